@@ -1,0 +1,43 @@
+# The two commands: `make demo` and `make test`. Each sets up .venv by itself.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: demo test test-slow check docs bench-moderate bench-photos clean
+
+demo: $(READY)
+	$(BIN)/safelight demo
+
+test: $(READY) check
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+check: $(READY)
+	$(BIN)/ruff check src tests bench scripts examples
+	$(BIN)/ruff format --check src tests bench scripts
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+docs: $(READY)
+	$(BIN)/python scripts/render_docs.py
+	$(BIN)/mkdocs build --strict
+
+# Real photographs for the benchmarks, from two Debian packages (Debian and its kin only).
+bench-photos: $(READY)
+	$(BIN)/python bench/photos.py
+
+bench-moderate: bench-photos
+	$(BIN)/python bench/moderate.py
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) site safelight-demo

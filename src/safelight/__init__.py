@@ -1,0 +1,35 @@
+"""Safelight: a local image studio that makes pictures and judges pictures.
+
+>>> import safelight
+>>> studio = safelight.Studio()
+>>> verdict = studio.moderate("upload.jpg")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from safelight.moderation import Decision, Policy, Verdict
+    from safelight.settings import Settings
+    from safelight.studio import Studio
+
+__version__ = "0.1.0"
+__all__ = ["Decision", "Policy", "Settings", "Studio", "Verdict", "__version__"]
+
+_HOME = {
+    "Decision": "safelight.moderation",
+    "Policy": "safelight.moderation",
+    "Settings": "safelight.settings",
+    "Studio": "safelight.studio",
+    "Verdict": "safelight.moderation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that ``import safelight`` costs a millisecond."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'safelight' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)

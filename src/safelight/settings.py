@@ -1,0 +1,115 @@
+"""The one place where settings come from: flags, ``SAFELIGHT_*`` variables, ``safelight.toml``, defaults.
+
+No other module reads the environment.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from platformdirs import user_data_path
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from safelight.errors import SettingsError
+
+BackendName = Literal["auto", "openvino", "onnxruntime"]
+PrecisionName = Literal["auto", "fp32", "bf16"]
+
+
+class Settings(BaseSettings):
+    """Everything a user can set, with its unit and range.
+
+    Order of precedence: arguments (the command line's flags), ``SAFELIGHT_*`` environment variables,
+    ``safelight.toml`` in the data directory, defaults.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SAFELIGHT_", extra="forbid", frozen=True)
+
+    home: Path = Field(
+        default_factory=lambda: user_data_path("safelight", appauthor=False),
+        description="The data directory: settings, models, caches.",
+    )
+    debug: bool = Field(False, description="Show a traceback when Safelight itself fails.")
+
+    classifier: str = Field(
+        "open-nsfw", description="Which classifier judges: open-nsfw, a pulled model's name, or a folder."
+    )
+    policy: str = Field("standard", description="strict, standard, lenient, or the path of a policy file.")
+    exact: bool = Field(
+        False,
+        description="Full decoding and fp32 reference arithmetic instead of the fast road.",
+    )
+    tiles: bool = Field(
+        False, description="Also judge square tiles of tall and wide pictures; the worst counts."
+    )
+
+    max_pixels: int = Field(64_000_000, ge=1, description="Pictures with more pixels are refused, in pixels.")
+    max_bytes: int = Field(
+        256 * 1024 * 1024, ge=1, description="Files larger than this are refused, in bytes."
+    )
+    max_frames: int = Field(16, ge=1, le=1000, description="How many frames of an animation are judged.")
+    background: tuple[int, int, int] = Field(
+        (255, 255, 255), description="What transparent pictures are laid on: red, green, blue, each 0 to 255."
+    )
+
+    backend: BackendName = Field(
+        "auto", description="What runs a network; auto: a probe on this machine decides."
+    )
+    precision: PrecisionName = Field("auto", description="Arithmetic of a network; auto: the probe decides.")
+    threads: int = Field(
+        0, ge=0, description="Threads for a network; 0: one for each core this process may use."
+    )
+
+    @classmethod
+    def load(cls, **flags: Any) -> Settings:
+        """Settings from all sources; flags that are None count as not given.
+
+        Raises:
+            SettingsError: A value is out of range, a name is unknown or the TOML file cannot be parsed.
+        """
+        given = {name: value for name, value in flags.items() if value is not None}
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            raise SettingsError(_first_complaint(error)) from error
+        except ValueError as error:  # tomllib.TOMLDecodeError is one
+            raise SettingsError(f"safelight.toml cannot be read: {error}") from error
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the base class's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags first, then the environment, then the data directory's safelight.toml."""
+        home = init_settings().get("home") or env_settings().get("home")
+        folder = Path(home) if home else user_data_path("safelight", appauthor=False)
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, folder / "safelight.toml")
+
+    @property
+    def models(self) -> Path:
+        """Where pulled models lie."""
+        return self.home / "models"
+
+    @property
+    def cache(self) -> Path:
+        """What can be deleted at any time: converted networks, compiled blobs, probe results."""
+        return self.home / "cache"
+
+
+def _first_complaint(error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"There is no setting {name!r}."
+    return f"{name}: {first['msg']} (given: {first['input']!r})."
