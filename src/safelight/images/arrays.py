@@ -1,0 +1,65 @@
+"""numpy arrays as pictures, and samples of more than 8 bits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safelight.errors import ImageArrayError
+from safelight.images.picture import DecodeLimits, check_size
+
+
+def from_array(array: NDArray[Any], limits: DecodeLimits, notes: list[str]) -> NDArray[np.uint8]:
+    """An array as 8-bit samples.
+
+    Args:
+        array: [height, width] or [height, width, 1, 3 or 4]; uint8, uint16, bool, or floats in 0..1.
+        limits: At most this many pixels.
+        notes: What was done is added here.
+
+    Returns:
+        uint8 samples [height, width, 1, 3 or 4], C-contiguous; the very array where it is so already.
+
+    Raises:
+        ImageArrayError: Another shape or dtype, NaN, or floats out of range.
+        ImageZeroSizeError: No pixels.
+        ImageTooManyPixelsError: More pixels than the limit.
+    """
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise ImageArrayError(f"The array has the shape {array.shape}.")
+    check_size((array.shape[1], array.shape[0]), limits)
+    samples = np.ascontiguousarray(_eight_bit(array, notes))
+    return samples if samples.ndim == 3 else samples[:, :, None]
+
+
+def _eight_bit(array: NDArray[Any], notes: list[str]) -> NDArray[np.uint8]:
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2:
+        notes.append("16 bit scaled to 8")
+        return narrow(array)
+    if array.dtype.kind == "f":
+        return from_unit(array)
+    raise ImageArrayError(f"The array's dtype is {array.dtype}.")
+
+
+def from_unit(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Floats in 0..1 to 0..255, rounded.
+
+    Raises:
+        ImageArrayError: NaN or a value out of range.
+    """
+    # not (0 <= low), rather than low < 0, so that NaN fails too
+    if not (array.min() >= 0 and array.max() <= 1):
+        raise ImageArrayError("The array holds NaN or values outside 0..1.")
+    scaled: NDArray[np.float32] = np.rint(array.astype(np.float32) * np.float32(255))
+    return scaled.astype(np.uint8)
+
+
+def narrow(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """16-bit samples to 8: round(v / 257), which takes 0 to 0 and 65535 to 255."""
+    return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)

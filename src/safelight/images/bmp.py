@@ -1,0 +1,50 @@
+"""BMP: structure, and Pillow's decoder."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+from PIL import BmpImagePlugin, Image
+
+from safelight.errors import ImageCorruptError, ImageFormatError, ImageTruncatedError
+from safelight.images.picture import Header, Layout
+
+_CORE_HEADER = 12
+_RLE = (1, 2)
+# Pillow decodes run lengths in Python, so these bound its time
+_RLE_BYTES = 4 << 20
+_RLE_PIXELS = 16_000_000
+
+
+def inspect(data: bytes) -> Layout:
+    """Size from the header.
+
+    Raises:
+        ImageTruncatedError: The file ends within its header, or before its pixels do.
+        ImageCorruptError: A negative width.
+        ImageFormatError: A run-length coded picture that is too large for Pillow's slow decoder.
+    """
+    try:
+        width, height, bits, compression = _fields(data)
+    except struct.error as error:
+        raise ImageTruncatedError("The BMP picture ends within its header.") from error
+    if width < 0:
+        raise ImageCorruptError("The BMP picture has a negative width.")
+    if compression in _RLE and (len(data) > _RLE_BYTES or width * height > _RLE_PIXELS):
+        raise ImageFormatError("Run-length coded BMP is opened up to 4 MiB and 16 million pixels.")
+    return Layout(Header("BMP", width, height), bits)
+
+
+def open_image(data: bytes, layout: Layout) -> Image.Image:  # noqa: ARG001 - all formats are opened alike
+    """The picture, not decoded yet."""
+    return BmpImagePlugin.BmpImageFile(io.BytesIO(data))
+
+
+def _fields(data: bytes) -> tuple[int, int, int, int]:
+    (size,) = struct.unpack_from("<I", data, 14)
+    if size == _CORE_HEADER:
+        width, height, bits = struct.unpack_from("<HH2xH", data, 18)
+        return width, height, bits, 0
+    width, height, bits, compression = struct.unpack_from("<ii2xHI", data, 18)
+    return width, abs(height), bits, compression  # a negative height means rows from the top

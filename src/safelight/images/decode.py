@@ -1,0 +1,170 @@
+"""One picture: from any source to a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from safelight.errors import ImageArrayError, ImageTooManyPixelsError, UsageError
+from safelight.images import bmp, gif, isobmff, jpeg, png, tiff, webp
+from safelight.images.arrays import from_array
+from safelight.images.convert import to_rgb
+from safelight.images.exif import orientation_of
+from safelight.images.guard import foreign
+from safelight.images.picture import DecodeLimits, Frame, Header, ImageSource, Layout, check_size
+from safelight.images.sniff import sniff
+from safelight.images.source import read_bytes
+from safelight.images.wide import narrowed
+
+_DEFAULT = DecodeLimits()
+_PADDING = 1 << 16  # video encoders round sizes up to whole blocks
+_INSPECT: MappingProxyType[str, Callable[[bytes], Layout]] = MappingProxyType(
+    {
+        "JPEG": jpeg.inspect,
+        "PNG": png.inspect,
+        "GIF": gif.inspect,
+        "WEBP": webp.inspect,
+        "BMP": bmp.inspect,
+        "TIFF": tiff.inspect,
+        "AVIF": isobmff.inspect_avif,
+        "HEIF": isobmff.inspect_heif,
+    }
+)
+_OPEN: MappingProxyType[str, Callable[[bytes, Layout], Image.Image]] = MappingProxyType(
+    {
+        "JPEG": jpeg.open_image,
+        "PNG": png.open_image,
+        "GIF": gif.open_image,
+        "WEBP": webp.open_image,
+        "BMP": bmp.open_image,
+        "TIFF": tiff.open_page,
+    }
+)
+
+
+def decode(source: ImageSource, *, limits: DecodeLimits = _DEFAULT, shrink_to: int | None = None) -> Frame:
+    """Decode a picture, or the first frame of an animation.
+
+    Args:
+        source: Path, bytes, binary file object (read from where it stands), PIL image (the frame it shows) or
+            numpy array ([height, width] or [height, width, 1, 3 or 4] of uint8, uint16, bool or floats in 0..1).
+        limits: What the picture may cost.
+        shrink_to: Let JPEG decode at 1/2, 1/4 or 1/8 scale where both sides stay at least this many pixels.
+
+    Returns:
+        Upright sRGB pixels; they may be those of the given array itself where nothing had to be done.
+
+    Raises:
+        ImageError: One of its subclasses, by what is wrong.
+        FileMissingError: The path names nothing that can be read.
+        UsageError: ``shrink_to`` is less than 1.
+    """
+    check_shrink(shrink_to)
+    if isinstance(source, np.ndarray):
+        return _array_frame(source, limits)
+    if isinstance(source, Image.Image):
+        return _object_frame(source, limits)
+    data = read_bytes(source, limits.max_bytes)
+    return file_frame(open_file(data, inspect(data, limits), limits), 0, limits, shrink_to)
+
+
+def header(source: ImageSource, *, limits: DecodeLimits = _DEFAULT) -> Header:
+    """Format, size and number of frames, without decoding pixels.
+
+    Raises:
+        ImageError: As `decode`, as far as the header tells.
+        FileMissingError: The path names nothing that can be read.
+    """
+    if isinstance(source, np.ndarray):
+        if source.ndim < 2:
+            raise ImageArrayError(f"The array has the shape {source.shape}.")
+        found = Header("array", source.shape[1], source.shape[0])
+    elif isinstance(source, Image.Image):
+        found = Header(source.format or "array", *source.size)
+    else:
+        return inspect(read_bytes(source, limits.max_bytes), limits).header
+    check_size((found.width, found.height), limits)
+    return found
+
+
+def check_shrink(shrink_to: int | None) -> None:
+    """Refuse a ``shrink_to`` of less than 1."""
+    if shrink_to is not None and shrink_to < 1:
+        raise UsageError(f"shrink_to is {shrink_to}; it has to be at least 1.")
+
+
+def inspect(data: bytes, limits: DecodeLimits) -> Layout:
+    """The structure of a file whose size is within the limits."""
+    name = sniff(data)
+    with foreign(name):
+        layout = _INSPECT[name](data)
+    check_size((layout.header.width, layout.header.height), _limits_for(layout, limits))
+    if layout.coded > 2 * limits.max_pixels + _PADDING:
+        raise ImageTooManyPixelsError(f"The picture is a crop of {layout.coded} pixels.")
+    return layout
+
+
+def open_file(data: bytes, layout: Layout, limits: DecodeLimits) -> Image.Image:
+    """The first frame of a file, its size checked and its pixels not decoded yet."""
+    name = layout.header.format
+    with foreign(name):
+        image = layout.image or _OPEN[name](data, layout)
+    check_size(image.size, limits)
+    return image
+
+
+def file_frame(
+    image: Image.Image, index: int, limits: DecodeLimits, shrink_to: int | None, seen: tuple[str, ...] = ()
+) -> Frame:
+    """Decode what an image that we opened shows now; ``seen`` are notes that come first."""
+    notes, name, full = list(seen), image.format or "", image.size
+    with foreign(name):
+        scale = jpeg.shrink(image, shrink_to) if shrink_to else 1
+        if scale > 1:
+            notes.append(f"decoded at 1/{scale} scale")
+        pixels, turned = _pixels(narrowed(image), limits, notes)
+        full = full if scale > 1 else image.size
+    return Frame(pixels, index, full[::-1] if turned else full, name, tuple(notes))
+
+
+def _pixels(image: Image.Image, limits: DecodeLimits, notes: list[str]) -> tuple[NDArray[np.uint8], bool]:
+    """Upright sRGB pixels, and whether width and height changed places."""
+    image.load()
+    rgb = to_rgb(image, limits.background, notes)
+    return np.asarray(rgb), orientation_of(image.info) >= 5
+
+
+def _object_frame(image: Image.Image, limits: DecodeLimits) -> Frame:
+    """What a caller's PIL image shows now; it is not changed beyond being loaded."""
+    check_size(image.size, limits)
+    notes: list[str] = []
+    with foreign(image.format or "PIL"):
+        pixels, _ = _pixels(image, limits, notes)
+    return Frame(pixels, 0, (pixels.shape[1], pixels.shape[0]), image.format or "array", tuple(notes))
+
+
+def _array_frame(array: NDArray[Any], limits: DecodeLimits) -> Frame:
+    notes: list[str] = []
+    samples = from_array(array, limits, notes)
+    if samples.shape[2] == 1:
+        samples = np.repeat(samples, 3, axis=2)
+    elif samples.shape[2] == 4:
+        samples = np.asarray(to_rgb(Image.fromarray(samples), limits.background, notes))
+    pixels = samples.view()
+    pixels.flags.writeable = False
+    return Frame(pixels, 0, (pixels.shape[1], pixels.shape[0]), "array", tuple(notes))
+
+
+def _limits_for(layout: Layout, limits: DecodeLimits) -> DecodeLimits:
+    """Pillow has a limit of its own for the frames of GIF and APNG, and warns near it."""
+    many = (layout.header.frame_count or 1) > 1
+    animated = layout.header.format == "GIF" or (layout.header.format == "PNG" and many)
+    if not animated or Image.MAX_IMAGE_PIXELS is None:
+        return limits
+    return replace(limits, max_pixels=min(limits.max_pixels, Image.MAX_IMAGE_PIXELS))

@@ -1,0 +1,79 @@
+"""Animations and multi-page files: evenly sampled frames, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from safelight.images.decode import check_shrink, decode, file_frame, inspect, open_file
+from safelight.images.guard import foreign
+from safelight.images.picture import DecodeLimits, Frame, ImageSource, Layout, check_size
+from safelight.images.source import read_bytes
+from safelight.images.tiff import open_page
+
+MAX_SCANNED = 1000
+MAX_DECODED = 2_000_000_000
+_DEFAULT = DecodeLimits()
+
+
+def frames(
+    source: ImageSource, *, limits: DecodeLimits = _DEFAULT, shrink_to: int | None = None
+) -> Iterator[Frame]:
+    """Decode up to ``limits.max_frames`` frames, evenly spread from the first on; a still picture gives one.
+
+    Frames depend on those before them, so the frames in between are decoded too, and dropped. At most 1000
+    frames and 2 gigapixels are gone through; the notes say where that left some out. Only one frame is held
+    at a time. A PIL image counts as the one frame it shows.
+
+    Args:
+        source: As for `decode`.
+        limits: What the picture may cost.
+        shrink_to: As for `decode`.
+
+    Yields:
+        Frames in their order.
+
+    Raises:
+        ImageError: As `decode`; also between frames, where a later one is damaged.
+        FileMissingError: The path names nothing that can be read.
+        UsageError: ``shrink_to`` is less than 1.
+    """
+    check_shrink(shrink_to)
+    if isinstance(source, np.ndarray | Image.Image):
+        yield decode(source, limits=limits, shrink_to=shrink_to)
+        return
+    data = read_bytes(source, limits.max_bytes)
+    layout = inspect(data, limits)
+    indices, notes = sample(layout, limits.max_frames)
+    image = open_file(data, layout, limits)
+    for index in indices:
+        image = _at(data, layout, image, index)
+        check_size(image.size, limits)
+        yield file_frame(image, index, limits, shrink_to, notes)
+
+
+def sample(layout: Layout, max_frames: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Which frames to look at, and the notes on those left out."""
+    count = layout.header.frame_count or 1
+    affordable = MAX_DECODED // (layout.header.width * layout.header.height)
+    reached = max(1, min(count, MAX_SCANNED, affordable))
+    chosen = max(1, min(reached, max_frames))
+    indices = tuple(number * reached // chosen for number in range(chosen))
+    if chosen == count:
+        return indices, ()
+    seen = f"frames {', '.join(map(str, indices))} of {count} seen"
+    if reached == count:
+        return indices, (seen,)
+    return indices, (seen, f"frames from {reached} on are out of reach")
+
+
+def _at(data: bytes, layout: Layout, image: Image.Image, index: int) -> Image.Image:
+    """The image at a frame; the pages of a TIFF are pictures of their own."""
+    with foreign(layout.header.format):
+        if layout.offsets:
+            return open_page(data, layout, index) if index else image
+        if index:
+            image.seek(index)
+    return image

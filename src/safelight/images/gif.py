@@ -1,0 +1,98 @@
+"""GIF: structure, and Pillow's decoder."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+from PIL import GifImagePlugin, Image
+
+from safelight.errors import ImageCorruptError, ImageTruncatedError
+from safelight.images.picture import Header, Layout
+
+_MAX_BLOCKS = 1 << 20
+_MAX_COMMENT = 1 << 20  # bytes; Pillow joins comments at quadratic cost
+_EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
+_COMMENT = 0xFE
+
+
+class _Walker:
+    """One pass over a GIF's blocks that decodes nothing."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.width, self.height, flags = struct.unpack_from("<HHB", data, 6)
+        self.empty = not (self.width and self.height)
+        self.position = 13 + _table(flags)
+        self.frames = self.blocks = self.comment = 0
+
+    def walk(self) -> None:
+        """Go to the trailer, or to the end where the trailer alone is missing."""
+        while self.position < len(self.data) and (kind := self.data[self.position]) != _TRAILER:
+            self.position += 1
+            self._count(1)
+            if kind == _IMAGE:
+                self._image()
+            elif kind == _EXTENSION:
+                self._extension()
+
+    def _image(self) -> None:
+        left, top, width, height, flags = struct.unpack_from("<HHHHB", self.data, self.position)
+        # a frame may lie outside the screen, and then the screen grows
+        self.width, self.height = max(self.width, left + width), max(self.height, top + height)
+        self.position += 9 + _table(flags) + 1
+        self._sub_blocks()
+        self.frames += 1
+
+    def _extension(self) -> None:
+        label = self.data[self.position]
+        self.position += 1
+        size = self._sub_blocks()
+        self.comment += size if label == _COMMENT else 0
+        if self.comment > _MAX_COMMENT:
+            raise ImageCorruptError(f"The GIF picture has more than {_MAX_COMMENT} bytes of comments.")
+
+    def _sub_blocks(self) -> int:
+        data, start, position = self.data, self.position, self.position
+        blocks = 0
+        while size := data[position]:
+            position += size + 1
+            blocks += 1
+            if blocks > _MAX_BLOCKS:
+                break
+        self._count(blocks)
+        self.position = position + 1
+        return position - start
+
+    def _count(self, blocks: int) -> None:
+        self.blocks += blocks
+        if self.blocks > _MAX_BLOCKS:
+            raise ImageCorruptError(f"The GIF picture has more than {_MAX_BLOCKS} blocks.")
+
+
+def _table(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def inspect(data: bytes) -> Layout:
+    """Size and number of frames from the blocks.
+
+    Raises:
+        ImageTruncatedError: The file ends within a block, or before the first frame.
+        ImageCorruptError: More blocks or comments than Pillow reads in reasonable time.
+    """
+    try:
+        walker = _Walker(data)
+        if walker.empty:
+            return Layout(Header("GIF", walker.width, walker.height))
+        walker.walk()
+    except (struct.error, IndexError) as error:
+        raise ImageTruncatedError("The GIF picture ends within a block.") from error
+    if not walker.frames:
+        raise ImageTruncatedError("The GIF picture has no frame.")
+    return Layout(Header("GIF", walker.width, walker.height, walker.frames))
+
+
+def open_image(data: bytes, layout: Layout) -> Image.Image:  # noqa: ARG001 - all formats are opened alike
+    """The picture at its first frame, not decoded yet."""
+    return GifImagePlugin.GifImageFile(io.BytesIO(data))

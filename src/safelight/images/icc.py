@@ -1,0 +1,115 @@
+"""Colour: any ICC profile to sRGB."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import Any, cast
+
+from PIL import Image, ImageCms
+
+# Red, green and blue of sRGB as a profile states them: XYZ relative to D50 (IEC 61966-2-1, Bradford-adapted)
+_PRIMARIES = ((0.4360, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141))
+_CURVE = ((0.25, 0.0509), (0.5, 0.2140), (0.75, 0.5225))
+_TOLERANCE = 0.002
+_SPACES = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK", "LAB": b"Lab "}
+
+
+def to_srgb(image: Image.Image, profile: object, notes: list[str]) -> Image.Image:
+    """Colours to sRGB.
+
+    Args:
+        image: Mode L, RGB, CMYK or LAB.
+        profile: Its ICC profile, where it has one.
+        notes: What was done is added here.
+
+    Returns:
+        The picture in mode RGB.
+    """
+    if isinstance(profile, bytes) and profile:
+        image = _with_profile(image, profile, notes)
+    if image.mode == "LAB":
+        return _convert(image, ImageCms.createProfile("LAB"))
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _with_profile(image: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:
+    space = profile[16:20]
+    if space == b"RGB " and image.mode == "L":  # a grey picture may carry the profile of an RGB device
+        image = image.convert("RGB")
+    if space == b"RGB " and is_srgb(profile):
+        return image
+    if space != _SPACES[image.mode] and space in _SPACES.values():
+        notes.append(f"ICC profile for {space.decode().strip()} ignored in a picture of mode {image.mode}")
+        return image
+    return _with_foreign_profile(image, profile, notes)
+
+
+def _with_foreign_profile(image: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:
+    try:
+        opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        converted = _convert(image, opened)
+        name = _name(opened)
+    except Exception:  # noqa: BLE001 - a damaged profile must not cost the picture, whatever littlecms raises
+        notes.append("damaged ICC profile ignored")
+        return image
+    notes.append(f"ICC profile '{name}' converted to sRGB")
+    return converted
+
+
+def _convert(image: Image.Image, profile: Any) -> Image.Image:
+    srgb = ImageCms.createProfile("sRGB")
+    transform = ImageCms.buildTransform(profile, srgb, image.mode, "RGB")
+    return cast(Image.Image, ImageCms.applyTransform(image, transform))
+
+
+def _name(profile: ImageCms.ImageCmsProfile) -> str:
+    text = profile.profile.profile_description or "without a name"
+    return "".join(letter for letter in text if letter.isprintable())[:60].strip()
+
+
+def is_srgb(profile: bytes) -> bool:
+    """Whether a profile's numbers (not its name, which anybody can write) are those of sRGB.
+
+    Building a transform takes milliseconds, this takes microseconds, and most profiles met are sRGB.
+    """
+    try:
+        tags = _tags(profile)
+        if b"A2B0" in tags or b"A2B1" in tags:
+            return False
+        return _primaries_match(tags) and all(
+            _curve_matches(tags[name]) for name in (b"rTRC", b"gTRC", b"bTRC")
+        )
+    except (struct.error, KeyError, IndexError, OverflowError, ValueError, ZeroDivisionError):
+        return False
+
+
+def _tags(profile: bytes) -> dict[bytes, bytes]:
+    (count,) = struct.unpack_from(">I", profile, 128)
+    entries = (struct.unpack_from(">4sII", profile, 132 + 12 * index) for index in range(min(count, 100)))
+    return {name: profile[start : start + size] for name, start, size in entries}
+
+
+def _primaries_match(tags: dict[bytes, bytes]) -> bool:
+    for name, expected in zip((b"rXYZ", b"gXYZ", b"bXYZ"), _PRIMARIES, strict=True):
+        found = struct.unpack_from(">8x3i", tags[name])
+        if any(abs(a / 65536 - b) > _TOLERANCE for a, b in zip(found, expected, strict=True)):
+            return False
+    return True
+
+
+def _curve_matches(tag: bytes) -> bool:
+    return all(abs(_curve_at(tag, x) - y) < _TOLERANCE for x, y in _CURVE)
+
+
+def _curve_at(tag: bytes, x: float) -> float:
+    """The tone curve at x (0..1), for the two kinds that sRGB profiles use; nan for any other."""
+    if tag[:4] == b"para" and tag[8:10] == b"\0\x03":
+        g, a, b, c, d = (value / 65536 for value in struct.unpack_from(">12x5i", tag))
+        return float((a * x + b) ** g) if x >= d else c * x
+    count = struct.unpack_from(">8xI", tag)[0] if tag[:4] == b"curv" else 0
+    if count < 16:
+        return float("nan")
+    at = min(int(x * (count - 1)), count - 2)
+    low, high = struct.unpack_from(">2H", tag, 12 + 2 * at)
+    return float(low + (high - low) * (x * (count - 1) - at)) / 65535

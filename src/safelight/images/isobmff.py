@@ -1,0 +1,84 @@
+"""AVIF and HEIC: their decoders parse without decoding, so they are asked for the size."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+import struct
+
+from PIL import AvifImagePlugin
+from PIL._avif import AvifDecoder
+from pillow_heif.as_plugin import HeifImageFile
+
+from safelight.errors import ImageTruncatedError
+from safelight.images.exif import block_with
+from safelight.images.picture import Header, Layout
+
+_BOXES = (b"ftyp", b"meta", b"mdat", b"moov")
+_MAX_BOXES = 1000
+_EXTENT = re.compile(rb"ispe\0{4}(.{8})", re.DOTALL)
+
+
+class AvifFile(AvifImagePlugin.AvifImageFile):
+    """Pillow's AVIF without its EXIF reader, which warns on damaged blocks.
+
+    The orientation is the container's; the EXIF block's does not count.
+    """
+
+    def _open(self) -> None:
+        assert self.fp is not None  # Pillow's opener sets it; this tells mypy
+        threads = AvifImagePlugin._get_default_max_threads()
+        self._decoder = AvifDecoder(self.fp.read(), "auto", threads)
+        self._size, self.n_frames, self._mode, icc, _, orientation, _ = self._decoder.get_info()
+        self.is_animated = self.n_frames > 1
+        self.info |= {"icc_profile": icc, "exif": block_with(orientation)}
+        self.seek(0)
+
+
+def inspect_avif(data: bytes) -> Layout:
+    """Size and number of frames; the pixels are not decoded yet."""
+    _check_boxes(data)
+    image = AvifFile(io.BytesIO(data))
+    return Layout(Header("AVIF", *image.size, max(1, image.n_frames)), coded=_coded(data), image=image)
+
+
+def inspect_heif(data: bytes) -> Layout:
+    """Size of the primary picture; the others in the file are not its frames, and are left alone."""
+    _check_boxes(data)
+    image = HeifImageFile(io.BytesIO(data))
+    image.info.pop("exif", None)  # libheif turns the picture upright itself
+    bits = int(image.info.get("bit_depth", 8))
+    image.info["sample_bits"] = bits
+    return Layout(Header("HEIF", *image.size), bits, coded=_coded(data), image=image)
+
+
+def _check_boxes(data: bytes) -> None:
+    """Tell a file that was cut short from a damaged one: the decoders' own messages do not.
+
+    Raises:
+        ImageTruncatedError: One of the boxes that matter goes past the end.
+    """
+    position = 0
+    for _ in range(_MAX_BOXES):
+        if position + 16 > len(data):
+            return
+        size, name, long_size = struct.unpack_from(">I4sQ", data, position)
+        if name not in _BOXES and not name.isalnum():
+            return
+        size = long_size if size == 1 else size
+        if size < 8:  # 0: up to the end of the file
+            return
+        position += size
+        if name in _BOXES and position > len(data):
+            raise ImageTruncatedError(
+                f"The picture has {len(data)} bytes; by its structure, {position} or more."
+            )
+
+
+def _coded(data: bytes) -> int:
+    """The largest extent (box "ispe") of any item, in pixels: the picture itself may be a small crop of it."""
+    boxes = itertools.islice(_EXTENT.finditer(data), _MAX_BOXES)
+    return max(
+        (width * height for width, height in (struct.unpack(">II", box[1]) for box in boxes)), default=0
+    )

@@ -1,0 +1,103 @@
+"""The types that the picture modules share."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from safelight.errors import ImageTooManyPixelsError, ImageZeroSizeError
+
+ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any]
+
+
+@dataclass(frozen=True)
+class DecodeLimits:
+    """What a picture may cost.
+
+    Args:
+        max_pixels: Width times height, at most.
+        max_bytes: Bytes of the file, at most.
+        max_frames: Frames of an animation that are looked at, at most.
+        background: What transparent pixels are composited on: red, green, blue, each 0..255.
+    """
+
+    max_pixels: int = 64_000_000
+    max_bytes: int = 256 * 1024 * 1024
+    max_frames: int = 16
+    background: tuple[int, int, int] = (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One decoded picture.
+
+    Args:
+        pixels: [height, width, 3] sRGB, upright, C-contiguous and read-only.
+        index: Which frame of the file this is, from 0.
+        size: Width and height of the upright picture before any reduced-scale decoding.
+        format: "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", or "array".
+        notes: What was done on the way that changed pixels or left frames out.
+    """
+
+    pixels: NDArray[np.uint8]
+    index: int
+    size: tuple[int, int]
+    format: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a picture says of itself.
+
+    Args:
+        format: As in `Frame`.
+        width: Columns as stored, before the EXIF orientation is applied.
+        height: Rows as stored.
+        frame_count: Frames or pages, at least 1.
+    """
+
+    format: str
+    width: int
+    height: int
+    frame_count: int | None = 1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a file's structure says, read without decoding pixels.
+
+    Args:
+        header: Format, size and number of frames.
+        bits: Bits of one sample.
+        offsets: Where the pages of a TIFF begin.
+        coded: Pixels that the decoder works on, where a crop may make the picture smaller than that.
+        image: The picture, where its decoder had to be opened to know the size.
+    """
+
+    header: Header
+    bits: int = 8
+    offsets: tuple[int, ...] = ()
+    coded: int = 0
+    image: Image.Image | None = None
+
+
+def check_size(size: tuple[int, int], limits: DecodeLimits) -> None:
+    """Refuse what has no pixels or too many.
+
+    Raises:
+        ImageZeroSizeError: Width or height is 0.
+        ImageTooManyPixelsError: More pixels than the limit.
+    """
+    width, height = size
+    if width < 1 or height < 1:
+        raise ImageZeroSizeError(f"The picture is {width} x {height}: it has no pixels.")
+    if width * height > limits.max_pixels:
+        raise ImageTooManyPixelsError(
+            f"The picture is {width} x {height}, {width * height} pixels; the limit is {limits.max_pixels}."
+        )

@@ -1,0 +1,69 @@
+"""PNG and APNG: structure, and Pillow's decoder."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+
+from PIL import Image, PngImagePlugin
+
+from safelight.errors import ImageCorruptError, ImageTruncatedError
+from safelight.images.picture import Header, Layout
+
+_MAX_CHUNKS = 200_000  # Pillow spends microseconds on each, however empty
+_FIRST = 8
+
+
+def inspect(data: bytes) -> Layout:
+    """Size, bits and number of frames from the chunks.
+
+    Raises:
+        ImageTruncatedError: The file ends within its header.
+        ImageCorruptError: The first chunk is no header, the animation control makes no sense, or too many chunks.
+    """
+    if len(data) < _FIRST + 25:
+        raise ImageTruncatedError("The PNG picture ends within its header.")
+    if data[12:16] != b"IHDR":
+        raise ImageCorruptError("The PNG picture does not begin with its header.")
+    width, height, bits = struct.unpack_from(">IIB", data, 16)
+    return Layout(Header("PNG", width, height, _frame_count(data)), bits)
+
+
+def open_image(data: bytes, layout: Layout) -> Image.Image:
+    """The picture at its first frame, not decoded yet."""
+    image = PngImagePlugin.PngImageFile(io.BytesIO(data))
+    if layout.bits in (2, 4) and isinstance(image.info.get("transparency"), int) and image.mode == "L":
+        # Pillow scales the samples to 8 bits, and forgets to scale the transparent one
+        image.info["transparency"] *= 255 // (2**layout.bits - 1)
+    return image
+
+
+def chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
+    """Name and content position of each chunk, up to the end of the picture or of the file."""
+    position = _FIRST
+    for _ in range(_MAX_CHUNKS):
+        if position + 8 > len(data):
+            return
+        length, name = struct.unpack_from(">I4s", data, position)
+        yield name, position + 8
+        if name == b"IEND":
+            return
+        position += length + 12
+    raise ImageCorruptError(f"The PNG picture has more than {_MAX_CHUNKS} chunks.")
+
+
+def _frame_count(data: bytes) -> int:
+    controls: list[int] = []
+    frames = 0
+    default = 0  # a picture that stands before the first frame and is not part of the animation
+    for name, position in chunks(data):
+        if name == b"acTL":
+            controls.append(int.from_bytes(data[position : position + 4], "big"))
+        elif name == b"fcTL":
+            frames += 1
+        elif name == b"IDAT" and not frames:
+            default = 1
+    if len(controls) > 1 or 0 in controls or max(controls, default=0) > 0x80000000:
+        raise ImageCorruptError("The PNG picture's animation control makes no sense.")
+    return max(1, min(controls[0], frames) + default) if controls else 1

@@ -1,0 +1,100 @@
+"""Which format a file has, by its first bytes and never by its name."""
+
+from __future__ import annotations
+
+import re
+
+from safelight.errors import ImageEmptyError, ImageFormatError, ImageNotRecognisedError
+
+OPENED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
+
+# Pattern of the first bytes, and the format's name. The first that matches decides.
+_MAGIC = tuple(
+    (re.compile(pattern, re.DOTALL), name)
+    for pattern, name in (
+        (rb"\xff\xd8\xff", "JPEG"),
+        (rb"\x89PNG\r\n\x1a\n", "PNG"),
+        (rb"RIFF....WEBP", "WEBP"),
+        (rb"GIF8[79]a", "GIF"),
+        # "BM" alone begins many a text, so the size of the header that follows has to be one of BMP's
+        (rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", "BMP"),
+        (rb"II\*\0.{4}CR\x02", "Canon raw (CR2)"),
+        (rb"II\*\0|MM\0\*|II\+\0\x08\0\0\0|MM\0\+\0\x08\0\0", "TIFF"),
+        (rb"8BPS", "Photoshop (PSD)"),
+        (rb"%PDF-", "PDF"),
+        (rb"%!PS|\xc5\xd0\xd3\xc6", "EPS"),
+        (rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*(<!DOCTYPE svg|<svg\b)", "SVG"),
+        (rb"\0\0\x01\0[^\0]\0", "Windows icon (ICO)"),
+        (rb"\0\0\x02\0[^\0]\0", "Windows cursor (CUR)"),
+        (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", "JPEG 2000"),
+        (rb"SIMPLE  =", "FITS"),
+        (rb"DDS ", "DDS"),
+        (rb"v/1\x01", "OpenEXR"),
+        (rb"#\?(RADIANCE|RGBE)", "Radiance HDR"),
+        (rb"qoif", "QOI"),
+        (rb"icns", "Apple icon (ICNS)"),
+        (rb"P[1-7]\s", "PNM"),
+        (rb"\x0a[\0\x02-\x05]\x01[\x01\x02\x04\x08]", "PCX"),
+        (rb"\xd7\xcd\xc6\x9a", "Windows metafile (WMF)"),
+        (rb"\x01\0\0\0.{36} EMF", "Windows metafile (EMF)"),
+        (rb"\x8aMNG\r\n\x1a\n", "MNG"),
+        (rb"\x8bJNG\r\n\x1a\n", "JNG"),
+        (rb"gimp xcf", "GIMP (XCF)"),
+        (rb"FLIF", "FLIF"),
+        (rb"BPG\xfb", "BPG"),
+        (rb"AT&TFORM", "DjVu"),
+        (rb"\x59\xa6\x6a\x95", "Sun raster"),
+        (rb"/\* XPM \*/", "XPM"),
+        (rb"\x01\xda[\0\x01][\x01\x02]", "SGI"),
+        (rb"FUJIFILMCCD-RAW|IIU\0|IIR[OS]", "camera raw"),
+        (rb"RIFF....AVI ", "AVI video"),
+        (rb"\x1aE\xdf\xa3", "Matroska or WebM video"),
+    )
+)
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"heif")
+_AVIF_BRANDS = (b"avif", b"avis")
+_LOOK = 1024
+
+
+def sniff(data: bytes) -> str:
+    """The format, one of `OPENED`.
+
+    Raises:
+        ImageEmptyError: No bytes.
+        ImageFormatError: A known format that is not opened; the message names it.
+        ImageNotRecognisedError: No known picture.
+    """
+    if not data:
+        raise ImageEmptyError
+    name = _name(data[:_LOOK])
+    if name is None:
+        raise ImageNotRecognisedError
+    if name not in OPENED:
+        raise ImageFormatError(f"The content is {name}, which is not opened.")
+    return name
+
+
+def is_picture(prefix: bytes) -> bool:
+    """Whether a file that begins like this (64 bytes are enough) has one of the formats that are opened."""
+    return _name(bytes(prefix[:_LOOK])) in OPENED
+
+
+def _name(head: bytes) -> str | None:
+    if head[4:8] == b"ftyp":
+        return _container(head)
+    return next((name for pattern, name in _MAGIC if pattern.match(head)), None)
+
+
+def _container(head: bytes) -> str:
+    """Formats that share the container of MP4 are told apart by the brands they claim, the major one first."""
+    end = min(int.from_bytes(head[:4], "big"), len(head))
+    brands = [head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4))]
+    for brand in brands:
+        if brand in _AVIF_BRANDS:
+            return "AVIF"
+        if brand in _HEIF_BRANDS:
+            return "HEIF"
+    return (
+        "Canon raw (CR3)" if brands[0] == b"crx " else f"{brands[0].decode('latin-1').strip()!r} (MP4 family)"
+    )

@@ -1,0 +1,59 @@
+"""WebP: structure, and Pillow's decoder."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+
+from PIL import Image, WebPImagePlugin
+
+from safelight.errors import ImageCorruptError, ImageTruncatedError
+from safelight.images.picture import Header, Layout
+
+_MAX_CHUNKS = 100_000
+
+
+def inspect(data: bytes) -> Layout:
+    """Size and number of frames from the chunks: Pillow's opener allocates whole canvases before one can ask.
+
+    Raises:
+        ImageTruncatedError: The file is shorter than it says.
+        ImageCorruptError: The first chunk is none that states a size, or too many chunks.
+    """
+    if len(data) < int.from_bytes(data[4:8], "little") + 8 or len(data) < 30:
+        raise ImageTruncatedError("The WebP picture is shorter than it says.")
+    width, height = _size(data)
+    if data[12:16] != b"VP8X" or not data[20] & 2:
+        return Layout(Header("WEBP", width, height))
+    frames = sum(name == b"ANMF" for name in _chunks(data))
+    return Layout(Header("WEBP", width, height, max(1, frames)))
+
+
+def open_image(data: bytes, layout: Layout) -> Image.Image:  # noqa: ARG001 - all formats are opened alike
+    """The picture at its first frame; its canvas is allocated, its pixels are not decoded yet."""
+    return WebPImagePlugin.WebPImageFile(io.BytesIO(data))
+
+
+def _size(data: bytes) -> tuple[int, int]:
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if kind == b"VP8L" and data[20] == 0x2F:
+        bits = int.from_bytes(data[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    raise ImageCorruptError("The WebP picture does not begin with its header.")
+
+
+def _chunks(data: bytes) -> Iterator[bytes]:
+    position = 12
+    for _ in range(_MAX_CHUNKS):
+        if position + 8 > len(data):
+            return
+        name, length = struct.unpack_from("<4sI", data, position)
+        yield name
+        position += 8 + length + (length & 1)
+    raise ImageCorruptError(f"The WebP picture has more than {_MAX_CHUNKS} chunks.")
