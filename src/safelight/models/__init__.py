@@ -1,0 +1,1 @@
+"""Where weights come from: the store of pulled models, and the hub."""

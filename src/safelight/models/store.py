@@ -1,0 +1,210 @@
+"""The models on this machine: one folder each, with a record of where it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+
+from safelight.errors import (
+    ClassifierUnknownError,
+    DigestMismatchError,
+    ModelInvalidError,
+    ModelNotPulledError,
+)
+
+_RECORD = "safelight.json"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model is fetched from.
+
+    Args:
+        repository: The hub id, "owner/name".
+        revision: The commit that is fetched; None for whatever is newest.
+        files: SHA-256 by file name; an empty digest is not checked.
+    """
+
+    repository: str
+    revision: str | None
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """What is known of a pulled model.
+
+    Args:
+        name: The name it is asked for by.
+        repository: The hub id it came from.
+        revision: The commit it was fetched at.
+        files: SHA-256 by file name.
+        size: Bytes, in all.
+        pulled: When, as an ISO 8601 time in UTC.
+    """
+
+    name: str
+    repository: str
+    revision: str
+    files: dict[str, str]
+    size: int
+    pulled: str
+
+    def to_dict(self) -> dict[str, object]:
+        """The record for JSON output."""
+        return asdict(self)
+
+
+BUILT_IN = MappingProxyType(
+    {
+        "nsfw-image-detection-384": Source(
+            "Marqo/nsfw-image-detection-384",
+            "0c26ec22111b83f106d72a55f611ec35962bcb65",
+            {
+                "config.json": "",
+                "model.safetensors": "6bf2e0f64a1d20169736c2836e3a787b12379fdc08ba87f7d94a7a3d58eeefce",
+            },
+        )
+    }
+)
+"""Models with a name of their own, at a pinned commit."""
+
+Fetch = Callable[[Source, Path], str]
+"""Puts a source's files into a folder and returns the commit they were fetched at."""
+
+
+@dataclass(frozen=True)
+class ModelStore:
+    """The folder of pulled models.
+
+    Args:
+        root: Where they lie; made when the first one is pulled.
+    """
+
+    root: Path
+
+    def records(self) -> list[ModelRecord]:
+        """All models, by name; folders without a readable record are not models."""
+        return sorted(self._read_all(), key=lambda record: record.name)
+
+    def has(self, name: str) -> bool:
+        """Whether a model of that name was pulled."""
+        return self._plausible(name) and (self._path(name) / _RECORD).is_file()
+
+    def record(self, name: str) -> ModelRecord:
+        """A model's record.
+
+        Raises:
+            ModelNotPulledError: It was not pulled.
+            ModelInvalidError: Its record cannot be read.
+        """
+        return _read_record(self.folder(name) / _RECORD)
+
+    def folder(self, name: str) -> Path:
+        """A pulled model's folder.
+
+        Raises:
+            ModelNotPulledError: It was not pulled; the hint is the command that does.
+        """
+        if not self.has(name):
+            raise ModelNotPulledError(
+                f"The model {name!r} is not on this machine, and nothing is fetched unless you ask.",
+                hint=f"Fetch it once with: safelight models pull {name}",
+            )
+        return self._path(name)
+
+    def pull(self, name: str, fetch: Fetch) -> ModelRecord:
+        """Fetch a model, check it, and only then put it in its place.
+
+        Raises:
+            ClassifierUnknownError: Neither a built-in name nor a hub id.
+            DigestMismatchError: A file is not the one that is pinned.
+        """
+        source = _source(name)
+        self.root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.root, prefix=".pulling-") as temporary:
+            staging = Path(temporary) / "model"
+            staging.mkdir()
+            revision = fetch(source, staging)
+            record = _describe(name, source, revision, staging)
+            (staging / _RECORD).write_text(json.dumps(record.to_dict(), indent=1))
+            self._replace(name, staging)
+        return record
+
+    def remove(self, name: str) -> ModelRecord:
+        """Delete a pulled model and return what it was.
+
+        Raises:
+            ModelNotPulledError: It was not pulled.
+        """
+        record = self.record(name)
+        shutil.rmtree(self._path(name))
+        return record
+
+    def _replace(self, name: str, staging: Path) -> None:
+        shutil.rmtree(self._path(name), ignore_errors=True)
+        staging.rename(self._path(name))
+
+    def _path(self, name: str) -> Path:
+        return self.root / name.replace("/", "--")
+
+    @staticmethod
+    def _plausible(name: str) -> bool:
+        """Whether a name can only ever point inside the store."""
+        parts = name.split("/")
+        return len(parts) <= 2 and all(
+            part and not part.startswith(".") and "\\" not in part for part in parts
+        )
+
+    def _read_all(self) -> Iterator[ModelRecord]:
+        for path in self.root.glob(f"*/{_RECORD}"):
+            try:
+                yield _read_record(path)
+            except ModelInvalidError:
+                continue
+
+
+def _source(name: str) -> Source:
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    if name.count("/") == 1 and ModelStore._plausible(name):
+        return Source(name, None, {"config.json": "", "model.safetensors": ""})
+    raise ClassifierUnknownError(
+        f"{name!r} cannot be pulled.", hint=f"Give {', '.join(BUILT_IN)}, or a hub id like owner/name."
+    )
+
+
+def _describe(name: str, source: Source, revision: str, folder: Path) -> ModelRecord:
+    digests = {file: _sha256(folder / file) for file in source.files}
+    for file, expected in source.files.items():
+        if expected and digests[file] != expected:
+            raise DigestMismatchError(
+                f"{file} of {source.repository} has SHA-256 {digests[file]}, not {expected}."
+            )
+    return ModelRecord(
+        name=name,
+        repository=source.repository,
+        revision=revision,
+        files=digests,
+        size=sum((folder / file).stat().st_size for file in source.files),
+        pulled=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _read_record(path: Path) -> ModelRecord:
+    try:
+        return ModelRecord(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelInvalidError(f"The record of {path.parent.name} cannot be read: {error}.") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,74 @@
+"""Backends: one file for each engine that can run a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safelight.errors import BackendError
+from safelight.runtime.graph import Graph
+
+Outputs = dict[str, NDArray[np.float32]]
+
+
+class Network(Protocol):
+    """A compiled network. Thread-safe; a picture's outputs do not depend on what is computed beside it."""
+
+    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
+        """Run uint8 pixels [batch, height, width, 3]; every output keeps the batch as its first axis."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a network is to run.
+
+    Args:
+        backend: "openvino" or "onnxruntime".
+        precision: "fp32" or "bf16".
+        threads: Threads for the network, at least 1. On OpenVINO each is a stream of its own, so that as
+            many pictures are computed at once, and one picture's result has the same bits whatever its company.
+    """
+
+    backend: str
+    precision: str
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{self.backend} {self.precision}"
+
+
+def compile_network(graph: Graph, plan: Plan, cache: Path | None = None) -> Network:
+    """Compile a graph.
+
+    Args:
+        graph: The network.
+        plan: Backend, precision and threads.
+        cache: Folder for compiled blobs; None: nothing is kept.
+
+    Raises:
+        BackendError: The backend is unknown, not installed, or cannot give the precision.
+    """
+    return _backend(plan.backend)(graph, plan, cache)
+
+
+def _backend(name: str) -> Callable[[Graph, Plan, Path | None], Network]:
+    # Imported when chosen: each engine takes a quarter of a second to import.
+    if name == "openvino":
+        from safelight.runtime.backends.openvino import compile_openvino
+
+        return compile_openvino
+    if name == "onnxruntime":
+        from safelight.runtime.backends.onnxruntime import compile_onnxruntime
+
+        return compile_onnxruntime
+    raise BackendError(f"There is no backend {name!r}; there are openvino and onnxruntime.")
+
+
+def stack_outputs(rows: list[Outputs]) -> Outputs:
+    """Join the outputs of single pictures, each [1, ...], into outputs of a batch."""
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}

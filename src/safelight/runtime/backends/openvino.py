@@ -1,0 +1,88 @@
+"""OpenVINO: static shapes, one stream for each thread, compiled blobs kept on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from safelight.errors import BackendError
+from safelight.runtime.backends import Outputs, Plan, stack_outputs
+from safelight.runtime.graph import PIXELS, Graph
+
+_PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+
+
+class OpenVinoNetwork:
+    """A compiled model for one picture, and a pool of as many inference requests as there are streams.
+
+    The batch is always one: on a CPU that is as fast as larger batches when every core has its own stream
+    (docs/performance.md), and it makes results independent of how pictures were grouped, to the last bit.
+    """
+
+    def __init__(self, compiled: Any, outputs: tuple[str, ...], streams: int) -> None:
+        self._outputs = outputs
+        self._streams = streams
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(streams):
+            self._idle.put(compiled.create_infer_request())
+
+    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
+        """See ``Network.run``."""
+        with self._borrow(min(len(pixels), self._streams)) as requests:
+            rows: list[Outputs] = []
+            for start in range(0, len(pixels), len(requests)):
+                group = pixels[start : start + len(requests)]
+                rows += self._run_group(requests[: len(group)], group)
+        return stack_outputs(rows)
+
+    def _run_group(self, requests: list[Any], group: NDArray[np.uint8]) -> list[Outputs]:
+        for request, picture in zip(requests, group, strict=True):
+            request.start_async({PIXELS: picture[np.newaxis]})
+        for request in requests:
+            request.wait()
+        return [
+            {name: request.get_tensor(name).data.copy() for name in self._outputs} for request in requests
+        ]
+
+    @contextmanager
+    def _borrow(self, wanted: int) -> Iterator[list[Any]]:
+        """At least one request, up to as many as are wanted and idle right now."""
+        requests = [self._idle.get()]
+        try:
+            while len(requests) < wanted:
+                requests.append(self._idle.get_nowait())
+        except Empty:
+            pass
+        try:
+            yield requests
+        finally:
+            for request in requests:
+                self._idle.put(request)
+
+
+def compile_openvino(graph: Graph, plan: Plan, cache: Path | None = None) -> OpenVinoNetwork:
+    """Compile for the CPU with a static batch of one.
+
+    Raises:
+        BackendError: A precision that OpenVINO is not asked for here.
+    """
+    if plan.precision not in _PRECISIONS:
+        raise BackendError(f"openvino runs a network in fp32 or bf16, not in {plan.precision}.")
+    core = ov.Core()
+    model = core.read_model(graph.onnx, b"")
+    model.reshape({PIXELS: [1, graph.height, graph.width, 3]})
+    options: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": _PRECISIONS[plan.precision],
+        "NUM_STREAMS": plan.threads,
+        "INFERENCE_NUM_THREADS": plan.threads,
+    }
+    if cache is not None:
+        options["CACHE_DIR"] = str(cache / "openvino")
+    return OpenVinoNetwork(core.compile_model(model, "CPU", options), graph.outputs, plan.threads)

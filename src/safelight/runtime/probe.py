@@ -1,0 +1,179 @@
+"""Choosing how a network runs, by running it.
+
+Whether bf16 is faster or far slower than fp32 depends on units the processor may or may not have, so nothing is
+assumed: every candidate is compiled and timed on this machine, and one that strays from the reference arithmetic
+is out, however fast. The choice is kept in the cache until the network, the processor or an engine changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safelight.errors import BackendError
+from safelight.runtime.backends import Network, Plan, compile_network
+from safelight.runtime.graph import PROBABILITIES, Graph
+from safelight.runtime.machine import Machine, inspect_machine, package_version, usable_cores
+
+PROBABILITY_TOLERANCE = 0.01
+"""No probability of a probe picture may move by more than this."""
+LOG_ODDS_TOLERANCE = 0.15
+"""Root mean square error allowed in log-odds. Harmless pictures all score near 0, where a probability barely moves
+whatever the arithmetic does; log-odds show the error that a score of one half would have (a quarter of it)."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one candidate did.
+
+    Args:
+        plan: The candidate.
+        milliseconds: Time for a picture, all threads busy; infinite where it could not run.
+        probability_error: Largest difference of a probability from the reference.
+        log_odds_error: Root mean square difference of log-odds from the reference.
+        problem: Why it could not run, or empty.
+    """
+
+    plan: Plan
+    milliseconds: float
+    probability_error: float = 0.0
+    log_odds_error: float = 0.0
+    problem: str = ""
+
+    @property
+    def faithful(self) -> bool:
+        """Whether it ran and stayed within both tolerances."""
+        within = self.probability_error <= PROBABILITY_TOLERANCE and self.log_odds_error <= LOG_ODDS_TOLERANCE
+        return not self.problem and within
+
+    def to_dict(self) -> dict[str, object]:
+        """The trial for JSON output."""
+        milliseconds = round(self.milliseconds, 3) if math.isfinite(self.milliseconds) else None
+        return asdict(self) | {"milliseconds": milliseconds, "faithful": self.faithful}
+
+
+def candidates(backend: str, precision: str, threads: int) -> list[Plan]:
+    """Every plan that fits what was asked for; "auto" fits everything, 0 threads is one for each usable core."""
+    count = threads or usable_cores()
+    plans = [
+        Plan("onnxruntime", "fp32", count),
+        Plan("openvino", "fp32", count),
+        Plan("openvino", "bf16", count),
+    ]
+    fits = [p for p in plans if backend in ("auto", p.backend) and precision in ("auto", p.precision)]
+    if not fits:
+        raise BackendError(f"{backend} does not run a network in {precision}.")
+    return fits
+
+
+def choose(
+    graph: Graph,
+    plans: list[Plan],
+    pictures: NDArray[np.uint8],
+    cache: Path | None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Plan:
+    """The fastest plan that stays faithful to the reference.
+
+    Args:
+        graph: The network.
+        plans: Candidates; a single one is taken as it is, since it was asked for by name.
+        pictures: uint8 [n, height, width, 3] to time and to compare on.
+        cache: Folder that keeps choices and compiled blobs; None: nothing is kept.
+        tell: Called with a line for the user when the probe really runs.
+
+    Raises:
+        BackendError: No candidate ran faithfully.
+    """
+    if len(plans) == 1:
+        return plans[0]
+    path = cache / "probe" / f"{_key(graph, plans)}.json" if cache else None
+    if path and (kept := _read_choice(path, plans)):
+        return kept
+    tell("Measuring the fastest way to run this network here (once) …")
+    trials = try_all(graph, plans, pictures, cache)
+    faithful = [trial for trial in trials if trial.faithful]
+    if not faithful:
+        raise BackendError("; ".join(f"{t.plan}: {t.problem or 'strays from the reference'}" for t in trials))
+    best = min(faithful, key=lambda trial: trial.milliseconds)
+    if path:
+        _write_choice(path, best.plan, trials)
+    return best.plan
+
+
+def try_all(
+    graph: Graph, plans: Iterable[Plan], pictures: NDArray[np.uint8], cache: Path | None = None
+) -> list[Trial]:
+    """Run every plan and compare it with ONNX Runtime in fp32."""
+    reference = compile_network(graph, Plan("onnxruntime", "fp32", usable_cores())).run(pictures)[
+        PROBABILITIES
+    ]
+    return [_try(graph, plan, pictures, reference, cache) for plan in plans]
+
+
+def _try(
+    graph: Graph,
+    plan: Plan,
+    pictures: NDArray[np.uint8],
+    reference: NDArray[np.float32],
+    cache: Path | None,
+) -> Trial:
+    try:
+        network = compile_network(graph, plan, cache)
+        answer = network.run(pictures)[PROBABILITIES]
+        milliseconds = _time(network, pictures)
+    except (
+        BackendError,
+        RuntimeError,
+        ImportError,
+    ) as error:  # engines report what they lack as RuntimeError
+        return Trial(plan, math.inf, problem=str(error).splitlines()[0])
+    shift = np.abs(answer - reference)
+    drift = _log_odds(answer) - _log_odds(reference)
+    return Trial(plan, milliseconds, float(shift.max()), float(np.sqrt(np.mean(drift**2))))
+
+
+def _time(network: Network, pictures: NDArray[np.uint8], rounds: int = 3) -> float:
+    """Milliseconds for a picture: the best of some rounds, since noise only ever adds."""
+    best = math.inf
+    for _ in range(rounds):
+        start = time.perf_counter()
+        network.run(pictures)
+        best = min(best, time.perf_counter() - start)
+    return best * 1000 / len(pictures)
+
+
+def _log_odds(probability: NDArray[np.float32]) -> NDArray[np.float64]:
+    p = np.clip(probability.astype(np.float64), 1e-7, 1 - 1e-7)
+    return np.asarray(np.log(p) - np.log1p(-p))
+
+
+def _key(graph: Graph, plans: list[Plan]) -> str:
+    machine: Machine = inspect_machine()
+    engines = {name: package_version(name) for name in ("openvino", "onnxruntime")}
+    facts = [graph.digest, machine.processor, machine.vector_units, engines, [asdict(plan) for plan in plans]]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+def _read_choice(path: Path, plans: list[Plan]) -> Plan | None:
+    try:
+        chosen = Plan(**json.loads(path.read_text())["chosen"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # never probed, or a cache somebody damaged: probe again
+    return chosen if chosen in plans else None
+
+
+def _write_choice(path: Path, plan: Plan, trials: list[Trial]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    body = {"chosen": asdict(plan), "trials": [trial.to_dict() for trial in trials]}
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(body, indent=1))
+    temporary.replace(path)
