@@ -1,0 +1,21 @@
+"""Picture in, verdict out: classifiers, policies, scans, explanations, export."""
+
+from safelight.moderation.classifier import Classifier, ClassifierInfo, Prediction
+from safelight.moderation.loading import load_classifier
+from safelight.moderation.moderator import Moderator
+from safelight.moderation.policy import PRESETS, Decision, Policy
+from safelight.moderation.verdict import Judgement, PolicyRef, Verdict
+
+__all__ = [
+    "PRESETS",
+    "Classifier",
+    "ClassifierInfo",
+    "Decision",
+    "Judgement",
+    "Moderator",
+    "Policy",
+    "PolicyRef",
+    "Prediction",
+    "Verdict",
+    "load_classifier",
+]

@@ -1,0 +1,140 @@
+"""Heat maps: which parts of a picture moved open-nsfw's score, and which way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
+
+from safelight.errors import ExplainUnsupportedError, OutputError
+from safelight.images import DecodeLimits, ImageSource, frames
+from safelight.moderation import open_nsfw
+from safelight.runtime.backends import Network, Plan, compile_network
+from safelight.runtime.graph import FEATURES, PROBABILITIES
+from safelight.runtime.machine import usable_cores
+
+_FULL_SCALE = 16.0
+"""Log-odds at which a colour is at its strongest: fixed, so that a harmless picture does not look alarming."""
+_RED = np.array([214, 40, 57], np.float32)
+_BLUE = np.array([38, 110, 190], np.float32)
+_LONG_SIDE = 768
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where a score comes from.
+
+    Args:
+        unsafe: The probability of nsfw.
+        contributions: float32 [7, 7], in log-odds: positive pushes toward nsfw; the mean is the score's log-odds.
+        picture: The picture, at most 768 pixels long.
+        heat: The same, greyed, under red where it pushes toward nsfw and blue where away from it.
+    """
+
+    unsafe: float
+    contributions: NDArray[np.float32]
+    picture: Image.Image
+    heat: Image.Image
+
+    def save(self, path: Path) -> None:
+        """Write the heat map as a PNG, whole or not at all, with the contributions in its text.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        info = PngInfo()
+        info.add_text("contributions", np.array2string(self.contributions, precision=4, separator=", "))
+        info.add_text("unsafe", repr(self.unsafe))
+        temporary = path.with_name(f".{path.name}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.heat.save(temporary, format="PNG", pnginfo=info)
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+class Explainer:
+    """Explains open-nsfw by its exact class-activation map.
+
+    The head is linear over averaged features, so the map is the score, cut into pieces: not an approximation
+    (Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016).
+    """
+
+    def __init__(self, classifier: str) -> None:
+        if classifier != open_nsfw.NAME:
+            raise ExplainUnsupportedError(f"{classifier} has no exact explanation map.")
+        graph = open_nsfw.build_graph(with_features=True)
+        self._network: Network = compile_network(graph, Plan("onnxruntime", "fp32", usable_cores()))
+        weight, bias = open_nsfw.head()
+        unsafe, safe = open_nsfw.LABELS.index("nsfw"), open_nsfw.LABELS.index("sfw")
+        self._unsafe = unsafe
+        self._weight = weight[:, unsafe] - weight[:, safe]
+        self._bias = float(bias[unsafe] - bias[safe])
+
+    def explain(
+        self, source: ImageSource, *, limits: DecodeLimits | None = None, frame: int = 0
+    ) -> Explanation:
+        """Explain one frame of a picture, in reference arithmetic.
+
+        Args:
+            source: The picture.
+            limits: How large it may be.
+            frame: Which frame, as a verdict names it.
+        """
+        seen = next(f for f in frames(source, limits=limits or DecodeLimits()) if f.index == frame)
+        square = open_nsfw.PREPROCESSING.apply(seen.pixels)
+        outputs = self._network.run(square[np.newaxis])
+        contributions = self._contributions(outputs[FEATURES][0])
+        picture = Image.fromarray(seen.pixels)
+        picture.thumbnail((_LONG_SIDE, _LONG_SIDE))
+        unsafe = float(outputs[PROBABILITIES][0, self._unsafe])
+        return Explanation(unsafe, contributions, picture, _paint(picture, contributions))
+
+    def _contributions(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32 [7, 7] whose mean is the log-odds of nsfw; the head's bias is spread evenly."""
+        return np.asarray(np.tensordot(self._weight, features, axes=1) + self._bias, dtype=np.float32)
+
+
+def _paint(picture: Image.Image, contributions: NDArray[np.float32]) -> Image.Image:
+    heat = _stretch(contributions, picture.size)
+    strength = np.clip(np.abs(heat) / _FULL_SCALE, 0, 1)[..., np.newaxis] * 0.8
+    colour = np.where((heat > 0)[..., np.newaxis], _RED, _BLUE)
+    grey = np.repeat(np.asarray(picture.convert("L"), np.float32)[..., np.newaxis], 3, axis=2)
+    blended = (1 - strength) * grey + strength * colour
+    painted = Image.fromarray(np.round(blended).astype(np.uint8))
+    _outline(painted)
+    return painted
+
+
+def _stretch(contributions: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """The 7 x 7 map over the part of the picture that the network saw, and zero outside it."""
+    width, height = size
+    left, top, right, bottom = _seen_box(size)
+    smooth = Image.fromarray(contributions).resize((right - left, bottom - top), Image.Resampling.BICUBIC)
+    heat = np.zeros((height, width), np.float32)
+    heat[top:bottom, left:right] = np.asarray(smooth)
+    return heat
+
+
+def _seen_box(size: tuple[int, int]) -> tuple[int, int, int, int]:
+    width, height = size
+    left, top, right, bottom = open_nsfw.PREPROCESSING.seen(size)
+    right_px = max(round(right * width), round(left * width) + 1)
+    return (
+        round(left * width),
+        round(top * height),
+        right_px,
+        max(round(bottom * height), round(top * height) + 1),
+    )
+
+
+def _outline(picture: Image.Image) -> None:
+    """Show the edge of what the network saw."""
+    left, top, right, bottom = _seen_box(picture.size)
+    ImageDraw.Draw(picture).rectangle((left, top, right - 1, bottom - 1), outline=(255, 255, 255))

@@ -1,0 +1,150 @@
+"""Taking a classifier elsewhere: ONNX, OpenVINO or TorchScript, checked before it is handed over."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safelight.errors import ExportParityError, OutputError, OutputExistsError, UsageError
+from safelight.moderation.loading import Blueprint
+from safelight.runtime.backends import Plan, compile_network
+from safelight.runtime.graph import PIXELS
+from safelight.runtime.machine import usable_cores
+
+TOLERANCE = 1e-3
+MANIFEST = "classifier.json"
+
+Run = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written, and how exactly it agrees with the original.
+
+    Args:
+        folder: The folder that holds the network and its manifest.
+        files: Names of the files in it.
+        probability_error: Largest difference of a probability over the probe pictures.
+        embedding_error: Largest difference of an embedding's number, relative to the largest number.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    probability_error: float
+    embedding_error: float
+
+
+def export(blueprint: Blueprint, form: str, folder: Path, *, overwrite: bool = False) -> Export:
+    """Write a classifier in another form, with a manifest, and check that it gives the same answers.
+
+    The network takes uint8 pixels [n, side, side, 3]; normalisation is inside. The manifest says how to resize and
+    what the labels are.
+
+    Args:
+        blueprint: The classifier.
+        form: onnx, openvino or torchscript.
+        folder: Where the files go; made when it is not there.
+        overwrite: Replace a folder that is there.
+
+    Raises:
+        UsageError: No such form.
+        OutputExistsError, OutputError: The folder is there, or cannot be written.
+        ExportParityError: The written network strays by more than 1e-3; nothing is kept.
+    """
+    if form not in _WRITERS:
+        raise UsageError(f"There is no export format {form!r}; there are {', '.join(_WRITERS)}.")
+    if folder.exists() and not overwrite:
+        raise OutputExistsError(
+            f"{folder} is there already.", hint="Choose another folder or pass --overwrite."
+        )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".exporting-") as temporary:
+            staging = Path(temporary) / "export"
+            staging.mkdir()
+            errors = _write_and_check(blueprint, form, staging)
+            files = tuple(sorted(path.name for path in staging.iterdir()))
+            shutil.rmtree(folder, ignore_errors=True)
+            staging.rename(folder)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
+    return Export(folder, files, *errors)
+
+
+def _write_and_check(blueprint: Blueprint, form: str, folder: Path) -> tuple[float, float]:
+    run = _WRITERS[form](blueprint, folder)
+    (folder / MANIFEST).write_text(json.dumps(_manifest(blueprint, form), indent=1) + "\n")
+    pixels = blueprint.probe_squares()
+    reference = compile_network(blueprint.graph, Plan("onnxruntime", "fp32", usable_cores())).run(pixels)
+    probabilities, embedding = (reference[name] for name in blueprint.graph.outputs)
+    answer = run(pixels)
+    probability_error = float(np.abs(answer[0] - probabilities).max())
+    embedding_error = float(np.abs(answer[1] - embedding).max() / np.abs(embedding).max())
+    if not max(probability_error, embedding_error) <= TOLERANCE:
+        raise ExportParityError(
+            f"The {form} network strays: probabilities by {probability_error:.2g}, embeddings by {embedding_error:.2g}."
+        )
+    return probability_error, embedding_error
+
+
+def _manifest(blueprint: Blueprint, form: str) -> dict[str, object]:
+    return {
+        "classifier": blueprint.name,
+        "digest": blueprint.digest,
+        "format": form,
+        "labels": list(blueprint.labels),
+        "input": {
+            "name": PIXELS,
+            "dtype": "uint8",
+            "layout": "NHWC, RGB",
+            "shape": ["batch", blueprint.graph.height, blueprint.graph.width, 3],
+        },
+        "outputs": list(blueprint.graph.outputs),
+        "preprocessing": blueprint.preprocessing.to_dict(),
+    }
+
+
+def _write_onnx(blueprint: Blueprint, folder: Path) -> Run:
+    import onnxruntime as ort
+
+    path = folder / "classifier.onnx"
+    path.write_bytes(blueprint.graph.onnx)
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda pixels: list(session.run(list(blueprint.graph.outputs), {PIXELS: pixels}))
+
+
+def _write_openvino(blueprint: Blueprint, folder: Path) -> Run:
+    import openvino as ov
+
+    path = folder / "classifier.xml"
+    core = ov.Core()
+    model = core.read_model(blueprint.graph.onnx, b"")
+    ov.save_model(model, path, compress_to_fp16=False)
+    compiled = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def run(pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        answer = compiled({PIXELS: pixels})
+        return [answer[name] for name in blueprint.graph.outputs]
+
+    return run
+
+
+def _write_torchscript(blueprint: Blueprint, folder: Path) -> Run:
+    from safelight.moderation import torchscript
+
+    path = folder / "classifier.pt"
+    torchscript.save(torchscript.trace(blueprint.graph, blueprint.folder), path)
+    return lambda pixels: torchscript.run(path, pixels)
+
+
+_WRITERS = MappingProxyType(
+    {"onnx": _write_onnx, "openvino": _write_openvino, "torchscript": _write_torchscript}
+)

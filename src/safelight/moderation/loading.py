@@ -1,0 +1,129 @@
+"""From a classifier's name to a classifier that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safelight.errors import ClassifierUnknownError
+from safelight.models.store import BUILT_IN, ModelStore
+from safelight.moderation import open_nsfw
+from safelight.moderation.classifier import ClassifierInfo, NetworkClassifier
+from safelight.moderation.preprocess import Preprocessing
+from safelight.moderation.probe_pictures import probe_pictures
+from safelight.moderation.timm_config import read_timm_folder
+from safelight.moderation.timm_convert import converted, is_converted
+from safelight.runtime.backends import Plan, compile_network
+from safelight.runtime.graph import EMBEDDING, PROBABILITIES, Graph
+from safelight.runtime.machine import usable_cores
+from safelight.runtime.probe import candidates, choose
+from safelight.settings import Settings
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """A classifier before it is compiled: the graph and everything around it.
+
+    Args:
+        name: The name it was asked for by.
+        digest: SHA-256 of its weights.
+        labels: Label names in the order of the outputs.
+        graph: The network.
+        preprocessing: How pictures are resized and cropped.
+        folder: The timm checkpoint it came from; None for open-nsfw.
+    """
+
+    name: str
+    digest: str
+    labels: tuple[str, ...]
+    graph: Graph
+    preprocessing: Preprocessing
+    folder: Path | None = None
+
+    def probe_squares(self) -> NDArray[np.uint8]:
+        """The probe's pictures as this classifier sees them: uint8 [n, side, side, 3]."""
+        return np.stack([self.preprocessing.apply(picture) for picture in probe_pictures()])
+
+
+def load_classifier(
+    settings: Settings, name: str | None = None, *, tell: Callable[[str], None] = lambda _: None
+) -> NetworkClassifier:
+    """Load and compile a classifier.
+
+    Args:
+        settings: Where models lie, and which backend, precision and road are wanted.
+        name: open-nsfw, a built-in or pulled model's name, or a folder; the setting's when not given.
+        tell: Called with a line for the user when something takes longer.
+
+    Raises:
+        ClassifierUnknownError: The name means nothing.
+        ModelNotPulledError: It is a name that has to be pulled first.
+        ModelInvalidError, PickleRefusedError, FileMissingError: Its files cannot be used.
+        BackendError: The backend or precision cannot run it here.
+    """
+    blueprint = draw_blueprint(settings, name, tell=tell)
+    plan = choose_plan(blueprint, settings, tell=tell)
+    network = compile_network(blueprint.graph, plan, settings.cache)
+    dimension = network.run(np.zeros((1, blueprint.graph.height, blueprint.graph.width, 3), np.uint8))[
+        EMBEDDING
+    ]
+    info = ClassifierInfo(
+        name=blueprint.name,
+        digest=blueprint.digest,
+        labels=blueprint.labels,
+        embedding_dim=dimension.shape[1],
+        arithmetic=f"{'exact' if settings.exact else 'fast'}, {plan}",
+    )
+    return NetworkClassifier(info, network, blueprint.preprocessing, settings.exact)
+
+
+def choose_plan(
+    blueprint: Blueprint, settings: Settings, *, tell: Callable[[str], None] = lambda _: None
+) -> Plan:
+    """How the classifier will run here: as asked for, in reference arithmetic, or as the probe finds."""
+    if settings.exact:
+        return Plan("onnxruntime", "fp32", settings.threads or usable_cores())
+    plans = candidates(settings.backend, settings.precision, settings.threads)
+    pictures = blueprint.probe_squares() if len(plans) > 1 else np.zeros((0, 1, 1, 3), np.uint8)
+    return choose(blueprint.graph, plans, pictures, settings.cache, tell)
+
+
+def draw_blueprint(
+    settings: Settings, name: str | None = None, *, tell: Callable[[str], None] = lambda _: None
+) -> Blueprint:
+    """Find a classifier and read its graph, labels and preprocessing; see ``load_classifier`` for the errors."""
+    name = name or settings.classifier
+    if name == open_nsfw.NAME:
+        return Blueprint(
+            open_nsfw.NAME,
+            open_nsfw.WEIGHTS_SHA256,
+            open_nsfw.LABELS,
+            open_nsfw.build_graph(),
+            open_nsfw.PREPROCESSING,
+        )
+    return _timm_blueprint(name, find_folder(name, settings), settings.cache, tell)
+
+
+def find_folder(name: str, settings: Settings) -> Path:
+    """A folder as it is given, or a pulled model's."""
+    store = ModelStore(settings.models)
+    if name in BUILT_IN or store.has(name):
+        return store.folder(name)
+    path = Path(name).expanduser()
+    if path.exists() or name.startswith((".", "/", "~")):
+        return path
+    if name.count("/") == 1:  # a hub id that was never pulled: folder() says how to
+        return store.folder(name)
+    raise ClassifierUnknownError(f"There is no classifier {name!r}.")
+
+
+def _timm_blueprint(name: str, folder: Path, cache: Path, tell: Callable[[str], None]) -> Blueprint:
+    config = read_timm_folder(folder)
+    if not is_converted(config, cache):
+        tell(f"Converting {name} for this machine (once) …")
+    graph = Graph(converted(config, cache), config.side, config.side, (PROBABILITIES, EMBEDDING))
+    return Blueprint(name, config.digest, config.labels, graph, config.preprocessing, config.folder)

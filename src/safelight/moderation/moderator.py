@@ -1,0 +1,162 @@
+"""The moderator: a classifier and a policy together, for one picture or for a stream of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safelight.errors import InternalError, SafelightError
+from safelight.images import DecodeLimits, Frame, ImageSource, frames
+from safelight.moderation.classifier import Classifier, Prediction
+from safelight.moderation.policy import Policy
+from safelight.moderation.tiles import covers_all, tile_boxes
+from safelight.moderation.verdict import Judgement, PolicyRef, Verdict
+
+Named = tuple[str, ImageSource]
+
+
+@dataclass(frozen=True)
+class View:
+    """One square that the classifier looks at.
+
+    Args:
+        square: uint8 [side, side, 3].
+        frame: Which frame it is of.
+        tile: Which tile of the frame; None: the whole picture.
+        notes: The frame's notes.
+    """
+
+    square: NDArray[np.uint8]
+    frame: int
+    tile: int | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Moderator:
+    """Judges pictures. Thread-safe.
+
+    Args:
+        classifier: What looks at them.
+        policy: What its scores mean.
+        limits: How large a picture may be, and how many frames are looked at.
+        tiles: Also look at square tiles of tall and wide pictures; the worst counts.
+
+    Raises:
+        PolicyLabelError: The policy does not know the classifier's labels.
+    """
+
+    classifier: Classifier
+    policy: Policy
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
+    tiles: bool = False
+
+    def __post_init__(self) -> None:
+        self.policy.check(self.classifier.info.labels)
+
+    def judge(self, source: ImageSource) -> Verdict:
+        """Judge one picture; of an animation, the worst frame counts.
+
+        Raises:
+            ImageError, FileMissingError: The picture cannot be read.
+        """
+        views = self._look(source)
+        return self._worst(views, self._predict([views]))
+
+    def judge_many(
+        self, pictures: Iterable[Named], *, workers: int, batch_size: int = 4
+    ) -> Iterator[Judgement]:
+        """Judge a stream of pictures, in order; a bad one becomes a judgement with an error, and on it goes.
+
+        Decoding and inference overlap: each worker decodes a batch and has it judged while the others do the same.
+        Memory is bounded by workers x batch_size, however long the stream is.
+
+        Args:
+            pictures: Pairs of a name and a source.
+            workers: Threads, at least 1; one for each core keeps a CPU busy.
+            batch_size: Pictures that a worker decodes before it has them judged, at least 1.
+        """
+        stream = iter(pictures)
+        batches = iter(lambda: list(islice(stream, batch_size)), [])
+        with ThreadPoolExecutor(workers, thread_name_prefix="judge") as pool:
+            pending: deque[Future[list[Judgement]]] = deque()
+            try:
+                for batch in batches:
+                    pending.append(pool.submit(self._judge_batch, batch))
+                    if len(pending) > 2 * workers:
+                        yield from pending.popleft().result()
+                while pending:
+                    yield from pending.popleft().result()
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    def _judge_batch(self, batch: list[Named]) -> list[Judgement]:
+        seen = [self._try_to_look(source) for _, source in batch]
+        readable = [views for views in seen if isinstance(views, list)]
+        predictions = iter(self._predict(readable))
+        return [
+            self._conclude(name, views, predictions) for (name, _), views in zip(batch, seen, strict=True)
+        ]
+
+    def _conclude(
+        self, name: str, views: list[View] | SafelightError, predictions: Iterator[Prediction]
+    ) -> Judgement:
+        if isinstance(views, SafelightError):
+            return Judgement(name, error=views)
+        return Judgement(name, verdict=self._worst(views, list(islice(predictions, len(views)))))
+
+    def _try_to_look(self, source: ImageSource) -> list[View] | SafelightError:
+        try:
+            return self._look(source)
+        except SafelightError as error:
+            return error
+        except Exception as error:  # noqa: BLE001  one file's surprise must not end a run over a million
+            return InternalError(f"{type(error).__name__}: {error}")
+
+    def _look(self, source: ImageSource) -> list[View]:
+        seen = frames(source, limits=self.limits, shrink_to=self.classifier.shrink_to)
+        return [view for frame in seen for view in self._views(frame)]
+
+    def _views(self, frame: Frame) -> list[View]:
+        whole = View(self.classifier.prepare(frame.pixels), frame.index, None, frame.notes)
+        if not self.tiles:
+            return [whole]
+        height, width = frame.pixels.shape[:2]
+        boxes = tile_boxes(width, height)
+        notes = frame.notes if covers_all(width, height) else (*frame.notes, "tiles leave gaps between them")
+        return [
+            whole,
+            *(
+                View(self.classifier.prepare(frame.pixels[top:bottom, left:right]), frame.index, tile, notes)
+                for tile, (left, top, right, bottom) in enumerate(boxes)
+            ),
+        ]
+
+    def _predict(self, pictures: list[list[View]]) -> list[Prediction]:
+        squares = [view.square for views in pictures for view in views]
+        return self.classifier.predict(np.stack(squares)) if squares else []
+
+    def _worst(self, views: list[View], predictions: list[Prediction]) -> Verdict:
+        """The verdict on the view that weighs most: by decision first, by probability then; the first of equals."""
+        verdicts = [self._verdict(*pair) for pair in zip(views, predictions, strict=True)]
+        return max(verdicts, key=lambda verdict: (verdict.decision.severity, verdict.unsafe))
+
+    def _verdict(self, view: View, prediction: Prediction) -> Verdict:
+        return Verdict(
+            decision=self.policy.decide(prediction.scores),
+            scores=prediction.scores,
+            unsafe=self.policy.unsafe_score(prediction.scores),
+            embedding=prediction.embedding,
+            classifier=self.classifier.info,
+            policy=PolicyRef.of(self.policy),
+            frame=view.frame,
+            tile=view.tile,
+            notes=view.notes,
+        )

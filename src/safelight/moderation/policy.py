@@ -1,0 +1,160 @@
+"""What a score means: a policy turns scores by label into allow, review or block."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from enum import StrEnum
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from safelight.errors import FileMissingError, PolicyError, PolicyLabelError
+
+PRESETS = ("strict", "standard", "lenient")
+
+
+class Decision(StrEnum):
+    """What is to be done with a picture, from harmless to worst."""
+
+    ALLOW = "allow"
+    REVIEW = "review"
+    BLOCK = "block"
+
+    @property
+    def severity(self) -> int:
+        """0 for allow, 1 for review, 2 for block."""
+        return list(Decision).index(self)
+
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Label = Annotated[str, StringConstraints(strip_whitespace=True, to_lower=True, min_length=1)]
+
+
+class Thresholds(BaseModel):
+    """For one label: from which score on a picture goes to review, and from which it is blocked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    review: Probability = Field(description="Scores from here on go to a person, 0 to 1.")
+    block: Probability = Field(description="Scores from here on are blocked, 0 to 1, not below review.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.block < self.review:
+            raise ValueError("block must not be below review")
+        return self
+
+
+class Policy(BaseModel):
+    """Thresholds for each unsafe label, the labels that are safe, and a band of doubt.
+
+    Labels are compared without regard to case. A label that the policy does not mention is an error and never
+    counts as safe by omission.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, description="What the policy is called in every verdict.")
+    version: str = Field(min_length=1, description="Raised with every change; part of every verdict.")
+    description: str = Field("", description="For whom it is meant.")
+    abstain: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="Within this distance of block, a person decides: the verdict is review.",
+    )
+    unsafe: dict[Label, Thresholds] = Field(min_length=1, description="Labels that count as unsafe.")
+    safe: frozenset[Label] = Field(frozenset(), description="Labels that do not.")
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Self:
+        if both := self.safe & set(self.unsafe):
+            raise ValueError(f"labels cannot be safe and unsafe at once: {', '.join(sorted(both))}")
+        return self
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> Policy:
+        """A preset by name, or a policy from a TOML file.
+
+        Raises:
+            FileMissingError: Neither a preset nor a file that can be read.
+            PolicyError: The file is not a policy.
+        """
+        if str(name_or_path) in PRESETS:
+            return cls.parse(files(__package__).joinpath(f"policies/{name_or_path}.toml").read_text("utf-8"))
+        try:
+            text = Path(name_or_path).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise FileMissingError(
+                f"There is no policy {str(name_or_path)!r} that can be read.",
+                hint=f"Give the path of a TOML file, or one of {', '.join(PRESETS)}.",
+            ) from error
+        return cls.parse(text)
+
+    @classmethod
+    def parse(cls, toml: str) -> Policy:
+        """A policy from the text of a TOML file.
+
+        Raises:
+            PolicyError: Not TOML, a field missing or out of range, or a field that does not exist.
+        """
+        try:
+            return cls.model_validate(tomllib.loads(toml))
+        except tomllib.TOMLDecodeError as error:
+            raise PolicyError(f"The policy is not TOML: {error}.") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "policy"
+            raise PolicyError(f"{where}: {first['msg']}.") from error
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that can change a decision, in hexadecimal."""
+        body = self.model_dump(mode="json", exclude={"description"}) | {"safe": sorted(self.safe)}
+        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+    def check(self, labels: tuple[str, ...]) -> None:
+        """See that the policy knows every label of a classifier, and that one of them is unsafe.
+
+        Raises:
+            PolicyLabelError: A label is not mentioned, or none of them is unsafe.
+        """
+        known = self.safe | set(self.unsafe)
+        if unknown := [label for label in labels if label.lower() not in known]:
+            raise PolicyLabelError(
+                f"Policy {self.name!r} does not mention the label(s) {', '.join(unknown)}."
+            )
+        if not any(label.lower() in self.unsafe for label in labels):
+            raise PolicyLabelError(f"Policy {self.name!r} counts none of {', '.join(labels)} as unsafe.")
+
+    def unsafe_score(self, scores: Mapping[str, float]) -> float:
+        """Probability that the picture is unsafe: the sum over unsafe labels, since labels exclude each other."""
+        total = sum(score for label, score in scores.items() if label.lower() in self.unsafe)
+        return min(1.0, max(0.0, total))
+
+    def decide(self, scores: Mapping[str, float]) -> Decision:
+        """The worst of the labels' decisions.
+
+        Args:
+            scores: Probability by label name; each label must be known (``check``).
+        """
+        return max(
+            (self._decide_label(label.lower(), score) for label, score in scores.items()),
+            key=lambda decision: decision.severity,
+        )
+
+    def _decide_label(self, label: str, score: float) -> Decision:
+        thresholds = self.unsafe.get(label)
+        if thresholds is None:
+            return Decision.ALLOW
+        if abs(score - thresholds.block) < self.abstain:
+            return Decision.REVIEW
+        if score >= thresholds.block:
+            return Decision.BLOCK
+        return Decision.REVIEW if score >= thresholds.review else Decision.ALLOW

@@ -1,0 +1,141 @@
+"""A finished scan's report: JSONL, CSV or Parquet, made from the journal in one piece."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from safelight.errors import OutputError, UsageError
+from safelight.moderation.journal import Row, read_rows
+
+_CHUNK = 4096
+_COLUMNS = (
+    "path",
+    "decision",
+    "unsafe",
+    "frame",
+    "tile",
+    "classifier",
+    "classifier_digest",
+    "arithmetic",
+    "policy",
+    "policy_version",
+    "policy_digest",
+    "notes",
+    "error_code",
+    "error_message",
+)
+
+
+def write_report(journal: Path, report: Path, labels: tuple[str, ...]) -> None:
+    """Turn a journal into a report, under a temporary name first, and delete the journal.
+
+    Args:
+        journal: The finished journal.
+        report: Where the report goes; its extension says which format.
+        labels: The classifier's labels; each has a column ``score_LABEL`` in CSV and Parquet.
+
+    Raises:
+        OutputError: The report cannot be written; the journal is kept.
+    """
+    temporary = report.with_name(f".{report.name}.tmp")
+    try:
+        writer_for(report)(journal, temporary, labels)
+        temporary.replace(report)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"{report} cannot be written: {error.strerror or error}.") from error
+    journal.unlink()
+
+
+def writer_for(report: Path) -> Callable[[Path, Path, tuple[str, ...]], None]:
+    """The function that writes a report's format.
+
+    Raises:
+        UsageError: An extension that stands for no format.
+    """
+    writer = _WRITERS.get(report.suffix.lower())
+    if writer is None:
+        raise UsageError(
+            f"A report's name ends in {', '.join(_WRITERS)}, not {report.suffix or 'nothing'!r}."
+        )
+    return writer
+
+
+def _write_jsonl(journal: Path, path: Path, labels: tuple[str, ...]) -> None:  # noqa: ARG001  a writer's signature
+    with journal.open("rb") as source, path.open("wb") as target:
+        source.readline()  # the header
+        while block := source.read(1 << 20):
+            target.write(block)
+
+
+def _write_csv(journal: Path, path: Path, labels: tuple[str, ...]) -> None:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.DictWriter(file, fieldnames=_field_names(labels))
+        writer.writeheader()
+        for row in read_rows(journal):
+            flat = _flatten(row, labels)
+            writer.writerow(flat | {"embedding": json.dumps(row["embedding"]) if "embedding" in row else ""})
+
+
+def _write_parquet(journal: Path, path: Path, labels: tuple[str, ...]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = _parquet_schema(labels)
+    rows = (_flatten(row, labels) | {"embedding": row.get("embedding")} for row in read_rows(journal))
+    with pq.ParquetWriter(path, schema) as writer:
+        for chunk in _chunks(rows):
+            writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
+
+
+def _parquet_schema(labels: tuple[str, ...]) -> Any:
+    import pyarrow as pa
+
+    kinds = {
+        "unsafe": pa.float64(),
+        "frame": pa.int32(),
+        "tile": pa.int32(),
+        "embedding": pa.list_(pa.float32()),
+    }
+    kinds |= {f"score_{label}": pa.float64() for label in labels}
+    return pa.schema([(name, kinds.get(name, pa.string())) for name in _field_names(labels)])
+
+
+def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    return iter(lambda: list(islice(rows, _CHUNK)), [])
+
+
+def _field_names(labels: tuple[str, ...]) -> list[str]:
+    return [*_COLUMNS[:3], *(f"score_{label}" for label in labels), *_COLUMNS[3:], "embedding"]
+
+
+def _flatten(row: Row, labels: tuple[str, ...]) -> Row:
+    classifier = row["classifier"] or {}
+    policy = row["policy"] or {}
+    error = row["error"] or {}
+    return {
+        "path": row["path"].encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+        "decision": row["decision"],
+        "unsafe": row["unsafe"],
+        **{f"score_{label}": row["scores"].get(label) for label in labels},
+        "frame": row["frame"],
+        "tile": row["tile"],
+        "classifier": classifier.get("name"),
+        "classifier_digest": classifier.get("digest"),
+        "arithmetic": classifier.get("arithmetic"),
+        "policy": policy.get("name"),
+        "policy_version": policy.get("version"),
+        "policy_digest": policy.get("digest"),
+        "notes": "; ".join(row["notes"]),
+        "error_code": error.get("code"),
+        "error_message": error.get("message"),
+    }
+
+
+_WRITERS = MappingProxyType({".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet})

@@ -1,0 +1,33 @@
+"""Square tiles along a tall or wide picture, so that a centre crop cannot hide its ends."""
+
+from __future__ import annotations
+
+import math
+
+Box = tuple[int, int, int, int]
+
+MAX_TILES = 32
+_NEARLY_SQUARE = 1.1
+"""Below this aspect the whole-picture view already shows all but the edges."""
+
+
+def tile_boxes(width: int, height: int) -> list[Box]:
+    """Boxes (left, top, right, bottom) in pixels that together cover the picture from end to end.
+
+    As few squares as cover the long side, evenly spread, the first and the last flush with the ends. A nearly
+    square picture has none. Beyond a ratio of ``MAX_TILES`` to 1 the squares no longer touch.
+    """
+    short, long = sorted((width, height))
+    if long / short < _NEARLY_SQUARE:
+        return []
+    count = min(MAX_TILES, math.ceil(long / short))
+    starts = [round(i * (long - short) / (count - 1)) for i in range(count)]
+    if width >= height:
+        return [(start, 0, start + short, short) for start in starts]
+    return [(0, start, short, start + short) for start in starts]
+
+
+def covers_all(width: int, height: int) -> bool:
+    """Whether the tiles leave no gap."""
+    short, long = sorted((width, height))
+    return long / short <= MAX_TILES

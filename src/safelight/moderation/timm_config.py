@@ -1,0 +1,169 @@
+"""Reading a timm classifier's folder: ``config.json`` with label names, and ``model.safetensors``.
+
+The layout is the one timm writes to the hub; Marqo/nsfw-image-detection-384 is the reference. Nothing here
+imports torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from safelight.errors import FileMissingError, ModelInvalidError, PickleRefusedError
+from safelight.moderation.preprocess import Preprocessing, Resize
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+_CROP_MODES: dict[str, Resize] = {"center": "short_side", "squash": "squash"}
+
+
+@dataclass(frozen=True)
+class TimmConfig:
+    """What a classifier's folder says of it.
+
+    Args:
+        folder: Where it lies.
+        architecture: timm's name of the network.
+        model_args: Keyword arguments for building it, such as ``global_pool``.
+        labels: Label names in the order of the outputs.
+        side: Height and width of the input, in pixels.
+        preprocessing: How pictures are resized and cropped.
+        mean: What is subtracted from each channel, in 0..1.
+        std: What each channel is then divided by.
+        digest: SHA-256 over the configuration and the weights, in hexadecimal.
+    """
+
+    folder: Path
+    architecture: str
+    model_args: dict[str, Any]
+    labels: tuple[str, ...]
+    side: int
+    preprocessing: Preprocessing
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    digest: str
+
+    @property
+    def weights(self) -> Path:
+        """The safetensors file."""
+        return self.folder / WEIGHTS
+
+
+def read_timm_folder(folder: Path) -> TimmConfig:
+    """Read and check a classifier's folder without building the network.
+
+    Raises:
+        FileMissingError: The folder or one of its two files is not there.
+        PickleRefusedError: The weights are there only as a pickle.
+        ModelInvalidError: A file is damaged, or a field is missing or contradicts another.
+    """
+    if folder.suffix in _PICKLES:
+        raise PickleRefusedError(f"{folder.name} is a pickle file.")
+    if not folder.is_dir():
+        raise FileMissingError(f"There is no folder {str(folder)!r}.")
+    weights = _find_weights(folder)
+    config_bytes, config = _read_config(folder / CONFIG)
+    try:
+        return _parse(folder, config, _digest(config_bytes, weights))
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise ModelInvalidError(f"{CONFIG} lacks a field or has one of the wrong kind: {error!r}.") from error
+
+
+def _find_weights(folder: Path) -> Path:
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        if pickles := sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES):
+            raise PickleRefusedError(f"{folder.name} has its weights only as {', '.join(pickles)}.")
+        raise FileMissingError(f"{folder.name} has no {WEIGHTS}.")
+    try:
+        with safe_open(weights, framework="np") as tensors:
+            tensors.keys()
+    except (SafetensorError, OSError) as error:
+        raise ModelInvalidError(f"{weights.name} is not a whole safetensors file: {error}.") from error
+    return weights
+
+
+def _read_config(path: Path) -> tuple[bytes, dict[str, Any]]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise FileMissingError(f"{path.parent.name} has no {CONFIG}.") from error
+    try:
+        config = json.loads(data)
+    except ValueError as error:
+        raise ModelInvalidError(f"{CONFIG} is not JSON: {error}.") from error
+    if not isinstance(config, dict):
+        raise ModelInvalidError(f"{CONFIG} is not a JSON object.")
+    return data, config
+
+
+def _parse(folder: Path, config: dict[str, Any], digest: str) -> TimmConfig:
+    pretrained = config.get("pretrained_cfg") or {}
+    side = _square_side(pretrained.get("input_size", [3, 224, 224]))
+    crop_mode = pretrained.get("crop_mode", "center")
+    if crop_mode not in _CROP_MODES:
+        raise ModelInvalidError(f"crop_mode {crop_mode!r} is not known; there are {', '.join(_CROP_MODES)}.")
+    preprocessing = Preprocessing(
+        resize=_CROP_MODES[crop_mode],
+        resized=math.floor(side / float(pretrained.get("crop_pct") or 0.875)),
+        crop=side,
+        interpolation=pretrained.get("interpolation") or "bicubic",
+    )
+    pool = config.get("global_pool")
+    return TimmConfig(
+        folder=folder,
+        architecture=str(config["architecture"]),
+        model_args={**({"global_pool": pool} if pool else {}), **(config.get("model_args") or {})},
+        labels=_labels(config, pretrained),
+        side=side,
+        preprocessing=preprocessing,
+        mean=_triple(pretrained.get("mean", _IMAGENET_MEAN)),
+        std=_triple(pretrained.get("std", _IMAGENET_STD)),
+        digest=digest,
+    )
+
+
+def _labels(config: dict[str, Any], pretrained: dict[str, Any]) -> tuple[str, ...]:
+    """Label names, held against the number of classes the head has.
+
+    Only the outer ``num_classes`` counts: the inner one often still says what the backbone was pretrained for.
+    """
+    names = config.get("label_names") or pretrained.get("label_names")
+    if not names:
+        raise ModelInvalidError(
+            f"{CONFIG} has no label_names, and outputs without names cannot be judged by."
+        )
+    labels = tuple(map(str, names))
+    if len(set(labels)) != len(labels) or len(labels) < 2:
+        raise ModelInvalidError(f"label_names must be two or more different names, not {list(labels)}.")
+    if int(config.get("num_classes", len(labels))) != len(labels):
+        raise ModelInvalidError(f"{len(labels)} label_names for num_classes = {config['num_classes']}.")
+    return labels
+
+
+def _square_side(input_size: Any) -> int:
+    channels, height, width = map(int, input_size)
+    if channels != 3 or height != width or height < 1:
+        raise ModelInvalidError(f"The input must be square RGB, not {list(input_size)}.")
+    return height
+
+
+def _triple(values: Any) -> tuple[float, float, float]:
+    red, green, blue = map(float, values)
+    return red, green, blue
+
+
+def _digest(config: bytes, weights: Path) -> str:
+    with weights.open("rb") as file:
+        weights_digest = hashlib.file_digest(file, "sha256").digest()
+    return hashlib.sha256(hashlib.sha256(config).digest() + weights_digest).hexdigest()

@@ -1,0 +1,148 @@
+"""Turning a timm classifier into a graph: the one place where moderation needs torch.
+
+It runs as a process of its own (``python -m safelight.moderation.timm_convert FOLDER OUT.onnx``), once for each
+checkpoint, so that whoever judges pictures never carries torch's memory or its start-up time.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safelight.errors import InternalError, ModelInvalidError, SafelightError
+from safelight.moderation.timm_config import TimmConfig, read_timm_folder
+from safelight.runtime.graph import EMBEDDING, PIXELS, PROBABILITIES
+from safelight.runtime.machine import package_version
+
+if TYPE_CHECKING:
+    import torch
+
+_PARITY = 1e-4
+_REFUSED = 4
+"""Exit status of the converting process when the checkpoint is at fault."""
+
+
+def converted(config: TimmConfig, cache: Path) -> bytes:
+    """The checkpoint as an ONNX model, converted now or earlier.
+
+    Args:
+        config: The checkpoint.
+        cache: Folder that keeps conversions.
+
+    Raises:
+        ModelInvalidError: The weights do not fit the architecture that config.json names.
+    """
+    versions = "-".join(f"{package_version(name)}" for name in ("timm", "torch", "onnx"))
+    path = cache / "graphs" / f"{config.digest[:32]}-{versions}.onnx"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _convert_in_child(config.folder, path)
+    return path.read_bytes()
+
+
+def is_converted(config: TimmConfig, cache: Path) -> bool:
+    """Whether ``converted`` would only have to read a file."""
+    return any((cache / "graphs").glob(f"{config.digest[:32]}-*.onnx"))
+
+
+def _convert_in_child(folder: Path, path: Path) -> None:
+    command = [sys.executable, "-m", __name__, str(folder), str(path)]
+    child = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own module
+    if child.returncode == _REFUSED:
+        raise ModelInvalidError(child.stderr.strip().splitlines()[-1])
+    if child.returncode != 0:
+        raise InternalError(f"Converting {folder.name} failed: {child.stderr.strip()[-2000:]}")
+
+
+def build_module(config: TimmConfig) -> torch.nn.Module:
+    """The checkpoint as a torch module: uint8 [n, side, side, 3] to (probabilities, embedding).
+
+    Raises:
+        ModelInvalidError: timm does not know the architecture, or the weights do not fit it.
+    """
+    import timm
+    import torch
+    from safetensors.torch import load_file
+
+    try:
+        network = timm.create_model(
+            config.architecture, pretrained=False, num_classes=len(config.labels), **config.model_args
+        )
+        network.load_state_dict(load_file(config.weights))
+    except (RuntimeError, TypeError, ValueError) as error:
+        message = " ".join(str(error).split())[:400]
+        raise ModelInvalidError(
+            f"The weights do not fit timm's {config.architecture!r} with {len(config.labels)} labels: {message}"
+        ) from error
+
+    class PixelsToVerdict(torch.nn.Module):
+        """Normalisation, the network cut open at its head, and softmax."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+            self.register_buffer("mean", torch.tensor(config.mean) * 255)
+            self.register_buffer("std", torch.tensor(config.std) * 255)
+
+        def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            x = ((pixels.float() - self.mean) / self.std).permute(0, 3, 1, 2)
+            embedding = self.network.forward_head(self.network.forward_features(x), pre_logits=True)
+            return torch.softmax(self.network.get_classifier()(embedding), dim=-1), embedding
+
+    module = PixelsToVerdict().eval()
+    _check_head(module, network, config)
+    return module
+
+
+def _check_head(module: torch.nn.Module, network: Any, config: TimmConfig) -> None:
+    """Networks with several heads do not come apart like this: better to refuse than to answer otherwise."""
+    import torch
+
+    pixels = torch.randint(0, 256, (1, config.side, config.side, 3), dtype=torch.uint8)
+    x = (pixels.float() / 255 - torch.tensor(config.mean)) / torch.tensor(config.std)
+    with torch.inference_mode():
+        expected = network(x.permute(0, 3, 1, 2)).softmax(dim=-1)
+        difference = (module(pixels)[0] - expected).abs().max().item()
+    if not difference < _PARITY:
+        raise ModelInvalidError(f"{config.architecture!r} has another kind of head than one linear layer.")
+
+
+def convert(folder: Path, path: Path) -> None:
+    """Write the ONNX model of a classifier's folder, whole or not at all."""
+    import torch
+
+    config = read_timm_folder(folder)
+    module = build_module(config)
+    pixels = torch.zeros((2, config.side, config.side, 3), dtype=torch.uint8)
+    program = torch.onnx.export(
+        module,
+        (pixels,),
+        dynamo=True,
+        verbose=False,
+        input_names=[PIXELS],
+        output_names=[PROBABILITIES, EMBEDDING],
+        dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
+    )
+    temporary = path.with_suffix(".tmp")
+    program.save(str(temporary), external_data=False)
+    temporary.replace(path)
+
+
+def main() -> int:
+    """Convert as a process of its own."""
+    warnings.simplefilter("ignore")  # torch's exporter warns about itself
+    logging.disable(logging.WARNING)
+    try:
+        convert(Path(sys.argv[1]), Path(sys.argv[2]))
+    except SafelightError as error:
+        sys.stderr.write(f"{error.message}\n")
+        return _REFUSED
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
