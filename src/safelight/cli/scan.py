@@ -1,0 +1,127 @@
+"""``safelight scan``: judge very many pictures into a report."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from safelight.cli.console import (
+    Backend,
+    ClassifierName,
+    Exact,
+    Json,
+    PolicyName,
+    Precision,
+    Ticker,
+    Tiles,
+    exit_flagged,
+    print_json,
+    progress,
+    warn,
+)
+
+if TYPE_CHECKING:
+    from safelight.moderation.scan import Summary
+
+
+def scan(
+    target: Annotated[
+        str, typer.Argument(metavar="DIR|GLOB|PARQUET", help="What to look at.", show_default=False)
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="REPORT", help="The report: .jsonl, .csv or .parquet.", show_default=False
+        ),
+    ],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished report.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report that is there.")] = False,
+    batch_size: Annotated[
+        int, typer.Option(min=1, max=256, help="Pictures a worker decodes before it has them judged.")
+    ] = 4,
+    workers: Annotated[int, typer.Option(min=0, max=256, help="Threads; 0: one for each core.")] = 0,
+    classifier: ClassifierName = None,
+    policy: PolicyName = None,
+    embeddings: Annotated[
+        bool, typer.Option("--embeddings", help="Write embeddings into the report.")
+    ] = False,
+    tiles: Tiles = None,
+    exact: Exact = None,
+    backend: Backend = None,
+    precision: Precision = None,
+    json: Json = False,
+) -> None:
+    """Judge every picture in a folder, a glob or a Parquet table.
+
+    The run can be stopped, even killed, and goes on with --resume: nothing is judged twice and nothing is missed.
+    """
+    from safelight.settings import Settings
+
+    settings = Settings.load(
+        classifier=classifier, policy=policy, tiles=tiles, exact=exact, backend=backend, precision=precision
+    )
+    warn(f"Scanning {target} with {settings.classifier} …")
+    from safelight.moderation.scan import Scan
+    from safelight.studio import Studio
+
+    moderator = Studio(settings, tell=warn).moderator()
+    job = Scan(moderator, target, out, resume, overwrite, workers, batch_size, embeddings)
+    job.check()
+    with progress("Judging") as ticker:
+        _count_in_background(target, ticker)
+        summary = job.run_summed(lambda _: ticker.advance())
+    if json:
+        print_json(summary.to_dict() | {"report": str(out)})
+    else:
+        _print_summary(summary, out)
+    exit_flagged(summary.flagged, summary.decisions["error"])
+
+
+def _count_in_background(target: str, ticker: Ticker) -> None:
+    """Find out how many there will be, for the time left, without keeping the first verdict waiting."""
+
+    def count() -> None:
+        from safelight.errors import SafelightError
+        from safelight.moderation.finding import find_pictures
+
+        try:
+            ticker.expect(sum(1 for _ in find_pictures(target)))
+        except SafelightError:
+            return  # the scan itself says what is wrong
+
+    threading.Thread(target=count, daemon=True).start()
+
+
+def _print_summary(summary: Summary, out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{summary.total} pictures", title_justify="left")
+    table.add_column("decision")
+    table.add_column("pictures", justify="right")
+    for name in ("allow", "review", "block", "error"):
+        table.add_row(name, str(summary.decisions[name]))
+    for code, number in sorted(summary.errors.items()):
+        table.add_row(f"  {code}", str(number), style="dim")
+    console = Console(file=sys.stdout)
+    console.print(table)
+    console.print(_histogram(summary))
+    again = f", {summary.resumed} from before" if summary.resumed else ""
+    console.print(
+        f"{summary.judged} judged in {summary.seconds:.1f} s ({summary.rate:.1f}/s){again}. Report: {out}",
+        highlight=False,
+    )
+
+
+def _histogram(summary: Summary) -> str:
+    """Unsafe probability in ten bins, as bars."""
+    most = max(summary.histogram) or 1
+    lines = [
+        f"{i / 10:.1f}-{(i + 1) / 10:.1f} {'█' * round(30 * n / most):<30} {n}"
+        for i, n in enumerate(summary.histogram)
+    ]
+    return "\n".join(["unsafe probability", *lines])

@@ -1,0 +1,93 @@
+"""The command line, run as a user runs it: in a process of its own, with a data directory of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command left behind."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Standard output as JSON lines; fails where anything else is on it."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """Standard output as the one JSON object it must be."""
+        (only,) = self.lines
+        return only
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("safelight-home")
+
+
+@pytest.fixture(scope="session")
+def environment(home: Path) -> dict[str, str]:
+    """No probe: it takes seconds, and has tests of its own."""
+    names = {k: v for k, v in os.environ.items() if not k.startswith("SAFELIGHT_")}
+    return names | {
+        "SAFELIGHT_HOME": str(home),
+        "SAFELIGHT_BACKEND": "onnxruntime",
+        "SAFELIGHT_PRECISION": "fp32",
+        "COLUMNS": "120",
+    }
+
+
+@pytest.fixture
+def safelight(environment: dict[str, str], tmp_path: Path) -> Run:
+    def run(*arguments: str | Path, stdin: bytes = b"", **more: str) -> Ran:
+        done = subprocess.run(
+            [sys.executable, "-m", "safelight", *map(str, arguments)],
+            input=stdin,
+            capture_output=True,
+            check=False,
+            cwd=tmp_path,
+            env=environment | more,
+            timeout=120,
+        )
+        return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def anything_goes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy that allows every picture."""
+    return _policy(tmp_path_factory, "anything-goes", review=1.0)
+
+
+@pytest.fixture(scope="session")
+def nothing_goes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy that blocks every picture: the only harmless way to see a block."""
+    return _policy(tmp_path_factory, "nothing-goes", review=0.0)
+
+
+def _policy(factory: pytest.TempPathFactory, name: str, review: float) -> Path:
+    path = factory.mktemp("policies") / f"{name}.toml"
+    path.write_text(
+        f'name = "{name}"\nversion = "7"\nsafe = ["sfw"]\n[unsafe]\nnsfw = {{ review = {review}, block = {review} }}\n'
+    )
+    return path

@@ -1,0 +1,132 @@
+"""The contract that every command keeps: speed of the first word, JSON alone on stdout, exit status."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from safelight import __version__
+
+COMMANDS = ["demo", "moderate", "scan", "export", "models", "bench", "doctor"]
+
+
+def _best_of(runs: int, command: list[str], environment: dict[str, str]) -> float:
+    def seconds() -> float:
+        start = time.perf_counter()
+        subprocess.run(command, capture_output=True, check=True, env=environment)
+        return time.perf_counter() - start
+
+    return min(seconds() for _ in range(runs))
+
+
+def test_help_lists_every_command_and_the_exit_status(safelight):
+    ran = safelight("--help")
+    assert ran.status == 0
+    assert all(command in ran.out for command in COMMANDS)
+    assert "Exit status" in ran.out
+
+
+def test_help_answers_in_under_three_tenths_of_a_second(environment):
+    # Ten tries: on a busy machine the best one says what the command itself costs.
+    assert _best_of(10, [sys.executable, "-m", "safelight", "--help"], environment) < 0.3
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(safelight, command):
+    ran = safelight(command, "--help")
+    assert ran.status == 0
+    assert "Usage" in ran.out
+
+
+def test_help_imports_no_engine(environment):
+    code = (
+        "import sys, safelight.cli.app as a; a.run(['--help']);"
+        "print(sorted({'torch', 'numpy', 'onnx', 'openvino', 'PIL', 'pydantic'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["moderate", "nothing.jpg"],
+        ["scan", ".", "--out", "report.jsonl"],
+        ["demo"],
+        ["doctor"],
+        ["export", "--out", "exported"],
+        ["models", "pull", "no-such-model"],
+        ["bench", "moderate"],
+    ],
+    ids=" ".join,
+)
+def test_first_line_comes_within_a_second(environment, tmp_path, arguments):
+    def seconds_to_first_line() -> float:
+        start = time.perf_counter()
+        with subprocess.Popen(
+            [sys.executable, "-m", "safelight", *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+            env=environment,
+        ) as process:
+            assert process.stderr is not None
+            assert process.stderr.readline()
+            elapsed = time.perf_counter() - start
+            process.kill()
+        return elapsed
+
+    assert min(seconds_to_first_line() for _ in range(3)) < 1.0
+
+
+def test_no_arguments_show_the_help(safelight):
+    ran = safelight()
+    assert ran.status == 0
+    assert "Usage" in ran.out
+
+
+def test_version(safelight):
+    assert safelight("--version").out.strip() == f"safelight {__version__}"
+
+
+@pytest.mark.parametrize("arguments", [["--nonsense"], ["moderate"], ["nonsense"], ["models"], ["scan", "."]])
+def test_wrong_usage_exits_with_two_and_says_so_in_json_too(safelight, arguments):
+    ran = safelight(*arguments, "--json")
+    assert ran.status == 2
+    assert ran.body["error"]["code"] == "usage"
+    assert "error [usage]" in ran.err
+
+
+def test_a_wrong_setting_is_an_input_error(safelight):
+    ran = safelight("doctor", "--json", SAFELIGHT_MAX_PIXELS="-5")
+    assert ran.status == 2
+    assert ran.body["error"]["code"] == "settings"
+    assert "max_pixels" in ran.body["error"]["message"]
+
+
+def test_a_defect_exits_with_three_and_hides_the_traceback(monkeypatch, capsys):
+    from safelight.cli import app, doctor
+
+    def explode(**_: object) -> None:
+        raise ZeroDivisionError("boom")
+
+    monkeypatch.setattr(doctor, "_checks", explode)
+    assert app.run(["doctor", "--json"]) == 3
+    captured = capsys.readouterr()
+    assert '"code": "internal"' in captured.out
+    assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_for_the_usual_shells(environment, shell):
+    done = subprocess.run(
+        [sys.executable, "-m", "safelight", "--show-completion", shell],
+        capture_output=True,
+        text=True,
+        env=environment | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
+    )
+    assert done.returncode == 0
+    assert "safelight" in done.stdout

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from safelight.samples import sample_photographs
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "run_exported_onnx.py"
+
+
+def test_onnx_runs_without_torch_and_gives_the_same_score(safelight, tmp_path):
+    body = safelight("export", "--out", "exported", "--json").body
+    assert body["files"] == ["classifier.json", "classifier.onnx"]
+    assert body["probability_error"] <= 1e-3
+    assert body["embedding_error"] <= 1e-3
+    photograph = sample_photographs()[0]
+    blocked = "import sys; sys.modules['torch'] = sys.modules['safelight'] = None; import runpy; "
+    run = f"sys.argv = ['x', {str(tmp_path / 'exported')!r}, {str(photograph)!r}]; runpy.run_path({str(EXAMPLE)!r})"
+    done = subprocess.run([sys.executable, "-c", blocked + run], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    scores = json.loads(done.stdout)
+    (line,) = safelight("moderate", photograph, "--exact", "--json").lines
+    assert scores["nsfw"] == pytest.approx(line["scores"]["nsfw"], abs=1e-3)
+
+
+def test_the_example_is_ten_lines():
+    code = [line for line in EXAMPLE.read_text().splitlines() if line and not line.startswith(("#", '"""'))]
+    assert len(code) <= 10
+
+
+def test_a_folder_that_is_there_is_kept(safelight, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious.txt").write_text("keep me")
+    ran = safelight("export", "--out", "mine", "--json")
+    assert ran.status == 2
+    assert ran.body["error"]["code"] == "output.exists"
+    assert (tmp_path / "mine" / "precious.txt").read_text() == "keep me"
+
+
+def test_unknown_format(safelight, tmp_path):
+    ran = safelight("export", "--format", "caffe", "--out", "x", "--json")
+    assert ran.status == 2
+    assert "onnx, openvino, torchscript" in ran.body["error"]["message"]
+    assert not (tmp_path / "x").exists()

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from PIL import Image
+
+from safelight.samples import sample_photographs
+
+KEYS = {
+    "path",
+    "decision",
+    "scores",
+    "unsafe",
+    "embedding_dim",
+    "classifier",
+    "policy",
+    "frame",
+    "tile",
+    "notes",
+    "error",
+}
+
+
+def test_json_line_for_each_picture_in_order(safelight):
+    photographs = sample_photographs()
+    ran = safelight("moderate", *photographs, "--json")
+    assert ran.status == 0
+    assert [line["path"] for line in ran.lines] == [str(path) for path in photographs]
+    for line in ran.lines:
+        assert set(line) == KEYS
+        assert line["decision"] == "allow"
+        assert set(line["scores"]) == {"sfw", "nsfw"}
+        assert abs(sum(line["scores"].values()) - 1) < 1e-5
+        assert line["unsafe"] == line["scores"]["nsfw"]
+        assert line["embedding_dim"] == 1024
+        assert line["classifier"]["name"] == "open-nsfw"
+        assert line["policy"] == {"name": "standard", "version": "1", "digest": line["policy"]["digest"]}
+
+
+def test_a_bad_file_gets_its_line_and_the_run_goes_on(safelight, tmp_path):
+    (tmp_path / "letter.jpg").write_text("Dear reader, this is no picture.")
+    good = sample_photographs()[0]
+    ran = safelight("moderate", "letter.jpg", "missing.png", good, "--json")
+    first, second, third = ran.lines
+    assert first["decision"] == second["decision"] == "error"
+    assert first["error"]["code"] == "image.not_recognised"
+    assert second["error"]["code"] == "file.missing"
+    assert set(first) == set(third) == KEYS
+    assert third["decision"] == "allow"
+    assert ran.status == 2
+
+
+def test_flagged_pictures_exit_with_one_whatever_else_failed(safelight, nothing_goes):
+    ran = safelight("moderate", sample_photographs()[0], "missing.png", "--policy", nothing_goes, "--json")
+    assert ran.status == 1
+    assert ran.lines[0]["decision"] == "block"
+    assert ran.lines[0]["policy"]["name"] == "nothing-goes"
+    assert ran.lines[0]["policy"]["version"] == "7"
+
+
+def test_a_folder_and_standard_input(safelight, tmp_path):
+    shutil.copy(sample_photographs()[1], tmp_path / "one.jpg")
+    ran = safelight("moderate", tmp_path, "-", "--json", stdin=sample_photographs()[1].read_bytes())
+    folder, stdin = ran.lines
+    assert folder["path"].endswith("one.jpg")
+    assert stdin["path"] == "-"
+    assert stdin["scores"] == folder["scores"]
+
+
+def test_embeddings_only_where_asked_for(safelight):
+    (line,) = safelight("moderate", sample_photographs()[0], "--embeddings", "--json").lines
+    assert len(line["embedding"]) == 1024
+
+
+def test_heat_maps_beside_each_other_though_names_clash(safelight, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        shutil.copy(sample_photographs()[0], tmp_path / name / "same.jpg")
+    ran = safelight("moderate", "a/same.jpg", "b/same.jpg", "--explain", "heat")
+    assert ran.status == 0
+    assert sorted(p.name for p in (tmp_path / "heat").iterdir()) == [
+        "same.jpg-2.heat.png",
+        "same.jpg.heat.png",
+    ]
+    with Image.open(tmp_path / "heat" / "same.jpg.heat.png") as heat:
+        assert heat.format == "PNG"
+        assert float(heat.text["unsafe"]) < 0.1
+
+
+def test_words_for_people(safelight):
+    ran = safelight("moderate", sample_photographs()[0])
+    assert ran.out.startswith("allow")
+    assert "astronaut.jpg" in ran.out
+    assert "Loading open-nsfw" in ran.err
+
+
+def test_tiles_are_said_in_the_verdict(safelight, tmp_path):
+    wide = Image.new("RGB", (1200, 200), (90, 140, 200))
+    wide.paste(Image.open(sample_photographs()[2]).resize((200, 200)), (1000, 0))
+    wide.save(tmp_path / "wide.png")
+    (plain,) = safelight("moderate", "wide.png", "--json").lines
+    (tiled,) = safelight("moderate", "wide.png", "--tiles", "--json").lines
+    assert plain["tile"] is None
+    assert tiled["unsafe"] >= plain["unsafe"]
+
+
+def test_pulled_models_are_needed_only_by_name(safelight):
+    ran = safelight("moderate", "-c", "nsfw-image-detection-384", "x.jpg", "--json")
+    assert ran.status == 2
+    assert ran.body["error"]["code"] == "model.not_pulled"
+    assert "safelight models pull nsfw-image-detection-384" in ran.body["error"]["hint"]
+
+
+def test_pickles_are_refused_by_name(safelight, tmp_path: Path):
+    (tmp_path / "model.ckpt").write_bytes(b"\x80\x04.")
+    ran = safelight("moderate", "-c", "./model.ckpt", "x.jpg", "--json")
+    assert ran.body["error"]["code"] == "model.pickle_refused"
