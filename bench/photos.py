@@ -1,0 +1,76 @@
+"""Fetches real photographs from two Debian packages and derives the benchmark's sets from them.
+
+`make bench-photos` runs it; it needs Debian or one of its kin (apt-get, dpkg). Into bench/photos/ go:
+
+    originals/  the pictures of plasma-workspace-wallpapers and gnome-backgrounds: JPEG, PNG and WebP
+    512/        all that are at least 1000 pixels wide, as JPEGs 512 pixels wide
+    12mp/       cuts of 4096 x 2880 pixels from those that have so many, at their native detail
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from PIL import Image
+
+PHOTOS = Path(__file__).parent / "photos"
+PACKAGES = ("plasma-workspace-wallpapers", "gnome-backgrounds")
+QUALITY = 92
+
+
+def main() -> None:
+    """Make the sets that are not there yet."""
+    if not (PHOTOS / "originals").is_dir():
+        fetch(PHOTOS / "originals")
+    originals = sorted((PHOTOS / "originals").iterdir())
+    if not (PHOTOS / "512").is_dir():
+        derive(small_ones(originals), PHOTOS / "512")
+    if not (PHOTOS / "12mp").is_dir():
+        derive(large_cuts(originals), PHOTOS / "12mp")
+
+
+def fetch(folder: Path) -> None:
+    """Download the packages, unpack them aside and keep their pictures under flat names."""
+    with tempfile.TemporaryDirectory() as scratch:
+        subprocess.run(["apt-get", "download", *PACKAGES], cwd=scratch, check=True)
+        for package in Path(scratch).glob("*.deb"):
+            subprocess.run(["dpkg", "-x", package, f"{scratch}/unpacked"], check=True)
+        folder.mkdir(parents=True)
+        root = Path(scratch) / "unpacked" / "usr" / "share"
+        for path in sorted(root.rglob("*")):
+            if path.suffix in (".jpg", ".png", ".webp") and not path.is_symlink():
+                shutil.copy(path, folder / "-".join(path.relative_to(root).parts))
+
+
+def small_ones(originals: list[Path]) -> Iterator[Image.Image]:
+    """Each wide one, 512 pixels wide."""
+    for picture in map(Image.open, originals):
+        if picture.width >= 1000:
+            size = (512, round(512 * picture.height / picture.width))
+            yield picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+
+
+def large_cuts(originals: list[Path]) -> Iterator[Image.Image]:
+    """The left and the right end of each picture that is large enough."""
+    for picture in map(Image.open, originals):
+        if picture.width > 4096 and picture.height >= 2880:
+            for left in (0, picture.width - 4096):
+                yield picture.convert("RGB").crop((left, 0, left + 4096, 2880))
+
+
+def derive(pictures: Iterable[Image.Image], folder: Path) -> None:
+    """Save a set, whole or not at all."""
+    staging = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    for number, picture in enumerate(pictures):
+        picture.save(staging / f"{number:03}.jpg", quality=QUALITY)
+    staging.rename(folder)
+
+
+if __name__ == "__main__":
+    main()

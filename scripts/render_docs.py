@@ -1,0 +1,100 @@
+"""Writes the pages of docs/ that are made from the code: errors, settings, command line. A test checks them.
+
+Run by `make docs`; with --check it only says whether a page is out of date.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from safelight.errors import SafelightError, catalogue
+from safelight.settings import Settings
+
+DOCS = Path(__file__).parents[1] / "docs"
+CLI_INTRODUCTION = """# Command line
+
+Every command takes `--json`: one JSON object on stdout, or one on each line, and nothing else; progress goes to stderr.
+Exit status: 0 done and nothing flagged, 1 something was flagged, 2 wrong usage or input, 3 a failure of Safelight.
+"""
+COMMANDS = [
+    ["demo"],
+    ["moderate"],
+    ["scan"],
+    ["export"],
+    *(["models", name] for name in ("list", "show", "pull", "remove")),
+    ["bench", "moderate"],
+    ["doctor"],
+]
+
+
+def errors_page() -> str:
+    """Every error of the catalogue as a table."""
+    rows = [_error_row(error) for error in catalogue() if error is not SafelightError]
+    head = "| code | what it means | what would be right | HTTP | exit |\n|---|---|---|---|---|\n"
+    return (
+        "# Errors\n\nEvery error a user can meet. The code is stable: programs may rely on it. On the command line an "
+        "error is a line on stderr and, with `--json`, an object `error` with `code`, `message` and `hint`.\n\n"
+        + head
+        + "".join(rows)
+    )
+
+
+def _error_row(error: type[SafelightError]) -> str:
+    return f"| `{error.code}` | {error.summary} | {error.default_hint} | {error.http_status} | {error.exit_code} |\n"
+
+
+def settings_page() -> str:
+    """Every setting as a table."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = "the user data directory" if name == "home" else f"`{field.default}`"
+        rows.append(f"| `{name}` | `SAFELIGHT_{name.upper()}` | {default} | {field.description} |\n")
+    return (
+        "# Settings\n\nA setting comes from a flag, else from the environment, else from `safelight.toml` in the data "
+        "directory, else it has its default. `SAFELIGHT_HOME` names the data directory.\n\n"
+        "| in safelight.toml | in the environment | default | what it does |\n|---|---|---|---|\n"
+        + "".join(rows)
+    )
+
+
+def cli_page() -> str:
+    """Every command's own help."""
+    sections = [f"\n## safelight {' '.join(words)}\n\n```text\n{_help(words)}\n```\n" for words in COMMANDS]
+    return CLI_INTRODUCTION + "".join(sections)
+
+
+def _help(words: list[str]) -> str:
+    environment = os.environ | {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb", "TERMINAL_WIDTH": "100"}
+    done = subprocess.run(  # noqa: S603  our own command
+        [sys.executable, "-m", "safelight", *words, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    return re.sub(r"[ \t]+\n", "\n", done.stdout).strip()
+
+
+PAGES = {"errors.md": errors_page, "settings.md": settings_page, "cli.md": cli_page}
+
+
+def main() -> int:
+    """Write or check the pages."""
+    stale = []
+    for name, render in PAGES.items():
+        path, text = DOCS / name, render()
+        if "--check" in sys.argv:
+            stale += [name] if not path.exists() or path.read_text() != text else []
+        else:
+            path.write_text(text)
+    if stale:
+        sys.stderr.write(f"Out of date: {', '.join(stale)}. Run make docs.\n")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,48 @@
+"""The docs say what the code does."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def test_generated_pages_are_up_to_date():
+    done = subprocess.run(
+        [sys.executable, "scripts/render_docs.py", "--check"], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "site" / "moderation" / "index.html").is_file()
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (REPOSITORY / page).read_text()):
+        assert target.startswith("http") or (REPOSITORY / target).exists(), target
+
+
+def test_every_decision_is_in_the_menu():
+    menu = (REPOSITORY / "mkdocs.yml").read_text()
+    for path in (REPOSITORY / "docs" / "decisions").glob("*.md"):
+        assert f"decisions/{path.name}" in menu
+
+
+def test_every_bench_command_is_named_in_the_docs():
+    text = (REPOSITORY / "docs" / "performance.md").read_text()
+    for path in (REPOSITORY / "bench").glob("*.py"):
+        assert f"bench/{path.name}" in text, path.name
