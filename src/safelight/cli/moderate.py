@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,6 +65,7 @@ def moderate(
     from safelight.studio import Studio
 
     studio = Studio(settings, tell=warn)
+    heat_maps = HeatMaps(studio, explain) if explain else None
     judged = []
     for judgement in _judge(studio, images):
         judged.append(judgement.decision)
@@ -71,8 +73,8 @@ def moderate(
             print_json(judgement.to_dict(embedding=embeddings))
         else:
             _print_line(judgement)
-    if explain:
-        _explain_all(studio, images, explain)
+        if heat_maps and judgement.verdict and judgement.path != "-":
+            heat_maps.write(judgement.path, judgement.verdict.frame)
     exit_flagged(judged.count("review") + judged.count("block"), judged.count("error"))
 
 
@@ -109,22 +111,23 @@ def _print_line(judgement: Judgement) -> None:
     typer.echo(f"{decision} {verdict.unsafe:.4f}  {judgement.path}{where}")
 
 
-def _explain_all(studio: Studio, images: list[str], folder: Path) -> None:
-    from safelight.errors import ImageError
+class HeatMaps:
+    """Writes a heat map for each picture into a folder; pictures that share a name are numbered."""
 
-    explainer = studio.explainer()
-    taken: set[str] = set()
-    for name, source in _sources([name for name in images if name != "-"]):
-        path = folder / f"{_free_name(Path(name).name, taken)}.heat.png"
-        try:
-            explainer.explain(source, limits=studio.limits).save(path)
-        except ImageError:
-            continue  # its line has said why
-        warn(f"Wrote {path}")
+    def __init__(self, studio: Studio, folder: Path) -> None:
+        self._explainer = studio.explainer()
+        self._limits = studio.limits
+        self._folder = folder
+        self._taken: set[str] = set()
 
+    def write(self, path: str, frame: int) -> None:
+        """Explain the frame that the verdict is about."""
+        heat = self._folder / f"{self._free_name(Path(path).name)}.heat.png"
+        self._explainer.explain(path, limits=self._limits, frame=frame).save(heat)
+        warn(f"Wrote {heat}")
 
-def _free_name(name: str, taken: set[str]) -> str:
-    """The file's name, numbered where two pictures from different folders share it."""
-    free = next(n for i in range(len(taken) + 1) if (n := name if i == 0 else f"{name}-{i + 1}") not in taken)
-    taken.add(free)
-    return free
+    def _free_name(self, name: str) -> str:
+        candidates = (name if number == 1 else f"{name}-{number}" for number in count(1))
+        free = next(candidate for candidate in candidates if candidate not in self._taken)
+        self._taken.add(free)
+        return free

@@ -73,7 +73,11 @@ def scan(
     job.check()
     with progress("Judging") as ticker:
         _count_in_background(target, ticker)
-        summary = job.run_summed(lambda _: ticker.advance())
+        try:
+            summary = job.run_summed(lambda _: ticker.advance())
+        except KeyboardInterrupt:
+            warn("Stopped; the same command with --resume goes on from here.")
+            raise
     if json:
         print_json(summary.to_dict() | {"report": str(out)})
     else:
