@@ -47,10 +47,9 @@ def find_pictures(target: str) -> Iterator[tuple[str, ImageSource]]:
 def _walk(folder: Path) -> Iterator[Path]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise FileMissingError(
-            f"The folder {str(folder)!r} cannot be read: {error.strerror or error}."
-        ) from error
+    except OSError:
+        yield folder  # it cannot be decoded, so it gets its line in the report, and the scan goes on
+        return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(Path(entry.path))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight.errors import ClassifierUnknownError
+from safelight.errors import ClassifierUnknownError, UsageError
 from safelight.models.store import BUILT_IN, ModelStore
 from safelight.moderation import open_nsfw
 from safelight.moderation.classifier import ClassifierInfo, NetworkClassifier
@@ -86,10 +86,20 @@ def choose_plan(
 ) -> Plan:
     """How the classifier will run here: as asked for, in reference arithmetic, or as the probe finds."""
     if settings.exact:
-        return Plan("onnxruntime", "fp32", settings.threads or usable_cores())
+        return _exact_plan(settings)
     plans = candidates(settings.backend, settings.precision, settings.threads)
     pictures = blueprint.probe_squares() if len(plans) > 1 else np.zeros((0, 1, 1, 3), np.uint8)
     return choose(blueprint.graph, plans, pictures, settings.cache, tell)
+
+
+def _exact_plan(settings: Settings) -> Plan:
+    """Reference arithmetic: fp32, on ONNX Runtime unless another engine was asked for."""
+    if settings.precision not in ("auto", "fp32"):
+        raise UsageError(
+            f"exact means fp32, and {settings.precision} was asked for too.", hint="Leave out one of the two."
+        )
+    backend = "onnxruntime" if settings.backend == "auto" else settings.backend
+    return Plan(backend, "fp32", settings.threads or usable_cores())
 
 
 def draw_blueprint(
