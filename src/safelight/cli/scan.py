@@ -42,7 +42,7 @@ def scan(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report that is there.")] = False,
     batch_size: Annotated[
         int, typer.Option(min=1, max=256, help="Pictures a worker decodes before it has them judged.")
-    ] = 4,
+    ] = 1,
     workers: Annotated[int, typer.Option(min=0, max=256, help="Threads; 0: one for each core.")] = 0,
     classifier: ClassifierName = None,
     policy: PolicyName = None,

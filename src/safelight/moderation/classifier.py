@@ -13,6 +13,9 @@ from safelight.moderation.preprocess import Preprocessing
 from safelight.runtime.backends import Network
 from safelight.runtime.graph import EMBEDDING, PROBABILITIES
 
+_OVERSAMPLING = 2
+"""Pictures are decoded to at least twice the size they are then resized to: with less, scores move too far."""
+
 
 @dataclass(frozen=True)
 class ClassifierInfo:
@@ -87,7 +90,7 @@ class NetworkClassifier:
     @property
     def shrink_to(self) -> int | None:
         """See ``Classifier.shrink_to``."""
-        return None if self.exact else self.preprocessing.resized
+        return None if self.exact else _OVERSAMPLING * self.preprocessing.resized
 
     def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """See ``Classifier.prepare``."""

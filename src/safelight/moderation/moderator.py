@@ -20,6 +20,11 @@ from safelight.moderation.verdict import Judgement, PolicyRef, Verdict
 
 Named = tuple[str, ImageSource]
 
+LOOK_AGAIN = 0.05
+"""From this unsafe probability on, a picture that was decoded at reduced scale is decoded in full and judged again.
+Below it, reduced scale moves a score by less than 0.01; above, a classifier answers so nervously that it does not
+(docs/performance.md)."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -29,12 +34,14 @@ class View:
         square: uint8 [side, side, 3].
         frame: Which frame it is of.
         tile: Which tile of the frame; None: the whole picture.
+        reduced: Whether the frame was decoded at reduced scale.
         notes: The frame's notes.
     """
 
     square: NDArray[np.uint8]
     frame: int
     tile: int | None
+    reduced: bool
     notes: tuple[str, ...]
 
 
@@ -66,11 +73,11 @@ class Moderator:
         Raises:
             ImageError, FileMissingError: The picture cannot be read.
         """
-        views = self._look(source)
-        return self._worst(views, self._predict([views]))
+        views = self._look(source, self._scale(source))
+        return self._look_closer(source, views, self._worst(views, self._predict([views])))
 
     def judge_many(
-        self, pictures: Iterable[Named], *, workers: int, batch_size: int = 4
+        self, pictures: Iterable[Named], *, workers: int, batch_size: int = 1
     ) -> Iterator[Judgement]:
         """Judge a stream of pictures, in order; a bad one becomes a judgement with an error, and on it goes.
 
@@ -99,45 +106,62 @@ class Moderator:
 
     def _judge_batch(self, batch: list[Named]) -> list[Judgement]:
         seen = [self._try_to_look(source) for _, source in batch]
-        readable = [views for views in seen if isinstance(views, list)]
-        predictions = iter(self._predict(readable))
-        return [
-            self._conclude(name, views, predictions) for (name, _), views in zip(batch, seen, strict=True)
-        ]
+        predictions = iter(self._predict([views for views in seen if isinstance(views, list)]))
+        return [self._conclude(named, views, predictions) for named, views in zip(batch, seen, strict=True)]
 
     def _conclude(
-        self, name: str, views: list[View] | SafelightError, predictions: Iterator[Prediction]
+        self, named: Named, views: list[View] | SafelightError, predictions: Iterator[Prediction]
     ) -> Judgement:
+        name, source = named
         if isinstance(views, SafelightError):
             return Judgement(name, error=views)
-        return Judgement(name, verdict=self._worst(views, list(islice(predictions, len(views)))))
+        verdict = self._worst(views, list(islice(predictions, len(views))))
+        try:
+            return Judgement(name, verdict=self._look_closer(source, views, verdict))
+        except SafelightError as error:
+            return Judgement(name, error=error)
 
     def _try_to_look(self, source: ImageSource) -> list[View] | SafelightError:
         try:
-            return self._look(source)
+            return self._look(source, self._scale(source))
         except SafelightError as error:
             return error
         except Exception as error:  # noqa: BLE001  one file's surprise must not end a run over a million
             return InternalError(f"{type(error).__name__}: {error}")
 
-    def _look(self, source: ImageSource) -> list[View]:
-        seen = frames(source, limits=self.limits, shrink_to=self.classifier.shrink_to)
-        return [view for frame in seen for view in self._views(frame)]
+    def _look_closer(self, source: ImageSource, views: list[View], verdict: Verdict) -> Verdict:
+        """The verdict, or a new one from full decoding where the first is not clearly harmless."""
+        if verdict.unsafe < LOOK_AGAIN or not any(view.reduced for view in views):
+            return verdict
+        views = self._look(source, None)
+        return self._worst(views, self._predict([views]))
+
+    def _scale(self, source: ImageSource) -> int | None:
+        """A file object can be read only once, so it is decoded in full at once."""
+        return None if hasattr(source, "read") else self.classifier.shrink_to
+
+    def _look(self, source: ImageSource, shrink_to: int | None) -> list[View]:
+        return [
+            view
+            for frame in frames(source, limits=self.limits, shrink_to=shrink_to)
+            for view in self._views(frame)
+        ]
 
     def _views(self, frame: Frame) -> list[View]:
-        whole = View(self.classifier.prepare(frame.pixels), frame.index, None, frame.notes)
+        height, width = frame.pixels.shape[:2]
+        reduced = width < frame.size[0]
+        whole = View(self.classifier.prepare(frame.pixels), frame.index, None, reduced, frame.notes)
         if not self.tiles:
             return [whole]
-        height, width = frame.pixels.shape[:2]
-        boxes = tile_boxes(width, height)
         notes = frame.notes if covers_all(width, height) else (*frame.notes, "tiles leave gaps between them")
-        return [
-            whole,
-            *(
-                View(self.classifier.prepare(frame.pixels[top:bottom, left:right]), frame.index, tile, notes)
-                for tile, (left, top, right, bottom) in enumerate(boxes)
-            ),
+        squares = (
+            frame.pixels[top:bottom, left:right] for left, top, right, bottom in tile_boxes(width, height)
+        )
+        tiles = [
+            View(self.classifier.prepare(square), frame.index, number, reduced, notes)
+            for number, square in enumerate(squares)
         ]
+        return [whole, *tiles]
 
     def _predict(self, pictures: list[list[View]]) -> list[Prediction]:
         squares = [view.square for views in pictures for view in views]

@@ -99,7 +99,7 @@ class Scan:
     resume: bool = False
     overwrite: bool = False
     workers: int = 0
-    batch_size: int = 4
+    batch_size: int = 1
     embeddings: bool = False
 
     @property

@@ -34,7 +34,6 @@ class TimmConfig:
     Args:
         folder: Where it lies.
         architecture: timm's name of the network.
-        model_args: Keyword arguments for building it, such as ``global_pool``.
         labels: Label names in the order of the outputs.
         side: Height and width of the input, in pixels.
         preprocessing: How pictures are resized and cropped.
@@ -45,7 +44,6 @@ class TimmConfig:
 
     folder: Path
     architecture: str
-    model_args: dict[str, Any]
     labels: tuple[str, ...]
     side: int
     preprocessing: Preprocessing
@@ -119,11 +117,9 @@ def _parse(folder: Path, config: dict[str, Any], digest: str) -> TimmConfig:
         crop=side,
         interpolation=pretrained.get("interpolation") or "bicubic",
     )
-    pool = config.get("global_pool")
     return TimmConfig(
         folder=folder,
         architecture=str(config["architecture"]),
-        model_args={**({"global_pool": pool} if pool else {}), **(config.get("model_args") or {})},
         labels=_labels(config, pretrained),
         side=side,
         preprocessing=preprocessing,

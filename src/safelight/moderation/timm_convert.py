@@ -69,11 +69,12 @@ def build_module(config: TimmConfig) -> torch.nn.Module:
     from safetensors.torch import load_file
 
     try:
+        # timm reads config.json itself, so that sizes and arguments mean what they mean to timm.
         network = timm.create_model(
-            config.architecture, pretrained=False, num_classes=len(config.labels), **config.model_args
+            f"local-dir:{config.folder.absolute()}", pretrained=False, num_classes=len(config.labels)
         )
         network.load_state_dict(load_file(config.weights))
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
         message = " ".join(str(error).split())[:400]
         raise ModelInvalidError(
             f"The weights do not fit timm's {config.architecture!r} with {len(config.labels)} labels: {message}"

@@ -41,5 +41,7 @@ def compile_onnxruntime(graph: Graph, plan: Plan, cache: Path | None = None) -> 
     options = ort.SessionOptions()
     options.intra_op_num_threads = plan.threads
     options.log_severity_level = 3
+    # Threads that wait by spinning would take the cores from those that decode meanwhile.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = ort.InferenceSession(graph.onnx, options, providers=["CPUExecutionProvider"])
     return OnnxRuntimeNetwork(session, graph.outputs)
