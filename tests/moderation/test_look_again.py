@@ -25,9 +25,9 @@ class Brightness:
     shown: list[tuple[int, int]] = field(default_factory=list)
     info = ClassifierInfo("brightness", "0" * 64, ("sfw", "nsfw"), 1, "exact")
 
-    def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        self.shown.append(pixels.shape[:2])
-        return np.asarray(Image.fromarray(pixels).resize((8, 8)))
+    def prepare(self, picture: Image.Image) -> NDArray[np.uint8]:
+        self.shown.append(picture.size)
+        return np.asarray(picture.resize((8, 8)))
 
     def predict(self, squares: NDArray[np.uint8]) -> list[Prediction]:
         means = [float(square.mean()) / 255 for square in squares]

@@ -58,7 +58,7 @@ def decode(source: ImageSource, *, limits: DecodeLimits = _DEFAULT, shrink_to: i
         shrink_to: Let JPEG decode at 1/2, 1/4 or 1/8 scale where both sides stay at least this many pixels.
 
     Returns:
-        Upright sRGB pixels; they may be those of the given array itself where nothing had to be done.
+        The upright picture in sRGB.
 
     Raises:
         ImageError: One of its subclasses, by what is wrong.
@@ -128,37 +128,35 @@ def file_frame(
         scale = jpeg.shrink(image, shrink_to) if shrink_to else 1
         if scale > 1:
             notes.append(f"decoded at 1/{scale} scale")
-        pixels, turned = _pixels(narrowed(image), limits, notes)
+        rgb, turned = _rgb(narrowed(image), limits, notes)
         full = full if scale > 1 else image.size
-    return Frame(pixels, index, full[::-1] if turned else full, name, tuple(notes))
+    return Frame(rgb, index, full[::-1] if turned else full, name, tuple(notes))
 
 
-def _pixels(image: Image.Image, limits: DecodeLimits, notes: list[str]) -> tuple[NDArray[np.uint8], bool]:
-    """Upright sRGB pixels, and whether width and height changed places."""
+def _rgb(image: Image.Image, limits: DecodeLimits, notes: list[str]) -> tuple[Image.Image, bool]:
+    """The picture upright in sRGB, and whether width and height changed places."""
     image.load()
     rgb = to_rgb(image, limits.background, notes)
-    return np.asarray(rgb), orientation_of(image.info) >= 5
+    return rgb, orientation_of(image.info) >= 5
 
 
 def _object_frame(image: Image.Image, limits: DecodeLimits) -> Frame:
-    """What a caller's PIL image shows now; it is not changed beyond being loaded."""
+    """What a caller's PIL image shows now; it is not changed beyond being loaded, nor is it kept."""
     check_size(image.size, limits)
     notes: list[str] = []
     with foreign(image.format or "PIL"):
-        pixels, _ = _pixels(image, limits, notes)
-    return Frame(pixels, 0, (pixels.shape[1], pixels.shape[0]), image.format or "array", tuple(notes))
+        rgb, _ = _rgb(image, limits, notes)
+    return Frame(rgb.copy() if rgb is image else rgb, 0, rgb.size, image.format or "array", tuple(notes))
 
 
 def _array_frame(array: NDArray[Any], limits: DecodeLimits) -> Frame:
     notes: list[str] = []
     samples = from_array(array, limits, notes)
-    if samples.shape[2] == 1:
-        samples = np.repeat(samples, 3, axis=2)
-    elif samples.shape[2] == 4:
-        samples = np.asarray(to_rgb(Image.fromarray(samples), limits.background, notes))
-    pixels = samples.view()
-    pixels.flags.writeable = False
-    return Frame(pixels, 0, (pixels.shape[1], pixels.shape[0]), "array", tuple(notes))
+    channels = samples.shape[2]
+    image = Image.fromarray(samples[:, :, 0] if channels == 1 else samples)
+    rgb = image if image.mode == "RGB" else to_rgb(image, limits.background, notes)
+    rgb = rgb if rgb.mode == "RGB" else rgb.convert("RGB")
+    return Frame(rgb, 0, rgb.size, "array", tuple(notes))
 
 
 def _limits_for(layout: Layout, limits: DecodeLimits) -> DecodeLimits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -51,7 +52,9 @@ def frames(
     for index in indices:
         image = _at(data, layout, image, index)
         check_size(image.size, limits)
-        yield file_frame(image, index, limits, shrink_to, notes)
+        frame = file_frame(image, index, limits, shrink_to, notes)
+        # Pillow shows every frame in the one image object, which goes on to the next
+        yield replace(frame, image=image.copy()) if frame.image is image and len(indices) > 1 else frame
 
 
 def sample(layout: Layout, max_frames: int) -> tuple[tuple[int, ...], tuple[str, ...]]:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from safelight.moderation.preprocess import Preprocessing
 from safelight.runtime.backends import Network
@@ -64,8 +65,8 @@ class Classifier(Protocol):
     def shrink_to(self) -> int | None:
         """Both sides of a picture may be decoded down to this many pixels; None: decode it in full."""
 
-    def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Turn an upright sRGB picture, uint8 [height, width, 3], into the square the network takes."""
+    def prepare(self, picture: Image.Image) -> NDArray[np.uint8]:
+        """Turn an upright sRGB picture of mode RGB into the square the network takes, uint8 [side, side, 3]."""
 
     def predict(self, squares: NDArray[np.uint8]) -> list[Prediction]:
         """Judge any number of squares, uint8 [n, side, side, 3]; memory does not grow with n beyond its results."""
@@ -92,9 +93,9 @@ class NetworkClassifier:
         """See ``Classifier.shrink_to``."""
         return None if self.exact else _OVERSAMPLING * self.preprocessing.resized
 
-    def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def prepare(self, picture: Image.Image) -> NDArray[np.uint8]:
         """See ``Classifier.prepare``."""
-        return self.preprocessing.apply(pixels)
+        return self.preprocessing.apply(picture)
 
     def predict(self, squares: NDArray[np.uint8]) -> list[Prediction]:
         """See ``Classifier.predict``."""

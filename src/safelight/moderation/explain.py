@@ -88,10 +88,10 @@ class Explainer:
             frame: Which frame, as a verdict names it.
         """
         seen = next(f for f in frames(source, limits=limits or DecodeLimits()) if f.index == frame)
-        square = open_nsfw.PREPROCESSING.apply(seen.pixels)
+        square = open_nsfw.PREPROCESSING.apply(seen.image)
         outputs = self._network.run(square[np.newaxis])
         contributions = self._contributions(outputs[FEATURES][0])
-        picture = Image.fromarray(seen.pixels)
+        picture = seen.image.copy()
         picture.thumbnail((_LONG_SIDE, _LONG_SIDE))
         unsafe = float(outputs[PROBABILITIES][0, self._unsafe])
         return Explanation(unsafe, contributions, picture, _paint(picture, contributions))

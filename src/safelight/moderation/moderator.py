@@ -148,15 +148,13 @@ class Moderator:
         ]
 
     def _views(self, frame: Frame) -> list[View]:
-        height, width = frame.pixels.shape[:2]
+        width, height = frame.image.size
         reduced = width < frame.size[0]
-        whole = View(self.classifier.prepare(frame.pixels), frame.index, None, reduced, frame.notes)
+        whole = View(self.classifier.prepare(frame.image), frame.index, None, reduced, frame.notes)
         if not self.tiles:
             return [whole]
         notes = frame.notes if covers_all(width, height) else (*frame.notes, "tiles leave gaps between them")
-        squares = (
-            frame.pixels[top:bottom, left:right] for left, top, right, bottom in tile_boxes(width, height)
-        )
+        squares = (frame.image.crop(box) for box in tile_boxes(width, height))
         tiles = [
             View(self.classifier.prepare(square), frame.index, number, reduced, notes)
             for number, square in enumerate(squares)

@@ -59,9 +59,8 @@ class Preprocessing:
         """The fields, for a manifest."""
         return asdict(self)
 
-    def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Resize and crop an upright sRGB picture, uint8 [height, width, 3], to uint8 [crop, crop, 3]."""
-        picture = Image.fromarray(pixels)
+    def apply(self, picture: Image.Image) -> NDArray[np.uint8]:
+        """Resize and crop an upright sRGB picture of mode RGB to uint8 [crop, crop, 3]."""
         picture = picture.resize(self._resized_size(picture.size), _RESAMPLING[self.interpolation])
         picture = picture.crop(self._centre(picture.size))
         if self.jpeg_round_trip:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from safelight.images import decode
@@ -12,22 +11,22 @@ from safelight.samples import sample_photographs
 _SIDE = 384
 
 
-def probe_pictures() -> list[NDArray[np.uint8]]:
-    """Two dozen harmless pictures, uint8 [height, width, 3]: the sample photographs, and gradients with noise.
+def probe_pictures() -> list[Image.Image]:
+    """Two dozen harmless pictures: the sample photographs, and gradients with noise.
 
     The made ones are there because photographs alone all score alike; flat and skin-coloured areas do not.
     """
     generator = np.random.default_rng(20261122)
-    return [decode(path).pixels for path in sample_photographs()] + [
+    return [decode(path).image for path in sample_photographs()] + [
         _gradient(generator, skin=i % 2 == 1) for i in range(18)
     ]
 
 
-def _gradient(generator: np.random.Generator, *, skin: bool) -> NDArray[np.uint8]:
+def _gradient(generator: np.random.Generator, *, skin: bool) -> Image.Image:
     """A smooth blend of a few random colours, with a little noise."""
     cells = int(generator.integers(1, 7))
     centre, spread = ((200, 150, 120), 40) if skin else ((128, 128, 128), 75)
     colours = np.clip(generator.normal(centre, spread, (cells, cells, 3)), 0, 255).astype(np.uint8)
     smooth = Image.fromarray(colours).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
     noisy = np.asarray(smooth, np.float32) + generator.normal(0, generator.uniform(0, 12), (_SIDE, _SIDE, 3))
-    return np.clip(noisy, 0, 255).astype(np.uint8)
+    return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
