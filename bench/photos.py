@@ -4,7 +4,7 @@
 
     originals/  the pictures of plasma-workspace-wallpapers and gnome-backgrounds: JPEG, PNG and WebP
     512/        all that are at least 1000 pixels wide, as JPEGs 512 pixels wide
-    12mp/       24 of the JPEGs, cut to 4:3 and enlarged to 4000 x 3000 pixels, the size of a camera's
+    12mp/       the JPEGs at least 2560 pixels wide, cut to 4:3 and enlarged to 4000 x 3000, a camera's size
     12mp-cut/   cuts of 4096 x 2880 pixels from the six largest, not enlarged
 """
 
@@ -32,7 +32,7 @@ def main() -> None:
         derive(small_ones(originals), PHOTOS / "512")
     jpegs = [path for path in originals if path.suffix == ".jpg" and Image.open(path).width >= 2560]
     if not (PHOTOS / "12mp").is_dir():
-        derive(enlarged(jpegs[:: max(1, len(jpegs) // 24)][:24]), PHOTOS / "12mp")
+        derive(enlarged(jpegs), PHOTOS / "12mp")
     if not (PHOTOS / "12mp-cut").is_dir():
         derive(large_cuts(jpegs), PHOTOS / "12mp-cut")
 

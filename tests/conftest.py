@@ -1,0 +1,97 @@
+"""What the tests share: a data directory of their own, no network, and the parts that take seconds to load."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from safelight.moderation import load_classifier
+from safelight.moderation.classifier import NetworkClassifier
+from safelight.samples import sample_photographs
+from safelight.settings import Settings
+
+
+def refuse_network(log: str) -> None:
+    """Refuse every connection beyond this machine and note it in a file; also installed in child processes."""
+    import socket
+    from pathlib import Path
+
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
+    local = ("127.0.0.1", "::1", "localhost", None, "")
+
+    def refuse(where: object) -> None:
+        with Path(log).open("a") as file:
+            file.write(f"{where!r}\n")
+        raise OSError(f"tests have no network: {where!r}")
+
+    def guarded_connect(self: socket.socket, address: object) -> None:
+        if self.family != getattr(socket, "AF_UNIX", None) and address[0] not in local:
+            refuse(address)
+        connect(self, address)
+
+    def guarded_look_up(host: object, *args: object, **kwargs: object) -> object:
+        if host not in local:
+            refuse(host)
+        return look_up(host, *args, **kwargs)
+
+    socket.socket.connect = guarded_connect
+    socket.getaddrinfo = guarded_look_up
+
+
+@pytest.fixture(scope="session", autouse=True)
+def network_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """None of the user's settings count, and nothing leaves this machine; each attempt is a line in this file."""
+    folder = tmp_path_factory.mktemp("offline")
+    log = folder / "attempts.txt"
+    log.touch()
+    source = inspect.getsource(refuse_network)
+    install = f"import os\nrefuse_network(os.environ.get('NETWORK_LOG', {str(log)!r}))\n"
+    (folder / "sitecustomize.py").write_text(f"{source}\n\n{install}")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [n for n in os.environ if n.startswith(("SAFELIGHT_", "HF_HUB_OFFLINE"))]:
+            patch.delenv(name)
+        patch.setenv("SAFELIGHT_HOME", str(tmp_path_factory.mktemp("unused-home")))
+        patch.setenv("PYTHONPATH", str(folder))
+        patch.setattr(socket.socket, "connect", socket.socket.connect)
+        patch.setattr(socket, "getaddrinfo", socket.getaddrinfo)
+        refuse_network(str(log))
+        yield log
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory whose cache lasts for the session."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def settings(home: Path) -> Settings:
+    """The fast road without a probe."""
+    return Settings(home=home, backend="onnxruntime", precision="fp32")
+
+
+@pytest.fixture(scope="session")
+def exact_settings(home: Path) -> Settings:
+    return Settings(home=home, exact=True)
+
+
+@pytest.fixture(scope="session")
+def photographs() -> list[Path]:
+    found = sample_photographs()
+    assert [path.stem for path in found] == ["astronaut", "cat", "coffee", "galaxies", "rocket"]
+    return found
+
+
+@pytest.fixture(scope="session")
+def open_nsfw(settings: Settings) -> NetworkClassifier:
+    return load_classifier(settings, "open-nsfw")
+
+
+@pytest.fixture(scope="session")
+def open_nsfw_exact(exact_settings: Settings) -> NetworkClassifier:
+    return load_classifier(exact_settings, "open-nsfw")

@@ -1,0 +1,176 @@
+"""Checkpoints in timm's layout with random weights, and a classifier that anybody can follow."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from safelight.bench.peers import write_random_checkpoint
+from safelight.moderation import ClassifierInfo, Policy, Prediction, load_classifier
+from safelight.moderation.classifier import NetworkClassifier
+from safelight.moderation.preprocess import Preprocessing
+from safelight.settings import Settings
+
+ANY_SIZE = {"fixed_input_size": None}
+"""For networks that take pictures of any size; timm gives the others their size when it builds them."""
+
+
+def rewrite(folder: Path, **changes: Any) -> Path:
+    """Change a checkpoint's config.json: a value replaces a field, None takes it out; pretrained_cfg is merged."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    inner = changes.pop("pretrained_cfg", {})
+    if isinstance(inner, dict):
+        config["pretrained_cfg"] = _merged(config.get("pretrained_cfg", {}), inner)
+    else:
+        config["pretrained_cfg"] = inner
+    path.write_text(json.dumps(_merged(config, changes)))
+    return folder
+
+
+def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in (old | new).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """One folder for each shape of checkpoint that the tests need; their weights are random."""
+
+    marqo: Path
+    """vit_tiny_patch16_384 as the hub has it: NSFW first, the inner num_classes says 1000."""
+    nsfw_first: Path
+    """test_vit, centre crop at 0.95."""
+    sfw_first: Path
+    """The same network with the head's rows and the labels swapped; the labels stand in pretrained_cfg only."""
+    five: Path
+    """test_convnext with five labels, squashed."""
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
+    root = tmp_path_factory.mktemp("checkpoints")
+    marqo = write_random_checkpoint(root / "marqo", labels=("NSFW", "SFW"))
+    first = write_random_checkpoint(root / "nsfw-first", "test_vit", labels=("NSFW", "SFW"))
+    rewrite(first, pretrained_cfg={"crop_pct": 0.95})
+    five = write_random_checkpoint(
+        root / "five", "test_convnext", labels=("drawings", "hentai", "neutral", "porn", "sexy")
+    )
+    rewrite(
+        five, pretrained_cfg={"crop_mode": "squash", "interpolation": "bilinear", "crop_pct": 0.9} | ANY_SIZE
+    )
+    return Checkpoints(marqo, first, _swapped(first, root / "sfw-first"), five)
+
+
+def _swapped(folder: Path, target: Path) -> Path:
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(folder, target)
+    weights = load_file(target / "model.safetensors")
+    for name in ("head.weight", "head.bias"):
+        weights[name] = weights[name].flip(0).contiguous()
+    save_file(weights, target / "model.safetensors")
+    return rewrite(target, label_names=None, pretrained_cfg={"label_names": ["SFW", "NSFW"]})
+
+
+@pytest.fixture
+def copied(checkpoints: Checkpoints, tmp_path: Path) -> Callable[..., Path]:
+    """A copy of the smallest checkpoint with its config.json changed; see ``rewrite``."""
+
+    def copy(**changes: Any) -> Path:
+        target = tmp_path / "changed"
+        shutil.copytree(checkpoints.nsfw_first, target)
+        return rewrite(target, **changes)
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def load(settings: Settings) -> Callable[..., NetworkClassifier]:
+    """Load a checkpoint, at most once for each road."""
+
+    @cache
+    def load(folder: Path, *, exact: bool = False, backend: str = "onnxruntime") -> NetworkClassifier:
+        chosen = settings.model_copy(update={"exact": exact, "backend": backend})
+        return load_classifier(chosen, str(folder))
+
+    return load
+
+
+@dataclass
+class Brightness:
+    """Unsafe is what is bright: the mean of the square that it sees, over 255.
+
+    Args:
+        safe: The name of the label of darkness.
+        unsafe: The name of the label of brightness.
+        batches: How many squares each call of ``predict`` was given.
+    """
+
+    safe: str = "sfw"
+    unsafe: str = "nsfw"
+    batches: list[int] = field(default_factory=list)
+
+    @property
+    def info(self) -> ClassifierInfo:
+        return ClassifierInfo("brightness", "b" * 64, (self.safe, self.unsafe), 3, "exact, numpy")
+
+    @property
+    def shrink_to(self) -> int | None:
+        return None
+
+    def prepare(self, picture: Image.Image) -> np.ndarray:
+        return Preprocessing("short_side", 8, 8, "box").apply(picture)
+
+    def predict(self, squares: np.ndarray) -> list[Prediction]:
+        self.batches.append(len(squares))
+        return [self._predict(square) for square in squares]
+
+    def _predict(self, square: np.ndarray) -> Prediction:
+        embedding = (square.mean(axis=(0, 1)) / 255).astype(np.float32)
+        bright = float(embedding.mean())
+        return Prediction({self.safe: 1 - bright, self.unsafe: bright}, embedding)
+
+
+@pytest.fixture
+def brightness() -> Brightness:
+    return Brightness()
+
+
+@pytest.fixture
+def policy() -> Policy:
+    """Review from one half on, block from nine tenths on."""
+    return Policy.parse(
+        'name = "half"\nversion = "1"\nsafe = ["sfw"]\n[unsafe]\nnsfw = { review = 0.5, block = 0.9 }\n'
+    )
+
+
+@pytest.fixture
+def grey() -> Callable[..., np.ndarray]:
+    """A picture of one grey."""
+
+    def grey(level: float, width: int = 16, height: int = 16) -> np.ndarray:
+        return np.full((height, width, 3), round(level * 255), np.uint8)
+
+    return grey
+
+
+@pytest.fixture(scope="session")
+def small_pngs(photographs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The photographs as small PNGs, which the fast road decodes in full like any other."""
+    folder = tmp_path_factory.mktemp("pngs")
+    found = []
+    for number, path in enumerate(photographs):
+        picture = Image.open(path)
+        picture.thumbnail((150 + 37 * number, 150 + 37 * number))
+        picture.save(folder / f"{path.stem}.png")
+        found.append(folder / f"{path.stem}.png")
+    return found

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import openvino as ov
+import pytest
+
+from safelight.errors import ExportParityError, OutputError, OutputExistsError, UsageError
+from safelight.images import decode
+from safelight.moderation import Moderator, Policy
+from safelight.moderation.classifier import NetworkClassifier
+from safelight.moderation.export import export
+from safelight.moderation.loading import Blueprint, draw_blueprint
+from safelight.settings import Settings
+
+FILES = {
+    "onnx": ("classifier.json", "classifier.onnx"),
+    "openvino": ("classifier.bin", "classifier.json", "classifier.xml"),
+    "torchscript": ("classifier.json", "classifier.pt"),
+}
+
+
+@pytest.fixture(scope="module")
+def blueprint(settings: Settings) -> Blueprint:
+    return draw_blueprint(settings, "open-nsfw")
+
+
+@pytest.fixture(scope="module")
+def small(settings: Settings, checkpoints: Any, load: Callable[..., Any]) -> Blueprint:
+    load(checkpoints.nsfw_first)
+    return draw_blueprint(settings, str(checkpoints.nsfw_first))
+
+
+def run_elsewhere(folder: Path, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Run an export with its engine alone, as whoever receives it will."""
+    manifest = json.loads((folder / "classifier.json").read_text())
+    if manifest["format"] == "onnx":
+        session = ort.InferenceSession(folder / "classifier.onnx", providers=["CPUExecutionProvider"])
+        answer = session.run(manifest["outputs"], {manifest["input"]["name"]: pixels})
+    elif manifest["format"] == "openvino":
+        compiled = ov.Core().compile_model(
+            folder / "classifier.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+        )
+        outputs = compiled({manifest["input"]["name"]: pixels})
+        answer = [outputs[name] for name in manifest["outputs"]]
+    else:
+        from safelight.moderation.torchscript import run
+
+        answer = run(folder / "classifier.pt", pixels)
+    return answer[0], answer[1]
+
+
+@pytest.mark.parametrize("form", FILES)
+@pytest.mark.parametrize("which", ["open-nsfw", "timm"])
+def test_an_export_gives_the_same_answers_elsewhere(
+    blueprint: Blueprint,
+    small: Blueprint,
+    load: Callable[..., NetworkClassifier],
+    checkpoints: Any,
+    open_nsfw_exact: NetworkClassifier,
+    photographs: list[Path],
+    tmp_path: Path,
+    form: str,
+    which: str,
+) -> None:
+    original = blueprint if which == "open-nsfw" else small
+    classifier = open_nsfw_exact if which == "open-nsfw" else load(checkpoints.nsfw_first, exact=True)
+    done = export(original, form, tmp_path / "deep" / "out")
+    assert done.folder == tmp_path / "deep" / "out"
+    assert done.files == FILES[form] == tuple(sorted(p.name for p in done.folder.iterdir()))
+    assert [p.name for p in done.folder.parent.iterdir()] == ["out"], "nothing temporary is left"
+    assert 0 <= done.probability_error <= 1e-3
+    assert 0 <= done.embedding_error <= 1e-3
+
+    moderator = Moderator(classifier, Policy.load("standard"))
+    verdicts = [moderator.judge(path) for path in photographs]
+    pixels = np.stack([original.preprocessing.apply(decode(path).image) for path in photographs])
+    probabilities, embeddings = run_elsewhere(done.folder, pixels)
+    for row, embedding, verdict in zip(probabilities, embeddings, verdicts, strict=True):
+        scores = dict(zip(original.labels, row.tolist(), strict=True))
+        assert scores == pytest.approx(dict(verdict.scores), abs=1e-4)
+        np.testing.assert_allclose(embedding, verdict.embedding, atol=1e-3 * np.abs(embedding).max())
+
+
+def test_the_manifest_says_all_that_is_needed(blueprint: Blueprint, tmp_path: Path) -> None:
+    export(blueprint, "onnx", tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "classifier.json").read_text()) == {
+        "classifier": "open-nsfw",
+        "digest": blueprint.digest,
+        "format": "onnx",
+        "labels": ["sfw", "nsfw"],
+        "input": {
+            "name": "pixels",
+            "dtype": "uint8",
+            "layout": "NHWC, RGB",
+            "shape": ["batch", 224, 224, 3],
+        },
+        "outputs": ["probabilities", "embedding"],
+        "preprocessing": {
+            "resize": "squash",
+            "resized": 256,
+            "crop": 224,
+            "interpolation": "bilinear",
+            "jpeg_round_trip": True,
+        },
+    }
+
+
+def test_an_unknown_form(blueprint: Blueprint, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        export(blueprint, "coreml", tmp_path / "out")
+    assert (
+        caught.value.message == "There is no export format 'coreml'; there are onnx, openvino, torchscript."
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_there(blueprint: Blueprint, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("keep")
+    with pytest.raises(OutputExistsError) as caught:
+        export(blueprint, "onnx", out)
+    assert caught.value.message == f"{out} is there already."
+    assert (out / "mine.txt").read_text() == "keep"
+    export(blueprint, "onnx", out, overwrite=True)
+    assert sorted(p.name for p in out.iterdir()) == list(FILES["onnx"])
+
+
+def test_a_folder_that_cannot_be_made(blueprint: Blueprint, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"out cannot be written: "):
+        export(blueprint, "onnx", tmp_path / "file" / "out")
+
+
+def test_a_network_that_strays_is_not_kept(small: Blueprint, checkpoints: Any, tmp_path: Path) -> None:
+    """Traced from another checkpoint than the one the graph was made from: its head is swapped."""
+    mixed = replace(small, folder=checkpoints.sfw_first)
+    out = tmp_path / "out"
+    with pytest.raises(ExportParityError, match=r"^The torchscript network strays: probabilities by "):
+        export(mixed, "torchscript", out)
+    assert list(tmp_path.iterdir()) == []
+    out.mkdir()
+    (out / "older.txt").touch()
+    with pytest.raises(ExportParityError):
+        export(mixed, "torchscript", out, overwrite=True)
+    assert [p.name for p in out.iterdir()] == ["older.txt"], "what was there before stays"

@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import hashlib
+
+from safelight.runtime.graph import Graph
+
+
+def test_digest_is_that_of_the_model() -> None:
+    graph = Graph(b"abc", 4, 4, ("probabilities",))
+    assert graph.digest == hashlib.sha256(b"abc").hexdigest()
+    assert graph.digest.startswith("ba7816bf")
+
+
+def test_two_networks_have_two_digests(graph: Graph, other_graph: Graph) -> None:
+    assert graph.digest != other_graph.digest

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from safelight.errors import SettingsError
+from safelight.settings import Settings
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data directory that the environment names."""
+    monkeypatch.setenv("SAFELIGHT_HOME", str(tmp_path))
+    return tmp_path
+
+
+def write(folder: Path, toml: str) -> None:
+    (folder / "safelight.toml").write_text(toml)
+
+
+def test_defaults(folder: Path) -> None:
+    settings = Settings.load()
+    assert settings.model_dump(exclude={"home"}) == {
+        "debug": False,
+        "classifier": "open-nsfw",
+        "policy": "standard",
+        "exact": False,
+        "tiles": False,
+        "max_pixels": 64_000_000,
+        "max_bytes": 268_435_456,
+        "max_frames": 16,
+        "background": (255, 255, 255),
+        "backend": "auto",
+        "precision": "auto",
+        "threads": 0,
+    }
+    assert (settings.home, settings.models, settings.cache) == (folder, folder / "models", folder / "cache")
+
+
+def test_home_is_the_platforms_data_directory_unless_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    from platformdirs import user_data_path
+
+    monkeypatch.delenv("SAFELIGHT_HOME", raising=False)
+    assert Settings.load().home == user_data_path("safelight", appauthor=False)
+
+
+def test_flags_go_before_environment_before_toml_before_defaults(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, "max_frames = 3\nmax_bytes = 30\nmax_pixels = 300\n")
+    monkeypatch.setenv("SAFELIGHT_MAX_FRAMES", "2")
+    monkeypatch.setenv("SAFELIGHT_MAX_BYTES", "20")
+    settings = Settings.load(max_frames=1)
+    assert (settings.max_frames, settings.max_bytes, settings.max_pixels) == (1, 20, 300)
+    assert settings.threads == 0
+
+
+def test_flags_that_are_none_count_as_not_given(folder: Path) -> None:
+    write(folder, 'policy = "strict"\nexact = true\n')
+    settings = Settings.load(policy=None, exact=None, classifier=None)
+    assert (settings.policy, settings.exact, settings.classifier) == ("strict", True, "open-nsfw")
+    assert Settings.load(exact=False).exact is False
+
+
+def test_toml_is_read_from_the_home_that_a_flag_names(folder: Path, tmp_path_factory: Any) -> None:
+    other = tmp_path_factory.mktemp("other")
+    write(folder, 'policy = "strict"')
+    write(other, 'policy = "lenient"')
+    assert Settings.load(home=other).policy == "lenient"
+    assert Settings.load().policy == "strict"
+
+
+def test_toml_holds_lists_and_environment_json(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(folder, "background = [1, 2, 3]")
+    assert Settings.load().background == (1, 2, 3)
+    monkeypatch.setenv("SAFELIGHT_BACKGROUND", "[4, 5, 6]")
+    assert Settings.load().background == (4, 5, 6)
+
+
+@pytest.mark.parametrize(
+    ("flag", "complaint"),
+    [
+        ({"max_pixels": 0}, "max_pixels: Input should be greater than or equal to 1 (given: 0)."),
+        ({"max_bytes": -1}, "max_bytes: Input should be greater than or equal to 1 (given: -1)."),
+        ({"max_frames": 0}, "max_frames: Input should be greater than or equal to 1 (given: 0)."),
+        ({"max_frames": 1001}, "max_frames: Input should be less than or equal to 1000 (given: 1001)."),
+        ({"threads": -1}, "threads: Input should be greater than or equal to 0 (given: -1)."),
+        ({"precision": "int8"}, "precision: Input should be 'auto', 'fp32' or 'bf16' (given: 'int8')."),
+        (
+            {"backend": "cuda"},
+            "backend: Input should be 'auto', 'openvino' or 'onnxruntime' (given: 'cuda').",
+        ),
+        ({"shoe_size": 43}, "There is no setting 'shoe_size'."),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_flag_out_of_range(folder: Path, flag: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(**flag)
+    assert caught.value.message == complaint
+    assert caught.value.exit_code == 2
+
+
+def test_background_out_of_range(folder: Path) -> None:
+    with pytest.raises(SettingsError, match=r"^background"):
+        Settings.load(background=(0, 0))
+
+
+@pytest.mark.xfail(strict=True, reason="background takes any integers; its description says 0 to 255")
+def test_background_holds_bytes(folder: Path) -> None:
+    with pytest.raises(SettingsError, match=r"^background"):
+        Settings.load(background=(0, 0, 256))
+
+
+def test_environment_out_of_range(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAFELIGHT_MAX_FRAMES", "many")
+    with pytest.raises(SettingsError, match=r"^max_frames: .*\(given: 'many'\)\.$"):
+        Settings.load()
+
+
+@pytest.mark.xfail(strict=True, reason="settings.py blames safelight.toml for a variable that is not JSON")
+def test_environment_that_cannot_be_parsed_is_not_blamed_on_the_toml(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAFELIGHT_BACKGROUND", "red")
+    with pytest.raises(SettingsError, match="background") as caught:
+        Settings.load()
+    assert "safelight.toml" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("toml", "complaint"),
+    [
+        ("max_frames = 0", "max_frames: Input should be greater than or equal to 1 (given: 0)."),
+        ("shoe_size = 43", "There is no setting 'shoe_size'."),
+    ],
+)
+def test_toml_with_a_wrong_value(folder: Path, toml: str, complaint: str) -> None:
+    write(folder, toml)
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+    assert caught.value.message == complaint
+
+
+@pytest.mark.parametrize("content", [b"max_frames = ", b"\xff\xfe\x00", b"a = 1\na = 2"])
+def test_toml_that_is_none(folder: Path, content: bytes) -> None:
+    (folder / "safelight.toml").write_bytes(content)
+    with pytest.raises(SettingsError, match=r"^safelight\.toml cannot be read: "):
+        Settings.load()
+
+
+def test_settings_do_not_change(folder: Path) -> None:
+    settings = Settings.load()
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.threads = 3
