@@ -109,7 +109,6 @@ def test_background_out_of_range(folder: Path) -> None:
         Settings.load(background=(0, 0))
 
 
-@pytest.mark.xfail(strict=True, reason="background takes any integers; its description says 0 to 255")
 def test_background_holds_bytes(folder: Path) -> None:
     with pytest.raises(SettingsError, match=r"^background"):
         Settings.load(background=(0, 0, 256))
@@ -121,7 +120,6 @@ def test_environment_out_of_range(folder: Path, monkeypatch: pytest.MonkeyPatch)
         Settings.load()
 
 
-@pytest.mark.xfail(strict=True, reason="settings.py blames safelight.toml for a variable that is not JSON")
 def test_environment_that_cannot_be_parsed_is_not_blamed_on_the_toml(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from safelight.quiet import silence_engines
+
 if TYPE_CHECKING:
     from safelight.moderation import Decision, Policy, Verdict
     from safelight.settings import Settings
@@ -24,6 +26,9 @@ _HOME = {
     "Studio": "safelight.studio",
     "Verdict": "safelight.moderation",
 }
+
+
+silence_engines()
 
 
 def __getattr__(name: str) -> Any:

@@ -5,8 +5,9 @@ No other module reads the environment.
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from platformdirs import user_data_path
 from pydantic import Field, ValidationError
@@ -20,6 +21,7 @@ from pydantic_settings import (
 from safelight.errors import SettingsError
 
 BackendName = Literal["auto", "openvino", "onnxruntime"]
+Byte = Annotated[int, Field(ge=0, le=255)]
 PrecisionName = Literal["auto", "fp32", "bf16"]
 
 
@@ -55,7 +57,7 @@ class Settings(BaseSettings):
         256 * 1024 * 1024, ge=1, description="Files larger than this are refused, in bytes."
     )
     max_frames: int = Field(16, ge=1, le=1000, description="How many frames of an animation are judged.")
-    background: tuple[int, int, int] = Field(
+    background: tuple[Byte, Byte, Byte] = Field(
         (255, 255, 255), description="What transparent pictures are laid on: red, green, blue, each 0 to 255."
     )
 
@@ -79,8 +81,10 @@ class Settings(BaseSettings):
             return cls(**given)
         except ValidationError as error:
             raise SettingsError(_first_complaint(error)) from error
-        except ValueError as error:  # tomllib.TOMLDecodeError is one
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"safelight.toml cannot be read: {error}") from error
+        except ValueError as error:  # a variable that should be JSON and is not
+            raise SettingsError(f"{error}.") from error
 
     @classmethod
     def settings_customise_sources(

@@ -255,21 +255,16 @@ def test_no_name_leads_out_of_the_store(tmp_path: Path, name: str) -> None:
     assert (outside / "safelight.json").is_file()
 
 
-@pytest.mark.xfail(
-    strict=True, raises=OSError, reason="Path.is_file raises for names longer than a file name may be"
-)
 def test_a_very_long_name_was_not_pulled(store: ModelStore) -> None:
     store.pull("a/b", Hub())
     assert not store.has("x" * 300)
 
 
-@pytest.mark.xfail(strict=True, reason="a--b and a/b share a folder: the store lists one and answers to both")
 def test_two_names_are_two_models(store: ModelStore) -> None:
     store.pull("a/b", Hub())
     assert not store.has("a--b")
 
 
-@pytest.mark.xfail(strict=True, raises=FileExistsError, reason="mkdir of the store is outside any handler")
 def test_a_store_that_cannot_be_made(tmp_path: Path) -> None:
     from safelight.errors import SafelightError
 

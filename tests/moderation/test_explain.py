@@ -124,9 +124,6 @@ def test_the_verdicts_frame_can_be_explained(
     assert explainer.explain(data, limits=limits, frame=4).unsafe == pytest.approx(verdict.unsafe, abs=1e-6)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=StopIteration, reason="explain() lets next() raise for a frame that is not there"
-)
 def test_a_frame_that_is_not_there(explainer: Explainer, photographs: list[Path]) -> None:
     with pytest.raises(SafelightError, match="frame"):
         explainer.explain(photographs[0], frame=1)
@@ -167,9 +164,6 @@ def test_a_map_that_cannot_be_written(explanation: Explanation, tmp_path: Path) 
     assert [p.name for p in tmp_path.iterdir()] == ["taken"]
 
 
-@pytest.mark.xfail(
-    strict=True, raises=NotADirectoryError, reason="the clean-up in save() fails where the folder is a file"
-)
 def test_a_map_below_a_file(explanation: Explanation, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError):

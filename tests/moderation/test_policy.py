@@ -160,7 +160,6 @@ def test_a_classifier_without_an_unsafe_label_is_an_error() -> None:
     assert caught.value.message == "Policy 'standard' counts none of safe, neutral as unsafe."
 
 
-@pytest.mark.xfail(strict=True, reason="NaN fails every comparison, so policy.py allows it with unsafe 0.0")
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_score_that_is_no_number_is_never_harmless(name: str) -> None:
     nan = float("nan")
@@ -232,9 +231,6 @@ def test_a_policy_without_unsafe_labels() -> None:
         Policy.parse('name = "x"\nversion = "1"\n[unsafe]\n')
 
 
-@pytest.mark.xfail(
-    strict=True, reason="NSFW and nsfw are one label: policy.py keeps the last and drops the first"
-)
 def test_a_label_given_twice_in_two_cases_is_an_error() -> None:
     with pytest.raises(PolicyError, match="nsfw"):
         Policy.parse(FILE + "nsfw = { review = 0.9, block = 0.9 }\n")

@@ -61,9 +61,11 @@ def test_pixels_are_those_of_timms_transforms(
         interpolation=interpolation,
     )
     pixels = picture(width, height)
-    np.testing.assert_array_equal(
-        ours.apply(Image.fromarray(pixels)), timm_pixels(pixels, crop, crop_pct, mode, interpolation)
-    )
+    mine = ours.apply(Image.fromarray(pixels)).astype(int)
+    theirs = timm_pixels(pixels, crop, crop_pct, mode, interpolation).astype(int)
+    # Very long strips are not resized as a whole, so that roundings differ.
+    strip = mode == "center" and max(width, height) / min(width, height) > 15
+    assert np.abs(mine - theirs).max() <= (1 if strip else 0)
 
 
 @pytest.mark.parametrize("size", [(640, 480), (383, 700), (384, 384), (1000, 385)])
@@ -145,10 +147,6 @@ def test_fields_for_a_manifest() -> None:
     }
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="short_side resizes the whole of a long thin picture: 1 x 60000 pixels become 384 x 23 million, 26 GB",
-)
 def test_a_long_thin_picture_takes_no_more_memory_than_others() -> None:
     """A picture of 60 kB must not take a machine's memory away."""
     script = """

@@ -190,7 +190,6 @@ def test_a_full_disk_leaves_the_journal(tmp_path: Path, extension: str) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["report.partial"]
 
 
-@pytest.mark.xfail(strict=True, reason="journal rows of such names cannot be read back; see test_journal.py")
 @pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes are Linux's")
 @pytest.mark.parametrize("extension", [".csv", ".parquet"])
 def test_names_and_messages_of_any_bytes(tmp_path: Path, extension: str) -> None:
@@ -200,9 +199,6 @@ def test_names_and_messages_of_any_bytes(tmp_path: Path, extension: str) -> None
     report_of(tmp_path, rows, extension)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="raw bytes of file names make a line of the report neither UTF-8 nor JSON"
-)
 @pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes are Linux's")
 def test_every_line_is_json_whatever_the_names(tmp_path: Path) -> None:
     report = report_of(tmp_path, [judgement(os.fsdecode(b"caf\xe9.jpg"), 0.5).to_dict()], ".jsonl")

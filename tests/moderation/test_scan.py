@@ -152,11 +152,6 @@ def test_odd_names(scan: Callable[..., Scan], folder: Path, tmp_path: Path, exte
     assert len(found) == 28
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=UnicodeDecodeError,
-    reason="such names go into the journal as raw bytes; see test_journal.py",
-)
 @pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes are Linux's")
 @pytest.mark.parametrize("extension", ["jsonl", "csv", "parquet"])
 def test_names_of_any_bytes(scan: Callable[..., Scan], folder: Path, extension: str) -> None:
@@ -395,9 +390,6 @@ def test_killed_again_and_again_every_picture_is_judged_exactly_once(processes: 
     processes.assert_whole()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Journal.close flushes again: its OSError makes this an internal error, exit 3"
-)
 @pytest.mark.skipif(sys.platform == "win32", reason="needs RLIMIT_FSIZE")
 def test_a_disk_that_fills_up_in_the_middle(processes: Processes) -> None:
     process = processes.start(limit=20_000)

@@ -135,11 +135,6 @@ def test_weights_of_another_size_than_the_architectures_own(
     torch.testing.assert_close(probabilities, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=TypeError,
-    reason="get_classifier gives two heads, and calling the pair is a TypeError",
-)
 def test_a_network_with_two_heads_is_refused(copied: Copied) -> None:
     import timm
 
@@ -168,9 +163,6 @@ def test_a_pickle_is_not_opened_through_model_args(copied: Copied, tmp_path: Pat
         build_module(read_timm_folder(folder))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="python -m puts the working folder first on the path of the converting process"
-)
 def test_the_working_folders_files_are_not_run(
     copied: Copied, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,9 +92,6 @@ def test_impossible_plans(graph: Graph, plan: Plan, complaint: str) -> None:
     assert caught.value.message == complaint
 
 
-@pytest.mark.xfail(
-    strict=True, reason="import openvino sends an event to Google Analytics, and writes to ~/intel"
-)
 def test_an_engine_tells_nobody_that_it_was_imported(tmp_path: Path) -> None:
     """Unless CI is set, which turns OpenVINO's telemetry off; nothing ever asked the user."""
     log = tmp_path / "attempts.txt"

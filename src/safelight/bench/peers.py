@@ -84,7 +84,7 @@ def write_random_checkpoint(
         "label_names": list(labels),
         "pretrained_cfg": {
             "input_size": [3, side, side],
-            "fixed_input_size": True,
+            "fixed_input_size": bool(model.pretrained_cfg.get("fixed_input_size")),
             "interpolation": "bicubic",
             "crop_pct": 1.0,
             "crop_mode": "center",

@@ -56,7 +56,13 @@ Precision = Annotated[
 
 def print_json(body: dict[str, Any]) -> None:
     """One JSON object on a line of its own on stdout."""
-    typer.echo(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8"))
+    text = json.dumps(body, ensure_ascii=False)
+    typer.echo(text if legible(text) == text else json.dumps(body))
+
+
+def legible(text: str) -> str:
+    """A file name's bytes that are not text as question marks, so that it can be printed."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def warn(line: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from safelight.cli.console import Json, print_json, warn
+from safelight.cli.console import Json, legible, print_json, warn
 
 if TYPE_CHECKING:
     from safelight.moderation import Judgement
@@ -32,6 +32,7 @@ def demo(
     """The tour: judges the sample photographs and whatever you point it at, and leaves pictures to look at."""
     import json as jsonlib
 
+    from safelight.files import written_whole
     from safelight.settings import Settings
 
     warn("Safelight looks at pictures on this machine; nothing is sent anywhere.")
@@ -39,9 +40,9 @@ def demo(
 
     studio = Studio(Settings.load(classifier="open-nsfw"), tell=warn)
     judgements = list(studio.moderator().judge_many(_pictures(pictures or []), workers=2, batch_size=1))
-    out.mkdir(parents=True, exist_ok=True)
     rows = [judgement.to_dict() for judgement in judgements]
-    (out / _REPORT).write_text("".join(jsonlib.dumps(row) + "\n" for row in rows))
+    with written_whole(out / _REPORT) as temporary:
+        temporary.write_text("".join(jsonlib.dumps(row) + "\n" for row in rows))
     _draw(studio, judgements, out)
     if json:
         print_json({"folder": str(out), "verdicts": rows})
@@ -81,7 +82,7 @@ def _print_table(judgements: list[Judgement]) -> None:
 
     table = Table("picture", "decision", "unsafe", "classifier", "policy")
     for judgement in judgements:
-        name = Path(judgement.path).name
+        name = legible(Path(judgement.path).name)
         if judgement.verdict is None:
             table.add_row(name, "error", "", "", str(judgement.error))
             continue

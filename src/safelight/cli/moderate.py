@@ -19,6 +19,7 @@ from safelight.cli.console import (
     Precision,
     Tiles,
     exit_flagged,
+    legible,
     print_json,
     warn,
 )
@@ -98,9 +99,8 @@ def _sources(images: list[str]) -> Iterator[tuple[str, ImageSource]]:
 
 def _print_line(judgement: Judgement) -> None:
     if judgement.error:
-        typer.secho(
-            f"error   {judgement.path}: {judgement.error.message} [{judgement.error.code}]", fg="magenta"
-        )
+        message = f"error   {judgement.path}: {judgement.error.message} [{judgement.error.code}]"
+        typer.secho(legible(message), fg="magenta")
         return
     verdict = judgement.verdict
     assert verdict is not None
@@ -108,7 +108,7 @@ def _print_line(judgement: Judgement) -> None:
     decision = typer.style(f"{verdict.decision:<7}", fg=colour, bold=True)
     where = f"  frame {verdict.frame}" if verdict.frame else ""
     where += f"  tile {verdict.tile}" if verdict.tile is not None else ""
-    typer.echo(f"{decision} {verdict.unsafe:.4f}  {judgement.path}{where}")
+    typer.echo(f"{decision} {verdict.unsafe:.4f}  {legible(judgement.path)}{where}")
 
 
 class HeatMaps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from safelight.errors import DownloadError
@@ -25,4 +26,5 @@ def fetch_from_hub(source: Source, folder: Path) -> str:
     except (HTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DownloadError(f"{source.repository} could not be fetched: {first_line}") from error
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the library's own notes on the download
     return commit

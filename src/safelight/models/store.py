@@ -17,7 +17,9 @@ from safelight.errors import (
     DigestMismatchError,
     ModelInvalidError,
     ModelNotPulledError,
+    OutputError,
 )
+from safelight.files import exists
 
 _RECORD = "safelight.json"
 
@@ -96,7 +98,7 @@ class ModelStore:
 
     def has(self, name: str) -> bool:
         """Whether a model of that name was pulled."""
-        return self._plausible(name) and (self._path(name) / _RECORD).is_file()
+        return self._plausible(name) and exists(self._path(name) / _RECORD)
 
     def record(self, name: str) -> ModelRecord:
         """A model's record.
@@ -126,16 +128,20 @@ class ModelStore:
         Raises:
             ClassifierUnknownError: Neither a built-in name nor a hub id.
             DigestMismatchError: A file is not the one that is pinned.
+            OutputError: The store cannot be written.
         """
         source = _source(name)
-        self.root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.root, prefix=".pulling-") as temporary:
-            staging = Path(temporary) / "model"
-            staging.mkdir()
-            revision = fetch(source, staging)
-            record = _describe(name, source, revision, staging)
-            (staging / _RECORD).write_text(json.dumps(record.to_dict(), indent=1))
-            self._replace(name, staging)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.root, prefix=".pulling-") as temporary:
+                staging = Path(temporary) / "model"
+                staging.mkdir()
+                revision = fetch(source, staging)
+                record = _describe(name, source, revision, staging)
+                (staging / _RECORD).write_text(json.dumps(record.to_dict(), indent=1))
+                self._replace(name, staging)
+        except OSError as error:
+            raise OutputError(f"{self.root} cannot be written: {error.strerror or error}.") from error
         return record
 
     def remove(self, name: str) -> ModelRecord:
@@ -157,11 +163,10 @@ class ModelStore:
 
     @staticmethod
     def _plausible(name: str) -> bool:
-        """Whether a name can only ever point inside the store."""
+        """Whether a name can only ever point inside the store, and at one model there."""
         parts = name.split("/")
-        return len(parts) <= 2 and all(
-            part and not part.startswith(".") and "\\" not in part for part in parts
-        )
+        inside = len(parts) <= 2 and all(part and not part.startswith(".") for part in parts)
+        return inside and "\\" not in name and "--" not in name
 
     def _read_all(self) -> Iterator[ModelRecord]:
         for path in self.root.glob(f"*/{_RECORD}"):

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
-from safelight.errors import ExplainUnsupportedError, OutputError
+from safelight.errors import ExplainUnsupportedError, UsageError
+from safelight.files import written_whole
 from safelight.images import DecodeLimits, ImageSource, frames
 from safelight.moderation import open_nsfw
 from safelight.runtime.backends import Network, Plan, compile_network
@@ -49,14 +50,8 @@ class Explanation:
         info = PngInfo()
         info.add_text("contributions", np.array2string(self.contributions, precision=4, separator=", "))
         info.add_text("unsafe", repr(self.unsafe))
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(path) as temporary:
             self.heat.save(temporary, format="PNG", pnginfo=info)
-            temporary.replace(path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 class Explainer:
@@ -86,8 +81,15 @@ class Explainer:
             source: The picture.
             limits: How large it may be.
             frame: Which frame, as a verdict names it.
+
+        Raises:
+            ImageError, FileMissingError: The picture cannot be read.
+            UsageError: There is no such frame.
         """
-        seen = next(f for f in frames(source, limits=limits or DecodeLimits()) if f.index == frame)
+        looked_at = frames(source, limits=limits or DecodeLimits())
+        seen = next((found for found in looked_at if found.index == frame), None)
+        if seen is None:
+            raise UsageError(f"frame {frame} is not among those that are looked at.")
         square = open_nsfw.PREPROCESSING.apply(seen.image)
         outputs = self._network.run(square[np.newaxis])
         contributions = self._contributions(outputs[FEATURES][0])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from safelight.errors import FileMissingError, InputError
+from safelight.files import exists
 from safelight.images import ImageSource, is_picture
 
 EXTENSIONS = frozenset(
@@ -35,11 +36,11 @@ def find_pictures(target: str) -> Iterator[tuple[str, ImageSource]]:
         InputError: A Parquet table without such a column.
     """
     path = Path(target)
-    if path.is_dir():
+    if exists(path) and path.is_dir():
         return ((str(file), file) for file in _walk(path))
     if path.suffix.lower() == ".parquet":
         return _rows(path)
-    if path.is_file():
+    if exists(path):
         return iter([(target, path)])
     return _glob(target)
 
@@ -117,4 +118,9 @@ def _row_source(value: Any, path: Path, row: int) -> tuple[str, ImageSource]:
         return data, path.parent / data
     if isinstance(value, dict) and data is None and value.get("path"):
         return str(value["path"]), path.parent / str(value["path"])
-    return f"{path}#{row}", bytes(data or b"")
+    if not isinstance(data, bytes | None):
+        raise InputError(
+            f"Row {row} of {path} holds no picture in its column image but {data!r}.",
+            hint="The column path holds text; the columns image, bytes and content hold files' contents.",
+        )
+    return f"{path}#{row}", data or b""

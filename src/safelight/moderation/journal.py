@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -36,9 +37,20 @@ class Journal:
         self._done: set[bytes] = set()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._reopen(header) if resume and path.exists() else self._start(header)
+            whole = self._read(header) if resume and path.exists() else 0
+            # Unbuffered: what could not be written must not be tried again when the file is closed.
+            self._file = path.open("r+b" if whole else "wb", buffering=0)
         except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+            raise self._complaint(error) from error
+        try:
+            if whole:
+                self._file.truncate(whole)
+                self._file.seek(whole)
+            else:
+                self._write(_line(header))
+        except OSError as error:
+            self._file.close()
+            raise self._complaint(error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -60,44 +72,49 @@ class Journal:
         Raises:
             OutputError: The disk is full, or the file is gone.
         """
-        data = b"".join(_line(row) for row in rows)
         try:
-            self._file.write(data)
-            self._file.flush()
+            self._write(b"".join(_line(row) for row in rows))
         except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror or error}.") from error
+            raise self._complaint(error) from error
 
     def close(self) -> None:
         """Close the file and see it onto the disk."""
         if not self._file.closed:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            with suppress(OSError):  # not every kind of file can be synchronised
+                os.fsync(self._file.fileno())
             self._file.close()
 
-    def _start(self, header: Row) -> BinaryIO:
-        file = self.path.open("wb")
-        file.write(_line(header))
-        file.flush()
-        return file
+    def _write(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[self._file.write(left) :]
 
-    def _reopen(self, header: Row) -> BinaryIO:
-        file = self.path.open("r+b")
-        first = file.readline()
-        if not first.endswith(b"\n"):  # killed while the header was being written
-            file.close()
-            return self._start(header)
-        if json.loads(first) != header:
-            file.close()
-            raise ResumeMismatchError(f"{self.path} was begun with another classifier, policy or option.")
-        end = file.tell()
+    def _read(self, header: Row) -> int:
+        """Remember what was judged, and say how many bytes of the file are whole lines; 0: not even the first."""
+        with self.path.open("rb") as file:
+            first = file.readline()
+            if not first.endswith(b"\n"):  # killed while the header was being written
+                return 0
+            try:
+                if json.loads(first) != header:
+                    raise ResumeMismatchError(
+                        f"{self.path} was begun with another classifier, policy or option."
+                    )
+                return len(first) + self._read_lines(file)
+            except (ValueError, TypeError, KeyError) as error:
+                raise ResumeMismatchError(f"{self.path} is not the journal of a scan.") from error
+
+    def _read_lines(self, file: BinaryIO) -> int:
+        whole = 0
         for line in file:
             if not line.endswith(b"\n"):
                 break
             self._done.add(_key(json.loads(line)["path"]))
-            end += len(line)
-        file.truncate(end)
-        file.seek(end)
-        return file
+            whole += len(line)
+        return whole
+
+    def _complaint(self, error: OSError) -> OutputError:
+        return OutputError(f"{self.path} cannot be written: {error.strerror or error}.")
 
 
 def read_rows(path: Path) -> Iterator[Row]:
@@ -109,7 +126,8 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 
 def _line(row: Row) -> bytes:
-    return json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
+    """One line in ASCII: a file name may hold bytes that are not text, and must come back as it was."""
+    return json.dumps(row).encode("ascii") + b"\n"
 
 
 def _key(path: str) -> bytes:

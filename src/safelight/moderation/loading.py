@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.errors import ClassifierUnknownError, UsageError
+from safelight.files import exists
 from safelight.models.store import BUILT_IN, ModelStore
 from safelight.moderation import open_nsfw
 from safelight.moderation.classifier import ClassifierInfo, NetworkClassifier
@@ -123,9 +125,8 @@ def find_folder(name: str, settings: Settings) -> Path:
     store = ModelStore(settings.models)
     if name in BUILT_IN or store.has(name):
         return store.folder(name)
-    path = Path(name).expanduser()
-    if path.exists() or name.startswith((".", "/", "~")):
-        return path
+    if name.startswith((".", "/", "~")) or exists(Path(name)):
+        return Path(os.path.expanduser(name))  # noqa: PTH111  Path's own raises for a user who is not there
     if name.count("/") == 1:  # a hub id that was never pulled: folder() says how to
         return store.folder(name)
     raise ClassifierUnknownError(f"There is no classifier {name!r}.")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,10 @@ from safelight.moderation.tiles import covers_all, tile_boxes
 from safelight.moderation.verdict import Judgement, PolicyRef, Verdict
 
 Named = tuple[str, ImageSource]
+Result = TypeVar("Result")
 
+_LOOK_AHEAD = 8
+"""Batches for each worker that are judged ahead of the one that is waited for: one slow picture stops nobody."""
 LOOK_AGAIN = 0.05
 """From this unsafe probability on, a picture that was decoded at reduced scale is decoded in full and judged again.
 Below it, reduced scale moves a score by less than 0.01; above, a classifier answers so nervously that it does not
@@ -82,7 +87,7 @@ class Moderator:
         """Judge a stream of pictures, in order; a bad one becomes a judgement with an error, and on it goes.
 
         Decoding and inference overlap: each worker decodes a batch and has it judged while the others do the same.
-        Memory is bounded by workers x batch_size, however long the stream is.
+        At most eight batches for each worker are underway, however long the stream is.
 
         Args:
             pictures: Pairs of a name and a source.
@@ -96,7 +101,7 @@ class Moderator:
             try:
                 for batch in batches:
                     pending.append(pool.submit(self._judge_batch, batch))
-                    if len(pending) > 2 * workers:
+                    if len(pending) > _LOOK_AHEAD * workers:
                         yield from pending.popleft().result()
                 while pending:
                     yield from pending.popleft().result()
@@ -105,7 +110,7 @@ class Moderator:
                     future.cancel()
 
     def _judge_batch(self, batch: list[Named]) -> list[Judgement]:
-        seen = [self._try_to_look(source) for _, source in batch]
+        seen = [_attempt(partial(self._look, source, self._scale(source))) for _, source in batch]
         predictions = iter(self._predict([views for views in seen if isinstance(views, list)]))
         return [self._conclude(named, views, predictions) for named, views in zip(batch, seen, strict=True)]
 
@@ -115,19 +120,11 @@ class Moderator:
         name, source = named
         if isinstance(views, SafelightError):
             return Judgement(name, error=views)
-        verdict = self._worst(views, list(islice(predictions, len(views))))
-        try:
-            return Judgement(name, verdict=self._look_closer(source, views, verdict))
-        except SafelightError as error:
-            return Judgement(name, error=error)
-
-    def _try_to_look(self, source: ImageSource) -> list[View] | SafelightError:
-        try:
-            return self._look(source, self._scale(source))
-        except SafelightError as error:
-            return error
-        except Exception as error:  # noqa: BLE001  one file's surprise must not end a run over a million
-            return InternalError(f"{type(error).__name__}: {error}")
+        first = self._worst(views, list(islice(predictions, len(views))))
+        verdict = _attempt(lambda: self._look_closer(source, views, first))
+        if isinstance(verdict, SafelightError):
+            return Judgement(name, error=verdict)
+        return Judgement(name, verdict=verdict)
 
     def _look_closer(self, source: ImageSource, views: list[View], verdict: Verdict) -> Verdict:
         """The verdict, or a new one from full decoding where the first is not clearly harmless."""
@@ -182,3 +179,13 @@ class Moderator:
             tile=view.tile,
             notes=view.notes,
         )
+
+
+def _attempt(work: Callable[[], Result]) -> Result | SafelightError:
+    """The result of some work on one file, or the error: a bad file must not end a run over a million."""
+    try:
+        return work()
+    except SafelightError as error:
+        return error
+    except Exception as error:  # noqa: BLE001  nor must one that surprises us
+        return InternalError(f"{type(error).__name__}: {error}")

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from safelight.errors import FileMissingError, PolicyError, PolicyLabelError
 
@@ -71,6 +80,14 @@ class Policy(BaseModel):
     )
     unsafe: dict[Label, Thresholds] = Field(min_length=1, description="Labels that count as unsafe.")
     safe: frozenset[Label] = Field(frozenset(), description="Labels that do not.")
+
+    @field_validator("unsafe", mode="before")
+    @classmethod
+    def _each_once(cls, unsafe: Any) -> Any:
+        names = [str(name).strip().lower() for name in unsafe] if isinstance(unsafe, dict) else []
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"given twice, since case does not matter: {', '.join(twice)}")
+        return unsafe
 
     @model_validator(mode="after")
     def _disjoint(self) -> Self:
@@ -136,7 +153,7 @@ class Policy(BaseModel):
     def unsafe_score(self, scores: Mapping[str, float]) -> float:
         """Probability that the picture is unsafe: the sum over unsafe labels, since labels exclude each other."""
         total = sum(score for label, score in scores.items() if label.lower() in self.unsafe)
-        return min(1.0, max(0.0, total))
+        return 1.0 if math.isnan(total) else min(1.0, max(0.0, total))
 
     def decide(self, scores: Mapping[str, float]) -> Decision:
         """The worst of the labels' decisions.
@@ -155,6 +172,7 @@ class Policy(BaseModel):
             return Decision.ALLOW
         if abs(score - thresholds.block) < self.abstain:
             return Decision.REVIEW
-        if score >= thresholds.block:
-            return Decision.BLOCK
-        return Decision.REVIEW if score >= thresholds.review else Decision.ALLOW
+        if score < thresholds.review:
+            return Decision.ALLOW
+        # In this order NaN, which is less than nothing, ends as a block.
+        return Decision.REVIEW if score < thresholds.block else Decision.BLOCK

@@ -23,6 +23,8 @@ _RESAMPLING = {
     "box": Image.Resampling.BOX,
     "hamming": Image.Resampling.HAMMING,
 }
+_LONGEST = 16
+"""Pictures that resizing would make longer than this many crops are not resized as a whole."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,7 @@ class Preprocessing:
 
     def apply(self, picture: Image.Image) -> NDArray[np.uint8]:
         """Resize and crop an upright sRGB picture of mode RGB to uint8 [crop, crop, 3]."""
-        picture = picture.resize(self._resized_size(picture.size), _RESAMPLING[self.interpolation])
-        picture = picture.crop(self._centre(picture.size))
+        picture = self._resize_and_crop(picture)
         if self.jpeg_round_trip:
             picture = _through_jpeg(picture)
         return np.asarray(picture)
@@ -72,6 +73,18 @@ class Preprocessing:
         width, height = self._resized_size(size)
         left, top, right, bottom = self._centre((width, height))
         return left / width, top / height, right / width, bottom / height
+
+    def _resize_and_crop(self, picture: Image.Image) -> Image.Image:
+        filter_ = _RESAMPLING[self.interpolation]
+        size = self._resized_size(picture.size)
+        if max(size) <= _LONGEST * self.crop:
+            return picture.resize(size, filter_).crop(self._centre(size))
+        # A strip of 1 x 60,000 pixels, resized as a whole, would fill the memory: compute what will be kept alone.
+        # Roundings differ, so this is not the road for ordinary pictures.
+        left, top, right, bottom = self.seen(picture.size)
+        width, height = picture.size
+        box = (left * width, top * height, right * width, bottom * height)
+        return picture.resize((self.crop, self.crop), filter_, box=box)
 
     def _resized_size(self, size: tuple[int, int]) -> tuple[int, int]:
         if self.resize == "squash":

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from safelight.errors import OutputError, UsageError
+from safelight.errors import UsageError
+from safelight.files import written_whole
 from safelight.moderation.journal import Row, read_rows
 
 _CHUNK = 4096
@@ -43,13 +44,8 @@ def write_report(journal: Path, report: Path, labels: tuple[str, ...]) -> None:
     Raises:
         OutputError: The report cannot be written; the journal is kept.
     """
-    temporary = report.with_name(f".{report.name}.tmp")
-    try:
+    with written_whole(report) as temporary:
         writer_for(report)(journal, temporary, labels)
-        temporary.replace(report)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"{report} cannot be written: {error.strerror or error}.") from error
     journal.unlink()
 
 
@@ -75,7 +71,7 @@ def _write_jsonl(journal: Path, path: Path, labels: tuple[str, ...]) -> None:  #
 
 
 def _write_csv(journal: Path, path: Path, labels: tuple[str, ...]) -> None:
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=_field_names(labels))
         writer.writeheader()
         for row in read_rows(journal):
@@ -120,7 +116,7 @@ def _flatten(row: Row, labels: tuple[str, ...]) -> Row:
     policy = row["policy"] or {}
     error = row["error"] or {}
     return {
-        "path": row["path"].encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+        "path": _legible(row["path"]),
         "decision": row["decision"],
         "unsafe": row["unsafe"],
         **{f"score_{label}": row["scores"].get(label) for label in labels},
@@ -134,8 +130,13 @@ def _flatten(row: Row, labels: tuple[str, ...]) -> Row:
         "policy_digest": policy.get("digest"),
         "notes": "; ".join(row["notes"]),
         "error_code": error.get("code"),
-        "error_message": error.get("message"),
+        "error_message": _legible(error.get("message")),
     }
+
+
+def _legible(text: str | None) -> str | None:
+    """File names may hold any bytes, text in tables may not; the JSONL report keeps them as they are."""
+    return text and text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 _WRITERS = MappingProxyType({".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet})

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from safelight.files import written_whole
 from safelight.moderation.explain import Explanation
 from safelight.moderation.policy import Decision
 from safelight.moderation.verdict import Judgement
@@ -37,9 +38,8 @@ def draw_sheet(cells: list[Cell], path: Path) -> None:
         row, column = divmod(number, _COLUMNS)
         _draw_cell(sheet, (_MARGIN + column * step_x, _MARGIN + row * step_y), *cell)
     ImageDraw.Draw(sheet).text((_MARGIN, sheet.height - _MARGIN), _LEGEND, _FAINT, _font(15), anchor="lm")
-    temporary = path.with_name(f".{path.name}.tmp")
-    sheet.save(temporary, format="PNG")
-    temporary.replace(path)
+    with written_whole(path) as temporary:
+        sheet.save(temporary, format="PNG")
 
 
 def _draw_cell(

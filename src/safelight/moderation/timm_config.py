@@ -73,7 +73,7 @@ def read_timm_folder(folder: Path) -> TimmConfig:
     config_bytes, config = _read_config(folder / CONFIG)
     try:
         return _parse(folder, config, _digest(config_bytes, weights))
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise ModelInvalidError(f"{CONFIG} lacks a field or has one of the wrong kind: {error!r}.") from error
 
 
@@ -107,6 +107,8 @@ def _read_config(path: Path) -> tuple[bytes, dict[str, Any]]:
 
 def _parse(folder: Path, config: dict[str, Any], digest: str) -> TimmConfig:
     pretrained = config.get("pretrained_cfg") or {}
+    if not isinstance(pretrained, dict):
+        raise ModelInvalidError(f"pretrained_cfg in {CONFIG} is not an object.")
     side = _square_side(pretrained.get("input_size", [3, 224, 224]))
     crop_mode = pretrained.get("crop_mode", "center")
     if crop_mode not in _CROP_MODES:
@@ -139,6 +141,8 @@ def _labels(config: dict[str, Any], pretrained: dict[str, Any]) -> tuple[str, ..
         raise ModelInvalidError(
             f"{CONFIG} has no label_names, and outputs without names cannot be judged by."
         )
+    if not isinstance(names, list):
+        raise ModelInvalidError(f"label_names in {CONFIG} is not a list.")
     labels = tuple(map(str, names))
     if len(set(labels)) != len(labels) or len(labels) < 2:
         raise ModelInvalidError(f"label_names must be two or more different names, not {list(labels)}.")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safelight.errors import InternalError, ModelInvalidError, SafelightError
+from safelight.files import written_whole
 from safelight.moderation.timm_config import TimmConfig, read_timm_folder
 from safelight.runtime.graph import EMBEDDING, PIXELS, PROBABILITIES
 from safelight.runtime.machine import package_version
@@ -35,12 +36,13 @@ def converted(config: TimmConfig, cache: Path) -> bytes:
 
     Raises:
         ModelInvalidError: The weights do not fit the architecture that config.json names.
+        OutputError: The cache cannot be written.
     """
     versions = "-".join(f"{package_version(name)}" for name in ("timm", "torch", "onnx"))
     path = cache / "graphs" / f"{config.digest[:32]}-{versions}.onnx"
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _convert_in_child(config.folder, path)
+        with written_whole(path) as temporary:
+            _convert_in_child(config.folder, temporary)
     return path.read_bytes()
 
 
@@ -50,7 +52,8 @@ def is_converted(config: TimmConfig, cache: Path) -> bool:
 
 
 def _convert_in_child(folder: Path, path: Path) -> None:
-    command = [sys.executable, "-m", __name__, str(folder), str(path)]
+    # -P: the working folder may hold uploads, and a file there named timm.py must not be run.
+    command = [sys.executable, "-P", "-m", __name__, str(folder.absolute()), str(path.absolute())]
     child = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own module
     if child.returncode == _REFUSED:
         raise ModelInvalidError(child.stderr.strip().splitlines()[-1])
@@ -95,25 +98,28 @@ def build_module(config: TimmConfig) -> torch.nn.Module:
             return torch.softmax(self.network.get_classifier()(embedding), dim=-1), embedding
 
     module = PixelsToVerdict().eval()
-    _check_head(module, network, config)
+    if not _has_one_head(module, network, config):
+        raise ModelInvalidError(f"{config.architecture!r} has another kind of head than one linear layer.")
     return module
 
 
-def _check_head(module: torch.nn.Module, network: Any, config: TimmConfig) -> None:
+def _has_one_head(module: torch.nn.Module, network: Any, config: TimmConfig) -> bool:
     """Networks with several heads do not come apart like this: better to refuse than to answer otherwise."""
     import torch
 
     pixels = torch.randint(0, 256, (1, config.side, config.side, 3), dtype=torch.uint8)
     x = (pixels.float() / 255 - torch.tensor(config.mean)) / torch.tensor(config.std)
     with torch.inference_mode():
-        expected = network(x.permute(0, 3, 1, 2)).softmax(dim=-1)
-        difference = (module(pixels)[0] - expected).abs().max().item()
-    if not difference < _PARITY:
-        raise ModelInvalidError(f"{config.architecture!r} has another kind of head than one linear layer.")
+        expected = network.eval()(x.permute(0, 3, 1, 2)).softmax(dim=-1)
+        try:
+            answer = module(pixels)[0]
+        except (AttributeError, RuntimeError, TypeError):
+            return False
+    return bool((answer - expected).abs().max() < _PARITY)
 
 
 def convert(folder: Path, path: Path) -> None:
-    """Write the ONNX model of a classifier's folder, whole or not at all."""
+    """Write the ONNX model of a classifier's folder."""
     import torch
 
     config = read_timm_folder(folder)
@@ -128,9 +134,7 @@ def convert(folder: Path, path: Path) -> None:
         output_names=[PROBABILITIES, EMBEDDING],
         dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
     )
-    temporary = path.with_suffix(".tmp")
-    program.save(str(temporary), external_data=False)
-    temporary.replace(path)
+    program.save(str(path), external_data=False)
 
 
 def main() -> int:

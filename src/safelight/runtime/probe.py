@@ -12,13 +12,15 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight.errors import BackendError
+from safelight.errors import BackendError, OutputError
+from safelight.files import written_whole
 from safelight.runtime.backends import Network, Plan, compile_network
 from safelight.runtime.graph import PROBABILITIES, Graph
 from safelight.runtime.machine import Machine, inspect_machine, package_version, usable_cores
@@ -172,8 +174,7 @@ def _read_choice(path: Path, plans: list[Plan]) -> Plan | None:
 
 
 def _write_choice(path: Path, plan: Plan, trials: list[Trial]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     body = {"chosen": asdict(plan), "trials": [trial.to_dict() for trial in trials]}
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(body, indent=1))
-    temporary.replace(path)
+    # Where it cannot be kept, the next start probes again.
+    with suppress(OutputError), written_whole(path) as temporary:
+        temporary.write_text(json.dumps(body, indent=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,6 +84,15 @@ def compile_openvino(graph: Graph, plan: Plan, cache: Path | None = None) -> Ope
         "NUM_STREAMS": plan.threads,
         "INFERENCE_NUM_THREADS": plan.threads,
     }
-    if cache is not None:
+    if cache is not None and _can_make(cache / "openvino"):
         options["CACHE_DIR"] = str(cache / "openvino")
     return OpenVinoNetwork(core.compile_model(model, "CPU", options), graph.outputs, plan.threads)
+
+
+def _can_make(folder: Path) -> bool:
+    """A cache is a convenience: on a disk that cannot be written, every start compiles anew."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
