@@ -5,6 +5,7 @@ No other module reads the environment.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -38,7 +39,6 @@ class Settings(BaseSettings):
         default_factory=lambda: user_data_path("safelight", appauthor=False),
         description="The data directory: settings, models, caches.",
     )
-    debug: bool = Field(False, description="Show a traceback when Safelight itself fails.")
 
     classifier: str = Field(
         "open-nsfw", description="Which classifier judges: open-nsfw, a pulled model's name, or a folder."
@@ -109,6 +109,11 @@ class Settings(BaseSettings):
     def cache(self) -> Path:
         """What can be deleted at any time: converted networks, compiled blobs, probe results."""
         return self.home / "cache"
+
+
+def debug_wanted() -> bool:
+    """Whether SAFELIGHT_DEBUG asks for tracebacks: no setting like the others, since settings may be what failed."""
+    return os.environ.get("SAFELIGHT_DEBUG", "") not in ("", "0")
 
 
 def _first_complaint(error: ValidationError) -> str:

@@ -130,3 +130,16 @@ def test_completion_for_the_usual_shells(environment, shell):
     )
     assert done.returncode == 0
     assert "safelight" in done.stdout
+
+
+@pytest.mark.parametrize(("value", "shown"), [("1", True), ("0", False), ("", False)])
+def test_a_traceback_only_where_it_is_asked_for(monkeypatch, capsys, value, shown):
+    from safelight.cli import app, doctor
+
+    def explode(**_: object) -> None:
+        raise ZeroDivisionError("boom")
+
+    monkeypatch.setenv("SAFELIGHT_DEBUG", value)
+    monkeypatch.setattr(doctor, "_checks", explode)
+    assert app.run(["doctor"]) == 3
+    assert ("Traceback" in capsys.readouterr().err) is shown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 from typing import Annotated
 
@@ -62,7 +61,9 @@ def run(arguments: list[str]) -> int:
     except typer.Abort:
         return 130
     except Exception as error:  # noqa: BLE001  the outermost place: a defect gets a code, not a traceback
-        if os.environ.get("SAFELIGHT_DEBUG"):  # not from Settings, which may be what failed
+        from safelight.settings import debug_wanted  # a fifth of a second to import
+
+        if debug_wanted():
             traceback.print_exc()
         return _report(InternalError(f"{type(error).__name__}: {error}"), arguments)
 
