@@ -24,7 +24,6 @@ def write(folder: Path, toml: str) -> None:
 def test_defaults(folder: Path) -> None:
     settings = Settings.load()
     assert settings.model_dump(exclude={"home"}) == {
-        "debug": False,
         "classifier": "open-nsfw",
         "policy": "standard",
         "exact": False,

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from safelight.errors import OutputError
+from safelight.files import exists, written_whole
+
+
+def test_a_file_appears_whole(tmp_path: Path):
+    path = tmp_path / "deep" / "file.txt"
+    with written_whole(path) as temporary:
+        temporary.write_text("all of it")
+        assert not path.exists()
+    assert path.read_text() == "all of it"
+    assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_nothing_is_left_where_writing_fails_and_what_was_there_stays(tmp_path: Path):
+    path = tmp_path / "file.txt"
+    path.write_text("before")
+
+    def fail_halfway() -> None:
+        with written_whole(path) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_halfway()
+    assert path.read_text() == "before"
+    assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written"), written_whole(tmp_path / "file" / "x"):
+        pytest.fail("the block must not be entered")
+
+
+def test_names_that_cannot_be_are_not_there(tmp_path: Path):
+    assert exists(tmp_path)
+    assert not exists(tmp_path / "nothing")
+    assert not exists(tmp_path / ("x" * 300))
