@@ -42,3 +42,12 @@ def test_names_that_cannot_be_are_not_there(tmp_path: Path):
     assert exists(tmp_path)
     assert not exists(tmp_path / "nothing")
     assert not exists(tmp_path / ("x" * 300))
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path):
+    path = tmp_path / "file.txt"
+    with written_whole(path) as first, written_whole(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"  # the outer one ends last
+    assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]

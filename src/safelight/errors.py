@@ -292,6 +292,15 @@ class ResumeMismatchError(InputError):
     http_status = 409
 
 
+class ScanBusyError(InputError):
+    """Two scans into one report."""
+
+    code = "scan.busy"
+    summary = "Another scan is writing this report."
+    default_hint = "Wait until it ends, or give another name."
+    http_status = 409
+
+
 class PeerMissingError(InputError):
     """The other side of a comparison is not installed."""
 

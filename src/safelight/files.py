@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from safelight.errors import OutputError
 
@@ -19,7 +20,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: It cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = temporary_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -29,6 +30,11 @@ def written_whole(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name in the same folder that no other process and no other thread uses."""
+    return path.with_name(f".{path.name[:100]}.{uuid4().hex}.tmp")
 
 
 def exists(path: Path) -> bool:

@@ -30,3 +30,13 @@ def test_own_pictures_are_judged_too(safelight, tmp_path):
     own = {row["path"].rsplit("/", 1)[-1]: row["decision"] for row in body["verdicts"]}
     assert own["holiday.jpg"] == "allow"
     assert own["torn.jpg"] == "error"
+
+
+def test_a_large_folder_shows_only_the_most_remarkable(safelight, tmp_path):
+    (tmp_path / "mine").mkdir()
+    for number in range(30):
+        Image.new("RGB", (64, 64), (number * 8, 90, 90)).save(tmp_path / "mine" / f"{number:02}.png")
+    ran = safelight("demo", tmp_path / "mine")
+    assert "and 11 less remarkable ones" in ran.out
+    assert len(list((tmp_path / "safelight-demo" / "heat").iterdir())) == 24
+    assert len((tmp_path / "safelight-demo" / "verdicts.jsonl").read_text().splitlines()) == 35

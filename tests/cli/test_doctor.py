@@ -32,3 +32,12 @@ def test_the_probe_names_every_way_and_its_error(safelight):
 def test_words_for_people(safelight):
     ran = safelight("doctor")
     assert "classifier: open-nsfw runs" in ran.out
+
+
+def test_a_classifier_that_is_not_there_is_one_finding_among_others(safelight):
+    ran = safelight("doctor", "--probe", "--json", SAFELIGHT_CLASSIFIER="nosuch")
+    assert ran.status == 3
+    states = {check["name"]: check["state"] for check in ran.body["checks"]}
+    assert states["classifier"] == "broken"
+    assert states["packages"] == "ok"
+    assert ran.body["probe"] == []

@@ -46,3 +46,19 @@ def test_unknown_format(safelight, tmp_path):
     assert ran.status == 2
     assert "onnx, openvino, torchscript" in ran.body["error"]["message"]
     assert not (tmp_path / "x").exists()
+
+
+def test_overwrite_replaces_an_export_and_nothing_else(safelight, tmp_path):
+    assert safelight("export", "--out", "exported").status == 0
+    assert safelight("export", "--out", "exported", "--overwrite").status == 0
+    (tmp_path / "exported" / "thesis.txt").write_text("years of work")
+    refused = safelight("export", "--out", "exported", "--overwrite", "--json")
+    assert refused.status == 2
+    assert refused.body["error"]["code"] == "output.exists"
+    assert (tmp_path / "exported" / "thesis.txt").read_text() == "years of work"
+
+
+def test_the_working_folder_is_never_replaced(safelight, tmp_path):
+    (tmp_path / "precious.txt").write_text("keep me")
+    assert safelight("export", "--out", ".", "--overwrite").status == 2
+    assert (tmp_path / "precious.txt").read_text() == "keep me"

@@ -25,3 +25,18 @@ def test_pulling_without_a_connection_is_a_download_error(safelight, home):
     assert ran.status == 3
     assert ran.body["error"]["code"] == "model.download"
     assert not list((home / "models").iterdir())
+
+
+def test_the_embedded_one_has_a_record_too(safelight):
+    body = safelight("models", "show", "open-nsfw", "--json").body
+    assert body["name"] == "open-nsfw"
+    assert body["size"] == 23_590_724
+    assert body["files"]["open-nsfw.onnx"].startswith("864bb37b")
+
+
+def test_a_damaged_model_can_be_removed(safelight, home):
+    folder = home / "models" / "a--b"
+    folder.mkdir(parents=True)
+    (folder / "safelight.json").write_text("{")
+    assert safelight("models", "remove", "a/b").status == 0
+    assert not folder.exists()

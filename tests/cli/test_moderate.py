@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from PIL import Image
@@ -96,13 +98,15 @@ def test_words_for_people(safelight):
 
 
 def test_tiles_are_said_in_the_verdict(safelight, tmp_path):
-    wide = Image.new("RGB", (1200, 200), (90, 140, 200))
-    wide.paste(Image.open(sample_photographs()[2]).resize((200, 200)), (1000, 0))
+    galaxies, astronaut = (Image.open(sample_photographs()[i]) for i in (3, 0))
+    wide = galaxies.resize((1800, 300))
+    wide.paste(astronaut.resize((300, 300)), (1500, 0))
     wide.save(tmp_path / "wide.png")
     (plain,) = safelight("moderate", "wide.png", "--json").lines
     (tiled,) = safelight("moderate", "wide.png", "--tiles", "--json").lines
     assert plain["tile"] is None
-    assert tiled["unsafe"] >= plain["unsafe"]
+    assert tiled["tile"] == 5
+    assert tiled["unsafe"] > plain["unsafe"]
 
 
 def test_pulled_models_are_needed_only_by_name(safelight):
@@ -116,3 +120,30 @@ def test_pickles_are_refused_by_name(safelight, tmp_path: Path):
     (tmp_path / "model.ckpt").write_bytes(b"\x80\x04.")
     ran = safelight("moderate", "-c", "./model.ckpt", "x.jpg", "--json")
     assert ran.body["error"]["code"] == "model.pickle_refused"
+
+
+def test_a_heat_map_of_standard_input(safelight, tmp_path):
+    photograph = sample_photographs()[0].read_bytes()
+    assert safelight("moderate", "-", "--explain", "heat", stdin=photograph).status == 0
+    assert [path.name for path in (tmp_path / "heat").iterdir()] == ["stdin.heat.png"]
+
+
+def test_standard_input_is_bounded(safelight):
+    ran = safelight("moderate", "-", "--json", stdin=b"x" * 2000, SAFELIGHT_MAX_BYTES="1000")
+    assert ran.body["error"]["code"] == "image.too_many_bytes"
+
+
+def test_names_too_long_to_be_files_get_their_line(safelight):
+    ran = safelight("moderate", "x" * 300, sample_photographs()[0], "--json")
+    assert [line["decision"] for line in ran.lines] == ["error", "allow"]
+    assert ran.status == 2
+
+
+def test_a_reader_that_goes_away_is_not_a_flagged_picture(environment, tmp_path):
+    shell = f"'{sys.executable}' -m safelight moderate '{sample_photographs()[0].parent}' --json | head -c 1 >/dev/null"
+    done = subprocess.run(
+        ["bash", "-c", f"{shell}; exit ${{PIPESTATUS[0]}}"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode in (0, 141)  # 0 where all was written before the reader went
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr

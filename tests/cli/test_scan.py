@@ -3,6 +3,10 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -80,3 +84,92 @@ def test_nothing_there(safelight):
     ran = safelight("scan", "nowhere", "--out", "r.jsonl", "--json")
     assert ran.status == 2
     assert ran.body["error"]["code"] == "file.missing"
+
+
+def test_links_that_lead_nowhere_get_their_line(safelight, uploads, tmp_path):
+    (uploads / "loop.jpg").symlink_to(uploads / "loop.jpg")
+    (uploads / "gone.jpg").symlink_to(uploads / "nothing.jpg")
+    (uploads / "loop").symlink_to(uploads / "loop")
+    ran = safelight("scan", uploads, "--out", "r.jsonl", "--json")
+    assert ran.body["errors"] == {"file.missing": 2, "image.truncated": 1}
+    assert ran.body["decisions"]["allow"] == 5
+    assert "Traceback" not in ran.err
+
+
+def test_an_empty_folder_is_said(safelight, tmp_path):
+    (tmp_path / "empty").mkdir()
+    ran = safelight("scan", "empty", "--out", "r.jsonl")
+    assert ran.status == 0
+    assert "No pictures found" in ran.err
+
+
+def test_a_second_scan_into_the_same_report_is_refused(environment, many, tmp_path):
+    with start_scan(environment, many, tmp_path) as first:
+        wait_for_lines(tmp_path / "r.jsonl.partial", 3)
+        second = subprocess.run(
+            [*COMMAND, str(many), "--out", "r.jsonl", "--resume", "--json"],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=environment,
+        )
+        assert second.returncode == 2
+        assert json.loads(second.stdout)["error"]["code"] == "scan.busy"
+        assert first.wait(60) == 0
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == len(list(many.iterdir()))
+
+
+def test_ctrl_c_and_resume(environment, many, tmp_path):
+    with start_scan(environment, many, tmp_path) as process:
+        wait_for_lines(tmp_path / "r.jsonl.partial", 3)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr is not None
+        assert "--resume" in process.stderr.read().decode()
+    with start_scan(environment, many, tmp_path, "--resume") as process:
+        assert process.wait(60) == 0
+    paths = [json.loads(line)["path"] for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert sorted(paths) == sorted(map(str, many.iterdir()))
+
+
+def test_other_limits_are_another_scan(environment, many, tmp_path):
+    with start_scan(environment, many, tmp_path) as process:
+        wait_for_lines(tmp_path / "r.jsonl.partial", 3)
+        process.kill()
+    with start_scan(environment | {"SAFELIGHT_MAX_PIXELS": "1000"}, many, tmp_path, "--resume") as process:
+        assert process.wait(60) == 2
+        assert process.stderr is not None
+        assert "It differs in limits" in process.stderr.read().decode()
+
+
+COMMAND = [sys.executable, "-m", "safelight", "scan"]
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(120):
+        shutil.copy(sample_photographs()[number % 5], folder / f"{number:03}.jpg")
+    return folder
+
+
+def start_scan(
+    environment: dict[str, str], folder: Path, working: Path, *more: str
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*COMMAND, str(folder), "--out", "r.jsonl", *more],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        cwd=working,
+        env=environment,
+    )
+
+
+def wait_for_lines(path: Path, number: int) -> None:
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        if path.exists() and path.read_bytes().count(b"\n") > number:
+            return
+        time.sleep(0.01)
+    pytest.fail("nothing was judged")

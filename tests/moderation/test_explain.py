@@ -171,8 +171,11 @@ def test_a_map_below_a_file(explanation: Explanation, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
-def test_a_map_on_a_full_disk(explanation: Explanation, tmp_path: Path) -> None:
-    (tmp_path / ".x.png.tmp").symlink_to("/dev/full")
+def test_a_map_on_a_full_disk(
+    explanation: Explanation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safelight.files.temporary_beside", lambda path: path.with_name(".tmp"))
+    (tmp_path / ".tmp").symlink_to("/dev/full")
     with pytest.raises(OutputError, match="No space left on device"):
         explanation.save(tmp_path / "x.png")
     assert list(tmp_path.iterdir()) == []

@@ -78,3 +78,14 @@ def test_streams_take_the_same_second_look():
     assert bright.verdict.notes == ()
     assert torn.error
     assert torn.error.code == "image.truncated"
+
+
+def test_a_policy_with_low_thresholds_looks_again_from_lower_on():
+    low = Policy.parse(
+        'name = "t"\nversion = "1"\nsafe = ["sfw"]\n[unsafe]\nnsfw = { review = 0.03, block = 0.8 }\n'
+    )
+    classifier = Brightness()
+    Moderator(classifier, low).judge(
+        jpeg(7)
+    )  # 0.027: below every threshold, but within what scaling may move
+    assert classifier.shown == [(64, 64), (512, 512)]

@@ -182,9 +182,12 @@ def test_a_report_that_cannot_be_written_leaves_the_journal(tmp_path: Path, exte
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
 @pytest.mark.parametrize("extension", [".jsonl", ".csv", ".parquet"])
-def test_a_full_disk_leaves_the_journal(tmp_path: Path, extension: str) -> None:
+def test_a_full_disk_leaves_the_journal(
+    tmp_path: Path, extension: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     journal = journal_of(tmp_path, [judgement("x", 0.5).to_dict()])
-    (tmp_path / f".r{extension}.tmp").symlink_to("/dev/full")
+    monkeypatch.setattr("safelight.files.temporary_beside", lambda path: path.with_name(".tmp"))
+    (tmp_path / ".tmp").symlink_to("/dev/full")
     with pytest.raises(OutputError, match="No space left on device"):
         write_report(journal, tmp_path / f"r{extension}", LABELS)
     assert [p.name for p in tmp_path.iterdir()] == ["report.partial"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -57,7 +58,17 @@ Precision = Annotated[
 def print_json(body: dict[str, Any]) -> None:
     """One JSON object on a line of its own on stdout."""
     text = json.dumps(body, ensure_ascii=False)
-    typer.echo(text if legible(text) == text else json.dumps(body))
+    say(text if legible(text) == text else json.dumps(body))
+
+
+def say(line: str) -> None:
+    """A line on stdout; where the reader has gone, the end, with the status a shell gives a broken pipe."""
+    try:
+        typer.echo(line)
+    except BrokenPipeError:
+        # What is still buffered must not fail once more when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(141) from None
 
 
 def legible(text: str) -> str:
@@ -71,17 +82,23 @@ def warn(line: str) -> None:
     sys.stderr.flush()
 
 
-def exit_flagged(flagged: int, failed: int = 0) -> None:
-    """Leave with 1 if anything was flagged, with 2 if anything could not be read, with 0 otherwise."""
+def exit_flagged(flagged: int, failed: int = 0, broken: int = 0) -> None:
+    """Leave with the contract's status.
+
+    Args:
+        flagged: Pictures for review or blocked: status 1.
+        failed: Pictures that could not be judged: status 2 where nothing was flagged.
+        broken: Those among them that Safelight itself failed on: status 3 where nothing was flagged.
+    """
     if flagged or failed:
-        raise typer.Exit(1 if flagged else 2)
+        raise typer.Exit(1 if flagged else 3 if broken else 2)
 
 
 class Ticker(Protocol):
     """Something that is told of progress."""
 
-    def advance(self) -> None:
-        """One more is done."""
+    def advance(self, number: int = 1) -> None:
+        """So many more are done."""
 
     def expect(self, total: int) -> None:
         """So many there will be."""
@@ -123,11 +140,11 @@ class BarTicker:
     def __init__(self, bar: Any, task: Any) -> None:
         self._bar, self._task, self._start, self._done = bar, task, time.monotonic(), 0
 
-    def advance(self) -> None:
+    def advance(self, number: int = 1) -> None:
         """See ``Ticker.advance``."""
-        self._done += 1
+        self._done += number
         rate = self._done / max(time.monotonic() - self._start, 1e-6)
-        self._bar.update(self._task, advance=1, rate=f"{rate:.1f}/s")
+        self._bar.update(self._task, advance=number, rate=f"{rate:.1f}/s")
 
     def expect(self, total: int) -> None:
         """See ``Ticker.expect``."""
@@ -142,9 +159,9 @@ class LineTicker:
         self._done, self._total = 0, 0
         self._start = self._last = time.monotonic()
 
-    def advance(self) -> None:
+    def advance(self, number: int = 1) -> None:
         """See ``Ticker.advance``."""
-        self._done += 1
+        self._done += number
         now = time.monotonic()
         if now - self._last >= self._every:
             self._last = now

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from safelight.cli.console import Json, legible, print_json, warn
+from safelight.cli.console import Json, legible, print_json, progress, warn
 
 if TYPE_CHECKING:
     from safelight.moderation import Judgement
     from safelight.studio import Studio
 
+_SHOWN = 24
+"""Pictures on the sheet and in the table; a folder of thousands must not become one picture of a mile."""
 _SHEET = "verdicts.png"
 _REPORT = "verdicts.jsonl"
 _HEAT = "heat"
@@ -39,7 +41,7 @@ def demo(
     from safelight.studio import Studio
 
     studio = Studio(Settings.load(classifier="open-nsfw"), tell=warn)
-    judgements = list(studio.moderator().judge_many(_pictures(pictures or []), workers=2, batch_size=1))
+    judgements = _judge(studio, _pictures(pictures or []))
     rows = [judgement.to_dict() for judgement in judgements]
     with written_whole(out / _REPORT) as temporary:
         temporary.write_text("".join(jsonlib.dumps(row) + "\n" for row in rows))
@@ -48,8 +50,25 @@ def demo(
         print_json({"folder": str(out), "verdicts": rows})
         return
     _print_table(judgements)
+    if len(judgements) > _SHOWN:
+        typer.echo(f"… and {len(judgements) - _SHOWN} less remarkable ones, in {out / _REPORT}.")
     typer.echo(f"\nLook at {out / _SHEET}, and at the heat maps in {out / _HEAT}.")
     typer.echo("What the numbers show and what they don't: docs/moderation.md")
+
+
+def _judge(studio: Studio, pictures: list[tuple[str, Path]]) -> list[Judgement]:
+    """Judgements, the most remarkable first where there are more than can be shown."""
+    from safelight.runtime.machine import usable_cores
+
+    judged = []
+    with progress("Judging") as ticker:
+        ticker.expect(len(pictures))
+        for judgement in studio.moderator().judge_many(pictures, workers=usable_cores()):
+            judged.append(judgement)
+            ticker.advance()
+    if len(judged) <= _SHOWN:
+        return judged
+    return sorted(judged, key=lambda each: each.verdict.unsafe if each.verdict else 2.0, reverse=True)
 
 
 def _pictures(own: list[str]) -> list[tuple[str, Path]]:
@@ -67,7 +86,7 @@ def _draw(studio: Studio, judgements: list[Judgement], out: Path) -> None:
 
     explainer = studio.explainer()
     cells = []
-    for number, judgement in enumerate(judgements):
+    for number, judgement in enumerate(judgements[:_SHOWN]):
         if judgement.verdict is None:
             continue
         explanation = explainer.explain(judgement.path, limits=studio.limits, frame=judgement.verdict.frame)
@@ -81,7 +100,7 @@ def _print_table(judgements: list[Judgement]) -> None:
     from rich.table import Table
 
     table = Table("picture", "decision", "unsafe", "classifier", "policy")
-    for judgement in judgements:
+    for judgement in judgements[:_SHOWN]:
         name = legible(Path(judgement.path).name)
         if judgement.verdict is None:
             table.add_row(name, "error", "", "", str(judgement.error))

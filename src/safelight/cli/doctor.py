@@ -125,10 +125,14 @@ def _check_classifier(settings: Settings) -> Iterator[Check]:
 
 
 def _probe(settings: Settings) -> list[dict[str, Any]]:
+    from safelight.errors import SafelightError
     from safelight.moderation.loading import draw_blueprint
     from safelight.runtime.probe import candidates, try_all
 
-    blueprint = draw_blueprint(settings, tell=warn)
+    try:
+        blueprint = draw_blueprint(settings, tell=warn)
+    except SafelightError:
+        return []  # the check of the classifier says why
     plans = candidates("auto", "auto", settings.threads)
     return [trial.to_dict() for trial in try_all(blueprint.graph, plans, blueprint.probe_squares())]
 

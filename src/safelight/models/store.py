@@ -144,14 +144,18 @@ class ModelStore:
             raise OutputError(f"{self.root} cannot be written: {error.strerror or error}.") from error
         return record
 
-    def remove(self, name: str) -> ModelRecord:
-        """Delete a pulled model and return what it was.
+    def remove(self, name: str) -> ModelRecord | None:
+        """Delete a pulled model and return what it was; None where its record could not be read.
 
         Raises:
             ModelNotPulledError: It was not pulled.
         """
-        record = self.record(name)
-        shutil.rmtree(self._path(name))
+        folder = self.folder(name)
+        try:
+            record = self.record(name)
+        except ModelInvalidError:
+            record = None  # damaged: all the more reason to be able to remove it
+        shutil.rmtree(folder)
         return record
 
     def _replace(self, name: str, staging: Path) -> None:

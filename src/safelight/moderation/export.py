@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ from safelight.runtime.machine import usable_cores
 
 TOLERANCE = 1e-3
 MANIFEST = "classifier.json"
+
+_OWN_FILES = {MANIFEST, "classifier.onnx", "classifier.xml", "classifier.bin", "classifier.pt"}
 
 Run = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
 
@@ -52,7 +53,7 @@ def export(blueprint: Blueprint, form: str, folder: Path, *, overwrite: bool = F
         blueprint: The classifier.
         form: onnx, openvino or torchscript.
         folder: Where the files go; made when it is not there.
-        overwrite: Replace a folder that is there.
+        overwrite: Replace an earlier export; a folder that holds anything else is never touched.
 
     Raises:
         UsageError: No such form.
@@ -61,10 +62,7 @@ def export(blueprint: Blueprint, form: str, folder: Path, *, overwrite: bool = F
     """
     if form not in _WRITERS:
         raise UsageError(f"There is no export format {form!r}; there are {', '.join(_WRITERS)}.")
-    if folder.exists() and not overwrite:
-        raise OutputExistsError(
-            f"{folder} is there already.", hint="Choose another folder or pass --overwrite."
-        )
+    _check_place(folder, overwrite)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".exporting-") as temporary:
@@ -72,11 +70,27 @@ def export(blueprint: Blueprint, form: str, folder: Path, *, overwrite: bool = F
             staging.mkdir()
             errors = _write_and_check(blueprint, form, staging)
             files = tuple(sorted(path.name for path in staging.iterdir()))
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():
+                folder.rename(Path(temporary) / "replaced")
             staging.rename(folder)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
     return Export(folder, files, *errors)
+
+
+def _check_place(folder: Path, overwrite: bool) -> None:
+    if not folder.exists():
+        return
+    if not overwrite:
+        raise OutputExistsError(
+            f"{folder} is there already.", hint="Choose another folder or pass --overwrite."
+        )
+    foreign = {path.name for path in folder.iterdir()} - _OWN_FILES if folder.is_dir() else {folder.name}
+    if foreign or folder.resolve() == Path.cwd():
+        raise OutputExistsError(
+            f"{folder} is no earlier export, so it is not replaced.",
+            hint="Choose a new folder; only one that holds an export and nothing else is ever replaced.",
+        )
 
 
 def _write_and_check(blueprint: Blueprint, form: str, folder: Path) -> tuple[float, float]:

@@ -9,12 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from safelight.errors import OutputError, ResumeMismatchError
+from safelight.errors import OutputError, ResumeMismatchError, SafelightError, ScanBusyError
+
+if sys.platform != "win32":
+    import fcntl
 
 Row = dict[str, Any]
 
@@ -29,6 +33,7 @@ class Journal:
 
     Raises:
         ResumeMismatchError: The journal that is there was begun with another header.
+        ScanBusyError: Another process is writing it.
         OutputError: It cannot be written.
     """
 
@@ -37,20 +42,19 @@ class Journal:
         self._done: set[bytes] = set()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            whole = self._read(header) if resume and path.exists() else 0
             # Unbuffered: what could not be written must not be tried again when the file is closed.
-            self._file = path.open("r+b" if whole else "wb", buffering=0)
+            self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
         except OSError as error:
             raise self._complaint(error) from error
         try:
-            if whole:
-                self._file.truncate(whole)
-                self._file.seek(whole)
-            else:
-                self._write(_line(header))
+            self._lock()
+            self._cut_off(self._read(header) if resume else 0, header)
         except OSError as error:
             self._file.close()
             raise self._complaint(error) from error
+        except SafelightError:
+            self._file.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -84,6 +88,22 @@ class Journal:
                 os.fsync(self._file.fileno())
             self._file.close()
 
+    def _lock(self) -> None:
+        """Two scans into one report would lose each other's lines. The lock goes with the process, however it ends."""
+        if sys.platform != "win32":  # where two scans into one report are not kept apart
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ScanBusyError(f"Another scan is writing {self.path}.") from None
+
+    def _cut_off(self, whole: int, header: Row) -> None:
+        """Drop what is not whole lines, and begin with the header where there is nothing."""
+        if os.fstat(self._file.fileno()).st_size > whole:
+            self._file.truncate(whole)
+        self._file.seek(whole)
+        if not whole:
+            self._write(_line(header))
+
     def _write(self, data: bytes) -> None:
         left = memoryview(data)
         while left:
@@ -96,12 +116,9 @@ class Journal:
             if not first.endswith(b"\n"):  # killed while the header was being written
                 return 0
             try:
-                if json.loads(first) != header:
-                    raise ResumeMismatchError(
-                        f"{self.path} was begun with another classifier, policy or option."
-                    )
+                _compare(self.path, json.loads(first), header)
                 return len(first) + self._read_lines(file)
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise ResumeMismatchError(f"{self.path} is not the journal of a scan.") from error
 
     def _read_lines(self, file: BinaryIO) -> int:
@@ -115,6 +132,16 @@ class Journal:
 
     def _complaint(self, error: OSError) -> OutputError:
         return OutputError(f"{self.path} cannot be written: {error.strerror or error}.")
+
+
+def _compare(path: Path, earlier: Row, header: Row) -> None:
+    if earlier == header:
+        return
+    differing = sorted(key for key in earlier.keys() | header.keys() if earlier.get(key) != header.get(key))
+    raise ResumeMismatchError(
+        f"{path} was begun with another classifier, policy or option.",
+        hint=f"It differs in {', '.join(differing)}. Use the same as before, or start over with --overwrite.",
+    )
 
 
 def read_rows(path: Path) -> Iterator[Row]:

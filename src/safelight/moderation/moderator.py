@@ -23,6 +23,8 @@ from safelight.moderation.verdict import Judgement, PolicyRef, Verdict
 Named = tuple[str, ImageSource]
 Result = TypeVar("Result")
 
+_SHIFT = 0.01
+"""How far reduced scale may move a harmless score: pictures that near to a threshold are judged again too."""
 _LOOK_AHEAD = 8
 """Batches for each worker that are judged ahead of the one that is waited for: one slow picture stops nobody."""
 LOOK_AGAIN = 0.05
@@ -128,7 +130,8 @@ class Moderator:
 
     def _look_closer(self, source: ImageSource, views: list[View], verdict: Verdict) -> Verdict:
         """The verdict, or a new one from full decoding where the first is not clearly harmless."""
-        if verdict.unsafe < LOOK_AGAIN or not any(view.reduced for view in views):
+        look_again = min(LOOK_AGAIN, self.policy.lowest_threshold - _SHIFT)
+        if verdict.unsafe < look_again or not any(view.reduced for view in views):
             return verdict
         views = self._look(source, None)
         return self._worst(views, self._predict([views]))

@@ -150,6 +150,11 @@ class Policy(BaseModel):
         if not any(label.lower() in self.unsafe for label in labels):
             raise PolicyLabelError(f"Policy {self.name!r} counts none of {', '.join(labels)} as unsafe.")
 
+    @property
+    def lowest_threshold(self) -> float:
+        """The lowest unsafe probability at which a decision can be anything but allow."""
+        return min(min(each.review, each.block - self.abstain) for each in self.unsafe.values())
+
     def unsafe_score(self, scores: Mapping[str, float]) -> float:
         """Probability that the picture is unsafe: the sum over unsafe labels, since labels exclude each other."""
         total = sum(score for label, score in scores.items() if label.lower() in self.unsafe)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -136,16 +136,22 @@ class Scan:
             yield from self._judge_into(journal, ((n, s) for n, s in pictures if not journal.has(n)))
         write_report(self.journal_path, self.report, self.moderator.classifier.info.labels)
 
-    def run_summed(self, each: Any = lambda _: None) -> Summary:
+    def run_summed(
+        self,
+        each: Callable[[Judgement], None] = lambda _: None,
+        resumed: Callable[[int], None] = lambda _: None,
+    ) -> Summary:
         """Run to the end.
 
         Args:
             each: Called with every judgement, for progress.
+            resumed: Called first with how many pictures an earlier run had judged.
         """
         summary = Summary()
         start = time.perf_counter()
         if self.resume and self.journal_path.exists():
             summary.resumed = self._count_earlier(summary)
+            resumed(summary.resumed)
         for judgement in self.run():
             summary.count(judgement.to_dict())
             summary.judged += 1
@@ -176,6 +182,7 @@ class Scan:
             "classifier": info.to_dict(),
             "labels": list(info.labels),
             "policy": {"name": policy.name, "version": policy.version, "digest": policy.digest},
+            "limits": asdict(self.moderator.limits) | {"background": list(self.moderator.limits.background)},
             "tiles": self.moderator.tiles,
             "embeddings": self.embeddings,
         }

@@ -57,9 +57,13 @@ def _draw_cell(
     baseline = top + _HEIGHT + 10
     draw.rounded_rectangle((left, baseline, left + 74, baseline + 26), 6, fill=_COLOURS[verdict.decision])
     draw.text((left + 37, baseline + 13), verdict.decision.value, _GROUND, _font(16), anchor="mm")
-    draw.text((left + 86, baseline + 13), Path(judgement.path).name, _INK, _font(17), anchor="lm")
+    draw.text((left + 86, baseline + 13), _short(Path(judgement.path).name), _INK, _font(17), anchor="lm")
     right = left + 2 * _WIDTH + _GAP
     draw.text((right, baseline + 13), f"unsafe {verdict.unsafe:.4f}", _FAINT, _font(17), anchor="rm")
+
+
+def _short(name: str, longest: int = 34) -> str:
+    return name if len(name) <= longest else f"{name[: longest - 10]}…{name[-9:]}"
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

@@ -38,8 +38,7 @@ def converted(config: TimmConfig, cache: Path) -> bytes:
         ModelInvalidError: The weights do not fit the architecture that config.json names.
         OutputError: The cache cannot be written.
     """
-    versions = "-".join(f"{package_version(name)}" for name in ("timm", "torch", "onnx"))
-    path = cache / "graphs" / f"{config.digest[:32]}-{versions}.onnx"
+    path = _path(config, cache)
     if not path.is_file():
         with written_whole(path) as temporary:
             _convert_in_child(config.folder, temporary)
@@ -48,7 +47,12 @@ def converted(config: TimmConfig, cache: Path) -> bytes:
 
 def is_converted(config: TimmConfig, cache: Path) -> bool:
     """Whether ``converted`` would only have to read a file."""
-    return any((cache / "graphs").glob(f"{config.digest[:32]}-*.onnx"))
+    return _path(config, cache).is_file()
+
+
+def _path(config: TimmConfig, cache: Path) -> Path:
+    versions = "-".join(f"{package_version(name)}" for name in ("timm", "torch", "onnx"))
+    return cache / "graphs" / f"{config.digest[:32]}-{versions}.onnx"
 
 
 def _convert_in_child(folder: Path, path: Path) -> None:

@@ -53,7 +53,12 @@ def compile_network(graph: Graph, plan: Plan, cache: Path | None = None) -> Netw
     Raises:
         BackendError: The backend is unknown, not installed, or cannot give the precision.
     """
-    return _backend(plan.backend)(graph, plan, cache)
+    try:
+        return _backend(plan.backend)(graph, plan, cache)
+    except ImportError as error:
+        raise BackendError(f"{plan.backend} cannot be imported: {error}.") from error
+    except RuntimeError as error:  # what engines raise for whatever they cannot do
+        raise BackendError(f"{plan} cannot run this network here: {str(error).splitlines()[0]}") from error
 
 
 def _backend(name: str) -> Callable[[Graph, Plan, Path | None], Network]:
