@@ -129,6 +129,11 @@ def test_a_folder_that_is_there(blueprint: Blueprint, tmp_path: Path) -> None:
         export(blueprint, "onnx", out)
     assert caught.value.message == f"{out} is there already."
     assert (out / "mine.txt").read_text() == "keep"
+    with pytest.raises(OutputExistsError) as caught:
+        export(blueprint, "onnx", out, overwrite=True)
+    assert caught.value.message == f"{out} is no earlier export, so it is not replaced."
+    assert (out / "mine.txt").read_text() == "keep"
+    (out / "mine.txt").rename(out / "classifier.pt")
     export(blueprint, "onnx", out, overwrite=True)
     assert sorted(p.name for p in out.iterdir()) == list(FILES["onnx"])
 
@@ -147,7 +152,7 @@ def test_a_network_that_strays_is_not_kept(small: Blueprint, checkpoints: Any, t
         export(mixed, "torchscript", out)
     assert list(tmp_path.iterdir()) == []
     out.mkdir()
-    (out / "older.txt").touch()
+    (out / "classifier.pt").touch()
     with pytest.raises(ExportParityError):
         export(mixed, "torchscript", out, overwrite=True)
-    assert [p.name for p in out.iterdir()] == ["older.txt"], "what was there before stays"
+    assert [p.name for p in out.iterdir()] == ["classifier.pt"], "what was there before stays"
