@@ -9,11 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from safelight.moderation import load_classifier
 from safelight.moderation.classifier import NetworkClassifier
 from safelight.samples import sample_photographs
 from safelight.settings import Settings
+
+# On CI the same examples on every run; a developer's runs go on looking for new ones.
+hypothesis_settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis_settings.load_profile("ci")
 
 
 def refuse_network(log: str) -> None:
