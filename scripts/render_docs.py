@@ -52,7 +52,8 @@ def settings_page() -> str:
     rows = []
     for name, field in Settings.model_fields.items():
         default = "the user data directory" if name == "home" else f"`{field.default}`"
-        rows.append(f"| `{name}` | `SAFELIGHT_{name.upper()}` | {default} | {field.description} |\n")
+        in_file = "no: it says where the file is" if name == "home" else f"`{name}`"
+        rows.append(f"| {in_file} | `SAFELIGHT_{name.upper()}` | {default} | {field.description} |\n")
     return (
         "# Settings\n\nA setting comes from a flag, else from the environment, else from `safelight.toml` in the data "
         "directory, else it has its default. `SAFELIGHT_HOME` names the data directory.\n\n"

@@ -256,3 +256,10 @@ def test_a_file_that_is_not_text(tmp_path: Path) -> None:
         Policy.load(tmp_path / "x.toml")
     with pytest.raises(FileMissingError):
         Policy.load(tmp_path)
+
+
+def test_an_error_in_a_file_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(FILE.replace("block = 0.8", "block = 8"))
+    with pytest.raises(PolicyError, match=r"mine\.toml: unsafe\..*block"):
+        Policy.load(path)

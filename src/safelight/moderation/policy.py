@@ -112,7 +112,10 @@ class Policy(BaseModel):
                 f"There is no policy {str(name_or_path)!r} that can be read.",
                 hint=f"Give the path of a TOML file, or one of {', '.join(PRESETS)}.",
             ) from error
-        return cls.parse(text)
+        try:
+            return cls.parse(text)
+        except PolicyError as error:
+            raise PolicyError(f"{name_or_path}: {error.message}") from error
 
     @classmethod
     def parse(cls, toml: str) -> Policy:
