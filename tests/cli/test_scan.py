@@ -173,3 +173,9 @@ def wait_for_lines(path: Path, number: int) -> None:
             return
         time.sleep(0.01)
     pytest.fail("nothing was judged")
+
+
+def test_going_on_and_starting_anew_exclude_each_other(safelight, uploads):
+    ran = safelight("scan", uploads, "--out", "r.jsonl", "--resume", "--overwrite", "--json")
+    assert ran.status == 2
+    assert ran.body["error"]["code"] == "usage"

@@ -264,3 +264,14 @@ def test_a_home_that_cannot_be_written(tmp_path: Path, backend: str) -> None:
 def test_a_very_long_name_means_nothing(settings: Settings) -> None:
     with pytest.raises(ClassifierUnknownError):
         load_classifier(settings, "x" * 300)
+
+
+def test_later_starts_make_no_pictures_for_a_probe_that_is_settled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(home=tmp_path / "home", precision="fp32")
+    first = load_classifier(settings).info
+    monkeypatch.setattr(
+        "safelight.moderation.loading.probe_pictures", lambda: pytest.fail("there is nothing to probe")
+    )
+    assert load_classifier(settings).info == first

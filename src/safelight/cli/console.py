@@ -97,8 +97,11 @@ def exit_flagged(flagged: int, failed: int = 0, broken: int = 0) -> None:
 class Ticker(Protocol):
     """Something that is told of progress."""
 
-    def advance(self, number: int = 1) -> None:
-        """So many more are done."""
+    def advance(self) -> None:
+        """One more is done."""
+
+    def skip(self, number: int) -> None:
+        """So many were done before, which says nothing of the rate."""
 
     def expect(self, total: int) -> None:
         """So many there will be."""
@@ -140,11 +143,15 @@ class BarTicker:
     def __init__(self, bar: Any, task: Any) -> None:
         self._bar, self._task, self._start, self._done = bar, task, time.monotonic(), 0
 
-    def advance(self, number: int = 1) -> None:
+    def advance(self) -> None:
         """See ``Ticker.advance``."""
-        self._done += number
+        self._done += 1
         rate = self._done / max(time.monotonic() - self._start, 1e-6)
-        self._bar.update(self._task, advance=number, rate=f"{rate:.1f}/s")
+        self._bar.update(self._task, advance=1, rate=f"{rate:.1f}/s")
+
+    def skip(self, number: int) -> None:
+        """See ``Ticker.skip``."""
+        self._bar.update(self._task, completed=number)
 
     def expect(self, total: int) -> None:
         """See ``Ticker.expect``."""
@@ -156,17 +163,22 @@ class LineTicker:
 
     def __init__(self, what: str, every: float = 10.0) -> None:
         self._what, self._every = what, every
-        self._done, self._total = 0, 0
+        self._skipped, self._done, self._total = 0, 0, 0
         self._start = self._last = time.monotonic()
 
-    def advance(self, number: int = 1) -> None:
+    def advance(self) -> None:
         """See ``Ticker.advance``."""
-        self._done += number
+        self._done += 1
         now = time.monotonic()
         if now - self._last >= self._every:
             self._last = now
             of_total = f" of {self._total}" if self._total else ""
-            warn(f"{self._what}: {self._done}{of_total}, {self._done / (now - self._start):.1f}/s")
+            done = self._skipped + self._done
+            warn(f"{self._what}: {done}{of_total}, {self._done / (now - self._start):.1f}/s")
+
+    def skip(self, number: int) -> None:
+        """See ``Ticker.skip``."""
+        self._skipped = number
 
     def expect(self, total: int) -> None:
         """See ``Ticker.expect``."""

@@ -18,7 +18,7 @@ def export(
         str, typer.Option("--format", "-f", metavar="FORMAT", help="onnx, openvino or torchscript.")
     ] = "onnx",
     classifier: ClassifierName = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
     json: Json = False,
 ) -> None:
     """Write a classifier as ONNX, OpenVINO or TorchScript, and check that it still gives the same answers."""

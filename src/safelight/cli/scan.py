@@ -76,7 +76,7 @@ def scan(
     with progress("Judging") as ticker:
         _count_in_background(target, ticker)
         try:
-            summary = job.run_summed(lambda _: ticker.advance(), ticker.advance)
+            summary = job.run_summed(lambda _: ticker.advance(), ticker.skip)
         except KeyboardInterrupt:
             warn("Stopped; the same command with --resume goes on from here.")
             raise

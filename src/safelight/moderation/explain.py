@@ -127,13 +127,8 @@ def _stretch(contributions: NDArray[np.float32], size: tuple[int, int]) -> NDArr
 def _seen_box(size: tuple[int, int]) -> tuple[int, int, int, int]:
     width, height = size
     left, top, right, bottom = open_nsfw.PREPROCESSING.seen(size)
-    right_px = max(round(right * width), round(left * width) + 1)
-    return (
-        round(left * width),
-        round(top * height),
-        right_px,
-        max(round(bottom * height), round(top * height) + 1),
-    )
+    x, y = round(left * width), round(top * height)
+    return x, y, max(round(right * width), x + 1), max(round(bottom * height), y + 1)
 
 
 def _outline(picture: Image.Image) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -30,6 +30,7 @@ class Journal:
         path: Where it lies.
         header: What the whole run has in common.
         resume: Go on with a journal that is there; otherwise start anew.
+        earlier: Called with every row that is there already.
 
     Raises:
         ResumeMismatchError: The journal that is there was begun with another header.
@@ -37,8 +38,11 @@ class Journal:
         OutputError: It cannot be written.
     """
 
-    def __init__(self, path: Path, header: Row, *, resume: bool) -> None:
+    def __init__(
+        self, path: Path, header: Row, *, resume: bool, earlier: Callable[[Row], None] = lambda _: None
+    ) -> None:
         self.path = path
+        self._earlier = earlier
         self._done: set[bytes] = set()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +130,9 @@ class Journal:
         for line in file:
             if not line.endswith(b"\n"):
                 break
-            self._done.add(_key(json.loads(line)["path"]))
+            row = json.loads(line)
+            self._done.add(_key(row["path"]))
+            self._earlier(row)
             whole += len(line)
         return whole
 

@@ -22,7 +22,7 @@ from safelight.moderation.timm_convert import converted, is_converted
 from safelight.runtime.backends import Plan, compile_network
 from safelight.runtime.graph import EMBEDDING, PROBABILITIES, Graph
 from safelight.runtime.machine import usable_cores
-from safelight.runtime.probe import candidates, choose
+from safelight.runtime.probe import candidates, choose, settled_plan
 from safelight.settings import Settings
 
 
@@ -90,8 +90,10 @@ def choose_plan(
     if settings.exact:
         return _exact_plan(settings)
     plans = candidates(settings.backend, settings.precision, settings.threads)
-    pictures = blueprint.probe_squares() if len(plans) > 1 else np.zeros((0, 1, 1, 3), np.uint8)
-    return choose(blueprint.graph, plans, pictures, settings.cache, tell)
+    settled = settled_plan(
+        blueprint.graph, plans, settings.cache
+    )  # mostly, and then no pictures have to be made
+    return settled or choose(blueprint.graph, plans, blueprint.probe_squares(), settings.cache, tell)
 
 
 def _exact_plan(settings: Settings) -> Plan:

@@ -12,7 +12,7 @@ from importlib.resources import files
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper, version_converter
+from onnx import TensorProto, helper, numpy_helper
 
 from safelight.errors import DigestMismatchError, ModelInvalidError
 from safelight.moderation.preprocess import Preprocessing
@@ -42,7 +42,7 @@ def build_graph(*, with_features: bool = False) -> Graph:
     Raises:
         DigestMismatchError: The package's weights are not the pinned ones.
     """
-    model = version_converter.convert_version(_load(), 17)
+    model = _load()
     _feed_pixels(model.graph)
     _name_outputs(model.graph, with_features)
     onnx.checker.check_model(model)

@@ -10,9 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from safelight.errors import OutputExistsError
+from safelight.errors import OutputExistsError, UsageError
 from safelight.moderation.finding import find_pictures
-from safelight.moderation.journal import Journal, Row, read_rows
+from safelight.moderation.journal import Journal, Row
 from safelight.moderation.moderator import Moderator, Named
 from safelight.moderation.report import write_report, writer_for
 from safelight.moderation.verdict import Judgement
@@ -111,10 +111,14 @@ class Scan:
         """See that the report can be written, before anything is judged.
 
         Raises:
-            UsageError: The report's extension stands for no format.
+            UsageError: The report's extension stands for no format, or resume and overwrite were both asked for.
             OutputExistsError: A report, finished or not, is there, and neither resume nor overwrite was asked for.
         """
         writer_for(self.report)
+        if self.overwrite and self.resume:
+            raise UsageError(
+                "resume goes on with a report and overwrite starts it anew; both were asked for."
+            )
         if self.overwrite:
             return
         if self.report.exists():
@@ -128,11 +132,15 @@ class Scan:
                 hint="Go on with --resume, or start over with --overwrite.",
             )
 
-    def run(self) -> Iterator[Judgement]:
-        """Judge what is not judged yet; once exhausted, the report is written. See ``check`` for the errors."""
+    def run(self, earlier: Callable[[Row], None] = lambda _: None) -> Iterator[Judgement]:
+        """Judge what is not judged yet; once exhausted, the report is written. See ``check`` for the errors.
+
+        Args:
+            earlier: Called first with every row that an earlier run has written.
+        """
         self.check()
         pictures = find_pictures(self.target)
-        with Journal(self.journal_path, self._header(), resume=self.resume) as journal:
+        with Journal(self.journal_path, self._header(), resume=self.resume, earlier=earlier) as journal:
             yield from self._judge_into(journal, ((n, s) for n, s in pictures if not journal.has(n)))
         write_report(self.journal_path, self.report, self.moderator.classifier.info.labels)
 
@@ -145,26 +153,19 @@ class Scan:
 
         Args:
             each: Called with every judgement, for progress.
-            resumed: Called first with how many pictures an earlier run had judged.
+            resumed: Called before that with how many pictures an earlier run had judged.
         """
         summary = Summary()
         start = time.perf_counter()
-        if self.resume and self.journal_path.exists():
-            summary.resumed = self._count_earlier(summary)
-            resumed(summary.resumed)
-        for judgement in self.run():
+        for judgement in self.run(earlier=summary.count):
+            if not summary.judged:
+                resumed(summary.total)
             summary.count(judgement.to_dict())
             summary.judged += 1
             each(judgement)
         summary.seconds = time.perf_counter() - start
+        summary.resumed = summary.total - summary.judged
         return summary
-
-    def _count_earlier(self, summary: Summary) -> int:
-        with Journal(self.journal_path, self._header(), resume=True) as journal:
-            earlier = len(journal)
-        for row in read_rows(self.journal_path):
-            summary.count(row)
-        return earlier
 
     def _judge_into(self, journal: Journal, pictures: Iterator[Named]) -> Iterator[Judgement]:
         judgements = self.moderator.judge_many(

@@ -23,7 +23,7 @@ from safelight.errors import BackendError, OutputError
 from safelight.files import written_whole
 from safelight.runtime.backends import Network, Plan, compile_network
 from safelight.runtime.graph import PROBABILITIES, Graph
-from safelight.runtime.machine import Machine, inspect_machine, package_version, usable_cores
+from safelight.runtime.machine import inspect_machine, package_version, usable_cores
 
 PROBABILITY_TOLERANCE = 0.01
 """No probability of a probe picture may move by more than this."""
@@ -95,20 +95,24 @@ def choose(
     Raises:
         BackendError: No candidate ran faithfully.
     """
-    if len(plans) == 1:
-        return plans[0]
-    path = cache / "probe" / f"{_key(graph, plans)}.json" if cache else None
-    if path and (kept := _read_choice(path, plans)):
-        return kept
+    if settled := settled_plan(graph, plans, cache):
+        return settled
     tell("Measuring the fastest way to run this network here (once) …")
     trials = try_all(graph, plans, pictures, cache)
     faithful = [trial for trial in trials if trial.faithful]
     if not faithful:
         raise BackendError("; ".join(f"{t.plan}: {t.problem or 'strays from the reference'}" for t in trials))
     best = min(faithful, key=lambda trial: trial.milliseconds)
-    if path:
-        _write_choice(path, best.plan, trials)
+    if cache:
+        _write_choice(_choice_path(graph, plans, cache), best.plan, trials)
     return best.plan
+
+
+def settled_plan(graph: Graph, plans: list[Plan], cache: Path | None) -> Plan | None:
+    """The plan where none has to be probed: the only candidate, or the one an earlier start chose; None otherwise."""
+    if len(plans) == 1:
+        return plans[0]
+    return _read_choice(_choice_path(graph, plans, cache), plans) if cache else None
 
 
 def try_all(
@@ -132,11 +136,7 @@ def _try(
         network = compile_network(graph, plan, cache)
         answer = network.run(pictures)[PROBABILITIES]
         milliseconds = _time(network, pictures)
-    except (
-        BackendError,
-        RuntimeError,
-        ImportError,
-    ) as error:  # engines report what they lack as RuntimeError
+    except (BackendError, RuntimeError) as error:  # engines report what they lack as RuntimeError
         return Trial(plan, math.inf, problem=str(error).splitlines()[0])
     shift = np.abs(answer - reference)
     drift = _log_odds(answer) - _log_odds(reference)
@@ -158,11 +158,11 @@ def _log_odds(probability: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(np.log(p) - np.log1p(-p))
 
 
-def _key(graph: Graph, plans: list[Plan]) -> str:
-    machine: Machine = inspect_machine()
+def _choice_path(graph: Graph, plans: list[Plan], cache: Path) -> Path:
+    machine = inspect_machine()
     engines = {name: package_version(name) for name in ("openvino", "onnxruntime")}
     facts = [graph.digest, machine.processor, machine.vector_units, engines, [asdict(plan) for plan in plans]]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+    return cache / "probe" / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]}.json"
 
 
 def _read_choice(path: Path, plans: list[Plan]) -> Plan | None:
