@@ -33,7 +33,8 @@ def test_every_class_explains_itself(kind: type[SafelightError]) -> None:
     assert kind.__doc__
     assert kind().message == str(kind()) == kind.summary
     assert 400 <= kind.http_status < 600
-    assert kind.exit_code == (2 if issubclass(kind, InputError) else 3)
+    flagged = kind is errors.BlockedError
+    assert kind.exit_code == (1 if flagged else 2 if issubclass(kind, InputError) else 3)
 
 
 def test_message_and_hint_replace_those_of_the_class() -> None:

@@ -193,6 +193,142 @@ class PolicyLabelError(PolicyError):
     default_hint = "Name each of the classifier's labels in the policy, under [unsafe] or in the list safe."
 
 
+class RequestError(InputError):
+    """A generation request with a value that cannot be drawn."""
+
+    code = "request"
+    summary = "The request has a value that cannot be drawn."
+    default_hint = "docs/generation.md lists every field with its range."
+    http_status = 422
+
+
+class PromptError(RequestError):
+    """A prompt that cannot be read."""
+
+    code = "prompt"
+    summary = "The prompt's brackets or schedules cannot be read."
+    default_hint = (
+        "Write a literal bracket with a backslash before it; --explain-prompt shows how a prompt is read."
+    )
+
+
+class WildcardError(PromptError):
+    """A wildcard without a file, or one that never ends."""
+
+    code = "prompt.wildcard"
+    summary = "A wildcard of the prompt cannot be filled in."
+    default_hint = (
+        "A wildcard __name__ is read from wildcards/name.txt in the data directory, one choice a line."
+    )
+
+
+class StyleUnknownError(RequestError):
+    """A prompt style that is not there."""
+
+    code = "prompt.style"
+    summary = "There is no prompt style of that name."
+
+
+class MaskError(RequestError):
+    """A mask that does not fit its picture."""
+
+    code = "request.mask"
+    summary = "The mask cannot be used with this picture."
+    default_hint = "Give a mask of the picture's own size, white where it is to be drawn anew."
+
+
+class SamplerUnknownError(RequestError):
+    """A sampler or sigma schedule of no known name."""
+
+    code = "sampler.unknown"
+    summary = "There is no sampler or sigma schedule of that name."
+    http_status = 404
+
+
+class SamplerUnfitError(RequestError):
+    """A sampler that this checkpoint cannot be drawn with, or a schedule that this sampler does not take."""
+
+    code = "sampler.unfit"
+    summary = "The sampler does not fit the checkpoint, or the sigma schedule does not fit the sampler."
+
+
+class UnsupportedError(RequestError):
+    """Something the checkpoint's family cannot do."""
+
+    code = "request.unsupported"
+    summary = "The checkpoint's family cannot do that."
+
+
+class MemoryBudgetError(RequestError):
+    """A picture or model larger than the memory it may use."""
+
+    code = "memory.budget"
+    summary = "This would need more memory than it may use."
+    default_hint = "Ask for a smaller picture, or raise the setting memory_budget."
+    http_status = 413
+
+
+class UpscalerUnknownError(RequestError):
+    """An upscaler of no known name."""
+
+    code = "upscaler.unknown"
+    summary = "There is no upscaler of that name."
+    http_status = 404
+
+
+class StoppedError(SafelightError):
+    """A run that was asked to stop."""
+
+    code = "stopped"
+    summary = "The run was stopped before it was done."
+    http_status = 409
+
+
+class NumbersError(SafelightError):
+    """A network that gave no numbers."""
+
+    code = "generation.numbers"
+    summary = "The network's result is not finite: there is no picture in it."
+    default_hint = "Another precision usually helps: fp32, or bf16 instead of fp16."
+
+
+class BlockedError(SafelightError):
+    """A picture that the policy keeps back."""
+
+    code = "blocked"
+    summary = "The policy blocks this picture, so it was neither used nor written."
+    default_hint = (
+        "The message says which score and threshold decided; docs/moderation.md tells about policies."
+    )
+    http_status = 403
+    exit_code = 1
+
+
+class RecordMissingError(InputError):
+    """A picture that does not say how it was made."""
+
+    code = "record.missing"
+    summary = "The picture carries no record of how it was made."
+    default_hint = "Records are lost where a program saves a picture without its metadata."
+    http_status = 422
+
+
+class RecordInvalidError(InputError):
+    """A record that cannot be read."""
+
+    code = "record.invalid"
+    summary = "The picture's record cannot be read."
+    http_status = 422
+
+
+class ReproduceError(InputError):
+    """What a record needs and this machine has not."""
+
+    code = "record.reproduce"
+    summary = "The picture cannot be made again here."
+    http_status = 409
+
+
 class ModelError(InputError):
     """A model that cannot be used."""
 
@@ -236,6 +372,35 @@ class PickleRefusedError(ModelError):
     code = "model.pickle_refused"
     summary = "The weights are a pickle file, which can run any code when opened, so it is refused."
     default_hint = "Convert the weights to safetensors where you trust their origin, and give that file."
+    http_status = 422
+
+
+class CheckpointMissingError(ModelError):
+    """A checkpoint that is not there."""
+
+    code = "checkpoint.missing"
+    summary = "There is no checkpoint of that name on this machine."
+    default_hint = (
+        "safelight models list shows the checkpoints; a path to a folder or .safetensors file works too."
+    )
+    http_status = 404
+
+
+class CheckpointInvalidError(ModelError):
+    """Checkpoint files that are damaged or incomplete."""
+
+    code = "checkpoint.invalid"
+    summary = "The checkpoint's files are damaged or incomplete."
+    default_hint = "Give a diffusers folder with model_index.json, or one .safetensors file."
+    http_status = 422
+
+
+class CheckpointFamilyError(ModelError):
+    """A checkpoint of a family that Safelight does not draw with."""
+
+    code = "checkpoint.family"
+    summary = "The checkpoint belongs to no family that Safelight knows."
+    default_hint = "safelight models families lists them."
     http_status = 422
 
 

@@ -61,6 +61,22 @@ class Settings(BaseSettings):
         (255, 255, 255), description="What transparent pictures are laid on: red, green, blue, each 0 to 255."
     )
 
+    checkpoint: str = Field(
+        "starter", description="What draws: starter, a checkpoint's name, a folder, a file or a hub id."
+    )
+    device: str = Field("auto", description="Where pictures are drawn: auto, cpu, cuda, cuda:1, mps …")
+    drawing_precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="Arithmetic of drawing; auto: fp32 on CPUs, fp16 elsewhere."
+    )
+    memory_budget: int = Field(
+        0,
+        ge=0,
+        description="Bytes that loaded checkpoints and a picture may take; 0: most of the device's memory.",
+    )
+    allow_network: bool = Field(
+        False, description="Whether a checkpoint named by its hub id may be fetched when it is not here yet."
+    )
+
     backend: BackendName = Field(
         "auto", description="What runs a network; auto: a probe on this machine decides."
     )
