@@ -1,0 +1,1 @@
+"""From a request to pictures: prompts, samplers, pipelines, previews, upscaling, records."""

@@ -1,0 +1,31 @@
+"""Prompts: what they mean, which words count at which step, and what the text encoders make of them.
+
+Nothing here imports torch; ``encode`` does and is imported by its own name.
+"""
+
+from safelight.generation.prompts.explain import Explanation, explain
+from safelight.generation.prompts.grammar import parse
+from safelight.generation.prompts.schedule import Phase, Segment, Segments, phases, plain_text, segments_at
+from safelight.generation.prompts.styles import PromptStyle, apply_styles, find_styles, load_styles
+from safelight.generation.prompts.tree import Break, ParsedPrompt, unparse
+from safelight.generation.prompts.wildcards import expand
+
+__all__ = [
+    "Break",
+    "Explanation",
+    "ParsedPrompt",
+    "Phase",
+    "PromptStyle",
+    "Segment",
+    "Segments",
+    "apply_styles",
+    "expand",
+    "explain",
+    "find_styles",
+    "load_styles",
+    "parse",
+    "phases",
+    "plain_text",
+    "segments_at",
+    "unparse",
+]

@@ -1,0 +1,136 @@
+"""Cutting a prompt of any length into pieces as long as a CLIP text encoder can read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from safelight.generation.prompts.schedule import Segments
+from safelight.generation.prompts.tree import Break
+
+# In tokens, as in A1111: a phrase that a chunk's end would cut moves on whole if its comma is this near.
+COMMA_REACH = 20
+
+
+class Tokenizer(Protocol):
+    """What is needed of a transformers tokenizer."""
+
+    @property
+    def model_max_length(self) -> int:
+        """How many tokens the text encoder reads at once, the framing two among them."""
+
+    @property
+    def bos_token_id(self) -> int:
+        """What every chunk begins with."""
+
+    @property
+    def eos_token_id(self) -> int:
+        """What ends the words of a chunk."""
+
+    @property
+    def pad_token_id(self) -> int:
+        """What fills a chunk up."""
+
+    @property
+    def added_tokens_encoder(self) -> Mapping[str, int]:
+        """Tokens beyond the vocabulary, such as textual inversions."""
+
+    def __call__(self, text: str, *, add_special_tokens: bool, verbose: bool) -> Mapping[str, list[int]]:
+        """The text's tokens under ``input_ids``."""
+
+    def decode(self, token_ids: list[int]) -> str:
+        """The text of some tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The words of one chunk, not yet framed or filled up.
+
+    Attributes:
+        ids: Token ids, at most ``chunk_room``.
+        weights: Their weights, 0 to 100.
+    """
+
+    ids: tuple[int, ...]
+    weights: tuple[float, ...]
+
+
+def chunk_room(tokenizer: Tokenizer) -> int:
+    """How many tokens of words fit into a chunk: all but the two that frame it."""
+    return tokenizer.model_max_length - 2
+
+
+def chunked(segments: Segments, tokenizer: Tokenizer) -> tuple[Chunk, ...]:
+    """Words as chunks, at least one.
+
+    A break begins a new chunk. A phrase is not cut where the comma before it is near enough, nor is a textual
+    inversion of several vectors (its tokens are ``name``, ``name_1``, ``name_2`` …, as diffusers adds them).
+    """
+    cutter = _Cutter(tokenizer)
+    vectors = _vectors(tokenizer)
+    for part in segments:
+        if isinstance(part, Break):
+            cutter.flush()
+            continue
+        for token in tokenizer(part.text, add_special_tokens=False, verbose=False)["input_ids"]:
+            cutter.add(vectors.get(token, (token,)), part.weight)
+    return cutter.end()
+
+
+class _Cutter:
+    """The chunk that is being filled and those that are full."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._room = chunk_room(tokenizer)
+        comma = tokenizer(",", add_special_tokens=False, verbose=False)["input_ids"]
+        self._comma = comma[0] if len(comma) == 1 else None
+        self._full: list[Chunk] = []
+        self._ids: list[int] = []
+        self._weights: list[float] = []
+
+    def add(self, ids: Sequence[int], weight: float) -> None:
+        """Tokens that stay together if a chunk can hold them at all."""
+        if len(ids) > self._room:
+            for each in ids:
+                self.add((each,), weight)
+            return
+        if len(self._ids) + len(ids) > self._room:
+            self.flush(self._cut(ids[0]))
+        if len(self._ids) + len(ids) > self._room:
+            self.flush()
+        self._ids += ids
+        self._weights += [weight] * len(ids)
+
+    def flush(self, keep: int | None = None) -> None:
+        """Close the chunk after ``keep`` tokens; the others begin the next one."""
+        keep = len(self._ids) if keep is None else keep
+        self._full.append(Chunk(tuple(self._ids[:keep]), tuple(self._weights[:keep])))
+        del self._ids[:keep], self._weights[:keep]
+
+    def end(self) -> tuple[Chunk, ...]:
+        if self._ids or not self._full:
+            self.flush()
+        return tuple(self._full)
+
+    def _cut(self, incoming: int) -> int:
+        """Where a full chunk ends: behind the last comma, if it is near and the phrase after it goes on."""
+        if incoming == self._comma:
+            return len(self._ids)
+        reach = min(COMMA_REACH, self._room // 2)
+        first = max(0, len(self._ids) - reach)
+        places = (i + 1 for i in range(len(self._ids) - 1, first - 1, -1) if self._ids[i] == self._comma)
+        return next(places, len(self._ids))
+
+
+def _vectors(tokenizer: Tokenizer) -> dict[int, tuple[int, ...]]:
+    """For each textual inversion of several vectors, its first token and all of them."""
+    added = tokenizer.added_tokens_encoder
+    return {first: _family(name, first, added) for name, first in added.items() if f"{name}_1" in added}
+
+
+def _family(name: str, first: int, added: Mapping[str, int]) -> tuple[int, ...]:
+    ids = [first]
+    while (following := added.get(f"{name}_{len(ids)}")) is not None:
+        ids.append(following)
+    return tuple(ids)

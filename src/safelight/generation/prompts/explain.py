@@ -1,0 +1,173 @@
+"""Showing how a prompt was read: its tree, its phases, and the tokens of each chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from safelight.generation.prompts.chunks import Chunk, Tokenizer, chunk_room, chunked
+from safelight.generation.prompts.grammar import parse
+from safelight.generation.prompts.schedule import Phase, Segments, phases
+from safelight.generation.prompts.tree import (
+    Alternation,
+    Break,
+    Emphasis,
+    Node,
+    ParsedPrompt,
+    Schedule,
+    Text,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token of a chunk: what it stands for, and its weight."""
+
+    text: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How a prompt was read; ``str()`` of it is for people, ``to_dict()`` for programs.
+
+    Attributes:
+        parsed: The prompt.
+        steps: For how many steps.
+        phases: Which words count when.
+        chunks: For each phase its chunks of tokens; empty when no tokenizer was given.
+        room: How many tokens a chunk holds; None when no tokenizer was given.
+    """
+
+    parsed: ParsedPrompt
+    steps: int
+    phases: tuple[Phase, ...]
+    chunks: tuple[tuple[tuple[Token, ...], ...], ...]
+    room: int | None
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def to_dict(self) -> dict[str, object]:
+        """Everything as JSON values."""
+        return {
+            "prompt": self.parsed.text,
+            "steps": self.steps,
+            "tree": [_as_dict(node) for node in self.parsed.tree],
+            "notes": [{"at": note.at, "message": note.message} for note in self.parsed.notes],
+            "tokens_per_chunk": self.room,
+            "phases": [
+                {"first_step": phase.first_step, "segments": _segments(phase.segments), "chunks": chunks}
+                for phase, chunks in zip(self.phases, self._chunk_dicts(), strict=True)
+            ],
+        }
+
+    def _chunk_dicts(self) -> list[list[list[dict[str, object]]] | None]:
+        if self.room is None:
+            return [None] * len(self.phases)
+        return [
+            [[{"text": token.text, "weight": token.weight} for token in chunk] for chunk in chunks]
+            for chunks in self.chunks
+        ]
+
+    def _lines(self) -> Iterator[str]:
+        yield from _tree_lines(self.parsed.tree, "") if self.parsed.tree else ["(nothing)"]
+        for note in self.parsed.notes:
+            yield f"note at character {note.at}: {note.message}"
+        ends = [phase.first_step for phase in self.phases[1:]] + [self.steps]
+        for index, (phase, end) in enumerate(zip(self.phases, ends, strict=True)):
+            first = phase.first_step + 1
+            yield f"{f'step {end}' if first == end else f'steps {first} to {end}'} of {self.steps}:"
+            yield from (f"  {line}" for line in _segment_lines(phase.segments))
+            for number, chunk in enumerate(self.chunks[index] if self.room else (), 1):
+                words = " ".join(_weighed(token.text, token.weight) for token in chunk)
+                yield f"  chunk {number}, {len(chunk)} of {self.room} tokens: {words}".rstrip()
+
+
+def explain(prompt: str | ParsedPrompt, steps: int = 20, tokenizer: Tokenizer | None = None) -> Explanation:
+    """How a prompt is read.
+
+    Args:
+        prompt: The prompt, its wildcards and variants already filled in.
+        steps: For how many steps, at least 1.
+        tokenizer: To show the chunks of tokens as well.
+
+    Raises:
+        PromptError: The prompt cannot be read.
+        RequestError: steps is not positive.
+    """
+    parsed = parse(prompt) if isinstance(prompt, str) else prompt
+    found = tuple(phases(parsed, steps))
+    if tokenizer is None:
+        return Explanation(parsed, steps, found, (), None)
+    chunks = tuple(
+        tuple(_tokens(chunk, tokenizer) for chunk in chunked(phase.segments, tokenizer)) for phase in found
+    )
+    return Explanation(parsed, steps, found, chunks, chunk_room(tokenizer))
+
+
+def _tokens(chunk: Chunk, tokenizer: Tokenizer) -> tuple[Token, ...]:
+    pairs = zip(chunk.ids, chunk.weights, strict=True)
+    return tuple(Token(tokenizer.decode([each]).strip(), weight) for each, weight in pairs)
+
+
+def _weighed(text: str, weight: float) -> str:
+    return text if weight == 1 else f"{text}*{weight:.4g}"
+
+
+def _segments(segments: Segments) -> list[dict[str, object]]:
+    return [
+        {"break": True} if isinstance(part, Break) else {"text": part.text, "weight": part.weight}
+        for part in segments
+    ]
+
+
+def _segment_lines(segments: Segments) -> Iterator[str]:
+    if not segments:
+        yield "(nothing)"
+    for part in segments:
+        yield "BREAK" if isinstance(part, Break) else _weighed(repr(part.text), part.weight)
+
+
+def _as_dict(node: Node) -> dict[str, object]:
+    match node:
+        case Text(text):
+            return {"text": text}
+        case Break():
+            return {"break": True}
+        case Emphasis(children, weight):
+            return {"weight": weight, "of": _as_dicts(children)}
+        case Schedule(before, after, when):
+            moment: dict[str, object] = {"share" if when.share else "step": when.value}
+            return {"until": moment, "before": _as_dicts(before), "after": _as_dicts(after)}
+        case Alternation(options):
+            return {"alternate": [_as_dicts(option) for option in options]}
+
+
+def _as_dicts(nodes: Sequence[Node]) -> list[dict[str, object]]:
+    return [_as_dict(node) for node in nodes]
+
+
+def _tree_lines(nodes: Sequence[Node], indent: str) -> Iterator[str]:
+    for node in nodes:
+        match node:
+            case Text(text):
+                yield f"{indent}{text!r}"
+            case Break():
+                yield f"{indent}BREAK"
+            case Emphasis(children, weight):
+                yield f"{indent}weight {weight:.4g}"
+                yield from _tree_lines(children, indent + "  ")
+            case Schedule(before, after, when):
+                moment = f"{when} of the steps" if when.share else f"step {when}"
+                yield from _branch(f"until {moment}", before, indent)
+                yield from _branch("from then on", after, indent)
+            case Alternation(options):
+                yield f"{indent}in turn, one step each"
+                for number, option in enumerate(options, 1):
+                    yield from _branch(str(number), option, indent + "  ")
+
+
+def _branch(name: str, nodes: Sequence[Node], indent: str) -> Iterator[str]:
+    yield f"{indent}{name}{'' if nodes else ' (nothing)'}"
+    yield from _tree_lines(nodes, indent + "  ")

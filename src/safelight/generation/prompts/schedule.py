@@ -1,0 +1,134 @@
+"""Which words count at which step, and how much each of them weighs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from safelight.errors import RequestError
+from safelight.generation.prompts.tree import Alternation, Break, Emphasis, Node, ParsedPrompt, Schedule, Text
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Words of one weight.
+
+    Attributes:
+        text: The words, never empty.
+        weight: 0 to 100; 1 is plain.
+    """
+
+    text: str
+    weight: float = 1.0
+
+
+Segments = tuple[Segment | Break, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Steps that follow each other and have the same words.
+
+    Attributes:
+        first_step: Where the phase begins, from 0; it lasts until the next one.
+        segments: Its words.
+    """
+
+    first_step: int
+    segments: Segments
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    step: int
+    steps: int
+    earlier: int
+
+
+def segments_at(parsed: ParsedPrompt, step: int, steps: int, *, earlier: int = 0) -> Segments:
+    """The words of one step with their weights; neighbours of the same weight are one segment.
+
+    Args:
+        parsed: A prompt.
+        step: The step, from 0.
+        steps: How many steps this pass has, at least 1.
+        earlier: How many steps the pass before it had, 0 in the first. A second pass (at a larger size, say)
+            goes on where the first one ended, as in A1111: shares from 1 to 2 are its own.
+
+    Raises:
+        RequestError: step or earlier is negative, or steps is not positive.
+    """
+    if step < 0 or steps < 1 or earlier < 0:
+        raise RequestError(f"There is no step {step} of {steps} after {earlier}: steps are counted from 0.")
+    return tuple(_merged(_flat(parsed.tree, 1.0, _Moment(step, steps, earlier))))
+
+
+def phases(parsed: ParsedPrompt, steps: int, *, earlier: int = 0) -> list[Phase]:
+    """The whole pass as few phases as possible; the first one begins at step 0.
+
+    Raises:
+        RequestError: steps is not positive or earlier is negative.
+    """
+    found = [Phase(0, segments_at(parsed, 0, steps, earlier=earlier))]
+    if not changes(parsed):
+        return found
+    for step in range(1, steps):
+        segments = segments_at(parsed, step, steps, earlier=earlier)
+        if segments != found[-1].segments:
+            found.append(Phase(step, segments))
+    return found
+
+
+def changes(parsed: ParsedPrompt) -> bool:
+    """Whether the prompt has a schedule or an alternation anywhere."""
+    return any(_changes(node) for node in parsed.tree)
+
+
+def plain_text(parsed: ParsedPrompt, step: int, steps: int, *, earlier: int = 0) -> str:
+    """The words of one step for text encoders that cannot weigh; a break is a space.
+
+    Raises:
+        RequestError: As for ``segments_at``.
+    """
+    segments = segments_at(parsed, step, steps, earlier=earlier)
+    return "".join(" " if isinstance(part, Break) else part.text for part in segments)
+
+
+def is_weighted(segments: Segments) -> bool:
+    """Whether any of the words weighs more or less than the others."""
+    return any(isinstance(part, Segment) and part.weight != 1 for part in segments)
+
+
+def _changes(node: Node) -> bool:
+    match node:
+        case Schedule() | Alternation():
+            return True
+        case Emphasis(children):
+            return any(_changes(child) for child in children)
+        case _:
+            return False
+
+
+def _flat(nodes: Sequence[Node], weight: float, moment: _Moment) -> Iterator[Segment | Break]:
+    for node in nodes:
+        match node:
+            case Text(text):
+                yield Segment(text, weight)
+            case Break():
+                yield node
+            case Emphasis(children, factor):
+                yield from _flat(children, weight * factor, moment)
+            case Schedule(before, after, when):
+                come = moment.step >= when.step(moment.steps, moment.earlier)
+                yield from _flat(after if come else before, weight, moment)
+            case Alternation(options):
+                yield from _flat(options[moment.step % len(options)], weight, moment)
+
+
+def _merged(parts: Iterator[Segment | Break]) -> Iterator[Segment | Break]:
+    for weight, run in groupby(parts, key=lambda part: part.weight if isinstance(part, Segment) else None):
+        if weight is None:
+            yield from run
+        else:
+            yield Segment("".join(part.text for part in run if isinstance(part, Segment)), weight)

@@ -1,0 +1,200 @@
+r"""Choosing among the words a prompt leaves open: ``__file__`` and ``{a|b}``.
+
+This comes before the prompt is read (``grammar``), and a backslash keeps its meaning: ``\{`` is a brace.
+
+    __animals__           a line of animals.txt; __plants/trees__ one of plants/trees.txt
+    {a|b|c}               one of them; an option may be empty, or hold wildcards and further braces
+    {0.3::a|b} {a:.6|b}   with weights, 1 where none is given
+    {2$$a|b|c}            two different ones, joined with ", "
+    {1-2$$ and $$a|b|c}   one or two, joined with " and "
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from safelight.errors import PromptError, WildcardError
+
+MAX_DEPTH = 40
+MAX_WILDCARDS = 1000
+
+_DIGITS = r"[0-9]{1,9}(?:\.[0-9]{0,9})?|\.[0-9]{1,9}"
+_WILDCARD = re.compile(r"__(?!_)([^\s{}|,()\[\]\\:$]{1,200}?)__")
+_COUNT = re.compile(r"\s*([0-9]{1,9})(?:-([0-9]{1,9}))?\$\$(?:([^$|{}\[\]\\]*)\$\$)?")
+_WEIGHT_BEFORE = re.compile(rf"\s*({_DIGITS})::(.*)", re.DOTALL)
+_WEIGHT_AFTER = re.compile(rf"((?:\\.|[^\\])*?):\s*({_DIGITS})\s*", re.DOTALL)
+
+
+def expand(text: str, seed: int, folder: Path | None) -> str:
+    """A prompt with every choice made.
+
+    Args:
+        text: The prompt. Braces that do not pair are text, and so is what stands between two pairs of
+            underscores but cannot be a name.
+        seed: Decides every choice: the same text, seed and files give the same result on every machine.
+        folder: Where the wildcards' files lie: UTF-8, one choice a line, which may begin with its weight
+            (``0.3::red``); empty lines and those that begin with # do not count.
+
+    Raises:
+        WildcardError: A wildcard has no file or its file no choice, a name leads out of the folder, or wildcards
+            go on naming each other.
+        PromptError: More different options are asked for than there are, all weights are 0, or braces are
+            nested too deep.
+    """
+    return _Expansion(seed, folder).expand(text, ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    text: str
+    weight: float
+
+
+class _Expansion:
+    """One run of choices: the random numbers, and the files read so far."""
+
+    def __init__(self, seed: int, folder: Path | None) -> None:
+        self._random = random.Random(seed)  # noqa: S311  choices are to repeat, not to be secret
+        self._folder = folder
+        self._files: dict[str, list[_Option]] = {}
+        self._wildcards = 0
+
+    def expand(self, text: str, chain: tuple[str, ...]) -> str:
+        """A text with its choices made; the chain names the wildcards and braces it came out of."""
+        if len(chain) > MAX_DEPTH:
+            raise _too_deep(chain)
+        pairs, done, at = _pairs(text), [], 0
+        while at < len(text):
+            if text[at] == "{" and at in pairs:
+                done.append(self._variant(text[at + 1 : pairs[at]], chain))
+                at = pairs[at] + 1
+            elif wildcard := _WILDCARD.match(text, at):
+                done.append(self._wildcard(wildcard[1], chain))
+                at = wildcard.end()
+            else:
+                length = 2 if text[at] == "\\" else 1
+                done.append(text[at : at + length])
+                at += length
+        return "".join(done)
+
+    def _variant(self, inside: str, chain: tuple[str, ...]) -> str:
+        least, most, joiner, start = 1, 1, ", ", 0
+        if count := _COUNT.match(inside):
+            least, most = int(count[1]), int(count[2] or count[1])
+            joiner, start = ", " if count[3] is None else count[3], count.end()
+        options = [_variant_option(option) for option in _split(inside[start:])]
+        chosen = self._choose(options, least, most, inside)
+        return joiner.join(self.expand(option.text, (*chain, "{}")) for option in chosen)
+
+    def _choose(self, options: list[_Option], least: int, most: int, inside: str) -> list[_Option]:
+        possible = [option for option in options if option.weight > 0]
+        if not least <= most <= len(possible):
+            raise PromptError(
+                f"{{{inside[:80]}}} asks for {least if least == most else f'{least} to {most}'} "
+                f"of {len(possible)} options.",
+                hint="Ask for no more than there are; an option of weight 0 is none.",
+            )
+        return [
+            possible.pop(self._index(possible))
+            for _ in range(least + int(self._share() * (most - least + 1)))
+        ]
+
+    def _index(self, options: Sequence[_Option]) -> int:
+        left = self._share() * sum(option.weight for option in options)
+        for index, option in enumerate(options):
+            left -= option.weight
+            if left < 0:
+                return index
+        return len(options) - 1  # the sum was rounded up
+
+    def _share(self) -> float:
+        """From 0 to below 1; of Python's random numbers the only ones promised never to change."""
+        return self._random.random()
+
+    def _wildcard(self, name: str, chain: tuple[str, ...]) -> str:
+        self._wildcards += 1
+        if self._wildcards > MAX_WILDCARDS:
+            raise WildcardError(f"The prompt comes to more than {MAX_WILDCARDS} wildcards.")
+        if name not in self._files:
+            self._files[name] = self._read(name)
+        options = self._files[name]
+        return self.expand(options[self._index(options)].text, (*chain, name))
+
+    def _read(self, name: str) -> list[_Option]:
+        try:
+            lines = self._path(name).read_text("utf-8-sig").splitlines()
+        except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a name that cannot be a file's
+            raise WildcardError(f"There is no wildcard file for __{name}__ that can be read.") from error
+        options = [
+            _line_option(line.strip()) for line in lines if line.strip() and not line.lstrip().startswith("#")
+        ]
+        possible = [option for option in options if option.weight > 0]
+        if not possible:
+            raise WildcardError(f"The file of the wildcard __{name}__ has nothing to choose from.")
+        return possible
+
+    def _path(self, name: str) -> Path:
+        parts = name.split("/")
+        if self._folder is None:
+            raise WildcardError(f"There is no folder of wildcards to look for __{name}__ in.")
+        if any(part in ("", ".", "..") for part in parts):
+            raise WildcardError(
+                f"__{name}__ is no name of a wildcard: it would leave the folder of wildcards."
+            )
+        return self._folder.joinpath(*parts[:-1], f"{parts[-1]}.txt")
+
+
+def _too_deep(chain: tuple[str, ...]) -> PromptError:
+    names = [name for name in chain if name != "{}"]
+    if not names:
+        return PromptError(f"Braces are nested deeper than {MAX_DEPTH}.")
+    return WildcardError(f"Wildcards go on naming each other: {' > '.join(names[:6])} …")
+
+
+def _pairs(text: str) -> dict[int, int]:
+    """Where each brace and square bracket that is closed opens and closes; a brace closes over open brackets."""
+    pairs: dict[int, int] = {}
+    still_open: list[int] = []
+    braces = 0
+    for match in re.finditer(r"\\.|[{}\[\]]", text, re.DOTALL):
+        sign, at = match[0], match.start()
+        if sign in "{[":
+            still_open.append(at)
+            braces += sign == "{"
+        elif sign == "}" and braces:
+            while text[still_open[-1]] != "{":
+                still_open.pop()
+            pairs[still_open.pop()] = at
+            braces -= 1
+        elif sign == "]" and still_open and text[still_open[-1]] == "[":
+            pairs[still_open.pop()] = at
+    return pairs
+
+
+def _split(inside: str) -> list[str]:
+    """Options between bars; bars inside further braces or square brackets are theirs."""
+    pairs, options, start, at = _pairs(inside), [], 0, 0
+    while at < len(inside):
+        if inside[at] == "|":
+            options.append(inside[start:at])
+            start = at + 1
+        at = pairs.get(at, at + (inside[at] == "\\")) + 1
+    return [*options, inside[start:]]
+
+
+def _variant_option(text: str) -> _Option:
+    if _WEIGHT_BEFORE.fullmatch(text):
+        return _line_option(text)
+    if after := _WEIGHT_AFTER.fullmatch(text):
+        return _Option(after[1].strip(), float(after[2]))
+    return _Option(text.strip(), 1.0)
+
+
+def _line_option(text: str) -> _Option:
+    if before := _WEIGHT_BEFORE.fullmatch(text):
+        return _Option(before[2].strip(), float(before[1]))
+    return _Option(text, 1.0)

@@ -1,0 +1,174 @@
+"""What can be asked for: one request for every way of making a picture.
+
+Text-to-image, image-to-image, inpainting and outpainting are the same request with more fields. Every value is checked
+here, before any work; what depends on the checkpoint (fit samplers, sizes) is checked by the engine once it is known.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationError, model_validator
+
+from safelight.errors import RequestError
+from safelight.images import ImageSource
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Scale = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+Steps = Annotated[int, Field(ge=1, le=1000)]
+Side = Annotated[int, Field(ge=16, le=16384)]
+Words = Annotated[str, Field(max_length=10_000, pattern="^[^\\x00]*$")]
+MAX_SEED = 2**63 - 1
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+
+Picture = Annotated[ImageSource | None, SkipValidation]
+"""Whatever ``images.decode`` takes, which also says what it does not take."""
+UNMARKED = (0, 0, 0)
+"""What a mask's transparent parts count as, red, green and blue: nothing is drawn there."""
+
+
+class Mode(StrEnum):
+    """What kind of run a request is."""
+
+    TEXT = "text-to-image"
+    IMAGE = "image-to-image"
+    INPAINT = "inpainting"
+
+
+class Part(BaseModel):
+    """A frozen part of a request; unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Variation(Part):
+    """A little of another seed's noise (A1111's subseed)."""
+
+    seed: Seed = Field(description="The other seed; picture i of a batch takes seed + i.")
+    strength: Share = Field(description="Share of the other seed's noise, 0 to 1; spherically interpolated.")
+
+
+class Inpaint(Part):
+    """How a masked part is drawn anew."""
+
+    blur: int = Field(
+        4, ge=0, le=256, description="Gaussian blur of the mask's edge, in pixels of the picture."
+    )
+    padding: int = Field(
+        32, ge=0, le=4096, description="Pixels around the mask that are drawn along (only_masked)."
+    )
+    only_masked: bool = Field(False, description="Draw the masked part alone, at the request's full size.")
+    fill: Literal["original", "blur", "noise"] = Field(
+        "original", description="What the masked part holds before it is drawn."
+    )
+    invert: bool = Field(False, description="Draw what the mask leaves black instead.")
+
+
+class Outpaint(Part):
+    """How far a picture is drawn on beyond its edges, in pixels."""
+
+    left: int = Field(0, ge=0, le=8192)
+    right: int = Field(0, ge=0, le=8192)
+    top: int = Field(0, ge=0, le=8192)
+    bottom: int = Field(0, ge=0, le=8192)
+
+
+class Hires(Part):
+    """A second pass at a larger size."""
+
+    scale: float = Field(2.0, gt=1, le=8, allow_inf_nan=False, description="Factor on width and height.")
+    upscaler: str = Field("latent", description="latent, lanczos, or an upscaler's name.")
+    strength: Share = Field(0.6, description="Denoising strength of the second pass, 0 to 1.")
+    steps: Steps | None = Field(
+        None, description="Steps of the second pass; those of the first when not given."
+    )
+    sampler: str | None = Field(
+        None, description="Sampler of the second pass; that of the first when not given."
+    )
+
+
+class GenerationRequest(Part):
+    """What to draw, and how. Fields left at None take the checkpoint family's default."""
+
+    prompt: Words = Field(description="What to draw; docs/prompts.md has the syntax.")
+    negative_prompt: Words = Field("", description="What to keep away from.")
+    styles: tuple[str, ...] = Field((), description="Prompt styles to apply, in order.")
+    checkpoint: str | None = Field(
+        None, description="A checkpoint's name, a folder, a file or a hub id; the setting's when not given."
+    )
+
+    seed: Seed | None = Field(None, description="Where the noise comes from; drawn at random when not given.")
+    variation: Variation | None = None
+    count: int = Field(1, ge=1, le=1000, description="How many pictures; picture i has the seed + i.")
+    width: Side | None = Field(None, description="Pixels; the family says what it must be a multiple of.")
+    height: Side | None = Field(None, description="Pixels.")
+
+    steps: Steps | None = None
+    sampler: str | None = Field(None, description="safelight samplers lists them.")
+    schedule: str | None = Field(None, description="Sigma schedule: karras, exponential, beta, sgm-uniform …")
+    eta: Share | None = Field(None, description="How much fresh noise DDIM-like samplers add, 0 to 1.")
+
+    guidance_scale: Scale | None = Field(None, description="Classifier-free guidance; 1 is none.")
+    guidance_rescale: Share = Field(
+        0.0, description="Pulls overexposed guidance back (Lin et al., 2023), 0 to 1."
+    )
+    guidance_start: Share = Field(0.0, description="Share of the steps after which guidance begins.")
+    guidance_end: Share = Field(1.0, description="Share of the steps after which guidance ends.")
+    guidance_method: Literal["cfg", "cfg-zero"] = Field(
+        "cfg", description="cfg-zero: CFG-Zero* (Fan et al., 2025)."
+    )
+    pag_scale: Scale = Field(0.0, description="Perturbed-attention guidance (Ahn et al., 2024); 0 is none.")
+    clip_skip: int = Field(
+        1, ge=1, le=12, description="1: the text encoder's last layer; 2: the one before …"
+    )
+
+    init_image: Picture = Field(None, description="The picture to start from.")
+    mask: Picture = Field(None, description="White where the picture is to be drawn anew.")
+    strength: Share | None = Field(None, description="How much of the initial picture is drawn anew, 0 to 1.")
+    inpaint: Inpaint = Inpaint()
+    outpaint: Outpaint | None = None
+    hires: Hires | None = None
+
+    @classmethod
+    def parse(cls, **fields: Any) -> Self:
+        """A request from loose values, which may be of any type.
+
+        Raises:
+            RequestError: A field is unknown, of the wrong type, not finite or out of range.
+        """
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            raise RequestError(_complaint(error)) from error
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.init_image is None and (self.mask is not None or self.outpaint is not None):
+            raise ValueError("a mask or an outpainting needs an initial picture")
+        if self.init_image is None and self.strength is not None:
+            raise ValueError("strength needs an initial picture")
+        if self.mask is not None and self.outpaint is not None:
+            raise ValueError("outpainting makes its own mask: leave out the mask or the outpainting")
+        if self.guidance_start > self.guidance_end:
+            raise ValueError("guidance_start lies after guidance_end")
+        seeds = (self.seed, self.variation.seed if self.variation else None)
+        if max(seed or 0 for seed in seeds) + self.count - 1 > MAX_SEED:
+            raise ValueError(f"the last picture's seed would be larger than {MAX_SEED}")
+        return self
+
+    @property
+    def mode(self) -> Mode:
+        """What kind of run this is."""
+        if self.init_image is None:
+            return Mode.TEXT
+        return Mode.IMAGE if self.mask is None and self.outpaint is None else Mode.INPAINT
+
+
+def _complaint(error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"There is no field {name!r}."
+    given = repr(first["input"])
+    return f"{name + ': ' if name else ''}{first['msg']}{f' (given: {given})' if name and len(given) < 80 else ''}."

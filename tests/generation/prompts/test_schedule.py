@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safelight.errors import PromptError, RequestError
+from safelight.generation.prompts import Break, Segment, parse, phases, plain_text, segments_at
+from safelight.generation.prompts.schedule import changes, is_weighted
+
+pieces = st.sampled_from(["(", ")", "[", "]", ":", "|", "1.2", "3", ".5", "a", "b", " BREAK "])
+prompts = st.lists(pieces, max_size=30).map("".join)
+
+
+@pytest.mark.parametrize(
+    ("when", "first"),
+    [
+        ("0", 0),
+        ("1", 1),
+        ("19", 19),
+        ("20", None),
+        ("99", None),
+        ("-3", 0),
+        ("0.0", 0),
+        ("0.5", 10),
+        (".26", 5),
+        ("0.99", 19),
+        ("1.0", None),
+        ("1.5", None),
+        ("999999999.0", None),
+    ],
+)
+def test_numbers_with_a_point_are_shares_and_others_steps(when: str, first: int | None) -> None:
+    found = phases(parse(f"[a:b:{when}]"), 20)
+    expected = [(0, "a"), (first, "b")] if first else [(0, "b" if first == 0 else "a")]
+    assert [
+        (phase.first_step, plain_text(parse(f"[a:b:{when}]"), phase.first_step, 20)) for phase in found
+    ] == expected
+
+
+@pytest.mark.parametrize(
+    ("when", "first"),
+    [("0.5", 0), ("1.0", 0), ("1.5", 5), ("2.0", None), ("15", 0), ("20", 0), ("24", 4), ("30", None)],
+)
+def test_a_second_pass_goes_on_where_the_first_ended(when: str, first: int | None) -> None:
+    """20 steps came before; these are 10."""
+    texts = [plain_text(parse(f"[a:b:{when}]"), step, 10, earlier=20) for step in range(10)]
+    assert texts == ["a"] * (10 if first is None else first) + ["b"] * (0 if first is None else 10 - first)
+
+
+def test_alternatives_take_turns() -> None:
+    texts = [plain_text(parse("a [x|y|z|] b"), step, 9) for step in range(9)]
+    assert texts == ["a x b", "a y b", "a z b", "a  b", "a x b", "a y b", "a z b", "a  b", "a x b"]
+
+
+def test_schedules_and_alternations_nest() -> None:
+    prompt = parse("([[x|y]:z:0.5]:2)")
+    assert [segments_at(prompt, step, 4) for step in range(4)] == [(Segment(c, 2.0),) for c in "xyzz"]
+
+
+def test_equal_neighbours_are_one_phase() -> None:
+    assert [phase.first_step for phase in phases(parse("[a:a:3] [b|b]"), 10)] == [0]
+    assert [phase.first_step for phase in phases(parse("[a|a|b]"), 6)] == [0, 2, 3, 5]
+
+
+def test_a_break_parts_segments_of_one_weight() -> None:
+    segments = segments_at(parse("a (b BREAK c) BREAK"), 0, 1)
+    assert segments == (Segment("a "), Segment("b", 1.1), Break(), Segment("c", 1.1), Break())
+    assert plain_text(parse("a, BREAK (b:2) c"), 0, 1) == "a, b c"
+
+
+def test_what_a_prompt_is_like() -> None:
+    assert changes(parse("(a [b:3])"))
+    assert changes(parse("[a|b]"))
+    assert not changes(parse("(a [b]) BREAK"))
+    assert is_weighted(segments_at(parse("a (b)"), 0, 1))
+    assert not is_weighted(segments_at(parse("a (b:1) BREAK c"), 0, 1))
+
+
+@pytest.mark.parametrize(("step", "steps", "earlier"), [(-1, 5, 0), (0, 0, 0), (0, 5, -1)])
+def test_a_step_that_cannot_be(step: int, steps: int, earlier: int) -> None:
+    with pytest.raises(RequestError, match="steps are counted from 0"):
+        segments_at(parse("a"), step, steps, earlier=earlier)
+
+
+def test_no_steps_have_no_phases() -> None:
+    with pytest.raises(RequestError):
+        phases(parse("a"), 0)
+
+
+@given(text=prompts, steps=st.integers(1, 30), earlier=st.integers(0, 30))
+def test_phases_say_what_every_step_says(text: str, steps: int, earlier: int) -> None:
+    try:
+        prompt = parse(text)
+    except PromptError:
+        return
+    found = phases(prompt, steps, earlier=earlier)
+    assert found[0].first_step == 0
+    for step in range(steps):
+        current = [phase for phase in found if phase.first_step <= step][-1]
+        segments = segments_at(prompt, step, steps, earlier=earlier)
+        assert current.segments == segments
+        words = [part for part in segments if isinstance(part, Segment)]
+        assert all(part.text and 0 < part.weight < float("inf") for part in words)
+    assert all(a.segments != b.segments for a, b in pairwise(found))

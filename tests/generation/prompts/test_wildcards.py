@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safelight.errors import PromptError, WildcardError
+from safelight.generation.prompts import expand
+from safelight.generation.prompts.wildcards import MAX_DEPTH
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("wildcards")
+    files = {
+        "animal.txt": "\ufeff# animals\ncat\n\n  dog  \n# bird\n",
+        "my_own/deep-sea.txt": "squid",
+        "coloured.txt": "{red|blue} __animal__\n",
+        "weighted.txt": "3::often\nseldom\n0::never\n",
+        "circle.txt": "a __circle2__",
+        "circle2.txt": "b __circle__",
+        "wide.txt": " ".join(["__narrow__"] * 40),
+        "narrow.txt": " ".join(["__animal__"] * 40),
+        "empty.txt": "# nothing\n\n",
+        "zero.txt": "0::a",
+    }
+    for name, text in files.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text, "utf-8")
+    (root / "binary.txt").write_bytes(b"\xff\xfe")
+    (root.parent / "secret.txt").write_text("secret")
+    return root
+
+
+def seen(text: str, folder: Path | None = None, seeds: int = 200) -> Counter[str]:
+    return Counter(expand(text, seed, folder) for seed in range(seeds))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a cat, (red:1.2) [a|b] BREAK [a:b:0.5]",
+        "a } b { c",
+        "a | b",
+        r"\{a\|b\} \_\_animal\_\_",
+        r"\__animal__",
+        "snake_case and __ blanks __ and ____ lines",
+        "the end __",
+        "back\\",
+    ],
+)
+def test_what_leaves_nothing_open_stays_as_it_is(text: str) -> None:
+    assert expand(text, 1, None) == text
+
+
+def test_a_wildcard_is_a_line_of_its_file(folder: Path) -> None:
+    assert set(seen("a __animal__!", folder)) == {"a cat!", "a dog!"}
+    assert expand("__my_own/deep-sea____my_own/deep-sea__", 0, folder) == "squidsquid"
+    assert set(seen("__coloured__", folder)) == {f"{c} {a}" for c in ("red", "blue") for a in ("cat", "dog")}
+
+
+def test_each_choice_is_its_own(folder: Path) -> None:
+    assert set(seen("__animal__ __animal__", folder)) == {"cat cat", "cat dog", "dog cat", "dog dog"}
+
+
+def test_lines_have_weights(folder: Path) -> None:
+    counts = seen("__weighted__", folder, 1000)
+    assert set(counts) == {"often", "seldom"}
+    assert 680 < counts["often"] < 820
+
+
+@pytest.mark.parametrize(
+    ("text", "results"),
+    [
+        ("{a|b|c}", {"a", "b", "c"}),
+        ("{a}", {"a"}),
+        ("{}", {""}),
+        ("x{ a | }y", {"xay", "xy"}),
+        ("{a|{b|c}}", {"a", "b", "c"}),
+        ("{{a|b} {c|d}|e}", {"a c", "a d", "b c", "b d", "e"}),
+        ("{[a|b]|c}", {"[a|b]", "c"}),
+        ("{[a|b}", {"[a", "b"}),
+        ("{(a:1.2)|[b:c:0.5]}", {"(a:1.2)", "[b:c:0.5]"}),
+        (r"{a\|b|c\}}", {r"a\|b", r"c\}"}),
+        (r"{16\:9}", {r"16\:9"}),
+        ("{0::a|b}", {"b"}),
+        ("{a:0|b:2}", {"b"}),
+        ("{2$$a|b}", {"a, b", "b, a"}),
+        ("{2$$ and $$a|b}", {"a and b", "b and a"}),
+        ("{2$$$$a|b}", {"ab", "ba"}),
+        ("{1-2$$a|b}", {"a", "b", "a, b", "b, a"}),
+        ("{0$$a|b}", {""}),
+        ("{2$$a|a}", {"a, a"}),
+        ("{2$$a|{b|c}}", {"a, b", "a, c", "b, a", "c, a"}),
+        ("{a:b|c}", {"a:b", "c"}),
+        ("{1.2.3::a}", {"1.2.3::a"}),
+    ],
+)
+def test_variants(text: str, results: set[str]) -> None:
+    assert set(seen(text)) == results
+
+
+@pytest.mark.parametrize("text", ["{0.3::a|0.1::b}", "{a:.3|b:.1}", "{3::a|b}", "{a: 3 |1::b}"])
+def test_weights_are_shares(text: str) -> None:
+    assert 680 < seen(text, seeds=1000)["a"] < 820
+
+
+def test_several_of_one_variant_are_drawn_by_weight() -> None:
+    counts = seen("{1$$8::a|1::b|1::c}", seeds=1000)
+    assert 750 < counts["a"] < 850
+    assert all(len(set(pair.split(", "))) == 2 for pair in seen("{2$$8::a|1::b|1::c}"))
+
+
+def test_the_same_seed_gives_the_same_words_on_every_machine(folder: Path) -> None:
+    """The results are fixed here: a picture must come out again after years."""
+    text = "{a|b|c|d} {3$$1::e|2::f|3::g|h} __animal__ {0-3$$-$$x|y|z}"
+    assert [expand(text, seed, folder) for seed in (0, 1, 2**63 - 1)] == [
+        "d f, g, e dog y",
+        "d f, g, e dog x-y-z",
+        "c g, f, h dog z",
+    ]
+
+
+@given(seed=st.integers(0, 2**63 - 1), text=st.text("{}|[]:$\\ab1.-_", max_size=30))
+def test_expanding_always_ends_and_repeats(seed: int, text: str) -> None:
+    try:
+        first = expand(text, seed, None)
+    except PromptError as error:
+        with pytest.raises(type(error)):
+            expand(text, seed, None)
+        return
+    assert expand(text, seed, None) == first
+    assert len(first) <= 3 * len(text) + 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("__bird__", "There is no wildcard file for __bird__ that can be read."),
+        ("__my_own__", "There is no wildcard file for __my_own__ that can be read."),
+        ("__binary__", "There is no wildcard file for __binary__ that can be read."),
+        ("__a\0b__", "There is no wildcard file for __a\0b__ that can be read."),
+        ("__empty__", "The file of the wildcard __empty__ has nothing to choose from."),
+        ("__zero__", "The file of the wildcard __zero__ has nothing to choose from."),
+        ("__../secret__", "__../secret__ is no name of a wildcard: it would leave the folder of wildcards."),
+        (
+            "__/etc/hosts__",
+            "__/etc/hosts__ is no name of a wildcard: it would leave the folder of wildcards.",
+        ),
+        (
+            "__my_own/./x__",
+            "__my_own/./x__ is no name of a wildcard: it would leave the folder of wildcards.",
+        ),
+        (
+            "__circle__",
+            "Wildcards go on naming each other: circle > circle2 > circle > circle2 > circle > circle2 …",
+        ),
+        ("__wide__", "The prompt comes to more than 1000 wildcards."),
+    ],
+)
+def test_a_wildcard_that_cannot_be_filled_in(folder: Path, text: str, message: str) -> None:
+    with pytest.raises(WildcardError) as caught:
+        expand(text, 0, folder)
+    assert caught.value.message == message
+
+
+def test_without_a_folder_there_are_no_wildcards() -> None:
+    with pytest.raises(WildcardError, match="no folder of wildcards"):
+        expand("__animal__", 0, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{3$$a|b}", "{3$$a|b} asks for 3 of 2 options."),
+        ("{2$$a|0::b}", "{2$$a|0::b} asks for 2 of 1 options."),
+        ("{2-1$$a|b|c}", "{2-1$$a|b|c} asks for 2 to 1 of 3 options."),
+        ("{a:0|b:0}", "{a:0|b:0} asks for 1 of 0 options."),
+        ("{" * (MAX_DEPTH + 1) + "}" * (MAX_DEPTH + 1), "Braces are nested deeper than 40."),
+    ],
+)
+def test_a_variant_without_an_answer(text: str, message: str) -> None:
+    with pytest.raises(PromptError) as caught:
+        expand(text, 0, None)
+    assert caught.value.message == message
+    assert not isinstance(caught.value, WildcardError)
+
+
+def test_deep_braces_are_fine_up_to_the_bound() -> None:
+    assert expand("{" * MAX_DEPTH + "a" + "}" * MAX_DEPTH, 0, None) == "a"
+
+
+@pytest.mark.parametrize("junk", ["{", "[", "}", "{a|", "a:1|", "__", "__a ", "[{a}", "{a|b}", "\\"])
+def test_a_long_prompt_is_read_in_no_time(junk: str) -> None:
+    expand(junk * 3000, 0, None)
+    expand(f"{{{junk * 3000}", 0, None)
