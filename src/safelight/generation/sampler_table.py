@@ -1,0 +1,290 @@
+"""The samplers there are, one row each. No solver is imported here: the table can be listed without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TypedDict
+
+from safelight.generation.sigmas import AUTOMATIC, DIFFUSION_SCHEDULES, EDM_SCHEDULES, FLOW_SCHEDULES
+
+Option = str | int | float | bool
+_NO_OPTIONS: Mapping[str, Option] = MappingProxyType({})
+_PREDICTS_DATA: Mapping[str, Option] = MappingProxyType({"algorithm_type": "data_prediction"})
+EVERY_PREDICTION = frozenset({"epsilon", "v_prediction", "sample"})
+NO_SAMPLE = frozenset({"epsilon", "v_prediction"})
+
+
+class Kind(StrEnum):
+    """What a checkpoint learned, which decides the samplers that fit it."""
+
+    DIFFUSION = "diffusion"
+    FLOW = "flow"
+    EDM = "edm"
+
+
+class SamplerRow(TypedDict):
+    """A sampler as JSON."""
+
+    name: str
+    aliases: list[str]
+    kinds: list[Kind]
+    schedules: list[str]
+    predictions: list[str]
+    eta: float | None
+    stochastic: bool
+    calls_per_step: int
+    max_steps: int | None
+    note: str
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A way to get from noise to a picture.
+
+    Args:
+        name: As A1111 and SD.Next users know it.
+        solver: Module and class, as in "solvers:Euler".
+        aliases: Other names; case, spaces, dashes, underscores and A1111's ``k_`` never matter.
+        kinds: The checkpoints it fits.
+        schedules: The sigma schedules it takes, the default first.
+        options: What the solver's configuration is set to.
+        predictions: What the network may predict.
+        eta: The usual eta where it takes one, None where it takes none.
+        stochastic: Whether it adds noise on the way (at its usual eta).
+        calls: Network calls a step; where it is 2, the last step needs only one.
+        max_steps: The most steps it can take, None where only the checkpoint limits them.
+        open_end: Whether evenly spaced schedules stop one level early (``sigmas.Grid``).
+        note: What is worth knowing before choosing it.
+    """
+
+    name: str
+    solver: str
+    aliases: tuple[str, ...] = ()
+    kinds: frozenset[Kind] = frozenset({Kind.DIFFUSION})
+    schedules: tuple[str, ...] = DIFFUSION_SCHEDULES
+    options: Mapping[str, Option] = field(default_factory=lambda: _NO_OPTIONS, hash=False)
+    predictions: frozenset[str] = EVERY_PREDICTION
+    eta: float | None = None
+    stochastic: bool = False
+    calls: int = 1
+    max_steps: int | None = None
+    open_end: bool = False
+    note: str = ""
+
+    def to_dict(self) -> SamplerRow:
+        """The row as it appears in JSON output."""
+        return {
+            "name": self.name,
+            "aliases": list(self.aliases),
+            "kinds": sorted(self.kinds),
+            "schedules": list(self.schedules),
+            "predictions": sorted(self.predictions),
+            "eta": self.eta,
+            "stochastic": self.stochastic,
+            "calls_per_step": self.calls,
+            "max_steps": self.max_steps,
+            "note": self.note,
+        }
+
+
+_EVEN = (AUTOMATIC, "normal", "leading", "sgm-uniform")
+
+
+def _multistep(order: int, *, sde: bool = False, heun: bool = False) -> Mapping[str, Option]:
+    algorithm = "sde-dpmsolver++" if sde else "dpmsolver++"
+    return MappingProxyType(
+        {"solver_order": order, "algorithm_type": algorithm, "solver_type": "heun" if heun else "midpoint"}
+    )
+
+
+def _unipc(order: int, variant: str) -> Mapping[str, Option]:
+    return MappingProxyType({"solver_order": order, "solver_type": variant, "predict_x0": True})
+
+
+def _order(order: int) -> Mapping[str, Option]:
+    return MappingProxyType({"solver_order": order})
+
+
+_DIFFUSION = (
+    Sampler("Euler", "solvers:Euler", note="DDIM at eta 0 in other coordinates: nearly the same picture."),
+    Sampler(
+        "Euler a",
+        "solvers:EulerAncestral",
+        ("Euler ancestral",),
+        predictions=NO_SAMPLE,
+        stochastic=True,
+        note="DDPM in other coordinates: nearly the same picture.",
+    ),
+    Sampler("Heun", "solvers:Heun", calls=2),
+    Sampler("LMS", "solvers:LMS", ("LMS Discrete",)),
+    Sampler("DPM2", "solvers:DPM2", ("KDPM2",), predictions=NO_SAMPLE, calls=2),
+    Sampler(
+        "DPM2 a",
+        "solvers:DPM2Ancestral",
+        ("DPM2 ancestral", "KDPM2 a"),
+        predictions=NO_SAMPLE,
+        stochastic=True,
+        calls=2,
+    ),
+    Sampler(
+        "DPM++ 2S a",
+        "solvers:DPMpp2SAncestral",
+        ("DPM++ 2S ancestral",),
+        predictions=NO_SAMPLE,
+        stochastic=True,
+        calls=2,
+    ),
+    Sampler("DPM++ SDE", "solvers:DPMppSDE", predictions=NO_SAMPLE, stochastic=True, calls=2),
+    Sampler(
+        "DPM++ 2S", "solvers:DPMppSinglestep", options=_multistep(2), open_end=True, note="Steps go in twos."
+    ),
+    Sampler(
+        "DPM++ 3S",
+        "solvers:DPMppSinglestep",
+        options=_multistep(3),
+        open_end=True,
+        note="Steps go in threes.",
+    ),
+    Sampler(
+        "DPM++ 2S SDE",
+        "solvers:DPMppSinglestep",
+        options=_multistep(2, sde=True),
+        open_end=True,
+        stochastic=True,
+        note="Steps go in twos.",
+    ),
+    Sampler("DPM++ 2M", "solvers:DPMppMultistep", options=_multistep(2), open_end=True),
+    Sampler("DPM++ 2M Heun", "solvers:DPMppMultistep", options=_multistep(2, heun=True), open_end=True),
+    Sampler(
+        "DPM++ 2M SDE",
+        "solvers:DPMppMultistep",
+        options=_multistep(2, sde=True),
+        open_end=True,
+        stochastic=True,
+    ),
+    Sampler(
+        "DPM++ 2M SDE Heun",
+        "solvers:DPMppMultistep",
+        options=_multistep(2, sde=True, heun=True),
+        open_end=True,
+        stochastic=True,
+    ),
+    Sampler("DPM++ 3M", "solvers:DPMppMultistep", options=_multistep(3), open_end=True),
+    Sampler(
+        "DPM++ 3M SDE",
+        "solvers:DPMppMultistep",
+        options=_multistep(3, sde=True),
+        open_end=True,
+        stochastic=True,
+    ),
+    Sampler("UniPC", "solvers:UniPC", ("UniPC BH2",), options=_unipc(2, "bh2"), open_end=True),
+    Sampler("UniPC BH1", "solvers:UniPC", options=_unipc(2, "bh1"), open_end=True),
+    Sampler("UniPC 3", "solvers:UniPC", options=_unipc(3, "bh2"), open_end=True),
+    Sampler("DEIS", "solvers:DEIS", ("DEIS 2M",), options=_order(2), open_end=True),
+    Sampler("DEIS 3M", "solvers:DEIS", options=_order(3), open_end=True),
+    Sampler("SA Solver", "solvers:SASolver", options=_PREDICTS_DATA, open_end=True, stochastic=True),
+    Sampler(
+        "DDIM", "ddim_solvers:DDIM", ("DDIM Parallel",), eta=0.0, note="Draws the same as DDIM Parallel."
+    ),
+    Sampler(
+        "DDPM",
+        "ddim_solvers:DDPM",
+        ("DDPM Parallel",),
+        stochastic=True,
+        note="Draws the same as DDPM Parallel.",
+    ),
+    Sampler(
+        "PLMS",
+        "ddim_solvers:PLMS",
+        ("PNDM", "iPNDM"),
+        schedules=_EVEN,
+        note="Warmed up by lower orders, as iPNDM.",
+    ),
+    Sampler(
+        "LCM",
+        "diffusers:LCMScheduler",
+        schedules=(AUTOMATIC,),
+        stochastic=True,
+        max_steps=50,
+        note="For checkpoints and LoRAs distilled for it.",
+    ),
+    Sampler(
+        "TCD",
+        "diffusers:TCDScheduler",
+        schedules=(AUTOMATIC,),
+        eta=0.3,
+        stochastic=True,
+        max_steps=50,
+        note="For checkpoints and LoRAs distilled for it.",
+    ),
+)
+
+
+def _flow(
+    name: str,
+    solver: str,
+    *aliases: str,
+    options: Mapping[str, Option] = _NO_OPTIONS,
+    stochastic: bool = False,
+    calls: int = 1,
+    note: str = "",
+) -> Sampler:
+    """A row for flow-matching checkpoints, also found by its name without FlowMatch."""
+    return Sampler(
+        f"{name} FlowMatch",
+        f"flow_solvers:{solver}",
+        (name, *aliases, *(f"{alias} FlowMatch" for alias in aliases)),
+        kinds=frozenset({Kind.FLOW}),
+        schedules=FLOW_SCHEDULES,
+        options=options,
+        predictions=frozenset({"flow_prediction"}),
+        stochastic=stochastic,
+        calls=calls,
+        open_end=bool(options),
+        note=note,
+    )
+
+
+_FLOW = (
+    _flow("Euler", "FlowEuler"),
+    _flow("Euler a", "FlowEulerAncestral", "Euler ancestral", stochastic=True),
+    _flow("Heun", "FlowHeun", calls=2),
+    _flow("LCM", "FlowLCM", stochastic=True, note="For checkpoints distilled for few steps."),
+    _flow("DPM++ 2S", "FlowDPMppSinglestep", options=_multistep(2), note="Steps go in twos."),
+    _flow("DPM++ 2M", "FlowDPMppMultistep", options=_multistep(2)),
+    _flow("DPM++ 2M SDE", "FlowDPMppMultistep", options=_multistep(2, sde=True), stochastic=True),
+    _flow("DPM++ 3M", "FlowDPMppMultistep", options=_multistep(3)),
+    _flow("DPM++ 3M SDE", "FlowDPMppMultistep", options=_multistep(3, sde=True), stochastic=True),
+    _flow("UniPC", "FlowUniPC", "UniPC BH2", options=_unipc(2, "bh2")),
+    _flow("UniPC BH1", "FlowUniPC", options=_unipc(2, "bh1")),
+    _flow("DEIS", "FlowDEIS", options=_order(2)),
+    _flow("SA Solver", "FlowSASolver", options=_PREDICTS_DATA, stochastic=True),
+)
+
+
+def _edm(name: str, solver: str, options: Mapping[str, Option], stochastic: bool = False) -> Sampler:
+    """A row for checkpoints with EDM preconditioning, also found by its name without EDM."""
+    return Sampler(
+        f"{name} EDM",
+        f"diffusers:{solver}",
+        (name, f"EDM {name}"),
+        kinds=frozenset({Kind.EDM}),
+        schedules=EDM_SCHEDULES,
+        options=options,
+        predictions=NO_SAMPLE,
+        stochastic=stochastic,
+    )
+
+
+_EDM = (
+    _edm("Euler", "EDMEulerScheduler", _NO_OPTIONS),
+    _edm("DPM++ 2M", "EDMDPMSolverMultistepScheduler", _multistep(2)),
+    _edm("DPM++ 3M", "EDMDPMSolverMultistepScheduler", _multistep(3)),
+    _edm("DPM++ 2M SDE", "EDMDPMSolverMultistepScheduler", _multistep(2, sde=True), stochastic=True),
+)
+
+SAMPLERS: tuple[Sampler, ...] = (*_DIFFUSION, *_FLOW, *_EDM)
+"""Every sampler, those of one kind of checkpoint together."""

@@ -1,0 +1,137 @@
+"""Which noise levels a run visits: sigma schedules of diffusion checkpoints, as numbers only.
+
+A level is k-diffusion's sigma, noise over signal: x = x0 + sigma * noise (Karras et al., 2022). A schedule is either a
+spacing of the timesteps the network was trained on, or a curve between the smallest and the largest sigma.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from safelight.errors import SamplerUnfitError
+
+Levels = npt.NDArray[np.float64]
+
+AUTOMATIC = "automatic"
+_SPACINGS: Mapping[str, str] = MappingProxyType(
+    {"normal": "linspace", "leading": "leading", "sgm-uniform": "trailing"}
+)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The levels that the steps of one run are placed on.
+
+    Args:
+        trained: Sigma of each timestep the network was trained on, rising.
+        schedule: One of ``DIFFUSION_SCHEDULES``.
+        spacing: What automatic means for this checkpoint: linspace, leading or trailing.
+        offset: Added to the timesteps of leading spacing.
+        open_end: Whether linspace and leading spacing stop one level early. A solver in log SNR would else take a last
+            step many times as long as the one before it, and overshoot.
+    """
+
+    trained: Levels
+    schedule: str = AUTOMATIC
+    spacing: str = "leading"
+    offset: int = 0
+    open_end: bool = False
+
+    def levels(self, steps: int) -> tuple[Levels, Levels]:
+        """Sigmas from noisy to clean, without the final zero, and the timesteps that belong to them.
+
+        Raises:
+            SamplerUnfitError: There are more steps than trained timesteps.
+        """
+        if steps > len(self.trained):
+            raise SamplerUnfitError(
+                f"{steps} steps are more than the {len(self.trained)} the checkpoint was trained with."
+            )
+        if curve := CURVES.get(self.schedule):
+            sigmas = curve(np.linspace(0, 1, steps), float(self.trained[0]), float(self.trained[-1]))
+            return sigmas, self.timestep(sigmas)
+        timesteps = self._timesteps(steps)
+        return self.sigma(timesteps), timesteps
+
+    def sigma(self, timesteps: Levels) -> Levels:
+        """Sigma at timesteps, which need not be whole: interpolated in log sigma."""
+        return np.exp(np.interp(timesteps, np.arange(len(self.trained)), np.log(self.trained)))
+
+    def timestep(self, sigmas: npt.ArrayLike) -> Levels:
+        """The inverse of ``sigma``; sigmas outside the trained range get its ends."""
+        logs = np.log(np.maximum(np.asarray(sigmas, dtype=np.float64), 1e-10))
+        return np.interp(logs, np.log(self.trained), np.arange(len(self.trained)))
+
+    def _timesteps(self, steps: int) -> Levels:
+        if self.schedule == "beta":
+            return beta_quantiles(steps) * (len(self.trained) - 1)
+        spacing = self.spacing if self.schedule == AUTOMATIC else _SPACINGS[self.schedule]
+        if self.open_end and steps > 1 and spacing != "trailing":
+            return spaced(spacing, len(self.trained), steps + 1, self.offset)[:-1]
+        return spaced(spacing, len(self.trained), steps, self.offset)
+
+
+def spaced(spacing: str, trained: int, steps: int, offset: int) -> Levels:
+    """Timesteps from high to low under one of the spacings of Lin et al., 2023 (table 2).
+
+    A single step always begins at the last timestep: leading spacing would begin it at the first, on almost no noise.
+
+    Args:
+        spacing: linspace, leading or trailing.
+        trained: Number of timesteps in training.
+        steps: Number of steps, 1 to trained.
+        offset: Added to leading timesteps.
+
+    Raises:
+        SamplerUnfitError: There is no such spacing.
+    """
+    if spacing not in _SPACINGS.values():
+        raise SamplerUnfitError(f"The checkpoint spaces its timesteps by {spacing!r}, which is not known.")
+    if steps == 1:
+        return np.array([trained - 1.0])
+    if spacing == "linspace":
+        return np.linspace(trained - 1, 0, steps)
+    if spacing == "leading":
+        leading: Levels = np.arange(steps, dtype=np.float64)[::-1] * max(trained // steps, 1)
+        leading += min(offset, trained - 1 - leading[0])
+        return leading
+    return np.round(trained - np.arange(steps) * (trained / steps)) - 1
+
+
+def beta_quantiles(steps: int) -> Levels:
+    """Places between 1 and 0, denser towards both ends (Lee et al., 2024, "Beta sampling is all you need")."""
+    from scipy.special import betaincinv
+
+    return np.asarray(betaincinv(0.6, 0.6, 1 - np.arange(steps) / steps), dtype=np.float64)
+
+
+def _karras(ramp: Levels, low: float, high: float, rho: float = 7.0) -> Levels:
+    """Karras et al., 2022, equation 5."""
+    first, last = high ** (1 / rho), low ** (1 / rho)
+    levels: Levels = (first + ramp * (last - first)) ** rho
+    return levels
+
+
+def _exponential(ramp: Levels, low: float, high: float) -> Levels:
+    """Even in log sigma, which is even in log SNR: what DPM-Solver calls uniform lambda."""
+    levels: Levels = np.exp(np.log(high) + ramp * np.log(low / high))
+    return levels
+
+
+def _kl_optimal(ramp: Levels, low: float, high: float) -> Levels:
+    """Sabour et al., 2024 ("Align Your Steps"), section 3.1: optimal for Gaussian data."""
+    levels: Levels = np.tan((1 - ramp) * np.arctan(high) + ramp * np.arctan(low))
+    return levels
+
+
+CURVES: Mapping[str, Callable[[Levels, float, float], Levels]] = MappingProxyType(
+    {"karras": _karras, "exponential": _exponential, "kl-optimal": _kl_optimal}
+)
+DIFFUSION_SCHEDULES = (AUTOMATIC, *_SPACINGS, *CURVES, "beta")
+FLOW_SCHEDULES = (AUTOMATIC, "sgm-uniform", "karras", "exponential", "beta")
+EDM_SCHEDULES = (AUTOMATIC, "karras", "exponential")

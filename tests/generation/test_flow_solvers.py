@@ -1,0 +1,147 @@
+"""What flow pipelines ask of a solver, with the levels they must get."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers.pipelines.flux.pipeline_flux import retrieve_timesteps
+from torch import Generator
+
+from safelight.generation.samplers import SAMPLERS, Choice, Kind, Sampler, build, resolve
+from safelight.generation.sigmas import FLOW_SCHEDULES
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array_:DeprecationWarning"
+)  # diffusers gives tensors to numpy
+
+FLOW = [sampler for sampler in SAMPLERS if Kind.FLOW in sampler.kinds]
+SD3 = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
+FLUX = SD3 | {
+    "use_dynamic_shifting": True,
+    "base_shift": 0.5,
+    "max_shift": 1.15,
+    "base_image_seq_len": 256,
+    "max_image_seq_len": 4096,
+}
+EVERY = pytest.mark.parametrize("sampler", FLOW, ids=lambda sampler: sampler.name)
+
+
+def levels(solver: Any) -> torch.Tensor:
+    """One sigma a step, with the final one."""
+    return torch.cat([solver.sigmas[: -1 : solver.order], solver.sigmas[-1:]])
+
+
+@EVERY
+def test_flux_passes_its_own_sigmas_and_mu(sampler: Sampler) -> None:
+    """As its pipeline does: through retrieve_timesteps, which looks at the signature."""
+    sigmas = np.linspace(1, 1 / 8, 8)
+    own = FlowMatchEulerDiscreteScheduler.from_config(FLUX)
+    own.set_timesteps(sigmas=sigmas, mu=0.9)
+    solver = build(Choice(sampler), FLUX, [0])
+    assert not solver.config.get("use_flow_sigmas")  # or the pipeline would not pass them
+    timesteps, _ = retrieve_timesteps(solver, 8, "cpu", sigmas=sigmas, mu=0.9)
+    torch.testing.assert_close(levels(solver), own.sigmas, atol=2e-4, rtol=0)
+    torch.testing.assert_close(timesteps[:: solver.order], own.timesteps)
+
+
+@EVERY
+def test_sd3_passes_a_number_of_steps(sampler: Sampler) -> None:
+    own = FlowMatchEulerDiscreteScheduler.from_config(SD3)
+    own.set_timesteps(8)
+    solver = build(Choice(sampler), SD3, [0])
+    retrieve_timesteps(solver, 8, "cpu", None)
+    if sampler.open_end:
+        assert levels(solver)[-2] > 5 * own.sigmas[-2]
+    else:
+        torch.testing.assert_close(levels(solver), own.sigmas)
+
+
+@EVERY
+def test_what_pipelines_read_is_in_the_configuration(sampler: Sampler) -> None:
+    config = build(Choice(sampler), FLUX, [0]).config
+    assert {key: config[key] for key in FLUX if key != "_class_name"} == {
+        key: value for key, value in FLUX.items() if key != "_class_name"
+    }
+
+
+@EVERY
+@pytest.mark.parametrize("schedule", FLOW_SCHEDULES)
+def test_levels_fall_from_noise_to_picture_and_follow_the_shift(sampler: Sampler, schedule: str) -> None:
+    seen = []
+    for mu in (0.5, 1.15):
+        solver = build(Choice(sampler, schedule), FLUX, [0])
+        solver.set_timesteps(10, mu=mu)
+        sigmas = levels(solver)
+        assert (sigmas.diff() < 0).all()
+        assert float(sigmas[0]) == pytest.approx(1, abs=2e-4)
+        assert float(sigmas[-1]) == 0
+        seen.append(sigmas)
+    assert (seen[1][1:-1] > seen[0][1:-1]).all()
+
+
+def test_schedules_are_different_levels() -> None:
+    seen = []
+    for schedule in FLOW_SCHEDULES:
+        solver = build(resolve("Euler", schedule, "flow"), SD3, [0])
+        solver.set_timesteps(10)
+        seen.append(solver.sigmas)
+    assert len({tuple(sigmas.tolist()) for sigmas in seen}) == len(FLOW_SCHEDULES)
+
+
+def test_a_schedule_goes_before_the_pipelines_spacing() -> None:
+    """The pipeline's spacing is what automatic means."""
+    with_sigmas, without = (build(resolve("Euler", "karras", "flow"), SD3, [0]) for _ in range(2))
+    with_sigmas.set_timesteps(sigmas=[1 - step / 8 for step in range(8)])
+    without.set_timesteps(8)
+    assert torch.equal(with_sigmas.sigmas, without.sigmas)
+
+
+@EVERY
+def test_pictures_are_noised_to_the_level_where_the_run_begins(sampler: Sampler) -> None:
+    picture, noise = torch.full((2, 4, 2, 2), 3.0), torch.full((2, 4, 2, 2), -1.0)
+    solver = build(Choice(sampler), SD3, [0, 1])
+    solver.set_timesteps(8)
+    first = 4 * solver.order
+    begin = solver.timesteps[first : first + 1].repeat(2)
+    sigma = float(solver.sigmas[first])
+    for _ in range(2):
+        mixed = solver.scale_noise(picture, begin, noise)
+        torch.testing.assert_close(mixed, torch.full_like(mixed, sigma * -1 + (1 - sigma) * 3))
+        assert torch.equal(mixed, solver.add_noise(picture, noise, begin))
+        solver.set_begin_index(first)
+
+
+@pytest.mark.parametrize(
+    ("own", "shift"),
+    [("UniPCMultistepScheduler", "flow_shift"), ("DPMSolverMultistepScheduler", "flow_shift")],
+)
+def test_a_checkpoint_whose_own_scheduler_is_in_log_snr_keeps_its_shift_and_spacing(
+    own: str, shift: str
+) -> None:
+    config = {"_class_name": own, "prediction_type": "flow_prediction", "use_flow_sigmas": True, shift: 5.0}
+    solver = build(resolve("Euler", None, "flow"), config, [0])
+    solver.set_timesteps(4)
+    expected = torch.linspace(1, 0.001, 5)[:-1]
+    expected = torch.cat([5 * expected / (1 + 4 * expected), torch.zeros(1)])
+    torch.testing.assert_close(solver.sigmas, expected)
+
+
+@EVERY
+def test_bfloat16_latents_stay_bfloat16(sampler: Sampler) -> None:
+    solver = build(Choice(sampler), SD3, [0])
+    solver.set_timesteps(4)
+    latents = torch.randn(1, 4, 4, 4, generator=Generator().manual_seed(0)).bfloat16()
+    extra = (
+        {"generator": Generator().manual_seed(1)}
+        if "generator" in inspect.signature(solver.step).parameters
+        else {}
+    )
+    for timestep in solver.timesteps:
+        latents = solver.step(-0.1 * latents, timestep, latents, **extra, return_dict=False)[0]
+        assert latents.dtype is torch.bfloat16
+    assert torch.isfinite(latents).all()
