@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -101,3 +101,16 @@ def open_nsfw(settings: Settings) -> NetworkClassifier:
 @pytest.fixture(scope="session")
 def open_nsfw_exact(exact_settings: Settings) -> NetworkClassifier:
     return load_classifier(exact_settings, "open-nsfw")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a tiny checkpoint by name, built once; to be read, never changed."""
+    from tests.tiny import build_tiny  # which imports every engine there is
+
+    root = tmp_path_factory.mktemp("tiny")
+
+    def folder(name: str) -> Path:
+        return root / name if (root / name).exists() else build_tiny(name, root / name)
+
+    return folder

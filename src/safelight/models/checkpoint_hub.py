@@ -1,0 +1,67 @@
+"""Checkpoints by hub id: out of the Hugging Face cache on this machine, or fetched into it when that is asked for."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from safelight.errors import CheckpointMissingError, DownloadError
+from safelight.models.checkpoints import Fetch
+
+_WANTED = ["model_index.json", "*/*.json", "*/*.txt", "*/*.model", "*/*.jinja", "*/*.safetensors"]
+_UNWANTED = [
+    "*.fp16.*",
+    "*.fp16-*",
+    "*.non_ema.*",
+    "*flax*",
+    "*openvino*",
+    "safety_checker/*",
+    "image_encoder/*",
+]
+"""The same weights in other forms, and components that are never loaded."""
+
+
+def hub_lookup(*, allow_network: bool = False, cache: Path | None = None) -> Fetch:
+    """What ``checkpoints.resolve`` looks hub ids up with.
+
+    Args:
+        allow_network: Whether what is not on this machine is fetched.
+        cache: The hub's cache folder; the library's own when not given.
+    """
+    return partial(fetched if allow_network else cached, cache=cache)
+
+
+def cached(name: str, cache: Path | None = None) -> Path:
+    """The folder of a hub id that is on this machine already; the network is not used.
+
+    Raises:
+        CheckpointMissingError: It is not.
+    """
+    from huggingface_hub import snapshot_download  # here, since it takes a quarter of a second
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, cache_dir=cache, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError, OSError) as error:
+        raise CheckpointMissingError(
+            f"The checkpoint {name!r} is not on this machine, and nothing is fetched unless you ask.",
+            hint=f"Fetch it once with: safelight models pull {name}",
+        ) from error
+
+
+def fetched(name: str, cache: Path | None = None) -> Path:
+    """The folder of a hub id, fetched where it is not on this machine or not whole.
+
+    Raises:
+        DownloadError: No connection, no such repository, or no permission.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
+
+    try:
+        return Path(
+            snapshot_download(name, cache_dir=cache, allow_patterns=_WANTED, ignore_patterns=_UNWANTED)
+        )
+    except (HTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise DownloadError(f"{name} could not be fetched: {lines[0]}") from error

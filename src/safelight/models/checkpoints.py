@@ -1,0 +1,248 @@
+"""Finding and describing checkpoints: folders, single files, the hub's cache, and the starter that comes along.
+
+Names mean, in this order: ``starter``; something under ``checkpoints/`` in the data directory (a diffusers folder or a
+.safetensors file, there or one folder below); a path; a hub id. Nothing here loads weights or imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from safelight.errors import CheckpointInvalidError, CheckpointMissingError, SafelightError
+from safelight.files import exists
+from safelight.models import families
+from safelight.models.detect import detect_folder
+from safelight.models.digests import combined_digest, file_digest
+from safelight.models.families import Family
+from safelight.models.folders import Folder, is_diffusers_folder, read_folder
+from safelight.models.headers import (
+    PICKLE_SUFFIXES,
+    Tensor,
+    precision,
+    read_header,
+    refuse_pickle_name,
+)
+from safelight.models.single_file import identify
+
+STARTER = "starter"
+STARTER_FOLDER = Path(__file__).parent / "starter"
+
+Fetch = Callable[[str], Path]
+"""Gives a hub id's folder on this machine, fetching it where that is allowed; raises CheckpointMissingError."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights that pictures can be drawn with.
+
+    Args:
+        name: What it is asked for by.
+        path: The diffusers folder or the file.
+        kind: A folder, a file, or a folder in the hub's cache.
+        family: Its entry in the table of families.
+        size: Bytes of weights.
+        precision: How most weights are stored: fp32, fp16, bf16, fp8.
+        modified: When the newest weights file was last written, in nanoseconds since 1970; a checkpoint that was
+            replaced on the disk is not equal to the one that it replaced.
+        weights: The weights files.
+    """
+
+    name: str
+    path: Path
+    kind: Literal["folder", "file", "hub"]
+    family: Family = field(compare=False)
+    size: int
+    precision: str
+    modified: int
+    weights: tuple[Path, ...] = field(repr=False)
+
+    def digest(self, cache: Path) -> str:
+        """SHA-256 of the weights, in hexadecimal.
+
+        Of a file, its own; of a folder, that over a line "component/file digest" for each weights file, sorted.
+
+        Args:
+            cache: Where digests are kept, by path, size and time; hashing takes seconds per gigabyte.
+
+        Raises:
+            FileMissingError: A weights file is gone.
+        """
+        if self.kind == "file":
+            return file_digest(self.path, cache)
+        return combined_digest(self.weights, cache)
+
+    def short_hash(self, cache: Path) -> str:
+        """The first ten digits of the digest, as AUTOMATIC1111 shows them; see ``digest``."""
+        return self.digest(cache)[:10]
+
+    def to_dict(self) -> dict[str, object]:
+        """The checkpoint for JSON output."""
+        return {
+            "name": self.name,
+            "path": str(self.path),
+            "kind": self.kind,
+            "family": self.family.key,
+            "variant": self.family.variant,
+            "size": self.size,
+            "precision": self.precision,
+        }
+
+
+def find_checkpoints(
+    home: Path, on_problem: Callable[[Path, SafelightError], None] = lambda *_: None
+) -> list[Checkpoint]:
+    """All checkpoints of a data directory and the starter, by name.
+
+    Args:
+        home: The data directory.
+        on_problem: Called with what lies there and cannot be used, and why.
+    """
+    places = {STARTER: STARTER_FOLDER} if is_diffusers_folder(STARTER_FOLDER) else {}
+    found = []
+    for name, path in (places | dict(_places(checkpoints_folder(home)))).items():
+        try:
+            found.append(_starter() if name == STARTER else describe(path, name))
+        except SafelightError as error:
+            on_problem(path, error)
+    return sorted(found, key=lambda checkpoint: (checkpoint.name != STARTER, checkpoint.name))
+
+
+def checkpoints_folder(home: Path) -> Path:
+    """Where a data directory's own checkpoints lie."""
+    return home / "checkpoints"
+
+
+def resolve(name: str, home: Path, *, fetch: Fetch | None = None, paths: bool = True) -> Checkpoint:
+    """The checkpoint that a name means; the module says which names there are.
+
+    Args:
+        name: starter, a name, a path or a hub id.
+        home: The data directory.
+        fetch: What hub ids are looked up with (``checkpoint_hub.cached`` or ``checkpoint_hub.fetched``); hub ids mean
+            nothing without it.
+        paths: Whether paths are taken; a server says no.
+
+    Raises:
+        CheckpointMissingError: The name means nothing here; the hint has near ones.
+        CheckpointInvalidError, CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
+    """
+    if name == STARTER:
+        return _starter()
+    places = dict(_places(checkpoints_folder(home)))
+    if place := places.get(name) or places.get(name.removesuffix(".safetensors")):
+        return describe(place, name.removesuffix(".safetensors"))
+    if paths and name and (name.startswith((".", "/", "~")) or exists(Path(name))):
+        return describe(_given_path(name), name)
+    if fetch and name.count("/") == 1 and "\\" not in name:
+        return describe(fetch(name), name, kind="hub")
+    near = get_close_matches(name, [STARTER, *places], n=3)
+    hint = f"Did you mean {' or '.join(near)}?" if near else None
+    raise CheckpointMissingError(f"There is no checkpoint {name!r} on this machine.", hint=hint)
+
+
+def describe(path: Path, name: str, *, kind: Literal["hub"] | None = None) -> Checkpoint:
+    """What lies at a path, checked as far as it goes without loading.
+
+    Raises:
+        CheckpointMissingError: Nothing is there.
+        CheckpointInvalidError, CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
+    """
+    if path.is_dir():
+        return _describe_folder(path, name, kind or "folder")
+    if not exists(path):
+        raise CheckpointMissingError(f"There is no checkpoint {name!r}: {path} is not there.")
+    header = read_header(path)
+    return _checkpoint(name, path, "file", identify(path).family, (path,), list(header.tensors.values()))
+
+
+def _describe_folder(path: Path, name: str, kind: Literal["folder", "hub"]) -> Checkpoint:
+    if not is_diffusers_folder(path):
+        _refuse_pickles_in(path)
+        raise CheckpointInvalidError(f"{path} is no diffusers folder: it has no model_index.json.")
+    folder = read_folder(path)
+    family = detect_folder(folder)
+    _see_complete(folder, family)
+    return _checkpoint(name, path, kind, family, tuple(folder.weights), folder.tensors())
+
+
+def _see_complete(folder: Folder, family: Family) -> None:
+    """See that nothing is missing that every pipeline of the family needs; only SD3's T5 may be left out."""
+    encoders = (encoder for encoder in family.text_encoders if encoder != "text_encoder_3")
+    needed = [family.denoiser, "vae", "scheduler", *encoders]
+    needed += [
+        encoder.replace("text_encoder", "tokenizer") for encoder in needed if "text_encoder" in encoder
+    ]
+    if missing := [part for part in needed if part not in folder.components]:
+        raise CheckpointInvalidError(f"{folder.path} lacks {', '.join(missing)}.")
+
+
+def _checkpoint(
+    name: str,
+    path: Path,
+    kind: Literal["folder", "file", "hub"],
+    family: Family,
+    weights: tuple[Path, ...],
+    tensors: list[Tensor],
+) -> Checkpoint:
+    stats = [file.stat() for file in weights]
+    return Checkpoint(
+        name=name,
+        path=path.resolve(),
+        kind=kind,
+        family=family,
+        size=sum(tensor.nbytes for tensor in tensors),
+        precision=precision(tensors),
+        modified=max(stat.st_mtime_ns for stat in stats),
+        weights=tuple(file.absolute() for file in weights),
+    )
+
+
+def _starter() -> Checkpoint:
+    if not is_diffusers_folder(STARTER_FOLDER):
+        raise CheckpointMissingError(
+            "The starter checkpoint did not come with this installation.",
+            hint="Name a checkpoint of your own with --checkpoint; safelight models list shows them.",
+        )
+    return replace(describe(STARTER_FOLDER, STARTER), family=families.STARTER)
+
+
+def _places(root: Path) -> Iterator[tuple[str, Path]]:
+    """Names and paths of what may be a checkpoint: in the folder itself and in its plain subfolders."""
+    for path in _entries(root):
+        if path.is_dir() and not is_diffusers_folder(path):
+            yield from ((_name(inner, root), inner) for inner in _entries(path) if _may_be_checkpoint(inner))
+        elif _may_be_checkpoint(path):
+            yield _name(path, root), path
+
+
+def _may_be_checkpoint(path: Path) -> bool:
+    if path.is_dir():
+        return is_diffusers_folder(path)
+    return path.suffix.lower() in {".safetensors", *PICKLE_SUFFIXES}
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError:  # not there yet, or not to be read: nothing to list
+        return []
+
+
+def _name(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix().removesuffix(".safetensors")
+
+
+def _given_path(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:  # ~ of a user who is not there
+        raise CheckpointMissingError(f"There is no checkpoint {name!r}: {error}") from error
+
+
+def _refuse_pickles_in(path: Path) -> None:
+    for entry in _entries(path):
+        refuse_pickle_name(entry)

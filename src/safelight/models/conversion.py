@@ -1,0 +1,173 @@
+"""Loading a single file: its keys are renamed to diffusers' and each component gets its own.
+
+The renaming is done twice: first on tensors without data, made from the file's header, so that a missing key or a wrong
+shape is found before anything is read; then on the weights, which are converted one by one out of the mapped file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
+from diffusers.loaders.single_file_utils import (
+    convert_ldm_clip_checkpoint,
+    convert_ldm_unet_checkpoint,
+    convert_ldm_vae_checkpoint,
+    convert_open_clip_checkpoint,
+)
+from safetensors.torch import load_file
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from safelight.errors import CheckpointInvalidError
+from safelight.models.clip_words import END, clip_tokenizer
+from safelight.models.folders import read_json
+from safelight.models.headers import read_header
+from safelight.models.single_file import CONFIGS, PREFIXES, Prediction, SingleFile, identify
+
+Tensors = Mapping[str, torch.Tensor]
+ConfigFolder = Callable[[SingleFile], Path]
+"""Says where the component configs for a file lie: a diffusers folder without weights."""
+
+_TEXT_CLASSES = {"CLIPTextModel": CLIPTextModel, "CLIPTextModelWithProjection": CLIPTextModelWithProjection}
+
+
+def shipped_configs(single: SingleFile) -> Path:
+    """The configs that come with Safelight."""
+    return CONFIGS / single.configs
+
+
+def load_single_file(
+    path: Path, dtype: torch.dtype, configs: ConfigFolder = shipped_configs
+) -> dict[str, object]:
+    """Load every component of a single-file checkpoint.
+
+    Args:
+        path: The file.
+        dtype: What the weights are converted to, one at a time.
+        configs: Where the component configs come from.
+
+    Returns:
+        Networks, tokenizers and a scheduler by component name, and the index's options.
+
+    Raises:
+        CheckpointInvalidError: A key is missing or has another shape than its config says.
+        CheckpointFamilyError, PickleRefusedError, FileMissingError: See ``identify``.
+    """
+    single = identify(path)
+    folder = configs(single)
+    networks = {name: _empty(folder, name, single) for name in PREFIXES[single.configs]}
+    _check(path, single, networks)
+    _fill(networks, _converted(load_file(path), single, networks), dtype)
+    index = read_json(folder / "model_index.json")
+    options = {name: value for name, value in index.items() if isinstance(value, bool)}
+    prediction = single.prediction or probe_prediction(networks["unet"])
+    words = {
+        name.replace("text_encoder", "tokenizer"): _tokenizer(folder, name, network)
+        for name, network in networks.items()
+        if name.startswith("text_encoder")
+    }
+    return {**networks, **words, **options, "scheduler": _scheduler(folder, prediction, single.zero_snr)}
+
+
+def probe_prediction(unet: UNet2DConditionModel) -> Prediction:
+    """What a U-Net predicts, by asking it: nearly pure noise at the last timestep.
+
+    There, a network that predicts the noise gives back what it was given; one that predicts velocity gives the
+    negative of a picture, which has little to do with it. Stable Diffusion 2 files do not say which they are.
+    """
+    config = unet.config
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1, config.in_channels, 32, 32, generator=generator).to(unet.device, unet.dtype)
+    words = torch.zeros(1, 77, config.cross_attention_dim, device=unet.device, dtype=unet.dtype)
+    with torch.no_grad():
+        answer = unet(noise, 999, words, return_dict=False)[0].float().flatten()
+    asked = noise[:, : config.out_channels].float().flatten()
+    return "epsilon" if torch.corrcoef(torch.stack([answer, asked]))[0, 1] > 0.5 else "v_prediction"
+
+
+def _empty(folder: Path, name: str, single: SingleFile) -> torch.nn.Module:
+    """A component's network, without weights."""
+    config = read_json(folder / name / "config.json")
+    with init_empty_weights():
+        if name == "unet":
+            channels = {"in_channels": 9} if single.family.variant == "inpaint" else {}
+            return UNet2DConditionModel.from_config({**config, **channels})
+        if name == "vae":
+            return AutoencoderKL.from_config(config)
+        architectures = config.get("architectures")
+        class_name = str(architectures[0]) if isinstance(architectures, list) else "CLIPTextModel"
+        return _TEXT_CLASSES[class_name](CLIPTextConfig.from_dict(config))
+
+
+def _check(path: Path, single: SingleFile, networks: Mapping[str, torch.nn.Module]) -> None:
+    """See that the file has every tensor of every component, in the right shape."""
+    header = read_header(path)
+    empty = {key: torch.empty(tensor.shape, device="meta") for key, tensor in header.tensors.items()}
+    try:
+        converted = _converted(empty, single, networks)
+    except (KeyError, IndexError, RuntimeError) as error:
+        raise CheckpointInvalidError(f"{path} is not laid out as its family is: {error}.") from error
+    for name, network in networks.items():
+        for key, wanted in network.state_dict().items():
+            given = converted[name].get(key)
+            if given is None:
+                raise CheckpointInvalidError(f"{path} lacks a tensor of {name}: {key}.")
+            if given.shape != wanted.shape:
+                raise CheckpointInvalidError(
+                    f"{path} has the tensor {key} of {name} in the shape {list(given.shape)}, not {list(wanted.shape)}."
+                )
+
+
+def _converted(
+    tensors: Tensors, single: SingleFile, networks: Mapping[str, torch.nn.Module]
+) -> dict[str, Tensors]:
+    """Each component's tensors under diffusers' names."""
+    return {
+        name: _convert(
+            name, network, {key: value for key, value in tensors.items() if key.startswith(prefix)}, prefix
+        )
+        for (name, prefix), network in zip(PREFIXES[single.configs].items(), networks.values(), strict=True)
+    }
+
+
+def _convert(name: str, network: torch.nn.Module, tensors: Tensors, prefix: str) -> Tensors:
+    if name == "unet":
+        return dict(convert_ldm_unet_checkpoint(tensors, network.config))
+    if name == "vae":
+        return dict(convert_ldm_vae_checkpoint(tensors, network.config))
+    if prefix.endswith("transformer."):
+        converted = convert_ldm_clip_checkpoint(tensors)
+    else:
+        converted = convert_open_clip_checkpoint(network, tensors, prefix=prefix)
+    if hasattr(network, "text_model"):
+        return dict(converted)
+    return {key.removeprefix("text_model."): value for key, value in converted.items()}
+
+
+def _fill(networks: Mapping[str, torch.nn.Module], converted: dict[str, Tensors], dtype: torch.dtype) -> None:
+    """Give each network its weights."""
+    for name, network in networks.items():
+        wanted = network.state_dict().keys()
+        tensors = converted.pop(name)
+        own = {key: tensors[key].to(dtype).contiguous() for key in wanted}
+        network.load_state_dict(own, assign=True)
+
+
+def _tokenizer(configs: Path, encoder_name: str, encoder: torch.nn.Module) -> CLIPTokenizer:
+    """The configs' own tokenizer where there is one; CLIP's otherwise, padded as the encoder was trained."""
+    folder = configs / encoder_name.replace("text_encoder", "tokenizer")
+    if folder.is_dir():
+        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    return clip_tokenizer("!" if encoder.config.pad_token_id == 0 else END)
+
+
+def _scheduler(folder: Path, prediction: Prediction, zero_snr: bool) -> SchedulerMixin:
+    import diffusers
+
+    config = read_json(folder / "scheduler" / "scheduler_config.json") | {"prediction_type": prediction}
+    if zero_snr:
+        config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    return getattr(diffusers, str(config["_class_name"])).from_config(config)

@@ -1,0 +1,63 @@
+"""SHA-256 digests of weights files, remembered by path, size and time of writing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from safelight.errors import FileMissingError, OutputError
+from safelight.files import written_whole
+
+
+def file_digest(path: Path, cache: Path) -> str:
+    """A file's SHA-256, in hexadecimal.
+
+    Args:
+        path: The file.
+        cache: The cache folder; a file there says what an unchanged file's digest was.
+
+    Raises:
+        FileMissingError: The file cannot be read.
+    """
+    try:
+        stat, place = path.stat(), str(path.resolve())
+        key: dict[str, object] = {"path": place, "size": stat.st_size, "modified": stat.st_mtime_ns}
+        memory = cache / "digests" / f"{hashlib.sha256(place.encode()).hexdigest()[:32]}.json"
+        if (known := _remembered(memory, key)) is not None:
+            return known
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FileMissingError(f"{path} cannot be read: {error.strerror or error}.") from error
+    _remember(memory, key | {"sha256": digest})
+    return digest
+
+
+def combined_digest(files: Iterable[Path], cache: Path) -> str:
+    """One digest for a folder's components: over a line "component/file, space, digest" for each file, sorted.
+
+    Raises:
+        FileMissingError: One of them cannot be read.
+    """
+    lines = sorted(f"{file.parent.name}/{file.name} {file_digest(file, cache)}\n" for file in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _remembered(memory: Path, key: dict[str, object]) -> str | None:
+    try:
+        entry = json.loads(memory.read_text())
+    except (OSError, ValueError):
+        return None
+    matches = isinstance(entry, dict) and all(entry.get(name) == value for name, value in key.items())
+    return str(entry["sha256"]) if matches and isinstance(entry.get("sha256"), str) else None
+
+
+def _remember(memory: Path, entry: dict[str, object]) -> None:
+    with (
+        suppress(OutputError),
+        written_whole(memory) as temporary,
+    ):  # a lost cache entry costs time, nothing else
+        temporary.write_text(json.dumps(entry))

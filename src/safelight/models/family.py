@@ -1,0 +1,121 @@
+"""What there is to know of a model family; ``families.py`` is the table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from safelight.errors import UnsupportedError
+
+TEXT, IMAGE, INPAINT = "text-to-image", "image-to-image", "inpainting"
+"""The modes, by the values of ``generation.request.Mode``."""
+
+Guidance = Literal["cfg-batched", "cfg-separate", "embedded", "none"]
+"""How the prompt is given weight.
+
+cfg-batched: classifier-free guidance, both predictions from one network call on a doubled batch;
+cfg-separate: the same from two network calls;
+embedded: the scale is an input of a distilled network, which is called once;
+none: no scale at all.
+"""
+
+NO_CLASSES: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """An architecture, or a variant of one.
+
+    Args:
+        key: The family's name.
+        title: The name people know.
+        variant: Empty for the family itself.
+        pipelines: diffusers' pipeline class by mode; a mode that is missing cannot be drawn.
+        pag: The class with perturbed-attention guidance by mode.
+        denoiser: Which component is called at every step.
+        kind: "diffusion": a DDPM-like noise schedule; "flow": flow matching.
+        text_encoding: "clip": one CLIP encoder; "clip-xl": hidden states of one or two, pooled output of the last;
+            "plain": the pipeline encodes strings itself.
+        text_encoders: The text encoders' component names, in the pipeline's order.
+        guidance: How the prompt is given weight.
+        guidance_parameter: What the pipeline calls the scale.
+        guidance_off: The pipeline's value that means no guidance: 1, or 0 where it counts from there (the pipeline's
+            scale is then the usual one less 1).
+        uncond_first: Whether the doubled batch holds the negative prompt's half first (cfg-batched).
+        true_cfg: Whether an embedded-guidance pipeline also takes a negative prompt with ``true_cfg_scale``, which is
+            off at 1 and doubles the network calls.
+        supports_negative: Whether a negative prompt has an effect with the family's own guidance.
+        clip_skip: Whether the pipelines take ``clip_skip``.
+        steps: Default number of steps.
+        min_steps: Fewest steps the pipelines can take.
+        guidance_scale: Default scale, in the usual counting where 1 is none.
+        side: Default width and height in pixels.
+        side_from_config: Whether the denoiser's ``sample_size`` says the default side instead.
+        sampler: Default sampler.
+        schedule: Default sigma schedule; None is the sampler's own.
+        size_multiple: What width and height must be a multiple of, in pixels.
+        latents: "spatial": [batch, channels, height, width]; "packed": [batch, patches, features].
+        step_callback: Whether the pipelines take ``callback_on_step_end``.
+        sigmas: Whether the pipelines hand their own ``sigmas`` to the scheduler's ``set_timesteps``.
+        mu: Whether they hand it ``mu``: never, always, or only with ``use_dynamic_shifting`` in its config.
+        always: Arguments every call gets, so that sizes and prompts are taken as they are given.
+    """
+
+    key: str
+    title: str
+    pipelines: Mapping[str, str]
+    kind: Literal["diffusion", "flow"]
+    denoiser: Literal["unet", "transformer"] = "transformer"
+    text_encoding: Literal["clip", "clip-xl", "plain"] = "plain"
+    text_encoders: tuple[str, ...] = ("text_encoder",)
+    guidance: Guidance = "cfg-batched"
+    guidance_parameter: Literal["guidance_scale", "true_cfg_scale"] = "guidance_scale"
+    guidance_off: float = 1.0
+    uncond_first: bool = True
+    true_cfg: bool = False
+    supports_negative: bool = True
+    clip_skip: bool = False
+    variant: str = ""
+    pag: Mapping[str, str] = field(default_factory=lambda: NO_CLASSES)
+    steps: int = 28
+    min_steps: int = 1
+    guidance_scale: float = 5.0
+    side: int = 1024
+    side_from_config: bool = False
+    sampler: str = "Euler FlowMatch"
+    schedule: str | None = None
+    size_multiple: int = 16
+    latents: Literal["spatial", "packed"] = "spatial"
+    step_callback: bool = True
+    sigmas: bool = True
+    mu: Literal["never", "dynamic", "always"] = "always"
+    always: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def name(self) -> str:
+        """Key and variant, for example sd1 or sd1-inpaint."""
+        return f"{self.key}-{self.variant}" if self.variant else self.key
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes it can be drawn in."""
+        return tuple(self.pipelines)
+
+    def pipeline_name(self, mode: str, *, pag: bool = False) -> str:
+        """The diffusers class for a mode.
+
+        Args:
+            mode: text-to-image, image-to-image or inpainting.
+            pag: The one with perturbed-attention guidance.
+
+        Raises:
+            UnsupportedError: The family has no pipeline for that.
+        """
+        classes = self.pag if pag else self.pipelines
+        if mode in classes:
+            return classes[mode]
+        what = f"perturbed-attention guidance for {mode}" if pag else mode
+        hint = f"It can do: {', '.join(classes)}." if classes else "Leave pag_scale at 0."
+        raise UnsupportedError(f"{self.title} has no {what}.", hint=hint)

@@ -1,0 +1,174 @@
+"""What a weights file says of itself: the safetensors header, read and checked without loading a tensor.
+
+The format is eight bytes of length (little-endian), that many bytes of JSON, and the tensors' bytes
+(https://github.com/huggingface/safetensors).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from safelight.errors import CheckpointInvalidError, FileMissingError, PickleRefusedError
+
+LONGEST_HEADER = 100_000_000
+"""Bytes; the format's own limit."""
+
+PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
+PRECISIONS = {
+    "F64": "fp64",
+    "F32": "fp32",
+    "F16": "fp16",
+    "BF16": "bf16",
+    "F8_E4M3": "fp8",
+    "F8_E5M2": "fp8",
+}
+"""The floating-point types of the format, by the names people use."""
+
+_BITS = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
+    **dict.fromkeys(("F32", "I32", "U32"), 32),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "I8", "U8", "BOOL"), 8),
+}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor's entry.
+
+    Args:
+        dtype: The format's name of its type: F16, F32 …
+        shape: Its sides.
+        nbytes: Its size in bytes.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """A safetensors file's header.
+
+    Args:
+        tensors: The tensors by name.
+        metadata: Free text by name.
+    """
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+
+
+def read_header(path: Path) -> Header:
+    """Read and check a weights file's header.
+
+    Raises:
+        FileMissingError: It cannot be read.
+        PickleRefusedError: It is a pickle, whatever its name says.
+        CheckpointInvalidError: It is not a whole safetensors file.
+    """
+    refuse_pickle_name(path)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(9)
+            refuse_pickle_bytes(path, start)
+            body = file.read(_header_length(path, start, size) - 1)
+    except OSError as error:
+        raise FileMissingError(f"{path} cannot be read: {error.strerror or error}.") from error
+    header = _parse(path, start[8:] + body)
+    _check_size(path, header, 8 + 1 + len(body), size)
+    return header
+
+
+def refuse_pickle_name(path: Path) -> None:
+    """Refuse a file whose name says that it is a pickle.
+
+    Raises:
+        PickleRefusedError: It does.
+    """
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        raise PickleRefusedError(f"{path} is a pickle file, which can run any code when opened.")
+
+
+def refuse_pickle_bytes(path: Path, start: bytes) -> None:
+    """Refuse a file whose first nine bytes are a pickle's or a torch archive's.
+
+    A safetensors header of 640 bytes also begins with a pickle's first two bytes; its ninth is always a brace.
+
+    Raises:
+        PickleRefusedError: They are.
+    """
+    archive = start[:4] == b"PK\x03\x04"
+    pickle = start[:1] == b"\x80" and start[1:2] in (b"\x01", b"\x02", b"\x03", b"\x04", b"\x05")
+    if (archive or pickle) and start[8:9] != b"{":
+        raise PickleRefusedError(
+            f"{path} is a pickle file under another name; it can run any code when opened."
+        )
+
+
+def precision(tensors: list[Tensor]) -> str:
+    """The floating-point type that most of the bytes are stored in: fp32, fp16, bf16, fp8; "" where there is none."""
+    bytes_by_name: Counter[str] = Counter()
+    for tensor in tensors:
+        if tensor.dtype in PRECISIONS:
+            bytes_by_name[PRECISIONS[tensor.dtype]] += tensor.nbytes
+    return bytes_by_name.most_common(1)[0][0] if bytes_by_name else ""
+
+
+def _header_length(path: Path, start: bytes, size: int) -> int:
+    if start.startswith(b"version h"):
+        raise CheckpointInvalidError(
+            f"{path} is a git-lfs pointer instead of the weights.", hint="Fetch them with: git lfs pull"
+        )
+    if start.startswith(b"GGUF"):
+        raise CheckpointInvalidError(f"{path} is a GGUF file, which Safelight does not open.")
+    if len(start) < 9:
+        raise CheckpointInvalidError(f"{path} has {size} bytes: too few for a safetensors file.")
+    length: int = struct.unpack("<Q", start[:8])[0]
+    if start[8:9] != b"{" or not 2 <= length <= LONGEST_HEADER:
+        raise CheckpointInvalidError(f"{path} is not a safetensors file: it does not begin with a header.")
+    if 8 + length > size:
+        raise CheckpointInvalidError(
+            f"{path} is cut short: its header has {length} bytes, the file {size} in all."
+        )
+    return length
+
+
+def _parse(path: Path, text: bytes) -> Header:
+    try:
+        entries = json.loads(text)
+        metadata = entries.pop("__metadata__", None) or {}
+        tensors = {name: _tensor(entry) for name, entry in entries.items()}
+        return Header(tensors, {str(key): str(value) for key, value in metadata.items()})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise CheckpointInvalidError(f"{path} has a damaged header: {error}.") from error
+
+
+def _tensor(entry: dict[str, object]) -> Tensor:
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or not isinstance(shape, list) or not isinstance(offsets, list):
+        raise TypeError("an entry is not of the format's form")
+    begin, end = (int(offset) for offset in offsets)
+    sides = tuple(int(side) for side in shape)
+    if min((*sides, begin, end - begin)) < 0:
+        raise ValueError("a shape or an offset is negative")
+    if dtype in _BITS and math.prod(sides) * _BITS[dtype] // 8 != end - begin:
+        raise ValueError(
+            f"a tensor of shape {list(sides)} and type {dtype} does not have {end - begin} bytes"
+        )
+    return Tensor(dtype, sides, end - begin)
+
+
+def _check_size(path: Path, header: Header, data_begins: int, size: int) -> None:
+    expected = data_begins + sum(tensor.nbytes for tensor in header.tensors.values())
+    if size < expected:
+        raise CheckpointInvalidError(f"{path} is cut short: {size} bytes of {expected}.")
+    if size > expected:
+        raise CheckpointInvalidError(f"{path} has {size} bytes where its header speaks of {expected}.")

@@ -1,0 +1,229 @@
+"""From a checkpoint on the disk to components in memory, and from components to pipelines.
+
+Components are loaded once and shared; a pipeline is made anew for each run and has a scheduler of its own, since
+neither pipelines nor schedulers can be used by two threads at a time. Nothing here ever uses the network.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import diffusers
+import torch
+import transformers
+from diffusers import DiffusionPipeline, SchedulerMixin
+
+from safelight.errors import CheckpointInvalidError
+from safelight.models.checkpoints import Checkpoint
+from safelight.models.conversion import ConfigFolder, load_single_file, shipped_configs
+from safelight.models.families import TEXT, Family
+from safelight.models.folders import Component, Folder, read_folder
+from safelight.models.tokenizer_lock import guard_tokenizer
+
+_ALWAYS_OFF = {"requires_safety_checker": False, "add_watermarker": False}
+"""Pipeline options that are never wanted: Safelight's own policy and provenance take their place."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint in memory.
+
+    Args:
+        checkpoint: What was loaded.
+        components: Networks, tokenizers and the scheduler's template by name; shared by all pipelines.
+        options: The pipeline's own options from its index, for example ``force_zeros_for_empty_prompt``.
+        nbytes: Bytes of all weights and buffers.
+    """
+
+    checkpoint: Checkpoint
+    components: Mapping[str, object]
+    options: Mapping[str, object]
+    nbytes: int
+
+    @property
+    def family(self) -> Family:
+        """The checkpoint's entry in the table."""
+        return self.checkpoint.family
+
+    @property
+    def scheduler_config(self) -> Mapping[str, object]:
+        """The config of the checkpoint's own scheduler, which samplers are built from."""
+        return dict(self._scheduler.config)
+
+    @property
+    def default_side(self) -> int:
+        """Width and height in pixels when none are asked for: what the denoiser was trained on."""
+        vae = self.components["vae"]
+        sample = getattr(self.components[self.family.denoiser].config, "sample_size", None)  # type: ignore[attr-defined]
+        if not self.family.side_from_config or not isinstance(sample, int):
+            return self.family.side
+        return sample * pixels_per_latent(vae)
+
+    def pipeline(
+        self, mode: str = TEXT, scheduler: SchedulerMixin | None = None, *, pag: bool = False
+    ) -> DiffusionPipeline:
+        """A new pipeline over the shared components.
+
+        Args:
+            mode: text-to-image, image-to-image or inpainting.
+            scheduler: Its scheduler, which must not be in use elsewhere; a new one of the checkpoint's own kind when
+                not given.
+            pag: One with perturbed-attention guidance; its denoiser has modules of its own over the shared weights.
+
+        Raises:
+            UnsupportedError: The family cannot do that.
+        """
+        kind = getattr(diffusers, self.family.pipeline_name(mode, pag=pag))
+        parameters = inspect.signature(kind.__init__).parameters
+        own = scheduler or type(self._scheduler).from_config(self._scheduler.config)
+        given = {**self.components, **self.options, **_ALWAYS_OFF, "scheduler": _settled(own, self.family)}
+        if pag:
+            given[self.family.denoiser] = _twin(given[self.family.denoiser])
+        optional = {name: None for name, p in parameters.items() if p.default is inspect.Parameter.empty}
+        arguments = optional | {name: value for name, value in given.items() if name in parameters}
+        arguments.pop("self", None)
+        pipeline = kind(**arguments)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    @property
+    def _scheduler(self) -> SchedulerMixin:
+        return self.components["scheduler"]
+
+
+def pixels_per_latent(vae: object) -> int:
+    """How many pixels wide a latent is, from an autoencoder's config."""
+    config = vae.config  # type: ignore[attr-defined]
+    for name in ("block_out_channels", "encoder_block_out_channels"):
+        if name in config:
+            return int(2 ** (len(config[name]) - 1))
+    return int(2 ** len(config["temperal_downsample"]))
+
+
+def load(
+    checkpoint: Checkpoint,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    *,
+    configs: ConfigFolder = shipped_configs,
+) -> Loaded:
+    """Load a checkpoint.
+
+    Args:
+        checkpoint: What ``checkpoints.resolve`` found.
+        dtype: What weights are converted to, one tensor at a time.
+        device: Where they go.
+        configs: Where single files' component configs come from.
+
+    Raises:
+        CheckpointInvalidError: A tensor is missing or has the wrong shape, or a tokenizer or scheduler cannot be read.
+        CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
+    """
+    hush_libraries()
+    options: Mapping[str, object]
+    if checkpoint.kind == "file":
+        parts = load_single_file(checkpoint.path, dtype, configs)
+        options = {name: value for name, value in parts.items() if isinstance(value, bool)}
+    else:
+        folder = read_folder(checkpoint.path)
+        parts = {name: _load_component(component, dtype) for name, component in folder.components.items()}
+        options = _options(folder)
+    components = {name: guard_tokenizer(value) for name, value in parts.items() if name not in options}
+    for network in _networks(components):
+        _own(network)
+        network.requires_grad_(False).eval().to(device)
+    return Loaded(checkpoint, components, options, sum(_nbytes(network) for network in _networks(components)))
+
+
+def hush_libraries() -> None:
+    """Keep the libraries from writing to standard error: their errors come as exceptions, the rest is theirs alone."""
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity(logging.ERROR)
+        library.utils.logging.disable_progress_bar()
+    # Deprecations inside the libraries, which nobody here can act on.
+    for module in (r"diffusers\.", r"transformers\."):
+        warnings.filterwarnings("ignore", category=FutureWarning, module=module)
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module=module)
+
+
+def _load_component(component: Component, dtype: torch.dtype) -> object:
+    library = diffusers if component.library == "diffusers" else transformers
+    kind = getattr(library, component.class_name, None)
+    if kind is None:
+        raise CheckpointInvalidError(
+            f"The component {component.name!r} is a {component.class_name}, which {component.library} does not have."
+        )
+    try:
+        if not component.has_weights:
+            return kind.from_pretrained(component.folder, local_files_only=True)
+        return _load_network(component, kind, dtype)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointInvalidError(
+            f"The component {component.name!r} of {component.folder.parent} cannot be loaded: {_first_line(error)}"
+        ) from error
+
+
+def _load_network(component: Component, kind: type, dtype: torch.dtype) -> torch.nn.Module:
+    network, report = kind.from_pretrained(  # type: ignore[attr-defined]
+        component.folder,
+        dtype=dtype,
+        variant=component.file_variant,
+        use_safetensors=True,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"it lacks {len(missing)} tensors, {missing[0]} among them.")
+    if mismatched := report.get("mismatched_keys"):
+        key, given, wanted = next(iter(mismatched))
+        raise ValueError(f"the tensor {key} has the shape {list(given)}, not {list(wanted)}.")
+    return network
+
+
+def _own(network: torch.nn.Module) -> None:
+    """Copy weights that are views of a mapped file, one at a time: a file cut short later would kill the process."""
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data = tensor.data.clone()
+
+
+def _options(folder: Folder) -> dict[str, object]:
+    return {name: value for name, value in folder.options.items() if name not in folder.components}
+
+
+def _settled(scheduler: SchedulerMixin, family: Family) -> SchedulerMixin:
+    """Set what Stable Diffusion's pipelines otherwise correct themselves, with a warning each time."""
+    if family.text_encoding == "clip":
+        for name, value in (("steps_offset", 1), ("clip_sample", False)):
+            if name in scheduler.config and scheduler.config[name] != value:
+                scheduler.register_to_config(**{name: value})
+    return scheduler
+
+
+def _twin(network: object) -> object:
+    """A network of modules of its own over the same weights.
+
+    Perturbed-attention pipelines put other attention processors into the denoiser while they run, where every other
+    run would meet them, and leave them there when they are stopped.
+    """
+    assert isinstance(network, torch.nn.Module)
+    return copy.deepcopy(
+        network, {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+    )
+
+
+def _networks(components: Mapping[str, object]) -> list[torch.nn.Module]:
+    return [component for component in components.values() if isinstance(component, torch.nn.Module)]
+
+
+def _nbytes(network: torch.nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

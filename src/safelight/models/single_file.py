@@ -1,0 +1,160 @@
+"""A whole checkpoint in one .safetensors file, in the layout of the original Stable Diffusion code.
+
+Such a file holds weights only. Which family they are of is read from keys and shapes; the component configs come along
+in ``configs/``, one diffusers folder without weights for each, so that nothing has to be fetched. No torch here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from safelight.errors import CheckpointFamilyError, CheckpointInvalidError
+from safelight.models.detect import unet_variant
+from safelight.models.families import FAMILIES, Family
+from safelight.models.headers import Header, Tensor, read_header
+
+UNET, VAE = "model.diffusion_model.", "first_stage_model."
+CONFIGS = Path(__file__).parent / "configs"
+
+Prediction = Literal["epsilon", "v_prediction"]
+
+_CLIP = "cond_stage_model.transformer."
+_OPEN_CLIP = "cond_stage_model.model."
+_XL_CLIP = "conditioner.embedders.0.transformer."
+_XL_OPEN_CLIP = "conditioner.embedders.1.model."
+_REFINER_OPEN_CLIP = "conditioner.embedders.0.model."
+
+PREFIXES: Mapping[str, Mapping[str, str]] = {
+    "sd1": {"unet": UNET, "vae": VAE, "text_encoder": _CLIP},
+    "sd2": {"unet": UNET, "vae": VAE, "text_encoder": _OPEN_CLIP},
+    "sdxl": {"unet": UNET, "vae": VAE, "text_encoder": _XL_CLIP, "text_encoder_2": _XL_OPEN_CLIP},
+    "sdxl-refiner": {"unet": UNET, "vae": VAE, "text_encoder_2": _REFINER_OPEN_CLIP},
+}
+"""Where each component's keys begin, by the name of its configs."""
+
+_SIGNS = {
+    "sdxl": (_XL_OPEN_CLIP, _XL_CLIP),
+    "sdxl-refiner": (_REFINER_OPEN_CLIP,),
+    "sd2": (_OPEN_CLIP,),
+    "sd1": (_CLIP,),
+}
+_TITLES = {
+    "unet": "the U-Net",
+    "vae": "the VAE",
+    "text_encoder": "the text encoder",
+    "text_encoder_2": "the OpenCLIP text encoder",
+}
+_PARTS = {
+    "lora_unet_": "a LoRA",
+    "lora_te_": "a LoRA",
+    "lora_A.weight": "a LoRA",
+    "lora_down.weight": "a LoRA",
+    "control_model.": "a ControlNet",
+    "controlnet_cond_embedding": "a ControlNet",
+    "emb_params": "a textual inversion",
+    "double_blocks.": "a Flux-like transformer",
+    "joint_blocks.": "a Stable Diffusion 3 transformer",
+    "transformer_blocks.": "a transformer alone",
+    "down_blocks.": "one component in diffusers' layout",
+}
+"""What else a file may be, by a part of its keys."""
+
+
+@dataclass(frozen=True)
+class SingleFile:
+    """What a single file holds.
+
+    Args:
+        family: Its entry in the table.
+        configs: The name of its component configs.
+        prediction: What the U-Net predicts; None where the file does not say and both are usual (Stable Diffusion 2).
+        zero_snr: Whether it was trained with zero terminal signal-to-noise ratio.
+    """
+
+    family: Family
+    configs: str
+    prediction: Prediction | None
+    zero_snr: bool
+
+
+def identify(path: Path) -> SingleFile:
+    """Find out what a file holds, and that no component is missing.
+
+    Raises:
+        CheckpointInvalidError: It is damaged, or lacks a component.
+        CheckpointFamilyError: It is of no family that is opened from single files.
+        PickleRefusedError, FileMissingError: It is a pickle; it cannot be read.
+    """
+    header = read_header(path)
+    if f"{UNET}input_blocks.0.0.weight" not in header.tensors:
+        raise _something_else(path, header)
+    configs = _configs(header)
+    _see_complete(path, header, PREFIXES[configs])
+    variant = unet_variant(_channels_in(header), _channels_out(header))
+    name = f"{configs}-{variant}" if variant else configs
+    if name not in FAMILIES:
+        raise CheckpointFamilyError(f"{path} is an inpainting model of a family that has none.")
+    return SingleFile(FAMILIES[name], configs, _prediction(configs, header), "ztsnr" in header.tensors)
+
+
+def _configs(header: Header) -> str:
+    """The configs' name, by the text encoders' keys; by the U-Net's alone where the text encoders were left out."""
+    for configs, signs in _SIGNS.items():
+        if any(key.startswith(signs) for key in header.tensors):
+            return configs
+    context = next(
+        (t.shape[-1] for key, t in header.tensors.items() if key.endswith("attn2.to_k.weight")), 768
+    )
+    return {1024: "sd2", 2048: "sdxl", 1280: "sdxl-refiner"}.get(context, "sd1")
+
+
+def _see_complete(path: Path, header: Header, prefixes: Mapping[str, str]) -> None:
+    missing = [
+        _TITLES[part]
+        for part, prefix in prefixes.items()
+        if not any(key.startswith(prefix) for key in header.tensors)
+    ]
+    if missing:
+        raise CheckpointInvalidError(
+            f"{path} lacks {' and '.join(missing)}.",
+            hint="Give a file with all its components, or a diffusers folder.",
+        )
+
+
+def _channels_in(header: Header) -> int:
+    return _shape(header.tensors[f"{UNET}input_blocks.0.0.weight"], 1)
+
+
+def _channels_out(header: Header) -> int:
+    last = header.tensors.get(f"{UNET}out.2.weight")
+    return _shape(last, 0) if last else 4
+
+
+def _shape(tensor: Tensor, axis: int) -> int:
+    return tensor.shape[axis] if len(tensor.shape) > axis else 0
+
+
+def _prediction(configs: str, header: Header) -> Prediction | None:
+    """By the marker key of v-prediction fine-tunes, or the metadata of Stability AI's model specification."""
+    if "edm_mean" in header.tensors:
+        raise CheckpointFamilyError(
+            "The file is an EDM model (Playground 2.5), which Safelight does not draw with."
+        )
+    declared = header.metadata.get("modelspec.prediction_type", "").lower()
+    if "v_pred" in header.tensors or declared in ("v", "v_prediction"):
+        return "v_prediction"
+    return None if configs == "sd2" and declared != "epsilon" else "epsilon"
+
+
+def _something_else(path: Path, header: Header) -> CheckpointFamilyError:
+    keys = " ".join(header.tensors)
+    what = next((title for part, title in _PARTS.items() if part in keys), None)
+    return CheckpointFamilyError(
+        f"{path} is {what}, not a whole checkpoint."
+        if what
+        else f"{path} holds no checkpoint that is known.",
+        hint="Single files are opened for Stable Diffusion 1, 2 and XL; give other families as diffusers folders.",
+    )

@@ -1,0 +1,38 @@
+"""Lets threads share a tokenizer.
+
+A fast tokenizer keeps padding and truncation as state of its Rust half and sets them anew at each call, so two threads
+that pad differently get each other's lengths.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, TypeVar
+
+from transformers import PreTrainedTokenizerBase
+
+T = TypeVar("T")
+
+
+def guard_tokenizer(component: T) -> T:
+    """Let one thread at a time into a tokenizer, or into the one inside a processor.
+
+    Args:
+        component: A tokenizer or processor, which stays an instance of its class; anything else is left alone.
+    """
+    tokenizer = getattr(component, "tokenizer", component)
+    if isinstance(tokenizer, PreTrainedTokenizerBase):
+        tokenizer.__class__ = _guarded(type(tokenizer))
+    return component
+
+
+def _guarded(kind: type) -> type:
+    """A subclass under the same name, whose single road to the Rust half is locked."""
+    lock = threading.RLock()
+
+    def _encode_plus(self: object, *args: Any, **kwargs: Any) -> Any:
+        with lock:
+            return kind._encode_plus(self, *args, **kwargs)  # type: ignore[attr-defined]
+
+    names = {"_encode_plus": _encode_plus, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    return type(kind.__name__, (kind,), names)

@@ -1,0 +1,252 @@
+"""Every entry of the table against diffusers itself: signatures, and runs of two steps with random weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from tests.tiny.drawing import SIDE, draw
+
+from safelight.errors import CheckpointFamilyError, UnsupportedError
+from safelight.models.checkpoints import Checkpoint, describe
+from safelight.models.families import FAMILIES, IMAGE, INPAINT, TEXT, Family, family_named
+from safelight.models.loading import Loaded, load
+
+Tiny = Callable[[str], Path]
+# numpy's complaint about torch's tensors, raised by diffusers' schedulers.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+EVERY = pytest.mark.parametrize("name", FAMILIES)
+LATENT = {"output_type": "latent"}
+
+
+def quick(family: Family) -> dict[str, Any]:
+    """Arguments for a run whose picture does not matter."""
+    return LATENT | {"num_inference_steps": family.min_steps}
+
+
+def checkpoint(name: str, tiny: Tiny) -> Checkpoint:
+    """The tiny checkpoint for an entry; the starter is a Stable Diffusion 1 that is known by its name."""
+    if name == "sd1-starter":
+        return replace(describe(tiny("sd1"), name), family=FAMILIES[name])
+    return describe(tiny(name), name)
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny: Tiny) -> Callable[[str], Loaded]:
+    known: dict[str, Loaded] = {}
+
+    def one(name: str) -> Loaded:
+        if name not in known:
+            known[name] = load(checkpoint(name, tiny))
+        return known[name]
+
+    return one
+
+
+@dataclass
+class Spy:
+    """Counts the denoiser's calls and notes what the scheduler is told."""
+
+    batches: list[int] = field(default_factory=list)
+    timestep_arguments: dict[str, Any] = field(default_factory=dict)
+    latents: list[int] = field(default_factory=list)
+
+    def watch(self, pipeline: Any, denoiser: str) -> Any:
+        hook = getattr(pipeline, denoiser).register_forward_pre_hook(self._called, with_kwargs=True)
+        original = pipeline.scheduler.set_timesteps
+
+        def set_timesteps(*args: Any, **kwargs: Any) -> None:
+            self.timestep_arguments = kwargs
+            original(*args, **kwargs)
+
+        set_timesteps.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
+        pipeline.scheduler.set_timesteps = set_timesteps
+        return hook
+
+    def on_step(self, _: Any, __: int, ___: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        self.latents.append(tensors["latents"].ndim)
+        return {}
+
+    def _called(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        first = args[0] if args else kwargs["hidden_states"]
+        self.batches.append(len(first))
+
+
+def parameters(family: Family, mode: str, *, pag: bool = False) -> set[str]:
+    kind = getattr(diffusers, family.pipeline_name(mode, pag=pag))
+    return set(inspect.signature(kind.__call__).parameters)
+
+
+@EVERY
+def test_the_pipelines_take_what_the_table_says(name: str) -> None:
+    family = FAMILIES[name]
+    for mode in family.modes:
+        takes = parameters(family, mode)
+        assert {
+            "prompt",
+            "num_inference_steps",
+            "generator",
+            "output_type",
+            family.guidance_parameter,
+        } <= takes
+        assert ("callback_on_step_end" in takes) == family.step_callback
+        assert ("clip_skip" in takes) == family.clip_skip
+        assert ("true_cfg_scale" in takes) == (
+            family.true_cfg or family.guidance_parameter == "true_cfg_scale"
+        )
+        assert set(family.always) <= takes
+        assert ("image" in takes) or mode == TEXT
+        assert ({"image", "mask_image", "strength"} <= takes) or mode != INPAINT
+        assert ({"image", "strength"} <= takes) or mode != IMAGE
+        assert "negative_prompt" in takes or not family.supports_negative
+    for mode in family.pag:
+        assert "pag_scale" in parameters(family, mode, pag=True)
+
+
+@EVERY
+def test_the_pipelines_have_the_components_the_table_names(name: str) -> None:
+    family = FAMILIES[name]
+    for mode in family.modes:
+        init = inspect.signature(getattr(diffusers, family.pipeline_name(mode)).__init__).parameters
+        assert {family.denoiser, "vae", "scheduler", *family.text_encoders} <= set(init)
+
+
+@EVERY
+def test_the_default_sampler_fits(name: str) -> None:
+    family = FAMILIES[name]
+    from safelight.generation.samplers import resolve
+
+    choice = resolve(family.sampler, family.schedule, family.kind)
+    choice.check_steps(family.steps)
+
+
+CALLS = {"cfg-batched": [2], "cfg-separate": [1, 1], "embedded": [1], "none": [1]}
+"""Batch sizes of the denoiser's calls at one step, for one picture."""
+
+
+@EVERY
+def test_every_mode_draws_as_the_table_says(name: str, loaded: Callable[[str], Loaded]) -> None:
+    model = loaded(name)
+    family = model.family
+    assert family is FAMILIES[name]
+    for mode in family.modes:
+        spy, pipeline = Spy(), model.pipeline(mode)
+        hook = spy.watch(pipeline, family.denoiser)
+        callback = {"callback_on_step_end": spy.on_step} if family.step_callback else {}
+        scale = {family.guidance_parameter: 3.0}
+        picture = draw(pipeline, family, mode, **scale, **negative(family, "blue"), **callback)
+        hook.remove()
+        assert picture.shape == (SIDE, SIDE, 3)
+        assert np.isfinite(picture).all()
+        see_guidance(spy, family)
+        see_timesteps(spy, family, dynamic=bool(model.scheduler_config.get("use_dynamic_shifting")))
+
+
+def see_guidance(spy: Spy, family: Family) -> None:
+    once = CALLS[family.guidance]
+    assert spy.batches == once * (len(spy.batches) // len(once))
+    assert set(spy.latents) == (
+        {{"packed": 3, "spatial": 4}[family.latents]} if family.step_callback else set()
+    )
+
+
+def see_timesteps(spy: Spy, family: Family, *, dynamic: bool) -> None:
+    assert (spy.timestep_arguments.get("sigmas") is not None) == family.sigmas
+    assert ("mu" in spy.timestep_arguments) == (family.mu == "always" or (family.mu == "dynamic" and dynamic))
+
+
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.pag])
+def test_every_mode_draws_with_perturbed_attention(name: str, loaded: Callable[[str], Loaded]) -> None:
+    model = loaded(name)
+    for mode in model.family.pag:
+        latents = draw(model.pipeline(mode, pag=True), model.family, mode, pag_scale=2.0, **LATENT)
+        assert np.isfinite(latents).all()
+
+
+@EVERY
+def test_guidance_that_is_off_costs_no_second_call(name: str, loaded: Callable[[str], Loaded]) -> None:
+    model, spy = loaded(name), Spy()
+    family = model.family
+    pipeline = model.pipeline(family.modes[0])
+    hook = spy.watch(pipeline, family.denoiser)
+    off = {family.guidance_parameter: family.guidance_off, **quick(family)}
+    plain = draw(pipeline, family, family.modes[0], **off)
+    calls, spy.batches = spy.batches, []
+    other = draw(pipeline, family, family.modes[0], **off, **negative(family, "blue"))
+    hook.remove()
+    assert set(calls) == {1}
+    assert len(calls) == len(spy.batches)
+    assert np.array_equal(plain, other)
+
+
+@EVERY
+def test_a_negative_prompt_has_an_effect_where_the_table_says_so(
+    name: str, loaded: Callable[[str], Loaded]
+) -> None:
+    model = loaded(name)
+    family = model.family
+    if not family.supports_negative:
+        return
+    pipeline = model.pipeline(family.modes[0])
+    scale = {family.guidance_parameter: 6.0, **quick(family)}
+    first, second = (
+        draw(pipeline, family, family.modes[0], **scale, **negative(family, words))
+        for words in ("a", "b c d e f")
+    )
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("name", "first"), [("sd1", True), ("sdxl", True), ("sd3", True), ("z-image", False)]
+)
+def test_which_half_of_the_doubled_batch_is_the_negative_prompt(
+    name: str, first: bool, loaded: Callable[[str], Loaded]
+) -> None:
+    model = loaded(name)
+    halves: list[Any] = []
+
+    def note(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        words = kwargs.get("encoder_hidden_states", args[2] if len(args) > 2 else None)
+        halves.append((words[0], words[1]))
+
+    pipeline = model.pipeline()
+    hook = getattr(pipeline, model.family.denoiser).register_forward_pre_hook(note, with_kwargs=True)
+    for prompt in ("blue", "x y"):
+        draw(pipeline, model.family, TEXT, guidance_scale=3.0, negative_prompt=prompt, **LATENT)
+    hook.remove()
+    one, other = halves[0], halves[len(halves) // 2]
+    unchanged = [a.shape == b.shape and torch.equal(a, b) for a, b in zip(one, other, strict=True)]
+    assert unchanged == [not first, first]
+    assert model.family.uncond_first == first
+
+
+def negative(family: Family, words: str) -> dict[str, str]:
+    return {"negative_prompt": words} if family.supports_negative else {}
+
+
+def test_modes_are_those_of_a_request() -> None:
+    from safelight.generation.request import Mode
+
+    assert {TEXT, IMAGE, INPAINT} == {mode.value for mode in Mode}
+    assert family_named("sd1").pipeline_name(Mode.INPAINT) == "StableDiffusionInpaintPipeline"
+
+
+def test_what_a_family_cannot_do_says_what_it_can() -> None:
+    with pytest.raises(UnsupportedError, match="PixArt-alpha has no image-to-image") as caught:
+        family_named("pixart-alpha").pipeline_name(IMAGE)
+    assert "text-to-image" in caught.value.hint
+    with pytest.raises(UnsupportedError, match="perturbed-attention"):
+        family_named("flux").pipeline_name(TEXT, pag=True)
+
+
+def test_an_unknown_family_lists_the_known_ones() -> None:
+    with pytest.raises(CheckpointFamilyError, match="no family 'sd9'") as caught:
+        family_named("sd9")
+    assert "sdxl-turbo" in caught.value.hint

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import gc
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from safelight.errors import CheckpointInvalidError, MemoryBudgetError
+from safelight.models import memory
+from safelight.models.checkpoints import Checkpoint, describe
+from safelight.models.loading import Loaded, load
+from safelight.models.memory import LoadedModels, return_memory
+
+Tiny = Callable[[str], Path]
+
+
+@pytest.fixture(autouse=True)
+def no_collecting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Collecting garbage takes longer than these tests' empty models are worth."""
+    if "long_lived" not in request.fixturenames:
+        monkeypatch.setattr(memory, "return_memory", lambda: None)
+
+
+@pytest.fixture
+def long_lived() -> Iterator[None]:
+    """Everything that is there already counts as lasting, which makes collections quick."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+def three(tiny: Tiny) -> list[Checkpoint]:
+    """Three checkpoints that count as 100 bytes each."""
+    return [replace(describe(tiny("sd1"), name), modified=number) for number, name in enumerate("abc")]
+
+
+class Loader:
+    """Gives empty models of 100 bytes, and remembers what was asked."""
+
+    def __init__(self, nbytes: int = 100, seconds: float = 0.0) -> None:
+        self.nbytes, self.seconds = nbytes, seconds
+        self.asked: list[str] = []
+
+    def __call__(self, checkpoint: Checkpoint) -> Loaded:
+        self.asked.append(checkpoint.name)
+        time.sleep(self.seconds)
+        return Loaded(checkpoint, {}, {}, self.nbytes)
+
+
+def models(budget: int, loader: Loader, estimate: int = 100) -> LoadedModels:
+    return LoadedModels(budget, loader, lambda _: estimate)
+
+
+def names(pool: LoadedModels) -> str:
+    return "".join(checkpoint.name for checkpoint in pool.checkpoints())
+
+
+def test_a_checkpoint_is_loaded_once(three: list[Checkpoint]) -> None:
+    loader = Loader()
+    pool = models(300, loader)
+    assert pool.get(three[0]) is pool.get(three[0])
+    assert loader.asked == ["a"]
+
+
+def test_the_least_recently_used_makes_room(three: list[Checkpoint]) -> None:
+    a, b, c = three
+    pool = models(250, Loader())
+    for checkpoint in (a, b, a, c):
+        pool.get(checkpoint)
+    assert names(pool) == "ac"
+    assert pool.nbytes == 200
+
+
+def test_a_checkpoint_in_use_is_not_evicted(three: list[Checkpoint]) -> None:
+    a, b, c = three
+    pool = models(250, Loader())
+    with pool.lease(a):
+        pool.get(b)
+        pool.get(c)
+        assert names(pool) == "ac"
+
+
+def test_a_checkpoint_larger_than_the_budget_is_refused_before_it_is_loaded(three: list[Checkpoint]) -> None:
+    loader = Loader()
+    with pytest.raises(MemoryBudgetError, match=r"needs 0.00 GB, and the budget is"):
+        models(50, loader).get(three[0])
+    assert loader.asked == []
+
+
+def test_a_checkpoint_that_turns_out_larger_is_let_go(three: list[Checkpoint]) -> None:
+    pool = models(250, Loader(nbytes=300))
+    with pytest.raises(MemoryBudgetError):
+        pool.get(three[0])
+    assert (names(pool), pool.nbytes) == ("", 0)
+
+
+def test_the_true_size_counts_once_it_is_known(three: list[Checkpoint]) -> None:
+    a, b, _ = three
+    pool = models(250, Loader(nbytes=150))
+    pool.get(a)
+    pool.get(b)
+    assert (names(pool), pool.nbytes) == ("b", 150)
+
+
+def test_what_a_thread_holds_itself_is_not_waited_for(three: list[Checkpoint]) -> None:
+    a, b, _ = three
+    pool = models(150, Loader())
+    with pool.lease(a), pytest.raises(MemoryBudgetError, match="beside those in use"), pool.lease(b):
+        pass
+    pool.get(b)
+    assert names(pool) == "b"
+
+
+def test_what_others_hold_is_waited_for(three: list[Checkpoint]) -> None:
+    a, b, _ = three
+    pool = models(150, Loader())
+    order: list[str] = []
+
+    def second() -> None:
+        with pool.lease(b):
+            order.append("b drawn")
+
+    with pool.lease(a):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.05)
+        order.append("a drawn")
+    thread.join(5)
+    assert order == ["a drawn", "b drawn"]
+
+
+def test_two_threads_get_the_same_one(three: list[Checkpoint]) -> None:
+    loader = Loader(seconds=0.05)
+    pool = models(300, loader)
+    got: list[Loaded] = []
+    threads = [threading.Thread(target=lambda: got.append(pool.get(three[0]))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(map(id, got))) == 1
+    assert loader.asked == ["a"]
+
+
+def test_loading_one_does_not_hold_up_another(three: list[Checkpoint]) -> None:
+    a, b, _ = three
+    release = threading.Event()
+
+    def slow(checkpoint: Checkpoint) -> Loaded:
+        if checkpoint is b:
+            assert release.wait(5)
+        return Loaded(checkpoint, {}, {}, 100)
+
+    pool = LoadedModels(300, slow, lambda _: 100)
+    pool.get(a)
+    thread = threading.Thread(target=lambda: pool.get(b))
+    thread.start()
+    assert pool.get(a).checkpoint is a  # while b is still being loaded
+    assert names(pool) == "a"
+    release.set()
+    thread.join(5)
+    assert sorted(names(pool)) == ["a", "b"]
+
+
+def test_a_failed_load_leaves_no_trace(three: list[Checkpoint]) -> None:
+    def fail(_: Checkpoint) -> Loaded:
+        raise CheckpointInvalidError("damaged")
+
+    pool = LoadedModels(300, fail, lambda _: 100)
+    with pytest.raises(CheckpointInvalidError):
+        pool.get(three[0])
+    assert pool.nbytes == 0
+
+
+def test_clearing_spares_what_is_in_use(three: list[Checkpoint]) -> None:
+    a, b, _ = three
+    pool = models(300, Loader())
+    pool.get(b)
+    with pool.lease(a):
+        pool.clear()
+        assert names(pool) == "a"
+    pool.clear()
+    assert names(pool) == ""
+
+
+def test_many_threads_never_exceed_the_budget(three: list[Checkpoint]) -> None:
+    pool = models(250, Loader(seconds=0.001))
+    highest: list[int] = []
+
+    def work(start: int) -> None:
+        for turn in range(15):
+            with pool.lease(three[(start + turn) % 3]) as loaded:
+                assert loaded.checkpoint in pool.checkpoints()
+                highest.append(pool.nbytes)
+
+    threads = [threading.Thread(target=work, args=(start,)) for start in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(highest) == 6 * 15
+    assert max(highest) <= 250
+
+
+def test_fifty_switches_leave_no_memory_behind(tiny: Tiny, tmp_path: Path, long_lived: None) -> None:
+    pair = [heavy(tiny, tmp_path / name, seed) for seed, name in enumerate("ab")]
+    size = pair[0].size
+    assert size > 30e6
+    pool = LoadedModels(int(1.5 * size), load)
+    process = psutil.Process()
+    for turn in range(6):
+        pool.get(pair[turn % 2])
+    return_memory()
+    before = process.memory_info().rss
+    for turn in range(50):
+        pool.get(pair[turn % 2])
+    return_memory()
+    after = process.memory_info().rss
+    assert len(pool.checkpoints()) == 1
+    assert abs(after - before) < 0.05 * before
+    pool.clear()
+    assert process.memory_info().rss < after - 0.8 * size
+
+
+def heavy(tiny: Tiny, folder: Path, seed: int) -> Checkpoint:
+    """The tiny checkpoint with a U-Net of some thirty megabytes."""
+    shutil.copytree(tiny("sd1"), folder)
+    torch.manual_seed(seed)
+    small = UNet2DConditionModel.load_config(folder / "unet")
+    unet = UNet2DConditionModel.from_config(
+        {**small, "block_out_channels": (128, 256), "layers_per_block": 1}
+    )
+    shutil.rmtree(folder / "unet")
+    unet.save_pretrained(folder / "unet")
+    return describe(folder, folder.name)
