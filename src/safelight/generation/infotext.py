@@ -1,0 +1,309 @@
+"""The infotext: A1111's lines of text about how a picture was made, which every gallery and model site reads.
+
+Prompt, a line ``Negative prompt: …`` where there is one, and a last line of ``key: value`` pairs. Where that layout is
+ambiguous (a prompt with a line that begins with "Negative prompt:"), the reproduction record is right.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from safelight.errors import RecordInvalidError
+from safelight.generation.record import ReproductionRecord
+
+Value = str | int | float
+NEGATIVE = "Negative prompt:"
+_MARKS = frozenset(
+    {"Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model", "Model hash", "Version"}
+)
+_ENOUGH = 3
+_LONGEST = 64 * 1024  # a longer last line is a prompt
+_KEY = re.compile(r'\s*(\w[^:,"\n]*?)\s*:\s*')
+_UNFIT = str.maketrans("", "", ',:"\n')
+_SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
+_LABELS = MappingProxyType({"sgm-uniform": "SGM Uniform", "kl-optimal": "KL Optimal", "ddim-uniform": "DDIM"})
+_SUFFIXES = ("Karras", "Exponential", "Polyexponential", "SGM Uniform")  # of sampler names before A1111 1.9
+_FILLS = MappingProxyType({"original": None, "blur": "fill", "noise": "latent noise"})
+_DECODER = json.JSONDecoder()
+
+
+@dataclass(frozen=True)
+class Infotext:
+    """An infotext taken apart.
+
+    Args:
+        prompt: As it stands there; A1111 writes it with styles and wildcards filled in.
+        negative_prompt: Empty where there is none.
+        parameters: The pairs of the last line in their order, values as text; empty where there is no such line.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    parameters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def model(self) -> str | None:
+        """The checkpoint's name, as the program that drew called it."""
+        return self.parameters.get("Model")
+
+    @property
+    def model_hash(self) -> str | None:
+        """The first digits of the SHA-256 of the checkpoint's file: ten in A1111."""
+        return self.parameters.get("Model hash")
+
+    def to_dict(self) -> dict[str, str]:
+        """Prompts and parameters under A1111's keys."""
+        return {"Prompt": self.prompt, "Negative prompt": self.negative_prompt, **self.parameters}
+
+    def request_fields(self) -> dict[str, Any]:
+        """What a ``GenerationRequest`` can be made of.
+
+        Left to the caller: the checkpoint, the mask's fields, and a ``strength`` where no initial picture is given.
+
+        Raises:
+            RecordInvalidError: A number cannot be read.
+        """
+        fields: dict[str, Any] = {"prompt": self.prompt, "negative_prompt": self.negative_prompt}
+        fields |= self._numbers(_NUMBERS) | self._sampler() | self._size()
+        if variation := self._numbers(_VARIATION):
+            fields["variation"] = {"seed": 0, "strength": 0.0} | variation
+        if hires := self._numbers(_HIRES):
+            if (
+                "strength" in fields and "strength" not in hires
+            ):  # A1111 has one key for the only strength there is
+                hires["strength"] = fields.pop("strength")
+            fields["hires"] = hires
+        return fields
+
+    def _numbers(self, table: Mapping[str, tuple[str, Callable[[str], Value]]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, (name, convert) in table.items():
+            if key in self.parameters:
+                try:
+                    found[name] = convert(self.parameters[key])
+                except ValueError as error:
+                    raise RecordInvalidError(f"{key}: {self.parameters[key][:40]!r} is no number.") from error
+        return found
+
+    def _sampler(self) -> dict[str, str]:
+        sampler, label = self.parameters.get("Sampler"), self.parameters.get("Schedule type")
+        if sampler is None:
+            return {}
+        suffix = next((each for each in _SUFFIXES if sampler.endswith(f" {each}")), None)
+        if label is None and suffix is not None:
+            sampler, label = sampler.removesuffix(f" {suffix}"), suffix
+        named = label is not None and label.lower() != "automatic"
+        return {"sampler": sampler} | ({"schedule": _schedule_of(str(label))} if named else {})
+
+    def _size(self) -> dict[str, int]:
+        size = _SIZE.fullmatch(self.parameters.get("Size", ""))
+        return {"width": int(size[1]), "height": int(size[2])} if size else {}
+
+
+_NUMBERS: MappingProxyType[str, tuple[str, Callable[[str], Value]]] = MappingProxyType(
+    {
+        "Steps": ("steps", int),
+        "Seed": ("seed", int),
+        "CFG scale": ("guidance_scale", float),
+        "CFG rescale": ("guidance_rescale", float),
+        "CFG end": ("guidance_end", float),
+        "CLiP-skip": ("clip_skip", int),
+        "Clip skip": ("clip_skip", int),
+        "Eta": ("eta", float),
+        "PAG scale": ("pag_scale", float),
+        "Denoising strength": ("strength", float),
+    }
+)
+_VARIATION: MappingProxyType[str, tuple[str, Callable[[str], Value]]] = MappingProxyType(
+    {
+        "Variation seed": ("seed", int),
+        "Variation strength": ("strength", float),
+        "Variation seed strength": ("strength", float),
+    }
+)
+_HIRES: MappingProxyType[str, tuple[str, Callable[[str], Value]]] = MappingProxyType(
+    {
+        "Hires scale": ("scale", float),
+        "Hires upscale": ("scale", float),
+        "Hires steps": ("steps", int),
+        "Hires strength": ("strength", float),
+        "Hires sampler": ("sampler", str),
+        "Hires upscaler": ("upscaler", str),
+    }
+)
+
+
+def render(prompt: str, negative_prompt: str, parameters: Mapping[str, Value | None]) -> str:
+    """An infotext: None and empty values are left out, and values that would be read otherwise are quoted as JSON.
+
+    U+0000, which no file format holds in a text, becomes U+FFFD.
+
+    Args:
+        prompt: What was drawn.
+        negative_prompt: May be empty: then A1111 has no line for it.
+        parameters: The last line's pairs, in order.
+    """
+    pairs = [f"{key}: {_quoted(value)}" for key, value in parameters.items() if value not in (None, "")]
+    lines = [prompt] if prompt else []
+    lines += [f"{NEGATIVE} {negative_prompt}"] if negative_prompt else []
+    return "\n".join([*lines, ", ".join(pairs)]).replace("\0", "\ufffd")
+
+
+def describe(record: ReproductionRecord) -> str:
+    """The infotext of a record: A1111's keys in A1111's order, then what A1111 has no key for, then the version."""
+    return render(
+        record.expanded_prompt,
+        record.expanded_negative_prompt,
+        _main(record) | _inpainting(record) | _second_pass(record) | _beyond(record),
+    )
+
+
+def parse(text: str) -> Infotext:
+    """Take an infotext apart: A1111's, Forge's, SD.Next's or our own.
+
+    Any text has a result: where the last line is no list of parameters, all of it is the prompt.
+    """
+    lines = text.rstrip().split("\n")
+    parameters = dict(_pairs(lines[-1])) if len(lines[-1]) <= _LONGEST else {}
+    if len(_MARKS & parameters.keys()) < _ENOUGH:
+        return Infotext(*_prompts(text.split("\n")))
+    lines.pop()
+    if parameters.get("App") == "SD.Next":
+        lines, templates = _without_templates(lines)
+        parameters |= templates
+    return Infotext(*_prompts(lines), MappingProxyType(parameters))
+
+
+def _main(record: ReproductionRecord) -> dict[str, Value | None]:
+    variation = record.variation
+    strength = (
+        record.strength if record.hires is None or record.strength is not None else record.hires.strength
+    )
+    return {
+        "Steps": record.steps,
+        "Sampler": record.sampler,
+        "Schedule type": record.schedule and _label(record.schedule),
+        "CFG scale": record.guidance_scale,
+        "Seed": record.seed,
+        "Size": f"{record.width}x{record.height}",
+        "Model hash": record.checkpoint.digest[:10],
+        "Model": record.checkpoint.name.translate(_UNFIT),  # as A1111 does: simple readers cut at commas
+        "Variation seed": variation.seed if variation else None,
+        "Variation seed strength": variation.strength if variation else None,
+        "Denoising strength": strength,
+        "Clip skip": record.clip_skip if record.clip_skip > 1 else None,
+        "Eta": record.eta,
+    }
+
+
+def _inpainting(record: ReproductionRecord) -> dict[str, Value | None]:
+    inpaint = record.inpaint
+    if record.mode != "inpainting" or inpaint is None:
+        return {}
+    return {
+        "Mask mode": "Inpaint not masked" if inpaint.invert else None,
+        "Mask blur": inpaint.blur or None,
+        "Inpaint area": "Only masked" if inpaint.only_masked else None,
+        "Masked area padding": inpaint.padding if inpaint.only_masked else None,
+        "Masked content": _FILLS[inpaint.fill],
+    }
+
+
+def _second_pass(record: ReproductionRecord) -> dict[str, Value | None]:
+    hires = record.hires
+    if hires is None:
+        return {}
+    return {
+        "Hires sampler": hires.sampler,
+        "Hires upscale": hires.scale,
+        "Hires steps": hires.steps,
+        "Hires upscaler": hires.upscaler,
+        "Hires strength": None if record.strength is None else hires.strength,
+    }
+
+
+def _beyond(record: ReproductionRecord) -> dict[str, Value | None]:
+    sides = " ".join(f"{side} {pixels}" for side, pixels in record.outpaint or () if pixels)
+    adapters = ", ".join(f"{each.name}: {each.digest[:12]}" for each in record.adapters)
+    return {
+        "CFG rescale": record.guidance_rescale or None,
+        "CFG start": record.guidance_start or None,
+        "CFG end": record.guidance_end if record.guidance_end < 1 else None,
+        "CFG method": record.guidance_method if record.guidance_method != "cfg" else None,
+        "PAG scale": record.pag_scale or None,
+        "Outpaint": sides,
+        "Lora hashes": adapters,
+        "Version": f"Safelight {record.versions.safelight}",
+    }
+
+
+def _quoted(value: Value) -> str:
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else repr(value)
+    text = str(value)
+    ambiguous = any(mark in text for mark in ",:\n") or text.startswith('"') or text != text.strip()
+    return json.dumps(text, ensure_ascii=False) if ambiguous else text
+
+
+def _label(schedule: str) -> str:
+    return _LABELS.get(schedule, schedule.replace("-", " ").title())
+
+
+def _schedule_of(label: str) -> str:
+    return next((name for name, known in _LABELS.items() if known == label), label.lower().replace(" ", "-"))
+
+
+def _prompts(lines: list[str]) -> tuple[str, str]:
+    """Prompt and negative prompt; the first line that begins as the latter does divides them."""
+    cut = next((number for number, line in enumerate(lines) if line.startswith(NEGATIVE)), None)
+    if cut is None:
+        return "\n".join(lines), ""
+    negative = "\n".join(lines[cut:]).removeprefix(NEGATIVE).removeprefix(" ")
+    return "\n".join(lines[:cut]), negative
+
+
+def _without_templates(lines: list[str]) -> tuple[list[str], dict[str, str]]:
+    """SD.Next's prompts before styles, which it writes between the prompts and the parameters."""
+    templates: dict[str, str] = {}
+    for key in ("Negative template", "Template"):
+        cut = next((n for n, line in reversed(list(enumerate(lines))) if line.startswith(f"{key}:")), None)
+        if cut is not None:
+            templates[key] = "\n".join(lines[cut:]).removeprefix(f"{key}:").strip()
+            lines = lines[:cut]
+    return lines, templates
+
+
+def _pairs(line: str) -> Iterator[tuple[str, str]]:
+    """Each ``key: value`` of a line of parameters; what has no colon is passed over."""
+    position = 0
+    while position < len(line):
+        key = _KEY.match(line, position)
+        if key is None:
+            position = _next_comma(line, position) + 1
+            continue
+        value, position = _value(line, key.end())
+        yield key[1], value
+
+
+def _value(line: str, start: int) -> tuple[str, int]:
+    """The value that begins here, and where the next pair begins: JSON where it is quoted or bracketed."""
+    if line[start : start + 1] in ('"', "{", "["):
+        try:
+            value, end = _DECODER.raw_decode(line, start)
+        except (ValueError, RecursionError):
+            end = start
+        if end > start and line[end:].lstrip()[:1] in ("", ","):
+            text = value if isinstance(value, str) else line[start:end]
+            return text, _next_comma(line, end) + 1
+    end = _next_comma(line, start)
+    return line[start:end].strip(), end + 1
+
+
+def _next_comma(line: str, start: int) -> int:
+    found = line.find(",", start)
+    return len(line) if found < 0 else found

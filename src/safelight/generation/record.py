@@ -1,0 +1,241 @@
+"""The reproduction record: all that is needed to make a picture again, byte for byte.
+
+It travels in the picture file (``images/metadata.py``). It holds no wall-clock time, so that a picture that is made
+again from its record is the same file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints, ValidationError
+
+from safelight.errors import RecordInvalidError
+from safelight.generation.request import (
+    GenerationRequest,
+    Hires,
+    Inpaint,
+    Mode,
+    Outpaint,
+    Part,
+    Scale,
+    Seed,
+    Share,
+    Side,
+    Steps,
+    Variation,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from safelight.images import ImageSource
+
+FORMAT: Literal[1] = 1
+Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+_NOT_IN_XML = re.compile("[\ufffe\uffff]")
+_SHORT = 60
+
+
+class CheckpointRef(Part):
+    """Which weights drew."""
+
+    name: str
+    family: str = Field(description="A key of models/families.py.")
+    digest: Digest = Field(description="SHA-256 of the weights.")
+
+
+class AdapterRef(Part):
+    """Which adapter was on, and how strongly."""
+
+    name: str
+    digest: Digest = Field(description="SHA-256 of its file.")
+    weight: float = Field(allow_inf_nan=False)
+
+
+class Versions(Part):
+    """The programs that drew."""
+
+    safelight: str
+    torch: str
+    diffusers: str
+    transformers: str
+
+
+class Machine(Part):
+    """What the network ran on."""
+
+    device: str = Field(description="As torch names it: cpu, cuda:0 …")
+    precision: str = Field(description="Arithmetic of the network: fp32, bf16 …")
+    backend: str = Field(description="What ran the network: eager, openvino …")
+    threads: int = Field(
+        ge=1, description="Threads of the network; sums in another order differ in the last bit."
+    )
+
+
+class Judged(Part):
+    """What moderation said of the picture."""
+
+    policy: str
+    version: str
+    digest: Digest = Field(description="SHA-256 of the policy's rules.")
+    decision: Literal["allow", "review", "block"]
+
+
+class FileRef(Part):
+    """How the pixels were written."""
+
+    kind: Literal["png", "jpeg", "webp"]
+    quality: int | None = Field(None, ge=1, le=100, description="Of lossy formats.")
+    lossless: bool = False
+
+
+class ReproductionRecord(Part):
+    """How one picture was made: every value as it was used, with no default left open."""
+
+    format: Literal[1] = Field(FORMAT, description="Version of this record's layout.")
+    versions: Versions
+    machine: Machine
+    mode: Mode
+    checkpoint: CheckpointRef
+    adapters: tuple[AdapterRef, ...] = ()
+
+    prompt: str = Field(description="As it was written.")
+    negative_prompt: str = ""
+    styles: tuple[str, ...] = ()
+    expanded_prompt: str = Field(description="With styles, wildcards and variants filled in: what was drawn.")
+    expanded_negative_prompt: str = ""
+
+    seed: Seed = Field(description="Of this very picture, not of the first in its batch.")
+    variation: Variation | None = Field(None, description="With the seed of this very picture.")
+    width: Side = Field(description="Pixels; of the first pass where there are two.")
+    height: Side
+    steps: Steps
+    sampler: str
+    schedule: str | None = Field(None, description="None where the sampler has but one.")
+    eta: Share | None = None
+    guidance_scale: Scale
+    guidance_rescale: Share = 0.0
+    guidance_start: Share = 0.0
+    guidance_end: Share = 1.0
+    guidance_method: Literal["cfg", "cfg-zero"] = "cfg"
+    pag_scale: Scale = 0.0
+    clip_skip: int = Field(1, ge=1, le=12)
+
+    init_image: Digest | None = Field(None, description="``pixels_digest`` of the initial picture, decoded.")
+    mask: Digest | None = Field(None, description="``pixels_digest`` of the mask, decoded.")
+    strength: Share | None = None
+    inpaint: Inpaint | None = None
+    outpaint: Outpaint | None = None
+    hires: Hires | None = None
+
+    verdict: Judged | None = None
+    file: FileRef | None = Field(None, description="None until the picture is written.")
+    notes: tuple[str, ...] = Field((), description="What was done that the request did not ask for.")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """A record from its JSON.
+
+        Raises:
+            RecordInvalidError: No JSON, a field missing, unknown or out of range, or another layout version.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise RecordInvalidError(_complaint(error)) from error
+
+    def to_json(self) -> str:
+        """The record on one line; equal records give equal text, and XML can hold every character of it."""
+        text = json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
+        return _NOT_IN_XML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record for JSON output."""
+        return self.model_dump(mode="json")
+
+    def to_request(
+        self, *, init_image: ImageSource | None = None, mask: ImageSource | None = None
+    ) -> GenerationRequest:
+        """The request that makes this picture again, with its prompt already expanded.
+
+        Args:
+            init_image: The initial picture, which the record knows by its digest only.
+            mask: The mask, likewise.
+
+        Raises:
+            RequestError: The record needs an initial picture that is not given, or contradicts itself.
+        """
+        fields = {name: getattr(self, name) for name in GenerationRequest.model_fields if hasattr(self, name)}
+        fields |= {
+            "prompt": self.expanded_prompt,
+            "negative_prompt": self.expanded_negative_prompt,
+            "styles": (),
+        }
+        fields |= {"checkpoint": self.checkpoint.name, "init_image": init_image, "mask": mask}
+        fields |= {"inpaint": self.inpaint or Inpaint()}
+        return GenerationRequest.parse(**fields)
+
+
+def differences(record: ReproductionRecord, other: ReproductionRecord) -> list[str]:
+    """What differs, one sentence each, in the record's order; empty where nothing does.
+
+    Args:
+        record: The one that is to be reproduced.
+        other: What reproducing it gave, or would give, here.
+    """
+    ours, theirs = dict(_leaves(record.to_dict())), dict(_leaves(other.to_dict()))
+    names = list(ours) + [name for name in theirs if name not in ours]
+    return [
+        _difference(name, ours.get(name), theirs.get(name))
+        for name in names
+        if ours.get(name) != theirs.get(name)
+    ]
+
+
+def pixels_digest(pixels: NDArray[np.uint8]) -> str:
+    """SHA-256 over shape and samples, in hexadecimal: the same for a picture in whichever file format it comes.
+
+    Args:
+        pixels: uint8, [height, width] or [height, width, channels].
+    """
+    shape = "x".join(str(side) for side in pixels.shape)
+    return hashlib.sha256(f"{shape}\n".encode() + pixels.tobytes()).hexdigest()
+
+
+def _leaves(body: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that is no object, by its dotted path."""
+    for name, value in body.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _difference(name: str, ours: object, theirs: object) -> str:
+    mine, other = _shown(name, ours), _shown(name, theirs)
+    if max(len(mine), len(other)) > _SHORT:
+        return f"{name} differs."
+    return f"{name} is {mine} in the record and {other} here."
+
+
+def _shown(name: str, value: object) -> str:
+    if value is None:
+        return "not given"
+    short = isinstance(value, str) and (name.endswith("digest") or name in ("init_image", "mask"))
+    return f"{str(value)[:12]}…" if short else json.dumps(value, ensure_ascii=False)
+
+
+def _complaint(error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if name == "format":
+        return (
+            f"The record has the layout {str(first['input'])[:20]!r}; this Safelight reads layout {FORMAT}."
+        )
+    return f"The record cannot be read: {name + ': ' if name else ''}{first['msg']}."

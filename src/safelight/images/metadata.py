@@ -1,0 +1,142 @@
+"""The texts that a picture file carries about how it was made, read within bounds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from safelight.images import pngtext, usercomment, xmp
+from safelight.images.picture import DecodeLimits
+from safelight.images.sniff import sniff
+from safelight.images.source import read_bytes
+
+PARAMETERS, RECORD = "parameters", "safelight"
+MAX_BLOCK = pngtext.MAX_TEXT
+_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+_MAX_SEGMENTS = 4096
+_APP1, _SOS, _EOI = 0xE1, 0xDA, 0xD9
+_ALONE = frozenset((0x01, *range(0xD0, 0xD9)))
+_DEFAULT = DecodeLimits()
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a picture file says besides its pixels.
+
+    Args:
+        parameters: The infotext: PNG's text ``parameters``, EXIF's UserComment elsewhere. Any program may have
+            written anything there.
+        record: The reproduction record's JSON: PNG's text ``safelight``, an XMP property elsewhere. Not checked here.
+        others: PNG's other texts, by key.
+        notes: What was skipped, and why.
+    """
+
+    parameters: str | None = None
+    record: str | None = None
+    others: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    notes: tuple[str, ...] = ()
+
+
+def read_metadata(source: str | os.PathLike[str] | bytes, *, limits: DecodeLimits = _DEFAULT) -> Metadata:
+    """What a PNG, JPEG or WebP says of itself; its pixels are not decoded, and need not be whole.
+
+    Damaged or oversized parts are skipped with a note, and so is every other format.
+
+    Args:
+        source: A path or a file's content.
+        limits: ``max_bytes`` bounds the file; one text has at most 4 MiB, however it is compressed.
+
+    Raises:
+        FileMissingError: The path names nothing that can be read.
+        ImageError: Empty, too large, or no picture at all.
+    """
+    data = read_bytes(source, limits.max_bytes)
+    name = sniff(data)
+    read = _READERS.get(name)
+    return read(data) if read else Metadata(notes=(f"{name} files are not searched for metadata",))
+
+
+def _read_png(data: bytes) -> Metadata:
+    notes: list[str] = []
+    texts = pngtext.read_texts(data, notes)
+    record = texts.pop(RECORD, None)
+    parameters = texts.pop(PARAMETERS, None)
+    if parameters is None:
+        parameters = _attempt("EXIF", usercomment.comment_of, pngtext.chunk(data, b"eXIf"), notes)
+    return Metadata(parameters, record, MappingProxyType(texts), tuple(notes))
+
+
+def _read_jpeg(data: bytes) -> Metadata:
+    blocks = list(_app1(data))
+    exif = next((block for block in blocks if block.startswith(_EXIF)), None)
+    packet = next((block.removeprefix(_XMP) for block in blocks if block.startswith(_XMP)), None)
+    return _from_blocks(exif, packet)
+
+
+def _read_webp(data: bytes) -> Metadata:
+    blocks = dict(_riff_chunks(data))
+    return _from_blocks(blocks.get(b"EXIF"), blocks.get(b"XMP "))
+
+
+def _from_blocks(exif: bytes | None, packet: bytes | None) -> Metadata:
+    notes: list[str] = []
+    parameters = _attempt("EXIF", usercomment.comment_of, exif, notes)
+    record = _attempt("XMP", xmp.record_of, packet, notes)
+    return Metadata(parameters, record, notes=tuple(notes))
+
+
+def _attempt(
+    name: str, read: Callable[[bytes], str | None], block: bytes | None, notes: list[str]
+) -> str | None:
+    """The text in a block, where there is a block and it is sound and not too large."""
+    if block is None:
+        return None
+    if len(block) >= MAX_BLOCK:
+        notes.append(f"{name} block skipped: {MAX_BLOCK} bytes or more")
+        return None
+    try:
+        return read(block)
+    except ValueError as error:
+        notes.append(f"{name} block skipped: {error}")
+        return None
+
+
+def _app1(data: bytes) -> Iterator[bytes]:
+    """The contents of a JPEG's APP1 segments, up to its first scan."""
+    position = 2
+    for _ in range(_MAX_SEGMENTS):
+        position = data.find(b"\xff", position)
+        if position < 0 or position + 4 > len(data):
+            return
+        marker = data[position + 1]
+        if marker in (_SOS, _EOI):
+            return
+        if marker == 0xFF or marker in _ALONE:  # padding, or a marker without content
+            position += 1 if marker == 0xFF else 2
+            continue
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker == _APP1:
+            yield data[position + 4 : position + 2 + length]
+        position += 2 + max(length, 2)
+
+
+def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The EXIF and XMP chunks of a WebP; what is too large is cut."""
+    position = 12
+    for _ in range(_MAX_SEGMENTS):
+        name, length = (
+            data[position : position + 4],
+            int.from_bytes(data[position + 4 : position + 8], "little"),
+        )
+        if len(name) < 4:
+            return
+        if name in (b"EXIF", b"XMP "):
+            yield name, data[position + 8 : position + 8 + min(length, MAX_BLOCK)]
+        position += 8 + length + (length & 1)
+
+
+_READERS: MappingProxyType[str, Callable[[bytes], Metadata]] = MappingProxyType(
+    {"PNG": _read_png, "JPEG": _read_jpeg, "WEBP": _read_webp}
+)

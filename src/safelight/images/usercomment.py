@@ -1,0 +1,89 @@
+"""EXIF's UserComment (Exif 2.32, tag 0x9286): where JPEG and WebP carry the infotext, as A1111 writes it."""
+
+from __future__ import annotations
+
+import struct
+
+EXIF_IFD, USER_COMMENT = 0x8769, 0x9286
+_LONG, _UNDEFINED = 4, 7
+_UNICODE, _ASCII, _UNSTATED = b"UNICODE\0", b"ASCII\0\0\0", bytes(8)
+_MAX_ENTRIES = 512
+
+
+def exif_with_comment(text: str) -> bytes:
+    """A big-endian EXIF block, from its TIFF header on, that holds one comment in UTF-16-BE.
+
+    Raises:
+        UnicodeEncodeError: The text has half a surrogate pair.
+    """
+    comment = _UNICODE + text.encode("utf-16-be")
+    header = struct.pack(">2sHI", b"MM", 42, 8)
+    main = struct.pack(">HHHIII", 1, EXIF_IFD, _LONG, 1, 26, 0)
+    exif = struct.pack(">HHHIII", 1, USER_COMMENT, _UNDEFINED, len(comment), 44, 0)
+    return header + main + exif + comment
+
+
+def comment_of(exif: bytes) -> str | None:
+    """The comment in an EXIF block of either byte order; None where there is none.
+
+    Raises:
+        ValueError: The block or the comment's text is damaged.
+    """
+    block = exif.removeprefix(b"Exif\0\0")
+    if block[:4] not in (b"MM\0*", b"II*\0"):
+        raise ValueError("it does not begin with a TIFF header")
+    order = ">" if block[:2] == b"MM" else "<"
+    try:
+        (start,) = struct.unpack_from(f"{order}I", block, 4)
+        directory = _entry(block, order, start, EXIF_IFD)
+        place = None if directory is None else _entry(block, order, directory[1], USER_COMMENT)
+    except struct.error as error:
+        raise ValueError("it ends within its directories") from error
+    return None if place is None else _text(_content(block, *place), order)
+
+
+def _entry(block: bytes, order: str, start: int, tag: int) -> tuple[int, int] | None:
+    """Count and value of the directory entry with that tag."""
+    (number,) = struct.unpack_from(f"{order}H", block, start)
+    entry = struct.Struct(f"{order}HHII")
+    for at in range(start + 2, start + 2 + 12 * min(number, _MAX_ENTRIES), 12):
+        found, _, count, value = entry.unpack_from(block, at)
+        if found == tag:
+            return count, value
+    return None
+
+
+def _content(block: bytes, count: int, offset: int) -> bytes:
+    if count < len(_UNICODE):  # not even the name of an encoding
+        return b""
+    if offset + count > len(block):
+        raise ValueError("its UserComment runs past its end")
+    return block[offset : offset + count]
+
+
+def _text(comment: bytes, order: str) -> str | None:
+    encoding, body = comment[:8], comment[8:]
+    if encoding == _UNICODE:
+        text = _utf16(body, order)
+    elif encoding in (_ASCII, _UNSTATED):
+        text = _bytes_as_text(body)
+    else:  # programs that write no encoding at all
+        text = _bytes_as_text(comment)
+    text = text.rstrip("\0")
+    return text if text.strip() else None
+
+
+def _utf16(body: bytes, order: str) -> str:
+    """UTF-16 in the order of its mark or its block; piexif writes big-endian into little-endian blocks too."""
+    if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return body.decode("utf-16")
+    little = order == "<" and body[1::2].count(0) > body[::2].count(0)  # most of an infotext is ASCII
+    return body.decode("utf-16-le" if little else "utf-16-be")
+
+
+def _bytes_as_text(body: bytes) -> str:
+    """ASCII by the standard, UTF-8 in practice, and Latin-1 where it is neither."""
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError:
+        return body.decode("latin-1")

@@ -1,0 +1,72 @@
+"""One property of our own in an XMP packet (ISO 16684-1): where JPEG and WebP carry the reproduction record."""
+
+from __future__ import annotations
+
+import re
+from xml.parsers import expat
+from xml.sax.saxutils import quoteattr
+
+NAMESPACE = "urn:safelight:"
+PROPERTY = "record"
+_NAME = f"{NAMESPACE} {PROPERTY}"
+_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def packet(record: str) -> bytes:
+    """An XMP packet that holds one text.
+
+    Raises:
+        ValueError: A character that XML cannot hold.
+    """
+    if bad := _NOT_IN_XML.search(record):
+        raise ValueError(f"XML cannot hold the character U+{ord(bad[0]):04X}")
+    return (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+        f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}"><rdf:Description rdf:about=""'
+        f' xmlns:safelight="{NAMESPACE}" safelight:{PROPERTY}={quoteattr(record)}/></rdf:RDF></x:xmpmeta>'
+        '<?xpacket end="r"?>'
+    ).encode()
+
+
+def record_of(xmp: bytes) -> str | None:
+    """The text in a packet, whether a program left it an attribute or made it an element; None where there is none.
+
+    Raises:
+        ValueError: The packet is no XML, or it defines entities.
+    """
+    reader = _Reader()
+    try:
+        reader.parser.Parse(xmp.strip(b"\0 \r\n\t"), True)
+    except expat.ExpatError as error:
+        raise ValueError(f"it is no XML: {error}") from error
+    return reader.found
+
+
+class _Reader:
+    """Looks for the property while the parser runs, so that no tree is built."""
+
+    def __init__(self) -> None:
+        self.found: str | None = None
+        self._open: list[str] | None = None
+        self.parser = expat.ParserCreate("utf-8", " ")
+        self.parser.StartElementHandler = self._start
+        self.parser.EndElementHandler = self._end
+        self.parser.CharacterDataHandler = self._text
+        self.parser.StartDoctypeDeclHandler = self._refuse
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self.found = attributes.get(_NAME, self.found)
+        if name == _NAME:
+            self._open = []
+
+    def _text(self, text: str) -> None:
+        if self._open is not None:
+            self._open.append(text)
+
+    def _end(self, name: str) -> None:
+        if name == _NAME and self._open is not None:
+            self.found, self._open = "".join(self._open), None
+
+    def _refuse(self, *_: object) -> None:
+        raise ValueError("it defines a document type, which XMP does not need")

@@ -1,0 +1,201 @@
+"""The reproduction record: complete, exact, and readable by whoever gets the picture."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safelight.errors import RecordInvalidError, RequestError
+from safelight.generation.record import ReproductionRecord, differences, pixels_digest
+from safelight.generation.request import GenerationRequest, Inpaint, Mode
+
+BODY: dict[str, Any] = {
+    "versions": {"safelight": "0.2.0", "torch": "2.14.1", "diffusers": "0.42.1", "transformers": "5.23.0"},
+    "machine": {"device": "cpu", "precision": "fp32", "backend": "eager", "threads": 2},
+    "mode": "inpainting",
+    "checkpoint": {"name": "starter", "family": "sd1", "digest": "a1" * 32},
+    "adapters": [{"name": "ink", "digest": "b2" * 32, "weight": 0.8}],
+    "prompt": "a {red|blue} apple",
+    "negative_prompt": "blurry",
+    "styles": ["3d"],
+    "expanded_prompt": "a blue apple, 3d",
+    "expanded_negative_prompt": "blurry, flat",
+    "seed": 42,
+    "variation": {"seed": 7, "strength": 0.1},
+    "width": 512,
+    "height": 384,
+    "steps": 20,
+    "sampler": "DPM++ 2M",
+    "schedule": "karras",
+    "eta": 0.5,
+    "guidance_scale": 7.5,
+    "guidance_rescale": 0.1,
+    "guidance_start": 0.1,
+    "guidance_end": 0.9,
+    "guidance_method": "cfg-zero",
+    "pag_scale": 3.0,
+    "clip_skip": 2,
+    "init_image": "c3" * 32,
+    "mask": "d4" * 32,
+    "strength": 0.6,
+    "inpaint": {"blur": 5, "padding": 16, "only_masked": True, "fill": "noise", "invert": True},
+    "outpaint": {"left": 64},
+    "hires": {"scale": 1.5, "upscaler": "lanczos", "strength": 0.4, "steps": 9, "sampler": "Euler"},
+    "verdict": {"policy": "standard", "version": "1", "digest": "e5" * 32, "decision": "allow"},
+    "notes": ["mask resized"],
+}
+PLAIN = {
+    key: BODY[key] for key in ("versions", "machine", "checkpoint", "prompt", "expanded_prompt", "seed")
+} | {
+    "mode": "text-to-image",
+    **{key: BODY[key] for key in ("width", "height", "steps", "sampler", "guidance_scale")},
+}
+FULL = ReproductionRecord(**BODY)
+
+
+def test_every_field_of_a_request_has_its_place():
+    elsewhere = {"count"}  # each picture has a record of its own
+    assert set(GenerationRequest.model_fields) - elsewhere <= set(ReproductionRecord.model_fields)
+
+
+def test_the_sample_of_these_tests_leaves_nothing_at_its_default():
+    fields = ReproductionRecord.model_fields
+    assert set(BODY) == set(fields) - {"format"}
+    assert all(getattr(FULL, name) != fields[name].default for name in BODY)
+
+
+def test_json_there_and_back():
+    text = FULL.to_json()
+    assert "\n" not in text
+    assert ReproductionRecord.parse(text) == FULL
+    assert ReproductionRecord.parse(text).to_json() == text
+    assert json.loads(text) == FULL.to_dict()
+    assert json.loads(text)["format"] == 1
+
+
+@given(prompt=st.text(max_size=80), scale=st.floats(0, 100), seed=st.integers(0, 2**63 - 1))
+def test_any_text_and_number_come_back_exactly(prompt, scale, seed):
+    record = FULL.model_copy(update={"prompt": prompt, "guidance_scale": scale, "seed": seed})
+    text = record.to_json()
+    assert ReproductionRecord.parse(text) == record
+    assert not set(text) & {"\0", "\ufffe", "\uffff", "\n", "\x1b"}
+
+
+def test_no_clock_is_in_it():
+    assert not [
+        name for name in FULL.to_json().split('"') if "time" in name or "date" in name or "created" in name
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "cannot be read"),
+        ("[]", "cannot be read"),
+        ("null", "cannot be read"),
+        ("{" * 10_000, "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
+        ("\ud83d", "unicode"),
+        (FULL.to_json().replace('"format":1', '"format":2'), "layout '2'; this Safelight reads layout 1"),
+        (FULL.to_json().replace('"steps":20', '"steps":0'), "steps: Input should be greater"),
+        (FULL.to_json().replace('"steps":20,', ""), "steps: Field required"),
+        (FULL.to_json().replace('"steps":20', '"stepps":20'), "steps: Field required|stepps: Extra"),
+        (FULL.to_json().replace('"guidance_scale":7.5', '"guidance_scale":NaN'), "guidance_scale"),
+        (FULL.to_json().replace("a1" * 32, "A1" * 32), "checkpoint.digest"),
+        (FULL.to_json()[:-9], "cannot be read"),
+    ],
+)
+def test_what_is_no_record_says_why(text, complaint):
+    with pytest.raises(RecordInvalidError, match=complaint):
+        ReproductionRecord.parse(text)
+
+
+def test_a_request_that_draws_it_again():
+    red, mask = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)
+    request = FULL.to_request(init_image=red, mask=mask)
+    assert (request.prompt, request.negative_prompt, request.styles) == (
+        "a blue apple, 3d",
+        "blurry, flat",
+        (),
+    )
+    assert (request.checkpoint, request.count, request.mode) == ("starter", 1, Mode.INPAINT)
+    assert request.init_image is red
+    assert request.mask is mask
+    same = set(GenerationRequest.model_fields) - {
+        *("prompt", "negative_prompt", "styles", "checkpoint", "count", "init_image", "mask")
+    }
+    assert {name: getattr(request, name) for name in same} == {name: getattr(FULL, name) for name in same}
+
+
+def test_a_request_from_words_alone_needs_no_picture():
+    request = ReproductionRecord(**PLAIN).to_request()
+    assert request.mode is Mode.TEXT
+    assert request.inpaint == Inpaint()
+    with pytest.raises(RequestError, match="initial picture"):
+        FULL.to_request()
+
+
+def test_no_difference_is_no_words():
+    assert differences(FULL, ReproductionRecord.parse(FULL.to_json())) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "sentences"),
+    [
+        ({"steps": 30}, ["steps is 20 in the record and 30 here."]),
+        ({"schedule": None}, ['schedule is "karras" in the record and not given here.']),
+        ({"prompt": "a" * 100}, ["prompt differs."]),
+        ({"mask": "d5" * 32}, ["mask is d4d4d4d4d4d4… in the record and d5d5d5d5d5d5… here."]),
+        (
+            {"versions": {**BODY["versions"], "torch": "2.15.0"}},
+            ['versions.torch is "2.14.1" in the record and "2.15.0" here.'],
+        ),
+        (
+            {"machine": {**BODY["machine"], "device": "cuda:0", "threads": 8}},
+            [
+                'machine.device is "cpu" in the record and "cuda:0" here.',
+                "machine.threads is 2 in the record and 8 here.",
+            ],
+        ),
+        (
+            {"checkpoint": {**BODY["checkpoint"], "digest": "f6" * 32}},
+            ["checkpoint.digest is a1a1a1a1a1a1… in the record and f6f6f6f6f6f6… here."],
+        ),
+    ],
+)
+def test_differences_in_words(change, sentences):
+    assert differences(FULL, ReproductionRecord(**BODY | change)) == sentences
+
+
+def test_whole_parts_that_are_missing_are_told():
+    without = ReproductionRecord(**BODY | {"hires": None})
+    told = differences(FULL, without)
+    assert "hires.scale is 1.5 in the record and not given here." in told
+    assert differences(without, FULL)[-1] == 'hires.sampler is not given in the record and "Euler" here.'
+
+
+def test_digests_of_digests_that_begin_alike_still_differ():
+    near = "c3" * 31 + "00"
+    assert differences(FULL, FULL.model_copy(update={"init_image": near})) != []
+
+
+def test_a_pixel_digest_follows_shape_and_samples():
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    same = np.asfortranarray(pixels)
+    others = [pixels.reshape(4, 2, 3), pixels.reshape(2, 12), pixels + 1]
+    digest = pixels_digest(pixels)
+    assert pixels_digest(same) == digest
+    assert len({digest, *map(pixels_digest, others)}) == 4
+    assert digest == "4d7bfec0e68dba4203f90131e20c88b58dd390660b408cc6208ee561e1874fb0"
+
+
+def test_reading_records_imports_no_torch():
+    code = "import sys, safelight.generation.infotext; sys.exit('torch' in sys.modules or 'diffusers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
