@@ -1,0 +1,14 @@
+"""Pictures made larger: by interpolation, or by a network that was trained for it."""
+
+from safelight.generation.upscaling.finding import UpscalerInfo, find_upscalers, load_upscaler
+from safelight.generation.upscaling.resampling import RESAMPLING, ResamplingUpscaler
+from safelight.generation.upscaling.upscaler import Upscaler
+
+__all__ = [
+    "RESAMPLING",
+    "ResamplingUpscaler",
+    "Upscaler",
+    "UpscalerInfo",
+    "find_upscalers",
+    "load_upscaler",
+]

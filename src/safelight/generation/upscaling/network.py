@@ -1,0 +1,196 @@
+"""Upscalers with a network: applied tile by tile, as often as needed, and brought to the exact size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from safelight.errors import (
+    BackendError,
+    MemoryBudgetError,
+    ModelInvalidError,
+    NumbersError,
+    RequestError,
+)
+from safelight.generation.upscaling.tiles import Pixels, Tiling, enlarge_in_tiles
+from safelight.generation.upscaling.upscaler import MAX_PIXELS, Progress, Stop, check_stop, target_size
+from safelight.generation.upscaling.weights import digest_of, read_network
+
+if TYPE_CHECKING:
+    from spandrel import ImageModelDescriptor
+
+HEADROOM = 4
+"""How many times max_pixels a picture on the way to the result may have: a 4x network has to pass 4x to reach 2x."""
+
+
+@dataclass
+class Watch:
+    """Asks before each tile whether to stop, and tells after it how much is done."""
+
+    total: int
+    on_progress: Progress | None
+    should_stop: Stop | None
+    done: int = 0
+
+    @contextmanager
+    def tile(self) -> Iterator[None]:
+        """Around the work on one tile."""
+        check_stop(self.should_stop)
+        yield
+        self.done += 1
+        if self.on_progress is not None:
+            self.on_progress(self.done / self.total)
+
+
+@dataclass(frozen=True)
+class NetworkUpscaler:
+    """A super-resolution or restoration network; see `Upscaler`.
+
+    Args:
+        name: What it is asked for by.
+        digest: SHA-256 of its file.
+        network: The network and what spandrel knows of it, on its device.
+        tiling: How pictures are cut for it.
+    """
+
+    name: str
+    digest: str
+    network: ImageModelDescriptor[torch.nn.Module]
+    tiling: Tiling
+
+    @classmethod
+    def load(
+        cls, path: Path, device: torch.device | str, dtype: torch.dtype | None, tiling: Tiling
+    ) -> NetworkUpscaler:
+        """The upscaler of a safetensors file.
+
+        Raises:
+            FileMissingError, PickleRefusedError, ModelInvalidError: As in `read_network`.
+            BackendError: The network cannot be run in that precision.
+        """
+        network = read_network(path)
+        wanted = torch.float32 if dtype is None else dtype
+        able = {
+            torch.float32: True,
+            torch.float16: network.supports_half,
+            torch.bfloat16: network.supports_bfloat16,
+        }
+        if not able.get(wanted, False):
+            fit = ", ".join(str(each).removeprefix("torch.") for each, fits in able.items() if fits)
+            raise BackendError(
+                f"{path.name} ({network.architecture.name}) cannot run in {str(wanted).removeprefix('torch.')}.",
+                hint=f"It can run in {fit}.",
+            )
+        network.to(device, wanted).eval()
+        tiling = replace(tiling, multiple=network.size_requirements.multiple_of)
+        return cls(path.stem, digest_of(path), network, tiling)
+
+    @property
+    def factor(self) -> int:
+        """How much the network enlarges at a time; 1 for one that only restores."""
+        return int(self.network.scale)
+
+    @property
+    def architecture(self) -> str:
+        """What kind of network it is, by its paper's or project's name."""
+        return str(self.network.architecture.name)
+
+    def upscale(
+        self,
+        image: Image.Image,
+        factor: float,
+        *,
+        max_pixels: int = MAX_PIXELS,
+        on_progress: Progress | None = None,
+        should_stop: Stop | None = None,
+    ) -> Image.Image:
+        """See `Upscaler.upscale`. At factor 1 the network is applied once and its result brought back to size."""
+        size = target_size(image, factor, max_pixels)
+        sizes = self._sizes(image.size, size, max_pixels)
+        watch = Watch(sum(self.tiling.count(*each) for each in sizes), on_progress, should_stop)
+        pixels = np.asarray(image)
+        for _ in sizes:
+            pixels = self._enlarge(pixels, watch)
+        result = Image.fromarray(pixels)
+        return result if result.size == size else result.resize(size, Image.Resampling.LANCZOS)
+
+    def _sizes(self, start: tuple[int, int], goal: tuple[int, int], max_pixels: int) -> list[tuple[int, int]]:
+        """Width and height of each picture that the network is given."""
+        if self.factor == 1 and goal != start:
+            raise RequestError(
+                f"{self.name} ({self.architecture}) restores a picture at its own size and does not enlarge it.",
+                hint="Give factor 1, or another upscaler.",
+            )
+        sizes = [start]
+        while True:
+            width, height = (side * self.factor for side in sizes[-1])
+            if width * height > HEADROOM * max_pixels:
+                raise MemoryBudgetError(
+                    f"{self.name} enlarges {self.factor} times at once, so on the way to {goal[0]} x {goal[1]} it "
+                    f"would make {width} x {height}, more than {HEADROOM} times the {max_pixels} pixels allowed.",
+                    hint="Give a smaller picture or another upscaler, or raise the setting max_pixels.",
+                )
+            if width >= goal[0] and height >= goal[1]:
+                return sizes
+            sizes.append((width, height))
+
+    def _enlarge(self, pixels: Pixels, watch: Watch) -> Pixels:
+        def enlarge(tile: Pixels) -> NDArray[np.float32]:
+            with watch.tile():
+                return self._run(tile)
+
+        return enlarge_in_tiles(pixels, self.factor, self.tiling, enlarge)
+
+    def _run(self, tile: Pixels) -> NDArray[np.float32]:
+        """One tile through the network; values 0 to 255."""
+        values = torch.from_numpy(tile.astype(np.float32) / 255).movedim(-1, 0)
+        values = values.to(self.network.device, self.network.dtype)
+        try:
+            with repeatable(self.network.device):
+                enlarged = torch.cat([self._apply(planes) for planes in self._split(values)])[:3]
+        except torch.OutOfMemoryError as error:
+            raise MemoryBudgetError(
+                f"{self.name} ran out of memory on a tile of {tile.shape[1]} x {tile.shape[0]} pixels.",
+                hint=f"Give smaller tiles than {self.tiling.tile} pixels.",
+            ) from error
+        if not bool(enlarged.isfinite().all()):
+            raise NumbersError(f"The result of {self.name} is not finite: there is no picture in it.")
+        return np.asarray(enlarged.float().cpu().movedim(0, -1).numpy() * 255, dtype=np.float32)
+
+    def _split(self, values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """What the network is given for (3, height, width): each colour alone, all three, or all with full opacity."""
+        if self.network.input_channels == 1:
+            return tuple(values.split(1))
+        if self.network.input_channels == 4:
+            return (torch.cat([values, torch.ones_like(values[:1])]),)
+        return (values,)
+
+    def _apply(self, planes: torch.Tensor) -> torch.Tensor:
+        enlarged = self.network(planes[None].contiguous())[0]
+        expected = tuple(side * self.factor for side in planes.shape[1:])
+        if tuple(enlarged.shape[1:]) != expected:
+            raise ModelInvalidError(
+                f"{self.name} ({self.architecture}) made {tuple(enlarged.shape[1:])} pixels where its tensors "
+                f"promise {expected}."
+            )
+        return enlarged
+
+
+@contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """The same random numbers for each tile, for networks that draw any (AuraSR does); nobody else's are touched."""
+    cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if cuda else []):
+        torch.default_generator.manual_seed(0)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(0)
+        yield

@@ -1,0 +1,124 @@
+"""Work on a large picture tile by tile, and lay the results together without a seam."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safelight.errors import RequestError
+
+Pixels = NDArray[np.uint8]
+"""Height x width x 3, sRGB."""
+
+Enlarge = Callable[[Pixels], NDArray[np.float32]]
+"""From the pixels of a tile to those of its enlargement, 0 to 255, scale times as high and as wide."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a picture is cut.
+
+    Args:
+        tile: Side of a tile in pixels, at most; what decides how much memory a network needs.
+        overlap: Pixels that two neighbours share, at least. In the middle half of what they share one fades into the
+            other; what lies nearer to a tile's edge, where a convolution misses its surroundings, is not used.
+        multiple: Sides are multiples of it wherever the picture is large enough.
+    """
+
+    tile: int = 512
+    overlap: int = 32
+    multiple: int = 1
+
+    def __post_init__(self) -> None:
+        if self.overlap < 0 or self.tile < max(1, 3 * self.overlap):
+            raise RequestError(
+                f"Tiles of {self.tile} pixels cannot overlap by {self.overlap}.",
+                hint="Give tiles of at least three times their overlap, which is 0 or more.",
+            )
+
+    def cut(self, length: int) -> Cut:
+        """One axis of a picture in as few tiles as possible, all of one size and evenly spread."""
+        most = _round_up(self.tile, self.multiple)
+        count = max(1, ceil((length - self.overlap) / (most - self.overlap)))
+        needed = ceil((length + (count - 1) * self.overlap) / count)
+        size = min(length, _round_up(needed, self.multiple))
+        starts = tuple(i * (length - size) // max(1, count - 1) for i in range(count))
+        return Cut(starts, size, self.overlap)
+
+    def count(self, width: int, height: int) -> int:
+        """How many tiles a picture has."""
+        return len(self.cut(width).starts) * len(self.cut(height).starts)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One axis in tiles.
+
+    Args:
+        starts: The first pixel of each tile.
+        size: Pixels of each tile.
+        overlap: Pixels that neighbours share, at least.
+    """
+
+    starts: tuple[int, ...]
+    size: int
+    overlap: int
+
+    def weights(self, scale: int) -> NDArray[np.float32]:
+        """Each tile's share in the result, [tiles, size * scale]; at every position the shares add up to 1."""
+        inside = (np.arange(self.size * scale) + 0.5) / scale
+        where = inside + np.array(self.starts)[:, None]
+        shares = np.ones_like(where)
+        for i in range(len(self.starts) - 1):
+            middle = (self.starts[i] + self.size + self.starts[i + 1]) / 2
+            width = max(self.overlap / 2, 1 / scale)
+            shares[i] *= 1 - _rise(where[i], middle, width)
+            shares[i + 1] *= _rise(where[i + 1], middle, width)
+        return np.asarray(shares, dtype=np.float32)
+
+
+def enlarge_in_tiles(pixels: Pixels, scale: int, tiling: Tiling, enlarge: Enlarge) -> Pixels:
+    """A picture enlarged tile by tile, from top to bottom; only one row of tiles is held in floats.
+
+    Args:
+        pixels: The picture.
+        scale: How much larger the result is, a whole number.
+        tiling: How it is cut.
+        enlarge: Enlarges one tile.
+    """
+    height, width = pixels.shape[:2]
+    rows, columns = tiling.cut(height), tiling.cut(width)
+    result = np.empty((height * scale, width * scale, 3), np.uint8)
+    faded = np.zeros((0, width * scale, 3), np.float32)
+    ends = (*rows.starts[1:], height)
+    for top, end, share in zip(rows.starts, ends, rows.weights(scale), strict=True):
+        band = _enlarge_band(pixels[top : top + rows.size], scale, columns, enlarge) * share[:, None, None]
+        band[: len(faded)] += faded
+        done = (end - top) * scale
+        result[top * scale : end * scale] = band[:done].round().clip(0, 255)
+        faded = band[done:]
+    return result
+
+
+def _enlarge_band(pixels: Pixels, scale: int, columns: Cut, enlarge: Enlarge) -> NDArray[np.float32]:
+    """One row of tiles, enlarged and laid together from left to right."""
+    height, width = pixels.shape[:2]
+    band = np.zeros((height * scale, width * scale, 3), np.float32)
+    for left, share in zip(columns.starts, columns.weights(scale), strict=True):
+        enlarged = enlarge(pixels[:, left : left + columns.size])
+        band[:, left * scale : (left + columns.size) * scale] += enlarged * share[None, :, None]
+    return band
+
+
+def _rise(where: NDArray[np.float64], middle: float, width: float) -> NDArray[np.float64]:
+    """From 0 to 1 around the middle, smooth at both ends (the smoothstep polynomial)."""
+    share = np.clip((where - middle) / width + 0.5, 0, 1)
+    return np.asarray(share * share * (3 - 2 * share))
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return ceil(value / multiple) * multiple
