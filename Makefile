@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-slow check docs bench-moderate bench-photos clean
+.PHONY: demo test test-slow check starter bench-generate docs bench-moderate bench-photos clean
 
 demo: $(READY)
 	$(BIN)/safelight demo
@@ -16,10 +16,23 @@ test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
 check: $(READY)
-	$(BIN)/ruff check src tests bench scripts examples
-	$(BIN)/ruff format --check src tests bench scripts
+	$(BIN)/ruff check src tests bench scripts examples training
+	$(BIN)/ruff format --check src tests bench scripts training
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# The starter model, from the packages to src/safelight/models/starter: many hours; goes on where it was stopped.
+starter: $(READY)
+	cd training && ../$(BIN)/python pictures.py
+	cd training && ../$(BIN)/python autoencoder.py both --steps 2000
+	cd training && ../$(BIN)/python denoiser.py
+	cd training && ../$(BIN)/python autoencoder.py decoder
+	cd training && ../$(BIN)/python judge.py
+	cd training && ../$(BIN)/python ship.py
+	cd training && ../$(BIN)/python evaluate.py --sheet ../docs/images/starter.png
+
+bench-generate: $(READY)
+	$(BIN)/safelight bench generate
 
 docs: $(READY)
 	$(BIN)/python scripts/render_docs.py

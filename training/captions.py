@@ -1,0 +1,73 @@
+"""From scenes to captions: the same picture said in many ways."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from pictures import Thing
+from scenes import Pictures, Placed, Scene, hue_word
+
+STYLE_WORDS = {
+    "3d": ("3d style", "3d render", "3d"),
+    "flat": ("flat style", "flat design", "flat"),
+    "cartoon": ("cartoon style", "cartoon drawing", "cartoon"),
+    "sticker": ("sticker style", "simple sticker", "sticker"),
+}
+"""Style -> how a caption may say it; the first is what the docs recommend."""
+
+COLOUR_WORD = re.compile(r"\b(?:red|orange|yellow|green|blue|purple|pink|brown|black|white)\b ?")
+PLURAL = re.compile(r"(?:[^s]s|chopsticks|people|hair)$")
+
+
+def article(words: str) -> str:
+    """The words with "a" or "an" in front, unless they are a plural."""
+    if PLURAL.search(words):
+        return words
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def name_in_colour(name: str, colour: str) -> str:
+    """A thing's name with its own colour word replaced."""
+    return f"{colour} {COLOUR_WORD.sub('', name)}" if colour else name
+
+
+def say_thing(thing: Thing, placed: Placed, hue: float | None, random: np.random.Generator) -> str:
+    """One thing: its name, or now and then one of its other words, with what the scene did to it."""
+    name = name_in_colour(thing.name, placed.colour)
+    if not placed.colour and hue is not None and not COLOUR_WORD.search(name) and random.random() < 0.25:
+        name = f"{hue_word(hue)} {name}"
+    if thing.tags and random.random() < 0.1:
+        name = f"{name}, {random.choice(thing.tags)}"
+    if placed.size and random.random() < 0.8:
+        name = f"{placed.size} {name}"
+    if random.random() < 0.6:
+        name = article(name)
+    return f"{name} {placed.place}" if placed.place else name
+
+
+def say_style(style: str, random: np.random.Generator) -> str:
+    """A style in one of its words, mostly the recommended one."""
+    words = STYLE_WORDS[style]
+    return words[0] if random.random() < 0.6 else str(random.choice(words))
+
+
+def caption(pictures: Pictures, scene: Scene, random: np.random.Generator) -> str:
+    """One of the many captions of a scene; a tenth of them is empty, for classifier-free guidance."""
+    if random.random() < 0.1:
+        return ""
+    parts = [
+        say_thing(pictures.thing_of(placed.row), placed, pictures.main_hues[placed.row], random)
+        for placed in scene.things
+    ]
+    styles = {pictures.rows[placed.row].style for placed in scene.things}
+    text = f" {random.choice(['and', 'next to', 'beside'])} ".join(parts)
+    if len(styles) == 1 and random.random() < 0.9:
+        style = say_style(styles.pop(), random)
+        text = f"{style} {text}" if random.random() < 0.15 else f"{text}, {style}"
+    if scene.background != "white" or random.random() < 0.15:
+        joint = random.choice([" on {} background", ", {} background"])
+        background = article(scene.background) if joint.startswith(" on") else scene.background
+        text += str(joint).format(background)
+    return text

@@ -1,0 +1,182 @@
+"""Train the text encoder and the U-Net together, on cached latents, for v-prediction under Stable Diffusion's schedule.
+
+Runs until it is stopped or has done --steps; a checkpoint every hundred steps lets the next call go on. What is shipped
+is the moving average of the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+import autoencoder
+import tokenizer as words
+from captions import caption
+from loops import Average, Log, load, save, set_rates, warmed_up
+from muon import optimisers
+from pictures import WORK
+from scenes import Pictures, Placed, Scene, draw_scene, paint
+
+BATCH, NOISES = 64, 2
+"""Captions a step, and noises each of them is drawn with: the text is encoded once for all of them."""
+PLAIN = 0.45
+"""Share of the samples that show a thing plainly on white, as most prompts ask for it."""
+WIDTH = 256
+
+
+def build_text_encoder(vocabulary: int) -> CLIPTextModel:
+    """CLIP's text transformer, three layers of it."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=vocabulary,
+            hidden_size=WIDTH,
+            intermediate_size=4 * WIDTH,
+            projection_dim=WIDTH,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            max_position_embeddings=words.LENGTH,
+            bos_token_id=vocabulary - 2,
+            eos_token_id=vocabulary - 1,
+            pad_token_id=vocabulary - 1,
+        )
+    )
+
+
+def build_unet() -> UNet2DConditionModel:
+    """Cheap at 16 x 16, most parameters at 4 x 4, where each serves the whole picture."""
+    net = UNet2DConditionModel(
+        sample_size=16,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(64, 128, 320),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=(2, 2, 5),  # heads, whatever the name says: few and wide are faster on a processor
+        cross_attention_dim=WIDTH,
+    )
+    return net.to(memory_format=torch.channels_last)
+
+
+def build_schedule() -> DDPMScheduler:
+    """Stable Diffusion's noise schedule, for v-prediction."""
+    return DDPMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        clip_sample=False,
+    )
+
+
+class Denoiser(nn.Module):
+    """What is trained: text encoder and U-Net as one."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.text, self.unet = build_text_encoder(vocabulary), build_unet()
+
+    def forward(self, latents: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
+        """Predict the velocity for (n, 4, 16, 16) latents; tokens may be given once for several of them."""
+        context = self.text(tokens).last_hidden_state
+        context = context.repeat_interleave(len(latents) // len(tokens), 0)
+        return self.unet(latents, timesteps, context, return_dict=False)[0]
+
+
+class Pool:
+    """Latents of every picture plainly on white and of varied scenes, with what each shows."""
+
+    def __init__(self, pictures: Pictures, rounds: int, work: Path) -> None:
+        self.pictures = pictures
+        random = np.random.default_rng(1)
+        rows = range(len(pictures.rows))
+        self.plain = [Scene((Placed(row),)) for row in rows]
+        self.varied = [draw_scene(pictures, row, random) for _ in range(rounds) for row in rows]
+        self.scenes = [*self.plain, *self.varied]
+        cache = work / f"latents-{rounds}.pt"
+        if not cache.exists():
+            torch.save(self._encode(work, random), cache)
+        self.latents = torch.load(cache, weights_only=True).float()
+
+    @torch.no_grad()
+    def _encode(self, work: Path, random: np.random.Generator) -> Tensor:
+        net = autoencoder.build()
+        net.load_state_dict(load(work / "autoencoder-both.pt")["net"])
+        latents = []
+        for start in range(0, len(self.scenes), 64):
+            pixels = np.stack(
+                [paint(self.pictures, scene, random) for scene in self.scenes[start : start + 64]]
+            )
+            signed = autoencoder.to_signed(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+            latents.append(net.encode(signed).latent_dist.mode().half())
+        return torch.cat(latents)
+
+    def draw(self, count: int, random: np.random.Generator) -> tuple[Tensor, list[str]]:
+        """Latents and one caption for each, drawn anew every time."""
+        plain = random.random(count) < PLAIN
+        picks = np.where(
+            plain,
+            random.integers(len(self.plain), size=count),
+            len(self.plain) + random.integers(len(self.varied), size=count),
+        )
+        return self.latents[picks], [caption(self.pictures, self.scenes[pick], random) for pick in picks]
+
+
+def tokens_of(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
+    """Captions as (n, 48) token numbers, padded the way Stable Diffusion's pipelines pad."""
+    length = tokenizer.model_max_length
+    return tokenizer(
+        captions, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+    ).input_ids
+
+
+def train(steps: int, rate: float, device: str, work: Path = WORK) -> None:
+    """Go on from the last checkpoint, or begin."""
+    pictures = Pictures.load(work)
+    pool, tokenizer, schedule = Pool(pictures, 4, work), words.build(pictures.things), build_schedule()
+    torch.manual_seed(0)
+    net = Denoiser(len(tokenizer)).to(device)
+    trained, average, start = optimisers(net, rate, rate / 4), Average(net, 0.998), 0
+    path = work / "denoiser.pt"
+    if last := load(path):
+        net.load_state_dict(last["net"])
+        average.values = last["average"]
+        start = last["step"]
+        for optimiser, state in zip(trained, last["optimisers"], strict=True):
+            optimiser.load_state_dict(state)
+    random = np.random.default_rng(start)
+    torch.manual_seed(start)
+    log = Log(20)
+    for step in range(start, steps):
+        set_rates(trained, warmed_up(step))
+        clean, captions = pool.draw(BATCH, random)
+        clean = clean.repeat_interleave(NOISES, 0).contiguous(memory_format=torch.channels_last).to(device)
+        noise, timesteps = torch.randn_like(clean), torch.randint(0, 1000, (len(clean),), device=device)
+        target = schedule.get_velocity(clean, noise, timesteps)
+        noisy = schedule.add_noise(clean, noise, timesteps)
+        loss = (net(noisy, timesteps, tokens_of(tokenizer, captions).to(device)) - target).pow(2).mean()
+        loss.backward()
+        for optimiser in trained:
+            optimiser.step()
+        net.zero_grad()
+        average.update(net, step)
+        log.add(step + 1, len(clean), loss=float(loss.detach()))
+        if (step + 1) % 100 == 0 or step + 1 == steps:
+            states = [optimiser.state_dict() for optimiser in trained]
+            save(path, net=net.state_dict(), average=average.values, optimisers=states, step=step + 1)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=20000)
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--device", default="cpu")
+    chosen = parser.parse_args()
+    train(chosen.steps, chosen.rate, chosen.device)

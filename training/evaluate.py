@@ -1,0 +1,116 @@
+"""Measure the starter model with stock diffusers: things, styles and colours by the judge, PSNR, a contact sheet.
+
+Captions, seeds and steps are fixed, so that two runs on one machine give the same numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from PIL import Image
+from torch import Tensor
+
+from autoencoder import held_out_pictures, psnr
+from captions import STYLE_WORDS, article, name_in_colour
+from judge import shrunk, trained_judge
+from pictures import STYLES, WORK
+from scenes import HUES, Pictures, hue_word, main_hue
+from ship import STARTER
+
+STEPS, GUIDANCE, BATCH = 20, 4.0, 20
+
+SHEET = (Path(__file__).parent / "sheet.txt").read_text().splitlines()
+"""The 64 prompts of the docs' contact sheet."""
+
+
+def draw(pipeline: StableDiffusionPipeline, captions: list[str]) -> Tensor:
+    """One picture per caption, (n, 3, 128, 128) in [-1, 1]; caption i has the seed i."""
+    drawn = []
+    for start in range(0, len(captions), BATCH):
+        part = captions[start : start + BATCH]
+        seeds = [torch.Generator().manual_seed(start + number) for number in range(len(part))]
+        images = pipeline(
+            part, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=seeds, output_type="pt"
+        ).images
+        drawn.append(images.cpu() * 2 - 1)
+    return torch.cat(drawn)
+
+
+def name_captions(pictures: Pictures, count: int) -> tuple[list[str], Tensor, Tensor]:
+    """Captions of name and style for pictures drawn by lot, with the right thing and style."""
+    rows = np.random.default_rng(7).choice(len(pictures.rows), count, replace=False)
+    chosen = [pictures.rows[row] for row in rows]
+    captions = [f"{article(pictures.things[row.thing].name)}, {STYLE_WORDS[row.style][0]}" for row in chosen]
+    styles = [list(STYLES).index(row.style) for row in chosen]
+    return captions, torch.tensor([row.thing for row in chosen]), torch.tensor(styles)
+
+
+def colour_captions(pictures: Pictures, count: int) -> tuple[list[str], list[str]]:
+    """Captions that ask for a colour the thing does not have, with that colour."""
+    random = np.random.default_rng(8)
+    rows = [row for row, hue in enumerate(pictures.main_hues) if hue is not None]
+    captions, colours = [], []
+    for row in random.choice(rows, count, replace=False):
+        others = [word for word in HUES if word != hue_word(pictures.main_hues[row] or 0)]
+        colours.append(str(random.choice(others)))
+        name = name_in_colour(pictures.thing_of(row).name, colours[-1])
+        captions.append(f"{article(name)}, {STYLE_WORDS[pictures.rows[row].style][0]}")
+    return captions, colours
+
+
+def shown_colour(picture: Tensor) -> str:
+    """The main colour of a drawn picture on white, or nothing."""
+    pixels = ((picture.permute(1, 2, 0).numpy() + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+    alpha = np.where(pixels.min(-1) < 235, 255, 0).astype(np.uint8)  # white is background
+    hue = main_hue(np.dstack([pixels, alpha]))
+    return "" if hue is None else hue_word(hue)
+
+
+@torch.no_grad()
+def measure(pipeline: StableDiffusionPipeline, pictures: Pictures, count: int) -> dict[str, float]:
+    """All the numbers of the model card."""
+    judge = trained_judge(pictures)
+    captions, things, styles = name_captions(pictures, count)
+    thing, style = judge(shrunk(draw(pipeline, captions)))
+    best = thing.topk(5).indices == things[:, None]
+    asked, colours = colour_captions(pictures, count // 2)
+    obeyed = [
+        shown_colour(picture) == colour
+        for picture, colour in zip(draw(pipeline, asked), colours, strict=True)
+    ]
+    return {
+        "top1": float(best[:, 0].float().mean()),
+        "top5": float(best.any(1).float().mean()),
+        "style": float((style.argmax(1) == styles).float().mean()),
+        "colour": float(np.mean(obeyed)),
+        "psnr": psnr(pipeline.vae, held_out_pictures(pictures)),
+    }
+
+
+def sheet(pipeline: StableDiffusionPipeline, captions: list[str], columns: int = 8) -> Image.Image:
+    """A contact sheet of pictures on a grey ground."""
+    pixels = ((draw(pipeline, captions) + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    canvas = Image.new("RGB", (columns * 132 + 4, -(-len(pixels) // columns) * 132 + 4), (225, 225, 228))
+    for number, picture in enumerate(pixels):
+        canvas.paste(Image.fromarray(picture), (number % columns * 132 + 4, number // columns * 132 + 4))
+    return canvas
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, default=STARTER)
+    parser.add_argument("--sheet", type=Path, help="Where to write the contact sheet (PNG).")
+    parser.add_argument("--count", type=int, default=200)
+    chosen = parser.parse_args()
+    pipe = StableDiffusionPipeline.from_pretrained(chosen.model, torch_dtype=torch.float32)
+    pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+    pipe.set_progress_bar_config(disable=True)
+    if chosen.sheet:
+        sheet(pipe, SHEET).save(chosen.sheet)
+    if chosen.count:
+        print(json.dumps(measure(pipe, Pictures.load(WORK), chosen.count), indent=1))

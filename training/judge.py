@@ -1,0 +1,123 @@
+"""A judge of drawn pictures: which thing, and in which style. It has seen the real pictures only, never a drawn one."""
+
+from __future__ import annotations
+
+import argparse
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from loops import Log, batches, load, save, set_rates, warmed_up
+from muon import optimisers
+from pictures import STYLES, WORK
+from scenes import Pictures, Placed, Scene, paint
+
+SIDE = 64
+"""Pictures are judged at half size: every thing can be told there, and small flaws of drawing do not count."""
+
+
+class Judge(nn.Module):
+    """A small residual network with two answers."""
+
+    def __init__(self, things: int, styles: int = len(STYLES)) -> None:
+        super().__init__()
+        widths = (3, 32, 64, 128, 256)
+        self.stages = nn.ModuleList(Stage(a, b) for a, b in pairwise(widths))
+        self.thing, self.style = nn.Linear(256 * 4, things), nn.Linear(256, styles)
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of things and of styles for (n, 3, 64, 64) pictures in [-1, 1]."""
+        for stage in self.stages:
+            pictures = stage(pictures)
+        return self.thing(F.adaptive_avg_pool2d(pictures, 2).flatten(1)), self.style(pictures.mean((2, 3)))
+
+
+class Stage(nn.Module):
+    """Two convolutions and a halving."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.norms = nn.ModuleList([nn.GroupNorm(8, outputs), nn.GroupNorm(8, outputs)])
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Halve the resolution, change the width."""
+        values = F.silu(self.norms[0](F.max_pool2d(self.first(values), 2)))
+        return values + F.silu(self.norms[1](self.second(values)))
+
+
+def shrunk(pictures: Tensor) -> Tensor:
+    """(n, 3, 128, 128) bytes or [-1, 1] floats as the judge sees them."""
+    signed = pictures.float() / 127.5 - 1 if pictures.dtype == torch.uint8 else pictures
+    return F.interpolate(signed, (SIDE, SIDE), mode="area").contiguous(memory_format=torch.channels_last)
+
+
+def varied(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Real pictures moved, resized, blurred, tinted and made noisy a little: drawings are never exact."""
+    count = len(pictures)
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.rand(count, generator=generator) * (high - low) + low
+
+    grid = torch.zeros(count, 2, 3)
+    grid[:, 0, 0] = uniform(0.9, 1.2)
+    grid[:, 1, 1] = uniform(0.9, 1.2)
+    grid[:, 0, 1], grid[:, 1, 0] = uniform(-0.12, 0.12), uniform(-0.12, 0.12)
+    grid[:, 0, 2], grid[:, 1, 2] = uniform(-0.12, 0.12), uniform(-0.12, 0.12)
+    moved = F.grid_sample(pictures, F.affine_grid(grid, list(pictures.shape), False), padding_mode="border")
+    blurred = F.avg_pool2d(F.pad(moved, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    moved = torch.lerp(moved, blurred, uniform(0, 1)[:, None, None, None])
+    tint = torch.randn(count, 3, 1, 1, generator=generator) * 0.08
+    noise = torch.randn(moved.shape, generator=generator) * uniform(0, 0.12)[:, None, None, None]
+    return (moved * uniform(0.85, 1.1)[:, None, None, None] + tint + noise).clamp(-1, 1)
+
+
+def real_pictures(pictures: Pictures) -> tuple[Tensor, Tensor, Tensor]:
+    """Every picture plainly on white, (n, 3, 64, 64), with its thing and its style."""
+    random = np.random.default_rng(0)
+    rows = range(len(pictures.rows))
+    plain = np.stack([paint(pictures, Scene((Placed(row),)), random) for row in rows])
+    things = torch.tensor([row.thing for row in pictures.rows])
+    styles = torch.tensor([list(STYLES).index(row.style) for row in pictures.rows])
+    return shrunk(torch.from_numpy(plain).permute(0, 3, 1, 2)), things, styles
+
+
+def train(steps: int, work: Path = WORK) -> None:
+    """Train from the beginning: it takes minutes."""
+    pictures = Pictures.load(work)
+    torch.manual_seed(0)
+    net = Judge(len(pictures.things)).to(memory_format=torch.channels_last)
+    trained, generator = optimisers(net, 5e-3, 2e-3), torch.Generator().manual_seed(0)
+    inputs, things, styles = real_pictures(pictures)
+    log = Log(100)
+    for step, rows in zip(range(steps), batches(len(inputs), 64, generator), strict=False):
+        set_rates(trained, warmed_up(step) * max(0.02, 1 - step / steps))
+        thing, style = net(varied(inputs[rows], generator))
+        loss = F.cross_entropy(thing, things[rows], label_smoothing=0.05) + F.cross_entropy(
+            style, styles[rows]
+        )
+        loss.backward()
+        for optimiser in trained:
+            optimiser.step()
+        net.zero_grad()
+        right = (thing.argmax(1) == things[rows]).float().mean()
+        log.add(step + 1, len(rows), loss=float(loss.detach()), right=float(right))
+    save(work / "judge.pt", net=net.state_dict())
+
+
+def trained_judge(pictures: Pictures, work: Path = WORK) -> Judge:
+    """The judge that `train` left."""
+    net = Judge(len(pictures.things))
+    net.load_state_dict(load(work / "judge.pt")["net"])
+    return net.eval()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=4000)
+    train(parser.parse_args().steps)
