@@ -2,6 +2,7 @@
 
 >>> import safelight
 >>> studio = safelight.Studio()
+>>> picture = studio.generate("a red apple, 3d style", seed=7)[0]
 >>> verdict = studio.moderate("upload.jpg")
 """
 
@@ -12,15 +13,27 @@ from typing import TYPE_CHECKING, Any
 from safelight.quiet import silence_engines
 
 if TYPE_CHECKING:
+    from safelight.generation.request import GenerationRequest
     from safelight.moderation import Decision, Policy, Verdict
     from safelight.settings import Settings
-    from safelight.studio import Studio
+    from safelight.studio import Picture, Studio
 
 __version__ = "0.1.0"
-__all__ = ["Decision", "Policy", "Settings", "Studio", "Verdict", "__version__"]
+__all__ = [
+    "Decision",
+    "GenerationRequest",
+    "Picture",
+    "Policy",
+    "Settings",
+    "Studio",
+    "Verdict",
+    "__version__",
+]
 
 _HOME = {
     "Decision": "safelight.moderation",
+    "GenerationRequest": "safelight.generation.request",
+    "Picture": "safelight.studio",
     "Policy": "safelight.moderation",
     "Settings": "safelight.settings",
     "Studio": "safelight.studio",

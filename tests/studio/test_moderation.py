@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 
 import safelight
-from safelight import studio as module
 from safelight.errors import (
     ClassifierUnknownError,
     ExplainUnsupportedError,
@@ -27,6 +26,7 @@ from safelight.errors import (
 from safelight.moderation import Policy
 from safelight.settings import Settings
 from safelight.studio import Studio
+from safelight.studio import studio as module
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,9 @@ def test_the_packages_front() -> None:
     assert safelight.Studio is Studio
     assert safelight.Policy is Policy
     assert safelight.Settings is Settings
-    assert set(safelight.__all__) == {"Decision", "Policy", "Settings", "Studio", "Verdict", "__version__"}
+    judging = {"Decision", "Policy", "Settings", "Studio", "Verdict", "__version__"}
+    assert set(safelight.__all__) == judging | {"GenerationRequest", "Picture"}
+    assert all(getattr(safelight, name) is not None for name in safelight.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'Painter'"):
         _ = safelight.Painter
 

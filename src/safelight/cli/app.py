@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 from safelight import __version__
-from safelight.cli import bench, demo, doctor, export, models, moderate, scan
+from safelight.cli import (
+    bench,
+    demo,
+    doctor,
+    edit,
+    export,
+    generate,
+    info,
+    models,
+    moderate,
+    reproduce,
+    samplers,
+    scan,
+    upscale,
+)
 from safelight.cli.console import print_json, warn
 from safelight.errors import InternalError, SafelightError, UsageError
 
@@ -16,7 +30,7 @@ app = typer.Typer(
     name="safelight",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Safelight: a local image studio. Judges pictures on your own machine; nothing is sent anywhere.",
+    help="Safelight: a local image studio. Makes and judges pictures on your own machine; nothing is sent anywhere.",
     epilog="Exit status: 0 nothing flagged, 1 something flagged, 2 wrong input, 3 a failure of Safelight.",
 )
 
@@ -38,6 +52,12 @@ def root(
 
 
 app.command("demo")(demo.demo)
+app.command("generate")(generate.generate)
+app.command("edit")(edit.edit)
+app.command("upscale")(upscale.upscale)
+app.command("info")(info.info)
+app.command("reproduce")(reproduce.reproduce)
+app.command("samplers")(samplers.samplers)
 app.command("moderate")(moderate.moderate)
 app.command("scan")(scan.scan)
 app.command("export")(export.export)

@@ -66,6 +66,42 @@ def moderate(
     )
 
 
+@app.command()
+def generate(
+    checkpoint: Annotated[
+        str | None,
+        typer.Option("--checkpoint", "-m", metavar="NAME", help="A checkpoint of Stable Diffusion's layout."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, max=1000, help="Steps a picture.")] = 20,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Pictures a side after the warm-up.")] = 5,
+    cold: Annotated[bool, typer.Option("--cold/--warm-only", help="Also measure new processes.")] = True,
+    json: Json = False,
+) -> None:
+    """Seconds a picture, with gate and record, against plain diffusers on the same weights; start and memory too."""
+    from safelight.settings import Settings
+
+    settings = Settings.load(checkpoint=checkpoint)
+    warn(f"Measuring {settings.checkpoint} against plain diffusers …")
+    from safelight.bench.generate import compare
+    from safelight.studio import Studio
+
+    studio = Studio(settings, tell=warn)
+    folder = studio.engine.checkpoint(settings.checkpoint).path
+    found = compare(studio, folder, steps=steps, rounds=rounds, cold=cold, tell=warn)
+    if json:
+        print_json(found.to_dict())
+        return
+    typer.echo(
+        f"{found.our_median:.3f} s a picture of {steps} steps, {found.overhead:+.1%} against plain diffusers "
+        f"({found.peer_median:.3f} s); pixels differ by at most {found.largest_difference} of 255."
+    )
+    if found.cold and found.peer_cold:
+        typer.echo(
+            f"First picture of a new process: {found.cold.seconds:.1f} s, {found.cold.peak_mb:.0f} MB at most "
+            f"(plain diffusers: {found.peer_cold.seconds:.1f} s, {found.peer_cold.peak_mb:.0f} MB)."
+        )
+
+
 def _compare(settings: Settings, against: str, photos: Path | None, rounds: int, scratch: Path) -> Comparison:
     from safelight.bench import peers
     from safelight.bench.moderate import compare

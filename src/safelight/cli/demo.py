@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,13 +13,41 @@ from safelight.cli.console import Json, legible, print_json, progress, warn
 
 if TYPE_CHECKING:
     from safelight.moderation import Judgement
-    from safelight.studio import Studio
+    from safelight.studio import Picture, Studio
 
 _SHOWN = 24
 """Pictures on the sheet and in the table; a folder of thousands must not become one picture of a mile."""
-_SHEET = "verdicts.png"
+_VERDICTS = "verdicts.png"
 _REPORT = "verdicts.jsonl"
 _HEAT = "heat"
+_DRAWN = "drawn"
+_SHEET = "drawn.png"
+_PAGE = "index.html"
+
+THINGS = ("a red apple", "a cat face", "a rocket", "a butterfly")
+STYLES = ("3d style", "flat style", "cartoon style", "sticker style")
+MORE = (
+    "a blue car, 3d style",
+    "a strawberry, cartoon style, on a light blue background",
+    "a dog and a cat, flat style",
+    "a castle, 3d style",
+)
+EDIT = "a green apple, 3d style"
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """What the tour drew.
+
+    Args:
+        pictures: The prompts' pictures with their paths; None where the policy blocks one.
+        before: The picture that was edited.
+        after: The edited one.
+    """
+
+    pictures: list[tuple[Picture, Path | None]]
+    before: Path | None
+    after: tuple[Picture, Path | None] | None
 
 
 def demo(
@@ -31,29 +60,86 @@ def demo(
     ),
     json: Json = False,
 ) -> None:
-    """The tour: judges the sample photographs and whatever you point it at, and leaves pictures to look at."""
+    """The tour: draws, edits, judges what it drew and what you point it at, and leaves a page to look at."""
     import json as jsonlib
 
     from safelight.files import written_whole
     from safelight.settings import Settings
 
-    warn("Safelight looks at pictures on this machine; nothing is sent anywhere.")
+    warn("Safelight draws and judges on this machine; nothing is sent anywhere.")
     from safelight.studio import Studio
 
-    studio = Studio(Settings.load(classifier="open-nsfw"), tell=warn)
+    studio = Studio(Settings.load(classifier="open-nsfw", checkpoint="starter"), tell=warn)
+    drawings = _draw(studio, out / _DRAWN)
+    _write_sheet(drawings, out / _SHEET)
     judgements = _judge(studio, _pictures(pictures or []))
     rows = [judgement.to_dict() for judgement in judgements]
     with written_whole(out / _REPORT) as temporary:
         temporary.write_text("".join(jsonlib.dumps(row) + "\n" for row in rows))
-    _draw(studio, judgements, out)
+    _explain(studio, judgements, out)
+    _write_page(drawings, judgements[:_SHOWN], out)
     if json:
-        print_json({"folder": str(out), "verdicts": rows})
+        drawn = [picture.to_dict(path) for picture, path in _all(drawings)]
+        print_json({"folder": str(out), "drawn": drawn, "verdicts": rows})
         return
     _print_table(judgements)
     if len(judgements) > _SHOWN:
         typer.echo(f"… and {len(judgements) - _SHOWN} less remarkable ones, in {out / _REPORT}.")
-    typer.echo(f"\nLook at {out / _SHEET}, and at the heat maps in {out / _HEAT}.")
+    typer.echo(f"\nLook at {out / _PAGE} in a browser; what was drawn is also in {out / _SHEET}.")
     typer.echo("What the numbers show and what they don't: docs/moderation.md")
+
+
+def _draw(studio: Studio, folder: Path) -> Drawings:
+    """Every prompt of the tour, and an edit of the first picture."""
+    prompts = [f"{thing}, {style}" for thing in THINGS for style in STYLES] + list(MORE)
+    drawn = []
+    with progress("Drawing") as ticker:
+        ticker.expect(len(prompts) + 1)
+        for number, prompt in enumerate(prompts):
+            picture = studio.generate(prompt, seed=number)[0]
+            drawn.append((picture, _saved(picture, folder / f"{number:02}.png")))
+            ticker.advance()
+        before = drawn[0][1]
+        after = None
+        if before is not None:
+            edited = studio.edit(before, EDIT, seed=0, strength=0.7)[0]
+            after = (edited, _saved(edited, folder / "edited.png"))
+        ticker.advance()
+    return Drawings(drawn, before, after)
+
+
+def _saved(picture: Picture, path: Path) -> Path | None:
+    return None if picture.image is None else picture.save(path)
+
+
+def _all(drawings: Drawings) -> list[tuple[Picture, Path | None]]:
+    return drawings.pictures + ([drawings.after] if drawings.after else [])
+
+
+def _write_sheet(drawings: Drawings, path: Path) -> None:
+    """The drawn pictures, four in a row."""
+    from PIL import Image
+
+    from safelight.files import written_whole
+
+    images = [picture.image for picture, _ in drawings.pictures]
+    side = max((image.width for image in images if image), default=128)
+    sheet = Image.new("RGB", (4 * (side + 6) + 6, -(-len(images) // 4) * (side + 6) + 6), (225, 225, 228))
+    for number, image in enumerate(images):
+        if image is not None:
+            row, column = divmod(number, 4)
+            sheet.paste(image, (column * (side + 6) + 6, row * (side + 6) + 6))
+    with written_whole(path) as temporary:
+        sheet.save(temporary, "PNG")
+
+
+def _write_page(drawings: Drawings, judgements: list[Judgement], out: Path) -> None:
+    from safelight.cli.demo_page import page
+    from safelight.files import written_whole
+
+    heat_maps = {int(path.name[:2]): path for path in sorted((out / _HEAT).glob("*.png"))}
+    with written_whole(out / _PAGE) as temporary:
+        temporary.write_text(page(drawings, judgements, heat_maps, out), encoding="utf-8")
 
 
 def _judge(studio: Studio, pictures: list[tuple[str, Path]]) -> list[Judgement]:
@@ -80,7 +166,7 @@ def _pictures(own: list[str]) -> list[tuple[str, Path]]:
     return samples + found
 
 
-def _draw(studio: Studio, judgements: list[Judgement], out: Path) -> None:
+def _explain(studio: Studio, judgements: list[Judgement], out: Path) -> None:
     """A heat map for each picture, and a sheet with all of them."""
     from safelight.moderation.sheet import draw_sheet
 
@@ -92,7 +178,7 @@ def _draw(studio: Studio, judgements: list[Judgement], out: Path) -> None:
         explanation = explainer.explain(judgement.path, limits=studio.limits, frame=judgement.verdict.frame)
         explanation.save(out / _HEAT / f"{number:02}-{Path(judgement.path).stem}.png")
         cells.append((judgement, explanation))
-    draw_sheet(cells, out / _SHEET)
+    draw_sheet(cells, out / _VERDICTS)
 
 
 def _print_table(judgements: list[Judgement]) -> None:

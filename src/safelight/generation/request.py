@@ -84,7 +84,9 @@ class Hires(Part):
         None, description="Steps of the second pass; those of the first when not given."
     )
     sampler: str | None = Field(
-        None, description="Sampler of the second pass; that of the first when not given."
+        None,
+        description="Sampler of the second pass, with its schedule in its name if it is to have one (DDIM Karras); "
+        "sampler and schedule of the first when not given.",
     )
 
 

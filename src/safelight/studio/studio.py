@@ -1,12 +1,21 @@
-"""The façade over the domains: the Python API, which every front door uses too."""
+"""The one object that front doors and Python programs talk to."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from safelight.images import DecodeLimits, ImageSource
+import numpy as np
+from PIL import Image
+
+from safelight.errors import BlockedError, RequestError
+from safelight.generation.request import GenerationRequest
+from safelight.images import DecodeLimits, ImageSource, decode
+from safelight.images.metadata import read_metadata
+from safelight.images.source import read_bytes
 from safelight.moderation.classifier import Classifier
 from safelight.moderation.explain import Explainer, Explanation
 from safelight.moderation.finding import find_pictures
@@ -17,10 +26,18 @@ from safelight.moderation.scan import Scan
 from safelight.moderation.verdict import Judgement, Verdict
 from safelight.runtime.machine import usable_cores
 from safelight.settings import Settings
+from safelight.studio.enlarging import Enlarged, with_enlargement
+from safelight.studio.picture import Picture, is_blocked, judged
+from safelight.studio.reproducing import Original, Reproduction, compare
+
+if TYPE_CHECKING:
+    from safelight.generation.engine import Drawn, Engine
+    from safelight.generation.painting import Watcher
+    from safelight.generation.prompts import Explanation as PromptExplanation
 
 
 class Studio:
-    """Judges pictures on this machine. Thread-safe; a classifier is loaded when it is first needed, once.
+    """Draws and judges pictures on this machine. Thread-safe; what is needed is loaded when it is first needed, once.
 
     Args:
         settings: Everything that can be set; from flags, environment and ``safelight.toml`` when not given.
@@ -28,6 +45,7 @@ class Studio:
 
     Example:
         >>> studio = Studio()
+        >>> studio.generate("a red apple, 3d style", seed=7)[0].save("apple.png")
         >>> studio.moderate("upload.jpg").decision
         <Decision.ALLOW: 'allow'>
     """
@@ -39,6 +57,182 @@ class Studio:
         self._tell = tell
         self._lock = threading.Lock()
         self._classifiers: dict[str, Classifier] = {}
+        self._engine: Engine | None = None
+
+    def generate(
+        self,
+        prompt: str | GenerationRequest,
+        *,
+        policy: str | Path | Policy | None = None,
+        watcher: Watcher | None = None,
+        **fields: Any,
+    ) -> list[Picture]:
+        """Draw pictures; what the policy blocks comes without pixels. See ``draw``.
+
+        Args:
+            prompt: What to draw, or a whole request.
+            policy: Another policy than the setting's.
+            watcher: Who looks on.
+            fields: The other fields of ``GenerationRequest``.
+
+        Raises:
+            SafelightError: The request, the checkpoint, a picture or the policy cannot be used.
+        """
+        if isinstance(prompt, GenerationRequest):
+            if fields:
+                raise RequestError("Give a request, or a prompt with fields, not both.")
+            return list(self.draw(prompt, policy=policy, watcher=watcher))
+        return list(
+            self.draw(GenerationRequest.parse(prompt=prompt, **fields), policy=policy, watcher=watcher)
+        )
+
+    def edit(
+        self,
+        image: ImageSource,
+        prompt: str,
+        *,
+        policy: str | Path | Policy | None = None,
+        watcher: Watcher | None = None,
+        **fields: Any,
+    ) -> list[Picture]:
+        """Draw from a picture: all of it, what a mask marks, or beyond its edges. See ``draw``.
+
+        Args:
+            image: The picture to start from.
+            prompt: What to draw.
+            policy: Another policy than the setting's.
+            watcher: Who looks on.
+            fields: ``mask``, ``strength``, ``inpaint``, ``outpaint`` and the other fields of ``GenerationRequest``.
+        """
+        return self.generate(prompt, policy=policy, watcher=watcher, init_image=image, **fields)
+
+    def draw(
+        self,
+        request: GenerationRequest,
+        *,
+        policy: str | Path | Policy | None = None,
+        watcher: Watcher | None = None,
+    ) -> Iterator[Picture]:
+        """Draw a request's pictures, one after the other; each passes the policy before it is given.
+
+        Args:
+            request: What to draw.
+            policy: Another policy than the setting's.
+            watcher: Who looks on.
+
+        Raises:
+            BlockedError: The policy blocks the initial picture.
+            SafelightError: The request, the checkpoint, a picture or the policy cannot be used.
+        """
+        gate = self.moderator(policy=policy)
+        request = self._admitted(request, gate)
+        for drawn in self.engine.draw(request, watcher):
+            yield self._let_out(drawn, gate)
+
+    def upscale(
+        self,
+        image: ImageSource,
+        *,
+        by: float = 2.0,
+        upscaler: str = "lanczos",
+        policy: str | Path | Policy | None = None,
+    ) -> Enlarged:
+        """Enlarge a picture; it passes the policy before and after.
+
+        Args:
+            image: The picture.
+            by: Factor on width and height, 1 to 8.
+            upscaler: Its name, or a file; see ``generation.upscaling``.
+            policy: Another policy than the setting's.
+
+        Raises:
+            BlockedError: The policy blocks the picture.
+            SafelightError: The picture, the upscaler or the policy cannot be used.
+        """
+        from safelight.generation.upscaling import load_upscaler
+
+        if not 1 <= by <= 8:
+            raise RequestError(f"Enlarging by {by} is not possible.", hint="Give a factor of 1 to 8.")
+        gate = self.moderator(policy=policy)
+        data = (
+            image if isinstance(image, Image.Image | np.ndarray) else read_bytes(image, self.limits.max_bytes)
+        )
+        pixels = self._admitted_picture(data, gate)
+        infotext = read_metadata(data, limits=self.limits).parameters if isinstance(data, bytes) else None
+        started = time.perf_counter()
+        chosen = load_upscaler(upscaler, self.settings.home)
+        enlarged = chosen.upscale(pixels, by, max_pixels=self.settings.max_pixels)
+        seconds = time.perf_counter() - started
+        verdict = gate.judge(enlarged)
+        kept = with_enlargement(infotext, by, chosen.name)
+        return Enlarged(None if is_blocked(verdict) else enlarged, verdict, chosen.name, by, kept, seconds)
+
+    def reproduce(
+        self,
+        source: ImageSource,
+        *,
+        init_image: ImageSource | None = None,
+        mask: ImageSource | None = None,
+        checkpoint: str | None = None,
+        policy: str | Path | Policy | None = None,
+    ) -> Reproduction:
+        """Make a picture again from the record in its file, and say what differs.
+
+        Args:
+            source: The picture file.
+            init_image: The picture it was drawn from, where it was: the record has only its digest.
+            mask: Its mask, likewise.
+            checkpoint: What its checkpoint is called here; as in the record when not given.
+            policy: Another policy than the setting's.
+
+        Raises:
+            RecordMissingError, RecordInvalidError: It has no record, or a damaged one.
+            ReproduceError: Something it needs is not given.
+            SafelightError: The checkpoint is not here, or a picture cannot be used.
+        """
+        original = Original.read(source, self.limits)
+        request = original.request(init_image, mask, self.limits)
+        if checkpoint is not None:
+            request = request.model_copy(update={"checkpoint": checkpoint})
+        return compare(original, next(iter(self.draw(request, policy=policy))), self.limits)
+
+    def explain_prompt(self, request: GenerationRequest) -> dict[str, PromptExplanation]:
+        """How a request's prompts are read: filled in, parsed, and cut into the checkpoint's tokens.
+
+        Raises:
+            PromptError, ModelError: A prompt or the checkpoint cannot be used.
+        """
+        return self.engine.explain(request)
+
+    @property
+    def engine(self) -> Engine:
+        """What draws; made when it is first needed, since its libraries take seconds to import."""
+        with self._lock:
+            if self._engine is None:
+                from safelight.generation.engine import Engine
+
+                self._engine = Engine(self.settings)
+            return self._engine
+
+    def _admitted(self, request: GenerationRequest, gate: Moderator) -> GenerationRequest:
+        """The request with its pictures decoded, once the policy has seen the initial one."""
+        if request.init_image is None:
+            return request
+        return request.model_copy(update={"init_image": self._admitted_picture(request.init_image, gate)})
+
+    def _admitted_picture(self, source: ImageSource, gate: Moderator) -> Image.Image:
+        verdict = gate.judge(image := decode(source, limits=self.limits).image)
+        if is_blocked(verdict):
+            raise BlockedError(
+                f"The policy {verdict.policy.name} blocks the initial picture: unsafe {verdict.unsafe:.4f}."
+            )
+        return image
+
+    @staticmethod
+    def _let_out(drawn: Drawn, gate: Moderator) -> Picture:
+        verdict = gate.judge(drawn.image)
+        image = None if is_blocked(verdict) else drawn.image
+        return Picture(image, judged(drawn.record, verdict), verdict, drawn.seconds, drawn.stopped_at)
 
     def moderate(
         self, source: ImageSource, *, classifier: str | None = None, policy: str | Path | Policy | None = None

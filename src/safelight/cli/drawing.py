@@ -1,0 +1,254 @@
+"""What the drawing commands share: their options, progress, stopping with Ctrl-C, and writing results."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from safelight.cli.console import exit_flagged, legible, print_json, say, warn
+from safelight.errors import OutputError, StoppedError, UsageError
+from safelight.files import exists
+
+if TYPE_CHECKING:
+    from safelight.generation.painting import Progress
+    from safelight.generation.request import GenerationRequest
+    from safelight.studio import Picture, Studio
+
+PICTURES = Path("safelight-pictures")
+SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+
+Negative = Annotated[str, typer.Option("--negative", "-n", metavar="TEXT", help="What to keep away from.")]
+Style = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A prompt style; may be given again.")]
+Checkpoint = Annotated[
+    str | None,
+    typer.Option("--checkpoint", "-m", metavar="NAME", help="What draws: a name, folder, file or hub id."),
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", "-s", metavar="N", help="Random when not given.")]
+StepsOption = Annotated[int | None, typer.Option(metavar="N", help="Steps, 1 to 1000.")]
+SamplerOption = Annotated[str | None, typer.Option(metavar="NAME", help="safelight samplers lists them.")]
+Schedule = Annotated[str | None, typer.Option(metavar="NAME", help="Sigma schedule: karras, exponential …")]
+GuidanceOption = Annotated[float | None, typer.Option("--guidance", "-g", metavar="X", help="1 is none.")]
+Size = Annotated[str | None, typer.Option(metavar="WxH", help="Width and height in pixels: 128x128.")]
+Count = Annotated[int, typer.Option("--count", "-c", metavar="N", help="How many; each its own seed.")]
+ClipSkip = Annotated[int, typer.Option(metavar="N", help="1: the text encoder's last layer.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Any other field of a request; may be given again."),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR|FILE", help="Where pictures go.")]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", metavar="NAME", help="png, jpeg or webp; png in a folder.", show_default=False),
+]
+Quality = Annotated[int, typer.Option(metavar="N", min=1, max=100, help="Of JPEG and WebP, 1 to 100.")]
+Partial = Annotated[bool, typer.Option("--keep-partial", help="After Ctrl-C, write what is there.")]
+
+
+def sides(size: str | None) -> dict[str, int]:
+    """Width and height of "WxH"; nothing where none was given.
+
+    Raises:
+        UsageError: It is not two whole numbers.
+    """
+    if size is None:
+        return {}
+    found = re.fullmatch(r"\s*([0-9]{1,6})\s*[xX]\s*([0-9]{1,6})\s*", size)
+    if found is None:
+        raise UsageError(f"--size {size}: give width and height, as in 128x128.")
+    return {"width": int(found[1]), "height": int(found[2])}
+
+
+def with_settings(fields: dict[str, Any], settings: list[str] | None) -> dict[str, Any]:
+    """Fields with those of ``--set name=value`` and ``--set group.name=value`` added, which win.
+
+    Args:
+        fields: What the other options gave.
+        settings: As they were given; values are JSON, or text where they are none.
+
+    Raises:
+        UsageError: There is no "=", or a group is given as a value too.
+    """
+    import json
+
+    merged = dict(fields)
+    for setting in settings or []:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set {setting}: give FIELD=VALUE, as in guidance_rescale=0.7.")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        group, dot, inner = name.partition(".")
+        if not dot:
+            merged[name] = value
+        elif isinstance(before := merged.get(group, {}), dict):
+            merged[group] = before | {inner: value}
+        else:
+            raise UsageError(f"--set {setting}: {group} was given as {before!r}.")
+    return merged
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    """The fields that were given."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+@dataclass
+class Stop:
+    """Whether Ctrl-C was pressed; the second time it ends the program at once."""
+
+    asked: bool = False
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self.asked
+
+    def _press(self, _signal: int, _frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        # Not through sys.stderr, which may be in the middle of writing when the signal comes.
+        os.write(2, b"Stopping after this step; Ctrl-C again to leave at once.\n")
+
+    @contextmanager
+    def listening(self) -> Iterator[Stop]:
+        """Take Ctrl-C as a wish to stop."""
+        before = signal.signal(signal.SIGINT, self._press)
+        try:
+            yield self
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+@dataclass
+class Steps:
+    """Progress on stderr: one line that is written over on a terminal, a line now and then elsewhere."""
+
+    every: float = 5.0
+    _last: float = field(default_factory=time.monotonic)
+    _shown: bool = False
+
+    def tell(self, progress: Progress) -> None:
+        """Show where a request stands."""
+        line = f"picture {progress.picture + 1} of {progress.count}, {progress.stage}: {progress.step}/{progress.steps}"
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r\x1b[K{line}")
+            sys.stderr.flush()
+            self._shown = True
+        elif time.monotonic() - self._last >= self.every:
+            self._last = time.monotonic()
+            warn(line)
+
+    def clear(self) -> None:
+        """Make room for other lines."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            self._shown = False
+
+
+def draw_and_write(
+    studio: Studio,
+    request: GenerationRequest,
+    out: Path,
+    kind: str | None,
+    quality: int,
+    *,
+    keep_partial: bool,
+    json: bool,
+) -> None:
+    """Draw a request, write each picture as soon as it is there, and leave with the contract's status.
+
+    After Ctrl-C that is 130, and what was written stays.
+    """
+    from safelight.generation.painting import Watcher
+
+    target = Target(out, kind, quality, request.count)
+    flagged, stop, steps = 0, Stop(), Steps()
+    with stop.listening(), suppress(StoppedError):
+        for picture in studio.draw(request, watcher=Watcher(steps.tell, stop, keep_partial)):
+            steps.clear()
+            path = target.write(picture)
+            flagged += picture.verdict.flagged
+            if json:
+                print_json(picture.to_dict(path))
+            else:
+                _print_line(picture, path)
+    steps.clear()
+    if stop.asked:
+        raise typer.Exit(130)
+    exit_flagged(flagged)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where pictures are written: a folder, where each gets a free name, or one file.
+
+    Raises:
+        UsageError: An unknown format, another one than the file's suffix says, or one file for several pictures.
+        OutputError: Nothing can be written there.
+    """
+
+    out: Path
+    kind: str | None
+    quality: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.kind not in (None, *SUFFIXES):
+            raise UsageError(f"--format {self.kind}: give png, jpeg or webp.")
+        if self._is_file and self.kind not in (None, KINDS[self.out.suffix.lower()]):
+            raise UsageError(f"{self.out} is no name for the format {self.kind}.")
+        if self._is_file and self.count > 1:
+            raise UsageError(
+                f"{self.out} is one file, and {self.count} pictures were asked for: give a folder."
+            )
+        self._check_writable()
+
+    @property
+    def _is_file(self) -> bool:
+        return self.out.suffix.lower() in KINDS
+
+    def _check_writable(self) -> None:
+        """Find out before hours of drawing what can be known of the place; writing itself has the last word."""
+        folder = self.out.parent if self._is_file else self.out
+        there = next(place for place in (folder, *folder.absolute().parents) if exists(place))
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            raise OutputError(f"{self.out} cannot be written: {there} is no folder that may be written to.")
+        if self._is_file and exists(self.out) and self.out.is_dir():
+            raise OutputError(f"{self.out} is a folder whose name looks like a picture's.")
+
+    def write(self, picture: Picture) -> Path | None:
+        """Write a picture; None where the policy blocks it."""
+        if picture.image is None:
+            return None
+        return picture.save(self.path(picture.record.expanded_prompt, picture.seed), quality=self.quality)
+
+    def path(self, words: str, seed: int | None) -> Path:
+        """Where a picture goes: the file, or a name in the folder that is still free."""
+        from safelight.studio.picture import free_name
+
+        return self.out if self._is_file else free_name(self.out, words, seed, SUFFIXES[self.kind or "png"])
+
+
+def _print_line(picture: Picture, path: Path | None) -> None:
+    for note in picture.record.notes:
+        warn(f"note: {legible(note)}")
+    if path is None:
+        say(typer.style("blocked", fg="red", bold=True) + f"  {picture.blocked_because}")
+        return
+    mark = typer.style("review  ", fg="yellow", bold=True) if picture.verdict.flagged else ""
+    stopped = f", stopped after step {picture.stopped_at}" if picture.stopped_at is not None else ""
+    say(f"{mark}{legible(str(path))}  seed {picture.seed}, {picture.seconds:.1f} s{stopped}")

@@ -1,0 +1,57 @@
+"""``safelight reproduce``: the same picture again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from safelight.cli.console import Json, PolicyName, exit_flagged, legible, print_json, say, warn
+
+
+def reproduce(
+    image: Annotated[
+        Path, typer.Argument(metavar="IMAGE", help="A picture with its record.", show_default=False)
+    ],
+    init: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The picture it was drawn from, if it was.")
+    ] = None,
+    mask: Annotated[Path | None, typer.Option(metavar="FILE", help="Its mask, if it had one.")] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option("--checkpoint", "-m", metavar="NAME", help="What its checkpoint is called here."),
+    ] = None,
+    policy: PolicyName = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write it there.")] = None,
+    json: Json = False,
+) -> None:
+    """Make a picture again from the record in its file.
+
+    Says whether the bytes are the same, and if not, what differs. Exit status 1: something differs.
+    """
+    from safelight.files import written_whole
+    from safelight.settings import Settings
+    from safelight.studio import Studio
+
+    studio = Studio(Settings.load(policy=policy), tell=warn)
+    result = studio.reproduce(image, init_image=init, mask=mask, checkpoint=checkpoint)
+    if out is not None and result.data is not None:
+        with written_whole(out) as temporary:
+            temporary.write_bytes(result.data)
+    if json:
+        print_json(
+            {
+                "path": str(image),
+                "identical": result.identical,
+                "differences": list(result.differences),
+                "out": None if out is None or result.data is None else str(out),
+            }
+        )
+    elif result.identical:
+        say(f"{legible(str(image))}: the same, byte for byte.")
+    else:
+        say(f"{legible(str(image))}: not the same.")
+        for difference in result.differences:
+            say(f"  {difference}")
+    exit_flagged(not result.identical)

@@ -1,0 +1,48 @@
+"""``safelight upscale``: larger pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from safelight.cli import drawing
+from safelight.cli.console import Json, PolicyName, exit_flagged, legible, print_json, say, warn
+
+
+def upscale(
+    image: Annotated[
+        Path, typer.Argument(metavar="IMAGE", help="The picture to enlarge.", show_default=False)
+    ],
+    by: Annotated[float, typer.Option(metavar="FACTOR", help="On width and height, 1 to 8.")] = 2.0,
+    upscaler: Annotated[
+        str, typer.Option(metavar="NAME", help="lanczos, bicubic …, a file of yours, or its name.")
+    ] = "lanczos",
+    policy: PolicyName = None,
+    out: drawing.Out = drawing.PICTURES,
+    kind: drawing.Format = None,
+    quality: drawing.Quality = 95,
+    json: Json = False,
+) -> None:
+    """Enlarge a picture, by interpolation or with a network of yours.
+
+    What the picture says of its making is kept, with a note of the enlargement.
+    """
+    from safelight.settings import Settings
+
+    settings = Settings.load(policy=policy)
+    target = drawing.Target(out, kind, quality, 1)
+    from safelight.studio import Studio
+
+    studio = Studio(settings, tell=warn)
+    enlarged = studio.upscale(image, by=by, upscaler=upscaler)
+    path = None if enlarged.image is None else enlarged.save(target.path(image.stem, None), quality=quality)
+    if json:
+        print_json(enlarged.to_dict(path))
+    elif path is None:
+        say(typer.style("blocked", fg="red", bold=True) + f"  {enlarged.blocked_because}")
+    else:
+        assert enlarged.image is not None
+        say(f"{legible(str(path))}  {enlarged.image.width} x {enlarged.image.height}")
+    exit_flagged(enlarged.verdict.flagged)

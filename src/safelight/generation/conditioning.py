@@ -1,0 +1,134 @@
+"""What a checkpoint's denoiser is told: embeddings of our own making for CLIPs, plain words for all others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from safelight.errors import UnsupportedError
+from safelight.generation.prompts import parse, phases, plain_text
+from safelight.generation.prompts.cache import EmbeddingCache
+from safelight.generation.prompts.encode import (
+    Conditioning,
+    GuidedPhase,
+    PromptEncoder,
+    sd_encoder,
+    sdxl_encoder,
+)
+from safelight.generation.prompts.schedule import changes, is_weighted, segments_at
+from safelight.generation.settle import Words
+from safelight.models.loading import Loaded
+
+
+class Prompts(Protocol):
+    """How a checkpoint takes prompts."""
+
+    def plain(self, words: Words) -> tuple[str, str]:
+        """Prompt and negative prompt for pipelines that encode text themselves."""
+
+    def phases(self, words: Words, steps: int, clip_skip: int, earlier: int = 0) -> Sequence[GuidedPhase]:
+        """Embeddings by step; none for pipelines that encode text themselves.
+
+        Args:
+            words: Prompt and negative prompt.
+            steps: Steps of this pass.
+            clip_skip: 1 is the text encoder's last layer.
+            earlier: Steps of the pass before it.
+        """
+
+    def notes(self, words: Words) -> tuple[str, ...]:
+        """What was read otherwise than it was written."""
+
+
+@dataclass(frozen=True)
+class EncodedPrompts:
+    """For CLIP text encoders: weights, chunks, breaks and schedules all count."""
+
+    encoder: PromptEncoder
+
+    def plain(self, words: Words) -> tuple[str, str]:
+        """Prompt and negative prompt as they are; the embeddings count."""
+        return words.prompt, words.negative_prompt
+
+    def phases(self, words: Words, steps: int, clip_skip: int, earlier: int = 0) -> Sequence[GuidedPhase]:
+        """Embeddings by step."""
+        positive = phases(parse(words.prompt), steps, earlier=earlier)
+        negative = phases(parse(words.negative_prompt), steps, earlier=earlier)
+        return self.encoder.encode_phases(positive, negative, clip_skip=clip_skip)
+
+    def notes(self, words: Words) -> tuple[str, ...]:
+        """The parser's notes."""
+        return _reading_notes(words)
+
+
+@dataclass(frozen=True)
+class PlainPrompts:
+    """For all other text encoders: words alone count, and what is lost is said."""
+
+    family: str
+
+    def plain(self, words: Words) -> tuple[str, str]:
+        """Both prompts without weights and breaks.
+
+        Raises:
+            UnsupportedError: A prompt changes from step to step.
+        """
+        return self._flat(words.prompt), self._flat(words.negative_prompt)
+
+    def phases(
+        self,
+        words: Words,  # noqa: ARG002  the protocol's
+        steps: int,  # noqa: ARG002
+        clip_skip: int,  # noqa: ARG002
+        earlier: int = 0,  # noqa: ARG002
+    ) -> Sequence[GuidedPhase]:
+        """None: the pipeline encodes the words."""
+        return ()
+
+    def notes(self, words: Words) -> tuple[str, ...]:
+        """The parser's notes, and whether weights were left out."""
+        both = (words.prompt, words.negative_prompt)
+        weighted = any(is_weighted(segments_at(parse(text), 0, 1)) for text in both)
+        lost = (f"{self.family} takes no weights: they had no effect.",) if weighted else ()
+        return _reading_notes(words) + lost
+
+    def _flat(self, text: str) -> str:
+        parsed = parse(text)
+        if changes(parsed):
+            raise UnsupportedError(
+                f"{self.family} draws with one prompt from the first step to the last.",
+                hint="Leave out [from:to:when] and [a|b], or write the bracket with a backslash.",
+            )
+        return plain_text(parsed, 0, 1)
+
+
+def prompts_for(loaded: Loaded, cache: EmbeddingCache[Conditioning]) -> Prompts:
+    """How a loaded checkpoint takes prompts.
+
+    Args:
+        loaded: The checkpoint.
+        cache: Where embeddings are kept, for all checkpoints.
+
+    Raises:
+        CheckpointInvalidError: A tokenizer does not fit its text encoder.
+    """
+    family, parts = loaded.family, loaded.components
+    if family.text_encoding == "plain":
+        return PlainPrompts(family.title)
+    encoders: list[Any] = [parts[name] for name in family.text_encoders]
+    tokenizers: list[Any] = [
+        parts[name.replace("text_encoder", "tokenizer")] for name in family.text_encoders
+    ]
+    if family.text_encoding == "clip":
+        return EncodedPrompts(sd_encoder(tokenizers[0], encoders[0], cache=cache, identity=loaded.checkpoint))
+    zeros = bool(loaded.options.get("force_zeros_for_empty_prompt", True))
+    encoder = sdxl_encoder(
+        tokenizers, encoders, zeros_for_empty=zeros, cache=cache, identity=loaded.checkpoint
+    )
+    return EncodedPrompts(encoder)
+
+
+def _reading_notes(words: Words) -> tuple[str, ...]:
+    both = (parse(words.prompt), parse(words.negative_prompt))
+    return tuple(note.message for parsed in both for note in parsed.notes)

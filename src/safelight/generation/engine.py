@@ -1,0 +1,297 @@
+"""The engine: a request goes in, pictures with their records come out, one after the other.
+
+Pictures of one request are drawn one by one: each is the same, bit for bit, as when its seed is asked for alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+from PIL import Image
+
+from safelight.errors import BackendError, MemoryBudgetError, StoppedError
+from safelight.generation.conditioning import prompts_for
+from safelight.generation.painting import Easel, Painting, Watcher
+from safelight.generation.previews import LatentToRGB, fit
+from safelight.generation.prompts import Explanation, explain
+from safelight.generation.prompts.cache import EmbeddingCache
+from safelight.generation.prompts.encode import CACHE_BYTES, Conditioning
+from safelight.generation.record import CheckpointRef, Machine, ReproductionRecord
+from safelight.generation.recording import record_of
+from safelight.generation.request import UNMARKED, GenerationRequest
+from safelight.generation.settle import Settled, settle
+from safelight.generation.starts import canvas_size
+from safelight.generation.upscaling import Upscaler, load_upscaler
+from safelight.images import DecodeLimits, ImageSource, decode
+from safelight.models.checkpoint_hub import hub_lookup
+from safelight.models.checkpoints import Checkpoint, resolve
+from safelight.models.loading import Loaded, load
+from safelight.models.memory import LoadedModels
+from safelight.settings import Settings
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One picture.
+
+    Args:
+        image: RGB.
+        record: How it was made.
+        seconds: What it took, without loading the checkpoint.
+        stopped_at: The step after which the run was stopped; None for a finished picture.
+    """
+
+    image: Image.Image
+    record: ReproductionRecord
+    seconds: float
+    stopped_at: int | None = None
+
+
+@dataclass(frozen=True)
+class Commission:
+    """A request with all that it needs, checked, but for the checkpoint in memory.
+
+    Args:
+        settled: What to draw.
+        checkpoint: Which weights draw.
+        reference: The same for the record.
+        init: The initial picture, RGB.
+        mask: Its mask, RGB.
+        upscaler: What enlarges between two passes.
+        watcher: Who looks on.
+    """
+
+    settled: Settled
+    checkpoint: Checkpoint
+    reference: CheckpointRef
+    init: Image.Image | None
+    mask: Image.Image | None
+    upscaler: Upscaler | None
+    watcher: Watcher
+
+
+class Engine:
+    """Draws pictures. Threads may share it: it draws one picture at a time.
+
+    Args:
+        settings: Device, precision, memory budget, data directory.
+
+    Raises:
+        BackendError: This machine does not have the device.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._device = _device(settings.device)
+        self._precision = _precision(settings.drawing_precision, self._device)
+        self._loaded = LoadedModels(self.budget, self._load)
+        self._embeddings: EmbeddingCache[Conditioning] = EmbeddingCache(CACHE_BYTES)
+        self._colours: dict[Checkpoint, LatentToRGB] = {}
+        self._drawing = threading.Lock()
+
+    @property
+    def budget(self) -> int:
+        """Bytes that weights and the picture on its way may take together."""
+        if self._settings.memory_budget:
+            return self._settings.memory_budget
+        if self._device.type == "cuda":
+            return int(0.9 * torch.cuda.mem_get_info(self._device)[1])
+        return int(0.8 * psutil.virtual_memory().total)
+
+    @property
+    def machine(self) -> Machine:
+        """What the networks run on, for the record."""
+        return Machine(
+            device=str(self._device),
+            precision=self._precision,
+            backend="eager",
+            threads=torch.get_num_threads(),
+        )
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """The checkpoint that a name means.
+
+        Raises:
+            ModelError: There is none, or it cannot be used.
+        """
+        fetch = hub_lookup(allow_network=self._settings.allow_network)
+        return resolve(name, self._settings.home, fetch=fetch)
+
+    def draw(self, request: GenerationRequest, watcher: Watcher | None = None) -> Iterator[Drawn]:
+        """Draw a request's pictures, in order; all that can be checked is checked before the first one.
+
+        Between two pictures nothing is locked: others may draw meanwhile, and whoever iterates may take their time.
+
+        Args:
+            request: What to draw.
+            watcher: Who looks on.
+
+        Raises:
+            RequestError: A value cannot be drawn with this checkpoint.
+            ModelError: The checkpoint or the upscaler cannot be used.
+            ImageError: The initial picture or the mask cannot be read.
+            StoppedError: The watcher stopped it, and there is no partial picture to give.
+            NumbersError: The network's result is not finite.
+        """
+        commission = self._commission(request, watcher or Watcher())
+        for index in range(request.count):
+            drawn = self._draw_one(commission, index)
+            yield drawn
+            if drawn.stopped_at is not None:
+                return
+
+    def explain(self, request: GenerationRequest) -> dict[str, Explanation]:
+        """How the prompts of a request's first picture are read: "prompt" and, where there is one, "negative prompt".
+
+        Raises:
+            ModelError: The checkpoint cannot be used.
+            PromptError: A prompt, wildcard or style cannot be used.
+        """
+        checkpoint = self.checkpoint(request.checkpoint or self._settings.checkpoint)
+        init = self._decoded(request.init_image)
+        with self._drawing, self._loaded.lease(checkpoint) as loaded:
+            settled = self._settled(request, loaded, init)
+            words = settled.words(0, self._settings.home)
+            clip = loaded.family.text_encoding != "plain"
+            tokenizer: Any = (
+                loaded.components["tokenizer"] if clip and "tokenizer" in loaded.components else None
+            )
+            texts = {"prompt": words.prompt, "negative prompt": words.negative_prompt}
+            return {name: explain(text, settled.steps, tokenizer) for name, text in texts.items() if text}
+
+    def _commission(self, request: GenerationRequest, watcher: Watcher) -> Commission:
+        checkpoint = self.checkpoint(request.checkpoint or self._settings.checkpoint)
+        init = self._decoded(request.init_image)
+        mask = self._decoded(request.mask, background=UNMARKED)
+        upscaler = None
+        if request.hires is not None and request.hires.upscaler != "latent":
+            upscaler = load_upscaler(request.hires.upscaler, self._settings.home)
+        with self._drawing, self._loaded.lease(checkpoint) as loaded:
+            settled = self._settled(request, loaded, init)
+        reference = self._reference(checkpoint)
+        return Commission(settled, checkpoint, reference, init, mask, upscaler, watcher)
+
+    def _draw_one(self, commission: Commission, index: int) -> Drawn:
+        with self._drawing, self._loaded.lease(commission.checkpoint) as loaded:
+            if commission.watcher.should_stop():
+                raise StoppedError
+            started = time.perf_counter()
+            easel = self._easel(commission, loaded)
+            painting = Painting(easel, index)
+            try:
+                painted = painting.paint()
+            except torch.OutOfMemoryError as error:
+                raise MemoryBudgetError(f"{self._device} has no memory left for this picture.") from error
+            seconds = time.perf_counter() - started
+        record = record_of(
+            commission.settled,
+            index,
+            painting.words,
+            commission.reference,
+            self.machine,
+            commission.init,
+            commission.mask,
+            (*easel.prompts.notes(painting.words), *painted.notes),
+        )
+        return Drawn(painted.image, record, seconds, painted.stopped_at)
+
+    def _easel(self, commission: Commission, loaded: Loaded) -> Easel:
+        return Easel(
+            commission.settled,
+            loaded,
+            prompts_for(loaded, self._embeddings),
+            lambda: self._map(loaded),
+            commission.init,
+            commission.mask,
+            commission.upscaler,
+            commission.watcher,
+            self._settings.home,
+            self._settings.max_pixels,
+        )
+
+    def _settled(self, request: GenerationRequest, loaded: Loaded, init: Image.Image | None) -> Settled:
+        settled = settle(
+            request,
+            loaded.family,
+            loaded.scheduler_config,
+            native_side=loaded.default_side,
+            canvas=canvas_size(request, init),
+        )
+        self._check_memory(settled, loaded)
+        return settled
+
+    def _decoded(
+        self, source: ImageSource | None, background: tuple[int, int, int] | None = None
+    ) -> Image.Image | None:
+        chosen = self._settings
+        limits = DecodeLimits(chosen.max_pixels, chosen.max_bytes, background=background or chosen.background)
+        return None if source is None else decode(source, limits=limits).image
+
+    def _reference(self, checkpoint: Checkpoint) -> CheckpointRef:
+        digest = checkpoint.digest(self._settings.cache)
+        return CheckpointRef(name=checkpoint.name, family=checkpoint.family.name, digest=digest)
+
+    def _load(self, checkpoint: Checkpoint) -> Loaded:
+        return load(checkpoint, DTYPES[self._precision], self._device)
+
+    def _map(self, loaded: Loaded) -> LatentToRGB:
+        """The preview's map for a checkpoint, fitted when the first preview is wanted."""
+        key = loaded.checkpoint
+        if key not in self._colours:
+            self._colours[key] = fit(loaded.components["vae"])
+        return self._colours[key]
+
+    def _check_memory(self, settled: Settled, loaded: Loaded) -> None:
+        width, height = settled.hires_size
+        if width * height > self._settings.max_pixels:
+            raise MemoryBudgetError(
+                f"{width} x {height} is more than the {self._settings.max_pixels} pixels a picture may have.",
+                hint="Ask for a smaller picture, or raise the setting max_pixels.",
+            )
+        picture = picture_bytes(loaded, width, height)
+        if self._loaded.nbytes + picture > self.budget:
+            self._loaded.clear()  # all but this one
+        needed = loaded.nbytes + picture
+        if needed > self.budget:
+            raise MemoryBudgetError(
+                f"{width} x {height} needs about {needed / 1e9:.1f} GB with this checkpoint; "
+                f"the budget is {self.budget / 1e9:.1f} GB."
+            )
+
+
+def picture_bytes(loaded: Loaded, width: int, height: int) -> int:
+    """About what decoding a picture takes at its peak, in bytes.
+
+    The autoencoder's last stage works at full size with its second-narrowest width and holds about three such arrays.
+    """
+    vae: Any = loaded.components["vae"]
+    widths = (
+        vae.config.get("block_out_channels") or vae.config.get("decoder_block_out_channels") or (128, 256)
+    )
+    return int(width * height * max(widths[:2]) * next(vae.parameters()).element_size() * 3)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise BackendError(f"The device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def _precision(name: str, device: torch.device) -> str:
+    """Auto is fp32 on CPUs, where a seed then gives the same bits everywhere, and fp16 elsewhere."""
+    if name != "auto":
+        return name
+    return "fp32" if device.type == "cpu" else "fp16"

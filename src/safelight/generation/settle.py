@@ -1,0 +1,247 @@
+"""From what was asked to what will be done: every open field settled and checked before any work."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safelight.errors import RequestError, SamplerUnfitError, UnsupportedError
+from safelight.generation.prompts import apply_styles, expand, find_styles, load_styles
+from safelight.generation.request import GenerationRequest, Hires, Mode
+from safelight.generation.samplers import SAMPLERS, Choice, Kind, kind_of, resolve
+from safelight.models.families import Family
+
+STRENGTH = {Mode.IMAGE: 0.75, Mode.INPAINT: 1.0}
+"""Denoising strength where none is given."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """A picture's prompts with styles, wildcards and variants filled in."""
+
+    prompt: str
+    negative_prompt: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """A request with nothing left open.
+
+    Args:
+        request: As it was asked.
+        family: The checkpoint's family.
+        seed: Of the first picture.
+        width: Pixels that the network draws; of the first pass where there are two.
+        height: Pixels.
+        steps: Of the first pass.
+        choice: Sampler and sigma schedule.
+        eta: Fresh noise of samplers that let one choose; None for all others.
+        guidance_scale: In the usual counting, where 1 is none.
+        strength: Denoising strength; None without an initial picture.
+        hires_choice: Sampler of the second pass.
+        notes: What the user should know: what has no effect.
+    """
+
+    request: GenerationRequest
+    family: Family
+    seed: int
+    width: int
+    height: int
+    steps: int
+    choice: Choice
+    eta: float | None
+    guidance_scale: float
+    strength: float | None
+    hires_choice: Choice | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def guided(self) -> bool:
+        """Whether classifier-free guidance runs the network on the negative prompt too."""
+        return self.guidance_scale > 1 and self.family.guidance in ("cfg-batched", "cfg-separate")
+
+    @property
+    def hires_size(self) -> tuple[int, int]:
+        """Width and height of the second pass."""
+        hires = self.request.hires
+        factor = hires.scale if hires else 1.0
+        unit = self.family.size_multiple
+        width, height = (int(side * factor / unit + 0.5) * unit for side in (self.width, self.height))
+        return width, height
+
+    def words(self, index: int, home: Path) -> Words:
+        """Picture `index`'s prompts: wildcards are drawn with its own seed.
+
+        Raises:
+            StyleUnknownError, WildcardError, PromptError: A style or wildcard is not there, or never ends.
+        """
+        request = self.request
+        styles = find_styles(request.styles, load_styles(home / "styles")) if request.styles else []
+        prompt, negative = apply_styles(request.prompt, request.negative_prompt, styles)
+        folder = home / "wildcards"
+        return Words(expand(prompt, self.seed + index, folder), expand(negative, self.seed + index, folder))
+
+
+def settle(
+    request: GenerationRequest,
+    family: Family,
+    scheduler: Mapping[str, Any],
+    *,
+    native_side: int,
+    canvas: tuple[int, int] | None = None,
+) -> Settled:
+    """Settle and check a request.
+
+    Args:
+        request: What was asked.
+        family: The checkpoint's family.
+        scheduler: The checkpoint's own scheduler configuration.
+        native_side: Width and height the checkpoint draws best, in pixels.
+        canvas: Width and height of the initial picture (with outpainting: of the larger canvas).
+
+    Raises:
+        RequestError, SamplerUnknownError, SamplerUnfitError, UnsupportedError: What was asked cannot be drawn.
+    """
+    mode = request.mode
+    family.pipeline_name(mode, pag=request.pag_scale > 0)
+    _check_guidance(request, family)
+    kind = kind_of(scheduler)
+    steps = request.steps or family.steps
+    choice = _choice(request.sampler, request.schedule, family, kind)
+    trained = int(scheduler.get("num_train_timesteps", 1000))
+    choice.check_steps(steps, trained)
+    if steps < family.min_steps:
+        raise RequestError(f"{family.title} takes at least {family.min_steps} steps.")
+    strength = None if mode is Mode.TEXT else STRENGTH[mode] if request.strength is None else request.strength
+    _check_strength(strength, steps, family)
+    width, height = _size(request, family, native_side, canvas)
+    scale = family.guidance_scale if request.guidance_scale is None else request.guidance_scale
+    hires_choice = None
+    if request.hires:
+        hires_choice = _hires_choice(request.hires, request, family, kind, choice)
+        hires_choice.check_steps(request.hires.steps or steps, trained)
+        _check_strength(request.hires.strength, request.hires.steps or steps, family)
+    return Settled(
+        request=request,
+        family=family,
+        seed=secrets.randbelow(2**32) if request.seed is None else request.seed,
+        width=width,
+        height=height,
+        steps=steps,
+        choice=choice,
+        eta=_eta(request, choice),
+        guidance_scale=scale,
+        strength=strength,
+        hires_choice=hires_choice,
+        notes=_notes(request, family, scale),
+    )
+
+
+def executed(steps: int, strength: float | None, family: Family) -> int:
+    """How many of the steps run when drawing starts from a picture: diffusers' pipelines leave out the first ones.
+
+    Those of the U-Nets round down, all others up.
+    """
+    if strength is None:
+        return steps
+    drawn = min(steps * strength, steps)
+    return int(drawn) if family.denoiser == "unet" else steps - int(steps - drawn)
+
+
+def _check_strength(strength: float | None, steps: int, family: Family) -> None:
+    if executed(steps, strength, family) < 1:
+        raise RequestError(
+            f"With strength {strength} and {steps} steps not one step is drawn.",
+            hint=f"Raise the strength to {math.ceil(100 / steps) / 100} or more, or give more steps.",
+        )
+
+
+def _choice(sampler: str | None, schedule: str | None, family: Family, kind: Kind) -> Choice:
+    if sampler is not None:
+        return resolve(sampler, schedule, kind)
+    return resolve(family.sampler, schedule or family.schedule, kind)
+
+
+def _eta(request: GenerationRequest, choice: Choice) -> float | None:
+    if request.eta is not None and choice.sampler.eta is None:
+        takers = ", ".join(sampler.name for sampler in SAMPLERS if sampler.eta is not None)
+        raise SamplerUnfitError(f"{choice.sampler.name} does not take eta.", hint=f"These do: {takers}.")
+    return choice.sampler.eta if request.eta is None else request.eta
+
+
+def _hires_choice(
+    hires: Hires, request: GenerationRequest, family: Family, kind: Kind, first: Choice
+) -> Choice:
+    if Mode.IMAGE not in family.pipelines:
+        raise UnsupportedError(f"{family.title} has no image-to-image, which a second pass needs.")
+    if request.mode is not Mode.TEXT:
+        raise UnsupportedError(
+            "A second pass is for text-to-image.", hint="Upscale the result, then start from it."
+        )
+    if hires.upscaler == "latent" and family.latents != "spatial":
+        raise UnsupportedError(
+            f"{family.title}'s latents cannot be enlarged.", hint="Give hires the upscaler lanczos."
+        )
+    return first if hires.sampler is None else resolve(hires.sampler, None, kind)
+
+
+def _check_guidance(request: GenerationRequest, family: Family) -> None:
+    """Refuse what the family's own kind of guidance cannot do."""
+    special = {
+        "guidance_rescale": request.guidance_rescale > 0,
+        "guidance_start": request.guidance_start > 0,
+        "guidance_end": request.guidance_end < 1,
+        "guidance_method cfg-zero": request.guidance_method == "cfg-zero",
+    }
+    asked = [name for name, wanted in special.items() if wanted]
+    if asked and not (family.guidance == "cfg-batched" and family.uncond_first):
+        raise UnsupportedError(f"{family.title} does not take {asked[0]}.", hint="Leave it at its default.")
+    if asked and request.pag_scale > 0:
+        raise UnsupportedError(f"{asked[0]} cannot be combined with perturbed-attention guidance.")
+    if request.guidance_method == "cfg-zero" and family.kind != "flow":
+        raise UnsupportedError(
+            f"CFG-Zero* is for flow-matching checkpoints; {family.title} is none.",
+            hint="Leave guidance at cfg.",
+        )
+    if request.clip_skip > 1 and not family.clip_skip:
+        raise UnsupportedError(f"{family.title} does not take clip_skip.", hint="Leave it at 1.")
+    if request.variation and (request.mode is not Mode.TEXT or family.latents != "spatial"):
+        raise UnsupportedError(
+            "Variations mix the noise that text-to-image starts from.",
+            hint="Leave out the variation, or the initial picture.",
+        )
+
+
+def _size(
+    request: GenerationRequest, family: Family, native: int, canvas: tuple[int, int] | None
+) -> tuple[int, int]:
+    """Width and height to draw at: as asked, or those of what is drawn on, or the checkpoint's own."""
+    unit = family.size_multiple
+    for name, side in (("width", request.width), ("height", request.height)):
+        if side is not None and side % unit:
+            down = max(unit, side // unit * unit)
+            raise RequestError(
+                f"{name} {side} is no multiple of {unit}, as {family.title} needs.",
+                hint=f"Give {down} or {down + unit}.",
+            )
+    alone = request.mask is not None and request.inpaint.only_masked  # whose size nobody knows yet
+    usual = (native, native) if canvas is None or alone else canvas
+    width, height = (max(unit, round(side / unit) * unit) for side in usual)
+    return request.width or width, request.height or height
+
+
+def _notes(request: GenerationRequest, family: Family, scale: float) -> tuple[str, ...]:
+    notes = []
+    if request.negative_prompt and not family.supports_negative:
+        notes.append(f"{family.title} has no negative prompt: it had no effect.")
+    elif request.negative_prompt and scale <= 1:
+        notes.append("Without guidance (scale 1) the negative prompt has no effect.")
+    if family.guidance == "none" and request.guidance_scale is not None and request.guidance_scale != 1:
+        notes.append(f"{family.title} takes no guidance: its scale had no effect.")
+    elif family.guidance != "embedded" and scale < 1:
+        notes.append("A guidance scale below 1 counts as 1.")
+    return tuple(notes)

@@ -1,0 +1,161 @@
+"""A drawn picture with all that is known of it, and its way into a file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safelight.errors import BlockedError, UsageError
+from safelight.files import exists, written_whole
+from safelight.generation.infotext import describe
+from safelight.generation.record import FileRef, Judged, ReproductionRecord
+from safelight.images.encode import FileFormat, encode_picture
+from safelight.images.metadata import Metadata
+from safelight.moderation.policy import Decision
+from safelight.moderation.verdict import Verdict
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+KINDS: dict[str, FileFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One result of a request.
+
+    Args:
+        image: RGB; None where the policy blocks it.
+        record: How it was made.
+        verdict: What the policy says of it.
+        seconds: What drawing it took.
+        stopped_at: The step after which the run was stopped; None for a finished picture.
+    """
+
+    image: Image.Image | None
+    record: ReproductionRecord
+    verdict: Verdict
+    seconds: float
+    stopped_at: int | None = None
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+        return self.record.seed
+
+    @property
+    def infotext(self) -> str:
+        """How it was made, in the words that A1111's web UI and many tools read."""
+        return describe(self.record)
+
+    def encode(self, kind: FileFormat = "png", *, quality: int = 95, lossless: bool = False) -> bytes:
+        """The picture as a file, with infotext and record inside; the same picture gives the same bytes.
+
+        Args:
+            kind: The format.
+            quality: 1 to 100, for JPEG and lossy WebP.
+            lossless: WebP keeps every pixel exactly.
+
+        Raises:
+            BlockedError: The policy blocks it.
+            OutputError, UsageError: The format cannot hold it, or the quality is out of range.
+        """
+        if self.image is None:
+            raise BlockedError(self.blocked_because)
+        if not 1 <= quality <= 100:
+            raise UsageError(f"quality is {quality}; it has to be 1 to 100.")
+        file = FileRef(kind=kind, quality=None if kind == "png" or lossless else quality, lossless=lossless)
+        record = self.record.model_copy(update={"file": file})
+        metadata = Metadata(parameters=self.infotext, record=record.to_json())
+        return encode_picture(self.image, kind, metadata, quality=quality, lossless=lossless)
+
+    def save(self, path: str | Path, *, quality: int = 95, lossless: bool = False) -> Path:
+        """Write the picture; the suffix says the format: .png, .jpg, .jpeg or .webp.
+
+        Raises:
+            BlockedError, OutputError, UsageError: As in `encode`; or the folder cannot be written.
+        """
+        path = Path(path)
+        data = self.encode(kind_of(path), quality=quality, lossless=lossless)
+        with written_whole(path) as temporary:
+            temporary.write_bytes(data)
+        return path
+
+    @property
+    def blocked_because(self) -> str:
+        """Which score kept it back."""
+        return (
+            f"The policy {self.verdict.policy.name} blocks the picture with seed {self.seed}: "
+            f"unsafe {self.verdict.unsafe:.4f}."
+        )
+
+    def to_dict(self, path: Path | None = None) -> dict[str, Any]:
+        """The picture for JSON output.
+
+        Args:
+            path: Where it was written; None where it was not.
+        """
+        width, height = self.image.size if self.image else (self.record.width, self.record.height)
+        return {
+            "path": None if path is None else str(path),
+            "seed": self.seed,
+            "width": width,
+            "height": height,
+            "steps": self.record.steps,
+            "sampler": self.record.sampler,
+            "checkpoint": self.record.checkpoint.name,
+            "seconds": round(self.seconds, 3),
+            "stopped_at": self.stopped_at,
+            "notes": list(self.record.notes),
+            "verdict": self.verdict.to_dict(),
+        }
+
+
+def kind_of(path: Path) -> FileFormat:
+    """The format that a path's suffix names.
+
+    Raises:
+        UsageError: It names none.
+    """
+    if (kind := KINDS.get(path.suffix.lower())) is None:
+        raise UsageError(f"{path.name}: the suffix has to be one of {', '.join(KINDS)}.")
+    return kind
+
+
+def write(
+    path: Path, image: Image.Image, kind: FileFormat, metadata: Metadata, *, quality: int, lossless: bool
+) -> Path:
+    """Write a picture file whole.
+
+    Raises:
+        OutputError, UsageError: It cannot be written there, or not like that.
+    """
+    data = encode_picture(image, kind, metadata, quality=quality, lossless=lossless)
+    with written_whole(path) as temporary:
+        temporary.write_bytes(data)
+    return path
+
+
+def judged(record: ReproductionRecord, verdict: Verdict) -> ReproductionRecord:
+    """The record with what moderation said."""
+    policy = verdict.policy
+    entry = Judged(
+        policy=policy.name, version=policy.version, digest=policy.digest, decision=verdict.decision.value
+    )
+    return record.model_copy(update={"verdict": entry})
+
+
+def is_blocked(verdict: Verdict) -> bool:
+    """Whether a picture must not be shown or written."""
+    return verdict.decision is Decision.BLOCK
+
+
+def free_name(folder: Path, words: str, seed: int | None, suffix: str) -> Path:
+    """A path that is not there yet, from the first words of a text and the seed."""
+    start = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:48].strip("-") or "picture"
+    name = start if seed is None else f"{start}-{seed}"
+    paths = (folder / f"{name}{'' if number == 1 else f'-{number}'}{suffix}" for number in count(1))
+    return next(path for path in paths if not exists(path))

@@ -1,0 +1,64 @@
+"""One engine for all tests, and a short way to ask it for pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pytest
+
+from safelight.generation.engine import Drawn, Engine
+from safelight.generation.painting import Watcher
+from safelight.generation.request import GenerationRequest
+from safelight.models.loading import Loaded
+from safelight.settings import Settings
+
+SIDE = 64
+COLOURS = ("red", "green", "blue", "yellow", "black", "white")
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+class Draw(Protocol):
+    def __call__(self, name: str = "sd1", watcher: Watcher | None = None, **fields: Any) -> list[Drawn]: ...
+
+
+@pytest.fixture(scope="session")
+def drawing_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("drawing-home")
+    (home / "wildcards").mkdir()
+    (home / "wildcards" / "colours.txt").write_text("\n".join(COLOURS))
+    return home
+
+
+@pytest.fixture(scope="session")
+def engine(drawing_home: Path) -> Engine:
+    return Engine(Settings(home=drawing_home, device="cpu", memory_budget=4 * 10**9))
+
+
+@pytest.fixture(scope="session")
+def draw(engine: Engine, tiny: Callable[[str], Path]) -> Draw:
+    """Pictures of a tiny checkpoint: 64 pixels, 3 steps, seed 7, unless it is said otherwise."""
+
+    def run(name: str = "sd1", watcher: Watcher | None = None, **fields: Any) -> list[Drawn]:
+        usual = {"prompt": "a red cat", "seed": 7, "steps": 3, "checkpoint": str(tiny(name))}
+        if "init_image" not in fields:
+            usual |= {"width": SIDE, "height": SIDE}
+        return list(engine.draw(GenerationRequest.parse(**(usual | fields)), watcher))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def in_memory(engine: Engine, tiny: Callable[[str], Path]) -> Callable[[str], Loaded]:
+    """A tiny checkpoint as the engine itself has it."""
+
+    def get(name: str) -> Loaded:
+        return engine._loaded.get(engine.checkpoint(str(tiny(name))))
+
+    return get
+
+
+def pixels(drawn: Drawn) -> Pixels:
+    return np.asarray(drawn.image)

@@ -1,0 +1,41 @@
+"""The same picture from diffusers alone: what Safelight adds must not change what it leaves alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+
+from safelight.generation.samplers import build, kind_of, resolve
+
+
+def stock(
+    folder: Path, pipeline: str, sampler: str = "DPM++ 2M Karras", *, seed: int = 7, **arguments: Any
+) -> np.ndarray:
+    """A picture of a checkpoint: uint8 [height, width, 3].
+
+    Args:
+        folder: The checkpoint.
+        pipeline: diffusers' class.
+        sampler: As a request names it.
+        seed: Of the generator.
+        arguments: Of the pipeline's call.
+    """
+    pipe = load_stock(folder, pipeline, sampler, seed=seed)
+    usual = {"prompt": "a red cat", "num_inference_steps": 3, "output_type": "np"}
+    generator = torch.Generator().manual_seed(seed)
+    drawn = pipe(**(usual | {"generator": generator} | arguments)).images[0]
+    return (drawn * 255).round().astype(np.uint8)
+
+
+def load_stock(folder: Path, pipeline: str, sampler: str = "DPM++ 2M Karras", *, seed: int = 7) -> Any:
+    """diffusers' own pipeline with one of our samplers."""
+    more = {"safety_checker": None} if pipeline.startswith("StableDiffusion") else {}
+    pipe = getattr(diffusers, pipeline).from_pretrained(folder, local_files_only=True, **more)
+    config = dict(pipe.scheduler.config) | {"_class_name": type(pipe.scheduler).__name__}
+    pipe.scheduler = build(resolve(sampler, None, kind_of(config)), config, [seed])
+    pipe.set_progress_bar_config(disable=True)
+    return pipe

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from PIL import Image
+
+from safelight.errors import (
+    RequestError,
+    SafelightError,
+    SamplerUnfitError,
+    SamplerUnknownError,
+    StyleUnknownError,
+    UnsupportedError,
+)
+from safelight.generation.request import GenerationRequest
+from safelight.generation.settle import Settled, executed, settle
+from safelight.models.families import FAMILIES
+
+PICTURE = Image.new("RGB", (130, 67))
+DIFFUSION = {
+    "_class_name": "PNDMScheduler",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+}
+FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
+
+
+def settled(name: str = "sd1", canvas: tuple[int, int] | None = None, **fields: Any) -> Settled:
+    family = FAMILIES[name]
+    request = GenerationRequest.parse(**({"prompt": "a cat"} | fields))
+    scheduler = FLOW if family.kind == "flow" else DIFFUSION
+    return settle(request, family, scheduler, native_side=512, canvas=canvas)
+
+
+def test_open_fields_take_the_familys_defaults() -> None:
+    for name, family in FAMILIES.items():
+        if "text-to-image" not in family.modes:
+            continue
+        found = settled(name)
+        assert (found.steps, found.guidance_scale) == (family.steps, family.guidance_scale)
+        assert (found.width, found.height) == (512, 512)
+        assert found.choice.sampler.name == family.sampler
+        assert found.strength is None
+        assert found.notes == ()
+
+
+def test_a_seed_is_drawn_once_where_none_is_given() -> None:
+    first, second = settled(), settled()
+    assert 0 <= first.seed < 2**32
+    assert first.seed != second.seed
+    assert settled(seed=5).seed == 5
+
+
+def test_a_sampler_of_ones_own_does_not_inherit_the_familys_schedule() -> None:
+    assert settled().choice.schedule == "karras"
+    assert settled(sampler="Euler").choice.schedule == "automatic"
+    assert settled(schedule="beta").choice.schedule == "beta"
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "hint"),
+    [
+        ("sd1", 130, "Give 128 or 136."),
+        ("sd3", 130, "Give 128 or 144."),
+        ("sana", 33, "Give 32 or 64."),
+        ("sana", 16, "Give 32 or 64."),
+    ],
+)
+def test_a_size_that_cannot_be_drawn_names_its_neighbours(name: str, side: int, hint: str) -> None:
+    for which in ("width", "height"):
+        with pytest.raises(RequestError, match=f"{which} {side} is no multiple") as caught:
+            settled(name, **{which: side})
+        assert caught.value.hint == hint
+
+
+def test_the_size_is_that_of_what_is_drawn_on() -> None:
+    image = settled(canvas=(130, 67), init_image=PICTURE)
+    assert (image.width, image.height) == (128, 64)
+    part = settled(canvas=(130, 67), init_image=PICTURE, width=256)
+    assert (part.width, part.height) == (256, 64)
+    tiny = settled("sana", canvas=(20, 500), init_image=None)
+    assert (tiny.width, tiny.height) == (32, 512)
+
+
+def test_a_masked_part_alone_is_drawn_at_the_checkpoints_own_size() -> None:
+    alone = {"init_image": PICTURE, "mask": PICTURE, "inpaint": {"only_masked": True}}
+    found = settled(canvas=(4000, 3000), **alone)
+    assert (found.width, found.height) == (512, 512)
+    found = settled(canvas=(4000, 3000), **alone, width=64, height=32)
+    assert (found.width, found.height) == (64, 32)
+
+
+@pytest.mark.parametrize(
+    ("side", "scale", "larger"), [(64, 2.0, 128), (64, 1.5, 96), (104, 1.5, 160), (88, 1.5, 136)]
+)
+def test_the_second_passes_size_is_rounded_to_the_familys_unit(side: int, scale: float, larger: int) -> None:
+    found = settled(width=side, height=64, hires={"scale": scale})
+    assert found.hires_size[0] == larger
+    assert settled(width=side, height=64).hires_size == (side, 64)
+
+
+def test_strength_has_a_default_for_each_mode() -> None:
+    assert settled(canvas=(64, 64), init_image=PICTURE).strength == 0.75
+    assert settled(canvas=(64, 64), init_image=PICTURE, mask=PICTURE).strength == 1.0
+    assert settled(canvas=(64, 64), init_image=PICTURE, strength=0.2).strength == 0.2
+
+
+@given(st.integers(1, 200), st.floats(0, 1))
+@example(10, 0.7)
+@example(3, 1 / 3)
+def test_as_many_steps_run_as_diffusers_pipelines_keep(steps: int, strength: float) -> None:
+    sides = {"sd1": "StableDiffusionImg2ImgPipeline", "sd3": "StableDiffusion3Img2ImgPipeline"}
+    for name, kind in sides.items():
+        pipeline = object.__new__(getattr(diffusers, kind))
+        scheduler = type("Steps", (), {"order": 1, "timesteps": list(range(steps))})()
+        object.__setattr__(pipeline, "scheduler", scheduler)
+        kept, _ = pipeline.get_timesteps(steps, strength, "cpu")
+        assert executed(steps, strength, FAMILIES[name]) == len(kept)
+        assert executed(steps, None, FAMILIES[name]) == steps
+
+
+@given(st.integers(1, 200), st.floats(0, 1), st.sampled_from(["sd1", "sd3"]))
+def test_a_strength_too_low_for_one_step_gets_a_hint_that_helps(
+    steps: int, strength: float, name: str
+) -> None:
+    fields = {"init_image": PICTURE, "canvas": (64, 64), "steps": steps}
+    if executed(steps, strength, FAMILIES[name]):
+        assert settled(name, strength=strength, **fields).strength == strength
+        return
+    with pytest.raises(RequestError, match="not one step is drawn") as caught:
+        settled(name, strength=strength, **fields)
+    better = float(caught.value.hint.split("to ")[1].split(" or")[0])
+    assert better <= 1
+    assert executed(steps, settled(name, strength=better, **fields).strength, FAMILIES[name]) >= 1
+
+
+REFUSED: list[tuple[str, dict[str, Any], type[SafelightError], str]] = [
+    ("sd1", {"sampler": "Eulr"}, SamplerUnknownError, "no sampler 'Eulr'"),
+    ("sd1", {"schedule": "carras"}, SamplerUnknownError, "no sigma schedule 'carras'"),
+    ("sd1", {"sampler": "Euler FlowMatch"}, SamplerUnfitError, "does not fit"),
+    ("sd3", {"sampler": "LMS"}, SamplerUnfitError, "does not fit"),
+    ("sd1", {"sampler": "LCM", "steps": 51}, SamplerUnfitError, "cannot take 51 steps"),
+    ("sd1", {"sampler": "Euler", "eta": 0.5}, SamplerUnfitError, "does not take eta"),
+    ("sd1", {"hires": {"sampler": "Eulr"}}, SamplerUnknownError, "no sampler"),
+    ("sd1", {"hires": {"strength": 0.01}}, RequestError, "not one step"),
+    ("sd1", {"guidance_method": "cfg-zero"}, UnsupportedError, "flow-matching"),
+    ("flux", {"guidance_rescale": 0.5}, UnsupportedError, "Flux does not take guidance_rescale"),
+    ("qwen-image", {"guidance_start": 0.1}, UnsupportedError, "guidance_start"),
+    ("z-image", {"guidance_end": 0.9}, UnsupportedError, "guidance_end"),
+    ("lumina2", {"guidance_method": "cfg-zero"}, UnsupportedError, "cfg-zero"),
+    ("sd1", {"pag_scale": 1, "guidance_end": 0.9}, UnsupportedError, "cannot be combined"),
+    ("flux", {"pag_scale": 1}, UnsupportedError, "no perturbed-attention"),
+    ("flux", {"clip_skip": 2}, UnsupportedError, "clip_skip"),
+    ("flux", {"variation": {"seed": 1, "strength": 0.1}}, UnsupportedError, "Variations"),
+    ("flux", {"hires": {}}, UnsupportedError, "latents cannot be enlarged"),
+    ("sana", {"hires": {"upscaler": "lanczos"}}, UnsupportedError, "no image-to-image"),
+    ("pixart-alpha", {"steps": 1}, RequestError, "at least 2 steps"),
+    ("pixart-sigma", {"init_image": PICTURE}, UnsupportedError, "no image-to-image"),
+    ("sd1-inpaint", {}, UnsupportedError, "no text-to-image"),
+    ("sd1", {"init_image": PICTURE, "hires": {}}, UnsupportedError, "for text-to-image"),
+    ("sd1", {"init_image": PICTURE, "variation": {"seed": 1, "strength": 0.1}}, UnsupportedError, "Variat"),
+]
+
+
+@pytest.mark.parametrize(("name", "fields", "error", "message"), REFUSED)
+def test_what_a_family_cannot_do_is_refused(
+    name: str, fields: dict[str, Any], error: type[SafelightError], message: str
+) -> None:
+    with pytest.raises(error, match=message) as caught:
+        settled(name, canvas=(64, 64) if "init_image" in fields else None, **fields)
+    assert type(caught.value) is error
+
+
+def test_the_second_passes_sampler_names_its_own_schedule() -> None:
+    """A record holds the first pass's schedule settled: were it inherited, the picture made again would differ."""
+    first = settled(hires={"sampler": "DDIM"})
+    again = settled(hires={"sampler": "DDIM"}, sampler="DPM++ 2M", schedule="karras")
+    assert first.choice == again.choice
+    assert first.hires_choice == again.hires_choice
+    assert first.hires_choice is not None
+    assert first.hires_choice.schedule == "automatic"
+    named = settled(hires={"sampler": "DDIM Karras"}).hires_choice
+    assert named is not None
+    assert named.schedule == "karras"
+    assert settled(hires={}, schedule="beta").hires_choice == settled(schedule="beta").choice
+
+
+def test_eta_is_the_samplers_own_where_none_is_given() -> None:
+    assert settled(sampler="DDIM").eta == 0.0
+    assert settled(sampler="DDIM", eta=0.5).eta == 0.5
+    assert settled(sampler="TCD", steps=4).eta == 0.3
+    assert settled(sampler="Euler").eta is None
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "notes"),
+    [
+        ("flux", {"negative_prompt": "blue"}, ["Flux has no negative prompt: it had no effect."]),
+        (
+            "sd1",
+            {"negative_prompt": "blue", "guidance_scale": 1},
+            ["Without guidance (scale 1) the negative prompt has no effect."],
+        ),
+        ("flux-schnell", {"guidance_scale": 7}, ["Flux schnell takes no guidance: its scale had no effect."]),
+        ("flux-schnell", {"guidance_scale": 1}, []),
+        ("sd1", {"guidance_scale": 0.5}, ["A guidance scale below 1 counts as 1."]),
+        ("flux", {"guidance_scale": 0.5}, []),
+        ("sd1", {"negative_prompt": "blue"}, []),
+    ],
+)
+def test_what_has_no_effect_is_noted(name: str, fields: dict[str, Any], notes: list[str]) -> None:
+    assert list(settled(name, **fields).notes) == notes
+
+
+def test_guidance_is_on_above_one_for_families_that_call_the_network_for_it() -> None:
+    assert settled("sd1").guided
+    assert settled("qwen-image").guided
+    assert not settled("sd1", guidance_scale=1).guided
+    assert not settled("flux").guided
+    assert not settled("flux-schnell", guidance_scale=7).guided
+
+
+def test_each_picture_fills_in_its_words_with_its_own_seed(tmp_path: Path) -> None:
+    (tmp_path / "wildcards").mkdir()
+    (tmp_path / "wildcards" / "c.txt").write_text("\n".join("abcdefghij"))
+    batch = settled(prompt="__c__ {1|2|3|4}", negative_prompt="__c__", seed=3, count=4)
+    words = [batch.words(index, tmp_path) for index in range(4)]
+    assert len({each.prompt for each in words}) > 1
+    for index, each in enumerate(words):
+        alone = settled(prompt="__c__ {1|2|3|4}", negative_prompt="__c__", seed=3 + index)
+        assert alone.words(0, tmp_path) == each
+
+
+def test_an_unknown_style_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StyleUnknownError):
+        settled(styles=["noir"]).words(0, tmp_path)
