@@ -62,3 +62,8 @@ def in_memory(engine: Engine, tiny: Callable[[str], Path]) -> Callable[[str], Lo
 
 def pixels(drawn: Drawn) -> Pixels:
     return np.asarray(drawn.image)
+
+
+def same(first: Drawn, second: Drawn) -> bool:
+    """Whether two pictures are the same, bit for bit."""
+    return np.array_equal(pixels(first), pixels(second))

@@ -1,4 +1,4 @@
-"""Tiny checkpoints, each built once per session."""
+"""Tiny checkpoints to damage."""
 
 from __future__ import annotations
 
@@ -7,18 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.tiny import build_tiny
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a tiny checkpoint by name; to be read, never changed."""
-    root = tmp_path_factory.mktemp("tiny")
-
-    def folder(name: str) -> Path:
-        return root / name if (root / name).exists() else build_tiny(name, root / name)
-
-    return folder
 
 
 @pytest.fixture

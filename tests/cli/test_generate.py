@@ -1,0 +1,297 @@
+"""Most commands run within this process; stopping with Ctrl-C and the exit status need real ones."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from tests.cli.conftest import Ran, Run
+
+from safelight.cli.drawing import Steps, Target, sides, with_settings
+from safelight.errors import OutputError, UsageError
+
+QUICK = ("--steps", "2", "--seed", "7", "--size", "64x64")
+
+
+def pictures(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_pictures_are_written_and_listed(inside: Run, tmp_path: Path) -> None:
+    ran = inside("generate", "a red cat", *QUICK, "--count", "2", "--out", "out")
+    assert ran.status == 0
+    assert pictures(tmp_path / "out") == ["a-red-cat-7.png", "a-red-cat-8.png"]
+    assert "a-red-cat-7.png  seed 7" in ran.out
+    again = inside("generate", "a red cat", *QUICK, "--out", "out")
+    assert again.status == 0
+    assert "a-red-cat-7-2.png" in again.out
+    first, second = (
+        (tmp_path / "out" / name).read_bytes() for name in ("a-red-cat-7.png", "a-red-cat-7-2.png")
+    )
+    assert first == second
+
+
+def test_json_is_one_line_a_picture_and_nothing_else(inside: Run, tmp_path: Path, tiny: Any) -> None:
+    ran = inside("generate", "a (red:1.2) cat", *QUICK, "-c", "2", "--json", "--guidance", "1", "-n", "blue")
+    assert ran.status == 0
+    first, second = ran.lines
+    assert (first["seed"], second["seed"]) == (7, 8)
+    assert first["path"] == "safelight-pictures/a-red-1-2-cat-7.png"
+    assert (tmp_path / first["path"]).exists()
+    assert (first["width"], first["height"], first["steps"]) == (64, 64, 2)
+    assert first["sampler"] == "DPM++ 2M"
+    assert first["checkpoint"] == str(tiny("sd1"))
+    assert first["seconds"] > 0
+    assert first["verdict"]["decision"] == "allow"
+    assert first["notes"] == ["Without guidance (scale 1) the negative prompt has no effect."]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "kind"),
+    [
+        (["--out", "x.jpg"], "x.jpg", "JPEG"),
+        (["--out", "deep/x.webp"], "deep/x.webp", "WEBP"),
+        (["--format", "jpeg", "--quality", "50", "--out", "o"], "o/a-cat-7.jpg", "JPEG"),
+        (["--format", "webp", "--out", "o"], "o/a-cat-7.webp", "WEBP"),
+        (["--format", "jpeg", "--out", "x.jpeg"], "x.jpeg", "JPEG"),
+    ],
+)
+def test_the_place_says_the_format(
+    arguments: list[str], name: str, kind: str, inside: Run, tmp_path: Path
+) -> None:
+    assert inside("generate", "a cat", *QUICK, *arguments).status == 0
+    with Image.open(tmp_path / name) as picture:
+        assert picture.format == kind
+
+
+def test_every_option_arrives_in_the_record(inside: Run, tmp_path: Path) -> None:
+    ran = inside(
+        *("generate", "a cat", *QUICK, "-n", "blue", "--sampler", "euler a", "--schedule", "karras"),
+        *("--guidance", "5", "--clip-skip", "2", "--hires", "1.5", "--hires-upscaler", "lanczos"),
+        *("--hires-strength", "0.6", "--set", "hires.steps=4", "--set", "guidance_rescale=0.5"),
+        *("--set", 'variation={"seed":3,"strength":0.1}', "--out", "x.png"),
+    )
+    assert ran.status == 0, ran.err
+    record = inside("info", "x.png", "--json").body["record"]
+    assert record["negative_prompt"] == "blue"
+    assert (record["sampler"], record["schedule"]) == ("Euler a", "karras")
+    assert (record["guidance_scale"], record["clip_skip"], record["guidance_rescale"]) == (5, 2, 0.5)
+    assert record["hires"] == {
+        "scale": 1.5,
+        "upscaler": "lanczos",
+        "strength": 0.6,
+        "steps": 4,
+        "sampler": None,
+    }
+    assert record["variation"] == {"seed": 3, "strength": 0.1}
+    with Image.open(tmp_path / "x.png") as picture:
+        assert picture.size == (96, 96)
+
+
+def test_settings_win_and_go_into_their_group() -> None:
+    fields = {"hires": {"scale": 2.0}, "steps": 5}
+    found = with_settings(fields, ["hires.steps=3", "steps=9", "prompt=a = b", "eta=0.5", "mask=null"])
+    assert found == {
+        "hires": {"scale": 2.0, "steps": 3},
+        "steps": 9,
+        "prompt": "a = b",
+        "eta": 0.5,
+        "mask": None,
+    }
+    assert fields == {"hires": {"scale": 2.0}, "steps": 5}
+    with pytest.raises(UsageError, match="FIELD=VALUE"):
+        with_settings({}, ["steps"])
+    with pytest.raises(UsageError, match="hires was given as 2"):
+        with_settings({}, ["hires=2", "hires.scale=2"])
+
+
+def test_a_size_is_two_whole_numbers() -> None:
+    assert sides(None) == {}
+    assert sides("128x64") == sides(" 128 X 64 ") == {"width": 128, "height": 64}
+    for size in ("128", "128x", "x", "axb", "-1x5", "1.5x2", "128x128x3", "9" * 5000 + "x1"):
+        with pytest.raises(UsageError, match="as in 128x128"):
+            sides(size)
+
+
+WRONG: list[tuple[list[str], str]] = [
+    (["--steps", "-5"], "request"),
+    (["--size", "3x64"], "request"),
+    (["--size", "130x64"], "request"),
+    (["--size", "large"], "usage"),
+    (["--guidance", "nan"], "request"),
+    (["--sampler", "nonsense"], "sampler.unknown"),
+    (["--sampler", "Euler FlowMatch"], "sampler.unfit"),
+    (["--schedule", "nonsense"], "sampler.unknown"),
+    (["--style", "nonsense"], "prompt.style"),
+    (["--checkpoint", "nonsense"], "checkpoint.missing"),
+    (["--hires", "2", "--hires-upscaler", "nonsense"], "upscaler.unknown"),
+    (["--size", "16384x16384"], "memory.budget"),
+    (["--set", "nonsense=1"], "request"),
+    (["--set", "steps"], "usage"),
+    (["--set", "pag_scale=1e999"], "request"),
+    (["--format", "bmp"], "usage"),
+    (["--quality", "0"], "usage"),
+    (["--out", "x.jpg", "--format", "webp"], "usage"),
+    (["--out", "x.png", "--count", "2"], "usage"),
+    (["--count", "0"], "request"),
+    (["--policy", "nowhere.toml"], "file.missing"),
+    (["--nonsense"], "usage"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else None
+)
+def test_what_is_wrong_is_one_error_and_no_file(
+    arguments: list[str], code: str, inside: Run, tmp_path: Path
+) -> None:
+    ran = inside("generate", "a cat", "--steps", "2", *arguments, "--json")
+    assert ran.status == 2
+    assert ran.body["error"]["code"] == code
+    assert ran.body["error"]["hint"]
+    assert f"error [{code}]" in ran.err
+    assert "Traceback" not in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_places_that_cannot_be_written_are_found_before_anything_is_loaded(
+    inside: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.png").mkdir()
+    for out in ("file", "file/deep", "file/x.png", "folder.png"):
+        ran = inside("generate", "a cat", *QUICK, "--out", out, "--json")
+        assert (ran.status, ran.body["error"]["code"]) == (2, "output")
+        assert "Loading" not in ran.err
+
+
+def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)  # the tests may run as root, who may do everything
+    with pytest.raises(OutputError, match="no folder that may be written to"):
+        Target(tmp_path / "new" / "deep", None, 95, 1)
+
+
+def test_what_the_policy_blocks_is_not_written(inside: Run, nothing_goes: Path, tmp_path: Path) -> None:
+    ran = inside("generate", "a cat", *QUICK, "-c", "2", "--policy", nothing_goes, "--json", "--out", "out")
+    assert ran.status == 1
+    assert [line["path"] for line in ran.lines] == [None, None]
+    assert [line["verdict"]["decision"] for line in ran.lines] == ["block", "block"]
+    assert not (tmp_path / "out").exists()
+    told = inside("generate", "a cat", *QUICK, "--policy", nothing_goes, "--out", "out")
+    assert told.status == 1
+    assert "blocked" in told.out
+    assert "policy nothing-goes blocks the picture with seed 7" in told.out
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_in_doubt_is_written_and_flagged(inside: Run, tmp_path: Path) -> None:
+    policy = tmp_path / "doubt.toml"
+    policy.write_text(
+        'name = "doubt"\nversion = "1"\nsafe = ["sfw"]\n[unsafe]\nnsfw = { review = 0.0, block = 1.0 }\n'
+    )
+    ran = inside("generate", "a cat", *QUICK, "--policy", policy, "--out", "out")
+    assert ran.status == 1
+    assert "review" in ran.out
+    assert pictures(tmp_path / "out") == ["a-cat-7.png"]
+
+
+def test_a_network_without_numbers_writes_nothing(inside: Run, tiny: Any, tmp_path: Path) -> None:
+    import shutil
+
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(shutil.copytree(tiny("sd1"), tmp_path / "broken"))
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file(
+        {name: torch.full_like(each, float("nan")) for name, each in load_file(weights).items()}, weights
+    )
+    ran = inside("generate", "a cat", *QUICK, "--checkpoint", folder, "--out", "out", "--json")
+    assert (ran.status, ran.body["error"]["code"]) == (3, "generation.numbers")
+    assert not (tmp_path / "out").exists()
+
+
+def test_explaining_draws_nothing(inside: Run, tmp_path: Path) -> None:
+    ran = inside("generate", "a (red:1.3) [cat:dog:0.5]", "-n", "blue", "--explain-prompt", "--json")
+    assert ran.status == 0
+    assert set(ran.body) == {"prompt", "negative prompt"}
+    assert list(tmp_path.iterdir()) == []
+    assert "1.3" in inside("generate", "a (red:1.3) cat", "--explain-prompt").out
+
+
+# Real processes
+
+
+def start(environment: dict[str, str], tiny: Callable[[str], Path], working: Path, *more: str) -> Any:
+    return subprocess.Popen(
+        [sys.executable, "-m", "safelight", "generate", "a cat", "--size", "64x64", "--seed", "7", *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=working,
+        env=environment | {"SAFELIGHT_CHECKPOINT": str(tiny("sd1")), "SAFELIGHT_DEVICE": "cpu"},
+    )
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 90
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_ctrl_c_leaves_what_was_written(
+    environment: dict[str, str], tiny: Callable[[str], Path], tmp_path: Path, anything_goes: Path
+) -> None:
+    out = tmp_path / "out"
+    more = ("--count", "1000", "--steps", "50", "--out", "out", "--policy", str(anything_goes), "--json")
+    with start(environment, tiny, tmp_path, *more) as process:
+        wait_for(lambda: out.exists() and len(list(out.glob("*.png"))) >= 2)
+        process.send_signal(signal.SIGINT)
+        printed, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Stopping after this step" in said
+    assert "Traceback" not in said
+    assert "error" not in said
+    written = pictures(out)
+    lines = Ran(0, printed, said).lines
+    assert sorted(Path(line["path"]).name for line in lines) == written
+    for name in written:
+        with Image.open(out / name) as picture:
+            picture.load()
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_ctrl_c_within_a_picture(
+    keep: bool, inside: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press(_: Any, progress: Any) -> None:
+        if progress.picture == 1 and progress.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Steps, "tell", press)
+    more = ("--steps", "5", "--count", "4", "--out", "out", "--json", *(["--keep-partial"] if keep else []))
+    ran = inside("generate", "a cat", "--seed", "7", "--size", "64x64", *more)
+    assert ran.status == 130
+    assert "error" not in ran.err
+    stopped = [line["stopped_at"] for line in ran.lines]
+    assert stopped == ([None, 2] if keep else [None])
+    assert pictures(tmp_path / "out") == ["a-cat-7.png", "a-cat-8.png"][: 1 + keep]
+    if keep:
+        assert "unfinished" in ran.lines[1]["notes"][-1]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_process_of_its_own_exits_with_the_contracts_status(safelight: Run, tiny: Any) -> None:
+    ran = safelight("generate", "a cat", *QUICK, "--checkpoint", tiny("sd1"), "--out", "o", "--json")
+    assert ran.status in (0, 1)
+    assert ran.body["path"].startswith("o/a-cat-7")
+    assert safelight("generate", "a cat", "--steps", "0", "--json").status == 2

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+from tests.cli.conftest import Run
+from tests.tiny.drawing import MASK, PICTURE
+
+QUICK = ("--steps", "3", "--seed", "7")
+TEXT = (*QUICK, "--size", "64x64")
+
+
+@pytest.fixture(autouse=True)
+def _inputs(tmp_path: Path) -> None:
+    PICTURE.save(tmp_path / "init.png")
+    MASK.save(tmp_path / "mask.png")
+
+
+@pytest.mark.parametrize(
+    ("made", "inputs"),
+    [
+        (["generate", "a {red|blue} cat", *TEXT, "--sampler", "Euler a", "--out", "x.png"], []),
+        (["generate", "a cat", *TEXT, "--hires", "1.5", "--out", "x.jpg", "--quality", "70"], []),
+        (["generate", "a cat", *TEXT, "--set", 'variation={"seed":1,"strength":0.2}', "--out", "x.webp"], []),
+        (
+            ["edit", "init.png", "a cat", *QUICK, "--strength", "0.7", "--out", "x.png"],
+            ["--init", "init.png"],
+        ),
+        (
+            ["edit", "init.png", "a cat", *QUICK, "--mask", "mask.png", "--fill", "noise", "--out", "x.png"],
+            ["--init", "init.png", "--mask", "mask.png"],
+        ),
+    ],
+    ids=lambda value: " ".join(value[:1]),
+)
+def test_the_same_bytes_again(made: list[str], inputs: list[str], inside: Run, tmp_path: Path) -> None:
+    assert inside(*made).status == 0
+    (path,) = tmp_path.glob("x.*")
+    ran = inside("reproduce", path.name, *inputs, "--out", "again", "--json")
+    assert ran.status == 0
+    assert ran.body == {"path": path.name, "identical": True, "differences": [], "out": "again"}
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+    assert "the same, byte for byte" in inside("reproduce", path.name, *inputs).out
+
+
+def test_other_weights_are_named(inside: Run, tiny: Any, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny("sd1"), tmp_path / "mine"))
+    assert inside("generate", "a cat", *TEXT, "--checkpoint", "./mine", "--out", "x.png").status == 0
+    assert inside("reproduce", "x.png").status == 0
+    assert inside("reproduce", "x.png", "--checkpoint", tiny("sd1")).status == 0
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({name: tensor * 1.5 for name, tensor in load_file(weights).items()}, weights)
+    ran = inside("reproduce", "x.png")
+    assert ran.status == 1
+    assert "not the same" in ran.out
+    assert "checkpoint.digest is" in ran.out
+    assert "Pixels differ" in ran.out
+
+
+def test_another_policy_is_told(inside: Run, nothing_goes: Path, anything_goes: Path) -> None:
+    assert inside("generate", "a cat", *TEXT, "--out", "x.png").status == 0
+    ran = inside("reproduce", "x.png", "--policy", nothing_goes, "--out", "y.png", "--json")
+    assert ran.status == 1
+    assert ran.body["out"] is None
+    assert ran.body["differences"][-1] == "The policy blocks it here."
+    assert inside("reproduce", "x.png", "--policy", anything_goes).status == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["init.png"], "record.missing"),
+        (["nowhere.png"], "file.missing"),
+        (["edited.png"], "record.reproduce"),
+        (["edited.png", "--init", "mask.png"], "record.reproduce"),
+        (["edited.png", "--init", "init.png", "--mask", "mask.png"], "record.reproduce"),
+        (["edited.png", "--init", "init.png", "--checkpoint", "nonsense"], "checkpoint.missing"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_is_missing_is_said(arguments: list[str], code: str, inside: Run) -> None:
+    assert inside("edit", "init.png", "a cat", *QUICK, "--out", "edited.png").status == 0
+    ran = inside("reproduce", *arguments, "--json")
+    assert (ran.status, ran.body["error"]["code"]) == (2, code)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.generation.conftest import SIDE, Draw, pixels, same
+from tests.generation.stock import load_stock, stock
+from tests.tiny.drawing import MASK, PICTURE
+
+from safelight.errors import (
+    UnsupportedError,
+)
+from safelight.models.loading import Loaded
+
+Tiny = Callable[[str], Path]
+Memory = Callable[[str], Loaded]
+SIZE = {"width": SIDE, "height": SIDE}
+EDIT = {"init_image": PICTURE, "strength": 0.7}
+MASKED = {"init_image": PICTURE, "mask": MASK, "inpaint": {"blur": 0}}
+
+
+@pytest.mark.parametrize(("name", "family"), [("sd1", "StableDiffusion"), ("sdxl", "StableDiffusionXL")])
+@pytest.mark.parametrize("sampler", ["Euler", "Heun"])
+def test_a_prompt_changes_at_its_step(
+    name: str, family: str, sampler: str, draw: Draw, tiny: Tiny, in_memory: Memory
+) -> None:
+    """Step 2 of 4 on is drawn with other words: the stock pipeline gets their embeddings from a callback."""
+    from safelight.generation.conditioning import prompts_for
+    from safelight.generation.prompts.cache import EmbeddingCache
+    from safelight.generation.settle import Words
+
+    prompts = prompts_for(in_memory(name), EmbeddingCache(10**6))
+    (later,) = prompts.phases(Words("a blue cat", ""), 1, 1)
+    changed = {"prompt_embeds": torch.cat([later.negative.embeddings, later.positive.embeddings])}
+    if later.positive.pooled is not None:
+        changed["add_text_embeds"] = torch.cat([later.negative.pooled, later.positive.pooled])
+    calls_before = 4 if sampler == "Heun" else 2
+
+    def change(_: Any, call: int, __: Any, ___: Any) -> dict[str, Any]:
+        return dict(changed) if call == calls_before - 1 else {}
+
+    expected = stock(
+        tiny(name),
+        f"{family}Pipeline",
+        sampler,
+        num_inference_steps=4,
+        guidance_scale=7.0,
+        callback_on_step_end=change,
+        callback_on_step_end_tensor_inputs=["latents", *changed],
+        **SIZE,
+    )
+    for prompt in ("a [red:blue:2] cat", "a [red:blue:0.5] cat"):
+        (drawn,) = draw(name, prompt=prompt, steps=4, sampler=sampler)
+        assert np.array_equal(pixels(drawn), expected)
+
+
+def test_alternation_takes_turns(draw: Draw) -> None:
+    turns = "a [[[red|blue]:[red|blue]:1]:[red|blue]:2] cat"
+    assert same(*draw(prompt="a [red|blue] cat"), *draw(prompt=turns))
+    assert not same(*draw(prompt="a [red|blue] cat"), *draw(prompt="a red cat"))
+    assert same(*draw(prompt="a [red|blue] cat", steps=1), *draw(prompt="a red cat", steps=1))
+
+
+@pytest.mark.parametrize("prompt", ["a (red:1.5) cat", "a [red] cat", "a red BREAK cat"])
+@pytest.mark.parametrize("name", ["sd1", "sdxl"])
+def test_weights_and_breaks_count(name: str, prompt: str, draw: Draw) -> None:
+    assert not same(*draw(name, prompt=prompt), *draw(name))
+
+
+def test_a_long_negative_prompt_has_its_say(draw: Draw) -> None:
+    long = "red blue cat dog " * 60
+    assert not same(*draw(negative_prompt=long + "green"), *draw(negative_prompt=long + "yellow"))
+
+
+def test_clip_skip_takes_an_earlier_layer(draw: Draw, tiny: Tiny) -> None:
+    pipe = load_stock(tiny("sd1"), "StableDiffusionPipeline")
+    embeddings = []
+    for text in ("a red cat", ""):
+        ids = pipe.tokenizer(text, padding="max_length", return_tensors="pt").input_ids
+        with torch.no_grad():
+            states = pipe.text_encoder(ids, output_hidden_states=True).hidden_states
+            embeddings.append(pipe.text_encoder.final_layer_norm(states[-2]))
+    expected = stock(
+        tiny("sd1"),
+        "StableDiffusionPipeline",
+        prompt=None,
+        prompt_embeds=embeddings[0],
+        negative_prompt_embeds=embeddings[1],
+        guidance_scale=7.0,
+        **SIZE,
+    )
+    (drawn,) = draw(clip_skip=2)
+    assert np.array_equal(pixels(drawn), expected)
+    assert not same(drawn, *draw())
+    assert not same(*draw("sd3", clip_skip=2), *draw("sd3"))
+
+
+@pytest.mark.parametrize("name", ["sd3", "flux", "pixart-sigma"])
+def test_plain_text_encoders_say_what_they_cannot_do(name: str, draw: Draw) -> None:
+    for prompt in ("a [red:blue:2] cat", "a [red|blue] cat"):
+        with pytest.raises(UnsupportedError, match="one prompt from the first step to the last"):
+            draw(name, prompt=prompt)
+    (weighted,), (plain,) = draw(name, prompt="a (red:1.5) cat"), draw(name, prompt="a red cat")
+    assert same(weighted, plain)
+    assert any("takes no weights" in note for note in weighted.record.notes)
+    assert plain.record.notes == ()

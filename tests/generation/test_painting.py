@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.generation.conftest import SIDE, Draw, pixels, same
+from tests.generation.stock import stock
+from tests.tiny import TINY
+from tests.tiny.drawing import MASK, PICTURE
+
+from safelight.errors import (
+    MaskError,
+)
+from safelight.generation.painting import Progress, Watcher
+from safelight.models.loading import Loaded
+
+Tiny = Callable[[str], Path]
+Memory = Callable[[str], Loaded]
+SIZE = {"width": SIDE, "height": SIDE}
+EDIT = {"init_image": PICTURE, "strength": 0.7}
+MASKED = {"init_image": PICTURE, "mask": MASK, "inpaint": {"blur": 0}}
+
+
+# Every family in every mode
+
+
+def cases() -> Iterator[tuple[str, str]]:
+    from safelight.models.families import FAMILIES
+
+    thorough = ("sd1", "sdxl", "sd3", "flux", "qwen-image", "z-image", "flux2-klein", "chroma")
+    for name in TINY:
+        modes = FAMILIES[name.removesuffix("-base")].modes
+        yield from ((name, mode) for mode in (modes if name in thorough else modes[:1]))
+
+
+@pytest.mark.parametrize(("name", "mode"), list(cases()))
+def test_every_family_draws_with_previews_of_the_latents_size(name: str, mode: str, draw: Draw) -> None:
+    fields = {"text-to-image": {}, "image-to-image": EDIT, "inpainting": MASKED}[mode]
+    told: list[tuple[Progress, Any]] = []
+    (drawn,) = draw(
+        name, Watcher(lambda each: told.append((each, each.preview()))), negative_prompt="blue", **fields
+    )
+    steps = told[0][0].steps
+    assert steps >= 2
+    assert [(each.step, each.steps, each.stage) for each, _ in told] == [
+        (step, steps, "first pass") for step in range(1, steps + 1)
+    ]
+    latents = SIDE // (32 if name == "sana" else 8)
+    assert {preview.size for _, preview in told} == {(latents, latents)}
+    assert drawn.image.size == (SIDE, SIDE)
+    assert drawn.image.mode == "RGB"
+    assert (drawn.record.mode, drawn.record.seed, drawn.stopped_at) == (mode, 7, None)
+    assert pixels(drawn).std() > 0
+    if mode == "inpainting":
+        outside = np.asarray(MASK) == 0
+        assert np.array_equal(pixels(drawn)[outside], np.asarray(PICTURE)[outside])
+
+
+# Against diffusers alone
+
+
+@pytest.mark.parametrize("sampler", ["DPM++ 2M Karras", "Euler a", "Heun"])
+@pytest.mark.parametrize(("name", "family"), [("sd1", "StableDiffusion"), ("sdxl", "StableDiffusionXL")])
+def test_text_to_image_is_diffusers_own_to_the_bit(
+    name: str, family: str, sampler: str, draw: Draw, tiny: Tiny
+) -> None:
+    expected = stock(
+        tiny(name),
+        f"{family}Pipeline",
+        sampler,
+        negative_prompt="blue",
+        guidance_scale=7.0,
+        **SIZE,
+    )
+    (drawn,) = draw(name, sampler=sampler, negative_prompt="blue")
+    assert np.array_equal(pixels(drawn), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "pipeline"),
+    [("sd3", "StableDiffusion3Pipeline"), ("flux", "FluxPipeline"), ("z-image", "ZImagePipeline")],
+)
+def test_other_families_too(name: str, pipeline: str, draw: Draw, tiny: Tiny) -> None:
+    own = {"guidance_scale": 2.5} if name == "z-image" else {"guidance_scale": 3.5}
+    expected = stock(tiny(name), pipeline, "Euler", **own, **SIZE)
+    assert np.array_equal(pixels(*draw(name, guidance_scale=3.5)), expected)
+
+
+@pytest.mark.parametrize(("name", "family"), [("sd1", "StableDiffusion"), ("sdxl", "StableDiffusionXL")])
+def test_image_to_image_is_diffusers_own_to_the_bit(name: str, family: str, draw: Draw, tiny: Tiny) -> None:
+    expected = stock(tiny(name), f"{family}Img2ImgPipeline", image=PICTURE, strength=0.7, guidance_scale=7.0)
+    assert np.array_equal(pixels(*draw(name, **EDIT)), expected)
+
+
+@pytest.mark.parametrize(("name", "family"), [("sd1", "StableDiffusion"), ("sdxl", "StableDiffusionXL")])
+def test_inpainting_is_diffusers_own_to_the_bit_under_the_mask(
+    name: str, family: str, draw: Draw, tiny: Tiny
+) -> None:
+    expected = stock(
+        tiny(name),
+        f"{family}InpaintPipeline",
+        image=PICTURE,
+        mask_image=MASK,
+        strength=1.0,
+        guidance_scale=7.0,
+        **SIZE,
+    )
+    found, inside = pixels(*draw(name, **MASKED)), np.asarray(MASK) == 255
+    assert np.array_equal(found[inside], expected[inside])
+
+
+# Seeds and batches
+
+BATCHES: list[dict[str, Any]] = [
+    {"sampler": "Euler a"},
+    {"sampler": "DPM++ SDE"},
+    {"prompt": "a __colours__ {cat|dog|bird|fish}"},
+    {"init_image": PICTURE, "strength": 0.7, "sampler": "DPM++ 2M SDE"},
+    {**MASKED, "inpaint": {"fill": "noise", "blur": 2}, "sampler": "Euler a"},
+    {"init_image": PICTURE, "outpaint": {"right": 16}, "inpaint": {"fill": "noise"}},
+    {"hires": {"scale": 1.5}, "sampler": "Euler a"},
+    {"hires": {"scale": 1.5, "upscaler": "lanczos", "sampler": "DDPM"}, "sampler": "Euler"},
+]
+
+
+@pytest.mark.parametrize("fields", BATCHES, ids=lambda fields: ",".join(fields))
+def test_picture_i_of_a_batch_is_its_seed_alone(fields: dict[str, Any], draw: Draw) -> None:
+    batch = draw(count=3, seed=40, **fields)
+    assert [each.record.seed for each in batch] == [40, 41, 42]
+    for index in (2, 0):
+        (alone,) = draw(seed=40 + index, **fields)
+        assert same(alone, batch[index])
+        assert alone.record == batch[index].record
+    assert not same(batch[0], batch[1])
+
+
+def test_a_batch_of_variations_takes_the_other_seeds_in_turn(draw: Draw) -> None:
+    batch = draw(count=2, seed=40, variation={"seed": 90, "strength": 0.3}, sampler="Euler a")
+    (alone,) = draw(seed=41, variation={"seed": 91, "strength": 0.3}, sampler="Euler a")
+    assert same(alone, batch[1])
+    assert alone.record == batch[1].record
+
+
+@pytest.mark.parametrize("name", ["sd1", "sdxl", "sd3", "z-image"])
+def test_a_variation_leads_from_one_seed_to_the_other(name: str, draw: Draw) -> None:
+    def varied(strength: float) -> Any:
+        return draw(name, sampler="Euler", variation={"seed": 9, "strength": strength})[0]
+
+    (own,), (other,) = draw(name, sampler="Euler"), draw(name, seed=9, sampler="Euler")
+    assert same(varied(0), own)
+    assert same(varied(1), other)
+    a_little, much = (np.abs(pixels(varied(s)).astype(int) - pixels(own)).mean() for s in (0.05, 0.5))
+    assert 0 < a_little < much
+
+
+def test_a_largest_seed_draws_with_every_kind_of_noise(draw: Draw) -> None:
+    for sampler in ("Euler a", "DPM++ SDE"):
+        (drawn,) = draw(seed=2**63 - 1, sampler=sampler, steps=2)
+        assert drawn.record.seed == 2**63 - 1
+
+
+def test_a_drawn_seed_is_in_the_record_and_makes_the_picture_again(draw: Draw) -> None:
+    first = draw(seed=None, count=2)
+    again = draw(seed=first[0].record.seed, count=2)
+    assert all(same(*pair) for pair in zip(first, again, strict=True))
+
+
+# Second pass, edits
+
+
+@pytest.mark.parametrize("name", ["sd1", "sdxl", "sd3"])
+@pytest.mark.parametrize("upscaler", ["latent", "lanczos"])
+def test_a_second_pass_draws_over_at_a_larger_size(name: str, upscaler: str, draw: Draw) -> None:
+    told: list[Progress] = []
+    hires = {"scale": 1.5, "upscaler": upscaler, "strength": 0.7, "steps": 4}
+    (drawn,) = draw(name, Watcher(told.append), hires=hires)
+    assert drawn.image.size == (96, 96)
+    assert (drawn.record.width, drawn.record.height) == (64, 64)
+    assert drawn.record.hires is not None
+    stages = list(dict.fromkeys(each.stage for each in told))
+    middle = ["upscaling"] if upscaler != "latent" else []
+    assert stages == ["first pass", *middle, "second pass"]
+    second = [each.step for each in told if each.stage == "second pass"]
+    assert second == list(range(1, len(second) + 1))
+    assert len(second) == (3 if name == "sd3" else 2)
+    (first,) = draw(name)
+    small = np.asarray(drawn.image.resize((64, 64), Image.Resampling.BOX)).astype(int)
+    assert np.abs(small - pixels(first)).mean() > 0
+
+
+def test_a_weak_second_pass_stays_near_the_first(draw: Draw) -> None:
+    (first,) = draw(steps=10)
+    hires = {"scale": 2, "upscaler": "lanczos", "strength": 0.1, "steps": 10}
+    far = draw(steps=10, hires=hires | {"strength": 1.0})[0]
+    near = draw(steps=10, hires=hires)[0]
+    small = [np.asarray(each.image.resize((64, 64), Image.Resampling.BOX)) for each in (near, far)]
+    distances = [np.abs(each.astype(int) - pixels(first)).mean() for each in small]
+    assert distances[0] < distances[1]
+
+
+def test_another_sampler_and_schedule_in_the_second_pass(draw: Draw) -> None:
+    hires = {"scale": 1.5, "strength": 0.9}
+    plain, other = (draw(hires=hires | more)[0] for more in ({}, {"sampler": "DDIM"}))
+    assert not same(plain, other)
+
+
+def test_a_masked_part_alone_leaves_the_rest_of_a_large_picture(draw: Draw) -> None:
+    large = Image.effect_noise((400, 300), 60).convert("RGB")
+    mask = Image.new("L", large.size, 0)
+    mask.paste(255, (300, 200, 330, 240))
+    (drawn,) = draw(
+        init_image=large, mask=mask, inpaint={"only_masked": True, "blur": 3, "padding": 8}, **SIZE
+    )
+    assert drawn.image.size == (400, 300)
+    assert (drawn.record.width, drawn.record.height) == (64, 64)
+    changed = (pixels(drawn) != np.asarray(large)).any(-1)
+    assert changed[205:235, 305:325].mean() > 0.9
+    changed[200 - 12 : 240 + 12, 300 - 12 : 330 + 12] = False
+    assert not changed.any()
+
+
+def test_without_a_size_a_masked_part_is_drawn_at_the_checkpoints_own(draw: Draw) -> None:
+    large = Image.new("RGB", (400, 300), "grey")
+    mask = Image.new("L", large.size, 0)
+    mask.paste(255, (300, 200, 330, 240))
+    (drawn,) = draw(init_image=large, mask=mask, inpaint={"only_masked": True})
+    assert (drawn.record.width, drawn.record.height) == (64, 64)
+
+
+@pytest.mark.parametrize("fill", ["original", "blur", "noise"])
+def test_what_is_under_the_mask_matters_below_full_strength(fill: str, draw: Draw) -> None:
+    found = draw(**{**MASKED, "inpaint": {"fill": fill}}, strength=0.5)[0]
+    others = [f for f in ("original", "blur", "noise") if f != fill]
+    for other in others:
+        assert not same(found, draw(**{**MASKED, "inpaint": {"fill": other}}, strength=0.5)[0])
+
+
+def test_a_transparent_mask_marks_nothing(draw: Draw) -> None:
+    mask = Image.new("RGBA", (SIDE, SIDE), (255, 255, 255, 0))
+    with pytest.raises(MaskError, match="marks nothing"):
+        draw(init_image=PICTURE, mask=mask)
+    mask.paste((255, 255, 255, 255), (32, 0, 64, 64))
+    assert same(
+        draw(init_image=PICTURE, mask=mask, inpaint={"blur": 0})[0],
+        draw(**MASKED)[0],
+    )
+
+
+def test_outpainting_keeps_the_picture_but_for_the_seam(draw: Draw) -> None:
+    (drawn,) = draw(init_image=PICTURE, outpaint={"right": 30, "top": 8}, inpaint={"blur": 2})
+    assert drawn.image.size == (94, 72)
+    assert (drawn.record.width, drawn.record.height) == (96, 72)
+    found, before, seam = pixels(drawn), np.asarray(PICTURE), 2 * 2 + 3 * 2
+    assert np.array_equal(found[8 + seam :, : 64 - seam], before[seam:, : 64 - seam])
+    assert found[:, 64:].std() > 0

@@ -1,0 +1,48 @@
+"""A studio that draws with a tiny checkpoint, and policies that let everything or nothing out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from safelight.moderation import Policy
+from safelight.settings import Settings
+from safelight.studio import Studio
+
+
+def policy_of(name: str, review: float, block: float) -> Policy:
+    return Policy.parse(
+        f'name = "{name}"\nversion = "1"\nsafe = ["sfw"]\n'
+        f"[unsafe]\nnsfw = {{ review = {review}, block = {block} }}\n"
+    )
+
+
+ANYTHING = policy_of("anything", 1.0, 1.0)
+NOTHING = policy_of("nothing", 0.0, 0.0)
+DOUBT = policy_of("doubt", 0.0, 1.0)
+
+
+@pytest.fixture(scope="session")
+def drawing_settings(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[[str], Path]) -> Settings:
+    home = tmp_path_factory.mktemp("studio-home")
+    (home / "wildcards").mkdir()
+    (home / "wildcards" / "colours.txt").write_text("red\ngreen\nblue\nyellow\n")
+    policy = home / "anything.toml"
+    policy.write_text(
+        'name = "anything"\nversion = "1"\nsafe = ["sfw"]\n[unsafe]\nnsfw = { review = 1.0, block = 1.0 }\n'
+    )
+    return Settings(
+        home=home,
+        backend="onnxruntime",
+        precision="fp32",
+        device="cpu",
+        checkpoint=str(tiny("sd1")),
+        policy=str(policy),
+    )
+
+
+@pytest.fixture(scope="session")
+def drawing_studio(drawing_settings: Settings) -> Studio:
+    return Studio(drawing_settings)

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from tests.studio.conftest import DOUBT, NOTHING
+from tests.tiny.drawing import MASK, PICTURE
+
+from safelight.errors import CheckpointMissingError, RecordInvalidError, RecordMissingError, ReproduceError
+from safelight.generation.painting import Progress, Watcher
+from safelight.images.encode import encode_picture
+from safelight.images.metadata import Metadata
+from safelight.settings import Settings
+from safelight.studio import Picture, Studio
+
+SMALL: dict[str, Any] = {"prompt": "a red cat", "steps": 3, "seed": 7, "width": 64, "height": 64}
+EDIT = {name: value for name, value in SMALL.items() if name not in ("width", "height")}
+
+CASES: dict[str, dict[str, Any]] = {
+    "text": {**SMALL, "negative_prompt": "blue", "sampler": "Euler a"},
+    "image": {**EDIT, "init_image": PICTURE, "strength": 0.7, "sampler": "DPM++ SDE"},
+    "inpaint": {**EDIT, "init_image": PICTURE, "mask": MASK, "inpaint": {"fill": "noise"}},
+    "outpaint": {**EDIT, "init_image": PICTURE, "outpaint": {"left": 9}},
+    "hires": {**SMALL, "hires": {"scale": 1.5, "upscaler": "lanczos", "sampler": "DDIM"}},
+    "hires latent": {**SMALL, "hires": {"scale": 1.5}},
+    "variation": {**SMALL, "variation": {"seed": 3, "strength": 0.2}, "schedule": "beta"},
+    "wildcards": {
+        **SMALL,
+        "prompt": r"a __colours__ {cat|dog} \{x\}",
+        "count": 3,
+        "eta": 0.3,
+        "sampler": "DDIM",
+    },
+    "schedule": {**SMALL, "prompt": "a [red:(blue:1.2):0.5] cat", "guidance_end": 0.7, "clip_skip": 2},
+}
+
+
+def drawn(studio: Studio, fields: dict[str, Any]) -> Picture:
+    return studio.generate(**fields)[-1]
+
+
+def inputs(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: fields[name] for name in ("init_image", "mask") if name in fields}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_same_bytes_again(case: str, drawing_studio: Studio, tmp_path: Path) -> None:
+    fields = CASES[case]
+    path = drawn(drawing_studio, fields).save(tmp_path / "a.png")
+    found = drawing_studio.reproduce(path, **inputs(fields))
+    assert found.differences == ()
+    assert found.identical
+    assert found.data == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("jpeg", {"quality": 60}), ("jpeg", {}), ("webp", {"quality": 70}), ("webp", {"lossless": True})],
+)
+def test_in_every_format(kind: Any, options: dict[str, Any], drawing_studio: Studio) -> None:
+    data = drawn(drawing_studio, SMALL).encode(kind, **options)
+    assert drawing_studio.reproduce(data).identical
+
+
+def test_pictures_may_come_as_files(drawing_studio: Studio, tmp_path: Path) -> None:
+    fields = CASES["inpaint"]
+    path = drawn(drawing_studio, fields).save(tmp_path / "a.png")
+    PICTURE.save(tmp_path / "init.png")
+    MASK.save(tmp_path / "mask.png")
+    with path.open("rb") as source:
+        found = drawing_studio.reproduce(
+            source, init_image=io.BytesIO((tmp_path / "init.png").read_bytes()), mask=tmp_path / "mask.png"
+        )
+    assert found.identical
+
+
+def test_a_mask_with_transparency_is_read_as_it_was(drawing_studio: Studio) -> None:
+    mask = Image.new("RGBA", (64, 64), (255, 255, 255, 0))
+    mask.paste((255, 255, 255, 255), (0, 0, 32, 64))
+    fields = {**EDIT, "init_image": PICTURE, "mask": mask}
+    data = drawn(drawing_studio, fields).encode()
+    assert drawing_studio.reproduce(data, init_image=PICTURE, mask=mask).identical
+
+
+def test_it_says_which_pictures_it_needs(drawing_studio: Studio) -> None:
+    data = drawn(drawing_studio, CASES["inpaint"]).encode()
+    text = drawn(drawing_studio, SMALL).encode()
+    with pytest.raises(ReproduceError, match="takes the initial picture whose pixels") as caught:
+        drawing_studio.reproduce(data)
+    assert "--init" in caught.value.hint
+    with pytest.raises(ReproduceError, match="takes the mask"):
+        drawing_studio.reproduce(data, init_image=PICTURE)
+    with pytest.raises(ReproduceError, match="This is not the mask"):
+        drawing_studio.reproduce(data, init_image=PICTURE, mask=PICTURE)
+    with pytest.raises(ReproduceError, match="This is not the initial picture"):
+        drawing_studio.reproduce(data, init_image=MASK, mask=MASK)
+    with pytest.raises(ReproduceError, match="drawn without any initial picture"):
+        drawing_studio.reproduce(text, init_image=PICTURE)
+
+
+@pytest.fixture
+def own(tiny: Callable[[str], Path], drawing_settings: Settings, tmp_path: Path) -> tuple[Studio, Path]:
+    """A studio whose data directory has a checkpoint that a test may change."""
+    folder = tmp_path / "home" / "checkpoints" / "mine"
+    shutil.copytree(tiny("sd1"), folder)
+    settings = drawing_settings.model_copy(update={"home": tmp_path / "home", "checkpoint": "mine"})
+    return Studio(settings), folder
+
+
+def test_weights_that_changed_are_named(own: tuple[Studio, Path]) -> None:
+    studio, folder = own
+    data = drawn(studio, SMALL).encode()
+    assert studio.reproduce(data).identical
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({name: tensor * 1.5 for name, tensor in load_file(weights).items()}, weights)
+    found = studio.reproduce(data)
+    assert not found.identical
+    assert any(line.startswith("checkpoint.digest is ") for line in found.differences)
+    assert found.differences[-1].startswith("Pixels differ by up to ")
+
+
+def test_a_checkpoint_of_another_name_will_do(own: tuple[Studio, Path]) -> None:
+    studio, folder = own
+    data = drawn(studio, SMALL).encode()
+    folder.rename(folder.with_name("renamed"))
+    with pytest.raises(CheckpointMissingError):
+        studio.reproduce(data)
+    assert studio.reproduce(data, checkpoint="renamed").identical
+
+
+def test_another_policy_is_a_difference_that_leaves_the_pixels(drawing_studio: Studio) -> None:
+    data = drawn(drawing_studio, SMALL).encode()
+    found = drawing_studio.reproduce(data, policy=DOUBT)
+    assert 'verdict.policy is "anything" in the record and "doubt" here.' in found.differences
+    assert found.differences[-1] == "The pixels are the same; the file's other bytes differ."
+    (doubted,) = drawing_studio.generate(**SMALL, policy=DOUBT)
+    assert drawing_studio.reproduce(doubted.encode(), policy=DOUBT).identical
+    blocked = drawing_studio.reproduce(data, policy=NOTHING)
+    assert blocked.data is None
+    assert blocked.differences[-1] == "The policy blocks it here."
+
+
+def test_a_picture_that_was_changed_afterwards_differs(drawing_studio: Studio) -> None:
+    picture = drawn(drawing_studio, SMALL)
+    record = picture.record.to_json()
+    for other, said in (
+        (Image.new("RGB", (64, 64)), "Pixels differ by up to"),
+        (Image.new("RGB", (32, 64)), "The picture is 32 x 64 in the file and 64 x 64 here."),
+    ):
+        data = encode_picture(other, "png", Metadata(parameters="", record=record))
+        assert drawing_studio.reproduce(data).differences[-1].startswith(said)
+
+
+def test_an_unfinished_picture_is_not_passed_for_a_finished_one(drawing_studio: Studio) -> None:
+    told: list[Progress] = []
+    watcher = Watcher(told.append, lambda: len(told) >= 1, keep_partial=True)
+    (partial,) = drawing_studio.generate(**SMALL, watcher=watcher)
+    assert partial.stopped_at == 1
+    assert partial.to_dict()["stopped_at"] == 1
+    assert "unfinished" in partial.record.notes[-1]
+    found = drawing_studio.reproduce(partial.encode())
+    assert not found.identical
+    assert any(line.startswith("notes") for line in found.differences)
+
+
+def test_files_that_say_nothing_or_nonsense(drawing_studio: Studio, tmp_path: Path) -> None:
+    PICTURE.save(tmp_path / "plain.png")
+    with pytest.raises(RecordMissingError):
+        drawing_studio.reproduce(tmp_path / "plain.png")
+    for record in ("{}", "no json", '{"format": 99}'):
+        data = encode_picture(PICTURE, "png", Metadata(record=record))
+        with pytest.raises(RecordInvalidError):
+            drawing_studio.reproduce(data)

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.studio.conftest import ANYTHING, DOUBT, NOTHING
+from tests.tiny.drawing import MASK, PICTURE
+
+from safelight.errors import (
+    BlockedError,
+    FileMissingError,
+    ImageError,
+    MaskError,
+    MemoryBudgetError,
+    RequestError,
+    UpscalerUnknownError,
+)
+from safelight.generation.painting import Progress, Watcher
+from safelight.generation.request import GenerationRequest
+from safelight.moderation.moderator import Moderator
+from safelight.moderation.policy import Decision
+from safelight.moderation.verdict import Verdict
+from safelight.settings import Settings
+from safelight.studio import Picture, Studio
+
+SMALL: dict[str, Any] = {"steps": 2, "seed": 7, "width": 64, "height": 64}
+
+
+def same(first: Picture, second: Picture) -> bool:
+    return np.array_equal(np.asarray(first.image), np.asarray(second.image))
+
+
+def test_a_prompt_with_fields_and_a_request_draw_the_same(drawing_studio: Studio) -> None:
+    (first,) = drawing_studio.generate("a red cat", **SMALL)
+    (second,) = drawing_studio.generate(GenerationRequest.parse(prompt="a red cat", **SMALL))
+    assert same(first, second)
+    assert first.record == second.record
+    assert (first.seed, first.verdict.decision, first.stopped_at) == (7, Decision.ALLOW, None)
+    with pytest.raises(RequestError, match="not both"):
+        drawing_studio.generate(GenerationRequest.parse(prompt=""), seed=1)
+    with pytest.raises(RequestError):
+        drawing_studio.generate("a red cat", nonsense=1)
+
+
+def test_an_edit_takes_every_kind_of_source(drawing_studio: Studio, tmp_path: Path) -> None:
+    PICTURE.save(tmp_path / "init.png")
+    MASK.save(tmp_path / "mask.png")
+    data = (tmp_path / "init.png").read_bytes()
+    sources = [tmp_path / "init.png", str(tmp_path / "init.png"), data, PICTURE, np.asarray(PICTURE)]
+    results = [drawing_studio.edit(each, "a cat", steps=2, seed=7)[0] for each in sources]
+    results += drawing_studio.edit(io.BytesIO(data), "a cat", steps=2, seed=7)
+    assert all(same(each, results[0]) for each in results)
+    assert {each.record.init_image for each in results} == {results[0].record.init_image}
+    with (tmp_path / "mask.png").open("rb") as mask:
+        (inpainted,) = drawing_studio.edit(PICTURE, "a cat", steps=2, seed=7, mask=mask)
+    assert inpainted.record.mask is not None
+    assert same(inpainted, drawing_studio.edit(PICTURE, "a cat", steps=2, seed=7, mask=MASK)[0])
+
+
+def test_a_blocked_picture_comes_without_pixels(drawing_studio: Studio, tmp_path: Path) -> None:
+    (picture,) = drawing_studio.generate("a red cat", policy=NOTHING, **SMALL)
+    assert picture.image is None
+    assert picture.record.verdict is not None
+    assert picture.record.verdict.decision == "block"
+    assert "policy nothing blocks the picture with seed 7: unsafe 0." in picture.blocked_because
+    for act in (picture.encode, lambda: picture.save(tmp_path / "a.png")):
+        with pytest.raises(BlockedError, match="policy nothing"):
+            act()
+    assert list(tmp_path.iterdir()) == []
+    assert picture.to_dict()["path"] is None
+    assert picture.to_dict()["verdict"]["decision"] == "block"
+
+
+def test_a_picture_in_doubt_is_given(drawing_studio: Studio, tmp_path: Path) -> None:
+    (picture,) = drawing_studio.generate("a red cat", policy=DOUBT, **SMALL)
+    assert picture.verdict.flagged
+    assert picture.save(tmp_path / "a.png").exists()
+
+
+def test_the_gate_stands_before_every_picture_of_a_batch(drawing_studio: Studio) -> None:
+    drawn = drawing_studio.generate("a red cat", policy=NOTHING, count=3, **SMALL)
+    assert [each.image for each in drawn] == [None] * 3
+
+
+def test_a_blocked_initial_picture_is_not_drawn_from(drawing_studio: Studio) -> None:
+    told: list[Progress] = []
+    for more in ({}, {"mask": MASK}, {"outpaint": {"left": 8}}):
+        with pytest.raises(BlockedError, match="policy nothing blocks the initial picture") as caught:
+            drawing_studio.edit(PICTURE, "a cat", policy=NOTHING, watcher=Watcher(told.append), **more)
+        assert caught.value.exit_code == 1
+    assert told == []
+
+
+def test_the_policys_file_is_read_before_anything_is_drawn(drawing_studio: Studio) -> None:
+    told: list[Progress] = []
+    with pytest.raises(FileMissingError):
+        drawing_studio.generate("a cat", policy="nowhere.toml", watcher=Watcher(told.append), **SMALL)
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("more", "error"),
+    [
+        ({"init_image": b"GIF89a"}, ImageError),
+        ({"init_image": "nowhere.png"}, FileMissingError),
+        ({"init_image": PICTURE, "mask": "nowhere.png"}, FileMissingError),
+        ({"init_image": PICTURE, "mask": MASK.resize((8, 8))}, MaskError),
+    ],
+)
+def test_pictures_that_cannot_be_used(
+    more: dict[str, Any], error: type[Exception], drawing_studio: Studio
+) -> None:
+    with pytest.raises(error):
+        drawing_studio.generate("a cat", steps=2, **more)
+
+
+def test_pictures_come_one_by_one_and_others_may_draw_between_them(drawing_studio: Studio) -> None:
+    request = GenerationRequest.parse(prompt="a __colours__ cat", count=2, **SMALL)
+    pictures = drawing_studio.draw(request)
+    first = next(pictures)
+    between = drawing_studio.generate("a red cat", **SMALL)
+    second = next(pictures)
+    alone = drawing_studio.generate("a __colours__ cat", **(SMALL | {"seed": 8}))
+    assert same(second, alone[0])
+    assert second.record == alone[0].record
+    assert (first.seed, second.seed, len(between)) == (7, 8, 1)
+
+
+def test_threads_that_share_a_studio_get_the_pictures_of_one(drawing_settings: Settings) -> None:
+    studio = Studio(drawing_settings)
+    jobs = [{"seed": seed, "sampler": "Euler a"} for seed in (1, 2, 3, 4)]
+    with ThreadPoolExecutor(4) as pool:
+        threaded = list(pool.map(lambda job: studio.generate("a cat", **(SMALL | job))[0], jobs))
+    for job, picture in zip(jobs, threaded, strict=True):
+        (alone,) = studio.generate("a cat", **(SMALL | job))
+        assert same(picture, alone)
+        assert picture.record == alone.record
+        assert picture.verdict == alone.verdict
+
+
+def test_a_studio_makes_its_engine_once(drawing_settings: Settings) -> None:
+    studio = Studio(drawing_settings)
+    with ThreadPoolExecutor(4) as pool:
+        assert len({id(engine) for engine in pool.map(lambda _: studio.engine, range(8))}) == 1
+
+
+def test_enlarging_passes_the_policy_twice(drawing_studio: Studio, tmp_path: Path) -> None:
+    (drawn,) = drawing_studio.generate("a red cat", **SMALL)
+    path = drawn.save(tmp_path / "cat.png")
+    enlarged = drawing_studio.upscale(path, by=1.5)
+    assert enlarged.image is not None
+    assert enlarged.image.size == (96, 96)
+    assert (enlarged.factor, enlarged.upscaler) == (1.5, "lanczos")
+    assert enlarged.infotext is not None
+    assert enlarged.infotext.startswith("a red cat")
+    with pytest.raises(BlockedError):
+        drawing_studio.upscale(path, policy=NOTHING)
+    assert drawing_studio.upscale(PICTURE).infotext is None
+    assert drawing_studio.upscale(np.asarray(PICTURE), by=1).image == PICTURE
+
+
+@pytest.mark.parametrize("by", [0.5, 9, float("nan"), float("inf"), -1])
+def test_a_factor_there_is_not(by: float, drawing_studio: Studio) -> None:
+    with pytest.raises(RequestError, match="Enlarging by"):
+        drawing_studio.upscale(PICTURE, by=by)
+
+
+def test_what_cannot_be_enlarged(drawing_studio: Studio, drawing_settings: Settings) -> None:
+    with pytest.raises(UpscalerUnknownError):
+        drawing_studio.upscale(PICTURE, upscaler="nonsense")
+    small = Studio(drawing_settings.model_copy(update={"max_pixels": 5000}))
+    with pytest.raises(MemoryBudgetError):
+        small.upscale(PICTURE, by=2)
+
+
+def test_an_enlarged_picture_that_the_policy_blocks_has_no_pixels(
+    drawing_studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The picture itself passes, what an upscaler made of it does not."""
+    blocked = drawing_studio.moderator(policy=NOTHING).judge(PICTURE)
+    judge = Moderator.judge
+
+    def stricter(self: Moderator, source: Any) -> Verdict:
+        return judge(self, source) if source.size == PICTURE.size else blocked
+
+    monkeypatch.setattr(Moderator, "judge", stricter)
+    enlarged = drawing_studio.upscale(PICTURE, by=2)
+    assert enlarged.image is None
+    assert enlarged.to_dict()["width"] is None
+    with pytest.raises(BlockedError, match="blocks the enlarged picture"):
+        enlarged.save("never.png")
+
+
+def test_a_prompt_is_explained(drawing_studio: Studio, tiny: Callable[[str], Path]) -> None:
+    request = GenerationRequest.parse(prompt="a (red:1.3) cat", negative_prompt="[blue]")
+    found = drawing_studio.explain_prompt(request)
+    assert set(found) == {"prompt", "negative prompt"}
+
+
+def test_the_default_policy_is_the_settings(drawing_studio: Studio) -> None:
+    (picture,) = drawing_studio.generate("a cat", **SMALL)
+    assert picture.verdict.policy.name == "anything"
+    assert picture.verdict.policy.digest == ANYTHING.digest
