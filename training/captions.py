@@ -18,14 +18,17 @@ STYLE_WORDS = {
 """Style -> how a caption may say it; the first is what the docs recommend."""
 
 COLOUR_WORD = re.compile(r"\b(?:red|orange|yellow|green|blue|purple|pink|brown|black|white)\b ?")
-PLURAL = re.compile(r"(?:[^s]s|chopsticks|people|hair)$")
+PLURAL = re.compile(r"(?:[^su]s|people|\bhair)$")
+SPOKEN_CONSONANT = re.compile(r"(?:uni|uk|eu|ewe|one\b)")
+"""Beginnings that are written with a vowel and not spoken with one."""
 
 
 def article(words: str) -> str:
     """The words with "a" or "an" in front, unless they are a plural."""
     if PLURAL.search(words):
         return words
-    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+    vowel = words[0] in "aeiou" and not SPOKEN_CONSONANT.match(words)
+    return f"{'an' if vowel else 'a'} {words}"
 
 
 def name_in_colour(name: str, colour: str) -> str:
@@ -38,8 +41,9 @@ def say_thing(thing: Thing, placed: Placed, hue: float | None, random: np.random
     name = name_in_colour(thing.name, placed.colour)
     if not placed.colour and hue is not None and not COLOUR_WORD.search(name) and random.random() < 0.25:
         name = f"{hue_word(hue)} {name}"
-    if thing.tags and random.random() < 0.1:
-        name = f"{name}, {random.choice(thing.tags)}"
+    tags = [tag for tag in thing.tags if not (placed.colour and COLOUR_WORD.search(tag))]
+    if tags and random.random() < 0.1:
+        name = f"{name}, {random.choice(tags)}"
     if placed.size and random.random() < 0.8:
         name = f"{placed.size} {name}"
     if random.random() < 0.6:

@@ -137,31 +137,39 @@ def tokens_of(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
     ).input_ids
 
 
-def train(steps: int, rate: float, device: str, work: Path = WORK) -> None:
-    """Go on from the last checkpoint, or begin."""
+def rate_at(step: int, steps: int, ending: int) -> float:
+    """The share of the full rate: up in the first hundred steps, then constant, then down in the last `ending`."""
+    return warmed_up(step) * min(1.0, (steps - step) / ending)
+
+
+def train(steps: int, ending: int, rate: float, device: str, bf16: bool, work: Path = WORK) -> None:
+    """Go on from the last checkpoint, or begin; the networks compute in bfloat16 if told to."""
     pictures = Pictures.load(work)
     pool, tokenizer, schedule = Pool(pictures, 4, work), words.build(pictures.things), build_schedule()
     torch.manual_seed(0)
     net = Denoiser(len(tokenizer)).to(device)
-    trained, average, start = optimisers(net, rate, rate / 4), Average(net, 0.998), 0
+    trained, average, start = optimisers(net, rate, rate / 4), Average(net, 0.995), 0
     path = work / "denoiser.pt"
     if last := load(path):
         net.load_state_dict(last["net"])
         average.values = last["average"]
         start = last["step"]
-        for optimiser, state in zip(trained, last["optimisers"], strict=True):
+        for optimiser, state in zip(trained, last.get("optimisers", []), strict=False):
             optimiser.load_state_dict(state)
     random = np.random.default_rng(start)
     torch.manual_seed(start)
     log = Log(20)
     for step in range(start, steps):
-        set_rates(trained, warmed_up(step))
+        set_rates(trained, rate_at(step, steps, ending))
         clean, captions = pool.draw(BATCH, random)
         clean = clean.repeat_interleave(NOISES, 0).contiguous(memory_format=torch.channels_last).to(device)
         noise, timesteps = torch.randn_like(clean), torch.randint(0, 1000, (len(clean),), device=device)
         target = schedule.get_velocity(clean, noise, timesteps)
         noisy = schedule.add_noise(clean, noise, timesteps)
-        loss = (net(noisy, timesteps, tokens_of(tokenizer, captions).to(device)) - target).pow(2).mean()
+        tokens = tokens_of(tokenizer, captions).to(device)
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            output = net(noisy, timesteps, tokens)
+        loss = (output.float() - target).pow(2).mean()
         loss.backward()
         for optimiser in trained:
             optimiser.step()
@@ -176,7 +184,9 @@ def train(steps: int, rate: float, device: str, work: Path = WORK) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=20000)
+    parser.add_argument("--ending", type=int, default=2000, help="Last steps, in which the rate goes down.")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--bf16", action="store_true", help="Faster where the processor has units for it.")
     chosen = parser.parse_args()
-    train(chosen.steps, chosen.rate, chosen.device)
+    train(chosen.steps, chosen.ending, chosen.rate, chosen.device, chosen.bf16)

@@ -11,7 +11,7 @@ from tokenizers.models import BPE
 from transformers import CLIPTokenizer
 
 from captions import STYLE_WORDS
-from pictures import Thing
+from pictures import WORK, Thing
 from scenes import COLOURS, HUES, PLACES, SIZES
 
 LENGTH = 48
@@ -41,8 +41,16 @@ def learn_merges(texts: list[str]) -> list[tuple[str, str]]:
     return [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
 
 
-def build(things: list[Thing]) -> CLIPTokenizer:
-    """The starter's tokenizer; any text can be said in it, since every byte is a token."""
+def build(things: list[Thing], work: Path = WORK) -> CLIPTokenizer:
+    """The starter's tokenizer, learnt once and kept: between merges of equal count the learner tosses a coin."""
+    folder = work / "tokenizer"
+    if not folder.is_dir():
+        save(learn(things), folder)
+    return CLIPTokenizer.from_pretrained(folder)
+
+
+def learn(things: list[Thing]) -> CLIPTokenizer:
+    """A new vocabulary; any text can be said in it, since every byte is a token."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = [*alphabet, *(f"{letter}</w>" for letter in alphabet)]
     merges = learn_merges(corpus(things))[: SIZE - len(tokens) - 2]

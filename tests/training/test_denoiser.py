@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from denoiser import Denoiser, build_schedule, rate_at, tokens_of
+from scenes import Pictures
+from tokenizer import LENGTH, learn
+
+
+def test_the_rate_goes_up_stays_and_goes_down_to_nothing() -> None:
+    rates = [rate_at(step, 1000, 200) for step in range(1001)]
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[99:801] == [1.0] * 702
+    assert rates[900] == pytest.approx(0.5)
+    assert rates[1000] == 0
+    assert all(first < then for first, then in pairwise(rates[:100]))
+    assert all(first > then for first, then in pairwise(rates[800:]))
+
+
+def test_captions_are_padded_as_pipelines_pad(pictures: Pictures) -> None:
+    tokenizer = learn(pictures.things)
+    tokens = tokens_of(tokenizer, ["", "a red apple", "red " * 100])
+    assert tokens.shape == (3, LENGTH)
+    assert (tokens[:, 0] == tokenizer.bos_token_id).all()
+    assert (tokens[:, -1] == tokenizer.eos_token_id).all()
+    assert (tokens[0, 1:] == tokenizer.eos_token_id).all()
+
+
+@torch.no_grad()
+def test_a_caption_is_encoded_once_for_all_its_noises() -> None:
+    net = Denoiser(600).eval()
+    latents, timesteps = torch.randn(4, 4, 16, 16), torch.tensor([10, 200, 500, 900])
+    tokens = torch.randint(0, 600, (2, LENGTH))
+    together = net(latents, timesteps, tokens)
+    apart = net(latents, timesteps, tokens.repeat_interleave(2, 0))
+    assert together.shape == latents.shape
+    torch.testing.assert_close(together, apart)
+
+
+def test_the_schedule_is_stable_diffusions_for_velocities() -> None:
+    config = build_schedule().config
+    assert (config.beta_start, config.beta_end, config.beta_schedule) == (0.00085, 0.012, "scaled_linear")
+    assert config.prediction_type == "v_prediction"

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pictures import SIZE, STYLES, draw, icons_of, plain_code, plain_name, read_things, rows_and_icons
+
+RED = '<rect width="32" height="32" fill="#f00"/>'
+HALF = '<rect width="8" height="16" fill="#00f"/>'
+
+
+def entry(
+    label: str, code: str, group: int | None = 0, subgroup: int | None = 0, **more: Any
+) -> dict[str, Any]:
+    return {"label": label, "hexcode": code, "group": group, "subgroup": subgroup, **more}
+
+
+@pytest.fixture
+def modules(tmp_path: Path) -> Path:
+    """A node_modules folder with the files that are read: two styles have icons, the others none."""
+    data = tmp_path / "emojibase-data"
+    write(
+        data / "meta/groups.json",
+        {
+            "groups": {"0": "food-drink", "1": "people-body", "2": "flags"},
+            "subgroups": {"0": "food-fruit", "1": "person-sport", "2": "country-flag"},
+        },
+    )
+    write(
+        data / "en/data.json",
+        [
+            entry("Red Apple", "1F34E", tags=["fruit", "é", "no", "orchard"]),
+            entry("“Soon” arrow: left", "2B05-FE0F"),
+            entry("flag: France", "1F1EB", 2, 2),
+            entry("one o\u2019clock", "1F550"),
+            entry("woman running", "1F3C3-2640", 1, 1),
+            entry("person running", "1F3C3", 1, 1),
+            entry("man", "1F468", 1, 1),
+            entry("woman\u2019s hat", "1F452"),
+            entry("skin", "1F3FB", None, None),
+        ],
+    )
+    for style in ("flat", "cartoon", "sticker"):
+        package = tmp_path / STYLES[style]
+        write(package / "chars.json", {"1f34e": "red-apple", "2b05-fe0f": "arrow", "1f999": "nowhere"})
+        icons = {"red-apple": {"body": RED}, "arrow": {"body": HALF, "width": 16, "height": 16}}
+        if style == "sticker":
+            del icons["arrow"]
+        write(package / "icons.json", {"width": 32, "height": 32, "icons": icons})
+    assets = tmp_path / STYLES["3d"] / "assets"
+    assets.mkdir(parents=True)
+    Image.new("RGBA", (256, 256), (0, 255, 0, 128)).save(assets / "1F34E.webp", lossless=True)
+    return tmp_path
+
+
+def write(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def test_codes_and_names_are_plain() -> None:
+    assert plain_code("2B05-FE0F") == "2b05"
+    assert plain_code("1F3C3-200D-2640-FE0F") == "1f3c3-200d-2640"
+    assert plain_name("woman\u2019s hat: “Mrs. Claus”") == "woman's hat mrs. claus"
+
+
+def test_things_worth_drawing_and_no_others(modules: Path) -> None:
+    things = read_things(modules)
+    assert [thing.name for thing in things] == [
+        "red apple",
+        "soon arrow left",
+        "person running",
+        "man",
+        "woman's hat",
+    ]
+    apple = things[0]
+    assert (apple.code, apple.group, apple.subgroup) == ("1f34e", "food-drink", "food-fruit")
+    assert apple.tags == ["fruit", "orchard"]
+
+
+def test_every_style_that_was_drawn_is_a_row(modules: Path) -> None:
+    rows = [row for row, _ in rows_and_icons(read_things(modules), modules)]
+    assert [(row.thing, row.style) for row in rows] == [
+        (0, "3d"),
+        (0, "flat"),
+        (1, "flat"),
+        (0, "cartoon"),
+        (1, "cartoon"),
+        (0, "sticker"),
+    ]
+
+
+def test_drawings_are_cut_outs_of_one_size(modules: Path) -> None:
+    icons = icons_of(modules / STYLES["flat"])
+    assert set(icons) == {"1f34e", "2b05"}
+    red, half = draw(icons["1f34e"]), draw(icons["2b05"])
+    assert red.shape == half.shape == (SIZE, SIZE, 4)
+    assert red.dtype == np.uint8
+    assert (red == (255, 0, 0, 255)).all()
+    assert (half[:, :62] == (0, 0, 255, 255)).all()
+    assert not half[:, 66:, 3].any()
+
+
+def test_pictures_are_brought_to_the_size_too(modules: Path) -> None:
+    pixels = draw(icons_of(modules / STYLES["3d"])["1f34e"])
+    assert pixels.shape == (SIZE, SIZE, 4)
+    assert (pixels == (0, 255, 0, 128)).all()
