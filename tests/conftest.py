@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings as hypothesis_settings
+from tests.postgres import database_settings, postgres, postgres_url  # noqa: F401  fixtures that many share
 
 from safelight.moderation import load_classifier
 from safelight.moderation.classifier import NetworkClassifier
@@ -67,6 +69,14 @@ def network_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(socket, "getaddrinfo", socket.getaddrinfo)
         refuse_network(str(log))
         yield log
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C works here and in child processes, even where the tests run in the background and ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from safelight.errors import SettingsError
 from safelight.settings import Settings
@@ -24,6 +24,7 @@ def write(folder: Path, toml: str) -> None:
 def test_defaults(folder: Path) -> None:
     settings = Settings.load()
     assert settings.model_dump(exclude={"home"}) == {
+        "database": SecretStr(""),
         "classifier": "open-nsfw",
         "policy": "standard",
         "exact": False,
@@ -36,7 +37,27 @@ def test_defaults(folder: Path) -> None:
         "device": "auto",
         "drawing_precision": "auto",
         "memory_budget": 0,
+        "batch_pictures": 8,
+        "batch_wait": 20.0,
         "allow_network": False,
+        "host": "127.0.0.1",
+        "port": 7860,
+        "worker_devices": (),
+        "queue_capacity": 10_000,
+        "job_retention": 7 * 86400,
+        "gallery_retention": 0,
+        "allowed_hosts": (),
+        "cors_origins": (),
+        "trusted_proxies": (),
+        "max_request_bytes": 67_108_864,
+        "body_patience": 30.0,
+        "requests_per_minute": 1200,
+        "pictures_per_minute": 0,
+        "megapixels_per_minute": 0.0,
+        "allow_image_urls": False,
+        "audit_prompts": False,
+        "server": "",
+        "key": SecretStr(""),
         "backend": "auto",
         "precision": "auto",
         "threads": 0,
@@ -106,6 +127,24 @@ def test_flag_out_of_range(folder: Path, flag: dict[str, Any], complaint: str) -
         Settings.load(**flag)
     assert caught.value.message == complaint
     assert caught.value.exit_code == 2
+
+
+def test_the_database_is_sqlite_in_the_data_directory_unless_it_is_set(folder: Path) -> None:
+    assert Settings.load().database_url == f"sqlite:///{folder}/safelight.db"
+    write(folder, 'database = "postgresql://user:hush@host/name"')
+    assert Settings.load().database_url == "postgresql://user:hush@host/name"
+
+
+def test_the_database_url_is_never_shown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAFELIGHT_DATABASE", "postgresql://user:hush@host/name")
+    settings = Settings.load()
+    assert (
+        "hush" not in f"{settings!r}{settings}{settings.model_dump(mode='json')}{settings.model_dump_json()}"
+    )
+    monkeypatch.delenv("SAFELIGHT_DATABASE")
+    write(folder, 'database = ["postgresql://user:hush@host/name"]')
+    with pytest.raises(SettingsError, match=r"^database: .*string\.$"):
+        Settings.load()
 
 
 def test_background_out_of_range(folder: Path) -> None:

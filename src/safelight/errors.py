@@ -229,6 +229,33 @@ class StyleUnknownError(RequestError):
     summary = "There is no prompt style of that name."
 
 
+class FieldError(RequestError):
+    """A field of a compatible API that asks for what is not done here.
+
+    Args:
+        message: What was asked.
+        hint: What would be right.
+        field: The field's name.
+    """
+
+    code = "request.field"
+    summary = "A field of the request asks for something that Safelight does not do."
+    default_hint = "docs/api-openai.md and docs/api-a1111.md list every field."
+
+    def __init__(self, message: str | None = None, *, hint: str | None = None, field: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.field = field
+
+
+class AbsentError(InputError):
+    """A route of a compatible API that Safelight has nothing behind."""
+
+    code = "api.absent"
+    summary = "Safelight does not do this."
+    default_hint = "docs/api-a1111.md and docs/api-openai.md list what it does."
+    http_status = 501
+
+
 class MaskError(RequestError):
     """A mask that does not fit its picture."""
 
@@ -466,6 +493,412 @@ class ScanBusyError(InputError):
     http_status = 409
 
 
+class JobError(InputError):
+    """A job cannot be queued, found or changed."""
+
+    code = "job"
+    summary = "The job cannot be used like this."
+
+
+class JobMissingError(JobError):
+    """No such job, or somebody else's."""
+
+    code = "job.missing"
+    summary = "There is no such job."
+    default_hint = "Jobs are forgotten some days after they end; GET /v1/jobs lists yours."
+    http_status = 404
+
+
+class JobOverError(JobError):
+    """A job that has ended cannot be stopped."""
+
+    code = "job.over"
+    summary = "The job has ended already."
+    default_hint = "Its result stays until the job expires."
+    http_status = 409
+
+
+class JobUnfinishedError(JobError):
+    """A result that is not there yet."""
+
+    code = "job.unfinished"
+    summary = "The job has not ended yet."
+    default_hint = "Wait for its last event, or ask again later."
+    http_status = 409
+
+
+class NoResultError(JobError):
+    """A job that ended without the result, or the picture, that was asked for."""
+
+    code = "job.no_result"
+    summary = "The job has no such result."
+    default_hint = "GET /v1/jobs/{id} says how it ended, and its result which pictures there are."
+    http_status = 404
+
+
+class PreviewMissingError(JobError):
+    """A preview that is not there."""
+
+    code = "job.no_preview"
+    summary = "The job has no preview at this moment."
+    default_hint = "There are previews only while a picture is drawn; an event of kind preview tells of each."
+    http_status = 404
+
+
+class PriorityError(JobError):
+    """A priority that only administrators may give."""
+
+    code = "job.priority"
+    summary = "Only administrators may put a job before those of others."
+    default_hint = "Leave the priority out, or give one of -100 to 0."
+    http_status = 403
+
+
+class IdempotencyError(JobError):
+    """An idempotency key for two different requests."""
+
+    code = "job.idempotency"
+    summary = "The idempotency key was used for another request."
+    default_hint = "Use a new key for a new request."
+    http_status = 409
+
+
+class QueueFullError(SafelightError):
+    """Too many jobs wait."""
+
+    code = "queue.full"
+    summary = "Too many jobs wait already."
+    default_hint = "Try again when some are done; the setting queue_capacity says how many may wait."
+    http_status = 503
+
+
+class JobTimeoutError(SafelightError):
+    """A job that ran longer than it may."""
+
+    code = "job.timeout"
+    summary = "The job ran longer than it may."
+    default_hint = "Give it more time, or less to do."
+    http_status = 504
+
+
+class WorkerLostError(SafelightError):
+    """A job whose workers died, again and again."""
+
+    code = "worker.lost"
+    summary = "The worker that did the job was lost, more than once."
+    default_hint = "It may need more memory than there is: try a smaller size or a smaller checkpoint."
+    http_status = 500
+
+
+class PortTakenError(InputError):
+    """An address that cannot be listened on."""
+
+    code = "server.port"
+    summary = "The server cannot listen on this address."
+    default_hint = "Another program may use the port: choose another with --port."
+
+
+class ServerStartingError(SafelightError):
+    """A server that has begun to listen and is not ready yet."""
+
+    code = "server.starting"
+    summary = "The server is still starting."
+    default_hint = "Try again in a second; /health/ready says when it is done."
+    http_status = 503
+
+
+class KeysNeededError(SettingsError):
+    """A server that others could reach, and no key to tell them apart."""
+
+    code = "server.keys_needed"
+    summary = "Without a key the server listens on this machine only."
+    default_hint = "Make a key with: safelight keys add NAME"
+
+
+class DeniedError(InputError):
+    """A request that this caller may not make."""
+
+    code = "denied"
+    summary = "This request is not allowed."
+    http_status = 403
+
+
+class KeyRequiredError(DeniedError):
+    """No key came with the request."""
+
+    code = "denied.no_key"
+    summary = "This server wants a key."
+    default_hint = (
+        "Send it as Authorization: Bearer KEY, as X-API-Key: KEY, or as the password of HTTP Basic "
+        "with the key's name as the user; safelight keys add NAME makes one."
+    )
+    http_status = 401
+
+
+class KeyInvalidError(DeniedError):
+    """A key that is not, or no longer, valid."""
+
+    code = "denied.key"
+    summary = "The key is wrong or has been revoked."
+    default_hint = "safelight keys list shows the keys by name; with HTTP Basic the user is the key's name."
+    http_status = 401
+
+
+class RoleError(DeniedError):
+    """Something that only administrators may do."""
+
+    code = "denied.role"
+    summary = "Only administrators may do this."
+    default_hint = "Use a key made with: safelight keys add NAME --role admin"
+
+
+class HostRefusedError(DeniedError):
+    """A request for a host name that is not this server's."""
+
+    code = "denied.host"
+    summary = "The server does not answer under this host name."
+    default_hint = "Add the name to the setting allowed_hosts if it is this server's."
+
+
+class OriginRefusedError(DeniedError):
+    """A request that another web site's page made."""
+
+    code = "denied.origin"
+    summary = "Pages of other web sites may not use this server."
+    default_hint = "Add the page's origin to the setting cors_origins if it is to use this server."
+
+
+class LimitedError(SafelightError):
+    """More than this caller may ask for.
+
+    Args:
+        message: Which limit it was.
+        hint: What would be right.
+        retry_after: Seconds after which the same request would be within the limit; None if it never would.
+    """
+
+    code = "limit"
+    summary = "This is more than you may ask for at this moment."
+    default_hint = "Try again after the seconds that the header Retry-After says."
+    http_status = 429
+
+    def __init__(
+        self, message: str | None = None, *, hint: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class RateLimitError(LimitedError):
+    """Too much within a minute."""
+
+    code = "limit.rate"
+    summary = "Too much was asked for within a minute."
+
+
+class QuotaError(LimitedError):
+    """Too much within a day."""
+
+    code = "limit.quota"
+    summary = "The key's quota for today is used up."
+    default_hint = "It begins anew at midnight UTC; an administrator can give the key a larger one."
+
+
+class KeyNameError(InputError):
+    """A key's name that cannot be given, or names no key."""
+
+    code = "key.name"
+    summary = "The key's name cannot be used."
+    default_hint = "safelight keys list shows the keys by name."
+
+
+class RouteMissingError(InputError):
+    """A path that the server does not know."""
+
+    code = "request.path"
+    summary = "There is nothing under this path."
+    default_hint = "/docs lists every path."
+    http_status = 404
+
+
+class MethodRefusedError(InputError):
+    """A method that a path does not take."""
+
+    code = "request.method"
+    summary = "The path does not take this method."
+    default_hint = "The header Allow says which it takes."
+    http_status = 405
+
+
+class BodyInvalidError(InputError):
+    """A request that does not have the shape its path wants."""
+
+    code = "request.invalid"
+    summary = "The request does not have the right shape."
+    default_hint = "/docs shows the shape of every request."
+    http_status = 422
+
+
+class BodyTooLargeError(InputError):
+    """A request's body above the limit."""
+
+    code = "request.too_large"
+    summary = "The request is larger than the limit allows."
+    default_hint = "Send less at once, or raise the setting max_request_bytes."
+    http_status = 413
+
+
+class BodySlowError(InputError):
+    """A request's body that does not arrive."""
+
+    code = "request.slow"
+    summary = "The request's body took too long to arrive."
+    default_hint = "Send it again over a faster connection, or raise the setting body_patience."
+    http_status = 408
+
+
+class PictureTextError(InputError):
+    """Text that should be a picture and is none."""
+
+    code = "request.picture"
+    summary = "The text is no picture."
+    default_hint = "Give the file's bytes in base64, as they are or as a data URI."
+    http_status = 422
+
+
+class PictureUrlError(InputError):
+    """An address that no picture is fetched from."""
+
+    code = "request.picture_url"
+    summary = "No picture is fetched from this address."
+    default_hint = "Send the picture itself, in base64; docs/server.md says which addresses are fetched from."
+    http_status = 422
+
+
+class DatabaseError(SafelightError):
+    """What Safelight keeps cannot be read or written."""
+
+    code = "database"
+    summary = "The database cannot be used."
+    http_status = 503
+
+
+class DatabaseUrlError(SettingsError):
+    """A setting that names no usable database."""
+
+    code = "database.url"
+    summary = "The setting database is no URL of a database."
+    default_hint = (
+        "Leave it empty, or give sqlite:////path/to/file.db or postgresql://user:password@host:port/name."
+    )
+
+
+class DatabaseOpenError(DatabaseError):
+    """A database that cannot be reached or opened."""
+
+    code = "database.open"
+    summary = "The database cannot be opened."
+    default_hint = "Check that the file can be written or that the server runs, and the setting database."
+
+
+class DatabaseBusyError(DatabaseError):
+    """A lock that was held too long by others."""
+
+    code = "database.busy"
+    summary = "The database was locked by others for too long."
+    default_hint = "Try again; if it stays so, another program may hold it open."
+
+
+class DatabaseVersionError(DatabaseError):
+    """A database of a newer version."""
+
+    code = "database.version"
+    summary = "The database was made by a newer Safelight."
+    default_hint = "Update Safelight, or use another database or data directory."
+    http_status = 500
+
+
+class StorageFullError(DatabaseError):
+    """No space left."""
+
+    code = "storage.full"
+    summary = "The disk is full: nothing more can be kept."
+    default_hint = "Make space; what was kept before is whole."
+    http_status = 507
+
+
+class BlobMissingError(InputError):
+    """Bytes that something refers to and that are gone."""
+
+    code = "blob.missing"
+    summary = "A picture that was sent along is not kept any more."
+    default_hint = "Send it again."
+    http_status = 404
+
+
+class GalleryError(InputError):
+    """Something the gallery cannot do."""
+
+    code = "gallery"
+    summary = "The gallery cannot do that."
+    default_hint = "docs/gallery.md lists every filter with its range."
+    http_status = 422
+
+
+class EntryMissingError(GalleryError):
+    """No such entry, or somebody else's."""
+
+    code = "gallery.missing"
+    summary = "There is no such entry in the gallery."
+    default_hint = "It may have been deleted or have expired."
+    http_status = 404
+
+
+class EntryFileMissingError(GalleryError):
+    """An entry whose file is gone."""
+
+    code = "gallery.file_missing"
+    summary = "The entry's file is not in the gallery's folder any more."
+    default_hint = "It was removed by something else than Safelight; its record is still there."
+    http_status = 410
+
+
+class MediaTypeError(InputError):
+    """A body of a type that cannot be read."""
+
+    code = "request.media_type"
+    summary = "The request's body is of a type that cannot be read here."
+    default_hint = "Send application/json, or multipart/form-data with pictures as parts of their own."
+    http_status = 415
+
+
+class NotAcceptableError(InputError):
+    """Only types were accepted that cannot be given."""
+
+    code = "request.accept"
+    summary = "Nothing that the request accepts can be given."
+    default_hint = "Accept application/json, image/png, image/webp or image/jpeg."
+    http_status = 406
+
+
+class ModelMissingError(ModelError):
+    """A model that is not there."""
+
+    code = "model.missing"
+    summary = "There is no model of that name on this server."
+    default_hint = "GET /v1/models lists them."
+    http_status = 404
+
+
+class ServerError(SafelightError):
+    """A server that cannot be reached, or answers what cannot be understood."""
+
+    code = "client.server"
+    summary = "The server cannot be reached, or what it answers is not Safelight's."
+    default_hint = "Check its address, and that safelight serve runs there."
+    http_status = 502
+
+
 class PeerMissingError(InputError):
     """The other side of a comparison is not installed."""
 
@@ -490,3 +923,9 @@ def catalogue() -> list[type[SafelightError]]:
         return [parent, *(found for child in parent.__subclasses__() for found in walk(child))]
 
     return walk(SafelightError)
+
+
+def error_of(code: str, message: str, hint: str = "") -> SafelightError:
+    """The error that another process met, from what it said of it; one of an unknown code is one of the root class."""
+    kind = next((error for error in catalogue() if error.code == code), SafelightError)
+    return kind(message, hint=hint)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from platformdirs import user_data_path
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -23,6 +23,7 @@ from safelight.errors import SettingsError
 
 BackendName = Literal["auto", "openvino", "onnxruntime"]
 Byte = Annotated[int, Field(ge=0, le=255)]
+Origin = Annotated[str, Field(pattern=r"^https?://[^/*\s]+$")]
 PrecisionName = Literal["auto", "fp32", "bf16"]
 
 
@@ -38,6 +39,12 @@ class Settings(BaseSettings):
     home: Path = Field(
         default_factory=lambda: user_data_path("safelight", appauthor=False),
         description="The data directory: settings, models, caches.",
+    )
+
+    database: SecretStr = Field(
+        SecretStr(""),
+        description="URL of the database for jobs, gallery and keys, as postgresql://user:password@host/name; "
+        "empty: SQLite in the data directory. Never shown.",
     )
 
     classifier: str = Field(
@@ -73,9 +80,72 @@ class Settings(BaseSettings):
         ge=0,
         description="Bytes that loaded checkpoints and a picture may take; 0: most of the device's memory.",
     )
+    batch_pictures: int = Field(
+        8, ge=1, le=64, description="How many pictures are drawn together at most; 1: one after the other."
+    )
+    batch_wait: float = Field(
+        20.0, ge=0, le=1000, description="How long a step waits for those of other pictures, in milliseconds."
+    )
     allow_network: bool = Field(
         False, description="Whether a checkpoint named by its hub id may be fetched when it is not here yet."
     )
+
+    host: str = Field(
+        "127.0.0.1", description="The address the server listens on; any other than loopback needs keys."
+    )
+    port: int = Field(7860, ge=1, le=65535, description="The port the server listens on.")
+    worker_devices: tuple[str, ...] = Field(
+        (), description="Devices with a worker each, as in device; empty: one worker for the setting device."
+    )
+    queue_capacity: int = Field(10_000, ge=1, description="How many jobs may wait.")
+    job_retention: float = Field(
+        7 * 86400, gt=0, description="Seconds for which a finished job and its result can be asked for."
+    )
+    gallery_retention: float = Field(
+        0,
+        ge=0,
+        description="Seconds for which the gallery keeps what is no favourite; 0: until it is deleted.",
+    )
+
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="Names under which the server is reached, beside this machine's own; any needs keys."
+    )
+    cors_origins: tuple[Origin, ...] = Field(
+        (), description="Origins of web pages that may use the server, as https://example.org; no others may."
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="Addresses of reverse proxies whose X-Forwarded-For and -Proto are believed."
+    )
+    max_request_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024, description="Larger requests to the server are refused, in bytes."
+    )
+    body_patience: float = Field(
+        30.0, gt=0, le=3600, description="Seconds without a byte after which a request is given up."
+    )
+    requests_per_minute: int = Field(
+        1200,
+        ge=0,
+        description="How many requests a key of the role user may make in a minute; 0: any number.",
+    )
+    pictures_per_minute: int = Field(
+        0, ge=0, description="How many pictures such a key may ask for in a minute; 0: any number."
+    )
+    megapixels_per_minute: float = Field(
+        0.0,
+        ge=0,
+        description="Megapixels such a key may ask for in a minute, over all pictures; 0: any number.",
+    )
+    allow_image_urls: bool = Field(
+        False, description="Whether requests may name pictures by their address, for the server to fetch."
+    )
+    audit_prompts: bool = Field(False, description="Whether audit.log holds the prompts of jobs.")
+
+    server: str = Field(
+        "",
+        description="Address of a Safelight server that generate, edit, upscale, moderate and models list use instead "
+        "of this machine, as http://host:7860; empty: this machine.",
+    )
+    key: SecretStr = Field(SecretStr(""), description="The key for that server. Never shown.")
 
     backend: BackendName = Field(
         "auto", description="What runs a network; auto: a probe on this machine decides."
@@ -117,6 +187,11 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, folder / "safelight.toml")
 
     @property
+    def database_url(self) -> str:
+        """The database's URL with its password: not to be shown."""
+        return self.database.get_secret_value() or f"sqlite:///{self.home.absolute() / 'safelight.db'}"
+
+    @property
     def models(self) -> Path:
         """Where pulled models lie."""
         return self.home / "models"
@@ -137,4 +212,5 @@ def _first_complaint(error: ValidationError) -> str:
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"There is no setting {name!r}."
-    return f"{name}: {first['msg']} (given: {first['input']!r})."
+    given = "" if name.startswith("database") else f" (given: {first['input']!r})"
+    return f"{name}: {first['msg']}{given}."
