@@ -21,7 +21,9 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 class Draw(Protocol):
-    def __call__(self, name: str = "sd1", watcher: Watcher | None = None, **fields: Any) -> list[Drawn]: ...
+    def __call__(
+        self, name: str = "sd1", watcher: Watcher | None = None, *, alone: bool = False, **fields: Any
+    ) -> list[Drawn]: ...
 
 
 @pytest.fixture(scope="session")
@@ -41,11 +43,13 @@ def engine(drawing_home: Path) -> Engine:
 def draw(engine: Engine, tiny: Callable[[str], Path]) -> Draw:
     """Pictures of a tiny checkpoint: 64 pixels, 3 steps, seed 7, unless it is said otherwise."""
 
-    def run(name: str = "sd1", watcher: Watcher | None = None, **fields: Any) -> list[Drawn]:
+    def run(
+        name: str = "sd1", watcher: Watcher | None = None, *, alone: bool = False, **fields: Any
+    ) -> list[Drawn]:
         usual = {"prompt": "a red cat", "seed": 7, "steps": 3, "checkpoint": str(tiny(name))}
         if "init_image" not in fields:
             usual |= {"width": SIDE, "height": SIDE}
-        return list(engine.draw(GenerationRequest.parse(**(usual | fields)), watcher))
+        return list(engine.draw(GenerationRequest.parse(**(usual | fields)), watcher, alone=alone))
 
     return run
 

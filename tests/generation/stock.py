@@ -39,3 +39,10 @@ def load_stock(folder: Path, pipeline: str, sampler: str = "DPM++ 2M Karras", *,
     pipe.scheduler = build(resolve(sampler, None, kind_of(config)), config, [seed])
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def alike(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """Whether two pictures are the same but for the last bits of sums: some processors' kernels add in another order
+    for arrays that lie elsewhere in memory. One grey level, in at most one value of a hundred."""
+    distance = np.abs(ours.astype(int) - theirs.astype(int))
+    return ours.shape == theirs.shape and distance.max() <= 1 and (distance > 0).mean() <= 0.01

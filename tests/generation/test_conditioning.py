@@ -4,12 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from tests.generation.conftest import SIDE, Draw, pixels, same
-from tests.generation.stock import load_stock, stock
-from tests.tiny.drawing import MASK, PICTURE
+from tests.generation.stock import alike, load_stock, stock
+from tests.tiny.drawing import PICTURE
 
 from safelight.errors import (
     UnsupportedError,
@@ -19,8 +18,6 @@ from safelight.models.loading import Loaded
 Tiny = Callable[[str], Path]
 Memory = Callable[[str], Loaded]
 SIZE = {"width": SIDE, "height": SIDE}
-EDIT = {"init_image": PICTURE, "strength": 0.7}
-MASKED = {"init_image": PICTURE, "mask": MASK, "inpaint": {"blur": 0}}
 
 
 @pytest.mark.parametrize(("name", "family"), [("sd1", "StableDiffusion"), ("sdxl", "StableDiffusionXL")])
@@ -55,7 +52,23 @@ def test_a_prompt_changes_at_its_step(
     )
     for prompt in ("a [red:blue:2] cat", "a [red:blue:0.5] cat"):
         (drawn,) = draw(name, prompt=prompt, steps=4, sampler=sampler)
-        assert np.array_equal(pixels(drawn), expected)
+        assert alike(pixels(drawn), expected)
+
+
+def test_shares_are_of_the_steps_that_run(draw: Draw) -> None:
+    edit = {"init_image": PICTURE, "strength": 0.5, "steps": 4}  # of which two run
+    (half,) = draw(prompt="a [red:blue:0.5] cat", **edit)
+    assert same(half, *draw(prompt="a [red:blue:1] cat", **edit))
+    assert not same(half, *draw(prompt="a red cat", **edit))
+    assert not same(half, *draw(prompt="a blue cat", **edit))
+
+
+def test_a_second_pass_goes_on_where_the_first_one_ended(draw: Draw) -> None:
+    prompt, hires = "a [red:blue:1.0] cat", {"scale": 1.5, "strength": 0.9}
+    assert same(*draw(prompt=prompt), *draw(prompt="a red cat"))
+    (drawn,) = draw(prompt=prompt, hires=hires)
+    assert not same(drawn, *draw(prompt="a red cat", hires=hires))
+    assert not same(drawn, *draw(prompt="a blue cat", hires=hires))
 
 
 def test_alternation_takes_turns(draw: Draw) -> None:
@@ -94,7 +107,7 @@ def test_clip_skip_takes_an_earlier_layer(draw: Draw, tiny: Tiny) -> None:
         **SIZE,
     )
     (drawn,) = draw(clip_skip=2)
-    assert np.array_equal(pixels(drawn), expected)
+    assert alike(pixels(drawn), expected)
     assert not same(drawn, *draw())
     assert not same(*draw("sd3", clip_skip=2), *draw("sd3"))
 

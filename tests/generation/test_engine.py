@@ -149,7 +149,7 @@ def test_between_two_pictures_others_may_draw(draw: Draw, engine: Engine, tiny: 
     assert len(draw()) == 1
 
 
-def test_threads_draw_the_same_pictures_as_one(draw: Draw) -> None:
+def test_threads_that_draw_alone_draw_the_same_pictures_as_one(draw: Draw) -> None:
     jobs: list[tuple[str, dict[str, Any]]] = [
         ("sd1", {"seed": 1, "sampler": "Euler a", "count": 2}),
         ("sdxl", {"seed": 2, "prompt": "a [red:blue:1] cat"}),
@@ -161,7 +161,7 @@ def test_threads_draw_the_same_pictures_as_one(draw: Draw) -> None:
 
     def together(job: tuple[str, dict[str, Any]]) -> Any:
         gate.wait()
-        return draw(job[0], **job[1])
+        return draw(job[0], alone=True, **job[1])
 
     with ThreadPoolExecutor(len(jobs)) as pool:
         threaded = list(pool.map(together, jobs))

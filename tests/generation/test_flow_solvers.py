@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers.pipelines.cogview4 import pipeline_cogview4
 from diffusers.pipelines.flux.pipeline_flux import retrieve_timesteps
+from tests.generation.conftest import Draw, pixels
 from torch import Generator
 
+from safelight.errors import SamplerUnfitError
 from safelight.generation.samplers import SAMPLERS, Choice, Kind, Sampler, build, resolve
 from safelight.generation.sigmas import FLOW_SCHEDULES
 
@@ -27,6 +30,13 @@ FLUX = SD3 | {
     "max_shift": 1.15,
     "base_image_seq_len": 256,
     "max_image_seq_len": 4096,
+}
+COGVIEW4 = SD3 | {
+    "shift": 1.0,
+    "use_dynamic_shifting": True,
+    "base_shift": 0.25,
+    "max_shift": 0.75,
+    "time_shift_type": "linear",
 }
 EVERY = pytest.mark.parametrize("sampler", FLOW, ids=lambda sampler: sampler.name)
 
@@ -47,6 +57,47 @@ def test_flux_passes_its_own_sigmas_and_mu(sampler: Sampler) -> None:
     timesteps, _ = retrieve_timesteps(solver, 8, "cpu", sigmas=sigmas, mu=0.9)
     torch.testing.assert_close(levels(solver), own.sigmas, atol=2e-4, rtol=0)
     torch.testing.assert_close(timesteps[:: solver.order], own.timesteps)
+
+
+def placed_by_cogview4(solver: Any, steps: int = 8, mu: float = 2.0) -> torch.Tensor:
+    """The times its network is told, once the solver's steps are placed as its pipeline does."""
+    times = np.linspace(1000, 1, steps).astype(np.int64).astype(np.float32)
+    told, _ = pipeline_cogview4.retrieve_timesteps(solver, steps, "cpu", times, times / 1000, mu=mu)
+    return told[:: solver.order]
+
+
+@EVERY
+def test_cogview4_passes_times_and_sigmas_and_is_told_times_before_the_shift(sampler: Sampler) -> None:
+    own = FlowMatchEulerDiscreteScheduler.from_config(COGVIEW4)
+    expected = placed_by_cogview4(own)
+    solver = build(Choice(sampler), COGVIEW4, [0])
+    torch.testing.assert_close(placed_by_cogview4(solver), expected)
+    torch.testing.assert_close(levels(solver), own.sigmas, atol=2e-4, rtol=0)
+    assert (levels(solver)[1:-1] * 1000 > 1.05 * expected[1:]).all()  # mu 2 lifts the levels above the times
+
+
+@pytest.mark.parametrize("schedule", ["sgm-uniform", "beta"])
+@EVERY
+def test_cogview4s_times_follow_the_schedule(sampler: Sampler, schedule: str) -> None:
+    solver = build(Choice(sampler, schedule), COGVIEW4, [0])
+    time = placed_by_cogview4(solver) / 1000
+    shifted = 2 / (2 + (1 / time - 1))
+    torch.testing.assert_close(levels(solver)[:-1], shifted, atol=2e-4, rtol=0)
+    usual = build(Choice(sampler), COGVIEW4, [0])
+    assert not torch.allclose(placed_by_cogview4(usual) / 1000, time, atol=1e-2)
+
+
+@pytest.mark.parametrize("schedule", ["karras", "exponential"])
+def test_levels_without_a_time_before_the_shift_are_refused(schedule: str) -> None:
+    solver = build(resolve("Euler", schedule, "flow"), COGVIEW4, [0])
+    with pytest.raises(SamplerUnfitError, match="told unshifted times"):
+        placed_by_cogview4(solver)
+
+
+@EVERY
+def test_cogview4_draws(sampler: Sampler, draw: Draw) -> None:
+    (drawn,) = draw("cogview4", sampler=sampler.name)
+    assert pixels(drawn).std() > 1
 
 
 @EVERY

@@ -19,6 +19,7 @@ from safelight.generation.request import GenerationRequest, Inpaint, Mode
 BODY: dict[str, Any] = {
     "versions": {"safelight": "0.2.0", "torch": "2.14.1", "diffusers": "0.42.1", "transformers": "5.23.0"},
     "machine": {"device": "cpu", "precision": "fp32", "backend": "eager", "threads": 2},
+    "batched": True,
     "mode": "inpainting",
     "checkpoint": {"name": "starter", "family": "sd1", "digest": "a1" * 32},
     "adapters": [{"name": "ink", "digest": "b2" * 32, "weight": 0.8}],

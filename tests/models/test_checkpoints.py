@@ -159,6 +159,13 @@ def test_a_damaged_memory_of_a_digest_is_no_harm(home: Path, tmp_path: Path, con
     assert checkpoint.digest(tmp_path / "cache") == expected
 
 
+def test_a_digest_is_known_once_it_was_reckoned(home: Path, tmp_path: Path) -> None:
+    for checkpoint in (resolve("painter", home), resolve("quick", home)):
+        assert checkpoint.known_digest(tmp_path / "cache") is None
+        digest = checkpoint.digest(tmp_path / "cache")
+        assert checkpoint.known_digest(tmp_path / "cache") == digest
+
+
 def test_a_folders_digest_changes_with_any_weight_and_not_with_its_place(
     sd1: Path, tiny: Tiny, tmp_path: Path
 ) -> None:

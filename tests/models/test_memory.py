@@ -212,6 +212,128 @@ def test_many_threads_never_exceed_the_budget(three: list[Checkpoint]) -> None:
     assert max(highest) <= 250
 
 
+# Room beside the weights
+
+
+def begun(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    time.sleep(0.05)
+    return thread
+
+
+def test_room_is_taken_from_idle_checkpoints_and_given_back(three: list[Checkpoint]) -> None:
+    a, b, c = three
+    pool = models(300, Loader())
+    for checkpoint in (a, b, c):
+        pool.get(checkpoint)
+    with pool.lease(a, 150):  # though it is the least recently used one itself
+        assert names(pool) == "a"
+        assert pool.nbytes == 100
+    pool.get(b)
+    pool.get(c)
+    assert names(pool) == "abc"
+
+
+def test_room_that_will_never_be_there(three: list[Checkpoint]) -> None:
+    pool = models(250, Loader())
+    with pytest.raises(MemoryBudgetError), pool.lease(three[0], 151):
+        pass
+    with pytest.raises(MemoryBudgetError), pool.lease(three[0], 100), pool.lease(three[0], 51):
+        pass
+    with pool.lease(three[0], 100), pool.lease(three[0], 50):
+        pass
+    assert names(pool) == "a"
+
+
+def test_two_uses_of_a_checkpoint_wait_for_each_others_room(three: list[Checkpoint]) -> None:
+    pool = models(250, Loader())
+    order: list[str] = []
+
+    def second() -> None:
+        with pool.lease(three[0], 100):
+            order.append("second")
+
+    with pool.lease(three[0], 100):
+        thread = begun(second)
+        order.append("first")
+    thread.join(5)
+    assert order == ["first", "second"]
+
+
+def test_who_waits_for_memory_is_not_overtaken(three: list[Checkpoint]) -> None:
+    a, b, _ = three
+    pool = models(250, Loader())
+    order: list[str] = []
+
+    def use(checkpoint: Checkpoint, room: int, name: str) -> None:
+        with pool.lease(checkpoint, room):
+            order.append(name)
+
+    with pool.lease(a, 50):
+        large = begun(lambda: use(b, 100, "large"))
+        small = begun(lambda: use(a, 10, "small"))  # which would fit now
+        with pool.lease(a, 10):  # what one has some of one can have more of
+            order.append("own")
+    for thread in (large, small):
+        thread.join(5)
+    assert order == ["own", "large", "small"]
+
+
+def test_those_who_all_wait_for_each_other_are_told(three: list[Checkpoint]) -> None:
+    """Two checkpoints turn out larger than they seemed, so that neither fits beside the other."""
+    both, outcomes = threading.Barrier(2), list[str]()
+
+    def load(checkpoint: Checkpoint) -> Loaded:
+        if checkpoint is not three[2]:
+            both.wait(10)
+        return Loaded(checkpoint, {}, {}, 250)
+
+    pool = LoadedModels(450, load, lambda _: 50)
+
+    def use(checkpoint: Checkpoint) -> None:
+        try:
+            with pool.lease(checkpoint, 150):
+                outcomes.append("drawn")
+        except MemoryBudgetError:
+            outcomes.append("refused")
+
+    threads = [threading.Thread(target=use, args=(checkpoint,), daemon=True) for checkpoint in three[:2]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(outcomes) == ["drawn", "refused"]
+    with pool.lease(three[2], 150):
+        assert names(pool) == "c"
+
+
+def test_many_threads_with_room_never_exceed_the_budget(three: list[Checkpoint]) -> None:
+    pool = models(360, Loader(seconds=0.001))
+    room = 0
+    highest: list[int] = []
+    lock = threading.Lock()
+
+    def work(start: int) -> None:
+        nonlocal room
+        for turn in range(15):
+            wanted = 10 * ((start + turn) % 7)
+            with pool.lease(three[(start * turn) % 3], wanted):
+                with lock:
+                    room += wanted
+                    highest.append(pool.nbytes + room)
+                with lock:
+                    room -= wanted
+
+    threads = [threading.Thread(target=work, args=(start,), daemon=True) for start in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(highest) == 6 * 15
+    assert max(highest) <= 360
+
+
 def test_fifty_switches_leave_no_memory_behind(tiny: Tiny, tmp_path: Path, long_lived: None) -> None:
     pair = [heavy(tiny, tmp_path / name, seed) for seed, name in enumerate("ab")]
     size = pair[0].size

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import io
 import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -155,6 +159,96 @@ def test_a_picture_that_was_changed_afterwards_differs(drawing_studio: Studio) -
     ):
         data = encode_picture(other, "png", Metadata(parameters="", record=record))
         assert drawing_studio.reproduce(data).differences[-1].startswith(said)
+
+
+# Drawn together with others
+
+
+def together(studio: Studio, seeds: list[int]) -> list[Picture]:
+    """Pictures of which none goes beyond its first step before all have made it."""
+    ready = threading.Barrier(len(seeds))
+    fields = {**SMALL, "sampler": "Euler a"}
+
+    def draw(seed: int) -> Picture:
+        watcher = Watcher(lambda progress: progress.step == 1 and ready.wait(30))
+        return studio.generate(**(fields | {"seed": seed}), watcher=watcher)[0]
+
+    with ThreadPoolExecutor(len(seeds)) as pool:
+        return list(pool.map(draw, seeds))
+
+
+def changed(picture: Picture, values: int, by: int, **record: Any) -> Picture:
+    """The picture with some values changed."""
+    pixels = np.asarray(picture.image).copy()
+    flat = pixels.reshape(-1)
+    flat[:values] = np.where(flat[:values] < 128, flat[:values] + by, flat[:values] - by)
+    return replace(
+        picture, image=Image.fromarray(pixels), record=picture.record.model_copy(update=dict(record))
+    )
+
+
+@pytest.fixture(scope="module")
+def batched(drawing_settings: Settings) -> Picture:
+    settings = drawing_settings.model_copy(update={"batch_wait": 500.0})
+    pictures = together(Studio(settings), [7, 8, 9])
+    assert all(picture.record.batched for picture in pictures)
+    return pictures[0]
+
+
+def test_what_was_drawn_together_is_the_same_within_tolerance(
+    batched: Picture, drawing_studio: Studio
+) -> None:
+    found = drawing_studio.reproduce(batched.encode())
+    assert found.identical or found.within_tolerance
+    assert not found.identical or found.data == batched.encode()
+    exact = replace(batched, image=found.picture.image)
+    assert drawing_studio.reproduce(exact.encode()).identical
+    near = drawing_studio.reproduce(changed(exact, 12, 1).encode())  # of 12,288
+    assert not near.identical
+    assert near.within_tolerance
+    assert near.differences[0].startswith("Pixels differ by up to 1 of 255")
+
+
+@pytest.mark.parametrize(
+    ("values", "by", "record"),
+    [
+        (13, 1, {}),  # too many
+        (1, 2, {}),  # too far
+        (1, 1, {"batched": False}),  # drawn alone: no bit may differ
+        (1, 1, {"sampler": "Euler", "steps": 3, "prompt": "x", "notes": ("x",)}),  # not the same request
+    ],
+)
+def test_what_drawing_together_does_not_explain(
+    values: int, by: int, record: dict[str, Any], batched: Picture, drawing_studio: Studio
+) -> None:
+    exact = replace(batched, image=drawing_studio.reproduce(batched.encode()).picture.image)
+    found = drawing_studio.reproduce(changed(exact, values, by, **record).encode())
+    assert not found.identical
+    assert not found.within_tolerance
+
+
+def test_a_lossy_file_does_not_show_it(batched: Picture, drawing_studio: Studio) -> None:
+    exact = replace(batched, image=drawing_studio.reproduce(batched.encode()).picture.image)
+    assert drawing_studio.reproduce(exact.encode("jpeg")).identical
+    near = drawing_studio.reproduce(changed(exact, 1, 60).encode("jpeg"))
+    assert not near.identical
+    assert not near.within_tolerance
+    lossless = drawing_studio.reproduce(changed(exact, 1, 1).encode("webp", lossless=True))
+    assert lossless.within_tolerance
+
+
+def test_reproducing_is_exact_while_others_draw(drawing_settings: Settings, drawing_studio: Studio) -> None:
+    data = drawn(drawing_studio, {**SMALL, "sampler": "Euler a"}).encode()
+    studio = Studio(drawing_settings.model_copy(update={"batch_wait": 500.0}))
+    found: list[Any] = []
+
+    def meanwhile(progress: Progress) -> None:
+        if progress.step == 1:
+            found.append(studio.reproduce(data))
+
+    (other,) = studio.generate(**SMALL, watcher=Watcher(meanwhile))
+    assert found[0].identical
+    assert not other.record.batched
 
 
 def test_an_unfinished_picture_is_not_passed_for_a_finished_one(drawing_studio: Studio) -> None:

@@ -1,6 +1,7 @@
 """The engine: a request goes in, pictures with their records come out, one after the other.
 
-Pictures of one request are drawn one by one: each is the same, bit for bit, as when its seed is asked for alone.
+Pictures of one request are drawn one by one. Threads that draw at the same time draw together (``batching.py``); a
+picture that is drawn alone is the same, bit for bit, as when its seed is asked for alone.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psutil
@@ -16,8 +17,10 @@ import torch
 from PIL import Image
 
 from safelight.errors import BackendError, MemoryBudgetError, StoppedError
+from safelight.generation.batching import Rendezvous
 from safelight.generation.conditioning import prompts_for
-from safelight.generation.painting import Easel, Painting, Watcher
+from safelight.generation.fair_lock import FairLock
+from safelight.generation.painting import Easel, Painting, Progress, Watcher
 from safelight.generation.previews import LatentToRGB, fit
 from safelight.generation.prompts import Explanation, explain
 from safelight.generation.prompts.cache import EmbeddingCache
@@ -45,7 +48,7 @@ class Drawn:
     Args:
         image: RGB.
         record: How it was made.
-        seconds: What it took, without loading the checkpoint.
+        seconds: What it took, without loading the checkpoint; with the time of those it was drawn together with.
         stopped_at: The step after which the run was stopped; None for a finished picture.
     """
 
@@ -67,6 +70,8 @@ class Commission:
         mask: Its mask, RGB.
         upscaler: What enlarges between two passes.
         watcher: Who looks on.
+        room: Bytes to keep free for a picture.
+        alone: Whether its calls of the denoiser are to be computed alone.
     """
 
     settled: Settled
@@ -76,10 +81,12 @@ class Commission:
     mask: Image.Image | None
     upscaler: Upscaler | None
     watcher: Watcher
+    room: int
+    alone: bool
 
 
 class Engine:
-    """Draws pictures. Threads may share it: it draws one picture at a time.
+    """Draws pictures. Threads may share it: it draws their pictures together, up to the setting batch_pictures.
 
     Args:
         settings: Device, precision, memory budget, data directory.
@@ -95,7 +102,10 @@ class Engine:
         self._loaded = LoadedModels(self.budget, self._load)
         self._embeddings: EmbeddingCache[Conditioning] = EmbeddingCache(CACHE_BYTES)
         self._colours: dict[Checkpoint, LatentToRGB] = {}
-        self._drawing = threading.Lock()
+        # In this order: a place among those who draw, memory, the floor. See batching.py about the floor.
+        self._places = threading.BoundedSemaphore(settings.batch_pictures)
+        self._floor = FairLock()
+        self._rendezvous = Rendezvous(self._floor, settings.batch_wait / 1000)
 
     @property
     def budget(self) -> int:
@@ -105,6 +115,19 @@ class Engine:
         if self._device.type == "cuda":
             return int(0.9 * torch.cuda.mem_get_info(self._device)[1])
         return int(0.8 * psutil.virtual_memory().total)
+
+    def preload(self, name: str) -> None:
+        """Load a checkpoint before it is needed.
+
+        Raises:
+            ModelError: There is none of that name, or it cannot be used.
+        """
+        self._loaded.get(self.checkpoint(name))
+
+    @property
+    def loaded_checkpoints(self) -> frozenset[str]:
+        """Names of the checkpoints in memory."""
+        return frozenset(checkpoint.name for checkpoint in self._loaded.checkpoints())
 
     @property
     def machine(self) -> Machine:
@@ -125,7 +148,9 @@ class Engine:
         fetch = hub_lookup(allow_network=self._settings.allow_network)
         return resolve(name, self._settings.home, fetch=fetch)
 
-    def draw(self, request: GenerationRequest, watcher: Watcher | None = None) -> Iterator[Drawn]:
+    def draw(
+        self, request: GenerationRequest, watcher: Watcher | None = None, *, alone: bool = False
+    ) -> Iterator[Drawn]:
         """Draw a request's pictures, in order; all that can be checked is checked before the first one.
 
         Between two pictures nothing is locked: others may draw meanwhile, and whoever iterates may take their time.
@@ -133,6 +158,8 @@ class Engine:
         Args:
             request: What to draw.
             watcher: Who looks on.
+            alone: Compute nothing together with pictures of other threads, so that the result is exact to the bit;
+                they still take turns.
 
         Raises:
             RequestError: A value cannot be drawn with this checkpoint.
@@ -141,7 +168,7 @@ class Engine:
             StoppedError: The watcher stopped it, and there is no partial picture to give.
             NumbersError: The network's result is not finite.
         """
-        commission = self._commission(request, watcher or Watcher())
+        commission = self._commission(request, watcher or Watcher(), alone)
         for index in range(request.count):
             drawn = self._draw_one(commission, index)
             yield drawn
@@ -157,8 +184,8 @@ class Engine:
         """
         checkpoint = self.checkpoint(request.checkpoint or self._settings.checkpoint)
         init = self._decoded(request.init_image)
-        with self._drawing, self._loaded.lease(checkpoint) as loaded:
-            settled = self._settled(request, loaded, init)
+        with self._loaded.lease(checkpoint) as loaded, self._floor:
+            settled, _ = self._settled(request, loaded, init)
             words = settled.words(0, self._settings.home)
             clip = loaded.family.text_encoding != "plain"
             tokenizer: Any = (
@@ -167,20 +194,22 @@ class Engine:
             texts = {"prompt": words.prompt, "negative prompt": words.negative_prompt}
             return {name: explain(text, settled.steps, tokenizer) for name, text in texts.items() if text}
 
-    def _commission(self, request: GenerationRequest, watcher: Watcher) -> Commission:
+    def _commission(self, request: GenerationRequest, watcher: Watcher, alone: bool) -> Commission:
         checkpoint = self.checkpoint(request.checkpoint or self._settings.checkpoint)
         init = self._decoded(request.init_image)
         mask = self._decoded(request.mask, background=UNMARKED)
         upscaler = None
         if request.hires is not None and request.hires.upscaler != "latent":
             upscaler = load_upscaler(request.hires.upscaler, self._settings.home)
-        with self._drawing, self._loaded.lease(checkpoint) as loaded:
-            settled = self._settled(request, loaded, init)
+        with self._loaded.lease(checkpoint) as loaded, self._floor:
+            settled, room = self._settled(request, loaded, init)
         reference = self._reference(checkpoint)
-        return Commission(settled, checkpoint, reference, init, mask, upscaler, watcher)
+        watcher = self._aside(watcher)
+        return Commission(settled, checkpoint, reference, init, mask, upscaler, watcher, room, alone)
 
     def _draw_one(self, commission: Commission, index: int) -> Drawn:
-        with self._drawing, self._loaded.lease(commission.checkpoint) as loaded:
+        lease = self._loaded.lease(commission.checkpoint, commission.room)
+        with self._places, lease as loaded, self._floor:
             if commission.watcher.should_stop():
                 raise StoppedError
             started = time.perf_counter()
@@ -200,6 +229,7 @@ class Engine:
             commission.init,
             commission.mask,
             (*easel.prompts.notes(painting.words), *painted.notes),
+            batched=painted.together,
         )
         return Drawn(painted.image, record, seconds, painted.stopped_at)
 
@@ -215,9 +245,26 @@ class Engine:
             commission.watcher,
             self._settings.home,
             self._settings.max_pixels,
+            None if commission.alone else self._rendezvous,
         )
 
-    def _settled(self, request: GenerationRequest, loaded: Loaded, init: Image.Image | None) -> Settled:
+    def _aside(self, watcher: Watcher) -> Watcher:
+        """The watcher, told of progress while others draw on."""
+
+        def look(progress: Progress) -> Image.Image | None:
+            with self._floor:
+                return progress.preview()
+
+        def tell(progress: Progress) -> None:
+            with self._floor.lent():
+                watcher.on_progress(replace(progress, preview=lambda: look(progress)))
+
+        return replace(watcher, on_progress=tell)
+
+    def _settled(
+        self, request: GenerationRequest, loaded: Loaded, init: Image.Image | None
+    ) -> tuple[Settled, int]:
+        """What to draw, and the bytes that a picture of it takes."""
         settled = settle(
             request,
             loaded.family,
@@ -225,8 +272,7 @@ class Engine:
             native_side=loaded.default_side,
             canvas=canvas_size(request, init),
         )
-        self._check_memory(settled, loaded)
-        return settled
+        return settled, self._room(settled, loaded)
 
     def _decoded(
         self, source: ImageSource | None, background: tuple[int, int, int] | None = None
@@ -240,7 +286,8 @@ class Engine:
         return CheckpointRef(name=checkpoint.name, family=checkpoint.family.name, digest=digest)
 
     def _load(self, checkpoint: Checkpoint) -> Loaded:
-        return load(checkpoint, DTYPES[self._precision], self._device)
+        with self._floor:  # while it loads, the libraries' defaults are those of the checkpoint's precision
+            return load(checkpoint, DTYPES[self._precision], self._device)
 
     def _map(self, loaded: Loaded) -> LatentToRGB:
         """The preview's map for a checkpoint, fitted when the first preview is wanted."""
@@ -249,7 +296,7 @@ class Engine:
             self._colours[key] = fit(loaded.components["vae"])
         return self._colours[key]
 
-    def _check_memory(self, settled: Settled, loaded: Loaded) -> None:
+    def _room(self, settled: Settled, loaded: Loaded) -> int:
         width, height = settled.hires_size
         if width * height > self._settings.max_pixels:
             raise MemoryBudgetError(
@@ -257,14 +304,13 @@ class Engine:
                 hint="Ask for a smaller picture, or raise the setting max_pixels.",
             )
         picture = picture_bytes(loaded, width, height)
-        if self._loaded.nbytes + picture > self.budget:
-            self._loaded.clear()  # all but this one
         needed = loaded.nbytes + picture
         if needed > self.budget:
             raise MemoryBudgetError(
                 f"{width} x {height} needs about {needed / 1e9:.1f} GB with this checkpoint; "
                 f"the budget is {self.budget / 1e9:.1f} GB."
             )
+        return picture
 
 
 def picture_bytes(loaded: Loaded, width: int, height: int) -> int:

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from safelight.errors import StoppedError
+from safelight.generation.batching import Rendezvous, Seat
 from safelight.generation.conditioning import Prompts
 from safelight.generation.guidance import Guidance
 from safelight.generation.noise import generator_for, varied_noise
@@ -52,8 +53,9 @@ class Watcher:
     """Who looks on while a request is drawn.
 
     Args:
-        on_progress: Called after each step.
-        should_stop: Asked before each picture, each call of a network and after each step; True ends the run.
+        on_progress: Called after each step. It may take its time: others draw on meanwhile.
+        should_stop: Asked before each picture, each call of a network and after each step; True ends the run. It has
+            to answer at once.
         keep_partial: When stopped between two steps, also give the picture that was on its way, as far as it got.
             That cannot be done for a picture whose first pass ends with latents (the hires upscaler latent), nor with
             checkpoints whose pipelines cannot be cut short (AuraFlow, Lumina Image 2, PixArt): StoppedError is raised.
@@ -70,7 +72,7 @@ class Easel:
 
     Args:
         settled: What to draw.
-        loaded: The checkpoint; nobody else may use it meanwhile.
+        loaded: The checkpoint.
         prompts: How it takes prompts.
         colours: Gives the preview's map.
         init: The initial picture, RGB.
@@ -79,6 +81,7 @@ class Easel:
         watcher: Who looks on.
         home: The data directory, for wildcards and styles.
         max_pixels: Of a picture, at most.
+        rendezvous: Where it meets other pictures; None for one that is to be computed alone.
     """
 
     settled: Settled
@@ -91,6 +94,7 @@ class Easel:
     watcher: Watcher
     home: Path
     max_pixels: int
+    rendezvous: Rendezvous | None = None
 
 
 @dataclass(frozen=True)
@@ -101,11 +105,13 @@ class Painted:
         image: RGB.
         stopped_at: The step after which it was stopped; None for a finished picture.
         notes: Where it was stopped, in words.
+        together: Whether part of it was computed together with other pictures.
     """
 
     image: Image.Image
     stopped_at: int | None = None
     notes: tuple[str, ...] = ()
+    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,11 @@ class Painting:
     def seed(self) -> int:
         """Its seed."""
         return self.easel.settled.seed + self.index
+
+    @cached_property
+    def _seat(self) -> Seat:
+        """Where its calls of the denoiser go, in both passes."""
+        return Seat(self.easel.rendezvous)
 
     def paint(self) -> Painted:
         """The picture.
@@ -147,7 +158,7 @@ class Painting:
         notes = (
             () if step is None else (f"Stopped after step {step} of the {stage}: the picture is unfinished.",)
         )
-        return Painted(image, step, notes)
+        return Painted(image, step, notes, self._seat.together)
 
     def _first_pass(self, start: Start) -> Pass:
         settled, request = self.easel.settled, self.easel.settled.request
@@ -214,9 +225,8 @@ class Painting:
             count = self.easel.settled.request.count
             watcher.on_progress(Progress(self.index, count, stage, report.step, report.steps, report.preview))
 
-        return PassRun(
-            self.easel.loaded, task, Watch(tell, watcher.should_stop, keep), self.easel.colours
-        ).run()
+        watch = Watch(tell, watcher.should_stop, keep)
+        return PassRun(self.easel.loaded, task, watch, self.easel.colours, self._seat).run()
 
     def _enlarged(self, hires: Hires, outcome: Outcome, size: tuple[int, int]) -> Image.Image | Tensor:
         if outcome.latents is not None:

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from safelight.errors import NumbersError, StoppedError
+from safelight.generation.batching import Seat, StandIn
 from safelight.generation.guidance import DenoiserAdapter, Guidance
 from safelight.generation.previews import LatentToRGB, Prediction, clean_latents, spatial
 from safelight.generation.prompts.encode import GuidedPhase
@@ -134,16 +135,18 @@ class PassRun:
     """One pass on its way.
 
     Args:
-        loaded: The checkpoint; nobody else may use it meanwhile.
+        loaded: The checkpoint; others may use it wherever this waits at its seat or reports.
         task: What to draw.
         watch: Who looks on.
         colours: Gives the preview's map; asked when a preview is first wanted.
+        seat: Where the denoiser's calls go; one that meets nobody when not given.
     """
 
     loaded: LoadedCheckpoint
     task: Pass
     watch: Watch
     colours: Callable[[], LatentToRGB]
+    seat: Seat = field(default_factory=Seat)
     _outcome: Outcome = field(default_factory=Outcome)
     _prediction: Prediction | None = None
     _calls: int = 0
@@ -164,7 +167,7 @@ class PassRun:
         stop = (lambda: False) if self._keeps else self.watch.should_stop
         denoiser = getattr(self._pipeline, family.denoiser)
         self._adapter = DenoiserAdapter(denoiser, task.guidance, task.guided, task.phases, self._steps, stop)
-        with torch.no_grad(), self._adapter:
+        with torch.no_grad(), self.seat, self._adapter:
             result = self._pipeline(**self._arguments())[0]
         self._keep(result)
         return self._outcome
@@ -174,6 +177,11 @@ class PassRun:
         task, family = self.task, self.loaded.family
         pipeline = self.loaded.pipeline(task.mode, task.scheduler, pag=task.pag_scale > 0)
         pipeline.scheduler.step = self._watched(pipeline.scheduler)
+        if (
+            task.pag_scale == 0
+        ):  # with it, the pipeline works on the denoiser itself, which is a twin of its own
+            network = getattr(pipeline, family.denoiser)
+            setattr(pipeline, family.denoiser, StandIn(network, self.seat.compute))
         if family.sigmas and pipeline.scheduler.order > 1 and hasattr(pipeline, "get_timesteps"):
             # Pipelines that hand over sigmas take the number of a sampler's calls for that of its steps.
             keep_steps = pipeline.get_timesteps
@@ -261,6 +269,8 @@ class PassRun:
             return
         self._done = done
         self._adapter.step = min(done, self._steps - 1)
+        if done == self._steps:
+            self.seat.leave()
         self._tell(done)
         if not self._keeps and done < self._steps and self.watch.should_stop():
             raise StoppedError
@@ -272,6 +282,7 @@ class PassRun:
         if not (0 < self._done < self._steps and self._prediction and self.watch.should_stop()):
             return {}
         self._outcome.stopped_at = self._done
+        self.seat.leave()
         pipeline._interrupt = True  # the library's own switch
         clean = clean_latents(pipeline.scheduler, self._prediction)
         return {"latents": clean.to(tensors["latents"].dtype)}

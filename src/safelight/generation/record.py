@@ -1,4 +1,4 @@
-"""The reproduction record: all that is needed to make a picture again, byte for byte.
+"""The reproduction record: all that is needed to make a picture again, byte for byte where it was drawn alone.
 
 It travels in the picture file (``images/metadata.py``). It holds no wall-clock time, so that a picture that is made
 again from its record is the same file.
@@ -101,6 +101,9 @@ class ReproductionRecord(Part):
     format: Literal[1] = Field(FORMAT, description="Version of this record's layout.")
     versions: Versions
     machine: Machine
+    batched: bool = Field(
+        False, description="Whether it was drawn together with other pictures: the last bits may then differ."
+    )
     mode: Mode
     checkpoint: CheckpointRef
     adapters: tuple[AdapterRef, ...] = ()

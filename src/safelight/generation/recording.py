@@ -23,6 +23,8 @@ def record_of(
     init: Image.Image | None,
     mask: Image.Image | None,
     notes: tuple[str, ...],
+    *,
+    batched: bool = False,
 ) -> ReproductionRecord:
     """The record of picture `index` of a request.
 
@@ -35,6 +37,7 @@ def record_of(
         init: The initial picture, decoded.
         mask: The mask, decoded.
         notes: What the user should know beside the request's own notes.
+        batched: Whether part of it was computed together with other pictures.
     """
     request = settled.request
     variation = request.variation
@@ -44,6 +47,7 @@ def record_of(
     return ReproductionRecord(
         versions=versions(),
         machine=machine,
+        batched=batched,
         mode=request.mode,
         checkpoint=checkpoint,
         prompt=request.prompt,

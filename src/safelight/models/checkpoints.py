@@ -16,7 +16,7 @@ from safelight.errors import CheckpointInvalidError, CheckpointMissingError, Saf
 from safelight.files import exists
 from safelight.models import families
 from safelight.models.detect import detect_folder
-from safelight.models.digests import combined_digest, file_digest
+from safelight.models.digests import combined_digest, file_digest, known_combined_digest, known_digest
 from safelight.models.families import Family
 from safelight.models.folders import Folder, is_diffusers_folder, read_folder
 from safelight.models.headers import (
@@ -74,6 +74,12 @@ class Checkpoint:
         if self.kind == "file":
             return file_digest(self.path, cache)
         return combined_digest(self.weights, cache)
+
+    def known_digest(self, cache: Path) -> str | None:
+        """Its ``digest`` as far as it is remembered: None where it would have to be reckoned."""
+        if self.kind == "file":
+            return known_digest(self.path, cache)
+        return known_combined_digest(self.weights, cache)
 
     def short_hash(self, cache: Path) -> str:
         """The first ten digits of the digest, as AUTOMATIC1111 shows them; see ``digest``."""

@@ -23,9 +23,7 @@ def file_digest(path: Path, cache: Path) -> str:
         FileMissingError: The file cannot be read.
     """
     try:
-        stat, place = path.stat(), str(path.resolve())
-        key: dict[str, object] = {"path": place, "size": stat.st_size, "modified": stat.st_mtime_ns}
-        memory = cache / "digests" / f"{hashlib.sha256(place.encode()).hexdigest()[:32]}.json"
+        memory, key = _memory(path, cache)
         if (known := _remembered(memory, key)) is not None:
             return known
         with path.open("rb") as file:
@@ -36,14 +34,40 @@ def file_digest(path: Path, cache: Path) -> str:
     return digest
 
 
+def known_digest(path: Path, cache: Path) -> str | None:
+    """A file's SHA-256 as far as it is remembered: None where it would have to be reckoned."""
+    try:
+        return _remembered(*_memory(path, cache))
+    except OSError:
+        return None
+
+
 def combined_digest(files: Iterable[Path], cache: Path) -> str:
     """One digest for a folder's components: over a line "component/file, space, digest" for each file, sorted.
 
     Raises:
         FileMissingError: One of them cannot be read.
     """
-    lines = sorted(f"{file.parent.name}/{file.name} {file_digest(file, cache)}\n" for file in files)
+    return _combined((file, file_digest(file, cache)) for file in files)
+
+
+def known_combined_digest(files: Iterable[Path], cache: Path) -> str | None:
+    """``combined_digest`` as far as it is remembered."""
+    parts = [(file, known_digest(file, cache)) for file in files]
+    known = [(file, digest) for file, digest in parts if digest is not None]
+    return _combined(known) if len(known) == len(parts) else None
+
+
+def _combined(parts: Iterable[tuple[Path, str]]) -> str:
+    lines = sorted(f"{file.parent.name}/{file.name} {digest}\n" for file, digest in parts)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _memory(path: Path, cache: Path) -> tuple[Path, dict[str, object]]:
+    """Where a file's digest is remembered, and what has to be the same for it to count."""
+    stat, place = path.stat(), str(path.resolve())
+    name = f"{hashlib.sha256(place.encode()).hexdigest()[:32]}.json"
+    return cache / "digests" / name, {"path": place, "size": stat.st_size, "modified": stat.st_mtime_ns}
 
 
 def _remembered(memory: Path, key: dict[str, object]) -> str | None:

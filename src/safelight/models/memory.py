@@ -8,7 +8,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -22,23 +22,36 @@ Estimate = Callable[[Checkpoint], int]
 
 
 @dataclass(eq=False)
+class _Hold:
+    """A thread's use of a checkpoint, with the room it has beside the weights."""
+
+    room: int
+    thread: int = field(default_factory=threading.get_ident)
+
+
+@dataclass(eq=False)
 class _Place:
     """A checkpoint's place in memory: reserved before it is loaded, so that others know of it."""
 
     nbytes: int
-    holders: list[int] = field(default_factory=list)
+    holds: list[_Hold] = field(default_factory=list)
     loading: threading.Lock = field(default_factory=threading.Lock)
     loaded: Loaded | None = None
+
+    @property
+    def taken(self) -> int:
+        """Bytes of its weights and of the room beside them."""
+        return self.nbytes + sum(hold.room for hold in self.holds)
 
 
 class LoadedModels:
     """Loaded checkpoints, the most recently used ones.
 
     Threads may share it. A checkpoint that is being loaded keeps nobody else from using another one, and two threads
-    that ask for the same one get the same.
+    that ask for the same one get the same. Whoever waits for memory is overtaken by nobody.
 
     Args:
-        budget: Bytes that all weights together may take.
+        budget: Bytes that all weights, and the room that is asked for beside them, may take together.
         load: Loads a checkpoint.
         estimate: Bytes that a checkpoint will take, told before it is loaded; by default its weights' size on disk.
     """
@@ -51,22 +64,28 @@ class LoadedModels:
         self._estimate = estimate
         self._places: OrderedDict[Checkpoint, _Place] = OrderedDict()
         self._changed = threading.Condition()
+        self._turn = threading.Lock()
+        self._waiting: set[int] = set()
 
     @contextmanager
-    def lease(self, checkpoint: Checkpoint) -> Iterator[Loaded]:
+    def lease(self, checkpoint: Checkpoint, room: int = 0) -> Iterator[Loaded]:
         """A checkpoint to use within the block; until it ends, it is not evicted.
 
         Where others must make room and are in use by other threads, this waits for them.
+
+        Args:
+            checkpoint: What to use.
+            room: Bytes to keep free beside it, for what is done with it.
 
         Raises:
             MemoryBudgetError: It is larger than the budget, or what this thread itself uses leaves it no room.
             CheckpointInvalidError, and the other errors of loading.
         """
-        place = self._hold(checkpoint)
+        place, hold = self._hold(checkpoint, room)
         try:
             yield self._loaded(checkpoint, place)
         finally:
-            self._let_go(place)
+            self._let_go(place, hold)
 
     def get(self, checkpoint: Checkpoint) -> Loaded:
         """A checkpoint, loaded if need be; another one may take its place at any time. See ``lease``."""
@@ -80,30 +99,35 @@ class LoadedModels:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that are in use or reserved."""
+        """Bytes that weights use, or that are reserved for them."""
         with self._changed:
             return sum(place.nbytes for place in self._places.values())
 
     def clear(self) -> None:
         """Evict everything that is not in use."""
         with self._changed:
-            for checkpoint in [checkpoint for checkpoint, place in self._places.items() if not place.holders]:
+            for checkpoint in [checkpoint for checkpoint, place in self._places.items() if not place.holds]:
                 del self._places[checkpoint]
         return_memory()
 
-    def _hold(self, checkpoint: Checkpoint) -> _Place:
-        with self._changed:
-            if checkpoint not in self._places:
-                self._make_room(self._estimate(checkpoint))
+    def _hold(self, checkpoint: Checkpoint, room: int) -> tuple[_Place, _Hold]:
+        with self._in_turn(), self._changed:
+            self._make_room(room, checkpoint)
             place = self._places.setdefault(checkpoint, _Place(self._estimate(checkpoint)))
             self._places.move_to_end(checkpoint)
-            place.holders.append(threading.get_ident())
-            return place
+            hold = _Hold(room)
+            place.holds.append(hold)
+            return place, hold
 
-    def _let_go(self, place: _Place) -> None:
+    def _in_turn(self) -> AbstractContextManager[object]:
+        """What lets one thread after the other ask for memory; who has some need not wait for who waits for it."""
         with self._changed:
-            place.holders.remove(threading.get_ident())
-            self._changed.notify_all()
+            return nullcontext() if self._held_by(threading.get_ident()) else self._turn
+
+    def _let_go(self, place: _Place, hold: _Hold) -> None:
+        with self._changed:
+            place.holds.remove(hold)
+            self._tell()
 
     def _loaded(self, checkpoint: Checkpoint, place: _Place) -> Loaded:
         with place.loading:
@@ -128,38 +152,66 @@ class LoadedModels:
             place.loaded = None
             if self._places.get(checkpoint) is place:
                 del self._places[checkpoint]
-            self._changed.notify_all()
+            self._tell()
         return_memory()
 
-    def _make_room(self, nbytes: int) -> None:
-        """Evict until so many bytes more fit the budget; called with the lock held."""
-        if nbytes > self._budget:
+    def _make_room(self, nbytes: int, checkpoint: Checkpoint | None = None) -> None:
+        """Evict until so many bytes more fit the budget; called with the lock held.
+
+        Args:
+            nbytes: Bytes.
+            checkpoint: One to be kept, or for which there has to be room too where it is not there.
+        """
+        if (needed := nbytes + self._missing(checkpoint)) > self._budget:
             raise MemoryBudgetError(
-                f"The checkpoint needs {_gigabytes(nbytes)}, and the budget is {_gigabytes(self._budget)}."
+                f"The checkpoint needs {_gigabytes(needed)}, and the budget is {_gigabytes(self._budget)}."
             )
         evicted = False
-        while self._taken() + nbytes > self._budget:
-            idle = next((checkpoint for checkpoint, place in self._places.items() if not place.holders), None)
-            if idle is not None:
+        while self._taken() + (needed := nbytes + self._missing(checkpoint)) > self._budget:
+            if (idle := self._idle(checkpoint)) is not None:
                 del self._places[idle]
                 evicted = True
-            elif self._waits_for_itself(nbytes):
-                raise MemoryBudgetError(
-                    f"The checkpoint needs {_gigabytes(nbytes)} beside those in use, and the budget is "
-                    f"{_gigabytes(self._budget)}."
-                )
             else:
-                self._changed.wait()
+                self._wait_for(needed)
         if evicted:
             return_memory()
 
     def _taken(self) -> int:
-        return sum(place.nbytes for place in self._places.values())
+        return sum(place.taken for place in self._places.values())
 
-    def _waits_for_itself(self, nbytes: int) -> bool:
-        """Whether what this thread holds leaves no room, so that waiting for others would not help."""
-        mine = (place.nbytes for place in self._places.values() if threading.get_ident() in place.holders)
-        return sum(mine) + nbytes > self._budget
+    def _missing(self, checkpoint: Checkpoint | None) -> int:
+        return 0 if checkpoint is None or checkpoint in self._places else self._estimate(checkpoint)
+
+    def _idle(self, kept: Checkpoint | None) -> Checkpoint | None:
+        """The least recently used checkpoint that nobody uses."""
+        idle = (each for each, place in self._places.items() if not place.holds and each != kept)
+        return next(idle, None)
+
+    def _wait_for(self, nbytes: int) -> None:
+        """Wait until others let go of something, if there are others who do not wait themselves."""
+        me = threading.get_ident()
+        holders = {hold.thread for place in self._places.values() for hold in place.holds}
+        if self._held_by(me) + nbytes > self._budget or holders <= self._waiting | {me}:
+            raise MemoryBudgetError(
+                f"The checkpoint needs {_gigabytes(nbytes)} beside those in use, and the budget is "
+                f"{_gigabytes(self._budget)}."
+            )
+        self._waiting.add(me)
+        try:
+            self._changed.wait()
+        finally:
+            self._waiting.discard(me)
+
+    def _tell(self) -> None:
+        """Wake all who wait for memory: whether they still have to is open."""
+        self._waiting.clear()
+        self._changed.notify_all()
+
+    def _held_by(self, thread: int) -> int:
+        """Bytes that a thread keeps others from using."""
+        return sum(
+            place.taken for place in self._places.values() for hold in place.holds if hold.thread == thread
+        )
 
 
 def return_memory() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from safelight.errors import BlockedError
 from safelight.generation.infotext import parse, render
+from safelight.images.encode import FileFormat, encode_picture
 from safelight.images.metadata import Metadata
 from safelight.moderation.verdict import Verdict
 from safelight.studio.picture import kind_of, write
@@ -53,6 +54,17 @@ class Enlarged:
             raise BlockedError(self.blocked_because)
         path, metadata = Path(path), Metadata(parameters=self.infotext)
         return write(path, self.image, kind_of(path), metadata, quality=quality, lossless=lossless)
+
+    def encode(self, kind: FileFormat = "png", *, quality: int = 95, lossless: bool = False) -> bytes:
+        """The picture as a file, with what it keeps of the picture it was made from.
+
+        Raises:
+            BlockedError: The policy blocks it.
+        """
+        if self.image is None:
+            raise BlockedError(self.blocked_because)
+        metadata = Metadata(parameters=self.infotext)
+        return encode_picture(self.image, kind, metadata, quality=quality, lossless=lossless)
 
     def to_dict(self, path: Path | None = None) -> dict[str, Any]:
         """The result for JSON output."""

@@ -10,6 +10,7 @@ import numpy as np
 from safelight.errors import RecordMissingError, ReproduceError
 from safelight.generation.record import ReproductionRecord, differences, pixels_digest
 from safelight.generation.request import UNMARKED
+from safelight.generation.tolerance import within_tolerance
 from safelight.images import DecodeLimits, ImageSource, decode
 from safelight.images.metadata import read_metadata
 from safelight.images.source import read_bytes
@@ -94,12 +95,15 @@ class Reproduction:
         picture: What was drawn now, with the original's words in its record.
         data: The new file's bytes; None where the policy blocks the picture.
         differences: What differs, one sentence each; empty where the bytes are the same.
+        within_tolerance: Whether nothing differs but the last bits of a picture that was drawn together with others,
+            as far as that changes them. A lossy file does not show it: there it is never true.
     """
 
     original: Original
     picture: Picture
     data: bytes | None
     differences: tuple[str, ...]
+    within_tolerance: bool = False
 
     @property
     def identical(self) -> bool:
@@ -116,7 +120,7 @@ def compare(original: Original, picture: Picture, limits: DecodeLimits) -> Repro
         limits: Bounds for decoding the original.
     """
     record = original.record
-    written = {name: getattr(record, name) for name in ("prompt", "negative_prompt", "styles")}
+    written = {name: getattr(record, name) for name in ("prompt", "negative_prompt", "styles", "batched")}
     if picture.record.checkpoint.digest == record.checkpoint.digest:
         written["checkpoint"] = record.checkpoint  # the same weights, whatever they are called here
     again = Picture(
@@ -137,7 +141,17 @@ def compare(original: Original, picture: Picture, limits: DecodeLimits) -> Repro
     if data == original.data:
         return Reproduction(original, again, data, ())
     found = differences(record.model_copy(update={"file": None}), again.record)
-    return Reproduction(original, again, data, (*found, _pixels(original, again, limits)))
+    told = (*found, _pixels(original, again, limits))
+    return Reproduction(original, again, data, told, not found and _nearly(original, again, limits))
+
+
+def _nearly(original: Original, again: Picture, limits: DecodeLimits) -> bool:
+    """Whether the pixels differ by no more than drawing together explains, where they were drawn together."""
+    file = original.record.file
+    lossless = file is None or file.lossless or file.kind == "png"
+    if not original.record.batched or not lossless or again.image is None:
+        return False
+    return within_tolerance(np.asarray(decode(original.data, limits=limits).image), np.asarray(again.image))
 
 
 def _pixels(original: Original, again: Picture, limits: DecodeLimits) -> str:

@@ -112,13 +112,17 @@ class Studio:
         *,
         policy: str | Path | Policy | None = None,
         watcher: Watcher | None = None,
+        alone: bool = False,
     ) -> Iterator[Picture]:
         """Draw a request's pictures, one after the other; each passes the policy before it is given.
+
+        What several threads ask for at the same time is drawn together.
 
         Args:
             request: What to draw.
             policy: Another policy than the setting's.
             watcher: Who looks on.
+            alone: Compute nothing together with other threads' pictures, so that the result is exact to the bit.
 
         Raises:
             BlockedError: The policy blocks the initial picture.
@@ -126,7 +130,7 @@ class Studio:
         """
         gate = self.moderator(policy=policy)
         request = self._admitted(request, gate)
-        for drawn in self.engine.draw(request, watcher):
+        for drawn in self.engine.draw(request, watcher, alone=alone):
             yield self._let_out(drawn, gate)
 
     def upscale(
@@ -194,7 +198,7 @@ class Studio:
         request = original.request(init_image, mask, self.limits)
         if checkpoint is not None:
             request = request.model_copy(update={"checkpoint": checkpoint})
-        return compare(original, next(iter(self.draw(request, policy=policy))), self.limits)
+        return compare(original, next(iter(self.draw(request, policy=policy, alone=True))), self.limits)
 
     def explain_prompt(self, request: GenerationRequest) -> dict[str, PromptExplanation]:
         """How a request's prompts are read: filled in, parsed, and cut into the checkpoint's tokens.
@@ -213,6 +217,21 @@ class Studio:
 
                 self._engine = Engine(self.settings)
             return self._engine
+
+    def preload(self) -> None:
+        """Load classifier and checkpoint of the settings now, and not with the first picture.
+
+        Raises:
+            SafelightError: One of them cannot be used.
+        """
+        self.classifier()
+        self.engine.preload(self.settings.checkpoint)
+
+    @property
+    def loaded_checkpoints(self) -> frozenset[str]:
+        """Names of the checkpoints in memory; none before the first picture."""
+        engine = self._engine
+        return frozenset() if engine is None else engine.loaded_checkpoints
 
     def _admitted(self, request: GenerationRequest, gate: Moderator) -> GenerationRequest:
         """The request with its pictures decoded, once the policy has seen the initial one."""

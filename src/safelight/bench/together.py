@@ -1,0 +1,99 @@
+"""Pictures a second when several threads draw together, against one thread that draws one after the other."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from safelight.generation.request import GenerationRequest
+
+if TYPE_CHECKING:
+    from safelight.generation.engine import Engine
+
+PROMPT = "a red apple, 3d style"
+THREADS = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """What so many threads draw.
+
+    Args:
+        threads: Pictures that are drawn at the same time.
+        ratios: Pictures a second, as a multiple of one thread's, for each round.
+        seconds: Of each round, for as many pictures as there are threads.
+    """
+
+    threads: int
+    ratios: list[float]
+    seconds: list[float]
+
+    @property
+    def ratio(self) -> float:
+        """Median over the rounds."""
+        return statistics.median(self.ratios)
+
+    def to_dict(self) -> dict[str, object]:
+        """The measurement for JSON output."""
+        return {
+            "threads": self.threads,
+            "ratio": round(self.ratio, 3),
+            "ratios": self.ratios,
+            "seconds": self.seconds,
+        }
+
+
+def throughput(
+    engine: Engine,
+    *,
+    steps: int = 20,
+    rounds: int = 3,
+    threads: Sequence[int] = THREADS,
+    tell: Callable[[str], None] = lambda _: None,
+) -> list[Throughput]:
+    """Draw the same pictures together and one after the other, in turn, so that a noisy machine is noisy to both.
+
+    Args:
+        engine: What draws; its setting batch_pictures bounds how many pictures it draws together.
+        steps: Steps a picture.
+        rounds: How often, after a warm-up.
+        threads: How many draw together.
+        tell: Called with a line for the user now and then.
+
+    Raises:
+        SafelightError: The checkpoint cannot be used.
+    """
+    request = GenerationRequest.parse(prompt=PROMPT, steps=steps, seed=0)
+    _draw(engine, request, 0)
+    found = []
+    for count in threads:
+        pairs = [
+            (_one_by_one(engine, request, count), _together(engine, request, count)) for _ in range(rounds)
+        ]
+        found.append(
+            Throughput(count, [single / both for single, both in pairs], [both for _, both in pairs])
+        )
+        tell(f"{count} together: {found[-1].ratio:.2f} times the pictures of one after the other")
+    return found
+
+
+def _one_by_one(engine: Engine, request: GenerationRequest, count: int) -> float:
+    began = time.perf_counter()
+    for seed in range(count):
+        _draw(engine, request, seed)
+    return time.perf_counter() - began
+
+
+def _together(engine: Engine, request: GenerationRequest, count: int) -> float:
+    with ThreadPoolExecutor(count) as pool:
+        began = time.perf_counter()
+        list(pool.map(lambda seed: _draw(engine, request, seed), range(count)))
+        return time.perf_counter() - began
+
+
+def _draw(engine: Engine, request: GenerationRequest, seed: int) -> None:
+    list(engine.draw(request.model_copy(update={"seed": seed})))

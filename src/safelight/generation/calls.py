@@ -1,0 +1,165 @@
+"""Calls of a denoiser: which of them can be computed as one, how they are joined, and how the result comes apart.
+
+A call's rows are those of its first argument: two for a picture with classifier-free guidance, one without. Tensors
+and lists of as many rows belong to the batch and are joined; everything else has to be the same in all calls.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+SHARED = frozenset({"img_ids", "txt_ids", "image_rotary_emb"})
+"""Arguments that hold positions and no rows, whatever their length."""
+
+TIMESTEP = "timestep"
+_REDUCED = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call.
+
+    Args:
+        network: What is called.
+        args: By position.
+        kwargs: By name.
+    """
+
+    network: nn.Module
+    args: tuple[object, ...]
+    kwargs: Mapping[str, object]
+
+    @cached_property
+    def arguments(self) -> dict[str, object]:
+        """All arguments by the names of the network's parameters."""
+        names = inspect.signature(self.network.forward).parameters
+        return dict(zip(names, self.args, strict=False)) | dict(self.kwargs)
+
+    @cached_property
+    def rows(self) -> int:
+        """Rows of its batch."""
+        first: Any = next(iter(self.arguments.values()))
+        return len(first)
+
+    def fits(self, other: Call) -> bool:
+        """Whether both can be computed as one: the same network, and shapes that differ in their rows at most."""
+        return self.network is other.network and self._pattern == other._pattern
+
+    def compute(self) -> object:
+        """The network's answer."""
+        return self.network(*self.args, **self.kwargs)
+
+    @cached_property
+    def _pattern(self) -> object:
+        return _pattern("", self.arguments, self.rows)
+
+
+def computed(calls: Sequence[Call]) -> list[object]:
+    """The answer to each of some calls that fit each other, from one call of the network.
+
+    A single call is made as it is, so that its answer is the same, bit for bit, as without all this.
+    """
+    if len(calls) == 1:
+        return [calls[0].compute()]
+    rows = [call.rows for call in calls]
+    return _split(joined(calls).compute(), rows)
+
+
+def joined(calls: Sequence[Call]) -> Call:
+    """One call with the rows of all, in their order."""
+    arguments: Any = _joined("", [call.arguments for call in calls], [call.rows for call in calls])
+    return Call(calls[0].network, (), arguments)
+
+
+@dataclass(frozen=True, eq=False)
+class _Content:
+    """A tensor that counts as equal to another one of the same values."""
+
+    tensor: Tensor
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Content):
+            return NotImplemented
+        mine, theirs = self.tensor, other.tensor
+        alike = (mine.dtype, mine.device, mine.shape) == (theirs.dtype, theirs.device, theirs.shape)
+        return alike and torch.equal(mine, theirs)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _pattern(name: str, value: Any, rows: int) -> object:
+    """What has to be equal in two calls for their arguments to be joined."""
+    if isinstance(value, dict):
+        return {key: _pattern(key, inner, rows) for key, inner in value.items()}
+    if isinstance(value, Tensor):
+        return _tensor_pattern(name, value, rows)
+    if _is_listed(value, rows):
+        # The network takes the rows apart itself, so that they may have different lengths.
+        return [(item.dtype, item.shape[1:]) if isinstance(item, Tensor) else item for item in value[:1]]
+    if isinstance(value, list | tuple):
+        return [_pattern(name, inner, rows) for inner in value]
+    return type(value), value
+
+
+def _tensor_pattern(name: str, value: Tensor, rows: int) -> object:
+    if _is_timestep(name, value, rows):
+        # Samplers count in integers or floats; networks make floats of both.
+        return value.device, value.dtype if value.dtype in _REDUCED else None
+    if _is_batched(name, value, rows):
+        return value.device, value.dtype, value.shape[1:]
+    return _Content(value)
+
+
+def _joined(name: str, values: Sequence[Any], rows: Sequence[int]) -> object:
+    first = values[0]
+    if isinstance(first, dict):
+        return {key: _joined(key, [value[key] for value in values], rows) for key in first}
+    if isinstance(first, Tensor):
+        return _joined_tensors(name, values, rows)
+    if _is_listed(first, rows[0]):
+        return [item for value in values for item in value]
+    if isinstance(first, list | tuple):
+        return type(first)(_joined(name, inner, rows) for inner in zip(*values, strict=True))
+    return first
+
+
+def _joined_tensors(name: str, values: Sequence[Tensor], rows: Sequence[int]) -> Tensor:
+    if _is_timestep(name, values[0], rows[0]):
+        return torch.cat([value.expand(count) for value, count in zip(values, rows, strict=True)])
+    return torch.cat(list(values)) if _is_batched(name, values[0], rows[0]) else values[0]
+
+
+def _is_timestep(name: str, value: Tensor, rows: int) -> bool:
+    return name == TIMESTEP and value.ndim <= 1 and value.numel() in (1, rows)
+
+
+def _is_batched(name: str, value: Tensor, rows: int) -> bool:
+    return name not in SHARED and value.ndim > 0 and len(value) == rows
+
+
+def _is_listed(value: object, rows: int) -> bool:
+    """Whether this is a list with an item for each row, and not one of tensors with all rows each."""
+    return (
+        isinstance(value, list)
+        and len(value) == rows
+        and not all(isinstance(item, Tensor) and item.ndim > 1 and len(item) == rows for item in value)
+    )
+
+
+def _split(answer: Any, rows: Sequence[int]) -> list[object]:
+    if isinstance(answer, dict):  # as diffusers' outputs are
+        parts = zip(*(_split(part, rows) for part in answer.values()), strict=True)
+        return [type(answer)(**dict(zip(answer, each, strict=True))) for each in parts]
+    if isinstance(answer, tuple):
+        return [tuple(parts) for parts in zip(*(_split(part, rows) for part in answer), strict=True)]
+    if isinstance(answer, Tensor):
+        return list(answer.split(list(rows)))
+    ends = [sum(rows[: number + 1]) for number in range(len(rows))]
+    return [answer[end - count : end] for end, count in zip(ends, rows, strict=True)]

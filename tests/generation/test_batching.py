@@ -1,0 +1,643 @@
+"""Pictures drawn together: what meets, what does not, and that nobody waits for ever."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.generation.conftest import SIDE, pixels, same
+from tests.tiny.drawing import MASK, PICTURE
+from torch import Tensor, nn
+
+from safelight.errors import MemoryBudgetError, NumbersError, StoppedError
+from safelight.generation.batching import Rendezvous, Seat, StandIn
+from safelight.generation.calls import Call
+from safelight.generation.engine import Drawn, Engine, picture_bytes
+from safelight.generation.fair_lock import FairLock
+from safelight.generation.painting import Watcher
+from safelight.generation.request import GenerationRequest
+from safelight.generation.tolerance import within_tolerance
+from safelight.settings import Settings
+
+Tiny = Callable[[str], Path]
+PATIENCE = 30
+WAIT = 500
+"""Milliseconds that a step waits for others here: ample on a busy machine, and hardly ever waited for in full."""
+
+# The meeting point, with a network that is easy to check
+
+
+class Doubler(nn.Module):
+    """Answers twice each row plus its timestep; notes the rows of each call and that calls never overlap."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[int] = []
+        self.inside = 0
+
+    def forward(self, sample: Tensor, timestep: Tensor) -> tuple[Tensor]:
+        self.inside += 1
+        assert self.inside == 1
+        self.rows.append(len(sample))
+        time.sleep(0)
+        answer = (2 * sample + timestep.float().expand(len(sample))[:, None],)
+        self.inside -= 1
+        return answer
+
+
+class Visit:
+    """A thread's visit: some calls, each of rows and width of its own, with a pause on the way to it."""
+
+    def __init__(self, number: int, steps: Sequence[tuple[int, int, float]], fails_at: int | None) -> None:
+        self.number, self.steps, self.fails_at = number, steps, fails_at
+        self.right = 0
+        self.error: Exception | None = None
+
+    def run(self, floor: FairLock, rendezvous: Rendezvous, net: nn.Module) -> None:
+        try:
+            with floor, Seat(rendezvous) as seat:
+                stand_in = StandIn(net, seat.compute)
+                for step, (rows, width, pause) in enumerate(self.steps):
+                    with floor.lent():
+                        time.sleep(pause)
+                    if step == self.fails_at:
+                        raise ZeroDivisionError
+                    sample = torch.full((rows, width), float(100 * self.number + step))
+                    (answer,) = stand_in(sample, torch.tensor(step))
+                    assert torch.equal(answer, 2 * sample + step)
+                    self.right += 1
+        except ZeroDivisionError as error:
+            self.error = error
+
+
+VISITS = st.lists(
+    st.tuples(
+        st.lists(
+            st.tuples(st.integers(1, 2), st.integers(1, 2), st.sampled_from([0, 0, 0.001, 0.004])), max_size=6
+        ),
+        st.none() | st.integers(0, 5),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(VISITS, st.sampled_from([0.0, 0.002, 5.0]))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whoever_comes_and_goes_gets_their_own_answers(
+    plans: list[tuple[list[tuple[int, int, float]], int | None]], wait: float
+) -> None:
+    floor, net = FairLock(), Doubler()
+    rendezvous = Rendezvous(floor, wait)
+    visits = [Visit(number, steps, fails_at) for number, (steps, fails_at) in enumerate(plans)]
+    threads = [
+        threading.Thread(target=visit.run, args=(floor, rendezvous, net), daemon=True) for visit in visits
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert not any(thread.is_alive() for thread in threads)
+    for visit in visits:
+        fails = visit.fails_at is not None and visit.fails_at < len(visit.steps)
+        assert visit.right == (visit.fails_at if fails else len(visit.steps))
+        assert (visit.error is not None) == fails
+    assert sum(net.rows) == sum(rows for visit in visits for rows, _, _ in visit.steps[: visit.right])
+    assert rendezvous._members == 0
+    assert rendezvous._waiting == []
+    assert floor.acquire(blocking=False)
+
+
+class Party:
+    """Threads that all have joined before any of them makes its call, so that what happens then is certain."""
+
+    def __init__(self, net: nn.Module, wait: float) -> None:
+        self.net, self.floor = net, FairLock()
+        self.rendezvous = Rendezvous(self.floor, wait)
+        self.results: dict[int, Any] = {}
+
+    def run(self, calls: Sequence[tuple[Any, ...] | None]) -> None:
+        """One thread for each call; None joins, makes none, and leaves after a while."""
+        ready = threading.Barrier(len(calls))
+
+        def work(number: int, arguments: tuple[Any, ...] | None) -> None:
+            with self.floor:
+                self.rendezvous.join()
+                with self.floor.lent():
+                    ready.wait(PATIENCE)
+                try:
+                    if arguments is not None:
+                        self.results[number] = self.rendezvous.compute(Call(self.net, arguments, {}))
+                    else:
+                        with self.floor.lent():
+                            time.sleep(0.1)
+                except Exception as error:  # noqa: BLE001  looked at by the test
+                    self.results[number] = error
+                finally:
+                    self.rendezvous.leave()
+
+        threads = [
+            threading.Thread(target=work, args=(number, arguments), daemon=True)
+            for number, arguments in enumerate(calls)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert not any(thread.is_alive() for thread in threads)
+
+
+def row(value: float, width: int = 3) -> tuple[Tensor, Tensor]:
+    return torch.full((1, width), float(value)), torch.tensor(0)
+
+
+def test_all_who_are_there_are_one_call() -> None:
+    party = Party(net := Doubler(), wait=PATIENCE)
+    party.run([row(1), row(2), row(3)])
+    assert net.rows == [3]
+    assert {number: float(answer[0].mean()) for number, (answer, _) in party.results.items()} == {
+        0: 2,
+        1: 4,
+        2: 6,
+    }
+    assert {company for _, company in party.results.values()} == {3}
+
+
+def test_calls_that_do_not_fit_are_computed_one_after_the_other() -> None:
+    party = Party(net := Doubler(), wait=PATIENCE)
+    party.run([row(1), row(2, width=4), row(3), row(4, width=4)])
+    assert net.rows == [2, 2]
+    assert {answer[0].shape[1] for answer, _ in party.results.values()} == {3, 4}
+
+
+def test_who_leaves_is_not_waited_for() -> None:
+    party = Party(net := Doubler(), wait=PATIENCE)
+    began = time.monotonic()
+    party.run([row(1), row(2), None])
+    assert net.rows == [2]
+    assert time.monotonic() - began < PATIENCE / 2
+
+
+def test_who_takes_long_is_waited_for_so_long_and_no_longer() -> None:
+    party = Party(net := Doubler(), wait=0.02)
+    party.run([row(1), row(2), None])
+    assert sum(net.rows) == 2
+    assert party.rendezvous._members == 0
+
+
+def test_an_error_of_the_network_goes_to_everybody_in_the_call() -> None:
+    class Broken(Doubler):
+        def forward(self, sample: Tensor, timestep: Tensor) -> tuple[Tensor]:
+            if len(sample) > 1:
+                raise ValueError("broken")
+            return super().forward(sample, timestep)
+
+    party = Party(Broken(), wait=PATIENCE)
+    party.run([row(1), row(2), row(3, width=4)])
+    assert [str(party.results[number]) for number in (0, 1)] == ["broken", "broken"]
+    assert float(party.results[2][0][0].mean()) == 6
+
+
+def test_what_is_too_much_together_is_computed_alone() -> None:
+    class Small(Doubler):
+        def forward(self, sample: Tensor, timestep: Tensor) -> tuple[Tensor]:
+            if len(sample) > 1 or float(sample.mean()) == 3:
+                raise torch.OutOfMemoryError
+            return super().forward(sample, timestep)
+
+    party = Party(net := Small(), wait=PATIENCE)
+    party.run([row(1), row(2), row(3)])
+    assert net.rows == [1, 1]
+    assert [float(party.results[number][0][0].mean()) for number in (0, 1)] == [2, 4]
+    assert [party.results[number][1] for number in (0, 1)] == [1, 1]
+    assert isinstance(party.results[2], torch.OutOfMemoryError)
+
+
+def test_ctrl_c_in_one_thread_leaves_the_others_their_calls() -> None:
+    class Interrupted(Doubler):
+        def forward(self, sample: Tensor, timestep: Tensor) -> tuple[Tensor]:
+            if not self.rows:
+                self.rows.append(0)
+                raise KeyboardInterrupt
+            return super().forward(sample, timestep)
+
+    floor, net = FairLock(), Interrupted()
+    rendezvous = Rendezvous(floor, 0.05)
+    floor.acquire()
+    rendezvous.join()
+    rendezvous.join()
+    answers: list[Any] = []
+
+    def other() -> None:
+        with floor:
+            answers.append(rendezvous.compute(Call(net, row(2), {})))
+
+    thread = threading.Thread(target=other, daemon=True)
+    thread.start()
+    with floor.lent():
+        time.sleep(0.01)  # the other one waits now, or will
+    with pytest.raises(KeyboardInterrupt):
+        rendezvous.compute(Call(net, row(1), {}))
+    rendezvous.leave()
+    floor.release()
+    thread.join(PATIENCE)
+    assert float(answers[0][0][0].mean()) == 4
+
+
+def test_a_stand_in_answers_for_the_network() -> None:
+    net = nn.Linear(3, 2)
+    stand_in = StandIn(net, Call.compute)
+    assert stand_in.in_features == 3
+    assert next(stand_in.parameters()) is net.weight
+    assert torch.equal(stand_in(torch.ones(1, 3)), net(torch.ones(1, 3)))
+    stand_in.register_forward_hook(lambda *_: "hooked")
+    assert stand_in(torch.ones(1, 3)) == "hooked"
+    assert isinstance(net(torch.ones(1, 3)), Tensor)
+    with pytest.raises(AttributeError):
+        _ = stand_in.nonsense
+
+
+# Whole pictures
+
+
+@pytest.fixture(scope="module")
+def engine(drawing_home: Path) -> Engine:
+    """An engine that waits longer than usual, so that a busy machine changes nothing."""
+    return Engine(Settings(home=drawing_home, device="cpu", memory_budget=4 * 10**9, batch_wait=WAIT))
+
+
+@pytest.fixture
+def ask(tiny: Tiny) -> Callable[..., GenerationRequest]:
+    def request(name: str = "sd1", **fields: Any) -> GenerationRequest:
+        usual = {"prompt": "a red cat", "seed": 7, "steps": 4, "checkpoint": str(tiny(name))}
+        if "init_image" not in fields:
+            usual |= {"width": SIDE, "height": SIDE}
+        return GenerationRequest.parse(**(usual | fields))
+
+    return request
+
+
+Ask = Callable[..., GenerationRequest]
+
+
+@contextmanager
+def calls(engine: Engine, *names: Path) -> Iterator[list[int]]:
+    """The rows of each call that reaches the shared denoisers."""
+    rows: list[int] = []
+    handles = []
+    for name in names:
+        loaded = engine._loaded.get(engine.checkpoint(str(name)))
+        denoiser: Any = loaded.components[loaded.family.denoiser]
+
+        def note(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            rows.append(len(next(iter((*args, *kwargs.values())))))
+
+        handles.append(denoiser.register_forward_pre_hook(note, with_kwargs=True))
+    yield rows
+    for handle in handles:
+        handle.remove()
+
+
+def together(
+    engine: Engine,
+    requests: Sequence[GenerationRequest],
+    watchers: Sequence[Watcher] = (),
+    alone: Sequence[int] = (),
+) -> list[Drawn | Exception]:
+    """Draw requests of one picture each at the same time: none goes beyond its first step before all have made it."""
+    ready = threading.Barrier(len(requests))
+
+    def draw(number: int) -> Drawn | Exception:
+        watcher = watchers[number] if watchers else Watcher()
+        begun: list[object] = []
+
+        def tell(progress: Any) -> None:
+            if not begun:
+                begun.append(progress)
+                ready.wait(PATIENCE)
+            watcher.on_progress(progress)
+
+        told = Watcher(tell, watcher.should_stop, watcher.keep_partial)
+        try:
+            return next(engine.draw(requests[number], told, alone=number in alone))
+        except Exception as error:  # noqa: BLE001  looked at by the test
+            return error
+
+    with ThreadPoolExecutor(len(requests)) as pool:
+        return list(pool.map(draw, range(len(requests))))
+
+
+def near(one: Drawn | Exception, other: Drawn) -> bool:
+    assert isinstance(one, Drawn), one
+    return within_tolerance(pixels(one), pixels(other))
+
+
+def alone(engine: Engine, requests: Sequence[GenerationRequest]) -> list[Drawn]:
+    drawn = [next(engine.draw(request)) for request in requests]
+    assert not any(each.record.batched for each in drawn)
+    return drawn
+
+
+def test_different_pictures_are_drawn_together_and_are_the_same_within_tolerance(
+    engine: Engine, ask: Ask, tiny: Tiny
+) -> None:
+    requests = [
+        ask(prompt="a red cat", seed=1, sampler="DPM++ 2M"),
+        ask(prompt="a [blue|green] dog", seed=2, sampler="Euler a", steps=6, negative_prompt="red"),
+        ask(prompt="", seed=3, sampler="DDIM", eta=0.5, guidance_scale=9),
+        ask(prompt="a (red:1.4) sun", seed=4, sampler="DPM++ SDE", guidance_rescale=0.6),
+        ask(prompt="water", seed=5, sampler="Heun", steps=5),
+        ask(prompt="fire", seed=6, sampler="LCM", guidance_scale=1),
+    ]
+    expected = alone(engine, requests)
+    with calls(engine, tiny("sd1")) as rows:
+        drawn = together(engine, requests)
+    assert all(near(*pair) for pair in zip(drawn, expected, strict=True))
+    assert all(each.record.batched for each in drawn if isinstance(each, Drawn))
+    assert max(rows) == 5 * 2 + 1
+    made = [{**each.record.to_dict(), "batched": False} for each in drawn if isinstance(each, Drawn)]
+    assert made == [each.record.to_dict() for each in expected]
+
+
+def test_every_way_of_drawing_meets_every_other(engine: Engine, ask: Ask, tiny: Tiny) -> None:
+    requests = [
+        ask(seed=1),
+        ask(seed=2, init_image=PICTURE, strength=0.9),
+        ask(seed=3, init_image=PICTURE, mask=MASK, inpaint={"blur": 0}),
+        ask(seed=4, hires={"scale": 1.5, "strength": 0.8}),
+        ask(seed=5, guidance_end=0.5),
+    ]
+    expected = alone(engine, requests)
+    with calls(engine, tiny("sd1")) as rows:
+        drawn = together(engine, requests)
+    assert all(near(*pair) for pair in zip(drawn, expected, strict=True))
+    assert max(rows) == 10
+    assert 9 in rows  # without the half that the last one leaves out
+
+
+EDIT = {"init_image": PICTURE, "strength": 0.7}
+FAMILIES: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in ("sdxl", "sd3", "flux", "flux2", "qwen-image", "hunyuan-dit", "sd1-lcm")),
+    ("z-image", EDIT),
+]
+
+
+@pytest.mark.parametrize(("name", "fields"), FAMILIES)
+def test_families(name: str, fields: dict[str, Any], engine: Engine, ask: Ask, tiny: Tiny) -> None:
+    prompts = ["a red cat", "a fat dog"]
+    requests = [ask(name, prompt=prompt, seed=seed, **fields) for seed, prompt in enumerate(prompts)]
+    expected = alone(engine, requests)
+    with calls(engine, tiny(name)) as rows:
+        drawn = together(engine, requests)
+    assert all(near(*pair) for pair in zip(drawn, expected, strict=True))
+    assert not same(*expected)
+    assert max(rows) == 2 * min(rows)
+
+
+def test_pictures_come_and_go(engine: Engine, ask: Ask, tiny: Tiny) -> None:
+    """The second one begins in the midst of the first, and goes on when that is finished."""
+    requests = [ask(seed=1, steps=6), ask(seed=2, steps=7)]
+    expected = alone(engine, requests)
+    second_calls, first_waits = threading.Event(), threading.Event()
+
+    def wait(progress: Any) -> None:
+        if progress.step == 3:
+            first_waits.set()
+            assert second_calls.wait(PATIENCE)
+
+    def asked_before_its_first_call() -> bool:
+        second_calls.set()
+        return False
+
+    def late() -> Drawn:
+        assert first_waits.wait(PATIENCE)
+        return next(engine.draw(requests[1], Watcher(should_stop=asked_before_its_first_call)))
+
+    with calls(engine, tiny("sd1")) as rows, ThreadPoolExecutor(2) as pool:
+        first = pool.submit(lambda: next(engine.draw(requests[0], Watcher(wait))))
+        second = pool.submit(late)
+        drawn = [first.result(), second.result()]
+    assert rows[:3] == [2, 2, 2]
+    assert rows[-3:] == [2, 2, 2]
+    assert max(rows) == 4
+    assert sum(rows) == 2 * (6 + 7)
+    assert all(near(*pair) for pair in zip(drawn, expected, strict=True))
+    assert [each.record.batched for each in drawn] == [True, True]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_one_that_is_stopped_stops_within_a_step_and_disturbs_nobody(
+    keep: bool, engine: Engine, ask: Ask, tiny: Tiny
+) -> None:
+    requests = [ask(seed=seed, steps=8) for seed in range(3)]
+    expected = alone(engine, requests)
+    told: list[int] = []
+    stopped = Watcher(lambda each: told.append(each.step), lambda: len(told) >= 3, keep)
+    with calls(engine, tiny("sd1")) as rows:
+        drawn = together(engine, requests, [Watcher(), stopped, Watcher()])
+    if keep:
+        assert isinstance(drawn[1], Drawn)
+        assert drawn[1].stopped_at == 3
+    else:
+        assert isinstance(drawn[1], StoppedError)
+    assert told == [1, 2, 3]
+    assert near(drawn[0], expected[0])
+    assert near(drawn[2], expected[2])
+    assert max(rows) == 6
+    assert sum(rows) == 2 * (8 + 8 + 3)
+
+
+def test_one_that_fails_fails_alone(engine: Engine, ask: Ask) -> None:
+    requests = [ask(seed=seed) for seed in range(3)]
+    expected = alone(engine, requests)
+
+    def fail(progress: Any) -> None:
+        if progress.step == 2:
+            _ = 1 / 0
+
+    drawn = together(engine, requests, [Watcher(), Watcher(fail), Watcher()])
+    assert isinstance(drawn[1], ZeroDivisionError)
+    assert near(drawn[0], expected[0])
+    assert near(drawn[2], expected[2])
+    assert same(*alone(engine, requests[:1]), expected[0])
+
+
+@contextmanager
+def breaking(engine: Engine, checkpoint: Path, most: int, error: Exception) -> Iterator[None]:
+    """Calls of more rows fail meanwhile."""
+
+    def fail(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if len(next(iter((*args, *kwargs.values())))) > most:
+            raise error
+
+    unet: Any = engine._loaded.get(engine.checkpoint(str(checkpoint))).components["unet"]
+    handle = unet.register_forward_pre_hook(fail, with_kwargs=True)
+    yield
+    handle.remove()
+
+
+def test_an_error_in_a_common_call_is_everybodys(engine: Engine, ask: Ask, tiny: Tiny) -> None:
+    requests = [ask(seed=seed) for seed in range(3)]
+    with breaking(engine, tiny("sd1"), 4, NumbersError()):
+        drawn = together(engine, requests)
+    assert all(isinstance(each, NumbersError) for each in drawn)
+    assert len(alone(engine, requests)) == 3
+
+
+def test_where_memory_is_short_they_are_computed_one_by_one(engine: Engine, ask: Ask, tiny: Tiny) -> None:
+    requests = [ask(seed=seed) for seed in range(3)]
+    expected = alone(engine, requests)
+    with breaking(engine, tiny("sd1"), 2, torch.OutOfMemoryError()):
+        drawn = together(engine, requests)
+    for one, other in zip(drawn, expected, strict=True):
+        assert isinstance(one, Drawn)
+        assert same(one, other)
+        assert one.record == other.record
+
+
+def test_who_asks_for_it_is_computed_alone_among_others(engine: Engine, ask: Ask, tiny: Tiny) -> None:
+    requests = [ask(seed=seed, sampler="Euler a") for seed in range(3)]
+    expected = alone(engine, requests)
+    with calls(engine, tiny("sd1")) as rows:
+        drawn = together(engine, requests, alone=[1])
+    assert max(rows) == 4
+    assert isinstance(drawn[1], Drawn)
+    assert same(drawn[1], expected[1])
+    assert drawn[1].record == expected[1].record
+    assert near(drawn[0], expected[0])
+    assert near(drawn[2], expected[2])
+
+
+def test_perturbed_attention_is_computed_alone_among_others(engine: Engine, ask: Ask, tiny: Tiny) -> None:
+    requests = [ask(seed=1), ask(seed=2, pag_scale=3, prompt="[red:blue:2] cat"), ask(seed=3)]
+    expected = alone(engine, requests)
+    with calls(engine, tiny("sd1")) as rows:
+        drawn = together(engine, requests)
+    assert max(rows) == 4
+    assert isinstance(drawn[1], Drawn)
+    assert same(drawn[1], expected[1])
+    assert not drawn[1].record.batched
+    assert near(drawn[0], expected[0])
+    assert near(drawn[2], expected[2])
+
+
+def test_two_checkpoints_at_once(engine: Engine, ask: Ask, tiny: Tiny) -> None:
+    requests = [ask(name, seed=seed) for seed, name in enumerate(["sd1", "sdxl", "sd1", "sdxl"])]
+    expected = alone(engine, requests)
+    with calls(engine, tiny("sd1"), tiny("sdxl")) as rows:
+        drawn = together(engine, requests)
+    assert all(near(*pair) for pair in zip(drawn, expected, strict=True))
+    assert max(rows) == 4
+
+
+def test_two_checkpoints_at_once_in_a_memory_for_one(ask: Ask, engine: Engine, drawing_home: Path) -> None:
+    names = ("sd1", "sd2")
+    requests = [ask(name, seed=seed, width=32, height=32) for seed in range(3) for name in names]
+    expected = alone(engine, requests)
+    loaded = [engine._loaded.get(engine.checkpoint(str(request.checkpoint))) for request in requests[:2]]
+    room = picture_bytes(loaded[0], 32, 32)
+    budget = max(each.nbytes for each in loaded) + 2 * room + min(each.nbytes for each in loaded) // 2
+    small = Engine(Settings(home=drawing_home, device="cpu", memory_budget=budget))
+    with ThreadPoolExecutor(len(requests)) as pool:
+        drawn = list(pool.map(lambda request: next(small.draw(request)), requests))
+    assert all(near(*pair) for pair in zip(drawn, expected, strict=True))
+
+
+@pytest.mark.parametrize(("limit", "most"), [("memory", 2), ("setting", 3), ("one", 1)])
+def test_no_more_are_drawn_together_than_may_be(
+    limit: str, most: int, ask: Ask, tiny: Tiny, engine: Engine, drawing_home: Path
+) -> None:
+    requests = [ask(seed=seed) for seed in range(6)]
+    loaded = engine._loaded.get(engine.checkpoint(str(tiny("sd1"))))
+    room = picture_bytes(loaded, SIDE, SIDE)
+    chosen: dict[str, Any] = {
+        "memory": {"memory_budget": loaded.nbytes + 2 * room + room // 2},
+        "setting": {"batch_pictures": 3},
+        "one": {"batch_pictures": 1},
+    }[limit]
+    bounded = Engine(Settings(home=drawing_home, device="cpu", batch_wait=WAIT, **chosen))
+    with calls(bounded, tiny("sd1")) as rows, ThreadPoolExecutor(6) as pool:
+        drawn = list(pool.map(lambda request: next(bounded.draw(request)), requests))
+    assert max(rows) <= 2 * most
+    assert sum(rows) == 2 * 4 * 6
+    if most == 1:
+        expected = alone(engine, requests)
+        assert all(same(*pair) for pair in zip(drawn, expected, strict=True))
+        assert not any(each.record.batched for each in drawn)
+
+
+def test_a_picture_too_large_for_the_memory_is_refused_while_others_draw(
+    ask: Ask, tiny: Tiny, engine: Engine, drawing_home: Path
+) -> None:
+    loaded = engine._loaded.get(engine.checkpoint(str(tiny("sd1"))))
+    budget = loaded.nbytes + picture_bytes(loaded, SIDE, SIDE)
+    small = Engine(Settings(home=drawing_home, device="cpu", memory_budget=budget))
+    errors: list[Exception] = []
+
+    def refused(_: object) -> None:
+        try:
+            next(small.draw(ask(width=2 * SIDE)))
+        except MemoryBudgetError as error:
+            errors.append(error)
+
+    assert next(small.draw(ask(steps=2), Watcher(refused))).stopped_at is None
+    assert len(errors) == 2
+
+
+def test_a_picture_alone_waits_for_nobody(engine: Engine, ask: Ask) -> None:
+    next(engine.draw(ask()))
+    began = time.monotonic()
+    next(engine.draw(ask(steps=20)))
+    assert time.monotonic() - began < 20 * WAIT / 1000 / 2
+
+
+@pytest.mark.parametrize("stop_after", [2, 99])
+def test_who_is_decoding_is_not_waited_for(stop_after: int, engine: Engine, ask: Ask, tiny: Tiny) -> None:
+    vae: Any = engine._loaded.get(engine.checkpoint(str(tiny("sd1")))).components["vae"]
+    told: list[Any] = []
+    members: list[int] = []
+    handle = vae.decoder.register_forward_pre_hook(lambda *_: members.append(engine._rendezvous._members))
+    next(engine.draw(ask(), Watcher(told.append, lambda: len(told) >= stop_after, keep_partial=True)))
+    handle.remove()
+    assert len(told) == min(stop_after, 4)
+    assert members == [0]
+
+
+def test_others_draw_on_while_a_picture_is_looked_at(engine: Engine, ask: Ask) -> None:
+    drawn: list[Drawn] = []
+    previews: list[tuple[int, int]] = []
+
+    def look(progress: Any) -> None:
+        previews.append(progress.preview().size)
+        if not drawn:
+            drawn.append(next(engine.draw(ask(seed=8, steps=2))))  # in this very thread
+
+    (outer,) = engine.draw(ask(seed=7), Watcher(look))
+    assert previews == [(SIDE // 8, SIDE // 8)] * 4
+    assert same(drawn[0], *alone(engine, [ask(seed=8, steps=2)]))
+    assert same(outer, *alone(engine, [ask(seed=7)]))
+
+
+def test_eight_pictures_of_the_starter(drawing_home: Path) -> None:
+    samplers = ["DPM++ 2M", "Euler a", "DDIM", "DPM++ SDE", "Heun", "UniPC", "DPM++ 2M SDE", "DPM2 a"]
+    prompts = ["a red apple", "a blue car", "a cat", "trees", "a rocket", "a dog", "the sun", "a house"]
+    requests = [
+        GenerationRequest.parse(prompt=prompt, sampler=sampler, seed=seed, steps=4 + seed % 2)
+        for seed, (prompt, sampler) in enumerate(zip(prompts, samplers, strict=True))
+    ]
+    engine = Engine(Settings(home=drawing_home, device="cpu", batch_wait=WAIT))
+    expected = alone(engine, requests)
+    drawn = together(engine, requests)
+    assert all(near(*pair) for pair in zip(drawn, expected, strict=True))
+    assert all(each.record.batched for each in drawn if isinstance(each, Drawn))
+    assert all(np.ptp(pixels(each)) > 0 for each in expected)

@@ -1,0 +1,190 @@
+"""Calls that become one, and answers that come apart again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from safelight.generation.calls import Call, computed, joined
+
+
+class Echo(nn.Module):
+    """A denoiser whose answer to a row depends on all that belongs to it, and which notes what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[dict[str, Any]] = []
+
+    def forward(
+        self, sample: Tensor, timestep: Any, encoder_hidden_states: Tensor | None = None, **named: Any
+    ) -> tuple[Tensor, str]:
+        self.seen.append(
+            {"sample": sample, "timestep": timestep, "encoder_hidden_states": encoder_hidden_states, **named}
+        )
+        times = torch.as_tensor(timestep).float().expand(len(sample))
+        answer = sample + times[:, None]
+        if encoder_hidden_states is not None:
+            answer = answer * encoder_hidden_states.mean(dim=(1, 2))[:, None]
+        return (answer,)  # type: ignore[return-value]
+
+
+def call(
+    net: nn.Module, rows: int = 2, width: int = 4, *, time: Any = 5, seed: int = 0, **named: Any
+) -> Call:
+    generator = torch.Generator().manual_seed(seed)
+    sample = torch.randn(rows, width, generator=generator)
+    words = torch.randn(rows, 3, 2, generator=generator)
+    time = torch.tensor(time) if isinstance(time, int | float) else time
+    return Call(net, (sample, time), {"encoder_hidden_states": words, **named})
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 999)), min_size=1, max_size=6))
+def test_everybody_gets_what_they_would_alone(asked: list[tuple[int, int]]) -> None:
+    net = Echo()
+    calls = [call(net, rows, time=time, seed=seed) for seed, (rows, time) in enumerate(asked)]
+    expected = [each.compute() for each in calls]
+    net.seen.clear()
+    answers: list[Any] = computed(calls)
+    assert len(net.seen) == 1
+    for (one,), (other,) in zip(answers, expected, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_one_call_is_made_as_it_is_written() -> None:
+    net = Echo()
+    one = call(net, mask=None)
+    computed([one])
+    assert net.seen[0]["sample"] is one.args[0]
+    assert net.seen[0]["timestep"] is one.args[1]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (torch.tensor(981), torch.tensor(7.25)),
+        (torch.tensor([981]), torch.tensor(7.25, dtype=torch.float64)),
+        (torch.tensor([981, 981]), torch.tensor([3, 3])),
+        (torch.tensor(3, dtype=torch.int32), torch.tensor([981.0, 981.0])),
+    ],
+)
+def test_samplers_may_count_time_in_their_own_way(first: Tensor, second: Tensor) -> None:
+    net = Echo()
+    calls = [call(net, time=first), call(net, time=second)]
+    assert calls[0].fits(calls[1])
+    computed(calls)
+    times = [float(first.flatten()[0])] * 2 + [float(second.flatten()[0])] * 2
+    assert net.seen[0]["timestep"].tolist() == times
+
+
+def test_whole_numbers_are_not_rounded_to_half_precision() -> None:
+    net = Echo()
+    half = call(net, time=torch.tensor(981.0).bfloat16())
+    assert not half.fits(call(net, time=981))
+    assert half.fits(call(net, time=torch.tensor([7.0, 7.0]).bfloat16()))
+
+
+IDS = torch.arange(6).reshape(2, 3)
+DIFFERENT: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"width": 4}, {"width": 5}),
+    ({"mask": torch.ones(2, 3)}, {"mask": torch.ones(2, 4)}),
+    ({"mask": torch.ones(2, 3)}, {"mask": torch.ones(2, 3).half()}),
+    ({"mask": torch.ones(2, 3)}, {"mask": None}),
+    ({"mask": torch.ones(2, 3)}, {}),
+    ({"added": {"ids": torch.ones(2, 3)}}, {"added": {"ids": torch.ones(2, 2)}}),
+    ({"added": {"ids": torch.ones(2, 3)}}, {"added": {}}),
+    ({"flag": True}, {"flag": False}),
+    ({"flag": 1}, {"flag": True}),
+    ({"scale": 0.5}, {"scale": 0.7}),
+    ({"img_ids": IDS}, {"img_ids": IDS + 1}),
+    ({"rope": (torch.ones(7, 2), torch.ones(7, 2))}, {"rope": (torch.ones(7, 2), torch.zeros(7, 2))}),
+    ({"rope": (torch.ones(7, 2),)}, {"rope": (torch.ones(7, 2).double(),)}),
+    ({"shapes": [(1, 4, 4)] * 2}, {"shapes": [(1, 4, 5)] * 2}),
+    ({"words": [torch.ones(5, 3)] * 2}, {"words": [torch.ones(5, 4)] * 2}),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+def test_what_cannot_be_one(one: dict[str, Any], other: dict[str, Any]) -> None:
+    net = Echo()
+    assert call(net, **one).fits(call(net, seed=1, **one))
+    assert not call(net, **one).fits(call(net, **other))
+    assert not call(net, **other).fits(call(net, **one))
+
+
+def test_two_networks_cannot_be_one() -> None:
+    assert not call(Echo()).fits(call(Echo()))
+
+
+def test_what_belongs_to_the_batch_is_joined_and_the_rest_kept() -> None:
+    net = Echo()
+    masks = torch.zeros(2, 3), torch.ones(1, 3)
+    ids, rope = torch.arange(2), (torch.ones(7, 2), torch.zeros(7, 2))
+
+    def one(rows: int, mask: Tensor, words: list[Tensor]) -> Call:
+        return call(
+            net,
+            rows,
+            added={"mask": mask, "none": None},
+            img_ids=ids,
+            rope=rope,
+            shapes=[(1, 4, 4)] * rows,
+            words=words,
+            residuals=[torch.zeros(rows, 2, 5), torch.zeros(rows, 3, 5)],
+        )
+
+    calls = [one(2, masks[0], [torch.zeros(5, 3), torch.zeros(6, 3)]), one(1, masks[1], [torch.ones(4, 3)])]
+    assert calls[0].fits(calls[1])
+    both = joined(calls).arguments
+    assert list(both["sample"].shape) == [3, 4]  # type: ignore[attr-defined]
+    assert torch.equal(both["added"]["mask"], torch.cat(masks))  # type: ignore[index]
+    assert both["added"]["none"] is None  # type: ignore[index]
+    assert both["img_ids"] is ids  # two positions, not two rows
+    assert both["rope"] == rope
+    assert both["shapes"] == [(1, 4, 4)] * 3
+    assert [len(each) for each in both["words"]] == [5, 6, 4]  # type: ignore[attr-defined]
+    assert [list(each.shape) for each in both["residuals"]] == [[3, 2, 5], [3, 3, 5]]  # type: ignore[attr-defined]
+
+
+def test_arguments_by_position_and_by_name_are_the_same() -> None:
+    net = Echo()
+    by_position = call(net)
+    sample, time = by_position.args
+    by_name = Call(net, (), {"sample": sample, "timestep": time, **by_position.kwargs})
+    assert by_position.fits(by_name)
+    (one,), (other,) = computed([by_position, by_name])  # type: ignore[misc]
+    assert torch.equal(one, other)
+
+
+def test_an_output_of_diffusers_comes_apart_as_such() -> None:
+    class Named(Echo):
+        def forward(self, sample: Tensor, timestep: Any, encoder_hidden_states: Any = None) -> Any:
+            return UNet2DConditionOutput(sample=super().forward(sample, timestep)[0])
+
+    net = Named()
+    answers: Any = computed([call(net, 2), call(net, 1, seed=1)])
+    assert [type(answer) for answer in answers] == [UNet2DConditionOutput] * 2
+    assert torch.equal(answers[1].sample, call(net, 1, seed=1).args[0] + 5)
+
+
+class Lists(nn.Module):
+    """A network that takes and gives a list with an item for each picture."""
+
+    def forward(self, x: list[Tensor], t: Tensor) -> tuple[list[Tensor]]:
+        assert len(x) == len(t)
+        return ([item * time for item, time in zip(x, t, strict=True)],)
+
+
+def test_lists_of_rows_come_apart_as_lists() -> None:
+    net = Lists()
+    first = Call(net, ([torch.ones(1, 2), torch.ones(3, 2)], torch.tensor([1.0, 2.0])), {})
+    second = Call(net, ([torch.ones(4, 2)], torch.tensor([3.0])), {})
+    assert first.fits(second)
+    (one,), (other,) = computed([first, second])  # type: ignore[misc]
+    assert [float(item.sum()) for item in one] == [2, 12]
+    assert [float(item.sum()) for item in other] == [24]
