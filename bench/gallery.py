@@ -1,0 +1,181 @@
+"""Fills a gallery with 25,000 entries and times looking for them and adding more: milliseconds, by percentile.
+
+The entries are blocked ones, which have no files; those that are added afterwards have one of 500 kB each. SQLite in a
+temporary folder, or the PostgreSQL database that --database names, which has to be empty.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from safelight.database import migrate, open_database, writing
+from safelight.gallery import SCHEMA, Gallery, NewEntry, Search
+from safelight.gallery.ids import entry_id, entry_key
+from safelight.gallery.rows import enter
+from safelight.moderation.policy import Decision
+from safelight.settings import Settings
+
+HERE = Path(__file__).parent
+COLOURS = ("red", "blue", "green", "golden", "violet", "black", "white", "amber", "teal", "silver")
+THINGS = ("apple", "lighthouse", "cat", "castle", "rocket", "coffee", "galaxy", "forest", "robot", "whale")
+STYLES = ("3d style", "flat style", "watercolour", "oil painting", "photograph", "pixel art", "line drawing")
+PLACES = ("on a table", "by the sea", "at night", "in the rain", "in a meadow", "under the stars")
+WORDS = [f"{start}{end}" for start in ("bri", "cas", "dol", "fen", "gra") for end in map(str, range(400))]
+SAMPLERS = ("Euler", "Euler a", "DPM++ 2M Karras", "DDIM", "UniPC")
+CHECKPOINTS = ("starter", "landscape-xl", "portrait-15", "flux-small")
+OWNERS = ("anna", "ben", "local", "local", "local")
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def main() -> None:
+    """Fill, time, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--entries", type=int, default=25_000)
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--database", default="")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        settings = Settings(home=Path(scratch), database=SecretStr(given.database))
+        engine = open_database(settings)
+        migrate(engine, [SCHEMA])
+        gallery, started = Gallery(engine, settings.home), time.perf_counter()
+        with writing(engine) as connection:
+            for number in range(given.entries):
+                new = entry(number)
+                enter(connection, entry_id(new.created, entry_key(new.job_id or "", 0)), new)
+        if engine.dialect.name == "postgresql":
+            with writing(engine) as connection:
+                connection.exec_driver_sql("ANALYZE")  # as the server does by itself within a minute
+        print(f"{given.entries} entries in {time.perf_counter() - started:.1f} s", flush=True)
+        rows = measure(gallery, given.entries, given.rounds) | {
+            "adding a picture": adding(gallery, given.rounds)
+        }
+        engine.dispose()
+    print("| | median ms | p95 ms | p99 ms |\n|---|---|---|---|")
+    for name, row in rows.items():
+        print(f"| {name} | {row['median']:.1f} | {row['p95']:.1f} | {row['p99']:.1f} |")
+    (HERE / "results").mkdir(exist_ok=True)
+    (HERE / "results" / "gallery.json").write_text(
+        json.dumps({"entries": given.entries, "milliseconds": rows})
+    )
+
+
+def entry(number: int) -> NewEntry:
+    """An entry such as a user's: the same number gives the same one."""
+    chance = random.Random(number)  # noqa: S311
+    prompt = (
+        f"a {chance.choice(COLOURS)} {chance.choice(THINGS)} {chance.choice(PLACES)}, {chance.choice(STYLES)}, "
+        + ", ".join(chance.choices(WORDS, k=12))
+    )
+    negative, sampler, checkpoint = "blurry, low quality", chance.choice(SAMPLERS), chance.choice(CHECKPOINTS)
+    settings = f"Steps: 20, Sampler: {sampler}, Seed: {number}, Model: {checkpoint}"
+    return NewEntry(
+        job_id=f"job-{number}",
+        owner=chance.choice(OWNERS),
+        created=FIRST + timedelta(minutes=10 * number),
+        width=chance.choice((512, 768, 1024)),
+        height=chance.choice((512, 768, 1024)),
+        decision=Decision.BLOCK,
+        unsafe=chance.random(),
+        scores={"sfw": 0.5, "nsfw": 0.5},
+        policy="standard",
+        prompt=prompt,
+        negative_prompt=negative,
+        mode="text-to-image",
+        seed=number,
+        steps=20,
+        sampler=sampler,
+        checkpoint=checkpoint,
+        family="sd1",
+        infotext=f"{prompt}\nNegative prompt: {negative}\n{settings}",
+        record=json.dumps({"prompt": prompt, "filler": "x" * 1500}),
+        data=None,
+        favourite=chance.random() < 0.01,
+        tags=("best",) if chance.random() < 0.02 else (),
+    )
+
+
+def measure(gallery: Gallery, entries: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Time each kind of search, in turn rather than one after the other."""
+    chance = random.Random(7)  # noqa: S311
+    kinds = searches(gallery, chance, entries)
+    times: dict[str, list[float]] = {name: [] for name in kinds}
+    for _ in range(rounds):
+        for name, look in kinds.items():
+            started = time.perf_counter()
+            look()
+            times[name].append((time.perf_counter() - started) * 1000)
+    return {name: percentiles(found) for name, found in times.items()}
+
+
+def adding(gallery: Gallery, rounds: int) -> dict[str, float]:
+    """Time adding pictures with their files."""
+    pixels, times = b"\x89PNG\r\n\x1a\n" + bytes(500_000), []
+    for number in range(rounds):
+        new = replace(entry(number), job_id=f"added-{number}", decision=Decision.ALLOW, data=pixels)
+        started = time.perf_counter()
+        gallery.add(new)
+        times.append((time.perf_counter() - started) * 1000)
+    return percentiles(times)
+
+
+def searches(gallery: Gallery, chance: random.Random, entries: int) -> dict[str, Callable[[], object]]:
+    """What is looked for, by name; each call looks for something else."""
+
+    def look(owner: str | None = "local", **fields: object) -> object:
+        return gallery.search(Search.parse(**fields), owner)
+
+    def somewhere() -> str:
+        return str(chance.randrange(1, entries))
+
+    return {
+        "newest, first page": look,
+        "newest, any page": lambda: look(after=somewhere()),
+        "one word, 10 % match": lambda: look(query=chance.choice(THINGS)),
+        "two words and a beginning": lambda: look(
+            query=f"{chance.choice(COLOURS)} {chance.choice(THINGS)} {chance.choice(WORDS)[:3]}"
+        ),
+        "rare word, 0.6 % match": lambda: look(query=chance.choice(WORDS)),
+        "a word in all": lambda: look(query="blurry"),
+        "no match": lambda: look(query="nowhere"),
+        "one letter": lambda: look(query=chance.choice("abcdefg")),
+        "one word, any page": lambda: look(query=chance.choice(THINGS), after=somewhere()),
+        "one word by relevance": lambda: look(query=chance.choice(THINGS), order="relevance"),
+        "a word in all by relevance": lambda: look(query="blurry", order="relevance"),
+        "checkpoint, sampler, size": lambda: look(
+            checkpoint=chance.choice(CHECKPOINTS), sampler=chance.choice(SAMPLERS), min_width=768
+        ),
+        "word and rare sampler": lambda: look(query=chance.choice(THINGS), sampler="none"),
+        "seed": lambda: look(owner=None, seed=chance.randrange(entries)),
+        "job": lambda: look(owner=None, job_id=f"job-{chance.randrange(entries)}"),
+        "tag": lambda: look(tag="best"),
+        "favourites": lambda: look(favourite=True),
+        "a day": lambda: look(
+            since=FIRST + timedelta(days=(day := chance.randrange(150))),
+            until=FIRST + timedelta(days=day + 1),
+        ),
+        "sampler that is nowhere": lambda: look(sampler="none"),
+        "facets": lambda: gallery.facets("local"),
+        "facets of all": lambda: gallery.facets(None),
+    }
+
+
+def percentiles(times: list[float]) -> dict[str, float]:
+    """Median, 95th and 99th percentile."""
+    cuts = statistics.quantiles(times, n=100, method="inclusive")
+    return {"median": round(cuts[49], 2), "p95": round(cuts[94], 2), "p99": round(cuts[98], 2)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Opening the database, and the two ways of using it: ``reading`` and ``writing``."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from safelight.database.failures import explained
+from safelight.errors import DatabaseOpenError, DatabaseUrlError
+from safelight.settings import Settings
+
+PATIENCE = 30.0
+"""Seconds to wait for a lock that another process holds."""
+_READING = "safelight_reading"
+_CONNECTIONS = 10
+
+
+def open_database(settings: Settings, *, patience: float = PATIENCE) -> Engine:
+    """Connect to the database that the settings name; it may be used by several processes at once.
+
+    Args:
+        settings: With ``database``; SQLite in the data directory where that is empty.
+        patience: Seconds to wait for a lock that another process holds.
+
+    Raises:
+        DatabaseUrlError: The setting names no database that Safelight can use.
+        DatabaseOpenError: There is nobody, or nothing, to connect to.
+    """
+    url = parse_url(settings.database_url)
+    engine = _open_sqlite(url, patience) if url.drivername == "sqlite" else _open_postgresql(url, patience)
+    with reading(engine):
+        return engine
+
+
+def parse_url(text: str) -> URL:
+    """A database's URL, checked.
+
+    Raises:
+        DatabaseUrlError: It is none, or names what Safelight cannot use. The message never repeats the URL, which may
+            hold a password.
+    """
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError) as error:  # the latter where the port is no number
+        raise DatabaseUrlError from error
+    if url.drivername in ("postgresql", "postgresql+psycopg"):
+        if find_spec("psycopg") is None:
+            raise DatabaseUrlError(
+                "PostgreSQL needs the package psycopg.", hint="pip install 'safelight[postgres]'"
+            )
+        return url.set(drivername="postgresql+psycopg")
+    if url.drivername != "sqlite":
+        raise DatabaseUrlError(f"{url.drivername[:40]!r} is no database that Safelight can use.")
+    if url.query or not Path(url.database or "").is_absolute():
+        raise DatabaseUrlError(
+            "SQLite needs a file's absolute path: all processes have to see the same database."
+        )
+    return url
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that sees one state of the database throughout and cannot write.
+
+    Raises:
+        DatabaseError, StorageFullError: As in ``failures.explained``.
+    """
+    with explained(), engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        connection.execution_options(**{_READING: True})
+        with connection.begin():
+            yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that is committed when the block ends well, and leaves no trace when it does not.
+
+    SQLite has one writer at a time: the lock is taken at the start, so what was read within the block is still true
+    when it is written. PostgreSQL reads what is committed, statement by statement.
+
+    Raises:
+        DatabaseError, StorageFullError: As in ``failures.explained``.
+    """
+    with explained(), engine.begin() as connection:
+        yield connection
+
+
+def _open_sqlite(url: URL, patience: float) -> Engine:
+    path = Path(url.database or "")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseOpenError(f"{path.parent} cannot be made: {error.strerror or error}.") from error
+    engine = create_engine(
+        url,
+        connect_args={"timeout": patience},
+        pool_size=_CONNECTIONS,
+        pool_timeout=patience,
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # pysqlite begins transactions late and by itself otherwise
+        _write_ahead(connection, patience)
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        to_read = connection.get_execution_options().get(_READING, False)
+        connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if to_read else 'OFF'}")
+        connection.exec_driver_sql("BEGIN" if to_read else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _write_ahead(connection: sqlite3.Connection, patience: float) -> None:
+    """Readers beside a writer. The change itself is not waited for by SQLite, so it is tried until it can be made."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _open_postgresql(url: URL, patience: float) -> Engine:
+    engine = create_engine(
+        url,
+        connect_args={"connect_timeout": max(2, round(patience))},
+        pool_size=_CONNECTIONS,
+        pool_timeout=patience,
+        pool_pre_ping=True,  # the server may have been restarted since
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "do_connect")
+    def with_patience(_dialect: object, _record: object, _args: object, params: dict[str, object]) -> None:
+        # a plan made for any values goes through a whole table for a word that is nowhere
+        chosen = f"-c plan_cache_mode=force_custom_plan -c lock_timeout={round(patience * 1000)}"
+        params["options"] = f"{chosen} {params.get('options', '')}"
+
+    return engine

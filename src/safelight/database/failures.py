@@ -1,0 +1,74 @@
+"""What the database's libraries raise, as errors of ours."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from safelight.errors import (
+    DatabaseBusyError,
+    DatabaseError,
+    DatabaseOpenError,
+    SafelightError,
+    StorageFullError,
+)
+
+_SQLITE = {
+    sqlite3.SQLITE_BUSY: DatabaseBusyError,
+    sqlite3.SQLITE_LOCKED: DatabaseBusyError,
+    sqlite3.SQLITE_FULL: StorageFullError,
+    sqlite3.SQLITE_CANTOPEN: DatabaseOpenError,
+    sqlite3.SQLITE_NOTADB: DatabaseOpenError,
+    sqlite3.SQLITE_PERM: DatabaseOpenError,
+    sqlite3.SQLITE_READONLY: DatabaseOpenError,
+}
+_POSTGRESQL = {
+    "53100": StorageFullError,  # disk_full
+    "55P03": DatabaseBusyError,  # lock_not_available
+    "40001": DatabaseBusyError,  # serialization_failure
+    "40P01": DatabaseBusyError,  # deadlock_detected
+    "53300": DatabaseBusyError,  # too_many_connections
+}
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn the libraries' errors into ours; a broken constraint stays what it is.
+
+    Raises:
+        DatabaseError: Whatever the database could not do.
+        StorageFullError: The disk is full.
+        IntegrityError: SQLAlchemy's own: only the one who writes knows what a row that is there already means.
+    """
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except SQLAlchemyError as error:
+        raise failure_of(error) from error
+
+
+def failure_of(error: SQLAlchemyError) -> SafelightError:
+    """The error of ours for one of SQLAlchemy's; its message never holds a statement, a value or a password."""
+    if isinstance(error, PoolTimeoutError):
+        return DatabaseBusyError("All connections to the database are in use.")
+    if not isinstance(error, DBAPIError) or error.orig is None:
+        return DatabaseError(f"The database cannot be used: {type(error).__name__}.")
+    said = str(error.orig).strip().partition("\n")[0]
+    return _kind_of(error, error.orig)(f"The database says: {said.rstrip('.')}.")
+
+
+def _kind_of(error: DBAPIError, original: BaseException) -> type[SafelightError]:
+    if isinstance(original, sqlite3.Error):
+        code = getattr(original, "sqlite_errorcode", None)  # absent where Python itself complains
+        return _SQLITE.get(0 if code is None else code & 0xFF, DatabaseError)
+    state: str | None = getattr(original, "sqlstate", None)
+    if error.connection_invalidated or (state is None and type(original).__name__ == "OperationalError"):
+        return DatabaseOpenError  # the server went away, or was never there
+    if state is not None and state[:2] in ("08", "57"):  # connection_exception, operator_intervention
+        return DatabaseOpenError
+    return _POSTGRESQL.get(state or "", DatabaseError)

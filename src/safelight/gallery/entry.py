@@ -1,0 +1,226 @@
+"""What the gallery takes and gives: entries, searches and their results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from safelight.errors import GalleryError
+from safelight.generation.request import MAX_SEED
+from safelight.images.encode import FileFormat
+from safelight.moderation.policy import Decision
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MAX_LIMIT, MAX_TAGS = 500, 50
+Tag = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64, pattern=r"^[^\x00]*$")
+]
+Name = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00]*$")]
+Pixels = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of a picture, before and after it is entered. None: not known, or not applicable.
+
+    Args:
+        job_id: The job it was made by; None where the gallery found the file without knowing whose it is.
+        index: Which of the job's pictures it is, from 0.
+        owner: Whose it is.
+        created: When it was made.
+        width: In pixels.
+        height: In pixels.
+        decision: What the policy decided.
+        unsafe: Probability that it is unsafe, 0 to 1.
+        scores: Probability by label name, each 0 to 1.
+        policy: The name of the policy.
+        prompt: As it was written.
+        negative_prompt: Likewise.
+        mode: text-to-image, image-to-image, inpainting, upscale …
+        seed: Its seed.
+        steps: Steps of the sampler.
+        sampler: Its name.
+        checkpoint: Its name.
+        checkpoint_digest: SHA-256 of its weights.
+        family: Of the checkpoint.
+        infotext: As it is in the file.
+        record: The reproduction record's JSON.
+    """
+
+    job_id: str | None
+    index: int = 0
+    owner: str | None = None
+    created: datetime
+    width: int
+    height: int
+    decision: Decision
+    unsafe: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    policy: str | None = None
+    prompt: str = ""
+    negative_prompt: str = ""
+    mode: str | None = None
+    seed: int | None = None
+    steps: int | None = None
+    sampler: str | None = None
+    checkpoint: str | None = None
+    checkpoint_digest: str | None = None
+    family: str | None = None
+    infotext: str | None = None
+    record: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewEntry(Facts):
+    """A picture to be entered.
+
+    Args:
+        job_id: Together with ``index`` it says which picture this is: the same one is entered once.
+        created: Best when the job was accepted, which is the same each time it is run: id and file are named by it.
+        data: The file: PNG, JPEG or WebP with its metadata inside. None for what the policy blocks, and only for that.
+        embedding: float32 [dimension], the classifier's feature.
+        favourite: Kept whatever its age.
+        tags: The user's own words.
+    """
+
+    data: bytes | None
+    embedding: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    favourite: bool = False
+    tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.data is None) != (self.decision is Decision.BLOCK):
+            raise ValueError("what is blocked has no file, and everything else has one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry(Facts):
+    """A picture in the gallery.
+
+    Args:
+        id: 22 characters; sorted by them, entries are sorted by the time they were made.
+        kind: The file's format; None where there is no file.
+        size: The file's, in bytes; 0 where there is none.
+        sha256: The file's digest, in hexadecimal.
+        missing: There was a file, and it is gone.
+        favourite: Kept whatever its age.
+        tags: The user's own words, sorted.
+    """
+
+    id: str
+    kind: FileFormat | None
+    size: int
+    sha256: str | None
+    missing: bool
+    favourite: bool
+    tags: tuple[str, ...]
+
+    @property
+    def path(self) -> PurePosixPath | None:
+        """Where the file lies in the gallery's folder; None where there is none."""
+        return None if self.kind is None else path_of(self.id, self.created, self.kind)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry for JSON output; the record stays text."""
+        names = (name for name in self.__dataclass_fields__)
+        body = {name: getattr(self, name) for name in names}
+        return body | {
+            "created": self.created.isoformat(),
+            "decision": self.decision.value,
+            "scores": dict(self.scores),
+            "tags": list(self.tags),
+        }
+
+
+def path_of(name: str, created: datetime, kind: FileFormat) -> PurePosixPath:
+    """Where an entry's file lies in the gallery's folder: a folder for each day, UTC."""
+    suffix = "jpg" if kind == "jpeg" else kind
+    return PurePosixPath(f"{created.astimezone(UTC):%Y/%m/%d}") / f"{name}.{suffix}"
+
+
+class Search(BaseModel):
+    """What to look for in the gallery; everything that is given must hold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    query: str = Field(
+        "",
+        max_length=1000,
+        description="Words in prompt, negative prompt or infotext: all of them, in any order; "
+        "of the last a beginning will do.",
+    )
+    order: Literal["newest", "relevance"] = Field(
+        "newest",
+        description="relevance needs a query: first come those whose prompt has the words one after the other, "
+        "then those whose prompt has them at all, then the others; each newest first.",
+    )
+    limit: int = Field(50, ge=1, le=MAX_LIMIT, description="Entries on a page.")
+    after: str | None = Field(
+        None, max_length=100, description="The page after the one that gave this as next."
+    )
+
+    checkpoint: Name | None = None
+    sampler: Name | None = None
+    decision: Decision | None = None
+    seed: int | None = Field(None, ge=0, le=MAX_SEED)
+    job_id: Name | None = None
+    tag: Tag | None = None
+    favourite: bool | None = None
+    min_width: Pixels | None = None
+    max_width: Pixels | None = None
+    min_height: Pixels | None = None
+    max_height: Pixels | None = None
+    since: AwareDatetime | None = Field(None, description="Made then or later.")
+    until: AwareDatetime | None = Field(None, description="Made before.")
+
+    @classmethod
+    def parse(cls, **fields: Any) -> Self:
+        """A search from loose values.
+
+        Raises:
+            GalleryError: A filter is unknown or out of range.
+        """
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise GalleryError(f"{name}: {first['msg']}.") from error
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of a search's result.
+
+    Args:
+        entries: In the order that was asked for.
+        next: What to give as ``after`` for the next page; None on the last.
+    """
+
+    entries: tuple[Entry, ...]
+    next: str | None
+
+
+@dataclass(frozen=True)
+class Facets:
+    """How many entries there are, by what they can be filtered by; the most frequent first, days from the newest.
+
+    Args:
+        checkpoints: By name.
+        samplers: By name.
+        decisions: By decision.
+        days: By day, UTC.
+    """
+
+    checkpoints: Mapping[str, int]
+    samplers: Mapping[str, int]
+    decisions: Mapping[Decision, int]
+    days: Mapping[date, int]

@@ -1,0 +1,122 @@
+"""The gallery's folder: a file for each picture, written whole and named by its entry."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
+
+from safelight.errors import EntryFileMissingError, OutputError, SafelightError, StorageFullError
+from safelight.files import temporary_beside
+from safelight.gallery.ids import is_id
+
+Place = Callable[[PurePosixPath], None]
+
+
+class PictureFolder:
+    """The picture files.
+
+    Args:
+        root: Their folder; made when the first picture comes.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root, self._coming = root, root / "coming"
+
+    @contextmanager
+    def prepared(self, data: bytes | None) -> Iterator[Place]:
+        """Write a file under a temporary name; call what is given with its place, and it is there, whole.
+
+        Args:
+            data: Its content; None for no file, and then its place does not matter.
+
+        Raises:
+            StorageFullError, OutputError: It cannot be written.
+        """
+        if data is None:
+            yield lambda _: None
+            return
+        temporary = temporary_beside(self._coming / "picture")
+        try:
+            with _refused(self._coming):
+                self._coming.mkdir(parents=True, exist_ok=True)
+                _write(temporary, data)
+            yield lambda path: self._put(temporary, path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    def read(self, path: PurePosixPath) -> bytes:
+        """A file's content.
+
+        Raises:
+            EntryFileMissingError: It is not there, or cannot be read.
+        """
+        try:
+            return (self._root / path).read_bytes()
+        except OSError as error:
+            raise EntryFileMissingError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+    def has(self, path: PurePosixPath) -> bool:
+        """Whether a file is there."""
+        return (self._root / path).is_file()
+
+    def remove(self, path: PurePosixPath) -> None:
+        """Delete a file; it may be gone already.
+
+        Raises:
+            OutputError: It is there and stays.
+        """
+        try:
+            (self._root / path).unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be deleted: {error.strerror or error}.") from error
+
+    def all(self) -> Iterator[PurePosixPath]:
+        """The files that are named as entries are, from the oldest day."""
+        for path in sorted(self._root.glob("[0-9]*/[0-9]*/[0-9]*/*.*")):
+            if is_id(path.stem) and path.is_file():
+                yield PurePosixPath(path.relative_to(self._root).as_posix())
+
+    def clear_abandoned(self, older_than: timedelta) -> int:
+        """Delete temporary files that nobody will finish.
+
+        Returns:
+            How many there were.
+        """
+        abandoned = 0
+        for path in self._coming.glob(".*.tmp"):
+            with suppress(OSError):  # finished or cleared by another process meanwhile
+                if time.time() - path.stat().st_mtime >= older_than.total_seconds():
+                    path.unlink()
+                    abandoned += 1
+        return abandoned
+
+    def _put(self, temporary: Path, path: PurePosixPath) -> None:
+        target = self._root / path
+        with _refused(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary.replace(target)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file that will still be whole after a power cut."""
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        kind: type[SafelightError] = (
+            StorageFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else OutputError
+        )
+        raise kind(f"{path} cannot be written: {error.strerror or error}.") from error

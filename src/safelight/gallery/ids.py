@@ -1,0 +1,65 @@
+"""Names of entries: short, sorted by time, and the same whenever the same job is run again.
+
+An id is nine characters of time and thirteen of key. The key comes from job and index alone, so that a picture is known
+again even where a second run of its job gives it another time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import UTC, datetime, timedelta
+
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: nothing to be mistaken for something else
+_TIME, _KEY = 9, 13
+_START = datetime(1970, 1, 1, tzinfo=UTC)
+_TICK = timedelta(milliseconds=1)
+_ID = re.compile(f"[{_DIGITS}]{{{_TIME + _KEY}}}", re.ASCII)
+_LAST = timedelta(days=365 * 200)  # within which _TIME digits suffice by far
+
+
+def entry_id(created: datetime, key: str) -> str:
+    """The id of an entry.
+
+    Args:
+        created: From 1970 to 2169; its milliseconds count.
+        key: As ``entry_key`` gives it.
+
+    Raises:
+        ValueError: The time is out of range.
+    """
+    if not timedelta(0) <= created - _START < _LAST:
+        raise ValueError(f"{created} is out of range")
+    return _written((created - _START) // _TICK, _TIME) + key
+
+
+def entry_key(job_id: str, index: int) -> str:
+    """What tells the pictures of all jobs apart: 65 bits of a digest."""
+    digest = hashlib.sha256(f"{index}\n{job_id}".encode()).digest()
+    return _written(int.from_bytes(digest) >> (256 - 5 * _KEY), _KEY)
+
+
+def key_of(name: str) -> str:
+    """The key in an id."""
+    return name[_TIME:]
+
+
+def created_of(name: str) -> datetime:
+    """The time in an id, to the millisecond."""
+    milliseconds = 0
+    for digit in name[:_TIME]:
+        milliseconds = milliseconds * len(_DIGITS) + _DIGITS.index(digit)
+    return _START + milliseconds * _TICK
+
+
+def is_id(name: str) -> bool:
+    """Whether a text could be an id."""
+    return _ID.fullmatch(name) is not None and created_of(name) - _START < _LAST
+
+
+def _written(number: int, places: int) -> str:
+    digits = []
+    for _ in range(places):
+        number, rest = divmod(number, len(_DIGITS))
+        digits.append(_DIGITS[rest])
+    return "".join(reversed(digits))

@@ -1,0 +1,142 @@
+"""Bringing files and rows together again after a crash, a restored backup or a hand in the folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from pathlib import PurePosixPath
+from typing import TypeVar
+
+from sqlalchemy import Engine, RowMapping, select, update
+
+from safelight.database.engine import reading, writing
+from safelight.errors import EntryFileMissingError, GalleryError, ImageError
+from safelight.gallery.entry import path_of
+from safelight.gallery.files import PictureFolder
+from safelight.gallery.ids import key_of
+from safelight.gallery.recorded import found_entry
+from safelight.gallery.rows import enter
+from safelight.gallery.tables import entries, keys
+
+_BATCH = 500
+_WHERE = (entries.c.number, entries.c.id, entries.c.created, entries.c.kind, entries.c.missing)
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What was found and put right.
+
+    Args:
+        adopted: Files without an entry that got one, from what they say of themselves.
+        removed: Files that were half written, no pictures, or left by an earlier run of a job that has its entry.
+        missing: Entries whose file is gone; they say so from now on.
+        back: Entries whose file is there again.
+    """
+
+    adopted: int = 0
+    removed: int = 0
+    missing: int = 0
+    back: int = 0
+
+
+def repair(engine: Engine, folder: PictureFolder, older_than: timedelta) -> Repaired:
+    """Compare every file with every row. Others may go on adding and deleting meanwhile.
+
+    Args:
+        engine: The database.
+        folder: The picture files.
+        older_than: Temporary files younger than this are being written.
+
+    Raises:
+        DatabaseError, OutputError: What is left can be repaired later.
+    """
+    removed = folder.clear_abandoned(older_than)
+    adopted = 0
+    for paths in _batches(folder.all()):
+        rows = _rows_of(engine, paths)
+        strangers = [path for path in paths if key_of(path.stem) not in rows]
+        for path in strangers:
+            kept = _adopt(engine, folder, path)
+            adopted, removed = adopted + kept, removed + (not kept)
+        for path in _leftovers(folder, paths, rows):
+            folder.remove(path)
+            removed += 1
+    missing, back = _compare_rows(engine, folder)
+    return Repaired(adopted, removed, missing, back)
+
+
+def _adopt(engine: Engine, folder: PictureFolder, path: PurePosixPath) -> bool:
+    """Enter a file, or remove it where it is no picture; one that others enter or delete at this moment is let be."""
+    try:
+        new = found_entry(path.stem, folder.read(path))
+    except EntryFileMissingError:
+        return True
+    except (ImageError, GalleryError):
+        folder.remove(path)
+        return False
+    with writing(engine) as connection:
+        enter(connection, path.stem, new)
+    return True
+
+
+def _leftovers(
+    folder: PictureFolder, paths: Iterable[PurePosixPath], rows: Mapping[str, RowMapping]
+) -> Iterator[PurePosixPath]:
+    """Files of pictures whose entry has another file, which is there."""
+    for path in paths:
+        row = rows.get(key_of(path.stem))
+        if row is not None and _place(row) != path and folder.has(_place(row)):
+            yield path
+
+
+def _rows_of(engine: Engine, paths: Iterable[PurePosixPath]) -> dict[str, RowMapping]:
+    """The rows of the pictures that files are of, by key: whatever times the files are named by."""
+    named = [key_of(path.stem) for path in paths]
+    with reading(engine) as connection:
+        found = connection.execute(select(*_WHERE).where(keys.in_(named)))
+        return {key_of(row["id"]): row for row in found.mappings()}
+
+
+def _compare_rows(engine: Engine, folder: PictureFolder) -> tuple[int, int]:
+    """Note which entries' files are gone, and which are back."""
+    changed = {True: 0, False: 0}
+    for rows in _batches(_all_rows(engine)):
+        for missing in (True, False):
+            numbers = [
+                row["number"]
+                for row in rows
+                if row["missing"] is not missing and folder.has(_place(row)) is not missing
+            ]
+            if numbers:
+                with writing(engine) as connection:
+                    connection.execute(
+                        update(entries).where(entries.c.number.in_(numbers)).values(missing=missing)
+                    )
+                changed[missing] += len(numbers)
+    return changed[True], changed[False]
+
+
+def _all_rows(engine: Engine) -> Iterator[RowMapping]:
+    """Every entry that has, or had, a file."""
+    last = 0
+    while True:
+        query = select(*_WHERE).where(entries.c.number > last, entries.c.kind.is_not(None))
+        with reading(engine) as connection:
+            rows = connection.execute(query.order_by(entries.c.number).limit(_BATCH)).mappings().all()
+        if not rows:
+            return
+        yield from rows
+        last = rows[-1]["number"]
+
+
+def _place(row: RowMapping) -> PurePosixPath:
+    return path_of(row["id"], row["created"], row["kind"])
+
+
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, _BATCH)):
+        yield batch

@@ -1,0 +1,92 @@
+"""The gallery's tables.
+
+``entries`` holds what is filtered by and is small on purpose: whatever the filters, all of it can be gone through in
+milliseconds. What is only shown is in ``entry_details``.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    literal_column,
+)
+
+from safelight.database.schema import METADATA, Schema, create
+from safelight.database.types import Instant
+from safelight.gallery.words import words_in
+
+Number = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up in INTEGER only
+
+entries = Table(
+    "entries",
+    METADATA,
+    Column("number", Number, primary_key=True),  # the order of entering
+    Column("id", String(22), nullable=False, unique=True),
+    Column("job_id", Text),
+    Column("index", Integer, nullable=False),
+    Column("owner", Text),
+    Column("created", Instant, nullable=False, index=True),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("decision", String(10), nullable=False),
+    Column("unsafe", Float),
+    Column("mode", Text),
+    Column("seed", BigInteger, index=True),
+    Column("steps", Integer),
+    Column("sampler", Text),
+    Column("checkpoint", Text),
+    Column("family", Text),
+    Column("kind", String(10)),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", String(64)),
+    Column("missing", Boolean, nullable=False),
+    Column("favourite", Boolean, nullable=False),
+    UniqueConstraint("job_id", "index"),
+    sqlite_autoincrement=True,  # a number is never given twice, so that pages stay in order
+)
+keys = func.substr(entries.c.id, literal_column("10"))
+"""The key in an id. The number is written out: an index on an expression serves that very expression only."""
+
+Index("entries_by_key", keys, unique=True)
+Index("entries_by_owner", entries.c.owner, entries.c.number)
+
+details = Table(
+    "entry_details",
+    METADATA,
+    Column("number", ForeignKey("entries.number", ondelete="CASCADE"), primary_key=True),
+    Column("prompt", Text, nullable=False),
+    Column("negative_prompt", Text, nullable=False),
+    Column("infotext", Text),
+    Column("record", Text),
+    Column("checkpoint_digest", Text),
+    Column("policy", Text),
+    Column("scores", Text, nullable=False),  # JSON
+    Column("embedding", LargeBinary),  # float32, little-endian
+)
+
+tags = Table(
+    "entry_tags",
+    METADATA,
+    Column("tag", String(64), primary_key=True),
+    Column("number", ForeignKey("entries.number", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+
+def _words(connection: Connection) -> None:
+    words_in(connection).create(connection)
+
+
+SCHEMA = Schema("gallery", (create(entries, details, tags), _words))

@@ -1,0 +1,77 @@
+"""Small copies of pictures, kept while there is room for them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from safelight.errors import GalleryError
+from safelight.files import written_whole
+from safelight.images import decode
+from safelight.images.encode import encode_picture
+
+SMALLEST, LARGEST = 16, 512
+_SHELVES = 256
+_QUALITY = 80
+
+
+class Thumbnails:
+    """A cache of WebP files. It lies on shelves, each of which holds so many: making room looks at one shelf only.
+
+    Args:
+        folder: Where it is; may be deleted at any time.
+        room: How many files at most, in all.
+    """
+
+    def __init__(self, folder: Path, room: int = 16384) -> None:
+        self._folder, self._room = folder, max(1, room // _SHELVES)
+
+    def get(self, name: str, side: int, read: Callable[[], bytes]) -> bytes:
+        """A picture's thumbnail, from the cache or made now.
+
+        Args:
+            name: The entry's id.
+            side: Its longer side in pixels, 16 to 512; a smaller picture keeps its size.
+            read: Gives the picture file.
+
+        Returns:
+            A WebP file.
+
+        Raises:
+            GalleryError: The side is out of range.
+            ImageError: The picture cannot be decoded.
+            OutputError: The thumbnail cannot be written.
+        """
+        if not SMALLEST <= side <= LARGEST:
+            raise GalleryError(f"A thumbnail's side is {SMALLEST} to {LARGEST} pixels, not {side}.")
+        path = self._shelf(name) / f"{name}-{side}.webp"
+        with suppress(OSError):
+            return path.read_bytes()
+        data = _made(read(), side)
+        with written_whole(path) as temporary:
+            temporary.write_bytes(data)
+        self._make_room(path.parent)
+        return data
+
+    def forget(self, name: str) -> None:
+        """Delete an entry's thumbnails."""
+        for path in self._shelf(name).glob(f"{name}-*.webp"):
+            path.unlink(missing_ok=True)
+
+    def _shelf(self, name: str) -> Path:
+        return self._folder / f"{hashlib.sha256(name.encode()).digest()[0] % _SHELVES:02x}"
+
+    def _make_room(self, shelf: Path) -> None:
+        """Delete the oldest beyond the limit; other processes may do the same at this moment."""
+        with suppress(OSError):
+            oldest = sorted(shelf.glob("*.webp"), key=lambda path: path.stat().st_mtime)
+            for path in oldest[: -self._room]:
+                path.unlink(missing_ok=True)
+
+
+def _made(data: bytes, side: int) -> bytes:
+    image = decode(data, shrink_to=side).image.copy()
+    image.thumbnail((side, side))
+    return encode_picture(image, "webp", quality=_QUALITY)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import hashlib
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Column, Engine, String, Table, create_engine, insert, select
+
+from safelight.database import METADATA, Schema, blobs, create, migrate, reading, writing
+from safelight.errors import BlobMissingError
+
+holders = Table("test_holders", METADATA, Column("digest", String(64)))
+
+
+@pytest.fixture
+def store(engine: Engine) -> Engine:
+    migrate(engine, [blobs.SCHEMA, Schema("holders", (create(holders),))])
+    return engine
+
+
+def soon() -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=1)
+
+
+def clean(engine: Engine, before: datetime) -> int:
+    with writing(engine) as connection:
+        return blobs.delete_unreferenced(connection, select(holders.c.digest), before)
+
+
+def put(engine: Engine, data: bytes) -> str:
+    with writing(engine) as connection:
+        return blobs.put(connection, data)
+
+
+@pytest.mark.parametrize("data", [b"", b"\0\xff" * 3, bytes(range(256)) * 5000])
+def test_bytes_come_back_by_their_digest(store: Engine, data: bytes):
+    digest = put(store, data)
+    assert digest == hashlib.sha256(data).hexdigest()
+    with reading(store) as connection:
+        found = blobs.get(connection, digest)
+    assert type(found) is bytes
+    assert found == data
+
+
+def test_the_same_bytes_are_kept_once(store: Engine):
+    assert put(store, b"same") == put(store, b"same") != put(store, b"other")
+    with reading(store) as connection:
+        assert len(connection.execute(select(blobs.blobs.c.digest)).all()) == 2
+
+
+@pytest.mark.parametrize("digest", ["0" * 64, "", "no digest"])
+def test_bytes_that_are_not_there(store: Engine, digest: str):
+    with pytest.raises(BlobMissingError) as caught, reading(store) as connection:
+        blobs.get(connection, digest)
+    assert caught.value.http_status == 404
+
+
+def test_what_nothing_refers_to_is_deleted_unless_it_is_new(store: Engine):
+    held, loose = put(store, b"held"), put(store, b"loose")
+    with writing(store) as connection:
+        connection.execute(insert(holders), [{"digest": held}, {"digest": None}])
+    assert clean(store, datetime.now(UTC) - timedelta(hours=1)) == 0
+    assert clean(store, soon()) == 1
+    with reading(store) as connection:
+        assert blobs.get(connection, held) == b"held"
+        with pytest.raises(BlobMissingError):
+            blobs.get(connection, loose)
+
+
+def test_putting_again_makes_it_new(store: Engine):
+    put(store, b"again")
+    between = datetime.now(UTC)
+    put(store, b"again")
+    assert clean(store, between) == 0
+    assert clean(store, soon()) == 1
+
+
+def test_what_is_put_again_while_it_is_being_deleted_stays(postgres_url: str):
+    engine = create_engine(postgres_url.replace("postgresql:", "postgresql+psycopg:"))
+    migrate(engine, [blobs.SCHEMA, Schema("holders", (create(holders),))])
+    put(engine, b"old")
+    between = datetime.now(UTC)
+    deleted: list[int] = []
+    with writing(engine) as connection:
+        digest = blobs.put(connection, b"old")
+        thread = threading.Thread(target=lambda: deleted.append(clean(engine, between)))
+        thread.start()
+        thread.join(0.3)  # waits for the row
+        connection.execute(insert(holders).values(digest=digest))
+    thread.join()
+    assert deleted == [0]
+    with reading(engine) as connection:
+        assert blobs.get(connection, digest) == b"old"
+    engine.dispose()

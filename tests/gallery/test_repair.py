@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, delete, select
+from tests.gallery.conftest import NOON, file_of, new_entry, record_of
+
+from safelight.database import reading, writing
+from safelight.gallery import Gallery, Repaired, Search
+from safelight.gallery.ids import entry_id, entry_key
+from safelight.gallery.tables import entries
+from safelight.moderation.policy import Decision
+from safelight.settings import Settings
+
+AT_ONCE = timedelta(0)
+
+
+@pytest.fixture
+def folder(database_settings: Settings) -> Path:
+    return database_settings.home / "gallery"
+
+
+def forget(engine: Engine, name: str) -> None:
+    """Leave a file without its row, as a crash between the two does."""
+    with writing(engine) as connection:
+        connection.execute(delete(entries).where(entries.c.id == name))
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_sound_gallery_is_left_alone(gallery: Gallery):
+    assert gallery.repair() == Repaired()
+    kept = [gallery.add(new_entry(number)) for number in range(3)]
+    kept.append(gallery.add(new_entry(3, decision=Decision.BLOCK)))
+    assert gallery.repair(AT_ONCE) == Repaired()
+    assert gallery.search(Search()).entries == tuple(reversed(kept))
+
+
+def test_a_file_without_a_row_is_entered_from_what_it_says(gallery: Gallery, engine: Engine):
+    lost = gallery.add(new_entry(7, prompt="a blue whale"))
+    forget(engine, lost.id)
+    assert gallery.repair() == Repaired(adopted=1)
+    found = gallery.get(lost.id)
+    assert (found.job_id, found.owner, found.prompt, found.seed) == (None, None, "a blue whale", 7)
+    assert (found.created, found.sha256, found.path) == (lost.created, lost.sha256, lost.path)
+    assert gallery.search(Search(query="whale")).entries == (found,)
+    assert gallery.repair() == Repaired()
+
+
+@pytest.mark.parametrize("later", [timedelta(0), timedelta(days=2)])
+def test_the_job_that_is_run_again_claims_its_picture(
+    gallery: Gallery, engine: Engine, folder: Path, later: timedelta
+):
+    lost = gallery.add(new_entry(7))
+    forget(engine, lost.id)
+    gallery.repair()
+    gallery.mark(lost.id, favourite=True, tags=["kept"])
+    again = gallery.add(new_entry(7, created=NOON + later, tags=("own",)))
+    assert (again.id, again.job_id, again.owner, again.unsafe) == (lost.id, "job-7", "anna", 0.125)
+    assert (again.favourite, again.tags) == (True, ("kept", "own"))
+    assert gallery.search(Search()).entries == (again,)
+    assert files(folder) == {str(again.path)}
+
+
+def test_a_file_of_an_earlier_run_is_known_by_its_key_and_removed(
+    gallery: Gallery, engine: Engine, folder: Path
+):
+    lost = gallery.add(new_entry(7))
+    forget(engine, lost.id)
+    again = gallery.add(new_entry(7, created=NOON + timedelta(days=2)))
+    assert len(files(folder)) == 2
+    assert gallery.repair() == Repaired(removed=1)
+    assert files(folder) == {str(again.path)}
+    assert gallery.search(Search()).entries == (again,)
+
+
+def test_that_file_is_kept_where_it_is_the_only_one(gallery: Gallery, engine: Engine, folder: Path):
+    lost = gallery.add(new_entry(7))
+    forget(engine, lost.id)
+    again = gallery.add(new_entry(7, created=NOON + timedelta(days=2)))
+    (folder / str(again.path)).unlink()
+    assert gallery.repair() == Repaired(missing=1)
+    assert files(folder) == {str(lost.path)}
+
+
+def test_what_is_no_picture_is_removed_and_what_is_not_ours_is_left(gallery: Gallery, folder: Path):
+    day = folder / "2026" / "11" / "24"
+    day.mkdir(parents=True)
+    (day / f"{entry_id(NOON, entry_key('x', 0))}.png").write_bytes(b"half a pict")
+    (day / f"{entry_id(NOON, entry_key('y', 0))}.gif").write_bytes(b"GIF89a" * 5)
+    (day / "holiday.png").write_bytes(file_of(None))
+    assert gallery.repair() == Repaired(removed=2)
+    assert files(folder) == {"2026/11/24/holiday.png"}
+
+
+def test_half_written_files_are_cleared_when_they_are_old(gallery: Gallery, folder: Path):
+    (folder / "coming").mkdir(parents=True)
+    (folder / "coming" / ".picture.1.tmp").write_bytes(b"half")
+    assert gallery.repair() == Repaired()
+    assert gallery.repair(AT_ONCE) == Repaired(removed=1)
+    assert files(folder) == set()
+
+
+def test_rows_say_that_their_file_is_missing_until_it_is_back(gallery: Gallery, folder: Path):
+    entry = gallery.add(new_entry())
+    path = folder / str(entry.path)
+    path.rename(folder / "elsewhere")
+    assert gallery.repair() == Repaired(missing=1)
+    assert gallery.repair() == Repaired()
+    assert gallery.get(entry.id).missing
+    (folder / "elsewhere").rename(path)
+    assert gallery.repair() == Repaired(back=1)
+    assert gallery.get(entry.id) == entry
+
+
+def test_more_than_a_batch(gallery: Gallery, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """A lost database, and a folder with more files than are looked at at once."""
+    monkeypatch.setattr("safelight.gallery.repair._BATCH", 3)
+    data = file_of(record_of("one of many"))
+    day = folder / "2026" / "11" / "24"
+    day.mkdir(parents=True)
+    for number in range(8):
+        (day / f"{entry_id(NOON, entry_key('many', number))}.png").write_bytes(data)
+    assert gallery.repair() == Repaired(adopted=8)
+    for path in day.iterdir():
+        path.unlink()
+    assert gallery.repair() == Repaired(missing=8)
+
+
+CRASHER = """
+import os, random, signal, sys, time
+from pathlib import Path
+from pydantic import SecretStr
+from safelight.database import open_database
+from safelight.gallery import Gallery
+from safelight.settings import Settings
+from tests.gallery.conftest import NOON, new_entry
+
+pictures = [new_entry(number // 2, index=number % 2) for number in range(400)]
+settings = Settings(home=Path(sys.argv[1]), database=SecretStr(sys.argv[2]))
+chance, entered = random.Random(7), 0
+for _ in range(10):
+    seen, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        gallery = Gallery(open_database(settings), settings.home)
+        for picture in pictures[entered:]:
+            gallery.add(picture)
+            os.write(told, b"x")
+        os._exit(0)
+    for _ in range(chance.randint(1, 8)):
+        os.read(seen, 1)
+        entered += 1
+    time.sleep(chance.uniform(0, 0.05))
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+"""
+
+
+def test_killed_at_any_moment(gallery: Gallery, engine: Engine, folder: Path, database_settings: Settings):
+    url = database_settings.database.get_secret_value()
+    ran = subprocess.run(
+        [sys.executable, "-c", CRASHER, str(database_settings.home), url],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    gallery.repair(AT_ONCE)
+    with reading(engine) as connection:
+        rows = connection.execute(select(entries)).all()
+    assert len(rows) >= 10
+    assert len({(row.job_id, row.index) for row in rows}) == len({row.id for row in rows}) == len(rows)
+    assert not any(row.missing for row in rows)
+    digests = {row.id: row.sha256 for row in rows}
+    assert {Path(path).stem for path in files(folder)} == set(digests)
+    for path in files(folder):
+        assert hashlib.sha256((folder / path).read_bytes()).hexdigest() == digests[Path(path).stem]
+    for number in range(10):
+        assert gallery.add(new_entry(number)).owner == "anna"
+    assert gallery.repair(AT_ONCE) == Repaired()

@@ -1,0 +1,285 @@
+"""Searches in both databases, compared with going through all entries by hand."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+from tests.gallery.conftest import NOON, file_of, new_entry
+from tests.postgres import empty_database
+
+from safelight.database import migrate, open_database, writing
+from safelight.errors import GalleryError
+from safelight.gallery import SCHEMA, Entry, Gallery, NewEntry, Search
+from safelight.gallery.ids import entry_id, entry_key
+from safelight.gallery.rows import enter
+from safelight.gallery.words import words
+from safelight.moderation.policy import Decision
+from safelight.settings import Settings
+
+THINGS = ("apple", "whale", "lighthouse", "crème brûlée", "apples")
+PLACES = ("at night", "on the moon", "under water")
+OWNERS = ("anna", "ben", None)
+PIXELS = file_of(None)
+
+
+@dataclass(frozen=True)
+class Full:
+    """A gallery with what was entered into it, in order."""
+
+    gallery: Gallery
+    entered: Sequence[NewEntry]
+
+
+def some_entry(number: int) -> NewEntry:
+    chance = random.Random(number)
+    prompt = f"a {chance.choice(THINGS)} {chance.choice(PLACES)}"
+    decision = chance.choice(tuple(Decision))
+    return new_entry(
+        number,
+        prompt,
+        owner=chance.choice(OWNERS),
+        created=NOON + timedelta(hours=7 * number),
+        decision=decision,
+        data=None if decision is Decision.BLOCK else PIXELS,
+        width=chance.choice((16, 32)),
+        height=chance.choice((16, 32)),
+        negative_prompt=chance.choice(("", "blurry", "apple")),
+        checkpoint=chance.choice(("starter", "other", None)),
+        sampler=chance.choice(("Euler", "DDIM")),
+        favourite=chance.random() < 0.3,
+        tags=tuple(chance.sample(("x", "y", "Ä"), k=chance.randint(0, 2))),
+        infotext=f"{prompt}\nSteps: 20, Sampler: Euler, Model: m{number % 3}",
+    )
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def full(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Full]:
+    home = tmp_path_factory.mktemp("full")
+    if request.param == "sqlite":
+        yield from filled(Settings(home=home))
+    else:
+        with empty_database(request.getfixturevalue("postgres")) as url:
+            yield from filled(Settings(home=home, database=SecretStr(url)))
+
+
+def filled(settings: Settings) -> Iterator[Full]:
+    engine = open_database(settings)
+    migrate(engine, [SCHEMA])
+    entered = [some_entry(number) for number in range(60)]
+    with writing(engine) as connection:
+        for new in entered:
+            assert enter(connection, entry_id(new.created, entry_key(str(new.job_id), 0)), new)
+    yield Full(Gallery(engine, settings.home), entered)
+    engine.dispose()
+
+
+def seeds(entries: Sequence[Entry | NewEntry]) -> list[int | None]:
+    return [entry.seed for entry in entries]
+
+
+def matches(new: NewEntry, wanted: Search, owner: str | None) -> bool:
+    """What a search means, said once more."""
+    known = {*words(new.prompt), *words(new.negative_prompt), *words(new.infotext or "")}
+    *whole, last = words(wanted.query) or [""]
+    equal = ("checkpoint", "sampler", "decision", "seed", "job_id", "favourite")
+    return (
+        (owner is None or new.owner == owner)
+        and known.issuperset(whole)
+        and any(word.startswith(last) for word in known)
+        and all(getattr(wanted, name) in (None, getattr(new, name)) for name in equal)
+        and (wanted.tag is None or wanted.tag in new.tags)
+        and (wanted.min_width or 0) <= new.width <= (wanted.max_width or 9999)
+        and (wanted.min_height or 0) <= new.height <= (wanted.max_height or 9999)
+        and (wanted.since is None or new.created >= wanted.since)
+        and (wanted.until is None or new.created < wanted.until)
+    )
+
+
+def rank(new: NewEntry, query: list[str]) -> int:
+    """2 where the prompt has the words one after the other, 1 where it has them, 0 elsewhere; the last is a prefix."""
+    given, *whole, last = words(new.prompt), *query
+    runs = (given[start : start + len(query)] for start in range(len(given) - len(whole)))
+    together = any(run[:-1] == whole and run[-1].startswith(last) for run in runs)
+    return together + (set(whole) <= set(given) and any(word.startswith(last) for word in given))
+
+
+def all_pages(gallery: Gallery, wanted: Search, owner: str | None = None) -> list[Entry]:
+    found: list[Entry] = []
+    while True:
+        page = gallery.search(wanted, owner)
+        assert len(page.entries) <= wanted.limit
+        found += page.entries
+        if page.next is None:
+            return found
+        assert len(page.entries) == wanted.limit
+        wanted = wanted.model_copy(update={"after": page.next})
+
+
+TIMES = st.datetimes(
+    datetime(2026, 11, 24),
+    datetime(2026, 12, 14),
+    timezones=st.sampled_from([UTC, timezone(timedelta(hours=9))]),
+)
+QUERIES = (
+    *("apple", "appl", "apple whale", "at apple", "BRÛLÉE", "creme br", "night, app", "blurry", "m1", "eul"),
+    *("apple at ni", "at apple ni", "a apple", "apple blurry", "apple steps", "whale on the"),
+)
+SEARCHES = st.fixed_dictionaries(
+    {"limit": st.integers(1, 30)},
+    optional={
+        "query": st.sampled_from((*QUERIES, " ")),
+        "checkpoint": st.sampled_from(("starter", "other", "none")),
+        "sampler": st.sampled_from(("Euler", "DDIM")),
+        "decision": st.sampled_from(Decision),
+        "seed": st.integers(0, 70),
+        "job_id": st.sampled_from(("job-3", "job-4", "nothing")),
+        "tag": st.sampled_from(("x", "y", "Ä", "ä")),
+        "favourite": st.booleans(),
+        "min_width": st.sampled_from((0, 16, 17, 33)),
+        "max_width": st.sampled_from((15, 16, 31, 32)),
+        "min_height": st.sampled_from((0, 16, 17, 33)),
+        "max_height": st.sampled_from((15, 16, 31, 32)),
+        "since": TIMES,
+        "until": TIMES,
+    },
+)
+
+
+@hypothesis_settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(SEARCHES, st.sampled_from(OWNERS))
+def test_what_is_found_is_what_matches(full: Full, fields: dict[str, Any], owner: str | None):
+    wanted = Search.parse(**fields)
+    expected = [new for new in reversed(full.entered) if matches(new, wanted, owner)]
+    assert seeds(all_pages(full.gallery, wanted, owner)) == seeds(expected)
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_the_best_come_first(full: Full, query: str):
+    for owner, sampler in (("anna", None), (None, "DDIM"), (None, None)):
+        wanted = Search(query=query, order="relevance", limit=4, sampler=sampler)
+        expected = [new for new in reversed(full.entered) if matches(new, wanted, owner)]
+        expected.sort(key=lambda new: -rank(new, words(query)))
+        assert seeds(all_pages(full.gallery, wanted, owner)) == seeds(expected)
+    assert expected, "a query that finds nothing tests nothing"
+
+
+@pytest.mark.parametrize("order", ["newest", "relevance"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        '"', "'", '"apple', "apple'", "AND", "apple AND", "NOT apple", "apple OR", "NEAR(apple whale, 2)", "apple*",
+        "*", "prompt:apple", "{prompt negative}: apple", "-apple", "^apple", "(apple", "apple)", "apple & | ! <->",
+        "apple:*", "%", "_", "\\", "apple\\", "';--", "\0", "apple\0", "a" * 1000, "a " * 500, "猫", "ß",
+    ],
+)  # fmt: skip
+def test_no_query_is_an_error(full: Full, query: str, order: str):
+    found = all_pages(full.gallery, Search(query=query, order=order if words(query) else "newest"))
+    if query.strip("'\"*^-(){}:%_\\\0") == "apple":
+        assert len(found) > 10
+
+
+@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.text(max_size=40))
+def test_really_no_query(full: Full, query: str):
+    found = all_pages(full.gallery, Search(query=query))
+    assert query.strip() == "" or all(
+        matches(full.entered[entry.seed or 0], Search(query=query), None) for entry in found
+    )
+
+
+def test_letters_that_a_databases_own_tables_do_not_know(gallery: Gallery):
+    entry = gallery.add(new_entry(prompt="\u19b0q"))  # New Tai Lue; a letter since Unicode 8
+    assert gallery.search(Search(query="\u19b0")).entries == (entry,)
+    assert gallery.search(Search(query="q")).entries == ()
+
+
+def test_marks_alone_find_nothing_and_spaces_alone_everything(full: Full):
+    assert full.gallery.search(Search(query=" 🍎 !")).entries == ()
+    assert len(full.gallery.search(Search(query="  ", limit=100)).entries) == 60
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"limit": 0}, {"limit": 501}, {"seed": -1}, {"seed": 2**63}, {"min_width": -1}, {"max_width": 2**31},
+        {"decision": "perhaps"}, {"since": datetime(2026, 1, 1)}, {"colour": "red"}, {"order": "oldest"},
+        {"tag": ""}, {"checkpoint": "a\0"}, {"query": "x" * 1001}, {"query": "\ud800"}, {"after": "x" * 101},
+    ],
+)  # fmt: skip
+def test_filters_out_of_range(fields: dict[str, Any]):
+    with pytest.raises(GalleryError, match=next(iter(fields))) as caught:
+        Search.parse(**fields)
+    assert caught.value.http_status == 422
+
+
+@pytest.mark.parametrize("after", ["", "x", "-1", "1.5", "٣", "9" * 19, "5:x", "5:", ":5", "1:2:3"])
+@pytest.mark.parametrize("order", ["newest", "relevance"])
+def test_cursors_that_no_page_gave(full: Full, order: str, after: str):
+    with pytest.raises(GalleryError):
+        full.gallery.search(Search(query="apple", order=order, after=after))
+
+
+def test_relevance_needs_words(full: Full):
+    with pytest.raises(GalleryError, match="words"):
+        full.gallery.search(Search(order="relevance"))
+
+
+def test_words_of_the_prompt_count_most(gallery: Gallery):
+    for number, (prompt, negative, model) in enumerate(
+        [
+            ("a whale", "red apple", "m"),
+            ("a red apple", "", "m"),
+            ("an apple, red", "", "m"),
+            ("x", "", "red apple"),
+        ]
+    ):
+        gallery.add(new_entry(number, prompt, negative_prompt=negative, infotext=f"Model: {model}"))
+    assert seeds(gallery.search(Search(query="red apple", order="relevance")).entries) == [1, 2, 3, 0]
+    assert seeds(gallery.search(Search(query="red apple", order="newest")).entries) == [3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("order", ["newest", "relevance"])
+def test_pages_stay_in_order_while_others_add_and_delete(gallery: Gallery, order: str):
+    """Whoever turns pages sees nothing twice, and misses nothing that was there all the time."""
+    for number in range(9):
+        gallery.add(new_entry(number, "apple " * (1 + number % 2) + "pie"))
+    wanted, seen = Search(query="apple", order=order, limit=2), []
+    for number in range(10, 20):
+        page = gallery.search(wanted)
+        seen += seeds(page.entries)
+        if page.next is None:
+            break
+        wanted = wanted.model_copy(update={"after": page.next})
+        gallery.add(new_entry(number, "apple pie"))
+        if number == 11:
+            gallery.delete(page.entries[-1].id)
+    assert len(seen) == len(set(seen))
+    assert set(range(9)) <= set(seen)
+
+
+def test_facets(full: Full):
+    for owner in OWNERS:
+        found = full.gallery.facets(owner)
+        mine = [new for new in full.entered if owner in (None, new.owner)]
+        assert found.checkpoints == Counter(new.checkpoint for new in mine if new.checkpoint)
+        assert found.samplers == Counter(new.sampler for new in mine)
+        assert found.decisions == Counter(new.decision for new in mine)
+        assert found.days == Counter(new.created.date() for new in mine)
+        assert list(found.days) == sorted(found.days, reverse=True)
+        assert list(found.samplers.values()) == sorted(found.samplers.values(), reverse=True)
+    assert isinstance(next(iter(full.gallery.facets().days)), date)
+
+
+def test_facets_of_an_empty_gallery(gallery: Gallery):
+    found = gallery.facets("anna")
+    assert (found.checkpoints, found.samplers, found.decisions, found.days) == ({}, {}, {}, {})

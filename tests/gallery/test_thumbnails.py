@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import io
+import os
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tests.gallery.conftest import file_of, record_of
+
+from safelight.errors import GalleryError, ImageError
+from safelight.gallery.thumbnails import Thumbnails
+from safelight.images.encode import FileFormat
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == "WEBP"
+        return image.size
+
+
+def gone() -> bytes:
+    pytest.fail("the cache has it")
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_the_longer_side_is_what_was_asked_for(tmp_path: Path, kind: FileFormat):
+    data = file_of(record_of("x"), kind, size=(300, 150))
+    made = Thumbnails(tmp_path).get("name", 64, lambda: data)
+    assert size_of(made) == (64, 32)
+    assert b"EXIF" not in made
+    assert b"starter" not in made
+
+
+def test_a_smaller_picture_keeps_its_size(tmp_path: Path):
+    assert size_of(Thumbnails(tmp_path).get("name", 64, lambda: file_of(None))) == (32, 16)
+
+
+def test_what_was_made_is_kept_until_it_is_forgotten(tmp_path: Path):
+    first = Thumbnails(tmp_path).get("name", 64, lambda: file_of(None))
+    Thumbnails(tmp_path).get("name", 32, lambda: file_of(None))
+    Thumbnails(tmp_path).get("names", 32, lambda: file_of(None))
+    assert Thumbnails(tmp_path).get("name", 64, gone) == first
+    Thumbnails(tmp_path).forget("name")
+    assert [path.name for path in tmp_path.rglob("*.webp")] == ["names-32.webp"]
+
+
+def test_the_oldest_make_room(tmp_path: Path):
+    cache = Thumbnails(tmp_path, room=256 * 2)  # two on each shelf
+    for age, side in enumerate((16, 17, 18, 19)):
+        cache.get("name", side, lambda: file_of(None))
+        path = next(tmp_path.rglob(f"name-{side}.webp"))
+        os.utime(path, (time.time() - 100 + age,) * 2)
+    assert {path.name for path in tmp_path.rglob("*.webp")} == {"name-18.webp", "name-19.webp"}
+
+
+@pytest.mark.parametrize("side", [0, 15, 513, -1])
+def test_sides_out_of_range(tmp_path: Path, side: int):
+    with pytest.raises(GalleryError, match="16 to 512"):
+        Thumbnails(tmp_path).get("name", side, gone)
+
+
+def test_a_damaged_picture_leaves_nothing(tmp_path: Path):
+    with pytest.raises(ImageError):
+        Thumbnails(tmp_path).get("name", 64, lambda: file_of(None)[:100])
+    assert list(tmp_path.rglob("*.*")) == []
