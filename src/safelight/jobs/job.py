@@ -1,0 +1,126 @@
+"""What a job is, as every front door shows it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+JsonObject = dict[str, JsonValue]
+MAX_PRIORITY = 100
+Priority = Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)]
+Timeout = Annotated[float, Field(gt=0, le=7 * 86400, allow_inf_nan=False)]
+
+
+class JobKind(StrEnum):
+    """What a job does."""
+
+    GENERATE = "generate"
+    UPSCALE = "upscale"
+    SCAN = "scan"
+
+
+class JobState(StrEnum):
+    """Where a job stands; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will happen."""
+        return self not in (JobState.QUEUED, JobState.RUNNING)
+
+
+class Signal(StrEnum):
+    """What a running job is told; it listens at every step."""
+
+    CANCEL = "cancel"
+    """Stop, keep finished pictures, be cancelled."""
+    FINISH = "finish"
+    """Stop, give the picture on its way as far as it got, succeed."""
+    SKIP = "skip"
+    """Leave the picture on its way, go on with the next."""
+
+
+class Shape(BaseModel):
+    """A frozen model; unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Progress(Shape):
+    """Where a running job stands."""
+
+    stage: str = Field(description="loading, first pass, upscaling, second pass, judging …")
+    step: int = Field(0, ge=0, description="Steps done of this stage.")
+    steps: int = Field(0, ge=0, description="Steps of this stage.")
+    picture: int = Field(0, ge=0, description="Which picture or file is being worked on, from 0.")
+    pictures: int = Field(1, ge=0, description="How many there are.")
+    fraction: float = Field(0.0, ge=0, le=1, description="Share of the whole job, 0 to 1.")
+
+
+class Failure(Shape):
+    """Why a job failed: one of the catalogue's errors."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+class Job(Shape):
+    """One piece of work."""
+
+    id: str
+    owner: str = Field(description="Whose key it was submitted with; local without keys.")
+    kind: JobKind
+    state: JobState
+    request: JsonObject = Field(description="What was asked for, with every picture as {blob: SHA-256}.")
+    priority: Priority = 0
+    timeout: Timeout | None = Field(None, description="Seconds it may run; then it fails.")
+    idempotency_key: str | None = None
+    request_id: str = Field("", description="Of the call that submitted it; in every log line of the job.")
+    position: int | None = Field(None, description="Place in the queue, from 1; while queued.")
+    eta: float | None = Field(None, description="Seconds until it ends, from measured step times; if known.")
+    progress: Progress | None = Field(None, description="While running, and where it ended.")
+    created: datetime
+    started: datetime | None = None
+    ended: datetime | None = None
+    expires: datetime | None = Field(None, description="When the finished job is forgotten.")
+    attempt: int = Field(0, ge=0, description="How often it was begun; more than once after a crash.")
+    worker: str | None = Field(None, description="Which worker runs or ran it.")
+    result: JsonObject | None = Field(
+        None, description="Of a job that succeeded; of a cancelled one, what it had."
+    )
+    error: Failure | None = Field(None, description="Of a job that failed.")
+
+
+class Submission(Shape):
+    """A job to be queued."""
+
+    kind: JobKind
+    request: JsonObject
+    owner: str = "local"
+    priority: Priority = 0
+    timeout: Timeout | None = None
+    idempotency_key: str | None = Field(None, min_length=1, max_length=200)
+    request_id: str = ""
+    checkpoint: str = Field("", description="What it draws with; workers prefer what they have loaded.")
+    cost: float = Field(
+        1.0, gt=0, description="How much of its owner's turn it takes: megapixels times steps, say."
+    )
+
+
+class Event(Shape):
+    """Something that happened to a job. Events of all jobs share one sequence of ids."""
+
+    id: int
+    job_id: str
+    kind: str = Field(description="state, progress or preview.")
+    data: dict[str, Any]
+    created: datetime

@@ -1,0 +1,123 @@
+"""What front doors and workers share: the database opened, the ledger, the gallery, the list of workers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+from sqlalchemy import Connection, Engine, delete, select
+
+from safelight.database import Schema, blobs, migrate, open_database, reading, writing
+from safelight.database.inserting import upsert
+from safelight.gallery import Gallery
+from safelight.gallery import tables as gallery_tables
+from safelight.jobs import tables
+from safelight.jobs.dispatch import Dispatcher
+from safelight.jobs.dispatch import prepare as prepare_turns
+from safelight.jobs.ledger import Ledger
+from safelight.jobs.tables import workers
+from safelight.settings import Settings
+
+SCHEMAS = (blobs.SCHEMA, gallery_tables.SCHEMA, tables.SCHEMA)
+LOST_AFTER = 20.0
+"""Seconds after which a silent worker counts as gone."""
+
+
+def prepare(settings: Settings, *others: Schema) -> None:
+    """Create or update all tables.
+
+    Args:
+        settings: With the database.
+        others: What other packages keep there.
+
+    Raises:
+        DatabaseError: It cannot be opened or changed, or is a newer Safelight's.
+    """
+    engine = open_database(settings)
+    try:
+        migrate(engine, [*SCHEMAS, *others])
+    finally:
+        engine.dispose()
+    prepare_turns(settings.database_url)
+
+
+@dataclass(frozen=True)
+class Service:
+    """An open database with the queue and the gallery in it.
+
+    Args:
+        settings: Everything that can be set.
+        engine: The database.
+        ledger: The book of jobs.
+        gallery: What was made.
+        dispatcher: Puts turns into the queue.
+    """
+
+    settings: Settings
+    engine: Engine
+    ledger: Ledger
+    gallery: Gallery
+    dispatcher: Dispatcher
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Open the database, whose tables have been made by ``prepare``."""
+        engine = open_database(settings)
+        dispatcher = Dispatcher(settings.database_url)
+        ledger = Ledger(
+            engine, dispatcher.enqueue, retention=settings.job_retention, capacity=settings.queue_capacity
+        )
+        return cls(settings, engine, ledger, Gallery(engine, settings.home), dispatcher)
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A connection to read with."""
+        return reading(self.engine)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.dispatcher.close()
+        self.engine.dispose()
+
+    def register_worker(self, name: str, description: Mapping[str, Any]) -> None:
+        """Note that a worker lives, and how it is."""
+        values = {
+            **description,
+            "checkpoints": json.dumps(description["checkpoints"]),
+            "seen": time.time(),
+        }
+        with writing(self.engine) as connection:
+            upsert(connection, workers, {"name": name}, values)
+
+    def forget_worker(self, name: str) -> None:
+        """A worker has left."""
+        with writing(self.engine) as connection:
+            connection.execute(delete(workers).where(workers.c.name == name))
+
+    def clean(self) -> None:
+        """Delete what has expired or was left by a crash: jobs, turns, inputs, entries and files of the gallery.
+
+        Raises:
+            DatabaseError: It was not all deleted; the rest is the next time.
+        """
+        now = datetime.now(UTC)
+        self.ledger.forget()
+        with writing(self.engine) as connection:
+            blobs.delete_unreferenced(
+                connection, select(tables.job_blobs.c.digest), before=now - timedelta(hours=1)
+            )
+        if self.settings.gallery_retention:
+            self.gallery.expire(now - timedelta(seconds=self.settings.gallery_retention))
+        self.gallery.repair()
+        self.dispatcher.forget(now - timedelta(seconds=self.settings.job_retention))
+
+    def workers(self) -> list[dict[str, Any]]:
+        """The workers that have been heard of lately."""
+        recent = select(workers).where(workers.c.seen > time.time() - LOST_AFTER).order_by(workers.c.name)
+        with self.reading() as connection:
+            rows = connection.execute(recent).mappings().all()
+        return [{**row, "checkpoints": json.loads(row["checkpoints"])} for row in rows]

@@ -1,0 +1,108 @@
+"""The tables of the queue. Times are seconds since 1970, UTC."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from safelight.database.schema import METADATA, Schema, create
+
+jobs = Table(
+    "jobs",
+    METADATA,
+    Column("id", String(40), primary_key=True),
+    Column("owner", String(200), nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("request", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("turn", Float, nullable=False),  # virtual time: see turns.py
+    Column("cost", Float, nullable=False),
+    Column("passed", Integer, nullable=False, default=0),  # how often another one was preferred to it
+    Column("checkpoint", Text, nullable=False),
+    Column("timeout", Float),
+    Column("idempotency_key", String(200)),
+    Column("request_id", String(200), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("started", Float),
+    Column("ended", Float),
+    Column("expires", Float),
+    Column("attempt", Integer, nullable=False, default=0),
+    Column("worker", String(200)),
+    Column("lease", Float),  # until when the worker has it; renewed while it lives
+    Column("signal", String(20)),
+    Column("progress", Text),
+    Column("result", Text),
+    Column("error", Text),
+    UniqueConstraint("owner", "idempotency_key"),
+    Index("jobs_by_turn", "state", "priority", "turn", "id"),
+    Index("jobs_by_owner", "owner", "created"),
+    Index("jobs_by_expiry", "expires"),
+)
+
+job_blobs = Table(
+    "job_blobs",
+    METADATA,
+    Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("digest", String(64), primary_key=True, index=True),  # of a picture that its request needs
+)
+
+events = Table(
+    "events",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("kind", String(20), nullable=False),
+    Column("data", Text, nullable=False),
+    Column("created", Float, nullable=False),
+    sqlite_autoincrement=True,  # an id is never given twice, so a client can go on from its last one
+)
+
+previews = Table(
+    "previews",
+    METADATA,
+    Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),  # WebP
+)
+
+clock = Table(
+    "turn_clock",
+    METADATA,
+    Column("id", Integer, primary_key=True),  # one row
+    Column("turn", Float, nullable=False),
+)
+
+timings = Table(
+    "timings",
+    METADATA,
+    Column("key", Text, primary_key=True),  # kind and checkpoint
+    Column("seconds", Float, nullable=False),  # of one unit of a job's cost; a moving average
+)
+
+workers = Table(
+    "workers",
+    METADATA,
+    Column("name", String(200), primary_key=True),
+    Column("host", String(200), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("device", String(50), nullable=False),
+    Column("state", String(20), nullable=False),  # starting, idle, busy, stopping
+    Column("checkpoints", Text, nullable=False),  # those in memory
+    Column("memory", Float, nullable=False),  # bytes resident
+    Column("started", Float, nullable=False),
+    Column("seen", Float, nullable=False),
+)
+
+
+SCHEMA = Schema("jobs", (create(jobs, job_blobs, events, previews, clock, timings, workers),))

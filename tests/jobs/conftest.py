@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from safelight.database import blobs, migrate, open_database
+from safelight.jobs import tables
+from safelight.settings import Settings
+
+
+@pytest.fixture
+def database(database_settings: Settings) -> Iterator[Engine]:
+    engine = open_database(database_settings)
+    migrate(engine, [blobs.SCHEMA, tables.SCHEMA])
+    yield engine
+    engine.dispose()

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Engine
+
+from safelight.database import reading, writing
+from safelight.errors import BlobMissingError, RequestError
+from safelight.generation.request import GenerationRequest, Variation
+from safelight.jobs.job import JobKind
+from safelight.jobs.requests import (
+    ScanRequest,
+    UpscaleRequest,
+    checked,
+    cost_of,
+    digests,
+    restored,
+    single,
+    stored,
+    with_seed,
+)
+
+
+def test_pictures_lie_in_the_database_and_come_back(database: Engine) -> None:
+    request = checked(
+        JobKind.GENERATE,
+        {"prompt": "a hat", "init_image": b"one", "mask": b"two", "strength": 0.5, "inpaint": {"blur": 2}},
+    )
+    with writing(database) as connection:
+        body = stored(connection, request)
+    assert json.loads(json.dumps(body)) == body
+    assert "one" not in json.dumps(body)
+    assert len(set(digests(body))) == 2
+    with reading(database) as connection:
+        again = restored(connection, JobKind.GENERATE, body)
+    assert isinstance(again, GenerationRequest)
+    assert (again.init_image, again.mask, again.strength) == (b"one", b"two", 0.5)
+    assert again.inpaint.blur == 2
+    assert again.inpaint.padding == 32
+
+
+def test_many_pictures_and_the_same_one_twice(database: Engine) -> None:
+    with writing(database) as connection:
+        body = stored(connection, checked(JobKind.SCAN, {"images": (b"a", b"b", b"a")}))
+        again = restored(connection, JobKind.SCAN, body)
+    assert isinstance(again, ScanRequest)
+    assert again.images == (b"a", b"b", b"a")
+    assert len(set(digests(body))) == 2
+
+
+def test_a_picture_that_is_gone_is_said(database: Engine) -> None:
+    with reading(database) as connection, pytest.raises(BlobMissingError):
+        restored(connection, JobKind.UPSCALE, {"image": {"blob": "0" * 64}})
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (JobKind.GENERATE, {"prompt": "x", "steps": 0}),
+        (JobKind.GENERATE, {"prompt": "x", "colour": "red"}),
+        (JobKind.UPSCALE, {"image": b"x", "by": 99}),
+        (JobKind.UPSCALE, {}),
+        (JobKind.SCAN, {"images": ()}),
+    ],
+)
+def test_bad_requests_are_refused(kind: JobKind, fields: dict[str, object]) -> None:
+    with pytest.raises(RequestError):
+        checked(kind, fields)
+
+
+def test_a_random_seed_is_drawn_once() -> None:
+    request = GenerationRequest.parse(prompt="x")
+    assert with_seed(request).seed != with_seed(request).seed
+    assert with_seed(request, "key").seed == with_seed(request, "key").seed
+    assert with_seed(GenerationRequest.parse(prompt="x", seed=5)).seed == 5
+
+
+@given(st.integers(0, 2**62), st.integers(0, 999))
+def test_each_picture_is_a_request_of_its_own(seed: int, index: int) -> None:
+    request = GenerationRequest.parse(
+        prompt="x", seed=seed, count=1000, variation=Variation(seed=7, strength=0.1)
+    )
+    one = single(request, index)
+    assert (one.seed, one.count) == (seed + index, 1)
+    assert one.variation is not None
+    assert one.variation.seed == 7 + index
+
+
+def test_more_work_costs_more() -> None:
+    def cost(**fields: object) -> float:
+        return cost_of(GenerationRequest.parse(prompt="x", width=256, height=256, steps=10, **fields))
+
+    assert cost(count=4) == pytest.approx(4 * cost())
+    assert cost(hires={"scale": 2.0}) == pytest.approx(5 * cost())
+    assert cost_of(UpscaleRequest(image=b"x")) > 0
+    assert cost_of(ScanRequest(images=(b"x",))) < cost_of(ScanRequest(images=(b"x",) * 50))

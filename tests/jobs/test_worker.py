@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+from tests.jobs.running import Workshop, wait_for, workshop
+
+from safelight.gallery import Search
+from safelight.jobs.job import JobKind, JobState, Signal, Submission
+from safelight.jobs.tables import previews
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    """A workshop with one worker that all tests here share; each leaves it idle."""
+    with workshop(tmp_path_factory.mktemp("home")) as opened:
+        opened.start()
+        yield opened
+
+
+def ended(shop: Workshop, *job_ids: str) -> bool:
+    return all(shop.state(job_id).final for job_id in job_ids)
+
+
+def test_a_job_is_done_and_its_picture_is_in_the_gallery(shop: Workshop) -> None:
+    job_id = shop.submit("a red apple", count=2, seed=7)
+    wait_for(lambda: ended(shop, job_id))
+    job = shop.job(job_id)
+    assert job.state is JobState.SUCCEEDED
+    assert job.worker == "w"
+    assert job.result is not None
+    first, second = job.result["pictures"]  # type: ignore[misc]
+    assert (first["seed"], second["seed"]) == (7, 8)  # type: ignore[index, call-overload]
+    data = shop.service.gallery.read(first["id"])  # type: ignore[index, call-overload, arg-type]
+    assert data.startswith(b"\x89PNG")
+    assert b"a red apple" in data
+
+
+def test_the_same_job_gives_the_same_pictures(shop: Workshop) -> None:
+    one = shop.submit(seed=3, count=2)
+    wait_for(lambda: ended(shop, one))
+    two = shop.submit(seed=4)  # by itself: what is drawn together is the same within a tolerance
+    wait_for(lambda: ended(shop, two))
+    assert shop.pictures(one)[1] == shop.pictures(two)[0]
+
+
+def test_progress_and_previews_come_while_it_runs(shop: Workshop) -> None:
+    job_id = shop.submit(steps=150)
+
+    def previewed() -> bool:
+        with shop.service.reading() as connection:
+            return connection.execute(select(previews.c.job_id)).scalar() == job_id
+
+    wait_for(previewed)
+    progress = shop.job(job_id).progress
+    assert progress is not None
+    assert progress.stage == "first pass"
+    assert 0 < progress.fraction < 1
+    preview = shop.service.ledger.preview(job_id)
+    assert preview is None or preview.startswith(b"RIFF")
+    shop.service.ledger.signal(job_id, Signal.CANCEL)
+    wait_for(lambda: ended(shop, job_id))
+
+
+def test_cancelling_stops_within_a_step(shop: Workshop) -> None:
+    job_id = shop.submit(steps=1000)
+    wait_for(lambda: shop.under_way(job_id))
+    shop.service.ledger.signal(job_id, Signal.CANCEL)
+    told = time.monotonic()
+    wait_for(lambda: ended(shop, job_id))
+    assert time.monotonic() - told < 5  # a tenth of a second for the signal and a step, on a busy machine
+    job = shop.job(job_id)
+    assert job.state is JobState.CANCELLED
+    assert job.result == {"pictures": []}
+
+
+def test_cancelling_keeps_what_was_finished(shop: Workshop) -> None:
+    job_id = shop.submit(steps=100, count=200)
+    wait_for(lambda: (shop.job(job_id).progress or None) and shop.job(job_id).progress.picture > 0)  # type: ignore[union-attr]
+    shop.service.ledger.signal(job_id, Signal.CANCEL)
+    wait_for(lambda: ended(shop, job_id))
+    assert shop.state(job_id) is JobState.CANCELLED
+    assert len(shop.pictures(job_id)) >= 1
+
+
+def test_finishing_gives_the_picture_as_far_as_it_got(shop: Workshop) -> None:
+    job_id = shop.submit(steps=1000)
+    wait_for(lambda: shop.under_way(job_id))
+    shop.service.ledger.signal(job_id, Signal.FINISH)
+    wait_for(lambda: ended(shop, job_id))
+    assert shop.state(job_id) is JobState.SUCCEEDED
+    assert len(shop.pictures(job_id)) == 1
+
+
+def test_skipping_goes_on_with_the_next(shop: Workshop) -> None:
+    job_id = shop.submit(steps=150, count=2, seed=20)
+    wait_for(lambda: shop.under_way(job_id))
+    shop.service.ledger.signal(job_id, Signal.SKIP)
+    wait_for(lambda: ended(shop, job_id))
+    job = shop.job(job_id)
+    assert job.state is JobState.SUCCEEDED
+    assert job.result is not None
+    assert [picture["seed"] for picture in job.result["pictures"]] == [21]  # type: ignore[index, union-attr, call-overload]
+
+
+def test_a_job_that_runs_too_long_fails(shop: Workshop) -> None:
+    request = {"prompt": "a cat", "steps": 1000, "seed": 1}
+    job = shop.service.ledger.submit(
+        Submission(kind=JobKind.GENERATE, request=request, checkpoint="starter", timeout=0.5)
+    )
+    wait_for(lambda: ended(shop, job.id))
+    error = shop.job(job.id).error
+    assert error is not None
+    assert error.code == "job.timeout"
+
+
+def test_a_bad_request_fails_and_the_worker_goes_on(shop: Workshop) -> None:
+    bad, good = shop.submit(sampler="Nonsense"), shop.submit()
+    wait_for(lambda: ended(shop, bad, good))
+    error = shop.job(bad).error
+    assert error is not None
+    assert error.code == "sampler.unknown"
+    assert shop.state(good) is JobState.SUCCEEDED
+    assert shop.workers["w"].poll() is None
+
+
+def test_a_locked_database_is_waited_for(shop: Workshop) -> None:
+    """Another program holds the write lock while a picture is drawn: the result is written when it lets go."""
+    job_id = shop.submit(steps=40)
+    wait_for(lambda: shop.under_way(job_id))
+    other = sqlite3.connect(shop.settings.home / "safelight.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    time.sleep(6)
+    assert shop.state(job_id) is JobState.RUNNING
+    other.execute("ROLLBACK")
+    other.close()
+    wait_for(lambda: ended(shop, job_id))
+    assert shop.state(job_id) is JobState.SUCCEEDED
+    assert len(shop.pictures(job_id)) == 1
+
+
+def test_a_killed_worker_comes_back_and_does_it_again(tmp_path: Path) -> None:
+    with workshop(tmp_path) as shop:
+        shop.start()
+        whole = shop.submit(seed=5, steps=30)
+        wait_for(lambda: ended(shop, whole))
+        interrupted = shop.submit(seed=5, steps=30, count=3)
+        waiting = shop.submit(seed=6, width=64, height=64)  # does not fit beside the other
+        wait_for(lambda: (found := shop.job(interrupted).progress) and found.picture == 1)
+        shop.kill()
+        assert shop.state(interrupted) is JobState.RUNNING
+        shop.start()
+        wait_for(lambda: ended(shop, interrupted, waiting))
+        assert shop.job(interrupted).attempt == 2
+        pictures = shop.pictures(interrupted)
+        assert pictures[0] == shop.pictures(whole)[0]
+        assert len(set(pictures)) == 3
+        assert len(list((tmp_path / "gallery").rglob("*.png"))) == 5
+        assert shop.end() == 0
+
+
+def test_a_worker_that_is_told_to_go_gives_its_job_back(tmp_path: Path) -> None:
+    with workshop(tmp_path) as shop:
+        shop.start()
+        job_id = shop.submit(steps=1000, count=5)
+        wait_for(lambda: shop.under_way(job_id))
+        assert shop.end() == 0
+        job = shop.job(job_id)
+        assert (job.state, job.attempt, job.worker) == (JobState.QUEUED, 0, None)
+        assert shop.service.workers() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prlimit")
+def test_a_worker_without_memory_fails_the_job_and_lives(tmp_path: Path) -> None:
+    """Its address space is limited so that the checkpoint loads, and a large picture does not fit."""
+    with workshop(tmp_path) as shop:
+        process = shop.start()
+        small = shop.submit()
+        wait_for(lambda: ended(shop, small))
+        used = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0]) * 4096
+        import resource
+
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (used + 300 * 2**20, used + 300 * 2**20))
+        large, after = shop.submit(width=2048, height=2048), shop.submit(seed=9)
+        wait_for(lambda: ended(shop, large, after))
+        error = shop.job(large).error
+        assert error is not None
+        assert error.code == "memory.budget"
+        assert shop.state(after) is JobState.SUCCEEDED
+        assert process.poll() is None
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root mounts file systems")
+def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
+    """The disk is full when a picture is to be written: nothing is half-written, and with space it goes on."""
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(tmp_path)], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("file systems cannot be mounted here")
+    try:
+        with workshop(tmp_path) as shop:
+            shop.start(XDG_CACHE_HOME=str(tmp_path.parent))
+            before = shop.submit(seed=1)
+            wait_for(lambda: ended(shop, before))
+            job_id = shop.submit(seed=2, steps=150)
+            wait_for(lambda: shop.under_way(job_id))
+            ballast = tmp_path / "ballast"
+            _fill(ballast)
+            time.sleep(8)
+            assert shop.workers["w"].poll() is None
+            ballast.unlink()
+            wait_for(lambda: ended(shop, job_id))
+            after = shop.submit(seed=3)
+            wait_for(lambda: ended(shop, after))
+            assert shop.state(after) is JobState.SUCCEEDED
+            job = shop.job(job_id)
+            assert job.state is JobState.SUCCEEDED or (
+                job.error and job.error.code in ("storage.full", "output")
+            )
+            for entry in shop.service.gallery.search(Search()).entries:
+                assert shop.service.gallery.read(entry.id).endswith(b"IEND\xaeB`\x82")
+            assert not list((tmp_path / "gallery" / "coming").glob("*"))
+    finally:
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
+
+
+def _fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(65536))
+        except OSError:
+            pass
