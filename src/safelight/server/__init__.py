@@ -1,0 +1,1 @@
+"""The server: three API families on one queue."""

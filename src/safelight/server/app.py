@@ -1,0 +1,99 @@
+"""Everything put together: three families of routes behind one guard."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Lifespan
+
+from safelight.audit import AuditLog
+from safelight.jobs.service import Service
+from safelight.server import documents, errors_http, health
+from safelight.server.families import Family, error_responses
+from safelight.server.feed import Feed
+from safelight.server.keys import Keys
+from safelight.server.limits import Limits
+from safelight.server.metrics import Metrics
+from safelight.server.middleware.access import Access
+from safelight.server.middleware.bodies import Bodies
+from safelight.server.middleware.observing import REQUEST_ID, Observing
+from safelight.server.middleware.origins import Origins
+from safelight.server.routes import gallery, jobs, models, moderation, openai, sdapi, system
+from safelight.server.state import Backstage
+from safelight.settings import Settings
+from safelight.studio import Studio
+
+ROUTERS = {
+    Family.OURS: (
+        health.router,
+        jobs.router,
+        moderation.router,
+        models.router,
+        gallery.router,
+        system.router,
+    ),
+    Family.OPENAI: (openai.router,),
+    Family.A1111: (sdapi.router,),
+}
+SENT = ("Authorization", "X-API-Key", REQUEST_ID, "Idempotency-Key", "Last-Event-ID", "If-None-Match")
+SHOWN = (REQUEST_ID, "RateLimit", "RateLimit-Policy", "Retry-After", "Location", "ETag")
+"""Headers that pages of ``cors_origins`` may send, and may read."""
+
+
+def create_app(service: Service, settings: Settings) -> FastAPI:
+    """The application.
+
+    Args:
+        service: Open, with the tables of ``keys.SCHEMA`` too; whoever opened it closes it.
+        settings: Everything that can be set.
+    """
+    audit, numbers = AuditLog(settings.home), Metrics()
+    app = FastAPI(
+        title="Safelight",
+        lifespan=_life(service, settings, audit),
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+    )
+    numbers.watch(service)
+    app.state.metrics = numbers
+    errors_http.install(app)
+    _guard(app, settings, numbers, audit)
+    for family, routers in ROUTERS.items():
+        for router in routers:
+            app.include_router(router, responses=error_responses(family))
+    documents.install(app)
+    return app
+
+
+def _life(service: Service, settings: Settings, audit: AuditLog) -> Lifespan[FastAPI]:
+    """What is open while the application runs; routes that open something of their own come after it."""
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        keys = Keys(service.engine)
+        limits = Limits(settings, keys)
+        async with Feed(service.ledger) as feed:
+            app.state.backstage = Backstage(service, feed, Studio(settings), keys, limits, audit)
+            yield
+
+    return life
+
+
+def _guard(app: FastAPI, settings: Settings, numbers: Metrics, audit: AuditLog) -> None:
+    """Put the layers around the routes; the last one that is added is the outermost."""
+    app.add_middleware(Bodies, settings=settings)
+    app.add_middleware(Access, settings=settings)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST", "PATCH", "DELETE"),
+            allow_headers=SENT,
+            expose_headers=SHOWN,
+        )
+    app.add_middleware(Origins, settings=settings)
+    app.add_middleware(Observing, metrics=numbers, audit=audit)

@@ -1,0 +1,103 @@
+"""Bodies that are not JSON, as if they were: pictures as parts of a form, or one picture bare.
+
+What a route declares and the OpenAPI document shows is one model; its pictures are text in JSON and bytes here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.datastructures import UploadFile
+
+from safelight.errors import BodyInvalidError, MediaTypeError
+
+MULTIPART, JSON = "multipart/form-data", "application/json"
+BARE = ("image/", "application/octet-stream")
+REQUEST, LISTS = "request", ("images",)
+MAX_FILES = 1000
+
+Fields = dict[str, Any]
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class FormRoute(APIRoute):
+    """A route that also takes forms: pictures in parts of their field's name, all else as JSON in ``request``."""
+
+    takes_bare = False
+
+    def get_route_handler(self) -> Handler:
+        """The usual handler, given JSON."""
+        handle = super().get_route_handler()
+
+        async def handler(request: Request) -> Response:
+            return await handle(await self._as_json(request))
+
+        return handler
+
+    async def _as_json(self, request: Request) -> Request:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == JSON or self.body_field is None:
+            return request
+        if kind == MULTIPART:
+            return _Given(request, await _form_fields(request))
+        if self.takes_bare and kind.startswith(BARE):
+            return _Given(request, {"image": await request.body()})
+        raise MediaTypeError(f"A body of the type {kind or 'none'!r} cannot be read here.")
+
+
+class PictureRoute(FormRoute):
+    """A route that also takes the bytes of a picture as its whole body."""
+
+    takes_bare = True
+
+
+class _Given(Request):
+    """A request whose JSON is there already."""
+
+    def __init__(self, request: Request, fields: Fields) -> None:
+        others = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
+        headers = [*others, (b"content-type", JSON.encode())]
+        super().__init__(dict(request.scope) | {"headers": headers}, request.receive)
+        self._fields = fields
+
+    async def body(self) -> bytes:
+        """Only that there is one."""
+        return b"{}"
+
+    async def json(self) -> Fields:
+        """The fields, with pictures as bytes."""
+        return self._fields
+
+
+async def _form_fields(request: Request) -> Fields:
+    fields: Fields = {}
+    async with request.form(max_files=MAX_FILES, max_fields=1) as form:
+        for name, part in form.multi_items():
+            data = await part.read() if isinstance(part, UploadFile) else part
+            if name == REQUEST:
+                fields = _parsed(data) | fields
+            elif isinstance(data, str):
+                raise BodyInvalidError(
+                    f"The part {name!r} is text: all but pictures goes into {REQUEST!r}, as JSON."
+                )
+            elif name in LISTS:
+                fields.setdefault(name, []).append(data)
+            elif name in fields:
+                raise BodyInvalidError(f"The part {name!r} is there twice.")
+            else:
+                fields[name] = data
+    return fields
+
+
+def _parsed(text: str | bytes) -> Fields:
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BodyInvalidError(f"The part {REQUEST!r} is not JSON.") from error
+    if not isinstance(fields, dict):
+        raise BodyInvalidError(f"The part {REQUEST!r} has to be a JSON object.")
+    return fields

@@ -1,0 +1,1 @@
+"""Between other programs' APIs and ours: pure translation, and what their routes share."""

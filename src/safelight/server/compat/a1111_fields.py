@@ -1,0 +1,99 @@
+"""What clients of A1111 and SD.Next send to draw: the fields that Safelight does something with."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from safelight.generation.request import Share, Side, Steps, Words
+
+Scale = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+Whole = Annotated[int, Field(ge=-1, le=2**63 - 1)]
+Pixels = Annotated[int, Field(ge=0, le=16384)]
+Count = Annotated[int, Field(ge=1, le=1000)]
+Name = Annotated[str, Field(max_length=500)]
+Base64 = Annotated[str, Field(min_length=1, description="Base64 or a data URI.")]
+
+
+class Drawing(BaseModel):
+    """Fields that text-to-image and image-to-image share. All others are kept, and judged by ``a1111_refusals``."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    prompt: Words = Field("", description="What to draw.")
+    negative_prompt: Words = Field("", description="What to keep away from.")
+    styles: list[Name] | None = Field(None, description="Names from /sdapi/v1/prompt-styles.")
+    seed: Whole | None = Field(-1, description="-1: drawn at random.")
+    subseed: Whole | None = Field(-1, description="-1: drawn at random.")
+    subseed_strength: Share = Field(0.0, description="Share of the subseed's noise, 0 to 1.")
+    sampler_name: Name | None = Field(
+        None, description="From /sdapi/v1/samplers; the checkpoint's own when not given."
+    )
+    sampler_index: Name | None = Field(None, description="The old name of sampler_name, which counts first.")
+    scheduler: Name | None = Field(None, description="From /sdapi/v1/schedulers.")
+    schedulers_sigma: Name | None = Field(
+        None, description="SD.Next's name of scheduler, which counts first."
+    )
+    batch_size: Count = Field(1, description="Times n_iter: how many pictures.")
+    n_iter: Count = Field(1, description="Times batch_size: how many pictures.")
+    steps: Steps | None = Field(None, description="The checkpoint's own number when not given.")
+    cfg_scale: Scale | None = Field(None, description="The checkpoint's own when not given.")
+    cfg_end: Share = Field(1.0, description="SD.Next: share of the steps after which guidance ends.")
+    diffusers_guidance_rescale: Share = Field(0.0, description="SD.Next: guidance rescale.")
+    pag_scale: Scale = Field(0.0, description="SD.Next: perturbed-attention guidance; 0 is none.")
+    clip_skip: int | None = Field(None, ge=1, le=12, description="SD.Next: 1 is the last layer.")
+    width: Side | None = Field(None, description="Pixels; the checkpoint's own when not given.")
+    height: Side | None = Field(None, description="Pixels; the checkpoint's own when not given.")
+    eta: Share | None = Field(None, description="For samplers that take it.")
+    sd_model_checkpoint: Name | None = Field(None, description="SD.Next: checkpoint for this request.")
+    override_settings: dict[str, JsonValue] = Field({}, description="Options for this request.")
+    override_settings_restore_afterwards: bool = Field(
+        True, description="False: the options given with it stay the caller's own."
+    )
+    alwayson_scripts: dict[str, JsonValue] = Field({}, description="Empty, or scripts that are switched off.")
+    send_images: bool = Field(
+        True, description="False: only info comes back; the pictures lie in the gallery."
+    )
+    force_task_id: Name | None = Field(None, description="A name to ask /internal/progress with.")
+
+    @property
+    def count(self) -> int:
+        """How many pictures are wanted."""
+        return self.batch_size * self.n_iter
+
+
+class TextDrawing(Drawing):
+    """The body of txt2img."""
+
+    denoising_strength: Share | None = Field(
+        None, description="Of the second pass, 0 to 1; 0.75 when not given."
+    )
+    enable_hr: bool = Field(False, description="Draw a second pass at a larger size.")
+    hr_scale: float = Field(2.0, ge=0, le=8, allow_inf_nan=False, description="Factor on width and height.")
+    hr_upscaler: Name | None = Field(None, description="Latent, Lanczos, or from /sdapi/v1/upscalers.")
+    hr_second_pass_steps: int = Field(0, ge=0, le=1000, description="0: as many as the first pass.")
+    hr_resize_x: Pixels = Field(0, description="Width of the second pass instead of hr_scale.")
+    hr_resize_y: Pixels = Field(0, description="Height of the second pass instead of hr_scale.")
+    hr_sampler_name: Name | None = Field(None, description="Sampler of the second pass.")
+    hr_scheduler: Name | None = Field(None, description="Scheduler of the second pass.")
+    hr_prompt: Words = Field("", description="Empty, or the same as prompt.")
+    hr_negative_prompt: Words = Field("", description="Empty, or the same as negative_prompt.")
+
+
+class PictureDrawing(Drawing):
+    """The body of img2img."""
+
+    init_images: list[Base64] = Field(min_length=1, description="One picture.")
+    resize_mode: int = Field(0, ge=0, le=3, description="0: stretch, 1: crop, 2: fill; 3 is refused.")
+    denoising_strength: Share = Field(0.75, description="How much is drawn anew, 0 to 1.")
+    mask: Base64 | None = Field(None, description="White, or opaque, where the picture is drawn anew.")
+    mask_blur: int | None = Field(None, ge=0, le=256, description="Pixels; 4 when not given.")
+    mask_blur_x: int | None = Field(None, ge=0, le=256, description="Equal to mask_blur_y.")
+    mask_blur_y: int | None = Field(None, ge=0, le=256, description="Equal to mask_blur_x.")
+    mask_round: bool = Field(True, description="Make the mask black and white, without grey.")
+    inpainting_fill: int = Field(0, ge=0, le=3, description="0: fill, 1: original, 2: noise; 3 is refused.")
+    inpaint_full_res: bool = Field(True, description="Draw the masked part alone, at the full size.")
+    inpaint_full_res_padding: int = Field(0, ge=0, le=4096, description="Pixels around the masked part.")
+    inpainting_mask_invert: int = Field(0, ge=0, le=1, description="1: draw what the mask leaves black.")
+    include_init_images: bool = Field(False, description="Echo the initial picture in parameters.")

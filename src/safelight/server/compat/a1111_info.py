@@ -1,0 +1,140 @@
+"""What txt2img and img2img answer beside the pictures: ``info``, a JSON text, and the echo of the parameters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from safelight import __version__
+from safelight.generation.infotext import Infotext, parse
+from safelight.jobs.job import Job
+from safelight.server.compat.a1111_fields import Drawing, PictureDrawing
+from safelight.server.compat.results import Outcome
+
+_OWN = frozenset(
+    {
+        "Steps",
+        "Sampler",
+        "CFG scale",
+        "Seed",
+        "Size",
+        "Model",
+        "Model hash",
+        "Denoising strength",
+        "Clip skip",
+    }
+    | {"Version", "Variation seed", "Variation seed strength"}
+)
+"""Keys of the infotext that have a place of their own in ``info``."""
+
+
+def info_of(outcome: Outcome, batch_size: int) -> dict[str, Any]:
+    """Everything that typed clients read from ``info``; lists have one item for each picture that is shown.
+
+    Args:
+        outcome: Of the job.
+        batch_size: As it was asked for.
+    """
+    job, pictures = outcome.job, outcome.shown
+    texts = [str(picture.get("infotext") or "") for picture in pictures]
+    first = parse(texts[0])
+    count = len(pictures)
+    subseeds = [_subseed(job, int(picture["index"])) for picture in pictures]
+    prompts = [parse(text) for text in texts]
+    return {
+        "prompt": str(job.request.get("prompt", "")),
+        "all_prompts": [each.prompt for each in prompts],
+        "negative_prompt": str(job.request.get("negative_prompt", "")),
+        "all_negative_prompts": [each.negative_prompt for each in prompts],
+        "seed": pictures[0]["seed"],
+        "all_seeds": [picture["seed"] for picture in pictures],
+        "subseed": subseeds[0],
+        "all_subseeds": subseeds,
+        "batch_size": min(batch_size, count),
+        **_numbers(first, pictures[0]),
+        **_nothing_there(),
+        "seed_resize_from_w": -1,
+        "seed_resize_from_h": -1,
+        "extra_generation_params": {k: v for k, v in first.parameters.items() if k not in _OWN},
+        "index_of_first_image": 0,
+        "infotexts": texts,
+        "styles": job.request.get("styles", []),
+        "job_timestamp": f"{job.created:%Y%m%d%H%M%S}",
+        "is_using_inpainting_conditioning": False,
+        "version": f"Safelight {__version__}",
+        "job_id": job.id,
+        "picture_ids": [picture["id"] for picture in pictures],
+        "blocked_seeds": [picture["seed"] for picture in outcome.blocked],
+    }
+
+
+def _numbers(first: Infotext, picture: Mapping[str, Any]) -> dict[str, Any]:
+    given = first.parameters
+    size = [int(side) for side in given.get("Size", f"{picture['width']}x{picture['height']}").split("x")]
+    strength = given.get("Denoising strength")
+    return {
+        "subseed_strength": float(given.get("Variation seed strength", 0)),
+        "width": size[0],
+        "height": size[1],
+        "sampler_name": given.get("Sampler", ""),
+        "cfg_scale": float(given.get("CFG scale", 0)),
+        "steps": int(given.get("Steps", 0)),
+        "sd_model_name": given.get("Model", ""),
+        "sd_model_hash": given.get("Model hash", ""),
+        "denoising_strength": None if strength is None else float(strength),
+        "clip_skip": int(given.get("Clip skip", 1)),
+    }
+
+
+def _nothing_there() -> dict[str, Any]:
+    """Keys of things that Safelight has not, as A1111 writes them where they are off."""
+    return {"restore_faces": False, "face_restoration_model": None, "sd_vae_name": None, "sd_vae_hash": None}
+
+
+def _subseed(job: Job, index: int) -> int:
+    variation = job.request.get("variation")
+    return int(str(variation["seed"])) + index if isinstance(variation, Mapping) else -1
+
+
+def echo(drawing: Drawing, info: Mapping[str, Any]) -> dict[str, Any]:
+    """The request as ``parameters`` gives it back, without the pictures it came with unless they are asked for.
+
+    Args:
+        drawing: What was sent.
+        info: From ``info_of``: what was left open is filled in from it.
+    """
+    body = _sound(drawing.model_dump(exclude={"init_images", "mask"}))
+    if isinstance(drawing, PictureDrawing):
+        keep = drawing.include_init_images
+        body |= {"init_images": drawing.init_images if keep else None, "mask": drawing.mask if keep else None}
+    found = {
+        "width": info["width"],
+        "height": info["height"],
+        "steps": info["steps"],
+        "cfg_scale": info["cfg_scale"],
+        "sampler_name": info["sampler_name"],
+        "sd_model_checkpoint": info["sd_model_name"],
+    }
+    return body | {name: value for name, value in found.items() if body.get(name) is None}
+
+
+def _sound(body: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON whose texts can be sent: half a surrogate pair, which clients may send escaped, becomes a question mark."""
+    text = json.dumps(body, ensure_ascii=False)
+    sound: dict[str, Any] = json.loads(text.encode("utf-8", "replace"))
+    return sound
+
+
+def as_text(info: Mapping[str, Any]) -> str:
+    """``info`` as it is sent: JSON within JSON."""
+    return json.dumps(info, ensure_ascii=False)
+
+
+def png_items(infotext: str | None) -> dict[str, str]:
+    """An infotext taken apart as A1111 does it: prompts, parameters, and the size as two numbers; empty for none."""
+    if not infotext:
+        return {}
+    found = parse(infotext).to_dict()
+    size = found.get("Size", "").split("x")
+    return found | ({"Size-1": size[0], "Size-2": size[1]} if len(size) == 2 else {})

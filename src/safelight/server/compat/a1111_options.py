@@ -1,0 +1,158 @@
+"""Options as A1111's and SD.Next's clients know them: those that mean something here, for each caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import JsonValue
+
+from safelight.errors import FieldError, SamplerUnknownError
+from safelight.generation.sigmas import AUTOMATIC
+from safelight.images.encode import FileFormat
+from safelight.server.compat import checkpoints
+from safelight.server.compat.a1111_samplers import schedule_named
+from safelight.settings import Settings
+
+Options = Mapping[str, JsonValue]
+CHECKPOINT, DIGEST = "sd_model_checkpoint", "sd_checkpoint_hash"
+FORMATS: Mapping[str, FileFormat] = MappingProxyType(
+    {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
+)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option.
+
+    Args:
+        default: Its value until it is set.
+        takes: What it may be, in words.
+        fits: Whether a value is one of those.
+    """
+
+    default: JsonValue
+    takes: str
+    fits: Callable[[JsonValue], bool]
+
+
+def _one_of(*values: JsonValue) -> Option:
+    return Option(values[0], " or ".join(map(repr, values)), lambda value: value in values)
+
+
+def _number(default: int, least: int, most: int) -> Option:
+    def fits(value: JsonValue) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+    return Option(default, f"a whole number, {least} to {most}", fits)
+
+
+def _is_schedule(value: JsonValue) -> bool:
+    try:
+        return isinstance(value, str) and bool(schedule_named(value))
+    except SamplerUnknownError:
+        return False
+
+
+OPTIONS: Mapping[str, Option] = MappingProxyType(
+    {
+        "CLIP_stop_at_last_layers": _number(1, 1, 12),
+        "clip_skip": _number(1, 1, 12),
+        "schedulers_sigma": Option("default", "a name from /sdapi/v1/schedulers", _is_schedule),
+        "samples_format": _one_of(*FORMATS),
+        "jpeg_quality": _number(95, 1, 100),
+        "webp_lossless": _one_of(False, True),
+        # What there is only one way of, for clients that read it or send everything back.
+        "sd_vae": _one_of("Automatic", "None"),
+        "prompt_attention": _one_of("native", "a1111"),
+        "enable_pnginfo": _one_of(True),
+        "eta_noise_seed_delta": _one_of(0),
+        "token_merging_ratio": _one_of(0),
+        "img2img_fix_steps": _one_of(False),
+    }
+)
+"""All options but the checkpoint's two."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What options mean for a request.
+
+    Args:
+        checkpoint: Its name; None for the server's own.
+        clip_skip: 1 is the last layer.
+        schedule: None for the sampler's usual one.
+        kind: Format of the pictures that are sent.
+        quality: Of JPEG and lossy WebP, 1 to 100.
+        lossless: For WebP.
+    """
+
+    checkpoint: str | None
+    clip_skip: int
+    schedule: str | None
+    kind: FileFormat
+    quality: int
+    lossless: bool
+
+
+def choices(options: Options) -> Choices:
+    """What checked options mean."""
+    values: dict[str, Any] = {name: options.get(name, option.default) for name, option in OPTIONS.items()}
+    schedule = schedule_named(values["schedulers_sigma"])
+    checkpoint = options.get(CHECKPOINT)
+    return Choices(
+        checkpoint=None if checkpoint is None else str(checkpoint),
+        clip_skip=max(values["CLIP_stop_at_last_layers"], values["clip_skip"]),
+        schedule=None if schedule == AUTOMATIC else schedule,
+        kind=FORMATS[values["samples_format"]],
+        quality=values["jpeg_quality"],
+        lossless=values["webp_lossless"],
+    )
+
+
+def shown(options: Options, settings: Settings) -> dict[str, JsonValue]:
+    """All options with their values, as /sdapi/v1/options gives them."""
+    chosen = options.get(CHECKPOINT)
+    title, digest = checkpoints.shown(None if chosen is None else str(chosen), settings)
+    values = {name: options.get(name, option.default) for name, option in OPTIONS.items()}
+    return {CHECKPOINT: title, DIGEST: digest, **values}
+
+
+def checked(given: Options, options: Options, settings: Settings) -> dict[str, JsonValue]:
+    """New options, once all of them are known to be right.
+
+    Args:
+        given: What is to change; what is sent back unchanged is passed over.
+        options: As they are now.
+        settings: Where checkpoints are looked for.
+
+    Raises:
+        FieldError: An option is unknown, or cannot have that value.
+        ModelError: The checkpoint is not there, or cannot be used.
+    """
+    now = shown(options, settings)
+    new = {name: value for name, value in given.items() if name not in now or value != now[name]}
+    if unknown := [name for name in new if name not in now]:
+        raise FieldError(
+            f"There is no option {', '.join(map(repr, unknown))}.",
+            field=unknown[0],
+            hint=f"There are {', '.join(now)}.",
+        )
+    checkpoint = _checkpoint(new, settings)
+    rest = {name: value for name, value in new.items() if name in OPTIONS}
+    for name, value in rest.items():
+        if not OPTIONS[name].fits(value):
+            raise FieldError(
+                f"{name} cannot be {value!r}.", field=name, hint=f"It takes {OPTIONS[name].takes}."
+            )
+    return rest | checkpoint
+
+
+def _checkpoint(new: Options, settings: Settings) -> dict[str, JsonValue]:
+    """The chosen checkpoint under its plain name; nothing where nothing is said of it."""
+    if CHECKPOINT not in new and DIGEST not in new:
+        return {}
+    wanted = new.get(CHECKPOINT, new.get(DIGEST))
+    return {CHECKPOINT: checkpoints.chosen(str(wanted or ""), settings).name}

@@ -1,0 +1,125 @@
+"""Samplers and schedulers under A1111's names, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from safelight.errors import SamplerUnfitError
+from safelight.generation.sampler_table import SAMPLERS, Sampler
+from safelight.generation.samplers import SCHEDULE_ALIASES, SCHEDULES, Choice, Kind, resolve
+from safelight.generation.sigmas import AUTOMATIC
+
+USUAL: Mapping[str, str] = MappingProxyType(
+    {
+        "DPM++ 2M": "karras",
+        "DPM++ SDE": "karras",
+        "DPM++ 2S a": "karras",
+        "DPM2": "karras",
+        "DPM2 a": "karras",
+        "DPM++ 2M SDE": "exponential",
+        "DPM++ 2M SDE Heun": "exponential",
+        "DPM++ 3M SDE": "exponential",
+    }
+)
+"""The schedule that A1111 gives a sampler where none is asked for."""
+
+LABELS: Mapping[str, str] = MappingProxyType(
+    {"sgm-uniform": "SGM Uniform", "kl-optimal": "KL Optimal", "leading": "DDIM Uniform"}
+)
+_NO_SAMPLER = frozenset({"", "none", "default", "use same sampler", "same as primary"})
+_NO_SCHEDULE = frozenset({"", "none", "automatic", "default", "use same scheduler"})
+
+
+def chosen(
+    sampler: str | None, scheduler: str | None, kind: Kind | None, *, usual: bool = True
+) -> tuple[str | None, str | None]:
+    """Our sampler and schedule for A1111's; None for what the checkpoint decides.
+
+    Args:
+        sampler: A name, which may end with a schedule's, as until A1111 1.8.
+        scheduler: A name; Automatic is the sampler's usual one.
+        kind: What the checkpoint learned; None where that is not known here.
+        usual: Whether A1111's usual schedules count.
+
+    Raises:
+        SamplerUnknownError, SamplerUnfitError: As in ``samplers.resolve``.
+    """
+    schedule = None if scheduler is None or scheduler.strip().lower() in _NO_SCHEDULE else scheduler
+    if sampler is None or sampler.strip().lower() in _NO_SAMPLER:
+        return None, schedule
+    choice = _resolved(sampler, schedule, kind)
+    return choice.sampler.name, _schedule(choice, usual=usual and kind is Kind.DIFFUSION)
+
+
+def _resolved(sampler: str, schedule: str | None, kind: Kind | None) -> Choice:
+    """The choice for a checkpoint; families do not tell EDM apart, and of some checkpoints nothing is known here."""
+    kinds = list(Kind) if kind is None else [kind]
+    if kind is Kind.DIFFUSION:
+        kinds.append(Kind.EDM)
+    problems = []
+    for each in kinds:
+        try:
+            return resolve(sampler, schedule, each)
+        except SamplerUnfitError as error:
+            problems.append(error)
+    raise problems[0]
+
+
+def _schedule(choice: Choice, *, usual: bool) -> str | None:
+    if choice.schedule != AUTOMATIC:
+        return choice.schedule
+    return USUAL.get(choice.sampler.name) if usual else None
+
+
+def schedule_named(name: str) -> str:
+    """Our name of a schedule.
+
+    Raises:
+        SamplerUnknownError: There is none of that name.
+    """
+    return AUTOMATIC if name.strip().lower() in _NO_SCHEDULE else resolve("Euler", name).schedule
+
+
+def joined(sampler: str | None, schedule: str | None) -> str | None:
+    """Sampler and schedule as one name, which is how a second pass takes them."""
+    return f"{sampler} {schedule}" if sampler and schedule else sampler
+
+
+def eta_for(sampler: str | None, eta: float | None) -> float | None:
+    """The eta to draw with. A1111's clients send 1 with every sampler, and those without noise leave it unused.
+
+    Args:
+        sampler: Our name; None where the checkpoint decides.
+        eta: As it was sent.
+
+    Returns:
+        What was sent for samplers that take it, and for all others what they would complain of; None for nothing.
+    """
+    row = next((row for row in SAMPLERS if row.name == sampler), None)
+    if row is not None and row.eta is not None:
+        return eta
+    quiet = row is not None and not row.stochastic
+    return None if quiet or eta in (None, 0, 1) else eta
+
+
+def sampler_row(sampler: Sampler) -> dict[str, object]:
+    """A sampler as /sdapi/v1/samplers lists it; options are texts."""
+    options = {"scheduler": USUAL[sampler.name]} if sampler.name in USUAL else {}
+    if sampler.calls == 2:
+        options["second_order"] = "True"
+    return {"name": sampler.name, "aliases": list(sampler.aliases), "options": options}
+
+
+def scheduler_rows() -> list[dict[str, object]]:
+    """The schedules as /sdapi/v1/schedulers lists them."""
+    return [
+        {
+            "name": name.replace("-", "_"),
+            "label": LABELS.get(name, name.replace("-", " ").title()),
+            "aliases": [alias for alias, meant in SCHEDULE_ALIASES.items() if meant == name],
+            "default_rho": 7.0 if name == "karras" else -1.0,
+            "need_inner_model": name in ("normal", "sgm-uniform", "leading", "beta"),
+        }
+        for name in SCHEDULES
+    ]

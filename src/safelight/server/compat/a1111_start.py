@@ -1,0 +1,98 @@
+"""What A1111's clients send to draw from, made into what Safelight draws from."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from safelight.errors import FieldError
+from safelight.generation.request import UNMARKED
+from safelight.images import DecodeLimits, decode
+from safelight.server.compat.alpha import alpha_of
+
+Size = tuple[int, int]
+STRETCH, CROP, FILL = range(3)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What img2img starts from.
+
+    Args:
+        init: The initial picture, a file.
+        mask: Its mask, a file; None for none.
+    """
+
+    init: bytes
+    mask: bytes | None = None
+
+
+def start(
+    init: bytes,
+    mask: bytes | None,
+    limits: DecodeLimits,
+    *,
+    mode: int = STRETCH,
+    size: Size | None = None,
+    whole: bool = True,
+    hard: bool = True,
+) -> Start:
+    """Bring the pictures into the shape that A1111 would.
+
+    Args:
+        init: The initial picture, a file.
+        mask: Its mask, a file.
+        limits: What decoding may cost.
+        mode: How another size is reached: 0 stretches, 1 crops, 2 fills.
+        size: Width and height to be drawn; None leaves the picture's own.
+        whole: Whether all of the picture is brought to that size; not where the masked part is drawn alone.
+        hard: Whether the mask becomes black and white.
+
+    Raises:
+        ImageError: A picture cannot be read.
+        FieldError: The mode enlarges latents.
+    """
+    if mode not in (STRETCH, CROP, FILL):
+        raise FieldError(
+            "resize_mode: latents are not enlarged.", field="resize_mode", hint="Give 0, 1 or 2."
+        )
+    cover = None if mask is None else _mask(mask, limits, hard=hard)
+    if size is not None and whole:
+        picture = decode(init, limits=limits).image
+        init = init if picture.size == size else png_of(resized(picture, size, mode))
+        cover = cover and resized(cover, size, mode)
+    return Start(init, None if cover is None else png_of(cover))
+
+
+def resized(image: Image.Image, size: Size, mode: int) -> Image.Image:
+    """A picture in another size: stretched, cropped, or whole with its edges drawn out."""
+    if image.size == size:
+        return image
+    if mode == CROP:
+        return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
+    if mode == STRETCH:
+        return image.resize(size, Image.Resampling.LANCZOS)
+    scale = min(whole / side for whole, side in zip(size, image.size, strict=True))
+    fitting = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    inner = image.resize(fitting, Image.Resampling.LANCZOS)
+    missing = [(whole - part, (whole - part) // 2) for whole, part in zip(size, inner.size, strict=True)]
+    (across, left), (down, top) = missing
+    edges = [(top, down - top), (left, across - left)] + ([(0, 0)] if inner.mode == "RGB" else [])
+    return Image.fromarray(np.pad(np.asarray(inner), edges, mode="edge"))
+
+
+def png_of(image: Image.Image) -> bytes:
+    """A picture as PNG, made quickly rather than small."""
+    out = io.BytesIO()
+    image.save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def _mask(data: bytes, limits: DecodeLimits, *, hard: bool) -> Image.Image:
+    """A mask, mode L: what is opaque where some of it is transparent, otherwise what is light."""
+    alpha = alpha_of(data, limits)
+    grey = alpha or decode(data, limits=replace(limits, background=UNMARKED)).image.convert("L")
+    return grey.point(lambda value: 255 if value > 127 else 0) if hard else grey

@@ -1,0 +1,114 @@
+"""Checkpoints as clients of other programs name them: by name, title or hash, never by a path or a hub id."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from safelight.errors import SafelightError
+from safelight.generation.samplers import Kind
+from safelight.models.checkpoints import Checkpoint, find_checkpoints, resolve
+from safelight.models.family import Family
+from safelight.server.names import check_checkpoint, own_name
+from safelight.settings import Settings
+
+_TITLE = re.compile(r"\s*\[[0-9a-f]{10}\]$")
+_HASH = re.compile(r"[0-9a-f]{10}|[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A checkpoint that clients may name.
+
+    Args:
+        name: By which.
+        checkpoint: What lies there.
+        digest: SHA-256 of its weights; None where it was never reckoned.
+        own: Whether it is what the server draws with where none is named.
+    """
+
+    name: str
+    checkpoint: Checkpoint
+    digest: str | None
+    own: bool
+
+    @property
+    def title(self) -> str:
+        """Name and short hash, as A1111 shows them."""
+        return title(self.name, self.digest)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The checkpoint of a request.
+
+    Args:
+        name: What a job is given; None for the server's own.
+        family: Its family; None where only a worker will know it (the server's own, by a hub id).
+    """
+
+    name: str | None
+    family: Family | None
+
+    @property
+    def kind(self) -> Kind | None:
+        """What it learned, as far as its family tells."""
+        return Kind(self.family.kind) if self.family else None
+
+
+def listed(settings: Settings) -> list[Listed]:
+    """All checkpoints that clients may name, the server's own included."""
+    found = {checkpoint.name: checkpoint for checkpoint in find_checkpoints(settings.home)}
+    own = _own(settings)
+    if own is not None and own.name not in found:
+        found = {own_name(settings): own, **found}
+    return [
+        Listed(name, each, each.known_digest(settings.cache), own is not None and each == own)
+        for name, each in found.items()
+    ]
+
+
+def chosen(name: str | None, settings: Settings) -> Chosen:
+    """The checkpoint that a client asks for.
+
+    Args:
+        name: Its name, its title or its hash; the server's own when not given.
+        settings: The data directory, and the server's own checkpoint.
+
+    Raises:
+        CheckpointMissingError: There is none of that name.
+        ModelError: It cannot be used.
+    """
+    plain = _TITLE.sub("", (name or "").strip())
+    if plain in ("", own_name(settings)):
+        own = _own(settings)
+        return Chosen(None, own.family if own else None)
+    if _HASH.fullmatch(plain):
+        for each in listed(settings):
+            if each.digest is not None and each.digest.startswith(plain):
+                return Chosen(None if each.own else each.name, each.checkpoint.family)
+    check_checkpoint(plain, settings.home)
+    return Chosen(plain, resolve(plain, settings.home, paths=False).family)
+
+
+def shown(name: str | None, settings: Settings) -> tuple[str, str | None]:
+    """A chosen checkpoint's title, and its digest as far as it is known; the server's own when no name is given."""
+    try:
+        digest = resolve(name or settings.checkpoint, settings.home).known_digest(settings.cache)
+    except SafelightError:  # gone since it was chosen, or a hub id
+        digest = None
+    plain = name or own_name(settings)
+    return title(plain, digest), digest
+
+
+def title(name: str, digest: str | None) -> str:
+    """A checkpoint's title, as A1111 shows it."""
+    return name if digest is None else f"{name} [{digest[:10]}]"
+
+
+def _own(settings: Settings) -> Checkpoint | None:
+    """The server's own checkpoint, where it is not a hub id or out of order: requests will hear of that."""
+    try:
+        return resolve(settings.checkpoint, settings.home)
+    except SafelightError:
+        return None

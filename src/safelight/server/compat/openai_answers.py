@@ -1,0 +1,114 @@
+"""What OpenAI's routes for pictures answer, whole or as events."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from safelight.images import DecodeLimits
+from safelight.server.compat.openai_fields import Common, Drawing
+from safelight.server.compat.openai_request import quality_of
+from safelight.server.compat.results import Made, Outcome
+from safelight.server.formats import in_format
+
+NO_USAGE = {
+    "input_tokens": 0,
+    "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
+    "output_tokens": 0,
+    "total_tokens": 0,
+}
+"""Nothing is counted in tokens here; clients expect the field in events."""
+
+
+class ImageItem(BaseModel):
+    """One picture: itself or its address."""
+
+    b64_json: str | None = None
+    url: str | None = Field(None, description="In the gallery; it takes the same key.")
+
+
+class ImagesBody(BaseModel):
+    """Pictures."""
+
+    created: int = Field(description="Seconds since 1970.")
+    data: list[ImageItem] = Field(description="What the policy blocks is left out.")
+    background: str = "opaque"
+    output_format: str = "png"
+    quality: str | None = None
+    size: str
+    safety_identifier: str | None = None
+    blocked: int | None = Field(
+        None, description="Ours: how many pictures the policy blocks, where it does any."
+    )
+
+
+def images_body(form: Common, outcome: Outcome, items: Sequence[ImageItem]) -> ImagesBody:
+    """The answer as a whole.
+
+    Args:
+        form: What was sent.
+        outcome: Of the job.
+        items: Its pictures.
+    """
+    drawing = form if isinstance(form, Drawing) else None
+    return ImagesBody(
+        created=int(outcome.job.created.timestamp()),
+        data=list(items),
+        output_format=drawing.kind if drawing else "png",
+        quality=quality_of(drawing) if drawing else None,
+        size=size_text(outcome.shown[0]),
+        safety_identifier=drawing.safety if drawing else form.user,
+        blocked=len(outcome.blocked) or None,
+    )
+
+
+def encoded(form: Common, data: bytes, limits: DecodeLimits) -> str:
+    """A picture file in the format that was asked for, in base64."""
+    if not isinstance(form, Drawing):
+        return _base64(data)
+    quality = 100 if form.output_compression is None else max(1, form.output_compression)
+    return _base64(in_format(data, form.kind, limits, quality=quality))
+
+
+def partial_event(name: str, form: Drawing, number: int, picture: str) -> dict[str, Any]:
+    """The event of a preview.
+
+    Args:
+        name: image_generation or image_edit.
+        form: What was sent.
+        number: Which preview, from 0.
+        picture: Base64.
+    """
+    body = _event(f"{name}.partial_image", form, picture, form.size or "auto")
+    return body | {"partial_image_index": number}
+
+
+def completed_event(name: str, form: Drawing, made: Made, picture: str) -> dict[str, Any]:
+    """The event of a finished picture; see ``partial_event``."""
+    body = _event(f"{name}.completed", form, picture, size_text(made.facts))
+    return body | {"usage": NO_USAGE} | ({"safety_identifier": form.safety} if form.safety else {})
+
+
+def size_text(facts: Any) -> str:
+    """Width and height of a picture."""
+    return f"{facts['width']}x{facts['height']}"
+
+
+def _event(kind: str, form: Drawing, picture: str, size: str) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "b64_json": picture,
+        "background": "opaque",
+        "created_at": int(time.time()),
+        "output_format": form.kind,
+        "quality": quality_of(form),
+        "size": size,
+    }
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

@@ -1,0 +1,37 @@
+"""Pictures on their way, for callers: previews pass the policy as finished pictures do."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import Depends
+from fastapi.requests import HTTPConnection
+
+from safelight.images.encode import FileFormat
+from safelight.moderation.policy import Decision
+from safelight.server.formats import in_format
+from safelight.server.judging import Judge
+from safelight.server.state import Backstage
+
+
+def judge(connection: HTTPConnection) -> Judge:
+    """What judges within this process."""
+    found: Judge = connection.state.judge
+    return found
+
+
+TheJudge = Annotated[Judge, Depends(judge)]
+
+
+async def preview_of(
+    behind: Backstage, judging: Judge, job_id: str, kind: FileFormat = "png"
+) -> bytes | None:
+    """A job's newest preview as a file of some format; None where there is none that may be shown."""
+    data = await asyncio.to_thread(behind.service.ledger.preview, job_id)
+    if data is None:
+        return None
+    (judgement,) = await judging.judge([data])
+    if judgement.decision == Decision.BLOCK or judgement.verdict is None:
+        return None
+    return await asyncio.to_thread(in_format, data, kind, behind.studio.limits)

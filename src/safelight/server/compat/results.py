@@ -1,0 +1,87 @@
+"""What became of a job, for callers who wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from safelight.errors import BlockedError, StoppedError, error_of
+from safelight.jobs.job import Job, JobState
+from safelight.moderation.policy import Decision
+from safelight.server.state import Backstage
+
+
+@dataclass(frozen=True)
+class Made:
+    """A picture that a job made and that may be shown.
+
+    Args:
+        facts: What the job's result says of it.
+        data: Its file.
+    """
+
+    facts: Mapping[str, Any]
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A job that has ended well.
+
+    Args:
+        job: The job.
+        shown: What it made, without what the policy blocks; at least one.
+        blocked: What the policy blocks.
+    """
+
+    job: Job
+    shown: tuple[Mapping[str, Any], ...]
+    blocked: tuple[Mapping[str, Any], ...] = ()
+
+
+async def ended(behind: Backstage, job: Job) -> Outcome:
+    """Wait for a job. One whose caller has gone goes on nevertheless, and its pictures lie in the gallery.
+
+    Raises:
+        BlockedError: The policy blocks all of its pictures.
+        StoppedError: It was cancelled, or stopped before there was a picture.
+        SafelightError: Whatever it failed with.
+    """
+    return outcome_of(await behind.feed.ended(job.id))
+
+
+def outcome_of(job: Job) -> Outcome:
+    """A finished job's outcome; raises as ``ended`` does."""
+    if job.error is not None:
+        raise error_of(job.error.code, job.error.message, job.error.hint)
+    if job.state is JobState.CANCELLED:
+        raise StoppedError(f"The job {job.id} was cancelled.")
+    pictures: Any = (job.result or {}).get("pictures", [])
+    shown = tuple(each for each in pictures if each["decision"] != Decision.BLOCK)
+    blocked = tuple(each for each in pictures if each["decision"] == Decision.BLOCK)
+    if not shown:
+        raise (
+            _blocked(blocked) if blocked else StoppedError("The job was stopped before there was a picture.")
+        )
+    return Outcome(job, shown, blocked)
+
+
+async def read(behind: Backstage, outcome: Outcome) -> list[Made]:
+    """The pictures of an outcome with their files.
+
+    Raises:
+        EntryMissingError, EntryFileMissingError: One was deleted meanwhile.
+    """
+
+    def files() -> list[Made]:
+        gallery = behind.service.gallery
+        return [Made(facts, gallery.read(facts["id"])) for facts in outcome.shown]
+
+    return await asyncio.to_thread(files)
+
+
+def _blocked(pictures: tuple[Mapping[str, Any], ...]) -> BlockedError:
+    scores = ", ".join(f"{each['unsafe']:.4f}" for each in pictures if each.get("unsafe") is not None)
+    return BlockedError(f"The policy blocks the picture{'s' * (len(pictures) > 1)}: unsafe {scores}.")

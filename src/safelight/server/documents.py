@@ -1,0 +1,108 @@
+"""The OpenAPI document and the page that shows it, with all that the page needs: nothing comes from elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+
+from safelight import __version__
+from safelight.server.guard import OPEN_PATHS
+
+router = APIRouter(include_in_schema=False)
+
+ABOUT = """Draws and judges pictures on this machine. Three families share one queue: our own under `/v1`, OpenAI's
+under `/v1/images`, and A1111's under `/sdapi`. With keys, every request carries one."""
+JSON = "application/json"
+SECURITY: dict[str, dict[str, str]] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key of `safelight keys add`."},
+    "basic": {"type": "http", "scheme": "basic", "description": "The key's name and the key."},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "A key."},
+}
+PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>Safelight</title><link rel="stylesheet" href="/docs/swagger-ui.css"></head>
+<body><div id="page"></div>
+<script src="/docs/swagger-ui-bundle.js"></script><script src="/docs/start.js"></script></body>
+</html>
+"""
+START = """SwaggerUIBundle({url: "/openapi.json", dom_id: "#page", validatorUrl: null, deepLinking: true});
+"""
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""What the page may do: its library sets styles, and calls this server."""
+
+
+@router.get("/docs")
+async def page() -> HTMLResponse:
+    """The page."""
+    return HTMLResponse(PAGE, headers={"Content-Security-Policy": POLICY})
+
+
+@router.get("/docs/start.js")
+async def start() -> Response:
+    """What begins it."""
+    return Response(START, media_type="text/javascript")
+
+
+@router.get("/docs/swagger-ui-bundle.js")
+async def script() -> Response:
+    """Swagger UI."""
+    return Response(_asset("swagger-ui-bundle.js"), media_type="text/javascript")
+
+
+@router.get("/docs/swagger-ui.css")
+async def style() -> Response:
+    """Its look."""
+    return Response(_asset("swagger-ui.css"), media_type="text/css")
+
+
+@router.get("/openapi.json")
+async def openapi(request: Request) -> JSONResponse:
+    """The document, which takes a while to make the first time."""
+    return JSONResponse(await asyncio.to_thread(request.app.openapi))
+
+
+@cache
+def _asset(name: str) -> bytes:
+    return files("fastapi_swagger").joinpath("resources", name).read_bytes()
+
+
+def install(app: FastAPI) -> None:
+    """Have an application's document say how to come with a key."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    app.include_router(router)
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    found = get_openapi(title=app.title, version=__version__, description=ABOUT, routes=app.routes)
+    found.setdefault("components", {})["securitySchemes"] = SECURITY
+    # the empty one: without keys, this machine needs none
+    found["security"] = [{}, *({name: []} for name in SECURITY)]
+    for path, operations in found["paths"].items():
+        for operation in operations.values():
+            _correct_errors(operation["responses"])
+            if path in OPEN_PATHS:
+                operation["security"] = []
+    return found
+
+
+def _correct_errors(responses: dict[str, Any]) -> None:
+    """Say that errors are JSON: FastAPI gives them the type that the route's own answer has."""
+    for status, response in responses.items():
+        bodies = list(response.get("content", {}).values())
+        if bodies and not status.startswith(("2", "3")):
+            response["content"] = {JSON: bodies[0]}

@@ -1,0 +1,93 @@
+"""What listens while everything else is still being loaded.
+
+Loading takes seconds; whoever asks meanwhile whether the server lives gets an answer at once, and whoever wants
+something of it is told to come back. Nothing heavy may be imported here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LIVE = {"status": "live"}
+UNREADY = {"status": "not ready", "missing": ["server"]}
+STARTING = {"error": {"code": "server.starting", "message": "The server is still starting."}}
+
+
+class Doorway:
+    """Answers until the application is there, then hands every request on.
+
+    Args:
+        load: Makes the application; called in a thread.
+        failed: Called with what went wrong if it cannot be made or started.
+    """
+
+    def __init__(self, load: Callable[[], Application], failed: Callable[[Exception], None]) -> None:
+        self._load, self._failed = load, failed
+        self._app: Application | None = None
+        self._leave = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request, or the server's whole life."""
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+        elif self._app is not None:
+            await self._app(scope, receive, send)
+        else:
+            await _put_off(scope, send)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Say at once that the server has started, and load meanwhile; the application ends when the server does."""
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        life = asyncio.create_task(self._run(scope))
+        await receive()
+        self._leave.set()
+        await life
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _run(self, scope: Scope) -> None:
+        """Load the application and lead it through a life of its own, within the server's."""
+        try:
+            app = await asyncio.to_thread(self._load)
+            await app(scope, self._steps(), self._hear(app))
+        except Exception as error:  # noqa: BLE001  whatever it is, the process has to end with it
+            self._app = None
+            self._failed(error)
+
+    def _steps(self) -> Receive:
+        steps = iter(("lifespan.startup", "lifespan.shutdown"))
+
+        async def receive() -> Message:
+            step = next(steps)
+            if step == "lifespan.shutdown":
+                await self._leave.wait()
+            return {"type": step}
+
+        return receive
+
+    def _hear(self, app: Application) -> Send:
+        async def send(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                self._app = app
+
+        return send
+
+
+async def _put_off(scope: Scope, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1013, "reason": "starting"})
+        return
+    live = scope["path"] == "/health/live"
+    body = LIVE if live else UNREADY if scope["path"] == "/health/ready" else STARTING
+    headers = [(b"content-type", b"application/json"), *([] if live else [(b"retry-after", b"1")])]
+    await send({"type": "http.response.start", "status": 200 if live else 503, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps(body).encode()})

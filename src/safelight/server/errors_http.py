@@ -1,0 +1,129 @@
+"""From errors to HTTP responses."""
+
+from __future__ import annotations
+
+import math
+
+from fastapi import FastAPI, Request, WebSocket
+from fastapi.exceptions import RequestValidationError
+from fastapi.requests import HTTPConnection
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocketState
+
+from safelight.errors import (
+    BodyInvalidError,
+    InternalError,
+    LimitedError,
+    MethodRefusedError,
+    RouteMissingError,
+    SafelightError,
+)
+from safelight.server.families import body_of, family_of, status_of
+
+CHALLENGE = 'Bearer realm="safelight", Basic realm="safelight", charset="UTF-8"'
+"""What a 401 has to say: how to come with a key."""
+TRY_AGAIN = 2
+"""Seconds after which to ask again a server that was not able to answer."""
+_REFUSED, _FAILED = 1008, 1011
+"""WebSocket's codes for what was refused and for what failed."""
+_LONGEST_REASON = 123
+
+
+def response_to(error: SafelightError, path: str, field: str | None = None) -> JSONResponse:
+    """The response for an error, in the shape of the path's family.
+
+    Args:
+        error: What was wrong.
+        path: Of the request.
+        field: The request's field that was wrong, where it was one.
+    """
+    family = family_of(path)
+    status = status_of(error, family)
+    return JSONResponse(body_of(error, family, field), status, _headers(error, status))
+
+
+def _headers(error: SafelightError, status: int) -> dict[str, str]:
+    if status == 401:
+        return {"WWW-Authenticate": CHALLENGE}
+    if isinstance(error, LimitedError) and error.retry_after is not None:
+        return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+    return {"Retry-After": str(TRY_AGAIN)} if status == 503 else {}
+
+
+def remember(error: SafelightError, scope: Scope) -> None:
+    """Leave word of an error for the layers outside, which log it."""
+    scope.setdefault("state", {})["error"] = error
+
+
+async def refuse(error: SafelightError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request, or the opening of a WebSocket, with an error, from a middleware."""
+    remember(error, scope)
+    response = response_to(error, scope["path"])
+    if scope["type"] == "http":
+        response.headers["Connection"] = "close"  # what was not read of the request stays unread
+    elif not _takes_response(websocket := WebSocket(scope, receive, send)):
+        await _close(websocket, error)
+        return
+    await response(scope, receive, send)
+
+
+async def _close(websocket: WebSocket, error: SafelightError) -> None:
+    code = _REFUSED if error.http_status < 500 else _FAILED
+    await websocket.close(code, error.message.encode()[:_LONGEST_REASON].decode(errors="ignore"))
+
+
+def _takes_response(connection: HTTPConnection) -> bool:
+    """Whether a response can be sent: of WebSockets, to those that are not open yet, where the server can do it."""
+    if not isinstance(connection, WebSocket):
+        return True
+    opening = connection.application_state is WebSocketState.CONNECTING
+    return opening and "websocket.http.response" in connection.scope.get("extensions", {})
+
+
+def install(app: FastAPI) -> None:
+    """Have an application answer every error in the shape of its family."""
+
+    async def answer(
+        connection: HTTPConnection, error: SafelightError, field: str | None = None
+    ) -> JSONResponse | None:
+        remember(error, connection.scope)
+        if isinstance(connection, WebSocket) and not _takes_response(connection):
+            await _close(connection, error)
+            return None
+        return response_to(error, connection.url.path, field)
+
+    @app.exception_handler(SafelightError)
+    async def known(connection: HTTPConnection, error: SafelightError) -> JSONResponse | None:
+        return await answer(connection, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(connection: HTTPConnection, error: RequestValidationError) -> JSONResponse | None:
+        field, message = _complaint(error)
+        return await answer(connection, BodyInvalidError(message), field)
+
+    @app.exception_handler(HTTPException)
+    async def plain(request: Request, error: HTTPException) -> JSONResponse:
+        response = response_to(_from_status(error, request), request.url.path)
+        response.headers.update(error.headers or {})
+        response.status_code = error.status_code
+        return response
+
+
+def _complaint(error: RequestValidationError) -> tuple[str | None, str]:
+    """The first field that was wrong, and what was wrong with it; never its value, which may be a whole picture."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"][1:]) or None
+    return field, f"{field}: {first['msg']}." if field else f"{first['msg']}."
+
+
+def _from_status(error: HTTPException, request: Request) -> SafelightError:
+    """The catalogue's error for what Starlette and FastAPI raise themselves."""
+    if error.status_code == 404:
+        return RouteMissingError(f"There is nothing under {request.url.path}.")
+    if error.status_code == 405:
+        return MethodRefusedError(f"{request.url.path} does not take {request.method}.")
+    if error.status_code < 500:
+        return BodyInvalidError(str(error.detail))
+    return InternalError(str(error.detail))

@@ -1,0 +1,109 @@
+"""Events of jobs, handed to all who wait for them, from one look at the database for all together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from typing import Self
+
+from safelight.errors import DatabaseError
+from safelight.jobs.job import Event, Job, JobState
+from safelight.jobs.ledger import Ledger
+from safelight.logs import logger
+
+LOOK_EVERY = 0.05
+"""Seconds between two looks while somebody waits."""
+OVERLAP = 200
+"""How far each look goes back: with several writers, events can come to light out of order."""
+
+
+class Feed:
+    """Watches the table of events while somebody listens.
+
+    Args:
+        ledger: Where events come from.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._listeners: dict[str, set[asyncio.Queue[Event]]] = {}
+        self._somebody = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Begin to watch."""
+        self._task = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def events(self, job_id: str, after: int = 0) -> AsyncGenerator[Event]:
+        """A job's events after one of them, those to come included, until it has ended.
+
+        Args:
+            job_id: The job, which has to be there.
+            after: The last event that is known already.
+        """
+        queue: asyncio.Queue[Event] = asyncio.Queue()
+        listeners = self._listeners.setdefault(job_id, set())
+        listeners.add(queue)
+        self._somebody.set()
+        try:
+            past = await asyncio.to_thread(self._ledger.events, after, job_id)
+            last = after
+            while True:
+                event = past.pop(0) if past else await queue.get()
+                if event.id <= last:
+                    continue
+                last = event.id
+                yield event
+                if is_last(event):
+                    return
+        finally:
+            listeners.discard(queue)
+            if not listeners:
+                self._listeners.pop(job_id, None)
+
+    async def ended(self, job_id: str) -> Job:
+        """The job, once it has ended."""
+        job = await asyncio.to_thread(self._ledger.get, job_id)
+        if not job.state.final:
+            async for _ in self.events(job_id):
+                pass
+            job = await asyncio.to_thread(self._ledger.get, job_id)
+        return job
+
+    async def _watch(self) -> None:
+        seen: dict[int, None] = {}
+        last = 0
+        while True:
+            if not self._listeners:
+                self._somebody.clear()
+                await self._somebody.wait()
+                last = await asyncio.to_thread(self._ledger.last_event)
+                seen.clear()
+            try:
+                found = await asyncio.to_thread(self._ledger.events, max(0, last - OVERLAP))
+            except DatabaseError as error:
+                logger(__name__).warning("events not read", error=error.message)
+                found = []
+            for event in found:
+                if event.id not in seen:
+                    seen[event.id] = None
+                    for queue in self._listeners.get(event.job_id, ()):
+                        queue.put_nowait(event)
+            last = max([last, *(event.id for event in found)])
+            for old in [event_id for event_id in seen if event_id < last - 2 * OVERLAP]:
+                del seen[old]
+            await asyncio.sleep(LOOK_EVERY)
+
+
+def is_last(event: Event) -> bool:
+    """Whether nothing more will happen to the job."""
+    return event.kind == "state" and JobState(event.data["state"]).final

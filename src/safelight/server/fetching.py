@@ -1,0 +1,131 @@
+"""Fetching a picture from an address that a client gave, without reaching what only this machine can reach.
+
+A name is looked up once, and the connection goes to the very address that was checked: a name that changes its mind
+between the check and the connection (DNS rebinding) gains nothing by it. Redirections are followed by hand, each with
+the same checks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Callable
+
+import httpx2
+
+from safelight.errors import ImageTooManyBytesError, PictureUrlError
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Permitted = Callable[[Address], bool]
+
+PATIENCE = 20.0
+"""Seconds that a picture may take, redirections included."""
+MAX_REDIRECTS = 3
+_LONGEST = 2048
+_RELAYS = tuple(
+    ipaddress.ip_network(net) for net in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
+)
+"""Addresses within which another one is hidden: NAT64, 6to4, Teredo."""
+_HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "safelight"}
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address belongs to the world at large, and neither to this machine nor to its neighbourhood."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return is_public(address.ipv4_mapped)
+        if address.is_site_local or any(address in relay for relay in _RELAYS):
+            return False
+    special = (
+        address.is_private,
+        address.is_loopback,
+        address.is_link_local,
+        address.is_multicast,
+        address.is_reserved,
+        address.is_unspecified,
+    )
+    return address.is_global and not any(special)
+
+
+async def fetched(url: str, max_bytes: int, *, permitted: Permitted = is_public) -> bytes:
+    """What lies at an address, whatever the other side calls it.
+
+    Args:
+        url: With http or https.
+        max_bytes: More is refused while it comes.
+        permitted: Which addresses may be connected to.
+
+    Raises:
+        PictureUrlError: The address is not allowed or there is nothing at it.
+        ImageTooManyBytesError: It is larger than the limit.
+    """
+    try:
+        async with (
+            asyncio.timeout(PATIENCE),
+            httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=PATIENCE) as client,
+        ):
+            return await _follow(client, _parsed(url), max_bytes, permitted)
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError) as error:  # OSError: TimeoutError too
+        raise PictureUrlError(f"The picture could not be fetched: {type(error).__name__}.") from error
+
+
+async def _follow(client: httpx2.AsyncClient, url: httpx2.URL, max_bytes: int, permitted: Permitted) -> bytes:
+    for _ in range(MAX_REDIRECTS + 1):
+        request = await _request(client, url, permitted)
+        response = await client.send(request, stream=True)
+        try:
+            if not response.has_redirect_location:
+                return await _read(response, max_bytes)
+            url = _parsed(str(url.join(response.headers["Location"])))
+        finally:
+            await response.aclose()
+    raise PictureUrlError("The address redirects too often.")
+
+
+def _parsed(text: str) -> httpx2.URL:
+    if len(text) > _LONGEST:
+        raise PictureUrlError("The address is too long.")
+    url = httpx2.URL(text)
+    if url.scheme not in ("http", "https") or not url.host or url.userinfo:
+        raise PictureUrlError("Only http and https addresses without user and password are fetched from.")
+    if url.port is not None and not 0 < url.port < 65536:
+        raise PictureUrlError("There is no such port.")
+    return url
+
+
+async def _request(client: httpx2.AsyncClient, url: httpx2.URL, permitted: Permitted) -> httpx2.Request:
+    """A request that goes to a checked address under the name's own Host header and TLS name."""
+    address = await _looked_up(url, permitted)
+    host = url.netloc.decode("ascii")
+    return client.build_request(
+        "GET",
+        url.copy_with(host=str(address), fragment=None),
+        headers={**_HEADERS, "Host": host},
+        extensions={"sni_hostname": url.raw_host.decode("ascii")},
+    )
+
+
+async def _looked_up(url: httpx2.URL, permitted: Permitted) -> Address:
+    """The name's first address, if all of its addresses may be connected to."""
+    port = url.port or (443 if url.scheme == "https" else 80)
+    found = await asyncio.get_running_loop().getaddrinfo(
+        url.raw_host.decode("ascii"), port, type=socket.SOCK_STREAM
+    )
+    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    if not addresses or not all(permitted(address) for address in addresses):
+        raise PictureUrlError("The address belongs to no public host.")
+    return addresses[0]
+
+
+async def _read(response: httpx2.Response, max_bytes: int) -> bytes:
+    if response.status_code != 200:
+        raise PictureUrlError(f"The other side answers with the status {response.status_code}.")
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise PictureUrlError("The other side sends it compressed, which was not asked for.")
+    data = bytearray()
+    async for block in response.aiter_raw():
+        data += block
+        if len(data) > max_bytes:
+            raise ImageTooManyBytesError(f"The picture has more than {max_bytes} bytes.")
+    return bytes(data)

@@ -1,0 +1,256 @@
+"""Keys: who may use the server, and how much of it in a day.
+
+A key is ``sl_``, an id that may be known, and a secret of 32 random bytes. Of the secret only the SHA-256 is kept:
+nobody can try out 2^256 values, so a slow hash, as passwords need, would only slow down every request.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from dataclasses import dataclass, replace
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    Float,
+    ForeignKey,
+    Integer,
+    RowMapping,
+    String,
+    Table,
+    exists,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from safelight.database import METADATA, Schema, create, reading, writing
+from safelight.database.inserting import insert_into
+from safelight.errors import KeyInvalidError, KeyNameError, QuotaError
+from safelight.server.roles import Caller, Role
+
+keys = Table(
+    "keys",
+    METADATA,
+    Column("id", String(12), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("active_name", String(64), unique=True),  # the name until it is revoked
+    Column("digest", String(64), nullable=False),  # SHA-256 of the secret
+    Column("role", String(20), nullable=False),
+    Column("pictures_per_day", Integer),
+    Column("megapixels_per_day", Float),
+    Column("created", Float, nullable=False),  # times are seconds since 1970, UTC
+    Column("used", Float),
+    Column("revoked", Float),
+)
+usage = Table(
+    "key_usage",
+    METADATA,
+    Column("key_id", ForeignKey("keys.id", ondelete="CASCADE"), primary_key=True),
+    Column("day", Integer, primary_key=True),  # days since 1970, UTC
+    Column("pictures", BigInteger, nullable=False),
+    Column("pixels", BigInteger, nullable=False),
+)
+SCHEMA = Schema("keys", (create(keys, usage),))
+
+NOTE_EVERY = 60.0
+"""Seconds between two notes of when a key was used last."""
+DAY = 86400
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
+_KEY = re.compile(r"sl_([0-9a-f]{12})_([a-z2-7]{52})", re.ASCII)
+_LARGEST = 2**62
+
+
+@dataclass(frozen=True)
+class Key:
+    """What is known of a key.
+
+    Args:
+        id: Part of the key that may be known.
+        name: Whose it is: the owner of what is made with it.
+        role: What it may do.
+        pictures_per_day: How many pictures may be asked for from midnight to midnight UTC; None: any number.
+        megapixels_per_day: How many megapixels, over all pictures.
+        created: Seconds since 1970.
+        used: When it was used last, to the minute.
+        revoked: Since when it is no longer valid.
+    """
+
+    id: str
+    name: str
+    role: Role
+    pictures_per_day: int | None
+    megapixels_per_day: float | None
+    created: float
+    used: float | None
+    revoked: float | None
+
+
+class Keys:
+    """The keys in the database.
+
+    Args:
+        engine: The database, with the tables of ``SCHEMA``.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def add(
+        self,
+        name: str,
+        role: Role = Role.USER,
+        *,
+        pictures_per_day: int | None = None,
+        megapixels_per_day: float | None = None,
+    ) -> str:
+        """Make a key.
+
+        Returns:
+            The key itself, which is nowhere else.
+
+        Raises:
+            KeyNameError: The name has other characters than a-z, 0-9, dot, hyphen and underscore, is longer than 64
+                of them, is ``local``, or belongs to another key that is valid.
+        """
+        if not _NAME.fullmatch(name) or name == "local":
+            raise KeyNameError(
+                f"{name[:80]!r} is no name for a key.",
+                hint="Give 1 to 64 of the characters a-z, 0-9, '.', '-', '_', and not the word local.",
+            )
+        key_id, secret = secrets.token_hex(6), _secret()
+        row = {
+            "id": key_id,
+            "name": name,
+            "active_name": name,
+            "digest": _digest(secret),
+            "role": role,
+            "pictures_per_day": pictures_per_day,
+            "megapixels_per_day": megapixels_per_day,
+            "created": time.time(),
+        }
+        try:
+            with writing(self._engine) as connection:
+                connection.execute(insert(keys).values(**row))
+        except IntegrityError as error:
+            raise KeyNameError(f"There is a key of the name {name} already.") from error
+        return f"sl_{key_id}_{secret}"
+
+    def all(self) -> list[Key]:
+        """Every key there ever was, oldest first."""
+        with reading(self._engine) as connection:
+            rows = connection.execute(select(keys).order_by(keys.c.created, keys.c.id)).mappings()
+            return [_key(row) for row in rows]
+
+    def any(self) -> bool:
+        """Whether there is a valid key."""
+        with reading(self._engine) as connection:
+            return bool(connection.execute(select(exists().where(keys.c.active_name.is_not(None)))).scalar())
+
+    def revoke(self, name: str) -> Key:
+        """Make a key invalid, from this moment on.
+
+        Raises:
+            KeyNameError: There is no valid key of that name.
+        """
+        with writing(self._engine) as connection:
+            found = keys.c.active_name == name
+            row = connection.execute(select(keys).where(found)).mappings().first()
+            if row is None:
+                raise KeyNameError(f"There is no valid key of the name {name[:80]!r}.")
+            now = time.time()
+            connection.execute(update(keys).where(found).values(revoked=now, active_name=None))
+            return replace(_key(row), revoked=now)
+
+    def caller(self, key: str, name: str | None = None) -> Caller:
+        """Whose key this is.
+
+        Args:
+            key: As it was given.
+            name: What its name has to be, where one was given with it.
+
+        Raises:
+            KeyInvalidError: It is no key, was revoked, or has another name.
+        """
+        parts = _KEY.fullmatch(key)
+        if parts is None:
+            raise KeyInvalidError
+        with reading(self._engine) as connection:
+            row = connection.execute(select(keys).where(keys.c.id == parts[1])).mappings().first()
+        same = hmac.compare_digest(row["digest"] if row else "", _digest(parts[2]))
+        if row is None or not same or row["revoked"] is not None or name not in (None, row["name"]):
+            raise KeyInvalidError
+        self._note(row)
+        return Caller(row["name"], Role(row["role"]), row["id"])
+
+    def _note(self, row: RowMapping) -> None:
+        now = time.time()
+        if row["used"] is None or now - row["used"] > NOTE_EVERY:
+            with writing(self._engine) as connection:
+                connection.execute(update(keys).where(keys.c.id == row["id"]).values(used=now))
+
+    def spend(self, key_id: str, pictures: int, pixels: int, now: float | None = None) -> None:
+        """Count what a key asks for against its quota of the day: all of it, or nothing.
+
+        Raises:
+            QuotaError: It would be more than the quota.
+        """
+        now = time.time() if now is None else now
+        with writing(self._engine) as connection:
+            allowed = connection.execute(
+                select(keys.c.pictures_per_day, keys.c.megapixels_per_day).where(keys.c.id == key_id)
+            ).one()
+            limits = _largest(allowed.pictures_per_day), _largest(allowed.megapixels_per_day, 1e6)
+            if not _spend(connection, (key_id, int(now // DAY)), (pictures, pixels), limits):
+                raise _exceeded(allowed.pictures_per_day, allowed.megapixels_per_day, now)
+
+
+def _spend(
+    connection: Connection, where: tuple[str, int], amount: tuple[int, int], limits: tuple[int, int]
+) -> bool:
+    """One statement that counts and compares, so that two requests at once cannot both have the last picture."""
+    if any(one > limit for one, limit in zip(amount, limits, strict=True)):
+        return False
+    pictures, pixels = usage.c.pictures + amount[0], usage.c.pixels + amount[1]
+    new = insert_into(connection, usage).values(
+        key_id=where[0], day=where[1], pictures=amount[0], pixels=amount[1]
+    )
+    done = connection.execute(
+        new.on_conflict_do_update(
+            index_elements=["key_id", "day"],
+            set_={"pictures": pictures, "pixels": pixels},
+            where=(pictures <= limits[0]) & (pixels <= limits[1]),
+        ).returning(usage.c.day)
+    )
+    return done.first() is not None
+
+
+def _exceeded(pictures: int | None, megapixels: float | None, now: float) -> QuotaError:
+    parts = [f"{pictures} pictures"] if pictures is not None else []
+    parts += [f"{megapixels:g} megapixels"] if megapixels is not None else []
+    return QuotaError(f"The key's quota is {' and '.join(parts)} a day.", retry_after=DAY - now % DAY)
+
+
+def _largest(limit: float | None, unit: float = 1) -> int:
+    return _LARGEST if limit is None else int(limit * unit)
+
+
+def _secret() -> str:
+    return base64.b32encode(secrets.token_bytes(32)).decode().rstrip("=").lower()
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _key(row: RowMapping) -> Key:
+    values = {name: row[name] for name in Key.__dataclass_fields__}
+    return Key(**{**values, "role": Role(row["role"])})

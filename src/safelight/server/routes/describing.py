@@ -1,0 +1,80 @@
+"""How our own routes are described in the OpenAPI document: answers with examples, errors, forms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from safelight.errors import (
+    BodyInvalidError,
+    DatabaseBusyError,
+    KeyInvalidError,
+    KeyRequiredError,
+    OriginRefusedError,
+    QuotaError,
+    RateLimitError,
+    SafelightError,
+    ServerStartingError,
+)
+from safelight.images.encode import FileFormat
+from safelight.server.families import OurErrorBody
+from safelight.server.formats import JSON, media_type
+
+Responses = dict[int | str, dict[str, Any]]
+ANYWHERE: tuple[type[SafelightError], ...] = (
+    KeyRequiredError,
+    KeyInvalidError,
+    OriginRefusedError,
+    BodyInvalidError,
+    RateLimitError,
+    QuotaError,
+    ServerStartingError,
+    DatabaseBusyError,
+)
+"""What every route can be refused with."""
+BINARY = {"type": "string", "format": "binary"}
+
+
+def errors(*kinds: type[SafelightError]) -> Responses:
+    """The failures of a route by their status, each with an example; those that any route can have come along."""
+    described: Responses = {}
+    for kind in (*kinds, *ANYWHERE):
+        body = described.setdefault(
+            kind.http_status,
+            {"model": OurErrorBody, "description": "", "content": {JSON: {"examples": {}}}},
+        )
+        body["description"] = f"{body['description']} {kind.summary}".strip()
+        body["content"][JSON]["examples"][kind.code] = {"value": {"error": kind().to_dict()}}
+    return described
+
+
+def shown(example: object, status: int = 200, **more: Any) -> Responses:
+    """The answer of a route, with an example."""
+    return {status: {"content": {JSON: {"example": example}}} | more}
+
+
+def pictures(*kinds: FileFormat, or_else: object = None) -> Responses:
+    """The answer of a route that gives a picture, or JSON as in an example where a caller likes that better."""
+    content: dict[str, Any] = {media_type(kind): {"schema": BINARY} for kind in kinds}
+    if or_else is not None:
+        content[JSON] = {"example": or_else}
+    return {
+        200: {"description": "The picture.", "content": content},
+        304: {"description": "The picture that the caller has is still the same."},
+    }
+
+
+def form(*files: str, others: bool = True) -> dict[str, Any]:
+    """A body as a form, beside the JSON that a route declares.
+
+    Args:
+        files: Fields that hold pictures; ``images`` holds several.
+        others: Whether there are other fields, which the part ``request`` holds.
+    """
+    parts: dict[str, Any] = dict.fromkeys(files, BINARY)
+    if "images" in parts:
+        parts["images"] = {"type": "array", "items": BINARY}
+    schema: dict[str, Any] = {"type": "object", "properties": parts}
+    if others:
+        parts["request"] = {"type": "string", "description": "All other fields, as JSON."}
+        schema["required"] = ["request"]
+    return {"multipart/form-data": {"schema": schema}}

@@ -1,0 +1,106 @@
+"""``/v1/moderate``: verdicts at once, without a job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, FastAPI, Query, Request
+
+from safelight.errors import (
+    BodyInvalidError,
+    BodyTooLargeError,
+    ClassifierUnknownError,
+    ImageFormatError,
+    MediaTypeError,
+    SafelightError,
+)
+from safelight.moderation.verdict import Judgement
+from safelight.server.auth import Caller, Who
+from safelight.server.bodies import PictureRoute
+from safelight.server.fields import taken_in
+from safelight.server.judging import Judge
+from safelight.server.routes.describing import errors, form, shown
+from safelight.server.routes.examples import MODERATION, VERDICTS
+from safelight.server.schemas.moderation import PicturesToJudge, PictureVerdict, Verdicts
+from safelight.server.state import Backstage, Behind
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+    """The threads that judge, for as long as the server runs."""
+    judge = Judge(lambda: app.state.backstage.studio)  # which is not there yet when the server begins
+    try:
+        yield {"judge": judge}
+    finally:
+        judge.close()
+
+
+router = APIRouter(tags=["moderation"], route_class=PictureRoute, lifespan=lifespan)
+BARE = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
+
+
+@router.post(
+    "/v1/moderate",
+    operation_id="moderate",
+    summary="Judge pictures",
+    responses=errors(BodyTooLargeError, ClassifierUnknownError, ImageFormatError, MediaTypeError)
+    | shown(VERDICTS),
+    openapi_extra={"requestBody": {"content": form("image", "images", others=False) | BARE}},
+)
+async def moderate(
+    body: Annotated[PicturesToJudge, Body(openapi_examples=dict(MODERATION))],
+    request: Request,
+    behind: Behind,
+    who: Who,
+    classifier: Annotated[
+        str | None,
+        Query(max_length=300, description="An installed classifier; the server's own when not given."),
+    ] = None,
+    policy: Annotated[
+        Literal["strict", "standard", "lenient"] | None, Query(description="The server's own when not given.")
+    ] = None,
+    embeddings: Annotated[bool, Query(description="Give the classifier's features too.")] = False,
+) -> Verdicts:
+    """Say of each picture: allow, review or block. Takes milliseconds; nothing is kept.
+
+    The body is a picture's bytes, or JSON or multipart/form-data with one picture or several. Of several, one that
+    cannot be read has the decision ``error``; a single one is answered with the error itself.
+    """
+    pictures = [await _attempted(picture, behind) for picture in _given(body)]
+    if body.images is None and isinstance(pictures[0], SafelightError):
+        raise pictures[0]
+    readable = [picture for picture in pictures if isinstance(picture, bytes)]
+    await asyncio.to_thread(charge, behind, who, readable)
+    judge: Judge = request.state.judge
+    judged = iter(await judge.judge(readable, classifier=classifier, policy=policy))
+    judgements = [
+        next(judged) if isinstance(picture, bytes) else Judgement("", error=picture) for picture in pictures
+    ]
+    if body.images is None and (error := judgements[0].error):
+        raise error
+    return Verdicts(verdicts=[_verdict(*pair, embeddings) for pair in enumerate(judgements)])
+
+
+def _given(body: PicturesToJudge) -> list[str | bytes]:
+    if (body.image is None) == (body.images is None):
+        raise BodyInvalidError("Give either image or images.")
+    return [body.image] if body.image is not None else body.images or []
+
+
+async def _attempted(picture: str | bytes, behind: Backstage) -> bytes | SafelightError:
+    try:
+        return await taken_in(picture, behind)
+    except SafelightError as error:
+        return error
+
+
+def charge(behind: Backstage, who: Caller, pictures: Sequence[bytes]) -> None:
+    """Count pictures before they are judged; no pixels are made."""
+    behind.limits.charge(who, pictures=len(pictures), pixels=0)
+
+
+def _verdict(index: int, judgement: Judgement, embeddings: bool) -> PictureVerdict:
+    return PictureVerdict.model_validate(judgement.to_dict(embedding=embeddings) | {"index": index})

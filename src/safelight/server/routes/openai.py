@@ -1,0 +1,11 @@
+"""OpenAI's API, as far as pictures go; ``/v1/models`` is ours and has OpenAI's fields."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from safelight.server.routes import openai_images, openai_moderations
+
+router = APIRouter()
+for _part in (openai_images, openai_moderations):
+    router.include_router(_part.router)

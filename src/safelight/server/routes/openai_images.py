@@ -1,0 +1,186 @@
+"""``/v1/images/…`` as OpenAI's clients call them: jobs that are waited for, or followed as events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Header, Request, Response, UploadFile
+
+from safelight.errors import FieldError, SafelightError
+from safelight.jobs.job import Job, JobKind
+from safelight.server.auth import Caller, Who
+from safelight.server.compat import openai_answers as answers
+from safelight.server.compat import results
+from safelight.server.compat.checkpoints import Chosen, chosen
+from safelight.server.compat.openai_answers import ImageItem, ImagesBody
+from safelight.server.compat.openai_fields import Common, Drawing, EditForm, GenerationBody, VariationForm
+from safelight.server.compat.openai_request import check, drawing_fields, edit_fields, variation_fields
+from safelight.server.compat.previews import TheJudge, preview_of
+from safelight.server.compat.sse import Event, event_stream
+from safelight.server.families import Family, body_of
+from safelight.server.fields import taken_in
+from safelight.server.judging import Judge
+from safelight.server.state import Backstage, Behind
+from safelight.server.submitting import submit
+
+router = APIRouter(prefix="/v1/images", tags=["OpenAI"])
+
+MULTIPART = "multipart/form-data"
+EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "description": "Pictures, or events.",
+    }
+}
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1, max_length=200, description="The same key again gives the job it gave the first time."
+    ),
+]
+
+
+@router.post(
+    "/generations",
+    operation_id="openai_generate",
+    summary="Draw from words",
+    response_model=ImagesBody,
+    response_model_exclude_none=True,
+    responses=EVENTS,
+)
+async def generations(
+    form: GenerationBody,
+    request: Request,
+    behind: Behind,
+    who: Who,
+    judging: TheJudge,
+    idempotency_key: IdempotencyKey = None,
+) -> ImagesBody | Response:
+    """Draw pictures and wait for them, or with ``stream`` follow them as events."""
+    check(form)
+    checkpoint = await _checkpoint(form, behind)
+    job = await _begun(behind, who, drawing_fields(form, checkpoint), idempotency_key)
+    return await _answer(form, job, "image_generation", request, behind, judging)
+
+
+@router.post(
+    "/edits",
+    operation_id="openai_edit",
+    summary="Draw from a picture",
+    response_model=ImagesBody,
+    response_model_exclude_none=True,
+    responses=EVENTS,
+)
+async def edits(
+    form: Annotated[EditForm, Form(media_type=MULTIPART)],
+    request: Request,
+    behind: Behind,
+    who: Who,
+    judging: TheJudge,
+    idempotency_key: IdempotencyKey = None,
+) -> ImagesBody | Response:
+    """Draw anew what is transparent, in the mask or in the picture itself; all of the picture where nothing is."""
+    check(form)
+    given = [*form.image, *form.images]
+    if len(given) != 1:
+        raise FieldError(f"image: one picture at a time; {len(given)} came.", field="image")
+    image = await _read(given[0], behind)
+    mask = None if form.mask is None else await _read(form.mask, behind)
+    checkpoint = await _checkpoint(form, behind)
+    fields = await asyncio.to_thread(edit_fields, form, checkpoint, image, mask, behind.studio.limits)
+    job = await _begun(behind, who, fields, idempotency_key)
+    return await _answer(form, job, "image_edit", request, behind, judging)
+
+
+@router.post(
+    "/variations",
+    operation_id="openai_vary",
+    summary="Draw a picture again, a little different",
+    response_model=ImagesBody,
+    response_model_exclude_none=True,
+)
+async def variations(
+    form: Annotated[VariationForm, Form(media_type=MULTIPART)],
+    request: Request,
+    behind: Behind,
+    who: Who,
+    idempotency_key: IdempotencyKey = None,
+) -> ImagesBody:
+    """Draw from a picture, with its own prompt where it carries one."""
+    image = await _read(form.image, behind)
+    checkpoint = await _checkpoint(form, behind)
+    fields = await asyncio.to_thread(variation_fields, form, checkpoint, image, behind.studio.limits)
+    job = await _begun(behind, who, fields, idempotency_key)
+    return await _whole(form, job, request, behind)
+
+
+async def _checkpoint(form: Common, behind: Backstage) -> Chosen:
+    return await asyncio.to_thread(chosen, form.model, behind.service.settings)
+
+
+async def _read(upload: UploadFile, behind: Backstage) -> bytes:
+    return await taken_in(await upload.read(), behind)
+
+
+async def _begun(behind: Backstage, who: Caller, fields: dict[str, Any], key: str | None) -> Job:
+    return await submit(behind, who, JobKind.GENERATE, fields, idempotency_key=key)
+
+
+async def _answer(
+    form: Drawing, job: Job, name: str, request: Request, behind: Backstage, judging: Judge
+) -> ImagesBody | Response:
+    if form.stream:
+        return event_stream(_events(form, job, name, behind, judging))
+    return await _whole(form, job, request, behind)
+
+
+async def _whole(form: Common, job: Job, request: Request, behind: Backstage) -> ImagesBody:
+    outcome = await results.ended(behind, job)
+    if form.response_format == "url":
+        base = str(request.base_url).rstrip("/")
+        items = [ImageItem(url=f"{base}{facts['url']}") for facts in outcome.shown]
+    else:
+        encode = _encoder(form, behind)
+        items = [ImageItem(b64_json=await encode(made.data)) for made in await results.read(behind, outcome)]
+    return answers.images_body(form, outcome, items)
+
+
+async def _events(
+    form: Drawing, job: Job, name: str, behind: Backstage, judging: Judge
+) -> AsyncGenerator[Event, None]:
+    """Previews on the way, then the pictures; or an error, since the response has begun already."""
+    encode = _encoder(form, behind)
+    try:
+        async for number, preview in _previews(form.partial_images or 0, job, behind, judging):
+            yield answers.partial_event(name, form, number, await encode(preview))
+        outcome = await results.ended(behind, job)
+        for made in await results.read(behind, outcome):
+            yield answers.completed_event(name, form, made, await encode(made.data))
+    except SafelightError as error:
+        yield {"type": "error", **body_of(error, Family.OPENAI)}
+
+
+async def _previews(
+    wanted: int, job: Job, behind: Backstage, judging: Judge
+) -> AsyncIterator[tuple[int, bytes]]:
+    """At most so many previews, spread over the job; a job that is faster than its previews has fewer."""
+    sent, share = 0, 0.0
+    async for event in behind.feed.events(job.id):
+        if event.kind == "progress":
+            share = float(event.data["fraction"])
+        if event.kind == "preview" and sent < wanted and share * (wanted + 1) >= sent + 1:
+            data = await preview_of(behind, judging, job.id)
+            if data is not None:
+                yield sent, data
+                sent += 1
+
+
+def _encoder(form: Common, behind: Backstage) -> Callable[[bytes], Any]:
+    """What makes base64 of a picture file, in a thread."""
+
+    async def encode(data: bytes) -> str:
+        return await asyncio.to_thread(answers.encoded, form, data, behind.studio.limits)
+
+    return encode

@@ -1,0 +1,128 @@
+"""``/sdapi/v1/txt2img`` and ``img2img``: jobs that are waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field, JsonValue
+
+from safelight.errors import FieldError
+from safelight.generation.upscaling.finding import find_upscalers
+from safelight.images import DecodeLimits
+from safelight.jobs.job import JobKind
+from safelight.server.auth import Caller, Who
+from safelight.server.compat import results
+from safelight.server.compat.a1111_fields import Drawing, PictureDrawing, TextDrawing
+from safelight.server.compat.a1111_info import as_text, echo, info_of
+from safelight.server.compat.a1111_options import CHECKPOINT, Choices, checked, choices
+from safelight.server.compat.a1111_request import check, picture_fields, size_of, text_fields
+from safelight.server.compat.a1111_start import Start, start
+from safelight.server.compat.callers import Callers, Remembered
+from safelight.server.compat.checkpoints import Chosen, chosen
+from safelight.server.fields import taken_in
+from safelight.server.formats import in_format
+from safelight.server.state import Backstage, Behind
+from safelight.server.submitting import submit
+
+router = APIRouter(prefix="/sdapi/v1", tags=["A1111"])
+
+
+class Drawn(BaseModel):
+    """Pictures and what is to be said of them."""
+
+    images: list[str] = Field(
+        description="Base64, with the infotext inside; what the policy blocks is left out."
+    )
+    parameters: dict[str, JsonValue] = Field(description="The request, with what was left open filled in.")
+    info: str = Field(
+        description="JSON: seeds, prompts, infotexts of the pictures, one item each; blocked_seeds."
+    )
+
+
+@router.post("/txt2img", operation_id="a1111_txt2img", summary="Draw from words")
+async def txt2img(drawing: TextDrawing, behind: Behind, who: Who, kept: Remembered) -> Drawn:
+    """Draw pictures and wait for them. The job goes on when its caller leaves; its pictures lie in the gallery."""
+    settings = behind.service.settings
+    chose, checkpoint = await _settled(drawing, behind, who, kept)
+    upscalers = await asyncio.to_thread(find_upscalers, settings.home)
+    fields = text_fields(drawing, chose, checkpoint, upscalers)
+    return await _drawn(drawing, fields, chose, behind, who, kept)
+
+
+@router.post("/img2img", operation_id="a1111_img2img", summary="Draw from a picture")
+async def img2img(drawing: PictureDrawing, behind: Behind, who: Who, kept: Remembered) -> Drawn:
+    """Draw from a picture, all of it or what a mask marks, and wait; otherwise like txt2img."""
+    if len(drawing.init_images) != 1:
+        raise FieldError("init_images: one picture at a time.", field="init_images")
+    chose, checkpoint = await _settled(drawing, behind, who, kept)
+    fields = picture_fields(drawing, chose, checkpoint)
+    begin = await _start(drawing, behind)
+    fields |= {"init_image": begin.init} | ({"mask": begin.mask} if begin.mask is not None else {})
+    return await _drawn(drawing, fields, chose, behind, who, kept)
+
+
+async def _settled(drawing: Drawing, behind: Backstage, who: Caller, kept: Callers) -> tuple[Choices, Chosen]:
+    """What the options mean for a request, and its checkpoint, once nothing is asked for that is not done here."""
+    check(drawing)
+    before, settings = kept.options(who.owner), behind.service.settings
+    given = dict(drawing.override_settings)
+    if drawing.sd_model_checkpoint:
+        given[CHECKPOINT] = drawing.sd_model_checkpoint
+
+    def settled() -> tuple[Mapping[str, JsonValue], Choices, Chosen]:
+        new = checked(given, before, settings)
+        chose = choices({**before, **new})
+        return new, chose, chosen(chose.checkpoint, settings)
+
+    new, chose, checkpoint = await asyncio.to_thread(settled)
+    if not drawing.override_settings_restore_afterwards:
+        kept.choose(who.owner, new)
+    return chose, checkpoint
+
+
+async def _start(drawing: PictureDrawing, behind: Backstage) -> Start:
+    init = await taken_in(drawing.init_images[0], behind)
+    mask = None if drawing.mask is None else await taken_in(drawing.mask, behind)
+    size = size_of(drawing)
+    return await asyncio.to_thread(
+        start,
+        init,
+        mask,
+        behind.studio.limits,
+        mode=drawing.resize_mode,
+        size=size,
+        whole=mask is None or not drawing.inpaint_full_res,
+        hard=drawing.mask_round,
+    )
+
+
+async def _drawn(
+    drawing: Drawing,
+    fields: Mapping[str, Any],
+    chose: Choices,
+    behind: Backstage,
+    who: Caller,
+    kept: Callers,
+) -> Drawn:
+    job = await submit(behind, who, JobKind.GENERATE, fields)
+    if drawing.force_task_id:
+        kept.begin(who.owner, drawing.force_task_id, job.id)
+    outcome = await results.ended(behind, job)
+    info = info_of(outcome, drawing.batch_size)
+    made = await results.read(behind, outcome) if drawing.send_images else []
+    images = await asyncio.to_thread(_encoded, [each.data for each in made], chose, behind.studio.limits)
+    return Drawn(images=images, parameters=echo(drawing, info), info=as_text(info))
+
+
+def _encoded(files: list[bytes], chose: Choices, limits: DecodeLimits) -> list[str]:
+    """Picture files as base64, in the format that the caller's options say."""
+    return [
+        base64.b64encode(
+            in_format(data, chose.kind, limits, quality=chose.quality, lossless=chose.lossless)
+        ).decode("ascii")
+        for data in files
+    ]

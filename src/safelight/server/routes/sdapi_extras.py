@@ -1,0 +1,111 @@
+"""``/sdapi/v1/extra-*-image(s)``: enlarging; ``png-info``: what a picture says of itself."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from html import escape
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from safelight.generation.upscaling.finding import find_upscalers
+from safelight.images import DecodeLimits
+from safelight.images.metadata import read_metadata
+from safelight.jobs.job import Job, JobKind
+from safelight.server.auth import Caller, Who
+from safelight.server.compat import results
+from safelight.server.compat.a1111_extras import BatchExtras, Extras, Plan, SingleExtras, check, cropped, plan
+from safelight.server.compat.a1111_fields import Base64
+from safelight.server.compat.a1111_info import png_items
+from safelight.server.fields import taken_in
+from safelight.server.state import Backstage, Behind
+from safelight.server.submitting import submit
+
+router = APIRouter(prefix="/sdapi/v1", tags=["A1111"])
+
+
+class Enlarged(BaseModel):
+    """One picture."""
+
+    html_info: str
+    image: str = Field(description="Base64, PNG.")
+
+
+class AllEnlarged(BaseModel):
+    """Several pictures."""
+
+    html_info: str
+    images: list[str] = Field(description="Base64, PNG, in the order they came.")
+
+
+class PictureBody(BaseModel):
+    """A picture to be read."""
+
+    image: Base64
+
+
+class PictureInfo(BaseModel):
+    """What a picture says of itself."""
+
+    info: str = Field(description="The infotext; empty where there is none.")
+    items: dict[str, str] = Field(description="All texts of the file.")
+    parameters: dict[str, str] = Field(description="The infotext taken apart.")
+
+
+@router.post("/extra-single-image", operation_id="a1111_extra_single_image", summary="Enlarge a picture")
+async def extra_single_image(extras: SingleExtras, behind: Behind, who: Who) -> Enlarged:
+    """Enlarge a picture and wait. It passes the policy before and after, and lies in the gallery, uncropped."""
+    check(extras)
+    planned = await _planned(extras, extras.image, behind)
+    image = await _finished(behind, await _begun(*planned, behind, who), planned[1])
+    return Enlarged(html_info=_html(planned[1]), image=image)
+
+
+@router.post(
+    "/extra-batch-images", operation_id="a1111_extra_batch_images", summary="Enlarge several pictures"
+)
+async def extra_batch_images(extras: BatchExtras, behind: Behind, who: Who) -> AllEnlarged:
+    """Enlarge pictures, a job each. The first that fails is the answer; what the others give lies in the gallery."""
+    check(extras)
+    planned = [await _planned(extras, picture.data, behind) for picture in extras.image_list]
+    jobs = [await _begun(*each, behind, who) for each in planned]
+    pairs = zip(jobs, planned, strict=True)
+    images = [await _finished(behind, job, steps) for job, (_, steps) in pairs]
+    return AllEnlarged(html_info=_html(planned[0][1]), images=images)
+
+
+@router.post("/png-info", operation_id="a1111_png_info", summary="Read what a picture says of itself")
+async def png_info(body: PictureBody, behind: Behind) -> PictureInfo:
+    """The infotext in a PNG, JPEG or WebP, as text and taken apart."""
+    data = await taken_in(body.image, behind)
+    found = await asyncio.to_thread(read_metadata, data, limits=behind.studio.limits)
+    items = dict(found.others) | ({"parameters": found.parameters} if found.parameters else {})
+    return PictureInfo(info=found.parameters or "", items=items, parameters=png_items(found.parameters))
+
+
+async def _planned(extras: Extras, text: str, behind: Backstage) -> tuple[bytes, Plan]:
+    data = await taken_in(text, behind)
+
+    def planned() -> Plan:
+        return plan(extras, data, find_upscalers(behind.service.settings.home), behind.studio.limits)
+
+    return data, await asyncio.to_thread(planned)
+
+
+async def _begun(data: bytes, steps: Plan, behind: Backstage, who: Caller) -> Job:
+    fields = {"image": data, "by": steps.by, "upscaler": steps.upscaler}
+    return await submit(behind, who, JobKind.UPSCALE, fields)
+
+
+async def _finished(behind: Backstage, job: Job, steps: Plan) -> str:
+    made = await results.read(behind, await results.ended(behind, job))
+    return await asyncio.to_thread(_encoded, made[0].data, steps, behind.studio.limits)
+
+
+def _encoded(data: bytes, steps: Plan, limits: DecodeLimits) -> str:
+    return base64.b64encode(cropped(data, steps.crop, limits)).decode("ascii")
+
+
+def _html(steps: Plan) -> str:
+    return f"<p>{escape(', '.join(f'{key}: {value}' for key, value in steps.summary.items()))}</p>"

@@ -1,0 +1,231 @@
+"""What there is to choose from, under A1111's and SD.Next's paths."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from safelight.generation.prompts.styles import load_styles
+from safelight.generation.sampler_table import SAMPLERS
+from safelight.generation.upscaling.finding import find_upscalers
+from safelight.server.auth import Role, Who
+from safelight.server.compat.a1111_samplers import sampler_row, scheduler_rows
+from safelight.server.compat.a1111_upscalers import LATENT, rows
+from safelight.server.compat.checkpoints import Listed, listed
+from safelight.server.state import Behind
+
+router = APIRouter(prefix="/sdapi", tags=["A1111"])
+
+NOTHING_THERE = (
+    "sd-vae",
+    "loras",
+    "hypernetworks",
+    "face-restorers",
+    "detailers",
+    "realesrgan-models",
+    "extensions",
+    "sd-modules",
+    "script-info",
+    "artists",
+    "artist-categories",
+)
+"""Lists of what Safelight has not: clients ask for them and take an empty answer."""
+
+
+class SamplerItem(BaseModel):
+    """A sampler."""
+
+    name: str
+    aliases: list[str]
+    options: dict[str, str] = Field(
+        description="scheduler: its usual one, where that is not the checkpoint's own."
+    )
+
+
+class SchedulerItem(BaseModel):
+    """A sigma schedule."""
+
+    name: str
+    label: str
+    aliases: list[str]
+    default_rho: float
+    need_inner_model: bool
+
+
+class UpscalerItem(BaseModel):
+    """An upscaler; where its weights lie is not told."""
+
+    name: str
+    model_name: str | None
+    model_path: str | None
+    model_url: str | None
+    scale: float | None
+
+
+class NamedItem(BaseModel):
+    """Something with a name."""
+
+    name: str
+
+
+class StyleItem(BaseModel):
+    """A prompt style."""
+
+    name: str
+    prompt: str
+    negative_prompt: str
+
+
+class ModelItem(BaseModel):
+    """A checkpoint, as A1111 and SD.Next show it."""
+
+    title: str
+    model_name: str
+    filename: str = Field(description="Its path for administrators, its name for others.")
+    hash: str | None = Field(description="Ten digits; null until a worker has reckoned it.")
+    sha256: str | None
+    config: str | None = None
+    type: str = Field(description="Its family.")
+
+
+class DatedModel(ModelItem):
+    """A checkpoint with its size and age."""
+
+    size: int = Field(description="Bytes of weights.")
+    mtime: datetime
+
+
+class ModelItems(BaseModel):
+    """SD.Next's page of checkpoints, which always holds all of them."""
+
+    items: list[DatedModel]
+    total: int
+    offset: int = 0
+    limit: int = 0
+
+
+class Embeddings(BaseModel):
+    """Textual inversions: none."""
+
+    loaded: dict[str, dict[str, str]] = {}
+    skipped: dict[str, dict[str, str]] = {}
+
+
+class EmbeddingItems(BaseModel):
+    """Textual inversions in SD.Next's second version: none."""
+
+    loaded: list[NamedItem] = []
+    skipped: list[NamedItem] = []
+
+
+class Scripts(BaseModel):
+    """Scripts: none."""
+
+    txt2img: list[str] = []
+    img2img: list[str] = []
+    control: list[str] = []
+
+
+@router.get("/v1/samplers", operation_id="a1111_samplers", summary="List samplers")
+async def samplers() -> list[SamplerItem]:
+    """All samplers; those whose names end with FlowMatch or EDM fit such checkpoints only."""
+    return [SamplerItem.model_validate(sampler_row(sampler)) for sampler in SAMPLERS]
+
+
+@router.get("/v1/schedulers", operation_id="a1111_schedulers", summary="List sigma schedules")
+async def schedulers() -> list[SchedulerItem]:
+    """All sigma schedules."""
+    return [SchedulerItem.model_validate(row) for row in scheduler_rows()]
+
+
+@router.get("/v1/upscalers", operation_id="a1111_upscalers", summary="List upscalers")
+async def upscalers(behind: Behind) -> list[UpscalerItem]:
+    """All upscalers, and None."""
+    found = await asyncio.to_thread(find_upscalers, behind.service.settings.home)
+    return [UpscalerItem.model_validate(row) for row in rows(found)]
+
+
+@router.get(
+    "/v1/latent-upscale-modes",
+    operation_id="a1111_latent_upscale_modes",
+    summary="List ways to enlarge latents",
+)
+async def latent_upscale_modes() -> list[NamedItem]:
+    """Bilinear, under A1111's name."""
+    return [NamedItem(name=LATENT)]
+
+
+@router.get("/v1/prompt-styles", operation_id="a1111_prompt_styles", summary="List prompt styles")
+async def prompt_styles(behind: Behind) -> list[StyleItem]:
+    """Words that can be put around a prompt."""
+    styles = await asyncio.to_thread(load_styles, behind.service.settings.home / "styles")
+    return [
+        StyleItem(name=style.name, prompt=style.prompt, negative_prompt=style.negative_prompt)
+        for style in styles.values()
+    ]
+
+
+@router.get("/v1/sd-models", operation_id="a1111_sd_models", summary="List checkpoints")
+async def sd_models(behind: Behind, who: Who) -> list[ModelItem]:
+    """All checkpoints that a request may name."""
+    found = await asyncio.to_thread(listed, behind.service.settings)
+    return [ModelItem.model_validate(_model(each, who.role)) for each in found]
+
+
+@router.get("/v2/sd-models", operation_id="sdnext_sd_models", summary="List checkpoints")
+async def sd_model_items(behind: Behind, who: Who) -> ModelItems:
+    """The same with sizes and times."""
+    found = await asyncio.to_thread(listed, behind.service.settings)
+    items = [DatedModel.model_validate(_model(each, who.role)) for each in found]
+    return ModelItems(items=items, total=len(items), limit=len(items))
+
+
+@router.get("/v1/embeddings", operation_id="a1111_embeddings", summary="List textual inversions")
+async def embeddings() -> Embeddings:
+    """None are loaded."""
+    return Embeddings()
+
+
+@router.get("/v2/embeddings", operation_id="sdnext_embeddings", summary="List textual inversions")
+async def embedding_items() -> EmbeddingItems:
+    """None are loaded."""
+    return EmbeddingItems()
+
+
+@router.get("/v1/scripts", operation_id="a1111_scripts", summary="List scripts")
+async def scripts() -> Scripts:
+    """There are none."""
+    return Scripts()
+
+
+def _model(each: Listed, role: Role) -> dict[str, Any]:
+    path, digest = each.checkpoint.path, each.digest
+    return {
+        "title": each.title,
+        "model_name": each.name,
+        "filename": str(path) if role is Role.ADMIN else path.name,
+        "hash": digest and digest[:10],
+        "sha256": digest,
+        "type": each.checkpoint.family.title,
+        "size": each.checkpoint.size,
+        "mtime": datetime.fromtimestamp(each.checkpoint.modified / 1e9, UTC),
+    }
+
+
+async def nothing_there() -> Sequence[NamedItem]:
+    """An empty list: Safelight has nothing of the kind."""
+    return []
+
+
+for _name in NOTHING_THERE:
+    router.add_api_route(
+        f"/v1/{_name}",
+        nothing_there,
+        operation_id=f"a1111_{_name.replace('-', '_')}",
+        summary=f"List {_name.replace('-', ' ')}: none",
+    )

@@ -1,0 +1,202 @@
+"""What the server is and has done, under A1111's and SD.Next's paths."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, Field
+
+from safelight import __version__
+from safelight.jobs.job import Job, JobState
+from safelight.runtime.machine import package_version
+from safelight.server.auth import Who, administrator
+from safelight.server.compat.a1111_progress import DRAWING
+from safelight.server.names import own_name
+from safelight.server.state import Behind
+
+router = APIRouter(prefix="/sdapi", tags=["A1111"])
+
+SPOKEN = "sd.next"
+"""What SD.Next's clients look for before they talk to a server: whose API it speaks."""
+LONGEST_LINE = 4096
+"""Bytes that a line of the log is taken to have at most."""
+LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "accelerate", "pillow")
+
+
+class Version(BaseModel):
+    """Which program answers, in SD.Next's fields."""
+
+    app: str
+    updated: str
+    commit: str
+    branch: str = ""
+    url: str = ""
+    server: str = f"Safelight {__version__}"
+
+
+class Ram(BaseModel):
+    """Memory of the machine, in bytes."""
+
+    free: int
+    used: int
+    total: int
+
+
+class NoCuda(BaseModel):
+    """Why nothing is said of a GPU's memory."""
+
+    error: str = "This process uses no GPU; GET /v1/system lists the workers with their devices."
+
+
+class Memory(BaseModel):
+    """The machine's memory."""
+
+    ram: Ram
+    cuda: NoCuda = NoCuda()
+
+
+class Flags(BaseModel):
+    """The command line in A1111's words; nothing secret is in it."""
+
+    api: bool = True
+    listen: bool = Field(description="Whether other machines can reach the server.")
+    port: int
+    ckpt: str
+    no_half: bool
+    lowvram: bool = False
+    medvram: bool = False
+    share: bool = False
+    disable_safe_unpickle: bool = False
+
+
+class SystemInfo(BaseModel):
+    """The server in SD.Next's second version."""
+
+    version: Version
+    platform: dict[str, str | None]
+    memory: Memory
+
+
+class HistoryItem(BaseModel):
+    """A job that has ended, in SD.Next's words."""
+
+    id: str
+    job: str
+    op: str
+    timestamp: datetime
+    duration: float | None = Field(description="Seconds of work.")
+    outputs: list[str] = Field(description="Where its pictures are.")
+
+
+@router.get("/v1/version", operation_id="sdnext_version", summary="See which program answers")
+async def version() -> Version:
+    """Safelight's version, in SD.Next's fields."""
+    return _version("safelight")
+
+
+@router.get("/v2/system-info", operation_id="sdnext_system_info", summary="Look at the server")
+async def system_info() -> SystemInfo:
+    """Versions and memory. ``version.app`` says whose API is spoken, ``version.server`` who speaks it."""
+    machine = {"arch": platform.machine(), "system": platform.system(), "python": platform.python_version()}
+    libraries = await asyncio.to_thread(lambda: {name: package_version(name) for name in LIBRARIES})
+    return SystemInfo(version=_version(SPOKEN), platform=machine | libraries, memory=_memory())
+
+
+@router.get("/v1/memory", operation_id="a1111_memory", summary="Look at the memory")
+async def memory() -> Memory:
+    """The machine's memory; that of each worker is in /v1/system."""
+    return _memory()
+
+
+@router.get("/v1/cmd-flags", operation_id="a1111_cmd_flags", summary="Look at the command line")
+async def cmd_flags(behind: Behind) -> Flags:
+    """How the server was started, as far as A1111 has words for it."""
+    settings = behind.service.settings
+    return Flags(
+        listen=settings.host not in ("127.0.0.1", "::1", "localhost"),
+        port=settings.port,
+        ckpt=own_name(settings),
+        no_half=settings.drawing_precision == "fp32",
+    )
+
+
+@router.get("/v1/history", operation_id="sdnext_history", summary="List your finished jobs")
+async def history(
+    behind: Behind,
+    who: Who,
+    id: Annotated[str | None, Query(max_length=100, description="Only this job.")] = None,  # noqa: A002
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> list[HistoryItem]:
+    """The caller's jobs that have ended, the newest first."""
+    final = [state for state in JobState if state.final]
+    jobs = await asyncio.to_thread(behind.service.ledger.find, who.owner, states=final, limit=limit)
+    return [_item(job) for job in jobs if job.kind in DRAWING and id in (None, job.id)]
+
+
+@router.get(
+    "/v1/log",
+    operation_id="sdnext_log",
+    summary="Read the audit log",
+    dependencies=[Depends(administrator)],
+)
+async def log(
+    behind: Behind,
+    lines: Annotated[int, Query(ge=1, le=1000, description="The last so many.")] = 100,
+) -> list[str]:
+    """The last lines of the audit log, for administrators."""
+    return await asyncio.to_thread(_last_lines, behind.audit.path, lines)
+
+
+@router.post(
+    "/v1/refresh-checkpoints", operation_id="a1111_refresh_checkpoints", summary="Look for checkpoints again"
+)
+@router.post("/v1/refresh-loras", operation_id="a1111_refresh_loras", summary="Look for adapters again")
+@router.post("/v1/refresh-vae", operation_id="a1111_refresh_vae", summary="Look for autoencoders again")
+@router.post(
+    "/v1/reload-checkpoint", operation_id="a1111_reload_checkpoint", summary="Load the checkpoint again"
+)
+async def always_fresh() -> dict[str, str]:
+    """Nothing is to be done: lists are read anew each time, and workers notice when a checkpoint's files change."""
+    return {}
+
+
+def _last_lines(path: Path, count: int) -> list[str]:
+    """The last lines of a text file; none of one that is not there."""
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - count * LONGEST_LINE))
+        return file.read().decode("utf-8", "replace").splitlines()[-count:]
+
+
+def _version(app: str) -> Version:
+    return Version(app=app, updated=__version__, commit=__version__)
+
+
+def _memory() -> Memory:
+    found = psutil.virtual_memory()
+    return Memory(ram=Ram(free=found.available, used=found.total - found.available, total=found.total))
+
+
+def _item(job: Job) -> HistoryItem:
+    took = (job.ended - job.started).total_seconds() if job.ended and job.started else None
+    pictures = (job.result or {}).get("pictures")
+    urls = (
+        [picture.get("url") for picture in pictures if isinstance(picture, dict)]
+        if isinstance(pictures, list)
+        else []
+    )
+    return HistoryItem(
+        id=job.id,
+        job=job.kind.value,
+        op=job.state.value,
+        timestamp=job.created,
+        duration=took,
+        outputs=[str(url) for url in urls if url],
+    )

@@ -1,0 +1,83 @@
+"""Jobs as they are submitted and as they are shown."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from safelight.generation.request import GenerationRequest, Part
+from safelight.jobs.job import Job, Priority, Timeout
+from safelight.jobs.requests import ScanRequest, UpscaleRequest
+from safelight.moderation.policy import Decision
+from safelight.server.schemas.moderation import PictureVerdict
+from safelight.server.schemas.wire import EncodedPicture, ListedName, Wire
+
+
+class Submitted(Part):
+    """What every kind of job may be given besides its request."""
+
+    priority: Priority = Field(0, description="Larger goes first; above 0 for administrators only.")
+    timeout: Timeout | None = Field(None, description="Seconds it may run; then it fails.")
+
+
+class GenerateJob(Submitted, GenerationRequest):
+    """Draw pictures from words, and from a picture where one is given."""
+
+    kind: Literal["generate"]
+    checkpoint: ListedName | None = Field(None, description="A checkpoint that GET /v1/models lists.")
+    init_image: EncodedPicture | None = Field(None, description="The picture to start from, in base64.")
+    mask: EncodedPicture | None = Field(
+        None, description="White where the picture is to be drawn anew, in base64."
+    )
+
+
+class UpscaleJob(Submitted, UpscaleRequest):
+    """Enlarge a picture."""
+
+    kind: Literal["upscale"]
+    image: EncodedPicture  # type: ignore[assignment]  # bytes by the time it is a request
+    upscaler: ListedName = "lanczos"
+
+
+class ScanJob(Submitted, ScanRequest):
+    """Judge many pictures."""
+
+    kind: Literal["scan"]
+    images: tuple[EncodedPicture, ...] = Field(min_length=1, max_length=10_000)  # type: ignore[assignment]  # likewise
+
+
+JobBody = Annotated[GenerateJob | UpscaleJob | ScanJob, Field(discriminator="kind")]
+
+
+class JobPage(Wire):
+    """Jobs, the newest first."""
+
+    jobs: list[Job]
+    next: str | None = Field(description="What to give as before for the next page; null on the last.")
+
+
+class DrawnPicture(Wire):
+    """A picture that a job made."""
+
+    id: str = Field(description="Its entry in the gallery.")
+    index: int = Field(description="Which of the job's pictures it is, from 0; skipped ones are left out.")
+    seed: int | None = None
+    width: int
+    height: int
+    decision: Decision
+    unsafe: float | None = Field(None, description="Probability that it is unsafe, 0 to 1.")
+    scores: dict[str, float] = Field({}, description="Probability by label, 0 to 1.")
+    sampler: str | None = None
+    steps: int | None = None
+    checkpoint: str | None = None
+    infotext: str | None = Field(None, description="How it was made, as A1111 writes it.")
+    sha256: str | None = Field(None, description="Of the file.")
+    url: str | None = Field(None, description="Where the file is; null where the policy blocks the picture.")
+
+
+class JobResult(Wire):
+    """What came of a job: pictures of generate and upscale, verdicts of scan."""
+
+    pictures: tuple[DrawnPicture, ...] = ()
+    verdicts: tuple[PictureVerdict, ...] = ()

@@ -1,0 +1,58 @@
+"""Pictures to be judged, and what is said of them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from safelight.jobs.job import Failure
+from safelight.server.schemas.wire import EncodedPicture, Wire
+
+
+class PicturesToJudge(BaseModel):
+    """One picture or several: exactly one of the two fields."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: EncodedPicture | None = None
+    images: list[EncodedPicture] | None = Field(None, min_length=1, max_length=64)
+
+
+class ClassifierView(Wire):
+    """Which classifier judged."""
+
+    name: str
+    digest: str = Field(description="SHA-256 of its weights.")
+    arithmetic: str = Field(description="Road and precision.")
+
+
+class PolicyView(Wire):
+    """Which policy decided."""
+
+    name: str
+    version: str
+    digest: str = Field(description="SHA-256 of its rules.")
+
+
+class PictureVerdict(Wire):
+    """What moderation says of one of several pictures."""
+
+    index: int = Field(description="Which of the pictures, from 0.")
+    decision: Literal["allow", "review", "block", "error"]
+    scores: dict[str, float] = Field({}, description="Probability by label, 0 to 1.")
+    unsafe: float | None = Field(None, description="Probability that it is unsafe, 0 to 1.")
+    embedding_dim: int | None = None
+    embedding: list[float] | None = Field(None, description="Where it was asked for.")
+    classifier: ClassifierView | None = None
+    policy: PolicyView | None = None
+    frame: int | None = Field(None, description="Which frame of an animation was the worst.")
+    tile: int | None = Field(None, description="Which tile was the worst; null: the whole picture.")
+    notes: tuple[str, ...] = ()
+    error: Failure | None = Field(None, description="Why it could not be judged; then decision is error.")
+
+
+class Verdicts(Wire):
+    """One verdict for each picture, in their order."""
+
+    verdicts: list[PictureVerdict]

@@ -1,0 +1,26 @@
+"""What all shapes on the wire share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+EncodedPicture = Annotated[
+    str | bytes,
+    WithJsonSchema({"type": "string", "minLength": 1}),
+    Field(
+        min_length=1,
+        description="A picture in base64 or as a data URI; a part of its own in multipart/form-data.",
+    ),
+]
+
+ListedName = Annotated[
+    str, Field(max_length=300, description="A name that GET /v1/models lists; no path, no hub id.")
+]
+
+
+class Wire(BaseModel):
+    """What we send; made from objects of ours by their attributes."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)

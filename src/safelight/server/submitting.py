@@ -1,0 +1,149 @@
+"""From a checked request to a job in the queue, for every family of routes; and the signals that stop one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import exists, select
+from structlog.contextvars import get_contextvars
+
+from safelight.database.engine import reading, writing
+from safelight.errors import RequestError
+from safelight.generation.request import GenerationRequest, Part
+from safelight.images.decode import header
+from safelight.jobs.job import Job, JobKind, Priority, Signal, Submission, Timeout
+from safelight.jobs.requests import (
+    DEFAULT_SIDE,
+    PICTURES,
+    ScanRequest,
+    UpscaleRequest,
+    checked,
+    cost_of,
+    stored,
+    with_seed,
+)
+from safelight.jobs.tables import jobs
+from safelight.server.auth import Caller
+from safelight.server.pictures_in import limits_of
+from safelight.server.state import Backstage
+
+
+async def submit(
+    behind: Backstage,
+    caller: Caller,
+    kind: JobKind,
+    fields: Mapping[str, Any],
+    *,
+    priority: Priority = 0,
+    timeout: Timeout | None = None,
+    idempotency_key: str | None = None,
+    request_id: str = "",
+) -> Job:
+    """Check a request and put it into the queue.
+
+    Args:
+        behind: The server's open things.
+        caller: Who asks; their limits are counted before.
+        kind: What to do.
+        fields: The request's fields, with pictures as bytes.
+        priority: Larger goes first; users may not go above 0.
+        timeout: Seconds it may run.
+        idempotency_key: The same key again gives the same job, and counts once.
+        request_id: Of the call; that which is being answered when not given.
+
+    Raises:
+        RequestError: A field cannot be used.
+        RateLimitError, QuotaError: It is more than the caller may ask for.
+        IdempotencyError, QueueFullError, DatabaseError: Nothing was queued.
+    """
+
+    def put() -> Job:
+        _see_bytes(fields)
+        request = checked(kind, fields)
+        if not _is_known(behind, caller, idempotency_key):
+            pictures, pixels = amount_of(request, behind)
+            behind.limits.charge(caller, pictures=pictures, pixels=pixels)
+        if isinstance(request, GenerationRequest):
+            request = with_seed(request, idempotency_key)
+        with writing(behind.service.engine) as connection:
+            body = stored(connection, request)
+        checkpoint = getattr(request, "checkpoint", None) or behind.service.settings.checkpoint
+        job = behind.service.ledger.submit(
+            Submission(
+                kind=kind,
+                request=body,
+                owner=caller.owner,
+                priority=priority,
+                timeout=timeout,
+                idempotency_key=idempotency_key,
+                request_id=request_id or get_contextvars().get("request_id", ""),
+                checkpoint=checkpoint if kind is JobKind.GENERATE else "",
+                cost=cost_of(request),
+            )
+        )
+        behind.audit.note("job.submitted", job_id=job.id, kind=kind, **_told_of(request, behind))
+        return job
+
+    return await asyncio.to_thread(put)
+
+
+async def tell(behind: Backstage, job_id: str, signal: Signal, owner: str | None) -> Job:
+    """Tell one job to stop, and note that somebody did.
+
+    Args:
+        behind: The server's open things.
+        job_id: Which.
+        signal: How it is to stop.
+        owner: Only if it is theirs; anybody's with None.
+
+    Raises:
+        JobMissingError: There is none, or it is somebody else's.
+        JobOverError: It has ended already.
+    """
+
+    def put() -> Job:
+        job = behind.service.ledger.signal(job_id, signal, owner)
+        behind.audit.note(f"job.{signal}", job_id=job.id)
+        return job
+
+    return await asyncio.to_thread(put)
+
+
+def amount_of(request: Part, behind: Backstage) -> tuple[int, int]:
+    """How many pictures a request asks for, and how many pixels over all of them; judging makes none."""
+    if isinstance(request, ScanRequest):
+        return len(request.images), 0
+    if isinstance(request, UpscaleRequest):
+        found = header(request.image, limits=limits_of(behind.service.settings))
+        return 1, int(found.width * found.height * request.by**2)
+    assert isinstance(request, GenerationRequest)
+    scale = request.hires.scale if request.hires else 1.0
+    pixels = (request.width or DEFAULT_SIDE) * (request.height or DEFAULT_SIDE) * scale**2
+    return request.count, int(pixels * request.count)
+
+
+def _see_bytes(fields: Mapping[str, Any]) -> None:
+    """Refuse a picture that is given as text: below here, text is the path of a file."""
+    for name in PICTURES:
+        value = fields.get(name)
+        parts = value if isinstance(value, list | tuple) else [value]
+        if not all(part is None or isinstance(part, bytes) for part in parts):
+            raise RequestError(f"{name}: a picture has to be its file's bytes.")
+
+
+def _is_known(behind: Backstage, caller: Caller, idempotency_key: str | None) -> bool:
+    """Whether this was submitted before, so that asking again makes no further work."""
+    if idempotency_key is None:
+        return False
+    same = (jobs.c.owner == caller.owner) & (jobs.c.idempotency_key == idempotency_key)
+    with reading(behind.service.engine) as connection:
+        return bool(connection.execute(select(exists().where(same))).scalar())
+
+
+def _told_of(request: Part, behind: Backstage) -> dict[str, str]:
+    """What the audit log is to hold of a request: its prompt, only where that was asked for."""
+    if behind.service.settings.audit_prompts and isinstance(request, GenerationRequest):
+        return {"prompt": request.prompt}
+    return {}

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import JsonValue
+
+from safelight.errors import CheckpointMissingError, FieldError
+from safelight.models.checkpoints import resolve
+from safelight.server.compat.a1111_options import OPTIONS, checked, choices, shown
+from safelight.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path)
+
+
+def test_every_option_may_have_its_default(settings: Settings) -> None:
+    for option in OPTIONS.values():
+        assert option.fits(option.default)
+    assert checked(dict(shown({}, settings)), {}, settings) == {}, "clients send everything back"
+
+
+def test_what_options_mean() -> None:
+    usual = choices({})
+    assert (usual.checkpoint, usual.clip_skip, usual.schedule, usual.kind) == (None, 1, None, "png")
+    made = choices(
+        {
+            "sd_model_checkpoint": "mine",
+            "clip_skip": 2,
+            "schedulers_sigma": "sgm_uniform",
+            "samples_format": "jpg",
+            "jpeg_quality": 80,
+            "webp_lossless": True,
+        }
+    )
+    assert (made.checkpoint, made.clip_skip, made.schedule) == ("mine", 2, "sgm-uniform")
+    assert (made.kind, made.quality, made.lossless) == ("jpeg", 80, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CLIP_stop_at_last_layers", 0),
+        ("CLIP_stop_at_last_layers", 13),
+        ("jpeg_quality", True),
+        ("CLIP_stop_at_last_layers", "2"),
+        ("samples_format", "tiff"),
+        ("schedulers_sigma", "nonsense"),
+        ("schedulers_sigma", 3),
+        ("sd_vae", "another.safetensors"),
+        ("jpeg_quality", None),
+        ("jpeg_quality", [80]),
+        ("enable_pnginfo", False),
+    ],
+)
+def test_values_that_cannot_be(settings: Settings, name: str, value: JsonValue) -> None:
+    with pytest.raises(FieldError, match=name) as caught:
+        checked({name: value}, {}, settings)
+    assert caught.value.field == name
+
+
+def test_unknown_options_are_refused_and_nothing_changes(settings: Settings) -> None:
+    with pytest.raises(FieldError, match="no option 'outdir_samples', 'sd_hypernetwork'"):
+        checked({"jpeg_quality": 70, "outdir_samples": "/", "sd_hypernetwork": "x"}, {}, settings)
+
+
+def test_the_checkpoint_by_name_title_and_hash(settings: Settings) -> None:
+    before = {"sd_model_checkpoint": "gone"}
+    digest = resolve("starter", settings.home).digest(settings.cache)
+    title = f"starter [{digest[:10]}]"
+    for given in (
+        {"sd_model_checkpoint": title},
+        {"sd_model_checkpoint": "starter"},
+        {"sd_checkpoint_hash": digest},
+    ):
+        assert checked(given, before, settings) == {"sd_model_checkpoint": None}
+    assert shown({}, settings)["sd_model_checkpoint"] == title
+    assert shown({}, settings)["sd_checkpoint_hash"] == digest
+    everything = shown(before, settings) | {"sd_model_checkpoint": title}
+    assert checked(everything, before, settings) == {"sd_model_checkpoint": None}
+    with pytest.raises(CheckpointMissingError):
+        checked({"sd_model_checkpoint": "../starter"}, {}, settings)

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safelight.errors import FieldError
+from safelight.generation.request import GenerationRequest
+from safelight.generation.upscaling.finding import find_upscalers
+from safelight.models.families import FAMILIES
+from safelight.server.compat.a1111_fields import PictureDrawing, TextDrawing
+from safelight.server.compat.a1111_options import Choices, choices
+from safelight.server.compat.a1111_request import check, picture_fields, size_of, text_fields
+from safelight.server.compat.checkpoints import Chosen
+
+CHOSEN = Chosen(None, FAMILIES["sd1"])
+UPSCALERS = find_upscalers(Path("/nowhere"))
+CHOICES = choices({})
+
+
+def of_text(options: Choices = CHOICES, **sent: Any) -> GenerationRequest:
+    drawing = TextDrawing(**sent)
+    check(drawing)
+    return GenerationRequest.parse(**text_fields(drawing, options, CHOSEN, UPSCALERS))
+
+
+def of_picture(**sent: Any) -> GenerationRequest:
+    drawing = PictureDrawing(**{"init_images": ["aGk="], **sent})
+    check(drawing)
+    fields = picture_fields(drawing, CHOICES, CHOSEN)
+    pictures = {"init_image": b"x"} | ({"mask": b"y"} if drawing.mask else {})
+    return GenerationRequest.parse(**fields, **pictures)
+
+
+def test_a_request_without_fields_leaves_everything_to_the_checkpoint() -> None:
+    assert text_fields(TextDrawing(), CHOICES, CHOSEN, UPSCALERS) == {"prompt": ""}
+    assert of_text(prompt="a cat") == GenerationRequest(prompt="a cat")
+
+
+def test_every_field_of_text_to_image_arrives() -> None:
+    request = of_text(
+        prompt="a cat",
+        negative_prompt="dogs",
+        styles=["oil"],
+        seed=5,
+        subseed=9,
+        subseed_strength=0.25,
+        sampler_name="DPM++ 2M Karras",
+        sampler_index="Euler",
+        batch_size=2,
+        n_iter=3,
+        steps=12,
+        cfg_scale=6.5,
+        cfg_end=0.8,
+        diffusers_guidance_rescale=0.3,
+        pag_scale=2,
+        clip_skip=2,
+        width=256,
+        height=128,
+    )
+    assert request == GenerationRequest(
+        prompt="a cat",
+        negative_prompt="dogs",
+        styles=("oil",),
+        seed=5,
+        variation={"seed": 9, "strength": 0.25},
+        sampler="DPM++ 2M",
+        schedule="karras",
+        count=6,
+        steps=12,
+        guidance_scale=6.5,
+        guidance_end=0.8,
+        guidance_rescale=0.3,
+        pag_scale=2,
+        clip_skip=2,
+        width=256,
+        height=128,
+    )
+
+
+def test_minus_one_draws_seeds() -> None:
+    assert of_text(prompt="x", seed=-1).seed is None
+    drawn = [of_text(prompt="x", subseed=-1, subseed_strength=0.1).variation for _ in range(3)]
+    assert len({each.seed for each in drawn if each}) == 3
+    assert of_text(prompt="x", subseed=4).variation is None
+
+
+def test_the_callers_options_count_where_the_request_is_silent() -> None:
+    options = choices({"CLIP_stop_at_last_layers": 2, "schedulers_sigma": "karras"})
+    request = of_text(options, prompt="x", sampler_name="Euler")
+    assert (request.clip_skip, request.schedule) == (2, "karras")
+    assert (
+        of_text(options, prompt="x", sampler_name="Euler", scheduler="beta", clip_skip=3).schedule == "beta"
+    )
+
+
+def test_sd_nexts_default_schedule_is_the_checkpoints_own() -> None:
+    assert of_text(prompt="x", sampler_name="DPM++ 2M", schedulers_sigma="default").schedule is None
+    assert of_text(prompt="x", sampler_name="DPM++ 2M").schedule == "karras"
+
+
+def test_a_second_pass() -> None:
+    hires = of_text(
+        prompt="x",
+        enable_hr=True,
+        hr_scale=1.5,
+        hr_upscaler="Lanczos",
+        hr_second_pass_steps=7,
+        denoising_strength=0.4,
+        hr_sampler_name="DDIM",
+        hr_scheduler="Karras",
+        hr_prompt="x",
+    ).hires
+    assert hires is not None
+    assert hires.model_dump() == {
+        "scale": 1.5,
+        "upscaler": "lanczos",
+        "steps": 7,
+        "strength": 0.4,
+        "sampler": "DDIM karras",
+    }
+    usual = of_text(prompt="x", enable_hr=True, hr_sampler_name="Use same sampler").hires
+    assert usual is not None
+    assert (usual.upscaler, usual.strength, usual.steps, usual.sampler) == ("latent", 0.75, None, None)
+    assert of_text(prompt="x", hr_scale=3, hr_sampler_name="nonsense").hires is None
+
+
+@pytest.mark.parametrize(("across", "down"), [(384, 0), (0, 192), (384, 192)])
+def test_a_second_pass_by_its_size(across: int, down: int) -> None:
+    size = {"width": 256, "height": 128, "hr_resize_x": across, "hr_resize_y": down}
+    hires = of_text(prompt="x", enable_hr=True, **size).hires
+    assert hires is not None
+    assert hires.scale == 1.5
+
+
+@pytest.mark.parametrize(
+    ("sent", "field"),
+    [
+        ({"enable_hr": True, "hr_resize_x": 512}, "hr_resize_x"),
+        (
+            {"enable_hr": True, "hr_resize_x": 512, "hr_resize_y": 300, "width": 256, "height": 128},
+            "hr_resize_x",
+        ),
+        ({"enable_hr": True, "hr_scheduler": "Karras"}, "hr_scheduler"),
+        ({"hr_prompt": "another"}, "hr_prompt"),
+        ({"hr_negative_prompt": "another"}, "hr_negative_prompt"),
+        ({"width": 256}, "height"),
+        ({"height": 256}, "width"),
+        ({"restore_faces": True}, "restore_faces"),
+        ({"alwayson_scripts": {"ControlNet": {"args": [{"model": "canny"}]}}}, "alwayson_scripts"),
+    ],
+)
+def test_what_is_not_done_is_refused_by_name(sent: dict[str, Any], field: str) -> None:
+    with pytest.raises(FieldError) as caught:
+        of_text(prompt="x", **sent)
+    assert caught.value.field == field
+
+
+def test_img2img_without_a_mask() -> None:
+    request = of_picture(prompt="x", mask_blur=9, inpainting_fill=0)
+    assert request == GenerationRequest(prompt="x", init_image=b"x", strength=0.75)
+
+
+def test_img2img_with_a_mask() -> None:
+    request = of_picture(
+        prompt="x",
+        mask="eQ==",
+        denoising_strength=0.9,
+        mask_blur=7,
+        inpainting_fill=2,
+        inpaint_full_res=False,
+        inpaint_full_res_padding=16,
+        inpainting_mask_invert=1,
+    )
+    assert request.strength == 0.9
+    assert request.inpaint.model_dump() == {
+        "blur": 7,
+        "padding": 16,
+        "only_masked": False,
+        "fill": "noise",
+        "invert": True,
+    }
+
+
+@pytest.mark.parametrize(("number", "fill"), [(0, "blur"), (1, "original"), (2, "noise")])
+def test_masked_content(number: int, fill: str) -> None:
+    assert of_picture(prompt="x", mask="eQ==", inpainting_fill=number).inpaint.fill == fill
+
+
+def test_masked_content_that_is_nothing_is_refused() -> None:
+    with pytest.raises(FieldError, match="latent nothing"):
+        of_picture(prompt="x", mask="eQ==", inpainting_fill=3)
+
+
+@pytest.mark.parametrize(
+    ("sent", "blur"),
+    [
+        ({}, 4),
+        ({"mask_blur": 0}, 0),
+        ({"mask_blur_x": 3, "mask_blur_y": 3}, 3),
+        ({"mask_blur": 8, "mask_blur_x": 3}, 8),
+        ({"mask_blur_x": 4}, 4),
+    ],
+)
+def test_blur(sent: dict[str, int], blur: int) -> None:
+    assert of_picture(prompt="x", mask="eQ==", **sent).inpaint.blur == blur
+
+
+def test_blur_that_differs_by_direction_is_refused() -> None:
+    with pytest.raises(FieldError, match="mask_blur_x"):
+        of_picture(prompt="x", mask="eQ==", mask_blur_x=3, mask_blur_y=5)
+
+
+@given(st.integers(16, 512), st.integers(16, 512))
+def test_sizes(width: int, height: int) -> None:
+    assert size_of(TextDrawing(width=width, height=height)) == (width, height)

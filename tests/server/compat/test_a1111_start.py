@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from safelight.errors import FieldError, ImageError
+from safelight.images import DecodeLimits
+from safelight.server.compat.a1111_start import CROP, FILL, STRETCH, resized, start
+
+LIMITS = DecodeLimits()
+
+
+def png(image: Image.Image) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+def opened(data: bytes | None) -> Image.Image:
+    assert data is not None
+    return Image.open(io.BytesIO(data))
+
+
+def halves(size: tuple[int, int] = (64, 32)) -> Image.Image:
+    """Red on the left, blue on the right."""
+    image = Image.new("RGB", size, "red")
+    image.paste("blue", (size[0] // 2, 0, *size))
+    return image
+
+
+def test_a_picture_of_the_right_size_stays_as_it_is() -> None:
+    data = png(halves())
+    assert start(data, None, LIMITS, size=(64, 32)).init is data
+    assert start(data, None, LIMITS).init is data
+
+
+def test_stretching_keeps_all_of_the_picture() -> None:
+    image = opened(start(png(halves()), None, LIMITS, mode=STRETCH, size=(32, 32)).init)
+    assert image.size == (32, 32)
+    assert image.getpixel((2, 16)) == (255, 0, 0)
+    assert image.getpixel((29, 16)) == (0, 0, 255)
+
+
+def test_cropping_cuts_the_sides_off() -> None:
+    wide = Image.new("RGB", (96, 32), "green")
+    wide.paste("red", (32, 0, 64, 32))
+    image = opened(start(png(wide), None, LIMITS, mode=CROP, size=(32, 32)).init)
+    assert image.getpixel((16, 16)) == (255, 0, 0)
+    assert {image.getpixel((x, 16)) for x in range(2, 30)} == {(255, 0, 0)}
+
+
+def test_filling_draws_the_edges_out() -> None:
+    image = opened(start(png(halves()), None, LIMITS, mode=FILL, size=(64, 64)).init)
+    assert image.size == (64, 64)
+    assert image.getpixel((2, 2)) == image.getpixel((2, 60)) == (255, 0, 0)
+    assert image.getpixel((61, 2)) == (0, 0, 255)
+
+
+def test_enlarging_latents_is_refused() -> None:
+    with pytest.raises(FieldError, match="resize_mode"):
+        start(png(halves()), None, LIMITS, mode=3)
+
+
+@given(
+    st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    st.sampled_from([STRETCH, CROP, FILL]),
+    st.sampled_from(["RGB", "L"]),
+)
+@settings(max_examples=80, deadline=None)
+def test_every_mode_gives_the_size(
+    size: tuple[int, int], target: tuple[int, int], mode: int, kind: str
+) -> None:
+    image = resized(Image.new(kind, size), target, mode)
+    assert (image.size, image.mode) == (target, kind)
+
+
+def test_a_mask_is_made_black_and_white() -> None:
+    grey = Image.new("L", (4, 1))
+    grey.putdata([0, 100, 200, 255])
+    mask = opened(start(png(halves((4, 1))), png(grey), LIMITS).mask)
+    assert list(mask.tobytes()) == [0, 0, 255, 255]
+    soft = opened(start(png(halves((4, 1))), png(grey), LIMITS, hard=False).mask)
+    assert list(soft.tobytes()) == [0, 100, 200, 255]
+
+
+def test_a_mask_with_transparent_parts_counts_by_what_is_opaque() -> None:
+    mask = Image.new("RGBA", (8, 8), (255, 255, 255, 0))
+    mask.paste((0, 0, 0, 255), (0, 0, 4, 8))
+    found = np.asarray(opened(start(png(halves((8, 8))), png(mask), LIMITS).mask))
+    assert (found[:, :4] == 255).all()
+    assert (found[:, 4:] == 0).all()
+
+
+def test_picture_and_mask_are_resized_alike_unless_the_mask_is_drawn_alone() -> None:
+    mask = png(Image.new("L", (64, 32), 255))
+    both = start(png(halves()), mask, LIMITS, mode=CROP, size=(16, 16))
+    assert opened(both.init).size == opened(both.mask).size == (16, 16)
+    alone = start(png(halves()), mask, LIMITS, mode=CROP, size=(16, 16), whole=False)
+    assert opened(alone.init).size == opened(alone.mask).size == (64, 32)
+
+
+def test_a_mask_that_is_no_picture_is_refused() -> None:
+    with pytest.raises(ImageError):
+        start(png(halves()), b"nothing", LIMITS)

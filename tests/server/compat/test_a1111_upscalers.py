@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from safelight.errors import UpscalerUnknownError
+from safelight.generation.upscaling.finding import UpscalerInfo, find_upscalers
+from safelight.server.compat.a1111_upscalers import for_hires, named, rows, shown
+
+KNOWN = [
+    *find_upscalers(Path("/nowhere")),
+    UpscalerInfo("4x_Sharp", "network", Path("/models/4x_Sharp.safetensors")),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (None, "latent"),
+        ("Latent", "latent"),
+        ("Latent Bilinear", "latent"),
+        ("None", "lanczos"),
+        ("Lanczos", "lanczos"),
+        ("Nearest", "nearest"),
+        ("Resize Bicubic", "bicubic"),
+        ("4x_sharp", "4x_Sharp"),
+    ],
+)
+def test_names_for_a_second_pass(name: str | None, expected: str) -> None:
+    assert for_hires(name, KNOWN) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["R-ESRGAN 4x+", "Latent (antialiased)", "/models/4x_Sharp.safetensors", "../x"]
+)
+def test_what_is_not_there_is_refused_with_what_is(name: str) -> None:
+    with pytest.raises(UpscalerUnknownError) as caught:
+        for_hires(name, KNOWN)
+    assert "Latent, Nearest, Bilinear, Bicubic, Lanczos, 4x_Sharp" in caught.value.hint
+
+
+def test_latents_are_enlarged_in_a_second_pass_only() -> None:
+    with pytest.raises(UpscalerUnknownError):
+        named("Latent", KNOWN)
+
+
+def test_the_list_can_be_sent_back_and_tells_no_paths() -> None:
+    listed = rows(KNOWN)
+    assert listed[0]["name"] == "None"
+    assert [named(str(row["name"]), KNOWN) for row in listed[1:]] == [each.name for each in KNOWN]
+    assert all(row["model_path"] is None for row in listed)
+    assert shown(KNOWN[-1]) == "4x_Sharp"

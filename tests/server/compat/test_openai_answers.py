@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import pytest
+from openai.types import (
+    ImageEditCompletedEvent,
+    ImageGenCompletedEvent,
+    ImageGenPartialImageEvent,
+    ImagesResponse,
+)
+from PIL import Image
+from tests.server.compat.made import job, picture
+
+from safelight.images import DecodeLimits
+from safelight.images.encode import encode_picture
+from safelight.images.metadata import Metadata, read_metadata
+from safelight.jobs.job import JobState
+from safelight.server.compat.openai_answers import (
+    ImageItem,
+    completed_event,
+    encoded,
+    images_body,
+    partial_event,
+)
+from safelight.server.compat.openai_fields import GenerationBody, VariationForm
+from safelight.server.compat.results import Made, outcome_of
+
+LIMITS = DecodeLimits()
+PNG = encode_picture(Image.new("RGB", (64, 32), "red"), "png", Metadata(parameters="a cat"))
+
+
+def form(**sent: Any) -> GenerationBody:
+    return GenerationBody(prompt="x", **sent)
+
+
+def test_the_whole_answer_is_what_the_client_reads() -> None:
+    outcome = outcome_of(job(JobState.SUCCEEDED, picture(1), picture(2, 1, "block")))
+    sent = form(output_format="webp", quality="hd", user="anna")
+    body = images_body(sent, outcome, [ImageItem(b64_json="aGk=")]).model_dump(exclude_none=True)
+    read = ImagesResponse.model_validate(body)
+    assert read.data is not None
+    assert (len(read.data), read.size, read.quality, read.output_format) == (1, "64x32", "high", "webp")
+    assert (read.background, read.safety_identifier, body["blocked"]) == ("opaque", "anna", 1)
+    assert read.created == 1767323045
+
+
+def test_a_variations_answer_has_no_quality() -> None:
+    outcome = outcome_of(job(JobState.SUCCEEDED, picture(1)))
+    body = images_body(VariationForm.model_construct(), outcome, []).model_dump(exclude_none=True)
+    assert "quality" not in body
+    assert "blocked" not in body
+
+
+@pytest.mark.parametrize(("kind", "compression"), [("png", None), ("webp", 60), ("jpeg", 0)])
+def test_pictures_in_every_format_keep_their_words(kind: Any, compression: int | None) -> None:
+    data = base64.b64decode(encoded(form(output_format=kind, output_compression=compression), PNG, LIMITS))
+    assert Image.open(io.BytesIO(data)).format == kind.upper()
+    assert read_metadata(data, limits=LIMITS).parameters == "a cat"
+
+
+def test_a_variation_is_the_file_itself() -> None:
+    assert base64.b64decode(encoded(VariationForm.model_construct(), PNG, LIMITS)) == PNG
+
+
+def test_events_are_what_the_client_reads() -> None:
+    sent = form(stream=True, output_format="jpeg", safety_identifier="anna")
+    partial = ImageGenPartialImageEvent.model_validate(partial_event("image_generation", sent, 1, "aGk="))
+    assert (partial.partial_image_index, partial.size, partial.output_format) == (1, "auto", "jpeg")
+    made = Made(picture(), PNG)
+    done = ImageGenCompletedEvent.model_validate(completed_event("image_generation", sent, made, "aGk="))
+    assert (done.size, done.usage.total_tokens, done.safety_identifier) == ("64x32", 0, "anna")
+    ImageEditCompletedEvent.model_validate(completed_event("image_edit", sent, made, "aGk="))

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from safelight.jobs.job import JobKind, Progress, Submission
+from safelight.jobs.service import Service
+from safelight.server.compat.previews import preview_of
+from safelight.server.judging import Judge
+from safelight.server.state import Backstage
+from safelight.studio import Studio
+
+BLOCKING = 'name = "all"\nversion = "1"\nsafe = ["sfw"]\n[unsafe.nsfw]\nreview = 0.0\nblock = 0.0\n'
+
+
+def webp() -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(out, "WEBP")
+    return out.getvalue()
+
+
+def shown(service: Service, data: bytes | None) -> bytes | None:
+    """What callers see of a job's preview."""
+    ledger = service.ledger
+    ledger.submit(Submission(kind=JobKind.GENERATE, request={"prompt": "x", "seed": 1}))
+    running = ledger.claim("worker")
+    assert running is not None
+    ledger.report(running, Progress(stage="first pass", fraction=0.5), data)
+    studio = Studio(service.settings)
+    behind = Backstage(service, None, studio, None, None, None)  # type: ignore[arg-type]
+    judge = Judge(lambda: studio)
+    try:
+        return asyncio.run(preview_of(behind, judge, running.id))
+    finally:
+        judge.close()
+
+
+def test_a_preview_comes_as_png(service: Service) -> None:
+    data = shown(service, webp())
+    assert data is not None
+    image = Image.open(io.BytesIO(data))
+    assert (image.format, image.size) == ("PNG", (64, 64))
+
+
+@pytest.mark.parametrize("data", [None, b"damaged"])
+def test_there_may_be_none_to_show(service: Service, data: bytes | None) -> None:
+    assert shown(service, data) is None
+
+
+def test_previews_pass_the_policy(open_service: Callable[..., Service], tmp_path: Path) -> None:
+    (tmp_path / "all.toml").write_text(BLOCKING)
+    assert shown(open_service(policy=str(tmp_path / "all.toml")), webp()) is None

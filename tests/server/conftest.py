@@ -1,0 +1,174 @@
+"""What the tests of the server share: a real database with tables, the application on it, and a whole real server."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import structlog
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from safelight import logs
+from safelight.jobs.service import Service, prepare
+from safelight.server.app import create_app
+from safelight.server.keys import SCHEMA
+from safelight.settings import Settings
+
+FAST = {"SAFELIGHT_BACKEND": "onnxruntime", "SAFELIGHT_PRECISION": "fp32", "OMP_NUM_THREADS": "1"}
+"""So that starting takes no probe and leaves processor time to others."""
+LOCAL, SOCKET = "http://127.0.0.1:7860", "ws://127.0.0.1:7860"
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory whose database has all tables and nothing in them; to be copied."""
+    home = tmp_path_factory.mktemp("prepared")
+    prepare(Settings(home=home), SCHEMA)
+    return home
+
+
+@pytest.fixture
+def server_home(prepared: Path, tmp_path: Path) -> Path:
+    """A data directory of the test's own, with tables."""
+    return Path(shutil.copytree(prepared, tmp_path / "home"))
+
+
+@pytest.fixture
+def open_service(server_home: Path) -> Iterator[Callable[..., Service]]:
+    """Opens the test's database under settings of the test's choice."""
+    opened = []
+
+    def service(**fields: object) -> Service:
+        chosen = {"home": server_home, "backend": "onnxruntime", "precision": "fp32"} | fields
+        opened.append(Service.open(Settings.load(**chosen)))
+        return opened[-1]
+
+    yield service
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def service(open_service: Callable[..., Service]) -> Service:
+    return open_service()
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[TestClient]:
+    """The application without workers, as a program on this machine sees it."""
+    with client_of(create_app(service, service.settings)) as client:
+        yield client
+
+
+@contextmanager
+def client_of(app: FastAPI, **headers: str) -> Iterator[TestClient]:
+    """A client of an application, which runs within."""
+    client = TestClient(app, LOCAL, raise_server_exceptions=False, client=("127.0.0.1", 50000))
+    client.headers.update(headers)
+    with client:
+        yield client
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """The server's log so far, as the objects that its lines are."""
+    root, written = logging.getLogger(), io.StringIO()
+    handlers, level = root.handlers[:], root.level
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", written)
+        logs.configure()
+    yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def processes(home: Path, *commands: list[str], **settings: str) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Processes of safelight on a data directory; their log is in ``safelight.log`` there."""
+    environment = os.environ | FAST | {"SAFELIGHT_HOME": str(home)} | settings
+    with (home / "safelight.log").open("ab") as log:
+        running = [
+            subprocess.Popen([sys.executable, "-m", "safelight", *command], env=environment, stderr=log)
+            for command in commands
+        ]
+    try:
+        yield running
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def wait_for(url: str, path: str, *, status: int = 200, seconds: float = 120) -> httpx2.Response:
+    """Ask until an answer has some status."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            response = httpx2.get(url + path, timeout=10)
+        except httpx2.TransportError:
+            response = None
+        if response is not None and response.status_code == status:
+            return response
+        assert time.monotonic() < deadline, f"{url}{path}: {response and response.text}"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def serving_home(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data directory of ``server``, with its log and its worker's."""
+    return Path(shutil.copytree(prepared, tmp_path_factory.mktemp("server") / "home"))
+
+
+@pytest.fixture(scope="session")
+def server(serving_home: Path) -> Iterator[str]:
+    """The URL of a real server whose worker draws with the starter; shared by all tests, so leave it as it is."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with processes(serving_home, ["api", "--port", str(port)], ["worker", "--device", "cpu"]):
+        wait_for(url, "/health/ready")
+        yield url
+
+
+def log_of(home: Path) -> list[dict[str, Any]]:
+    """What ``processes`` wrote to their log."""
+    lines = (home / "safelight.log").read_text().splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def huge_png(side: int) -> bytes:
+    """A few hundred bytes that claim to be an enormous picture."""
+    head = _chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    body = _chunk(b"IDAT", zlib.compress(bytes(100_000), 9))
+    return b"\x89PNG\r\n\x1a\n" + head + body + _chunk(b"IEND", b"")

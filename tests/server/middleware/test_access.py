@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+from tests.server.conftest import SOCKET, client_of
+
+from safelight.jobs.service import Service
+from safelight.server import limits
+from safelight.server.app import create_app
+from safelight.server.keys import Keys
+from safelight.server.middleware.access import credentials
+from safelight.server.roles import Role
+
+DRAWING = {"kind": "generate", "prompt": "a lighthouse", "width": 64, "height": 64, "steps": 1}
+GUARDED = [
+    "/v1/system",
+    "/v1/jobs",
+    "/v1/models",
+    "/v1/gallery",
+    "/sdapi/v1/samplers",
+    "/metrics",
+    "/docs",
+    "/openapi.json",
+]
+
+
+@pytest.fixture
+def keys(service: Service) -> Keys:
+    return Keys(service.engine)
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def basic(name: str, key: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{name}:{key}".encode()).decode()}
+
+
+def audited(home: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in (home / "audit.log").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("path", GUARDED)
+def test_without_keys_this_machine_is_let_in(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 200
+    assert (
+        client.get(path, headers=bearer("anything, as some clients always send something")).status_code == 200
+    )
+    assert client.get(path, headers={"Authorization": "Basic !!!"}).status_code == 200
+
+
+@pytest.mark.parametrize("path", [*GUARDED, "/nothing", "/sdapi/v1/nothing"])
+def test_with_keys_nobody_is_let_in_without_one(client: TestClient, keys: Keys, path: str) -> None:
+    keys.add("anna")
+    response = client.get(path)
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    assert "denied.no_key" in response.text
+
+
+def test_every_way_to_bring_a_key(client: TestClient, keys: Keys) -> None:
+    key = keys.add("anna")
+    for headers in (bearer(key), basic("anna", key), {"X-API-Key": key}, {"Authorization": f"bearer  {key}"}):
+        assert client.get("/v1/system", headers=headers).status_code == 200, headers
+
+
+def test_wrong_keys(client: TestClient, keys: Keys) -> None:
+    key = keys.add("anna")
+    wrong = [
+        bearer("sl_wrong"),
+        bearer(key[:-1]),
+        basic("berta", key),
+        basic("anna", "wrong"),
+        {"Authorization": "Basic !!!"},
+        {"Authorization": b"Basic \xe4\xf6"},
+        {"Authorization": "Basic " + base64.b64encode(b"no colon").decode()},
+        {"Authorization": "Basic " + base64.b64encode(b"\xff\xfe:x").decode()},
+        {"X-API-Key": "wrong"},
+        bearer("wrong") | {"X-API-Key": key},
+    ]
+    for headers in wrong:
+        response = client.get("/v1/system", headers=headers)
+        assert (response.status_code, response.json()["error"]["code"]) == (401, "denied.key"), headers
+
+
+def test_a_revoked_key_is_refused_at_once(client: TestClient, keys: Keys) -> None:
+    key, _ = keys.add("anna"), keys.add("berta")
+    assert client.get("/v1/system", headers=bearer(key)).status_code == 200
+    keys.revoke("anna")
+    assert client.get("/v1/system", headers=bearer(key)).status_code == 401
+
+
+def test_the_last_key_s_end_opens_this_machine_only(open_service: Callable[..., Service]) -> None:
+    for host, status in (("127.0.0.1", 200), ("0.0.0.0", 401)):
+        service = open_service(host=host)
+        keys = Keys(service.engine)
+        keys.add("anna")
+        keys.revoke("anna")
+        with client_of(create_app(service, service.settings)) as client:
+            assert client.get("/v1/system").status_code == status
+
+
+def test_the_body_of_a_stranger_is_not_read(client: TestClient, keys: Keys) -> None:
+    keys.add("anna")
+    read = []
+
+    def body() -> Iterator[bytes]:
+        read.append(1)
+        yield b"x"
+
+    response = client.post("/v1/jobs", content=body())
+    assert response.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "shape"),
+    [
+        ("/v1/system", {"error": {"code", "message", "hint"}}),
+        ("/v1/images/generations", {"error": {"message", "type", "param", "code"}}),
+        ("/sdapi/v1/txt2img", {"error", "detail", "errors"}),
+    ],
+)
+def test_each_family_s_own_words(client: TestClient, keys: Keys, path: str, shape: object) -> None:
+    keys.add("anna")
+    body = client.post(path, json={}).json()
+    found = {"error": set(body["error"])} if isinstance(shape, dict) else set(body)
+    assert found == shape
+
+
+def test_websockets_are_refused_likewise(client: TestClient, keys: Keys) -> None:
+    key = keys.add("anna")
+    job = client.post("/v1/jobs", json=DRAWING, headers=bearer(key)).json()["id"]
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect(f"{SOCKET}/v1/jobs/{job}/ws"):
+        pass
+    with client.websocket_connect(f"{SOCKET}/v1/jobs/{job}/ws", headers=bearer(key)) as socket:
+        assert socket.receive_json()["kind"] == "state"
+
+
+def test_others_jobs_and_pictures_are_not_there(client: TestClient, keys: Keys) -> None:
+    anna, berta, root = (
+        bearer(keys.add("anna")),
+        bearer(keys.add("berta")),
+        bearer(keys.add("root", Role.ADMIN)),
+    )
+    job = client.post("/v1/jobs", json=DRAWING, headers=anna).json()["id"]
+    paths = [f"/v1/jobs/{job}", f"/v1/jobs/{job}/result", f"/v1/jobs/{job}/preview", f"/v1/jobs/{job}/events"]
+    for path in paths:
+        assert client.get(path, headers=berta).status_code == 404, path
+    for path in (f"/v1/jobs/{job}/finish", f"/v1/jobs/{job}/skip"):
+        assert client.post(path, headers=berta).status_code == 404, path
+    assert client.delete(f"/v1/jobs/{job}", headers=berta).status_code == 404
+    assert client.get("/v1/jobs", headers=berta).json()["jobs"] == []
+    assert client.get(f"/v1/jobs/{job}", headers=anna).json()["state"] == "queued"
+    assert client.get(f"/v1/jobs/{job}", headers=root).json()["owner"] == "anna"
+    with (
+        pytest.raises(WebSocketDisconnect),
+        client.websocket_connect(f"{SOCKET}/v1/jobs/{job}/ws", headers=berta),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/sdapi/v1/log"])
+def test_administrators_only(client: TestClient, keys: Keys, path: str) -> None:
+    anna, root = bearer(keys.add("anna")), bearer(keys.add("root", Role.ADMIN))
+    response = client.get(path, headers=anna)
+    assert response.status_code == 403
+    assert "denied.role" in response.text
+    assert client.get(path, headers=root).status_code == 200
+
+
+def test_requests_are_limited(open_service: Callable[..., Service]) -> None:
+    service = open_service(requests_per_minute=3)
+    anna = bearer(Keys(service.engine).add("anna"))
+    with client_of(create_app(service, service.settings), **anna) as client:
+        first = client.get("/v1/system")
+        assert first.headers["RateLimit-Policy"] == '"requests";q=3;w=60'
+        assert first.headers["RateLimit"] == '"requests";r=2;t=20'
+        assert [client.get("/nothing").status_code for _ in range(3)] == [404, 404, 429]
+        refused = client.get("/sdapi/v1/samplers")
+        assert (refused.status_code, refused.json()["error"]) == (429, "limit.rate")
+        assert 1 <= int(refused.headers["Retry-After"]) <= 20
+        assert refused.headers["RateLimit"].startswith('"requests";r=0;t=')
+        assert client.get("/health/live").status_code == 200
+
+
+def test_pictures_are_counted_before_the_work(open_service: Callable[..., Service]) -> None:
+    service = open_service(pictures_per_minute=4)
+    anna = bearer(Keys(service.engine).add("anna"))
+    with client_of(create_app(service, service.settings), **anna) as client:
+        assert client.post("/v1/jobs", json=DRAWING | {"count": 3}).status_code == 202
+        refused = client.post("/v1/jobs", json=DRAWING | {"count": 2})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "limit.rate")
+        assert '"pictures";r=1;t=45' in refused.headers["RateLimit"]
+        assert client.post("/v1/jobs", json=DRAWING | {"count": 2, "steps": 0}).status_code == 422
+        assert client.post("/v1/jobs", json=DRAWING).status_code == 202
+        assert len(client.get("/v1/jobs").json()["jobs"]) == 2
+
+
+def test_a_quota_holds_for_the_day(client: TestClient, service: Service) -> None:
+    anna = bearer(Keys(service.engine).add("anna", pictures_per_day=2))
+    assert client.post("/v1/jobs", json=DRAWING | {"count": 2}, headers=anna).status_code == 202
+    refused = client.post("/v1/jobs", json=DRAWING, headers=anna)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "limit.quota")
+    assert 1 <= int(refused.headers["Retry-After"]) <= 86400
+    compatible = client.post("/sdapi/v1/txt2img", json={"prompt": "x", "steps": 1}, headers=anna)
+    assert (compatible.status_code, compatible.json()["error"]) == (429, "limit.quota")
+
+
+def test_the_same_idempotency_key_counts_once(client: TestClient, service: Service) -> None:
+    anna = bearer(Keys(service.engine).add("anna", pictures_per_day=1)) | {"Idempotency-Key": "k"}
+    jobs = {client.post("/v1/jobs", json=DRAWING, headers=anna).json()["id"] for _ in range(3)}
+    assert len(jobs) == 1
+
+
+def test_wrong_keys_are_limited(client: TestClient, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = keys.add("anna")
+    with_wrong = bearer("wrong")
+    statuses = [
+        client.get("/v1/system", headers=with_wrong).status_code
+        for _ in range(limits.WRONG_KEYS_PER_MINUTE + 2)
+    ]
+    assert statuses[0] == 401
+    assert statuses[-1] == 429
+    assert client.get("/v1/system", headers=bearer(key)).status_code == 200
+
+
+def test_notes_of_refusals_are_limited(client: TestClient, keys: Keys, server_home: Path) -> None:
+    keys.add("anna")
+    for _ in range(limits.NOTES_PER_MINUTE + 20):
+        client.get("/v1/system")
+    assert limits.NOTES_PER_MINUTE <= len(audited(server_home)) < limits.NOTES_PER_MINUTE + 20
+
+
+def test_what_was_refused_is_noted(client: TestClient, keys: Keys, server_home: Path) -> None:
+    anna = bearer(keys.add("anna", pictures_per_day=0))
+    client.get("/v1/system", headers={"X-Request-ID": "r-1"})
+    client.get("/v1/system", headers={"Host": "evil.example"})
+    client.get("/metrics", headers=anna)
+    client.post("/v1/jobs", json=DRAWING | {"prompt": "a secret"}, headers=anna)
+    lines = audited(server_home)
+    assert [(line["event"], line["why"], line["path"], line.get("owner")) for line in lines] == [
+        ("denied", "denied.no_key", "/v1/system", None),
+        ("denied", "denied.host", "/v1/system", None),
+        ("denied", "denied.role", "/metrics", "anna"),
+        ("limited", "limit.quota", "/v1/jobs", "anna"),
+    ]
+    assert (lines[0]["request_id"], lines[0]["address"]) == ("r-1", "127.0.0.1")
+
+
+@pytest.mark.parametrize("audit_prompts", [False, True])
+def test_what_was_done_is_noted(
+    open_service: Callable[..., Service], server_home: Path, audit_prompts: bool
+) -> None:
+    service = open_service(audit_prompts=audit_prompts)
+    with client_of(create_app(service, service.settings), **{"X-Request-ID": "r-2"}) as client:
+        job = client.post("/v1/jobs", json=DRAWING).json()
+        client.delete(f"/v1/jobs/{job['id']}")
+    submitted, cancelled = audited(server_home)
+    assert (submitted["event"], submitted["job_id"], submitted["owner"]) == (
+        "job.submitted",
+        job["id"],
+        "local",
+    )
+    assert submitted.get("prompt") == ("a lighthouse" if audit_prompts else None)
+    assert (cancelled["event"], cancelled["job_id"], cancelled["request_id"]) == (
+        "job.cancel",
+        job["id"],
+        "r-2",
+    )
+    assert job["request_id"] == "r-2"
+
+
+def test_credentials_of_other_schemes() -> None:
+    from starlette.datastructures import Headers
+
+    assert credentials(Headers({"Authorization": "Digest x", "X-API-Key": "k"})) == (None, "k")
+    assert credentials(Headers({})) == (None, None)

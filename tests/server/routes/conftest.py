@@ -1,0 +1,92 @@
+"""What the tests of our own routes share: people with keys, and jobs that are done without a worker."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+from tests.gallery.conftest import new_entry
+from tests.server.conftest import client_of
+
+from safelight.errors import SafelightError
+from safelight.jobs.entries import result_of
+from safelight.jobs.job import Job, JobKind, Submission
+from safelight.jobs.service import Service
+from safelight.server.app import create_app
+from safelight.server.keys import Keys
+from safelight.server.roles import Role
+from safelight.settings import Settings
+
+DRAWING = {"kind": "generate", "prompt": "a lighthouse", "width": 64, "height": 64, "steps": 1}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Does jobs in place of a worker."""
+
+    service: Service
+
+    def queue(self, owner: str = "local", kind: JobKind = JobKind.GENERATE) -> Job:
+        return self.service.ledger.submit(
+            Submission(kind=kind, request={"prompt": "a lighthouse"}, owner=owner)
+        )
+
+    def begin(self, owner: str = "local", kind: JobKind = JobKind.GENERATE) -> Job:
+        """A job that runs; there must be no other one waiting."""
+        submitted = self.queue(owner, kind)
+        job = self.service.ledger.claim("bench")
+        assert job is not None
+        assert job.id == submitted.id
+        return job
+
+    def finish(self, owner: str = "local", *changes: dict[str, Any]) -> Job:
+        """A job that drew a picture for each set of changes."""
+        job = self.begin(owner)
+        entries = [
+            self.service.gallery.add(
+                new_entry(**{"number": 7 + index, "job_id": job.id, "index": index, "owner": owner} | change)
+            )
+            for index, change in enumerate(changes or ({},))
+        ]
+        assert self.service.ledger.succeed(job, result_of(entries), 1.0)
+        return self.service.ledger.get(job.id)
+
+    def fail(self, error: SafelightError) -> Job:
+        job = self.begin()
+        assert self.service.ledger.fail(job, error)
+        return self.service.ledger.get(job.id)
+
+
+@pytest.fixture
+def bench(service: Service) -> Bench:
+    return Bench(service)
+
+
+@pytest.fixture
+def people(service: Service) -> Iterator[Callable[[str], TestClient]]:
+    """Clients of a server with keys, by name: anna and berta are users, chief is an administrator."""
+    keys = Keys(service.engine)
+    found = {name: keys.add(name) for name in ("anna", "berta")} | {"chief": keys.add("chief", Role.ADMIN)}
+    with client_of(create_app(service, service.settings)) as client:
+
+        def of(name: str) -> TestClient:
+            client.headers["Authorization"] = f"Bearer {found[name]}"
+            return client
+
+        yield of
+
+
+@pytest.fixture(scope="session")
+def standing(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """The application without workers, shared by tests that leave nothing behind."""
+    home = tmp_path_factory.mktemp("standing") / "home"
+    shutil.copytree(prepared, home)
+    service = Service.open(Settings.load(home=home, backend="onnxruntime", precision="fp32"))
+    with client_of(create_app(service, service.settings)) as client:
+        yield client
+    service.close()

@@ -1,0 +1,76 @@
+"""A worker by hand: the queue, the gallery and the pictures' files are real, only the drawing is not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from PIL import Image
+
+from safelight.gallery import Entry, NewEntry
+from safelight.images.encode import encode_picture
+from safelight.images.metadata import Metadata
+from safelight.jobs.entries import result_of
+from safelight.jobs.job import Job
+from safelight.jobs.service import Service
+from safelight.moderation.policy import Decision
+
+SIZE = (64, 32)
+Work = Callable[[Service, Job], None]
+
+
+def entered(service: Service, job: Job, index: int = 0, decision: Decision = Decision.ALLOW) -> Entry:
+    """A picture of a job in the gallery; red, with an infotext."""
+    seed = int(str(job.request.get("seed", 0))) + index
+    prompt = job.request.get("prompt", "")
+    words = f"{prompt}\nSteps: 4, Sampler: Euler, CFG scale: 4, Seed: {seed}, Size: 64x32, Model: starter"
+    data = encode_picture(Image.new("RGB", SIZE, "red"), "png", Metadata(parameters=words))
+    return service.gallery.add(
+        NewEntry(
+            job_id=job.id,
+            index=index,
+            owner=job.owner,
+            created=datetime.now(UTC),
+            data=None if decision is Decision.BLOCK else data,
+            width=SIZE[0],
+            height=SIZE[1],
+            decision=decision,
+            unsafe=0.9 if decision is Decision.BLOCK else 0.01,
+            seed=seed,
+            infotext=words,
+        )
+    )
+
+
+def drawing(*decisions: Decision) -> Work:
+    """Work that makes a picture for each decision; without any, as many as are asked for, all of them allowed."""
+
+    def work(service: Service, job: Job) -> None:
+        wanted = decisions or (Decision.ALLOW,) * int(str(job.request.get("count", 1)))
+        entries = [entered(service, job, index, decision) for index, decision in enumerate(wanted)]
+        service.ledger.succeed(job, result_of(entries), 0.1)
+
+    return work
+
+
+@contextmanager
+def worker(service: Service, work: Work | None = None) -> Iterator[list[Job]]:
+    """Does the jobs that come, one after the other; gives those it has begun."""
+    begun: list[Job] = []
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.wait(0.02):
+            if (job := service.ledger.claim("by-hand")) is not None:
+                begun.append(job)
+                (work or drawing())(service, job)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield begun
+    finally:
+        over.set()
+        thread.join()

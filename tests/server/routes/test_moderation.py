@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from safelight.jobs.service import Service
+from safelight.moderation.classifier import NetworkClassifier
+from safelight.server.keys import Keys
+
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+def text(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def test_a_verdict_is_the_same_whichever_way_the_picture_comes(
+    client: TestClient, photographs: list[Path], open_nsfw: NetworkClassifier
+) -> None:
+    cat = photographs[1]
+    answers = [
+        client.post("/v1/moderate", content=cat.read_bytes(), headers=JPEG),
+        client.post(
+            "/v1/moderate", content=cat.read_bytes(), headers={"Content-Type": "application/octet-stream"}
+        ),
+        client.post("/v1/moderate", json={"image": text(cat)}),
+        client.post("/v1/moderate", json={"images": [f"data:image/jpeg;base64,{text(cat)}"]}),
+        client.post("/v1/moderate", files={"image": cat.read_bytes()}),
+        client.post("/v1/moderate", files={"images": cat.read_bytes()}),
+    ]
+    for answer in answers:
+        assert answer.json() == answers[0].json(), answer.text
+    (verdict,) = answers[0].json()["verdicts"]
+    assert verdict["decision"] == "allow"
+    assert verdict["classifier"]["digest"] == open_nsfw.info.digest
+    assert verdict["policy"]["name"] == "standard"
+    assert verdict["unsafe"] == verdict["scores"]["nsfw"]
+    assert (verdict["embedding_dim"], verdict["embedding"]) == (1024, None)
+
+
+def test_several_pictures_keep_their_order_and_a_bad_one_spoils_no_other(
+    client: TestClient, photographs: list[Path]
+) -> None:
+    alone = [
+        client.post("/v1/moderate", content=path.read_bytes(), headers=JPEG).json()["verdicts"][0]
+        for path in photographs
+    ]
+    parts = [("images", path.read_bytes()) for path in photographs]
+    found = client.post("/v1/moderate", files=[*parts, ("images", b"hello")]).json()["verdicts"]
+    assert [verdict | {"index": 0} for verdict in found[:5]] == alone
+    assert [verdict["index"] for verdict in found] == [0, 1, 2, 3, 4, 5]
+    assert (found[5]["decision"], found[5]["error"]["code"]) == ("error", "image.not_recognised")
+    broken = client.post("/v1/moderate", json={"images": ["%%%", text(photographs[0])]}).json()["verdicts"]
+    assert [verdict["decision"] for verdict in broken] == ["error", "allow"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "code"),
+    [
+        ({"content": b"hello there", "headers": JPEG}, 415, "image.not_recognised"),
+        ({"content": b"", "headers": JPEG}, 422, "request.invalid"),
+        ({"json": {}}, 422, "request.invalid"),
+        ({"json": {"image": "", "images": []}}, 422, "request.invalid"),
+        ({"json": {"image": "x", "images": ["x"]}}, 422, "request.invalid"),
+        ({"json": {"images": ["x"] * 65}}, 422, "request.invalid"),
+        ({"json": {"image": "/etc/passwd"}}, 422, "request.picture"),
+        ({"json": {"image": "http://127.0.0.1/x.png"}}, 422, "request.picture_url"),
+        ({"content": b"x", "headers": {"Content-Type": "text/plain"}}, 415, "request.media_type"),
+    ],
+)
+def test_what_cannot_be_judged(client: TestClient, request_: dict[str, Any], status: int, code: str) -> None:
+    answer = client.post("/v1/moderate", **request_)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ({"policy": "/etc/passwd"}, 422),
+        ({"policy": "anything"}, 422),
+        ({"classifier": "/etc"}, 404),
+        ({"classifier": "../models"}, 404),
+        ({"classifier": "owner/name"}, 404),
+        ({"classifier": "nsfw-image-detection-384"}, 404),
+        ({"embeddings": "perhaps"}, 422),
+    ],
+)
+def test_only_presets_and_installed_classifiers_can_be_named(
+    client: TestClient, photographs: list[Path], query: dict[str, str], status: int
+) -> None:
+    answer = client.post("/v1/moderate", params=query, content=photographs[1].read_bytes(), headers=JPEG)
+    assert answer.status_code == status, answer.text
+
+
+def test_policies_and_embeddings(client: TestClient, photographs: list[Path]) -> None:
+    query = {"policy": "strict", "embeddings": "true", "classifier": "open-nsfw"}
+    answer = client.post("/v1/moderate", params=query, content=photographs[1].read_bytes(), headers=JPEG)
+    (verdict,) = answer.json()["verdicts"]
+    assert verdict["policy"]["name"] == "strict"
+    assert len(verdict["embedding"]) == verdict["embedding_dim"] == 1024
+
+
+def test_pictures_count_before_they_are_judged(
+    client: TestClient, service: Service, photographs: list[Path]
+) -> None:
+    data = photographs[1].read_bytes()
+    anna = {"Authorization": f"Bearer {Keys(service.engine).add('anna', pictures_per_day=3)}"}
+
+    def judged(count: int) -> int:
+        parts = [("images", data)] * count
+        return client.post("/v1/moderate", files=parts, headers=anna).status_code
+
+    assert [judged(2), judged(2), judged(1), judged(1)] == [200, 429, 200, 429]

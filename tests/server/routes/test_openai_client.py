@@ -1,0 +1,145 @@
+"""OpenAI's own client, as it comes, against a real server with a real worker."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from PIL import Image, ImageChops
+
+SMALL: dict[str, Any] = {"seed": 7, "steps": 2}
+RUN = pytest.mark.timeout(600)
+
+
+@pytest.fixture
+def client(server: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server}/v1", api_key="unused", max_retries=0) as client:
+        yield client
+
+
+def opened(text: str | None) -> Image.Image:
+    assert text is not None
+    return Image.open(io.BytesIO(base64.b64decode(text)))
+
+
+def drawn(client: openai.OpenAI, **fields: Any) -> list[Image.Image]:
+    answer = client.images.generate(prompt="a red apple, 3d style", size="64x64", extra_body=SMALL, **fields)
+    assert answer.data is not None
+    return [opened(each.b64_json) for each in answer.data]
+
+
+@RUN
+def test_generate(client: openai.OpenAI) -> None:
+    first, second = drawn(client, n=2)
+    assert first.size == (64, 64)
+    assert "Seed: 7" in first.info["parameters"]
+    assert ImageChops.difference(first, second).getbbox() is not None
+    (again,) = drawn(client, model="starter")
+    assert ImageChops.difference(first, again).getbbox() is None
+    (webp,) = drawn(client, output_format="webp", output_compression=50, quality="auto", user="anna")
+    assert webp.format == "WEBP"
+
+
+@RUN
+def test_an_address(client: openai.OpenAI) -> None:
+    answer = client.images.generate(prompt="x", size="64x64", response_format="url", extra_body=SMALL)
+    assert answer.data is not None
+    assert answer.data[0].url is not None
+    response = httpx2.get(answer.data[0].url)
+    assert Image.open(io.BytesIO(response.content)).size == (64, 64)
+
+
+@RUN
+def test_edit_and_variation(client: openai.OpenAI) -> None:
+    (apple,) = drawn(client)
+    file, hole = io.BytesIO(), io.BytesIO()
+    apple.save(file, "PNG")
+    mask = Image.new("RGBA", (64, 64), (0, 0, 0, 255))
+    mask.paste((0, 0, 0, 0), (32, 0, 64, 64))
+    mask.save(hole, "PNG")
+    picture = ("apple.png", file.getvalue(), "image/png")
+    edited = client.images.edit(
+        image=picture, mask=("mask.png", hole.getvalue(), "image/png"), prompt="a pear", extra_body=SMALL
+    )
+    assert edited.data is not None
+    result, far = opened(edited.data[0].b64_json), (0, 0, 16, 64)
+    assert ImageChops.difference(result.crop(far), apple.crop(far)).getbbox() is None
+    assert ImageChops.difference(result, apple).getbbox() is not None
+    whole = client.images.edit(
+        image=[picture], prompt="a pear", size="64x64", extra_body=SMALL | {"strength": 1}
+    )
+    assert whole.size == "64x64"
+    with pytest.warns(DeprecationWarning, match="deprecated"):  # OpenAI's own service has none any more
+        varied = client.images.create_variation(image=picture, n=1, size="64x64")  # type: ignore[arg-type]
+    assert varied.data is not None
+    assert opened(varied.data[0].b64_json).size == (64, 64)
+
+
+@RUN
+def test_streams(client: openai.OpenAI) -> None:
+    with client.images.generate(
+        prompt="a red apple", size="64x64", stream=True, partial_images=2, extra_body={"steps": 40}
+    ) as events:
+        found = list(events)
+    assert [each.type for each in found][-1] == "image_generation.completed"
+    assert {each.type for each in found[:-1]} <= {"image_generation.partial_image"}
+    assert [each.partial_image_index for each in found[:-1]] == list(range(len(found) - 1))  # type: ignore[union-attr]
+    assert all(opened(each.b64_json).format == "PNG" for each in found)
+    file = io.BytesIO()
+    opened(found[-1].b64_json).save(file, "PNG")
+    with client.images.edit(
+        image=("a.png", file.getvalue(), "image/png"), prompt="a pear", stream=True, extra_body={"steps": 4}
+    ) as edits:
+        assert [each.type for each in edits] == ["image_edit.completed"]
+
+
+def test_a_stream_that_fails(client: openai.OpenAI) -> None:
+    with (
+        pytest.raises(openai.APIError, match="no multiple of 8"),
+        client.images.generate(prompt="x", size="65x64", stream=True) as events,
+    ):
+        list(events)
+
+
+def test_moderations(client: openai.OpenAI, photographs: list[Path]) -> None:
+    uri = f"data:image/jpeg;base64,{base64.b64encode(photographs[1].read_bytes()).decode()}"
+    answer = client.moderations.create(input=[{"type": "image_url", "image_url": {"url": uri}}])
+    (result,) = answer.results
+    assert not result.flagged
+    assert 0 <= result.category_scores.sexual < 0.5
+    assert result.category_applied_input_types.violence == []
+
+
+def test_models(client: openai.OpenAI) -> None:
+    assert "starter" in [model.id for model in client.models.list()]
+    assert client.models.retrieve("starter").object == "model"
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "code"),
+    [
+        (lambda c: c.images.generate(prompt="x", model="dall-e-3"), openai.NotFoundError, "model_not_found"),
+        (
+            lambda c: c.images.generate(prompt="x", background="transparent"),
+            openai.BadRequestError,
+            "request.field",
+        ),
+        (lambda c: c.images.generate(prompt="x", n=11), openai.BadRequestError, "request.invalid"),
+        (
+            lambda c: c.images.edit(image=b"nothing", prompt="x"),
+            openai.APIStatusError,
+            "image.not_recognised",
+        ),
+        (lambda c: c.moderations.create(input="words"), openai.BadRequestError, "request.field"),
+    ],
+)
+def test_errors_are_the_clients_own(client: openai.OpenAI, call: Any, kind: type, code: str) -> None:
+    with pytest.raises(kind) as caught:
+        call(client)
+    assert caught.value.code == code

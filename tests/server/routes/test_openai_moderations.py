@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+from tests.server.conftest import client_of
+
+from safelight.jobs.service import Service
+from safelight.server.app import create_app
+from safelight.server.keys import Keys
+
+
+def as_input(data: bytes) -> dict[str, Any]:
+    return {
+        "type": "image_url",
+        "image_url": {"url": f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"},
+    }
+
+
+def test_pictures_are_judged_in_their_order(standing: TestClient, photographs: list[Path]) -> None:
+    given = [as_input(path.read_bytes()) for path in photographs[:2]]
+    answer = standing.post("/v1/moderations", json={"input": given}).json()
+    scores = [result["category_scores"]["sexual"] for result in answer["results"]]
+    assert len(set(scores)) == 2
+    for path, score in zip(photographs, scores, strict=False):
+        alone = standing.post(
+            "/v1/moderate", json={"image": base64.b64encode(path.read_bytes()).decode()}
+        ).json()
+        assert alone["verdicts"][0]["unsafe"] == pytest.approx(score)
+    assert answer["model"] == "open-nsfw"
+    assert standing.post("/v1/moderations", json={"input": given, "model": "open-nsfw"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"input": "some text"}, 400, "request.field"),
+        ({"input": ["some", "text"]}, 400, "request.field"),
+        ({"input": []}, 400, "request.field"),
+        ({"input": [as_input(b"no picture")]}, 415, "image.not_recognised"),
+        (
+            {"input": [{"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}]},
+            400,
+            "request.picture_url",
+        ),
+        ({"input": [{"type": "audio"}]}, 400, "request.invalid"),
+        ({}, 400, "request.invalid"),
+    ],
+)
+def test_what_is_refused(standing: TestClient, body: dict[str, Any], status: int, code: str) -> None:
+    response = standing.post("/v1/moderations", json=body)
+    assert set(response.json()["error"]) == {"message", "type", "param", "code"}
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("model", ["omni-moderation-latest", "../../etc", "/models/open-nsfw"])
+def test_only_the_servers_classifiers_judge(
+    standing: TestClient, photographs: list[Path], model: str
+) -> None:
+    body = {"input": [as_input(photographs[0].read_bytes())], "model": model}
+    response = standing.post("/v1/moderations", json=body)
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "model_not_found")
+
+
+def test_pictures_count_before_they_are_judged(
+    open_service: Callable[..., Service], photographs: list[Path]
+) -> None:
+    service = open_service(pictures_per_minute=1)
+    key = Keys(service.engine).add("anna")
+    body = {"input": [as_input(photographs[0].read_bytes())] * 3}
+    with client_of(create_app(service, service.settings), Authorization=f"Bearer {key}") as client:
+        response = client.post("/v1/moderations", json=body)
+    assert response.status_code == 429
+    assert response.json()["error"]["type"] == "rate_limit_error"

@@ -1,0 +1,234 @@
+"""The client that A1111's users know, as it comes, against a real server with a real worker."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+import webuiapi
+from fastapi import FastAPI
+from PIL import Image, ImageChops, ImageDraw
+from tests.server.conftest import free_port
+
+from safelight.jobs.service import Service
+from safelight.server.app import create_app
+from safelight.server.keys import Keys
+
+SMALL: dict[str, Any] = {"width": 64, "height": 64, "steps": 2}
+RUN = pytest.mark.timeout(600)
+
+
+@pytest.fixture
+def api(server: str) -> Iterator[webuiapi.WebUIApi]:
+    client = webuiapi.WebUIApi(baseurl=f"{server}/sdapi/v1")
+    yield client
+    client.session.close()
+
+
+@pytest.fixture(scope="module")
+def apple(server: str) -> webuiapi.WebUIApiResult:
+    """A picture to go on with."""
+    client = webuiapi.WebUIApi(baseurl=f"{server}/sdapi/v1")
+    result = client.txt2img(prompt="a red apple, 3d style", seed=7, **SMALL)
+    client.session.close()
+    return result
+
+
+@RUN
+def test_txt2img(api: webuiapi.WebUIApi, apple: webuiapi.WebUIApiResult) -> None:
+    assert apple.image.size == (64, 64)
+    assert apple.image.info["parameters"] == apple.info["infotexts"][0]
+    assert (apple.info["seed"], apple.info["sampler_name"], apple.info["steps"]) == (7, "Euler a", 2)
+    again = api.txt2img(prompt="a red apple, 3d style", seed=7, **SMALL)
+    assert ImageChops.difference(apple.image, again.image).getbbox() is None
+    assert again.parameters["prompt"] == "a red apple, 3d style"
+
+
+@RUN
+def test_batches_samplers_and_styles_of_names(api: webuiapi.WebUIApi) -> None:
+    result = api.txt2img(
+        prompt="a cat", seed=1, n_iter=2, sampler_name="DPM++ 2M", scheduler="Karras", cfg_scale=3, **SMALL
+    )
+    assert len(result.images) == 2
+    assert result.info["all_seeds"] == [1, 2]
+    assert result.info["extra_generation_params"] == {"Schedule type": "Karras"}
+    assert (result.info["sampler_name"], result.info["cfg_scale"]) == ("DPM++ 2M", 3.0)
+
+
+@RUN
+def test_a_second_pass(api: webuiapi.WebUIApi) -> None:
+    result = api.txt2img(
+        prompt="a cat",
+        enable_hr=True,
+        hr_scale=1.5,
+        hr_upscaler=webuiapi.HiResUpscaler.Latent,
+        hr_second_pass_steps=2,
+        denoising_strength=0.6,
+        **SMALL,
+    )
+    assert result.image.size == (96, 96)
+    assert (result.info["width"], result.info["denoising_strength"]) == (64, 0.6)
+
+
+@RUN
+def test_img2img(api: webuiapi.WebUIApi, apple: webuiapi.WebUIApiResult) -> None:
+    whole = api.img2img(
+        images=[apple.image], prompt="a pear", denoising_strength=0.5, **(SMALL | {"steps": 4})
+    )
+    assert whole.image.size == (64, 64)
+    mask = Image.new("L", (64, 64), 0)
+    ImageDraw.Draw(mask).rectangle((32, 0, 63, 63), fill=255)
+    part = api.img2img(
+        images=[apple.image], mask_image=mask, mask_blur=0, prompt="a pear", inpaint_full_res=False, **SMALL
+    )
+    left, right = (0, 0, 31, 64), (33, 0, 64, 64)
+    assert ImageChops.difference(part.image.crop(left), apple.image.crop(left)).getbbox() is None
+    assert ImageChops.difference(part.image.crop(right), apple.image.crop(right)).getbbox() is not None
+
+
+@RUN
+def test_extras_and_png_info(api: webuiapi.WebUIApi, apple: webuiapi.WebUIApiResult) -> None:
+    larger = api.extra_single_image(apple.image, upscaler_1=webuiapi.Upscaler.Lanczos, upscaling_resize=1.5)
+    assert larger.image.size == (96, 96)
+    assert "Postprocess upscaler: lanczos" in larger.image.info["parameters"]
+    same = api.extra_single_image(apple.image)
+    assert ImageChops.difference(same.image.convert("RGB"), apple.image.convert("RGB")).getbbox() is None
+    several = api.extra_batch_images([apple.image, larger.image], upscaler_1=webuiapi.Upscaler.Nearest)
+    assert [image.size for image in several.images] == [(128, 128), (192, 192)]
+    assert api.png_info(apple.image).info == apple.info["infotexts"][0]
+
+
+def draw_long(server: str) -> webuiapi.WebUIApiResult:
+    """A picture that nobody would wait for."""
+    client = webuiapi.WebUIApi(baseurl=f"{server}/sdapi/v1")
+    try:
+        return client.txt2img(prompt="a cat", seed=3, width=64, height=64, steps=900)
+    finally:
+        client.session.close()
+
+
+def under_way(api: webuiapi.WebUIApi) -> dict[str, Any]:
+    """Progress, once there is some."""
+    while (now := api.get_progress())["state"]["sampling_step"] < 2:
+        time.sleep(0.1)
+    return dict(now)
+
+
+@RUN
+def test_progress_and_skip(api: webuiapi.WebUIApi, server: str) -> None:
+    assert api.get_progress()["progress"] == 0.0
+    with ThreadPoolExecutor(1) as pool:
+        picture = pool.submit(draw_long, server)
+        now = under_way(api)
+        assert 0 < now["progress"] < 1
+        assert now["state"]["sampling_steps"] == 900
+        assert api.skip() == {}
+        with pytest.raises(RuntimeError, match="before there was a picture"):
+            picture.result(60)
+    api.util_wait_for_ready(check_interval=0.1)
+
+
+@RUN
+def test_interrupt_gives_what_there_is(api: webuiapi.WebUIApi, server: str) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        picture = pool.submit(draw_long, server)
+        under_way(api)
+        assert api.interrupt() == {}
+        assert picture.result(60).image.size == (64, 64)
+    assert api.interrupt() == {}, "there is nothing left to stop"
+
+
+def test_options(api: webuiapi.WebUIApi) -> None:
+    before = api.get_options()
+    api.util_set_model("starter")
+    assert api.util_get_current_model() == api.get_options()["sd_model_checkpoint"]
+    api.set_options({"CLIP_stop_at_last_layers": 2})
+    assert api.get_options()["CLIP_stop_at_last_layers"] == 2
+    api.set_options(before | {"sd_checkpoint_hash": api.get_options()["sd_checkpoint_hash"]})
+    assert api.get_options()["CLIP_stop_at_last_layers"] == 1
+
+
+def test_lists(api: webuiapi.WebUIApi) -> None:
+    assert "Euler a" in api.util_get_sampler_names()
+    assert "karras" in api.util_get_scheduler_names()
+    assert api.util_get_model_names()[0].startswith("starter")
+    assert {"None", "Lanczos"} <= {each["name"] for each in api.get_upscalers()}
+    assert api.get_latent_upscale_modes() == [{"name": "Latent"}]
+    nothing = (
+        api.get_sd_vae,
+        api.get_loras,
+        api.get_hypernetworks,
+        api.get_face_restorers,
+        api.get_realesrgan_models,
+        api.get_prompt_styles,
+        api.get_artists,
+        api.get_artist_categories,
+    )
+    assert [ask() for ask in nothing] == [[]] * len(nothing)
+    assert api.get_embeddings() == {"loaded": {}, "skipped": {}}
+    assert api.get_scripts()["txt2img"] == []
+    assert api.get_memory()["ram"]["total"] > 0
+    assert api.get_cmd_flags()["api"] is True
+    assert api.refresh_checkpoints() == {}
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda api, image: api.txt2img(restore_faces=True), "no face restoration"),
+        (lambda api, image: api.txt2img(script_name="X/Y/Z plot"), "no scripts"),
+        (
+            lambda api, image: api.txt2img(controlnet_units=[webuiapi.ControlNetUnit()], alwayson_scripts={}),
+            "no script .*ControlNet",
+        ),
+        (
+            lambda api, image: api.txt2img(adetailer=[webuiapi.ADetailer()], alwayson_scripts={}),
+            "no script .*ADetailer",
+        ),
+        (lambda api, image: api.txt2img(sampler_name="DPM adaptive"), "no sampler"),
+        (lambda api, image: api.txt2img(enable_hr=True, hr_upscaler="LDSR"), "no upscaler"),
+        (
+            lambda api, image: api.img2img(images=[image], inpainting_fill=3, mask_image=image),
+            "latent nothing",
+        ),
+        (lambda api, image: api.img2img(images=[image], resize_mode=3), "latents are not enlarged"),
+        (lambda api, image: api.extra_single_image(image, gfpgan_visibility=1), "no face restoration"),
+        (lambda api, image: api.extra_single_image(image, upscaler_1="R-ESRGAN 4x+"), "no upscaler"),
+        (lambda api, image: api.interrogate(image), "not put into words"),
+        (lambda api, image: api.controlnet_detect([image]), "no ControlNet"),
+        (lambda api, image: api.prompt_gen(), "not made up"),
+        (lambda api, image: webuiapi.RemBGInterface(api).rembg(input_image=image), "not removed"),
+    ],
+)
+def test_what_is_not_done_raises_with_the_reason(api: webuiapi.WebUIApi, call: Any, reason: str) -> None:
+    with pytest.raises(RuntimeError, match=reason) as caught:
+        call(api, Image.new("RGB", (64, 64)))
+    assert caught.value.args[0] in (404, 422, 501)
+
+
+@contextmanager
+def served(app: FastAPI) -> Iterator[int]:
+    """The port of an application that listens within this process."""
+    server = uvicorn.Server(uvicorn.Config(app, port=free_port(), log_level="error", ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield server.config.port
+    server.should_exit = True
+    thread.join()
+
+
+def test_users_and_passwords(service: Service) -> None:
+    key = Keys(service.engine).add("anna")
+    with served(create_app(service, service.settings)) as port:
+        for password, seen in ((key, "sd_model_checkpoint"), ("wrong", "error")):
+            api = webuiapi.WebUIApi(port=port, username="anna", password=password)
+            assert seen in api.get_options()
+            api.session.close()

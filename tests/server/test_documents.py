@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import re
+
+from starlette.testclient import TestClient
+
+
+def test_the_page_needs_nothing_from_elsewhere(client: TestClient) -> None:
+    page = client.get("/docs")
+    assert page.status_code == 200
+    parts = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(parts) == 3
+    for part in parts:
+        assert part.startswith("/docs/")
+        assert client.get(part).status_code == 200
+    assert "script-src 'self';" in page.headers["Content-Security-Policy"]
+    assert "<script>" not in page.text
+    assert '"/openapi.json"' in client.get("/docs/start.js").text
+
+
+def test_the_document_says_how_to_come_with_a_key(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "basic", "header"}
+    assert {} in document["security"]
+    assert document["paths"]["/health/live"]["get"]["security"] == []
+    assert "security" not in document["paths"]["/v1/jobs"]["get"]
+
+
+def test_every_operation_has_a_name_of_its_own_and_its_family_s_errors(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    operations = [
+        (path, operation)
+        for path, methods in document["paths"].items()
+        for operation in methods.values()
+        if isinstance(operation, dict)
+    ]
+    names = [operation["operationId"] for _, operation in operations]
+    assert len(set(names)) == len(names)
+    for path, operation in operations:
+        assert operation.get("summary"), path
+        assert "default" in operation["responses"], path
+        assert "HTTPValidationError" not in str(operation), path

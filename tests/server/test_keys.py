@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import Engine, select
+
+from safelight.database import migrate, open_database, reading
+from safelight.errors import KeyInvalidError, KeyNameError, QuotaError
+from safelight.server import keys as module
+from safelight.server.keys import DAY, SCHEMA, Keys
+from safelight.server.roles import Caller, Role
+from safelight.settings import Settings
+
+
+@pytest.fixture
+def engine(database_settings: Settings) -> Iterator[Engine]:
+    """Of an empty database with the tables of keys; once SQLite, once PostgreSQL."""
+    engine = open_database(database_settings)
+    migrate(engine, [SCHEMA])
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def keys(engine: Engine) -> Keys:
+    return Keys(engine)
+
+
+def test_a_key_is_its_owner(keys: Keys) -> None:
+    assert not keys.any()
+    key = keys.add("anna")
+    admin = keys.add("root", Role.ADMIN)
+    assert keys.any()
+    (anna, root) = keys.all()
+    assert keys.caller(key) == keys.caller(key, "anna") == Caller("anna", Role.USER, anna.id)
+    assert keys.caller(admin) == Caller("root", Role.ADMIN, root.id)
+
+
+def test_the_key_itself_is_not_kept(keys: Keys, engine: Engine) -> None:
+    key = keys.add("anna")
+    assert len(key) > 60
+    assert key.startswith("sl_")
+    secret = key.rpartition("_")[2]
+    with reading(engine) as connection:
+        row = connection.execute(select(module.keys)).mappings().one()
+    assert all(secret not in str(value) for value in row.values())
+
+
+def test_wrong_keys(keys: Keys) -> None:
+    key, other = keys.add("anna"), keys.add("berta")
+    mixed = key[: len("sl_") + 12] + other[len("sl_") + 12 :]
+    changed = key[:-1] + ("a" if key[-1] != "a" else "b")
+    for wrong in ("", "x", mixed, changed, key + " ", key.upper(), "sl_" + "0" * 12 + "_" + "a" * 52):
+        with pytest.raises(KeyInvalidError):
+            keys.caller(wrong)
+    with pytest.raises(KeyInvalidError):
+        keys.caller(key, "berta")
+
+
+def test_a_revoked_key_is_wrong_and_its_name_is_free(keys: Keys) -> None:
+    key = keys.add("anna")
+    assert keys.revoke("anna").revoked is not None
+    with pytest.raises(KeyInvalidError):
+        keys.caller(key)
+    assert not keys.any()
+    with pytest.raises(KeyNameError):
+        keys.revoke("anna")
+    assert keys.caller(keys.add("anna")).owner == "anna"
+    assert [one.revoked is None for one in keys.all()] == [False, True]
+
+
+@pytest.mark.parametrize("name", ["", "local", "a b", "Anna", "a" * 65, "../x", "a:b", "ä", "a\n"])
+def test_names_that_cannot_be(keys: Keys, name: str) -> None:
+    with pytest.raises(KeyNameError):
+        keys.add(name)
+
+
+def test_a_name_is_given_once(keys: Keys) -> None:
+    keys.add("anna")
+    with pytest.raises(KeyNameError, match="already"):
+        keys.add("anna")
+
+
+def test_its_use_is_noted_by_the_minute(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = keys.add("anna")
+    assert keys.all()[0].used is None
+    keys.caller(key)
+    first = keys.all()[0].used
+    keys.caller(key)
+    assert keys.all()[0].used == first
+    monkeypatch.setattr(module, "NOTE_EVERY", -1.0)
+    keys.caller(key)
+    assert keys.all()[0].used != first
+
+
+def test_a_quota_is_a_day_s(keys: Keys) -> None:
+    key_id = keys.caller(keys.add("anna", pictures_per_day=10, megapixels_per_day=2)).key_id
+    assert key_id is not None
+    noon = 20_000 * DAY + DAY / 2
+    keys.spend(key_id, 6, 1_000_000, noon)
+    with pytest.raises(QuotaError) as caught:
+        keys.spend(key_id, 5, 0, noon)
+    assert caught.value.retry_after == DAY / 2
+    with pytest.raises(QuotaError):
+        keys.spend(key_id, 1, 1_000_001, noon)
+    keys.spend(key_id, 4, 1_000_000, noon)
+    with pytest.raises(QuotaError):
+        keys.spend(key_id, 1, 0, noon)
+    keys.spend(key_id, 10, 0, noon + DAY)
+    with pytest.raises(QuotaError):
+        keys.spend(key_id, 11, 0, noon + 2 * DAY)
+
+
+def test_without_a_quota_all_is_counted_and_nothing_refused(keys: Keys, engine: Engine) -> None:
+    key_id = keys.caller(keys.add("anna")).key_id
+    assert key_id is not None
+    keys.spend(key_id, 10**6, 10**12)
+    keys.spend(key_id, 1, 1)
+    with reading(engine) as connection:
+        row = connection.execute(select(module.usage)).mappings().one()
+    assert (row["pictures"], row["pixels"]) == (10**6 + 1, 10**12 + 1)
+
+
+def test_no_two_get_the_last_picture(keys: Keys) -> None:
+    key_id = keys.caller(keys.add("anna", pictures_per_day=20)).key_id
+    assert key_id is not None
+
+    def spend(_: int) -> bool:
+        try:
+            keys.spend(key_id, 1, 0, 20_000.0 * DAY)
+        except QuotaError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(spend, range(40))) == 20

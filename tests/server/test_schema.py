@@ -1,0 +1,195 @@
+"""The whole OpenAPI document against a real server: whatever is asked, the answer is one that the document tells of.
+
+The server is a real process. Its jobs are done by a stand-in that gives a small picture at once, since drawing what
+random requests ask for would take hours; workers have tests of their own.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from PIL import Image
+from schemathesis import GenerationMode
+from schemathesis.checks import CheckContext
+from schemathesis.core.failures import Failure
+from schemathesis.core.transport import Response
+from schemathesis.generation.case import Case
+from schemathesis.schemas import APIOperation, BaseSchema
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from tests.server.conftest import free_port, processes, wait_for
+
+from safelight.gallery import NewEntry
+from safelight.jobs.entries import result_of
+from safelight.jobs.job import Job, JobKind
+from safelight.jobs.service import Service
+from safelight.moderation.policy import Decision
+from safelight.settings import Settings
+
+WORKER = {
+    "host": "here",
+    "pid": 1,
+    "device": "cpu",
+    "state": "idle",
+    "checkpoints": [],
+    "memory": 1.0,
+    "started": 0.0,
+}
+NOT_IMPLEMENTED = 501
+"""The one status above 499 that a request may get: what we do not do, and say so."""
+
+
+def png() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16), (200, 30, 30)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+class StandIn(threading.Thread):
+    """Ends every job at once."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(daemon=True)
+        self._service = Service.open(Settings(home=home))
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        heard = 0.0
+        while not self._over.wait(0.02):
+            if time.monotonic() - heard > 5:
+                heard = time.monotonic()
+                self._service.register_worker("here:cpu", WORKER)
+            while job := self._service.ledger.claim("here:cpu"):
+                self._service.ledger.succeed(job, self._result(job), 0.01)
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join(30)
+        self._service.close()
+
+    def _result(self, job: Job) -> dict[str, Any]:
+        if job.kind is JobKind.SCAN:
+            return {"verdicts": []}
+        return result_of([self._service.gallery.add(self._entry(job))])
+
+    @staticmethod
+    def _entry(job: Job) -> NewEntry:
+        return NewEntry(
+            job_id=job.id,
+            owner=job.owner,
+            created=job.created,
+            data=png(),
+            width=16,
+            height=16,
+            decision=Decision.ALLOW,
+            unsafe=0.0,
+            scores={"sfw": 1.0, "nsfw": 0.0},
+            policy="standard",
+            seed=1,
+            steps=1,
+            sampler="Euler",
+            checkpoint="starter",
+            infotext="a picture\nSteps: 1",
+        )
+
+
+@pytest.fixture(scope="module")
+def document(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseSchema]:
+    home, port = tmp_path_factory.mktemp("schema") / "home", free_port()
+    shutil.copytree(prepared, home)
+    url = f"http://127.0.0.1:{port}"
+    with processes(home, ["api", "--port", str(port)]):
+        worker = StandIn(home)
+        worker.start()
+        wait_for(url, "/health/ready")
+        yield schemathesis.openapi.from_url(f"{url}/openapi.json", timeout=60)
+        worker.stop()
+
+
+@schemathesis.check
+def no_failure(ctx: CheckContext, response: Response, case: Case) -> None:
+    if response.status_code >= 500 and response.status_code != NOT_IMPLEMENTED:
+        raise Failure(operation=case.operation.label, title="The server failed", message=response.text)
+
+
+CHECKS = [
+    no_failure,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+
+def asked(operation: APIOperation, examples: int) -> None:
+    """Ask for one operation in many ways, right and wrong ones; the right ones of something that is there."""
+    there = existing(operation)
+
+    @given(operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
+    def rightly(case: Case) -> None:
+        case.path_parameters.update(there)
+        case.call_and_validate(checks=CHECKS, timeout=60)
+
+    @given(operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
+    def wrongly(case: Case) -> None:
+        case.call_and_validate(checks=CHECKS, timeout=60)
+
+    some = settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    some(rightly)()
+    if operation.query or operation.body or operation.path_parameters or operation.headers:
+        some(wrongly)()
+
+
+def existing(operation: APIOperation) -> dict[str, str]:
+    """A job that has ended and its picture, as far as an operation's path names one."""
+    names = {parameter.name for parameter in operation.path_parameters}
+    if not names & {"job_id", "entry_id"}:
+        return {}
+    url = str(operation.base_url).rstrip("/")
+    with httpx2.Client(base_url=url, timeout=60) as client:
+        job = client.post("/v1/jobs", json={"kind": "generate", "prompt": "a lighthouse"}).json()["id"]
+        assert "succeeded" in client.get(f"/v1/jobs/{job}/events").text
+        picture = client.get(f"/v1/jobs/{job}").json()["result"]["pictures"][0]["id"]
+    return {name: value for name, value in (("job_id", job), ("entry_id", picture)) if name in names}
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("examples", [3, pytest.param(50, marks=pytest.mark.slow)])
+def test_every_answer_is_in_the_document(document: BaseSchema, examples: int) -> None:
+    operations = [found.ok() for found in document.get_all_operations()]
+    assert len(operations) > 60
+    failures = []
+    for operation in operations:
+        try:
+            asked(operation, examples)
+        except* Exception as error:  # noqa: BLE001  of whatever kind, all of them are told in the end
+            failures.append(f"{operation.label}: {told(error)}")
+    assert not failures, "\n\n".join(failures)
+
+
+def told(error: BaseException) -> str:
+    """Every failure within, in words."""
+    if isinstance(error, BaseExceptionGroup):
+        return "\n".join(told(inner) for inner in error.exceptions)
+    return f"{type(error).__name__}: {error}"[:1500]

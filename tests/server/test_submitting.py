@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from safelight.errors import ImageError, QuotaError, RequestError
+from safelight.jobs.job import Job, JobKind
+from safelight.jobs.service import Service
+from safelight.server.app import create_app
+from safelight.server.keys import Keys
+from safelight.server.roles import LOCAL, Caller
+from safelight.server.submitting import submit
+
+DRAWING = {"prompt": "a lighthouse", "width": 64, "height": 32}
+
+
+def submitted(service: Service, who: Caller, kind: JobKind, fields: Mapping[str, Any], **options: Any) -> Job:
+    """A job, submitted to an application that runs."""
+
+    async def run(app: FastAPI) -> Job:
+        async with app.router.lifespan_context(app):
+            return await submit(app.state.backstage, who, kind, fields, **options)
+
+    return asyncio.run(run(create_app(service, service.settings)))
+
+
+def test_a_path_is_no_picture(service: Service, photographs: list[Path]) -> None:
+    """Below the server a text means a file; from a client it must not."""
+    path = str(photographs[0])
+    for kind, fields in (
+        (JobKind.GENERATE, DRAWING | {"init_image": path}),
+        (JobKind.GENERATE, DRAWING | {"init_image": photographs[0].read_bytes(), "mask": path}),
+        (JobKind.UPSCALE, {"image": path}),
+        (JobKind.SCAN, {"images": [path]}),
+    ):
+        with pytest.raises(RequestError, match="bytes"):
+            submitted(service, LOCAL, kind, fields)
+    assert service.ledger.find() == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "pictures", "megapixels"),
+    [
+        (JobKind.GENERATE, DRAWING | {"count": 3}, 3, 0.006144),
+        (JobKind.GENERATE, DRAWING | {"hires": {"scale": 2}}, 1, 0.008192),
+        (JobKind.GENERATE, {"prompt": "x"}, 1, 0.262144),
+        (JobKind.UPSCALE, {"image": None, "by": 2}, 1, 4 * 0.262144),
+        (JobKind.SCAN, {"images": [b"1", b"2"]}, 2, 0),
+    ],
+)
+def test_what_it_counts_as(
+    service: Service,
+    kind: JobKind,
+    fields: dict[str, Any],
+    pictures: int,
+    megapixels: float,
+    photographs: list[Path],
+) -> None:
+    if kind is JobKind.UPSCALE:
+        fields = fields | {"image": photographs[0].read_bytes()}  # the astronaut, 512 x 512
+    keys = Keys(service.engine)
+    enough = keys.caller(keys.add("enough", pictures_per_day=pictures, megapixels_per_day=megapixels))
+    assert submitted(service, enough, kind, fields).owner == "enough"
+    few = keys.caller(keys.add("few", pictures_per_day=pictures - 1))
+    with pytest.raises(QuotaError):
+        submitted(service, few, kind, fields)
+    if megapixels:
+        small = keys.caller(keys.add("small", megapixels_per_day=megapixels - 0.000001))
+        with pytest.raises(QuotaError):
+            submitted(service, small, kind, fields)
+
+
+def test_a_request_that_cannot_be_used_does_not_count(service: Service) -> None:
+    keys = Keys(service.engine)
+    anna = keys.caller(keys.add("anna", pictures_per_day=1))
+    with pytest.raises(RequestError):
+        submitted(service, anna, JobKind.GENERATE, DRAWING | {"steps": 0})
+    with pytest.raises(ImageError):
+        submitted(service, anna, JobKind.UPSCALE, {"image": b"no picture"})
+    submitted(service, anna, JobKind.GENERATE, DRAWING)
+
+
+def test_the_same_key_again_is_the_same_job_and_counts_once(service: Service) -> None:
+    keys = Keys(service.engine)
+    anna = keys.caller(keys.add("anna", pictures_per_day=1))
+    jobs = {submitted(service, anna, JobKind.GENERATE, DRAWING, idempotency_key="k").id for _ in range(3)}
+    assert len(jobs) == 1

@@ -1,0 +1,207 @@
+"""The whole of Safelight, started as a user starts it, while parts of it are killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+from tests.jobs.running import wait_for
+from tests.postgres import empty_database
+
+STARTED = 180.0
+"""Seconds everything may take to start, on a machine that has much else to do."""
+
+
+@dataclass
+class Studio:
+    """A running ``safelight serve``."""
+
+    home: Path
+    process: subprocess.Popen[bytes]
+    url: str
+
+    def child(self, role: str) -> psutil.Process | None:
+        """One of its processes: api, or the worker of a number."""
+        wanted = ["api"] if role == "api" else ["worker", "--number", role]
+        for child in psutil.Process(self.process.pid).children():
+            try:
+                if all(word in child.cmdline() for word in wanted):
+                    return child
+            except psutil.Error:
+                continue
+        return None
+
+    def kill(self, *roles: str) -> None:
+        """End processes without a word of warning, if they are there."""
+        for child in filter(None, map(self.child, roles)):
+            child.kill()
+
+    def call(self, method: str, path: str, **arguments: Any) -> httpx2.Response:
+        """Ask, and ask again while nobody answers."""
+        deadline = time.monotonic() + STARTED
+        while True:
+            try:
+                response = httpx2.request(method, self.url + path, timeout=60, **arguments)
+            except httpx2.TransportError:
+                response = None
+            if response is not None and response.status_code != 503:
+                return response
+            assert time.monotonic() < deadline, "nobody answers"
+            time.sleep(0.2)
+
+    def submit(self, seed: int, **fields: Any) -> str:
+        """Queue a small drawing, with a key so that asking again does no harm."""
+        body = {"kind": "generate", "prompt": f"a red apple {seed}", "steps": 2, "seed": seed, **fields}
+        response = self.call("POST", "/v1/jobs", json=body, headers={"Idempotency-Key": f"job {seed}"})
+        assert response.status_code == 202, response.text
+        return str(response.json()["id"])
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """A job as it stands."""
+        found: dict[str, Any] = self.call("GET", f"/v1/jobs/{job_id}").json()
+        return found
+
+    def over(self, *job_ids: str) -> bool:
+        """Whether all of them have ended."""
+        return all(self.job(job_id)["state"] not in ("queued", "running") for job_id in job_ids)
+
+
+@contextmanager
+def serving(home: Path, *, workers: int = 1, database: str = "") -> Iterator[Studio]:
+    """Start everything; kill what is left of it afterwards."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "SAFELIGHT_HOME": str(home),
+        "SAFELIGHT_WORKER_DEVICES": str(["cpu"] * workers).replace("'", '"'),
+        "OMP_NUM_THREADS": "1",
+        **({"SAFELIGHT_DATABASE": database} if database else {}),
+    }
+    command = [sys.executable, "-m", "safelight", "serve", "--port", str(port)]
+    with (home / "server.log").open("ab") as log:
+        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stderr=log)
+    studio = Studio(home, process, f"http://127.0.0.1:{port}")
+    try:
+        yield studio
+    finally:
+        family = [process, *psutil.Process(process.pid).children()] if process.poll() is None else []
+        for member in family:
+            member.kill()
+        process.wait()
+
+
+def check_all_done_once(studio: Studio, job_ids: list[str]) -> None:
+    """Every job succeeded, and each of its pictures is in the gallery, once."""
+    jobs = [studio.job(job_id) for job_id in job_ids]
+    assert [job["state"] for job in jobs] == ["succeeded"] * len(jobs), [job["error"] for job in jobs]
+    named = [picture["id"] for job in jobs for picture in job["result"]["pictures"]]
+    assert len(named) == len(set(named)) == len(jobs)
+    found, after = [], None
+    while True:
+        page = studio.call("GET", "/v1/gallery", params={"limit": 50} | ({"after": after} if after else {}))
+        found += [entry["id"] for entry in page.json()["entries"]]
+        if not (after := page.json()["next"]):
+            break
+    assert sorted(found) == sorted(named)
+    files = [path.stem for path in (studio.home / "gallery").glob("[0-9]*/*/*/*")]  # what is whole
+    assert sorted(files) == sorted(named)
+
+
+def test_everything_may_be_killed(tmp_path: Path) -> None:
+    """A worker in mid-step, the API process, both at once."""
+    with serving(tmp_path) as studio:
+        jobs = [studio.submit(seed, steps=20) for seed in range(6)]
+        wait_for(lambda: (studio.job(jobs[0])["progress"] or {}).get("step", 0) > 0, STARTED)
+        studio.kill("0")
+        jobs += [studio.submit(seed) for seed in range(6, 9)]
+        studio.kill("api")
+        jobs += [studio.submit(seed) for seed in range(9, 12)]
+        wait_for(lambda: studio.over(jobs[0]), STARTED)
+        studio.kill("api", "0")
+        wait_for(lambda: studio.over(*jobs), STARTED)
+        check_all_done_once(studio, jobs)
+
+
+def test_leaving_and_coming_back(tmp_path: Path) -> None:
+    """SIGTERM in the middle of work: it ends in good order, nothing is lost, and the rest is done the next time."""
+    with serving(tmp_path) as studio:
+        jobs = [studio.submit(seed, steps=1000 if seed == 0 else 2) for seed in range(3)]
+        wait_for(lambda: (studio.job(jobs[0])["progress"] or {}).get("step", 0) > 0, STARTED)
+        children = psutil.Process(studio.process.pid).children()
+        studio.process.send_signal(signal.SIGTERM)
+        assert studio.process.wait(60) == 0
+        assert not [child for child in children if child.is_running()]
+    with serving(tmp_path) as studio:
+        assert studio.job(jobs[0])["state"] in ("queued", "running")
+        assert studio.job(jobs[0])["attempt"] <= 1
+        studio.call("DELETE", f"/v1/jobs/{jobs[0]}")
+        wait_for(lambda: studio.over(*jobs), STARTED)
+        assert [studio.job(job_id)["state"] for job_id in jobs] == ["cancelled", "succeeded", "succeeded"]
+
+
+def test_children_leave_with_their_supervisor(tmp_path: Path) -> None:
+    with serving(tmp_path) as studio:
+        wait_for(lambda: studio.child("api") and studio.child("0"), STARTED)
+        studio.call("GET", "/health/live")
+        children = psutil.Process(studio.process.pid).children()
+        studio.process.kill()
+        studio.process.wait()
+        wait_for(lambda: not any(child.is_running() for child in children), 60)
+
+
+def test_a_taken_port_is_said_and_ends_it(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "safelight", "serve", "--port", port]
+        environment = os.environ | {"SAFELIGHT_HOME": str(tmp_path)}
+        ended = subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False)
+    assert ended.returncode == 2
+    assert b"server.port" in ended.stderr
+
+
+def hundred(studio: Studio, seconds: float) -> None:
+    """A hundred jobs, while something is killed every few seconds."""
+    lot = random.Random(4)
+    jobs: list[str] = []
+    killed, due = 0, time.monotonic() + seconds
+    while len(jobs) < 100 or not studio.over(*jobs):
+        if len(jobs) < 100:
+            jobs.append(studio.submit(len(jobs)))
+        else:
+            time.sleep(0.5)
+        if time.monotonic() > due and killed < 40:
+            studio.kill(*lot.choice([("api",), ("0",), ("1",), ("api", "0")]))
+            killed, due = killed + 1, time.monotonic() + seconds
+    assert killed > 5
+    check_all_done_once(studio, jobs)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_hundred_jobs_on_sqlite(tmp_path: Path) -> None:
+    with serving(tmp_path, workers=2) as studio:
+        hundred(studio, 5.0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_hundred_jobs_on_postgresql(tmp_path: Path, postgres: str) -> None:
+    with empty_database(postgres) as url, serving(tmp_path, workers=2, database=url) as studio:
+        hundred(studio, 5.0)
