@@ -22,11 +22,21 @@ Exit status: 0 done and nothing flagged, 1 something was flagged, 2 wrong usage 
 """
 COMMANDS = [
     ["demo"],
+    ["generate"],
+    ["edit"],
+    ["upscale"],
+    ["info"],
+    ["reproduce"],
+    ["samplers"],
     ["moderate"],
     ["scan"],
     ["export"],
     *(["models", name] for name in ("list", "show", "pull", "remove")),
-    ["bench", "moderate"],
+    ["serve"],
+    ["worker"],
+    *(["keys", name] for name in ("add", "list", "revoke")),
+    *(["jobs", name] for name in ("list", "show", "cancel", "watch")),
+    *(["bench", name] for name in ("generate", "moderate", "serve")),
     ["doctor"],
 ]
 
@@ -51,7 +61,7 @@ def settings_page() -> str:
     """Every setting as a table."""
     rows = []
     for name, field in Settings.model_fields.items():
-        default = "the user data directory" if name == "home" else f"`{field.default}`"
+        default = "the user data directory" if name == "home" else _default(field.default)
         in_file = "no: it says where the file is" if name == "home" else f"`{name}`"
         rows.append(f"| {in_file} | `SAFELIGHT_{name.upper()}` | {default} | {field.description} |\n")
     return (
@@ -60,6 +70,10 @@ def settings_page() -> str:
         "| in safelight.toml | in the environment | default | what it does |\n|---|---|---|---|\n"
         + "".join(rows)
     )
+
+
+def _default(value: object) -> str:
+    return f"`{value}`" if str(value) else "empty"
 
 
 def cli_page() -> str:

@@ -18,3 +18,37 @@ def test_unknown_peer(safelight):
     ran = safelight("bench", "moderate", "--against", "nobody", "--json")
     assert ran.status == 2
     assert ran.body["error"]["code"] == "bench.peer_missing"
+
+
+QUICK = ("bench", "generate", "--warm-only", "--rounds", "1", "--steps", "2")
+
+
+def test_drawing_against_plain_diffusers(inside, tiny):
+    ran = inside(*QUICK, "--json")
+    assert ran.status == 0
+    assert ran.body["checkpoint"] == str(tiny("sd1"))
+    assert ran.body["largest_difference"] == 0
+    assert 0 < ran.body["gate_share"] < 1
+    assert ran.body["cold"] is None
+    assert "round 1: safelight" in ran.err
+
+
+def test_drawing_in_words(inside):
+    ran = inside(*QUICK)
+    speed, gate = ran.out.splitlines()
+    assert "s a picture of 2 steps" in speed
+    assert speed.endswith("pixels differ by at most 0 of 255.")
+    assert gate.startswith("The gate takes ")
+
+
+def test_drawing_needs_a_checkpoint_that_is_there(inside):
+    ran = inside(*QUICK, "--checkpoint", "nosuch", "--json")
+    assert ran.status == 2
+    assert ran.body["error"]["code"] == "checkpoint.missing"
+
+
+def test_drawing_together(inside):
+    ran = inside(*QUICK, "--together", "--json")
+    assert [each["threads"] for each in ran.body["together"]] == [1, 2, 4, 8]
+    assert all(each["ratio"] > 0 for each in ran.body["together"])
+    assert "8 together: " in ran.err

@@ -1,42 +1,179 @@
+"""One whole tour in a process of its own, at which several tests look; the others draw two pictures, not twenty."""
+
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from html import unescape
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, unquote_to_bytes
 
+import pytest
 from PIL import Image
+from tests.cli.conftest import Ran, Run
 
+from safelight.cli import demo
 from safelight.samples import sample_photographs
 
+PROMPTS = len(demo.THINGS) * len(demo.STYLES) + len(demo.MORE)
 
-def test_the_tour_leaves_pictures_to_look_at(safelight, tmp_path):
-    ran = safelight("demo")
-    folder = tmp_path / "safelight-demo"
-    assert ran.status == 0
-    assert "astronaut.jpg" in ran.out
-    assert len(list((folder / "heat").glob("*.png"))) == len(sample_photographs())
-    with Image.open(folder / "verdicts.png") as sheet:
+
+@dataclass(frozen=True)
+class Tour:
+    """A tour with own pictures: a photograph, a torn file, and thirty times a night sky, which scores lowest."""
+
+    ran: Ran
+    folder: Path
+
+    @property
+    def page(self) -> str:
+        return (self.folder / "index.html").read_text()
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "verdicts.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def tour(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Tour:
+    galaxies = next(path for path in sample_photographs() if path.stem == "galaxies")
+    working = tmp_path_factory.mktemp("tour")
+    mine = working / "mine"
+    mine.mkdir()
+    shutil.copy(sample_photographs()[0], mine / "holiday & sun.jpg")
+    (mine / "torn.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    for number in range(30):
+        shutil.copy(galaxies, mine / f"{number:02}.jpg")
+    done = subprocess.run(
+        [sys.executable, "-m", "safelight", "demo", "mine"],
+        capture_output=True,
+        check=False,
+        text=True,
+        cwd=working,
+        env=environment,
+        timeout=280,
+    )
+    return Tour(Ran(done.returncode, done.stdout, done.stderr), working / "safelight-demo")
+
+
+def links(tour: Tour) -> list[str]:
+    return [unquote(link) for link in re.findall(r'src="([^"]+)"', tour.page)]
+
+
+def test_it_ends_well_and_says_where_to_look(tour: Tour) -> None:
+    assert tour.ran.status == 0, tour.ran.err
+    assert "Look at safelight-demo/index.html" in tour.ran.out
+    assert "holiday" in tour.ran.out
+    assert "nothing is sent anywhere" in tour.ran.err
+
+
+def test_every_prompt_is_drawn_and_one_picture_edited(tour: Tour) -> None:
+    drawn = sorted(path.name for path in (tour.folder / "drawn").iterdir())
+    assert drawn == [*(f"{number:02}.png" for number in range(PROMPTS)), "edited.png"]
+    for name in drawn:
+        with Image.open(tour.folder / "drawn" / name) as picture:
+            assert picture.size == (128, 128)
+            assert "parameters" in picture.info
+    with Image.open(tour.folder / "drawn.png") as sheet:
+        assert sheet.size == (4 * 134 + 6, PROMPTS // 4 * 134 + 6)
+
+
+def test_everything_is_judged_and_the_most_remarkable_shown(tour: Tour) -> None:
+    own = {row["path"].rsplit("/", 1)[-1]: row["decision"] for row in tour.rows}
+    assert len(own) == len(sample_photographs()) + 32
+    assert own["holiday & sun.jpg"] == own["astronaut.jpg"] == "allow"
+    assert own["torn.jpg"] == "error"
+    assert "and 13 less remarkable ones" in tour.ran.out
+    unsafe = [row["unsafe"] for row in tour.rows if row["unsafe"] is not None]
+    assert unsafe == sorted(unsafe, reverse=True)
+    # The torn one comes first, and has nothing to show.
+    assert len(list((tour.folder / "heat").iterdir())) == len(list((tour.folder / "seen").iterdir())) == 23
+    with Image.open(tour.folder / "verdicts.png") as sheet:
         assert sheet.format == "PNG"
         assert sheet.width > 1000
-    rows = [json.loads(line) for line in (folder / "verdicts.jsonl").read_text().splitlines()]
-    assert {row["decision"] for row in rows} == {"allow"}
 
 
-def test_own_pictures_are_judged_too(safelight, tmp_path):
+def test_the_page_shows_all_of_it(tour: Tour) -> None:
+    assert {path for path in links(tour) if path.startswith("drawn/")} == {
+        f"drawn/{path.name}" for path in (tour.folder / "drawn").iterdir()
+    }
+    assert all((tour.folder / link).is_file() for link in links(tour))
+    assert len(links(tour)) == PROMPTS + 2 + 2 * 23
+    assert "and 13 less remarkable ones" in tour.page
+    assert "holiday &amp; sun.jpg" in tour.page
+    assert "<script" not in tour.page
+    assert not re.search(r"https?://", tour.page)
+
+
+def test_a_drawn_picture_carries_its_making(tour: Tour, inside: Run) -> None:
+    record = inside("info", tour.folder / "drawn" / "00.png", "--json").body["record"]
+    assert record["prompt"] == "a red apple, 3d style"
+    assert (record["seed"], record["checkpoint"]["name"]) == (0, "starter")
+
+
+# With fewer drawings
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "THINGS", ("a red apple",))
+    monkeypatch.setattr(demo, "STYLES", ("3d style",))
+    monkeypatch.setattr(demo, "MORE", ())
+
+
+@pytest.mark.usefixtures("short")
+def test_one_object_for_programs(inside: Run, tmp_path: Path) -> None:
+    ran = inside("demo", "--out", "my tour", "--json")
+    assert ran.status == 0
+    assert ran.body["folder"] == "my tour"
+    assert [row["path"] for row in ran.body["drawn"]] == ["my tour/drawn/00.png", "my tour/drawn/edited.png"]
+    assert [Path(row["path"]).name for row in ran.body["verdicts"]] == [
+        path.name for path in sample_photographs()
+    ]
+    page = unescape((tmp_path / "my tour" / "index.html").read_text())
+    assert "safelight info 'my tour/drawn/00.png'" in page
+    assert "less remarkable" not in page
+
+
+@pytest.mark.usefixtures("short")
+def test_what_the_policy_blocks_is_kept_back(inside: Run, nothing_goes: Path, tmp_path: Path) -> None:
+    ran = inside("demo", "--json", SAFELIGHT_POLICY=str(nothing_goes))
+    assert ran.status == 0
+    assert [(row["path"], row["verdict"]["decision"]) for row in ran.body["drawn"]] == [(None, "block")]
+    folder = tmp_path / "safelight-demo"
+    assert not (folder / "drawn").exists()
+    page = (folder / "index.html").read_text()
+    assert "kept back by the policy" in page
+    assert "<h2>Edited</h2>" not in page
+    assert "safelight info" not in page
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("name", ["x" * 251, os.fsdecode(b"caf\xe9")])
+def test_names_of_any_length_and_bytes(name: str, inside: Run, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    shutil.copy(sample_photographs()[0], tmp_path / "mine" / "holiday.jpg")
-    (tmp_path / "mine" / "torn.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
-    body = safelight("demo", tmp_path / "mine", "--out", "tour", "--json").body
-    assert body["folder"] == "tour"
-    own = {row["path"].rsplit("/", 1)[-1]: row["decision"] for row in body["verdicts"]}
-    assert own["holiday.jpg"] == "allow"
-    assert own["torn.jpg"] == "error"
+    shutil.copy(sample_photographs()[1], tmp_path / "mine" / f"{name}.jpg")
+    ran = inside("demo", "mine", "--json")
+    assert ran.status == 0, ran.err
+    assert ran.body["verdicts"][-1]["decision"] == "allow"
+    page = (tmp_path / "safelight-demo" / "index.html").read_text()
+    (link,) = re.findall(r'src="(seen/05[^"]+)"', page)
+    assert (tmp_path / "safelight-demo" / os.fsdecode(unquote_to_bytes(link))).is_file()
 
 
-def test_a_large_folder_shows_only_the_most_remarkable(safelight, tmp_path):
+@pytest.mark.usefixtures("short")
+def test_a_second_tour_into_the_same_folder_shows_its_own_pictures(inside: Run, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    for number in range(30):
-        Image.new("RGB", (64, 64), (number * 8, 90, 90)).save(tmp_path / "mine" / f"{number:02}.png")
-    ran = safelight("demo", tmp_path / "mine")
-    assert "and 11 less remarkable ones" in ran.out
-    assert len(list((tmp_path / "safelight-demo" / "heat").iterdir())) == 24
-    assert len((tmp_path / "safelight-demo" / "verdicts.jsonl").read_text().splitlines()) == 35
+    shutil.copy(sample_photographs()[1], tmp_path / "mine" / "zebra.jpg")
+    assert inside("demo", "mine").status == 0
+    (tmp_path / "mine" / "zebra.jpg").rename(tmp_path / "mine" / "aardvark.jpg")
+    assert inside("demo", "mine").status == 0
+    page = (tmp_path / "safelight-demo" / "index.html").read_text()
+    assert "05-aardvark" in page
+    assert "05-zebra" not in page

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+from safelight.models import checkpoints
 
 
 def test_all_is_well(safelight):
@@ -9,12 +12,16 @@ def test_all_is_well(safelight):
     assert {check["state"] for check in ran.body["checks"]} <= {"ok", "warning"}
     assert ran.body["machine"]["cores"] >= 1
     assert all(ran.body["packages"].values())
+    assert {"torch", "diffusers", "transformers"} <= ran.body["packages"].keys()
     assert ran.body["settings"]["backend"] == "onnxruntime"
+    found = {check["name"]: check["detail"] for check in ran.body["checks"]}
+    assert re.fullmatch(r"on \S+ in (fp32|fp16), \d+ threads?", found["drawing"])
+    assert re.match(r"Safelight's starter, \d+ MB in fp16, ", found["checkpoint starter"])
 
 
-def test_a_data_directory_that_cannot_be_written_is_broken(safelight, tmp_path: Path):
+def test_a_data_directory_that_cannot_be_written_is_broken(inside, tmp_path: Path):
     (tmp_path / "file").write_text("")
-    ran = safelight("doctor", "--json", SAFELIGHT_HOME=str(tmp_path / "file"))
+    ran = inside("doctor", "--json", SAFELIGHT_HOME=str(tmp_path / "file"))
     assert ran.status == 3
     states = {check["name"]: check["state"] for check in ran.body["checks"]}
     assert states["data directory"] == "broken"
@@ -29,15 +36,35 @@ def test_the_probe_names_every_way_and_its_error(safelight):
     assert exact["milliseconds"] > 0
 
 
-def test_words_for_people(safelight):
-    ran = safelight("doctor")
+def test_words_for_people(inside):
+    ran = inside("doctor")
     assert "classifier: open-nsfw runs" in ran.out
+    assert "drawing: on cpu in fp32" in ran.out
 
 
-def test_a_classifier_that_is_not_there_is_one_finding_among_others(safelight):
-    ran = safelight("doctor", "--probe", "--json", SAFELIGHT_CLASSIFIER="nosuch")
+def test_a_classifier_that_is_not_there_is_one_finding_among_others(inside):
+    ran = inside("doctor", "--probe", "--json", SAFELIGHT_CLASSIFIER="nosuch")
     assert ran.status == 3
     states = {check["name"]: check["state"] for check in ran.body["checks"]}
     assert states["classifier"] == "broken"
     assert states["packages"] == "ok"
     assert ran.body["probe"] == []
+
+
+def test_what_draws_and_with_what_weights(inside, tiny):
+    ran = inside("doctor", "--json", SAFELIGHT_DEVICE="cpu", SAFELIGHT_DRAWING_PRECISION="bf16")
+    found = {check["name"]: check["detail"] for check in ran.body["checks"]}
+    assert found["drawing"].startswith("on cpu in bf16, ")
+    assert found[f"checkpoint {tiny('sd1')}"].endswith(str(tiny("sd1")))
+
+
+def test_a_device_and_weights_that_are_not_there_are_broken(inside, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "STARTER_FOLDER", tmp_path / "no-starter")
+    ran = inside("doctor", "--json", SAFELIGHT_DEVICE="nonsense", SAFELIGHT_CHECKPOINT="a/nowhere")
+    assert ran.status == 3
+    found = {check["name"]: (check["state"], check["detail"]) for check in ran.body["checks"]}
+    assert [found[name][0] for name in ("drawing", "checkpoint starter", "checkpoint a/nowhere")] == [
+        "broken"
+    ] * 3
+    assert "'nonsense' cannot be used" in found["drawing"][1]
+    assert "did not come with this installation" in found["checkpoint starter"][1]

@@ -248,6 +248,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_leaves_what_was_written(
     environment: dict[str, str], tiny: Callable[[str], Path], tmp_path: Path, anything_goes: Path
 ) -> None:
@@ -269,6 +270,7 @@ def test_ctrl_c_leaves_what_was_written(
             picture.load()
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("keep", [False, True])
 def test_ctrl_c_within_a_picture(
     keep: bool, inside: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

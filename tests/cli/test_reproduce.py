@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from tests.cli.conftest import Run
 from tests.tiny.drawing import MASK, PICTURE
+
+from safelight.images.encode import encode_picture
+from safelight.images.metadata import read_metadata
 
 QUICK = ("--steps", "3", "--seed", "7")
 TEXT = (*QUICK, "--size", "64x64")
@@ -41,7 +47,13 @@ def test_the_same_bytes_again(made: list[str], inputs: list[str], inside: Run, t
     (path,) = tmp_path.glob("x.*")
     ran = inside("reproduce", path.name, *inputs, "--out", "again", "--json")
     assert ran.status == 0
-    assert ran.body == {"path": path.name, "identical": True, "differences": [], "out": "again"}
+    assert ran.body == {
+        "path": path.name,
+        "identical": True,
+        "within_tolerance": False,
+        "differences": [],
+        "out": "again",
+    }
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
     assert "the same, byte for byte" in inside("reproduce", path.name, *inputs).out
 
@@ -58,6 +70,25 @@ def test_other_weights_are_named(inside: Run, tiny: Any, tmp_path: Path) -> None
     assert "not the same" in ran.out
     assert "checkpoint.digest is" in ran.out
     assert "Pixels differ" in ran.out
+
+
+def test_a_picture_that_was_drawn_together_may_differ_in_its_last_bits(inside: Run, tmp_path: Path) -> None:
+    assert inside("generate", "a cat", *TEXT, "--out", "x.png").status == 0
+    path = tmp_path / "x.png"
+    metadata = read_metadata(path.read_bytes())
+    assert metadata.record is not None
+    record = metadata.record.replace('"batched":false', '"batched":true')
+    pixels = np.asarray(Image.open(path)).copy()
+    pixels[0, 0, 0] ^= 1
+    near = encode_picture(Image.fromarray(pixels), "png", replace(metadata, record=record))
+    path.write_bytes(near)
+    ran = inside("reproduce", "x.png")
+    assert ran.status == 0
+    assert "the same within tolerance" in ran.out
+    assert "Pixels differ by up to 1 of 255" in ran.out
+    body = inside("reproduce", "x.png", "--json").body
+    assert (body["identical"], body["within_tolerance"]) == (False, True)
+    assert "together with other pictures" in inside("info", "x.png").out
 
 
 def test_another_policy_is_told(inside: Run, nothing_goes: Path, anything_goes: Path) -> None:

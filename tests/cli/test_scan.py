@@ -119,6 +119,7 @@ def test_a_second_scan_into_the_same_report_is_refused(environment, many, tmp_pa
     assert len((tmp_path / "r.jsonl").read_text().splitlines()) == len(list(many.iterdir()))
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_and_resume(environment, many, tmp_path):
     with start_scan(environment, many, tmp_path) as process:
         wait_for_lines(tmp_path / "r.jsonl.partial", 3)

@@ -9,6 +9,7 @@ import typer
 
 from safelight import __version__
 from safelight.cli import (
+    api,
     bench,
     demo,
     doctor,
@@ -16,12 +17,16 @@ from safelight.cli import (
     export,
     generate,
     info,
+    jobs,
+    keys,
     models,
     moderate,
     reproduce,
     samplers,
     scan,
+    serve,
     upscale,
+    worker,
 )
 from safelight.cli.console import print_json, warn
 from safelight.errors import InternalError, SafelightError, UsageError
@@ -61,6 +66,11 @@ app.command("samplers")(samplers.samplers)
 app.command("moderate")(moderate.moderate)
 app.command("scan")(scan.scan)
 app.command("export")(export.export)
+app.command("serve")(serve.serve)
+app.command("worker")(worker.worker)
+app.command("api", hidden=True)(api.api)
+app.add_typer(keys.app, name="keys")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
 app.add_typer(bench.app, name="bench")
 app.command("doctor")(doctor.doctor)

@@ -75,30 +75,80 @@ def generate(
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Steps a picture.")] = 20,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Pictures a side after the warm-up.")] = 5,
     cold: Annotated[bool, typer.Option("--cold/--warm-only", help="Also measure new processes.")] = True,
+    together: Annotated[
+        bool, typer.Option("--together", help="Also measure 1, 2, 4 and 8 pictures drawn together.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Seconds a picture, with gate and record, against plain diffusers on the same weights; start and memory too."""
+    """Seconds a picture, with gate and record, against plain diffusers on the same weights.
+
+    Start, memory and the gate's share of the time too.
+    """
     from safelight.settings import Settings
 
     settings = Settings.load(checkpoint=checkpoint)
     warn(f"Measuring {settings.checkpoint} against plain diffusers …")
+    from safelight.bench.gate import TimedStudio
     from safelight.bench.generate import compare
-    from safelight.studio import Studio
+    from safelight.bench.together import throughput
 
-    studio = Studio(settings, tell=warn)
+    studio = TimedStudio(settings, tell=warn)
     folder = studio.engine.checkpoint(settings.checkpoint).path
     found = compare(studio, folder, steps=steps, rounds=rounds, cold=cold, tell=warn)
+    several = throughput(studio.engine, steps=steps, rounds=rounds, tell=warn) if together else []
     if json:
-        print_json(found.to_dict())
+        print_json(found.to_dict() | {"together": [each.to_dict() for each in several]})
         return
     typer.echo(
         f"{found.our_median:.3f} s a picture of {steps} steps, {found.overhead:+.1%} against plain diffusers "
         f"({found.peer_median:.3f} s); pixels differ by at most {found.largest_difference} of 255."
     )
+    typer.echo(
+        f"The gate takes {found.gate_share:.1%} of a picture's time, and {found.edit_gate_share:.1%} where a picture "
+        f"is drawn from a picture, since it judges both."
+    )
     if found.cold and found.peer_cold:
         typer.echo(
             f"First picture of a new process: {found.cold.seconds:.1f} s, {found.cold.peak_mb:.0f} MB at most "
             f"(plain diffusers: {found.peer_cold.seconds:.1f} s, {found.peer_cold.peak_mb:.0f} MB)."
+        )
+    for each in several:
+        typer.echo(f"{each.threads} drawn together: {each.ratio:.2f} times as many as one after the other.")
+
+
+@app.command()
+def serve(
+    steps: Annotated[int, typer.Option(min=1, max=1000, help="Steps a picture.")] = 20,
+    seconds: Annotated[float, typer.Option(min=2, help="How long each measurement takes.")] = 20.0,
+    soak: Annotated[float, typer.Option(min=0, help="Seconds under load in the end; 0 for none.")] = 0.0,
+    json: Json = False,
+) -> None:
+    """The server beside a plain one (FastAPI, diffusers, a lock), on the starter checkpoint.
+
+    Start, waiting time, pictures a second, answers while pictures are drawn, memory.
+    """
+    from safelight.bench.serve import measure
+    from safelight.models.checkpoints import resolve
+    from safelight.settings import Settings
+
+    folder = resolve("starter", Settings.load().home).path
+    found = measure(folder, steps=steps, seconds=seconds, soak=soak, tell=warn)
+    if json:
+        print_json(found.to_dict())
+        return
+    typer.echo(f"/health/live after {found.live_seconds:.2f} s, ready after {found.ready_seconds:.1f} s")
+    typer.echo(f"Submit to first step: {found.first_step_ms:.0f} ms")
+    for each in found.throughput:
+        typer.echo(
+            f"{each.clients} clients: {each.ours:.2f} pictures a second, {each.ratio:.2f} times the plain server's"
+        )
+    for latency in found.latencies:
+        typer.echo(f"{latency.name}: p50 {latency.p50:.1f} ms, p99 {latency.p99:.1f} ms ({latency.count})")
+    typer.echo(f"API process {found.api_mb:.0f} MB; plain server {found.plain_mb:.0f} MB")
+    if found.soak:
+        typer.echo(
+            f"After {found.soak.seconds:g} s and {found.soak.pictures} pictures: API {found.soak.api_early:.0f} -> "
+            f"{found.soak.api_late:.0f} MB, worker {found.soak.worker_early:.0f} -> {found.soak.worker_late:.0f} MB"
         )
 
 

@@ -20,6 +20,7 @@ _SHOWN = 24
 _VERDICTS = "verdicts.png"
 _REPORT = "verdicts.jsonl"
 _HEAT = "heat"
+_SEEN = "seen"
 _DRAWN = "drawn"
 _SHEET = "drawn.png"
 _PAGE = "index.html"
@@ -50,6 +51,21 @@ class Drawings:
     after: tuple[Picture, Path | None] | None
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A judged picture with what there is to see of it.
+
+    Args:
+        judgement: What was found.
+        picture: A copy of the picture, small enough for a page; None where it cannot be read.
+        heat: Its heat map.
+    """
+
+    judgement: Judgement
+    picture: Path | None = None
+    heat: Path | None = None
+
+
 def demo(
     pictures: Annotated[
         list[str] | None,
@@ -76,8 +92,8 @@ def demo(
     rows = [judgement.to_dict() for judgement in judgements]
     with written_whole(out / _REPORT) as temporary:
         temporary.write_text("".join(jsonlib.dumps(row) + "\n" for row in rows))
-    _explain(studio, judgements, out)
-    _write_page(drawings, judgements[:_SHOWN], out)
+    shown = _explain(studio, judgements[:_SHOWN], out)
+    _write_page(drawings, shown, len(judgements) - len(shown), out)
     if json:
         drawn = [picture.to_dict(path) for picture, path in _all(drawings)]
         print_json({"folder": str(out), "drawn": drawn, "verdicts": rows})
@@ -133,13 +149,12 @@ def _write_sheet(drawings: Drawings, path: Path) -> None:
         sheet.save(temporary, "PNG")
 
 
-def _write_page(drawings: Drawings, judgements: list[Judgement], out: Path) -> None:
+def _write_page(drawings: Drawings, shown: list[Shown], left_out: int, out: Path) -> None:
     from safelight.cli.demo_page import page
     from safelight.files import written_whole
 
-    heat_maps = {int(path.name[:2]): path for path in sorted((out / _HEAT).glob("*.png"))}
     with written_whole(out / _PAGE) as temporary:
-        temporary.write_text(page(drawings, judgements, heat_maps, out), encoding="utf-8")
+        temporary.write_text(page(drawings, shown, left_out, out), encoding="utf-8")
 
 
 def _judge(studio: Studio, pictures: list[tuple[str, Path]]) -> list[Judgement]:
@@ -166,19 +181,27 @@ def _pictures(own: list[str]) -> list[tuple[str, Path]]:
     return samples + found
 
 
-def _explain(studio: Studio, judgements: list[Judgement], out: Path) -> None:
-    """A heat map for each picture, and a sheet with all of them."""
+def _explain(studio: Studio, judgements: list[Judgement], out: Path) -> list[Shown]:
+    """A heat map for each picture that could be read, and a sheet with all of them."""
+    from safelight.files import written_whole
     from safelight.moderation.sheet import draw_sheet
 
     explainer = studio.explainer()
-    cells = []
-    for number, judgement in enumerate(judgements[:_SHOWN]):
+    cells, shown = [], []
+    for number, judgement in enumerate(judgements):
         if judgement.verdict is None:
+            shown.append(Shown(judgement))
             continue
         explanation = explainer.explain(judgement.path, limits=studio.limits, frame=judgement.verdict.frame)
-        explanation.save(out / _HEAT / f"{number:02}-{Path(judgement.path).stem}.png")
+        name = f"{number:02}-{Path(judgement.path).stem[:60]}"  # file systems take 255 bytes
+        heat, picture = out / _HEAT / f"{name}.png", out / _SEEN / f"{name}.jpg"
+        explanation.save(heat)
+        with written_whole(picture) as temporary:
+            explanation.picture.save(temporary, "JPEG", quality=90)
+        shown.append(Shown(judgement, picture, heat))
         cells.append((judgement, explanation))
     draw_sheet(cells, out / _VERDICTS)
+    return shown
 
 
 def _print_table(judgements: list[Judgement]) -> None:

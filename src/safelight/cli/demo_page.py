@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,67 +12,82 @@ from safelight import __version__
 from safelight.cli.console import legible
 
 if TYPE_CHECKING:
-    from safelight.cli.demo import Drawings
-    from safelight.moderation import Judgement
+    from safelight.cli.demo import Drawings, Shown
+    from safelight.moderation import Verdict
     from safelight.studio import Picture
 
 _STYLE = """
-:root { color-scheme: light dark; --ground: #fafafa; --ink: #1b1b1f; --faint: #6b6b76; --card: #fff; --line: #e2e2e8 }
+:root { color-scheme: light dark; --ground: #fafafa; --ink: #1b1b1f; --faint: #62626c; --card: #fff; --line: #e2e2e8;
+  --allow: #1c7348; --review: #8a5a00; --block: #b3232f }
 @media (prefers-color-scheme: dark) {
-  :root { --ground: #18181b; --ink: #ececf0; --faint: #9b9ba6; --card: #232327; --line: #35353b }
+  :root { --ground: #18181b; --ink: #ececf0; --faint: #a3a3ae; --card: #232327; --line: #35353b;
+    --allow: #4cc48a; --review: #e0aa3e; --block: #f0717b }
 }
-body { margin: 0 auto; max-width: 68rem; padding: 2rem 1rem 4rem; background: var(--ground); color: var(--ink);
+body { margin: 0 auto; max-width: 64rem; padding: 2rem 1rem 4rem; background: var(--ground); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif }
 h1 { font-size: 1.7rem; margin: 0 } h2 { font-size: 1.2rem; margin: 2.5rem 0 .8rem } p { max-width: 44rem }
-.grid { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)) }
+pre { overflow-x: auto; max-width: 42.6rem; padding: .6rem .7rem; background: var(--card);
+  border: 1px solid var(--line); border-radius: .5rem }
+.grid { display: grid; gap: 1rem; align-items: start; grid-template-columns: repeat(4, 1fr) }
+.wide { grid-template-columns: repeat(2, 1fr) }
+@media (max-width: 44rem) { .grid { grid-template-columns: repeat(2, 1fr) } .wide { grid-template-columns: 1fr } }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .5rem; overflow: hidden }
 figure img { display: block; width: 100%; background: #fff }
-.wide { grid-template-columns: repeat(auto-fill, minmax(22rem, 1fr)) }
-.blocked { aspect-ratio: 1; display: grid; place-items: center; color: var(--faint) }
-figcaption { padding: .5rem .7rem; font-size: .85rem } figcaption small { color: var(--faint); display: block }
-.allow { color: #2f9e66 } .review { color: #c98a12 } .block, .error { color: #d6404c }
-.pair { display: flex } .pair img { width: 50% }
+.blocked { aspect-ratio: 1; display: grid; place-items: center; padding: 1rem; text-align: center; color: var(--faint) }
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1px }
+figcaption { padding: .5rem .7rem; font-size: .85rem; overflow-wrap: anywhere }
+figcaption small { color: var(--faint); display: block }
+.allow { color: var(--allow) } .review { color: var(--review) } .block, .error { color: var(--block) }
 """
 
 
-def page(drawings: Drawings, judgements: list[Judgement], heat_maps: Mapping[int, Path], folder: Path) -> str:
+def page(drawings: Drawings, shown: list[Shown], left_out: int, folder: Path) -> str:
     """The page as HTML; pictures are linked relative to the folder it goes into.
 
     Args:
         drawings: What was drawn.
-        judgements: What was judged.
-        heat_maps: Heat map by the number of the judgement.
+        shown: What was judged.
+        left_out: How many more were judged than are shown.
         folder: Where the page will lie.
     """
     drawn = "".join(_drawn(picture, path, folder) for picture, path in drawings.pictures)
-    judged = "".join(
-        _judged(judgement, heat_maps.get(number), folder) for number, judgement in enumerate(judgements)
-    )
+    judged = "".join(_judged(each, folder) for each in shown)
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Safelight: the tour</title><style>{_STYLE}</style>
 <h1>Safelight: the tour</h1>
-<p>Everything here was drawn and judged on this machine, by Safelight {escape(__version__)}. Each picture carries its
-prompt, seed and settings: <code>safelight info {escape(str(folder))}/drawn/00.png</code> shows them,
-<code>safelight reproduce</code> makes the same file again.</p>
-<h2>Drawn from words</h2><div class="grid">{drawn}</div>
+<p>Everything here was drawn or judged on this machine, by Safelight {escape(__version__)}.</p>
+{_records(drawings)}
+<h2>Drawn from words</h2>
+<p>By the small checkpoint that comes along. Each picture was judged before it was written.</p>
+<div class="grid">{drawn}</div>
 {_edited(drawings, folder)}
 <h2>Judged</h2>
-<p>Beside each picture, where its score comes from: blue pulls toward safe, red toward unsafe.</p>
+<p>Beside each picture, where its score comes from: blue pulls toward safe, red toward unsafe; inside the white frame is
+what the classifier saw.</p>
 <div class="grid wide">{judged}</div>
+{_more(left_out)}
 </html>
 """
 
 
+def _records(drawings: Drawings) -> str:
+    """How to read and use what the drawn files carry, by the example of one of them."""
+    example = next((path for _, path in drawings.pictures if path), None)
+    if example is None:
+        return ""
+    name = escape(legible(shlex.quote(str(example))))
+    return (
+        "<p>Each drawn picture carries its prompt, seed and settings. To see them, and to make the same file again:</p>"
+        f"<pre>safelight info {name}\nsafelight reproduce {name}</pre>"
+    )
+
+
 def _drawn(picture: Picture, path: Path | None, folder: Path) -> str:
     prompt = escape(picture.record.expanded_prompt)
-    shown = _image(path, folder, prompt) if path else '<div class="blocked">kept back by the policy</div>'
+    seen = _image(path, folder, prompt) if path else '<div class="blocked">kept back by the policy</div>'
     details = f"seed {picture.seed}, {picture.record.steps} steps, {picture.seconds:.1f} s"
-    decision = picture.verdict.decision.value
-    return (
-        f'<figure>{shown}<figcaption>{prompt}<small>{details} · <span class="{decision}">{decision}</span> '
-        f"{picture.verdict.unsafe:.3f}</small></figcaption></figure>"
-    )
+    return _card(seen, prompt, details, picture.verdict)
 
 
 def _edited(drawings: Drawings, folder: Path) -> str:
@@ -82,25 +97,39 @@ def _edited(drawings: Drawings, folder: Path) -> str:
     if path is None:
         return ""
     prompt = escape(picture.record.expanded_prompt)
-    both = _image(drawings.before, folder, "before") + _image(path, folder, prompt)
-    return (
-        f'<h2>Edited</h2><div class="grid wide"><figure><div class="pair">{both}</div><figcaption>{prompt}'
-        f"<small>from the picture on the left, strength {picture.record.strength:g}</small></figcaption></figure></div>"
-    )
+    before = _image(drawings.before, folder, "before the edit")
+    after = _image(path, folder, f"after the edit: {prompt}")
+    details = f"drawn from the picture on the left, strength {picture.record.strength:g}"
+    card = _card(_pair(before, after), prompt, details, picture.verdict)
+    return f'<h2>Edited</h2><div class="grid wide">{card}</div>'
 
 
-def _judged(judgement: Judgement, heat_map: Path | None, folder: Path) -> str:
+def _judged(shown: Shown, folder: Path) -> str:
+    judgement = shown.judgement
     name = escape(legible(Path(judgement.path).name))
-    if judgement.verdict is None or heat_map is None:
+    if judgement.verdict is None or shown.picture is None or shown.heat is None:
         problem = escape(str(judgement.error or ""))
-        return f'<figure><figcaption>{name} <span class="error">{problem}</span></figcaption></figure>'
-    verdict = judgement.verdict
-    return (
-        f"<figure>{_image(heat_map, folder, name)}<figcaption>{name}<small>"
-        f'<span class="{verdict.decision.value}">{verdict.decision.value}</span> {verdict.unsafe:.4f}, '
-        f"{escape(verdict.classifier.name)}, policy {escape(verdict.policy.name)}</small></figcaption></figure>"
-    )
+        return f'<figure><figcaption>{name}<small class="error">{problem}</small></figcaption></figure>'
+    picture = _image(shown.picture, folder, name)
+    heat = _image(shown.heat, folder, f"heat map of {name}")
+    by = f"{escape(judgement.verdict.classifier.name)}, policy {escape(judgement.verdict.policy.name)}"
+    return _card(_pair(picture, heat), name, by, judgement.verdict)
+
+
+def _more(left_out: int) -> str:
+    return f"<p>… and {left_out} less remarkable ones, in verdicts.jsonl.</p>" if left_out else ""
+
+
+def _card(seen: str, title: str, details: str, verdict: Verdict) -> str:
+    decision = verdict.decision.value
+    found = f'<b class="{decision}">{decision}</b>, unsafe {verdict.unsafe:.4f}'
+    return f"<figure>{seen}<figcaption>{title}<small>{details}</small><small>{found}</small></figcaption></figure>"
+
+
+def _pair(left: str, right: str) -> str:
+    return f'<div class="pair">{left}{right}</div>'
 
 
 def _image(path: Path, folder: Path, words: str) -> str:
-    return f'<img src="{quote(path.relative_to(folder).as_posix())}" alt="{words}" loading="lazy">'
+    link = quote(path.relative_to(folder).as_posix(), errors="surrogateescape")  # names need not be text
+    return f'<img src="{link}" alt="{words}" loading="lazy">'

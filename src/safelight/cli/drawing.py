@@ -23,11 +23,12 @@ from safelight.files import exists
 if TYPE_CHECKING:
     from safelight.generation.painting import Progress
     from safelight.generation.request import GenerationRequest
+    from safelight.images.encode import FileFormat
     from safelight.studio import Picture, Studio
 
 PICTURES = Path("safelight-pictures")
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
-KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+KINDS: dict[str, FileFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 Negative = Annotated[str, typer.Option("--negative", "-n", metavar="TEXT", help="What to keep away from.")]
 Style = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A prompt style; may be given again.")]
@@ -143,7 +144,12 @@ class Steps:
 
     def tell(self, progress: Progress) -> None:
         """Show where a request stands."""
-        line = f"picture {progress.picture + 1} of {progress.count}, {progress.stage}: {progress.step}/{progress.steps}"
+        self.show(
+            f"picture {progress.picture + 1} of {progress.count}, {progress.stage}: {progress.step}/{progress.steps}"
+        )
+
+    def show(self, line: str) -> None:
+        """Show a line in place of the one before."""
         if sys.stderr.isatty():
             sys.stderr.write(f"\r\x1b[K{line}")
             sys.stderr.flush()
@@ -220,6 +226,11 @@ class Target:
     @property
     def _is_file(self) -> bool:
         return self.out.suffix.lower() in KINDS
+
+    @property
+    def file_kind(self) -> FileFormat:
+        """The format of what is written."""
+        return KINDS[self.out.suffix.lower() if self._is_file else SUFFIXES[self.kind or "png"]]
 
     def _check_writable(self) -> None:
         """Find out before hours of drawing what can be known of the place; writing itself has the last word."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from safelight.cli import drawing
+from safelight.cli import drawing, remote
 from safelight.cli.console import Json, PolicyName, warn
 
 
@@ -54,6 +54,7 @@ def edit(
     kind: drawing.Format = None,
     quality: drawing.Quality = 95,
     keep_partial: drawing.Partial = False,
+    server: remote.Server = None,
     json: Json = False,
 ) -> None:
     """Draw from a picture: all of it, what a mask marks, or beyond its edges.
@@ -63,7 +64,7 @@ def edit(
     from safelight.generation.request import GenerationRequest
     from safelight.settings import Settings
 
-    settings = Settings.load(policy=policy, checkpoint=checkpoint)
+    settings = Settings.load(policy=policy, checkpoint=checkpoint, server=server)
     beyond = {"left": left, "right": right, "top": top, "bottom": bottom}
     masked = drawing.given(fill=fill, blur=blur, padding=padding, only_masked=only_masked, invert=invert)
     fields = drawing.given(
@@ -84,7 +85,11 @@ def edit(
     )
     asked = {"prompt": prompt, **fields, **drawing.sides(size)}
     request = GenerationRequest.parse(**drawing.with_settings(asked, set_field))
-    drawing.Target(out, kind, quality, request.count)
+    target = drawing.Target(out, kind, quality, request.count)
+    if settings.server:
+        remote.refuse(settings, policy=policy)
+        remote.draw_and_write(settings, request, checkpoint, target, keep_partial=keep_partial, json=json)
+        return
     warn(f"Loading {settings.checkpoint} …")
     from safelight.studio import Studio
 

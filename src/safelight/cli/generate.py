@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from safelight.cli import drawing
+from safelight.cli import drawing, remote
 from safelight.cli.console import Json, PolicyName, print_json, say, warn
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def generate(
     kind: drawing.Format = None,
     quality: drawing.Quality = 95,
     keep_partial: drawing.Partial = False,
+    server: remote.Server = None,
     explain_prompt: Annotated[
         bool, typer.Option("--explain-prompt", help="Show how the prompt is read, and draw nothing.")
     ] = False,
@@ -51,7 +52,7 @@ def generate(
     from safelight.generation.request import GenerationRequest
     from safelight.settings import Settings
 
-    settings = Settings.load(policy=policy, checkpoint=checkpoint)
+    settings = Settings.load(policy=policy, checkpoint=checkpoint, server=server)
     second = drawing.given(scale=hires, upscaler=hires_upscaler, strength=hires_strength)
     fields = drawing.given(
         negative_prompt=negative,
@@ -67,12 +68,15 @@ def generate(
     )
     asked = {"prompt": prompt, **fields, **drawing.sides(size)}
     request = GenerationRequest.parse(**drawing.with_settings(asked, set_field))
+    if settings.server:
+        remote.refuse(settings, policy=policy, explain_prompt=explain_prompt)
     if explain_prompt:
         _explain(settings, request, json)
         return
-    drawing.Target(
-        out, kind, quality, request.count
-    )  # refuses what cannot be written before anything is loaded
+    target = drawing.Target(out, kind, quality, request.count)  # refuses before anything is loaded
+    if settings.server:
+        remote.draw_and_write(settings, request, checkpoint, target, keep_partial=keep_partial, json=json)
+        return
     warn(f"Loading {settings.checkpoint} …")
     from safelight.studio import Studio
 

@@ -116,7 +116,8 @@ def _summary(record: dict[str, Any]) -> dict[str, str]:
         "Made from": ", ".join(inputs),
         "Adapters": ", ".join(f"{each['name']} at {each['weight']:g}" for each in record["adapters"]),
         "Made with": ", ".join(f"{name} {version}" for name, version in versions.items()),
-        "Made on": "{device}, {precision}, {backend}, {threads} thread(s)".format(**machine),
+        "Made on": "{device}, {precision}, {backend}, {threads} thread(s)".format(**machine)
+        + (", together with other pictures" if record["batched"] else ""),
         "Verdict": f"{verdict['decision']} by {verdict['policy']} {verdict['version']}" if verdict else "",
         "Notes": "; ".join(record["notes"]),
     }

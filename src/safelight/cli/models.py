@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from safelight.cli import remote
 from safelight.cli.console import Json, legible, print_json, say, warn
 from safelight.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from safelight.client.models import Model
     from safelight.models.checkpoints import Checkpoint
     from safelight.models.store import ModelRecord, ModelStore
     from safelight.settings import Settings
@@ -21,11 +25,15 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A model's name or hub
 
 
 @app.command("list")
-def list_models(json: Json = False) -> None:
+def list_models(server: remote.Server = None, json: Json = False) -> None:
     """List what is on this machine: checkpoints that draw and classifiers that judge."""
     from safelight.models.checkpoints import find_checkpoints
+    from safelight.settings import Settings
 
-    settings = _settings()
+    settings = Settings.load(server=server)
+    if settings.server:
+        _list_remote(settings, json)
+        return
     problems: list[dict[str, Any]] = []
     found = find_checkpoints(
         settings.home,
@@ -45,6 +53,33 @@ def list_models(json: Json = False) -> None:
     say(typer.style("Classifiers, which judge", bold=True))
     for row in rows:
         say(f"{row['name']:<28} {row['state']:<14} {row['repository']}")
+
+
+def _list_remote(settings: Settings, json: bool) -> None:
+    """The same for a server, whose models have no paths."""
+    with remote.connect(settings) as client:
+        checkpoints, classifiers = client.models("checkpoint"), client.models("classifier")
+    if json:
+        names = ("family", "size", "precision", "digest", "default", "loaded_by")
+        print_json(
+            {
+                "checkpoints": [{"name": m.id, "path": None} | _picked(m, names) for m in checkpoints],
+                "models": [{"name": m.id, "state": "installed"} | _picked(m, names[1:]) for m in classifiers],
+                "problems": [],
+            }
+        )
+        return
+    say(typer.style("Checkpoints, which draw", bold=True))
+    for model in checkpoints:
+        size = f"{(model.size or 0) / 1e6:.0f} MB {model.precision}"
+        say(f"{legible(model.id):<28} {size:<14} {model.family}")
+    say(typer.style("Classifiers, which judge", bold=True))
+    for model in classifiers:
+        say(f"{model.id:<28} {'installed':<14} {model.owned_by}")
+
+
+def _picked(model: Model, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(model, name) for name in names}
 
 
 @app.command()

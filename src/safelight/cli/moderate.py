@@ -6,10 +6,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from safelight.cli import remote
 from safelight.cli.console import (
     Backend,
     ClassifierName,
@@ -27,8 +28,11 @@ from safelight.cli.console import (
 
 if TYPE_CHECKING:
     from safelight.images import ImageSource
-    from safelight.moderation import Judgement
+    from safelight.settings import Settings
     from safelight.studio import Studio
+
+Row = dict[str, Any]
+"""What is said of one picture, as JSON output shows it."""
 
 
 def moderate(
@@ -51,6 +55,7 @@ def moderate(
     exact: Exact = None,
     backend: Backend = None,
     precision: Precision = None,
+    server: remote.Server = None,
     json: Json = False,
 ) -> None:
     """Judge pictures: allow, review or block.
@@ -61,37 +66,74 @@ def moderate(
     from safelight.settings import Settings
 
     settings = Settings.load(
-        classifier=classifier, policy=policy, tiles=tiles, exact=exact, backend=backend, precision=precision
+        classifier=classifier,
+        policy=policy,
+        tiles=tiles,
+        exact=exact,
+        backend=backend,
+        precision=precision,
+        server=server,
     )
+    # One byte more than is allowed is enough to refuse the rest.
+    stdin = sys.stdin.buffer.read(settings.max_bytes + 1) if "-" in images else b""
+    sources = _sources(images, stdin)
+    if settings.server:
+        remote.refuse(
+            settings, explain=explain, tiles=tiles, exact=exact, backend=backend, precision=precision
+        )
+        with remote.connect(settings) as client:
+            _say_all(
+                remote.judge(
+                    client,
+                    sources,
+                    classifier=classifier,
+                    policy=policy,
+                    embeddings=embeddings,
+                    max_bytes=settings.max_bytes,
+                ),
+                json,
+            )
+        return
+    _say_all(_judge(settings, sources, stdin, embeddings=embeddings, explain=explain), json)
+
+
+def _say_all(rows: Iterable[Row], json: bool) -> None:
+    """Print what is said of each picture, and leave with the contract's status."""
+    judged = []
+    for row in rows:
+        broken = row["error"] is not None and row["error"]["code"] == "internal"
+        judged.append("internal" if broken else row["decision"])
+        if json:
+            print_json(row)
+        else:
+            _print_line(row)
+    if not judged:
+        warn("No pictures found.")
+    failed = judged.count("internal")
+    exit_flagged(judged.count("review") + judged.count("block"), judged.count("error") + failed, failed)
+
+
+def _judge(
+    settings: Settings,
+    sources: Iterable[tuple[str, ImageSource]],
+    stdin: bytes,
+    *,
+    embeddings: bool,
+    explain: Path | None,
+) -> Iterator[Row]:
+    """Judge on this machine, and explain what could be judged."""
+    from safelight.runtime.machine import usable_cores
+
     warn(f"Loading {settings.classifier} …")
     from safelight.studio import Studio
 
     studio = Studio(settings, tell=warn)
-    # One byte more than is allowed is enough to refuse the rest.
-    stdin = sys.stdin.buffer.read(settings.max_bytes + 1) if "-" in images else b""
     heat_maps = HeatMaps(studio, explain) if explain else None
-    judged = []
-    for judgement in _judge(studio, images, stdin):
-        judged.append(
-            "internal" if judgement.error and judgement.error.code == "internal" else judgement.decision
-        )
-        if json:
-            print_json(judgement.to_dict(embedding=embeddings))
-        else:
-            _print_line(judgement)
+    for judgement in studio.moderator().judge_many(sources, workers=usable_cores(), batch_size=1):
+        yield judgement.to_dict(embedding=embeddings)
         if heat_maps and judgement.verdict:
             source = stdin if judgement.path == "-" else judgement.path
             heat_maps.write(judgement.path, source, judgement.verdict.frame)
-    if not judged:
-        warn("No pictures found.")
-    broken = judged.count("internal")
-    exit_flagged(judged.count("review") + judged.count("block"), judged.count("error") + broken, broken)
-
-
-def _judge(studio: Studio, images: list[str], stdin: bytes) -> Iterable[Judgement]:
-    from safelight.runtime.machine import usable_cores
-
-    return studio.moderator().judge_many(_sources(images, stdin), workers=usable_cores(), batch_size=1)
 
 
 def _sources(images: list[str], stdin: bytes) -> Iterator[tuple[str, ImageSource]]:
@@ -107,18 +149,16 @@ def _sources(images: list[str], stdin: bytes) -> Iterator[tuple[str, ImageSource
             yield name, Path(name)
 
 
-def _print_line(judgement: Judgement) -> None:
-    if judgement.error:
-        message = f"error   {judgement.path}: {judgement.error.message} [{judgement.error.code}]"
+def _print_line(row: Row) -> None:
+    if row["error"]:
+        message = f"error   {row['path']}: {row['error']['message']} [{row['error']['code']}]"
         say(typer.style(legible(message), fg="magenta"))
         return
-    verdict = judgement.verdict
-    assert verdict is not None
-    colour = {"allow": "green", "review": "yellow", "block": "red"}[verdict.decision]
-    decision = typer.style(f"{verdict.decision:<7}", fg=colour, bold=True)
-    where = f"  frame {verdict.frame}" if verdict.frame else ""
-    where += f"  tile {verdict.tile}" if verdict.tile is not None else ""
-    say(f"{decision} {verdict.unsafe:.4f}  {legible(judgement.path)}{where}")
+    colour = {"allow": "green", "review": "yellow", "block": "red"}[row["decision"]]
+    decision = typer.style(f"{row['decision']:<7}", fg=colour, bold=True)
+    where = f"  frame {row['frame']}" if row["frame"] else ""
+    where += f"  tile {row['tile']}" if row["tile"] is not None else ""
+    say(f"{decision} {row['unsafe']:.4f}  {legible(row['path'])}{where}")
 
 
 class HeatMaps:

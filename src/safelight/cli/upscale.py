@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from safelight.cli import drawing
+from safelight.cli import drawing, remote
 from safelight.cli.console import Json, PolicyName, exit_flagged, legible, print_json, say, warn
 
 
@@ -23,6 +23,7 @@ def upscale(
     out: drawing.Out = drawing.PICTURES,
     kind: drawing.Format = None,
     quality: drawing.Quality = 95,
+    server: remote.Server = None,
     json: Json = False,
 ) -> None:
     """Enlarge a picture, by interpolation or with a network of yours.
@@ -31,8 +32,12 @@ def upscale(
     """
     from safelight.settings import Settings
 
-    settings = Settings.load(policy=policy)
+    settings = Settings.load(policy=policy, server=server)
     target = drawing.Target(out, kind, quality, 1)
+    if settings.server:
+        remote.refuse(settings, policy=policy)
+        remote.upscale_and_write(settings, image, by, upscaler, target, json=json)
+        return
     from safelight.studio import Studio
 
     studio = Studio(settings, tell=warn)

@@ -1,0 +1,26 @@
+"""``safelight api``: the process of ``safelight serve`` that answers requests. Not for people."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def api(
+    host: Annotated[str | None, typer.Option(metavar="ADDRESS")] = None,
+    port: Annotated[int | None, typer.Option(metavar="PORT")] = None,
+    checkpoint: Annotated[str | None, typer.Option(metavar="NAME")] = None,
+    supervised: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Answer requests; ``safelight serve`` starts this process and its workers."""
+    from safelight import logs
+    from safelight.jobs.supervisor import leave_with_parent
+    from safelight.server.main import serve
+    from safelight.settings import Settings
+
+    logs.configure()
+    settings = Settings.load(host=host, port=port, checkpoint=checkpoint)
+    if supervised:
+        leave_with_parent()
+    serve(settings)

@@ -1,0 +1,126 @@
+"""``safelight jobs``: what a server is doing, has done and is to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from safelight.cli import remote
+from safelight.cli.console import Json, legible, print_json, say
+from safelight.cli.drawing import Stop
+from safelight.errors import UsageError
+
+if TYPE_CHECKING:
+    from safelight.client import Client
+    from safelight.client.models import Job
+
+app = typer.Typer(
+    help="List, show, cancel and watch the jobs of a server; of this machine's if none is named."
+)
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.", show_default=False)]
+STATES = ("queued", "running", "succeeded", "failed", "cancelled")
+
+
+@app.command("list")
+def list_jobs(
+    state: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help=f"Only {', '.join(STATES)}; may be given again.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many.")] = 20,
+    server: remote.Server = None,
+    json: Json = False,
+) -> None:
+    """List jobs, the newest first."""
+    if unknown := set(state or ()).difference(STATES):
+        raise UsageError(f"--state {unknown.pop()}: give one of {', '.join(STATES)}.")
+    with _connect(server) as client:
+        found = _newest(client, state or [], limit)
+    if json:
+        print_json({"jobs": [job.model_dump(mode="json") for job in found]})
+        return
+    for job in found:
+        say(_line(job))
+
+
+@app.command()
+def show(job_id: JobId, server: remote.Server = None, json: Json = False) -> None:
+    """Show a job: where it stands, what was asked for, what came of it."""
+    with _connect(server) as client:
+        job = client.job(job_id)
+    if json:
+        print_json(job.model_dump(mode="json"))
+    else:
+        _print(job)
+
+
+@app.command()
+def cancel(job_id: JobId, server: remote.Server = None, json: Json = False) -> None:
+    """Cancel a job: a waiting one at once, a running one at its next step; finished pictures stay."""
+    with _connect(server) as client:
+        job = client.cancel(job_id)
+    if json:
+        print_json(job.model_dump(mode="json"))
+    else:
+        say(_line(job))
+
+
+@app.command()
+def watch(job_id: JobId, server: remote.Server = None, json: Json = False) -> None:
+    """Follow a job until it has ended; Ctrl-C stops watching, and the job goes on.
+
+    With --json every event is a line. Exit status: that of the job's failure, if it fails.
+    """
+    with _connect(server) as client:
+        if json:
+            for event in client.events(job_id):
+                print_json(event.model_dump(mode="json"))
+            job = client.job(job_id)
+        else:
+            job = remote.follow(client, client.job(job_id), Stop(), keep_partial=False)
+            _print(job)
+        if job.error is not None:
+            client.outcome(job)
+
+
+def _connect(server: str | None) -> Client:
+    from safelight.settings import Settings
+
+    settings = Settings.load(server=server)
+    if not settings.server:
+        host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104  compared, not bound
+        address = f"[{host}]" if ":" in host else host
+        settings = settings.model_copy(update={"server": f"http://{address}:{settings.port}"})
+    return remote.connect(settings)
+
+
+def _newest(client: Client, states: list[str], limit: int) -> list[Job]:
+    found: list[Job] = []
+    before = None
+    while len(found) < limit:
+        page = client.jobs(states=states, before=before, limit=min(200, limit - len(found)))
+        found += page.jobs
+        if (before := page.next) is None:
+            break
+    return found
+
+
+def _line(job: Job) -> str:
+    at = f"{job.created.astimezone():%Y-%m-%d %H:%M:%S}"
+    where = f", place {job.position}" if job.position is not None else ""
+    share = f", {job.progress.fraction:.0%}" if job.progress is not None and job.state == "running" else ""
+    what = str(job.request.get("prompt", ""))[:50]
+    return legible(f"{job.id}  {job.state + where + share:<18} {job.kind:<9} {at}  {what}".rstrip())
+
+
+def _print(job: Job) -> None:
+    say(_line(job))
+    if job.eta is not None:
+        say(f"  about {job.eta:.0f} s to go")
+    if job.error is not None:
+        say(f"  {job.error.message} [{job.error.code}]")
+    for picture in (job.result or {}).get("pictures", []):
+        say(f"  {picture['id']}  {picture['width']} x {picture['height']}, {picture['decision']}")
+    for verdict in (job.result or {}).get("verdicts", []):
+        unsafe = "" if verdict["unsafe"] is None else f"  {verdict['unsafe']:.4f}"
+        say(f"  {verdict['index']:>6}  {verdict['decision']}{unsafe}")

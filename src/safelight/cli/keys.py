@@ -1,0 +1,110 @@
+"""``safelight keys``: who may use the server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from safelight.cli.console import Json, print_json, warn
+
+if TYPE_CHECKING:
+    from safelight.audit import AuditLog
+    from safelight.server.keys import Key, Keys
+
+app = typer.Typer(help="Make, list and revoke the keys that the server wants.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is: a-z, 0-9, '.', '-', '_'.")]
+
+
+@app.command("add")
+def add(
+    name: Name,
+    role: Annotated[
+        Literal["user", "admin"],
+        typer.Option(help="user: submits and sees what is their own; admin: may do everything."),
+    ] = "user",
+    pictures_per_day: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="How many pictures it may ask for in a day (UTC).")
+    ] = None,
+    megapixels_per_day: Annotated[
+        float | None, typer.Option(min=0, metavar="N", help="How many megapixels, over all pictures.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key and print it: it is shown this once and kept nowhere. From the first one on, the server wants one."""
+    from safelight.server.roles import Role
+
+    with _open() as (keys, audit):
+        key = keys.add(
+            name, Role(role), pictures_per_day=pictures_per_day, megapixels_per_day=megapixels_per_day
+        )
+        audit.note("key.made", key=name, role=role)
+    if as_json:
+        print_json({"name": name, "role": role, "key": key})
+    else:
+        warn(f"The key of {name}, which is not shown again:")
+        typer.echo(key)
+
+
+@app.command("list")
+def show(as_json: Json = False) -> None:
+    """List all keys there ever were; the keys themselves are not kept."""
+    with _open() as (keys, _):
+        found = keys.all()
+    if as_json:
+        print_json({"keys": [asdict(key) for key in found]})
+        return
+    for key in found:
+        typer.echo(_line(key))
+    if not found:
+        warn("There are no keys: the server lets in everybody on this machine, and listens nowhere else.")
+
+
+@app.command("revoke")
+def revoke(name: Name, as_json: Json = False) -> None:
+    """Make a key invalid, from this moment on."""
+    with _open() as (keys, audit):
+        key = keys.revoke(name)
+        audit.note("key.revoked", key=name)
+    if as_json:
+        print_json(asdict(key))
+    else:
+        warn(f"The key of {name} is revoked.")
+
+
+@contextmanager
+def _open() -> Iterator[tuple[Keys, AuditLog]]:
+    from safelight.audit import AuditLog
+    from safelight.database import migrate, open_database
+    from safelight.server.keys import SCHEMA, Keys
+    from safelight.settings import Settings
+
+    settings = Settings.load()
+    engine = open_database(settings)
+    try:
+        migrate(engine, [SCHEMA])
+        yield Keys(engine), AuditLog(settings.home)
+    finally:
+        engine.dispose()
+
+
+def _line(key: Key) -> str:
+    quota = [f"{key.pictures_per_day} pictures a day"] if key.pictures_per_day is not None else []
+    quota += [f"{key.megapixels_per_day:g} megapixels a day"] if key.megapixels_per_day is not None else []
+    state = (
+        f"revoked {_time(key.revoked)}"
+        if key.revoked
+        else f"used {_time(key.used)}"
+        if key.used
+        else "never used"
+    )
+    return "  ".join([f"{key.name:20}", f"{key.role:5}", f"made {_time(key.created)}", state, *quota])
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,43 @@
+"""``safelight worker``: a process that does jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def worker(
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where it draws: auto, cpu, cuda:0, mps …")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Its name, the same at each start; host, device and number if not given."
+        ),
+    ] = None,
+    number: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Which of several workers on one device it is.")
+    ] = 0,
+    checkpoint: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What draws where a request does not say.")
+    ] = None,
+    supervised: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Do jobs from the queue until it is stopped. ``safelight serve`` starts its own; this is for further hosts.
+
+    It shares database and gallery with the server: the settings ``database`` and ``home`` have to be the server's.
+    """
+    from safelight import logs
+    from safelight.jobs.service import prepare
+    from safelight.jobs.supervisor import leave_with_parent
+    from safelight.jobs.worker import serve, worker_name
+    from safelight.settings import Settings
+
+    logs.configure()
+    settings = Settings.load(device=device, checkpoint=checkpoint)
+    if supervised:
+        leave_with_parent()
+    prepare(settings)
+    serve(settings, name or worker_name(settings.device, number))

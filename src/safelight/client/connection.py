@@ -1,0 +1,168 @@
+"""One server over HTTP: requests, answers, and errors that are the same as in this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import ip_address
+from typing import Any, TypeVar
+
+import httpx2
+from pydantic import BaseModel, ValidationError
+
+from safelight.client.models import Event, OurErrorBody
+from safelight.errors import SafelightError, ServerError, ServerStartingError, SettingsError, error_of
+
+Shape = TypeVar("Shape", bound=BaseModel)
+FINAL = ("succeeded", "failed", "cancelled")
+"""States after which nothing more happens."""
+
+SILENCE = 60.0
+"""Seconds without a word after which a stream of events counts as broken; the server says something every 15."""
+TRIES, FIRST_PAUSE, LONGEST_PAUSE = 10, 0.2, 5.0
+"""How often a broken stream is opened again in a row, and the seconds between two tries."""
+
+
+class Connection:
+    """A server.
+
+    Args:
+        url: Its address, as http://127.0.0.1:7860.
+        key: Where it wants one.
+        timeout: Seconds to wait for an answer.
+        transport: Another way to get there, for tests.
+
+    Raises:
+        SettingsError: The address is none.
+    """
+
+    def __init__(
+        self, url: str, key: str | None, timeout: float, transport: httpx2.BaseTransport | None = None
+    ) -> None:
+        try:
+            address = httpx2.URL(url)
+        except httpx2.InvalidURL as error:
+            raise SettingsError(f"{url!r} is no address of a server.") from error
+        if address.scheme not in ("http", "https") or not address.host:
+            raise SettingsError(f"{url!r} is no address of a server: give one as http://127.0.0.1:7860.")
+        self.url = url.rstrip("/")
+        self._http = httpx2.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=timeout,
+            transport=transport,
+            trust_env=not _is_here(address.host),  # a proxy has no business between here and here
+        )
+
+    def close(self) -> None:
+        """Close it."""
+        self._http.close()
+
+    def get(self, path: str, kind: type[Shape], query: Mapping[str, Any] | None = None) -> Shape:
+        """Ask for something."""
+        return self.send("GET", path, kind, params=_given(query or {}))
+
+    def send(self, method: str, path: str, kind: type[Shape], **request: Any) -> Shape:
+        """Make a request whose answer has a shape.
+
+        Args:
+            method: GET, POST …
+            path: From the root, with a slash.
+            kind: The answer's shape.
+            request: As httpx2 takes it: json, params, headers, files, data.
+
+        Raises:
+            ServerError: The server cannot be reached, or its answer has another shape.
+            SafelightError: What the server says.
+        """
+        answer = self.answer(method, path, **request)
+        try:
+            return kind.model_validate_json(answer.content)
+        except ValidationError as error:
+            raise ServerError(
+                f"{self.url}{path} answers what cannot be understood: {error.errors()[0]['msg']}."
+            ) from error
+
+    def data(self, path: str, query: Mapping[str, Any] | None = None, accept: str = "*/*") -> bytes:
+        """Ask for a file; the errors are those of ``send``."""
+        return self.answer("GET", path, params=_given(query or {}), headers={"Accept": accept}).content
+
+    def answer(self, method: str, path: str, **request: Any) -> httpx2.Response:
+        """Make a request; the errors are those of ``send``."""
+        try:
+            answer = self._http.request(method, path, **request)
+        except httpx2.HTTPError as error:
+            raise ServerError(f"{self.url} cannot be reached: {error or type(error).__name__}.") from error
+        if answer.is_success:
+            return answer
+        raise _error_in(answer)
+
+    def events(self, path: str, after: int) -> Iterator[Event]:
+        """A job's events until its last; a broken stream is opened again where it broke.
+
+        Args:
+            path: Of the stream.
+            after: The last event that is known already.
+
+        Raises:
+            ServerError: It broke too often without anything new.
+            SafelightError: What the server says.
+        """
+        tries = 0
+        while True:
+            reason = "the stream ends before the job does"
+            try:
+                for event in self._stream(path, after):
+                    if event.id <= after:
+                        continue
+                    after, tries = event.id, 0
+                    yield event
+                    if event.kind == "state" and event.data["state"] in FINAL:
+                        return
+            except (httpx2.HTTPError, ServerStartingError) as error:
+                reason = str(error) or type(error).__name__
+            tries += 1
+            if tries > TRIES:
+                raise ServerError(f"{self.url} cannot be followed: {reason}.")
+            time.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2**tries))
+
+    def _stream(self, path: str, after: int) -> Iterator[Event]:
+        limits = httpx2.Timeout(SILENCE)
+        with self._http.stream("GET", path, headers={"Last-Event-ID": str(after)}, timeout=limits) as answer:
+            if not answer.is_success:
+                answer.read()
+                raise _error_in(answer)
+            yield from _events_in(answer.iter_lines(), path)
+
+
+def _events_in(lines: Iterable[str], path: str) -> Iterator[Event]:
+    """Events of a stream (WHATWG, server-sent events); one that was cut off does not count."""
+    data = ""
+    for line in lines:
+        if line.startswith("data:"):
+            data += line[5:]
+        elif not line and data:
+            try:
+                yield Event.model_validate_json(data)
+            except ValidationError as error:
+                raise ServerError(f"{path} sends an event that cannot be understood.") from error
+            data = ""
+
+
+def _error_in(answer: httpx2.Response) -> SafelightError:
+    try:
+        said = OurErrorBody.model_validate_json(answer.content).error
+    except ValidationError:
+        return ServerError(f"{answer.url.host} answers with the status {answer.status_code} and no reason.")
+    return error_of(said.code, said.message, said.hint or "")
+
+
+def _given(query: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in query.items() if value is not None}
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,69 @@
+"""The page by itself; what a whole tour puts on it is seen in test_demo.py."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from safelight.cli.demo import Drawings, Shown
+from safelight.cli.demo_page import page
+from safelight.errors import ImageError
+from safelight.moderation import Judgement, Moderator, Policy
+from safelight.moderation.classifier import NetworkClassifier
+
+NOTHING = Drawings([], None, None)
+VOID = {"img", "meta"}
+
+
+class Nesting(HTMLParser):
+    """Fails where an element is not closed where it should be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def shown(open_nsfw: NetworkClassifier, photographs: list[Path], tmp_path: Path) -> Shown:
+    verdict = Moderator(open_nsfw, Policy.load("standard")).judge(photographs[0])
+    judgement = Judgement('some/<b>"x" & y.jpg', verdict=verdict)
+    return Shown(judgement, tmp_path / "seen" / "a b?.jpg", tmp_path / "heat" / "a#b%.png")
+
+
+def test_names_are_text_and_links_are_links(shown: Shown, tmp_path: Path) -> None:
+    html = page(NOTHING, [shown], 0, tmp_path)
+    assert 'src="seen/a%20b%3F.jpg"' in html
+    assert 'src="heat/a%23b%25.png"' in html
+    assert "&lt;b&gt;&quot;x&quot; &amp; y.jpg" in html
+    assert "<b>&quot;" not in html
+    parser = Nesting()
+    parser.feed(html)
+    assert parser.open == []
+
+
+def test_every_picture_is_described(shown: Shown, tmp_path: Path) -> None:
+    alts = re.findall(r'alt="([^"]*)"', page(NOTHING, [shown], 0, tmp_path))
+    assert alts == ["&lt;b&gt;&quot;x&quot; &amp; y.jpg", "heat map of &lt;b&gt;&quot;x&quot; &amp; y.jpg"]
+
+
+def test_a_picture_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    torn = Shown(Judgement("torn.jpg", error=ImageError("It ends <early>.")))
+    html = page(NOTHING, [torn], 0, tmp_path)
+    assert 'torn.jpg<small class="error">' in html
+    assert "It ends &lt;early&gt;." in html
+    assert "<img" not in html
+
+
+@pytest.mark.parametrize("left_out", [0, 7])
+def test_what_is_left_out_is_said(left_out: int, tmp_path: Path) -> None:
+    assert ("and 7 less remarkable ones" in page(NOTHING, [], left_out, tmp_path)) == (left_out == 7)

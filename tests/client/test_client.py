@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import threading
+import time
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tests.gallery.conftest import new_entry
+from tests.server.routes.conftest import Bench
+
+from safelight.client import Client, GenerateJob, ScanJob, UpscaleJob
+from safelight.client.client import encoded
+from safelight.errors import (
+    EntryMissingError,
+    FileMissingError,
+    IdempotencyError,
+    JobOverError,
+    MemoryBudgetError,
+    NoResultError,
+    PreviewMissingError,
+    RequestError,
+)
+from safelight.jobs.entries import result_of
+from safelight.jobs.job import Progress
+from safelight.jobs.service import Service
+
+
+def draw_soon(service: Service) -> threading.Thread:
+    """Do the next job as a worker would."""
+
+    def work() -> None:
+        while (job := service.ledger.claim("bench")) is None:
+            time.sleep(0.02)
+        service.ledger.report(job, Progress(stage="first pass", fraction=0.5))
+        time.sleep(0.2)
+        entry = service.gallery.add(new_entry(5, job_id=job.id, owner=job.owner))
+        service.ledger.succeed(job, result_of([entry]), 1.0)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def test_drawing(safelight: Client, service: Service, photographs: list[Path]) -> None:
+    worker, seen = draw_soon(service), []
+    (picture,) = safelight.generate(
+        "a hat",
+        init_image=photographs[1],
+        strength=0.5,
+        hires={"scale": 2.0},
+        on_event=lambda event: seen.append(event.kind),
+    )
+    worker.join()
+    assert (picture.seed, picture.decision) == (5, "allow")
+    assert seen[0] == seen[-1] == "state"
+    (job,) = safelight.jobs().jobs
+    assert job.request["hires"] == {"scale": 2.0}
+    assert Image.open(BytesIO(safelight.picture(job.id, 0, "webp"))).format == "WEBP"
+    assert safelight.result(job.id).pictures == [picture]
+    assert safelight.file(picture.id) == service.gallery.read(picture.id)
+
+
+def test_enlarging(safelight: Client, service: Service, photographs: list[Path]) -> None:
+    worker = draw_soon(service)
+    assert safelight.upscale(photographs[1].read_bytes(), by=3).seed == 5
+    worker.join()
+    assert safelight.jobs(kind="upscale").jobs[0].request["by"] == 3
+
+
+def test_jobs(safelight: Client, bench: Bench, service: Service) -> None:
+    job = safelight.submit(GenerateJob(prompt="x"), idempotency_key="k")
+    assert safelight.submit(GenerateJob(prompt="x"), idempotency_key="k").id == job.id
+    with pytest.raises(IdempotencyError):
+        safelight.submit(GenerateJob(prompt="y"), idempotency_key="k")
+    assert safelight.job(job.id).position == 1
+    assert safelight.cancel(job.id).state == "cancelled"
+    with pytest.raises(JobOverError):
+        safelight.finish(job.id)
+    with pytest.raises(NoResultError):
+        safelight.outcome(safelight.job(job.id))
+    running = bench.begin()
+    with pytest.raises(PreviewMissingError):
+        safelight.preview(running.id)
+    assert safelight.skip(running.id).state == "running"
+    assert service.ledger.signals([running.id]) == {running.id: "skip"}
+    assert [each.id for each in safelight.jobs(states=["running"]).jobs] == [running.id]
+    page = safelight.jobs(limit=1)
+    assert [each.id for each in safelight.jobs(before=page.next).jobs] == [job.id]
+
+
+def test_a_failure_is_raised_as_what_it_was(safelight: Client, bench: Bench) -> None:
+    job = bench.fail(MemoryBudgetError("Too large.", hint="Try less."))
+    for ask in (lambda: safelight.result(job.id), lambda: safelight.outcome(safelight.wait(job.id))):
+        with pytest.raises(MemoryBudgetError, match="Too large") as raised:
+            ask()
+        assert raised.value.hint == "Try less."
+
+
+def test_fields_that_are_not_there(safelight: Client) -> None:
+    with pytest.raises(RequestError, match="stepz"):
+        safelight.generate("x", stepz=3)
+
+
+def test_scans(safelight: Client, photographs: list[Path]) -> None:
+    job = safelight.submit(ScanJob(images=[encoded(path) for path in photographs]))
+    assert (job.kind, len(job.request["images"])) == ("scan", 5)
+    assert safelight.submit(UpscaleJob(image=encoded(photographs[0]))).request.keys() == {"image"}
+
+
+def test_verdicts(safelight: Client, photographs: list[Path]) -> None:
+    cat, broken = safelight.moderate(photographs[1], b"hello", policy="strict", embeddings=True)
+    assert (cat.decision, broken.decision) == ("allow", "error")
+    assert cat.policy is not None
+    assert cat.policy.name == "strict"
+    assert len(cat.embedding or ()) == 1024
+    with pytest.raises(FileMissingError):
+        safelight.moderate("nothing.png")
+
+
+def test_what_can_be_named(safelight: Client) -> None:
+    assert [model.id for model in safelight.models("checkpoint")] == ["starter"]
+    assert {model.kind for model in safelight.models()} == {"checkpoint", "classifier", "upscaler"}
+    assert "Euler a" in [sampler.name for sampler in safelight.samplers()]
+    assert safelight.styles() == []
+    assert safelight.system().jobs["queued"] == 0
+
+
+def test_the_gallery(safelight: Client, service: Service) -> None:
+    made = [service.gallery.add(new_entry(number, f"apple {number}")) for number in range(5)]
+    assert [entry.id for entry in safelight.entries("apple", limit=2)] == [entry.id for entry in made[::-1]]
+    assert [entry.seed for entry in safelight.search(seed=3).entries] == [3]
+    assert safelight.facets().decisions == {"allow": 5}
+    first = made[0].id
+    assert (safelight.entry(first).record or {})["prompt"] == "apple 0"
+    assert safelight.mark(first, favourite=True, tags=["a"]).tags == ["a"]
+    assert safelight.mark(first, favourite=False).tags == ["a"]
+    assert Image.open(BytesIO(safelight.thumbnail(first, 16))).size == (16, 8)
+    safelight.delete(first)
+    with pytest.raises(EntryMissingError):
+        safelight.file(first)

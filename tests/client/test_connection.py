@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from safelight.client import Client, connection
+from safelight.errors import KeyInvalidError, SafelightError, ServerError, SettingsError
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers what the test's function says, and keeps quiet about it."""
+
+    answer: Callable[[Handler], None]
+
+    def do_GET(self) -> None:
+        type(self).answer(self)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def give(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@contextmanager
+def serving(answer: Callable[[Handler], None]) -> Iterator[str]:
+    kind = type("Answering", (Handler,), {"answer": staticmethod(answer)})
+    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def event(number: int, state: str) -> bytes:
+    body = {
+        "id": number,
+        "job_id": "j",
+        "kind": "state",
+        "data": {"state": state},
+        "created": "2026-11-24T00:00:00Z",
+    }
+    return f"event: state\ndata: {json.dumps(body)}\nid: {number}\n\n".encode()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "FIRST_PAUSE", 0.001)
+
+
+def test_a_broken_stream_goes_on_where_it_broke() -> None:
+    asked: list[str] = []
+
+    def answer(request: Handler) -> None:
+        asked.append(request.headers["Last-Event-ID"])
+        blocks = {
+            1: b": ping\n\n" + event(1, "queued") + event(2, "running"),
+            2: b"",  # broken before anything came
+            4: event(3, "running") + b'event: state\ndata: {"id"',  # and in the middle of an event
+            5: event(4, "succeeded") + event(5, "never read"),
+        }
+        if len(asked) == 3:
+            starting = {"error": {"code": "server.starting", "message": "The server is still starting."}}
+            request.give(503, json.dumps(starting).encode())
+        else:
+            request.give(200, blocks[len(asked)], **{"Content-Type": "text/event-stream"})
+
+    with serving(answer) as url, Client(url) as client:
+        assert [each.id for each in client.events("j")] == [1, 2, 3, 4]
+    assert asked == ["0", "2", "2", "2", "3"]
+
+
+def test_a_stream_that_stays_broken() -> None:
+    def answer(request: Handler) -> None:
+        request.give(200, event(1, "queued"))
+
+    with (
+        serving(answer) as url,
+        Client(url) as client,
+        pytest.raises(ServerError, match="ends before the job does"),
+    ):
+        list(client.events("j", after=1))
+
+
+def test_what_the_server_refuses_is_not_tried_again() -> None:
+    asked = []
+
+    def answer(request: Handler) -> None:
+        asked.append(request.headers["Authorization"])
+        error = {"code": KeyInvalidError.code, "message": "Wrong.", "hint": "Another."}
+        request.give(401, json.dumps({"error": error}).encode())
+
+    with serving(answer) as url, Client(url, key="sl_x") as client:
+        for ask in (lambda: client.job("j"), lambda: list(client.events("j"))):
+            with pytest.raises(KeyInvalidError, match=r"Wrong\.") as refused:
+                ask()
+            assert refused.value.hint == "Another."
+    assert asked == ["Bearer sl_x"] * 2
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(500, b"oops"), (404, b"{}"), (200, b"oops"), (200, b"[]"), (200, b""), (302, b"")]
+)
+def test_what_is_not_safelight(status: int, body: bytes) -> None:
+    with (
+        serving(lambda request: request.give(status, body)) as url,
+        Client(url) as client,
+        pytest.raises(ServerError),
+    ):
+        client.system()
+
+
+def test_an_error_that_this_version_does_not_know() -> None:
+    body = b'{"error": {"code": "new.thing", "message": "Something new."}}'
+    with (
+        serving(lambda request: request.give(418, body)) as url,
+        Client(url) as client,
+        pytest.raises(SafelightError, match="Something new"),
+    ):
+        client.system()
+
+
+def test_nobody_is_there() -> None:
+    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as taken:
+        port = taken.server_address[1]
+    with Client(f"http://127.0.0.1:{port}") as client:
+        for ask in (client.system, lambda: list(client.events("j"))):
+            with pytest.raises(ServerError):
+                ask()
+
+
+def test_no_proxy_stands_between_here_and_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with (
+        serving(lambda request: request.give(200, b'{"styles": []}')) as url,
+        Client(url) as client,
+        Client(url.replace("127.0.0.1", "localhost")) as other,
+    ):
+        assert client.styles() == other.styles() == []
+
+
+@pytest.mark.parametrize("url", ["", "here", "ftp://here", "http://", "http://a:b", "/a"])
+def test_addresses_that_are_none(url: str) -> None:
+    with pytest.raises(SettingsError, match="address"):
+        Client(url)
