@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-slow check starter bench-generate docs bench-moderate bench-photos clean
+.PHONY: demo test test-slow check starter bench-generate bench-serve docs bench-moderate bench-photos clean
 
 demo: $(READY)
 	$(BIN)/safelight demo
@@ -33,6 +33,9 @@ starter: $(READY)
 
 bench-generate: $(READY)
 	$(BIN)/safelight bench generate
+
+bench-serve: $(READY)
+	$(BIN)/safelight bench serve --soak 900
 
 docs: $(READY)
 	$(BIN)/python scripts/render_docs.py

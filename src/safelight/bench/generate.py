@@ -1,4 +1,7 @@
-"""Seconds a picture, seconds to the first one, and memory: the engine against plain diffusers on the same weights."""
+"""Seconds a picture, seconds to the first one, memory, and the gate's share: the engine against plain diffusers.
+
+Both sides draw with the same weights.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +26,11 @@ from safelight.generation.request import GenerationRequest
 if TYPE_CHECKING:
     from PIL import Image
 
-    from safelight.studio import Studio
+    from safelight.bench.gate import TimedStudio
 
 PROMPT = "a red apple, 3d style"
 SAMPLER = "DPM++ 2M"
+STRENGTH = 0.7
 Draw = Callable[[int], "Image.Image"]
 """Seed to picture."""
 
@@ -44,14 +49,28 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Gated:
+    """A picture of ours, with what the policy's looks at it took.
+
+    Args:
+        seconds: From the request to PNG bytes, gate and record included.
+        gate_seconds: Of these, judging: what came in and what goes out.
+    """
+
+    seconds: float
+    gate_seconds: float
+
+
+@dataclass(frozen=True)
 class Comparison:
     """One side-by-side measurement.
 
     Args:
         checkpoint: What drew.
         steps: Steps a picture.
-        our_seconds: Seconds a picture with gate and record, as PNG bytes, for each round.
-        peer_seconds: The same for plain diffusers, as PNG bytes too.
+        ours: A picture with gate and record, as PNG bytes, for each round.
+        edits: The same for a picture drawn from a picture, which the gate sees twice.
+        peer_seconds: Seconds a picture of plain diffusers, as PNG bytes too.
         cold: A new process of ours; None where it was not measured.
         peer_cold: A new process of plain diffusers.
         largest_difference: Largest difference of a pixel between the two, of 255.
@@ -59,7 +78,8 @@ class Comparison:
 
     checkpoint: str
     steps: int
-    our_seconds: list[float]
+    ours: list[Gated]
+    edits: list[Gated]
     peer_seconds: list[float]
     cold: Start | None
     peer_cold: Start | None
@@ -68,26 +88,41 @@ class Comparison:
     @property
     def overhead(self) -> float:
         """Median over the rounds of the time that the engine takes more, as a share of plain diffusers' time."""
-        pairs = zip(self.our_seconds, self.peer_seconds, strict=True)
-        return statistics.median(ours / peer for ours, peer in pairs) - 1
+        pairs = zip(self.ours, self.peer_seconds, strict=True)
+        return statistics.median(ours.seconds / peer for ours, peer in pairs) - 1
 
     @property
     def our_median(self) -> float:
         """Seconds a picture."""
-        return statistics.median(self.our_seconds)
+        return statistics.median(each.seconds for each in self.ours)
 
     @property
     def peer_median(self) -> float:
         """Seconds a picture with plain diffusers."""
         return statistics.median(self.peer_seconds)
 
+    @property
+    def gate_share(self) -> float:
+        """Median share of a picture's time that judging takes."""
+        return _share(self.ours)
+
+    @property
+    def edit_gate_share(self) -> float:
+        """The same for pictures drawn from a picture."""
+        return _share(self.edits)
+
     def to_dict(self) -> dict[str, Any]:
         """The measurement for JSON output."""
-        return asdict(self) | {"overhead": round(self.overhead, 4)}
+        shares = {
+            "overhead": self.overhead,
+            "gate_share": self.gate_share,
+            "edit_gate_share": self.edit_gate_share,
+        }
+        return asdict(self) | {name: round(share, 4) for name, share in shares.items()}
 
 
 def compare(
-    studio: Studio,
+    studio: TimedStudio,
     folder: Path,
     *,
     steps: int = 20,
@@ -104,32 +139,46 @@ def compare(
         rounds: Pictures a side, after a warm-up.
         cold: Also measure new processes, from their start to their end.
         tell: Called with a line for the user now and then.
+
+    Raises:
+        BlockedError: The policy blocks one of the pictures.
+        SafelightError: The checkpoint or the policy cannot be used.
     """
     request = GenerationRequest.parse(prompt=PROMPT, steps=steps, sampler=SAMPLER, guidance_scale=4.0, seed=0)
-    plain = _plain(folder, steps)
     ours = _ours(studio, request)
-    differences = [_difference(ours(seed), plain(seed)) for seed in (0, 1)]
-    our_seconds: list[float] = []
+    first = ours(0)
+    strength = max(STRENGTH, 1 / steps)  # of one step, all of it
+    edit = _ours(studio, request.model_copy(update={"init_image": first, "strength": strength}))
+    edit(0)
+    plain = _plain(folder, steps)
+    largest_difference = max(_difference(first, plain(0)), _difference(ours(1), plain(1)))
+    drawn: list[Gated] = []
+    edits: list[Gated] = []
     peer_seconds: list[float] = []
-    for number in range(rounds):
+    for seed in range(rounds):
         # The one that goes first changes, since each leaves the caches to the other.
-        for draw, times in [(ours, our_seconds), (plain, peer_seconds)][:: 1 if number % 2 else -1]:
-            times.append(_seconds(lambda draw=draw, seed=number: draw(seed)))  # type: ignore[misc]
+        if seed % 2:
+            drawn.append(_gated(studio, ours, seed))
+        peer_seconds.append(_seconds(partial(plain, seed)))
+        if not seed % 2:
+            drawn.append(_gated(studio, ours, seed))
+        edits.append(_gated(studio, edit, seed))
         tell(
-            f"round {number + 1}: safelight {our_seconds[-1]:.3f} s, diffusers {peer_seconds[-1]:.3f} s a picture"
+            f"round {seed + 1}: safelight {drawn[-1].seconds:.3f} s, diffusers {peer_seconds[-1]:.3f} s a picture"
         )
     return Comparison(
         studio.settings.checkpoint,
         steps,
-        our_seconds,
+        drawn,
+        edits,
         peer_seconds,
-        _cold(_command(studio, steps)) if cold else None,
+        _cold(_command(studio, steps), done=(0, 1)) if cold else None,  # 1: done, and the picture is flagged
         _cold(["-c", _SCRIPT.format(folder=str(folder), steps=steps, prompt=PROMPT)]) if cold else None,
-        max(differences),
+        largest_difference,
     )
 
 
-def _ours(studio: Studio, request: GenerationRequest) -> Draw:
+def _ours(studio: TimedStudio, request: GenerationRequest) -> Draw:
     def draw(seed: int) -> Image.Image:
         picture = next(iter(studio.draw(request.model_copy(update={"seed": seed}))))
         picture.encode("png")
@@ -137,6 +186,16 @@ def _ours(studio: Studio, request: GenerationRequest) -> Draw:
         return picture.image
 
     return draw
+
+
+def _gated(studio: TimedStudio, draw: Draw, seed: int) -> Gated:
+    before = studio.gate.seconds
+    seconds = _seconds(partial(draw, seed))
+    return Gated(seconds, studio.gate.seconds - before)
+
+
+def _share(drawn: list[Gated]) -> float:
+    return statistics.median(each.gate_seconds / each.seconds for each in drawn)
 
 
 def _plain(folder: Path, steps: int) -> Draw:
@@ -171,13 +230,21 @@ image.save(io.BytesIO(), "PNG")
 """
 
 
-def _command(studio: Studio, steps: int) -> list[str]:
+def _command(studio: TimedStudio, steps: int) -> list[str]:
     options = ["--checkpoint", studio.settings.checkpoint, "--steps", str(steps), "--sampler", SAMPLER]
     return ["-m", "safelight", "generate", PROMPT, *options, "--guidance", "4"]
 
 
-def _cold(arguments: list[str]) -> Start:
-    """Run a new Python process to its end, in a folder of its own."""
+def _cold(arguments: list[str], done: tuple[int, ...] = (0,)) -> Start:
+    """Run a new Python process to its end, in a folder of its own.
+
+    Args:
+        arguments: Python's.
+        done: The exit statuses with which it has done its work.
+
+    Raises:
+        InternalError: It ended with another.
+    """
     with tempfile.TemporaryDirectory(prefix="safelight-bench-") as scratch:
         began = time.perf_counter()
         process = subprocess.Popen(  # noqa: S603  this program and these arguments
@@ -186,7 +253,7 @@ def _cold(arguments: list[str]) -> Start:
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
+    if process.returncode not in done:
         raise InternalError(f"A new process ended with status {process.returncode}.")
     return Start(seconds, usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2))
 

@@ -1,0 +1,70 @@
+"""A studio that knows what its gate takes: the time in which pictures are judged on their way in and out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from safelight.images import ImageSource
+from safelight.moderation.moderator import Moderator
+from safelight.moderation.policy import Policy
+from safelight.moderation.verdict import Verdict
+from safelight.settings import Settings
+from safelight.studio import Studio
+
+
+@dataclass
+class Stopwatch:
+    """Adds up what it is held to.
+
+    Args:
+        seconds: So much so far.
+    """
+
+    seconds: float = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count the time meanwhile."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
+@dataclass(frozen=True)
+class TimedModerator(Moderator):
+    """A moderator under a stopwatch."""
+
+    watch: Stopwatch = field(default_factory=Stopwatch)
+
+    def judge(self, source: ImageSource) -> Verdict:
+        """Judge one picture, and count the time; see ``Moderator.judge``."""
+        with self.watch.running():
+            return super().judge(source)
+
+
+class TimedStudio(Studio):
+    """A studio whose gate runs under a stopwatch, for one thread at a time.
+
+    Args:
+        settings: As for ``Studio``.
+        tell: As for ``Studio``.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, *, tell: Callable[[str], None] = lambda _: None
+    ) -> None:
+        super().__init__(settings, tell=tell)
+        self.gate = Stopwatch()
+
+    def moderator(
+        self, *, classifier: str | None = None, policy: str | Path | Policy | None = None
+    ) -> TimedModerator:
+        """A classifier and a policy together, under this studio's stopwatch."""
+        plain = super().moderator(classifier=classifier, policy=policy)
+        return TimedModerator(plain.classifier, plain.policy, plain.limits, plain.tiles, self.gate)
