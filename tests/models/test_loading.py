@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def test_half_precision_files_load_as_single_precision(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "side"), [("sd1", 64), ("sdxl", 64), ("sana", 1024), ("flux", 1024), ("sd3", 64)]
+    ("name", "side"), [("sd1", 64), ("sdxl", 64), ("sana", 1024), ("flux", 1024), ("sd3", 64), ("kolors", 64)]
 )
 def test_the_default_side_is_what_the_network_was_made_for(name: str, side: int, tiny: Tiny) -> None:
     assert load(describe(tiny(name), name)).default_side == side
@@ -189,6 +190,53 @@ def test_a_damaged_tokenizer_is_an_error(sd1: Path) -> None:
         file.write_text("{")
     with pytest.raises(CheckpointInvalidError, match="'tokenizer'"):
         load(describe(sd1, "a"))
+
+
+@pytest.fixture
+def kolors(tiny: Tiny, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny("kolors"), tmp_path / "kolors"))
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", None])
+def test_a_sentencepiece_model_that_is_damaged_or_lost_is_an_error(
+    kolors: Path, damaged: bytes | None
+) -> None:
+    file = kolors / "tokenizer" / "tokenizer.model"
+    file.unlink() if damaged is None else file.write_bytes(damaged)
+    with pytest.raises(CheckpointInvalidError, match="'tokenizer'"):
+        load(describe(kolors, "a"))
+
+
+def test_a_config_without_a_field_that_its_network_reads_is_an_error(kolors: Path) -> None:
+    file = kolors / "text_encoder" / "config.json"
+    config = json.loads(file.read_text())
+    del config["original_rope"]
+    file.write_text(json.dumps(config))
+    with pytest.raises(CheckpointInvalidError, match=r"'text_encoder'.*original_rope"):
+        load(describe(kolors, "a"))
+
+
+def test_chatglm_reads_as_it_did_with_transformers_4(kolors: Path) -> None:
+    """Two marks, the words, and everything that fills up before them; the config is one as ChatGLM3 came with."""
+    config = {
+        "tokenizer_class": "ChatGLMTokenizer",
+        "auto_map": {"AutoTokenizer": ["tokenization_chatglm.ChatGLMTokenizer", None]},
+        "do_lower_case": False,
+        "remove_space": False,
+        "pad_token": "<unk>",
+        "eos_token": "</s>",
+    }
+    (kolors / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(config))
+    tokenizer: Any = load(describe(kolors, "a")).components["tokenizer"]
+    words = tokenizer.tokenizer.encode("a red cat")
+    marks = [tokenizer.get_command(mark) for mark in ("[gMASK]", "sop")]
+    for prompt, ids in (("a red cat", words), ("", []), ("a red cat " * 90, words * 90)):
+        read = tokenizer(prompt, padding="max_length", max_length=256, truncation=True)
+        kept = (marks + ids)[:256]
+        fill = [0] * (256 - len(kept))
+        assert read.input_ids == fill + kept
+        assert read.attention_mask == fill + [1] * len(kept)
+        assert read.position_ids == fill + list(range(len(kept)))
 
 
 def test_a_class_that_the_library_lacks_is_an_error(sd1: Path) -> None:

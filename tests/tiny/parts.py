@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderKLFlux2, AutoencoderKLQwenImage
+from diffusers.pipelines.kolors import ChatGLMModel, ChatGLMTokenizer
+from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig
+from torch import nn
 from transformers import (
     BertConfig,
     BertModel,
@@ -165,6 +168,27 @@ def gemma2(tokenizer: PreTrainedTokenizerBase) -> Gemma2Model:
 
 def glm(tokenizer: PreTrainedTokenizerBase) -> GlmModel:
     return GlmModel(GlmConfig(**_decoder_sizes(tokenizer, 3)))
+
+
+def chatglm(tokenizer: ChatGLMTokenizer) -> ChatGLMModel:
+    """Kolors' own: two of four heads share keys and values. The class leaves its weights as the memory was."""
+    config = ChatGLMConfig(
+        num_layers=2,
+        padded_vocab_size=tokenizer.vocab_size,
+        hidden_size=WIDTH,
+        ffn_hidden_size=37,
+        kv_channels=8,
+        num_attention_heads=4,
+        seq_length=256,
+        original_rope=True,
+        add_qkv_bias=True,
+        multi_query_attention=True,
+        multi_query_group_num=2,
+    )
+    model = ChatGLMModel(config)
+    for name, weight in model.named_parameters():
+        nn.init.normal_(weight, mean=1.0 if "norm" in name else 0.0, std=0.1)
+    return model
 
 
 def qwen3(tokenizer: PreTrainedTokenizerBase) -> Qwen3Model:

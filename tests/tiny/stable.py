@@ -10,6 +10,7 @@ from diffusers import (
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    KolorsPipeline,
     LCMScheduler,
     PNDMScheduler,
     SD3Transformer2DModel,
@@ -169,6 +170,18 @@ def sdxl_refiner() -> DiffusionPipeline:
     )
 
 
+def kolors() -> DiffusionPipeline:
+    tokenizer = words.chatglm()
+    betas = BETAS | {"beta_end": 0.014, "num_train_timesteps": 1100}
+    return KolorsPipeline(
+        vae=parts.autoencoder(scaling=0.13025),
+        text_encoder=parts.chatglm(tokenizer),
+        tokenizer=tokenizer,
+        unet=_sdxl_unet(6, 16, encoder_hid_dim=parts.WIDTH, encoder_hid_dim_type="text_proj"),
+        scheduler=EulerDiscreteScheduler(**betas, timestep_spacing="leading"),
+    )
+
+
 def sd3() -> DiffusionPipeline:
     first, second, third = words.clip(), words.clip(pad="!"), words.t5()
     transformer = SD3Transformer2DModel(
@@ -212,5 +225,6 @@ BUILDERS: dict[str, Callable[[], DiffusionPipeline]] = {
     "sdxl-lcm-cfg": sdxl_lcm_cfg,
     "sdxl-turbo": sdxl_turbo,
     "sdxl-refiner": sdxl_refiner,
+    "kolors": kolors,
     "sd3": sd3,
 }

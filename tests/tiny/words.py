@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
 import string
+import tempfile
+from pathlib import Path
 
+from diffusers.pipelines.kolors import ChatGLMTokenizer
+from sentencepiece import SentencePieceTrainer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     BertTokenizer,
@@ -89,6 +96,28 @@ def glm() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=inner, pad_token="<|endoftext|>", eos_token="<|endoftext|>", padding_side="left"
     )
+
+
+def chatglm() -> ChatGLMTokenizer:
+    """What Kolors pads on the left: a BPE with bytes to fall back on, in sentencepiece's own format."""
+    return ChatGLMTokenizer(str(_sentencepiece_model()))
+
+
+@functools.cache
+def _sentencepiece_model() -> Path:
+    """A file, for the tokenizer reads it when it is made and again when it is saved."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder)
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(["a red cat", "a blue dog", "a green apple, 3d style"]),
+        model_prefix=f"{folder}/tokenizer",
+        model_type="bpe",
+        vocab_size=300,
+        byte_fallback=True,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    return Path(folder) / "tokenizer.model"
 
 
 def bert() -> BertTokenizer:

@@ -159,6 +159,19 @@ SDXL_REFINER = replace(
     pag=_classes(None, "StableDiffusionXLPAGImg2ImgPipeline", "StableDiffusionXLPAGInpaintPipeline"),
     text_encoders=("text_encoder_2",),
 )
+KOLORS = replace(
+    SDXL,
+    key="kolors",
+    title="Kolors",
+    pipelines=_classes("KolorsPipeline", "KolorsImg2ImgPipeline"),
+    pag=_classes("KolorsPAGPipeline"),
+    text_encoding="plain",
+    text_encoders=("text_encoder",),
+    clip_skip=False,
+    steps=25,
+    guidance_scale=5.0,
+)
+"""Stable Diffusion XL's U-Net, told by ChatGLM what to draw."""
 SD3 = Family(
     key="sd3",
     title="Stable Diffusion 3",
@@ -307,16 +320,15 @@ AURAFLOW = Family(
     sigmas=False,
     mu="never",
 )
-CHROMA = (
-    Family(  # diffusers 0.42's ChromaInpaintPipeline reads a config field that its transformer does not have
-        key="chroma",
-        title="Chroma",
-        pipelines=_classes("ChromaPipeline", "ChromaImg2ImgPipeline"),
-        kind="flow",
-        guidance="cfg-separate",
-        steps=35,
-        latents="packed",
-    )
+CHROMA = Family(
+    key="chroma",
+    title="Chroma",
+    pipelines=_classes("ChromaPipeline", "ChromaImg2ImgPipeline", "ChromaInpaintPipeline"),
+    kind="flow",
+    guidance="cfg-separate",
+    steps=35,
+    latents="packed",
+    always=MappingProxyType({"max_sequence_length": 512}),  # its inpainting's own is 256
 )
 COGVIEW4 = Family(
     key="cogview4",
@@ -347,7 +359,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         entry.name: entry
         for entry in (
             *(SD1, STARTER, SD1_INPAINT, SD1_LCM, SD1_LCM_CFG, SD2, SD2_INPAINT, SD2_TURBO),
-            *(SDXL, SDXL_INPAINT, SDXL_LCM, SDXL_LCM_CFG, SDXL_TURBO, SDXL_REFINER, SD3),
+            *(SDXL, SDXL_INPAINT, SDXL_LCM, SDXL_LCM_CFG, SDXL_TURBO, SDXL_REFINER, KOLORS, SD3),
             *(FLUX, FLUX_SCHNELL, FLUX_FILL, FLUX2, FLUX2_KLEIN, FLUX2_KLEIN_DISTILLED),
             *(QWEN_IMAGE, Z_IMAGE, Z_IMAGE_TURBO, SANA, PIXART_ALPHA, PIXART_SIGMA),
             *(LUMINA2, AURAFLOW, CHROMA, COGVIEW4, HUNYUAN_DIT),

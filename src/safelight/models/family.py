@@ -91,7 +91,7 @@ class Family:
     step_callback: bool = True
     sigmas: bool = True
     mu: Literal["never", "dynamic", "always"] = "always"
-    always: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
+    always: Mapping[str, bool | int] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def name(self) -> str:

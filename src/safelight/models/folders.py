@@ -23,8 +23,8 @@ NOT_LOADED = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
 """Components that are left out: Safelight's own policy judges pictures, and nothing else needs the others."""
 
 _WITHOUT_WEIGHTS = ("scheduler", "tokenizer", "processor", "image_processor")
-_LIBRARIES = frozenset({"diffusers", "transformers"})
-_STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
+_STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model", "kolors": "model"}
+"""What weights are called, by the libraries whose classes are loaded; kolors, a module of diffusers, has ChatGLM."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Component:
 
     Args:
         name: What the pipeline calls it: unet, vae, text_encoder …
-        library: diffusers or transformers.
+        library: diffusers, transformers, or kolors, which is a module of diffusers.
         class_name: Its class there.
         folder: Where its files lie.
         weights: Its weights files; empty for a scheduler or a tokenizer.
@@ -139,7 +139,7 @@ def _component(root: Path, name: str, value: object) -> Component:
             f"{root / INDEX} has an entry {name!r} that is not a library and a class."
         )
     library, class_name = value
-    if library not in _LIBRARIES:
+    if library not in _STEMS:
         raise CheckpointFamilyError(
             f"The component {name!r} of {root} is code of the checkpoint's own ({library}.{class_name}), "
             "which is never run.",

@@ -17,6 +17,7 @@ import diffusers
 import torch
 import transformers
 from diffusers import DiffusionPipeline, SchedulerMixin
+from diffusers.pipelines import kolors
 
 from safelight.errors import CheckpointInvalidError
 from safelight.models.checkpoints import Checkpoint
@@ -25,6 +26,7 @@ from safelight.models.families import TEXT, Family
 from safelight.models.folders import Component, Folder, read_folder
 from safelight.models.tokenizer_lock import guard_tokenizer
 
+_LIBRARIES = {"diffusers": diffusers, "transformers": transformers, "kolors": kolors}
 _ALWAYS_OFF = {"requires_safety_checker": False, "add_watermarker": False}
 """Pipeline options that are never wanted: Safelight's own policy and provenance take their place."""
 
@@ -134,6 +136,8 @@ def load(
         parts = {name: _load_component(component, dtype) for name, component in folder.components.items()}
         options = _options(folder)
     components = {name: guard_tokenizer(value) for name, value in parts.items() if name not in options}
+    if checkpoint.family.key == "chroma":  # diffusers 0.42's ChromaInpaintPipeline asks as if it were Flux's
+        components["transformer"].register_to_config(guidance_embeds=False)  # type: ignore[attr-defined]
     for network in _networks(components):
         _own(network)
         network.requires_grad_(False).eval().to(device)
@@ -149,11 +153,12 @@ def hush_libraries() -> None:
     for module in (r"diffusers\.", r"transformers\."):
         warnings.filterwarnings("ignore", category=FutureWarning, module=module)
         warnings.filterwarnings("ignore", category=DeprecationWarning, module=module)
+    # The same, said in torch's name: diffusers' ChatGLM, whenever a Kolors is first loaded.
+    warnings.filterwarnings("ignore", "`torch.jit.script`", FutureWarning)
 
 
 def _load_component(component: Component, dtype: torch.dtype) -> object:
-    library = diffusers if component.library == "diffusers" else transformers
-    kind = getattr(library, component.class_name, None)
+    kind = getattr(_LIBRARIES[component.library], component.class_name, None)
     if kind is None:
         raise CheckpointInvalidError(
             f"The component {component.name!r} is a {component.class_name}, which {component.library} does not have."
@@ -162,7 +167,7 @@ def _load_component(component: Component, dtype: torch.dtype) -> object:
         if not component.has_weights:
             return kind.from_pretrained(component.folder, local_files_only=True)
         return _load_network(component, kind, dtype)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise CheckpointInvalidError(
             f"The component {component.name!r} of {component.folder.parent} cannot be loaded: {_first_line(error)}"
         ) from error
