@@ -25,7 +25,8 @@ def words(given: str) -> list[str]:
     """A text's words, without case and accents; cut after 64 characters, and no more than 4,000."""
     plain = given.casefold()
     if not plain.isascii():
-        plain = unicodedata.normalize("NFKD", plain)
+        # Case once more between the two: a mathematical bold A is an A only when it has been taken apart.
+        plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", given).casefold())
         plain = "".join(mark for mark in plain if not unicodedata.combining(mark))
     return [word[:_LONGEST] for word in _WORD.findall(_ALONE.sub(r" \1 ", plain))][:_MOST]
 
