@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from tests.gallery.conftest import file_of, record_of
 
-from safelight.errors import GalleryError, ImageError
+from safelight.errors import GalleryError, ImageError, OutputError
 from safelight.gallery.thumbnails import Thumbnails
 from safelight.images.encode import FileFormat
 
@@ -65,3 +65,13 @@ def test_a_damaged_picture_leaves_nothing(tmp_path: Path):
     with pytest.raises(ImageError):
         Thumbnails(tmp_path).get("name", 64, lambda: file_of(None)[:100])
     assert list(tmp_path.rglob("*.*")) == []
+
+
+def test_one_that_cannot_be_deleted(tmp_path: Path):
+    cache = Thumbnails(tmp_path)
+    cache.get("name", 64, lambda: file_of(None))
+    path = next(tmp_path.rglob("*.webp"))
+    path.unlink()
+    path.mkdir()  # not even root unlinks a folder
+    with pytest.raises(OutputError, match="name-64"):
+        cache.forget("name")

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import Engine
+from tests.jobs.book import Turns
 
 from safelight.database import blobs, migrate, open_database
 from safelight.jobs import tables
+from safelight.jobs.ledger import Ledger
 from safelight.settings import Settings
 
 
@@ -16,3 +18,13 @@ def database(database_settings: Settings) -> Iterator[Engine]:
     migrate(engine, [blobs.SCHEMA, tables.SCHEMA])
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def turns() -> Turns:
+    return Turns()
+
+
+@pytest.fixture
+def ledger(database: Engine, turns: Turns) -> Ledger:
+    return Ledger(database, turns.put, capacity=50)

@@ -12,12 +12,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from safelight.database import writing
+from safelight.generation.request import Part
+from safelight.jobs.dispatch import TURN
 from safelight.jobs.job import Job, JobKind, JobState, Submission
+from safelight.jobs.requests import stored
 from safelight.jobs.service import Service, prepare
 from safelight.settings import Settings
 
 START = 120.0
 """Seconds a worker may take to start, on a machine that has much else to do."""
+FAST = {"SAFELIGHT_BACKEND": "onnxruntime", "SAFELIGHT_PRECISION": "fp32"}
+"""Without a probe of the machine for what judges fastest on it: each test has a data directory of its own."""
 
 
 def wait_for(condition: Callable[[], object], seconds: float = START, every: float = 0.05) -> None:
@@ -62,6 +68,25 @@ class Workshop:
         )
         return self.service.ledger.submit(submission).id
 
+    def submit_other(self, kind: JobKind, request: Part) -> str:
+        """Queue something that is no drawing; returns its id."""
+        with writing(self.service.engine) as connection:
+            body = stored(connection, request)
+        return self.service.ledger.submit(Submission(kind=kind, request=body)).id
+
+    def turns(self) -> list[str]:
+        """The turns that nobody has taken."""
+        found = self.service.dispatcher._client.list_workflows(name=TURN, status="ENQUEUED")
+        return [turn.workflow_id for turn in found]
+
+    def lose_turns(self) -> None:
+        """Make all that wait go without one."""
+        self.service.dispatcher._client.delete_workflows(self.turns())
+
+    def running(self) -> list[Job]:
+        """The jobs that run now."""
+        return self.service.ledger.find(states=[JobState.RUNNING])
+
     def job(self, job_id: str) -> Job:
         """A job as it stands."""
         return self.service.ledger.get(job_id)
@@ -87,7 +112,7 @@ def workshop(home: Path, database: str = "") -> Iterator[Workshop]:
     """An empty queue in a data directory; all processes are gone afterwards."""
     settings = Settings.load(home=home, database=database or None)
     prepare(settings)
-    environment = {**os.environ, "SAFELIGHT_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **FAST, "SAFELIGHT_HOME": str(home), "OMP_NUM_THREADS": "1"}
     if database:
         environment["SAFELIGHT_DATABASE"] = database
     opened = Workshop(settings, Service.open(settings), environment)

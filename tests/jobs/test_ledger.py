@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, insert, select, update
+from tests.jobs.book import Turns, begun, submission
 
 from safelight.database import writing
 from safelight.errors import (
@@ -14,39 +14,12 @@ from safelight.errors import (
     InternalError,
     JobMissingError,
     JobOverError,
+    JobSkipError,
     QueueFullError,
 )
-from safelight.jobs.job import Job, JobKind, JobState, Progress, Signal, Submission
-from safelight.jobs.ledger import MAX_ATTEMPTS, Ledger
+from safelight.jobs.job import JobKind, JobState, Progress, Signal
+from safelight.jobs.ledger import Ledger
 from safelight.jobs.tables import events, jobs
-
-
-class Turns(list[str]):
-    """Stands for the durable queue: names of the turns that were put there by transactions that were committed."""
-
-    def put(self, _connection: Connection, name: str) -> None:
-        self.append(name)
-
-
-@pytest.fixture
-def turns() -> Turns:
-    return Turns()
-
-
-@pytest.fixture
-def ledger(database: Engine, turns: Turns) -> Iterator[Ledger]:
-    return Ledger(database, turns.put, capacity=50)
-
-
-def submission(owner: str = "anna", **fields: object) -> Submission:
-    given: dict[str, object] = {"kind": JobKind.GENERATE, "request": {"prompt": "a cat"}, "owner": owner}
-    return Submission.model_validate(given | fields)
-
-
-def begun(ledger: Ledger, worker: str = "w1") -> Job:
-    job = ledger.claim(worker)
-    assert job is not None
-    return job
 
 
 def test_a_job_waits_in_its_place(ledger: Ledger, turns: Turns) -> None:
@@ -109,24 +82,6 @@ def test_priority_goes_first(ledger: Ledger) -> None:
     assert begun(ledger).id == urgent.id
 
 
-def test_the_loaded_checkpoint_is_preferred_within_bounds(ledger: Ledger) -> None:
-    other = ledger.submit(submission(checkpoint="other"))
-    same = [ledger.submit(submission(checkpoint="same")) for _ in range(8)]
-    order = []
-    for _ in range(6):
-        job = ledger.claim("w1", loaded=frozenset({"same"}))
-        assert job is not None
-        order.append(job.id)
-    assert order == [*(job.id for job in same[:4]), other.id, same[4].id]
-
-
-def test_what_does_not_fit_beside_holds_its_place(ledger: Ledger) -> None:
-    first = ledger.submit(submission(checkpoint="b"))
-    ledger.submit(submission(checkpoint="a"))
-    assert ledger.claim("w1", fits=lambda job: job.id != first.id) is None
-    assert begun(ledger).id == first.id
-
-
 def test_the_same_key_gives_the_same_job(ledger: Ledger, turns: Turns) -> None:
     first = ledger.submit(submission(idempotency_key="k"))
     assert ledger.submit(submission(idempotency_key="k")).id == first.id
@@ -140,26 +95,6 @@ def test_the_same_key_at_the_same_moment(ledger: Ledger) -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: ledger.submit(submission(idempotency_key="k")).id, range(16)))
     assert len(set(found)) == 1
-
-
-def test_two_workers_never_get_the_same_job(ledger: Ledger) -> None:
-    submitted = {ledger.submit(submission(f"owner {number % 3}")).id for number in range(30)}
-
-    def work(name: str) -> list[str]:
-        done = []
-        while job := ledger.claim(name):
-            done.append(job.id)
-            ledger.succeed(job, {}, 0.1)
-        return done
-
-    with ThreadPoolExecutor(4) as pool:
-        done = [job_id for part in pool.map(work, "abcd") for job_id in part]
-    # with another database a busy row is left to its worker, so that one may find nothing and leave
-    while job := ledger.claim("last"):
-        done.append(job.id)
-        ledger.succeed(job, {}, 0.1)
-    assert len(done) == 30
-    assert set(done) == submitted
 
 
 def test_a_full_queue_refuses(ledger: Ledger) -> None:
@@ -211,87 +146,6 @@ def test_failure_keeps_its_reason(ledger: Ledger) -> None:
     error = ledger.get(job.id).error
     assert error is not None
     assert (error.code, error.message, error.hint) == ("internal", "It broke.", "Mend it.")
-
-
-def test_a_lost_workers_job_goes_back_and_its_word_counts_no_more(
-    ledger: Ledger, database: Engine, turns: Turns
-) -> None:
-    ledger.submit(submission())
-    lost = begun(ledger, "w1")
-    assert ledger.take_back() == 0
-    with writing(database) as connection:
-        connection.execute(update(jobs).values(lease=time.time() - 1))
-    assert ledger.take_back() == 1
-    assert len(turns) == 2
-    successor = begun(ledger, "w2")
-    assert (successor.id, successor.attempt) == (lost.id, 2)
-    assert not ledger.report(lost, Progress(stage="first pass"))
-    assert not ledger.succeed(lost, {"pictures": ["wrong"]}, 1.0)
-    assert not ledger.fail(lost, InternalError())
-    assert not ledger.give_back(lost)
-    assert ledger.renew("w1", [lost]) == {lost.id: Signal.CANCEL}
-    assert ledger.succeed(successor, {"pictures": ["right"]}, 1.0)
-    assert ledger.get(lost.id).result == {"pictures": ["right"]}
-
-
-def test_a_worker_that_comes_back_puts_back_its_own(ledger: Ledger) -> None:
-    ledger.submit(submission())
-    ledger.submit(submission())
-    mine, other = begun(ledger, "w1"), begun(ledger, "w2")
-    assert ledger.take_back("w1") == 1
-    assert ledger.get(mine.id).state is JobState.QUEUED
-    assert ledger.get(other.id).state is JobState.RUNNING
-
-
-def test_a_job_that_kills_its_workers_ends(ledger: Ledger) -> None:
-    job_id = ledger.submit(submission()).id
-    for attempt in range(1, MAX_ATTEMPTS + 1):
-        assert begun(ledger).attempt == attempt
-        ledger.take_back("w1")
-    ended = ledger.get(job_id)
-    assert ended.state is JobState.FAILED
-    assert ended.error is not None
-    assert ended.error.code == "worker.lost"
-
-
-def test_what_is_given_back_is_next_and_loses_no_attempt(ledger: Ledger) -> None:
-    first = ledger.submit(submission())
-    ledger.submit(submission())
-    job = begun(ledger)
-    assert ledger.give_back(job)
-    again = begun(ledger, "w2")
-    assert (again.id, again.attempt) == (first.id, 1)
-
-
-def test_a_cancelled_job_of_a_lost_worker_is_not_begun_again(ledger: Ledger) -> None:
-    ledger.submit(submission())
-    job = begun(ledger)
-    ledger.signal(job.id, Signal.CANCEL)
-    ledger.take_back("w1")
-    assert ledger.get(job.id).state is JobState.CANCELLED
-
-
-def test_the_outlook_comes_from_measured_times(ledger: Ledger) -> None:
-    ledger.submit(submission(cost=2.0))
-    assert ledger.get(ledger.find()[0].id).eta is None
-    ledger.succeed(begun(ledger), {}, 10.0)
-    first = ledger.submit(submission(cost=3.0))
-    second = ledger.submit(submission(cost=1.0))
-    assert first.eta == pytest.approx(15.0)
-    assert second.eta == pytest.approx(20.0)
-    job = begun(ledger)
-    eta = ledger.get(job.id).eta
-    assert eta is not None
-    assert 14.0 < eta <= 15.0
-
-
-def test_own_pace_counts_once_it_is_known(ledger: Ledger, database: Engine) -> None:
-    ledger.submit(submission())
-    job = begun(ledger)
-    ledger.report(job, Progress(stage="first pass", fraction=0.25))
-    with writing(database) as connection:
-        connection.execute(update(jobs).values(started=time.time() - 10))
-    assert ledger.get(job.id).eta == pytest.approx(30.0, abs=1.0)
 
 
 def test_the_past_is_forgotten_when_its_time_is_over(ledger: Ledger, database: Engine) -> None:
@@ -347,3 +201,59 @@ def test_reading_goes_on_while_another_writes(ledger: Ledger, database: Engine) 
     finally:
         leave.set()
         holder.join()
+
+
+def test_cancelling_counts_whatever_else_is_said(ledger: Ledger) -> None:
+    ledger.submit(submission())
+    job = begun(ledger)
+    for said, heard in (
+        (Signal.SKIP, Signal.SKIP),
+        (Signal.FINISH, Signal.FINISH),
+        (Signal.SKIP, Signal.FINISH),
+        (Signal.CANCEL, Signal.CANCEL),
+        (Signal.FINISH, Signal.CANCEL),
+        (Signal.SKIP, Signal.CANCEL),
+    ):
+        ledger.signal(job.id, said)
+        assert ledger.signals([job.id]) == {job.id: heard}
+
+
+@pytest.mark.parametrize("kind", [JobKind.SCAN, JobKind.UPSCALE])
+def test_only_drawings_have_pictures_to_skip(ledger: Ledger, kind: JobKind) -> None:
+    waiting = ledger.submit(submission(kind=kind))
+    with pytest.raises(JobSkipError):
+        ledger.signal(waiting.id, Signal.SKIP)
+    job = begun(ledger)
+    with pytest.raises(JobSkipError):
+        ledger.signal(job.id, Signal.SKIP)
+    assert ledger.signals([job.id]) == {}
+    ledger.signal(job.id, Signal.CANCEL)
+    assert ledger.signals([job.id]) == {job.id: Signal.CANCEL}
+
+
+def test_one_owner_has_one_turn_after_the_other(ledger: Ledger, database: Engine) -> None:
+    """However many of their jobs come at the same moment."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: ledger.submit(submission()), range(24)))
+    with database.connect() as connection:
+        turns = list(connection.execute(select(jobs.c.turn).order_by(jobs.c.turn)).scalars())
+    assert turns == [float(number) for number in range(1, 25)]
+
+
+def test_ids_of_events_outlast_a_busy_year(ledger: Ledger, database: Engine) -> None:
+    job_id = ledger.submit(submission()).id
+    with writing(database) as connection:
+        tall = insert(events).values(id=2**40, job_id=job_id, kind="state", data="{}", created=0.0)
+        connection.execute(tall)
+    assert ledger.last_event() == 2**40
+
+
+def test_the_queue_is_read_in_its_order(database: Engine) -> None:
+    """Claiming looks at the first few jobs and sorts nothing, however many wait."""
+    if database.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL goes through small tables as a whole")
+    order = "SELECT * FROM jobs WHERE state = 'queued' ORDER BY priority DESC, turn, id LIMIT 8"
+    with database.connect() as connection:
+        plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {order}").all())
+    assert "jobs_by_turn" in plan
+    assert "TEMP B-TREE" not in plan

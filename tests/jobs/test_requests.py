@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from safelight.database import reading, writing
 from safelight.errors import BlobMissingError, RequestError
-from safelight.generation.request import GenerationRequest, Variation
+from safelight.generation.request import MAX_SEED, GenerationRequest, Variation
 from safelight.jobs.job import JobKind
 from safelight.jobs.requests import (
     ScanRequest,
@@ -87,6 +87,12 @@ def test_each_picture_is_a_request_of_its_own(seed: int, index: int) -> None:
     assert (one.seed, one.count) == (seed + index, 1)
     assert one.variation is not None
     assert one.variation.seed == 7 + index
+
+
+def test_one_of_a_batch_about_one_seed_keeps_it() -> None:
+    variation = Variation(seed=7, strength=0.1, same_seed=True)
+    one = single(GenerationRequest(prompt="x", seed=MAX_SEED, count=5, variation=variation), 4)
+    assert (one.seed, one.variation) == (MAX_SEED, Variation(seed=11, strength=0.1))
 
 
 def test_more_work_costs_more() -> None:

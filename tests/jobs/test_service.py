@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 
 import pytest
+from PIL import Image
 from sqlalchemy import func, select, update
 
 from safelight.database import blobs, writing
+from safelight.gallery import NewEntry, Search
+from safelight.jobs.dispatch import TURN
 from safelight.jobs.job import JobKind, Submission
 from safelight.jobs.service import Service, prepare
-from safelight.jobs.tables import jobs
+from safelight.jobs.tables import jobs, workers
+from safelight.moderation.policy import Decision
 from safelight.settings import Settings
 
 
@@ -56,8 +63,8 @@ def test_what_has_expired_is_deleted_with_all_it_needed(service: Service) -> Non
     assert kept(service) == 1
 
 
-def test_workers_are_known_while_they_are_heard(service: Service) -> None:
-    described = {
+def described() -> dict[str, object]:
+    return {
         "host": "here",
         "pid": 1,
         "device": "cpu",
@@ -66,9 +73,87 @@ def test_workers_are_known_while_they_are_heard(service: Service) -> None:
         "memory": 1e9,
         "started": time.time(),
     }
-    service.register_worker("w", described)
-    service.register_worker("w", described | {"state": "busy"})
+
+
+def test_workers_are_known_while_they_are_heard(service: Service) -> None:
+    service.register_worker("w", described())
+    service.register_worker("w", described() | {"state": "busy"})
     (worker,) = service.workers()
     assert (worker["name"], worker["state"], worker["checkpoints"]) == ("w", "busy", ["starter"])
     service.forget_worker("w")
     assert service.workers() == []
+
+
+def test_workers_that_never_come_back_are_forgotten(service: Service) -> None:
+    for name, silent in (("gone", 90_000.0), ("away", 3600.0)):
+        service.register_worker(name, described())
+        with writing(service.engine) as connection:
+            connection.execute(
+                update(workers).where(workers.c.name == name).values(seen=time.time() - silent)
+            )
+    service.clean()
+    with service.reading() as connection:
+        assert connection.execute(select(workers.c.name)).scalars().all() == ["away"]
+
+
+def test_retention_deletes_turns_jobs_entries_and_files(database_settings: Settings) -> None:
+    settings = database_settings.model_copy(update={"job_retention": 0.0, "gallery_retention": 3600.0})
+    prepare(settings)
+    service = Service.open(settings)
+    try:
+        for name in ("old", "new"):
+            service.ledger.submit(Submission(kind=JobKind.GENERATE, request={"prompt": name}))
+            job = service.ledger.claim("w")
+            assert job is not None
+            service.gallery.add(entry_of(job.id, hours_ago=2 if name == "old" else 0))
+            service.ledger.succeed(job, {})
+        take_turns(settings, 1)
+        time.sleep(0.01)  # so that both have ended before now
+        service.clean()
+        assert service.ledger.find() == []
+        assert turns_of(service) == ["ENQUEUED"]
+        (kept,) = service.gallery.search(Search()).entries
+        files = [path.stem for path in (settings.home / "gallery").rglob("*.png")]
+        assert files == [kept.id]
+    finally:
+        service.close()
+
+
+def entry_of(job_id: str, hours_ago: int) -> NewEntry:
+    buffer = BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "PNG")
+    return NewEntry(
+        job_id=job_id,
+        owner="local",
+        created=datetime.now(UTC) - timedelta(hours=hours_ago),
+        data=buffer.getvalue(),
+        width=8,
+        height=8,
+        decision=Decision.ALLOW,
+        unsafe=0.0,
+        scores={},
+        policy="standard",
+    )
+
+
+def turns_of(service: Service) -> list[str]:
+    return [turn.status for turn in service.dispatcher._client.list_workflows(name=TURN)]
+
+
+def take_turns(settings: Settings, count: int) -> None:
+    """Let so many turns be taken, in another process: there is one DBOS in each."""
+    program = f"""
+import threading
+from safelight.jobs.dispatch import Turns
+taken, enough = [], threading.Event()
+def take():
+    taken.append(None)
+    if len(taken) == {count}:
+        enough.set()
+        threading.Event().wait(0.5)
+turns = Turns({settings.database_url!r}, "w", take, concurrency=1)
+turns.start()
+enough.wait(60)
+turns.stop(10)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

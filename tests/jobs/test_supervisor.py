@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import socket
 import threading
 import time
+from pathlib import Path
+
+import pytest
+from tests.jobs.running import wait_for
 
 from safelight.jobs.supervisor import FIRST_PAUSE, HOPELESS, LONGEST_PAUSE, OLD, Child, Supervisor
 
@@ -18,10 +23,10 @@ def died(child: Child) -> int:
 
 
 def test_what_dies_young_is_started_again_ever_later() -> None:
-    child = Child("short", ["--version"])
+    child = Child("short", ["worker", "--number", "none"])
     pauses = []
     for _ in range(3):
-        assert died(child) in (0, 2)  # --supervised is no option of it
+        assert died(child) == HOPELESS  # "none" is no number
         pauses.append(child.pause)
     assert pauses == [2 * FIRST_PAUSE, 4 * FIRST_PAUSE, 8 * FIRST_PAUSE]
     assert child.look(child.due - 0.01) is None
@@ -44,11 +49,30 @@ def test_wrong_input_ends_it_all() -> None:
     assert Supervisor([Child("wrong", ["no-such-command"])]).run() == HOPELESS
 
 
-def test_children_end_with_it() -> None:
-    child = Child("lasting", ["worker", "--help"])
+def test_children_end_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child would stay: it answers requests until it is told to go."""
+    monkeypatch.setenv("SAFELIGHT_HOME", str(tmp_path))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    child = Child("lasting", ["api", "--port", str(port)])
     supervisor = Supervisor([child])
-    timer = threading.Timer(1.0, supervisor.stop)
-    timer.start()
-    assert supervisor.run() in (0, HOPELESS)  # as it is stopped, or after the child's own end
-    timer.join()
-    assert child.process is None or child.process.poll() is not None
+    status: list[int] = []
+    thread = threading.Thread(target=lambda: status.append(supervisor.run()))
+    thread.start()
+    try:
+        wait_for(lambda: answers(port))
+        process = child.process
+        assert process is not None
+        assert process.poll() is None
+    finally:
+        supervisor.stop()
+        thread.join()
+    assert status == [0]
+    assert process.returncode is not None
+    assert not answers(port)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0

@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from sqlalchemy import select
 from tests.jobs.running import Workshop, wait_for, workshop
 
+from safelight.errors import JobOverError, JobSkipError
 from safelight.gallery import Search
 from safelight.jobs.job import JobKind, JobState, Signal, Submission
+from safelight.jobs.requests import ScanRequest, UpscaleRequest
 from safelight.jobs.tables import previews
 
 
@@ -110,6 +116,60 @@ def test_skipping_goes_on_with_the_next(shop: Workshop) -> None:
     assert [picture["seed"] for picture in job.result["pictures"]] == [21]  # type: ignore[index, union-attr, call-overload]
 
 
+def test_what_no_job_uses_is_unloaded_when_that_is_asked_for(shop: Workshop) -> None:
+    def loaded() -> list[str]:
+        return [name for worker in shop.service.workers() for name in worker["checkpoints"]]
+
+    before = shop.submit()
+    wait_for(lambda: ended(shop, before) and loaded())
+    shop.service.unload()
+    wait_for(lambda: not loaded())
+    again = shop.submit()
+    wait_for(lambda: ended(shop, again))
+    assert shop.pictures(again) == shop.pictures(before)
+
+
+def test_two_jobs_are_drawn_together(shop: Workshop) -> None:
+    jobs = [shop.submit(seed=seed, steps=60) for seed in range(2)]
+    wait_for(lambda: ended(shop, *jobs))
+    for job_id in jobs:
+        entry = shop.service.gallery.find(job_id, 0)
+        assert entry is not None
+        assert entry.record is not None
+        assert json.loads(entry.record)["batched"] is True
+
+
+def small(colour: int) -> bytes:
+    buffer = BytesIO()
+    Image.new("RGB", (64, 48), (colour, 0, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_enlarging(shop: Workshop) -> None:
+    job_id = shop.submit_other(JobKind.UPSCALE, UpscaleRequest(image=small(9), by=2))
+    wait_for(lambda: ended(shop, job_id))
+    assert shop.state(job_id) is JobState.SUCCEEDED
+    entry = shop.service.gallery.find(job_id, 0)
+    assert entry is not None
+    assert (entry.width, entry.height) == (128, 96)
+
+
+def test_a_scan_can_be_cancelled_and_keeps_its_verdicts(shop: Workshop) -> None:
+    pictures = tuple(small(number % 256) for number in range(3000))
+    job_id = shop.submit_other(JobKind.SCAN, ScanRequest(images=pictures))
+    wait_for(lambda: (shop.job(job_id).progress or None) and shop.job(job_id).progress.fraction > 0)  # type: ignore[union-attr]
+    with pytest.raises(JobSkipError):
+        shop.service.ledger.signal(job_id, Signal.SKIP)
+    shop.service.ledger.signal(job_id, Signal.CANCEL)
+    wait_for(lambda: ended(shop, job_id))
+    job = shop.job(job_id)
+    assert job.state is JobState.CANCELLED
+    assert job.result is not None
+    verdicts = job.result["verdicts"]
+    assert isinstance(verdicts, list)
+    assert 0 < len(verdicts) < len(pictures)
+
+
 def test_a_job_that_runs_too_long_fails(shop: Workshop) -> None:
     request = {"prompt": "a cat", "steps": 1000, "seed": 1}
     job = shop.service.ledger.submit(
@@ -177,6 +237,45 @@ def test_a_worker_that_is_told_to_go_gives_its_job_back(tmp_path: Path) -> None:
         assert shop.service.workers() == []
 
 
+def test_who_leaves_takes_no_turns_along(tmp_path: Path) -> None:
+    """While it waits for its job, those of all others stay in the queue; and where they are lost, jobs are done too."""
+    with workshop(tmp_path) as shop:
+        shop.start()
+        running = shop.submit(steps=1000)
+        others = [shop.submit(seed=seed, steps=60, width=64, height=64) for seed in range(40)]
+        wait_for(lambda: shop.under_way(running))
+        assert shop.end() == 0
+        assert len(shop.turns()) > len(others) - 10  # but for those that were at the door
+        shop.service.ledger.signal(running, Signal.CANCEL)
+        shop.lose_turns()
+        shop.start()
+        wait_for(lambda: len(shop.running()) > 2)
+        for job_id in others[8:]:
+            with suppress(JobOverError):
+                shop.service.ledger.signal(job_id, Signal.CANCEL)
+        wait_for(lambda: ended(shop, *others))
+        assert shop.state(others[0]) is JobState.SUCCEEDED
+
+
+@pytest.mark.slow
+def test_what_kills_workers_takes_nobody_along(tmp_path: Path) -> None:
+    """The others were beside it once; then it is by itself, and ends after its third worker."""
+    with workshop(tmp_path) as shop:
+        shop.start()
+        killer = shop.submit(steps=1000)
+        beside = [shop.submit(seed=seed, steps=40) for seed in range(2, 4)]
+        wait_for(lambda: len(shop.running()) == 3)
+        for attempt in range(1, 4):
+            wait_for(lambda: shop.under_way(killer) and shop.job(killer).attempt == attempt)  # noqa: B023
+            shop.kill()
+            shop.start()
+        wait_for(lambda: ended(shop, killer, *beside))
+        error = shop.job(killer).error
+        assert error is not None
+        assert error.code == "worker.lost"
+        assert {shop.state(job_id) for job_id in beside} == {JobState.SUCCEEDED}
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit")
 def test_a_worker_without_memory_fails_the_job_and_lives(tmp_path: Path) -> None:
     """Its address space is limited so that the checkpoint loads, and a large picture does not fit."""
@@ -222,9 +321,13 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
             wait_for(lambda: ended(shop, after))
             assert shop.state(after) is JobState.SUCCEEDED
             job = shop.job(job_id)
-            assert job.state is JobState.SUCCEEDED or (
-                job.error and job.error.code in ("storage.full", "output")
-            )
+            if job.state is JobState.SUCCEEDED:  # the picture was done only when there was space again
+                assert len(shop.pictures(job_id)) == 1
+                assert shop.service.gallery.find(job_id, 0) is not None
+            else:
+                assert job.error is not None
+                assert job.error.code == "storage.full"
+                assert shop.service.gallery.find(job_id, 0) is None
             for entry in shop.service.gallery.search(Search()).entries:
                 assert shop.service.gallery.read(entry.id).endswith(b"IEND\xaeB`\x82")
             assert not list((tmp_path / "gallery" / "coming").glob("*"))

@@ -225,8 +225,8 @@ class Gallery:
         """Delete what belongs to rows that are about to go; files left by a crash, ``repair`` would bring back."""
         for row in rows:
             if row["kind"] is not None:
+                self._thumbnails.forget(row["id"])  # first: while one stays, so does its picture
                 self._files.remove(path_of(row["id"], row["created"], row["kind"]))
-                self._thumbnails.forget(row["id"])
 
 
 def _row(connection: Connection, name: str, owner: str | None) -> RowMapping:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from safelight.errors import GalleryError
+from safelight.errors import GalleryError, OutputError
 from safelight.files import written_whole
 from safelight.images import decode
 from safelight.images.encode import encode_picture
@@ -56,9 +56,16 @@ class Thumbnails:
         return data
 
     def forget(self, name: str) -> None:
-        """Delete an entry's thumbnails."""
+        """Delete an entry's thumbnails.
+
+        Raises:
+            OutputError: One of them is there and stays.
+        """
         for path in self._shelf(name).glob(f"{name}-*.webp"):
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise OutputError(f"{path.name} cannot be deleted: {error.strerror or error}.") from error
 
     def _shelf(self, name: str) -> Path:
         return self._folder / f"{hashlib.sha256(name.encode()).digest()[0] % _SHELVES:02x}"

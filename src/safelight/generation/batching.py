@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from safelight.generation.calls import Call, computed
@@ -71,7 +70,7 @@ class Rendezvous:
         """The answer to a call, and how many calls were computed as one.
 
         Raises:
-            Exception: Whatever the network raised; everybody whose call was part of it gets the same.
+            Exception: Whatever the network raised when it computed this call alone.
         """
         ticket = _Ticket(call, time.monotonic() + self._wait)
         self._waiting.append(ticket)
@@ -178,18 +177,26 @@ def _grouped(tickets: Sequence[_Ticket]) -> list[list[_Ticket]]:
 
 
 def _answer(group: Sequence[_Ticket]) -> None:
-    """Compute a group's calls as one, for each to have its answer or the error."""
-    try:
-        answers = computed([ticket.call for ticket in group])
-    except torch.OutOfMemoryError as error:
-        if len(group) > 1:  # what is too much together may not be too much for each
-            for ticket in group:
-                _answer([ticket])
-            return
-        group[0].error, group[0].company = error, 1
-    except Exception as error:  # noqa: BLE001  it goes to every thread that waits for an answer
-        for ticket in group:
-            ticket.error, ticket.company = error, len(group)
-    else:
+    """Compute a group's calls as one, or else each alone, for each to have its answer or its error."""
+    if len(group) > 1 and (answers := _together(group)):
         for ticket, answer in zip(group, answers, strict=True):
             ticket.answer, ticket.company = answer, len(group)
+        return
+    for ticket in group:
+        try:
+            ticket.answer = ticket.call.compute()
+        except Exception as error:  # noqa: BLE001  it goes to the thread that waits for an answer
+            ticket.error = error
+        ticket.company = 1
+
+
+def _together(group: Sequence[_Ticket]) -> list[object]:
+    """The answers from a common call; none if it failed.
+
+    What is too much memory together may not be too much for each, and nobody is to fail for what another one asked.
+    Each is computed after this is left: until then the error holds on to what the common call has made.
+    """
+    try:
+        return computed([ticket.call for ticket in group])
+    except Exception:  # noqa: BLE001  whoever's fault it is will have it again
+        return []

@@ -125,19 +125,29 @@ class Turns:
         self._concurrency = concurrency
 
     def start(self) -> None:
-        """Begin to take turns, first those that were interrupted."""
-        DBOS.launch()
-        DBOS.register_queue(
-            QUEUE,
-            worker_concurrency=self._concurrency,
-            polling_interval_sec=POLLING,
-            on_conflict="always_update",
-        )
+        """Begin to take turns, first those that were interrupted.
+
+        Raises:
+            DatabaseError: The queue cannot be read.
+        """
+        with explained():
+            DBOS.launch()
+            DBOS.register_queue(
+                QUEUE,
+                worker_concurrency=self._concurrency,
+                polling_interval_sec=POLLING,
+                on_conflict="always_update",
+            )
 
     def take_one(self) -> None:
-        """Take a turn that nobody queued: for jobs whose own turn was lost with a worker that never came back."""
-        DBOS.start_workflow(self._take)
+        """Take a turn that nobody queued: for jobs whose own turn was lost with a worker that never came back.
+
+        Raises:
+            DatabaseError: It was not taken.
+        """
+        with explained():
+            DBOS.start_workflow(self._take)
 
     def stop(self, seconds: int) -> None:
-        """Take no more turns, and wait so long for those that were taken."""
+        """Take no more turns from this moment on, and wait so long for those that were taken."""
         DBOS.destroy(workflow_completion_timeout_sec=seconds)

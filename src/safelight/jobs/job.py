@@ -47,6 +47,11 @@ class Signal(StrEnum):
     SKIP = "skip"
     """Leave the picture on its way, go on with the next."""
 
+    def outdoes(self, other: str | None) -> bool:
+        """Whether this one counts where another was said before: who cancels is heard, whatever else was said."""
+        order = (None, Signal.SKIP, Signal.FINISH, Signal.CANCEL)
+        return order.index(self) > order.index(None if other is None else Signal(other))
+
 
 class Shape(BaseModel):
     """A frozen model; unknown fields are errors."""
@@ -93,6 +98,11 @@ class Job(Shape):
     ended: datetime | None = None
     expires: datetime | None = Field(None, description="When the finished job is forgotten.")
     attempt: int = Field(0, ge=0, description="How often it was begun; more than once after a crash.")
+    lost: int = Field(
+        0,
+        ge=0,
+        description="Workers that died over it since its last picture; after one it is done by itself.",
+    )
     worker: str | None = Field(None, description="Which worker runs or ran it.")
     result: JsonObject | None = Field(
         None, description="Of a job that succeeded; of a cancelled one, what it had."

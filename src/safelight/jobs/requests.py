@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from safelight.database import blobs
 from safelight.errors import RequestError
-from safelight.generation.request import MAX_SEED, GenerationRequest, Part
+from safelight.generation.request import GenerationRequest, Name, Part
 from safelight.jobs.job import JobKind, JsonObject
 
 PICTURES = ("init_image", "mask", "image", "images")
@@ -27,7 +27,7 @@ class UpscaleRequest(Part):
 
     image: bytes
     by: float = Field(2.0, ge=1, le=8, allow_inf_nan=False, description="Factor on width and height.")
-    upscaler: str = Field("lanczos", description="Its name; safelight upscale lists them.")
+    upscaler: Name = Field("lanczos", description="Its name; safelight upscale lists them.")
 
 
 class ScanRequest(Part):
@@ -129,5 +129,6 @@ def single(request: GenerationRequest, index: int) -> GenerationRequest:
     assert request.seed is not None
     variation = request.variation
     if variation is not None:
-        variation = variation.model_copy(update={"seed": min(MAX_SEED, variation.seed + index)})
-    return request.model_copy(update={"seed": request.seed + index, "count": 1, "variation": variation})
+        variation = variation.of(index)
+    seed = request.seed + request.counted(index)
+    return request.model_copy(update={"seed": seed, "count": 1, "variation": variation})

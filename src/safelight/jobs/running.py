@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from safelight.errors import DatabaseError
+from safelight.errors import DatabaseError, StoppedError
 from safelight.jobs.job import Job, Progress, Signal
+from safelight.jobs.patience import patiently
 from safelight.logs import logger
 
 if TYPE_CHECKING:
@@ -21,8 +23,10 @@ REPORT_EVERY, PREVIEW_EVERY = 0.2, 0.5
 """Seconds between two reports, and between two previews."""
 PREVIEW_SIDE = 256
 
+Result = TypeVar("Result")
 
-@dataclass
+
+@dataclass(eq=False)
 class Running:
     """One job on its way.
 
@@ -32,6 +36,8 @@ class Running:
         told: What it is told from outside.
         leaving: The worker has to go.
         cut_short: Something was left undone because of it.
+        partial: Not all of it was done in this time: something was skipped, or was there from an earlier attempt.
+        skips: How many skips were followed.
     """
 
     job: Job
@@ -39,9 +45,13 @@ class Running:
     told: Signal | None = None
     leaving: bool = False
     cut_short: bool = False
+    partial: bool = False
+    skips: int = 0
+    _mind: threading.Lock = field(default_factory=threading.Lock)
     _began: float = field(default_factory=time.monotonic)
     _reported: float = 0.0
     _previewed: float = 0.0
+    _got_on: bool = False
 
     @property
     def seconds(self) -> float:
@@ -58,14 +68,64 @@ class Running:
         return self.told is not None or self.leaving or self.late
 
     @property
+    def unwanted(self) -> bool:
+        """Whether nobody wants any more of it now, not even what could be made of the picture on its way."""
+        return self.leaving or self.late or self.told is Signal.CANCEL
+
+    @property
     def over(self) -> bool:
         """Whether the whole job is to be stopped, and not only the picture on its way."""
-        return self.leaving or self.late or self.told in (Signal.CANCEL, Signal.FINISH)
+        return self.unwanted or self.told is Signal.FINISH
+
+    def hear(self, signal: Signal | None, skips: int) -> None:
+        """Take note of what the job is told; cancelling counts whatever was said before.
+
+        Args:
+            signal: As it was read.
+            skips: As it was before that: a skip which has been followed meanwhile is not followed again.
+        """
+        with self._mind:
+            stale = signal is Signal.SKIP and skips != self.skips
+            if signal is not None and not stale and signal.outdoes(self.told):
+                self.told = signal
 
     def skipped(self) -> None:
-        """The picture on its way was left; go on with the next."""
-        self.ledger.clear_signal(self.job, Signal.SKIP)
-        self.told = None
+        """The picture on its way was left; go on with the next.
+
+        Raises:
+            StoppedError, DatabaseError: As in ``patiently``.
+        """
+        self.partial = True
+        self.patiently(lambda: self.ledger.clear_signal(self.job, Signal.SKIP))
+        with self._mind:
+            self.skips += 1
+            if self.told is Signal.SKIP:
+                self.told = None
+
+    def got_on(self) -> None:
+        """A picture is in the gallery: that workers were lost before it does not count any more.
+
+        Raises:
+            StoppedError, DatabaseError: As in ``patiently``.
+        """
+        if self.job.lost and not self._got_on:
+            self.patiently(lambda: self.ledger.got_on(self.job))
+            self._got_on = True
+
+    def patiently(self, do: Callable[[], Result]) -> Result:
+        """Use the database, and wait while it cannot be used; returns what came of it.
+
+        Raises:
+            StoppedError: The job was unwanted before the database was back.
+            DatabaseError: Waiting does not help.
+        """
+        try:
+            return patiently(do, lambda: self.unwanted)
+        except DatabaseError as error:
+            if not self.unwanted:
+                raise
+            self.cut_short = True
+            raise StoppedError from error
 
     def report(self, progress: Progress, preview: Callable[[], Image.Image | None] = lambda: None) -> None:
         """Tell where the job stands, as often as is worth it. A report that cannot be written is left out."""

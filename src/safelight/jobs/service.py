@@ -13,6 +13,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, Engine, delete, select
 
 from safelight.database import Schema, blobs, migrate, open_database, reading, writing
+from safelight.database.hosts import now as clock_of
 from safelight.database.inserting import upsert
 from safelight.gallery import Gallery
 from safelight.gallery import tables as gallery_tables
@@ -20,12 +21,13 @@ from safelight.jobs import tables
 from safelight.jobs.dispatch import Dispatcher
 from safelight.jobs.dispatch import prepare as prepare_turns
 from safelight.jobs.ledger import Ledger
-from safelight.jobs.tables import workers
+from safelight.jobs.outlook import LOST_AFTER
+from safelight.jobs.tables import unloading, workers
 from safelight.settings import Settings
 
 SCHEMAS = (blobs.SCHEMA, gallery_tables.SCHEMA, tables.SCHEMA)
-LOST_AFTER = 20.0
-"""Seconds after which a silent worker counts as gone."""
+FORGOTTEN_AFTER = 86400.0
+"""Seconds after which a silent worker is no longer listed."""
 
 
 def prepare(settings: Settings, *others: Schema) -> None:
@@ -85,24 +87,30 @@ class Service:
 
     def register_worker(self, name: str, description: Mapping[str, Any]) -> None:
         """Note that a worker lives, and how it is."""
-        values = {
-            **description,
-            "checkpoints": json.dumps(description["checkpoints"]),
-            "seen": time.time(),
-        }
+        values = {**description, "checkpoints": json.dumps(description["checkpoints"])}
         with writing(self.engine) as connection:
-            upsert(connection, workers, {"name": name}, values)
+            upsert(connection, workers, {"name": name}, {**values, "seen": clock_of(connection)})
 
     def forget_worker(self, name: str) -> None:
         """A worker has left."""
         with writing(self.engine) as connection:
             connection.execute(delete(workers).where(workers.c.name == name))
 
+    def unload(self) -> None:
+        """Tell all workers to free the memory of checkpoints that no job is using; they listen once a second."""
+        with writing(self.engine) as connection:
+            upsert(connection, unloading, {"id": 1}, {"asked": time.time()})
+
+    def unload_asked(self) -> float:
+        """When workers were last told so, as the clock of who told them says; 0 for never."""
+        with self.reading() as connection:
+            return connection.execute(select(unloading.c.asked)).scalar() or 0.0
+
     def clean(self) -> None:
         """Delete what has expired or was left by a crash: jobs, turns, inputs, entries and files of the gallery.
 
         Raises:
-            DatabaseError: It was not all deleted; the rest is the next time.
+            DatabaseError, OutputError: It was not all deleted; the rest is the next time.
         """
         now = datetime.now(UTC)
         self.ledger.forget()
@@ -110,6 +118,8 @@ class Service:
             blobs.delete_unreferenced(
                 connection, select(tables.job_blobs.c.digest), before=now - timedelta(hours=1)
             )
+            silent = workers.c.seen < clock_of(connection) - FORGOTTEN_AFTER
+            connection.execute(delete(workers).where(silent))
         if self.settings.gallery_retention:
             self.gallery.expire(now - timedelta(seconds=self.settings.gallery_retention))
         self.gallery.repair()
@@ -117,7 +127,7 @@ class Service:
 
     def workers(self) -> list[dict[str, Any]]:
         """The workers that have been heard of lately."""
-        recent = select(workers).where(workers.c.seen > time.time() - LOST_AFTER).order_by(workers.c.name)
         with self.reading() as connection:
-            rows = connection.execute(recent).mappings().all()
+            recent = workers.c.seen > clock_of(connection) - LOST_AFTER
+            rows = connection.execute(select(workers).where(recent).order_by(workers.c.name)).mappings().all()
         return [{**row, "checkpoints": json.loads(row["checkpoints"])} for row in rows]

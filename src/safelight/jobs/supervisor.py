@@ -22,6 +22,8 @@ OLD = 30.0
 """Seconds after which a child's death is no longer a death in youth."""
 PATIENCE = 20.0
 """Seconds that children are given to leave before they are killed."""
+LOOK_EVERY = 0.05
+"""Seconds between two looks at the children."""
 HOPELESS = 2
 """Exit status that says that starting again would not help: wrong settings, a port that is taken."""
 
@@ -57,12 +59,26 @@ class Child:
         status = self.process.poll()
         if status is None:
             return None
-        if self.process.stdin:
-            self.process.stdin.close()
-        self.process = None
+        self._bury(self.process)
         self.pause = FIRST_PAUSE if now - self.born > OLD else min(2 * self.pause, LONGEST_PAUSE)
         self.due = now + self.pause
         return status
+
+    def end(self, seconds: float) -> None:
+        """Wait so long for it to leave, as it was told to, then kill it."""
+        if self.process is None:
+            return
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._bury(self.process)
+
+    def _bury(self, process: subprocess.Popen[bytes]) -> None:
+        if process.stdin:
+            process.stdin.close()
+        self.process = None
 
 
 class Supervisor:
@@ -74,13 +90,14 @@ class Supervisor:
 
     def __init__(self, children: Sequence[Child]) -> None:
         self._children = list(children)
-        self._stopping = threading.Event()
+        self._stopping = False
         self._log = logger(__name__)
 
     def run(self) -> int:
         """Keep everything running until ``stop``; returns the exit status, which is a child's if that is hopeless."""
         hopeless = 0
-        while not self._stopping.wait(0.05):
+        while not self._stopping:
+            time.sleep(LOOK_EVERY)
             for child in self._children:
                 status = child.look(time.monotonic())
                 if status is None:
@@ -88,25 +105,21 @@ class Supervisor:
                 self._log.warning("died", child=child.name, status=status, again_in=child.pause)
                 if status == HOPELESS:
                     hopeless = status
-                    self._stopping.set()
+                    self._stopping = True
         self._end()
         return hopeless
 
     def stop(self) -> None:
-        """Let all children leave, then return from ``run``."""
-        self._stopping.set()
+        """Let all children leave, then return from ``run``. May be called by a signal's handler."""
+        self._stopping = True  # and nothing else: whoever was interrupted may hold any lock
 
     def _end(self) -> None:
-        running = [child.process for child in self._children if child.process is not None]
-        for process in running:
-            process.terminate()
+        for child in self._children:
+            if child.process is not None:
+                child.process.terminate()
         deadline = time.monotonic() + PATIENCE
-        for process in running:
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        for child in self._children:
+            child.end(max(0.1, deadline - time.monotonic()))
 
 
 def leave_with_parent() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Float,
     ForeignKey,
@@ -13,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from safelight.database.schema import METADATA, Schema, create
@@ -38,6 +40,7 @@ jobs = Table(
     Column("ended", Float),
     Column("expires", Float),
     Column("attempt", Integer, nullable=False, default=0),
+    Column("lost", Integer, nullable=False, default=0),  # workers, one after the other, without getting on
     Column("worker", String(200)),
     Column("lease", Float),  # until when the worker has it; renewed while it lives
     Column("signal", String(20)),
@@ -45,8 +48,9 @@ jobs = Table(
     Column("result", Text),
     Column("error", Text),
     UniqueConstraint("owner", "idempotency_key"),
-    Index("jobs_by_turn", "state", "priority", "turn", "id"),
+    Index("jobs_by_turn", "state", text("priority DESC"), "turn", "id"),
     Index("jobs_by_owner", "owner", "created"),
+    Index("jobs_by_owner_and_turn", "owner", "state", "turn"),
     Index("jobs_by_expiry", "expires"),
 )
 
@@ -60,7 +64,7 @@ job_blobs = Table(
 events = Table(
     "events",
     METADATA,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("kind", String(20), nullable=False),
     Column("data", Text, nullable=False),
@@ -79,7 +83,7 @@ previews = Table(
 clock = Table(
     "turn_clock",
     METADATA,
-    Column("id", Integer, primary_key=True),  # one row
+    Column("priority", Integer, primary_key=True, autoincrement=False),  # each has a queue of its own
     Column("turn", Float, nullable=False),
 )
 
@@ -104,5 +108,14 @@ workers = Table(
     Column("seen", Float, nullable=False),
 )
 
+unloading = Table(
+    "unloading",
+    METADATA,
+    Column("id", Integer, primary_key=True),  # one row
+    Column("asked", Float, nullable=False),  # when workers were last told to free their memory
+)
 
-SCHEMA = Schema("jobs", (create(jobs, job_blobs, events, previews, clock, timings, workers),))
+
+SCHEMA = Schema(
+    "jobs", (create(jobs, job_blobs, events, previews, clock, timings, workers), create(unloading))
+)

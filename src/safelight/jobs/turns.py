@@ -3,7 +3,8 @@
 Turns are given by self-clocked fair queueing (Golestani, 1994): a new job gets the virtual time at which its owner's
 share is used up, ``max(clock, owner's last turn) + cost``, and the smallest goes first. An owner with a hundred jobs
 waiting and one with a single job are served alternately, and nobody saves up for having been away: the clock is the
-turn of the job that was begun last.
+largest turn that was begun. Each priority is a queue of its own with a clock of its own, so that what goes before all
+others does not move them.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ def next_turn(clock: float, last: float | None, cost: float) -> float:
     """The virtual time of a new job.
 
     Args:
-        clock: Turn of the job that was begun last.
-        last: Largest turn of its owner's waiting jobs, if there are any.
+        clock: Largest turn that was begun, of its priority.
+        last: Largest turn of its owner's waiting jobs of that priority, if there are any.
         cost: How much of the owner's share the job takes.
     """
     return max(clock, last or 0.0) + cost

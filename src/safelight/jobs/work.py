@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,17 +43,33 @@ class Desk:
 
 
 def generate(desk: Desk, running: Running, request: Part) -> JsonObject:
-    """Draw a request's pictures one after the other, each into the gallery."""
+    """Draw a request's pictures one after the other, each into the gallery; returns the job's result."""
     assert isinstance(request, GenerationRequest)
-    count, done = request.count, []
-    for index in range(count):
+    done: list[Entry] = []
+    for index in range(request.count):
         if running.over:
             running.cut_short = True
             break
-        entry = desk.gallery.find(running.job.id, index) or _draw(desk, running, request, index)
+        try:
+            entry = _there(desk, running, index) or _draw(desk, running, request, index)
+        except StoppedError:  # while the database was waited for
+            break
         if entry is not None:
             done.append(entry)
     return result_of(done)
+
+
+def _there(desk: Desk, running: Running, index: int) -> Entry | None:
+    """A picture that an earlier attempt has made."""
+    found = running.patiently(lambda: desk.gallery.find(running.job.id, index))
+    running.partial = running.partial or found is not None
+    return found
+
+
+def _enter(desk: Desk, running: Running, new: NewEntry) -> Entry:
+    entry = running.patiently(lambda: desk.enter(new))
+    running.got_on()
+    return entry
 
 
 def _draw(desk: Desk, running: Running, request: GenerationRequest, index: int) -> Entry | None:
@@ -82,21 +99,29 @@ def _draw(desk: Desk, running: Running, request: GenerationRequest, index: int) 
     if running.told is Signal.SKIP:
         running.skipped()
         return None
-    unwanted = running.leaving or running.late or running.told is Signal.CANCEL
-    if picture is None or (picture.stopped_at is not None and unwanted):
+    stopped = picture is not None and picture.stopped_at is not None
+    if picture is None or (stopped and running.unwanted):
         running.cut_short = True
         return None
-    return desk.enter(drawn_entry(running.job, picture, index))
+    running.partial = running.partial or stopped
+    return _enter(desk, running, drawn_entry(running.job, picture, index))
 
 
 def upscale(desk: Desk, running: Running, request: Part) -> JsonObject:
-    """Enlarge one picture."""
+    """Enlarge one picture; returns the job's result. It has no parts to give, so finishing early is going on."""
     assert isinstance(request, UpscaleRequest)
-    if found := desk.gallery.find(running.job.id, 0):
+    if found := _there(desk, running, 0):
         return result_of([found])
     running.report(Progress(stage="upscaling"))
-    enlarged = desk.studio.upscale(request.image, by=request.by, upscaler=request.upscaler)
-    return result_of([desk.enter(enlarged_entry(running.job, enlarged))])
+
+    with suppress(StoppedError):
+        enlarged = desk.studio.upscale(
+            request.image, by=request.by, upscaler=request.upscaler, should_stop=lambda: running.unwanted
+        )
+        if not running.unwanted:
+            return result_of([_enter(desk, running, enlarged_entry(running.job, enlarged))])
+    running.cut_short = True
+    return result_of([])
 
 
 def scan(desk: Desk, running: Running, request: Part) -> JsonObject:

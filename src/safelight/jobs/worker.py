@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import psutil
 
@@ -25,9 +25,11 @@ from safelight.errors import (
     MemoryBudgetError,
     SafelightError,
 )
+from safelight.jobs.company import Company
 from safelight.jobs.dispatch import Turns
-from safelight.jobs.job import Job, JobKind, JsonObject, Signal
-from safelight.jobs.ledger import LEASE
+from safelight.jobs.holding import LEASE
+from safelight.jobs.job import Job, JsonObject, Signal
+from safelight.jobs.patience import RETRY_EVERY, patiently
 from safelight.jobs.requests import restored
 from safelight.jobs.running import Running
 from safelight.jobs.service import Service
@@ -36,16 +38,19 @@ from safelight.logs import bound, logger
 from safelight.settings import Settings
 from safelight.studio import Studio
 
+if TYPE_CHECKING:
+    from safelight.generation.request import Part
+
 LISTEN_EVERY = 0.1
 """Seconds between two looks for signals."""
 CLEAN_EVERY = 3600.0
 """Seconds between two looks for what has expired."""
 NICENESS = 10
 """Of a worker: drawing takes every core there is, and answers to clients are short."""
-GRACE = 5.0
+GRACE = 5
 """Seconds a job on its way is given to end by itself when the worker is told to go."""
-PERSIST_EVERY = 1.0
-"""Seconds between two tries to write down how a job ended."""
+CLOCK_JUMP = 1.0
+"""Seconds that the time of day may go otherwise than time itself between two looks."""
 
 Result = TypeVar("Result")
 
@@ -53,6 +58,39 @@ Result = TypeVar("Result")
 def worker_name(device: str, number: int = 0) -> str:
     """A name that is the same each time a worker for this device of this host is started."""
     return f"{platform.node()}:{device}:{number}"
+
+
+class Tally:
+    """How many threads are within it; use it as a context manager."""
+
+    def __init__(self) -> None:
+        self._mind = threading.Lock()
+        self.count = 0
+
+    def __enter__(self) -> None:
+        with self._mind:
+            self.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._mind:
+            self.count -= 1
+
+
+class Watch:
+    """Whether leases can be judged: not just after the clock was set or the machine slept, when all look late."""
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.monotonic()
+        self._trusted_from = 0.0
+
+    @property
+    def trusted(self) -> bool:
+        """Whether every worker that lives has had the time to renew its leases since the clock last jumped."""
+        offset = time.time() - time.monotonic()
+        if abs(offset - self._offset) > CLOCK_JUMP:
+            self._trusted_from = time.monotonic() + LEASE
+        self._offset = offset
+        return time.monotonic() >= self._trusted_from
 
 
 class Worker:
@@ -68,86 +106,87 @@ class Worker:
         self._service = Service.open(settings)
         self._ledger = self._service.ledger
         self._desk = Desk(Studio(settings), self._service.gallery, AuditLog(settings.home))
-        self._running: dict[str, Running] = {}
-        self._concurrency: int = settings.batch_pictures
+        self._company = Company(settings.batch_pictures)
         self._door = threading.Lock()
-        self._changed = threading.Condition()
-        self._stopping = threading.Event()
-        self._born = time.time()
+        self._taken = Tally()
+        self._stopping = False
+        self._born, self._renewed = time.time(), 0.0
+        self._watch = Watch()
+        self._cleaner: threading.Thread | None = None
+        self._unload_heard = self._service.unload_asked()
         self._log = logger(__name__)
 
     def run(self) -> None:
         """Work until ``stop``."""
-        self._log.info("worker starts", worker=self.name, taken_back=self._ledger.take_back(self.name))
-        turns = Turns(self.settings.database_url, self.name, self._take_turn, concurrency=self._concurrency)
+        taken_back = patiently(lambda: self._ledger.take_back(self.name), lambda: self._stopping)
+        self._log.info("worker starts", worker=self.name, taken_back=taken_back)
+        turns = Turns(
+            self.settings.database_url, self.name, self._take_turn, concurrency=self._company.places
+        )
         self._warm_up()
         turns.start()
-        renewed = swept = cleaned = 0.0
-        while not self._stopping.wait(LISTEN_EVERY):
+        swept = cleaned = 0.0
+        while not self._stopping:
+            time.sleep(LISTEN_EVERY)
+            self._attend()
             now = time.monotonic()
-            if self._attend(renew=now - renewed > LEASE / 3):
-                renewed = now
             if now - swept > 1.0:
                 swept = now
-                self._sweep(turns)
+                self._sweep()
+                self._top_up(turns)
+                self._unload()
             if now - cleaned > CLEAN_EVERY:
                 cleaned = now
-                self._clean()
-        self._leave()
-        turns.stop(int(GRACE))
-        self._service.forget_worker(self.name)
+                self._clean_aside()
+        self._leave(turns)
         self._service.close()
 
     def _warm_up(self) -> None:
         """Load what draws, and the usual checkpoint, before the first turn: it takes seconds."""
-        self._service.register_worker(self.name, self._description("starting"))
         try:
+            self._service.register_worker(self.name, self._description("starting"))
             self._desk.studio.preload()
         except SafelightError as error:  # jobs that need it will say so
             self._log.warning("not preloaded", error=error.message)
 
     def stop(self) -> None:
-        """Take no new jobs, finish or give back those on their way, and end."""
-        self._stopping.set()
-        with self._changed:
-            self._changed.notify_all()
+        """Take no new jobs, finish or give back those on their way, and end. May be called by a signal's handler."""
+        self._stopping = True  # and nothing else: whoever was interrupted may hold any lock
 
     def _take_turn(self) -> None:
         """One turn: wait at the door until the job whose turn it is fits beside what is running, and do it."""
-        with self._door:
-            running = self._enter()
-        if running is None:
-            return
-        with bound(job_id=running.job.id, request_id=running.job.request_id, worker=self.name):
-            try:
-                self._do(running)
-            finally:
-                with self._changed:
-                    del self._running[running.job.id]
-                    self._changed.notify_all()
+        with self._taken:
+            with self._door:
+                running = self._enter()
+            if running is None:
+                return
+            with bound(job_id=running.job.id, request_id=running.job.request_id, worker=self.name):
+                try:
+                    self._do(running)
+                finally:
+                    self._company.leave(running)
 
     def _enter(self) -> Running | None:
-        while not self._stopping.is_set():
-            job = self._patiently(lambda: self._ledger.claim(self.name, loaded=self._loaded, fits=self._fits))
+        while not self._stopping:
+            job = self._within(
+                lambda: self._ledger.claim(self.name, loaded=self._loaded, fits=self._company.fits)
+            )
             if job is not None:
                 running = Running(job, self._ledger)
-                with self._changed:
-                    self._running[job.id] = running
+                self._company.join(running)
+                running.leaving = self._stopping  # it was told to go while the job was being claimed
                 return running
-            if not self._running or not self._ledger.waiting():
+            if not self._company.members or not self._within(self._ledger.waiting):
                 return None
-            with self._changed:
-                self._changed.wait(timeout=1.0)
+            self._company.wait(1.0)
         return None
 
-    def _fits(self, job: Job) -> bool:
-        """Whether a job can be done beside those on their way: they have to draw alike to be drawn together.
-
-        Turns that were taken by an earlier life come back all at once, whatever the queue's concurrency.
-        """
-        with self._changed:
-            others = [running.job for running in self._running.values()]
-        return len(others) < self._concurrency and all(_alike(job, other) for other in others)
+    def _within(self, do: Callable[[], Result]) -> Result | None:
+        """Use the database, however long that takes, unless it is time to go; returns what came of it, or None."""
+        try:
+            return patiently(do, lambda: self._stopping, always=True)
+        except DatabaseError:
+            return None
 
     @property
     def _loaded(self) -> frozenset[str]:
@@ -157,76 +196,99 @@ class Worker:
         job = running.job
         self._log.info("job begins", kind=job.kind, attempt=job.attempt)
         try:
-            with self._service.reading() as connection:
-                request = restored(connection, job.kind, job.request)
+            request = running.patiently(lambda: self._request_of(job))
             result = WORK[job.kind](self._desk, running, request)
         except SafelightError as error:
             self._conclude(running, error=error)
-        except (MemoryError, RuntimeError) as error:
-            self._conclude(running, error=_out_of_memory(error) or _defect(error))
         except Exception as error:  # noqa: BLE001  whatever a job does, the worker goes on
-            self._conclude(running, error=_defect(error))
+            self._conclude(running, error=out_of_memory(error) or _defect(error))
         else:
             self._conclude(running, result)
+
+    def _request_of(self, job: Job) -> Part:
+        with self._service.reading() as connection:
+            return restored(connection, job.kind, job.request)
 
     def _conclude(
         self, running: Running, result: JsonObject | None = None, error: SafelightError | None = None
     ) -> None:
         """Write down how a job ended; tried again and again, since a result must not get lost for a locked database."""
-        job, ledger = running.job, self._ledger
-        if running.leaving and running.cut_short:
-            kept = self._patiently(lambda: ledger.give_back(job))
-        elif running.told is Signal.CANCEL and running.cut_short:
-            kept = self._patiently(lambda: ledger.cancelled(job, result))
-        elif running.late and running.cut_short:
-            late = JobTimeoutError(f"The job ran longer than {job.timeout:g} seconds.")
-            kept = self._patiently(lambda: ledger.fail(job, late, result))
-        elif error is not None:
-            kept = self._patiently(lambda: ledger.fail(job, error))
-        else:
-            kept = self._patiently(lambda: ledger.succeed(job, result or {}, running.seconds))
+        kept = patiently(lambda: self._write_end(running, result, error), always=True)
         self._log.info(
             "job ends", seconds=round(running.seconds, 3), error=error.code if error else None, kept=kept
         )
         if isinstance(error, InternalError):
             self._log.error("a defect", exc_info=error.__cause__)
 
-    def _patiently(self, write: Callable[[], Result]) -> Result:
-        """Write to the database, and try again while it cannot be written."""
-        while True:
-            try:
-                return write()
-            except DatabaseError as error:
-                self._log.warning("the database cannot be written", error=error.message)
-                time.sleep(PERSIST_EVERY)
+    def _write_end(self, running: Running, result: JsonObject | None, error: SafelightError | None) -> bool:
+        job, ledger = running.job, self._ledger
+        if running.cut_short and running.told is Signal.CANCEL:
+            return ledger.cancelled(job, result)
+        if running.cut_short and running.leaving:
+            return ledger.give_back(job, result)
+        if running.cut_short and running.late:
+            late = JobTimeoutError(f"The job ran longer than {job.timeout:g} seconds.")
+            return ledger.fail(job, late, result)
+        if error is not None:
+            return ledger.fail(job, error)
+        whole = not (running.partial or running.cut_short)
+        return ledger.succeed(job, result or {}, self._company.share(running) if whole else None)
 
-    def _attend(self, *, renew: bool) -> bool:
-        """Hear what jobs are told; says whether the leases were renewed."""
-        with self._changed:
-            held = list(self._running.values())
+    def _attend(self) -> None:
+        """Hear what jobs are told, and renew the leases when it is time."""
+        heard = [(running, running.skips) for running in self._company.members]
+        renew = time.monotonic() - self._renewed > LEASE / 3
         told: Mapping[str, Signal | None] = {}
         try:
             if renew:
-                told = self._ledger.renew(self.name, [running.job for running in held])
-                self._service.register_worker(self.name, self._description("busy" if held else "idle"))
-            elif held:
-                told = self._ledger.signals([running.job.id for running in held])
+                told = self._ledger.renew(self.name, [running.job for running, _ in heard])
+                self._renewed = time.monotonic()
+                self._service.register_worker(self.name, self._description("busy" if heard else "idle"))
+            elif heard:
+                told = self._ledger.signals([running.job.id for running, _ in heard])
         except DatabaseError as error:
             self._log.warning("not heard", error=error.message)
-            self._stopping.wait(PERSIST_EVERY)
-            return False
-        for running in held:
-            running.told = running.told or told.get(running.job.id)
-        return renew
+            time.sleep(RETRY_EVERY)
+        for running, skips in heard:
+            running.hear(told.get(running.job.id), skips)
 
-    def _sweep(self, turns: Turns) -> None:
-        """Take back the jobs of workers that are gone, and begin those whose turn was lost with them."""
+    def _sweep(self) -> None:
+        """Take back the jobs of workers that are gone."""
+        if not self._watch.trusted:
+            return
         try:
-            self._ledger.take_back()
-            if not self._running and self._ledger.waiting() and not self._door.locked():
-                turns.take_one()
+            self._ledger.take_back(but=[running.job.id for running in self._company.members])
         except DatabaseError as error:
             self._log.warning("not swept", error=error.message)
+
+    def _top_up(self, turns: Turns) -> None:
+        """Begin jobs that wait though there is room: their turns were lost with a worker that never came back."""
+        missing = self._company.places - self._taken.count
+        if missing <= 0 or self._door.locked():  # whoever is at the door will choose
+            return
+        try:
+            for _ in range(min(missing, self._ledger.waiting())):
+                turns.take_one()
+        except DatabaseError as error:
+            self._log.warning("no turn taken", error=error.message)
+
+    def _unload(self) -> None:
+        """Free memory where that was asked for since the last look."""
+        try:
+            asked = self._service.unload_asked()
+        except DatabaseError as error:
+            self._log.warning("not heard", error=error.message)
+            return
+        if asked != self._unload_heard:
+            self._unload_heard = asked
+            self._desk.studio.unload()
+            self._log.info("unloaded", kept=sorted(self._loaded))
+
+    def _clean_aside(self) -> None:
+        """Delete what has expired, in a thread of its own: it may take minutes, and leases have to be renewed."""
+        if self._cleaner is None or not self._cleaner.is_alive():
+            self._cleaner = threading.Thread(target=self._clean, daemon=True, name="cleaner")
+            self._cleaner.start()
 
     def _clean(self) -> None:
         try:
@@ -234,16 +296,22 @@ class Worker:
         except SafelightError as error:
             self._log.warning("not cleaned", error=error.message)
 
-    def _leave(self) -> None:
-        """Wait a little for jobs on their way, then have them given back."""
-        deadline = time.monotonic() + GRACE
-        with self._changed:
-            self._changed.wait_for(lambda: not self._running, timeout=GRACE)
-            for running in self._running.values():
-                running.leaving = True
-        while self._running and time.monotonic() < deadline + GRACE:
-            self._attend(renew=False)
+    def _leave(self, turns: Turns) -> None:
+        """Wait a little for jobs on their way, then have them given back; listen to what they are told meanwhile."""
+        ending = threading.Thread(target=turns.stop, args=(2 * GRACE,), name="turns")
+        ending.start()  # before anything else: turns that are taken now would be lost
+        began = time.monotonic()
+        while (members := self._company.members) and time.monotonic() - began < 2 * GRACE:
+            if time.monotonic() - began > GRACE:
+                for running in members:
+                    running.leaving = True
+            self._attend()
             time.sleep(LISTEN_EVERY)
+        ending.join()
+        try:
+            self._service.forget_worker(self.name)
+        except DatabaseError as error:
+            self._log.warning("not forgotten", error=error.message)
 
     def _description(self, state: str) -> dict[str, object]:
         return {
@@ -267,15 +335,10 @@ def serve(settings: Settings, name: str) -> None:
     worker.run()
 
 
-def _alike(job: Job, other: Job) -> bool:
-    same = ("checkpoint", "width", "height")
-    return job.kind == other.kind == JobKind.GENERATE and all(
-        job.request.get(name) == other.request.get(name) for name in same
-    )
-
-
-def _out_of_memory(error: BaseException) -> MemoryBudgetError | None:
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+def out_of_memory(error: BaseException) -> MemoryBudgetError | None:
+    """The error to give where memory ran out, which libraries say in different ways; None where it did not."""
+    named = type(error).__name__ == "OutOfMemoryError"  # torch's, which is not imported for this
+    if named or isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return MemoryBudgetError("The worker has no memory left for this job.")
     return None
 

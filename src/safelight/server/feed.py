@@ -12,8 +12,8 @@ from safelight.jobs.job import Event, Job, JobState
 from safelight.jobs.ledger import Ledger
 from safelight.logs import logger
 
-LOOK_EVERY = 0.05
-"""Seconds between two looks while somebody waits."""
+LOOK_EVERY, LOOK_AGAIN = 0.05, 0.5
+"""Seconds between two looks while somebody waits, and after one that failed."""
 OVERLAP = 200
 """How far each look goes back: with several writers, events can come to light out of order."""
 
@@ -55,10 +55,14 @@ class Feed:
         listeners.add(queue)
         self._somebody.set()
         try:
-            past = await asyncio.to_thread(self._ledger.events, after, job_id)
             last = after
+            async for event in self.past(job_id, after):
+                last = event.id
+                yield event
+                if is_last(event):
+                    return
             while True:
-                event = past.pop(0) if past else await queue.get()
+                event = await queue.get()
                 if event.id <= last:
                     continue
                 last = event.id
@@ -69,6 +73,13 @@ class Feed:
             listeners.discard(queue)
             if not listeners:
                 self._listeners.pop(job_id, None)
+
+    async def past(self, job_id: str, after: int = 0) -> AsyncGenerator[Event]:
+        """A job's events after one of them, as far as they have happened; read page by page."""
+        while page := await asyncio.to_thread(self._ledger.events, after, job_id):
+            for event in page:
+                yield event
+            after = page[-1].id
 
     async def ended(self, job_id: str) -> Job:
         """The job, once it has ended."""
@@ -81,18 +92,21 @@ class Feed:
 
     async def _watch(self) -> None:
         seen: dict[int, None] = {}
-        last = 0
+        last, started = 0, False
         while True:
             if not self._listeners:
                 self._somebody.clear()
                 await self._somebody.wait()
-                last = await asyncio.to_thread(self._ledger.last_event)
-                seen.clear()
+                started = False
             try:
+                if not started:
+                    last, started = await asyncio.to_thread(self._ledger.last_event), True
+                    seen.clear()
                 found = await asyncio.to_thread(self._ledger.events, max(0, last - OVERLAP))
             except DatabaseError as error:
                 logger(__name__).warning("events not read", error=error.message)
-                found = []
+                await asyncio.sleep(LOOK_AGAIN)
+                continue
             for event in found:
                 if event.id not in seen:
                     seen[event.id] = None

@@ -140,6 +140,7 @@ class Studio:
         by: float = 2.0,
         upscaler: str = "lanczos",
         policy: str | Path | Policy | None = None,
+        should_stop: Callable[[], bool] | None = None,
     ) -> Enlarged:
         """Enlarge a picture; it passes the policy before and after.
 
@@ -148,8 +149,10 @@ class Studio:
             by: Factor on width and height, 1 to 8.
             upscaler: Its name, or a file; see ``generation.upscaling``.
             policy: Another policy than the setting's.
+            should_stop: Asked before each part of the work.
 
         Raises:
+            StoppedError: should_stop said so.
             BlockedError: The policy blocks the picture.
             SafelightError: The picture, the upscaler or the policy cannot be used.
         """
@@ -165,7 +168,7 @@ class Studio:
         infotext = read_metadata(data, limits=self.limits).parameters if isinstance(data, bytes) else None
         started = time.perf_counter()
         chosen = load_upscaler(upscaler, self.settings.home)
-        enlarged = chosen.upscale(pixels, by, max_pixels=self.settings.max_pixels)
+        enlarged = chosen.upscale(pixels, by, max_pixels=self.settings.max_pixels, should_stop=should_stop)
         seconds = time.perf_counter() - started
         verdict = gate.judge(enlarged)
         kept = with_enlargement(infotext, by, chosen.name)
@@ -226,6 +229,11 @@ class Studio:
         """
         self.classifier()
         self.engine.preload(self.settings.checkpoint)
+
+    def unload(self) -> None:
+        """Free the memory of checkpoints that nothing is drawn with; they are loaded again when they are needed."""
+        if self._engine is not None:
+            self._engine.unload()
 
     @property
     def loaded_checkpoints(self) -> frozenset[str]:

@@ -1,0 +1,163 @@
+"""When jobs will end, from measured times.
+
+A timing is the work of one unit of a job's cost: the seconds it takes alone, or its share of the seconds where jobs
+were drawn together. So the work ahead of a job adds up, however workers put it together, and all of them share it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, and_, func, or_, select
+
+from safelight.database.hosts import now
+from safelight.jobs.job import Job, JobState
+from safelight.jobs.rows import job_of, timing_key
+from safelight.jobs.tables import jobs, timings, workers
+
+LOST_AFTER = 20.0
+"""Seconds after which a silent worker counts as gone."""
+KNOWN_PACE = 0.1
+"""Share of a job after which its own pace says more than that of others."""
+
+
+def with_outlook(connection: Connection, rows: Sequence[RowMapping]) -> list[Job]:
+    """Jobs with their place in the queue and the seconds until they end, as far as timings are known.
+
+    Args:
+        connection: To read with.
+        rows: Of the table of jobs; what they have in common is looked up once.
+    """
+    if all(JobState(row["state"]).final for row in rows):
+        return [job_of(row) for row in rows]
+    outlook = _Outlook.of(connection)
+    waiting = [row for row in rows if row["state"] == JobState.QUEUED]
+    ahead = outlook.ahead_of_one(connection, waiting[0]) if len(waiting) == 1 else {}
+    if len(waiting) > 1:
+        ahead = outlook.ahead_of_many(connection, {row["id"] for row in waiting})
+    return [outlook.job(row, ahead.get(row["id"])) for row in rows]
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """What comes before a waiting job: its place, from 1, and the work; None where some of it is not known."""
+
+    place: int
+    work: float | None
+
+
+@dataclass(frozen=True)
+class _Outlook:
+    """What the outlook of all jobs follows from.
+
+    Args:
+        paces: Work of one unit of cost, by kind and checkpoint.
+        running: Rows of the jobs that run.
+        workers: How many there are.
+    """
+
+    paces: Mapping[str, float]
+    running: Sequence[RowMapping]
+    workers: int
+
+    @classmethod
+    def of(cls, connection: Connection) -> _Outlook:
+        paces = {row.key: row.seconds for row in connection.execute(select(timings))}
+        needed = (jobs.c.kind, jobs.c.checkpoint, jobs.c.cost, jobs.c.worker, jobs.c.started)
+        query = select(*needed, jobs.c.attempt, jobs.c.progress).where(jobs.c.state == JobState.RUNNING)
+        seen = select(func.count()).select_from(workers).where(workers.c.seen > now(connection) - LOST_AFTER)
+        return cls(
+            paces,
+            connection.execute(query).mappings().all(),
+            max(1, connection.execute(seen).scalar_one()),
+        )
+
+    def job(self, row: RowMapping, ahead: _Ahead | None) -> Job:
+        """A row as a job."""
+        if row["state"] == JobState.RUNNING:
+            return job_of(row, eta=self._remaining(row))
+        if ahead is None:
+            return job_of(row)
+        under_way, own = self._under_way(), self._work(row["kind"], row["checkpoint"], row["cost"])
+        if under_way is None or own is None or ahead.work is None:
+            return job_of(row, position=ahead.place)
+        return job_of(row, position=ahead.place, eta=(under_way + ahead.work) / self.workers + own)
+
+    def ahead_of_one(self, connection: Connection, row: RowMapping) -> dict[str, _Ahead]:
+        """What comes before a waiting job, by its id."""
+        groups = connection.execute(
+            select(jobs.c.kind, jobs.c.checkpoint, func.count(), func.sum(jobs.c.cost))
+            .where(_is_ahead_of(row))
+            .group_by(jobs.c.kind, jobs.c.checkpoint)
+        ).all()
+        place = 1 + sum(count for _, _, count, _ in groups)
+        parts = [self._work(kind, checkpoint, cost) for kind, checkpoint, _, cost in groups]
+        return {row["id"]: _Ahead(place, _sum(parts))}
+
+    def ahead_of_many(self, connection: Connection, ids: set[str]) -> dict[str, _Ahead]:
+        """What comes before some waiting jobs, by their ids, from one look at the queue."""
+        return {job_id: ahead for job_id, ahead in self._queue(connection) if job_id in ids}
+
+    def _queue(self, connection: Connection) -> Iterator[tuple[str, _Ahead]]:
+        work: float | None = 0.0
+        queue = (
+            select(jobs.c.id, jobs.c.kind, jobs.c.checkpoint, jobs.c.cost)
+            .where(jobs.c.state == JobState.QUEUED)
+            .order_by(jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
+        )
+        for place, (job_id, kind, checkpoint, cost) in enumerate(connection.execute(queue), 1):
+            yield job_id, _Ahead(place, work)
+            work = _sum([work, self._work(kind, checkpoint, cost)])
+
+    def _work(self, kind: str, checkpoint: str, cost: float) -> float | None:
+        pace = self.paces.get(timing_key(kind, checkpoint))
+        return None if pace is None else pace * cost
+
+    @property
+    def _company(self) -> Counter[str]:
+        """How many jobs each worker is doing."""
+        return Counter(row["worker"] for row in self.running)
+
+    def _under_way(self) -> float | None:
+        """The work that is left of the jobs that run; those of one worker go on side by side."""
+        company = self._company
+        remaining = [(row, self._remaining(row)) for row in self.running]
+        return _sum([None if left is None else left / company[row["worker"]] for row, left in remaining])
+
+    def _remaining(self, row: RowMapping) -> float | None:
+        """Seconds a running job still takes: by its own pace once that is known, by others' until then."""
+        elapsed: float = max(0.0, time.time() - row["started"])
+        fraction = float((json.loads(row["progress"] or "null") or {}).get("fraction", 0.0))
+        afresh = row["attempt"] == 1  # otherwise a part of it was not done in this time
+        if afresh and fraction >= KNOWN_PACE:
+            return elapsed / fraction * (1 - fraction)
+        work = self._work(row["kind"], row["checkpoint"], row["cost"])
+        if work is None:
+            return None
+        whole = work * max(1, self._company[row["worker"]])
+        return max(0.0, whole - elapsed) if afresh else whole * (1 - fraction)
+
+
+def _sum(parts: Sequence[float | None]) -> float | None:
+    """The sum; None where a part is not known."""
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
+def _is_ahead_of(row: RowMapping) -> Any:
+    """The condition that a queued job comes before this one."""
+    return and_(
+        jobs.c.state == JobState.QUEUED,
+        or_(
+            jobs.c.priority > row["priority"],
+            and_(
+                jobs.c.priority == row["priority"],
+                or_(jobs.c.turn < row["turn"], and_(jobs.c.turn == row["turn"], jobs.c.id < row["id"])),
+            ),
+        ),
+    )

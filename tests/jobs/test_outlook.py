@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from sqlalchemy import Engine, event, insert, update
+from tests.jobs.book import begun, submission
+
+from safelight.database import writing
+from safelight.jobs.job import Job, JobState, Progress, Signal
+from safelight.jobs.ledger import Ledger
+from safelight.jobs.tables import jobs, workers
+
+
+def test_the_outlook_comes_from_measured_times(ledger: Ledger) -> None:
+    ledger.submit(submission(cost=2.0))
+    assert ledger.get(ledger.find()[0].id).eta is None
+    ledger.succeed(begun(ledger), {}, 10.0)
+    first = ledger.submit(submission(cost=3.0))
+    second = ledger.submit(submission(cost=1.0))
+    assert first.eta == pytest.approx(15.0)
+    assert second.eta == pytest.approx(20.0)
+    job = begun(ledger)
+    eta = ledger.get(job.id).eta
+    assert eta is not None
+    assert 14.0 < eta <= 15.0
+
+
+def test_own_pace_counts_once_it_is_known(ledger: Ledger, database: Engine) -> None:
+    ledger.submit(submission())
+    job = begun(ledger)
+    ledger.report(job, Progress(stage="first pass", fraction=0.25))
+    with writing(database) as connection:
+        connection.execute(update(jobs).values(started=time.time() - 10))
+    assert ledger.get(job.id).eta == pytest.approx(30.0, abs=1.0)
+
+
+def worker(database: Engine, name: str, seen: float = 0.0) -> None:
+    values = {
+        "host": "here",
+        "pid": 1,
+        "device": "cpu",
+        "state": "idle",
+        "checkpoints": "[]",
+        "memory": 1.0,
+        "started": 0.0,
+    }
+    with writing(database) as connection:
+        connection.execute(insert(workers).values(name=name, seen=time.time() - seen, **values))
+
+
+def timed(ledger: Ledger, seconds: float = 10.0) -> None:
+    """Make known what one unit of work takes."""
+    ledger.submit(submission())
+    ledger.succeed(begun(ledger), {}, seconds)
+
+
+def eta(job: Job) -> float:
+    assert job.eta is not None
+    return job.eta
+
+
+def test_workers_share_the_queue(ledger: Ledger, database: Engine) -> None:
+    timed(ledger)
+    queue = [ledger.submit(submission()) for _ in range(5)]
+    assert eta(queue[4]) == pytest.approx(50.0)
+    for name in ("w1", "w2"):
+        worker(database, name)
+    worker(database, "gone", seen=60.0)
+    assert eta(ledger.get(queue[4].id)) == pytest.approx(40.0 / 2 + 10.0)
+
+
+def test_jobs_that_are_drawn_together_go_on_side_by_side(ledger: Ledger, database: Engine) -> None:
+    """Four of them are done in ten seconds, all at once: the next one waits ten seconds and not forty."""
+    timed(ledger)
+    for _ in range(4):
+        ledger.submit(submission())
+    together = [begun(ledger, "w1") for _ in range(4)]
+    for job in together:
+        ledger.report(job, Progress(stage="first pass", fraction=0.5))
+    with writing(database) as connection:
+        began = update(jobs).where(jobs.c.state == JobState.RUNNING)
+        connection.execute(began.values(started=time.time() - 10))
+    assert eta(ledger.submit(submission())) == pytest.approx(10.0 + 10.0, abs=1.0)
+
+
+def test_what_an_earlier_attempt_did_is_no_pace(ledger: Ledger) -> None:
+    """A moment after it was begun again it is nearly done, though a picture takes as long as ever."""
+    timed(ledger)
+    ledger.submit(submission(cost=4.0))
+    begun(ledger, "w1")
+    ledger.take_back("w1")
+    again = begun(ledger, "w1")
+    ledger.report(again, Progress(stage="first pass", picture=3, pictures=4, fraction=0.75))
+    assert eta(ledger.get(again.id)) == pytest.approx(10.0, abs=0.5)
+
+
+def test_a_page_says_of_each_job_what_is_said_of_it_alone(ledger: Ledger) -> None:
+    timed(ledger)
+    urgent = [5, 0, 0, 7, -3, 0]
+    for number, priority in enumerate(urgent):
+        ledger.submit(submission(f"owner {number % 2}", priority=priority, cost=number + 1.0))
+    begun(ledger)
+    page = ledger.find()
+    for job in page:
+        alone = ledger.get(job.id)
+        assert alone.position == job.position
+        assert alone.eta == (None if job.eta is None else pytest.approx(job.eta, abs=0.5))
+    assert sorted(job.position for job in page if job.position) == [1, 2, 3, 4, 5]
+
+
+def test_a_page_takes_no_more_statements_than_a_job(ledger: Ledger, database: Engine) -> None:
+    for _ in range(40):
+        ledger.submit(submission())
+    statements: list[str] = []
+    event.listen(database, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    ledger.find(limit=40)
+    assert len(statements) < 15
+
+
+def test_an_unknown_pace_is_no_outlook(ledger: Ledger) -> None:
+    timed(ledger)
+    ledger.submit(submission(checkpoint="never used"))
+    known = ledger.submit(submission(priority=-1))
+    assert (known.position, known.eta) == (2, None)
+    assert [job.eta for job in ledger.find()] == [None] * 3
+    ledger.signal(ledger.find()[1].id, Signal.CANCEL)
+    assert eta(ledger.get(known.id)) == 10.0

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Engine
+from tests.jobs.book import begun, submission
+
+from safelight.errors import DatabaseBusyError, StoppedError, StorageFullError
+from safelight.jobs import patience
+from safelight.jobs.job import Signal
+from safelight.jobs.ledger import Ledger
+from safelight.jobs.running import Running
+
+
+@pytest.fixture
+def running(ledger: Ledger) -> Running:
+    ledger.submit(submission())
+    return Running(begun(ledger), ledger)
+
+
+def test_cancelling_is_heard_after_a_skip(running: Running) -> None:
+    running.hear(Signal.SKIP, 0)
+    running.hear(Signal.CANCEL, 0)
+    assert running.told is Signal.CANCEL
+    running.hear(Signal.SKIP, 0)
+    running.hear(None, 0)
+    assert running.told is Signal.CANCEL
+
+
+def test_a_skip_is_followed_once(running: Running, ledger: Ledger) -> None:
+    """It was read just before it was followed, and is heard just after."""
+    ledger.signal(running.job.id, Signal.SKIP)
+    running.hear(Signal.SKIP, running.skips)
+    before = running.skips
+    read = ledger.signals([running.job.id])[running.job.id]
+    running.skipped()
+    running.hear(read, before)
+    assert running.told is None
+    ledger.signal(running.job.id, Signal.SKIP)
+    running.hear(ledger.signals([running.job.id])[running.job.id], running.skips)
+    assert running.told is Signal.SKIP
+
+
+def test_cancelling_during_a_skip_is_not_forgotten(running: Running, ledger: Ledger) -> None:
+    running.hear(Signal.SKIP, 0)
+    ledger.signal(running.job.id, Signal.CANCEL)
+    running.hear(Signal.CANCEL, 0)
+    running.skipped()
+    assert running.told is Signal.CANCEL
+    assert ledger.signals([running.job.id]) == {running.job.id: Signal.CANCEL}
+
+
+def locked() -> None:
+    raise DatabaseBusyError
+
+
+def test_an_outage_is_waited_for_until_nobody_wants_it(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "RETRY_EVERY", 0.0)
+    tries: list[Callable[[], None]] = [locked, locked, lambda: None]
+    running.patiently(lambda: tries.pop(0)())
+    assert not tries
+    running.told = Signal.FINISH  # which wants what there is
+    tries = [locked, lambda: None]
+    running.patiently(lambda: tries.pop(0)())
+    running.leaving = True
+    with pytest.raises(StoppedError):
+        running.patiently(locked)
+    assert running.cut_short
+
+
+def full() -> None:
+    raise StorageFullError
+
+
+def test_a_full_disk_is_said(running: Running) -> None:
+    with pytest.raises(StorageFullError):
+        running.patiently(full)
+    assert not running.cut_short
+
+
+def test_getting_on_is_written_down_where_it_matters(database: Engine, ledger: Ledger) -> None:
+    ledger.submit(submission())
+    ledger.take_back(begun(ledger).worker)
+    again = Running(begun(ledger), ledger)
+    assert again.job.lost == 1
+    again.got_on()
+    assert ledger.get(again.job.id).lost == 0

@@ -1,0 +1,231 @@
+"""Parts of a worker that its process shows too late or too seldom; no job is done here."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from dbos import DBOS
+from sqlalchemy.exc import OperationalError
+from tests.jobs.book import submission
+
+from safelight.errors import DatabaseBusyError, DatabaseError, MemoryBudgetError
+from safelight.jobs import worker as worker_module
+from safelight.jobs.dispatch import Turns
+from safelight.jobs.holding import LEASE
+from safelight.jobs.job import Job, JobState, Signal
+from safelight.jobs.ledger import Ledger
+from safelight.jobs.running import Running
+from safelight.jobs.service import Service, prepare
+from safelight.jobs.worker import Tally, Watch, Worker, out_of_memory
+from safelight.settings import Settings
+from safelight.studio import Studio
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[Worker]:
+    settings = Settings(home=tmp_path)
+    prepare(settings)
+    made = Worker(settings, "w")
+    yield made
+    made._service.close()
+
+
+class CountedTurns(Turns):
+    """Stands for the durable queue of a worker's process."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error, self.taken, self.stopped = error, 0, 0.0
+
+    def take_one(self) -> None:
+        if self.error:
+            raise self.error
+        self.taken += 1
+
+    def stop(self, seconds: int) -> None:
+        self.stopped = time.monotonic()
+
+
+def submit(worker: Worker, count: int) -> None:
+    for _ in range(count):
+        worker._ledger.submit(submission())
+
+
+def begun(worker: Worker) -> Running:
+    job = worker._ledger.claim("w")
+    assert job is not None
+    running = Running(job, worker._ledger)
+    worker._company.join(running)
+    return running
+
+
+def test_there_are_turns_for_all_who_fit(worker: Worker) -> None:
+    """Also while something runs: where turns were lost, jobs are still drawn together."""
+    places = worker._company.places
+    submit(worker, places + 5)
+    turns = CountedTurns()
+    with worker._taken, worker._taken:
+        worker._top_up(turns)
+    assert turns.taken == places - 2
+
+
+def test_no_more_turns_than_wait_or_while_one_is_choosing(worker: Worker) -> None:
+    submit(worker, 2)
+    turns = CountedTurns()
+    with worker._door:
+        worker._top_up(turns)
+    assert turns.taken == 0
+    worker._top_up(turns)
+    assert turns.taken == 2
+
+
+def test_a_full_disk_does_not_end_the_worker(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit(worker, 1)
+    worker._top_up(CountedTurns(DatabaseBusyError()))
+
+    def full(*_: Any) -> None:
+        raise OperationalError("INSERT", {}, Exception("database or disk is full"))
+
+    monkeypatch.setattr(DBOS, "start_workflow", full)
+    turns = object.__new__(Turns)
+    turns._take = lambda: None
+    with pytest.raises(DatabaseError):
+        turns.take_one()
+
+
+def test_a_locked_database_does_not_keep_it_from_starting(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*_: Any) -> None:
+        raise DatabaseBusyError
+
+    monkeypatch.setattr(Service, "register_worker", locked)
+    monkeypatch.setattr(Studio, "preload", lambda _: None)
+    worker._warm_up()
+
+
+def test_its_own_jobs_are_not_swept(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit(worker, 1)
+    running = begun(worker)
+    monkeypatch.setattr("safelight.jobs.holding.now", lambda _: time.time() + 10 * LEASE)
+    worker._sweep()
+    assert worker._ledger.get(running.job.id).state is JobState.RUNNING
+    worker._company.leave(running)
+    worker._sweep()
+    assert worker._ledger.get(running.job.id).state is JobState.QUEUED
+
+
+def test_leases_are_not_judged_just_after_the_clock_jumped(monkeypatch: pytest.MonkeyPatch) -> None:
+    day, monotonic = [1000.0], [50.0]
+    monkeypatch.setattr(worker_module.time, "time", lambda: day[0])
+    monkeypatch.setattr(worker_module.time, "monotonic", lambda: monotonic[0])
+    watch = Watch()
+    assert watch.trusted
+    day[0] += 3600  # the machine slept
+    assert not watch.trusted
+    for seconds, trusted in ((LEASE - 1, False), (2, True)):
+        day[0], monotonic[0] = day[0] + seconds, monotonic[0] + seconds
+        assert watch.trusted is trusted
+
+
+def test_a_job_that_is_claimed_while_leaving_is_given_back(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(worker, 1)
+    claim = Ledger.claim
+
+    def told_to_go_meanwhile(*args: Any, **options: Any) -> Job | None:
+        job = claim(*args, **options)
+        worker.stop()
+        return job
+
+    monkeypatch.setattr(Ledger, "claim", told_to_go_meanwhile)
+    running = worker._enter()
+    assert running is not None
+    assert running.leaving
+
+
+def test_who_leaves_listens_from_the_first_moment(worker: Worker) -> None:
+    submit(worker, 1)
+    running, turns = begun(worker), CountedTurns()
+    worker.stop()
+    began = time.monotonic()
+    leaving = threading.Thread(target=worker._leave, args=(turns,))
+    leaving.start()
+    worker._ledger.signal(running.job.id, Signal.CANCEL)
+    while running.told is None:
+        assert time.monotonic() - began < 4
+        time.sleep(0.01)
+    assert turns.stopped - began < 1  # no more are taken
+    assert not running.leaving
+    running.cut_short = True
+    worker._conclude(running, {"pictures": []})
+    worker._company.leave(running)
+    leaving.join()
+    assert worker._ledger.get(running.job.id).state is JobState.CANCELLED
+
+
+def test_cancelling_counts_also_where_it_was_not_heard(worker: Worker) -> None:
+    submit(worker, 1)
+    running = begun(worker)
+    running.leaving = running.cut_short = True
+    worker._ledger.signal(running.job.id, Signal.CANCEL)
+    worker._conclude(running, {"pictures": [1]})
+    job = worker._ledger.get(running.job.id)
+    assert (job.state, job.result) == (JobState.CANCELLED, {"pictures": [1]})
+
+
+def test_only_whole_jobs_are_timed(worker: Worker) -> None:
+    for partial in (True, False):
+        submit(worker, 1)
+        running = begun(worker)
+        running.partial = partial
+        worker._conclude(running, {})
+        worker._company.leave(running)
+        known = worker._ledger.submit(submission()).eta is not None
+        assert known is not partial
+        worker._ledger.signal(worker._ledger.find(limit=1)[0].id, Signal.CANCEL)
+
+
+def test_cleaning_holds_nobody_up(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    cleanings, done = [], threading.Event()
+
+    def clean(_: Service) -> None:
+        cleanings.append(threading.current_thread())
+        done.wait(30)
+
+    monkeypatch.setattr(Service, "clean", clean)
+    worker._clean_aside()
+    worker._clean_aside()
+    worker._attend()
+    done.set()
+    assert len(cleanings) == 1
+    cleanings[0].join()
+    worker._clean_aside()
+    assert len(cleanings) == 2
+
+
+def test_a_tally_counts_whoever_is_within() -> None:
+    tally = Tally()
+    with tally:
+        with tally:
+            assert tally.count == 2
+        assert tally.count == 1
+    assert tally.count == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError(), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
+)
+def test_memory_that_ran_out_is_known_as_such(error: Exception) -> None:
+    assert isinstance(out_of_memory(error), MemoryBudgetError)
+
+
+def test_other_errors_are_no_lack_of_memory() -> None:
+    assert out_of_memory(RuntimeError("shapes")) is None
