@@ -247,6 +247,28 @@ class FieldError(RequestError):
         self.field = field
 
 
+class TextUnjudgedError(FieldError):
+    """A text that nothing here can judge."""
+
+    code = "moderation.text_unjudged"
+    summary = "There is nothing here that judges texts."
+    default_hint = (
+        "The setting text_blocklist names a list of words to judge them by; with moderation_texts = "
+        '"skip" texts beside a picture are passed over.'
+    )
+    http_status = 400
+
+
+class BlocklistError(SafelightError):
+    """The list of words that texts are judged by cannot be used."""
+
+    code = "moderation.blocklist"
+    summary = "The list of words that texts are judged by cannot be used."
+    default_hint = (
+        "The setting text_blocklist is the path of a text file in UTF-8, with a word or phrase a line."
+    )
+
+
 class AbsentError(InputError):
     """A route of a compatible API that Safelight has nothing behind."""
 
@@ -518,6 +540,15 @@ class JobOverError(JobError):
     http_status = 409
 
 
+class JobSkipError(JobError):
+    """A job without pictures that could be skipped."""
+
+    code = "job.skip"
+    summary = "Only drawings have pictures that can be skipped."
+    default_hint = "Cancel the job instead."
+    http_status = 409
+
+
 class JobUnfinishedError(JobError):
     """A result that is not there yet."""
 
@@ -604,6 +635,15 @@ class ServerStartingError(SafelightError):
     code = "server.starting"
     summary = "The server is still starting."
     default_hint = "Try again in a second; /health/ready says when it is done."
+    http_status = 503
+
+
+class ServerBusyError(SafelightError):
+    """A server that has as much to read as it can hold."""
+
+    code = "server.busy"
+    summary = "The server is reading as much as it can hold."
+    default_hint = "Try again after the seconds that the header Retry-After says."
     http_status = 503
 
 

@@ -138,6 +138,21 @@ class Settings(BaseSettings):
     allow_image_urls: bool = Field(
         False, description="Whether requests may name pictures by their address, for the server to fetch."
     )
+    openai_models: dict[str, str] = Field(
+        {},
+        description="Checkpoints for names that OpenAI's clients give as the model of pictures, as "
+        '{"dall-e-3" = "starter"}; "*" is every name that is no checkpoint\'s. Answers name the checkpoint.',
+    )
+    text_blocklist: str = Field(
+        "",
+        description="Path of a text file with a word or phrase a line, for which /v1/moderations flags a text; "
+        "empty: texts are not judged.",
+    )
+    moderation_texts: Literal["refuse", "skip"] = Field(
+        "refuse",
+        description="What /v1/moderations does with a text beside a picture where there is no text_blocklist: "
+        "refuse, or skip it and say so.",
+    )
     audit_prompts: bool = Field(False, description="Whether audit.log holds the prompts of jobs.")
 
     server: str = Field(

@@ -112,7 +112,7 @@ def test_clip_skip_takes_an_earlier_layer(draw: Draw, tiny: Tiny) -> None:
     assert not same(*draw("sd3", clip_skip=2), *draw("sd3"))
 
 
-@pytest.mark.parametrize("name", ["sd3", "flux", "pixart-sigma"])
+@pytest.mark.parametrize("name", ["sd3", "flux", "pixart-sigma", "kolors"])
 def test_plain_text_encoders_say_what_they_cannot_do(name: str, draw: Draw) -> None:
     for prompt in ("a [red:blue:2] cat", "a [red|blue] cat"):
         with pytest.raises(UnsupportedError, match="one prompt from the first step to the last"):

@@ -123,6 +123,18 @@ def test_the_only_strength_goes_under_a1111s_key():
     assert "strength" not in fields
 
 
+def test_how_a_second_passs_steps_are_counted_can_be_told_from_the_infotext():
+    text = describe(made(hires={"steps": 9, "all_steps": True}))
+    assert "Hires steps: 9, Hires all steps: True, " in text
+    assert parse(text).request_fields()["hires"] == {
+        "scale": 2.0,
+        "upscaler": "latent",
+        "strength": 0.6,
+        "steps": 9,
+        "all_steps": True,
+    }
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("prompt", NASTY)
 @pytest.mark.parametrize("negative", ["", "blurry, bad: hands\nSteps: 4, ugly"])
@@ -257,7 +269,8 @@ def test_a1111s_text():
         *("DPM++ 2M", "karras"),
         *(512, 640),
     )
-    assert fields["hires"] == {"scale": 1.8, "steps": 12, "upscaler": "4x-UltraSharp", "strength": 0.45}
+    hires = {"scale": 1.8, "steps": 12, "upscaler": "4x-UltraSharp", "strength": 0.45}
+    assert fields["hires"] == hires | {"all_steps": True}
     assert fields["clip_skip"] == 2
     assert GenerationRequest.parse(**fields).steps == 28
 

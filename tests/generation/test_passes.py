@@ -145,7 +145,9 @@ def stopper(after: int, *, keep: bool = False) -> tuple[Watcher, list[Progress]]
     return Watcher(told.append, lambda: len(told) >= after, keep), told
 
 
-@pytest.mark.parametrize("name", ["sd1", "sd3", "qwen-image", "pixart-sigma", "auraflow", "z-image"])
+@pytest.mark.parametrize(
+    "name", ["sd1", "kolors", "sd3", "qwen-image", "pixart-sigma", "auraflow", "z-image"]
+)
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_wish_to_stop_ends_the_run_before_the_next_call(
     name: str, keep: bool, draw: Draw, in_memory: Memory

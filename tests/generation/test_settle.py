@@ -105,6 +105,22 @@ def test_the_second_passes_size_is_rounded_to_the_familys_unit(side: int, scale:
     assert settled(width=side, height=64).hires_size == (side, 64)
 
 
+@pytest.mark.parametrize("name", ["sd1", "sd3"])  # which round the strength's share differently
+@given(st.integers(1, 60), st.floats(0.2, 1))
+def test_a_second_pass_draws_all_of_its_steps_where_that_is_asked(name, steps, strength):
+    family = FAMILIES[name]
+    found = settled(name, hires={"steps": steps, "strength": strength, "all_steps": True})
+    assert executed(found.hires_steps, strength, family) == steps
+    as_first = settled(name, steps=steps, hires={"strength": strength, "all_steps": True})
+    assert as_first.hires_steps == found.hires_steps
+    assert settled(name, hires={"steps": 60, "strength": strength}).hires_steps == 60
+
+
+def test_more_steps_than_the_checkpoint_learned_are_refused_in_a_second_pass():
+    with pytest.raises(SamplerUnfitError, match="2000 steps"):
+        settled(hires={"steps": 20, "strength": 0.01, "all_steps": True})
+
+
 def test_strength_has_a_default_for_each_mode() -> None:
     assert settled(canvas=(64, 64), init_image=PICTURE).strength == 0.75
     assert settled(canvas=(64, 64), init_image=PICTURE, mask=PICTURE).strength == 1.0

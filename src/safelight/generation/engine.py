@@ -124,6 +124,10 @@ class Engine:
         """
         self._loaded.get(self.checkpoint(name))
 
+    def unload(self) -> None:
+        """Free the memory of checkpoints that nothing is drawn with; they are loaded again when they are needed."""
+        self._loaded.clear()
+
     @property
     def loaded_checkpoints(self) -> frozenset[str]:
         """Names of the checkpoints in memory."""

@@ -29,6 +29,7 @@ _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
 _LABELS = MappingProxyType({"sgm-uniform": "SGM Uniform", "kl-optimal": "KL Optimal", "ddim-uniform": "DDIM"})
 _SUFFIXES = ("Karras", "Exponential", "Polyexponential", "SGM Uniform")  # of sampler names before A1111 1.9
 _FILLS = MappingProxyType({"original": None, "blur": "fill", "noise": "latent noise"})
+_ALL_STEPS = "Hires all steps"
 _DECODER = json.JSONDecoder()
 
 
@@ -77,8 +78,14 @@ class Infotext:
                 "strength" in fields and "strength" not in hires
             ):  # A1111 has one key for the only strength there is
                 hires["strength"] = fields.pop("strength")
-            fields["hires"] = hires
+            fields["hires"] = hires | ({"all_steps": True} if self._counts_all_steps else {})
         return fields
+
+    @property
+    def _counts_all_steps(self) -> bool:
+        """Whether a second pass draws all of its steps: always with others, with Safelight where it was asked for."""
+        ours = self.parameters.get("Version", "").startswith("Safelight")
+        return not ours or self.parameters.get(_ALL_STEPS) == "True"
 
     def _numbers(self, table: Mapping[str, tuple[str, Callable[[str], Value]]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -222,6 +229,7 @@ def _second_pass(record: ReproductionRecord) -> dict[str, Value | None]:
         "Hires sampler": hires.sampler,
         "Hires upscale": hires.scale,
         "Hires steps": hires.steps,
+        _ALL_STEPS: "True" if hires.all_steps else None,
         "Hires upscaler": hires.upscaler,
         "Hires strength": None if record.strength is None else hires.strength,
     }

@@ -129,7 +129,7 @@ class Painting:
     @property
     def seed(self) -> int:
         """Its seed."""
-        return self.easel.settled.seed + self.index
+        return self.easel.settled.seed_of(self.index)
 
     @cached_property
     def _seat(self) -> Seat:
@@ -196,7 +196,7 @@ class Painting:
         """The first pass's result, enlarged, to be drawn over."""
         settled = self.easel.settled
         width, height = settled.hires_size
-        steps = hires.steps or settled.steps
+        steps = settled.hires_steps
         return replace(
             first,
             mode=Mode.IMAGE,

@@ -42,7 +42,7 @@ def record_of(
     request = settled.request
     variation = request.variation
     if variation is not None:
-        variation = variation.model_copy(update={"seed": variation.seed + index})
+        variation = variation.of(index)
     inpainting = request.mode is Mode.INPAINT
     return ReproductionRecord(
         versions=versions(),
@@ -55,7 +55,7 @@ def record_of(
         styles=request.styles,
         expanded_prompt=words.prompt,
         expanded_negative_prompt=words.negative_prompt,
-        seed=settled.seed + index,
+        seed=settled.seed_of(index),
         variation=variation,
         width=settled.width,
         height=settled.height,

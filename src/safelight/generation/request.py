@@ -19,6 +19,10 @@ Scale = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Steps = Annotated[int, Field(ge=1, le=1000)]
 Side = Annotated[int, Field(ge=16, le=16384)]
 Words = Annotated[str, Field(max_length=10_000, pattern="^[^\\x00]*$")]
+Name = Annotated[str, Field(max_length=300, pattern="^[^\\x00]*$")]
+"""What is looked up by name. A pattern also keeps out lone surrogates, which nothing could write down again."""
+Place = Annotated[str, Field(max_length=4096, pattern="^[^\\x00]*$")]
+MAX_STYLES = 100
 MAX_SEED = 2**63 - 1
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
@@ -47,6 +51,13 @@ class Variation(Part):
 
     seed: Seed = Field(description="The other seed; picture i of a batch takes seed + i.")
     strength: Share = Field(description="Share of the other seed's noise, 0 to 1; spherically interpolated.")
+    same_seed: bool = Field(
+        False, description="Keep the request's own seed for all pictures, so that only this one counts up."
+    )
+
+    def of(self, index: int) -> Variation:
+        """The variation of picture `index` of a batch, for a request of its own."""
+        return self.model_copy(update={"seed": self.seed + index, "same_seed": False})
 
 
 class Inpaint(Part):
@@ -78,12 +89,16 @@ class Hires(Part):
     """A second pass at a larger size."""
 
     scale: float = Field(2.0, gt=1, le=8, allow_inf_nan=False, description="Factor on width and height.")
-    upscaler: str = Field("latent", description="latent, lanczos, or an upscaler's name.")
+    upscaler: Name = Field("latent", description="latent, lanczos, or an upscaler's name.")
     strength: Share = Field(0.6, description="Denoising strength of the second pass, 0 to 1.")
     steps: Steps | None = Field(
-        None, description="Steps of the second pass; those of the first when not given."
+        None, description="Steps of the second pass; as many as the first's when not given."
     )
-    sampler: str | None = Field(
+    all_steps: bool = Field(
+        False,
+        description="Draw all of these steps, as A1111 counts them; otherwise the strength's share of them.",
+    )
+    sampler: Name | None = Field(
         None,
         description="Sampler of the second pass, with its schedule in its name if it is to have one (DDIM Karras); "
         "sampler and schedule of the first when not given.",
@@ -95,8 +110,10 @@ class GenerationRequest(Part):
 
     prompt: Words = Field(description="What to draw; docs/prompts.md has the syntax.")
     negative_prompt: Words = Field("", description="What to keep away from.")
-    styles: tuple[str, ...] = Field((), description="Prompt styles to apply, in order.")
-    checkpoint: str | None = Field(
+    styles: tuple[Name, ...] = Field(
+        (), max_length=MAX_STYLES, description="Prompt styles to apply, in order."
+    )
+    checkpoint: Place | None = Field(
         None, description="A checkpoint's name, a folder, a file or a hub id; the setting's when not given."
     )
 
@@ -107,8 +124,10 @@ class GenerationRequest(Part):
     height: Side | None = Field(None, description="Pixels.")
 
     steps: Steps | None = None
-    sampler: str | None = Field(None, description="safelight samplers lists them.")
-    schedule: str | None = Field(None, description="Sigma schedule: karras, exponential, beta, sgm-uniform …")
+    sampler: Name | None = Field(None, description="safelight samplers lists them.")
+    schedule: Name | None = Field(
+        None, description="Sigma schedule: karras, exponential, beta, sgm-uniform …"
+    )
     eta: Share | None = Field(None, description="How much fresh noise DDIM-like samplers add, 0 to 1.")
 
     guidance_scale: Scale | None = Field(None, description="Classifier-free guidance; 1 is none.")
@@ -154,10 +173,15 @@ class GenerationRequest(Part):
             raise ValueError("outpainting makes its own mask: leave out the mask or the outpainting")
         if self.guidance_start > self.guidance_end:
             raise ValueError("guidance_start lies after guidance_end")
-        seeds = (self.seed, self.variation.seed if self.variation else None)
-        if max(seed or 0 for seed in seeds) + self.count - 1 > MAX_SEED:
+        last = self.count - 1
+        seeds = ((self.seed or 0) + self.counted(last), self.variation.seed + last if self.variation else 0)
+        if max(seeds) > MAX_SEED:
             raise ValueError(f"the last picture's seed would be larger than {MAX_SEED}")
         return self
+
+    def counted(self, index: int) -> int:
+        """How far picture `index`'s own seed lies above the first picture's."""
+        return 0 if self.variation is not None and self.variation.same_seed else index
 
     @property
     def mode(self) -> Mode:

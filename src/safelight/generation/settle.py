@@ -43,6 +43,7 @@ class Settled:
         guidance_scale: In the usual counting, where 1 is none.
         strength: Denoising strength; None without an initial picture.
         hires_choice: Sampler of the second pass.
+        hires_steps: Its steps, before the strength takes its share; 0 where there is but one pass.
         notes: What the user should know: what has no effect.
     """
 
@@ -57,7 +58,12 @@ class Settled:
     guidance_scale: float
     strength: float | None
     hires_choice: Choice | None = None
+    hires_steps: int = 0
     notes: tuple[str, ...] = ()
+
+    def seed_of(self, index: int) -> int:
+        """Picture `index`'s own seed."""
+        return self.seed + self.request.counted(index)
 
     @property
     def guided(self) -> bool:
@@ -82,8 +88,8 @@ class Settled:
         request = self.request
         styles = find_styles(request.styles, load_styles(home / "styles")) if request.styles else []
         prompt, negative = apply_styles(request.prompt, request.negative_prompt, styles)
-        folder = home / "wildcards"
-        return Words(expand(prompt, self.seed + index, folder), expand(negative, self.seed + index, folder))
+        folder, seed = home / "wildcards", self.seed_of(index)
+        return Words(expand(prompt, seed, folder), expand(negative, seed, folder))
 
 
 def settle(
@@ -120,11 +126,12 @@ def settle(
     _check_strength(strength, steps, family)
     width, height = _size(request, family, native_side, canvas)
     scale = family.guidance_scale if request.guidance_scale is None else request.guidance_scale
-    hires_choice = None
+    hires_choice, hires_steps = None, 0
     if request.hires:
         hires_choice = _hires_choice(request.hires, request, family, kind, choice)
-        hires_choice.check_steps(request.hires.steps or steps, trained)
-        _check_strength(request.hires.strength, request.hires.steps or steps, family)
+        hires_steps = _hires_steps(request.hires, steps, family)
+        hires_choice.check_steps(hires_steps, trained)
+        _check_strength(request.hires.strength, hires_steps, family)
     return Settled(
         request=request,
         family=family,
@@ -137,6 +144,7 @@ def settle(
         guidance_scale=scale,
         strength=strength,
         hires_choice=hires_choice,
+        hires_steps=hires_steps,
         notes=_notes(request, family, scale),
     )
 
@@ -150,6 +158,17 @@ def executed(steps: int, strength: float | None, family: Family) -> int:
         return steps
     drawn = min(steps * strength, steps)
     return int(drawn) if family.denoiser == "unet" else steps - int(steps - drawn)
+
+
+def _hires_steps(hires: Hires, first: int, family: Family) -> int:
+    """Steps of a second pass before the strength takes its share: as asked, or so many that as many are left."""
+    wanted = hires.steps or first
+    if not hires.all_steps or hires.strength == 0:
+        return wanted
+    steps = math.floor(wanted / hires.strength)
+    while executed(steps, hires.strength, family) < wanted:
+        steps += 1
+    return steps
 
 
 def _check_strength(strength: float | None, steps: int, family: Family) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import exists, select
@@ -62,31 +63,57 @@ async def submit(
     def put() -> Job:
         _see_bytes(fields)
         request = checked(kind, fields)
-        if not _is_known(behind, caller, idempotency_key):
-            pictures, pixels = amount_of(request, behind)
-            behind.limits.charge(caller, pictures=pictures, pixels=pixels)
         if isinstance(request, GenerationRequest):
             request = with_seed(request, idempotency_key)
-        with writing(behind.service.engine) as connection:
-            body = stored(connection, request)
         checkpoint = getattr(request, "checkpoint", None) or behind.service.settings.checkpoint
-        job = behind.service.ledger.submit(
-            Submission(
-                kind=kind,
-                request=body,
-                owner=caller.owner,
-                priority=priority,
-                timeout=timeout,
-                idempotency_key=idempotency_key,
-                request_id=request_id or get_contextvars().get("request_id", ""),
-                checkpoint=checkpoint if kind is JobKind.GENERATE else "",
-                cost=cost_of(request),
+
+        def queued() -> Job:
+            with writing(behind.service.engine) as connection:
+                body = stored(connection, request)
+            return behind.service.ledger.submit(
+                Submission(
+                    kind=kind,
+                    request=body,
+                    owner=caller.owner,
+                    priority=priority,
+                    timeout=timeout,
+                    idempotency_key=idempotency_key,
+                    request_id=called,
+                    checkpoint=checkpoint if kind is JobKind.GENERATE else "",
+                    cost=cost_of(request),
+                )
             )
-        )
+
+        known = _is_known(behind, caller, idempotency_key)
+        job = queued() if known else _charged(behind, caller, request, called, queued)
         behind.audit.note("job.submitted", job_id=job.id, kind=kind, **_told_of(request, behind))
         return job
 
-    return await asyncio.to_thread(put)
+    called = request_id or get_contextvars().get("request_id", "")
+    return await behind.threads.write(put)
+
+
+def _charged(behind: Backstage, caller: Caller, request: Part, called: str, queue: Callable[[], Job]) -> Job:
+    """Count a request and queue it; what becomes no job of this call costs nothing."""
+    pictures, pixels = amount_of(request, behind)
+    with behind.limits.charged(caller, pictures=pictures, pixels=pixels):
+        job = queue()
+    if job.request_id != called:  # another call with the same idempotency key was quicker, and has paid
+        behind.limits.refund(caller, pictures=pictures, pixels=pixels)
+    return job
+
+
+async def latest(behind: Backstage, caller: Caller, mark: str, seconds: float) -> Job | None:
+    """The caller's newest job of the last so many seconds whose idempotency key begins in a way; None for none."""
+
+    def find() -> Job | None:
+        same = (jobs.c.owner == caller.owner) & jobs.c.idempotency_key.startswith(mark, autoescape=True)
+        query = select(jobs.c.id).where(same, jobs.c.created > time.time() - seconds)
+        with reading(behind.service.engine) as connection:
+            job_id = connection.execute(query.order_by(jobs.c.id.desc()).limit(1)).scalar()
+        return None if job_id is None else behind.service.ledger.get(job_id)
+
+    return await asyncio.to_thread(find)
 
 
 async def tell(behind: Backstage, job_id: str, signal: Signal, owner: str | None) -> Job:
@@ -104,11 +131,14 @@ async def tell(behind: Backstage, job_id: str, signal: Signal, owner: str | None
     """
 
     def put() -> Job:
-        job = behind.service.ledger.signal(job_id, signal, owner)
-        behind.audit.note(f"job.{signal}", job_id=job.id)
+        ledger = behind.service.ledger
+        before = ledger.signals([job_id]).get(job_id)
+        job = ledger.signal(job_id, signal, owner)
+        if before != signal:  # once: who says it a thousand times is not to drive out what else is noted
+            behind.audit.note(f"job.{signal}", job_id=job.id)
         return job
 
-    return await asyncio.to_thread(put)
+    return await behind.threads.write(put)
 
 
 def amount_of(request: Part, behind: Backstage) -> tuple[int, int]:
@@ -120,8 +150,20 @@ def amount_of(request: Part, behind: Backstage) -> tuple[int, int]:
         return 1, int(found.width * found.height * request.by**2)
     assert isinstance(request, GenerationRequest)
     scale = request.hires.scale if request.hires else 1.0
-    pixels = (request.width or DEFAULT_SIDE) * (request.height or DEFAULT_SIDE) * scale**2
+    width, height = _usual_size(request, behind)
+    pixels = (request.width or width) * (request.height or height) * scale**2
     return request.count, int(pixels * request.count)
+
+
+def _usual_size(request: GenerationRequest, behind: Backstage) -> tuple[int, int]:
+    """Width and height where they are open: those of what is drawn on, as far as that is known before drawing."""
+    alone = request.mask is not None and request.inpaint.only_masked
+    if request.init_image is None or alone or (request.width and request.height):
+        return DEFAULT_SIDE, DEFAULT_SIDE
+    found, beyond = header(request.init_image, limits=limits_of(behind.service.settings)), request.outpaint
+    if beyond is None:
+        return found.width, found.height
+    return found.width + beyond.left + beyond.right, found.height + beyond.top + beyond.bottom
 
 
 def _see_bytes(fields: Mapping[str, Any]) -> None:

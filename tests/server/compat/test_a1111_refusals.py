@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safelight.errors import FieldError
-from safelight.server.compat.a1111_refusals import HARMLESS, SWITCHED, check_extras, check_scripts
+from safelight.server.compat.a1111_names import NAMES, SWITCHED
+from safelight.server.compat.a1111_refusals import check_extras, unknown
 
-NAMES = st.text(st.characters(), min_size=1) | st.text(st.characters(categories=["Cs"]), min_size=1)
+ODD = st.text(st.characters(), min_size=1) | st.text(st.characters(categories=["Cs"]), min_size=1)
 ASKED_OF_NOTHING = {
     "restore_faces": False,
     "tiling": False,
@@ -37,6 +38,11 @@ ASKED_OF_NOTHING = {
     "control_units": [],
     "ip_adapter": None,
     "extra": {},
+    "hr_additional_modules": ["Use same choices"],
+    "grading_gamma": 1,
+    "hdr_boundary": 4.0,
+    "detailer_steps": 10,
+    "resize_name": "None",
 }
 
 
@@ -60,7 +66,10 @@ def test_what_clients_send_along_without_asking_for_it_passes() -> None:
         ("vae_type", "Tiny"),
         ("control_units", [{"process": "Canny"}]),
         ("prompt_attention", "compel"),
-        ("never_heard_of", 1),
+        ("hdr_mode", 2),
+        ("grading_gamma", 1.5),
+        ("hr_additional_modules", ["t5.safetensors"]),
+        ("guidance_scale", 4),
     ],
 )
 def test_what_is_asked_for_in_vain_is_refused_by_name(name: str, value: object) -> None:
@@ -75,43 +84,35 @@ def test_fields_of_what_is_switched_on_are_refused() -> None:
         check_extras({"freeu_b1": 1.2, "freeu_enabled": True})
 
 
-@given(NAMES.filter(lambda name: name not in HARMLESS), st.integers(1) | st.text(min_size=1))
-def test_no_unknown_field_with_a_value_is_passed_over(name: str, value: object) -> None:
+KNOWN = [name for name, fits in NAMES.items() if not fits("something else")]
+
+
+@given(st.sampled_from(KNOWN), st.integers(2, 9) | st.text("xyz", min_size=1))
+def test_no_field_that_means_something_elsewhere_is_passed_over(name: str, value: object) -> None:
+    if NAMES[name](value):
+        return
+    with pytest.raises(FieldError):
+        check_extras({name: value})
+    assert unknown({name: value}) == []
+
+
+@given(st.sampled_from(sorted(SWITCHED)), st.text(st.characters(), max_size=5))
+def test_a_message_can_be_sent_whatever_the_name(start: str, rest: str) -> None:
+    with pytest.raises(FieldError) as caught:
+        check_extras({f"{start}{rest}": 1, **dict.fromkeys(SWITCHED.values(), True)})
+    assert caught.value.message.encode()
+
+
+@given(ODD.filter(lambda name: name not in NAMES), st.integers(1) | st.text(min_size=1))
+def test_names_that_mean_nothing_anywhere_are_passed_over_and_told(name: str, value: object) -> None:
     if any(name.startswith(start) for start in SWITCHED):
         return
-    with pytest.raises(FieldError) as caught:
-        check_extras({name: value})
-    assert caught.value.message.encode(), "can be sent, whatever the name"
+    check_extras({name: value})
+    (told,) = unknown({name: value, "tiling": False})
+    assert told.encode(), "can be sent, whatever the name"
 
 
-@pytest.mark.parametrize(
-    "scripts",
-    [
-        {},
-        {"ADetailer": {"args": [False]}},
-        {"ControlNet": {"args": []}},
-        {"ControlNet": {"args": [{"enabled": False, "model": "canny"}]}},
-        {"Self Attention Guidance": {"args": [False, 0.75, 1.0]}},
-        {"animatediff": {"args": [{"enable": False}]}},
-        {"Empty": {}},
-    ],
-)
-def test_scripts_that_are_switched_off_pass(scripts: dict[str, object]) -> None:
-    check_scripts(scripts)
-
-
-@pytest.mark.parametrize(
-    "scripts",
-    [
-        {"ADetailer": {"args": [True, {"ad_model": "face"}]}},
-        {"ControlNet": {"args": [{"enabled": True}]}},
-        {"ControlNet": {"args": [{"enabled": False}, {"model": "canny"}]}},
-        {"roop": {"args": ["picture", True]}},
-        {"Odd": {"args": {"enabled": {"a": 1}}}},
-        {"Odd": "yes"},
-    ],
-)
-def test_scripts_that_are_on_are_refused_by_name(scripts: dict[str, object]) -> None:
-    with pytest.raises(FieldError, match=next(iter(scripts))) as caught:
-        check_scripts(scripts)
-    assert caught.value.field == "alwayson_scripts"
+def test_what_blenders_ai_render_sends_passes() -> None:
+    sent = {"image_similarity": 0.4, "sampler": "DPM++ 2M", "tiling": False}
+    check_extras(sent)
+    assert unknown(sent) == ["image_similarity", "sampler"]

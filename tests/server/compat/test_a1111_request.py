@@ -13,7 +13,7 @@ from safelight.generation.upscaling.finding import find_upscalers
 from safelight.models.families import FAMILIES
 from safelight.server.compat.a1111_fields import PictureDrawing, TextDrawing
 from safelight.server.compat.a1111_options import Choices, choices
-from safelight.server.compat.a1111_request import check, picture_fields, size_of, text_fields
+from safelight.server.compat.a1111_request import check, ignored, picture_fields, size_of, text_fields
 from safelight.server.compat.checkpoints import Chosen
 
 CHOSEN = Chosen(None, FAMILIES["sd1"])
@@ -66,7 +66,7 @@ def test_every_field_of_text_to_image_arrives() -> None:
         negative_prompt="dogs",
         styles=("oil",),
         seed=5,
-        variation={"seed": 9, "strength": 0.25},
+        variation={"seed": 9, "strength": 0.25, "same_seed": True},
         sampler="DPM++ 2M",
         schedule="karras",
         count=6,
@@ -119,13 +119,82 @@ def test_a_second_pass() -> None:
         "scale": 1.5,
         "upscaler": "lanczos",
         "steps": 7,
+        "all_steps": True,
         "strength": 0.4,
         "sampler": "DDIM karras",
     }
     usual = of_text(prompt="x", enable_hr=True, hr_sampler_name="Use same sampler").hires
     assert usual is not None
     assert (usual.upscaler, usual.strength, usual.steps, usual.sampler) == ("latent", 0.75, None, None)
+    assert usual.all_steps
     assert of_text(prompt="x", hr_scale=3, hr_sampler_name="nonsense").hires is None
+
+
+@pytest.mark.parametrize(
+    "size", [{"hr_scale": 1}, {"width": 64, "height": 64, "hr_resize_x": 64, "hr_resize_y": 64}]
+)
+def test_a_second_pass_of_the_same_size_is_none(size: dict[str, Any]) -> None:
+    assert of_text(prompt="x", enable_hr=True, **size).hires is None
+
+
+@pytest.mark.parametrize(
+    ("sampler", "second", "scheduler", "joined"),
+    [
+        ({"sampler_name": "Euler"}, None, "Karras", "Euler karras"),
+        ({}, "Use same sampler", "Karras", f"{CHOSEN.family.sampler} karras"),
+        ({"sampler_name": "Euler", "scheduler": "Karras"}, "DDIM", None, "DDIM karras"),
+        ({"sampler_name": "Euler", "scheduler": "Karras"}, "DDIM", "Use same scheduler", "DDIM karras"),
+        ({"sampler_name": "Euler", "scheduler": "Karras"}, "DDIM", "Automatic", "DDIM"),
+        ({"sampler_name": "Euler", "scheduler": "Karras"}, "LCM", None, "LCM"),
+        ({"sampler_name": "Euler", "scheduler": "Karras"}, "", "", None),
+    ],
+)
+def test_what_a_second_pass_leaves_open_is_the_firsts(
+    sampler: dict[str, str], second: str | None, scheduler: str | None, joined: str | None
+) -> None:
+    hires = of_text(
+        prompt="x", enable_hr=True, hr_sampler_name=second, hr_scheduler=scheduler, **sampler
+    ).hires
+    assert hires is not None
+    assert hires.sampler == joined
+
+
+def test_a_second_passs_schedule_needs_a_sampler_that_is_known() -> None:
+    drawing = TextDrawing(prompt="x", enable_hr=True, hr_scheduler="Karras")
+    with pytest.raises(FieldError, match="own sampler is not known"):
+        text_fields(drawing, CHOICES, Chosen(None, None), UPSCALERS)
+
+
+def test_forges_guidance_counts_for_checkpoints_that_take_it() -> None:
+    flux = Chosen(None, FAMILIES["flux"])
+    sent = {"prompt": "x", "distilled_cfg_scale": 3.5, "cfg_scale": 1, "hr_cfg": 1, "hr_distilled_cfg": 3.5}
+    drawing = TextDrawing(**sent)
+    check(drawing)
+    assert text_fields(drawing, CHOICES, flux, UPSCALERS)["guidance_scale"] == 3.5
+    assert text_fields(drawing, CHOICES, CHOSEN, UPSCALERS)["guidance_scale"] == 1
+    told = ["distilled_cfg_scale", "hr_distilled_cfg"]
+    assert (ignored(drawing, flux), ignored(drawing, CHOSEN)) == ([], told)
+    second = sent | {"enable_hr": True, "hr_distilled_cfg": 3, "hr_upscaler": "Lanczos"}
+    assert text_fields(TextDrawing(**second), CHOICES, CHOSEN, UPSCALERS)["hires"]
+    with pytest.raises(FieldError, match="hr_distilled_cfg"):
+        text_fields(TextDrawing(**second), CHOICES, flux, UPSCALERS)
+    with pytest.raises(FieldError, match="cfg_scale"):
+        text_fields(TextDrawing(**sent | {"cfg_scale": 7}), CHOICES, flux, UPSCALERS)
+
+
+NULLS = [*TextDrawing.model_fields, "never_heard_of"]
+
+
+@pytest.mark.parametrize("name", NULLS)
+def test_what_is_null_is_as_if_it_were_not_there(name: str) -> None:
+    assert TextDrawing(**{name: None}) == TextDrawing()
+
+
+@pytest.mark.parametrize("name", [name for name in PictureDrawing.model_fields if name != "init_images"])
+def test_what_is_null_is_as_if_it_were_not_there_in_img2img(name: str) -> None:
+    plain = PictureDrawing(init_images=["aGk="])
+    assert PictureDrawing(**{"init_images": ["aGk="], name: None}) == plain
+    assert PictureDrawing(init_images=["aGk="], mask="") == plain
 
 
 @pytest.mark.parametrize(("across", "down"), [(384, 0), (0, 192), (384, 192)])
@@ -144,7 +213,12 @@ def test_a_second_pass_by_its_size(across: int, down: int) -> None:
             {"enable_hr": True, "hr_resize_x": 512, "hr_resize_y": 300, "width": 256, "height": 128},
             "hr_resize_x",
         ),
-        ({"enable_hr": True, "hr_scheduler": "Karras"}, "hr_scheduler"),
+        ({"enable_hr": True, "hr_scale": 0.5}, "hr_scale"),
+        (
+            {"enable_hr": True, "hr_resize_x": 0, "hr_resize_y": 64, "width": 128, "height": 128},
+            "hr_resize_y",
+        ),
+        ({"enable_hr": True, "hr_cfg": 1, "cfg_scale": 7}, "hr_cfg"),
         ({"hr_prompt": "another"}, "hr_prompt"),
         ({"hr_negative_prompt": "another"}, "hr_negative_prompt"),
         ({"width": 256}, "height"),

@@ -7,9 +7,10 @@ from safelight.generation.sampler_table import SAMPLERS, Kind
 from safelight.generation.samplers import SCHEDULES, resolve
 from safelight.server.compat.a1111_samplers import (
     USUAL,
+    alike,
     chosen,
     eta_for,
-    joined,
+    for_hires,
     sampler_row,
     schedule_named,
     scheduler_rows,
@@ -81,10 +82,32 @@ def test_every_listed_name_can_be_sent_back() -> None:
 
 
 def test_a_second_pass_takes_the_schedule_within_the_name() -> None:
-    assert joined("DDIM", "karras") == "DDIM karras"
-    assert joined("DDIM", None) == "DDIM"
-    assert joined(None, None) is None
-    assert resolve(joined("DPM++ 2M", "sgm-uniform") or "").schedule == "sgm-uniform"
+    assert for_hires("DDIM", "Karras", None, Kind.DIFFUSION) == "DDIM karras"
+    assert for_hires("DDIM", None, None, Kind.DIFFUSION) == "DDIM"
+    assert for_hires("DPM++ 2M", None, None, Kind.DIFFUSION) == "DPM++ 2M karras"
+    joined = for_hires("DPM++ 2M", "SGM Uniform", "karras", Kind.DIFFUSION)
+    assert resolve(joined).schedule == "sgm-uniform"
+
+
+def test_a_schedule_of_the_first_pass_counts_where_the_second_ones_sampler_takes_it() -> None:
+    assert for_hires("DDIM", None, "karras", Kind.DIFFUSION) == "DDIM karras"
+    assert for_hires("LCM", None, "karras", Kind.DIFFUSION) == "LCM"
+    with pytest.raises(SamplerUnfitError):
+        for_hires("LCM", "karras", None, Kind.DIFFUSION)
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "same"),
+    [
+        ("DPM++ 2M", "dpm++ 2m ", True),
+        ("Automatic", "Karras", True),
+        (None, "Euler", True),
+        ("Euler", "Euler a", False),
+        (["Euler"], "Euler", False),
+    ],
+)
+def test_names_that_agree(name: object, other: object, same: bool) -> None:
+    assert alike(name, other) is same
 
 
 @pytest.mark.parametrize(

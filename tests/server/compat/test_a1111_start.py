@@ -80,13 +80,22 @@ def test_every_mode_gives_the_size(
     assert (image.size, image.mode) == (target, kind)
 
 
-def test_a_mask_is_made_black_and_white() -> None:
+@pytest.mark.parametrize("hard", [True, False])
+def test_a_grey_mask_keeps_its_greys(hard: bool) -> None:
     grey = Image.new("L", (4, 1))
     grey.putdata([0, 100, 200, 255])
-    mask = opened(start(png(halves((4, 1))), png(grey), LIMITS).mask)
-    assert list(mask.tobytes()) == [0, 0, 255, 255]
-    soft = opened(start(png(halves((4, 1))), png(grey), LIMITS, hard=False).mask)
-    assert list(soft.tobytes()) == [0, 100, 200, 255]
+    mask = opened(start(png(halves((4, 1))), png(grey), LIMITS, hard=hard).mask)
+    assert list(mask.tobytes()) == [0, 100, 200, 255]
+
+
+@pytest.mark.parametrize(("hard", "values"), [(True, [0, 0, 255, 255]), (False, [0, 128, 129, 255])])
+def test_opacity_becomes_all_or_nothing(hard: bool, values: list[int]) -> None:
+    alpha = Image.new("L", (4, 1))
+    alpha.putdata([0, 128, 129, 255])
+    picture = Image.new("RGBA", (4, 1))
+    picture.putalpha(alpha)
+    mask = opened(start(png(halves((4, 1))), png(picture), LIMITS, hard=hard).mask)
+    assert list(mask.tobytes()) == values
 
 
 def test_a_mask_with_transparent_parts_counts_by_what_is_opaque() -> None:

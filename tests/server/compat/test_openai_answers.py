@@ -39,7 +39,7 @@ def form(**sent: Any) -> GenerationBody:
 def test_the_whole_answer_is_what_the_client_reads() -> None:
     outcome = outcome_of(job(JobState.SUCCEEDED, picture(1), picture(2, 1, "block")))
     sent = form(output_format="webp", quality="hd", user="anna")
-    body = images_body(sent, outcome, [ImageItem(b64_json="aGk=")]).model_dump(exclude_none=True)
+    body = images_body(sent, outcome, [ImageItem(b64_json="aGk=")], "mine").model_dump(exclude_none=True)
     read = ImagesResponse.model_validate(body)
     assert read.data is not None
     assert (len(read.data), read.size, read.quality, read.output_format) == (1, "64x32", "high", "webp")
@@ -49,7 +49,7 @@ def test_the_whole_answer_is_what_the_client_reads() -> None:
 
 def test_a_variations_answer_has_no_quality() -> None:
     outcome = outcome_of(job(JobState.SUCCEEDED, picture(1)))
-    body = images_body(VariationForm.model_construct(), outcome, []).model_dump(exclude_none=True)
+    body = images_body(VariationForm.model_construct(), outcome, [], "mine").model_dump(exclude_none=True)
     assert "quality" not in body
     assert "blocked" not in body
 
@@ -70,6 +70,8 @@ def test_events_are_what_the_client_reads() -> None:
     partial = ImageGenPartialImageEvent.model_validate(partial_event("image_generation", sent, 1, "aGk="))
     assert (partial.partial_image_index, partial.size, partial.output_format) == (1, "auto", "jpeg")
     made = Made(picture(), PNG)
-    done = ImageGenCompletedEvent.model_validate(completed_event("image_generation", sent, made, "aGk="))
+    done = ImageGenCompletedEvent.model_validate(
+        completed_event("image_generation", sent, made, "aGk=", "mine")
+    )
     assert (done.size, done.usage.total_tokens, done.safety_identifier) == ("64x32", 0, "anna")
-    ImageEditCompletedEvent.model_validate(completed_event("image_edit", sent, made, "aGk="))
+    ImageEditCompletedEvent.model_validate(completed_event("image_edit", sent, made, "aGk=", "mine"))

@@ -13,6 +13,7 @@ from safelight.jobs.service import Service
 from safelight.server.compat.previews import preview_of
 from safelight.server.judging import Judge
 from safelight.server.state import Backstage
+from safelight.server.threads import Threads
 from safelight.studio import Studio
 
 BLOCKING = 'name = "all"\nversion = "1"\nsafe = ["sfw"]\n[unsafe.nsfw]\nreview = 0.0\nblock = 0.0\n'
@@ -32,7 +33,7 @@ def shown(service: Service, data: bytes | None) -> bytes | None:
     assert running is not None
     ledger.report(running, Progress(stage="first pass", fraction=0.5), data)
     studio = Studio(service.settings)
-    behind = Backstage(service, None, studio, None, None, None)  # type: ignore[arg-type]
+    behind = Backstage(service, None, studio, None, None, None, Threads(), None, None)  # type: ignore[arg-type]
     judge = Judge(lambda: studio)
     try:
         return asyncio.run(preview_of(behind, judge, running.id))

@@ -4,18 +4,21 @@ import base64
 import io
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
+from tests.server.conftest import client_of
 from tests.server.routes.hands import drawing, worker
 
 from safelight.database import blobs, reading
-from safelight.errors import MemoryBudgetError
+from safelight.errors import MemoryBudgetError, NumbersError
 from safelight.jobs.job import Job, Progress
 from safelight.jobs.service import Service
 from safelight.moderation.policy import Decision
+from safelight.server.app import create_app
 
 
 def png(*, hole: bool = False) -> bytes:
@@ -66,6 +69,74 @@ def test_pictures_in_base64(client: TestClient, service: Service) -> None:
     ] * 2
     assert (found["size"], found["quality"], found["output_format"]) == ("64x32", "high", "png")
     assert "blocked" not in found
+    assert found["checkpoint"] == "starter"
+
+
+def test_openais_names_are_what_the_setting_says(open_service: Callable[..., Service]) -> None:
+    for models, status in (
+        ({}, 404),
+        ({"dall-e-3": "starter"}, 200),
+        ({"*": "starter"}, 200),
+        ({"*": "x"}, 404),
+    ):
+        service = open_service(openai_models=models)
+        with client_of(create_app(service, service.settings)) as client, worker(service):
+            response = client.post("/v1/images/generations", json={"prompt": "a cat", "model": "dall-e-3"})
+        assert response.status_code == status
+        if status == 200:
+            assert response.json()["checkpoint"] == "starter"
+        elif not models:
+            assert "openai_models" in error_of(response)["message"]
+            assert error_of(response)["code"] == "model_not_found"
+
+
+def attempt(client: TestClient, number: int, path: str = "generations", **sent: Any) -> Any:
+    """A call as OpenAI's client makes it."""
+    headers = {"x-stainless-retry-count": str(number)}
+    return client.post(f"/v1/images/{path}", headers=headers, **sent)
+
+
+def test_another_try_of_the_client_is_the_same_job(client: TestClient, service: Service) -> None:
+    body = {"prompt": "a cat"}
+    with worker(service) as begun:
+        first, second = (attempt(client, 0, json=body).json() for _ in range(2))
+        again = attempt(client, 1, json=body).json()
+        attempt(client, 1, json=body | {"seed": 5})
+        attempt(client, 0, json=body)
+    assert first != second
+    assert again == second
+    assert [job.request.get("seed") for job in begun].count(5) == 1
+    assert len(begun) == 4
+
+
+def test_another_try_of_a_form_is_the_same_job(client: TestClient, service: Service) -> None:
+    with worker(service) as begun:
+        for number in (0, 2):
+            files = {"image": png(), "mask": png(hole=True)}
+            attempt(client, number, "edits", data={"prompt": "x"}, files=files)
+        attempt(client, 2, "edits", data={"prompt": "x"}, files={"image": png()})
+    assert len(begun) == 2
+
+
+def test_another_callers_job_is_not_taken_for_an_earlier_try(people: Any, service: Service) -> None:
+    with worker(service) as begun:
+        for name in ("anna", "berta", "anna"):
+            assert attempt(people(name), 1, json={"prompt": "a cat"}).status_code == 200
+    assert [job.owner for job in begun] == ["anna", "berta"]
+
+
+def test_a_job_that_failed_is_not_worth_another_try(client: TestClient, service: Service) -> None:
+    def fail(service: Service, job: Job) -> None:
+        service.ledger.fail(job, NumbersError())
+
+    with worker(service, fail) as begun:
+        failed = attempt(client, 0, json={"prompt": "a cat"})
+        attempt(client, 1, json={"prompt": "a cat"})
+    assert (failed.status_code, failed.headers["x-should-retry"]) == (500, "false")
+    assert error_of(failed)["code"] == "generation.numbers"
+    assert len(begun) == 1
+    refused = attempt(client, 0, json={"prompt": "a cat", "n": 11})
+    assert "x-should-retry" not in refused.headers
 
 
 def test_addresses_lead_to_the_gallery(client: TestClient, service: Service) -> None:
@@ -175,6 +246,7 @@ def test_a_variation(client: TestClient, service: Service) -> None:
     ("path", "data", "files", "status", "param"),
     [
         ("edits", {"prompt": "x"}, [], 400, "image"),
+        ("edits", {"prompt": "x"}, [("other", png())], 400, "other"),
         ("edits", {"prompt": "x"}, [("image[]", png()), ("image[]", png())], 400, "image"),
         ("edits", {"prompt": "x"}, [("image", b"no picture")], 415, None),
         ("edits", {"prompt": "x"}, [("image", png()), ("mask", png())], 400, None),
@@ -188,9 +260,10 @@ def test_a_variation(client: TestClient, service: Service) -> None:
 def test_forms_that_are_refused(
     standing: TestClient, path: str, data: dict[str, str], files: list[Any], status: int, param: str | None
 ) -> None:
-    response = standing.post(f"/v1/images/{path}", data=data, files=files or {"other": ("", b"")})
+    fields = [(name, (None, value)) for name, value in data.items()]  # a form also where no file is in it
+    response = standing.post(f"/v1/images/{path}", files=[*fields, *files])
     assert response.status_code == status, response.text
-    assert error_of(response)["param"] in (param, "other")
+    assert error_of(response)["param"] == param
     assert standing.get("/v1/jobs").json()["jobs"] == []
 
 
@@ -220,6 +293,7 @@ def test_a_stream_has_previews_and_pictures(client: TestClient, service: Service
     for event in events:
         assert Image.open(io.BytesIO(base64.b64decode(event["b64_json"]))).format == "JPEG"
     assert events[1]["usage"]["total_tokens"] == 0
+    assert events[1]["checkpoint"] == "starter"
 
 
 def test_an_edits_stream_without_previews(client: TestClient, service: Service) -> None:

@@ -38,8 +38,9 @@ def test_pictures_are_judged_in_their_order(standing: TestClient, photographs: l
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
-        ({"input": "some text"}, 400, "request.field"),
-        ({"input": ["some", "text"]}, 400, "request.field"),
+        ({"input": "some text"}, 400, "moderation.text_unjudged"),
+        ({"input": ["some", "text"]}, 400, "moderation.text_unjudged"),
+        ({"input": "some text", "model": "mine"}, 404, "model_not_found"),
         ({"input": []}, 400, "request.field"),
         ({"input": [as_input(b"no picture")]}, 415, "image.not_recognised"),
         (
@@ -57,7 +58,33 @@ def test_what_is_refused(standing: TestClient, body: dict[str, Any], status: int
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
 
 
-@pytest.mark.parametrize("model", ["omni-moderation-latest", "../../etc", "/models/open-nsfw"])
+def test_openais_name_means_the_servers_own_classifier(standing: TestClient, photographs: list[Path]) -> None:
+    body = {"input": [as_input(photographs[0].read_bytes())], "model": "omni-moderation-latest"}
+    assert standing.post("/v1/moderations", json=body).json()["model"] == "open-nsfw"
+
+
+def test_a_text_beside_a_picture(open_service: Callable[..., Service], photographs: list[Path]) -> None:
+    body = {"input": [{"type": "text", "text": "hello"}, as_input(photographs[0].read_bytes())]}
+    for setting, status in (("refuse", 400), ("skip", 200)):
+        service = open_service(moderation_texts=setting)
+        with client_of(create_app(service, service.settings)) as client:
+            response = client.post("/v1/moderations", json=body)
+        assert response.status_code == status
+    assert response.json()["results"][0]["unjudged"] == ["text"]
+
+
+def test_a_list_judges_texts(open_service: Callable[..., Service], tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    service = open_service(text_blocklist=str(path))
+    with client_of(create_app(service, service.settings)) as client:
+        missing = client.post("/v1/moderations", json={"input": "lemon"})
+        path.write_text("lemon")
+        found = client.post("/v1/moderations", json={"input": ["a lemon", "a pear"]}).json()
+    assert (missing.status_code, missing.json()["error"]["code"]) == (500, "moderation.blocklist")
+    assert [each["flagged"] for each in found["results"]] == [True, False]
+
+
+@pytest.mark.parametrize("model", ["gpt-4", "../../etc", "/models/open-nsfw"])
 def test_only_the_servers_classifiers_judge(
     standing: TestClient, photographs: list[Path], model: str
 ) -> None:

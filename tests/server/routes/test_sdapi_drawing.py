@@ -54,6 +54,39 @@ def test_pictures_come_with_what_is_to_be_said_of_them(client: TestClient, servi
     assert (found["parameters"]["prompt"], found["parameters"]["steps"]) == ("a cat", 4)
 
 
+def test_a_batch_with_a_subseed_is_about_one_seed(client: TestClient, service: Service) -> None:
+    with worker(service):
+        info = drawn(client, seed=7, subseed=1, subseed_strength=0.2, batch_size=4)["info"]
+    assert (info["all_seeds"], info["all_subseeds"]) == ([7] * 4, [1, 2, 3, 4])
+
+
+def test_what_is_passed_over_is_told(client: TestClient, service: Service) -> None:
+    scripts = {"Sampler": {"args": [4, "Euler", "Automatic"]}, "Comments": {"args": []}}
+    sent = {"image_similarity": 0.4, "sampler": "Euler", "distilled_cfg_scale": 3.5}
+    with worker(service):
+        found = drawn(client, steps=4, sampler_name="Euler", alwayson_scripts=scripts, **sent)
+    assert found["info"]["ignored_fields"] == [
+        "image_similarity",
+        "sampler",
+        "alwayson_scripts.Sampler",
+        "distilled_cfg_scale",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["prompt", "override_settings", "alwayson_scripts", "styles", "seed", "steps", "enable_hr"]
+)
+def test_nulls_are_taken(client: TestClient, service: Service, name: str) -> None:
+    with worker(service):
+        drawn(client, **{name: None})
+
+
+def test_an_empty_mask_is_none(client: TestClient, service: Service) -> None:
+    with worker(service) as begun:
+        drawn(client, "img2img", init_images=[RED], mask="")
+    assert "mask" not in begun[0].request
+
+
 def test_the_seed_is_drawn_once_and_kept(client: TestClient, service: Service) -> None:
     with worker(service) as begun:
         found = drawn(client, seed=-1)
@@ -202,9 +235,10 @@ def test_the_job_goes_on_and_is_kept(client: TestClient, service: Service) -> No
     [
         (b'{"prompt": "\\ud800"}', 422),
         (b'{"prompt": "x", "\\ud800": 1}', 422),
+        (b'{"prompt": "x", "freeu_\\ud800": 1, "freeu_enabled": true}', 422),
         (b'{"prompt": "x", "override_settings": {"\\ud800": "\\ud800"}}', 422),
-        (b'{"prompt": "x", "s_tmax": "\\ud800", "script_args": ["\\ud800", NaN]}', 200),
-        (b'{"prompt": "x", "alwayson_scripts": {"\\ud800": {"args": []}}}', 200),
+        (b'{"prompt": "x", "s_tmax": "\\ud800", "script_args": ["\\ud800", NaN]}', 422),
+        (b'{"prompt": "x", "alwayson_scripts": {"\\ud800": {"args": []}}}', 422),
     ],
 )
 def test_texts_that_are_none_do_no_harm(

@@ -38,6 +38,13 @@ def test_one_picture(client: TestClient, service: Service) -> None:
     assert answer["html_info"] == "<p>Postprocess upscale by: 2, Postprocess upscaler: lanczos</p>"
 
 
+def test_what_is_passed_over_is_told(client: TestClient, service: Service) -> None:
+    sent = {"image": PICTURE, "upscaler_1": "Lanczos", "upscaler_2": None, "<b>": 1}
+    with worker(service):
+        answer = client.post("/sdapi/v1/extra-single-image", json=sent).json()
+    assert answer["html_info"].endswith("<p>Ignored: &lt;b&gt;</p>")
+
+
 def test_one_picture_to_a_size(client: TestClient, service: Service) -> None:
     body = {"image": PICTURE, "upscaler_1": "Lanczos", "resize_mode": 1, "upscaling_resize_w": 65}
     with worker(service):

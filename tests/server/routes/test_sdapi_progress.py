@@ -110,6 +110,14 @@ def test_only_the_callers_running_jobs_are_stopped(
     assert service.ledger.get(waiting.id).state is JobState.QUEUED
 
 
+def test_what_has_no_pictures_skips_none(client: TestClient, service: Service) -> None:
+    service.ledger.submit(Submission(kind=JobKind.UPSCALE, request={}, owner="local"))
+    job = service.ledger.claim("by-hand")
+    assert job is not None
+    assert client.post("/sdapi/v1/skip").status_code == 200
+    assert told(service, job) is None
+
+
 def test_one_task_is_stopped_by_its_name(client: TestClient, service: Service) -> None:
     first, second, others = under_way(service), under_way(service), under_way(service, "somebody")
     waiting = queued(service)

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 from tests.server.routes.hands import entered, worker
 
 from safelight import __version__
-from safelight.jobs.job import JobKind, Submission
+from safelight.jobs.job import JobKind, Signal, Submission
 from safelight.jobs.service import Service
 from safelight.models.checkpoints import STARTER_FOLDER
 
@@ -50,6 +50,27 @@ def test_history_is_the_callers_own(client: TestClient, service: Service) -> Non
     assert item["outputs"] == [f"/v1/gallery/{drawn['picture_ids'][0]}/file"]
     assert item["duration"] >= 0
     assert client.get(f"/sdapi/v1/history?id={running.id}").json() == []
+
+
+def test_history_finds_an_old_job_behind_many_others(client: TestClient, service: Service) -> None:
+    with worker(service):
+        drawn = json.loads(client.post("/sdapi/v1/txt2img", json={"prompt": "a cat"}).json()["info"])
+    for _ in range(3):
+        scan = Submission(kind=JobKind.SCAN, request={"images": []}, owner="local")
+        service.ledger.signal(service.ledger.submit(scan).id, Signal.CANCEL)
+    assert [each["id"] for each in client.get("/sdapi/v1/history?limit=1").json()] == [drawn["job_id"]]
+    with worker(service):
+        newer = json.loads(client.post("/sdapi/v1/txt2img", json={"prompt": "a cat"}).json()["info"])
+    for name in (drawn["job_id"], newer["job_id"]):
+        (item,) = client.get(f"/sdapi/v1/history?limit=1&id={name}").json()
+        assert item["id"] == name
+
+
+def test_unloading_is_for_administrators(people: Callable[[str], TestClient], service: Service) -> None:
+    assert people("anna").post("/sdapi/v1/unload-checkpoint").status_code == 403
+    assert service.unload_asked() == 0
+    assert people("chief").post("/sdapi/v1/unload-checkpoint").status_code == 200
+    assert service.unload_asked() > 0
 
 
 def test_the_log_has_its_last_lines(client: TestClient, service: Service) -> None:

@@ -74,6 +74,27 @@ def test_a_second_pass(api: webuiapi.WebUIApi) -> None:
     )
     assert result.image.size == (96, 96)
     assert (result.info["width"], result.info["denoising_strength"]) == (64, 0.6)
+    counted = result.info["extra_generation_params"]
+    assert (counted["Hires steps"], counted["Hires all steps"]) == ("2", "True")
+
+
+@RUN
+def test_a_second_pass_of_one_step(api: webuiapi.WebUIApi) -> None:
+    """All of it is drawn, as in A1111, and not the strength's share, which would be nothing."""
+    one = {"enable_hr": True, "hr_second_pass_steps": 1, "denoising_strength": 0.5}
+    assert api.txt2img(prompt="a cat", **one, **SMALL).image.size == (128, 128)
+    assert api.txt2img(prompt="a cat", **one | {"hr_scale": 1}, **SMALL).image.size == (64, 64)
+
+
+@RUN
+def test_variations_of_one_picture(api: webuiapi.WebUIApi, apple: webuiapi.WebUIApiResult) -> None:
+    result = api.txt2img(
+        prompt="a red apple, 3d style", seed=7, subseed=1, subseed_strength=0.3, batch_size=2, **SMALL
+    )
+    assert (result.info["all_seeds"], result.info["all_subseeds"]) == ([7, 7], [1, 2])
+    first, second = result.images
+    assert ImageChops.difference(first, second).getbbox() is not None
+    assert ImageChops.difference(first, apple.image).getbbox() is not None
 
 
 @RUN

@@ -14,7 +14,7 @@ from safelight.generation.upscaling.finding import UpscalerInfo
 from safelight.images import DecodeLimits, decode
 from safelight.images.encode import encode_picture
 from safelight.images.metadata import Metadata, read_metadata
-from safelight.server.compat.a1111_fields import Base64, Name
+from safelight.server.compat.a1111_fields import Base64, Name, Sent
 from safelight.server.compat.a1111_refusals import check_extras
 from safelight.server.compat.a1111_start import CROP, Size, resized
 from safelight.server.compat.a1111_upscalers import NOTHING, named
@@ -23,10 +23,8 @@ MOST_PICTURES = 64
 Side = Annotated[int, Field(ge=1, le=16384)]
 
 
-class Extras(BaseModel):
-    """What both routes take; all other fields are kept, and refused where they ask for something."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
+class Extras(Sent):
+    """What both routes take; all other fields are kept, and judged by ``a1111_refusals``."""
 
     resize_mode: int = Field(0, ge=0, le=1, description="0: by upscaling_resize; 1: to a width and height.")
     upscaling_resize: float = Field(2.0, ge=1, le=8, allow_inf_nan=False, description="Factor on both sides.")

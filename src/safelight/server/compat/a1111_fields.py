@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from safelight.generation.request import Share, Side, Steps, Words
 
@@ -16,10 +17,26 @@ Name = Annotated[str, Field(max_length=500)]
 Base64 = Annotated[str, Field(min_length=1, description="Base64 or a data URI.")]
 
 
-class Drawing(BaseModel):
-    """Fields that text-to-image and image-to-image share. All others are kept, and judged by ``a1111_refusals``."""
+class Sent(BaseModel):
+    """A body as A1111 takes it: what is null is not there, and fields that are not known are kept."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nothing(cls, body: object) -> object:
+        """The body without nulls, and without a mask that is an empty text."""
+        if not isinstance(body, Mapping):
+            return body
+        return {
+            name: value
+            for name, value in body.items()
+            if value is not None and not (name == "mask" and value == "")
+        }
+
+
+class Drawing(Sent):
+    """Fields that text-to-image and image-to-image share. All others are judged by ``a1111_refusals``."""
 
     prompt: Words = Field("", description="What to draw.")
     negative_prompt: Words = Field("", description="What to keep away from.")
@@ -39,6 +56,9 @@ class Drawing(BaseModel):
     n_iter: Count = Field(1, description="Times batch_size: how many pictures.")
     steps: Steps | None = Field(None, description="The checkpoint's own number when not given.")
     cfg_scale: Scale | None = Field(None, description="The checkpoint's own when not given.")
+    distilled_cfg_scale: Scale | None = Field(
+        None, description="Forge: guidance of checkpoints with embedded guidance; without effect on others."
+    )
     cfg_end: Share = Field(1.0, description="SD.Next: share of the steps after which guidance ends.")
     diffusers_guidance_rescale: Share = Field(0.0, description="SD.Next: guidance rescale.")
     pag_scale: Scale = Field(0.0, description="SD.Next: perturbed-attention guidance; 0 is none.")
@@ -51,7 +71,10 @@ class Drawing(BaseModel):
     override_settings_restore_afterwards: bool = Field(
         True, description="False: the options given with it stay the caller's own."
     )
-    alwayson_scripts: dict[str, JsonValue] = Field({}, description="Empty, or scripts that are switched off.")
+    alwayson_scripts: dict[str, JsonValue] = Field(
+        {},
+        description="Empty, scripts that are switched off, or A1111's own where they say what the fields say.",
+    )
     send_images: bool = Field(
         True, description="False: only info comes back; the pictures lie in the gallery."
     )
@@ -70,13 +93,25 @@ class TextDrawing(Drawing):
         None, description="Of the second pass, 0 to 1; 0.75 when not given."
     )
     enable_hr: bool = Field(False, description="Draw a second pass at a larger size.")
-    hr_scale: float = Field(2.0, ge=0, le=8, allow_inf_nan=False, description="Factor on width and height.")
+    hr_scale: float = Field(
+        2.0, ge=0, le=8, allow_inf_nan=False, description="Factor on width and height; 1: no second pass."
+    )
     hr_upscaler: Name | None = Field(None, description="Latent, Lanczos, or from /sdapi/v1/upscalers.")
-    hr_second_pass_steps: int = Field(0, ge=0, le=1000, description="0: as many as the first pass.")
+    hr_second_pass_steps: int = Field(
+        0, ge=0, le=1000, description="All of them are drawn; 0: as many as the first pass."
+    )
     hr_resize_x: Pixels = Field(0, description="Width of the second pass instead of hr_scale.")
     hr_resize_y: Pixels = Field(0, description="Height of the second pass instead of hr_scale.")
-    hr_sampler_name: Name | None = Field(None, description="Sampler of the second pass.")
-    hr_scheduler: Name | None = Field(None, description="Scheduler of the second pass.")
+    hr_sampler_name: Name | None = Field(
+        None, description="Sampler of the second pass; the first's when not given."
+    )
+    hr_scheduler: Name | None = Field(
+        None, description="Scheduler of the second pass; the first's when not given."
+    )
+    hr_cfg: Scale | None = Field(None, description="Forge: with enable_hr, the same as cfg_scale.")
+    hr_distilled_cfg: Scale | None = Field(
+        None, description="Forge: with enable_hr, the same as distilled_cfg_scale."
+    )
     hr_prompt: Words = Field("", description="Empty, or the same as prompt.")
     hr_negative_prompt: Words = Field("", description="Empty, or the same as negative_prompt.")
 
@@ -91,7 +126,7 @@ class PictureDrawing(Drawing):
     mask_blur: int | None = Field(None, ge=0, le=256, description="Pixels; 4 when not given.")
     mask_blur_x: int | None = Field(None, ge=0, le=256, description="Equal to mask_blur_y.")
     mask_blur_y: int | None = Field(None, ge=0, le=256, description="Equal to mask_blur_x.")
-    mask_round: bool = Field(True, description="Make the mask black and white, without grey.")
+    mask_round: bool = Field(True, description="Make a mask's opacity all or nothing.")
     inpainting_fill: int = Field(0, ge=0, le=3, description="0: fill, 1: original, 2: noise; 3 is refused.")
     inpaint_full_res: bool = Field(True, description="Draw the masked part alone, at the full size.")
     inpaint_full_res_padding: int = Field(0, ge=0, le=4096, description="Pixels around the masked part.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from safelight import __version__
@@ -29,12 +29,13 @@ _OWN = frozenset(
 """Keys of the infotext that have a place of their own in ``info``."""
 
 
-def info_of(outcome: Outcome, batch_size: int) -> dict[str, Any]:
+def info_of(outcome: Outcome, batch_size: int, ignored: Sequence[str] = ()) -> dict[str, Any]:
     """Everything that typed clients read from ``info``; lists have one item for each picture that is shown.
 
     Args:
         outcome: Of the job.
         batch_size: As it was asked for.
+        ignored: Fields that were passed over.
     """
     job, pictures = outcome.job, outcome.shown
     texts = [str(picture.get("infotext") or "") for picture in pictures]
@@ -65,6 +66,7 @@ def info_of(outcome: Outcome, batch_size: int) -> dict[str, Any]:
         "version": f"Safelight {__version__}",
         "job_id": job.id,
         "picture_ids": [picture["id"] for picture in pictures],
+        "ignored_fields": list(ignored),
         "blocked_seeds": [picture["seed"] for picture in outcome.blocked],
     }
 

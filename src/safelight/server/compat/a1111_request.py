@@ -12,7 +12,8 @@ from safelight.generation.upscaling.finding import UpscalerInfo
 from safelight.server.compat import a1111_samplers as samplers
 from safelight.server.compat.a1111_fields import Drawing, PictureDrawing, TextDrawing
 from safelight.server.compat.a1111_options import Choices
-from safelight.server.compat.a1111_refusals import check_extras, check_scripts
+from safelight.server.compat.a1111_refusals import check_extras, unknown
+from safelight.server.compat.a1111_scripts import check_scripts, passed_over
 from safelight.server.compat.a1111_start import Size
 from safelight.server.compat.a1111_upscalers import for_hires
 from safelight.server.compat.checkpoints import Chosen
@@ -21,6 +22,8 @@ HIRES_STRENGTH = 0.75
 """Denoising strength of a second pass where none is given, as in A1111."""
 FILLS = ("blur", "original", "noise")
 """What A1111's numbers for the masked part's content mean."""
+DISTILLED = ("distilled_cfg_scale", "hr_distilled_cfg")
+"""Forge's fields for checkpoints with embedded guidance."""
 
 Fields = dict[str, Any]
 
@@ -32,13 +35,32 @@ def check(drawing: Drawing) -> None:
         FieldError: Something is.
     """
     check_extras(drawing.model_extra or {})
-    check_scripts(drawing.alwayson_scripts)
+    check_scripts(drawing)
     if isinstance(drawing, TextDrawing):
-        for name in ("prompt", "negative_prompt"):
-            if getattr(drawing, f"hr_{name}") not in ("", getattr(drawing, name)):
-                raise FieldError(
-                    f"hr_{name}: both passes have one prompt.", field=f"hr_{name}", hint="Leave it empty."
-                )
+        _check_second_pass(drawing)
+
+
+def _check_second_pass(drawing: TextDrawing) -> None:
+    """See that the second pass has the first's prompts and guidance."""
+    for name in ("prompt", "negative_prompt"):
+        if getattr(drawing, f"hr_{name}") not in ("", getattr(drawing, name)):
+            raise FieldError(
+                f"hr_{name}: both passes have one prompt.", field=f"hr_{name}", hint="Leave it empty."
+            )
+    if drawing.enable_hr and drawing.hr_cfg not in (None, drawing.cfg_scale):
+        raise _other_guidance("hr_cfg")
+
+
+def _other_guidance(name: str) -> FieldError:
+    return FieldError(f"{name}: both passes have one guidance scale.", field=name, hint="Leave it out.")
+
+
+def ignored(drawing: Drawing, chosen: Chosen) -> list[str]:
+    """Fields that were passed over because they mean nothing to A1111, or nothing to this checkpoint."""
+    names = unknown(drawing.model_extra or {}) + passed_over(drawing)
+    if _distilled(chosen):
+        return names
+    return names + [name for name in DISTILLED if getattr(drawing, name, None) is not None]
 
 
 def text_fields(
@@ -56,7 +78,8 @@ def text_fields(
         SafelightError: Something of it is unknown here.
     """
     fields = _common(drawing, choices, chosen)
-    return fields | ({"hires": _hires(drawing, chosen, upscalers)} if drawing.enable_hr else {})
+    hires = _hires(drawing, fields, choices, chosen, upscalers) if drawing.enable_hr else None
+    return fields | ({"hires": hires} if hires else {})
 
 
 def picture_fields(drawing: PictureDrawing, choices: Choices, chosen: Chosen) -> Fields:
@@ -80,10 +103,10 @@ def size_of(drawing: Drawing) -> Size | None:
 
 
 def _common(drawing: Drawing, choices: Choices, chosen: Chosen) -> Fields:
-    sigma = drawing.schedulers_sigma
-    scheduler = sigma or drawing.scheduler or choices.schedule
+    usual = drawing.schedulers_sigma is None
+    scheduler = _scheduler(drawing, choices)
     sampler, schedule = samplers.chosen(
-        drawing.sampler_name or drawing.sampler_index, scheduler, chosen.kind, usual=sigma is None
+        drawing.sampler_name or drawing.sampler_index, scheduler, chosen.kind, usual=usual
     )
     width, height = size_of(drawing) or (None, None)
     fields: Fields = {
@@ -99,7 +122,7 @@ def _common(drawing: Drawing, choices: Choices, chosen: Chosen) -> Fields:
         "sampler": sampler,
         "schedule": schedule,
         "eta": samplers.eta_for(sampler, drawing.eta),
-        "guidance_scale": drawing.cfg_scale,
+        "guidance_scale": _guidance(drawing, chosen),
         "guidance_end": drawing.cfg_end,
         "guidance_rescale": drawing.diffusers_guidance_rescale,
         "pag_scale": drawing.pag_scale,
@@ -111,6 +134,7 @@ def _common(drawing: Drawing, choices: Choices, chosen: Chosen) -> Fields:
         fields["variation"] = {
             "seed": secrets.randbelow(2**32) if seed is None else seed,
             "strength": strength,
+            "same_seed": True,
         }
     return _without_defaults(fields)
 
@@ -125,29 +149,78 @@ def _seed(seed: int | None) -> int | None:
     return None if seed is None or seed < 0 else seed
 
 
-def _hires(drawing: TextDrawing, chosen: Chosen, upscalers: Sequence[UpscalerInfo]) -> Fields:
-    sampler, schedule = samplers.chosen(drawing.hr_sampler_name, drawing.hr_scheduler, chosen.kind)
-    if schedule and not sampler:
+def _scheduler(drawing: Drawing, choices: Choices) -> str | None:
+    return drawing.schedulers_sigma or drawing.scheduler or choices.schedule
+
+
+def _distilled(chosen: Chosen) -> bool:
+    """Whether the checkpoint was trained to be told its guidance, as Forge's distilled_cfg_scale does."""
+    return chosen.family is not None and chosen.family.guidance == "embedded"
+
+
+def _guidance(drawing: Drawing, chosen: Chosen) -> float | None:
+    scale = drawing.distilled_cfg_scale
+    if scale is None or not _distilled(chosen):
+        return drawing.cfg_scale
+    if drawing.cfg_scale not in (None, 1, scale):
         raise FieldError(
-            "hr_scheduler: a second pass takes it with hr_sampler_name.",
-            field="hr_scheduler",
-            hint="Give both or neither.",
+            "cfg_scale: this checkpoint is guided by distilled_cfg_scale alone.",
+            field="cfg_scale",
+            hint="Give 1, or leave out one of the two.",
         )
+    return scale
+
+
+def _hires(
+    drawing: TextDrawing,
+    first: Fields,
+    choices: Choices,
+    chosen: Chosen,
+    upscalers: Sequence[UpscalerInfo],
+) -> Fields | None:
+    """The second pass; None where it would be as large as the first, which A1111 takes for no second pass."""
+    name, scale = _scale(drawing)
+    if scale == 1:
+        return None
+    if not 1 < scale <= 8:
+        raise FieldError(
+            f"{name}: a second pass is 1 to 8 times as large as the first, not {scale:g}.",
+            field=name,
+            hint="Give a larger size, or enable_hr false.",
+        )
+    if _distilled(chosen) and drawing.hr_distilled_cfg not in (None, drawing.distilled_cfg_scale):
+        raise _other_guidance("hr_distilled_cfg")
     strength = drawing.denoising_strength
     return {
-        "scale": _scale(drawing),
+        "scale": scale,
         "upscaler": for_hires(drawing.hr_upscaler, upscalers),
         "strength": HIRES_STRENGTH if strength is None else strength,
         "steps": drawing.hr_second_pass_steps or None,
-        "sampler": samplers.joined(sampler, schedule),
+        "all_steps": True,
+        "sampler": _hires_sampler(drawing, first.get("sampler"), choices, chosen),
     }
 
 
-def _scale(drawing: TextDrawing) -> float:
-    """The factor of a second pass: A1111 takes it as such or as a size, of which one side may be 0."""
+def _hires_sampler(drawing: TextDrawing, first: str | None, choices: Choices, chosen: Chosen) -> str | None:
+    """Sampler and schedule of a second pass: what is left open is the first's. None for the first's altogether."""
+    sampler, scheduler = samplers.given(drawing.hr_sampler_name), samplers.given(drawing.hr_scheduler)
+    if sampler is None and scheduler is None:
+        return None
+    sampler = sampler or first or (chosen.family.sampler if chosen.family else None)
+    if sampler is None:
+        raise FieldError(
+            "hr_scheduler: this checkpoint's own sampler is not known here.",
+            field="hr_scheduler",
+            hint="Give hr_sampler_name or sampler_name too.",
+        )
+    return samplers.for_hires(sampler, scheduler, _scheduler(drawing, choices), chosen.kind)
+
+
+def _scale(drawing: TextDrawing) -> tuple[str, float]:
+    """The factor of a second pass, and the field that says it: as such or as a size, of which one side may be 0."""
     across, down = drawing.hr_resize_x, drawing.hr_resize_y
     if not across and not down:
-        return drawing.hr_scale
+        return "hr_scale", drawing.hr_scale
     size = size_of(drawing)
     if size is None:
         raise FieldError(
@@ -162,7 +235,7 @@ def _scale(drawing: TextDrawing) -> float:
             field="hr_resize_x",
             hint="Give one of them and 0 for the other.",
         )
-    return factors[0]
+    return ("hr_resize_x" if across else "hr_resize_y"), factors[0]
 
 
 def _inpaint(drawing: PictureDrawing) -> Fields:

@@ -27,8 +27,9 @@ USUAL: Mapping[str, str] = MappingProxyType(
 LABELS: Mapping[str, str] = MappingProxyType(
     {"sgm-uniform": "SGM Uniform", "kl-optimal": "KL Optimal", "leading": "DDIM Uniform"}
 )
-_NO_SAMPLER = frozenset({"", "none", "default", "use same sampler", "same as primary"})
-_NO_SCHEDULE = frozenset({"", "none", "automatic", "default", "use same scheduler"})
+_SAME = frozenset({"", "none", "default", "use same sampler", "same as primary", "use same scheduler"})
+_NO_SAMPLER = _SAME
+_NO_SCHEDULE = _SAME | {"automatic"}
 
 
 def chosen(
@@ -81,9 +82,37 @@ def schedule_named(name: str) -> str:
     return AUTOMATIC if name.strip().lower() in _NO_SCHEDULE else resolve("Euler", name).schedule
 
 
-def joined(sampler: str | None, schedule: str | None) -> str | None:
-    """Sampler and schedule as one name, which is how a second pass takes them."""
-    return f"{sampler} {schedule}" if sampler and schedule else sampler
+def given(name: str | None) -> str | None:
+    """The name of a second pass's sampler or schedule; None where it is to be the first's."""
+    return None if name is None or name.strip().lower() in _SAME else name
+
+
+def for_hires(sampler: str, scheduler: str | None, inherited: str | None, kind: Kind | None) -> str:
+    """The sampler of a second pass, with its schedule in its name.
+
+    Args:
+        sampler: A name.
+        scheduler: A name; None for the first pass's.
+        inherited: The first pass's, which samplers leave unused that do not take it.
+        kind: What the checkpoint learned; None where that is not known here.
+
+    Raises:
+        SamplerUnknownError, SamplerUnfitError: As in ``samplers.resolve``.
+    """
+    try:
+        found = chosen(sampler, scheduler or inherited, kind)
+    except SamplerUnfitError:
+        if scheduler:
+            raise
+        found = chosen(sampler, None, kind)
+    name, schedule = found
+    return f"{name} {schedule}" if schedule else str(name)
+
+
+def alike(name: object, other: object) -> bool:
+    """Whether two names of samplers or of schedules are the same, or one of them leaves it open."""
+    names = {str(each or "").strip().lower() for each in (name, other)}
+    return len(names) == 1 or not names.isdisjoint(_NO_SAMPLER | _NO_SCHEDULE)
 
 
 def eta_for(sampler: str | None, eta: float | None) -> float | None:

@@ -49,7 +49,7 @@ def start(
         mode: How another size is reached: 0 stretches, 1 crops, 2 fills.
         size: Width and height to be drawn; None leaves the picture's own.
         whole: Whether all of the picture is brought to that size; not where the masked part is drawn alone.
-        hard: Whether the mask becomes black and white.
+        hard: Whether a mask's opacity becomes all or nothing; one without transparent parts keeps its greys.
 
     Raises:
         ImageError: A picture cannot be read.
@@ -92,7 +92,8 @@ def png_of(image: Image.Image) -> bytes:
 
 
 def _mask(data: bytes, limits: DecodeLimits, *, hard: bool) -> Image.Image:
-    """A mask, mode L: what is opaque where some of it is transparent, otherwise what is light."""
+    """A mask, mode L: what is opaque where some of it is transparent, otherwise what is light, as A1111 reads it."""
     alpha = alpha_of(data, limits)
-    grey = alpha or decode(data, limits=replace(limits, background=UNMARKED)).image.convert("L")
-    return grey.point(lambda value: 255 if value > 127 else 0) if hard else grey
+    if alpha is None:
+        return decode(data, limits=replace(limits, background=UNMARKED)).image.convert("L")
+    return alpha.point(lambda value: 255 if value > 128 else 0) if hard else alpha

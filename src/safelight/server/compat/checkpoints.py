@@ -87,8 +87,8 @@ def chosen(name: str | None, settings: Settings) -> Chosen:
         for each in listed(settings):
             if each.digest is not None and each.digest.startswith(plain):
                 return Chosen(None if each.own else each.name, each.checkpoint.family)
-    check_checkpoint(plain, settings.home)
-    return Chosen(plain, resolve(plain, settings.home, paths=False).family)
+    known = check_checkpoint(plain, settings.home)
+    return Chosen(known, resolve(known, settings.home, paths=False).family)
 
 
 def shown(name: str | None, settings: Settings) -> tuple[str, str | None]:

@@ -41,18 +41,20 @@ class ImagesBody(BaseModel):
     quality: str | None = None
     size: str
     safety_identifier: str | None = None
+    checkpoint: str | None = Field(None, description="Ours: what drew.")
     blocked: int | None = Field(
         None, description="Ours: how many pictures the policy blocks, where it does any."
     )
 
 
-def images_body(form: Common, outcome: Outcome, items: Sequence[ImageItem]) -> ImagesBody:
+def images_body(form: Common, outcome: Outcome, items: Sequence[ImageItem], checkpoint: str) -> ImagesBody:
     """The answer as a whole.
 
     Args:
         form: What was sent.
         outcome: Of the job.
         items: Its pictures.
+        checkpoint: What drew.
     """
     drawing = form if isinstance(form, Drawing) else None
     return ImagesBody(
@@ -62,6 +64,7 @@ def images_body(form: Common, outcome: Outcome, items: Sequence[ImageItem]) -> I
         quality=quality_of(drawing) if drawing else None,
         size=size_text(outcome.shown[0]),
         safety_identifier=drawing.safety if drawing else form.user,
+        checkpoint=checkpoint,
         blocked=len(outcome.blocked) or None,
     )
 
@@ -87,9 +90,9 @@ def partial_event(name: str, form: Drawing, number: int, picture: str) -> dict[s
     return body | {"partial_image_index": number}
 
 
-def completed_event(name: str, form: Drawing, made: Made, picture: str) -> dict[str, Any]:
-    """The event of a finished picture; see ``partial_event``."""
-    body = _event(f"{name}.completed", form, picture, size_text(made.facts))
+def completed_event(name: str, form: Drawing, made: Made, picture: str, checkpoint: str) -> dict[str, Any]:
+    """The event of a finished picture; see ``partial_event`` and ``images_body``."""
+    body = _event(f"{name}.completed", form, picture, size_text(made.facts)) | {"checkpoint": checkpoint}
     return body | {"usage": NO_USAGE} | ({"safety_identifier": form.safety} if form.safety else {})
 
 

@@ -22,10 +22,14 @@ class Common(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: Name | None = Field(
-        None, description="A checkpoint that /v1/models lists; the server's own when not given."
+        None,
+        description="A checkpoint that /v1/models lists, or a name of the setting openai_models; the server's own when "
+        "not given.",
     )
     n: Annotated[int, Field(ge=1, le=10)] | None = Field(None, description="How many pictures.")
-    size: Size | None = Field(None, description="auto: the checkpoint's own, or the picture's.")
+    size: Size | None = Field(
+        None, description="auto: the checkpoint's own, or the picture's up to about a megapixel."
+    )
     response_format: Literal["b64_json", "url"] | None = Field(None, description="b64_json when not given.")
     user: Name | None = Field(None, description="Without effect; see safety_identifier.")
 
@@ -52,7 +56,7 @@ class Drawing(Common):
     )
     output_format: Literal["png", "webp", "jpeg"] | None = Field(None, description="png when not given.")
     output_compression: Annotated[int, Field(ge=0, le=100)] | None = Field(
-        None, description="Quality of webp and jpeg, 100 when not given."
+        None, description="Quality of webp and jpeg, 100 when not given; png takes only 100."
     )
     background: Literal["transparent", "opaque", "auto"] | None = Field(
         None, description="transparent is refused."

@@ -1,14 +1,16 @@
-"""OpenAI's moderation, with our classifier: of its categories the one that our labels tell something about."""
+"""OpenAI's moderation, with our classifier and a list of words; of its categories they tell something of one."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from safelight.errors import FieldError
+from safelight.errors import FieldError, TextUnjudgedError
+from safelight.moderation.texts import Blocklist, TextVerdict
 from safelight.moderation.verdict import Verdict
 
 SEXUAL = "sexual"
@@ -27,6 +29,17 @@ CATEGORIES = (
     "violence",
     "violence/graphic",
 )
+OWN = frozenset(
+    {
+        "omni-moderation-latest",
+        "omni-moderation-2024-09-26",
+        "text-moderation-latest",
+        "text-moderation-stable",
+    }
+)
+"""OpenAI's names, which its clients often cannot leave out: here the server's own classifier, which answers name."""
+WORDS = "text-blocklist"
+"""What answers name where only texts were judged."""
 MOST_INPUTS = 64
 
 
@@ -48,7 +61,7 @@ class ImageInput(BaseModel):
 
 
 class TextInput(BaseModel):
-    """A text, which is refused."""
+    """A text to be judged, where there is a list of words."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,7 +69,7 @@ class TextInput(BaseModel):
     text: str
 
 
-Input = Annotated[ImageInput | TextInput, Field(discriminator="type")]
+Part = Annotated[ImageInput | TextInput, Field(discriminator="type")]
 
 
 class ModerationBody(BaseModel):
@@ -64,64 +77,123 @@ class ModerationBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    input: str | list[str] | list[Input] = Field(description="Pictures, at most 64. Texts are refused.")
-    model: Annotated[str, Field(max_length=300)] | None = Field(
-        None, description="A classifier that /v1/models lists; the server's own when not given."
+    input: str | list[str] | list[Part] = Field(
+        description="Pictures, with texts beside them or without, or texts alone; at most 64."
     )
+    model: Annotated[str, Field(max_length=300)] | None = Field(
+        None,
+        description="A classifier that /v1/models lists; the server's own for OpenAI's names, or for none.",
+    )
+
+    @property
+    def classifier(self) -> str | None:
+        """The classifier that is asked for; None for the server's own."""
+        return None if self.model in OWN else self.model
 
 
 class ModerationItem(BaseModel):
-    """What is said of one picture."""
+    """What is said of one picture, of one text, or of a picture and the texts beside it."""
 
-    flagged: bool = Field(description="Whether the policy decides anything but allow.")
+    flagged: bool = Field(
+        description="Whether the policy decides anything but allow, or a word of the list is there."
+    )
     categories: dict[str, bool]
     category_scores: dict[str, float] = Field(description="0 to 1; 0 for what is not judged.")
     category_applied_input_types: dict[str, list[str]] = Field(description="Empty for what is not judged.")
-    verdict: dict[str, JsonValue] = Field(description="Ours, as /v1/moderate gives it.")
+    verdict: dict[str, JsonValue] = Field(
+        description="Ours: the picture's as /v1/moderate gives it; under text the list's, with its digest."
+    )
+    unjudged: list[str] = Field([], description="Ours: [text] where texts were passed over.")
 
 
 class ModerationAnswer(BaseModel):
-    """One result for each picture, in their order."""
+    """One result for each picture, or for each text where there are no pictures, in their order."""
 
     id: str
-    model: str
+    model: str = Field(description="What judged: a classifier, or text-blocklist.")
     results: list[ModerationItem]
 
 
-def addresses(body: ModerationBody) -> list[str]:
-    """The pictures of a body, as data URIs or addresses.
+@dataclass(frozen=True)
+class Asked:
+    """What is to be judged.
+
+    Args:
+        pictures: Data URIs or addresses.
+        texts: Texts that are judged together: all those beside pictures, or each one alone.
+    """
+
+    pictures: tuple[str, ...]
+    texts: tuple[tuple[str, ...], ...]
+
+
+def asked(body: ModerationBody) -> Asked:
+    """What a body asks for. A list of parts is one input, as with OpenAI; a list of texts is many.
 
     Raises:
-        FieldError: There is a text among them, or nothing at all, or too many.
+        FieldError: There is nothing at all, or too much.
     """
     given = [body.input] if isinstance(body.input, str) else body.input
     if not 1 <= len(given) <= MOST_INPUTS:
-        raise FieldError(f"input: 1 to {MOST_INPUTS} pictures at a time; {len(given)} came.", field="input")
-    found = [each.image_url.url for each in given if isinstance(each, ImageInput)]
-    if len(found) < len(given):
-        raise FieldError(
-            "input: texts are not judged, there is no classifier for them.",
-            field="input",
-            hint='Send only pictures, as {"type": "image_url", "image_url": {"url": "data:…"}}.',
-        )
-    return found
+        raise FieldError(f"input: 1 to {MOST_INPUTS} parts at a time; {len(given)} came.", field="input")
+    pictures = tuple(each.image_url.url for each in given if isinstance(each, ImageInput))
+    single = tuple((each,) for each in given if isinstance(each, str))
+    parts = tuple(each.text for each in given if isinstance(each, TextInput))
+    return Asked(pictures, single or ((parts,) if parts else ()))
 
 
-def answer(verdicts: Sequence[Verdict]) -> ModerationAnswer:
-    """The answer for judged pictures."""
-    return ModerationAnswer(
-        id=f"modr-{uuid.uuid4().hex}",
-        model=verdicts[0].classifier.name,
-        results=[_item(verdict) for verdict in verdicts],
-    )
+def check(request: Asked, words: Blocklist | None) -> None:
+    """See before anything is judged that texts which stand alone can be.
+
+    Raises:
+        TextUnjudgedError: There are texts alone, and no list.
+    """
+    if words is None and not request.pictures:
+        raise _unjudged()
 
 
-def _item(verdict: Verdict) -> ModerationItem:
-    body: dict[str, Any] = verdict.to_dict()
+def answer(
+    request: Asked, verdicts: Sequence[Verdict], words: Blocklist | None, *, skip: bool = False
+) -> ModerationAnswer:
+    """The answer.
+
+    Args:
+        request: What was to be judged.
+        verdicts: Of its pictures.
+        words: What texts are judged by.
+        skip: Whether texts beside pictures may go unjudged.
+
+    Raises:
+        TextUnjudgedError: A picture is not flagged, and nothing can be said of the text beside it.
+    """
+    found = [None if words is None else words.judge(texts) for texts in request.texts]
+    if not verdicts:
+        items = [_item(None, text) for text in found]
+    else:
+        beside = found[0] if found else None
+        passed_over = bool(request.texts) and beside is None
+        items = [_item(verdict, beside, passed_over=passed_over) for verdict in verdicts]
+    if not skip and any(item.unjudged and not item.flagged for item in items):
+        raise _unjudged()
+    model = verdicts[0].classifier.name if verdicts else WORDS
+    return ModerationAnswer(id=f"modr-{uuid.uuid4().hex}", model=model, results=items)
+
+
+def _item(verdict: Verdict | None, text: TextVerdict | None, *, passed_over: bool = False) -> ModerationItem:
+    hit = text is not None and text.hit
+    flagged = hit or (verdict is not None and verdict.flagged)
+    score = max(verdict.unsafe if verdict else 0.0, 1.0 if hit else 0.0)
+    kinds = ["text"] * (text is not None) + ["image"] * (verdict is not None)
+    body: dict[str, Any] = verdict.to_dict() if verdict else {}
     return ModerationItem(
-        flagged=verdict.flagged,
-        categories={name: name == SEXUAL and verdict.flagged for name in CATEGORIES},
-        category_scores={name: verdict.unsafe if name == SEXUAL else 0.0 for name in CATEGORIES},
-        category_applied_input_types={name: ["image"] if name == SEXUAL else [] for name in CATEGORIES},
-        verdict=body,
+        flagged=flagged,
+        categories={name: name == SEXUAL and flagged for name in CATEGORIES},
+        category_scores={name: score if name == SEXUAL else 0.0 for name in CATEGORIES},
+        category_applied_input_types={name: kinds if name == SEXUAL else [] for name in CATEGORIES},
+        verdict=body | ({"text": text.to_dict()} if text else {}),
+        unjudged=["text"] * passed_over,
     )
+
+
+def _unjudged() -> TextUnjudgedError:
+    return TextUnjudgedError("input: there is nothing here that judges texts.", field="input")

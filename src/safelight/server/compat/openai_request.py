@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import io
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from safelight.errors import FieldError, MaskError
 from safelight.generation.infotext import parse
-from safelight.images import DecodeLimits
+from safelight.images import DecodeLimits, decode
 from safelight.images.metadata import read_metadata
+from safelight.server.compat.a1111_start import CROP, Size, png_of, resized
 from safelight.server.compat.alpha import alpha_of
 from safelight.server.compat.checkpoints import Chosen
 from safelight.server.compat.openai_fields import Common, Drawing, EditForm
@@ -28,6 +29,10 @@ FIDELITY: Mapping[str | None, float] = MappingProxyType({None: 0.75, "low": 0.75
 """Denoising strength of an edit without a mask."""
 VARIATION = 0.6
 """Denoising strength of a variation."""
+MEGAPIXEL = 1024 * 1024
+"""Pixels up to which a picture is drawn from at its own size where none is asked for."""
+UNKNOWN_UNIT = 64
+"""What sides are multiples of where the checkpoint's family is not known here: every family takes it."""
 
 
 def check(form: Drawing) -> None:
@@ -40,11 +45,11 @@ def check(form: Drawing) -> None:
         raise FieldError(
             "background: pictures have no transparent parts.", field="background", hint="Give opaque."
         )
-    if form.output_compression is not None and form.kind == "png":
+    if form.output_compression not in (None, 100) and form.kind == "png":
         raise FieldError(
             "output_compression: png keeps every pixel.",
             field="output_compression",
-            hint="Give webp or jpeg.",
+            hint="Give webp or jpeg, or 100.",
         )
     if form.response_format == "url" and (form.kind != "png" or form.stream):
         raise FieldError(
@@ -95,25 +100,31 @@ def drawing_fields(form: Drawing, chosen: Chosen) -> Fields:
 def edit_fields(
     form: EditForm, chosen: Chosen, image: bytes, mask: bytes | None, limits: DecodeLimits
 ) -> Fields:
-    """The fields of our request for an edit.
+    """The fields of our request for an edit. A masked picture is brought to the size that is asked for, mask and all.
 
     Args:
         form: What was sent, checked.
         chosen: The checkpoint.
         image: The picture's file.
-        mask: Its mask's file; the picture's own transparent parts count where there is none.
+        mask: Its mask's file; what of the picture is wholly transparent counts where there is none.
         limits: What pictures may cost.
 
     Raises:
-        MaskError: The mask has no transparent parts.
+        MaskError: The mask has no transparent parts, or another size than the picture.
         ImageError: A picture cannot be read.
     """
-    cover = mask_of(image if mask is None else mask, limits)
+    picture = decode(image, limits=limits).image
+    cover = hole_of(image, limits) if mask is None else mask_of(mask, limits)
     if mask is not None and cover is None:
         raise MaskError("The mask has no transparent parts.", hint="They are what is drawn anew.")
-    fields = drawing_fields(form, chosen) | {"init_image": image}
+    if cover is not None and cover.size != picture.size:
+        raise MaskError(f"The mask is {_shown(cover.size)} pixels, its picture {_shown(picture.size)}.")
+    size = form.sides or within(picture.size, chosen)
+    fields = drawing_fields(form, chosen) | {"init_image": image} | _sides(size)
     if cover is not None:
-        fields["mask"] = cover
+        fields["mask"] = png_of(resized(cover, size or cover.size, CROP))
+    if cover is not None and size is not None and size != picture.size:
+        fields["init_image"] = png_of(resized(picture, size, CROP))
     strength = FIDELITY[form.input_fidelity] if cover is None else None
     return fields | _given({"strength": strength if form.strength is None else form.strength})
 
@@ -122,21 +133,51 @@ def variation_fields(form: Common, chosen: Chosen, image: bytes, limits: DecodeL
     """The fields of our request for variations: the picture's own words, where it carries any."""
     told = parse(read_metadata(image, limits=limits).parameters or "")
     words = {"prompt": told.prompt, "negative_prompt": told.negative_prompt}
-    return common_fields(form, chosen) | words | {"init_image": image, "strength": VARIATION}
+    size = form.sides or within(decode(image, limits=limits).image.size, chosen)
+    return common_fields(form, chosen) | words | {"init_image": image, "strength": VARIATION} | _sides(size)
 
 
-def mask_of(data: bytes, limits: DecodeLimits) -> bytes | None:
-    """A mask of ours, white where a picture is transparent, as PNG; None where it is opaque everywhere.
+def within(size: Size, chosen: Chosen) -> Size | None:
+    """The size to draw a picture at where none is asked for; None for its own.
+
+    A picture that has more pixels than a megapixel, and than the checkpoint draws best, keeps its proportions only.
+    """
+    side, unit = (chosen.family.side, chosen.family.size_multiple) if chosen.family else (0, UNKNOWN_UNIT)
+    share = math.sqrt(max(side**2, MEGAPIXEL) / (size[0] * size[1]))
+    if share >= 1:
+        return None
+    width, height = (max(unit, int(length * share) // unit * unit) for length in size)
+    return width, height
+
+
+def mask_of(data: bytes, limits: DecodeLimits) -> Image.Image | None:
+    """A mask of ours, mode L, white where a mask is transparent; None where it is opaque everywhere.
+
+    Raises:
+        ImageError: It cannot be read.
+    """
+    alpha = alpha_of(data, limits)
+    return None if alpha is None else ImageOps.invert(alpha)
+
+
+def hole_of(data: bytes, limits: DecodeLimits) -> Image.Image | None:
+    """The same for a picture without a mask: only what cannot be seen at all is a hole, not shadows and soft edges.
 
     Raises:
         ImageError: The picture cannot be read.
     """
     alpha = alpha_of(data, limits)
-    if alpha is None:
+    if alpha is None or alpha.getextrema()[0] != 0:
         return None
-    out = io.BytesIO()
-    ImageOps.invert(alpha).save(out, "PNG", compress_level=1)
-    return out.getvalue()
+    return alpha.point(lambda value: 0 if value else 255)
+
+
+def _sides(size: Size | None) -> Fields:
+    return {} if size is None else {"width": size[0], "height": size[1]}
+
+
+def _shown(size: Size) -> str:
+    return f"{size[0]} x {size[1]}"
 
 
 def _steps(form: Drawing, chosen: Chosen) -> int | None:

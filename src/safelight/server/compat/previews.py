@@ -31,7 +31,7 @@ async def preview_of(
     data = await asyncio.to_thread(behind.service.ledger.preview, job_id)
     if data is None:
         return None
-    (judgement,) = await judging.judge([data])
+    judgement = await judging.judge_once(data)
     if judgement.decision == Decision.BLOCK or judgement.verdict is None:
         return None
-    return await asyncio.to_thread(in_format, data, kind, behind.studio.limits)
+    return await behind.threads.picture(in_format, data, kind, behind.studio.limits)

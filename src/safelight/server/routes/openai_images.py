@@ -12,18 +12,22 @@ from safelight.errors import FieldError, SafelightError
 from safelight.jobs.job import Job, JobKind
 from safelight.server.auth import Caller, Who
 from safelight.server.compat import openai_answers as answers
+from safelight.server.compat import openai_retries as retries
 from safelight.server.compat import results
-from safelight.server.compat.checkpoints import Chosen, chosen
+from safelight.server.compat.checkpoints import Chosen
 from safelight.server.compat.openai_answers import ImageItem, ImagesBody
 from safelight.server.compat.openai_fields import Common, Drawing, EditForm, GenerationBody, VariationForm
+from safelight.server.compat.openai_models import model_named
 from safelight.server.compat.openai_request import check, drawing_fields, edit_fields, variation_fields
 from safelight.server.compat.previews import TheJudge, preview_of
 from safelight.server.compat.sse import Event, event_stream
+from safelight.server.errors_http import remember, response_to
 from safelight.server.families import Family, body_of
 from safelight.server.fields import taken_in
 from safelight.server.judging import Judge
+from safelight.server.names import own_name
 from safelight.server.state import Backstage, Behind
-from safelight.server.submitting import submit
+from safelight.server.submitting import latest, submit
 
 router = APIRouter(prefix="/v1/images", tags=["OpenAI"])
 
@@ -61,7 +65,7 @@ async def generations(
     """Draw pictures and wait for them, or with ``stream`` follow them as events."""
     check(form)
     checkpoint = await _checkpoint(form, behind)
-    job = await _begun(behind, who, drawing_fields(form, checkpoint), idempotency_key)
+    job = await _begun(request, behind, who, drawing_fields(form, checkpoint), idempotency_key)
     return await _answer(form, job, "image_generation", request, behind, judging)
 
 
@@ -89,8 +93,8 @@ async def edits(
     image = await _read(given[0], behind)
     mask = None if form.mask is None else await _read(form.mask, behind)
     checkpoint = await _checkpoint(form, behind)
-    fields = await asyncio.to_thread(edit_fields, form, checkpoint, image, mask, behind.studio.limits)
-    job = await _begun(behind, who, fields, idempotency_key)
+    fields = await behind.threads.picture(edit_fields, form, checkpoint, image, mask, behind.studio.limits)
+    job = await _begun(request, behind, who, fields, idempotency_key)
     return await _answer(form, job, "image_edit", request, behind, judging)
 
 
@@ -107,24 +111,33 @@ async def variations(
     behind: Behind,
     who: Who,
     idempotency_key: IdempotencyKey = None,
-) -> ImagesBody:
+) -> ImagesBody | Response:
     """Draw from a picture, with its own prompt where it carries one."""
     image = await _read(form.image, behind)
     checkpoint = await _checkpoint(form, behind)
-    fields = await asyncio.to_thread(variation_fields, form, checkpoint, image, behind.studio.limits)
-    job = await _begun(behind, who, fields, idempotency_key)
+    fields = await behind.threads.picture(variation_fields, form, checkpoint, image, behind.studio.limits)
+    job = await _begun(request, behind, who, fields, idempotency_key)
     return await _whole(form, job, request, behind)
 
 
 async def _checkpoint(form: Common, behind: Backstage) -> Chosen:
-    return await asyncio.to_thread(chosen, form.model, behind.service.settings)
+    return await asyncio.to_thread(model_named, form.model, behind.service.settings)
 
 
 async def _read(upload: UploadFile, behind: Backstage) -> bytes:
     return await taken_in(await upload.read(), behind)
 
 
-async def _begun(behind: Backstage, who: Caller, fields: dict[str, Any], key: str | None) -> Job:
+async def _begun(
+    request: Request, behind: Backstage, who: Caller, fields: dict[str, Any], key: str | None
+) -> Job:
+    """The job for a call: where OpenAI's client tries again by itself, the one that its earlier try began."""
+    tries = retries.tries_before(request.headers)
+    if key is None and tries is not None:
+        mark = retries.mark_of(request.url.path, fields)
+        if tries and (job := await latest(behind, who, mark, retries.LONGEST)):
+            return job
+        key = retries.key_of(mark)
     return await submit(behind, who, JobKind.GENERATE, fields, idempotency_key=key)
 
 
@@ -136,15 +149,26 @@ async def _answer(
     return await _whole(form, job, request, behind)
 
 
-async def _whole(form: Common, job: Job, request: Request, behind: Backstage) -> ImagesBody:
-    outcome = await results.ended(behind, job)
+async def _whole(form: Common, job: Job, request: Request, behind: Backstage) -> ImagesBody | Response:
+    try:
+        outcome = await results.ended(behind, job)
+    except SafelightError as error:  # the job has ended: to ask for it again would change nothing
+        remember(error, request.scope)
+        response = response_to(error, request.url.path)
+        response.headers.update(retries.NO_MORE)
+        return response
     if form.response_format == "url":
         base = str(request.base_url).rstrip("/")
         items = [ImageItem(url=f"{base}{facts['url']}") for facts in outcome.shown]
     else:
         encode = _encoder(form, behind)
         items = [ImageItem(b64_json=await encode(made.data)) for made in await results.read(behind, outcome)]
-    return answers.images_body(form, outcome, items)
+    return answers.images_body(form, outcome, items, _drew(job, behind))
+
+
+def _drew(job: Job, behind: Backstage) -> str:
+    """The checkpoint of a job, as callers know it."""
+    return str(job.request.get("checkpoint") or own_name(behind.service.settings))
 
 
 async def _events(
@@ -157,7 +181,7 @@ async def _events(
             yield answers.partial_event(name, form, number, await encode(preview))
         outcome = await results.ended(behind, job)
         for made in await results.read(behind, outcome):
-            yield answers.completed_event(name, form, made, await encode(made.data))
+            yield answers.completed_event(name, form, made, await encode(made.data), _drew(job, behind))
     except SafelightError as error:
         yield {"type": "error", **body_of(error, Family.OPENAI)}
 
@@ -181,6 +205,6 @@ def _encoder(form: Common, behind: Backstage) -> Callable[[bytes], Any]:
     """What makes base64 of a picture file, in a thread."""
 
     async def encode(data: bytes) -> str:
-        return await asyncio.to_thread(answers.encoded, form, data, behind.studio.limits)
+        return await behind.threads.picture(answers.encoded, form, data, behind.studio.limits)
 
     return encode

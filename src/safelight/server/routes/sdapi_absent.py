@@ -34,19 +34,6 @@ async def interrogate() -> None:
     raise AbsentError("Pictures are not put into words: there is no model for it.")
 
 
-@router.post("/sdapi/v1/unload-checkpoint")
-async def unload_checkpoint() -> None:
-    """Workers decide what they keep.
-
-    Raises:
-        AbsentError: Always.
-    """
-    raise AbsentError(
-        "Checkpoints are not unloaded from outside: workers drop the least used ones when memory gets short.",
-        hint="The setting memory_budget says how much they may use.",
-    )
-
-
 async def extension(request: Request) -> None:
     """There are no extensions.
 

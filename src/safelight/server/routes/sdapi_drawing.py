@@ -19,7 +19,7 @@ from safelight.server.compat import results
 from safelight.server.compat.a1111_fields import Drawing, PictureDrawing, TextDrawing
 from safelight.server.compat.a1111_info import as_text, echo, info_of
 from safelight.server.compat.a1111_options import CHECKPOINT, Choices, checked, choices
-from safelight.server.compat.a1111_request import check, picture_fields, size_of, text_fields
+from safelight.server.compat.a1111_request import check, ignored, picture_fields, size_of, text_fields
 from safelight.server.compat.a1111_start import Start, start
 from safelight.server.compat.callers import Callers, Remembered
 from safelight.server.compat.checkpoints import Chosen, chosen
@@ -39,7 +39,7 @@ class Drawn(BaseModel):
     )
     parameters: dict[str, JsonValue] = Field(description="The request, with what was left open filled in.")
     info: str = Field(
-        description="JSON: seeds, prompts, infotexts of the pictures, one item each; blocked_seeds."
+        description="JSON: seeds, prompts, infotexts of the pictures, one item each; blocked_seeds, ignored_fields."
     )
 
 
@@ -50,7 +50,7 @@ async def txt2img(drawing: TextDrawing, behind: Behind, who: Who, kept: Remember
     chose, checkpoint = await _settled(drawing, behind, who, kept)
     upscalers = await asyncio.to_thread(find_upscalers, settings.home)
     fields = text_fields(drawing, chose, checkpoint, upscalers)
-    return await _drawn(drawing, fields, chose, behind, who, kept)
+    return await _drawn(drawing, fields, chose, checkpoint, behind, who, kept)
 
 
 @router.post("/img2img", operation_id="a1111_img2img", summary="Draw from a picture")
@@ -62,7 +62,7 @@ async def img2img(drawing: PictureDrawing, behind: Behind, who: Who, kept: Remem
     fields = picture_fields(drawing, chose, checkpoint)
     begin = await _start(drawing, behind)
     fields |= {"init_image": begin.init} | ({"mask": begin.mask} if begin.mask is not None else {})
-    return await _drawn(drawing, fields, chose, behind, who, kept)
+    return await _drawn(drawing, fields, chose, checkpoint, behind, who, kept)
 
 
 async def _settled(drawing: Drawing, behind: Backstage, who: Caller, kept: Callers) -> tuple[Choices, Chosen]:
@@ -104,6 +104,7 @@ async def _drawn(
     drawing: Drawing,
     fields: Mapping[str, Any],
     chose: Choices,
+    checkpoint: Chosen,
     behind: Backstage,
     who: Caller,
     kept: Callers,
@@ -112,9 +113,9 @@ async def _drawn(
     if drawing.force_task_id:
         kept.begin(who.owner, drawing.force_task_id, job.id)
     outcome = await results.ended(behind, job)
-    info = info_of(outcome, drawing.batch_size)
+    info = info_of(outcome, drawing.batch_size, ignored(drawing, checkpoint))
     made = await results.read(behind, outcome) if drawing.send_images else []
-    images = await asyncio.to_thread(_encoded, [each.data for each in made], chose, behind.studio.limits)
+    images = await behind.threads.picture(_encoded, [each.data for each in made], chose, behind.studio.limits)
     return Drawn(images=images, parameters=echo(drawing, info), info=as_text(info))
 
 

@@ -18,6 +18,7 @@ from safelight.server.compat import results
 from safelight.server.compat.a1111_extras import BatchExtras, Extras, Plan, SingleExtras, check, cropped, plan
 from safelight.server.compat.a1111_fields import Base64
 from safelight.server.compat.a1111_info import png_items
+from safelight.server.compat.a1111_refusals import unknown
 from safelight.server.fields import taken_in
 from safelight.server.state import Backstage, Behind
 from safelight.server.submitting import submit
@@ -59,7 +60,7 @@ async def extra_single_image(extras: SingleExtras, behind: Behind, who: Who) -> 
     check(extras)
     planned = await _planned(extras, extras.image, behind)
     image = await _finished(behind, await _begun(*planned, behind, who), planned[1])
-    return Enlarged(html_info=_html(planned[1]), image=image)
+    return Enlarged(html_info=_html(planned[1], extras), image=image)
 
 
 @router.post(
@@ -72,14 +73,14 @@ async def extra_batch_images(extras: BatchExtras, behind: Behind, who: Who) -> A
     jobs = [await _begun(*each, behind, who) for each in planned]
     pairs = zip(jobs, planned, strict=True)
     images = [await _finished(behind, job, steps) for job, (_, steps) in pairs]
-    return AllEnlarged(html_info=_html(planned[0][1]), images=images)
+    return AllEnlarged(html_info=_html(planned[0][1], extras), images=images)
 
 
 @router.post("/png-info", operation_id="a1111_png_info", summary="Read what a picture says of itself")
 async def png_info(body: PictureBody, behind: Behind) -> PictureInfo:
     """The infotext in a PNG, JPEG or WebP, as text and taken apart."""
     data = await taken_in(body.image, behind)
-    found = await asyncio.to_thread(read_metadata, data, limits=behind.studio.limits)
+    found = await behind.threads.picture(read_metadata, data, limits=behind.studio.limits)
     items = dict(found.others) | ({"parameters": found.parameters} if found.parameters else {})
     return PictureInfo(info=found.parameters or "", items=items, parameters=png_items(found.parameters))
 
@@ -100,12 +101,15 @@ async def _begun(data: bytes, steps: Plan, behind: Backstage, who: Caller) -> Jo
 
 async def _finished(behind: Backstage, job: Job, steps: Plan) -> str:
     made = await results.read(behind, await results.ended(behind, job))
-    return await asyncio.to_thread(_encoded, made[0].data, steps, behind.studio.limits)
+    return await behind.threads.picture(_encoded, made[0].data, steps, behind.studio.limits)
 
 
 def _encoded(data: bytes, steps: Plan, limits: DecodeLimits) -> str:
     return base64.b64encode(cropped(data, steps.crop, limits)).decode("ascii")
 
 
-def _html(steps: Plan) -> str:
-    return f"<p>{escape(', '.join(f'{key}: {value}' for key, value in steps.summary.items()))}</p>"
+def _html(steps: Plan, extras: Extras) -> str:
+    lines = [", ".join(f"{key}: {value}" for key, value in steps.summary.items())]
+    if names := unknown(extras.model_extra or {}):
+        lines.append(f"Ignored: {', '.join(names)}")
+    return "".join(f"<p>{escape(line)}</p>" for line in lines)

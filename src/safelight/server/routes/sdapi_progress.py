@@ -13,7 +13,7 @@ import psutil
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from safelight.errors import JobMissingError, JobOverError
+from safelight.errors import JobMissingError, JobOverError, JobSkipError
 from safelight.jobs.job import Job, JobState, Signal
 from safelight.server.auth import Caller, Who
 from safelight.server.compat.a1111_progress import (
@@ -122,14 +122,14 @@ async def status(behind: Behind, who: Who) -> StatusBody:
 
 
 async def _tell(behind: Backstage, who: Caller, kept: Callers, task: str | None, signal: Signal) -> None:
-    """Signal running jobs. One that has ended meanwhile needs no telling."""
+    """Signal running jobs. One that has ended meanwhile needs no telling, and one without pictures skips none."""
     if task is None:
         jobs = await _unfinished(behind, who, JobState.RUNNING)
     else:
         job = await _named(behind, who, kept, task)
         jobs = [job] if job else []
     for job in jobs:
-        with suppress(JobOverError):
+        with suppress(JobOverError, JobSkipError):
             await tell(behind, job.id, signal, who.owner)
 
 

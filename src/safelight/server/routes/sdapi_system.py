@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,9 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from safelight import __version__
+from safelight.errors import JobMissingError
 from safelight.jobs.job import Job, JobState
+from safelight.jobs.ledger import Ledger
 from safelight.runtime.machine import package_version
 from safelight.server.auth import Who, administrator
 from safelight.server.compat.a1111_progress import DRAWING
@@ -134,9 +137,12 @@ async def history(
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> list[HistoryItem]:
     """The caller's jobs that have ended, the newest first."""
-    final = [state for state in JobState if state.final]
-    jobs = await asyncio.to_thread(behind.service.ledger.find, who.owner, states=final, limit=limit)
-    return [_item(job) for job in jobs if job.kind in DRAWING and id in (None, job.id)]
+    ledger = behind.service.ledger
+    if id is not None:
+        jobs = await asyncio.to_thread(_ended, ledger, who.owner, id)
+    else:
+        jobs = await asyncio.to_thread(_newest, ledger, who.owner, limit)
+    return [_item(job) for job in jobs]
 
 
 @router.get(
@@ -164,6 +170,37 @@ async def log(
 async def always_fresh() -> dict[str, str]:
     """Nothing is to be done: lists are read anew each time, and workers notice when a checkpoint's files change."""
     return {}
+
+
+@router.post(
+    "/v1/unload-checkpoint",
+    operation_id="a1111_unload_checkpoint",
+    summary="Free the workers' memory",
+    dependencies=[Depends(administrator)],
+)
+async def unload_checkpoint(behind: Behind) -> dict[str, str]:
+    """Have workers drop the checkpoints that no job is using, within a second or two; for administrators.
+
+    Drawing loads them again.
+    """
+    await asyncio.to_thread(behind.service.unload)
+    behind.audit.note("checkpoints.unload")
+    return {}
+
+
+def _ended(ledger: Ledger, owner: str, job_id: str) -> list[Job]:
+    """An owner's job, if it has drawn and ended."""
+    with suppress(JobMissingError):
+        job = ledger.get(job_id, owner)
+        return [job] if job.kind in DRAWING and job.state.final else []
+    return []
+
+
+def _newest(ledger: Ledger, owner: str, limit: int) -> list[Job]:
+    """An owner's newest jobs that have drawn and ended."""
+    final = [state for state in JobState if state.final]
+    found = [job for kind in DRAWING for job in ledger.find(owner, states=final, kind=kind, limit=limit)]
+    return sorted(found, key=lambda job: job.id, reverse=True)[:limit]
 
 
 def _last_lines(path: Path, count: int) -> list[str]:

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safelight.errors import BlocklistError
+from safelight.moderation.texts import Blocklist, normalised
+
+
+def read(folder: Path, text: str) -> Blocklist:
+    path = folder / "words.txt"
+    path.write_text(text, encoding="utf-8")
+    return Blocklist.read(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "hit"),
+    [
+        ("a lemon", True),
+        ("LEMON!", True),
+        ("(lemon)", True),
+        ("lemonade", False),
+        ("under_lemon", False),
+        ("\uff2c\uff25\uff2d\uff2f\uff2e", True),  # full width
+        ("two  green\napples", True),
+        ("two green pears, apples", False),
+        ("a STRASSE", True),
+        ("c++ is", True),
+        ("c is", False),
+        ("\u0301lemon", True),
+        ("# lemons", False),
+        ("", False),
+    ],
+)
+def test_whole_words_in_any_case_and_form(tmp_path: Path, text: str, hit: bool) -> None:
+    words = read(tmp_path, "\ufeff# a comment\n\n  Lemon \nGREEN   apples\nstraße\nc++\n")
+    assert words.judge([text]).hit is hit
+    assert words.judge(["nothing", text, ""]).hit is hit
+
+
+def test_a_verdict_names_the_list(tmp_path: Path) -> None:
+    words = read(tmp_path, "lemon")
+    digest = hashlib.sha256(b"lemon").hexdigest()
+    assert words.judge(["x"]).to_dict() == {"list": "words.txt", "digest": digest, "hit": False}
+
+
+@given(st.text())
+def test_normalising_again_changes_nothing(text: str) -> None:
+    assert normalised(normalised(text)) == normalised(text)
+
+
+@pytest.mark.parametrize("data", [b"", b"# only a comment\n\n", b"\xff\xfe", None])
+def test_a_list_that_cannot_be_used(tmp_path: Path, data: bytes | None) -> None:
+    path = tmp_path / "words.txt"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(BlocklistError, match=r"words\.txt"):
+        Blocklist.read(path)
