@@ -11,7 +11,26 @@ from typing import Any
 import pytest
 
 from safelight.client import Client, connection
-from safelight.errors import KeyInvalidError, SafelightError, ServerError, SettingsError
+from safelight.errors import (
+    DatabaseBusyError,
+    KeyInvalidError,
+    RateLimitError,
+    SafelightError,
+    ServerBusyError,
+    ServerError,
+    SettingsError,
+)
+
+JOB = json.dumps(
+    {
+        "id": "j",
+        "owner": "local",
+        "kind": "generate",
+        "state": "succeeded",
+        "request": {},
+        "created": "2026-11-24T00:00:00Z",
+    }
+).encode()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -90,6 +109,49 @@ def test_a_stream_that_stays_broken() -> None:
         pytest.raises(ServerError, match="ends before the job does"),
     ):
         list(client.events("j", after=1))
+
+
+@pytest.mark.parametrize(
+    "error", [RateLimitError(), ServerBusyError(), DatabaseBusyError()], ids=lambda error: error.code
+)
+def test_who_is_asked_to_come_again_does(error: SafelightError, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After as long as the server says, while a job is followed; a single question is answered as it is."""
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    asked: list[str] = []
+
+    def answer(request: Handler) -> None:
+        asked.append(request.path)
+        if asked.count(request.path) <= 2:
+            request.give(
+                error.http_status, json.dumps({"error": error.to_dict()}).encode(), **{"Retry-After": "7"}
+            )
+        elif request.path.endswith("/events"):
+            request.give(200, event(1, "succeeded"))
+        else:
+            request.give(200, JOB)
+
+    with serving(answer) as url, Client(url) as client:
+        assert client.wait("j").id == "j"
+        assert asked == ["/v1/jobs/j/events"] * 3 + ["/v1/jobs/j"] * 3
+        assert pauses == [7, 7, 7, 7]
+        asked.clear()
+        with pytest.raises(type(error)):
+            client.job("j")
+        assert len(asked) == 1
+
+
+def test_who_is_always_asked_to_come_again_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    busy = json.dumps({"error": DatabaseBusyError().to_dict()}).encode()
+    with (
+        serving(lambda request: request.give(503, busy, **{"Retry-After": "100000"})) as url,
+        Client(url) as client,
+    ):
+        with pytest.raises(ServerError, match="cannot be followed"):
+            client.wait("j")
+        assert set(pauses) == {60.0}
 
 
 def test_what_the_server_refuses_is_not_tried_again() -> None:

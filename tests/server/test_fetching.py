@@ -16,6 +16,7 @@ import pytest
 from safelight.errors import ImageTooManyBytesError, PictureUrlError
 from safelight.server import fetching
 from safelight.server.fetching import Address, fetched, is_public
+from safelight.server.threads import Threads
 
 SEEN: dict[str, str] = {}
 
@@ -71,7 +72,7 @@ def site() -> Iterator[str]:
     server.server_close()
 
 
-async def look_up(_: object, host: str, port: int, **__: object) -> object:
+def look_up(host: str, port: int, **__: object) -> object:
     """Numbers in every notation, and this machine; all other names mean nothing, and no network is asked."""
     if host != "localhost" and re.fullmatch(r"[0-9a-fx.:]+", host) is None:
         raise socket.gaierror(f"there is no {host}")
@@ -80,7 +81,7 @@ async def look_up(_: object, host: str, port: int, **__: object) -> object:
 
 @pytest.fixture(autouse=True)
 def _names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
 
 
 def anywhere(_: Address) -> bool:
@@ -88,7 +89,7 @@ def anywhere(_: Address) -> bool:
 
 
 def get(url: str, **options: object) -> bytes:
-    return asyncio.run(fetched(url, 100_000, **{"permitted": anywhere, **options}))  # type: ignore[arg-type]
+    return asyncio.run(fetched(url, 100_000, Threads(), **{"permitted": anywhere, **options}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_addresses_of_the_world(address: str) -> None:
 def test_this_machine_is_not_reached_under_any_name(site: str, host: str) -> None:
     port = site.rpartition(":")[2]
     with pytest.raises(PictureUrlError, match="no public host"):
-        asyncio.run(fetched(f"http://{host}:{port}/bytes/1000", 100_000))
+        asyncio.run(fetched(f"http://{host}:{port}/bytes/1000", 100_000, Threads()))
     assert "/bytes/1000" not in SEEN
 
 
@@ -153,7 +154,7 @@ def test_the_connection_goes_to_the_address_that_was_checked(
     asked: list[str] = []
     checked: list[str] = []
 
-    async def look_up(_: object, host: str, port: int, **__: object) -> list[object]:
+    def look_up(host: str, port: int, **__: object) -> list[object]:
         asked.append(host)
         return [(2, 1, 6, "", (next(answers), port))]
 
@@ -161,7 +162,7 @@ def test_the_connection_goes_to_the_address_that_was_checked(
         checked.append(str(address))
         return True
 
-    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
     assert get(f"http://rebinding.example:{port}/bytes/2000", permitted=permitted) == b"x" * 2000
     assert asked[0] == "rebinding.example"
     assert "rebinding.example" not in asked[1:]  # only the address itself is looked at again
@@ -239,3 +240,16 @@ def test_addresses_that_are_none(url: str) -> None:
 def test_nobody_there() -> None:
     with pytest.raises(PictureUrlError):
         get("http://127.0.0.1:1/")
+
+
+def test_names_are_looked_up_in_threads_of_their_own(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server that is silent for long must not take the threads that everything else needs."""
+    asked: list[str] = []
+
+    def noted(host: str, port: int, **rest: object) -> object:
+        asked.append(threading.current_thread().name)
+        return look_up(host, port, **rest)
+
+    monkeypatch.setattr(socket, "getaddrinfo", noted)
+    assert get(f"{site}/bytes/6000") == b"x" * 6000
+    assert asked[0].startswith("names")

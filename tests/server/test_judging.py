@@ -3,13 +3,17 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from safelight.bench.peers import write_random_checkpoint
-from safelight.errors import ClassifierUnknownError, PolicyLabelError
+from safelight.errors import ClassifierUnknownError, ModelInvalidError, PolicyLabelError
+from safelight.moderation.moderator import Moderator
+from safelight.moderation.verdict import Judgement
+from safelight.server import judging
 from safelight.server.judging import Judge
 from safelight.settings import Settings
 from safelight.studio import Studio
@@ -98,3 +102,96 @@ if __name__ == "__main__":
     path.write_text(script)
     done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def own(settings: Settings) -> Iterator[Judge]:
+    judge = Judge(lambda: Studio(settings))
+    yield judge
+    judge.close()
+
+
+def test_a_slow_classifier_holds_nobody_up(
+    own: Judge, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many ask for one that takes long to load: it is loaded once, and the usual one judges meanwhile."""
+    loaded: list[object] = []
+    ready = threading.Event()
+    load = Judge._load
+
+    def slow(judge: Judge, classifier: str | None, policy: str | None) -> object:
+        loaded.append((classifier, policy))
+        if policy == "strict":
+            ready.wait(20)
+        return load(judge, classifier, policy)
+
+    monkeypatch.setattr(Judge, "_load", slow)
+    picture = photographs[1].read_bytes()
+
+    async def run() -> None:
+        waiting = [asyncio.create_task(own.judge([picture], policy="strict")) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        waiting[0].cancel()  # who goes does not take it away from the others
+        ((judgement,), (again,)) = await asyncio.gather(own.judge([picture]), own.judge([picture]))
+        assert judgement.decision == again.decision == "allow"
+        assert not any(task.done() for task in waiting[1:])
+        ready.set()
+        found = await asyncio.gather(*waiting[1:])
+        assert {each.verdict.policy.name for (each,) in found if each.verdict} == {"strict"}
+
+    asyncio.run(run())
+    assert sorted(loaded, key=str) == [(None, "strict"), (None, None)]
+
+
+def test_what_cannot_be_loaded_is_not_tried_again_at_once(
+    own: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[object] = []
+
+    def broken(*names: object) -> object:
+        tried.append(names)
+        raise ModelInvalidError("broken")
+
+    monkeypatch.setattr(Judge, "_load", broken)
+    for forgiven, times in ((30.0, 1), (30.0, 1), (0.0, 2)):
+        monkeypatch.setattr(judging, "FORGIVEN", forgiven)
+        with pytest.raises(ModelInvalidError):
+            asyncio.run(own.judge([b"x"], policy="lenient"))
+        assert len(tried) == times
+
+
+def test_what_was_converted_starts_no_process(
+    own: Judge, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    begun: list[str] = []
+    monkeypatch.setattr(judging, "_converted_elsewhere", lambda _, name: begun.append(name))
+    monkeypatch.setattr(Studio, "moderator", lambda *_, **__: None)
+    folder = str(write_random_checkpoint(tmp_path / "mine", "test_vit", labels=("NSFW", "SFW")))
+    for converted in (False, True):
+        monkeypatch.setattr(judging, "is_converted", lambda *_, converted=converted: converted)
+        own._load(folder, None)
+    assert begun == [folder]
+
+
+def test_a_preview_is_judged_once(
+    own: Judge, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[bytes] = []
+    really = judging._judged
+
+    def noted(moderator: Moderator, name: str, data: bytes) -> Judgement:
+        judged.append(data)
+        return really(moderator, name, data)
+
+    monkeypatch.setattr(judging, "_judged", noted)
+    monkeypatch.setattr(judging, "MOST_PREVIEWS", 1)
+    one, other = (path.read_bytes() for path in photographs[1:3])
+
+    async def many() -> list[Judgement]:
+        return await asyncio.gather(*(own.judge_once(one) for _ in range(10)))
+
+    assert {each.decision for each in asyncio.run(many())} == {"allow"}
+    assert judged == [one]
+    asyncio.run(own.judge_once(other))
+    asyncio.run(own.judge_once(one))
+    assert judged == [one, other, one]  # few are remembered

@@ -136,3 +136,19 @@ def test_no_two_get_the_last_picture(keys: Keys) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(spend, range(40))) == 20
+
+
+def test_what_is_given_back_can_be_asked_for_again(keys: Keys) -> None:
+    key = keys.caller(keys.add("anna", pictures_per_day=3)).key_id
+    assert key is not None
+    now = DAY * 20_000.0
+    keys.spend(key, 3, 10, now)
+    keys.refund(key, 2, 10, now)
+    with pytest.raises(QuotaError):
+        keys.spend(key, 3, 0, now)
+    keys.spend(key, 2, 0, now)
+    keys.refund(key, 1, 0, now + DAY)  # yesterday's is not today's
+    keys.spend(key, 3, 0, now + DAY)
+    keys.refund(key, 4, 0, now + DAY)
+    with pytest.raises(QuotaError):
+        keys.spend(key, 1, 0, now + DAY)

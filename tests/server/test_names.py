@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safelight.errors import CheckpointMissingError, SafelightError, UpscalerUnknownError
+from safelight.models.checkpoints import STARTER_FOLDER
 from safelight.server.names import check_checkpoint, check_upscaler, own_name, with_known_names
 from safelight.settings import Settings
 
@@ -54,3 +55,12 @@ def test_the_own_checkpoint_need_not_be_named(tmp_path: Path) -> None:
     known = {"checkpoint": "starter", "hires": {"upscaler": "lanczos"}, "upscaler": "nearest"}
     assert with_known_names(known, settings) == known
     assert with_known_names({"hires": {"scale": 2}}, settings) == {"hires": {"scale": 2}}
+
+
+def test_a_checkpoint_is_the_same_with_its_suffix(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("mine", "other"):
+        (tmp_path / "checkpoints" / name).symlink_to(STARTER_FOLDER)
+    settings = Settings(home=tmp_path, checkpoint="mine")
+    assert with_known_names({"checkpoint": "other.safetensors"}, settings) == {"checkpoint": "other"}
+    assert with_known_names({"checkpoint": "mine.safetensors"}, settings) == {}

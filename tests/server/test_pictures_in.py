@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import tracemalloc
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.server.conftest import huge_png
@@ -16,14 +18,19 @@ from safelight.errors import (
     PictureUrlError,
     SafelightError,
 )
-from safelight.server.pictures_in import from_base64, picture_bytes
+from safelight.server.pictures_in import MOST_ADDRESSES, Intake, from_base64
+from safelight.server.threads import Threads
 from safelight.settings import Settings
 
 SETTINGS = Settings(home=Path("/nowhere"))
 
 
 def taken(text: str, settings: Settings = SETTINGS) -> bytes:
-    return asyncio.run(picture_bytes(text, settings))
+    async def take() -> bytes:
+        with closing(Threads()) as threads:
+            return await Intake(settings, threads, asyncio.Semaphore(1)).picture(text)
+
+    return asyncio.run(take())
 
 
 @pytest.fixture
@@ -98,3 +105,48 @@ def test_addresses_are_off_unless_asked_for() -> None:
     allowing = Settings(home=Path("/nowhere"), allow_image_urls=True)
     with pytest.raises(PictureUrlError, match="no public host"):
         taken("HTTP://127.0.0.1:9/picture.png", allowing)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch, photograph: bytes) -> dict[str, Any]:
+    """Stands for pictures elsewhere; says what it was asked for, and how many fetches there were at once."""
+    seen: dict[str, Any] = {"limits": [], "now": 0, "most": 0}
+
+    async def fetch(_: str, max_bytes: int, *__: object) -> bytes:
+        seen["limits"].append(max_bytes)
+        seen["now"] += 1
+        seen["most"] = max(seen["most"], seen["now"])
+        await asyncio.sleep(0.01)
+        seen["now"] -= 1
+        return photograph
+
+    monkeypatch.setattr("safelight.server.pictures_in.fetched", fetch)
+    return seen
+
+
+def test_the_addresses_of_a_request_share_its_bound(elsewhere: dict[str, Any], photograph: bytes) -> None:
+    settings = Settings(home=Path("/nowhere"), allow_image_urls=True, max_request_bytes=10**7)
+
+    async def take() -> None:
+        with closing(Threads()) as threads:
+            intake = Intake(settings, threads, asyncio.Semaphore(1))
+            for _ in range(MOST_ADDRESSES):
+                await intake.picture("https://example.org/a.jpg")
+            with pytest.raises(PictureUrlError, match=f"name {MOST_ADDRESSES} pictures"):
+                await intake.picture("https://example.org/a.jpg")
+
+    asyncio.run(take())
+    assert elsewhere["limits"] == [10**7 - number * len(photograph) for number in range(MOST_ADDRESSES)]
+
+
+def test_few_pictures_are_fetched_at_the_same_time(elsewhere: dict[str, Any]) -> None:
+    settings = Settings(home=Path("/nowhere"), allow_image_urls=True)
+
+    async def take() -> None:
+        with closing(Threads()) as threads:
+            turns = asyncio.Semaphore(2)
+            intakes = [Intake(settings, threads, turns) for _ in range(10)]
+            await asyncio.gather(*(intake.picture("https://example.org/a.jpg") for intake in intakes))
+
+    asyncio.run(take())
+    assert elsewhere["most"] == 2

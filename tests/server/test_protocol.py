@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
 import pytest
@@ -70,3 +70,52 @@ def test_headers_in_parts() -> None:
 
 def test_the_second_request_s_headers_too() -> None:
     assert asyncio.run(said_to([OK, b"GET / HTTP/1.1\r\n"], 0.7)).count(b"HTTP/1.1") == 1
+
+
+LONG = 20_000_000
+"""Bytes of an answer that lies in no buffer as a whole."""
+
+
+async def taken_from(pauses: Iterator[float]) -> tuple[int, bool]:
+    """How much of a long answer comes to a client that pauses, and whether the server is done with it in the end."""
+    ended = asyncio.Event()
+
+    async def long(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        length = str(LONG).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+        for left in range(LONG // 100_000, 0, -1):
+            await send({"type": "http.response.body", "body": b"x" * 100_000, "more_body": left > 1})
+        ended.set()
+
+    server = uvicorn.Server(
+        uvicorn.Config(long, port=0, http=PatientProtocol, lifespan="off", log_config=None)
+    )
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    await server.startup()
+    reader, writer = await asyncio.open_connection(*server.servers[0].sockets[0].getsockname())
+    writer.write(OK)
+    taken = 0
+    try:
+        for pause in pauses:
+            await asyncio.sleep(pause)
+            taken += len(await reader.readexactly(2_000_000))
+    except (ConnectionError, asyncio.IncompleteReadError):
+        pass
+    finally:
+        await asyncio.sleep(0.05)
+        writer.close()
+        await server.shutdown()
+    return taken, ended.is_set()
+
+
+def test_answers_that_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "TAKING", 0.4)
+    taken, ended = asyncio.run(taken_from(iter([0, 1.0, *[0.0] * 8])))
+    assert taken < LONG
+    assert ended
+
+
+def test_answers_that_are_taken_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "TAKING", 0.4)
+    assert asyncio.run(taken_from(iter([0.1] * 10))) == (LONG, True)

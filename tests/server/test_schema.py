@@ -10,7 +10,8 @@ import io
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,14 @@ from schemathesis.specs.openapi.checks import (
 )
 from tests.server.conftest import free_port, processes, wait_for
 
+from safelight.database import open_database
 from safelight.gallery import NewEntry
 from safelight.jobs.entries import result_of
 from safelight.jobs.job import Job, JobKind
 from safelight.jobs.service import Service
 from safelight.moderation.policy import Decision
+from safelight.server.guard import OPEN_PATHS
+from safelight.server.keys import Keys
 from safelight.settings import Settings
 
 WORKER = {
@@ -107,17 +111,43 @@ class StandIn(threading.Thread):
         )
 
 
-@pytest.fixture(scope="module")
-def document(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseSchema]:
+@dataclass(frozen=True)
+class Asking:
+    """A server's document, and what each request to it has to bring.
+
+    Args:
+        document: What it says of itself.
+        headers: With the key of a user; none where everybody on this machine may use it.
+        others: With the key of another one, to whom nothing belongs.
+    """
+
+    document: BaseSchema
+    headers: dict[str, str]
+    others: dict[str, str]
+
+
+@pytest.fixture(scope="module", params=["nobody needs a key", "a user's key"])
+def asking(
+    request: pytest.FixtureRequest, prepared: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Asking]:
     home, port = tmp_path_factory.mktemp("schema") / "home", free_port()
     shutil.copytree(prepared, home)
     url = f"http://127.0.0.1:{port}"
-    with processes(home, ["api", "--port", str(port)]):
+    headers, others = _keys(home) if request.param == "a user's key" else ({}, {})
+    with processes(home, ["api", "--port", str(port)], SAFELIGHT_REQUESTS_PER_MINUTE="100000"):
         worker = StandIn(home)
         worker.start()
         wait_for(url, "/health/ready")
-        yield schemathesis.openapi.from_url(f"{url}/openapi.json", timeout=60)
+        document = schemathesis.openapi.from_url(f"{url}/openapi.json", timeout=60, headers=dict(headers))
+        yield Asking(document, headers, others)
         worker.stop()
+
+
+def _keys(home: Path) -> tuple[dict[str, str], dict[str, str]]:
+    engine = open_database(Settings(home=home))
+    anna, berta = (Keys(engine).add(name) for name in ("anna", "berta"))
+    engine.dispose()
+    return {"Authorization": f"Bearer {anna}"}, {"Authorization": f"Bearer {berta}"}
 
 
 @schemathesis.check
@@ -135,18 +165,24 @@ CHECKS = [
 ]
 
 
-def asked(operation: APIOperation, examples: int) -> None:
+def asked(asking: Asking, operation: APIOperation, examples: int) -> None:
     """Ask for one operation in many ways, right and wrong ones; the right ones of something that is there."""
-    there = existing(operation)
+    there = existing(operation, asking.headers)
 
     @given(operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
     def rightly(case: Case) -> None:
         case.path_parameters.update(there)
-        case.call_and_validate(checks=CHECKS, timeout=60)
+        if asking.headers and operation.path not in OPEN_PATHS:
+            case.call_and_validate(checks=[*CHECKS, answers(401)], headers={"Authorization": ""}, timeout=60)
+            if there:
+                case.call_and_validate(
+                    checks=[*CHECKS, answers(404)], headers=dict(asking.others), timeout=60
+                )
+        case.call_and_validate(checks=CHECKS, headers=dict(asking.headers), timeout=60)
 
     @given(operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
     def wrongly(case: Case) -> None:
-        case.call_and_validate(checks=CHECKS, timeout=60)
+        case.call_and_validate(checks=CHECKS, headers=dict(asking.headers), timeout=60)
 
     some = settings(
         max_examples=examples,
@@ -161,13 +197,24 @@ def asked(operation: APIOperation, examples: int) -> None:
         some(wrongly)()
 
 
-def existing(operation: APIOperation) -> dict[str, str]:
+def answers(status: int) -> Callable[[CheckContext, Response, Case], None]:
+    """A check that an answer has some status."""
+
+    def check(_: CheckContext, response: Response, case: Case) -> None:
+        if response.status_code != status:
+            title = f"{response.status_code} instead of {status}"
+            raise Failure(operation=case.operation.label, title=title, message=response.text)
+
+    return check
+
+
+def existing(operation: APIOperation, headers: dict[str, str]) -> dict[str, str]:
     """A job that has ended and its picture, as far as an operation's path names one."""
     names = {parameter.name for parameter in operation.path_parameters}
     if not names & {"job_id", "entry_id"}:
         return {}
     url = str(operation.base_url).rstrip("/")
-    with httpx2.Client(base_url=url, timeout=60) as client:
+    with httpx2.Client(base_url=url, timeout=60, headers=headers) as client:
         job = client.post("/v1/jobs", json={"kind": "generate", "prompt": "a lighthouse"}).json()["id"]
         assert "succeeded" in client.get(f"/v1/jobs/{job}/events").text
         picture = client.get(f"/v1/jobs/{job}").json()["result"]["pictures"][0]["id"]
@@ -176,13 +223,13 @@ def existing(operation: APIOperation) -> dict[str, str]:
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("examples", [3, pytest.param(50, marks=pytest.mark.slow)])
-def test_every_answer_is_in_the_document(document: BaseSchema, examples: int) -> None:
-    operations = [found.ok() for found in document.get_all_operations()]
+def test_every_answer_is_in_the_document(asking: Asking, examples: int) -> None:
+    operations = [found.ok() for found in asking.document.get_all_operations()]
     assert len(operations) > 60
     failures = []
     for operation in operations:
         try:
-            asked(operation, examples)
+            asked(asking, operation, examples)
         except* Exception as error:  # noqa: BLE001  of whatever kind, all of them are told in the end
             failures.append(f"{operation.label}: {told(error)}")
     assert not failures, "\n\n".join(failures)

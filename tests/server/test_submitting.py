@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from PIL import Image
 
-from safelight.errors import ImageError, QuotaError, RequestError
+from safelight.errors import DatabaseBusyError, ImageError, QuotaError, RequestError
 from safelight.jobs.job import Job, JobKind
 from safelight.jobs.service import Service
 from safelight.server.app import create_app
@@ -49,6 +51,9 @@ def test_a_path_is_no_picture(service: Service, photographs: list[Path]) -> None
         (JobKind.GENERATE, DRAWING | {"count": 3}, 3, 0.006144),
         (JobKind.GENERATE, DRAWING | {"hires": {"scale": 2}}, 1, 0.008192),
         (JobKind.GENERATE, {"prompt": "x"}, 1, 0.262144),
+        (JobKind.GENERATE, {"prompt": "x", "init_image": None}, 1, 0.262144),
+        (JobKind.GENERATE, {"prompt": "x", "init_image": None, "outpaint": {"left": 512}}, 1, 2 * 0.262144),
+        (JobKind.GENERATE, {"prompt": "x", "init_image": None, "width": 64, "height": 64}, 1, 0.004096),
         (JobKind.UPSCALE, {"image": None, "by": 2}, 1, 4 * 0.262144),
         (JobKind.SCAN, {"images": [b"1", b"2"]}, 2, 0),
     ],
@@ -61,8 +66,8 @@ def test_what_it_counts_as(
     megapixels: float,
     photographs: list[Path],
 ) -> None:
-    if kind is JobKind.UPSCALE:
-        fields = fields | {"image": photographs[0].read_bytes()}  # the astronaut, 512 x 512
+    astronaut = photographs[0].read_bytes()  # 512 x 512
+    fields = {name: astronaut if value is None else value for name, value in fields.items()}
     keys = Keys(service.engine)
     enough = keys.caller(keys.add("enough", pictures_per_day=pictures, megapixels_per_day=megapixels))
     assert submitted(service, enough, kind, fields).owner == "enough"
@@ -73,6 +78,16 @@ def test_what_it_counts_as(
         small = keys.caller(keys.add("small", megapixels_per_day=megapixels - 0.000001))
         with pytest.raises(QuotaError):
             submitted(service, small, kind, fields)
+
+
+def test_what_is_drawn_from_counts_as_large_as_it_is(service: Service) -> None:
+    """Not as the square that is reckoned with where nothing is known."""
+    out = io.BytesIO()
+    Image.new("RGB", (2000, 1500)).save(out, "PNG")
+    keys = Keys(service.engine)
+    anna = keys.caller(keys.add("anna", megapixels_per_day=2.9))
+    with pytest.raises(QuotaError):
+        submitted(service, anna, JobKind.GENERATE, {"prompt": "x", "init_image": out.getvalue()})
 
 
 def test_a_request_that_cannot_be_used_does_not_count(service: Service) -> None:
@@ -90,3 +105,33 @@ def test_the_same_key_again_is_the_same_job_and_counts_once(service: Service) ->
     anna = keys.caller(keys.add("anna", pictures_per_day=1))
     jobs = {submitted(service, anna, JobKind.GENERATE, DRAWING, idempotency_key="k").id for _ in range(3)}
     assert len(jobs) == 1
+
+
+def test_the_slower_of_two_equal_calls_costs_nothing(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both see at the same moment that nobody used the key yet; one of them makes the job."""
+    monkeypatch.setattr("safelight.server.submitting._is_known", lambda *_: False)
+    keys = Keys(service.engine)
+    anna = keys.caller(keys.add("anna", pictures_per_day=2))
+    for number in range(3):
+        submitted(service, anna, JobKind.GENERATE, DRAWING, idempotency_key="k", request_id=str(number))
+    submitted(service, anna, JobKind.GENERATE, DRAWING)
+    with pytest.raises(QuotaError):
+        submitted(service, anna, JobKind.GENERATE, DRAWING)
+
+
+def test_what_the_database_does_not_take_costs_nothing(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = Keys(service.engine)
+    anna = keys.caller(keys.add("anna", pictures_per_day=1))
+
+    def busy(_: object) -> Job:
+        raise DatabaseBusyError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service.ledger, "submit", busy)
+        with pytest.raises(DatabaseBusyError):
+            submitted(service, anna, JobKind.GENERATE, DRAWING)
+    submitted(service, anna, JobKind.GENERATE, DRAWING)

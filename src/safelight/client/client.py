@@ -165,7 +165,7 @@ class Client:
         """Wait until a job has ended, however it ends."""
         for event in self.events(job_id):
             on_event(event)
-        return self.job(job_id)
+        return self._server.get_patiently(f"/v1/jobs/{job_id}", Job)
 
     def outcome(self, job: Job) -> JobResult:
         """What an ended job gave.

@@ -11,7 +11,7 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from safelight.client.models import Event, OurErrorBody
-from safelight.errors import SafelightError, ServerError, ServerStartingError, SettingsError, error_of
+from safelight.errors import SafelightError, ServerError, SettingsError, error_of
 
 Shape = TypeVar("Shape", bound=BaseModel)
 FINAL = ("succeeded", "failed", "cancelled")
@@ -21,6 +21,8 @@ SILENCE = 60.0
 """Seconds without a word after which a stream of events counts as broken; the server says something every 15."""
 TRIES, FIRST_PAUSE, LONGEST_PAUSE = 10, 0.2, 5.0
 """How often a broken stream is opened again in a row, and the seconds between two tries."""
+PUT_OFF, LONGEST_WAIT = (429, 503), 60.0
+"""Statuses of a server that asks to come again, and the seconds after which that is done at the latest."""
 
 
 class Connection:
@@ -62,6 +64,10 @@ class Connection:
         """Ask for something."""
         return self.send("GET", path, kind, params=_given(query or {}))
 
+    def get_patiently(self, path: str, kind: type[Shape]) -> Shape:
+        """Ask for something, again and again where the server says that it cannot answer at this moment."""
+        return self.send("GET", path, kind, patient=True)
+
     def send(self, method: str, path: str, kind: type[Shape], **request: Any) -> Shape:
         """Make a request whose answer has a shape.
 
@@ -87,14 +93,20 @@ class Connection:
         """Ask for a file; the errors are those of ``send``."""
         return self.answer("GET", path, params=_given(query or {}), headers={"Accept": accept}).content
 
-    def answer(self, method: str, path: str, **request: Any) -> httpx2.Response:
-        """Make a request; the errors are those of ``send``."""
-        try:
-            answer = self._http.request(method, path, **request)
-        except httpx2.HTTPError as error:
-            raise ServerError(f"{self.url} cannot be reached: {error or type(error).__name__}.") from error
-        if answer.is_success:
-            return answer
+    def answer(self, method: str, path: str, *, patient: bool = False, **request: Any) -> httpx2.Response:
+        """Make a request, of the patient kind several times; the errors are those of ``send``."""
+        for tries in range(TRIES + 1):
+            try:
+                answer = self._http.request(method, path, **request)
+            except httpx2.HTTPError as error:
+                raise ServerError(
+                    f"{self.url} cannot be reached: {error or type(error).__name__}."
+                ) from error
+            if answer.is_success:
+                return answer
+            if not patient or answer.status_code not in PUT_OFF or tries == TRIES:
+                break
+            time.sleep(_pause(tries, _wanted_pause(answer)))
         raise _error_in(answer)
 
     def events(self, path: str, after: int) -> Iterator[Event]:
@@ -110,7 +122,7 @@ class Connection:
         """
         tries = 0
         while True:
-            reason = "the stream ends before the job does"
+            reason, seconds = "the stream ends before the job does", 0.0
             try:
                 for event in self._stream(path, after):
                     if event.id <= after:
@@ -119,20 +131,44 @@ class Connection:
                     yield event
                     if event.kind == "state" and event.data["state"] in FINAL:
                         return
-            except (httpx2.HTTPError, ServerStartingError) as error:
+            except _PutOffError as error:
+                reason, seconds = str(error), error.seconds
+            except httpx2.HTTPError as error:
                 reason = str(error) or type(error).__name__
             tries += 1
             if tries > TRIES:
                 raise ServerError(f"{self.url} cannot be followed: {reason}.")
-            time.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2**tries))
+            time.sleep(_pause(tries, seconds))
 
     def _stream(self, path: str, after: int) -> Iterator[Event]:
         limits = httpx2.Timeout(SILENCE)
         with self._http.stream("GET", path, headers={"Last-Event-ID": str(after)}, timeout=limits) as answer:
             if not answer.is_success:
                 answer.read()
-                raise _error_in(answer)
+                error = _error_in(answer)
+                if answer.status_code in PUT_OFF:
+                    raise _PutOffError(error.message, _wanted_pause(answer))
+                raise error
             yield from _events_in(answer.iter_lines(), path)
+
+
+class _PutOffError(Exception):
+    """The server cannot answer at this moment, and says when to come again."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+def _pause(tries: int, wanted: float) -> float:
+    """Seconds until the next try: longer and longer, and at least what the server wants."""
+    return max(min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**tries), min(LONGEST_WAIT, wanted))
+
+
+def _wanted_pause(answer: httpx2.Response) -> float:
+    """The seconds of Retry-After; it may also be a date, which our server never gives."""
+    given: str = answer.headers.get("Retry-After", "")
+    return float(given) if given.isascii() and given.isdigit() else 0.0
 
 
 def _events_in(lines: Iterable[str], path: str) -> Iterator[Event]:

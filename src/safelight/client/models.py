@@ -239,7 +239,9 @@ class Hires(BaseModel):
     strength: float = 0.6
     """Denoising strength of the second pass, 0 to 1."""
     steps: int | None = None
-    """Steps of the second pass; those of the first when not given."""
+    """Steps of the second pass; as many as the first's when not given."""
+    all_steps: bool = False
+    """Draw all of these steps, as A1111 counts them; otherwise the strength's share of them."""
     sampler: str | None = None
     """Sampler of the second pass, with its schedule in its name if it is to have one (DDIM Karras); sampler and schedule of the first when not given."""
 
@@ -293,6 +295,8 @@ class Job(BaseModel):
     """When the finished job is forgotten."""
     attempt: int = 0
     """How often it was begun; more than once after a crash."""
+    lost: int = 0
+    """Workers that died over it since its last picture; after one it is done by itself."""
     worker: str | None = None
     """Which worker runs or ran it."""
     result: dict[str, Any] | None = None
@@ -302,7 +306,7 @@ class Job(BaseModel):
 
 
 class JobPage(BaseModel):
-    """Jobs, the newest first."""
+    """Jobs, the newest first; without their results, and of the pictures to judge only how many they are."""
 
     jobs: list[Job]
     next: str | None
@@ -559,6 +563,8 @@ class Variation(BaseModel):
     """The other seed; picture i of a batch takes seed + i."""
     strength: float
     """Share of the other seed's noise, 0 to 1; spherically interpolated."""
+    same_seed: bool = False
+    """Keep the request's own seed for all pictures, so that only this one counts up."""
 
 
 class Verdicts(BaseModel):

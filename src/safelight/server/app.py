@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -21,8 +22,10 @@ from safelight.server.middleware.access import Access
 from safelight.server.middleware.bodies import Bodies
 from safelight.server.middleware.observing import REQUEST_ID, Observing
 from safelight.server.middleware.origins import Origins
+from safelight.server.room import Seats
 from safelight.server.routes import gallery, jobs, models, moderation, openai, sdapi, system
 from safelight.server.state import Backstage
+from safelight.server.threads import Threads, use_others
 from safelight.settings import Settings
 from safelight.studio import Studio
 
@@ -38,6 +41,8 @@ ROUTERS = {
     Family.OPENAI: (openai.router,),
     Family.A1111: (sdapi.router,),
 }
+FETCHES, STREAMS = 8, 20
+"""How many pictures are fetched from elsewhere at the same time, and how many jobs one user follows."""
 SENT = ("Authorization", "X-API-Key", REQUEST_ID, "Idempotency-Key", "Last-Event-ID", "If-None-Match")
 SHOWN = (REQUEST_ID, "RateLimit", "RateLimit-Policy", "Retry-After", "Location", "ETag")
 """Headers that pages of ``cors_origins`` may send, and may read."""
@@ -76,9 +81,14 @@ def _life(service: Service, settings: Settings, audit: AuditLog) -> Lifespan[Fas
     async def life(app: FastAPI) -> AsyncIterator[None]:
         keys = Keys(service.engine)
         limits = Limits(settings, keys)
-        async with Feed(service.ledger) as feed:
-            app.state.backstage = Backstage(service, feed, Studio(settings), keys, limits, audit)
-            yield
+        fetches, streams = asyncio.Semaphore(FETCHES), Seats("streams", STREAMS)
+        use_others()
+        with closing(Threads()) as threads:
+            async with Feed(service.ledger) as feed:
+                app.state.backstage = Backstage(
+                    service, feed, Studio(settings), keys, limits, audit, threads, fetches, streams
+                )
+                yield
 
     return life
 

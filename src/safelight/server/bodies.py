@@ -5,6 +5,7 @@ What a route declares and the OpenAPI document shows is one model; its pictures 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -14,11 +15,14 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import UploadFile
 
 from safelight.errors import BodyInvalidError, MediaTypeError
+from safelight.server.shape import complaint_about_json
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
 BARE = ("image/", "application/octet-stream")
 REQUEST, LISTS = "request", ("images",)
 MAX_FILES = 1000
+MAX_REQUEST_PART = 1024 * 1024
+"""Bytes of the JSON in a form; where it is no file, Starlette bounds it likewise."""
 
 Fields = dict[str, Any]
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -74,28 +78,41 @@ class _Given(Request):
 
 
 async def _form_fields(request: Request) -> Fields:
-    fields: Fields = {}
+    given: Fields = {}
+    pictures: Fields = {}
     async with request.form(max_files=MAX_FILES, max_fields=1) as form:
         for name, part in form.multi_items():
-            data = await part.read() if isinstance(part, UploadFile) else part
             if name == REQUEST:
-                fields = _parsed(data) | fields
-            elif isinstance(data, str):
+                given |= await _request_part(part)
+            elif isinstance(part, str):
                 raise BodyInvalidError(
                     f"The part {name!r} is text: all but pictures goes into {REQUEST!r}, as JSON."
                 )
             elif name in LISTS:
-                fields.setdefault(name, []).append(data)
-            elif name in fields:
+                pictures.setdefault(name, []).append(await part.read())
+            elif name in pictures:
                 raise BodyInvalidError(f"The part {name!r} is there twice.")
             else:
-                fields[name] = data
-    return fields
+                pictures[name] = await part.read()
+    if both := given.keys() & pictures.keys():
+        raise BodyInvalidError(f"{min(both)!r} is a part and in {REQUEST!r} too.")
+    return given | pictures
 
 
-def _parsed(text: str | bytes) -> Fields:
+async def _request_part(part: str | UploadFile) -> Fields:
+    data = part.encode() if isinstance(part, str) else await part.read(MAX_REQUEST_PART + 1)
+    if len(data) > MAX_REQUEST_PART:
+        raise BodyInvalidError(
+            f"The part {REQUEST!r} is larger than {MAX_REQUEST_PART} bytes: pictures are parts of their own."
+        )
+    return await asyncio.to_thread(_parsed, data)
+
+
+def _parsed(data: bytes) -> Fields:
+    if (complaint := complaint_about_json(data)) is not None:
+        raise complaint
     try:
-        fields = json.loads(text)
+        fields = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise BodyInvalidError(f"The part {REQUEST!r} is not JSON.") from error
     if not isinstance(fields, dict):

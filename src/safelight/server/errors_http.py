@@ -26,7 +26,7 @@ CHALLENGE = 'Bearer realm="safelight", Basic realm="safelight", charset="UTF-8"'
 """What a 401 has to say: how to come with a key."""
 TRY_AGAIN = 2
 """Seconds after which to ask again a server that was not able to answer."""
-_REFUSED, _FAILED = 1008, 1011
+REFUSED, FAILED = 1008, 1011
 """WebSocket's codes for what was refused and for what failed."""
 _LONGEST_REASON = 123
 
@@ -70,7 +70,7 @@ async def refuse(error: SafelightError, scope: Scope, receive: Receive, send: Se
 
 
 async def _close(websocket: WebSocket, error: SafelightError) -> None:
-    code = _REFUSED if error.http_status < 500 else _FAILED
+    code = REFUSED if error.http_status < 500 else FAILED
     await websocket.close(code, error.message.encode()[:_LONGEST_REASON].decode(errors="ignore"))
 
 

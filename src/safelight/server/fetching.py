@@ -15,6 +15,7 @@ from collections.abc import Callable
 import httpx2
 
 from safelight.errors import ImageTooManyBytesError, PictureUrlError
+from safelight.server.threads import Threads
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Permitted = Callable[[Address], bool]
@@ -48,12 +49,13 @@ def is_public(address: Address) -> bool:
     return address.is_global and not any(special)
 
 
-async def fetched(url: str, max_bytes: int, *, permitted: Permitted = is_public) -> bytes:
+async def fetched(url: str, max_bytes: int, threads: Threads, *, permitted: Permitted = is_public) -> bytes:
     """What lies at an address, whatever the other side calls it.
 
     Args:
         url: With http or https.
         max_bytes: More is refused while it comes.
+        threads: Look names up.
         permitted: Which addresses may be connected to.
 
     Raises:
@@ -65,21 +67,26 @@ async def fetched(url: str, max_bytes: int, *, permitted: Permitted = is_public)
             asyncio.timeout(PATIENCE),
             httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=PATIENCE) as client,
         ):
-            return await _follow(client, _parsed(url), max_bytes, permitted)
+            response = await _follow(client, _parsed(url), threads, permitted)
+            try:
+                return await _read(response, max_bytes)
+            finally:
+                await response.aclose()
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError) as error:  # OSError: TimeoutError too
         raise PictureUrlError(f"The picture could not be fetched: {type(error).__name__}.") from error
 
 
-async def _follow(client: httpx2.AsyncClient, url: httpx2.URL, max_bytes: int, permitted: Permitted) -> bytes:
+async def _follow(
+    client: httpx2.AsyncClient, url: httpx2.URL, threads: Threads, permitted: Permitted
+) -> httpx2.Response:
+    """The answer after all redirections, to be read and closed."""
     for _ in range(MAX_REDIRECTS + 1):
-        request = await _request(client, url, permitted)
-        response = await client.send(request, stream=True)
-        try:
-            if not response.has_redirect_location:
-                return await _read(response, max_bytes)
-            url = _parsed(str(url.join(response.headers["Location"])))
-        finally:
-            await response.aclose()
+        address = await _looked_up(url, threads, permitted)
+        response = await client.send(_request(client, url, address), stream=True)
+        if not response.has_redirect_location:
+            return response
+        await response.aclose()
+        url = _parsed(str(url.join(response.headers["Location"])))
     raise PictureUrlError("The address redirects too often.")
 
 
@@ -94,9 +101,8 @@ def _parsed(text: str) -> httpx2.URL:
     return url
 
 
-async def _request(client: httpx2.AsyncClient, url: httpx2.URL, permitted: Permitted) -> httpx2.Request:
+def _request(client: httpx2.AsyncClient, url: httpx2.URL, address: Address) -> httpx2.Request:
     """A request that goes to a checked address under the name's own Host header and TLS name."""
-    address = await _looked_up(url, permitted)
     host = url.netloc.decode("ascii")
     return client.build_request(
         "GET",
@@ -106,12 +112,11 @@ async def _request(client: httpx2.AsyncClient, url: httpx2.URL, permitted: Permi
     )
 
 
-async def _looked_up(url: httpx2.URL, permitted: Permitted) -> Address:
+async def _looked_up(url: httpx2.URL, threads: Threads, permitted: Permitted) -> Address:
     """The name's first address, if all of its addresses may be connected to."""
     port = url.port or (443 if url.scheme == "https" else 80)
-    found = await asyncio.get_running_loop().getaddrinfo(
-        url.raw_host.decode("ascii"), port, type=socket.SOCK_STREAM
-    )
+    name = url.raw_host.decode("ascii")
+    found = await threads.name(socket.getaddrinfo, name, port, type=socket.SOCK_STREAM)
     addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
     if not addresses or not all(permitted(address) for address in addresses):
         raise PictureUrlError("The address belongs to no public host.")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
-from safelight.images.decode import inspect
-from safelight.server.pictures_in import limits_of, picture_bytes
+from safelight.server.pictures_in import Intake
 from safelight.server.schemas.jobs import Submitted
 from safelight.server.state import Backstage
 
@@ -24,9 +22,15 @@ async def fields_of(body: Submitted, behind: Backstage) -> dict[str, Any]:
         ImageError, RequestError: A picture is not what it claims to be, or too large.
     """
     fields = body.model_dump(exclude_unset=True, exclude={"kind", "priority", "timeout", *PICTURES})
+    intake = intake_of(behind)
     for name in body.model_fields_set.intersection(PICTURES):
-        fields[name] = await _value(getattr(body, name), behind)
+        fields[name] = await _value(getattr(body, name), intake)
     return fields
+
+
+def intake_of(behind: Backstage) -> Intake:
+    """What takes in the pictures of one request."""
+    return Intake(behind.service.settings, behind.threads, behind.fetches)
 
 
 async def taken_in(picture: str | bytes, behind: Backstage) -> bytes:
@@ -35,14 +39,10 @@ async def taken_in(picture: str | bytes, behind: Backstage) -> bytes:
     Raises:
         ImageError, RequestError: It is not what it claims to be, or too large.
     """
-    settings = behind.service.settings
-    if isinstance(picture, str):
-        return await picture_bytes(picture, settings)
-    await asyncio.to_thread(inspect, picture, limits_of(settings))
-    return picture
+    return await intake_of(behind).picture(picture)
 
 
-async def _value(value: Any, behind: Backstage) -> object:
+async def _value(value: Any, intake: Intake) -> object:
     if isinstance(value, tuple | list):
-        return tuple([await taken_in(part, behind) for part in value])
-    return None if value is None else await taken_in(value, behind)
+        return tuple([await intake.picture(part) for part in value])
+    return None if value is None else await intake.picture(value)

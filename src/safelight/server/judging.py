@@ -6,23 +6,35 @@ One picture at a time: batches do not pay on CPUs (docs/decisions/0004), and a p
 from __future__ import annotations
 
 import asyncio
-import threading
+import hashlib
+import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from functools import lru_cache
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
+from typing import TypeVar
 
 from safelight.errors import InternalError, SafelightError
 from safelight.logs import logger
 from safelight.moderation import open_nsfw
+from safelight.moderation.loading import draw_blueprint, find_folder
 from safelight.moderation.moderator import Moderator
+from safelight.moderation.timm_config import read_timm_folder
+from safelight.moderation.timm_convert import is_converted
 from safelight.moderation.verdict import Judgement
 from safelight.runtime.machine import usable_cores
 from safelight.server.names import check_classifier
 from safelight.settings import Settings
 from safelight.studio import Studio
 
-MOST_THREADS, MOST_PAIRS = 4, 64
+Result = TypeVar("Result")
+
+MOST_THREADS = 4
+FORGIVEN = 30.0
+"""Seconds after which a classifier that could not be loaded is tried again."""
+MOST_PREVIEWS = 256
+"""How many pictures' verdicts are kept for those who ask again."""
 
 
 class Judge:
@@ -35,12 +47,23 @@ class Judge:
     def __init__(self, studio: Callable[[], Studio]) -> None:
         self._studio = studio
         self._pool = ThreadPoolExecutor(min(MOST_THREADS, usable_cores()), thread_name_prefix="judge")
-        self._moderator = lru_cache(MOST_PAIRS)(self._load)
-        self._loading = threading.Lock()
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
+        self._moderators: dict[tuple[str, str], _Loading] = {}
+        self._previews: OrderedDict[bytes, Future[Judgement]] = OrderedDict()
 
     def close(self) -> None:
         """Judge what is being judged, and nothing more."""
+        self._loader.shutdown(cancel_futures=True)
         self._pool.shutdown(cancel_futures=True)
+
+    async def check(self, classifier: str | None) -> None:
+        """See that a classifier may be named.
+
+        Raises:
+            ClassifierUnknownError: It is not installed.
+        """
+        if classifier is not None:
+            await asyncio.to_thread(check_classifier, classifier, self._studio().settings)
 
     async def judge(
         self, pictures: Sequence[bytes], *, classifier: str | None = None, policy: str | None = None
@@ -56,23 +79,56 @@ class Judge:
             ClassifierUnknownError: It is not installed.
             PolicyLabelError: The policy does not know the classifier's labels.
         """
-        loop = asyncio.get_running_loop()
-        moderator = await loop.run_in_executor(self._pool, self._moderator, classifier, policy)
+        await self.check(classifier)
+        moderator = await _result(self._moderator(classifier, policy))
         tasks = [
-            loop.run_in_executor(self._pool, _judged, moderator, str(number), data)
-            for number, data in enumerate(pictures)
+            self._pool.submit(_judged, moderator, str(number), data) for number, data in enumerate(pictures)
         ]
-        return list(await asyncio.gather(*tasks))
+        return list(await asyncio.gather(*map(asyncio.wrap_future, tasks)))
+
+    async def judge_once(self, picture: bytes) -> Judgement:
+        """The same for one picture that many ask for, again and again: it is judged when the first of them does."""
+        digest = hashlib.sha256(picture).digest()
+        moderator = await _result(self._moderator(None, None))
+        if digest not in self._previews:
+            self._previews[digest] = self._pool.submit(_judged, moderator, "", picture)
+            if len(self._previews) > MOST_PREVIEWS:
+                self._previews.popitem(last=False)
+        return await _result(self._previews[digest])
+
+    def _moderator(self, classifier: str | None, policy: str | None) -> Future[Moderator]:
+        """A moderator on its way: one for all who ask. The usual one does not wait for others to be loaded."""
+        settings = self._studio().settings
+        pair = classifier or settings.classifier, policy or settings.policy
+        loading = self._moderators.get(pair)
+        if loading is None or loading.failed_long_ago():
+            pool = self._pool if pair == (settings.classifier, settings.policy) else self._loader
+            loading = _Loading(pool.submit(self._load, classifier, policy), time.monotonic())
+            self._moderators[pair] = loading
+        return loading.moderator
 
     def _load(self, classifier: str | None, policy: str | None) -> Moderator:
         studio = self._studio()
-        if classifier is not None:
-            check_classifier(classifier, studio.settings)
         name = classifier or studio.settings.classifier
-        with self._loading:
-            if name != open_nsfw.NAME:
-                _converted_elsewhere(studio.settings, name)
-            return studio.moderator(classifier=classifier, policy=policy)
+        if name != open_nsfw.NAME and not _is_converted(studio.settings, name):
+            _converted_elsewhere(studio.settings, name)
+        return studio.moderator(classifier=classifier, policy=policy)
+
+
+@dataclass(frozen=True)
+class _Loading:
+    moderator: Future[Moderator]
+    began: float
+
+    def failed_long_ago(self) -> bool:
+        """Whether it is time for another try."""
+        failed = self.moderator.done() and self.moderator.exception() is not None
+        return failed and time.monotonic() - self.began > FORGIVEN
+
+
+async def _result(future: Future[Result]) -> Result:
+    """What comes of something that others wait for too: it goes on where one of them leaves."""
+    return await asyncio.shield(asyncio.wrap_future(future))
 
 
 def _judged(moderator: Moderator, name: str, data: bytes) -> Judgement:
@@ -85,14 +141,16 @@ def _judged(moderator: Moderator, name: str, data: bytes) -> Judgement:
         return Judgement(name, error=InternalError(f"{type(error).__name__}: {error}"))
 
 
+def _is_converted(settings: Settings, name: str) -> bool:
+    return is_converted(read_timm_folder(find_folder(name, settings)), settings.cache)
+
+
 def _converted_elsewhere(settings: Settings, name: str) -> None:
-    """Convert a classifier in a process of its own, where that was not done before: conversion needs torch."""
+    """Convert a classifier in a process of its own: conversion needs torch."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         pool.submit(convert, settings, name).result()
 
 
 def convert(settings: Settings, name: str) -> None:
     """See that a classifier's graph is in the cache."""
-    from safelight.moderation.loading import draw_blueprint
-
     draw_blueprint(settings, name)

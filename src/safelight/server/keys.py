@@ -212,6 +212,18 @@ class Keys:
             if not _spend(connection, (key_id, int(now // DAY)), (pictures, pixels), limits):
                 raise _exceeded(allowed.pictures_per_day, allowed.megapixels_per_day, now)
 
+    def refund(self, key_id: str, pictures: int, pixels: int, now: float | None = None) -> None:
+        """Take back what was counted today for pictures that are not made."""
+        day = int((time.time() if now is None else now) // DAY)
+        counted = (usage.c.key_id == key_id) & (usage.c.day == day)
+        enough = (usage.c.pictures >= pictures) & (usage.c.pixels >= pixels)  # not what was counted yesterday
+        with writing(self._engine) as connection:
+            connection.execute(
+                update(usage)
+                .where(counted & enough)
+                .values(pictures=usage.c.pictures - pictures, pixels=usage.c.pixels - pixels)
+            )
+
 
 def _spend(
     connection: Connection, where: tuple[str, int], amount: tuple[int, int], limits: tuple[int, int]

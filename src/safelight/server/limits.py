@@ -9,10 +9,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from safelight.errors import RateLimitError
+from safelight.errors import DatabaseError, RateLimitError
+from safelight.logs import logger
 from safelight.server.keys import Keys
 from safelight.server.roles import Caller, Role
 from safelight.settings import Settings
@@ -126,6 +128,26 @@ class Limits:
             except BaseException:
                 self._give_back(caller.owner, limited)
                 raise
+
+    @contextmanager
+    def charged(self, caller: Caller, *, pictures: int, pixels: int) -> Iterator[None]:
+        """Count pictures as ``charge`` does; what fails within costs nothing."""
+        self.charge(caller, pictures=pictures, pixels=pixels)
+        try:
+            yield
+        except Exception:
+            self.refund(caller, pictures=pictures, pixels=pixels)
+            raise
+
+    def refund(self, caller: Caller, *, pictures: int, pixels: int) -> None:
+        """Take back what was charged for pictures that are not made."""
+        if caller.role is not Role.ADMIN:
+            self._give_back(caller.owner, {"pictures": float(pictures), "megapixels": pixels / 1e6})
+        if caller.key_id is not None:
+            try:
+                self._keys.refund(caller.key_id, pictures, pixels)
+            except DatabaseError as error:  # what went wrong before is what the caller is to hear of
+                logger(__name__).warning("a refund is lost", error=error.message, owner=caller.owner)
 
     def wrong_key(self, address: str) -> None:
         """Count a wrong key.

@@ -31,11 +31,11 @@ def with_known_names(fields: Mapping[str, Any], settings: Settings) -> dict[str,
         CheckpointMissingError, UpscalerUnknownError: They name something else.
         ModelError: The checkpoint of that name cannot be used.
     """
-    known = dict(fields)
-    if known.get("checkpoint") == own_name(settings):
+    known, own = dict(fields), own_name(settings)
+    if known.get("checkpoint") not in (None, own):
+        known["checkpoint"] = check_checkpoint(known["checkpoint"], settings.home)
+    if known.get("checkpoint") == own:
         del known["checkpoint"]
-    if known.get("checkpoint") is not None:
-        check_checkpoint(known["checkpoint"], settings.home)
     second = known.get("hires") or {}
     for upscaler in (known.get("upscaler"), second.get("upscaler", LATENT)):
         if upscaler not in (None, LATENT):
@@ -43,15 +43,18 @@ def with_known_names(fields: Mapping[str, Any], settings: Settings) -> dict[str,
     return known
 
 
-def check_checkpoint(name: str, home: Path) -> None:
+def check_checkpoint(name: str, home: Path) -> str:
     """See that a checkpoint is one of the data directory's, or the starter.
+
+    Returns:
+        What it is called here: with and without its suffix it is the same one.
 
     Raises:
         CheckpointMissingError: It is not.
         ModelError: It is, and cannot be used.
     """
     try:
-        resolve(name, home, paths=False)
+        return resolve(name, home, paths=False).name
     except CheckpointMissingError as error:
         near = error.hint if error.hint.startswith("Did you mean") else ""
         raise CheckpointMissingError(

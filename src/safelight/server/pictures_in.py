@@ -10,37 +10,65 @@ from safelight.errors import ImageTooManyBytesError, PictureTextError, PictureUr
 from safelight.images.decode import inspect
 from safelight.images.picture import DecodeLimits
 from safelight.server.fetching import fetched
+from safelight.server.threads import Threads
 from safelight.settings import Settings
 
+MOST_ADDRESSES = 8
+"""How many pictures of one request are fetched."""
 _DATA_URI = re.compile(r"data:[^,;]{0,100}(?:;[^,;]{0,100}){0,4},", re.ASCII | re.IGNORECASE)
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _SPACE = str.maketrans("", "", " \t\r\n")
 
 
-async def picture_bytes(text: str, settings: Settings) -> bytes:
-    """The bytes of a picture's file, whose header says that it can be decoded within the limits.
+class Intake:
+    """Takes in the pictures of one request.
 
     Args:
-        text: The file in base64, as it is or as a data URI; or its http(s) address, where ``allow_image_urls`` is set.
-        settings: With the limits ``max_bytes`` and ``max_pixels``.
-
-    Raises:
-        PictureTextError: It is none of these.
-        PictureUrlError: Nothing is fetched from this address.
-        ImageError: It is no picture, or larger than the limits by its header's own word.
+        settings: With the limits ``max_bytes``, ``max_pixels`` and ``max_request_bytes``.
+        threads: Read pictures and look names up.
+        turns: How many pictures are fetched at the same time, over all requests.
     """
-    limits = limits_of(settings)
-    if _ADDRESS.match(text):
-        if not settings.allow_image_urls:
+
+    def __init__(self, settings: Settings, threads: Threads, turns: asyncio.Semaphore) -> None:
+        self._settings, self._threads, self._turns = settings, threads, turns
+        self._limits = limits_of(settings)
+        self._addresses, self._bytes = MOST_ADDRESSES, settings.max_request_bytes
+
+    async def picture(self, given: str | bytes) -> bytes:
+        """The bytes of a picture's file, whose header says that it can be decoded within the limits.
+
+        Args:
+            given: The file, as it is, in base64 or as a data URI; or its http(s) address, where ``allow_image_urls``
+                is set.
+
+        Raises:
+            PictureTextError: It is none of these.
+            PictureUrlError: Nothing is fetched from this address, or not so much for one request.
+            ImageError: It is no picture, or larger than the limits by its header's own word.
+        """
+        if isinstance(given, bytes):
+            data = given
+        elif _ADDRESS.match(given):
+            data = await self._fetched(given)
+        else:
+            data = await self._threads.picture(from_base64, given, self._limits.max_bytes)
+        await self._threads.picture(inspect, data, self._limits)
+        return data
+
+    async def _fetched(self, address: str) -> bytes:
+        """What lies at an address; all of a request's addresses share its bound, as if the pictures lay within it."""
+        if not self._settings.allow_image_urls:
             raise PictureUrlError(
                 "This server fetches no pictures.",
                 hint="Send the picture itself, in base64; an administrator can set allow_image_urls.",
             )
-        data = await fetched(text, limits.max_bytes)
-    else:
-        data = await asyncio.to_thread(from_base64, text, limits.max_bytes)
-    await asyncio.to_thread(inspect, data, limits)
-    return data
+        if self._addresses == 0:
+            raise PictureUrlError(f"A request may name {MOST_ADDRESSES} pictures by their address.")
+        self._addresses -= 1
+        async with self._turns:
+            data = await fetched(address, min(self._limits.max_bytes, self._bytes), self._threads)
+        self._bytes -= len(data)
+        return data
 
 
 def limits_of(settings: Settings) -> DecodeLimits:

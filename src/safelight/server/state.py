@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,6 +14,8 @@ from safelight.jobs.service import Service
 from safelight.server.feed import Feed
 from safelight.server.keys import Keys
 from safelight.server.limits import Limits
+from safelight.server.room import Seats
+from safelight.server.threads import Threads
 from safelight.studio import Studio
 
 
@@ -27,6 +30,9 @@ class Backstage:
         keys: Who may use the server.
         limits: How much of it.
         audit: Who was turned away, and what was done that cannot be undone.
+        threads: For what must not wait for everything else.
+        fetches: How many pictures are fetched from elsewhere at the same time.
+        streams: How many jobs each caller follows at the same time.
     """
 
     service: Service
@@ -35,6 +41,9 @@ class Backstage:
     keys: Keys
     limits: Limits
     audit: AuditLog
+    threads: Threads
+    fetches: asyncio.Semaphore
+    streams: Seats
 
 
 def backstage(connection: HTTPConnection) -> Backstage:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from tests.server.conftest import SOCKET, client_of
 
+from safelight.errors import DatabaseBusyError
 from safelight.jobs.service import Service
 from safelight.server import limits
 from safelight.server.app import create_app
 from safelight.server.keys import Keys
+from safelight.server.middleware import access
 from safelight.server.middleware.access import credentials
 from safelight.server.roles import Role
 
@@ -105,18 +108,6 @@ def test_the_last_key_s_end_opens_this_machine_only(open_service: Callable[..., 
         keys.revoke("anna")
         with client_of(create_app(service, service.settings)) as client:
             assert client.get("/v1/system").status_code == status
-
-
-def test_the_body_of_a_stranger_is_not_read(client: TestClient, keys: Keys) -> None:
-    keys.add("anna")
-    read = []
-
-    def body() -> Iterator[bytes]:
-        read.append(1)
-        yield b"x"
-
-    response = client.post("/v1/jobs", content=body())
-    assert response.status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -282,3 +273,40 @@ def test_credentials_of_other_schemes() -> None:
 
     assert credentials(Headers({"Authorization": "Digest x", "X-API-Key": "k"})) == (None, "k")
     assert credentials(Headers({})) == (None, None)
+
+
+def test_one_user_has_so_many_requests_answered_at_once(
+    service: Service, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "MOST_REQUESTS", 1)
+    anna, root = bearer(keys.add("anna")), bearer(keys.add("root", Role.ADMIN))
+    with client_of(create_app(service, service.settings)) as client:
+        job = client.post("/v1/jobs", json=DRAWING, headers=anna).json()["id"]
+        with client.websocket_connect(f"{SOCKET}/v1/jobs/{job}/ws", headers=anna) as socket:
+            socket.receive_json()
+            refused = client.get("/v1/system", headers=anna)
+            assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+            assert client.get("/v1/system", headers=root).status_code == 200
+            assert client.get("/health/live", headers=anna).status_code == 200
+        assert client.get("/v1/system", headers=anna).status_code == 200
+
+
+def test_a_silent_database_ends_nothing(
+    service: Service, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose a request is that is being answered is asked again; that nobody answers is no refusal."""
+    monkeypatch.setattr(access, "ASK_AGAIN", 0.02)
+    anna = bearer(keys.add("anna"))
+    with client_of(create_app(service, service.settings), **anna) as client:
+        job = client.post("/v1/jobs", json=DRAWING).json()["id"]
+        with client.websocket_connect(f"{SOCKET}/v1/jobs/{job}/ws") as socket:
+            socket.receive_json()
+
+            def silent(*_: object) -> None:
+                raise DatabaseBusyError
+
+            with monkeypatch.context() as patch:
+                patch.setattr(Keys, "caller", silent)
+                time.sleep(0.2)
+            client.delete(f"/v1/jobs/{job}")
+            assert socket.receive_json()["data"] == {"state": "cancelled"}

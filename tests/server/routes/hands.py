@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from PIL import Image
 
 from safelight.gallery import Entry, NewEntry
+from safelight.generation.request import GenerationRequest
 from safelight.images.encode import encode_picture
 from safelight.images.metadata import Metadata
 from safelight.jobs.entries import result_of
@@ -23,7 +24,7 @@ Work = Callable[[Service, Job], None]
 
 def entered(service: Service, job: Job, index: int = 0, decision: Decision = Decision.ALLOW) -> Entry:
     """A picture of a job in the gallery; red, with an infotext."""
-    seed = int(str(job.request.get("seed", 0))) + index
+    seed = seed_of(job, index)
     prompt = job.request.get("prompt", "")
     words = f"{prompt}\nSteps: 4, Sampler: Euler, CFG scale: 4, Seed: {seed}, Size: 64x32, Model: starter"
     data = encode_picture(Image.new("RGB", SIZE, "red"), "png", Metadata(parameters=words))
@@ -42,6 +43,13 @@ def entered(service: Service, job: Job, index: int = 0, decision: Decision = Dec
             infotext=words,
         )
     )
+
+
+def seed_of(job: Job, index: int) -> int:
+    """The seed of a job's picture."""
+    given = {name: job.request[name] for name in ("seed", "variation") if name in job.request}
+    request = GenerationRequest.parse(prompt="", **given)
+    return (request.seed or 0) + request.counted(index)
 
 
 def drawing(*decisions: Decision) -> Work:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import threading
@@ -17,9 +18,10 @@ from starlette.websockets import WebSocketDisconnect
 from tests.server.conftest import SOCKET, client_of
 from tests.server.routes.conftest import Bench
 
-from safelight.jobs.job import Job, Progress
+from safelight.jobs.job import Event, Job, Progress
 from safelight.jobs.service import Service
 from safelight.server.app import create_app
+from safelight.server.keys import Keys
 
 
 def webp(colour: str = "green") -> bytes:
@@ -194,6 +196,7 @@ def test_a_socket_that_its_caller_leaves(client: TestClient, bench: Bench, servi
         socket.receive_json()
     assert service.ledger.get(job.id).state == "running"
     assert service.ledger.signals([job.id]) == {}
+    _until(lambda: not client.app.state.backstage.feed._listeners)  # type: ignore[attr-defined]
 
 
 def test_a_socket_on_a_job_of_somebody_else(people: Callable[[str], TestClient], bench: Bench) -> None:
@@ -213,3 +216,113 @@ def _until(holds: Callable[[], Any]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_stream_that_its_caller_leaves(client: TestClient, bench: Bench) -> None:
+    job = bench.begin()
+    listeners = client.app.state.backstage.feed._listeners  # type: ignore[attr-defined]
+
+    async def leave() -> None:
+        """Ask for the events as a server does, and go when the first have come."""
+        gone = asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            if b"running" in message.get("body", b""):
+                assert job.id in listeners
+                gone.set()
+
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "method": "GET",
+            "path": f"/v1/jobs/{job.id}/events",
+            "raw_path": b"",
+            "query_string": b"",
+            "headers": [(b"host", b"127.0.0.1:7860")],
+            "client": ("127.0.0.1", 50000),
+            "state": {},
+        }
+        await asyncio.wait_for(client.app(scope, receive, send), 10)  # type: ignore[arg-type]
+
+    client.portal.call(leave)  # type: ignore[union-attr]
+    _until(lambda: not listeners)
+
+
+def test_all_of_a_long_job_s_events(
+    client: TestClient, bench: Bench, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The book gives events by the page; followers get them all, of jobs that run and of those that have ended."""
+    every = service.ledger.events
+
+    def few(after: int, job_id: str | None = None) -> list[Event]:
+        return every(after, job_id, 1000 if job_id is None else 2)
+
+    monkeypatch.setattr(service.ledger, "events", few)
+    job = bench.begin()
+    for step in range(8):
+        service.ledger.report(job, Progress(stage="first pass", step=step, steps=8))
+    with later(client, lambda: service.ledger.cancelled(job)):
+        events = stream(client, job)
+    assert [event["event"] for event in events] == ["state", "state", *["progress"] * 8, "state"]
+    assert [event["event"] for event in stream(client, job)] == ["state"] * 3  # what is left of it in the end
+
+
+def test_signals_over_a_socket_are_limited_and_noted_once(
+    open_service: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = open_service(requests_per_minute=4)
+    key = Keys(service.engine).add("anna")
+    job = Bench(service).begin("anna")
+    app = create_app(service, service.settings)
+    with (
+        client_of(app, Authorization=f"Bearer {key}") as client,
+        client.websocket_connect(f"{SOCKET}/v1/jobs/{job.id}/ws?after={2**53}") as socket,
+    ):
+        for _ in range(5):
+            socket.send_json({"action": "skip"})
+        assert socket.receive_json()["error"]["code"] == "limit.rate"
+    audit = (service.settings.home / "audit.log").read_text()
+    assert audit.count('"event": "job.skip"') == 1
+
+
+def test_a_revoked_key_ends_what_it_follows(
+    people: Callable[[str], TestClient], bench: Bench, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safelight.server.middleware.access.ASK_AGAIN", 0.05)
+    job = bench.begin("anna")
+    keys = Keys(service.engine)
+    with people("anna").websocket_connect(f"{SOCKET}/v1/jobs/{job.id}/ws") as socket:
+        assert socket.receive_json()["data"] == {"state": "queued"}
+        assert socket.receive_json()["data"]["state"] == "running"
+        time.sleep(0.2)  # a valid key is asked for again and again, and goes on
+        keys.revoke("anna")
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_json()
+        assert closed.value.code == 1008
+    with later(people("chief"), lambda: keys.revoke("chief")):
+        assert [event["event"] for event in stream(people("chief"), job)] == ["state", "state"]
+    assert service.ledger.get(job.id).state == "running"
+    _until(lambda: not people("berta").app.state.backstage.feed._listeners)  # type: ignore[attr-defined]
+
+
+def test_one_user_follows_so_many_at_once(
+    people: Callable[[str], TestClient], bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = people("anna")
+    monkeypatch.setattr(client.app.state.backstage.streams, "_each", 1)  # type: ignore[attr-defined]
+    job = bench.begin("anna")
+    path = f"/v1/jobs/{job.id}"
+    with client.websocket_connect(f"{SOCKET}{path}/ws") as socket:
+        socket.receive_json()
+        refused = client.get(f"{path}/events")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "limit.rate")
+        assert people("anna").get(path).status_code == 200
+        with people("chief").websocket_connect(f"{SOCKET}{path}/ws") as other:
+            other.receive_json()
+    with people("anna").websocket_connect(f"{SOCKET}{path}/ws") as socket:
+        socket.receive_json()

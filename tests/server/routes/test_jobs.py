@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
+from tests.server.conftest import client_of
 from tests.server.routes.conftest import DRAWING, Bench
 
 from safelight.database import blobs, reading
-from safelight.jobs.job import JobKind
+from safelight.jobs.job import JobKind, Submission
 from safelight.jobs.service import Service
+from safelight.server.app import create_app
+from safelight.server.keys import Keys
 
 NOBODYS = "0" * 27
 
@@ -102,12 +105,12 @@ def test_what_cannot_be_done_is_refused(
     [
         ({"data": {"request": "no JSON"}, "files": {"image": b"x"}}, 422),
         ({"data": {"request": "[]"}, "files": {"image": b"x"}}, 422),
-        ({"data": {"request": "[" * 100_000}, "files": {"image": b"x"}}, 422),
+        ({"data": {"request": "[" * 1000}, "files": {"image": b"x"}}, 422),
         ({"data": {"prompt": "x"}, "files": {"image": b"x"}}, 422),
         ({"files": [("image", b"x"), ("image", b"y")]}, 422),
         ({"files": {"image": b"no picture"}, "data": {"request": '{"kind": "upscale"}'}}, 415),
         ({"content": b"--x", "headers": {"Content-Type": "multipart/form-data; boundary=y"}}, 400),
-        ({"content": b"--x", "headers": {"Content-Type": "multipart/form-data"}}, 400),
+        ({"content": b"--x", "headers": {"Content-Type": "multipart/form-data"}}, 422),
         ({"content": b"\xff\xd8\xff", "headers": {"Content-Type": "image/jpeg"}}, 415),
         ({"content": b"{}", "headers": {"Content-Type": "text/plain"}}, 415),
         ({"content": b"{"}, 415),
@@ -205,3 +208,106 @@ def test_signals(client: TestClient, bench: Bench, service: Service) -> None:
     assert client.delete(f"/v1/jobs/{waiting.id}").json()["state"] == "cancelled"
     again = client.delete(f"/v1/jobs/{waiting.id}")
     assert (again.status_code, again.json()["error"]["code"]) == (409, "job.over")
+
+
+def test_a_scan_has_no_pictures_to_skip(client: TestClient, service: Service) -> None:
+    scan = service.ledger.submit(Submission(kind=JobKind.SCAN, request={"images": []}))
+    answer = client.post(f"/v1/jobs/{scan.id}/skip")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "job.skip")
+
+
+HALF = "\ud800"
+"""Half of a character: no encoding can write it down."""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *[
+            DRAWING | {name: HALF}
+            for name in (
+                "prompt",
+                "negative_prompt",
+                "checkpoint",
+                "sampler",
+                "schedule",
+                "init_image",
+                "mask",
+            )
+        ],
+        DRAWING | {"styles": ["a", HALF]},
+        DRAWING | {"hires": {"sampler": HALF}},
+        DRAWING | {"hires": {"upscaler": HALF}},
+        DRAWING | {HALF: 1},
+        {"kind": HALF},
+        {"kind": "upscale", "image": HALF},
+        {"kind": "upscale", "image": "x", "upscaler": HALF},
+        {"kind": "scan", "images": [HALF]},
+    ],
+)
+@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "models only"])
+def test_half_characters_are_refused(
+    client: TestClient,
+    service: Service,
+    body: dict[str, Any],
+    guarded: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the layer that looks at every body, and by the models too."""
+    if not guarded:
+        for module in ("safelight.server.middleware.bodies", "safelight.server.bodies"):
+            monkeypatch.setattr(f"{module}.complaint_about_json", lambda _: None)
+    text = json.dumps(body)
+    answers = [
+        client.post("/v1/jobs", content=text, headers={"Content-Type": "application/json"}),
+        client.post("/v1/jobs", data={"request": text}, files={"picture": b"x"}),
+    ]
+    assert [answer.status_code for answer in answers] == [422, 422], [answer.text for answer in answers]
+    assert service.ledger.find() == []
+    assert client.get("/v1/jobs").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "request_part",
+    [
+        ("request", ("r.json", b'{"kind": "upscale", "image": "x"}')),
+        ("request", ("r.json", b'{"kind": "scan", "images": "x"}')),
+        ("request", ("r.json", b"[" * 100_000)),
+        ("request", ("r.json", b'{"kind": "upscale", "upscaler": "' + b"x" * 1024 * 1024 + b'"}')),
+    ],
+    ids=["a picture twice", "pictures twice", "deep", "large"],
+)
+def test_the_json_of_a_form_is_bounded(client: TestClient, request_part: tuple[str, Any]) -> None:
+    answer = client.post("/v1/jobs", files=[request_part, ("image", b"x"), ("images", b"x")])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "request.invalid"), answer.text
+    expected = ("part and in", "nested deeper", "larger than")
+    assert any(words in answer.text for words in expected), answer.text
+
+
+def test_a_job_that_cannot_be_queued_costs_nothing(open_service: Callable[..., Service]) -> None:
+    service = open_service(queue_capacity=1, pictures_per_minute=10)
+    key = Keys(service.engine).add("anna", pictures_per_day=2)
+    with client_of(create_app(service, service.settings), Authorization=f"Bearer {key}") as client:
+        assert client.post("/v1/jobs", json=DRAWING).status_code == 202
+        for _ in range(3):
+            full = client.post("/v1/jobs", json=DRAWING)
+            assert (full.status_code, full.json()["error"]["code"]) == (503, "queue.full")
+        assert '"pictures";r=9' in full.headers["RateLimit"]
+        service.ledger.claim("bench")
+        assert client.post("/v1/jobs", json=DRAWING).status_code == 202
+
+
+def test_lists_leave_out_what_is_large(client: TestClient, bench: Bench, service: Service) -> None:
+    """A scan of thousands of pictures has megabytes of names and verdicts, and a page has two hundred jobs."""
+    request = {"images": [{"blob": "0" * 64}] * 500}
+    scan = service.ledger.submit(Submission(kind=JobKind.SCAN, request=request))
+    running = service.ledger.claim("bench")
+    assert running is not None
+    service.ledger.succeed(running, {"verdicts": [{"index": 0, "decision": "allow"}] * 500}, 1.0)
+    answer = client.get("/v1/jobs")
+    (listed,) = answer.json()["jobs"]
+    assert (listed["request"], listed["result"]) == ({"images": 500}, None)
+    assert len(answer.content) < 2000
+    whole = client.get(f"/v1/jobs/{scan.id}").json()
+    assert (len(whole["request"]["images"]), len(whole["result"]["verdicts"])) == (500, 500)
+    assert len(client.get(f"/v1/jobs/{scan.id}/result").json()["verdicts"]) == 500

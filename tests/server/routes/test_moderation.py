@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
+from tests.server.conftest import client_of
 
 from safelight.jobs.service import Service
 from safelight.moderation.classifier import NetworkClassifier
+from safelight.server.app import create_app
 from safelight.server.keys import Keys
+from safelight.server.pictures_in import MOST_ADDRESSES
 
 JPEG = {"Content-Type": "image/jpeg"}
 
@@ -115,3 +119,43 @@ def test_pictures_count_before_they_are_judged(
         return client.post("/v1/moderate", files=parts, headers=anna).status_code
 
     assert [judged(2), judged(2), judged(1), judged(1)] == [200, 429, 200, 429]
+
+
+def test_what_cannot_be_judged_costs_nothing(
+    client: TestClient, service: Service, photographs: list[Path]
+) -> None:
+    anna = {"Authorization": f"Bearer {Keys(service.engine).add('anna', pictures_per_day=1)}"} | JPEG
+    data = photographs[1].read_bytes()
+    answers = [
+        client.post("/v1/moderate", params={"classifier": "nothing"}, content=data, headers=anna),
+        client.post("/v1/moderate", content=b"hello there", headers=anna),
+        client.post("/v1/moderate", content=data, headers=anna),
+        client.post("/v1/moderate", content=data, headers=anna),
+    ]
+    assert [answer.status_code for answer in answers] == [404, 415, 200, 429]
+
+
+def test_pictures_are_fetched_after_they_are_counted(
+    open_service: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[str] = []
+
+    async def fetch(url: str, *_: object) -> bytes:
+        fetched.append(url)
+        return b"no picture"
+
+    monkeypatch.setattr("safelight.server.pictures_in.fetched", fetch)
+    service = open_service(allow_image_urls=True)
+    key = Keys(service.engine).add("anna", pictures_per_day=20)
+    with client_of(create_app(service, service.settings), Authorization=f"Bearer {key}") as client:
+        address = "https://example.org/"
+        assert client.post("/v1/moderate", json={"images": [address] * 21}).status_code == 429
+        texts = [{"type": "image_url", "image_url": {"url": address}}] * 21
+        assert client.post("/v1/moderations", json={"input": texts}).status_code == 429
+        assert fetched == []
+        answer = client.post("/v1/moderate", json={"images": [address] * 20})
+    assert [each["error"]["code"] for each in answer.json()["verdicts"]] == [
+        *["image.not_recognised"] * MOST_ADDRESSES,
+        *["request.picture_url"] * (20 - MOST_ADDRESSES),
+    ]
+    assert len(fetched) == MOST_ADDRESSES

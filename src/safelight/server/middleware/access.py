@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from contextlib import AbstractContextManager, nullcontext
 
 import structlog
+from anyio import CancelScope
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from safelight.errors import (
+    DatabaseError,
     KeyInvalidError,
     KeyRequiredError,
     RateLimitError,
     SafelightError,
     ServerStartingError,
 )
-from safelight.server.errors_http import refuse
+from safelight.server.errors_http import REFUSED, refuse
 from safelight.server.guard import OPEN_PATHS, listens_beyond_loopback
 from safelight.server.limits import MINUTE, Limits
-from safelight.server.roles import LOCAL, Caller
+from safelight.server.roles import LOCAL, Caller, Role
+from safelight.server.room import Seats
 from safelight.server.state import Backstage
 from safelight.settings import Settings
+
+ASK_AGAIN = 5.0
+"""Seconds after which a request that is still being answered is asked again whose it is."""
+MOST_REQUESTS = 100
+"""How many requests of one user are answered at the same time, streams and sockets included."""
 
 
 class Access:
@@ -35,6 +44,7 @@ class Access:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._beyond = listens_beyond_loopback(settings)
+        self._seats = Seats("requests", MOST_REQUESTS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -46,7 +56,7 @@ class Access:
             await refuse(ServerStartingError(), scope, receive, send)
             return
         try:
-            who = await asyncio.to_thread(self._caller, behind, scope)
+            who = await behind.threads.key(self._caller, behind, scope)
         except SafelightError as error:
             await refuse(error, scope, receive, send)
             return
@@ -55,10 +65,36 @@ class Access:
         told = _with_rates(send, behind.limits, who)
         try:
             behind.limits.request(who)
+            with self._seat(who):
+                await self._while_known(behind, scope, receive, told)
         except RateLimitError as error:
             await refuse(error, scope, receive, told)
-        else:
-            await self._app(scope, receive, told)
+
+    def _seat(self, who: Caller) -> AbstractContextManager[None]:
+        return nullcontext() if who.role is Role.ADMIN else self._seats.taken(who.owner)
+
+    async def _while_known(self, behind: Backstage, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request on, and end it when its key is revoked meanwhile: streams can take hours."""
+        answer = _Answer(scope, receive, send)
+        with CancelScope() as talk:
+            watching = asyncio.create_task(self._watch(behind, scope, talk))
+            try:
+                await self._app(scope, receive, answer.send)
+            finally:
+                watching.cancel()
+        if talk.cancelled_caught:
+            await answer.end(KeyInvalidError())
+
+    async def _watch(self, behind: Backstage, scope: Scope, talk: CancelScope) -> None:
+        while True:
+            await asyncio.sleep(ASK_AGAIN)
+            try:
+                await behind.threads.key(self._caller, behind, scope)
+            except DatabaseError:
+                continue  # that the database does not answer is no reason to believe worse of anybody
+            except SafelightError:
+                talk.cancel()
+                return
 
     def _caller(self, behind: Backstage, scope: Scope) -> Caller:
         """Who it is; runs in a thread, since it asks the database."""
@@ -73,6 +109,38 @@ class Access:
             client = scope.get("client")
             behind.limits.wrong_key(client[0] if client else "")
             raise
+
+
+class _Answer:
+    """What is being sent, so that it can be ended from outside.
+
+    Args:
+        scope: Of the request.
+        receive: Gives what comes.
+        send: Takes what goes.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._begun = self._over = False
+
+    async def send(self, message: Message) -> None:
+        """Hand a message on."""
+        await self._send(message)
+        self._begun |= message["type"] in ("http.response.start", "websocket.accept")
+        self._over |= message["type"] == "websocket.close"
+        self._over |= message["type"] == "http.response.body" and not message.get("more_body", False)
+
+    async def end(self, error: SafelightError) -> None:
+        """Refuse what has not begun, and end what has."""
+        if self._over:
+            return
+        if not self._begun:
+            await refuse(error, self._scope, self._receive, self._send)
+        elif self._scope["type"] == "websocket":
+            await self._send({"type": "websocket.close", "code": REFUSED, "reason": error.message})
+        else:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def credentials(headers: Headers) -> tuple[str | None, str | None]:

@@ -1,4 +1,4 @@
-"""Bounds a request's body: its size before it is read, its pace while it comes, JSON's depth before it is parsed."""
+"""Bounds a request's body: its size before it is read, its pace while it comes, JSON's shape before it is parsed."""
 
 from __future__ import annotations
 
@@ -6,22 +6,28 @@ import asyncio
 import re
 import time
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from safelight.errors import BodyInvalidError, BodySlowError, BodyTooLargeError, SafelightError
 from safelight.server.errors_http import refuse
+from safelight.server.room import Room
+from safelight.server.shape import complaint_about_json
 from safelight.settings import Settings
 
 MIN_PACE = 8192
 """Bytes a second that a body has to come with, once its first seconds are over."""
-MAX_DEPTH, MAX_VALUES = 64, 200_000
-"""How deep JSON may be nested and how many values it may have: a small body can be a large tree of objects."""
-_OUTSIDE_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
+SMALL = 256 * 1024
+"""JSON of more bytes is looked at in a thread."""
+SHARE = 8
+"""So many of the largest bodies are held at once; half of that of one owner."""
+_MULTIPART = "multipart/form-data"
+_BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{1,70}")
 
 
 class Bodies:
-    """Refuses bodies that are too large, too slow or too deep.
+    """Refuses bodies that are too large, too slow or too deep, and those for which there is no room now.
 
     Args:
         app: What is inside.
@@ -30,16 +36,24 @@ class Bodies:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app, self._settings = app, settings
+        self._room = Room(SHARE * settings.max_request_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body, answered = _Body(scope, receive, self._settings), False
-        if (error := body.announced_too_large()) is not None:
+        body = _Body(scope, receive, self._settings, self._room)
+        if (error := body.announced_too_large() or _complaint_about_form(scope)) is not None:
             await refuse(error, scope, receive, send)
             return
+        try:
+            await self._bounded(body, scope, receive, send)
+        finally:
+            body.free()
+
+    async def _bounded(self, body: _Body, scope: Scope, receive: Receive, send: Send) -> None:
+        answered = False
 
         async def sent(message: Message) -> None:
             nonlocal answered
@@ -63,10 +77,12 @@ class _Body:
         scope: Of the request.
         receive: Gives its parts.
         settings: With the limits.
+        room: What all bodies share.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, settings: Settings) -> None:
-        self._receive = receive
+    def __init__(self, scope: Scope, receive: Receive, settings: Settings, room: Room) -> None:
+        self._receive, self._room = receive, room
+        self._owner = scope["state"]["caller"].owner if "caller" in scope.get("state", {}) else ""
         self._limit, self._patience = settings.max_request_bytes, settings.body_patience
         headers = Headers(scope=scope)
         self._announced = headers.get("content-length", "0")
@@ -87,9 +103,12 @@ class _Body:
             return await self._receive()
         try:
             message = await asyncio.wait_for(self._receive(), self._patience_left())
-            self._take(message)
+            if self._take(message):
+                self.error = await self._complaint()
         except TimeoutError:
             self.error = BodySlowError()
+        except SafelightError as error:
+            self.error = error
         if self.error is not None:
             raise self.error
         return message
@@ -99,19 +118,33 @@ class _Body:
         due = self._began + self._patience + self._size / MIN_PACE
         return max(0.001, min(self._patience, due - time.monotonic()))
 
-    def _take(self, message: Message) -> None:
+    def free(self) -> None:
+        """Nobody holds it any longer."""
+        self._room.leave(self._owner, self._size)
+        self._size = 0
+
+    def _take(self, message: Message) -> bool:
+        """Count a part; whether it was the last."""
         if message["type"] != "http.request":  # the client has gone
             self._whole = True
-            return
+            return False
         part = message.get("body", b"")
+        self._room.enter(self._owner, len(part))
         self._size += len(part)
         self._whole = not message.get("more_body", False)
-        self.error = self._too_large(self._size)
-        if self._json and self.error is None:
+        if (error := self._too_large(self._size)) is not None:
+            raise error
+        if self._json:
             self._parts.append(part)
-            if self._whole:
-                self.error = complaint_about_json(b"".join(self._parts))
-                self._parts.clear()
+        return self._whole
+
+    async def _complaint(self) -> BodyInvalidError | None:
+        """What is wrong with the whole of it."""
+        data = b"".join(self._parts)
+        self._parts.clear()
+        if len(data) <= SMALL:
+            return complaint_about_json(data)
+        return await asyncio.to_thread(complaint_about_json, data)
 
     def _too_large(self, size: int) -> SafelightError | None:
         if size <= self._limit:
@@ -119,21 +152,14 @@ class _Body:
         return BodyTooLargeError(f"The request is larger than {self._limit} bytes.")
 
 
-def complaint_about_json(data: bytes) -> BodyInvalidError | None:
-    """What is wrong with the shape of JSON before it is parsed: nested too deep, or too many values.
-
-    Counts first, which is quick even where there are many megabytes of base64 in it, and looks closer only where the
-    count alone does not say that all is well.
-    """
-    if data.count(b",") > MAX_VALUES:
-        return BodyInvalidError(f"The request has more than {MAX_VALUES} values.")
-    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+def _complaint_about_form(scope: Scope) -> BodyInvalidError | None:
+    """What is wrong with a form's head, if anything is; its charset is forgotten, since a codec can be slow or odd."""
+    given = Headers(scope=scope).get("content-type", "")
+    if given.partition(";")[0].strip().lower() != _MULTIPART:
         return None
-    depth = 0
-    for match in _OUTSIDE_STRINGS.finditer(data):
-        first = data[match.start()]
-        depth += first in b"[{"
-        depth -= first in b"]}"
-        if depth > MAX_DEPTH:
-            return BodyInvalidError(f"The request is nested deeper than {MAX_DEPTH} levels.")
+    boundary = parse_options_header(given)[1].get(b"boundary")
+    if boundary is None or not _BOUNDARY.fullmatch(boundary):
+        return BodyInvalidError("The form's boundary is missing or has signs that no boundary has.")
+    others = [pair for pair in scope["headers"] if pair[0] != b"content-type"]
+    scope["headers"] = [*others, (b"content-type", b'%b; boundary="%b"' % (_MULTIPART.encode(), boundary))]
     return None

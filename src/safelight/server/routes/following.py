@@ -10,13 +10,20 @@ from contextlib import aclosing, suppress
 from typing import Annotated, Literal
 
 from anyio import CancelScope, create_task_group
-from fastapi import APIRouter, Header, Query, Response, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Depends, Header, Query, Response, WebSocket, WebSocketDisconnect
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.types import Message
 from starlette.websockets import WebSocketState
 
-from safelight.errors import BodyInvalidError, JobMissingError, PreviewMissingError, SafelightError
+from safelight.errors import (
+    BodyInvalidError,
+    JobMissingError,
+    LimitedError,
+    PreviewMissingError,
+    SafelightError,
+)
 from safelight.jobs.job import Event, Job, Signal
+from safelight.server.auth import Role, Who, caller
 from safelight.server.compat.previews import TheJudge, preview_of
 from safelight.server.judging import Judge
 from safelight.server.routes.common import TheJob
@@ -31,12 +38,29 @@ MOST = 2**53
 After = Annotated[int, Query(ge=0, le=MOST, description="Only events after this one.")]
 
 
+async def streaming(behind: Behind, who: Who) -> AsyncIterator[None]:
+    """Count a stream for as long as it lasts.
+
+    Raises:
+        RateLimitError: The caller follows too many at once.
+    """
+    if who.role is Role.ADMIN:
+        yield
+        return
+    with behind.streams.taken(who.owner):
+        yield
+
+
+COUNTED = [Depends(streaming)]
+
+
 @router.get(
     "/{job_id}/events",
     response_class=EventSourceResponse,
     operation_id="follow_job",
     summary="Follow a job",
     responses=errors(JobMissingError),
+    dependencies=COUNTED,
 )
 async def follow_job(
     job: TheJob,
@@ -73,7 +97,7 @@ async def preview_job(job: TheJob, behind: Behind, judging: TheJudge) -> Respons
     return Response(data, media_type="image/webp", headers={"Cache-Control": "no-store"})
 
 
-@router.websocket("/{job_id}/ws")
+@router.websocket("/{job_id}/ws", dependencies=COUNTED)
 async def job_socket(
     socket: WebSocket,
     job: TheJob,
@@ -109,7 +133,7 @@ async def events_of(behind: Backstage, job: Job, after: int) -> AsyncGenerator[E
     ledger = behind.service.ledger
     after = min(after, await asyncio.to_thread(ledger.last_event))
     if (await asyncio.to_thread(ledger.get, job.id)).state.final:
-        for event in await asyncio.to_thread(ledger.events, after, job.id):
+        async for event in behind.feed.past(job.id, after):
             yield event
         return
     async for event in behind.feed.events(job.id, after):
@@ -137,11 +161,15 @@ async def _send(socket: WebSocket, event: Event, image: bytes | None, previews: 
 
 async def _listen(socket: WebSocket, behind: Backstage, job: Job, talk: CancelScope) -> None:
     """Do what the caller says until they go; what cannot be followed gets an error, and the events go on."""
+    who = caller(socket)
     while (message := await socket.receive())["type"] == "websocket.receive":
         try:
+            behind.limits.request(who)
             await tell(behind, job.id, _signal_in(message), job.owner)
         except SafelightError as error:
             await socket.send_json({"error": error.to_dict()})
+            if isinstance(error, LimitedError):  # no more is read, and the connection holds the rest back
+                await asyncio.sleep(error.retry_after or 1)
     talk.cancel()
 
 

@@ -119,7 +119,7 @@ async def entry_thumbnail(
     tag = f'"{entry.sha256}-{side}"'
     if entry.sha256 is not None and same_as_before(request, tag):
         return unchanged(tag)
-    data = await asyncio.to_thread(gallery.thumbnail, entry_id, side, who.scope)
+    data = await behind.threads.picture(gallery.thumbnail, entry_id, side, who.scope)
     return picture_response(data, "webp", tag, f"{entry_id}-{side}")
 
 

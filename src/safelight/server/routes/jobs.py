@@ -14,6 +14,7 @@ from safelight.errors import (
     ImageFormatError,
     JobMissingError,
     JobOverError,
+    JobSkipError,
     MediaTypeError,
     PriorityError,
     QueueFullError,
@@ -28,7 +29,7 @@ from safelight.server.routes import following, results
 from safelight.server.routes.common import JobId, TheJob
 from safelight.server.routes.describing import errors, form, shown
 from safelight.server.routes.examples import JOB, JOBS, SUBMISSIONS
-from safelight.server.schemas.jobs import JobBody, JobPage
+from safelight.server.schemas.jobs import JobBody, JobPage, abbreviated
 from safelight.server.state import Behind
 from safelight.server.submitting import submit, tell
 
@@ -103,11 +104,11 @@ async def list_jobs(
     before: Before = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> JobPage:
-    """The caller's jobs, the newest first; administrators see everybody's."""
+    """The caller's jobs, the newest first; administrators see everybody's. Results come with each job alone."""
     found = await asyncio.to_thread(
         behind.service.ledger.find, who.scope, states=state, kind=kind, before=before, limit=limit + 1
     )
-    shown = found[:limit]
+    shown = [abbreviated(job) for job in found[:limit]]
     return JobPage(jobs=shown, next=shown[-1].id if len(found) > limit else None)
 
 
@@ -151,7 +152,7 @@ async def finish_job(job_id: JobId, behind: Behind, who: Who) -> Job:
     status_code=202,
     operation_id="skip_picture",
     summary="Skip a picture",
-    responses=STOPPED,
+    responses=errors(JobMissingError, JobOverError, JobSkipError) | shown(JOB, 202),
 )
 async def skip_picture(job_id: JobId, behind: Behind, who: Who) -> Job:
     """Leave the picture on its way and go on with the next. A waiting job is cancelled."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
@@ -20,8 +20,9 @@ from safelight.errors import (
 from safelight.moderation.verdict import Judgement
 from safelight.server.auth import Caller, Who
 from safelight.server.bodies import PictureRoute
-from safelight.server.fields import taken_in
+from safelight.server.fields import intake_of
 from safelight.server.judging import Judge
+from safelight.server.pictures_in import Intake
 from safelight.server.routes.describing import errors, form, shown
 from safelight.server.routes.examples import MODERATION, VERDICTS
 from safelight.server.schemas.moderation import PicturesToJudge, PictureVerdict, Verdicts
@@ -69,18 +70,20 @@ async def moderate(
     The body is a picture's bytes, or JSON or multipart/form-data with one picture or several. Of several, one that
     cannot be read has the decision ``error``; a single one is answered with the error itself.
     """
-    pictures = [await _attempted(picture, behind) for picture in _given(body)]
-    if body.images is None and isinstance(pictures[0], SafelightError):
-        raise pictures[0]
-    readable = [picture for picture in pictures if isinstance(picture, bytes)]
-    await asyncio.to_thread(charge, behind, who, readable)
+    given = _given(body)
     judge: Judge = request.state.judge
-    judged = iter(await judge.judge(readable, classifier=classifier, policy=policy))
-    judgements = [
-        next(judged) if isinstance(picture, bytes) else Judgement("", error=picture) for picture in pictures
-    ]
-    if body.images is None and (error := judgements[0].error):
-        raise error
+    await judge.check(classifier)
+    async with charged(behind, who, len(given)):
+        intake = intake_of(behind)
+        pictures = [await _attempted(picture, intake) for picture in given]
+        readable = [picture for picture in pictures if isinstance(picture, bytes)]
+        judged = iter(await judge.judge(readable, classifier=classifier, policy=policy))
+        judgements = [
+            next(judged) if isinstance(picture, bytes) else Judgement("", error=picture)
+            for picture in pictures
+        ]
+        if body.images is None and (error := judgements[0].error):
+            raise error
     return Verdicts(verdicts=[_verdict(*pair, embeddings) for pair in enumerate(judgements)])
 
 
@@ -90,16 +93,26 @@ def _given(body: PicturesToJudge) -> list[str | bytes]:
     return [body.image] if body.image is not None else body.images or []
 
 
-async def _attempted(picture: str | bytes, behind: Backstage) -> bytes | SafelightError:
+async def _attempted(picture: str | bytes, intake: Intake) -> bytes | SafelightError:
     try:
-        return await taken_in(picture, behind)
+        return await intake.picture(picture)
     except SafelightError as error:
         return error
 
 
-def charge(behind: Backstage, who: Caller, pictures: Sequence[bytes]) -> None:
-    """Count pictures before they are judged; no pixels are made."""
-    behind.limits.charge(who, pictures=len(pictures), pixels=0)
+@asynccontextmanager
+async def charged(behind: Backstage, who: Caller, pictures: int) -> AsyncIterator[None]:
+    """Count pictures before they are looked at; where the request as a whole fails, they cost nothing.
+
+    Raises:
+        RateLimitError, QuotaError: They are more than the caller may ask for.
+    """
+    await asyncio.to_thread(behind.limits.charge, who, pictures=pictures, pixels=0)
+    try:
+        yield
+    except Exception:
+        await asyncio.to_thread(behind.limits.refund, who, pictures=pictures, pixels=0)
+        raise
 
 
 def _verdict(index: int, judgement: Judgement, embeddings: bool) -> PictureVerdict:

@@ -6,6 +6,7 @@ import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import JsonValue
 
 from safelight.errors import (
     BlockedError,
@@ -27,6 +28,7 @@ from safelight.server.routes.common import (
 from safelight.server.routes.describing import errors, pictures
 from safelight.server.routes.examples import RESULT
 from safelight.server.schemas.jobs import DrawnPicture, JobResult
+from safelight.server.schemas.moderation import PictureVerdict
 from safelight.server.state import Behind
 
 router = APIRouter()
@@ -58,7 +60,7 @@ async def job_result(
     """
     response.headers["Vary"] = "Accept"
     kind = negotiated(accept)
-    result = result_of(job)
+    result = await asyncio.to_thread(result_of, job)
     if kind == JSON:
         return result
     chosen, form = _chosen(result, picture), PICTURES[kind]
@@ -70,7 +72,7 @@ async def job_result(
         data = behind.service.gallery.read(chosen.id, who.scope)
         return in_format(data, form, behind.studio.limits, quality=quality)
 
-    return picture_response(await asyncio.to_thread(made), form, tag, chosen.id)
+    return picture_response(await behind.threads.picture(made), form, tag, chosen.id)
 
 
 def result_of(job: Job) -> JobResult:
@@ -87,7 +89,15 @@ def result_of(job: Job) -> JobResult:
         raise error_of(job.error.code, job.error.message, job.error.hint)
     if job.result is None:
         raise NoResultError(f"The job {job.id} was cancelled before there was a result.")
-    return JobResult.model_validate(job.result)
+    pictures, verdicts = (_rows(job.result.get(name)) for name in ("pictures", "verdicts"))
+    return JobResult(  # one by one, so that the event loop has its turn between thousands of them
+        pictures=tuple(DrawnPicture.model_validate(row) for row in pictures),
+        verdicts=tuple(PictureVerdict.model_validate(row) for row in verdicts),
+    )
+
+
+def _rows(value: JsonValue) -> list[JsonValue]:
+    return value if isinstance(value, list) else []
 
 
 def _chosen(result: JobResult, index: int) -> DrawnPicture:

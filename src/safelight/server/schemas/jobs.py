@@ -51,10 +51,17 @@ JobBody = Annotated[GenerateJob | UpscaleJob | ScanJob, Field(discriminator="kin
 
 
 class JobPage(Wire):
-    """Jobs, the newest first."""
+    """Jobs, the newest first; without their results, and of the pictures to judge only how many they are."""
 
     jobs: list[Job]
     next: str | None = Field(description="What to give as before for the next page; null on the last.")
+
+
+def abbreviated(job: Job) -> Job:
+    """A job as lists show it: a scan's pictures and verdicts can be megabytes, and a page has many jobs."""
+    images = job.request.get("images")
+    request = job.request | ({"images": len(images)} if isinstance(images, list) else {})
+    return job.model_copy(update={"request": request, "result": None})
 
 
 class DrawnPicture(Wire):

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from safelight.generation.request import Name
+
 EncodedPicture = Annotated[
     str | bytes,
     WithJsonSchema({"type": "string", "minLength": 1}),
@@ -15,9 +17,7 @@ EncodedPicture = Annotated[
     ),
 ]
 
-ListedName = Annotated[
-    str, Field(max_length=300, description="A name that GET /v1/models lists; no path, no hub id.")
-]
+ListedName = Annotated[Name, Field(description="A name that GET /v1/models lists; no path, no hub id.")]
 
 
 class Wire(BaseModel):

@@ -1,0 +1,63 @@
+"""Threads of their own for what must not wait for each other.
+
+Everything else that would hold up the event loop shares asyncio's own threads. Whoever comes with a key must be known
+at once, whatever large pictures are being written or whichever name server is silent; and jobs can be looked at while
+submissions wait for a database that somebody else is writing to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+KEYS, PICTURES, NAMES, WRITES, OTHERS = 4, 2, 4, 4, 16
+"""How many threads there are of each kind; with keys and others, no more than there are connections to the database."""
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
+
+def use_others() -> None:
+    """Give the running event loop so many threads of its own; by itself it has as many as cores and a few."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(OTHERS, thread_name_prefix="others"))
+
+
+class Threads:
+    """Threads by what they do; they begin when they are first needed."""
+
+    def __init__(self) -> None:
+        self._keys = ThreadPoolExecutor(KEYS, thread_name_prefix="keys")
+        self._pictures = ThreadPoolExecutor(PICTURES, thread_name_prefix="pictures")
+        self._names = ThreadPoolExecutor(NAMES, thread_name_prefix="names")
+        self._writes = ThreadPoolExecutor(WRITES, thread_name_prefix="writes")
+
+    def close(self) -> None:
+        """Finish what is being done, and nothing more."""
+        for pool in (self._keys, self._pictures, self._names, self._writes):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    async def key(self, do: Callable[P, Result], *args: P.args, **options: P.kwargs) -> Result:
+        """Find out who somebody is."""
+        return await _in(self._keys, partial(do, *args, **options))
+
+    async def picture(self, do: Callable[P, Result], *args: P.args, **options: P.kwargs) -> Result:
+        """Read or write a picture."""
+        return await _in(self._pictures, partial(do, *args, **options))
+
+    async def write(self, do: Callable[P, Result], *args: P.args, **options: P.kwargs) -> Result:
+        """Change a job in the database, or queue one."""
+        return await _in(self._writes, partial(do, *args, **options))
+
+    async def name(self, do: Callable[P, Result], *args: P.args, **options: P.kwargs) -> Result:
+        """Look up a name in the network."""
+        return await _in(self._names, partial(do, *args, **options))
+
+
+async def _in(pool: ThreadPoolExecutor, do: Callable[[], Result]) -> Result:
+    """Run in a pool as ``asyncio.to_thread`` does, with the context, which the log takes its ids from."""
+    context = copy_context()
+    return await asyncio.get_running_loop().run_in_executor(pool, lambda: context.run(do))

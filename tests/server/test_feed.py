@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safelight.errors import DatabaseBusyError
+from safelight.jobs.job import JobKind, JobState, Submission
+from safelight.jobs.service import Service, prepare
+from safelight.server.feed import Feed
+from safelight.settings import Settings
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    settings = Settings(home=tmp_path)
+    prepare(settings)
+    opened = Service.open(settings)
+    yield opened
+    opened.close()
+
+
+async def wait_through_an_outage(service: Service, broken: str) -> JobState:
+    """Wait for a job while the watcher's look at the database fails, twice."""
+    ledger = service.ledger
+    job = ledger.submit(Submission(kind=JobKind.GENERATE, request={}))
+    whole, failures = getattr(ledger, broken), []
+
+    def fail(*given: Any) -> Any:
+        if len(failures) < 2 and len(given) < 2:  # events of one job are read by who waits for it
+            failures.append(broken)
+            raise DatabaseBusyError
+        return whole(*given)
+
+    setattr(ledger, broken, fail)
+    async with asyncio.timeout(30), Feed(ledger) as feed:
+        waiting = asyncio.create_task(feed.ended(job.id))
+        while len(failures) < 2:
+            await asyncio.sleep(0.01)
+        begun = ledger.claim("w")
+        assert begun is not None
+        await asyncio.sleep(0.1)
+        ledger.succeed(begun, {})
+        return (await waiting).state
+
+
+@pytest.mark.parametrize("broken", ["last_event", "events"])
+def test_an_outage_is_survived(service: Service, broken: str) -> None:
+    assert asyncio.run(wait_through_an_outage(service, broken)) is JobState.SUCCEEDED
