@@ -18,7 +18,7 @@ from typing import Any
 import httpx2
 import psutil
 import pytest
-from tests.jobs.running import wait_for
+from tests.jobs.running import FAST, wait_for
 from tests.postgres import empty_database
 
 STARTED = 180.0
@@ -87,6 +87,7 @@ def serving(home: Path, *, workers: int = 1, database: str = "") -> Iterator[Stu
         port = free.getsockname()[1]
     environment = {
         **os.environ,
+        **FAST,
         "SAFELIGHT_HOME": str(home),
         "SAFELIGHT_WORKER_DEVICES": str(["cpu"] * workers).replace("'", '"'),
         "OMP_NUM_THREADS": "1",
