@@ -69,7 +69,8 @@ def varied(pictures: Tensor, generator: torch.Generator) -> Tensor:
     grid[:, 1, 1] = uniform(0.9, 1.2)
     grid[:, 0, 1], grid[:, 1, 0] = uniform(-0.12, 0.12), uniform(-0.12, 0.12)
     grid[:, 0, 2], grid[:, 1, 2] = uniform(-0.12, 0.12), uniform(-0.12, 0.12)
-    moved = F.grid_sample(pictures, F.affine_grid(grid, list(pictures.shape), False), padding_mode="border")
+    where = F.affine_grid(grid, list(pictures.shape), align_corners=False)
+    moved = F.grid_sample(pictures, where, padding_mode="border", align_corners=False)
     blurred = F.avg_pool2d(F.pad(moved, (1, 1, 1, 1), mode="replicate"), 3, 1)
     moved = torch.lerp(moved, blurred, uniform(0, 1)[:, None, None, None])
     tint = torch.randn(count, 3, 1, 1, generator=generator) * 0.08
