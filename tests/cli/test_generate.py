@@ -89,6 +89,7 @@ def test_every_option_arrives_in_the_record(inside: Run, tmp_path: Path) -> None
         "upscaler": "lanczos",
         "strength": 0.6,
         "steps": 4,
+        "all_steps": False,
         "sampler": None,
     }
     assert record["variation"] == {"seed": 3, "strength": 0.1}
