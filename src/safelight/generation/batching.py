@@ -49,10 +49,11 @@ class Rendezvous:
     Args:
         floor: The lock; whoever waits here leaves it meanwhile.
         wait: Seconds that the first call waits for those of other pictures.
+        let_go: Called by a thread that is about to wait for others, which may compute meanwhile.
     """
 
-    def __init__(self, floor: FairLock, wait: float) -> None:
-        self._wait = wait
+    def __init__(self, floor: FairLock, wait: float, let_go: Callable[[], None] = lambda: None) -> None:
+        self._wait, self._let_go = wait, let_go
         self._news = threading.Condition(floor)  # type: ignore[arg-type]  # which needs no more than this lock has
         self._members = 0
         self._waiting: list[_Ticket] = []
@@ -79,6 +80,7 @@ class Rendezvous:
                 if len(self._waiting) >= self._members or self._patience <= 0:
                     self._compute_all()
                 else:
+                    self._let_go()
                     self._news.wait(self._patience)
         finally:
             if not ticket.company:  # Ctrl-C; the others still want theirs

@@ -36,6 +36,7 @@ from safelight.models.checkpoint_hub import hub_lookup
 from safelight.models.checkpoints import Checkpoint, resolve
 from safelight.models.loading import Loaded, load
 from safelight.models.memory import LoadedModels
+from safelight.runtime.openmp import letting_go
 from safelight.settings import Settings
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -105,7 +106,8 @@ class Engine:
         # In this order: a place among those who draw, memory, the floor. See batching.py about the floor.
         self._places = threading.BoundedSemaphore(settings.batch_pictures)
         self._floor = FairLock()
-        self._rendezvous = Rendezvous(self._floor, settings.batch_wait / 1000)
+        self._let_go = letting_go()
+        self._rendezvous = Rendezvous(self._floor, settings.batch_wait / 1000, self._let_go)
 
     @property
     def budget(self) -> int:
@@ -223,6 +225,8 @@ class Engine:
                 painted = painting.paint()
             except torch.OutOfMemoryError as error:
                 raise MemoryBudgetError(f"{self._device} has no memory left for this picture.") from error
+            finally:
+                self._let_go()
             seconds = time.perf_counter() - started
         record = record_of(
             commission.settled,
@@ -291,7 +295,10 @@ class Engine:
 
     def _load(self, checkpoint: Checkpoint) -> Loaded:
         with self._floor:  # while it loads, the libraries' defaults are those of the checkpoint's precision
-            return load(checkpoint, DTYPES[self._precision], self._device)
+            try:
+                return load(checkpoint, DTYPES[self._precision], self._device)
+            finally:
+                self._let_go()
 
     def _map(self, loaded: Loaded) -> LatentToRGB:
         """The preview's map for a checkpoint, fitted when the first preview is wanted."""
