@@ -2,8 +2,8 @@
 
 GNU's OpenMP keeps a team of threads for each thread that has ever computed. Once all teams together have more threads
 than there are cores, it takes them for too many at work and lets each sleep between any two operations, although only
-one team is ever busy here: a picture then took half as long again on two cores. Ending a team and starting it anew costs
-some milliseconds, so it is done between pictures and where one thread waits for others.
+one team is ever busy here: a picture then took half as long again on two cores. Ending a team and starting it anew
+costs some milliseconds, so it is done between pictures and where one thread waits for others.
 """
 
 from __future__ import annotations
