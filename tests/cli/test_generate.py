@@ -92,7 +92,7 @@ def test_every_option_arrives_in_the_record(inside: Run, tmp_path: Path) -> None
         "all_steps": False,
         "sampler": None,
     }
-    assert record["variation"] == {"seed": 3, "strength": 0.1}
+    assert record["variation"] == {"seed": 3, "strength": 0.1, "same_seed": False}
     with Image.open(tmp_path / "x.png") as picture:
         assert picture.size == (96, 96)
 
