@@ -257,6 +257,19 @@ def test_ctrl_c_in_one_thread_leaves_the_others_their_calls() -> None:
     assert float(answers[0][0][0].mean()) == 4
 
 
+def test_who_waits_for_others_lets_go_first_and_who_is_alone_does_not() -> None:
+    let_go: list[str] = []
+    floor, net = FairLock(), Doubler()
+    rendezvous = Rendezvous(floor, 0.01, lambda: let_go.append(threading.current_thread().name))
+    with floor:
+        rendezvous.join()
+        rendezvous.compute(Call(net, row(1), {}))
+        assert let_go == []
+        rendezvous.join()  # somebody who does not come
+        rendezvous.compute(Call(net, row(1), {}))
+    assert set(let_go) == {threading.current_thread().name}
+
+
 def test_a_stand_in_answers_for_the_network() -> None:
     net = nn.Linear(3, 2)
     stand_in = StandIn(net, Call.compute)

@@ -132,6 +132,17 @@ def test_a_device_there_is_not() -> None:
 # Several at once
 
 
+def test_a_thread_that_has_loaded_or_drawn_lets_go_of_its_team(
+    tiny: Tiny, drawing_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go: list[int] = []
+    monkeypatch.setattr("safelight.generation.engine.letting_go", lambda: lambda: let_go.append(1))
+    engine = Engine(Settings(home=drawing_home, device="cpu"))
+    request = GenerationRequest.parse(prompt="", steps=2, count=2, checkpoint=str(tiny("sd1")), **SIZE)
+    after = [len(let_go) for _ in engine.draw(request)]
+    assert after == [2, 3]  # loading, and each picture
+
+
 def test_between_two_pictures_others_may_draw(draw: Draw, engine: Engine, tiny: Tiny) -> None:
     request = GenerationRequest.parse(
         prompt="a red cat", seed=7, steps=3, count=2, checkpoint=str(tiny("sd1")), **SIZE
