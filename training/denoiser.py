@@ -26,7 +26,7 @@ from scenes import Pictures, Placed, Scene, draw_scene, paint
 
 BATCH, NOISES = 64, 2
 """Captions a step, and noises each of them is drawn with: the text is encoded once for all of them."""
-PLAIN = 0.55
+PLAIN = 0.65
 """Share of the samples that show a thing plainly on white, as most prompts ask for it."""
 WIDTH = 256
 
@@ -150,6 +150,17 @@ def with_plain_attention(net: Denoiser) -> Denoiser:
     return net
 
 
+def draw_timesteps(count: int) -> Tensor:
+    """(count,) times of noise, half of them anywhere, half around the middle, where what is shown is decided.
+
+    The second half follows Beta(2, 2) through its inverse distribution; more weight on the middle is what the rectified
+    flow transformers of Esser et al. (2024, section 3.1) learnt fastest with.
+    """
+    share = torch.rand(count)
+    share[1::2] = 0.5 - torch.sin(torch.asin(1 - 2 * share[1::2]) / 3)
+    return (share * 1000).long().clamp(0, 999)
+
+
 def train(
     steps: int,
     ending: int,
@@ -181,7 +192,7 @@ def train(
         set_rates(trained, rate_at(step, steps, ending))
         clean, captions = pool.draw(BATCH, random)
         clean = clean.repeat_interleave(NOISES, 0).contiguous(memory_format=torch.channels_last).to(device)
-        noise, timesteps = torch.randn_like(clean), torch.randint(0, 1000, (len(clean),), device=device)
+        noise, timesteps = torch.randn_like(clean), draw_timesteps(len(clean)).to(device)
         target = schedule.get_velocity(clean, noise, timesteps)
         noisy = schedule.add_noise(clean, noise, timesteps)
         tokens = tokens_of(tokenizer, captions).to(device)

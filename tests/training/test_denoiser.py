@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from denoiser import Denoiser, build_schedule, rate_at, tokens_of
+from denoiser import Denoiser, build_schedule, draw_timesteps, rate_at, tokens_of
 from scenes import Pictures
 from tokenizer import LENGTH, learn
 
@@ -44,3 +44,13 @@ def test_the_schedule_is_stable_diffusions_for_velocities() -> None:
     config = build_schedule().config
     assert (config.beta_start, config.beta_end, config.beta_schedule) == (0.00085, 0.012, "scaled_linear")
     assert config.prediction_type == "v_prediction"
+
+
+def test_half_of_the_times_lie_around_the_middle() -> None:
+    times = draw_timesteps(20_000)
+    anywhere, middle = times[::2].float(), times[1::2].float()
+    assert int(times.min()) >= 0
+    assert int(times.max()) <= 999
+    assert abs(float(anywhere.std()) - 288.7) < 5  # uniform
+    assert abs(float(middle.std()) - 223.6) < 5  # Beta(2, 2): a standard deviation of √(1/20)
+    assert abs(float(middle.mean()) - 500) < 8
