@@ -193,6 +193,20 @@ def test_clearing_spares_what_is_in_use(three: list[Checkpoint]) -> None:
     assert names(pool) == ""
 
 
+def test_only_what_one_name_means_is_cleared(three: list[Checkpoint]) -> None:
+    a, b, _ = three
+    replaced = replace(a, modified=9)  # on the disk, since it was loaded
+    pool = models(300, Loader())
+    for checkpoint in (a, replaced, b):
+        pool.get(checkpoint)
+    with pool.lease(replaced):
+        pool.clear("a")
+        assert pool.checkpoints() == [b, replaced]
+    pool.clear("nothing")
+    pool.clear("a")
+    assert names(pool) == "b"
+
+
 def test_many_threads_never_exceed_the_budget(three: list[Checkpoint]) -> None:
     pool = models(250, Loader(seconds=0.001))
     highest: list[int] = []

@@ -126,9 +126,13 @@ class Engine:
         """
         self._loaded.get(self.checkpoint(name))
 
-    def unload(self) -> None:
-        """Free the memory of checkpoints that nothing is drawn with; they are loaded again when they are needed."""
-        self._loaded.clear()
+    def unload(self, name: str | None = None) -> None:
+        """Free the memory of checkpoints that nothing is drawn with; they are loaded again when they are needed.
+
+        Args:
+            name: Only of this one.
+        """
+        self._loaded.clear(name)
 
     @property
     def loaded_checkpoints(self) -> frozenset[str]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from safelight.errors import CheckpointMissingError, DownloadError
 from safelight.models.checkpoints import Fetch
 
-_WANTED = ["model_index.json", "*/*.json", "*/*.txt", "*/*.model", "*/*.jinja", "*/*.safetensors"]
-_UNWANTED = [
+WANTED = ["model_index.json", "*/*.json", "*/*.txt", "*/*.model", "*/*.jinja", "*/*.safetensors"]
+UNWANTED = [
     "*.fp16.*",
     "*.fp16-*",
     "*.non_ema.*",
@@ -59,9 +59,7 @@ def fetched(name: str, cache: Path | None = None) -> Path:
     from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 
     try:
-        return Path(
-            snapshot_download(name, cache_dir=cache, allow_patterns=_WANTED, ignore_patterns=_UNWANTED)
-        )
+        return Path(snapshot_download(name, cache_dir=cache, allow_patterns=WANTED, ignore_patterns=UNWANTED))
     except (HTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DownloadError(f"{name} could not be fetched: {lines[0]}") from error

@@ -18,7 +18,7 @@ from safelight.models import families
 from safelight.models.detect import detect_folder
 from safelight.models.digests import combined_digest, file_digest, known_combined_digest, known_digest
 from safelight.models.families import Family
-from safelight.models.folders import Folder, is_diffusers_folder, read_folder
+from safelight.models.folders import Folder, is_diffusers_folder, read_folder, read_json
 from safelight.models.headers import (
     PICKLE_SUFFIXES,
     Tensor,
@@ -84,6 +84,22 @@ class Checkpoint:
     def short_hash(self, cache: Path) -> str:
         """The first ten digits of the digest, as AUTOMATIC1111 shows them; see ``digest``."""
         return self.digest(cache)[:10]
+
+    def side(self) -> int:
+        """Width and height in pixels when none are asked for, read from its configs; its family's where they don't say.
+
+        Loaded, a checkpoint knows better (``LoadedCheckpoint.default_side``): a single file has no configs of its own.
+        """
+        if not self.family.side_from_config or self.kind == "file":
+            return self.family.side
+        try:
+            sample = read_json(self.path / self.family.denoiser / "config.json").get("sample_size")
+            blocks = read_json(self.path / "vae" / "config.json").get("block_out_channels")
+        except CheckpointInvalidError:  # it will be said when it is to be drawn with
+            return self.family.side
+        if not isinstance(sample, int) or not isinstance(blocks, list):
+            return self.family.side
+        return sample << (len(blocks) - 1)
 
     def to_dict(self) -> dict[str, object]:
         """The checkpoint for JSON output."""

@@ -6,6 +6,7 @@ Single-file checkpoints come without one, and all of CLIP's relatives read the s
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterable
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,16 +29,15 @@ def clip_tokenizer(pad: str = END) -> CLIPTokenizer:
     from transformers import CLIPTokenizer
 
     merges = read_merges()
+    return CLIPTokenizer(vocab=read_vocabulary(merges), merges=merges, pad_token=pad, model_max_length=77)
+
+
+def read_vocabulary(merges: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """The words by number: single bytes, those that are made of them by merging, and the two special ones."""
     letters = list(_byte_letters().values())
-    words = [
-        *letters,
-        *(f"{letter}</w>" for letter in letters),
-        *("".join(pair) for pair in merges),
-        START,
-        END,
-    ]
-    vocabulary = {word: number for number, word in enumerate(words)}
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token=pad, model_max_length=77)
+    endings = (f"{letter}</w>" for letter in letters)
+    words = [*letters, *endings, *("".join(pair) for pair in merges), START, END]
+    return {word: number for number, word in enumerate(words)}
 
 
 def read_merges() -> list[tuple[str, str]]:

@@ -103,11 +103,13 @@ class LoadedModels:
         with self._changed:
             return sum(place.nbytes for place in self._places.values())
 
-    def clear(self) -> None:
-        """Evict everything that is not in use."""
+    def clear(self, name: str | None = None) -> None:
+        """Evict what is not in use: everything, or what one name means or meant."""
         with self._changed:
-            for checkpoint in [checkpoint for checkpoint, place in self._places.items() if not place.holds]:
-                del self._places[checkpoint]
+            idle = [checkpoint for checkpoint, place in self._places.items() if not place.holds]
+            for checkpoint in idle:
+                if name in (None, checkpoint.name):
+                    del self._places[checkpoint]
         return_memory()
 
     def _hold(self, checkpoint: Checkpoint, room: int) -> tuple[_Place, _Hold]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from safelight.errors import PromptError, WildcardError
 from safelight.generation.prompts import expand
-from safelight.generation.prompts.wildcards import MAX_DEPTH
+from safelight.generation.prompts.wildcards import MAX_DEPTH, Wildcard, find_wildcards, named_in
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +198,35 @@ def test_deep_braces_are_fine_up_to_the_bound() -> None:
 def test_a_long_prompt_is_read_in_no_time(junk: str) -> None:
     expand(junk * 3000, 0, None)
     expand(f"{{{junk * 3000}", 0, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", []),
+        ("a __cat__, __plants/trees__ and __cat__", ["cat", "plants/trees"]),
+        (r"\__cat__ \\__dog__", ["dog"]),
+        ("___cat__ __a b__ __", ["cat"]),
+        ("{__red__|(__blue__:1.2)}", ["red", "blue"]),
+    ],
+)
+def test_wildcards_in_a_prompt(text: str, names: list[str]) -> None:
+    assert named_in(text) == names
+
+
+def test_wildcards_of_a_folder(tmp_path: Path) -> None:
+    def write(name: str, data: bytes) -> None:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    write("animals.txt", b"# comment\ncat\n\n0.5::dog\n0::none\n")
+    write("plants/trees.v2.txt", b"\xef\xbb\xbfoak\r\nelm")
+    for name in ("empty.txt", "with space.txt", "a__b.txt", ".hidden/x.txt", "words.csv"):
+        write(name, b"" if name == "empty.txt" else b"x")
+    write("latin.txt", b"caf\xe9")
+    (tmp_path / "folder.txt").mkdir()
+    assert find_wildcards(tmp_path) == [Wildcard("animals", 2), Wildcard("plants/trees.v2", 2)]
+    for wildcard in find_wildcards(tmp_path):
+        assert "__" not in expand(f"__{wildcard.name}__", 1, tmp_path)
+    assert find_wildcards(tmp_path / "gone") == []

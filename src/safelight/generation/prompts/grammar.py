@@ -59,7 +59,7 @@ def parse(text: str) -> ParsedPrompt:
         elif token["break"]:
             reader.add(Break())
         else:
-            reader.add(Text(token["words"] or token["escaped"] or "\\"))
+            reader.add(Text(token["words"] or token["escaped"] or "\\", *token.span()))
     tree = reader.end()
     _check_weights(tree, 1.0)
     return ParsedPrompt(text, tree, tuple(sorted(reader.notes, key=lambda note: note.at)))
@@ -70,6 +70,7 @@ class _Sign:
     """A colon or a bar whose meaning shows when its bracket closes."""
 
     sign: str
+    at: int = field(default=0, compare=False)
 
 
 _Item = Node | _Sign
@@ -101,7 +102,7 @@ class _Reader:
         elif sign in ")]":
             self._close(sign, at)
         else:
-            self.add(_Sign(sign))
+            self.add(_Sign(sign, at))
 
     def end(self) -> tuple[Node, ...]:
         for frame in self._stack[1:]:
@@ -120,7 +121,7 @@ class _Reader:
         index = self._matching(_OPENING[sign])
         if index is None:
             self._note(at, f"{sign!r} closes nothing: it is taken as text.")
-            self.add(Text(sign))
+            self.add(Text(sign, at, at + 1))
         elif index == len(self._stack) - 1:
             frame = self._stack.pop()
             self.add(self._round(frame) if sign == ")" else self._square(frame))
@@ -214,23 +215,24 @@ def _settled(items: Sequence[_Item]) -> tuple[Node, ...]:
 
 
 def _settle(items: Sequence[_Item]) -> Iterator[Node]:
-    run: list[str] = []
+    run: list[Text] = []
     after_break = False
     for item in items:
         if isinstance(item, Text | _Sign):
-            run.append(item.text if isinstance(item, Text) else item.sign)
+            run.append(item if isinstance(item, Text) else Text(item.sign, item.at, item.at + 1))
             continue
-        yield from _text("".join(run), after_break, isinstance(item, Break))
+        yield from _joined(run, after_break, isinstance(item, Break))
         yield item
         run, after_break = [], isinstance(item, Break)
-    yield from _text("".join(run), after_break, before_break=False)
+    yield from _joined(run, after_break, before_break=False)
 
 
-def _text(text: str, after_break: bool, before_break: bool) -> Iterator[Text]:
+def _joined(run: Sequence[Text], after_break: bool, before_break: bool) -> Iterator[Text]:
+    text = "".join(part.text for part in run)
     text = text.lstrip() if after_break else text
     text = text.rstrip() if before_break else text
     if text:
-        yield Text(text)
+        yield Text(text, run[0].start, run[-1].end)
 
 
 def _check_weights(nodes: Sequence[Node], outer: float) -> None:

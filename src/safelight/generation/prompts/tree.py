@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 EMPHASIS = 1.1  # what one pair of round brackets multiplies by, and one pair of square brackets divides by
@@ -16,9 +16,17 @@ _BREAK_WORD = re.compile(r"\bBREAK\b")
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Words, with their escapes already resolved."""
+    """Words, with their escapes already resolved.
+
+    Attributes:
+        text: The words.
+        start: Where they begin in what was written, in characters from 0; no part of what they mean.
+        end: Where they end there.
+    """
 
     text: str
+    start: int = field(default=0, compare=False, repr=False)
+    end: int = field(default=0, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

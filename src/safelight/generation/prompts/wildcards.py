@@ -11,6 +11,7 @@ This comes before the prompt is read (``grammar``), and a backslash keeps its me
 
 from __future__ import annotations
 
+import os
 import random
 import re
 from collections.abc import Sequence
@@ -23,7 +24,8 @@ MAX_DEPTH = 40
 MAX_WILDCARDS = 1000
 
 _DIGITS = r"[0-9]{1,9}(?:\.[0-9]{0,9})?|\.[0-9]{1,9}"
-_WILDCARD = re.compile(r"__(?!_)([^\s{}|,()\[\]\\:$]{1,200}?)__")
+_WILDCARD = re.compile(r"__(?!_)(?P<name>[^\s{}|,()\[\]\\:$]{1,200}?)__")
+_ESCAPE_OR_WILDCARD = re.compile(rf"\\.|{_WILDCARD.pattern}", re.DOTALL)
 _COUNT = re.compile(r"\s*([0-9]{1,9})(?:-([0-9]{1,9}))?\$\$(?:([^$|{}\[\]\\]*)\$\$)?")
 _WEIGHT_BEFORE = re.compile(rf"\s*({_DIGITS})::(.*)", re.DOTALL)
 _WEIGHT_AFTER = re.compile(rf"((?:\\.|[^\\])*?):\s*({_DIGITS})\s*", re.DOTALL)
@@ -46,6 +48,51 @@ def expand(text: str, seed: int, folder: Path | None) -> str:
             nested too deep.
     """
     return _Expansion(seed, folder).expand(text, ())
+
+
+def named_in(text: str) -> list[str]:
+    """The wildcards that a prompt names, each once, in their order; those that others lead to are not among them."""
+    found = (match["name"] for match in _ESCAPE_OR_WILDCARD.finditer(text))
+    return list(dict.fromkeys(name for name in found if name))
+
+
+@dataclass(frozen=True, slots=True)
+class Wildcard:
+    """A file of words to choose from.
+
+    Attributes:
+        name: What a prompt calls it, between two pairs of underscores.
+        lines: How many choices it has.
+    """
+
+    name: str
+    lines: int
+
+
+def find_wildcards(folder: Path) -> list[Wildcard]:
+    """The wildcards of a folder and those below it, by name; files that no prompt can name or read are left out."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(place, name) for name in files if name.endswith(".txt")):
+            name = path.relative_to(folder).with_suffix("").as_posix()
+            if named_in(f"__{name}__") == [name] and (lines := _count(path)):
+                found.append(Wildcard(name, lines))
+    return sorted(found, key=lambda wildcard: wildcard.name)
+
+
+def _count(path: Path) -> int:
+    """How many choices a file has; 0 where it cannot be read."""
+    try:
+        return len(_choices(path.read_text("utf-8-sig")))
+    except (OSError, ValueError):
+        return 0
+
+
+def _choices(text: str) -> list[_Option]:
+    lines = (line.strip() for line in text.splitlines())
+    options = [_line_option(line) for line in lines if line and not line.startswith("#")]
+    return [option for option in options if option.weight > 0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +173,9 @@ class _Expansion:
 
     def _read(self, name: str) -> list[_Option]:
         try:
-            lines = self._path(name).read_text("utf-8-sig").splitlines()
+            possible = _choices(self._path(name).read_text("utf-8-sig"))
         except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a name that cannot be a file's
             raise WildcardError(f"There is no wildcard file for __{name}__ that can be read.") from error
-        options = [
-            _line_option(line.strip()) for line in lines if line.strip() and not line.lstrip().startswith("#")
-        ]
-        possible = [option for option in options if option.weight > 0]
         if not possible:
             raise WildcardError(f"The file of the wildcard __{name}__ has nothing to choose from.")
         return possible

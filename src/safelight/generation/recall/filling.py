@@ -1,0 +1,289 @@
+"""A request's fields as they are filled in, each checked by itself; what cannot be is kept with the reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from safelight.errors import SafelightError, SamplerUnfitError, SamplerUnknownError
+from safelight.generation.request import GenerationRequest, Hires, Inpaint, Outpaint, Part, Variation
+from safelight.generation.samplers import Choice, Kind, resolve
+from safelight.generation.sigmas import AUTOMATIC
+
+Source = Literal["safelight", "a1111", "sdnext", "comfyui", "none"]
+PARTS: Mapping[str, type[Part]] = {
+    "variation": Variation,
+    "inpaint": Inpaint,
+    "outpaint": Outpaint,
+    "hires": Hires,
+}
+"""Fields that have fields of their own."""
+NO_FIELD = "Safelight has no such field."
+NOT_HELD = "The picture that it was drawn from is not in the file: add it again."
+ADAPTERS = "Adapters are not drawn with here; in a prompt they are text."
+MOST_UNFILLED, LONGEST_VALUE = 100, 300
+"""How much is kept of what was not filled in: so many things, and of each so many characters."""
+_SUFFIX = re.compile(r"\.(safetensors|ckpt|pt|pth|bin|gguf|sft)$", re.IGNORECASE)
+_ADAPTER = re.compile(r"<(?:lora|lyco|hypernet):[^<>\n]{1,200}>")
+_SURE_DIGITS = 10
+"""With fewer a hash is one of A1111's first kind, which is not of the whole file."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A checkpoint that is here.
+
+    Args:
+        name: What requests call it.
+        digest: SHA-256 of its weights; None where that was never reckoned.
+        kind: What it learned, as far as its family tells.
+    """
+
+    name: str
+    digest: str | None = None
+    kind: Kind | None = None
+
+
+@dataclass(frozen=True)
+class Here:
+    """What can be named in a request here.
+
+    Args:
+        checkpoints: All of them.
+        upscaler: Our name for somebody's name of an upscaler; raises UpscalerUnknownError.
+        styles: Names of prompt styles.
+    """
+
+    checkpoints: Sequence[Known]
+    upscaler: Callable[[str], str]
+    styles: Collection[str] = ()
+
+
+@dataclass(frozen=True)
+class Unfilled:
+    """Something that was said and could not be filled in.
+
+    Args:
+        name: What it is called where it was said.
+        value: What was said.
+        reason: Why not, in a sentence.
+    """
+
+    name: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """What was found.
+
+    Args:
+        source: Whose words they are.
+        fields: Of a GenerationRequest, as JSON; only those that were named, and each of them alone can be used.
+        infotext: The text it was read from, where there was one.
+        unfilled: What could not be filled in.
+    """
+
+    source: Source
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    infotext: str | None = None
+    unfilled: tuple[Unfilled, ...] = ()
+
+
+class Filling:
+    """The fields so far.
+
+    Args:
+        here: What can be named.
+    """
+
+    def __init__(self, here: Here) -> None:
+        self.fields: dict[str, Any] = {}
+        self._here = here
+        self._unfilled: list[Unfilled] = []
+        self._kind: Kind | None = None
+
+    def recalled(self, source: Source, infotext: str | None = None) -> Recalled:
+        """All of it."""
+        text = None if infotext is None else sound(infotext)
+        return Recalled(source, self.fields, text, tuple(self._unfilled[:MOST_UNFILLED]))
+
+    def leave(self, name: str, value: object, reason: str) -> None:
+        """Note what cannot be filled in."""
+        if len(self._unfilled) < MOST_UNFILLED:
+            self._unfilled.append(Unfilled(_cut(name), _cut(_text(value)), sound(reason)))
+
+    def put(self, name: str, value: object) -> None:
+        """Fill in a field, if it may have that value; fields of fields by ``put_part``."""
+        checked = self._checked(GenerationRequest, name, value, name)
+        if checked is not None:
+            self.fields[name] = checked
+
+    def put_prompts(self, prompt: object, negative_prompt: object) -> None:
+        """Fill in both prompts, and say which of their words mean nothing here."""
+        self.put("prompt", prompt)
+        self.put("negative_prompt", negative_prompt)
+        for text in (prompt, negative_prompt):
+            for adapter in _ADAPTER.findall(str(text)):
+                self.leave("adapter", adapter, ADAPTERS)
+
+    def put_part(self, name: str, values: Mapping[str, Any]) -> None:
+        """Fill in variation, inpaint, outpaint or hires, with those of its fields that it may have."""
+        model, good = PARTS[name], {}
+        for key, value in values.items():
+            found = self._checked(model, key, value, f"{name}.{key}")
+            if found is not None:
+                good[key] = found
+        try:
+            self.fields[name] = model(**good).model_dump(mode="json", exclude_unset=True)
+        except ValidationError as error:
+            self.leave(name, values, _complaint(error))
+
+    def put_hires(self, values: Mapping[str, Any]) -> None:
+        """Fill in a second pass, whose upscaler and sampler may be under other programs' names."""
+        known = dict(values)
+        for key, look_up in (("upscaler", self._here.upscaler), ("sampler", self._second_sampler)):
+            if isinstance(given := known.pop(key, None), str):
+                try:
+                    known[key] = look_up(given)
+                except SafelightError as error:
+                    self.leave(f"hires.{key}", given, error.message)
+            elif given is not None:
+                self.leave(f"hires.{key}", given, "It has to be a name.")
+        self.put_part("hires", known)
+
+    def put_sampler(self, name: object, schedule: object = None) -> None:
+        """Fill in sampler and schedule, under whichever program's names; after the checkpoint, which has a say."""
+        choice = self._resolved("sampler", name)
+        if choice is not None:
+            self.fields["sampler"] = choice.sampler.name
+        if isinstance(schedule, str) and schedule.lower() != AUTOMATIC:
+            on = choice.sampler.name if choice is not None else "Euler"
+            choice = self._resolved("schedule", schedule, sampler=on)
+        if choice is not None and choice.schedule != AUTOMATIC:
+            self.fields["schedule"] = choice.schedule
+
+    def put_styles(self, names: object) -> None:
+        """Fill in those prompt styles that are here."""
+        given = names if isinstance(names, list | tuple) else [names]
+        here = [name for name in given if isinstance(name, str) and name in self._here.styles]
+        for name in given:
+            if name not in here:
+                self.leave("styles", name, "There is no such style here.")
+        if here:
+            self.put("styles", here)
+
+    def put_checkpoint(self, name: object, digest: str | None = None) -> None:
+        """Fill in the checkpoint, if it is here: by its hash, or else by its name.
+
+        Args:
+            name: What it was called.
+            digest: SHA-256 of its weights, or so many of its first digits.
+        """
+        name = name if isinstance(name, str) else ""
+        found = self._by_digest(digest) or self._by_name(name)
+        if found is None:
+            said = name or digest or ""
+            if said:
+                self.leave("checkpoint", said, "There is no such checkpoint here.")
+            return
+        self.fields["checkpoint"], self._kind = found.name, found.kind
+        others = digest is not None and len(digest) >= _SURE_DIGITS and found.digest is not None
+        if others and not str(found.digest).startswith(str(digest).lower()):
+            reason = f"{found.name}, which has this name here, has other weights."
+            self.leave("checkpoint's hash", digest, reason)
+
+    def _by_digest(self, digest: str | None) -> Known | None:
+        start = (digest or "").lower()
+        same = (each for each in self._here.checkpoints if (each.digest or "").startswith(start))
+        return next(same, None) if len(start) >= _SURE_DIGITS else None
+
+    def _by_name(self, name: str) -> Known | None:
+        """The checkpoint of a name; without its folder only where that leaves no doubt."""
+        wanted = _plain(name)
+        exact = [each for each in self._here.checkpoints if _plain(each.name) == wanted]
+        last = wanted.rpartition("/")[2]
+        close = [each for each in self._here.checkpoints if _plain(each.name).rpartition("/")[2] == last]
+        found = exact or close
+        return found[0] if wanted and len(found) == 1 else None
+
+    def _second_sampler(self, name: str) -> str:
+        choice = self._choice(name, None)
+        schedule = "" if choice.schedule == AUTOMATIC else f" {choice.schedule}"
+        return f"{choice.sampler.name}{schedule}"
+
+    def _resolved(self, name: str, value: object, sampler: str | None = None) -> Choice | None:
+        """A sampler, or a schedule of a sampler."""
+        if not isinstance(value, str):
+            if value is not None:
+                self.leave(name, value, "It has to be a name.")
+            return None
+        try:
+            return self._choice(value, None) if sampler is None else self._choice(sampler, value)
+        except SafelightError as error:
+            self.leave(name, value, error.message)
+            return None
+
+    def _choice(self, sampler: str, schedule: str | None) -> Choice:
+        """The choice for the checkpoint's kind; for all kinds where that is not known."""
+        kinds = list(Kind) if self._kind is None else [self._kind]
+        if self._kind is Kind.DIFFUSION:
+            kinds.append(Kind.EDM)  # families do not tell it apart
+        problems: list[SafelightError] = []
+        for kind in kinds:
+            try:
+                return resolve(sampler, schedule, kind)
+            except (SamplerUnfitError, SamplerUnknownError) as error:
+                problems.append(error)
+        raise problems[0]
+
+    def _checked(self, model: type[Part], key: str, value: object, name: str) -> Any:
+        """A value as JSON; None where there is none, or where it may not be, which is noted."""
+        if value is None:
+            return None
+        if key not in model.model_fields:
+            self.leave(name, value, NO_FIELD)
+            return None
+        adapter = _adapter(model, key)
+        try:
+            return adapter.dump_python(adapter.validate_python(value), mode="json")
+        except ValidationError as error:
+            self.leave(name, value, _complaint(error))
+            return None
+
+
+def sound(text: str) -> str:
+    """Text that can be sent: half a surrogate pair, which JSON may hold escaped, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
+
+
+@cache
+def _adapter(model: type[Part], key: str) -> TypeAdapter[Any]:
+    """What checks one field of a model and no other."""
+    info = model.model_fields[key]
+    return TypeAdapter(Annotated[info.annotation, info])  # type: ignore[arg-type]  # known only now
+
+
+def _plain(name: str) -> str:
+    return _SUFFIX.sub("", name.strip().replace("\\", "/")).casefold()
+
+
+def _complaint(error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    return f"{name}: {first['msg']}." if name else f"{first['msg']}."
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else str(value)
+
+
+def _cut(text: str) -> str:
+    text = sound(text[: LONGEST_VALUE + 1])
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"

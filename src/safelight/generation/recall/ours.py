@@ -1,0 +1,63 @@
+"""Fields from Safelight's own words: the record of a picture, and requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from safelight.generation.recall.filling import ADAPTERS, NO_FIELD, NOT_HELD, PARTS, Filling
+from safelight.generation.record import ReproductionRecord
+from safelight.generation.request import GenerationRequest
+
+PICTURES = ("init_image", "mask")
+_APART = frozenset(
+    {"prompt", "negative_prompt", "styles", "checkpoint", "sampler", "schedule", *PICTURES, *PARTS}
+)
+"""Fields that are not filled in one by one."""
+_ABOUT_THE_JOB = frozenset({"kind", "priority", "timeout"})
+
+
+def fill_from_record(filling: Filling, record: ReproductionRecord) -> None:
+    """Fill in how a picture was drawn, with the prompts as styles and wildcards made them: so it comes out again."""
+    body = record.to_dict()
+    fields = {name: body[name] for name in GenerationRequest.model_fields if body.get(name) is not None}
+    filling.put_prompts(record.expanded_prompt, record.expanded_negative_prompt)
+    if record.prompt != record.expanded_prompt:
+        reason = "The prompt is filled in as it was drawn, with styles and wildcards written out."
+        filling.leave("prompt as it was written", record.prompt, reason)
+    filling.put_checkpoint(record.checkpoint.name, record.checkpoint.digest)
+    _put_most(filling, fields)
+    for name in PICTURES:
+        if name in fields:
+            filling.leave(name, f"sha256 of its pixels {fields[name]}", NOT_HELD)
+    for adapter in record.adapters:
+        filling.leave("adapter", f"{adapter.name} at {adapter.weight:g}", ADAPTERS)
+
+
+def fill_from_request(filling: Filling, request: Mapping[str, Any]) -> None:
+    """Fill in what somebody asked for, or what a job was asked for."""
+    filling.put_prompts(request.get("prompt"), request.get("negative_prompt"))
+    if request.get("styles"):
+        filling.put_styles(request["styles"])
+    filling.put_checkpoint(request.get("checkpoint"))
+    _put_most(filling, request)
+    for name in PICTURES:
+        if request.get(name) is not None:
+            filling.leave(name, "", "Pictures are not taken from text: add it again.")
+    for name in request.keys() - GenerationRequest.model_fields.keys() - _ABOUT_THE_JOB:
+        filling.leave(name, request[name], NO_FIELD)
+
+
+def _put_most(filling: Filling, fields: Mapping[str, Any]) -> None:
+    filling.put_sampler(fields.get("sampler"), fields.get("schedule"))
+    for name in GenerationRequest.model_fields:
+        if name in fields and name not in _APART:
+            filling.put(name, fields[name])
+    for name in PARTS:
+        part = fields.get(name)
+        if isinstance(part, Mapping) and name == "hires":
+            filling.put_hires(part)
+        elif isinstance(part, Mapping):
+            filling.put_part(name, part)
+        elif part is not None:
+            filling.leave(name, part, "It has fields of its own.")

@@ -1,0 +1,124 @@
+"""What a hub checkpoint consists of, as far as drawing needs it, and how much of it is on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from safelight.errors import CheckpointMissingError, DownloadError, RequestError, SafelightError
+from safelight.models.checkpoint_hub import UNWANTED, WANTED, cached
+from safelight.models.checkpoints import describe
+from safelight.models.folders import INDEX
+
+PATIENCE = 20.0
+"""Seconds that the hub is given to answer."""
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """One file.
+
+    Args:
+        name: Within the repository.
+        size: Bytes; None where that is not known.
+        present: Whether it is on this machine.
+    """
+
+    name: str
+    size: int | None
+    present: bool
+
+
+@dataclass(frozen=True)
+class HubContents:
+    """A repository.
+
+    Args:
+        files: Those that drawing needs and that are known of, by name.
+        present: Whether what is on this machine can be drawn with.
+    """
+
+    files: tuple[HubFile, ...]
+    present: bool
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of all files; None where that is not known."""
+        sizes = [file.size for file in self.files if file.size is not None]
+        return sum(sizes) if sizes and len(sizes) == len(self.files) else None
+
+    @property
+    def draws(self) -> bool:
+        """Whether it looks like a checkpoint that pictures are drawn with."""
+        return any(file.name == INDEX for file in self.files)
+
+
+def here(name: str, cache: Path | None = None) -> HubContents:
+    """What is on this machine; the network is not used.
+
+    Args:
+        name: The hub id.
+        cache: The hub's cache folder; the library's own when not given.
+    """
+    try:
+        folder = cached(name, cache)
+    except CheckpointMissingError:
+        return HubContents((), present=False)
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    files = tuple(_file(folder / each, each) for each in _wanted(names))
+    return HubContents(files, _usable(folder, name))
+
+
+def on_hub(name: str, cache: Path | None = None) -> HubContents:
+    """What the hub has, and what of it is on this machine; asks the hub.
+
+    Args:
+        name: The hub id.
+        cache: The hub's cache folder; the library's own when not given.
+
+    Raises:
+        RequestError: The hub takes no such name.
+        DownloadError: No connection, no such repository, or no permission.
+    """
+    from huggingface_hub import HfApi, try_to_load_from_cache  # here, since it takes a quarter of a second
+    from huggingface_hub.errors import HFValidationError, HTTPError, OfflineModeIsEnabled
+
+    try:
+        found = HfApi().model_info(name, files_metadata=True, timeout=PATIENCE)
+    except HFValidationError as error:
+        raise RequestError(f"{name!r} is no name of the hub.", hint="Give owner/name.") from error
+    except (HTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise DownloadError(f"The hub does not tell of {name}: {lines[0]}") from error
+    sizes = {each.rfilename: each.size for each in found.siblings or ()}
+    files = tuple(
+        HubFile(
+            each,
+            sizes[each],
+            isinstance(try_to_load_from_cache(name, each, cache_dir=cache, revision=found.sha), str),
+        )
+        for each in _wanted(sizes)
+    )
+    return HubContents(files, here(name, cache).present)
+
+
+def _wanted(names: Iterable[str]) -> list[str]:
+    from huggingface_hub.utils import filter_repo_objects
+
+    return sorted(filter_repo_objects(names, allow_patterns=WANTED, ignore_patterns=UNWANTED))
+
+
+def _file(path: Path, name: str) -> HubFile:
+    try:
+        return HubFile(name, path.stat().st_size, present=True)
+    except OSError:  # a link to what was never fetched to its end
+        return HubFile(name, None, present=False)
+
+
+def _usable(folder: Path, name: str) -> bool:
+    try:
+        describe(folder, name, kind="hub")
+    except SafelightError:
+        return False
+    return True

@@ -1,0 +1,537 @@
+"""What pictures and texts say, as fields: ours, A1111's, SD.Next's, ComfyUI's, nobody's."""
+
+from __future__ import annotations
+
+import io
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from tests.generation.test_record import BODY, PLAIN
+
+from safelight.errors import ImageError, UpscalerUnknownError
+from safelight.generation.infotext import describe
+from safelight.generation.recall import Here, Known, Recalled, recall_picture, recall_text
+from safelight.generation.record import ReproductionRecord
+from safelight.generation.request import GenerationRequest
+from safelight.generation.samplers import Kind
+from safelight.images.encode import encode_picture
+from safelight.images.metadata import Metadata
+from safelight.images.picture import DecodeLimits
+
+TINY = Image.new("RGB", (3, 2), (200, 100, 50))
+LIMITS = DecodeLimits()
+DREAM = "d1" * 32
+
+
+def upscaler(name: str) -> str:
+    if name.lower() in ("latent", "lanczos"):
+        return name.lower()
+    raise UpscalerUnknownError(f"There is no upscaler {name!r}.")
+
+
+HERE = Here(
+    [
+        Known("starter", "a1" * 32, Kind.DIFFUSION),
+        Known("sd/dreamshaper_8", DREAM, Kind.DIFFUSION),
+        Known("flux", None, Kind.FLOW),
+    ],
+    upscaler,
+    frozenset({"ink"}),
+)
+
+
+def png(**texts: str) -> bytes:
+    buffer, info = io.BytesIO(), PngInfo()
+    for key, text in texts.items():
+        info.add_itxt(key, text)
+    TINY.save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def unfilled(found: Recalled) -> dict[str, str]:
+    return {each.name: each.value for each in found.unfilled}
+
+
+def usable(found: Recalled) -> None:
+    """Each field alone can be used."""
+    for name, value in found.fields.items():
+        more = {"init_image": b"x"} if name in ("strength", "outpaint") else {}
+        GenerationRequest.parse(**{"prompt": "x", name: value} | more)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_our_own_pictures(kind: Any) -> None:
+    record = ReproductionRecord.model_validate(PLAIN)
+    data = encode_picture(TINY, kind, Metadata(parameters=describe(record), record=record.to_json()))
+    found = recall_picture(data, HERE, LIMITS)
+    assert (found.source, found.infotext) == ("safelight", describe(record))
+    assert found.fields == {
+        "prompt": "a blue apple, 3d",
+        "negative_prompt": "",
+        "checkpoint": "starter",
+        "seed": 42,
+        "width": 512,
+        "height": 384,
+        "steps": 20,
+        "sampler": "DPM++ 2M",
+        "guidance_scale": 7.5,
+        "guidance_rescale": 0.0,
+        "guidance_start": 0.0,
+        "guidance_end": 1.0,
+        "guidance_method": "cfg",
+        "pag_scale": 0.0,
+        "clip_skip": 1,
+    }
+    assert unfilled(found) == {"prompt as it was written": "a {red|blue} apple"}
+    usable(found)
+
+
+def test_a_record_with_everything() -> None:
+    record = ReproductionRecord.model_validate(BODY)
+    found = recall_picture(png(safelight=record.to_json()), HERE, LIMITS)
+    assert found.fields["variation"] == {"seed": 7, "strength": 0.1, "same_seed": False}
+    assert found.fields["inpaint"] == BODY["inpaint"]
+    assert found.fields["outpaint"]["left"] == 64
+    assert found.fields["hires"] == BODY["hires"] | {"all_steps": False}
+    assert (found.fields["strength"], found.fields["schedule"]) == (0.6, "karras")
+    assert unfilled(found).keys() == {"prompt as it was written", "init_image", "mask", "adapter"}
+    assert "c3c3c3" in unfilled(found)["init_image"]
+    usable(found)
+    assert recall_text(record.to_json(), HERE).fields == found.fields
+
+
+def test_a_record_of_other_weights() -> None:
+    other = PLAIN | {"checkpoint": {"name": "starter", "family": "sd1", "digest": "b" * 64}}
+    found = recall_text(ReproductionRecord.model_validate(other).to_json(), HERE)
+    assert found.fields["checkpoint"] == "starter"
+    assert "other weights" in found.unfilled[-1].reason
+
+
+def test_a_record_that_cannot_be_read() -> None:
+    text = "a cat\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 64x64"
+    found = recall_picture(png(safelight='{"format": 9}', parameters=text), HERE, LIMITS)
+    assert (found.source, found.fields["prompt"]) == ("a1111", "a cat")
+    assert "record" in unfilled(found)
+
+
+A1111 = f"""a (red:1.2) apple, <lora:fruit:0.8>
+Negative prompt: blurry
+Steps: 30, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 6.5, Seed: 123, Size: 512x768, \
+Model hash: {DREAM[:10]}, Model: another name, Denoising strength: 0.4, Clip skip: 2, ENSD: 31337, \
+Hires upscale: 1.5, Hires steps: 12, Hires upscaler: Latent, Lora hashes: "fruit: 0123456789ab", Version: v1.10.1"""
+
+
+def test_a1111_with_a_second_pass() -> None:
+    found = recall_text(A1111, HERE)
+    assert (found.source, found.infotext) == ("a1111", A1111)
+    assert found.fields == {
+        "prompt": "a (red:1.2) apple, <lora:fruit:0.8>",
+        "negative_prompt": "blurry",
+        "checkpoint": "sd/dreamshaper_8",
+        "sampler": "DPM++ 2M",
+        "schedule": "karras",
+        "hires": {"scale": 1.5, "steps": 12, "upscaler": "latent", "strength": 0.4, "all_steps": True},
+        "steps": 30,
+        "seed": 123,
+        "guidance_scale": 6.5,
+        "clip_skip": 2,
+        "width": 512,
+        "height": 768,
+    }
+    assert unfilled(found) == {
+        "adapter": "<lora:fruit:0.8>",
+        "ENSD": "31337",
+        "Lora hashes": "fruit: 0123456789ab",
+    }
+    assert recall_picture(png(parameters=A1111), HERE, LIMITS) == found
+    usable(found)
+
+
+def test_a1111_with_a_second_pass_in_other_words() -> None:
+    text = (
+        "x\nSteps: 8, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512, Model: nowhere, Denoising strength: 0.5, "
+        "Hires CFG Scale: 5, Hires schedule type: Karras, Hires resize: 1024x1024, Hires upscaler: R-ESRGAN 4x+"
+    )
+    found = recall_text(text, HERE)
+    assert found.fields["hires"] == {
+        "scale": 2.0,
+        "strength": 0.5,
+        "sampler": "Euler a karras",
+        "all_steps": True,
+    }
+    assert unfilled(found) == {
+        "checkpoint": "nowhere",
+        "hires.upscaler": "R-ESRGAN 4x+",
+        "Hires CFG Scale": "5",
+    }
+    crooked = recall_text(text.replace("1024x1024", "1024x512"), HERE)
+    assert "hires" not in crooked.fields
+    assert unfilled(crooked)["hires.scale"] == "1024x512"
+
+
+def test_a1111_with_a_mask() -> None:
+    text = (
+        "x\nSteps: 8, Sampler: DDIM, CFG scale: 7, Seed: 1, Size: 64x64, Model: dreamshaper_8.safetensors, "
+        "Denoising strength: 0.75, Mask blur: 8, Inpaint area: Only masked, Masked area padding: 16, "
+        "Masked content: latent noise, Mask mode: Inpaint not masked, Eta: 0.5"
+    )
+    found = recall_text(text, HERE)
+    assert (found.fields["strength"], found.fields["eta"]) == (0.75, 0.5)
+    assert found.fields["checkpoint"] == "sd/dreamshaper_8"
+    assert found.fields["inpaint"] == {
+        "blur": 8,
+        "padding": 16,
+        "only_masked": True,
+        "fill": "noise",
+        "invert": True,
+    }
+    assert unfilled(found).keys() == {"init_image", "mask"}
+    nothing = recall_text(text.replace("latent noise", "latent nothing").replace("blur: 8", "blur: x"), HERE)
+    assert nothing.fields["inpaint"].keys() == {"padding", "only_masked", "invert"}
+    assert unfilled(nothing).keys() == {"init_image", "mask", "Masked content", "inpaint.blur"}
+
+
+def test_sdnext() -> None:
+    text = (
+        "a fox\nNegative prompt: \nTemplate: a {prompt}\nNegative template: \n"
+        "Steps: 20, Size: 640x512, Sampler: DPM++ 2M, Scheduler: DPMSolverMultistepScheduler, Seed: 42, "
+        "CFG scale: 7.0, CFG rescale: 0.5, CFG end: 0.9, CLiP-skip: 2, App: SD.Next, Version: 1a2b3c4, "
+        "Pipeline: StableDiffusionPipeline, Operations: txt2img; hires, Model: dreamshaper_8, "
+        "Variation seed: 5, Variation strength: 0.2, Hires upscaler: Latent, Hires scale: 2.0, Hires steps: 0, "
+        "Hires strength: 0.3, VAE: kl-f8, Sampler sigma: karras"
+    )
+    found = recall_text(text, HERE)
+    assert found.source == "sdnext"
+    assert found.fields == {
+        "prompt": "a fox",
+        "negative_prompt": "",
+        "checkpoint": "sd/dreamshaper_8",
+        "sampler": "DPM++ 2M",
+        "schedule": "karras",
+        "hires": {"scale": 2.0, "strength": 0.3, "upscaler": "latent", "all_steps": True},
+        "variation": {"seed": 5, "strength": 0.2},
+        "steps": 20,
+        "seed": 42,
+        "guidance_scale": 7.0,
+        "guidance_rescale": 0.5,
+        "guidance_end": 0.9,
+        "clip_skip": 2,
+        "width": 640,
+        "height": 512,
+    }
+    assert unfilled(found) == {"VAE": "kl-f8"}
+
+
+def test_each_value_stands_alone() -> None:
+    text = (
+        "x\nSteps: many, Sampler: Nonsense, CFG scale: 1000, Seed: -1, Size: 512 by 512, "
+        "Clip skip: 2, Variation seed: 3, Variation seed strength: 7"
+    )
+    found = recall_text(text, HERE)
+    assert found.fields == {"prompt": "x", "negative_prompt": "", "clip_skip": 2}
+    assert unfilled(found) == {
+        "Steps": "many",
+        "sampler": "Nonsense",
+        "guidance_scale": "1000.0",
+        "seed": "-1",
+        "variation.strength": "7.0",
+        "variation": "{'seed': 3, 'strength': 7.0}",
+        "Size": "512 by 512",
+    }
+    assert all(each.reason.endswith(".") for each in found.unfilled)
+
+
+def test_our_own_text_alone() -> None:
+    found = recall_text(describe(ReproductionRecord.model_validate(BODY)), HERE)
+    assert found.source == "safelight"
+    assert found.fields["outpaint"] == {"left": 64}
+    assert found.fields["guidance_method"] == "cfg-zero"
+    assert (found.fields["guidance_start"], found.fields["guidance_end"]) == (0.1, 0.9)
+    assert "all_steps" not in found.fields["hires"]
+    usable(found)
+
+
+GRAPH: dict[str, Any] = {
+    "3": {
+        "class_type": "KSampler",
+        "inputs": {
+            "seed": ["20", 0],
+            "steps": 25,
+            "cfg": 6.5,
+            "sampler_name": "dpmpp_2m_sde_gpu",
+            "scheduler": "karras",
+            "denoise": 1.0,
+            "model": ["10", 0],
+            "positive": ["15", 0],
+            "negative": ["7", 0],
+            "latent_image": ["5", 0],
+        },
+    },
+    "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sd\\dreamshaper_8.safetensors"}},
+    "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 640, "height": 512, "batch_size": 2}},
+    "6": {"class_type": "CLIPTextEncode", "inputs": {"text": ["21", 0], "clip": ["11", 0]}},
+    "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "blurry", "clip": ["11", 0]}},
+    "10": {"class_type": "LoraLoader", "inputs": {"lora_name": "ink.safetensors", "model": ["4", 0]}},
+    "11": {"class_type": "CLIPSetLastLayer", "inputs": {"stop_at_clip_layer": -2, "clip": ["10", 1]}},
+    "15": {
+        "class_type": "ControlNetApplyAdvanced",
+        "inputs": {"positive": ["6", 0], "negative": ["7", 0], "control_net": ["16", 0]},
+    },
+    "20": {"class_type": "Seed", "inputs": {"seed": 77}},
+    "21": {"class_type": "PrimitiveString", "inputs": {"value": "a fox"}},
+    "9": {"class_type": "SaveImage", "inputs": {"images": ["8", 0]}},
+}
+
+
+def test_comfyui() -> None:
+    found = recall_picture(png(prompt=json.dumps(GRAPH), workflow="{}"), HERE, LIMITS)
+    assert (found.source, found.infotext) == ("comfyui", None)
+    assert found.fields == {
+        "checkpoint": "sd/dreamshaper_8",
+        "clip_skip": 2,
+        "prompt": "a fox",
+        "negative_prompt": "blurry",
+        "seed": 77,
+        "steps": 25,
+        "guidance_scale": 6.5,
+        "sampler": "DPM++ 2M SDE",
+        "schedule": "karras",
+        "width": 640,
+        "height": 512,
+        "count": 2,
+    }
+    assert unfilled(found) == {"adapter": "ink.safetensors", "node 15": "ControlNetApplyAdvanced"}
+    assert recall_text(json.dumps(GRAPH), HERE) == found
+    assert recall_text(json.dumps({"prompt": GRAPH, "client_id": "x"}), HERE) == found
+
+
+def with_nodes(**nodes: dict[str, Any]) -> Recalled:
+    return recall_text(json.dumps(GRAPH | nodes), HERE)
+
+
+def test_comfyui_from_a_picture() -> None:
+    sampler = GRAPH["3"]["inputs"] | {"latent_image": ["31", 0], "denoise": 0.6, "seed": 2**64 - 1}
+    found = with_nodes(
+        **{
+            "3": {"class_type": "KSampler", "inputs": sampler},
+            "31": {"class_type": "VAEEncode", "inputs": {"pixels": ["32", 0], "vae": ["4", 2]}},
+            "32": {"class_type": "LoadImage", "inputs": {"image": "cat.png"}},
+        }
+    )
+    assert found.fields["strength"] == 0.6
+    assert "seed" not in found.fields
+    assert unfilled(found).keys() >= {"init_image", "seed"}
+
+
+def test_comfyui_with_two_passes() -> None:
+    second = GRAPH["3"]["inputs"] | {"latent_image": ["41", 0], "steps": 9}
+    found = with_nodes(
+        **{
+            "1": {"class_type": "KSampler", "inputs": second},
+            "41": {"class_type": "LatentUpscaleBy", "inputs": {"samples": ["3", 0], "scale_by": 1.5}},
+        }
+    )
+    assert found.fields["steps"] == 25
+    assert unfilled(found)["node 1"] == "KSampler"
+
+
+def test_comfyui_s_sampler_in_parts() -> None:
+    graph = {
+        "1": {
+            "class_type": "SamplerCustomAdvanced",
+            "inputs": {
+                "noise": ["2", 0],
+                "guider": ["3", 0],
+                "sampler": ["4", 0],
+                "sigmas": ["5", 0],
+                "latent_image": ["6", 0],
+            },
+        },
+        "2": {"class_type": "RandomNoise", "inputs": {"noise_seed": 5}},
+        "3": {"class_type": "BasicGuider", "inputs": {"model": ["7", 0], "conditioning": ["8", 0]}},
+        "4": {"class_type": "KSamplerSelect", "inputs": {"sampler_name": "euler"}},
+        "5": {"class_type": "BasicScheduler", "inputs": {"scheduler": "simple", "steps": 4, "denoise": 1}},
+        "6": {
+            "class_type": "EmptySD3LatentImage",
+            "inputs": {"width": 1024, "height": 1024, "batch_size": 1},
+        },
+        "7": {"class_type": "UNETLoader", "inputs": {"unet_name": "flux.safetensors"}},
+        "8": {"class_type": "FluxGuidance", "inputs": {"guidance": 3.5, "conditioning": ["9", 0]}},
+        "9": {"class_type": "CLIPTextEncode", "inputs": {"text": "a fox"}},
+    }
+    found = recall_text(json.dumps(graph), HERE)
+    assert found.fields == {
+        "checkpoint": "flux",
+        "prompt": "a fox",
+        "seed": 5,
+        "steps": 4,
+        "guidance_scale": 3.5,
+        "sampler": "Euler FlowMatch",
+        "schedule": found.fields["schedule"],
+        "width": 1024,
+        "height": 1024,
+        "count": 1,
+    }
+    custom = graph | {"5": {"class_type": "KarrasScheduler", "inputs": {"steps": 6}}}
+    custom["7"] = GRAPH["4"]
+    assert recall_text(json.dumps(custom), HERE).fields["schedule"] == "karras"
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("euler", "Euler"),
+        ("euler_ancestral", "Euler a"),
+        ("dpm_2_ancestral", "DPM2 a"),
+        ("dpmpp_2s_ancestral", "DPM++ 2S a"),
+        ("dpmpp_sde_gpu", "DPM++ SDE"),
+        ("uni_pc", "UniPC BH1"),
+        ("uni_pc_bh2", "UniPC"),
+        ("ddim", "DDIM"),
+        ("lcm", "LCM"),
+        ("res_multistep", None),
+    ],
+)
+def test_comfyui_s_samplers(name: str, ours: str | None) -> None:
+    inputs = GRAPH["3"]["inputs"] | {"sampler_name": name, "scheduler": "normal"}
+    found = with_nodes(**{"3": {"class_type": "KSampler", "inputs": inputs}})
+    assert found.fields.get("sampler") == ours
+    assert ("sampler" in unfilled(found)) == (ours is None)
+
+
+def test_graphs_that_go_in_circles_or_nowhere() -> None:
+    for class_type in ("KSampler", "Unknown"):
+        node = {"class_type": class_type, "inputs": {name: ["1", 0] for name in GRAPH["3"]["inputs"]}}
+        assert recall_text(json.dumps({"1": node}), HERE).source == "comfyui"
+    empty = {"1": {"class_type": "SaveImage", "inputs": {}}}
+    assert recall_text(json.dumps(empty), HERE).unfilled[0].name == "prompt"
+
+
+def test_a_request() -> None:
+    request = {
+        "kind": "generate",
+        "prompt": "a fox",
+        "styles": ["ink", "gone", 3],
+        "steps": "12",
+        "sampler": "dpmpp_2m",
+        "schedule": "Karras",
+        "checkpoint": "../etc/passwd",
+        "hires": {"scale": 1.5, "upscaler": 3, "sampler": "None such", "what": 1},
+        "inpaint": "all",
+        "init_image": {"blob": "00"},
+        "cfg_scale": 7,
+        "count": 10**9,
+    }
+    found = recall_text(json.dumps(request), HERE)
+    assert found.source == "safelight"
+    assert found.fields == {
+        "prompt": "a fox",
+        "styles": ["ink"],
+        "steps": 12,
+        "sampler": "DPM++ 2M",
+        "schedule": "karras",
+        "hires": {"scale": 1.5},
+    }
+    assert [each.name for each in found.unfilled].count("styles") == 2
+    assert unfilled(found).keys() == {
+        "styles",
+        "checkpoint",
+        "hires.upscaler",
+        "hires.sampler",
+        "hires.what",
+        "inpaint",
+        "init_image",
+        "cfg_scale",
+        "count",
+    }
+    assert recall_text(json.dumps({"id": "x", "request": request}), HERE) == found
+
+
+def test_nothing() -> None:
+    assert recall_picture(png(), HERE, LIMITS) == Recalled("none")
+    assert recall_picture(png(parameters="just words"), HERE, LIMITS) == Recalled("none", {}, "just words")
+    assert recall_picture(png(workflow="{}"), HERE, LIMITS).unfilled[0].name == "workflow"
+    buffer = io.BytesIO()
+    TINY.save(buffer, "BMP")
+    assert recall_picture(buffer.getvalue(), HERE, LIMITS).unfilled[0].name == "metadata"
+    for text in ("", "a red apple", "{}", "{", '{"a": 1}', "[1]", "Steps: 3", "{" * 100_000):
+        assert (recall_text(text, HERE).source, recall_text(text, HERE).fields) == ("none", {})
+    with pytest.raises(ImageError):
+        recall_picture(b"no picture", HERE, LIMITS)
+
+
+def test_answers_have_a_bound() -> None:
+    marks = "Steps: 3, Sampler: Euler, CFG scale: 1"
+    found = recall_text("x\n" + marks + "".join(f", k{number}: {'v' * 400}" for number in range(150)), HERE)
+    assert len(found.unfilled) == 100
+    assert all(len(each.value) <= 300 for each in found.unfilled)
+
+
+def test_half_a_character_never_leaves() -> None:
+    for text in ('{"prompt": "\\ud800", "\\udc00": "\\ud800"}', '{"prompt": "x", "sampler": "\\ud800"}'):
+        found = recall_text(text, HERE)
+        json.dumps([found.fields, [vars(each) for each in found.unfilled]], ensure_ascii=False).encode()
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*"1234", "x"]), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+links = st.tuples(st.sampled_from("12345"), st.just(0)).map(list)
+nodes = st.fixed_dictionaries(
+    {
+        "class_type": st.sampled_from(["KSampler", "CLIPTextEncode", "EmptyLatentImage", "LoadImage", "X"]),
+        "inputs": st.dictionaries(
+            st.sampled_from(
+                [*GRAPH["3"]["inputs"], "text", "width", "image", "guider", "sigmas", "noise", "value"]
+            ),
+            values | links,
+        ),
+    }
+)
+
+
+@given(st.dictionaries(st.sampled_from("12345"), nodes | values))
+def test_no_graph_is_too_much(graph: dict[str, Any]) -> None:
+    usable(recall_text(json.dumps(graph), HERE))
+
+
+@given(st.dictionaries(st.sampled_from([*GenerationRequest.model_fields, "request", "format"]), values))
+def test_no_request_is_too_much(request: dict[str, Any]) -> None:
+    usable(recall_text(json.dumps(request), HERE))
+
+
+keys = ["Steps", "Sampler", "CFG scale", "Seed", "Size", "Hires upscale", "Hires resize", "Hires steps"]
+keys += [
+    "Denoising strength",
+    "Mask blur",
+    "Masked content",
+    "Outpaint",
+    "Variation seed",
+    "Schedule type",
+    "App",
+]
+
+
+@given(
+    st.text(max_size=20),
+    st.dictionaries(st.sampled_from(keys), st.text(max_size=12) | st.integers().map(str)),
+)
+def test_no_text_is_too_much(prompt: str, pairs: dict[str, str]) -> None:
+    usable(recall_text(f"{prompt}\n" + ", ".join(f"{key}: {value}" for key, value in pairs.items()), HERE))
+
+
+@given(st.binary(max_size=200), st.integers(0, 300))
+def test_no_file_is_too_much(noise: bytes, at: int) -> None:
+    data = png(parameters=A1111, prompt=json.dumps(GRAPH))
+    with suppress(ImageError):
+        usable(recall_picture(data[:at] + noise + data[at + len(noise) :], HERE, LIMITS))
