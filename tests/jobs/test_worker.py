@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -21,6 +23,7 @@ from safelight.gallery import Search
 from safelight.jobs.job import JobKind, JobState, Signal, Submission
 from safelight.jobs.requests import ScanRequest, UpscaleRequest
 from safelight.jobs.tables import previews
+from safelight.models.checkpoints import STARTER_FOLDER
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +130,49 @@ def test_what_no_job_uses_is_unloaded_when_that_is_asked_for(shop: Workshop) -> 
     again = shop.submit()
     wait_for(lambda: ended(shop, again))
     assert shop.pictures(again) == shop.pictures(before)
+
+
+def test_a_checkpoint_is_loaded_between_two_jobs_and_taken_out_again(shop: Workshop) -> None:
+    """And nothing that is drawn meanwhile changes by it."""
+    checkpoint_of_its_own(shop, "apples")
+
+    def how() -> dict[str, Any]:
+        (worker,) = shop.service.workers()
+        return worker
+
+    whole = shop.submit(steps=60)
+    wait_for(lambda: ended(shop, whole))
+    beside = shop.submit(steps=60)
+    wait_for(lambda: shop.under_way(beside))
+    shop.service.load("apples")
+    wait_for(lambda: how()["loading"] == "apples")
+    assert (how()["state"], shop.state(beside)) == ("busy", JobState.RUNNING)
+    wait_for(lambda: "apples" in how()["checkpoints"])
+    assert shop.state(beside) is JobState.SUCCEEDED
+    assert shop.pictures(beside) == shop.pictures(whole)
+    wait_for(lambda: (how()["state"], how()["loading"]) == ("idle", None))
+    assert how()["checkpoints"] == ["apples", "starter"]
+    shop.service.unload("apples")
+    wait_for(lambda: how()["checkpoints"] == ["starter"])
+
+
+def test_a_checkpoint_that_cannot_be_loaded_is_told_of(shop: Workshop) -> None:
+    def error() -> dict[str, Any] | None:
+        return shop.service.workers()[0]["last_error"]  # type: ignore[no-any-return]
+
+    shop.service.load("nothing")
+    wait_for(error)
+    assert error() == error() | {"code": "checkpoint.missing", "checkpoint": "nothing"}  # type: ignore[operator]
+    shop.service.load("starter")
+    wait_for(lambda: error() is None)
+
+
+def checkpoint_of_its_own(shop: Workshop, name: str) -> None:
+    """The starter under another name."""
+    folder = shop.settings.home / "checkpoints" / name
+    shutil.copytree(
+        STARTER_FOLDER, folder, copy_function=lambda source, target: Path(target).symlink_to(source)
+    )
 
 
 def test_two_jobs_are_drawn_together(shop: Workshop) -> None:

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from dbos import DBOS
 from sqlalchemy.exc import OperationalError
 from tests.jobs.book import submission
 
-from safelight.errors import DatabaseBusyError, DatabaseError, MemoryBudgetError
+from safelight.errors import DatabaseBusyError, DatabaseError
 from safelight.jobs import worker as worker_module
 from safelight.jobs.dispatch import Turns
 from safelight.jobs.holding import LEASE
@@ -22,7 +21,7 @@ from safelight.jobs.job import Job, JobState, Signal
 from safelight.jobs.ledger import Ledger
 from safelight.jobs.running import Running
 from safelight.jobs.service import Service, prepare
-from safelight.jobs.worker import Tally, Watch, Worker, out_of_memory
+from safelight.jobs.worker import Tally, Watch, Worker
 from safelight.settings import Settings
 from safelight.studio import Studio
 
@@ -106,7 +105,83 @@ def test_a_locked_database_does_not_keep_it_from_starting(
 
     monkeypatch.setattr(Service, "register_worker", locked)
     monkeypatch.setattr(Studio, "preload", lambda _: None)
+    monkeypatch.setattr(worker_module, "described", lambda _: {})
     worker._warm_up()
+
+
+class Shelf:
+    """Stands for the studio's memory."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.loaded: list[str] = []
+        monkeypatch.setattr(Studio, "preload", lambda _, name: self.loaded.append(name))
+
+
+def heard(worker: Worker, checkpoint: str) -> None:
+    worker._service.load(checkpoint)
+    worker._keeper.listen()
+
+
+def test_what_is_to_be_loaded_goes_before_the_next_job(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Shelf(monkeypatch)
+    submit(worker, 2)
+    first = begun(worker)
+    heard(worker, "apples")
+    entering: list[Running | None] = []
+    door = threading.Thread(target=lambda: entering.append(worker._enter()))
+    door.start()
+    time.sleep(0.2)
+    assert (shelf.loaded, entering) == ([], [])  # the first one is not disturbed
+    worker._company.leave(first)
+    door.join()
+    assert shelf.loaded == ["apples"]
+    assert entering[0] is not None
+
+
+def test_who_is_idle_sees_to_it_at_once(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf(monkeypatch)
+    worker._service.load("apples")
+    with worker._door:
+        worker._keep()
+        assert shelf.loaded == []  # whoever is at the door does it
+    worker._keep()
+    deadline = time.monotonic() + 10
+    while worker._keeper.wanted:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert shelf.loaded == ["apples"]
+
+
+def test_who_has_to_go_loads_nothing_more(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf(monkeypatch)
+    heard(worker, "apples")
+    worker.stop()
+    worker._keep_at_door()
+    assert shelf.loaded == []
+
+
+def test_how_it_is_can_be_seen(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def states() -> list[tuple[str, str | None]]:
+        return [(each["state"], each["loading"]) for each in worker._service.workers()]
+
+    seen = []
+    monkeypatch.setattr(worker_module, "described", lambda _: {"device": "cpu", "why": "Because."})
+    monkeypatch.setattr(Studio, "preload", lambda *_: seen.append(states()))
+    worker._warm_up()
+    assert seen.pop() == [("starting", None)]
+    assert states() == [("idle", None)]
+    submit(worker, 1)
+    running = begun(worker)
+    heard(worker, "apples")
+    assert states() == [("busy", "apples")]
+    worker._company.leave(running)
+    worker._keep_at_door()
+    assert seen == [[("loading", "apples")]]
+    assert states() == [("idle", None)]
+    (told,) = worker._service.workers()
+    assert (told["device"], told["why"], told["last_error"]) == ("cpu", "Because.", None)
 
 
 def test_its_own_jobs_are_not_swept(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,15 +292,3 @@ def test_a_tally_counts_whoever_is_within() -> None:
             assert tally.count == 2
         assert tally.count == 1
     assert tally.count == 0
-
-
-@pytest.mark.parametrize(
-    "error",
-    [torch.OutOfMemoryError(), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
-)
-def test_memory_that_ran_out_is_known_as_such(error: Exception) -> None:
-    assert isinstance(out_of_memory(error), MemoryBudgetError)
-
-
-def test_other_errors_are_no_lack_of_memory() -> None:
-    assert out_of_memory(RuntimeError("shapes")) is None

@@ -165,6 +165,13 @@ def test_an_explanation_is_of_the_same_score(studio: Studio, photographs: list[P
     assert explanation.contributions.shape == (7, 7)
 
 
+def test_what_explains_is_loaded_once(studio: Studio) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: studio.explainer(), range(8)))
+    assert len({id(explainer) for explainer in made}) == 1
+    assert studio.explainer("open-nsfw") is made[0]
+
+
 def test_settings_come_from_everywhere_when_none_are_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -154,6 +154,19 @@ def test_a_studio_makes_its_engine_once(drawing_settings: Settings) -> None:
         assert len({id(engine) for engine in pool.map(lambda _: studio.engine, range(8))}) == 1
 
 
+def test_checkpoints_come_into_memory_and_go(drawing_settings: Settings, tiny: Callable[[str], Path]) -> None:
+    studio = Studio(drawing_settings)
+    studio.unload()
+    other = str(tiny("sd2"))
+    studio.preload()
+    studio.preload(other)
+    assert studio.loaded_checkpoints == {drawing_settings.checkpoint, other}
+    studio.unload(other)
+    assert studio.loaded_checkpoints == {drawing_settings.checkpoint}
+    studio.unload()
+    assert studio.loaded_checkpoints == frozenset()
+
+
 def test_enlarging_passes_the_policy_twice(drawing_studio: Studio, tmp_path: Path) -> None:
     (drawn,) = drawing_studio.generate("a red cat", **SMALL)
     path = drawn.save(tmp_path / "cat.png")

@@ -18,7 +18,7 @@ from safelight.errors import IdempotencyError, JobOverError, JobSkipError, Queue
 from safelight.jobs.changes import Enqueue, tell, the_row
 from safelight.jobs.holding import Holding
 from safelight.jobs.job import Event, Job, JobKind, JobState, Signal, Submission
-from safelight.jobs.outlook import with_outlook
+from safelight.jobs.outlook import Standing, standings, with_outlook
 from safelight.jobs.requests import digests
 from safelight.jobs.rows import event_of, new_id
 from safelight.jobs.tables import clock, events, job_blobs, jobs, previews
@@ -149,6 +149,17 @@ class Ledger(Holding):
             query = query.where(jobs.c.id < before)
         with reading(self._engine) as connection:
             return with_outlook(connection, connection.execute(query).mappings().all())
+
+    def several(self, job_ids: Collection[str]) -> list[Job]:
+        """Those of some jobs that are there, the newest first."""
+        query = select(jobs).where(jobs.c.id.in_(job_ids)).order_by(jobs.c.id.desc())
+        with reading(self._engine) as connection:
+            return with_outlook(connection, connection.execute(query).mappings().all())
+
+    def standings(self) -> list[Standing]:
+        """Where all jobs stand that have not ended: those that run, then the queue in its order."""
+        with reading(self._engine) as connection:
+            return standings(connection)
 
     def signal(self, job_id: str, signal: Signal, owner: str | None = None) -> Job:
         """Tell one job to stop; returns it. A waiting one is cancelled at once, a running one listens at its next step.

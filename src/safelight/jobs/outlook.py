@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, and_, func, or_, select
@@ -44,6 +45,29 @@ def with_outlook(connection: Connection, rows: Sequence[RowMapping]) -> list[Job
 
 
 @dataclass(frozen=True)
+class Standing:
+    """Where a job stands that has not ended.
+
+    Args:
+        id: The job's.
+        owner: Whose it is.
+        position: Its place in the queue, from 1; None while it runs.
+        eta: Seconds until it ends, from measured times; None where they are not known.
+    """
+
+    id: str
+    owner: str
+    position: int | None
+    eta: float | None
+
+
+def standings(connection: Connection) -> list[Standing]:
+    """Where all jobs stand that have not ended, from one look: those that run, then the queue in its order."""
+    outlook = _Outlook.of(connection)
+    return [*outlook.of_running(), *outlook.of_waiting(connection)]
+
+
+@dataclass(frozen=True)
 class _Ahead:
     """What comes before a waiting job: its place, from 1, and the work; None where some of it is not known."""
 
@@ -68,12 +92,12 @@ class _Outlook:
     @classmethod
     def of(cls, connection: Connection) -> _Outlook:
         paces = {row.key: row.seconds for row in connection.execute(select(timings))}
-        needed = (jobs.c.kind, jobs.c.checkpoint, jobs.c.cost, jobs.c.worker, jobs.c.started)
-        query = select(*needed, jobs.c.attempt, jobs.c.progress).where(jobs.c.state == JobState.RUNNING)
+        needed = (jobs.c.id, jobs.c.owner, jobs.c.kind, jobs.c.checkpoint, jobs.c.cost, jobs.c.worker)
+        query = select(*needed, jobs.c.started, jobs.c.attempt, jobs.c.progress)
         seen = select(func.count()).select_from(workers).where(workers.c.seen > now(connection) - LOST_AFTER)
         return cls(
             paces,
-            connection.execute(query).mappings().all(),
+            connection.execute(query.where(jobs.c.state == JobState.RUNNING)).mappings().all(),
             max(1, connection.execute(seen).scalar_one()),
         )
 
@@ -83,10 +107,17 @@ class _Outlook:
             return job_of(row, eta=self._remaining(row))
         if ahead is None:
             return job_of(row)
-        under_way, own = self._under_way(), self._work(row["kind"], row["checkpoint"], row["cost"])
-        if under_way is None or own is None or ahead.work is None:
-            return job_of(row, position=ahead.place)
-        return job_of(row, position=ahead.place, eta=(under_way + ahead.work) / self.workers + own)
+        return job_of(row, position=ahead.place, eta=self._waiting(row, ahead))
+
+    def of_running(self) -> Iterator[Standing]:
+        """Where the jobs stand that run."""
+        for row in self.running:
+            yield Standing(row["id"], row["owner"], None, self._remaining(row))
+
+    def of_waiting(self, connection: Connection) -> Iterator[Standing]:
+        """Where the jobs stand that wait, in their order."""
+        for row, ahead in self._queue(connection):
+            yield Standing(row["id"], row["owner"], ahead.place, self._waiting(row, ahead))
 
     def ahead_of_one(self, connection: Connection, row: RowMapping) -> dict[str, _Ahead]:
         """What comes before a waiting job, by its id."""
@@ -101,28 +132,36 @@ class _Outlook:
 
     def ahead_of_many(self, connection: Connection, ids: set[str]) -> dict[str, _Ahead]:
         """What comes before some waiting jobs, by their ids, from one look at the queue."""
-        return {job_id: ahead for job_id, ahead in self._queue(connection) if job_id in ids}
+        return {row["id"]: ahead for row, ahead in self._queue(connection) if row["id"] in ids}
 
-    def _queue(self, connection: Connection) -> Iterator[tuple[str, _Ahead]]:
+    def _queue(self, connection: Connection) -> Iterator[tuple[RowMapping, _Ahead]]:
         work: float | None = 0.0
         queue = (
-            select(jobs.c.id, jobs.c.kind, jobs.c.checkpoint, jobs.c.cost)
+            select(jobs.c.id, jobs.c.owner, jobs.c.kind, jobs.c.checkpoint, jobs.c.cost)
             .where(jobs.c.state == JobState.QUEUED)
             .order_by(jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
         )
-        for place, (job_id, kind, checkpoint, cost) in enumerate(connection.execute(queue), 1):
-            yield job_id, _Ahead(place, work)
-            work = _sum([work, self._work(kind, checkpoint, cost)])
+        for place, row in enumerate(connection.execute(queue).mappings(), 1):
+            yield row, _Ahead(place, work)
+            work = _sum([work, self._work(row["kind"], row["checkpoint"], row["cost"])])
 
     def _work(self, kind: str, checkpoint: str, cost: float) -> float | None:
         pace = self.paces.get(timing_key(kind, checkpoint))
         return None if pace is None else pace * cost
+
+    def _waiting(self, row: RowMapping, ahead: _Ahead) -> float | None:
+        """Seconds until a waiting job ends."""
+        under_way, own = self._under_way, self._work(row["kind"], row["checkpoint"], row["cost"])
+        if under_way is None or own is None or ahead.work is None:
+            return None
+        return (under_way + ahead.work) / self.workers + own
 
     @property
     def _company(self) -> Counter[str]:
         """How many jobs each worker is doing."""
         return Counter(row["worker"] for row in self.running)
 
+    @cached_property
     def _under_way(self) -> float | None:
         """The work that is left of the jobs that run; those of one worker go on side by side."""
         company = self._company

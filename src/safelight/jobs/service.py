@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,11 +20,14 @@ from safelight.jobs import tables
 from safelight.jobs.dispatch import Dispatcher
 from safelight.jobs.dispatch import prepare as prepare_turns
 from safelight.jobs.ledger import Ledger
+from safelight.jobs.orders import Order, give, newer, newest
 from safelight.jobs.outlook import LOST_AFTER
-from safelight.jobs.tables import unloading, workers
+from safelight.jobs.tables import workers
 from safelight.settings import Settings
 
 SCHEMAS = (blobs.SCHEMA, gallery_tables.SCHEMA, tables.SCHEMA)
+TEXTS = ("checkpoints", "last_error")
+"""What of a worker's description is written down as JSON."""
 FORGOTTEN_AFTER = 86400.0
 """Seconds after which a silent worker is no longer listed."""
 
@@ -87,7 +89,7 @@ class Service:
 
     def register_worker(self, name: str, description: Mapping[str, Any]) -> None:
         """Note that a worker lives, and how it is."""
-        values = {**description, "checkpoints": json.dumps(description["checkpoints"])}
+        values = {**description, **{field: json.dumps(description.get(field)) for field in TEXTS}}
         with writing(self.engine) as connection:
             upsert(connection, workers, {"name": name}, {**values, "seen": clock_of(connection)})
 
@@ -96,15 +98,25 @@ class Service:
         with writing(self.engine) as connection:
             connection.execute(delete(workers).where(workers.c.name == name))
 
-    def unload(self) -> None:
-        """Tell all workers to free the memory of checkpoints that no job is using; they listen once a second."""
+    def load(self, checkpoint: str) -> None:
+        """Tell all workers to load a checkpoint, each when no job is on its way there; they listen once a second."""
         with writing(self.engine) as connection:
-            upsert(connection, unloading, {"id": 1}, {"asked": time.time()})
+            give(connection, checkpoint, load=True)
 
-    def unload_asked(self) -> float:
-        """When workers were last told so, as the clock of who told them says; 0 for never."""
+    def unload(self, checkpoint: str | None = None) -> None:
+        """Tell all workers to free the memory of a checkpoint, or of all: at once, or when no job is using it."""
+        with writing(self.engine) as connection:
+            give(connection, checkpoint, load=False)
+
+    def orders(self, after: int) -> list[Order]:
+        """What workers were told since an order, and still counts, in this order."""
         with self.reading() as connection:
-            return connection.execute(select(unloading.c.asked)).scalar() or 0.0
+            return newer(connection, after)
+
+    def last_order(self) -> int:
+        """The number of what workers were told last; 0 for nothing yet."""
+        with self.reading() as connection:
+            return newest(connection)
 
     def clean(self) -> None:
         """Delete what has expired or was left by a crash: jobs, turns, inputs, entries and files of the gallery.
@@ -130,4 +142,4 @@ class Service:
         with self.reading() as connection:
             recent = workers.c.seen > clock_of(connection) - LOST_AFTER
             rows = connection.execute(select(workers).where(recent).order_by(workers.c.name)).mappings().all()
-        return [{**row, "checkpoints": json.loads(row["checkpoints"])} for row in rows]
+        return [{**row, **{field: json.loads(row[field]) for field in TEXTS}} for row in rows]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
+    Connection,
     Float,
     ForeignKey,
     Index,
@@ -101,21 +103,44 @@ workers = Table(
     Column("host", String(200), nullable=False),
     Column("pid", Integer, nullable=False),
     Column("device", String(50), nullable=False),
-    Column("state", String(20), nullable=False),  # starting, idle, busy, stopping
+    Column("precision", String(20), nullable=False, server_default=""),
+    Column("backend", String(20), nullable=False, server_default=""),
+    Column("why", Text, nullable=False, server_default=""),  # it draws and judges in this way, in a sentence
+    Column("state", String(20), nullable=False),  # starting, loading, idle, busy
+    Column("loading", Text),  # which checkpoint, now or when the jobs on their way are done
+    Column("last_error", Text, nullable=False, server_default="null"),  # of the last load: JSON
     Column("checkpoints", Text, nullable=False),  # those in memory
     Column("memory", Float, nullable=False),  # bytes resident
     Column("started", Float, nullable=False),
     Column("seen", Float, nullable=False),
 )
 
+orders = Table(
+    "memory_orders",
+    METADATA,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("checkpoint", Text, nullable=False),  # empty: all there are
+    Column("load", Boolean, nullable=False),  # into memory, or out of it
+    sqlite_autoincrement=True,  # a number is never given twice: workers remember the last one
+)
+
 unloading = Table(
     "unloading",
     METADATA,
-    Column("id", Integer, primary_key=True),  # one row
-    Column("asked", Float, nullable=False),  # when workers were last told to free their memory
+    Column("id", Integer, primary_key=True),
+    Column("asked", Float, nullable=False),
 )
+"""What orders have taken the place of."""
+
+
+def _orders(connection: Connection) -> None:
+    """Workers have more to say of themselves: they are noted anew, which they are every few seconds."""
+    for table in (workers, unloading):
+        table.drop(connection)
+    METADATA.create_all(connection, (workers, orders), checkfirst=False)
 
 
 SCHEMA = Schema(
-    "jobs", (create(jobs, job_blobs, events, previews, clock, timings, workers), create(unloading))
+    "jobs",
+    (create(jobs, job_blobs, events, previews, clock, timings, workers), create(unloading), _orders),
 )

@@ -18,18 +18,15 @@ from typing import TYPE_CHECKING, TypeVar
 import psutil
 
 from safelight.audit import AuditLog
-from safelight.errors import (
-    DatabaseError,
-    InternalError,
-    JobTimeoutError,
-    MemoryBudgetError,
-    SafelightError,
-)
+from safelight.errors import DatabaseError, InternalError, JobTimeoutError, SafelightError
 from safelight.jobs.company import Company
 from safelight.jobs.dispatch import Turns
 from safelight.jobs.holding import LEASE
 from safelight.jobs.job import Job, JsonObject, Signal
+from safelight.jobs.keeping import Keeper
+from safelight.jobs.mishaps import understood
 from safelight.jobs.patience import RETRY_EVERY, patiently
+from safelight.jobs.reasons import described
 from safelight.jobs.requests import restored
 from safelight.jobs.running import Running
 from safelight.jobs.service import Service
@@ -113,7 +110,9 @@ class Worker:
         self._born, self._renewed = time.time(), 0.0
         self._watch = Watch()
         self._cleaner: threading.Thread | None = None
-        self._unload_heard = self._service.unload_asked()
+        self._keeper = Keeper(self._service, self._desk.studio, self._tell)
+        self._begun = False
+        self._ways: Mapping[str, str] = {"device": settings.device}
         self._log = logger(__name__)
 
     def run(self) -> None:
@@ -134,7 +133,7 @@ class Worker:
                 swept = now
                 self._sweep()
                 self._top_up(turns)
-                self._unload()
+                self._keep()
             if now - cleaned > CLEAN_EVERY:
                 cleaned = now
                 self._clean_aside()
@@ -143,11 +142,13 @@ class Worker:
 
     def _warm_up(self) -> None:
         """Load what draws, and the usual checkpoint, before the first turn: it takes seconds."""
+        self._keeper.load(self.settings.checkpoint, self._desk.studio.preload)
         try:
-            self._service.register_worker(self.name, self._description("starting"))
-            self._desk.studio.preload()
-        except SafelightError as error:  # jobs that need it will say so
-            self._log.warning("not preloaded", error=error.message)
+            self._ways = described(self._desk.studio)
+        except SafelightError as error:  # jobs will say so
+            self._log.warning("cannot draw or judge", error=error.message)
+        self._begun = True
+        self._tell()
 
     def stop(self) -> None:
         """Take no new jobs, finish or give back those on their way, and end. May be called by a signal's handler."""
@@ -168,6 +169,9 @@ class Worker:
 
     def _enter(self) -> Running | None:
         while not self._stopping:
+            if self._keeper.wanted:  # before the next job, and after those on their way
+                self._keep_in_turn()
+                continue
             job = self._within(
                 lambda: self._ledger.claim(self.name, loaded=self._loaded, fits=self._company.fits)
             )
@@ -198,10 +202,8 @@ class Worker:
         try:
             request = running.patiently(lambda: self._request_of(job))
             result = WORK[job.kind](self._desk, running, request)
-        except SafelightError as error:
-            self._conclude(running, error=error)
         except Exception as error:  # noqa: BLE001  whatever a job does, the worker goes on
-            self._conclude(running, error=out_of_memory(error) or _defect(error))
+            self._conclude(running, error=understood(error))
         else:
             self._conclude(running, result)
 
@@ -243,7 +245,7 @@ class Worker:
             if renew:
                 told = self._ledger.renew(self.name, [running.job for running, _ in heard])
                 self._renewed = time.monotonic()
-                self._service.register_worker(self.name, self._description("busy" if heard else "idle"))
+                self._service.register_worker(self.name, self._description())
             elif heard:
                 told = self._ledger.signals([running.job.id for running, _ in heard])
         except DatabaseError as error:
@@ -272,17 +274,26 @@ class Worker:
         except DatabaseError as error:
             self._log.warning("no turn taken", error=error.message)
 
-    def _unload(self) -> None:
-        """Free memory where that was asked for since the last look."""
+    def _keep(self) -> None:
+        """Hear what is to be in memory, and see to it in a thread of its own while there is nothing else to do."""
         try:
-            asked = self._service.unload_asked()
+            self._keeper.listen()
         except DatabaseError as error:
             self._log.warning("not heard", error=error.message)
             return
-        if asked != self._unload_heard:
-            self._unload_heard = asked
-            self._desk.studio.unload()
-            self._log.info("unloaded", kept=sorted(self._loaded))
+        if self._keeper.wanted and not self._company.members and not self._door.locked():
+            threading.Thread(target=self._keep_at_door, daemon=True, name="keeper").start()
+
+    def _keep_at_door(self) -> None:
+        with self._door:  # nobody begins a job meanwhile
+            self._keep_in_turn()
+
+    def _keep_in_turn(self) -> None:
+        """See to what is to be in memory, or wait a little for those who draw; called by whoever is at the door."""
+        if self._company.members:
+            self._company.wait(1.0)
+        else:
+            self._keeper.obey(lambda: self._stopping)
 
     def _clean_aside(self) -> None:
         """Delete what has expired, in a thread of its own: it may take minutes, and leases have to be renewed."""
@@ -313,13 +324,30 @@ class Worker:
         except DatabaseError as error:
             self._log.warning("not forgotten", error=error.message)
 
-    def _description(self, state: str) -> dict[str, object]:
+    def _tell(self) -> None:
+        """Note how the worker is, where that is not to wait for the next renewal."""
+        try:
+            self._service.register_worker(self.name, self._description())
+        except DatabaseError as error:
+            self._log.warning("not noted", error=error.message)
+
+    @property
+    def _state(self) -> str:
+        if not self._begun:
+            return "starting"
+        if self._company.members:
+            return "busy"
+        return "loading" if self._keeper.at_work else "idle"
+
+    def _description(self) -> dict[str, object]:
         return {
+            **self._ways,
             "host": platform.node(),
             "pid": os.getpid(),
-            "device": self.settings.device,
-            "state": state,
+            "state": self._state,
             "checkpoints": sorted(self._loaded),
+            "loading": self._keeper.loading,
+            "last_error": self._keeper.last_error,
             "memory": float(psutil.Process().memory_info().rss),
             "started": self._born,
         }
@@ -333,17 +361,3 @@ def serve(settings: Settings, name: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     worker.run()
-
-
-def out_of_memory(error: BaseException) -> MemoryBudgetError | None:
-    """The error to give where memory ran out, which libraries say in different ways; None where it did not."""
-    named = type(error).__name__ == "OutOfMemoryError"  # torch's, which is not imported for this
-    if named or isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-        return MemoryBudgetError("The worker has no memory left for this job.")
-    return None
-
-
-def _defect(error: BaseException) -> InternalError:
-    defect = InternalError(f"{type(error).__name__}: {error}")
-    defect.__cause__ = error
-    return defect

@@ -57,6 +57,7 @@ class Studio:
         self._tell = tell
         self._lock = threading.Lock()
         self._classifiers: dict[str, Classifier] = {}
+        self._explainers: dict[str, Explainer] = {}
         self._engine: Engine | None = None
 
     def generate(
@@ -221,19 +222,26 @@ class Studio:
                 self._engine = Engine(self.settings)
             return self._engine
 
-    def preload(self) -> None:
-        """Load classifier and checkpoint of the settings now, and not with the first picture.
+    def preload(self, checkpoint: str | None = None) -> None:
+        """Load the classifier and a checkpoint now, and not with the first picture.
+
+        Args:
+            checkpoint: Another one than the setting's.
 
         Raises:
             SafelightError: One of them cannot be used.
         """
         self.classifier()
-        self.engine.preload(self.settings.checkpoint)
+        self.engine.preload(checkpoint or self.settings.checkpoint)
 
-    def unload(self) -> None:
-        """Free the memory of checkpoints that nothing is drawn with; they are loaded again when they are needed."""
+    def unload(self, checkpoint: str | None = None) -> None:
+        """Free the memory of checkpoints that nothing is drawn with; they are loaded again when they are needed.
+
+        Args:
+            checkpoint: Only of this one.
+        """
         if self._engine is not None:
-            self._engine.unload()
+            self._engine.unload(checkpoint)
 
     @property
     def loaded_checkpoints(self) -> frozenset[str]:
@@ -308,8 +316,16 @@ class Studio:
         return self.explainer(classifier).explain(source, limits=self.limits, frame=frame)
 
     def explainer(self, classifier: str | None = None) -> Explainer:
-        """What makes heat maps, to keep when there are many to make."""
-        return Explainer(classifier or self.settings.classifier)
+        """What makes heat maps, loaded at most once.
+
+        Raises:
+            ExplainUnsupportedError: The classifier has no exact explanation map.
+        """
+        name = classifier or self.settings.classifier
+        with self._lock:
+            if name not in self._explainers:
+                self._explainers[name] = Explainer(name)
+            return self._explainers[name]
 
     def moderator(
         self, *, classifier: str | None = None, policy: str | Path | Policy | None = None

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from safelight.errors import CheckpointMissingError, MemoryBudgetError
+from safelight.jobs.keeping import Keeper
+from safelight.jobs.service import Service, prepare
+from safelight.settings import Settings
+from safelight.studio import Studio
+
+
+class Shelf(Studio):
+    """A studio whose memory holds names only."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.held: dict[str, bool] = {}
+        """Names, and whether a job is using them."""
+        self.problem: Exception | None = None
+
+    def preload(self, checkpoint: str | None = None) -> None:
+        if self.problem:
+            raise self.problem
+        self.held.setdefault(str(checkpoint), False)
+
+    def unload(self, checkpoint: str | None = None) -> None:
+        for name in [name for name, used in self.held.items() if not used]:
+            if checkpoint in (None, name):
+                del self.held[name]
+
+    @property
+    def loaded_checkpoints(self) -> frozenset[str]:
+        return frozenset(self.held)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    settings = Settings(home=tmp_path)
+    prepare(settings)
+    opened = Service.open(settings)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def shelf(service: Service) -> Shelf:
+    return Shelf(service.settings)
+
+
+@pytest.fixture
+def told() -> list[str]:
+    """How often there was something new to be seen."""
+    return []
+
+
+@pytest.fixture
+def keeper(service: Service, shelf: Shelf, told: list[str]) -> Keeper:
+    return Keeper(service, shelf, lambda: told.append("."))
+
+
+def go() -> bool:
+    return False
+
+
+def test_loading_waits_until_it_is_time(service: Service, shelf: Shelf, keeper: Keeper) -> None:
+    service.load("a")
+    keeper.listen()
+    assert (shelf.held, keeper.loading) == ({}, "a")
+    keeper.obey(go)
+    assert (set(shelf.held), keeper.loading, keeper.wanted) == ({"a"}, None, [])
+    keeper.listen()
+    assert keeper.wanted == []
+
+
+def test_what_is_in_no_use_goes_at_once_and_the_rest_when_it_is_time(
+    service: Service, shelf: Shelf, keeper: Keeper
+) -> None:
+    shelf.held = {"a": True, "b": False}
+    service.unload()
+    keeper.listen()
+    assert set(shelf.held) == {"a"}
+    shelf.held = {"a": False}
+    keeper.listen()
+    assert set(shelf.held) == {"a"}  # not between two steps of whoever is using it, but between two jobs
+    keeper.obey(go)
+    assert shelf.held == {}
+
+
+def test_only_one_goes(service: Service, shelf: Shelf, keeper: Keeper) -> None:
+    shelf.held = {"a": False, "b": False}
+    service.unload("a")
+    keeper.listen()
+    assert set(shelf.held) == {"b"}
+
+
+def test_the_newest_word_counts(service: Service, shelf: Shelf, keeper: Keeper) -> None:
+    service.load("a")
+    keeper.listen()
+    service.unload("a")
+    keeper.listen()
+    keeper.obey(go)
+    assert shelf.held == {}
+    service.load("a")
+    keeper.listen()
+    keeper.obey(go)
+    assert set(shelf.held) == {"a"}
+
+
+def test_what_was_said_before_it_was_there_is_not_meant_for_it(service: Service, shelf: Shelf) -> None:
+    """It may be what the last one died of."""
+    service.load("a")
+    keeper = Keeper(service, shelf, lambda: None)
+    keeper.listen()
+    assert keeper.wanted == []
+
+
+def test_an_error_is_kept_until_something_is_loaded(service: Service, shelf: Shelf, keeper: Keeper) -> None:
+    shelf.problem = CheckpointMissingError("There is no checkpoint 'a' on this machine.")
+    for name in ("a", "b"):
+        service.load(name)
+    keeper.listen()
+    keeper.obey(go)
+    assert keeper.wanted == []
+    assert keeper.last_error is not None
+    assert (keeper.last_error["code"], keeper.last_error["checkpoint"]) == ("checkpoint.missing", "b")
+    service.unload("a")
+    keeper.listen()
+    keeper.obey(go)
+    assert keeper.last_error is not None
+    shelf.problem = None
+    service.load("c")
+    keeper.listen()
+    keeper.obey(go)
+    assert keeper.last_error is None
+
+
+@pytest.mark.parametrize(
+    ("problem", "code"), [(MemoryError(), MemoryBudgetError.code), (RuntimeError("shapes"), "internal")]
+)
+def test_nothing_that_a_file_holds_ends_the_worker(
+    service: Service, shelf: Shelf, keeper: Keeper, problem: Exception, code: str
+) -> None:
+    shelf.problem = problem
+    service.load("a")
+    keeper.listen()
+    keeper.obey(go)
+    assert keeper.last_error is not None
+    assert keeper.last_error["code"] == code
+    assert not keeper.at_work
+
+
+def test_it_says_when_something_changes(service: Service, keeper: Keeper, told: list[str]) -> None:
+    keeper.listen()
+    assert told == []
+    service.load("a")
+    keeper.listen()
+    assert len(told) == 1
+    keeper.listen()
+    assert len(told) == 1
+    keeper.obey(go)
+    assert len(told) == 3
