@@ -621,6 +621,15 @@ class WorkerLostError(SafelightError):
     http_status = 500
 
 
+class WorkerMissingError(SafelightError):
+    """Nobody who could do it."""
+
+    code = "worker.missing"
+    summary = "There is no worker that could do this."
+    default_hint = "safelight serve starts workers; GET /v1/system lists those that live."
+    http_status = 503
+
+
 class PortTakenError(InputError):
     """An address that cannot be listened on."""
 

@@ -97,6 +97,9 @@ class Settings(BaseSettings):
     worker_devices: tuple[str, ...] = Field(
         (), description="Devices with a worker each, as in device; empty: one worker for the setting device."
     )
+    studio: bool = Field(
+        True, description="Whether the studio for browsers is there; without it the server takes less memory."
+    )
     queue_capacity: int = Field(10_000, ge=1, description="How many jobs may wait.")
     job_retention: float = Field(
         7 * 86400, gt=0, description="Seconds for which a finished job and its result can be asked for."

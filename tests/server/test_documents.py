@@ -21,9 +21,11 @@ def test_the_page_needs_nothing_from_elsewhere(client: TestClient) -> None:
 def test_the_document_says_how_to_come_with_a_key(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
-    assert set(document["components"]["securitySchemes"]) == {"bearer", "basic", "header"}
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "basic", "header", "cookie"}
     assert {} in document["security"]
     assert document["paths"]["/health/live"]["get"]["security"] == []
+    assert document["paths"]["/v1/session"]["post"]["security"] == []
+    assert "security" not in document["paths"]["/v1/session"]["get"]
     assert "security" not in document["paths"]["/v1/jobs"]["get"]
 
 

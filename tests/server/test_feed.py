@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from safelight.errors import DatabaseBusyError
-from safelight.jobs.job import JobKind, JobState, Submission
+from safelight.jobs.job import Event, JobKind, JobState, Signal, Submission
 from safelight.jobs.service import Service, prepare
 from safelight.server.feed import Feed
 from safelight.settings import Settings
@@ -50,3 +50,24 @@ async def wait_through_an_outage(service: Service, broken: str) -> JobState:
 @pytest.mark.parametrize("broken", ["last_event", "events"])
 def test_an_outage_is_survived(service: Service, broken: str) -> None:
     assert asyncio.run(wait_through_an_outage(service, broken)) is JobState.SUCCEEDED
+
+
+def test_all_jobs_are_heard_of_from_now_on(service: Service) -> None:
+    async def heard() -> tuple[list[str], list[str]]:
+        ledger = service.ledger
+        old = ledger.submit(Submission(kind=JobKind.GENERATE, request={}))
+        all_jobs: list[Event] = []
+        one_job: list[Event] = []
+        async with asyncio.timeout(30), Feed(ledger) as feed:
+            with feed.listening(all_jobs.append), feed.listening(one_job.append, old.id):
+                await feed.looking()
+                new = ledger.submit(Submission(kind=JobKind.GENERATE, request={}))
+                ledger.signal(old.id, Signal.CANCEL)
+                while len(all_jobs) < 2:
+                    await asyncio.sleep(0.01)
+            ledger.signal(new.id, Signal.CANCEL)
+            await asyncio.sleep(0.2)
+            names = {old.id: "old", new.id: "new"}
+            return [names[event.job_id] for event in all_jobs], [names[event.job_id] for event in one_job]
+
+    assert asyncio.run(heard()) == (["new", "old"], ["old", "old"])

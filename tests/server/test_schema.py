@@ -172,7 +172,7 @@ def asked(asking: Asking, operation: APIOperation, examples: int) -> None:
     @given(operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
     def rightly(case: Case) -> None:
         case.path_parameters.update(there)
-        if asking.headers and operation.path not in OPEN_PATHS:
+        if asking.headers and not is_open(operation):
             case.call_and_validate(checks=[*CHECKS, answers(401)], headers={"Authorization": ""}, timeout=60)
             if there:
                 case.call_and_validate(
@@ -195,6 +195,11 @@ def asked(asking: Asking, operation: APIOperation, examples: int) -> None:
     some(rightly)()
     if operation.query or operation.body or operation.path_parameters or operation.headers:
         some(wrongly)()
+
+
+def is_open(operation: APIOperation) -> bool:
+    """Whether it is asked without a key."""
+    return operation.path in OPEN_PATHS or operation.label == "POST /v1/session"
 
 
 def answers(status: int) -> Callable[[CheckContext, Response, Case], None]:

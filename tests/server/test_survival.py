@@ -9,101 +9,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import httpx2
 import psutil
 import pytest
-from tests.jobs.running import FAST, wait_for
+from tests.jobs.running import wait_for
 from tests.postgres import empty_database
-
-STARTED = 180.0
-"""Seconds everything may take to start, on a machine that has much else to do."""
-
-
-@dataclass
-class Studio:
-    """A running ``safelight serve``."""
-
-    home: Path
-    process: subprocess.Popen[bytes]
-    url: str
-
-    def child(self, role: str) -> psutil.Process | None:
-        """One of its processes: api, or the worker of a number."""
-        wanted = ["api"] if role == "api" else ["worker", "--number", role]
-        for child in psutil.Process(self.process.pid).children():
-            try:
-                if all(word in child.cmdline() for word in wanted):
-                    return child
-            except psutil.Error:
-                continue
-        return None
-
-    def kill(self, *roles: str) -> None:
-        """End processes without a word of warning, if they are there."""
-        for child in filter(None, map(self.child, roles)):
-            child.kill()
-
-    def call(self, method: str, path: str, **arguments: Any) -> httpx2.Response:
-        """Ask, and ask again while nobody answers."""
-        deadline = time.monotonic() + STARTED
-        while True:
-            try:
-                response = httpx2.request(method, self.url + path, timeout=60, **arguments)
-            except httpx2.TransportError:
-                response = None
-            if response is not None and response.status_code != 503:
-                return response
-            assert time.monotonic() < deadline, "nobody answers"
-            time.sleep(0.2)
-
-    def submit(self, seed: int, **fields: Any) -> str:
-        """Queue a small drawing, with a key so that asking again does no harm."""
-        body = {"kind": "generate", "prompt": f"a red apple {seed}", "steps": 2, "seed": seed, **fields}
-        response = self.call("POST", "/v1/jobs", json=body, headers={"Idempotency-Key": f"job {seed}"})
-        assert response.status_code == 202, response.text
-        return str(response.json()["id"])
-
-    def job(self, job_id: str) -> dict[str, Any]:
-        """A job as it stands."""
-        found: dict[str, Any] = self.call("GET", f"/v1/jobs/{job_id}").json()
-        return found
-
-    def over(self, *job_ids: str) -> bool:
-        """Whether all of them have ended."""
-        return all(self.job(job_id)["state"] not in ("queued", "running") for job_id in job_ids)
-
-
-@contextmanager
-def serving(home: Path, *, workers: int = 1, database: str = "") -> Iterator[Studio]:
-    """Start everything; kill what is left of it afterwards."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {
-        **os.environ,
-        **FAST,
-        "SAFELIGHT_HOME": str(home),
-        "SAFELIGHT_WORKER_DEVICES": str(["cpu"] * workers).replace("'", '"'),
-        "OMP_NUM_THREADS": "1",
-        **({"SAFELIGHT_DATABASE": database} if database else {}),
-    }
-    command = [sys.executable, "-m", "safelight", "serve", "--port", str(port)]
-    with (home / "server.log").open("ab") as log:
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stderr=log)
-    studio = Studio(home, process, f"http://127.0.0.1:{port}")
-    try:
-        yield studio
-    finally:
-        family = [process, *psutil.Process(process.pid).children()] if process.poll() is None else []
-        for member in family:
-            member.kill()
-        process.wait()
+from tests.server.whole import STARTED, Studio, serving
 
 
 def check_all_done_once(studio: Studio, job_ids: list[str]) -> None:

@@ -174,7 +174,8 @@ def measure(
 def _safelight(home: Path) -> Iterator[Served]:
     port = _free_port()
     command = [sys.executable, "-m", "safelight", "serve", "--port", str(port), "--checkpoint", "starter"]
-    environment = os.environ | {"SAFELIGHT_HOME": str(home)}
+    # Without the page, which the plain server does not have either; bench/studio.py measures with it.
+    environment = os.environ | {"SAFELIGHT_HOME": str(home), "SAFELIGHT_STUDIO": "false"}
     with _running(command, environment, port, home / "server.log") as served:
         yield served
 

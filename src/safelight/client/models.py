@@ -17,6 +17,24 @@ class ClassifierView(BaseModel):
     """Road and precision."""
 
 
+class Drawing(BaseModel):
+    """What a checkpoint draws with where a request says nothing."""
+
+    kind: Literal["diffusion", "flow"]
+    """Which samplers and schedules fit."""
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
+    size_multiple: int
+    """What width and height must be a multiple of, in pixels."""
+    steps: int
+    guidance_scale: float
+    sampler: str
+    negative: bool
+    """Whether a negative prompt has an effect."""
+
+
 class DrawnPicture(BaseModel):
     """A picture that a job made."""
 
@@ -335,6 +353,28 @@ class LimitsView(BaseModel):
     """Seconds for which a finished job can be asked for."""
 
 
+class LoadFailure(BaseModel):
+    """Why a checkpoint could not be loaded."""
+
+    code: str
+    message: str
+    hint: str = ""
+    checkpoint: str
+    time: AwareDatetime
+
+
+class MachineView(BaseModel):
+    """What the server runs on."""
+
+    processor: str
+    cores: int
+    """Those it may use."""
+    memory: int
+    """Bytes, in all."""
+    features: list[str]
+    """Vector and matrix units, as far as the processor names them."""
+
+
 class Model(BaseModel):
     """Something with weights or an algorithm that can be named in a request. OpenAI's fields, and ours."""
 
@@ -357,6 +397,8 @@ class Model(BaseModel):
     """SHA-256 of its weights, where it is known already."""
     loaded_by: list[str] = []
     """Workers that have it in memory."""
+    draws: Drawing | None = None
+    """Of a checkpoint: what it draws with by itself."""
 
 
 class ModelList(BaseModel):
@@ -526,6 +568,7 @@ class SystemView(BaseModel):
     version: str
     versions: dict[str, str | None]
     """Of the libraries that decide what comes out."""
+    machine: MachineView
     classifier: str
     policy: str
     workers: list[WorkerView]
@@ -578,8 +621,20 @@ class WorkerView(BaseModel):
 
     name: str
     device: str
+    """Where it draws: cpu, cuda:0 …"""
+    precision: str = ""
+    """Arithmetic of drawing: fp32, fp16 …; empty until it has started."""
+    backend: str = ""
+    """What runs the networks that draw."""
+    why: str = ""
+    """Why it draws and judges in this way, in plain sentences."""
     state: str
+    """starting, loading, idle or busy."""
     checkpoints: list[str]
     """Those in memory."""
+    loading: str | None = None
+    """The checkpoint that is being loaded, or will be when the jobs on their way are done."""
+    last_error: LoadFailure | None = None
+    """Why the last checkpoint could not be loaded; shown to administrators."""
     memory: float
     """Bytes resident."""

@@ -12,10 +12,11 @@ from starlette.types import Lifespan
 
 from safelight.audit import AuditLog
 from safelight.jobs.service import Service
-from safelight.server import documents, errors_http, health
+from safelight.server import documents, errors_http, health, pages
 from safelight.server.families import Family, error_responses
 from safelight.server.feed import Feed
 from safelight.server.keys import Keys
+from safelight.server.late_studio import LateStudio
 from safelight.server.limits import Limits
 from safelight.server.metrics import Metrics
 from safelight.server.middleware.access import Access
@@ -23,20 +24,48 @@ from safelight.server.middleware.bodies import Bodies
 from safelight.server.middleware.observing import REQUEST_ID, Observing
 from safelight.server.middleware.origins import Origins
 from safelight.server.room import Seats
-from safelight.server.routes import gallery, jobs, models, moderation, openai, sdapi, system
+from safelight.server.routes import (
+    gallery,
+    heat,
+    hub,
+    jobs,
+    live,
+    loading,
+    models,
+    moderation,
+    openai,
+    policies,
+    prompts,
+    recall,
+    sdapi,
+    session,
+    system,
+    watching,
+)
+from safelight.server.sessions import Sessions
 from safelight.server.state import Backstage
 from safelight.server.threads import Threads, use_others
 from safelight.settings import Settings
 from safelight.studio import Studio
+from safelight.ui.paths import PATH, STATIC, Scripts
 
 ROUTERS = {
     Family.OURS: (
         health.router,
         jobs.router,
+        live.router,
         moderation.router,
+        heat.router,
+        policies.router,
+        loading.router,
+        hub.router,  # before what takes any name
         models.router,
         gallery.router,
         system.router,
+        watching.router,
+        session.router,
+        prompts.router,
+        recall.router,
     ),
     Family.OPENAI: (openai.router,),
     Family.A1111: (sdapi.router,),
@@ -55,10 +84,10 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
         service: Open, with the tables of ``keys.SCHEMA`` too; whoever opened it closes it.
         settings: Everything that can be set.
     """
-    audit, numbers = AuditLog(settings.home), Metrics()
+    audit, numbers, studio = AuditLog(settings.home), Metrics(), LateStudio()
     app = FastAPI(
         title="Safelight",
-        lifespan=_life(service, settings, audit),
+        lifespan=_life(service, settings, audit, studio),
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -71,24 +100,32 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
         for router in routers:
             app.include_router(router, responses=error_responses(family))
     documents.install(app)
+    app.include_router(pages.router)
+    if settings.studio:
+        app.mount(STATIC, Scripts())
+        app.mount(PATH, studio)
     return app
 
 
-def _life(service: Service, settings: Settings, audit: AuditLog) -> Lifespan[FastAPI]:
+def _life(service: Service, settings: Settings, audit: AuditLog, studio: LateStudio) -> Lifespan[FastAPI]:
     """What is open while the application runs; routes that open something of their own come after it."""
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         keys = Keys(service.engine)
+        sessions = Sessions(service.engine, keys)
         limits = Limits(settings, keys)
         fetches, streams = asyncio.Semaphore(FETCHES), Seats("streams", STREAMS)
         use_others()
         with closing(Threads()) as threads:
             async with Feed(service.ledger) as feed:
                 app.state.backstage = Backstage(
-                    service, feed, Studio(settings), keys, limits, audit, threads, fetches, streams
+                    service, feed, Studio(settings), keys, limits, audit, threads, fetches, streams, sessions
                 )
+                if settings.studio:
+                    studio.begin()
                 yield
+                await studio.end()
 
     return life
 

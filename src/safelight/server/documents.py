@@ -12,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from safelight import __version__
+from safelight.server.credentials import COOKIE
 from safelight.server.guard import OPEN_PATHS
 
 router = APIRouter(include_in_schema=False)
@@ -23,6 +24,12 @@ SECURITY: dict[str, dict[str, str]] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "A key of `safelight keys add`."},
     "basic": {"type": "http", "scheme": "basic", "description": "The key's name and the key."},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "A key."},
+    "cookie": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": "A browser's, which `POST /v1/session` gives for a key.",
+    },
 }
 PAGE = """<!doctype html>
 <html lang="en">

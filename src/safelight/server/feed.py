@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Self
 
 from safelight.errors import DatabaseError
@@ -16,6 +16,11 @@ LOOK_EVERY, LOOK_AGAIN = 0.05, 0.5
 """Seconds between two looks while somebody waits, and after one that failed."""
 OVERLAP = 200
 """How far each look goes back: with several writers, events can come to light out of order."""
+EVERY_JOB = ""
+"""What listeners to all jobs are kept under."""
+
+Hear = Callable[[Event], None]
+"""Is told of each event as it comes to light, on the event loop."""
 
 
 class Feed:
@@ -27,8 +32,8 @@ class Feed:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._listeners: dict[str, set[asyncio.Queue[Event]]] = {}
-        self._somebody = asyncio.Event()
+        self._listeners: dict[str, set[Hear]] = {}
+        self._somebody, self._looking = asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -51,10 +56,7 @@ class Feed:
             after: The last event that is known already.
         """
         queue: asyncio.Queue[Event] = asyncio.Queue()
-        listeners = self._listeners.setdefault(job_id, set())
-        listeners.add(queue)
-        self._somebody.set()
-        try:
+        with self.listening(queue.put_nowait, job_id):
             last = after
             async for event in self.past(job_id, after):
                 last = event.id
@@ -69,10 +71,29 @@ class Feed:
                 yield event
                 if is_last(event):
                     return
+
+    @contextmanager
+    def listening(self, hear: Hear, job_id: str = EVERY_JOB) -> Iterator[None]:
+        """Within it, events are heard as they come to light, each once.
+
+        Args:
+            hear: Is told of them; it must not wait.
+            job_id: Of this job, and of it possibly some again that had come to light before; of all jobs, and only new
+                ones, when not given.
+        """
+        listeners = self._listeners.setdefault(job_id, set())
+        listeners.add(hear)
+        self._somebody.set()
+        try:
+            yield
         finally:
-            listeners.discard(queue)
-            if not listeners:
-                self._listeners.pop(job_id, None)
+            listeners.discard(hear)
+            if not listeners and self._listeners.get(job_id) is listeners:
+                del self._listeners[job_id]
+
+    async def looking(self) -> None:
+        """Wait until it watches: what is read from the book from now on misses nothing that is not heard."""
+        await self._looking.wait()
 
     async def past(self, job_id: str, after: int = 0) -> AsyncGenerator[Event]:
         """A job's events after one of them, as far as they have happened; read page by page."""
@@ -96,6 +117,7 @@ class Feed:
         while True:
             if not self._listeners:
                 self._somebody.clear()
+                self._looking.clear()
                 await self._somebody.wait()
                 started = False
             try:
@@ -110,12 +132,20 @@ class Feed:
             for event in found:
                 if event.id not in seen:
                     seen[event.id] = None
-                    for queue in self._listeners.get(event.job_id, ()):
-                        queue.put_nowait(event)
+                    self._tell(event)
+            self._looking.set()
             last = max([last, *(event.id for event in found)])
             for old in [event_id for event_id in seen if event_id < last - 2 * OVERLAP]:
                 del seen[old]
             await asyncio.sleep(LOOK_EVERY)
+
+    def _tell(self, event: Event) -> None:
+        """Hand an event on; the first look's, some of which are old, only to those who know what they have heard."""
+        listeners = [*self._listeners.get(event.job_id, ())]
+        if self._looking.is_set():
+            listeners += self._listeners.get(EVERY_JOB, ())
+        for hear in listeners:
+            hear(event)
 
 
 def is_last(event: Event) -> bool:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import TYPE_CHECKING
 
 from safelight.errors import KeysNeededError
 from safelight.settings import Settings
+
+if TYPE_CHECKING:
+    from safelight.server.keys import Keys
 
 OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
 """What anybody may ask: whether the server is there."""
@@ -22,6 +26,11 @@ def is_loopback(host: str) -> bool:
 def listens_beyond_loopback(settings: Settings) -> bool:
     """Whether others can reach the server: by its address, or by a name that leads to it through a proxy."""
     return not is_loopback(settings.host) or bool(settings.allowed_hosts or settings.trusted_proxies)
+
+
+def wants_keys(settings: Settings, keys: Keys) -> bool:
+    """Whether requests have to come with a key; where others can reach the server, even when the last was revoked."""
+    return listens_beyond_loopback(settings) or keys.any()
 
 
 def check_address(settings: Settings) -> None:

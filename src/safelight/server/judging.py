@@ -15,9 +15,18 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import TypeVar
 
-from safelight.errors import InternalError, SafelightError
+from safelight.errors import (
+    ExplainUnsupportedError,
+    InternalError,
+    RequestError,
+    SafelightError,
+    UsageError,
+)
+from safelight.images import DecodeLimits
+from safelight.images.encode import encode_picture
 from safelight.logs import logger
 from safelight.moderation import open_nsfw
+from safelight.moderation.explain import Explainer
 from safelight.moderation.loading import draw_blueprint, find_folder
 from safelight.moderation.moderator import Moderator
 from safelight.moderation.timm_config import read_timm_folder
@@ -33,6 +42,8 @@ Result = TypeVar("Result")
 MOST_THREADS = 4
 FORGIVEN = 30.0
 """Seconds after which a classifier that could not be loaded is tried again."""
+HEAT_QUALITY = 85
+"""Of heat maps, as WebP's quality."""
 MOST_PREVIEWS = 256
 """How many pictures' verdicts are kept for those who ask again."""
 
@@ -85,6 +96,39 @@ class Judge:
             self._pool.submit(_judged, moderator, str(number), data) for number, data in enumerate(pictures)
         ]
         return list(await asyncio.gather(*map(asyncio.wrap_future, tasks)))
+
+    async def explainer(self, classifier: str | None = None) -> Explainer:
+        """What makes heat maps: loaded when it is first asked for, and kept.
+
+        Args:
+            classifier: An installed classifier's name; the setting's when not given.
+
+        Raises:
+            ClassifierUnknownError: It is not installed.
+            ExplainUnsupportedError: It has no exact map.
+        """
+        await self.check(classifier)
+        studio = self._studio()
+        if (name := classifier or studio.settings.classifier) != open_nsfw.NAME:
+            raise ExplainUnsupportedError(
+                f"{name.rpartition('/')[2]} has no exact explanation map.",
+                hint=f"Heat maps are exact for {open_nsfw.NAME} only: give it as the classifier.",
+            )
+        return await _result(self._pool.submit(studio.explainer, name))
+
+    async def heat(self, explainer: Explainer, picture: bytes, frame: int = 0) -> bytes:
+        """A picture's heat map, as a WebP file.
+
+        Args:
+            explainer: What makes it.
+            picture: A picture file.
+            frame: Which frame of an animation.
+
+        Raises:
+            ImageError: The picture cannot be read.
+            RequestError: There is no such frame.
+        """
+        return await _result(self._pool.submit(_heat, explainer, picture, self._studio().limits, frame))
 
     async def judge_once(self, picture: bytes) -> Judgement:
         """The same for one picture that many ask for, again and again: it is judged when the first of them does."""
@@ -139,6 +183,14 @@ def _judged(moderator: Moderator, name: str, data: bytes) -> Judgement:
     except Exception as error:  # noqa: BLE001  one picture that surprises us must not take the others with it
         logger(__name__).error("a defect", exc_info=error)
         return Judgement(name, error=InternalError(f"{type(error).__name__}: {error}"))
+
+
+def _heat(explainer: Explainer, data: bytes, limits: DecodeLimits, frame: int) -> bytes:
+    try:
+        heat = explainer.explain(data, limits=limits, frame=frame).heat
+    except UsageError as error:
+        raise RequestError(error.message, hint="Give the frame that the picture's verdict names.") from error
+    return encode_picture(heat, "webp", quality=HEAT_QUALITY)
 
 
 def _is_converted(settings: Settings, name: str) -> bool:

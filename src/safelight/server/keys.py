@@ -59,7 +59,15 @@ usage = Table(
     Column("pictures", BigInteger, nullable=False),
     Column("pixels", BigInteger, nullable=False),
 )
-SCHEMA = Schema("keys", (create(keys, usage),))
+sessions = Table(  # of browsers; ``sessions.py`` opens and ends them
+    "key_sessions",
+    METADATA,
+    Column("digest", String(64), primary_key=True),  # SHA-256 of the token
+    Column("key_id", ForeignKey("keys.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("opened", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+)
+SCHEMA = Schema("keys", (create(keys, usage), create(sessions)))
 
 NOTE_EVERY = 60.0
 """Seconds between two notes of when a key was used last."""
@@ -186,7 +194,24 @@ class Keys:
         with reading(self._engine) as connection:
             row = connection.execute(select(keys).where(keys.c.id == parts[1])).mappings().first()
         same = hmac.compare_digest(row["digest"] if row else "", _digest(parts[2]))
-        if row is None or not same or row["revoked"] is not None or name not in (None, row["name"]):
+        if row is None or not same or name not in (None, row["name"]):
+            raise KeyInvalidError
+        return self._holder(row)
+
+    def holder(self, key_id: str) -> Caller:
+        """Whose key has an id; for those who have shown the key itself before.
+
+        Raises:
+            KeyInvalidError: There is no such key, or it was revoked.
+        """
+        with reading(self._engine) as connection:
+            row = connection.execute(select(keys).where(keys.c.id == key_id)).mappings().first()
+        if row is None:
+            raise KeyInvalidError
+        return self._holder(row)
+
+    def _holder(self, row: RowMapping) -> Caller:
+        if row["revoked"] is not None:
             raise KeyInvalidError
         self._note(row)
         return Caller(row["name"], Role(row["role"]), row["id"])

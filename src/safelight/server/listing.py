@@ -13,7 +13,7 @@ from safelight.models.checkpoints import STARTER, Checkpoint, find_checkpoints, 
 from safelight.models.store import ModelRecord, ModelStore
 from safelight.moderation import open_nsfw
 from safelight.server.names import own_name
-from safelight.server.schemas.models import Model
+from safelight.server.schemas.models import Drawing, Model
 from safelight.settings import Settings
 
 OURS = "safelight"
@@ -66,6 +66,21 @@ def _checkpoint(found: Checkpoint, settings: Settings, loaded: Mapping[str, list
         precision=found.precision,
         digest=found.known_digest(settings.cache),
         loaded_by=loaded.get(found.name, []),
+        draws=_drawing(found),
+    )
+
+
+def _drawing(found: Checkpoint) -> Drawing:
+    family, side = found.family, found.side()
+    return Drawing(
+        kind=family.kind,
+        width=side,
+        height=side,
+        size_multiple=family.size_multiple,
+        steps=family.steps,
+        guidance_scale=family.guidance_scale,
+        sampler=family.sampler,
+        negative=family.supports_negative,
     )
 
 

@@ -20,8 +20,12 @@ LATENT = "latent"
 
 def own_name(settings: Settings) -> str:
     """What the setting's checkpoint is called before callers, who need not know in which folder it lies."""
-    name = settings.checkpoint
-    return Path(name).name if name.startswith((".", "/", "~")) else name
+    return without_folder(settings.checkpoint)
+
+
+def without_folder(checkpoint: str) -> str:
+    """A checkpoint's name, or the last part of the path where it is one."""
+    return Path(checkpoint).name if checkpoint.startswith((".", "/", "~")) else checkpoint
 
 
 def with_known_names(fields: Mapping[str, Any], settings: Settings) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from safelight.server.feed import Feed
 from safelight.server.keys import Keys
 from safelight.server.limits import Limits
 from safelight.server.room import Seats
+from safelight.server.sessions import Sessions
 from safelight.server.threads import Threads
 from safelight.studio import Studio
 
@@ -33,6 +34,7 @@ class Backstage:
         threads: For what must not wait for everything else.
         fetches: How many pictures are fetched from elsewhere at the same time.
         streams: How many jobs each caller follows at the same time.
+        sessions: Browsers that are signed in.
     """
 
     service: Service
@@ -44,6 +46,7 @@ class Backstage:
     threads: Threads
     fetches: asyncio.Semaphore
     streams: Seats
+    sessions: Sessions
 
 
 def backstage(connection: HTTPConnection) -> Backstage:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from tests.server.conftest import SOCKET, client_of
@@ -15,9 +16,9 @@ from safelight.errors import DatabaseBusyError
 from safelight.jobs.service import Service
 from safelight.server import limits
 from safelight.server.app import create_app
+from safelight.server.credentials import COOKIE, credentials
 from safelight.server.keys import Keys
 from safelight.server.middleware import access
-from safelight.server.middleware.access import credentials
 from safelight.server.roles import Role
 
 DRAWING = {"kind": "generate", "prompt": "a lighthouse", "width": 64, "height": 64, "steps": 1}
@@ -310,3 +311,131 @@ def test_a_silent_database_ends_nothing(
                 time.sleep(0.2)
             client.delete(f"/v1/jobs/{job}")
             assert socket.receive_json()["data"] == {"state": "cancelled"}
+
+
+VISIT = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+"""What a browser sends when somebody opens an address."""
+
+
+def signed_in(client: TestClient, key: str) -> None:
+    assert client.post("/v1/session", json={"key": key}).status_code == 200
+
+
+def test_a_session_s_cookie_is_as_good_as_its_key(client: TestClient, keys: Keys) -> None:
+    signed_in(client, keys.add("anna"))
+    root = bearer(keys.add("root", Role.ADMIN))
+    for path in GUARDED:
+        assert client.get(path).status_code == (403 if path == "/metrics" else 200), path
+    assert client.get("/metrics", headers=root).status_code == 200  # a key that was sent goes first
+    for wrong in (bearer("wrong"), basic("anna", "wrong"), {"X-API-Key": "wrong"}):
+        assert client.get("/v1/system", headers=wrong).status_code == 401
+
+
+def test_a_cookie_that_is_none_is_no_wrong_key(client: TestClient, keys: Keys) -> None:
+    keys.add("anna")
+    for _ in range(limits.WRONG_KEYS_PER_MINUTE + 2):
+        response = client.get("/v1/system", headers={"Cookie": f"{COOKIE}=wrong"})
+        assert (response.status_code, response.json()["error"]["code"]) == (401, "denied.no_key")
+
+
+def test_websockets_take_the_cookie(client: TestClient, keys: Keys) -> None:
+    signed_in(client, keys.add("anna"))
+    cookie = {"Cookie": f"{COOKIE}={client.cookies[COOKIE]}"}
+    job = client.post("/v1/jobs", json=DRAWING).json()["id"]
+    path = f"{SOCKET}/v1/jobs/{job}/ws"
+    with client.websocket_connect(path, headers=cookie | {"Origin": "http://127.0.0.1:7860"}) as socket:
+        assert socket.receive_json()["kind"] == "state"
+    for headers in (cookie | {"Origin": "https://evil.example"}, {"Cookie": f"{COOKIE}=wrong"}):
+        with pytest.raises(WebSocketDisconnect), client.websocket_connect(path, headers=headers):
+            pass
+
+
+@pytest.mark.parametrize("ended_by", ["its key", "signing out"])
+def test_what_is_followed_ends_with_the_session(
+    client: TestClient, keys: Keys, monkeypatch: pytest.MonkeyPatch, ended_by: str
+) -> None:
+    monkeypatch.setattr(access, "ASK_AGAIN", 0.02)
+    keys.add("berta")
+    signed_in(client, keys.add("anna"))
+    cookie = {"Cookie": f"{COOKIE}={client.cookies[COOKIE]}"}
+    job = client.post("/v1/jobs", json=DRAWING).json()["id"]
+    with client.websocket_connect(f"{SOCKET}/v1/jobs/{job}/ws", headers=cookie) as socket:
+        socket.receive_json()
+        if ended_by == "its key":
+            keys.revoke("anna")
+        else:
+            client.delete("/v1/session")
+        with pytest.raises(WebSocketDisconnect) as caught:
+            socket.receive_json()
+    assert (caught.value.code, "not signed in" in caught.value.reason) == (1008, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "back"),
+    [
+        ("/", "%2F"),
+        ("/studio", "%2Fstudio"),
+        ("/studio/", "%2Fstudio%2F"),
+        ("/studio/?tab=gallery&q=a%26b", "%2Fstudio%2F%3Ftab%3Dgallery%26q%3Da%2526b"),
+        ("/studio//evil.example", "%2Fstudio%2F%2Fevil.example"),
+        ("/studio/%5Cevil", "%2Fstudio%2F%255Cevil"),
+        ("/studio/%0d%0aSet-Cookie:x", "%2Fstudio%2F%250D%250ASet-Cookie%253Ax"),
+    ],
+)
+def test_who_opens_the_studio_is_sent_to_sign_in(
+    client: TestClient, keys: Keys, path: str, back: str
+) -> None:
+    keys.add("anna")
+    for headers in (VISIT, VISIT | basic("anna", "wrong"), VISIT | {"Cookie": f"{COOKIE}=old"}):
+        response = client.get(path, headers=headers, follow_redirects=False)
+        assert (response.status_code, response.headers["Location"]) == (303, f"/sign-in?next={back}")
+        assert response.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/jobs", "/docs", "/studios", "/studiox/", "//evil.example", "//studio/", "/v1/session"]
+)
+def test_nobody_is_sent_to_sign_in_from_elsewhere(client: TestClient, keys: Keys, path: str) -> None:
+    keys.add("anna")
+    response = client.get(f"http://127.0.0.1:7860{path}", headers=VISIT, follow_redirects=False)
+    assert response.status_code == 401
+
+
+def test_programs_are_not_sent_to_sign_in(client: TestClient, keys: Keys) -> None:
+    keys.add("anna")
+    assert client.get("/studio/", follow_redirects=False).status_code == 401
+    assert client.get("/studio/", headers={"Accept": "application/json"}).status_code == 401
+    assert client.post("/studio/", headers=VISIT, follow_redirects=False).status_code == 401
+
+
+def test_a_page_s_401_opens_no_window_of_the_browser_s_own(client: TestClient, keys: Keys) -> None:
+    keys.add("anna")
+
+    def offers_basic(path: str, headers: dict[str, str]) -> bool:
+        return "Basic" in client.get(path, headers=headers).headers["WWW-Authenticate"]
+
+    assert offers_basic("/v1/jobs", {})
+    assert offers_basic("/docs", VISIT | {"Sec-Fetch-Mode": "navigate"})
+    assert not offers_basic("/v1/jobs", {"Sec-Fetch-Mode": "cors"})
+    assert not offers_basic("/v1/jobs", {"Cookie": f"{COOKIE}=old"})
+    assert not offers_basic("/v1/session", {})
+
+
+def test_the_page_s_own_files_do_not_count(open_service: Callable[..., Service]) -> None:
+    service = open_service(requests_per_minute=2, studio=False)
+    app = create_app(service, service.settings)
+    app.mount("/studio", PlainTextResponse("a file"))
+    parts = ("/studio/assets/a.js", "/studio/static/b.woff2", "/studio/safelight/c.js")
+    anna = bearer(Keys(service.engine).add("anna"))
+    with client_of(app) as client:
+        assert {client.get(path).status_code for path in parts} == {401}
+        assert {client.get(path, headers=anna).text for path in parts * 3} == {"a file"}
+        counting = ("/studio/", "/studio/gradio_api/x", "/studio/assets")
+        assert [client.get(path, headers=anna).status_code for path in counting] == [200, 200, 429]
+        assert client.get(parts[0], headers=anna).status_code == 200
+        assert client.post(parts[0], headers=anna).status_code == 429
+
+
+def test_the_root_leads_to_the_studio(client: TestClient) -> None:
+    response = client.get("/", headers=VISIT, follow_redirects=False)
+    assert (response.status_code, response.headers["Location"]) == (307, "/studio/")

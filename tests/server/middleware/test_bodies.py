@@ -162,7 +162,8 @@ async def trickle(settings: Settings, parts: list[tuple[float, bytes]]) -> int:
     async def send(message: dict[str, object]) -> None:
         statuses.append(message.get("status", 0))  # type: ignore[arg-type]
 
-    scope = {"type": "http", "path": "/v1/jobs", "method": "POST", "headers": []}
+    state = {"caller": Caller("anna", Role.USER)}
+    scope = {"type": "http", "path": "/v1/jobs", "method": "POST", "headers": [], "state": state}
     await Bodies(app, settings)(scope, receive, send)  # type: ignore[arg-type]
     return statuses[0]
 

@@ -12,22 +12,47 @@ from tests.server.conftest import client_of
 from safelight.errors import JobMissingError, JobOverError, KeyInvalidError, KeyRequiredError, error_of
 from safelight.jobs.service import Service
 from safelight.server.app import create_app
-from safelight.server.routes import following, gallery, jobs, models, moderation, results, system
+from safelight.server.routes import (
+    following,
+    gallery,
+    heat,
+    hub,
+    jobs,
+    loading,
+    models,
+    moderation,
+    policies,
+    prompts,
+    recall,
+    results,
+    session,
+    system,
+    watching,
+)
 from safelight.server.routes.describing import ANYWHERE, errors
-from safelight.server.routes.examples import MODERATION, SUBMISSIONS
+from safelight.server.routes.examples import MODERATION, PROMPTS, RECALLS, SUBMISSIONS
 from safelight.server.schemas.jobs import JobBody
 from safelight.server.schemas.moderation import PicturesToJudge
 
-FAMILIES = (jobs, following, results, moderation, models, gallery, system)
+OWN_FILES = (heat, policies, loading, hub, watching, session, prompts, recall)
+FAMILIES = (jobs, following, results, moderation, models, gallery, system, *OWN_FILES)
 ROUTES = [route for family in FAMILIES for route in family.router.routes if isinstance(route, APIRoute)]
-NO_JSON = {"follow_job", "preview_job", "entry_file", "entry_thumbnail", "delete_entry"}
+NO_JSON = {
+    "follow_job",
+    "preview_job",
+    "entry_file",
+    "entry_thumbnail",
+    "delete_entry",
+    "close_session",
+    "explain_picture",
+}
 
 
 @pytest.fixture(scope="module")
 def operations() -> dict[str, Any]:
     """Our part of the OpenAPI document, by operation id."""
     app = FastAPI()
-    for family in (jobs, moderation, models, gallery, system):
+    for family in (jobs, moderation, models, gallery, system, *OWN_FILES):
         app.include_router(family.router)
     paths = app.openapi()["paths"].values()
     return {operation["operationId"]: operation for path in paths for operation in path.values()}
@@ -82,6 +107,9 @@ def test_examples_of_requests_are_taken(service: Service) -> None:
             assert client.post("/v1/jobs", json=example["value"]).status_code == 202
         for example in MODERATION.values():
             assert client.post("/v1/moderate", json=example["value"]).status_code == 200
+        for path, examples in (("/v1/prompts/explain", PROMPTS), ("/v1/recall", RECALLS)):
+            for example in examples.values():
+                assert client.post(path, json=example["value"]).status_code == 200
 
 
 def _answers(operations: dict[str, Any]) -> Iterator[dict[str, Any]]:

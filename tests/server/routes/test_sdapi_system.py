@@ -68,9 +68,9 @@ def test_history_finds_an_old_job_behind_many_others(client: TestClient, service
 
 def test_unloading_is_for_administrators(people: Callable[[str], TestClient], service: Service) -> None:
     assert people("anna").post("/sdapi/v1/unload-checkpoint").status_code == 403
-    assert service.unload_asked() == 0
+    assert service.last_order() == 0
     assert people("chief").post("/sdapi/v1/unload-checkpoint").status_code == 200
-    assert service.unload_asked() > 0
+    assert [(order.load, order.checkpoint) for order in service.orders(0)] == [(False, None)]
 
 
 def test_the_log_has_its_last_lines(client: TestClient, service: Service) -> None:

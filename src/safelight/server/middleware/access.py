@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from contextlib import AbstractContextManager, nullcontext
 
 import structlog
@@ -19,9 +18,12 @@ from safelight.errors import (
     SafelightError,
     ServerStartingError,
 )
-from safelight.server.errors_http import REFUSED, refuse
-from safelight.server.guard import OPEN_PATHS, listens_beyond_loopback
+from safelight.server.browsers import SESSION, is_part_of_page, is_visit, to_sign_in, without_window
+from safelight.server.credentials import counted, credentials, session_of
+from safelight.server.errors_http import REFUSED, refuse, remember
+from safelight.server.guard import OPEN_PATHS, wants_keys
 from safelight.server.limits import MINUTE, Limits
+from safelight.server.pages import OPEN_PAGES
 from safelight.server.roles import LOCAL, Caller, Role
 from safelight.server.room import Seats
 from safelight.server.state import Backstage
@@ -34,7 +36,7 @@ MOST_REQUESTS = 100
 
 
 class Access:
-    """Lets in who has a key, and everybody where the server is this machine's alone and there are no keys.
+    """Lets in who has a key or is signed in, and everybody where the server is this machine's alone without keys.
 
     Args:
         app: What is inside.
@@ -42,13 +44,16 @@ class Access:
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app = app
-        self._beyond = listens_beyond_loopback(settings)
+        self._app, self._settings = app, settings
         self._seats = Seats("requests", MOST_REQUESTS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        send = without_window(scope, send)
+        if _is_open(scope):
             await self._app(scope, receive, send)
             return
         behind: Backstage | None = getattr(scope["app"].state, "backstage", None)
@@ -58,13 +63,14 @@ class Access:
         try:
             who = await behind.threads.key(self._caller, behind, scope)
         except SafelightError as error:
-            await refuse(error, scope, receive, send)
+            await _turn_away(error, scope, receive, send)
             return
         structlog.contextvars.bind_contextvars(owner=who.owner)
         scope.setdefault("state", {})["caller"] = who
         told = _with_rates(send, behind.limits, who)
         try:
-            behind.limits.request(who)
+            if not is_part_of_page(scope):
+                behind.limits.request(who)
             with self._seat(who):
                 await self._while_known(behind, scope, receive, told)
         except RateLimitError as error:
@@ -74,7 +80,7 @@ class Access:
         return nullcontext() if who.role is Role.ADMIN else self._seats.taken(who.owner)
 
     async def _while_known(self, behind: Backstage, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a request on, and end it when its key is revoked meanwhile: streams can take hours."""
+        """Hand a request on, and end it when its key is revoked or its session closed: streams can take hours."""
         answer = _Answer(scope, receive, send)
         with CancelScope() as talk:
             watching = asyncio.create_task(self._watch(behind, scope, talk))
@@ -83,32 +89,31 @@ class Access:
             finally:
                 watching.cancel()
         if talk.cancelled_caught:
-            await answer.end(KeyInvalidError())
+            await answer.end(watching.result())
 
-    async def _watch(self, behind: Backstage, scope: Scope, talk: CancelScope) -> None:
+    async def _watch(self, behind: Backstage, scope: Scope, talk: CancelScope) -> SafelightError:
+        """End a request as soon as its caller is no longer let in; why that is."""
         while True:
             await asyncio.sleep(ASK_AGAIN)
             try:
                 await behind.threads.key(self._caller, behind, scope)
             except DatabaseError:
                 continue  # that the database does not answer is no reason to believe worse of anybody
-            except SafelightError:
+            except SafelightError as error:
                 talk.cancel()
-                return
+                return error
 
     def _caller(self, behind: Backstage, scope: Scope) -> Caller:
         """Who it is; runs in a thread, since it asks the database."""
-        if not self._beyond and not behind.keys.any():
+        if not wants_keys(self._settings, behind.keys):
             return LOCAL
-        try:
+        with counted(behind.limits, scope):
             name, key = credentials(Headers(scope=scope))
-            if key is None:
-                raise KeyRequiredError
-            return behind.keys.caller(key, name)
-        except KeyInvalidError:
-            client = scope.get("client")
-            behind.limits.wrong_key(client[0] if client else "")
-            raise
+            if key is not None:
+                return behind.keys.caller(key, name)
+        if (token := session_of(scope)) is not None:
+            return behind.sessions.caller(token)
+        raise KeyRequiredError
 
 
 class _Answer:
@@ -143,28 +148,19 @@ class _Answer:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def credentials(headers: Headers) -> tuple[str | None, str | None]:
-    """A key's name, where it was given, and the key.
-
-    Raises:
-        KeyInvalidError: The header cannot be read.
-    """
-    scheme, _, value = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return None, value.strip()
-    if scheme.lower() == "basic":
-        return _basic(value.strip())
-    return None, headers.get("x-api-key")
+def _is_open(scope: Scope) -> bool:
+    """Whether anybody may ask: to see that the server is there, and to sign in."""
+    signs_in = scope["path"] == SESSION and scope.get("method") == "POST"
+    return signs_in or scope["path"] in OPEN_PATHS or scope["path"] in OPEN_PAGES
 
 
-def _basic(value: str) -> tuple[str, str]:
-    try:
-        name, colon, key = base64.b64decode(value, validate=True).decode().partition(":")
-    except ValueError as error:  # no base64, or no UTF-8 within
-        raise KeyInvalidError from error
-    if not colon:
-        raise KeyInvalidError
-    return name, key
+async def _turn_away(error: SafelightError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse somebody; who opens the studio without a valid key is shown where to sign in."""
+    if isinstance(error, KeyRequiredError | KeyInvalidError) and is_visit(scope):
+        remember(error, scope)
+        await to_sign_in(scope)(scope, receive, send)
+    else:
+        await refuse(error, scope, receive, send)
 
 
 def _with_rates(send: Send, limits: Limits, who: Caller) -> Send:

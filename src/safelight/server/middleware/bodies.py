@@ -18,6 +18,8 @@ from safelight.settings import Settings
 
 MIN_PACE = 8192
 """Bytes a second that a body has to come with, once its first seconds are over."""
+STRANGER = 16 * 1024
+"""Bytes that a body may have of which it is not known whose it is: a key to sign in with."""
 SMALL = 256 * 1024
 """JSON of more bytes is looked at in a thread."""
 SHARE = 8
@@ -82,8 +84,11 @@ class _Body:
 
     def __init__(self, scope: Scope, receive: Receive, settings: Settings, room: Room) -> None:
         self._receive, self._room = receive, room
-        self._owner = scope["state"]["caller"].owner if "caller" in scope.get("state", {}) else ""
+        who = scope.get("state", {}).get("caller")
+        self._owner = "" if who is None else who.owner
         self._limit, self._patience = settings.max_request_bytes, settings.body_patience
+        if who is None:
+            self._limit = min(self._limit, STRANGER)
         headers = Headers(scope=scope)
         self._announced = headers.get("content-length", "0")
         self._json = "json" in headers.get("content-type", "application/json").lower()

@@ -28,6 +28,15 @@ SUBMISSIONS: Mapping[str, Example] = MappingProxyType(
 MODERATION: Mapping[str, Example] = MappingProxyType(
     {"one": _example("One picture", image=PIXEL), "several": _example("Several", images=[PIXEL, PIXEL])}
 )
+PROMPTS: Mapping[str, Example] = MappingProxyType(
+    {"weighted": _example("A weight and a wildcard", prompt="a (red:1.2) apple, __animals__", steps=20)}
+)
+RECALLS: Mapping[str, Example] = MappingProxyType(
+    {
+        "picture": _example("A picture", image=PIXEL),
+        "text": _example("An infotext", text="a red apple\nSteps: 20, Sampler: Euler, CFG scale: 4, Seed: 7"),
+    }
+)
 
 # No value may be null: FastAPI leaves nulls out of the document, examples included.
 JOB_ID, ENTRY_ID = "1a20b790c0cecfa509e76982438", "1m85rdfvkyaqpnchqbppr8"
@@ -126,6 +135,30 @@ SAMPLER_LIST = {
 }
 SCHEDULES = {"schedules": [{"name": "karras", "kinds": ["diffusion", "edm", "flow"]}]}
 STYLES = {"styles": [{"name": "ink", "prompt": "{prompt}, ink drawing", "negative_prompt": "colour"}]}
+EXPLAINED = {
+    "prompt": {
+        "tokens": 9,
+        "chunks": 1,
+        "per_chunk": 75,
+        "spans": [{"start": 3, "end": 6, "weight": 1.2}],
+        "wildcards": ["animals"],
+    },
+    "negative_prompt": {"tokens": 0, "chunks": 1, "per_chunk": 75, "spans": [], "wildcards": []},
+}
+WILDCARDS = {"wildcards": [{"name": "animals", "lines": 24}]}
+RECALLED = {
+    "source": "a1111",
+    "fields": {
+        "prompt": "a red apple",
+        "negative_prompt": "",
+        "steps": 20,
+        "seed": 7,
+        "guidance_scale": 4.0,
+        "sampler": "Euler",
+    },
+    "infotext": "a red apple\nSteps: 20, Sampler: Euler, CFG scale: 4, Seed: 7, ENSD: 31337",
+    "unfilled": [{"name": "ENSD", "value": "31337", "reason": "Safelight has no such field."}],
+}
 _SHOWN = {
     "id": ENTRY_ID,
     "job_id": JOB_ID,
@@ -163,13 +196,69 @@ FACETS = {
     "decisions": {"allow": 1},
     "days": {"2026-11-24": 1},
 }
+SESSION_OF_ANNA = {"owner": "anna", "role": "user", "keys": True, "cookie": True}
+POLICIES = {
+    "policies": [
+        {
+            "name": "standard",
+            "version": "1",
+            "description": "For general audiences.",
+            "abstain": 0.0,
+            "unsafe": {"nsfw": {"review": 0.5, "block": 0.8}},
+            "safe": ["sfw"],
+            "default": True,
+        }
+    ]
+}
+MEMORY_ORDER = {"checkpoint": "starter", "workers": ["studio:cpu"]}
+HUB = {
+    "id": "owner/painter",
+    "present": False,
+    "network": False,
+    "files": [],
+    "hint": "To fetch it, on the server's machine: safelight models pull owner/painter.",
+}
+MEMORY = {
+    "every": 10.0,
+    "samples": [
+        {"time": MADE, "server": 210000000, "workers": {"studio:cpu": 1200000000}, "free": 9000000000}
+    ],
+}
+LOG = {
+    "lines": [
+        {
+            "time": MADE,
+            "level": "info",
+            "event": "request",
+            "source": "safelight.server.middleware.observing",
+            "fields": {"method": "GET", "path": "/v1/models", "status": 200, "seconds": 0.004},
+        }
+    ]
+}
 SYSTEM = {
     "version": "0.1.0",
     "versions": {"torch": "2.14.1", "diffusers": "0.42.1"},
+    "machine": {
+        "processor": "Intel(R) Xeon(R) Platinum 8481C",
+        "cores": 2,
+        "memory": 16777216000,
+        "features": ["avx2", "avx512f", "amx_bf16"],
+    },
     "classifier": "open-nsfw",
     "policy": "standard",
     "workers": [
-        {"name": "studio:cpu", "device": "cpu", "state": "idle", "checkpoints": ["starter"], "memory": 1.2e9}
+        {
+            "name": "studio:cpu",
+            "device": "cpu",
+            "precision": "fp32",
+            "backend": "eager",
+            "why": "Draws on cpu, since no accelerator was found, in fp32, in which a seed gives the same picture "
+            "everywhere; PyTorch runs the networks as they are (eager), with 2 threads. Judges with open-nsfw "
+            "(fast, openvino bf16), the fastest of what was measured here and keeps to the reference.",
+            "state": "idle",
+            "checkpoints": ["starter"],
+            "memory": 1.2e9,
+        }
     ],
     "jobs": {"queued": 0, "running": 1, "succeeded": 7, "failed": 0, "cancelled": 0},
     "limits": {

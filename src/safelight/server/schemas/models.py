@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from safelight.server.schemas.wire import Wire
+from safelight.server.schemas.wire import ListedName, Wire
+
+
+class Drawing(Wire):
+    """What a checkpoint draws with where a request says nothing."""
+
+    kind: Literal["diffusion", "flow"] = Field(description="Which samplers and schedules fit.")
+    width: int = Field(description="Pixels.")
+    height: int = Field(description="Pixels.")
+    size_multiple: int = Field(description="What width and height must be a multiple of, in pixels.")
+    steps: int
+    guidance_scale: float
+    sampler: str
+    negative: bool = Field(description="Whether a negative prompt has an effect.")
 
 
 class Model(Wire):
@@ -26,6 +39,7 @@ class Model(Wire):
     precision: str | None = None
     digest: str | None = Field(None, description="SHA-256 of its weights, where it is known already.")
     loaded_by: list[str] = Field([], description="Workers that have it in memory.")
+    draws: Drawing | None = Field(None, description="Of a checkpoint: what it draws with by itself.")
 
 
 class ModelList(Wire):
@@ -33,6 +47,50 @@ class ModelList(Wire):
 
     object: Literal["list"] = "list"
     data: list[Model]
+
+
+class ModelToLoad(BaseModel):
+    """A checkpoint that is to be in memory."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    checkpoint: ListedName
+
+
+class ModelToUnload(BaseModel):
+    """A checkpoint that is not to be in memory."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    checkpoint: ListedName | None = Field(description="Null: all there are.")
+
+
+class MemoryOrder(Wire):
+    """What workers were told."""
+
+    checkpoint: str | None = Field(None, description="Null: all there are.")
+    workers: list[str] = Field(description="Those who heard it; each does it between two jobs.")
+
+
+class HubFileView(Wire):
+    """A file of a checkpoint on the hub."""
+
+    name: str
+    size: int | None = Field(None, description="Bytes, where that is known.")
+    present: bool = Field(description="Whether it is on this machine.")
+
+
+class HubView(Wire):
+    """A checkpoint on the hub."""
+
+    id: str
+    present: bool = Field(description="Whether what is on this machine can be drawn with.")
+    network: bool = Field(
+        description="Whether the hub was asked; otherwise only files that are here are known."
+    )
+    files: list[HubFileView] = Field(description="Those that drawing needs.")
+    size: int | None = Field(None, description="Bytes of all files, where that is known.")
+    hint: str = Field(description="What to do to draw with it.")
 
 
 class SamplerView(Wire):

@@ -19,6 +19,14 @@ class PicturesToJudge(BaseModel):
     images: list[EncodedPicture] | None = Field(None, min_length=1, max_length=64)
 
 
+class PictureToExplain(BaseModel):
+    """One picture."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: EncodedPicture
+
+
 class ClassifierView(Wire):
     """Which classifier judged."""
 
@@ -56,3 +64,28 @@ class Verdicts(Wire):
     """One verdict for each picture, in their order."""
 
     verdicts: list[PictureVerdict]
+
+
+class ThresholdsView(Wire):
+    """What a label's score means."""
+
+    review: float = Field(description="From this score on a person decides, 0 to 1.")
+    block: float = Field(description="From this score on it is blocked, 0 to 1.")
+
+
+class PolicyRules(Wire):
+    """A policy with its rules."""
+
+    name: str
+    version: str
+    description: str = Field(description="For whom it is meant.")
+    abstain: float = Field(description="Within this distance of block a person decides, 0 to 0.5.")
+    unsafe: dict[str, ThresholdsView] = Field(description="By label.")
+    safe: list[str] = Field(description="Labels that count as safe.")
+    default: bool = Field(description="Whether it is the server's own.")
+
+
+class PolicyList(Wire):
+    """The policies of this server."""
+
+    policies: list[PolicyRules]

@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from datetime import datetime
 
+from pydantic import Field, JsonValue
+
+from safelight.jobs.job import Failure
 from safelight.server.schemas.wire import Wire
+
+
+class LoadFailure(Failure):
+    """Why a checkpoint could not be loaded."""
+
+    checkpoint: str
+    time: datetime
 
 
 class WorkerView(Wire):
     """A process that does jobs."""
 
     name: str
-    device: str
-    state: str
+    device: str = Field(description="Where it draws: cpu, cuda:0 …")
+    precision: str = Field("", description="Arithmetic of drawing: fp32, fp16 …; empty until it has started.")
+    backend: str = Field("", description="What runs the networks that draw.")
+    why: str = Field("", description="Why it draws and judges in this way, in plain sentences.")
+    state: str = Field(description="starting, loading, idle or busy.")
     checkpoints: list[str] = Field(description="Those in memory.")
+    loading: str | None = Field(
+        None,
+        description="The checkpoint that is being loaded, or will be when the jobs on their way are done.",
+    )
+    last_error: LoadFailure | None = Field(
+        None, description="Why the last checkpoint could not be loaded; shown to administrators."
+    )
     memory: float = Field(description="Bytes resident.")
+
+
+class MachineView(Wire):
+    """What the server runs on."""
+
+    processor: str
+    cores: int = Field(description="Those it may use.")
+    memory: int = Field(description="Bytes, in all.")
+    features: list[str] = Field(description="Vector and matrix units, as far as the processor names them.")
 
 
 class LimitsView(Wire):
@@ -32,8 +61,41 @@ class SystemView(Wire):
 
     version: str
     versions: dict[str, str | None] = Field(description="Of the libraries that decide what comes out.")
+    machine: MachineView
     classifier: str
     policy: str
     workers: list[WorkerView]
     jobs: dict[str, int] = Field(description="How many there are in each state.")
     limits: LimitsView
+
+
+class MemorySample(Wire):
+    """What was taken at one time, in bytes."""
+
+    time: datetime
+    server: int = Field(description="Resident memory of the process that answers requests.")
+    workers: dict[str, int] = Field(description="That of each worker, as they said last.")
+    free: int = Field(description="What programs can still have of the server's machine.")
+
+
+class MemoryHistory(Wire):
+    """The last hour."""
+
+    every: float = Field(description="Seconds between two samples.")
+    samples: list[MemorySample] = Field(description="The newest last.")
+
+
+class LogLine(Wire):
+    """One line of the log."""
+
+    time: datetime
+    level: str
+    event: str = Field(description="What happened.")
+    source: str = Field(description="Which module says so.")
+    fields: dict[str, JsonValue] = Field(description="Everything else that the line holds.")
+
+
+class LogLines(Wire):
+    """The end of the log."""
+
+    lines: list[LogLine] = Field(description="The newest last.")

@@ -1,0 +1,53 @@
+"""The browser's studio, loaded while the server answers already: Gradio takes seconds to import."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from safelight.errors import ServerStartingError
+from safelight.generation.sampler_table import SAMPLERS
+from safelight.logs import logger
+from safelight.server.errors_http import refuse
+
+
+class LateStudio:
+    """Answers with the studio's page; whoever comes before it is loaded waits for it."""
+
+    def __init__(self) -> None:
+        self._loading: asyncio.Task[ASGIApp] | None = None
+
+    def begin(self) -> None:
+        """Load it, from now on."""
+        # Where no loop runs, Gradio makes one and leaves it open: it is given one.
+        self._loading = asyncio.create_task(asyncio.to_thread(asyncio.run, _load()))
+        self._loading.add_done_callback(_tell)
+
+    async def end(self) -> None:
+        """Stop waiting for it."""
+        if self._loading is not None:
+            self._loading.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await self._loading
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if self._loading is None:
+            await refuse(ServerStartingError(), scope, receive, send)
+            return
+        app = await asyncio.shield(self._loading)
+        await app(scope, receive, send)
+
+
+async def _load() -> ASGIApp:
+    from safelight.ui.mount import application
+
+    schedules = sorted({name for sampler in SAMPLERS for name in sampler.schedules})
+    return application([sampler.name for sampler in SAMPLERS], schedules)
+
+
+def _tell(loading: asyncio.Task[ASGIApp]) -> None:
+    if not loading.cancelled() and (error := loading.exception()):
+        logger(__name__).error("a defect", exc_info=error)

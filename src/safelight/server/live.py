@@ -1,0 +1,233 @@
+"""What happens to all jobs, looked up once and handed to everybody who listens and may know of it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Self
+
+from safelight.errors import DatabaseError, SafelightError
+from safelight.jobs.job import Event, Job, JobState
+from safelight.logs import logger
+from safelight.server.compat.previews import preview_of
+from safelight.server.feed import LOOK_AGAIN, LOOK_EVERY
+from safelight.server.inbox import PREVIEW, PROGRESS, Inbox, message
+from safelight.server.judging import Judge
+from safelight.server.queue_view import LOOK_EVERY as QUEUE_EVERY
+from safelight.server.queue_view import MOST_JOBS, QueueView
+from safelight.server.schemas.jobs import abbreviated
+from safelight.server.state import Backstage
+
+PACE = 0.1
+"""Seconds between two messages of progress, or two previews, of one job."""
+MOST_ENDED = 20
+"""How many jobs somebody is told of who begins to listen, of those that have ended."""
+LARGEST = 256 * 1024
+"""Characters of a job; one that has more comes as lists show it."""
+_MOST_OWNERS = 10_000
+_ENDED = tuple(state for state in JobState if state.final)
+
+
+class Live:
+    """Tells listeners of jobs. It asks the database once for all of them, and not at all while there are none.
+
+    Args:
+        behind: Gives the server's open things.
+    """
+
+    def __init__(self, behind: Callable[[], Backstage]) -> None:
+        self._behind = behind
+        self._inboxes: set[Inbox] = set()
+        self._judge: Judge | None = None
+        self._somebody, self._listening = asyncio.Event(), asyncio.Event()
+        self._reading = asyncio.Lock()  # what is read later is told later
+        self._heard, self._sighted = asyncio.Event(), asyncio.Event()
+        self._changed: set[str] = set()
+        self._progress: dict[str, dict[str, Any]] = {}
+        self._pictures: dict[str, int] = {}
+        self._previews: set[str] = set()
+        self._previewing: str | None = None
+        self._owners: OrderedDict[str, str] = OrderedDict()
+        self._queue = QueueView()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        """Begin to wait for listeners."""
+        self._tasks = [asyncio.create_task(task) for task in (self._tell_listeners(), self._show())]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End."""
+        for task in self._tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    @asynccontextmanager
+    async def joined(self, scope: str | None, judge: Judge) -> AsyncIterator[Inbox]:
+        """Within it, somebody listens.
+
+        Args:
+            scope: Whose jobs they may know of; everybody's with None.
+            judge: Looks at previews before they are shown.
+        """
+        inbox = Inbox(scope)
+        self._judge = judge
+        self._inboxes.add(inbox)
+        self._somebody.set()
+        try:
+            await self._listening.wait()
+            yield inbox
+        finally:
+            self._inboxes.discard(inbox)
+
+    async def hello(self, inbox: Inbox) -> str:
+        """All that a listener has to know to begin with; what happens from then on comes into the inbox.
+
+        Raises:
+            DatabaseError: It cannot be looked up.
+        """
+        async with self._reading:
+            inbox.begin()
+            jobs, text = await asyncio.to_thread(self._all, inbox.scope)
+            inbox.know(jobs)
+        return text
+
+    def _all(self, scope: str | None) -> tuple[list[Job], str]:
+        ledger = self._behind().service.ledger
+        last = ledger.last_event()  # noted first: what comes after it is told of
+        under_way = ledger.find(scope, states=(JobState.QUEUED, JobState.RUNNING), limit=MOST_JOBS)
+        ended = ledger.find(scope, states=_ENDED, limit=MOST_ENDED)  # those that end meanwhile among them
+        found = {job.id: job for job in (*under_way, *ended)}
+        jobs = [found[job_id] for job_id in sorted(found, reverse=True)]
+        texts = ",".join(_whole(job) for job in jobs)
+        return jobs, f'{{"type":"hello","jobs":[{texts}],"last_event":{last}}}'
+
+    def _hear(self, event: Event) -> None:
+        job_id = event.job_id
+        if event.kind == "state":
+            self._changed.add(job_id)
+            self._forget(job_id)
+            self._previewing = None if self._previewing == job_id else self._previewing
+            self._queue.changed = True
+        elif event.kind == "progress":
+            self._progress[job_id] = event.data
+            self._pictures[job_id] = event.data["picture"]
+        elif event.kind == "preview":
+            self._previews.add(job_id)
+            self._sighted.set()
+        self._heard.set()
+
+    def _forget(self, job_id: str) -> None:
+        """Drop what there was to be told of how a job gets on."""
+        self._progress.pop(job_id, None)
+        self._pictures.pop(job_id, None)
+        self._previews.discard(job_id)
+
+    async def _tell_listeners(self) -> None:
+        while True:
+            await self._somebody.wait()
+            feed = self._behind().feed
+            with feed.listening(self._hear):
+                await feed.looking()
+                self._listening.set()
+                self._queue.changed = True
+                while self._inboxes:
+                    await self._round()
+            self._somebody.clear()
+            self._listening.clear()
+            for each in (self._changed, self._progress, self._pictures, self._previews):
+                each.clear()
+
+    async def _round(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._heard.wait(), QUEUE_EVERY)
+        self._heard.clear()
+        try:
+            await self._tell_of_jobs()
+            self._tell_of_progress()
+            await self._tell_of_the_queue()
+        except DatabaseError as error:
+            logger(__name__).warning("jobs not read", error=error.message)
+            self._heard.set()
+            await asyncio.sleep(LOOK_AGAIN)
+        await asyncio.sleep(LOOK_EVERY)
+
+    async def _tell_of_jobs(self) -> None:
+        """Those that changed, and those that get on of which the owner is not known yet."""
+        wanted = self._changed | (self._progress.keys() | self._previews) - self._owners.keys()
+        if not wanted:
+            return
+        self._changed = set()
+        async with self._reading:
+            try:
+                jobs = await asyncio.to_thread(self._behind().service.ledger.several, wanted)
+            except DatabaseError:
+                self._changed |= wanted
+                raise
+            for job in jobs:
+                self._know(job)
+                text = f'{{"type":"job","job":{_whole(job)}}}'
+                for inbox in self._those_who_see(job.owner):
+                    inbox.put_job(job, text)
+        for gone in wanted.difference(job.id for job in jobs):
+            self._forget(gone)
+
+    def _tell_of_progress(self) -> None:
+        for job_id in self._progress.keys() & self._owners.keys():
+            progress, eta = self._progress.pop(job_id), self._queue.eta(job_id)
+            text = message("progress", id=job_id, progress=progress, eta=eta)
+            for inbox in self._those_who_see(self._owners[job_id]):
+                inbox.put(PROGRESS, job_id, text)
+
+    async def _tell_of_the_queue(self) -> None:
+        if not self._queue.due():
+            return
+        await self._queue.look(self._behind().service.ledger)
+        texts = {scope: self._queue.text(scope) for scope in {inbox.scope for inbox in self._inboxes}}
+        for inbox in self._inboxes:
+            inbox.put_queue(texts[inbox.scope])
+
+    async def _show(self) -> None:
+        """Hand previews on: looking at one can take longer than all else, which is not to wait for it."""
+        while True:
+            await self._sighted.wait()
+            self._sighted.clear()
+            for job_id in self._previews & self._owners.keys():
+                self._previews.discard(job_id)
+                await self._preview(job_id)
+            await asyncio.sleep(PACE)
+            if self._previews:
+                self._sighted.set()
+
+    async def _preview(self, job_id: str) -> None:
+        assert self._judge is not None
+        self._previewing, picture = job_id, self._pictures.get(job_id, 0)
+        try:
+            data = await preview_of(self._behind(), self._judge, job_id, "webp")
+        except SafelightError as error:
+            logger(__name__).warning("a preview is not shown", job_id=job_id, error=error.message)
+            return
+        if data is None or self._previewing != job_id:  # nothing to be shown, or the job went on meanwhile
+            return
+        text = message("preview", id=job_id, picture=picture, image=base64.b64encode(data).decode())
+        for inbox in self._those_who_see(self._owners.get(job_id)):
+            inbox.put(PREVIEW, job_id, text)
+
+    def _know(self, job: Job) -> None:
+        self._owners[job.id] = job.owner
+        self._owners.move_to_end(job.id)
+        if len(self._owners) > _MOST_OWNERS:
+            self._owners.popitem(last=False)
+
+    def _those_who_see(self, owner: str | None) -> list[Inbox]:
+        return [inbox for inbox in self._inboxes if owner is not None and inbox.sees(owner)]
+
+
+def _whole(job: Job) -> str:
+    """A job as JSON."""
+    text = job.model_dump_json()
+    return text if len(text) <= LARGEST else abbreviated(job).model_dump_json()

@@ -1,0 +1,71 @@
+"""Where all jobs stand, seen once a second for everybody, and told to each of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+
+from safelight.errors import DatabaseError
+from safelight.jobs.ledger import Ledger
+from safelight.jobs.outlook import Standing
+from safelight.server.inbox import message
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the queue, while it changes or something runs."""
+MOST_JOBS = 1000
+"""How many jobs somebody is told of at once that wait or run."""
+
+
+class QueueView:
+    """The queue as it was seen last."""
+
+    def __init__(self) -> None:
+        self.changed = False
+        """Whether something happened since."""
+        self._runs = False
+        self._seen = -LOOK_EVERY
+        self._standings: Sequence[Standing] = ()
+        self._etas: dict[str, float] = {}
+
+    def due(self) -> bool:
+        """Whether it is time for another look: nothing is looked at while nothing changes and nothing runs."""
+        return (self.changed or self._runs) and time.monotonic() - self._seen >= LOOK_EVERY
+
+    async def look(self, ledger: Ledger) -> None:
+        """See where jobs stand now.
+
+        Raises:
+            DatabaseError: It cannot be seen.
+        """
+        self.changed = False
+        try:
+            self._standings = await asyncio.to_thread(ledger.standings)
+        except DatabaseError:
+            self.changed = True
+            raise
+        self._seen = time.monotonic()
+        self._runs = any(each.position is None for each in self._standings)
+        self._etas = {each.id: each.eta for each in self._standings if each.eta is not None}
+
+    def eta(self, job_id: str) -> float | None:
+        """Seconds until a job ends, from what was known when it was seen."""
+        eta = self._etas.get(job_id)
+        return None if eta is None else round(max(0.0, eta - (time.monotonic() - self._seen)), 2)
+
+    def text(self, scope: str | None) -> str:
+        """The message that tells somebody of it.
+
+        Args:
+            scope: Whose jobs; everybody's with None. Of too many, those whose turn comes first.
+        """
+        theirs = [each for each in self._standings if scope in (None, each.owner)][:MOST_JOBS]
+        return message("queue", positions=_positions(theirs), etas=_etas(theirs))
+
+
+def _positions(standings: Iterable[Standing]) -> dict[str, int]:
+    return {each.id: each.position for each in standings if each.position is not None}
+
+
+def _etas(standings: Iterable[Standing]) -> dict[str, float]:
+    return {each.id: round(each.eta, 2) for each in standings if each.eta is not None}

@@ -1,0 +1,61 @@
+"""``/v1/moderate/heat``: which parts of a picture moved its score, as a picture."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Query, Response
+
+from safelight.errors import (
+    BodyTooLargeError,
+    ClassifierUnknownError,
+    ExplainUnsupportedError,
+    ImageFormatError,
+    MediaTypeError,
+)
+from safelight.server.auth import Who
+from safelight.server.bodies import PictureRoute
+from safelight.server.compat.previews import TheJudge
+from safelight.server.fields import taken_in
+from safelight.server.formats import media_type
+from safelight.server.routes.describing import BINARY, errors, form
+from safelight.server.routes.examples import MODERATION
+from safelight.server.routes.moderation import BARE, charged
+from safelight.server.schemas.moderation import PictureToExplain
+from safelight.server.state import Behind
+
+router = APIRouter(tags=["moderation"], route_class=PictureRoute)
+WEBP = media_type("webp")
+
+
+@router.post(
+    "/v1/moderate/heat",
+    operation_id="explain_picture",
+    summary="See what moved a score",
+    response_class=Response,
+    responses=errors(
+        BodyTooLargeError, ClassifierUnknownError, ExplainUnsupportedError, ImageFormatError, MediaTypeError
+    )
+    | {200: {"description": "The heat map.", "content": {WEBP: {"schema": BINARY}}}},
+    openapi_extra={"requestBody": {"content": form("image", others=False) | BARE}},
+)
+async def explain_picture(
+    body: Annotated[PictureToExplain, Body(openapi_examples={"one": MODERATION["one"]})],
+    behind: Behind,
+    who: Who,
+    judging: TheJudge,
+    classifier: Annotated[
+        str | None,
+        Query(max_length=300, description="An installed classifier; the server's own when not given."),
+    ] = None,
+    frame: Annotated[int, Query(ge=0, le=10**6, description="Of an animation, as a verdict names it.")] = 0,
+) -> Response:
+    """The picture in grey, red where it pushes toward unsafe and blue where away from it, as WebP.
+
+    Exact, and so for open-nsfw only. The body is a picture's bytes, or JSON or multipart/form-data with one picture.
+    It counts as one picture that is judged; nothing is kept.
+    """
+    explainer = await judging.explainer(classifier)
+    async with charged(behind, who, 1):
+        heat = await judging.heat(explainer, await taken_in(body.image, behind), frame)
+    return Response(heat, media_type=WEBP, headers={"Cache-Control": "no-store"})

@@ -1,0 +1,56 @@
+"""``/v1/policies``: what scores mean here."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter
+
+from safelight.errors import PolicyError, SafelightError
+from safelight.logs import logger
+from safelight.moderation.policy import PRESETS, Policy
+from safelight.server.routes.describing import errors, shown
+from safelight.server.routes.examples import POLICIES
+from safelight.server.schemas.moderation import PolicyList, PolicyRules, ThresholdsView
+from safelight.server.state import Behind
+
+router = APIRouter(prefix="/v1", tags=["moderation"])
+
+
+@router.get(
+    "/policies",
+    operation_id="list_policies",
+    summary="List policies",
+    responses=errors(PolicyError) | shown(POLICIES),
+)
+async def list_policies(behind: Behind) -> PolicyList:
+    """The presets, which ``/v1/moderate`` takes by name, and the server's own policy where it is another."""
+    return PolicyList(policies=await asyncio.to_thread(_policies, behind.service.settings.policy))
+
+
+def _policies(chosen: str) -> list[PolicyRules]:
+    found = [_rules(Policy.load(name), default=name == chosen) for name in PRESETS]
+    return found if chosen in PRESETS else [*found, _rules(_own(chosen), default=True)]
+
+
+def _own(path: str) -> Policy:
+    """The policy in a file, which callers need not know the place of."""
+    try:
+        return Policy.load(path)
+    except SafelightError as error:
+        logger(__name__).error("the policy cannot be used", error=error.message)
+        raise PolicyError(
+            "The server's own policy cannot be used.", hint="Its administrator finds the reason in the log."
+        ) from error
+
+
+def _rules(policy: Policy, *, default: bool) -> PolicyRules:
+    return PolicyRules(
+        name=policy.name,
+        version=policy.version,
+        description=policy.description,
+        abstain=policy.abstain,
+        unsafe={label: ThresholdsView.model_validate(limits) for label, limits in policy.unsafe.items()},
+        safe=sorted(policy.safe),
+        default=default,
+    )

@@ -1,0 +1,59 @@
+"""``/v1/system/memory`` and ``/v1/system/log``: how the server has been lately."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, FastAPI, Query, Request
+
+from safelight.errors import RoleError
+from safelight.server.auth import Admin
+from safelight.server.log_ring import KEPT, LogRing
+from safelight.server.memory_watch import MemoryWatch
+from safelight.server.routes.describing import errors, shown
+from safelight.server.routes.examples import LOG, MEMORY
+from safelight.server.schemas.system import LogLine, LogLines, MemoryHistory, MemorySample
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+    """What looks on, for as long as the server runs."""
+    ring = LogRing()
+    with ring.attached():
+        async with MemoryWatch(lambda: app.state.backstage.service) as watch:
+            yield {"log_ring": ring, "memory_watch": watch}
+
+
+router = APIRouter(prefix="/v1/system", tags=["system"], lifespan=lifespan)
+
+
+@router.get(
+    "/memory",
+    operation_id="get_memory",
+    summary="Look at the memory of the last hour",
+    responses=errors() | shown(MEMORY),
+)
+async def get_memory(request: Request) -> MemoryHistory:
+    """What the server and each worker have taken, sampled every ten seconds since the server began."""
+    watch: MemoryWatch = request.state.memory_watch
+    samples = [MemorySample.model_validate(sample) for sample in watch.samples]
+    return MemoryHistory(every=watch.every, samples=samples)
+
+
+@router.get("/log", operation_id="get_log", summary="Read the log", responses=errors(RoleError) | shown(LOG))
+async def get_log(
+    request: Request,
+    _: Admin,
+    limit: Annotated[int, Query(ge=1, le=KEPT, description="The newest so many.")] = 200,
+    level: Annotated[
+        Literal["info", "warning", "error"], Query(description="Only lines of this level and above.")
+    ] = "info",
+) -> LogLines:
+    """The newest lines of the server's own log, for administrators. Workers write theirs to stderr only.
+
+    Requests for the log are left out, and long texts are cut to their ends.
+    """
+    ring: LogRing = request.state.log_ring
+    return LogLines(lines=[LogLine.model_validate(line) for line in ring.lines(limit, level)])

@@ -1,0 +1,65 @@
+"""Prompts to be explained, and what is said of them."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from safelight.generation.request import Steps, Words
+from safelight.jobs.job import Failure
+from safelight.server.schemas.wire import ListedName, Wire
+
+
+class PromptsToExplain(BaseModel):
+    """Prompts as somebody writes them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: Words = ""
+    negative_prompt: Words = ""
+    steps: Steps | None = Field(None, description="For how many steps; 20 when not given.")
+    checkpoint: ListedName | None = Field(
+        None, description="Whose tokens are counted; the server's own when not given."
+    )
+
+
+class SpanView(Wire):
+    """Words that weigh more or less than others, without the brackets around them."""
+
+    start: int = Field(description="Where they begin, in UTF-16 code units, as JavaScript counts.")
+    end: int
+    weight: float = Field(description="0 to 100, and not 1; nested weights are multiplied.")
+
+
+class ExplainedPrompt(Wire):
+    """How one prompt is read."""
+
+    tokens: int | None = Field(
+        None,
+        description="How many, with wildcards and variants counted as they are written; null where the checkpoint's "
+        "text encoder reads no chunks, and where the prompt cannot be read.",
+    )
+    chunks: int | None = Field(None, description="How many chunks they fill, at least 1.")
+    per_chunk: int | None = Field(None, description="How many tokens a chunk holds.")
+    spans: list[SpanView] = Field([], description="In the order of the text; no two overlap.")
+    wildcards: list[str] = Field([], description="Names of the wildcards in it.")
+    error: Failure | None = Field(None, description="Why it cannot be read.")
+
+
+class ExplainedPrompts(Wire):
+    """How both prompts are read."""
+
+    prompt: ExplainedPrompt
+    negative_prompt: ExplainedPrompt
+
+
+class WildcardView(Wire):
+    """Words to choose from, by name."""
+
+    name: str
+    lines: int = Field(description="How many choices there are.")
+
+
+class WildcardList(Wire):
+    """All wildcards."""
+
+    wildcards: list[WildcardView]

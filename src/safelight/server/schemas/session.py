@@ -1,0 +1,25 @@
+"""Who somebody is, and what they sign in with."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from safelight.generation.request import Part
+from safelight.server.roles import Role
+from safelight.server.schemas.wire import Wire
+
+
+class SignIn(Part):
+    """A key, shown once."""
+
+    key: str = Field(max_length=200, description="A key of `safelight keys add`.")
+    name: str | None = Field(None, max_length=64, description="What its name has to be.")
+
+
+class SessionView(Wire):
+    """Who makes requests."""
+
+    owner: str = Field(description="Whose jobs and pictures they are: the key's name, or local without keys.")
+    role: Role = Field(description="user: what is their own; admin: everything.")
+    keys: bool = Field(description="Whether this server wants a key.")
+    cookie: bool = Field(description="Whether it is a browser that is signed in, which can sign out.")

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+from tests.server.conftest import client_of
+
+from safelight.jobs.service import Service
+from safelight.models.checkpoints import STARTER_FOLDER
+from safelight.server.app import create_app
+from safelight.server.counting import MOST_OPEN, Counting
+
+
+def test_both_prompts(standing: TestClient) -> None:
+    body = {"prompt": "🐈 a (red:1.2) apple, __fruit__", "negative_prompt": "[blurry]", "steps": 10}
+    answer = standing.post("/v1/prompts/explain", json=body)
+    assert answer.status_code == 200
+    found = answer.json()
+    assert found["prompt"]["spans"] == [{"start": 6, "end": 9, "weight": 1.2}]
+    assert found["prompt"]["wildcards"] == ["fruit"]
+    assert found["prompt"]["tokens"] > 4
+    assert (found["prompt"]["chunks"], found["prompt"]["per_chunk"], found["prompt"]["error"]) == (
+        1,
+        46,
+        None,
+    )
+    assert found["negative_prompt"]["spans"] == [{"start": 1, "end": 7, "weight": 0.909091}]
+
+
+def test_nothing(standing: TestClient) -> None:
+    found = standing.post("/v1/prompts/explain", json={}).json()
+    nothing = {"tokens": 0, "chunks": 1, "per_chunk": 46, "spans": [], "wildcards": [], "error": None}
+    assert found == {"prompt": nothing, "negative_prompt": nothing}
+
+
+def test_a_prompt_that_cannot_be_read_spoils_no_other(standing: TestClient) -> None:
+    body = {"prompt": "(a:1000) __b__", "negative_prompt": "blurry"}
+    answer = standing.post("/v1/prompts/explain", json=body)
+    assert answer.status_code == 200
+    found = answer.json()
+    assert found["prompt"]["error"]["code"] == "prompt"
+    assert (found["prompt"]["tokens"], found["prompt"]["wildcards"]) == (None, ["b"])
+    assert found["negative_prompt"]["tokens"] > 0
+
+
+def test_requests_that_are_none(standing: TestClient) -> None:
+    for body in ({"prompt": 1}, {"steps": 0}, {"steps": 1001}, {"what": 1}, {"prompt": "x" * 10_001}):
+        assert standing.post("/v1/prompts/explain", json=body).status_code == 422
+    missing = standing.post("/v1/prompts/explain", json={"checkpoint": "gone"})
+    assert missing.json()["error"]["code"] == "checkpoint.missing"
+    for path in ("/etc/passwd", str(STARTER_FOLDER)):
+        assert (
+            standing.post("/v1/prompts/explain", json={"checkpoint": path}).status_code == missing.status_code
+        )
+
+
+def test_each_checkpoint_has_its_own_tokens(
+    client: TestClient, service: Service, tiny: Callable[[str], Path]
+) -> None:
+    home = service.settings.home / "checkpoints"
+    for name in ("sdxl", "flux"):
+        shutil.copytree(tiny(name), home / name)
+
+    def counted(name: str | None) -> tuple[int | None, int | None]:
+        body = {"prompt": "a red apple", "checkpoint": name}
+        part = client.post("/v1/prompts/explain", json=body).json()["prompt"]
+        return part["tokens"], part["per_chunk"]
+
+    assert counted("starter") == counted(None)
+    assert counted("sdxl")[1] == 75
+    assert counted("flux") == (None, None)
+
+
+def test_a_checkpoint_that_only_workers_know(open_service: Callable[..., Service]) -> None:
+    service = open_service(checkpoint="somebody/something")
+    with client_of(create_app(service, service.settings)) as client:
+        part = client.post("/v1/prompts/explain", json={"prompt": "(a)"}).json()["prompt"]
+    assert (part["tokens"], part["spans"]) == (None, [{"start": 1, "end": 2, "weight": 1.1}])
+
+
+def test_a_tokenizer_that_is_damaged(client: TestClient, service: Service) -> None:
+    folder = service.settings.home / "checkpoints" / "broken"
+    shutil.copytree(STARTER_FOLDER, folder)
+    (folder / "tokenizer" / "tokenizer.json").write_text("{")
+    answer = client.post("/v1/prompts/explain", json={"prompt": "a", "checkpoint": "broken"})
+    assert answer.json()["error"]["code"] == "checkpoint.invalid"
+
+
+def test_it_is_quick_enough_to_ask_while_writing(standing: TestClient) -> None:
+    body = {"prompt": ", ".join(["a (red:1.2) apple"] * 10), "negative_prompt": "blurry"}
+    standing.post("/v1/prompts/explain", json=body)
+    times = []
+    for _ in range(20):
+        began = time.perf_counter()
+        standing.post("/v1/prompts/explain", json=body)
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.02
+
+
+def test_few_tokenizers_are_kept(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    counting, home = Counting(), service.settings.home / "checkpoints"
+    for number in range(MOST_OPEN + 2):
+        shutil.copytree(STARTER_FOLDER, home / f"copy-{number}")
+        (tokens,) = counting.tokenizers(f"copy-{number}", service.settings)
+        assert counting.tokenizers(f"copy-{number}", service.settings) == [tokens]
+    assert len(counting._open) == MOST_OPEN
+    monkeypatch.setattr("safelight.server.counting.MOST_NAMES", 2)
+    for name in (None, "copy-0", "copy-1"):
+        assert counting.tokenizers(name, service.settings)
+    assert len(counting._known) <= MOST_OPEN + 2
+
+
+def test_wildcards(client: TestClient, service: Service) -> None:
+    assert client.get("/v1/wildcards").json() == {"wildcards": []}
+    folder = service.settings.home / "wildcards" / "plants"
+    folder.mkdir(parents=True)
+    (folder / "trees.txt").write_text("oak\n# no\nelm\n")
+    assert client.get("/v1/wildcards").json() == {"wildcards": [{"name": "plants/trees", "lines": 2}]}

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from safelight.logs import bound, logger
+from safelight.server.log_ring import KEPT, LOG_PATH, LONGEST, LogRing
+
+pytestmark = pytest.mark.usefixtures("logged")
+
+
+@pytest.fixture
+def ring() -> Iterator[LogRing]:
+    ring = LogRing()
+    with ring.attached():
+        yield ring
+
+
+def test_it_holds_what_is_logged_by_us_and_by_libraries(ring: LogRing) -> None:
+    with bound(request_id="r-7"):
+        logger("safelight.here").info("request", status=200, seconds=0.5)
+    logging.getLogger("uvicorn.error").warning("%s went wrong", "something")
+    ours, theirs = ring.lines(10, "info")
+    assert (ours.event, ours.level, ours.source) == ("request", "info", "safelight.here")
+    assert ours.fields == {"status": 200, "seconds": 0.5, "request_id": "r-7"}
+    assert (theirs.event, theirs.level, theirs.source) == (
+        "something went wrong",
+        "warning",
+        "uvicorn.error",
+    )
+    assert ours.time <= theirs.time
+
+
+def test_levels_and_how_many(ring: LogRing) -> None:
+    log = logger("x")
+    for number in range(3):
+        log.info(f"info {number}")
+        log.warning(f"warning {number}")
+    log.error("error")
+    assert [line.event for line in ring.lines(2, "info")] == ["warning 2", "error"]
+    assert [line.event for line in ring.lines(9, "warning")] == [
+        "warning 0",
+        "warning 1",
+        "warning 2",
+        "error",
+    ]
+    assert [line.event for line in ring.lines(9, "error")] == ["error"]
+
+
+def test_it_is_bounded(ring: LogRing) -> None:
+    for number in range(KEPT + 5):
+        logging.getLogger("x").info("line %d", number)
+    lines = ring.lines(2 * KEPT, "info")
+    assert len(lines) == KEPT
+    assert lines[-1].event == f"line {KEPT + 4}"
+    logger("x").error("a defect", exception="x" * 10 * LONGEST + "the end", more={"a": ["y" * 10 * LONGEST]})
+    (line,) = ring.lines(1, "error")
+    assert str(line.fields["exception"]).endswith("the end")
+    assert all(len(str(value)) < LONGEST + 10 for value in line.fields.values())
+
+
+def test_whoever_looks_is_not_in_it(ring: LogRing) -> None:
+    logger("x").info("request", path=LOG_PATH)
+    logger("x").info("request", path="/v1/system")
+    assert [line.fields["path"] for line in ring.lines(9, "info")] == ["/v1/system"]
+
+
+def test_what_cannot_be_written_ends_nothing(ring: LogRing, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = []
+    monkeypatch.setattr(LogRing, "handleError", lambda _, record: failed.append(record.msg))
+    ring.handle(logging.makeLogRecord({"msg": "%d", "args": ("no number",)}))
+    assert (failed, ring.lines(9, "info")) == (["%d"], [])
+
+
+def test_it_is_taken_off_again() -> None:
+    ring, before = LogRing(), logging.getLogger().handlers[:]
+    with ring.attached():
+        assert ring in logging.getLogger().handlers
+    assert logging.getLogger().handlers == before

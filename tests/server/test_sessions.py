@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine, func, select
+
+from safelight.database import migrate, open_database, reading
+from safelight.errors import KeyRequiredError
+from safelight.server import sessions as module
+from safelight.server.keys import SCHEMA, Keys
+from safelight.server.keys import sessions as table
+from safelight.server.roles import Caller, Role
+from safelight.server.sessions import LASTS, MOST, Sessions
+from safelight.settings import Settings
+
+NOW = 2_000_000_000.0
+
+
+@pytest.fixture
+def engine(database_settings: Settings) -> Iterator[Engine]:
+    """Of an empty database with the tables of keys and sessions; once SQLite, once PostgreSQL."""
+    engine = open_database(database_settings)
+    migrate(engine, [SCHEMA])
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def keys(engine: Engine) -> Keys:
+    return Keys(engine)
+
+
+@pytest.fixture
+def sessions(engine: Engine, keys: Keys) -> Sessions:
+    return Sessions(engine, keys)
+
+
+def id_of(keys: Keys, name: str, role: Role = Role.USER) -> str:
+    """The id of a new key."""
+    return str(keys.caller(keys.add(name, role)).key_id)
+
+
+def kept(engine: Engine) -> int:
+    with reading(engine) as connection:
+        return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def test_a_session_is_its_key_s_owner(keys: Keys, sessions: Sessions) -> None:
+    anna, root = id_of(keys, "anna"), id_of(keys, "root", Role.ADMIN)
+    first, second = sessions.open(anna), sessions.open(root)
+    assert sessions.caller(first) == Caller("anna", Role.USER, anna)
+    assert sessions.caller(second) == Caller("root", Role.ADMIN, root)
+
+
+def test_the_token_itself_is_not_kept(keys: Keys, sessions: Sessions, engine: Engine) -> None:
+    token = sessions.open(id_of(keys, "anna"))
+    assert len(token) == 43
+    with reading(engine) as connection:
+        row = connection.execute(select(table)).mappings().one()
+    assert all(token not in str(value) for value in row.values())
+
+
+def test_tokens_that_are_none(keys: Keys, sessions: Sessions) -> None:
+    token = sessions.open(id_of(keys, "anna"))
+    for wrong in ("", "x", token[:-1], token + "a", token.swapcase(), "\ud800", "x" * 10_000):
+        with pytest.raises(KeyRequiredError, match="not signed in"):
+            sessions.caller(wrong)
+        assert not sessions.close(wrong)
+    assert sessions.caller(token).owner == "anna"
+
+
+def test_a_session_gets_too_old(keys: Keys, sessions: Sessions) -> None:
+    token = sessions.open(id_of(keys, "anna"), NOW)
+    assert sessions.caller(token, NOW + LASTS - 1).owner == "anna"
+    with pytest.raises(KeyRequiredError):
+        sessions.caller(token, NOW + LASTS)
+
+
+def test_a_session_ends_with_its_key(keys: Keys, sessions: Sessions) -> None:
+    token = sessions.open(id_of(keys, "anna"))
+    keys.revoke("anna")
+    keys.add("anna")
+    with pytest.raises(KeyRequiredError):
+        sessions.caller(token)
+
+
+def test_a_session_that_was_closed(keys: Keys, sessions: Sessions) -> None:
+    anna = id_of(keys, "anna")
+    first, second = sessions.open(anna), sessions.open(anna)
+    assert sessions.close(first)
+    assert not sessions.close(first)
+    with pytest.raises(KeyRequiredError):
+        sessions.caller(first)
+    assert sessions.caller(second).owner == "anna"
+
+
+def test_those_that_are_over_are_forgotten(keys: Keys, sessions: Sessions, engine: Engine) -> None:
+    anna, berta = id_of(keys, "anna"), id_of(keys, "berta")
+    sessions.open(berta, NOW)
+    sessions.open(anna, NOW - LASTS)
+    keys.revoke("berta")
+    assert kept(engine) == 2
+    sessions.open(anna, NOW)
+    assert kept(engine) == 1
+
+
+def test_one_key_has_so_many(keys: Keys, sessions: Sessions, engine: Engine) -> None:
+    anna, berta = id_of(keys, "anna"), id_of(keys, "berta")
+    others = sessions.open(berta, NOW - 1)
+    tokens = [sessions.open(anna, NOW + number) for number in range(MOST + 2)]
+    assert kept(engine) == MOST + 1
+    for over in tokens[:2]:
+        with pytest.raises(KeyRequiredError):
+            sessions.caller(over, NOW)
+    assert {sessions.caller(token, NOW).owner for token in tokens[2:]} == {"anna"}
+    assert sessions.caller(others, NOW).owner == "berta"
+
+
+def test_a_key_s_use_by_a_session_is_noted(
+    keys: Keys, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = sessions.open(id_of(keys, "anna"))
+    before = keys.all()[0].used
+    monkeypatch.setattr("safelight.server.keys.NOTE_EVERY", -1.0)
+    time.sleep(0.01)
+    sessions.caller(token)
+    assert keys.all()[0].used != before
+
+
+def test_it_lasts_a_month() -> None:
+    assert module.LASTS == 30 * 24 * 3600
