@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-slow check starter bench-generate bench-serve docs bench-moderate bench-photos clean
+.PHONY: demo test test-slow check check-web starter bench-generate bench-serve bench-studio screenshots docs bench-moderate bench-photos clean
 
 demo: $(READY)
 	$(BIN)/safelight demo
@@ -21,6 +21,11 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# The studio's JavaScript, checked by TypeScript; needs npm.
+check-web:
+	npm install --silent --no-package-lock --prefix $(VENV)/web typescript@7.0.2
+	$(VENV)/web/node_modules/.bin/tsc --project src/safelight/ui/tsconfig.json
+
 # The starter model, from the packages to src/safelight/models/starter: many hours; goes on where it was stopped.
 starter: $(READY)
 	cd training && ../$(BIN)/python pictures.py
@@ -36,6 +41,13 @@ bench-generate: $(READY)
 
 bench-serve: $(READY)
 	$(BIN)/safelight bench serve --soak 900
+
+# Both need Chromium.
+bench-studio: $(READY)
+	$(BIN)/python bench/studio.py
+
+screenshots: $(READY)
+	$(BIN)/python scripts/screenshots.py
 
 docs: $(READY)
 	$(BIN)/python scripts/render_docs.py

@@ -1,0 +1,1 @@
+"""The studio in the browser: a Gradio page, and the JavaScript that makes it live."""

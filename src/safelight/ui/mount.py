@@ -1,0 +1,110 @@
+"""The studio's page as an application of its own, which the server puts at PATH."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import gradio as gr
+from fastapi import FastAPI
+from starlette.datastructures import MutableHeaders
+from starlette.responses import HTMLResponse, PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from safelight import __version__
+from safelight.ui.page import HEAD, STYLES, Says, build
+from safelight.ui.paths import PATH, STATIC
+from safelight.ui.theme import theme
+
+NEEDED = re.compile(r"/?|/(assets|static)/.+|/theme\.css|/config|/gradio_api/startup-events", re.DOTALL)
+"""What the page asks for under PATH. Gradio's other paths (uploads, files, queue) are not used, so not there."""
+
+CONTENT = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' blob: data:; manifest-src 'self'; "
+    "form-action 'self'; base-uri 'self'; frame-ancestors 'none'"
+)
+"""Nothing is loaded from elsewhere. Gradio writes scripts into its page and makes functions of its events' text."""
+FOREVER, CHECKED = "private, max-age=31536000, immutable", "private, no-cache"
+
+
+def application(samplers: Sequence[str], schedules: Sequence[str]) -> ASGIApp:
+    """The page; importing this module and calling this takes seconds.
+
+    Args:
+        samplers: Names to choose from.
+        schedules: Likewise.
+    """
+    says = Says()
+    styles = "\n".join(f'<link rel="stylesheet" href="{STATIC}/{name}.css?{__version__}">' for name in STYLES)
+    inner = FastAPI(openapi_url=None)
+    gr.mount_gradio_app(
+        inner,
+        build(samplers, schedules, says),
+        path="/",
+        root_path=PATH,
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        show_error=False,
+        theme=theme(),
+        i18n=says.i18n,
+    )
+    return Narrowed(inner, HEAD.format(static=STATIC, version=__version__, styles=styles))
+
+
+class Narrowed:
+    """Lets only reads of what the page needs through to Gradio, and puts our head into the page.
+
+    Args:
+        app: Gradio's.
+        head: What the page's head begins with. Gradio would add it when its own scripts have run, which is too late for
+            the language and for light or dark.
+    """
+
+    def __init__(self, app: ASGIApp, head: str) -> None:
+        self._app, self._head = app, head.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        path = scope["path"].removeprefix(PATH)
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1000})
+        elif scope["method"] not in ("GET", "HEAD") or not NEEDED.fullmatch(path):
+            await PlainTextResponse("Not found", 404)(scope, receive, send)
+        elif path in ("", "/"):
+            await self._page(scope, receive, send)
+        else:
+            keeping = FOREVER if path.startswith("/assets/") else CHECKED
+            await self._app(scope, receive, _with_headers(send, keeping))
+
+    async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
+        start: Message = {}
+        body = b""
+
+        async def collect(message: Message) -> None:
+            nonlocal start, body
+            if message["type"] == "http.response.start":
+                start = message
+            else:
+                body += message.get("body", b"")
+
+        await self._app({**scope, "method": "GET", "headers": headers}, receive, collect)
+        page = body.replace(b"<head>", b"<head>" + self._head, 1)
+        answer = HTMLResponse(page, start["status"])
+        await answer(scope, receive, _with_headers(send, CHECKED))
+
+
+def _with_headers(send: Send, keeping: str) -> Send:
+    async def told(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers["Content-Security-Policy"] = CONTENT
+            headers["Cache-Control"] = keeping
+        await send(message)
+
+    return told

@@ -1,0 +1,169 @@
+"""The studio's page: tabs and the form of Create as Gradio components.
+
+Gradio draws the form; what it holds goes from the page straight to our own API, and nothing passes through Gradio's
+queue. So a picture is a job like any other: a reload, a second tab or a lost connection loses nothing. Each tab has an
+empty element that one of the scripts in ``static`` fills.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+from gradio.i18n import I18nData
+
+from safelight.ui.texts import LANGUAGES, catalogue
+
+TABS = ("create", "gallery", "moderate", "models", "system")
+Field = gr.Textbox | gr.Slider | gr.Dropdown | gr.Checkbox
+OWN = "sl-place"
+"""Class of the elements that scripts fill."""
+
+HEAD = """
+<link rel="icon" href="/favicon.svg" type="image/svg+xml">
+<script src="{static}/early.js?{version}"></script>
+{styles}
+<script type="module" src="{static}/main.js?{version}"></script>
+"""
+STYLES = ("style", "gradio", "create", "editor", "gallery", "viewer", "moderate", "models", "system")
+
+
+class Says:
+    """Texts of the catalogue by key, which Gradio looks up in the browser's language."""
+
+    def __init__(self) -> None:
+        self.i18n = gr.I18n(**{language: catalogue(language) for language in LANGUAGES})
+
+    def __call__(self, key: str) -> I18nData:
+        """A text."""
+        text: I18nData = self.i18n(key)
+        return text
+
+    def label(self, name: str) -> dict[str, Any]:
+        """A field's label and the sentence that explains it."""
+        return {"label": self(f"create.{name}"), "info": self(f"create.{name}.info")}
+
+
+def build(samplers: Sequence[str], schedules: Sequence[str], says: Says) -> gr.Blocks:
+    """The page.
+
+    Args:
+        samplers: Names to choose from; the scripts keep them fit for the checkpoint.
+        schedules: Likewise.
+        says: Gives the texts.
+    """
+    page: gr.Blocks
+    with gr.Blocks(title="Safelight", analytics_enabled=False, fill_width=True) as page:
+        place("header")
+        with gr.Tabs(elem_id="sl-tabs", selected="create"):
+            with (
+                gr.Tab(says("tab.create"), id="create", elem_id="sl-tab-create"),
+                gr.Row(elem_id="sl-create"),
+            ):
+                with gr.Column(scale=2, min_width=320, elem_id="sl-form"):
+                    fields = _form(samplers, schedules, says)
+                with gr.Column(scale=3, min_width=320, elem_id="sl-stage"):
+                    place("jobs")
+            for name in TABS[1:]:
+                with gr.Tab(says(f"tab.{name}"), id=name, elem_id=f"sl-tab-{name}"):
+                    place(name)
+        _connect(fields)
+    return page
+
+
+def place(name: str) -> None:
+    """An empty element that a script fills."""
+    gr.HTML(f'<div id="sl-{name}" class="{OWN}"></div>', elem_classes="sl-html", apply_default_css=False)
+
+
+def _form(samplers: Sequence[str], schedules: Sequence[str], says: Says) -> Mapping[str, Field]:
+    """What is to be drawn: the few things that matter, and the rest a fold away. Names are those of our API."""
+    fields: dict[str, Field] = {}
+
+    def field(name: str, kind: type[Field], *args: Any, **options: Any) -> None:
+        shown: dict[str, Any] = {"elem_id": f"sl-{name.replace('_', '-').replace('.', '-')}"}
+        if kind is gr.Slider:
+            shown["buttons"] = []
+        fields[name] = kind(*args, **(shown | says.label(name) | options))
+
+    place("form-head")
+    field("prompt", gr.Textbox, lines=3, max_lines=14, placeholder=says("create.prompt.example"))
+    place("prompt-says")
+    field("negative_prompt", gr.Textbox, lines=1, max_lines=8)
+    place("negative-says")
+    place("chips")
+    with gr.Row(elem_classes="sl-pair"):
+        field("width", gr.Slider, 64, 2048, 128, step=8)
+        field("height", gr.Slider, 64, 2048, 128, step=8)
+    with gr.Row(elem_classes="sl-pair"):
+        field("steps", gr.Slider, 1, 100, 20, step=1)
+        field("guidance_scale", gr.Slider, 1, 20, 4, step=0.5)
+    with gr.Row(elem_classes="sl-pair"):
+        field("sampler", gr.Dropdown, ["", *samplers], value="")
+        field("checkpoint", gr.Dropdown, [""], value="")
+    with gr.Row(elem_classes="sl-pair"):
+        field("seed", gr.Textbox, lines=1, max_lines=1, placeholder=says("create.seed.random"))
+        field("count", gr.Slider, 1, 16, 1, step=1)
+    with gr.Accordion(says("create.edit"), open=False, elem_id="sl-fold-edit"):
+        place("editor")
+        field("strength", gr.Slider, 0, 1, 0.6, step=0.05)
+        with gr.Row(elem_classes="sl-pair"):
+            field(
+                "inpaint.fill",
+                gr.Dropdown,
+                _options(says, "fill", ("original", "blur", "noise")),
+                value="original",
+            )
+            field("inpaint.padding", gr.Slider, 0, 256, 32, step=4)
+        field("inpaint.only_masked", gr.Checkbox, False)
+    with gr.Accordion(says("create.hires"), open=False, elem_id="sl-fold-hires"):
+        field("hires.on", gr.Checkbox, False)
+        with gr.Row(elem_classes="sl-pair"):
+            field("hires.scale", gr.Slider, 1.25, 4, 2, step=0.25)
+            field("hires.strength", gr.Slider, 0, 1, 0.6, step=0.05)
+        with gr.Row(elem_classes="sl-pair"):
+            field("hires.upscaler", gr.Dropdown, ["latent", "lanczos"], value="latent")
+            field("hires.steps", gr.Slider, 0, 100, 0, step=1)
+    with gr.Accordion(says("create.fine"), open=False, elem_id="sl-fold-fine"):
+        with gr.Row(elem_classes="sl-pair"):
+            field("schedule", gr.Dropdown, ["", *schedules], value="")
+            field("clip_skip", gr.Slider, 1, 12, 1, step=1)
+        with gr.Row(elem_classes="sl-pair"):
+            field("guidance_rescale", gr.Slider, 0, 1, 0, step=0.05)
+            field("guidance_method", gr.Dropdown, ["cfg", "cfg-zero"], value="cfg")
+        with gr.Row(elem_classes="sl-pair"):
+            field("guidance_start", gr.Slider, 0, 1, 0, step=0.05)
+            field("guidance_end", gr.Slider, 0, 1, 1, step=0.05)
+        with gr.Row(elem_classes="sl-pair"):
+            field("pag_scale", gr.Slider, 0, 10, 0, step=0.5)
+            field("eta", gr.Textbox, lines=1, max_lines=1, placeholder=says("create.default"))
+        with gr.Row(elem_classes="sl-pair"):
+            field("variation.seed", gr.Textbox, lines=1, max_lines=1)
+            field("variation.strength", gr.Slider, 0, 1, 0, step=0.05)
+    place("draw")
+    return fields
+
+
+def _options(says: Says, name: str, values: Sequence[str]) -> list[tuple[I18nData, str]]:
+    return [(says(f"create.{name}.{value}"), value) for value in values]
+
+
+def _connect(fields: Mapping[str, Field]) -> None:
+    """Tell the scripts of every change of the form, and let them fill it in: all within the browser."""
+    names = list(fields)
+    components = [fields[name] for name in names]
+    gr.on(
+        [component.change for component in components],
+        fn=None,
+        inputs=components,
+        js=f"(...values) => {{ window.safelight?.form.changed({names}, values); }}",
+        show_progress="hidden",
+    )
+    filling = gr.Button("", elem_id="sl-fill", visible="hidden")
+    filling.click(
+        fn=None,
+        outputs=components,
+        js=f"() => window.safelight.form.filling({names})",
+        show_progress="hidden",
+    )

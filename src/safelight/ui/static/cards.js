@@ -1,0 +1,198 @@
+// The feed of jobs beside the form: each has its card, from its place in the queue to its pictures.
+
+import { get } from "./core/api.js";
+import { button, fill, h, icon } from "./core/dom.js";
+import { isOver } from "./core/live.js";
+import { badge, framed, thumbnailOf } from "./core/picture.js";
+import { clock, duration, t } from "./core/text.js";
+import { complain, watched } from "./core/toast.js";
+import { openViewer } from "./viewer.js";
+
+/** @typedef {import("./types").Job} Job */
+/** @typedef {import("./types").DrawnPicture} DrawnPicture */
+
+const SHOWN = 30; // cards; older ones are in the gallery
+
+/** @param {HTMLElement} root @param {import("./types").Studio} studio */
+export function mountCards(root, studio) {
+  /** @type {Map<string, Card>} */
+  const cards = new Map();
+  const list = h("div", { class: "sl-cards", role: "feed", "aria-label": t("cards.title") });
+  const empty = h("div", { class: "sl-empty" }, h("div", { class: "sl-lamp", "aria-hidden": "true" }), h("h3", {}, t("cards.empty")), h("p", {}, t("cards.empty.says")));
+  fill(root, h("h2", { class: "sl-hidden" }, t("cards.title")), list, empty);
+
+  const arrange = () => {
+    const jobs = studio.live.newest().filter((job) => job.kind !== "scan").slice(0, SHOWN);
+    const ids = new Set(jobs.map((job) => job.id));
+    for (const [id, card] of cards) if (!ids.has(id)) (card.element.remove(), cards.delete(id));
+    jobs.forEach((job, place) => {
+      let card = cards.get(job.id);
+      if (!card) cards.set(job.id, (card = new Card(job, studio)));
+      card.update(job);
+      if (list.children[place] !== card.element) list.insertBefore(card.element, list.children[place] ?? null);
+    });
+    empty.hidden = jobs.length > 0;
+  };
+  studio.live.listen((change) => {
+    if (change.type === "job" && cards.has(change.job.id)) return cards.get(change.job.id)?.update(change.job);
+    if (change.type === "job" || change.type === "jobs") return arrange();
+    if (change.type === "preview") return cards.get(change.id)?.preview(change);
+    if (change.type === "error") complain(Object.assign(new Error(), change.error));
+  });
+  arrange();
+}
+
+class Card {
+  /** Finished pictures by their index. @type {Map<number, DrawnPicture>} */
+  #done = new Map();
+  /** @type {HTMLElement[]} */
+  #slots = [];
+  #asked = -1;
+  #state = "";
+
+  /** @param {Job} job @param {import("./types").Studio} studio */
+  constructor(job, studio) {
+    this.studio = studio;
+    this.job = job;
+    const words = job.request.prompt || t(job.kind === "upscale" ? "cards.upscale" : "cards.no_prompt");
+    this.title = h("h3", { class: "sl-card-title", title: words }, words);
+    this.status = h("p", { class: "sl-card-status", role: "status" });
+    this.buttons = h("div", { class: "sl-card-buttons" });
+    this.bar = h("div", { class: "sl-progress", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, "aria-label": t("cards.progress") }, h("div"));
+    this.pictures = h("div", { class: "sl-card-pictures" });
+    this.element = h("article", { class: "sl-card", "aria-label": words, tabindex: 0, "data-job": job.id },
+      h("header", {}, h("div", { class: "sl-card-words" }, this.title, this.status), this.buttons), this.bar, this.pictures);
+  }
+
+  /** Show a job as it is now. @param {Job} job */
+  update(job) {
+    this.job = job;
+    const over = isOver(job);
+    if (this.#state !== job.state) {
+      this.#state = job.state;
+      this.element.dataset.state = job.state;
+      this.#makeButtons(over);
+      this.bar.hidden = over;
+    }
+    fill(this.status, statusOf(job, this.studio.me.role === "admin" && job.owner !== this.studio.me.owner));
+    const share = Math.round((job.progress?.fraction ?? 0) * 100);
+    this.bar.setAttribute("aria-valuenow", String(share));
+    /** @type {HTMLElement} */ (this.bar.firstElementChild).style.transform = `scaleX(${share / 100})`;
+    if (job.error) return fill(this.pictures, h("div", { class: "sl-card-error" }, icon("warning"), h("div", {}, h("p", {}, job.error.message), job.error.hint && h("p", { class: "sl-hint" }, job.error.hint))));
+    for (const picture of job.result?.pictures ?? []) this.#show(picture);
+    if (over) this.#close();
+    else this.#makeSlots(job);
+    const at = job.progress?.picture ?? 0;
+    if (!over && at > 0 && at !== this.#asked) {
+      this.#asked = at;
+      void this.#fetchDone().catch(() => (this.#asked = -1));
+    }
+    const known = this.studio.live.previews.get(job.id);
+    if (!over && known) this.preview(known);
+  }
+
+  /** Show how far the picture on its way is. @param {{picture: number, image: string}} preview */
+  preview({ picture, image }) {
+    const slot = this.#slots[picture];
+    if (!slot || this.#done.has(picture)) return;
+    const shown = slot.querySelector("img");
+    if (shown) shown.src = image;
+    else slot.replaceChildren(h("img", { src: image, alt: t("cards.preview"), class: "sl-preview" }));
+    slot.classList.remove("sl-waiting");
+  }
+
+  /** A place for every picture that is asked for. @param {Job} job */
+  #makeSlots(job) {
+    const count = job.kind === "generate" ? Math.min(job.request.count ?? 1, 100) : 1;
+    while (this.#slots.length < count) {
+      const slot = h("div", { class: "sl-slot sl-waiting", style: `aspect-ratio: ${shapeOf(job)}` });
+      this.#slots.push(slot);
+      this.pictures.append(slot);
+    }
+    this.pictures.style.setProperty("--columns", String(columnsFor(count)));
+  }
+
+  /** What is finished of a job that goes on. */
+  async #fetchDone() {
+    const { entries } = await get(`/v1/gallery?job_id=${this.job.id}&limit=500`);
+    if (isOver(this.job)) return;
+    for (const entry of entries) this.#show(entry);
+  }
+
+  /** @param {DrawnPicture} picture */
+  #show(picture) {
+    if (this.#done.has(picture.index)) return;
+    this.#done.set(picture.index, picture);
+    if (!this.#slots[picture.index]) this.#makeSlots(this.job);
+    const slot = this.#slots[picture.index];
+    if (!slot) return;
+    slot.classList.remove("sl-waiting");
+    const shown = { ...picture, prompt: this.job.request.prompt };
+    const side = Math.min(1024, Math.max(256, picture.width));
+    slot.style.aspectRatio = `${picture.width} / ${picture.height}`;
+    fill(slot, framed(shown, { src: thumbnailOf(picture.id, side), onopen: () => this.#open(picture.index) }), badge(picture));
+  }
+
+  /** Take away the places that nothing came into. */
+  #close() {
+    for (const [index, slot] of this.#slots.entries()) if (!this.#done.has(index)) slot.remove();
+    this.pictures.style.setProperty("--columns", String(columnsFor(this.#done.size)));
+  }
+
+  /** @param {number} index */
+  #open(index) {
+    const shown = [...this.#done.values()].sort((one, other) => one.index - other.index);
+    openViewer(this.studio, shown, shown.findIndex((picture) => picture.index === index), {
+      onchange: (change) => {
+        const picture = shown.find(({ id }) => id === change.id);
+        const slot = picture && this.#slots[picture.index];
+        if (slot && change.kind !== "favourite") slot.hidden = change.kind === "removed";
+        dispatchEvent(new CustomEvent("sl:entry", { detail: change })); // the gallery shows it too
+      },
+    });
+  }
+
+  /** @param {boolean} over */
+  #makeButtons(over) {
+    const { id, request, kind } = this.job;
+    const signal = (/** @type {"cancel" | "finish" | "skip"} */ action) => () => this.studio.live.signal(action, id);
+    const running = this.job.state === "running" && kind === "generate";
+    const first = () => [...this.#done.values()].sort((one, other) => one.index - other.index).find((picture) => picture.decision !== "block");
+    const use = watched(async () => {
+      const picture = first();
+      if (picture) await this.studio.actions.use(picture.id);
+    });
+    fill(
+      this.buttons,
+      running && (request.count ?? 1) > 1 && button({ icon: "right", label: t("cards.skip"), bare: true, onclick: signal("skip") }),
+      running && button({ icon: "check", label: t("cards.finish"), bare: true, onclick: signal("finish") }),
+      !over && button({ icon: "stop", label: t(this.job.state === "queued" ? "cards.cancel" : "cards.stop"), onclick: signal("cancel"), class: "sl-button sl-stop" }),
+      over && this.job.state === "succeeded" && kind === "generate" && button({ icon: "reuse", label: t("cards.use"), bare: true, onclick: use }),
+    );
+  }
+}
+
+/** Where a job stands, in words. @param {Job} job @param {boolean} foreign  Whether to say whose it is. */
+function statusOf(job, foreign) {
+  const parts = [];
+  const { progress } = job;
+  if (job.state === "queued") {
+    parts.push(job.position === null ? t("cards.queued") : t("cards.place", { place: job.position }));
+  } else if (job.state === "running") {
+    const stage = t(`stage.${progress?.stage ?? "loading"}`);
+    parts.push(progress && progress.steps > 1 ? t("cards.step", { stage, step: progress.step, steps: progress.steps }) : stage);
+    if (progress && progress.pictures > 1) parts.push(t("cards.picture", { picture: progress.picture + 1, pictures: progress.pictures }));
+    if (job.attempt > 1) parts.push(t("cards.again"));
+  } else {
+    parts.push(t(`cards.${job.state}`, { time: clock(job.ended ?? job.created) }));
+    if (job.started && job.ended && job.state === "succeeded") parts.push(duration((Date.parse(job.ended) - Date.parse(job.started)) / 1000));
+  }
+  if (job.eta !== null && !isOver(job)) parts.push(t("cards.eta", { time: duration(job.eta) }));
+  if (foreign) parts.push(job.owner);
+  return parts.join(" · ");
+}
+
+/** @param {Job} job */
+const shapeOf = ({ request }) => `${request.width ?? 1} / ${request.height ?? 1}`;
+/** @param {number} count */
+const columnsFor = (count) => (count <= 1 ? 1 : count <= 4 ? 2 : count <= 9 ? 3 : 4);

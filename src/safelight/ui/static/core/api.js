@@ -1,0 +1,83 @@
+// Our own API from the page: JSON in and out, failures as the server's errors.
+
+/** A failure as the server words it: what was wrong, and what would be right. */
+export class ApiError extends Error {
+  /**
+   * @param {import("../types").Failure} failure
+   * @param {number} status  0: no answer came
+   * @param {number} [wait]  seconds after which to try again; 0: nothing was said
+   */
+  constructor(failure, status, wait = 0) {
+    super(failure.message);
+    this.code = failure.code;
+    this.hint = failure.hint ?? "";
+    this.status = status;
+    this.wait = wait;
+  }
+}
+
+/**
+ * One request.
+ * @param {string} method
+ * @param {string} path  under the server's root, such as /v1/jobs
+ * @param {{json?: unknown, body?: BodyInit, headers?: Record<string, string>, signal?: AbortSignal, keepalive?: boolean}} [options]
+ * @returns {Promise<Response>}
+ * @throws {ApiError}  The server refused, or could not be reached.
+ */
+export async function request(method, path, { json, body, headers = {}, signal, keepalive } = {}) {
+  /** @type {Response} */
+  let response;
+  try {
+    response = await fetch(path, {
+      method,
+      body: json === undefined ? body : JSON.stringify(json),
+      headers: json === undefined ? headers : { "Content-Type": "application/json", ...headers },
+      signal,
+      keepalive,
+    });
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new ApiError({ code: "page.offline", message: "" }, 0);
+  }
+  if (response.ok) return response;
+  if (response.status === 401) location.assign(`/sign-in?next=${encodeURIComponent(location.pathname)}`);
+  throw new ApiError(await failureIn(response), response.status, Number(response.headers.get("Retry-After")) || 0);
+}
+
+/** @param {string} path @param {AbortSignal} [signal] @returns {Promise<any>} */
+export const get = async (path, signal) => (await request("GET", path, { signal })).json();
+/** @param {string} path @param {unknown} json @returns {Promise<any>} */
+export const post = async (path, json) => (await request("POST", path, { json })).json();
+
+/**
+ * Query text from values; empty ones are left out.
+ * @param {Record<string, string | number | boolean | null | undefined>} values
+ */
+export function query(values) {
+  const given = Object.entries(values).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return given.length ? `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}` : "";
+}
+
+/**
+ * A file as base64, as our API takes pictures within JSON.
+ * @param {Blob} blob
+ * @returns {Promise<string>}
+ */
+export function base64(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(String(reader.result).split(",", 2)[1] ?? "");
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(blob);
+  });
+}
+
+/** @param {Response} response @returns {Promise<import("../types").Failure>} */
+async function failureIn(response) {
+  try {
+    const { error } = await response.json();
+    return typeof error?.message === "string" ? error : { code: "page.answer", message: response.statusText };
+  } catch {
+    return { code: "page.answer", message: response.statusText || String(response.status) };
+  }
+}

@@ -1,0 +1,167 @@
+// Elements from code: one function instead of strings of HTML, so that no text can ever become markup.
+
+/**
+ * @typedef {Node | string | number | null | undefined | false} Child
+ * @typedef {Record<string, any>} Attributes  on… are listeners, data- and aria- names are attributes, the rest likewise
+ */
+
+/**
+ * An element with attributes, listeners and children.
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
+ * @param {Attributes} [attributes]  null, undefined and false leave one out; true gives it without a value
+ * @param {...(Child | Child[])} children
+ * @returns {HTMLElementTagNameMap[K]}
+ */
+export function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) set(element, name, value);
+  element.append(.../** @type {(Node | string)[]} */ (children.flat().filter(shown).map(String_)));
+  return element;
+}
+
+/**
+ * Put other children into an element, keeping what is the same node.
+ * @param {Element} element
+ * @param {...(Child | Child[])} children
+ */
+export function fill(element, ...children) {
+  element.replaceChildren(.../** @type {(Node | string)[]} */ (children.flat().filter(shown).map(String_)));
+}
+
+/**
+ * One of our icons, drawn in the text's colour.
+ * @param {keyof typeof ICONS} name
+ * @returns {SVGSVGElement}
+ */
+export function icon(name) {
+  const svg = document.createElementNS(SVG, "svg");
+  for (const [key, value] of Object.entries(ICON)) svg.setAttribute(key, value);
+  for (const d of ICONS[name]) {
+    const path = document.createElementNS(SVG, "path");
+    path.setAttribute("d", d);
+    svg.append(path);
+  }
+  return svg;
+}
+
+/**
+ * A button of our own with an icon, words, or both; with an icon alone the words are its name.
+ * @param {{icon?: keyof typeof ICONS, label: string, bare?: boolean, kind?: "primary" | "quiet" | "danger",
+ *          onclick: (event: MouseEvent) => void, [attribute: string]: any}} options
+ */
+export function button({ icon: image, label, bare = false, kind, onclick, ...attributes }) {
+  return h(
+    "button",
+    {
+      type: "button",
+      class: `sl-button${kind ? ` sl-${kind}` : ""}${bare ? " sl-bare" : ""}`,
+      title: bare ? label : null,
+      "aria-label": bare ? label : null,
+      onclick,
+      ...attributes,
+    },
+    image && icon(image),
+    !bare && h("span", {}, label),
+  );
+}
+
+/**
+ * Wait until an element is in the page; Gradio makes a tab's content when it is first shown.
+ * @param {string} selector
+ * @param {(element: HTMLElement) => void} then  called for each that ever matches, once
+ */
+export function whenever(selector, then) {
+  const seen = new WeakSet();
+  const look = () => {
+    for (const found of document.querySelectorAll(selector)) {
+      if (seen.has(found) || !(found instanceof HTMLElement)) continue;
+      seen.add(found);
+      then(found);
+    }
+  };
+  watch(look);
+}
+
+/**
+ * The first element that matches, as soon as there is one.
+ * @param {string} selector
+ * @returns {Promise<HTMLElement>}
+ */
+export const appears = (selector) =>
+  new Promise((resolve) => {
+    const look = () => {
+      const found = document.querySelector(selector);
+      if (!(found instanceof HTMLElement)) return;
+      awaited.delete(look);
+      resolve(found);
+    };
+    watch(look);
+  });
+
+/** @param {() => void} look  Called now, and whenever the page has changed. */
+function watch(look) {
+  if (awaited.size === 0) {
+    const observer = new MutationObserver(() => (awaited.size ? awaited.forEach((each) => each()) : observer.disconnect()));
+    observer.observe(document.documentElement, { childList: true, subtree: true });
+  }
+  awaited.add(look);
+  look();
+}
+
+/** @type {Set<() => void>} */
+const awaited = new Set();
+
+/** @param {Element} element @param {string} name @param {any} value */
+function set(element, name, value) {
+  if (value === null || value === undefined || value === false) return;
+  if (name.startsWith("on") && typeof value === "function") element.addEventListener(name.slice(2), value);
+  else if (name === "value" && "value" in element) element.value = value;
+  else element.setAttribute(name, value === true ? "" : String(value));
+}
+
+/** @param {Child} child */
+const shown = (child) => child !== null && child !== undefined && child !== false;
+/** @param {Child} child */
+const String_ = (child) => (child instanceof Node ? child : String(child));
+
+const SVG = "http://www.w3.org/2000/svg";
+const ICON = {
+  viewBox: "0 0 24 24", width: "18", height: "18", fill: "none", stroke: "currentColor", "stroke-width": "1.8",
+  "stroke-linecap": "round", "stroke-linejoin": "round", "aria-hidden": "true", class: "sl-icon",
+};
+const ICONS = {
+  close: ["M6 6l12 12", "M18 6L6 18"],
+  stop: ["M7 7h10v10H7z"],
+  check: ["M5 12.5l4.5 4.5L19 7.5"],
+  heart: ["M12 20s-7.5-4.6-9-9.2C1.8 7.2 4.2 4.6 7.2 4.6c2 0 3.6 1.1 4.8 2.9 1.2-1.8 2.8-2.9 4.8-2.9 3 0 5.4 2.6 4.2 6.200C19.5 15.4 12 20 12 20z"],
+  download: ["M12 4v11", "M7.5 11l4.5 4.5 4.5-4.5", "M5 20h14"],
+  trash: ["M5 7h14", "M10 7V4.500h4V7", "M7 7l.8 12.500h8.400L17 7", "M10.5 11v5", "M13.5 11v5"],
+  copy: ["M9 9h10v11H9z", "M15 9V4H5v11h4"],
+  reuse: ["M4 11a8 8 0 0 1 13.7-4.800L20 8.5", "M20 4v4.500h-4.5", "M20 13a8 8 0 0 1-13.7 4.800L4 15.5", "M4 20v-4.500h4.5"],
+  dice: ["M5 5h14v14H5z", "M9 9h.01", "M15 9h.01", "M12 12h.01", "M9 15h.01", "M15 15h.01"],
+  lock: ["M6 11h12v9H6z", "M9 11V8a3 3 0 0 1 6 0v3"],
+  unlock: ["M6 11h12v9H6z", "M9 11V8a3 3 0 0 1 5.8-1"],
+  vary: ["M4 17c4 0 4-10 8-10s4 10 8 10"],
+  enlarge: ["M4 14v6h6", "M20 10V4h-6", "M4 20l7-7", "M20 4l-7 7"],
+  edit: ["M4 20l1-4L16 5l3 3L8 19z", "M13.5 7.500l3 3"],
+  left: ["M14.5 5.500L8 12l6.5 6.5"],
+  right: ["M9.5 5.500L16 12l-6.5 6.5"],
+  plus: ["M12 5v14", "M5 12h14"],
+  minus: ["M5 12h14"],
+  fit: ["M4 9V4h5", "M15 4h5v5", "M20 15v5h-5", "M9 20H4v-5"],
+  compare: ["M12 4v16", "M4 7h5v10H4z", "M15 7h5v10h-5z"],
+  search: ["M11 4.500a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13z", "M16 16l4.5 4.5"],
+  upload: ["M12 16V5", "M7.5 9.500L12 5l4.5 4.5", "M5 20h14"],
+  eye: ["M2.5 12S6 5.5 12 5.5 21.5 12 21.5 12 18 18.5 12 18.5 2.5 12 2.5 12z", "M12 9.500a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5z"],
+  shield: ["M12 3l7.5 2.500v6c0 4.5-3 8-7.5 9.5-4.5-1.5-7.5-5-7.5-9.500v-6z"],
+  warning: ["M12 4L2.5 20h19z", "M12 10v4.5", "M12 17.500h.01"],
+  more: ["M6 12h.01", "M12 12h.01", "M18 12h.01"],
+  brush: ["M4 20c3 0 4-1 4-3 0-1.5-1-2.5-2.5-2.500S3 16 4 20z", "M8 15L19 4l1 1L9.5 16.5"],
+  eraser: ["M8 19l-4.5-4.500L13 5l6.5 6.500L12 19z", "M8 19h12", "M8.5 9.500L15 16"],
+  undo: ["M8 5L4 9l4 4", "M4 9h10a5.5 5.5 0 0 1 0 11h-3"],
+  redo: ["M16 5l4 4-4 4", "M20 9H10a5.5 5.5 0 0 0 0 11h3"],
+  filter: ["M4 7h16", "M7 12h10", "M10 17h4"],
+  info: ["M12 3.500a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17z", "M12 11v5", "M12 8h.01"],
+  user: ["M12 4a4 4 0 1 0 0 8 4 4 0 0 0 0-8z", "M4.5 20.500c.8-4 3.8-6 7.5-6s6.7 2 7.5 6"],
+};

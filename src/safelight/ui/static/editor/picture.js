@@ -1,0 +1,40 @@
+// A picture as the editor shows it: decoded once, with smaller copies so that drawing it is quick at every zoom.
+
+/** @typedef {{width: number, height: number}} Size */
+/** @typedef {{blob: Blob, size: Size, levels: ImageBitmap[]}} Decoded  levels: the largest first */
+
+const LARGEST = 4096; // longer side of what is kept for showing, pixels
+const SMALLEST = 1024; // no copies below this
+
+/**
+ * Decode a picture, upright.
+ * @param {Blob} blob
+ * @returns {Promise<Decoded>}
+ * @throws {DOMException}  The browser cannot read it.
+ */
+export async function decode(blob) {
+  const whole = await createImageBitmap(blob);
+  const size = { width: whole.width, height: whole.height };
+  let level = await shrunk(whole, LARGEST / longer(size));
+  if (level !== whole) whole.close();
+  const levels = [level];
+  while (longer(level) > SMALLEST) levels.push((level = await shrunk(level, 1 / 2)));
+  return { blob, size, levels };
+}
+
+/**
+ * The smallest copy that is still sharp.
+ * @param {ImageBitmap[]} levels
+ * @param {number} width  pixels of the screen it will cover
+ */
+export const sharpest = (levels, width) => levels.findLast((level) => level.width >= width) ?? levels[0];
+
+/** @param {ImageBitmap} image @param {number} by  1 or more leaves it as it is */
+async function shrunk(image, by) {
+  if (by >= 1) return image;
+  const resizeWidth = Math.max(1, Math.round(image.width * by)), resizeHeight = Math.max(1, Math.round(image.height * by));
+  return createImageBitmap(image, { resizeWidth, resizeHeight, resizeQuality: "medium" });
+}
+
+/** @param {Size} size */
+export const longer = ({ width, height }) => Math.max(width, height);

@@ -1,0 +1,89 @@
+// The report of a run for programs: CSV or JSON lines, made in the page from what is shown.
+
+import { h } from "../core/dom.js";
+import { sameRules } from "../policy.js";
+import { judged } from "./judged.js";
+
+/**
+ * @typedef {import("../types").Policy} Policy
+ * @typedef {import("./batches.js").Item} Item
+ */
+
+const FORMULA = /^[=+\-@\t\r]/; // what spreadsheets would compute
+
+/**
+ * One object for each file that has been judged, with the keys of `safelight moderate --json` where there are such.
+ * @param {Item[]} items
+ * @param {Policy} policy  as it is now
+ * @param {Policy} base  as the server has it
+ */
+export function rows(items, policy, base) {
+  const custom = !sameRules(policy, base);
+  return items.flatMap((item) => {
+    const found = judged(item, policy);
+    if (!found) return [];
+    const verdict = item.verdict;
+    const decidedBy = verdict?.policy?.name === base.name && verdict.policy.version === base.version ? verdict.policy : null;
+    return {
+      file: item.name,
+      decision: found.decision,
+      unsafe: found.unsafe,
+      scores: verdict?.scores ?? {},
+      classifier: verdict?.classifier ?? null,
+      policy: {
+        name: custom ? `${base.name} (custom)` : base.name,
+        version: base.version,
+        digest: custom ? null : decidedBy?.digest ?? null,
+        custom,
+        abstain: policy.abstain,
+        unsafe: policy.unsafe,
+        safe: policy.safe,
+      },
+      frame: verdict?.frame ?? null,
+      tile: verdict?.tile ?? null,
+      notes: verdict?.notes ?? [],
+      error: found.failure && { code: found.failure.code, message: found.failure.message, hint: found.failure.hint ?? "" },
+    };
+  });
+}
+
+/** @param {ReturnType<typeof rows>} report */
+export const asJsonLines = (report) => report.map((row) => `${JSON.stringify(row)}\n`).join("");
+
+/** @param {ReturnType<typeof rows>} report */
+export function asCsv(report) {
+  const labels = [...new Set(report.flatMap(({ scores }) => Object.keys(scores)))];
+  const head = [
+    "file", "decision", "unsafe", ...labels.map((label) => `score_${label}`), "frame", "tile",
+    "classifier", "classifier_digest", "arithmetic",
+    "policy", "policy_version", "policy_digest", "policy_custom", "policy_abstain", "policy_thresholds",
+    "notes", "error_code", "error_message", "error_hint",
+  ];
+  const lines = report.map(({ file, decision, unsafe, scores, frame, tile, classifier, policy, notes, error }) => [
+    file, decision, unsafe, ...labels.map((label) => scores[label]), frame, tile,
+    classifier?.name, classifier?.digest, classifier?.arithmetic,
+    policy.name, policy.version, policy.digest, String(policy.custom), policy.abstain, JSON.stringify(policy.unsafe),
+    notes.join("; "), error?.code, error?.message, error?.hint,
+  ]);
+  return [head, ...lines].map((line) => `${line.map(cell).join(",")}\r\n`).join("");
+}
+
+/**
+ * Give a text to the user as a file.
+ * @param {string} text
+ * @param {string} name
+ * @param {string} type
+ */
+export function save(text, name, type) {
+  const href = URL.createObjectURL(new Blob([text], { type: `${type};charset=utf-8` }));
+  h("a", { href, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 10_000); // the browser reads it after the press
+}
+
+/** @param {string | number | null | undefined} value */
+function cell(value) {
+  if (value === null || value === undefined) return "";
+  if (typeof value === "number") return String(value);
+  const text = FORMULA.test(value) ? `'${value}` : value;
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}

@@ -1,0 +1,135 @@
+// System: what this server runs on and how it is, as long as somebody looks.
+
+import { get } from "./core/api.js";
+import { button, fill, h } from "./core/dom.js";
+import { duration, number, size, t } from "./core/text.js";
+import { complain } from "./core/toast.js";
+import { whileVisible } from "./core/visible.js";
+import { logView } from "./system/log.js";
+import { memoryView } from "./system/memory.js";
+import { queueView } from "./system/queue.js";
+import { workerCard } from "./system/worker.js";
+
+/**
+ * @typedef {import("./system/worker.js").Worker} Worker
+ * @typedef {object} System
+ * @property {string} version
+ * @property {Record<string, string | null>} versions
+ * @property {string} classifier
+ * @property {string} policy
+ * @property {{processor: string, cores: number, memory: number, features: string[]}} [machine]
+ * @property {Worker[]} workers
+ * @property {Record<string, number>} jobs
+ * @property {{max_pixels: number, max_bytes: number, max_frames: number, queue_capacity: number, job_retention: number}} limits
+ */
+
+const EVERY = 3; // seconds
+
+/**
+ * @param {HTMLElement} root
+ * @param {import("./types").Studio} studio
+ */
+export function mount(root, studio) {
+  const state = h("p", { class: "sl-system-state", role: "status" }, t("system.loading"));
+  const again = button({ icon: "reuse", label: t("system.again"), hidden: true, onclick: () => look() });
+  const machine = h("section", { "aria-labelledby": "sl-system-machine" });
+  const workers = h("section", { "aria-labelledby": "sl-system-workers" });
+  const facts = h("section", { "aria-labelledby": "sl-system-facts" });
+  const memory = memoryView();
+  const admin = studio.me.role === "admin";
+  root.classList.add("sl-system");
+  fill(root, h("header", {}, state, again), machine, workers, queueView(studio), memory.element, facts, admin && logView());
+
+  const look = whileVisible(
+    root,
+    async () => {
+      try {
+        const [system, history] = await Promise.all([get("/v1/system"), get("/v1/system/memory")]);
+        again.hidden = true;
+        showState(state, system);
+        showMachine(machine, system);
+        showWorkers(workers, system);
+        showFacts(facts, system);
+        memory.show(history);
+      } catch (error) {
+        if (!again.hidden) return; // said once; the line above stays until it is mended
+        again.hidden = false;
+        say(state, t("system.unread"));
+        complain(error);
+      }
+    },
+    () => EVERY,
+  );
+}
+
+/** Show a text where it is another, so that screen readers are not told the same again. @param {Element} element @param {string} text */
+function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** @param {Element} element @param {System} system */
+function showState(element, system) {
+  const key = system.workers.length ? (system.jobs.running ? "busy" : "idle") : "nobody";
+  say(element, t(`system.state.${key}`, { n: system.workers.length }));
+}
+
+/** Show a part anew only where it has changed. @param {HTMLElement} element @param {unknown} what @param {() => Node[]} draw */
+function showIfNew(element, what, draw) {
+  const text = JSON.stringify(what);
+  if (element.dataset.drawn === text) return;
+  element.dataset.drawn = text;
+  fill(element, draw());
+}
+
+/** @param {HTMLElement} element @param {System} system */
+function showMachine(element, { machine }) {
+  showIfNew(element, machine ?? null, () => [
+    h("h2", { id: "sl-system-machine" }, t("system.machine")),
+    machine
+      ? pairs([
+          ["processor", machine.processor],
+          ["cores", number(machine.cores)],
+          ["memory", size(machine.memory)],
+          ["features", machine.features.length ? machine.features.join(", ") : t("system.none")],
+        ])
+      : h("p", { class: "sl-hint" }, t("system.machine.unknown")),
+  ]);
+}
+
+/** @param {HTMLElement} element @param {System} system */
+function showWorkers(element, { workers }) {
+  showIfNew(element, workers.map((worker) => ({ ...worker, memory: Math.round(worker.memory / 1e7) })), () => [
+    h("h2", { id: "sl-system-workers" }, t("system.workers")),
+    workers.length
+      ? h("div", { class: "sl-system-workers" }, workers.map(workerCard))
+      : h("p", { class: "sl-system-none" }, t("system.workers.none")),
+  ]);
+}
+
+/** @param {HTMLElement} element @param {System} system */
+function showFacts(element, { version, versions, classifier, policy, limits }) {
+  showIfNew(element, [version, versions, classifier, policy, limits], () => [
+    h("h2", { id: "sl-system-facts" }, t("system.facts")),
+    h(
+      "div",
+      { class: "sl-system-facts" },
+      h("div", {}, h("h3", {}, t("system.versions")),
+        pairs([["safelight", version], ...Object.entries(versions).map(([name, value]) => /** @type {Pair} */ ([name, value ?? t("system.absent")]))], false)),
+      h("div", {}, h("h3", {}, t("system.judging")), pairs([["classifier", classifier], ["policy", policy]]),
+        h("h3", {}, t("system.limits")),
+        pairs([
+          ["max_pixels", t("system.megapixels", { value: number(limits.max_pixels / 1e6) })],
+          ["max_bytes", size(limits.max_bytes)],
+          ["max_frames", number(limits.max_frames)],
+          ["queue_capacity", number(limits.queue_capacity)],
+          ["job_retention", limits.job_retention >= 2 * 86400 ? t("system.days", { n: Math.round(limits.job_retention / 86400) }) : duration(limits.job_retention)],
+        ])),
+    ),
+  ]);
+}
+
+/** @typedef {[name: string, value: string]} Pair */
+
+/** Names and values. @param {Pair[]} rows @param {boolean} [named]  whether the names are keys of the catalogue */
+const pairs = (rows, named = true) =>
+  h("dl", {}, rows.map(([name, value]) => h("div", {}, h("dt", {}, named ? t(`system.${name}`) : name), h("dd", {}, value))));

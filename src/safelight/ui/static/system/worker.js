@@ -1,0 +1,42 @@
+// One worker: where and how it draws and why so, what it is doing, what it has in memory.
+
+import { h } from "../core/dom.js";
+import { size, t } from "../core/text.js";
+
+/**
+ * @typedef {object} Worker
+ * @property {string} name
+ * @property {string} device
+ * @property {string} state  starting, loading, idle, busy
+ * @property {string[]} checkpoints
+ * @property {number} memory  bytes
+ * @property {string} [precision]
+ * @property {string} [backend]
+ * @property {string} [why]
+ * @property {string | null} [loading]
+ * @property {(import("../types").Failure & {checkpoint?: string}) | null} [last_error]
+ */
+
+/** @param {Worker} worker */
+export function workerCard(worker) {
+  const how = [worker.device, worker.precision, worker.backend].filter(Boolean);
+  return h(
+    "article",
+    { class: "sl-system-worker" },
+    h("header", {}, h("h3", {}, worker.name), h("span", { class: `sl-badge sl-system-is-${worker.state}` }, t(`system.worker.${worker.state}`))),
+    h("p", {}, how.join(" · ")),
+    worker.why && h("p", { class: "sl-hint" }, worker.why),
+    worker.loading && h("p", {}, t("system.worker.loads", { name: worker.loading })),
+    h("dl", {},
+      pair(t("system.worker.memory"), size(worker.memory)),
+      pair(t("system.worker.checkpoints"), worker.checkpoints.length ? worker.checkpoints.join(", ") : t("system.none"))),
+    worker.last_error && h("div", { class: "sl-system-failure" },
+      h("p", {}, said(worker.last_error)), worker.last_error.hint && h("p", { class: "sl-hint" }, worker.last_error.hint)),
+  );
+}
+
+/** What went wrong, with the checkpoint's name where it is not said already. @param {NonNullable<Worker["last_error"]>} error */
+const said = ({ checkpoint, message }) => (checkpoint && !message.includes(checkpoint) ? `${checkpoint}: ${message}` : message);
+
+/** @param {string} name @param {string} value */
+const pair = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));

@@ -1,0 +1,151 @@
+// What our API gives, as far as the page uses it; docs/api.md has all of it.
+
+export type Decision = "allow" | "review" | "block";
+
+export interface Failure {
+  code: string;
+  message: string;
+  hint?: string;
+}
+
+export interface Progress {
+  stage: string;
+  step: number;
+  steps: number;
+  picture: number;
+  pictures: number;
+  fraction: number;
+}
+
+export interface DrawnPicture {
+  id: string;
+  index: number;
+  seed: number | null;
+  width: number;
+  height: number;
+  decision: Decision;
+  unsafe: number | null;
+  scores: Record<string, number>;
+  infotext: string | null;
+  url: string | null;
+}
+
+export interface Job {
+  id: string;
+  owner: string;
+  kind: "generate" | "upscale" | "scan";
+  state: "queued" | "running" | "succeeded" | "failed" | "cancelled";
+  request: Record<string, any>;
+  position: number | null;
+  eta: number | null;
+  progress: Progress | null;
+  created: string;
+  started: string | null;
+  ended: string | null;
+  attempt: number;
+  result: { pictures?: DrawnPicture[]; verdicts?: Verdict[] } | null;
+  error: Failure | null;
+}
+
+export interface Entry {
+  id: string;
+  job_id: string | null;
+  index: number;
+  owner: string | null;
+  created: string;
+  width: number;
+  height: number;
+  decision: Decision;
+  unsafe: number | null;
+  scores: Record<string, number>;
+  policy: string | null;
+  prompt: string;
+  negative_prompt: string;
+  mode: string | null;
+  seed: number | null;
+  steps: number | null;
+  sampler: string | null;
+  checkpoint: string | null;
+  checkpoint_digest: string | null;
+  family: string | null;
+  infotext: string | null;
+  kind: "png" | "jpeg" | "webp" | null;
+  size: number;
+  sha256: string | null;
+  missing: boolean;
+  favourite: boolean;
+  tags: string[];
+  record?: Record<string, any> | null;
+}
+
+export interface Verdict {
+  index: number;
+  decision: Decision | "error";
+  scores: Record<string, number>;
+  unsafe: number | null;
+  classifier: { name: string; digest: string; arithmetic: string } | null;
+  policy: { name: string; version: string; digest: string } | null;
+  notes: string[];
+  error: Failure | null;
+}
+
+export interface Policy {
+  name: string;
+  version: string;
+  description: string;
+  abstain: number;
+  unsafe: Record<string, { review: number; block: number }>;
+  safe: string[];
+  default: boolean;
+}
+
+export interface Model {
+  id: string;
+  kind: "checkpoint" | "classifier" | "upscaler";
+  default: boolean;
+  family: string | null;
+  modes: string[];
+  size: number | null;
+  precision: string | null;
+  digest: string | null;
+  loaded_by: string[];
+  /** What a checkpoint draws with where a request says nothing. */
+  draws: Draws | null;
+}
+
+export interface Draws {
+  kind: "diffusion" | "flow";
+  width: number;
+  height: number;
+  size_multiple: number;
+  steps: number;
+  guidance_scale: number;
+  sampler: string;
+  negative: boolean;
+}
+
+export interface Me {
+  owner: string;
+  role: "user" | "admin";
+  keys: boolean;
+  cookie: boolean;
+}
+
+/** Fields of a GenerationRequest, as far as the page fills them in. */
+export type Fields = Record<string, any>;
+
+export interface Recalled {
+  source: "safelight" | "a1111" | "sdnext" | "comfyui" | "none";
+  fields: Fields;
+  infotext: string | null;
+  unfilled: { name: string; value: string; reason: string }[];
+}
+
+/** What every part of the page is given. */
+export interface Studio {
+  me: Me;
+  live: import("./core/live.js").Live;
+  actions: import("./actions.js").Actions;
+  /** Show another tab: create, gallery, moderate, models, system. */
+  show(tab: string): void;
+}

@@ -1,0 +1,43 @@
+// What is known of a picture, as lines of a name and a value: shown beside it, and where two are compared.
+
+import { moment, number, size, t } from "../core/text.js";
+
+/** @typedef {import("../types").Entry} Entry */
+
+/**
+ * The parameters of a picture in the order they are shown; what is not known is left out.
+ * @param {Entry} entry
+ * @returns {Map<string, string>}  by the name that the user sees
+ */
+export function factsOf(entry) {
+  const record = entry.record ?? {};
+  const facts = {
+    size: `${entry.width} × ${entry.height}`,
+    seed: entry.seed,
+    variation: record.variation ? `${record.variation.seed} · ${number(record.variation.strength)}` : null,
+    steps: entry.steps,
+    sampler: [entry.sampler, record.schedule].filter(Boolean).join(" · "),
+    guidance: record.guidance_scale === undefined ? null : number(record.guidance_scale),
+    strength: typeof record.strength === "number" ? number(record.strength) : null,
+    checkpoint: entry.checkpoint,
+    created: moment(entry.created),
+    file: entry.kind && `${entry.kind.toUpperCase()} · ${size(entry.size)}`,
+  };
+  const known = Object.entries(facts).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return new Map(known.map(([name, value]) => [t(`viewer.fact.${name}`), String(value)]));
+}
+
+/**
+ * What tells two pictures apart.
+ * @param {Entry} one
+ * @param {Entry} other
+ * @returns {[name: string, one: string, other: string][]}
+ */
+export function differences(one, other) {
+  const [left, right] = [one, other].map(
+    (entry) => new Map([[t("viewer.prompt"), entry.prompt], [t("viewer.negative"), entry.negative_prompt], ...factsOf(entry)]),
+  );
+  return [...new Set([...left.keys(), ...right.keys()])]
+    .map((name) => /** @type {[string, string, string]} */ ([name, left.get(name) ?? "", right.get(name) ?? ""]))
+    .filter(([, a, b]) => a !== b);
+}

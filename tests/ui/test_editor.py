@@ -1,0 +1,515 @@
+"""The editor in a real browser: painted by mouse, pen, fingers and keys, and its edges drawn out."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page
+
+SIZE = (320, 240)
+HARNESS = """<!doctype html><html lang="en"><title>Editor</title>
+<link rel="stylesheet" href="style.css"><link rel="stylesheet" href="editor.css">
+<textarea aria-label="elsewhere"></textarea><main id="editor" style="width: 700px; max-width: 100%"></main>
+<script type="module">
+  import { base64 } from "./core/api.js";
+  import { Editor } from "./editor.js";
+  window.changes = 0;
+  window.bytes = async (blob) => blob && base64(blob);
+  window.blob = (text, type) => new Blob([Uint8Array.from(atob(text), (each) => each.charCodeAt(0))], { type });
+  window.editor = new Editor(document.querySelector("#editor"), { onchange: () => window.changes++ });
+</script></html>"""
+
+
+@pytest.fixture
+def editor(page: Page, static_url: str) -> Page:
+    """A page with an empty editor."""
+    return opened(page, static_url)
+
+
+@pytest.fixture
+def shown(editor: Page) -> Page:
+    """A page with a picture in the editor."""
+    put(editor, png())
+    return editor
+
+
+def opened(page: Page, static_url: str) -> Page:
+    page.route("**/editor-harness.html", lambda route: route.fulfill(body=HARNESS, content_type="text/html"))
+    page.goto(f"{static_url.rstrip('/')}/editor-harness.html")
+    page.wait_for_function("window.editor")
+    return page
+
+
+def png(size: tuple[int, int] = SIZE, colour: str = "teal") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def put(page: Page, data: bytes) -> None:
+    page.evaluate("text => editor.setPicture(blob(text, 'image/png'))", base64.b64encode(data).decode())
+    settle(page)
+
+
+def settle(page: Page) -> None:
+    """Wait until what is due has been drawn."""
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def mask(page: Page) -> Image.Image | None:
+    text = page.evaluate("async () => bytes(await editor.mask())")
+    return text and Image.open(io.BytesIO(base64.b64decode(text)))
+
+
+def white(page: Page) -> float:
+    """The painted share of the picture."""
+    found = mask(page)
+    return 0.0 if found is None else found.convert("L").histogram()[255] / (found.width * found.height)
+
+
+def at(page: Page, x: float, y: float) -> tuple[float, float]:
+    """Where a pixel of the picture is on the page, while all of it is shown."""
+    box = page.locator(".sl-editor-stage").bounding_box()
+    size = page.evaluate("editor.size")
+    scale = min((box["width"] - 24) / size["width"], (box["height"] - 24) / size["height"])
+    left = box["x"] + (box["width"] - size["width"] * scale) / 2
+    top = box["y"] + (box["height"] - size["height"] * scale) / 2
+    return left + x * scale, top + y * scale
+
+
+def stroke(page: Page, *points: tuple[float, float]) -> None:
+    page.mouse.move(*at(page, *points[0]))
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*at(page, *point), steps=8)
+    page.mouse.up()
+    settle(page)
+
+
+def tool(page: Page, name: str) -> None:
+    page.locator(f"[data-name={name}]").click(force=True)  # also where it says that it cannot be used now
+    settle(page)
+
+
+def state(page: Page, expression: str) -> object:
+    return page.evaluate(f"editor.{expression}")
+
+
+def test_it_begins_empty(editor: Page) -> None:
+    assert state(editor, "mode") == "none"
+    assert [state(editor, name) for name in ("picture", "size", "outpaint", "blur")] == [None, None, None, 4]
+    assert mask(editor) is None
+    assert editor.locator(".sl-editor-drop").is_visible()
+    assert not editor.locator(".sl-editor-work").is_visible()
+
+
+def test_the_files_bytes_stay_as_they_are(shown: Page) -> None:
+    assert base64.b64decode(shown.evaluate("bytes(editor.picture)")) == png()
+    assert state(shown, "size") == {"width": 320, "height": 240}
+    assert state(shown, "mode") == "image"
+    assert shown.evaluate("changes") == 1
+
+
+def test_a_chosen_file_is_shown(editor: Page, tmp_path: Path) -> None:
+    (tmp_path / "picture.png").write_bytes(png((64, 32)))
+    editor.locator("input[type=file]").set_input_files(tmp_path / "picture.png")
+    editor.wait_for_function("editor.size?.width === 64")
+    assert editor.locator(".sl-editor-stage").is_visible()
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_a_picture_is_dropped_or_pasted(editor: Page, way: str) -> None:
+    editor.evaluate(
+        """([way, text]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([blob(text)], "picture.png", { type: "image/png" }));
+            const init = { bubbles: true, cancelable: true };
+            const event = way === "drop" ? new DragEvent("drop", { ...init, dataTransfer: data })
+              : new ClipboardEvent("paste", { ...init, clipboardData: data });
+            (way === "drop" ? document.querySelector("#editor") : document.body).dispatchEvent(event);
+        }""",
+        [way, base64.b64encode(png((48, 48))).decode()],
+    )
+    editor.wait_for_function("editor.size?.width === 48")
+
+
+def test_an_unreadable_file_changes_nothing_and_is_complained_of(shown: Page) -> None:
+    stroke(shown, (100, 100), (200, 100))
+    before = white(shown)
+    shown.evaluate("editor.setPicture(new Blob(['no picture'], { type: 'image/png' }))")
+    assert shown.locator(".sl-toast.sl-error").is_visible()
+    assert state(shown, "size") == {"width": 320, "height": 240}
+    assert white(shown) == before > 0
+
+
+def test_the_last_of_two_pictures_wins(editor: Page) -> None:
+    editor.evaluate(
+        "([one, other]) => Promise.all([editor.setPicture(blob(one)), editor.setPicture(blob(other))])",
+        [base64.b64encode(png(size)).decode() for size in ((3000, 2000), (40, 30))],
+    )
+    assert state(editor, "size") == {"width": 40, "height": 30}
+
+
+def test_a_stroke_is_white_where_it_went_and_black_elsewhere(shown: Page) -> None:
+    stroke(shown, (80, 120), (240, 120))
+    found = mask(shown)
+    assert found is not None
+    assert found.size == SIZE
+    grey = found.convert("RGBA")
+    assert grey.getchannel("A").getextrema() == (255, 255)
+    assert {grey.getpixel((x, 120)) for x in range(80, 241, 20)} == {(255, 255, 255, 255)}
+    assert {grey.getpixel(point) for point in ((10, 10), (310, 230), (160, 60), (160, 180), (20, 120))} == {
+        (0, 0, 0, 255)
+    }
+    assert state(shown, "mode") == "inpaint"
+
+
+def test_the_mask_is_seen_over_the_picture(shown: Page) -> None:
+    before = Image.open(io.BytesIO(shown.screenshot()))
+    stroke(shown, (80, 120), (240, 120))
+    after = Image.open(io.BytesIO(shown.screenshot()))
+    inside, outside = at(shown, 160, 120), at(shown, 160, 40)
+    assert after.getpixel(tuple(map(round, inside))) != before.getpixel(tuple(map(round, inside)))
+    assert after.getpixel(tuple(map(round, outside))) == before.getpixel(tuple(map(round, outside)))
+    tool(shown, "hide")
+    shown.mouse.move(0, 0)
+    hidden = Image.open(io.BytesIO(shown.screenshot()))
+    assert hidden.getpixel(tuple(map(round, inside))) == before.getpixel(tuple(map(round, inside)))
+
+
+def test_shift_and_a_press_draw_a_straight_line(shown: Page) -> None:
+    stroke(shown, (40, 40), (41, 40))
+    shown.keyboard.down("Shift")
+    stroke(shown, (280, 200))
+    shown.keyboard.up("Shift")
+    found = mask(shown)
+    assert {found.getpixel((40 + 12 * step, 40 + 8 * step))[:1] for step in range(20)} == {(255,)}
+
+
+def test_the_eraser_takes_away(shown: Page) -> None:
+    stroke(shown, (80, 120), (240, 120))
+    shown.keyboard.press("e")
+    stroke(shown, (160, 60), (160, 180))
+    found = mask(shown).convert("L")
+    assert (found.getpixel((160, 120)), found.getpixel((90, 120))) == (0, 255)
+
+
+def test_steps_are_taken_back_and_again(shown: Page) -> None:
+    shares = [0.0]
+    for y in (60, 120, 180):
+        stroke(shown, (80, y), (240, y))
+        shares.append(white(shown))
+    assert shares == sorted(set(shares))
+    for share in reversed(shares[:-1]):
+        shown.keyboard.press("Control+z")
+        assert white(shown) == share
+    assert state(shown, "mode") == "image"
+    assert shown.locator("[data-name=undo]").get_attribute("aria-disabled") == "true"
+    for share in shares[1:]:
+        shown.keyboard.press("Control+Shift+z")
+        assert white(shown) == share
+    shown.keyboard.press("Control+z")
+    stroke(shown, (20, 20), (40, 20))
+    assert shown.locator("[data-name=redo]").get_attribute("aria-disabled") == "true"
+
+
+def test_the_way_back_is_bounded_and_small(shown: Page) -> None:
+    kept = shown.evaluate("""async () => {
+        const { Mask } = await import("./editor/mask.js");
+        const mask = new Mask({ width: 2048, height: 2048 });
+        for (let step = 0; step < 70; step++) {
+            mask.begin({ x: 100, y: 20 + step * 25, width: 200 }, false);
+            mask.extend({ x: 1900, y: 20 + step * 25, width: 200 });
+            mask.end();
+        }
+        let steps = 0;
+        for (; mask.canUndo; steps++) mask.undo();
+        return [steps, mask.empty];
+    }""")
+    assert kept == [50, False]
+
+
+def test_the_mask_is_inverted_and_cleared(shown: Page) -> None:
+    stroke(shown, (80, 120), (240, 120))
+    before = white(shown)
+    tool(shown, "invert")
+    found = mask(shown).convert("L")
+    assert (found.getpixel((160, 120)), found.getpixel((5, 5))) == (0, 255)
+    tool(shown, "invert")
+    assert white(shown) == before
+    tool(shown, "clear")
+    assert mask(shown) is None
+    tool(shown, "undo")
+    assert white(shown) == before
+
+
+def test_the_brush_grows_by_keys_and_slider(shown: Page) -> None:
+    stroke(shown, (80, 120), (240, 120))
+    usual = white(shown)
+    tool(shown, "clear")
+    for _ in range(4):
+        shown.keyboard.press("]")
+    stroke(shown, (80, 120), (240, 120))
+    assert white(shown) > usual * 1.8
+    tool(shown, "clear")
+    shown.locator(".sl-editor-slider input").first.fill("0")
+    stroke(shown, (80, 120), (240, 120))
+    assert 0 < white(shown) < usual / 4
+
+
+def test_softness_is_a_number_of_pixels(shown: Page) -> None:
+    shown.locator(".sl-editor-slider input").nth(1).fill("17")
+    assert state(shown, "blur") == 17
+    assert shown.evaluate("changes") == 2
+
+
+def test_a_pen_paints_by_its_pressure_and_erases_with_its_other_end(shown: Page) -> None:
+    tablet = shown.context.new_cdp_session(shown)
+
+    def drawn(force: float, buttons: int = 1, button: str = "left") -> None:
+        for kind, x in (
+            ("mousePressed", 80),
+            ("mouseMoved", 160),
+            ("mouseMoved", 240),
+            ("mouseReleased", 240),
+        ):
+            across, down = at(shown, x, 120)
+            tablet.send(
+                "Input.dispatchMouseEvent",
+                {"type": kind, "x": across, "y": down, "button": button, "buttons": buttons, "clickCount": 1}
+                | {"pointerType": "pen", "force": force},
+            )
+        settle(shown)
+
+    drawn(0.1)
+    light = white(shown)
+    tool(shown, "clear")
+    drawn(1)
+    assert white(shown) > 1.8 * light > 0
+
+
+def test_fingers_paint_and_two_of_them_move_and_zoom(browser: Browser, static_url: str) -> None:
+    context = browser.new_context(viewport={"width": 360, "height": 800}, has_touch=True)
+    problems: list[str] = []
+    context.on("weberror", lambda error: problems.append(str(error.error)))
+    phone = opened(context.new_page(), static_url)
+    put(phone, png())
+    fingers = context.new_cdp_session(phone)
+
+    def touch(kind: str, *points: tuple[float, float]) -> None:
+        touched = [{"x": x, "y": y, "id": place} for place, (x, y) in enumerate(points)]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touched})
+
+    touch("touchStart", at(phone, 80, 120))
+    for x in range(90, 241, 10):
+        touch("touchMove", at(phone, x, 120))
+    touch("touchEnd")
+    found = mask(phone).convert("L")
+    assert (found.getpixel((160, 120)), found.getpixel((160, 30))) == (255, 0)
+    before = white(phone)
+
+    one, other = at(phone, 120, 60), at(phone, 200, 60)
+    touch("touchStart", one)
+    touch("touchStart", one, other)
+    for step in range(1, 9):
+        touch("touchMove", (one[0] - 5 * step, one[1]), (other[0] + 5 * step, other[1]))
+    touch("touchEnd")
+    settle(phone)
+    assert white(phone) == before
+    assert phone.evaluate("editor.scene.view.fitted") is False
+    context.close()
+    assert not problems
+
+
+def test_keys_paint(shown: Page) -> None:
+    stage = shown.locator(".sl-editor-stage")
+    stage.focus()
+    shown.keyboard.press("Space")
+    assert state(shown, "mode") == "image", "the cursor is not there yet"
+    shown.keyboard.press("ArrowRight")
+    assert shown.locator(".sl-editor-ring.sl-keyed").is_visible()
+    shown.keyboard.press("Space")
+    found = mask(shown).convert("L")
+    assert (found.getpixel((160, 120)), found.getpixel((220, 120))) == (255, 0)
+    for _ in range(4):
+        shown.keyboard.press("Shift+ArrowRight")
+    shown.keyboard.press("Enter")
+    assert mask(shown).convert("L").getpixel((160 + round(160 / (676 / 320)), 120)) == 255
+    shown.keyboard.press("e")
+    shown.keyboard.press("Enter")
+    shown.keyboard.press("Control+z")
+    shown.keyboard.press("Control+z")
+    assert mask(shown).convert("L").getpixel((220, 120)) == 0
+
+
+def test_keys_elsewhere_are_left_alone(shown: Page) -> None:
+    shown.locator("textarea").press_sequentially("be []")
+    assert shown.locator("textarea").input_value() == "be []"
+    assert shown.locator("[data-name=brush]").get_attribute("aria-pressed") == "true"
+
+
+def test_the_toolbar_is_one_stop_with_arrow_keys_within(shown: Page) -> None:
+    assert shown.locator(".sl-editor-toolbar [tabindex='0']").count() == 1
+    shown.locator("[data-name=brush]").focus()
+    shown.keyboard.press("ArrowRight")
+    shown.keyboard.press("Enter")
+    assert shown.locator("[data-name=eraser]").get_attribute("aria-pressed") == "true"
+    shown.keyboard.press("End")
+    assert shown.evaluate("document.activeElement.dataset.name") == "remove"
+    shown.keyboard.press("ArrowRight")
+    assert shown.evaluate("document.activeElement.dataset.name") == "brush"
+
+
+def test_space_and_a_drag_move_the_picture_and_paint_nothing(shown: Page) -> None:
+    stroke(shown, (20, 20), (30, 20))
+    before = white(shown)
+    shown.locator(".sl-editor-stage").focus()
+    shown.keyboard.down("Space")
+    stroke(shown, (160, 120), (200, 160))
+    shown.keyboard.up("Space")
+    assert white(shown) == before
+    assert shown.evaluate("editor.scene.view.fitted") is False
+
+
+def test_zoomed_in_the_brush_still_meets_the_pixels_below_it(shown: Page) -> None:
+    x, y = at(shown, 160, 120)
+    shown.mouse.move(x, y)
+    shown.keyboard.down("Control")
+    shown.mouse.wheel(0, -700)
+    shown.keyboard.up("Control")
+    settle(shown)
+    assert shown.evaluate("editor.scene.view.scale") > 2.5 * 676 / 320
+    shown.mouse.down()
+    shown.mouse.up()
+    found = mask(shown).convert("L")
+    assert found.getpixel((160, 120)) == 255
+    assert found.getbbox()[2] - found.getbbox()[0] < 40
+    tool(shown, "fit")
+    assert shown.evaluate("editor.scene.view.fitted") is True
+
+
+def handle(page: Page, side: str) -> Locator:
+    return page.locator(f".sl-editor-handle.sl-{side}")
+
+
+def drag(page: Page, side: str, x: float, y: float) -> None:
+    """Drag an edge by so many pixels of the screen."""
+    box = handle(page, side).bounding_box()
+    start = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(start[0] + x, start[1] + y, steps=10)
+    page.mouse.up()
+    settle(page)
+
+
+def test_an_edge_is_dragged_outwards_in_steps_of_eight(shown: Page) -> None:
+    tool(shown, "expand")
+    scale = shown.evaluate("editor.scene.view.scale")
+    drag(shown, "right", 50 * scale, 0)
+    assert state(shown, "outpaint") == {"left": 0, "right": 48, "top": 0, "bottom": 0}
+    assert state(shown, "mode") == "outpaint"
+    assert shown.locator(".sl-editor-area").is_visible()
+    assert handle(shown, "right").get_attribute("aria-valuenow") == "48"
+    assert "48" in handle(shown, "right").inner_text()
+    drag(shown, "right", -500, 0)
+    assert state(shown, "outpaint") is None
+
+
+def test_an_edge_goes_no_farther_than_twice_the_pictures_side(shown: Page) -> None:
+    tool(shown, "expand")
+    drag(shown, "top", 0, -5000)
+    assert state(shown, "outpaint") == {"left": 0, "right": 0, "top": 480, "bottom": 0}
+    area, stage = (shown.locator(each).bounding_box() for each in (".sl-editor-area", ".sl-editor-stage"))
+    assert area["y"] >= stage["y"]
+    assert area["y"] + area["height"] <= stage["y"] + stage["height"]
+
+
+@pytest.mark.parametrize(
+    ("side", "out", "back"),
+    [
+        ("left", "ArrowLeft", "ArrowRight"),
+        ("right", "ArrowRight", "ArrowLeft"),
+        ("top", "ArrowUp", "ArrowDown"),
+        ("bottom", "ArrowDown", "ArrowUp"),
+    ],
+)
+def test_edges_move_by_keys(shown: Page, side: str, out: str, back: str) -> None:
+    tool(shown, "expand")
+    handle(shown, side).focus()
+    for key in (out, out, out, back):
+        shown.keyboard.press(key)
+    assert state(shown, f"outpaint.{side}") == 16
+    shown.keyboard.press("Home")
+    assert state(shown, "outpaint") is None
+
+
+def test_a_mask_and_outpainting_shut_each_other_out(shown: Page) -> None:
+    stroke(shown, (80, 120), (240, 120))
+    tool(shown, "expand")
+    assert shown.locator("[data-name=expand]").get_attribute("aria-pressed") == "false"
+    assert shown.locator("[data-name=expand]").get_attribute("aria-disabled") == "true"
+    tool(shown, "clear")
+    tool(shown, "expand")
+    handle(shown, "left").press("ArrowLeft")
+    tool(shown, "brush")
+    assert shown.locator("[data-name=brush]").get_attribute("aria-pressed") == "false"
+    tool(shown, "reset")
+    assert state(shown, "outpaint") is None
+    tool(shown, "brush")
+    stroke(shown, (80, 120), (240, 120))
+    assert state(shown, "mode") == "inpaint"
+
+
+def test_mask_and_edges_are_restored(shown: Page) -> None:
+    given = Image.new("L", SIZE, 0)
+    given.paste(255, (40, 40, 120, 120))
+    buffer = io.BytesIO()
+    given.save(buffer, "PNG")
+    shown.evaluate("text => editor.setMask(blob(text))", base64.b64encode(buffer.getvalue()).decode())
+    assert mask(shown).convert("L").tobytes() == given.tobytes()
+    shown.evaluate("editor.setOutpaint({ left: 30, top: 8 })")
+    assert state(shown, "mode") == "outpaint"
+    assert state(shown, "outpaint") == {"left": 32, "right": 0, "top": 8, "bottom": 0}
+    assert mask(shown) is None
+    shown.evaluate("text => editor.setMask(blob(text))", base64.b64encode(buffer.getvalue()).decode())
+    assert (state(shown, "mode"), state(shown, "outpaint")) == ("inpaint", None)
+    shown.evaluate("editor.setMask(null)")
+    assert state(shown, "mode") == "image"
+
+
+def test_a_mask_of_another_shape_is_complained_of(shown: Page) -> None:
+    shown.evaluate("text => editor.setMask(blob(text))", base64.b64encode(png((64, 64), "white")).decode())
+    assert shown.locator(".sl-toast.sl-error").is_visible()
+    assert state(shown, "mode") == "image"
+
+
+def test_a_large_picture_keeps_its_size_in_the_mask(editor: Page) -> None:
+    put(editor, png((6000, 4000)))
+    stroke(editor, (1500, 2000), (4500, 2000))
+    found = mask(editor)
+    assert found.size == (6000, 4000)
+    grey = found.convert("L")
+    assert (grey.getpixel((3000, 2000)), grey.getpixel((3000, 500))) == (255, 0)
+    assert editor.evaluate("Math.max(editor.scene.stage.querySelectorAll('canvas')[0].width)") <= 1400
+
+
+def test_a_removed_picture_can_be_had_back_with_its_mask(shown: Page) -> None:
+    stroke(shown, (80, 120), (240, 120))
+    before = white(shown)
+    tool(shown, "remove")
+    assert state(shown, "mode") == "none"
+    assert shown.locator(".sl-editor-drop").is_visible()
+    shown.locator(".sl-toast .sl-quiet").click()
+    assert white(shown) == before
+
+
+def test_nothing_stays_behind(shown: Page) -> None:
+    stroke(shown, (80, 120), (240, 120))
+    shown.evaluate("editor.destroy()")
+    settle(shown)
+    assert shown.evaluate("document.querySelector('#editor').outerHTML.length") < 120

@@ -1,0 +1,297 @@
+"""The studio as a person uses it: a real browser before the whole of Safelight, with the starter model."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+from tests.server.whole import Studio
+from tests.ui.conftest import opened
+
+LONG = 300_000
+"""Milliseconds a drawing may take on a machine that has much else to do."""
+
+
+def say(page: Page, prompt: str, **fields: Any) -> None:
+    """Fill in the prompt, and other fields by their names in our API."""
+    page.locator("#sl-prompt textarea").fill(prompt)
+    if fields:
+        page.evaluate("fields => window.safelight.form.fill(fields)", fields)
+    page.wait_for_function("prompt => window.safelight.form.values.prompt === prompt", arg=prompt)
+
+
+def draw(page: Page, prompt: str, **fields: Any) -> Locator:
+    """Draw something; gives its card."""
+    say(page, prompt, **fields)
+    with page.expect_response(
+        lambda answer: answer.url.endswith("/v1/jobs") and answer.status == 202
+    ) as sent:
+        page.locator("#sl-draw-button").click()
+    return card(page, sent.value.json()["id"])
+
+
+def card(page: Page, job_id: str) -> Locator:
+    return page.locator(f'[data-job="{job_id}"]')
+
+
+def job_of(studio: Studio, shown: Locator) -> dict[str, Any]:
+    return studio.job(shown.get_attribute("data-job") or "")
+
+
+def wait_for_state(shown: Locator, state: str) -> None:
+    expect(shown).to_have_attribute("data-state", state, timeout=LONG)
+
+
+def file_of(studio: Studio, shown: Locator) -> bytes:
+    """The first picture of a card, as a file."""
+    entry = job_of(studio, shown)["result"]["pictures"][0]["id"]
+    return studio.call("GET", f"/v1/gallery/{entry}/file").content
+
+
+def test_draw_and_watch_it_come(open_studio: Page, studio: Studio) -> None:
+    page = open_studio
+    shown = draw(page, "a (red apple:1.2), 3d style", steps=80, count=2, seed="7")
+    preview = shown.locator("img.sl-preview").first
+    expect(preview).to_be_visible(timeout=LONG)
+    first = preview.get_attribute("src")
+    page.wait_for_function("([image, first]) => image.src !== first", arg=[preview.element_handle(), first])
+    expect(shown.get_by_role("progressbar")).to_have_attribute("aria-valuenow", re.compile("[1-9]"))
+    wait_for_state(shown, "succeeded")
+    expect(shown.locator(".sl-frame img")).to_have_count(2)
+    expect(shown.locator(".sl-badge")).to_have_text([re.compile("allowed")] * 2)
+    seeds = [picture["seed"] for picture in job_of(studio, shown)["result"]["pictures"]]
+    assert seeds == [7, 8]
+    assert shown.locator(".sl-frame img").first.evaluate("image => image.naturalWidth") == 128
+
+
+def test_weights_are_marked_and_tokens_counted(open_studio: Page) -> None:
+    page = open_studio
+    say(page, "a (red apple:1.4), [table]")
+    expect(page.locator("#sl-prompt mark.sl-more")).to_have_text("red apple")
+    expect(page.locator("#sl-prompt mark.sl-less")).to_have_text("table")
+    expect(page.locator("#sl-prompt-says")).to_contain_text(re.compile(r"\d+ of \d+ tokens"))
+    say(page, "a (red apple:oops")
+    expect(page.locator("#sl-prompt mark")).to_have_count(0)
+
+
+def test_stop(open_studio: Page) -> None:
+    shown = draw(open_studio, "a dog, cartoon style", steps=100, count=8)
+    wait_for_state(shown, "running")
+    shown.get_by_role("button", name="Stop").click()
+    wait_for_state(shown, "cancelled")
+
+
+def test_queue_three_and_cancel_the_middle_one(open_studio: Page, studio: Studio) -> None:
+    page = open_studio
+    for seed in range(8):  # as many as are drawn together
+        studio.submit(5000 + seed, steps=300)
+    first, second, third = (draw(page, f"a star {number}", steps=4, count=1) for number in range(3))
+    expect(second.locator(".sl-card-status")).to_contain_text("in the queue")
+    second.get_by_role("button", name="Cancel").click()
+    wait_for_state(second, "cancelled")
+    for other in (first, third):
+        wait_for_state(other, "succeeded")
+    assert job_of(studio, second)["started"] is None
+
+
+def test_edit_with_a_painted_mask(open_studio: Page, studio: Studio) -> None:
+    page = open_studio
+    before = Image.new("RGB", (128, 128), "white")
+    before.paste("navy", (8, 8, 56, 120))
+    buffer = io.BytesIO()
+    before.save(buffer, "PNG")
+    page.locator("#sl-fold-edit > button").click()
+    page.locator("#sl-editor input[type=file]").set_input_files(
+        {"name": "square.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
+    )
+    stage = page.locator("#sl-editor .sl-editor-stage")
+    stage.evaluate("element => element.scrollIntoView({block: 'center'})")
+    box = stage.bounding_box()
+    assert box is not None
+    side = min(box["width"], box["height"]) - 24  # the picture is square, and there is a margin
+    across, middle = box["x"] + box["width"] / 2 - side * 0.25, box["y"] + box["height"] / 2
+    page.mouse.move(across, middle - side * 0.2)
+    page.mouse.down()
+    page.mouse.move(across, middle + side * 0.2, steps=8)
+    page.mouse.up()
+    shown = draw(page, "a red apple, 3d style", strength=1, steps=8, count=1, width=128, height=128)
+    wait_for_state(shown, "succeeded")
+    request = job_of(studio, shown)["request"]
+    assert {"init_image", "mask", "inpaint"} <= set(request)
+    after = np.asarray(Image.open(io.BytesIO(file_of(studio, shown))).convert("RGB")).astype(int)
+    changed = np.abs(after - np.asarray(before).astype(int)).max(axis=-1) > 40
+    assert changed[48:80, 29:35].mean() > 0.5, "what was painted is drawn anew"
+    assert changed[:, 56:].mean() < 0.02, "what was not painted stays"
+    page.evaluate("window.safelight.form.reset({prompt: false})")
+
+
+def test_recall_by_paste(open_studio: Page) -> None:
+    page = open_studio
+    page.locator("#sl-recall").click()
+    page.get_by_role("dialog").get_by_role("textbox").fill(
+        "a lighthouse (storm:1.2)\nNegative prompt: blurry\n"
+        "Steps: 33, Sampler: DPM++ 2M Karras, CFG scale: 6.5, Seed: 1234, Size: 192x128, Model: nowhere_v9"
+    )
+    page.get_by_role("button", name="Fill in").click()
+    expect(page.locator("#sl-prompt textarea")).to_have_value("a lighthouse (storm:1.2)")
+    values = page.evaluate("window.safelight.form.values")
+    assert (values["prompt"], values["negative_prompt"]) == ("a lighthouse (storm:1.2)", "blurry")
+    assert (values["steps"], values["guidance_scale"], values["seed"]) == (33, 6.5, "1234")
+    assert (values["width"], values["height"]) == (192, 128)
+    expect(page.locator("#sl-steps input[type=number]")).to_have_value("33")
+    expect(page.locator(".sl-toast.sl-error")).to_contain_text("nowhere_v9")
+
+
+def test_recall_by_drop(open_studio: Page, studio: Studio) -> None:
+    page = open_studio
+    shown = draw(page, "a green pear, flat style", steps=3, seed="99", count=1)
+    wait_for_state(shown, "succeeded")
+    data = list(file_of(studio, shown))
+    page.evaluate("window.safelight.form.reset({prompt: false})")
+    page.locator("#sl-form").evaluate(
+        """(form, data) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(data)], "pear.png", {type: "image/png"}));
+            for (const kind of ["dragover", "drop"])
+              form.firstElementChild.dispatchEvent(
+                new DragEvent(kind, {dataTransfer: transfer, bubbles: true, cancelable: true}));
+        }""",
+        data,
+    )
+    expect(page.locator("#sl-prompt textarea")).to_have_value("a green pear, flat style")
+    values = page.evaluate("window.safelight.form.values")
+    assert (values["steps"], values["seed"]) == (3, "99")
+    expect(page.get_by_text("Every field was filled in.")).to_be_visible()
+
+
+def test_a_reload_in_mid_job_and_a_second_tab(open_studio: Page, studio: Studio) -> None:
+    page = open_studio
+    shown = draw(page, "a boat, sticker style", steps=100, count=2)
+    job_id = shown.get_attribute("data-job") or ""
+    wait_for_state(shown, "running")
+    page.reload()
+    again, other = card(page, job_id), card(opened(page.context.new_page(), studio.url), job_id)
+    for view in (again, other):
+        expect(view).to_be_visible()
+    expect(page.locator("#sl-prompt textarea")).to_have_value("a boat, sticker style")
+    for view in (again, other):
+        wait_for_state(view, "succeeded")
+        expect(view.locator(".sl-frame img")).to_have_count(2)
+
+
+def test_the_worker_is_killed_in_mid_job(open_studio: Page, studio: Studio) -> None:
+    shown = draw(open_studio, "a tree, cartoon style", steps=100, count=2)
+    expect(shown.locator("img.sl-preview").first).to_be_visible(timeout=LONG)
+    studio.kill("0")
+    expect(shown.locator(".sl-card-status")).to_contain_text("begun again", timeout=LONG)
+    wait_for_state(shown, "succeeded")
+    expect(shown.locator(".sl-frame img")).to_have_count(2)
+
+
+def test_the_connection_comes_back(open_studio: Page, studio: Studio) -> None:
+    page = open_studio
+    studio.kill("api")
+    expect(page.get_by_text("Connection lost")).to_be_visible()
+    expect(page.get_by_text("Connection lost")).to_be_hidden(timeout=LONG)
+    shown = draw(page, "a house, 3d style", steps=2, count=1)
+    wait_for_state(shown, "succeeded")
+
+
+def test_moderate_a_dropped_file(open_studio: Page, tmp_path: Path) -> None:
+    page = open_studio
+    path = tmp_path / "harmless.png"
+    Image.linear_gradient("L").convert("RGB").save(path)
+    page.get_by_role("tab", name="Moderate").click()
+    page.locator("#sl-moderate input[type=file]").first.set_input_files(str(path))
+    expect(page.locator("#sl-moderate .sl-badge").first).to_contain_text("allowed", timeout=LONG)
+    expect(page.locator("#sl-moderate")).to_contain_text("harmless.png")
+
+
+def test_find_a_picture_by_a_word_and_use_it(open_studio: Page) -> None:
+    page = open_studio
+    for prompt in ("a quinceberry, flat style", "a mountain, flat style"):
+        wait_for_state(draw(page, prompt, steps=2, count=1), "succeeded")
+    page.get_by_role("tab", name="Gallery").click()
+    gallery = page.locator("#sl-gallery")
+    expect(gallery.locator("img").first).to_be_visible()
+    gallery.get_by_role("searchbox").fill("quinceb")
+    expect(gallery.locator("img")).to_have_count(1)
+    gallery.locator("img").click()
+    viewer = page.get_by_role("dialog")
+    expect(viewer).to_contain_text("a quinceberry, flat style")
+    viewer.get_by_role("button", name="Use this").click()
+    expect(page.locator("#sl-prompt textarea")).to_have_value("a quinceberry, flat style")
+    expect(page.get_by_role("tab", name="Create")).to_have_attribute("aria-selected", "true")
+
+
+def test_the_seed_that_is_kept_draws_the_same_picture(open_studio: Page, studio: Studio) -> None:
+    page = open_studio
+    first = draw(page, "a bell, 3d style", seed="", steps=3, count=1)
+    wait_for_state(first, "succeeded")
+    page.get_by_role("button", name="Keep the last picture").click()
+    expect(page.locator("#sl-seed textarea, #sl-seed input")).not_to_have_value("")
+    second = draw(page, "a bell, 3d style")
+    wait_for_state(second, "succeeded")
+    pixels = [np.asarray(Image.open(io.BytesIO(file_of(studio, shown)))) for shown in (first, second)]
+    assert np.array_equal(*pixels)
+
+
+def test_bad_values_are_explained_and_nothing_is_lost(open_studio: Page) -> None:
+    page = open_studio
+    say(page, "a leaf", seed="not a number")
+    page.locator("#sl-draw-button").click()
+    expect(page.locator(".sl-toast.sl-error")).to_contain_text("seed")
+    expect(page.locator("#sl-prompt textarea")).to_have_value("a leaf")
+    page.evaluate("window.safelight.form.fill({seed: ''})")
+
+
+@pytest.mark.parametrize(("language", "draws"), [("de-DE", "Zeichnen"), ("fr-FR", "Dessiner")])
+def test_other_languages(page: Page, studio: Studio, language: str, draws: str) -> None:
+    page.context.add_init_script(f"localStorage.setItem('safelight.language', '{language[:2]}')")
+    opened(page, studio.url)
+    expect(page.locator("#sl-draw-button")).to_have_text(draws)
+    expect(page.locator("html")).to_have_attribute("lang", language[:2])
+    assert page.get_by_role("tab").first.inner_text() in ("Gestalten", "Créer")
+
+
+def test_keys(open_studio: Page) -> None:
+    page = open_studio
+    page.locator("h1").click()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("Keyboard shortcuts")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.keyboard.press("2")
+    expect(page.get_by_role("tab", name="Gallery")).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("1")
+    page.keyboard.press("p")
+    expect(page.locator("#sl-prompt textarea")).to_be_focused()
+
+
+def test_nothing_is_asked_of_other_machines(page: Page, studio: Studio) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    opened(page, studio.url)
+    foreign = [url for url in asked if not url.startswith((studio.url, "data:", "blob:"))]
+    assert not foreign
+
+
+def test_gradio_is_there_for_the_page_alone(studio: Studio) -> None:
+    """Its uploads, files, queue and events are not used, so nobody can reach them."""
+    paths = ("/gradio_api/upload", "/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/call/x")
+    for path in paths:
+        assert httpx2.post(f"{studio.url}/studio{path}", json={}).status_code == 404
+    for path in (
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/info",
+        "/static/../../etc/passwd",
+        "/monitoring",
+    ):
+        assert httpx2.get(f"{studio.url}/studio{path}").status_code == 404

@@ -1,0 +1,175 @@
+"""The part "System" in a real browser: workers, queue, memory and log."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+HARNESS = """<!doctype html><html lang="en"><title>System</title>
+<link rel="stylesheet" href="style.css"><link rel="stylesheet" href="system.css"><main id="root"></main>
+<script type="module">
+  import { loadTexts } from "./core/text.js";
+  import { mount } from "./system.js";
+  await loadTexts();
+  const job = (id, state, position) => ({ id, owner: "ben", kind: "generate", state, position, eta: 30, created: id,
+    progress: state === "running" ? { fraction: 0.5 } : null, request: { prompt: `picture ${id}` } });
+  const jobs = [job("c", "succeeded", null), job("b", "queued", 1), job("a", "running", null)];
+  const live = { open: true, newest: () => jobs, listen: (listener) => (window.tell = (change) => {
+    if (change.job) jobs.splice(0, jobs.length, change.job);
+    listener(change);
+  }) };
+  window.over = () => window.tell({ type: "job", job: { ...jobs[2], state: "succeeded" } });
+  mount(document.querySelector("#root"), { me: { role: location.hash.slice(1) || "admin" }, live });
+</script></html>"""
+WORKER = {
+    "name": "w",
+    "device": "cpu",
+    "precision": "fp32",
+    "backend": "eager",
+    "why": "No accelerator was found.",
+    "state": "idle",
+    "checkpoints": ["starter"],
+    "memory": 1.2e9,
+}
+LIMITS = {
+    "max_pixels": 64_000_000,
+    "max_bytes": 1_000_000,
+    "max_frames": 16,
+    "queue_capacity": 10,
+    "job_retention": 604_800,
+}
+
+
+class Server:
+    """Answers, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.levels: list[str] = []
+        self.samples = 3
+
+    def answer(self, route: Route) -> None:
+        """Answer one request to the API."""
+        url = urlsplit(route.request.url)
+        self.asked.append(f"{route.request.method} {url.path}")
+        if url.path == "/v1/system/log":
+            self.levels += parse_qs(url.query)["level"]
+            route.fulfill(json={"lines": [line("info", "began"), line("error", "broke")]})
+        elif url.path == "/v1/system/memory":
+            route.fulfill(json={"every": 10, "samples": [sample(number) for number in range(self.samples)]})
+        elif url.path == "/v1/system":
+            route.fulfill(json=system())
+        else:
+            route.fulfill(status=202, json={})
+
+
+def system() -> dict[str, Any]:
+    machine = {"processor": "A processor", "cores": 2, "memory": 16_000_000_000, "features": ["avx2"]}
+    versions = {"torch": "2.8", "timm": None}
+    named = {"version": "1", "classifier": "open-nsfw", "policy": "standard"}
+    return {
+        "machine": machine,
+        "versions": versions,
+        "workers": [WORKER],
+        "jobs": {"running": 1},
+        "limits": LIMITS,
+        **named,
+    }
+
+
+def sample(number: int) -> dict[str, Any]:
+    workers = {"w": 2_000_000_000} if number else {}
+    return {
+        "time": f"2027-01-01T00:00:{number}0Z",
+        "server": 300_000_000,
+        "workers": workers,
+        "free": 9_000_000_000,
+    }
+
+
+def line(level: str, event: str) -> dict[str, Any]:
+    return {
+        "time": "2027-01-01T00:00:00Z",
+        "level": level,
+        "event": event,
+        "source": "here",
+        "fields": {"x": 1},
+    }
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+def shown(page: Page, static_url: str, server: Server) -> Page:
+    page.route(f"{static_url}/part", lambda route: route.fulfill(body=HARNESS, content_type="text/html"))
+    page.route("**/v1/**", server.answer)
+    page.goto(f"{static_url}/part")
+    expect(page.get_by_text("At work, with 1 worker")).to_be_visible()
+    return page
+
+
+def test_it_says_what_runs_and_why(shown: Page) -> None:
+    worker = shown.get_by_role("article")
+    for text in ("w", "idle", "cpu · fp32 · eager", "No accelerator was found.", "1.2 GB", "starter"):
+        expect(worker).to_contain_text(text)
+    expect(shown.get_by_text("not installed")).to_be_visible()
+    expect(shown.get_by_text("64 megapixels")).to_be_visible()
+
+
+def test_the_queue_and_cancelling(shown: Page, server: Server) -> None:
+    rows = shown.locator(".sl-system-queue li")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("running")
+    expect(rows.last).to_contain_text("ben")
+    shown.get_by_role("button", name="Cancel “picture b”").click()
+    expect(rows.last.get_by_role("button")).to_be_disabled()
+    assert "DELETE /v1/jobs/b" in server.asked
+    shown.evaluate("window.over()")
+    expect(shown.get_by_text("Nothing runs and nothing waits.")).to_be_visible()
+
+
+def test_memory_as_lines_as_words_and_as_a_table(shown: Page) -> None:
+    says = "Safelight uses 2.3 GB now, and 9 GB are free."
+    expect(shown.get_by_role("img", name=says)).to_be_visible()
+    assert shown.locator(".sl-system-chart figure > svg path").count() == 3
+    shown.get_by_text("Show as table").click()
+    expect(shown.get_by_role("row").nth(1)).to_contain_text("2 GB")  # the newest first
+    expect(shown.get_by_role("row").nth(3).get_by_role("cell")).to_have_text(["9 GB", "300 MB", "\u2013"])
+
+
+def test_the_log_by_level_and_by_words(shown: Page, server: Server) -> None:
+    log = shown.get_by_role("log")
+    log.scroll_into_view_if_needed()
+    expect(log.locator("p")).to_have_count(2)
+    shown.get_by_label("Lines with these words").fill("BROKE")
+    expect(log.locator("p")).to_have_count(1)
+    shown.get_by_label("Lines with these words").fill("nothing of the kind")
+    expect(log).to_contain_text("No line has these words.")
+    with shown.expect_request("**/v1/system/log?*level=error"):
+        shown.get_by_label("From which level on").select_option("error")
+
+
+def test_users_see_no_log(shown: Page, server: Server) -> None:
+    shown.goto(shown.url + "#user")
+    server.asked.clear()
+    shown.reload()
+    expect(shown.get_by_text("At work, with 1 worker")).to_be_visible()
+    assert shown.get_by_role("log").count() == 0
+    assert "GET /v1/system/log" not in server.asked
+
+
+def test_nothing_is_asked_while_it_is_out_of_sight(shown: Page, server: Server) -> None:
+    shown.evaluate("document.querySelector('#root').style.display = 'none'")
+    shown.wait_for_timeout(500)
+    server.asked.clear()
+    shown.wait_for_timeout(3500)
+    assert server.asked == []
+    shown.evaluate("document.querySelector('#root').style.display = ''")
+    with shown.expect_request("**/v1/system"):
+        pass

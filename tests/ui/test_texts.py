@@ -1,0 +1,39 @@
+"""One catalogue a language, each with every text that the page asks for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from safelight.ui.paths import Scripts
+from safelight.ui.texts import LANGUAGES, catalogue
+
+FOLDER = Scripts().directory
+PLACE = re.compile(r"\{(\w+)\}")
+CATEGORIES = (".one", ".other", ".many")
+
+
+def asked() -> set[str]:
+    """Keys that scripts and page name in full."""
+    assert FOLDER is not None
+    sources = [*Path(FOLDER).rglob("*.js"), *Path(FOLDER).parent.glob("*.py")]
+    text = "\n".join(path.read_text() for path in sources)
+    return set(re.findall(r"""\b(?:t|says)\(\s*["']([a-z0-9_.]+)["']""", text))
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_every_language_says_the_same_things(language: str) -> None:
+    english, other = catalogue("en"), catalogue(language)
+    assert set(english) == set(other)
+    for key, text in english.items():
+        assert set(PLACE.findall(text)) == set(PLACE.findall(other[key])), key
+        assert other[key].strip(), key
+
+
+def test_every_text_that_is_asked_for_is_there() -> None:
+    there = {key.removesuffix(end) for key in catalogue("en") for end in ("", *CATEGORIES)}
+    missing = asked() - there
+    assert not missing
+    assert len(asked()) > 100
