@@ -9,6 +9,10 @@ from contextlib import contextmanager
 
 import structlog
 
+QUIET = ("dbos", "httpx", "httpx2", "httpcore", "httpcore2")
+"""Libraries of which only warnings are heard, whatever the level: they tell of every start at length, and of whole
+addresses with what is secret in them."""
+
 
 def configure(level: str = "info") -> None:
     """Send our log, and every library's, to stderr as JSON lines.
@@ -19,7 +23,8 @@ def configure(level: str = "info") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    logging.getLogger("dbos").setLevel(logging.WARNING)  # it tells of every start at length
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -347,3 +347,15 @@ def test_hostile_last_lines_take_no_time(piece):
     parse("a\n" + piece * (65_000 // len(piece)))
     parse(f"a\n{LAST}, {piece * 10_000}")
     assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize("line", ["a" + " " * 65_000 + "x", "a\t" * 32_000, " " * 65_000 + ":"])
+def test_a_last_line_of_spaces_takes_no_time(line):
+    began = time.process_time()
+    assert parse(f"a\n{line}").prompt == f"a\n{line}"
+    assert parse(f"a\n{LAST}, b {line[-30_000:]}").parameters["Seed"] == "42"
+    assert time.process_time() - began < 0.5
+
+
+def test_spaces_around_a_key_are_not_its_own():
+    assert parse(f"a\n{LAST},  odd key  :  1").parameters["odd key"] == "1"

@@ -31,6 +31,11 @@ class Shelf(Studio):
             if checkpoint in (None, name):
                 del self.held[name]
 
+    def holds(self, checkpoint: str) -> bool:
+        if self.problem:
+            raise self.problem
+        return checkpoint in self.held
+
     @property
     def loaded_checkpoints(self) -> frozenset[str]:
         return frozenset(self.held)
@@ -63,6 +68,12 @@ def keeper(service: Service, shelf: Shelf, told: list[str]) -> Keeper:
 
 def go() -> bool:
     return False
+
+
+def waiting(keeper: Keeper) -> list[tuple[bool, str | None]]:
+    """What is heard, and not done yet."""
+    keeper.listen()
+    return [(order.load, order.checkpoint) for order in keeper.wanted]
 
 
 def test_loading_waits_until_it_is_time(service: Service, shelf: Shelf, keeper: Keeper) -> None:
@@ -162,3 +173,87 @@ def test_it_says_when_something_changes(service: Service, keeper: Keeper, told: 
     assert len(told) == 1
     keeper.obey(go)
     assert len(told) == 3
+
+
+def test_what_is_so_already_is_done(service: Service, shelf: Shelf, keeper: Keeper, told: list[str]) -> None:
+    """A job may be on its way for minutes, and the next one would wait for it."""
+    shelf.held = {"starter": True, "idle": False}
+    service.unload("idle")
+    assert (waiting(keeper), set(shelf.held)) == ([], {"starter"})
+    service.load("starter")
+    service.unload("nothing")
+    assert waiting(keeper) == []
+    shelf.held = {}
+    service.unload()
+    assert waiting(keeper) == []
+    assert len(told) == 3
+
+
+def test_what_was_done_out_of_turn_is_not_done_again(service: Service, shelf: Shelf, keeper: Keeper) -> None:
+    shelf.held = {"starter": True}
+    service.load("a")
+    service.unload("b")
+    assert waiting(keeper) == [(True, "a")]
+    shelf.held["b"] = False  # a job drew with it
+    keeper.obey(go)
+    assert (waiting(keeper), set(shelf.held)) == ([], {"starter", "b", "a"})
+
+
+def test_what_others_may_undo_is_not_done(service: Service, shelf: Shelf, keeper: Keeper) -> None:
+    shelf.held = {"starter": True}
+    service.unload()
+    service.load("starter")
+    assert waiting(keeper) == [(False, None), (True, "starter")]
+    shelf.held = {"starter": False}
+    keeper.obey(go)
+    assert (waiting(keeper), set(shelf.held)) == ([], {"starter"})
+
+
+def test_what_a_job_loads_meanwhile_is_not_waited_for(service: Service, shelf: Shelf, keeper: Keeper) -> None:
+    service.load("a")
+    assert waiting(keeper) == [(True, "a")]
+    shelf.held = {"a": True}
+    assert (waiting(keeper), keeper.loading) == ([], None)
+
+
+def test_what_a_job_is_about_to_load_goes_after_it(service: Service, shelf: Shelf) -> None:
+    in_use = {"a"}
+    keeper = Keeper(service, shelf, lambda: None, lambda: in_use)
+    service.unload("b")
+    service.unload("a")
+    assert waiting(keeper) == [(False, "a")]
+    service.unload()
+    assert waiting(keeper) == [(False, None)]
+    in_use.clear()
+    assert waiting(keeper) == []
+
+
+def test_what_is_being_loaded_goes_again(
+    service: Service, shelf: Shelf, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is not in memory yet, nothing seems to be left to do."""
+    preload = Shelf.preload
+
+    def unloaded_meanwhile(shelf: Shelf, checkpoint: str | None = None) -> None:
+        service.unload("a")
+        assert waiting(keeper) == [(False, "a")]
+        preload(shelf, checkpoint)
+
+    monkeypatch.setattr(Shelf, "preload", unloaded_meanwhile)
+    service.load("a")
+    keeper.listen()
+    keeper.obey(go)
+    assert (shelf.held, keeper.last_error) == ({}, None)
+
+
+def test_what_cannot_be_told_of_is_loaded(service: Service, shelf: Shelf, keeper: Keeper) -> None:
+    """It is in memory, and its file was damaged since: whoever loads it hears of that."""
+    shelf.held, shelf.problem = {"a": False}, RuntimeError("shapes")
+    service.load("a")
+    assert waiting(keeper) == [(True, "a")]
+    keeper.obey(go)
+    assert keeper.last_error is not None
+    shelf.problem = None
+    service.load("a")
+    assert waiting(keeper) == []
+    assert keeper.last_error is None

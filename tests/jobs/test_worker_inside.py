@@ -17,7 +17,7 @@ from safelight.errors import DatabaseBusyError, DatabaseError
 from safelight.jobs import worker as worker_module
 from safelight.jobs.dispatch import Turns
 from safelight.jobs.holding import LEASE
-from safelight.jobs.job import Job, JobState, Signal
+from safelight.jobs.job import Job, JobKind, JobState, Signal
 from safelight.jobs.ledger import Ledger
 from safelight.jobs.running import Running
 from safelight.jobs.service import Service, prepare
@@ -109,6 +109,25 @@ def test_a_locked_database_does_not_keep_it_from_starting(
     worker._warm_up()
 
 
+def test_who_starts_for_long_is_not_gone(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading a large checkpoint takes minutes, and a worker that is silent for twenty seconds is not listed."""
+    seen: list[tuple[str, float]] = []
+
+    def slow(*_: object) -> None:
+        deadline = time.monotonic() + 30
+        while len(set(seen)) < 3 and time.monotonic() < deadline:
+            seen.extend((each["state"], each["seen"]) for each in worker._service.workers())
+            time.sleep(0.01)
+
+    monkeypatch.setattr(worker_module, "SIGN_EVERY", 0.02)
+    monkeypatch.setattr(worker_module, "described", lambda _: {"device": "cpu"})
+    monkeypatch.setattr(Studio, "preload", slow)
+    worker._warm_up()
+    assert len(set(seen)) >= 3
+    assert {state for state, _ in seen} == {"starting"}
+    assert not [thread for thread in threading.enumerate() if thread.name == "signs of life"]
+
+
 class Shelf:
     """Stands for the studio's memory."""
 
@@ -138,6 +157,44 @@ def test_what_is_to_be_loaded_goes_before_the_next_job(
     door.join()
     assert shelf.loaded == ["apples"]
     assert entering[0] is not None
+
+
+def test_the_next_job_does_not_wait_for_what_is_done(worker: Worker) -> None:
+    submit(worker, 2)
+    first = begun(worker)
+    worker._service.unload("apples")
+    worker._keeper.listen()
+    entering: list[Running | None] = []
+    door = threading.Thread(target=lambda: entering.append(worker._enter()))
+    door.start()
+    door.join(5)
+    worker._company.leave(first)
+    assert len(entering) == 1
+    door.join()
+
+
+def test_what_a_job_draws_with_is_unloaded_after_it(worker: Worker) -> None:
+    """Also while it is not in memory yet."""
+    for named in ({}, {"checkpoint": "mine/own"}):
+        worker._ledger.submit(submission(request={"prompt": "a cat", **named}))
+        running = begun(worker)
+        used = named.get("checkpoint", worker.settings.checkpoint)
+        for name, waits in (("apples", False), (used, True), (None, True)):
+            worker._service.unload(name)
+            worker._keeper.listen()
+            assert bool(worker._keeper.wanted) is waits, name
+        worker._company.leave(running)
+        worker._keeper.listen()
+        assert worker._keeper.wanted == []
+        assert worker._ledger.cancelled(running.job, None)
+
+
+def test_who_draws_nothing_uses_no_checkpoint(worker: Worker) -> None:
+    worker._ledger.submit(submission(kind=JobKind.SCAN, request={"images": []}))
+    begun(worker)
+    worker._service.unload()
+    worker._keeper.listen()
+    assert worker._keeper.wanted == []
 
 
 def test_who_is_idle_sees_to_it_at_once(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:

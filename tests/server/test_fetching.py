@@ -4,11 +4,13 @@ import _socket
 import asyncio
 import gzip
 import ipaddress
+import json
+import logging
 import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -33,7 +35,7 @@ class Site(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/html")
         self.end_headers()
-        for _ in range(int(count) // 1000):
+        for _ in range(int(count.partition("?")[0]) // 1000):
             self.wfile.write(b"x" * 1000)
 
     def to(self, url: str) -> None:
@@ -240,6 +242,16 @@ def test_addresses_that_are_none(url: str) -> None:
 def test_nobody_there() -> None:
     with pytest.raises(PictureUrlError):
         get("http://127.0.0.1:1/")
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG])
+def test_addresses_are_not_logged(site: str, logged: Callable[[], list[object]], level: int) -> None:
+    """Their queries may hold what is nobody else's business; of redirections too."""
+    logging.getLogger().setLevel(level)
+    assert get(f"{site}/to//bytes/1000?token=of-a-visitor") == b"x" * 1000
+    logging.getLogger("httpx2").warning("what the libraries warn of is")
+    assert "of-a-visitor" not in json.dumps(logged())
+    assert logged()[-1]["event"] == "what the libraries warn of is"  # type: ignore[index]
 
 
 def test_names_are_looked_up_in_threads_of_their_own(site: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,14 @@ def test_levels_and_how_many(ring: LogRing) -> None:
     assert [line.event for line in ring.lines(9, "error")] == ["error"]
 
 
+def test_levels_without_a_name(ring: LogRing) -> None:
+    """Whatever a library logs, what else there is can be read."""
+    logging.getLogger("x").log(25, "between info and warning")
+    logging.getLogger("x").warning("a warning")
+    assert [line.level for line in ring.lines(9, "info")] == ["level 25", "warning"]
+    assert [line.level for line in ring.lines(9, "warning")] == ["warning"]
+
+
 def test_it_is_bounded(ring: LogRing) -> None:
     for number in range(KEPT + 5):
         logging.getLogger("x").info("line %d", number)

@@ -42,9 +42,25 @@ def test_samples_have_everybody(service: Service) -> None:
 
 
 def test_they_are_bounded(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[Sample] = []
+    take = memory_watch._sample
+
+    def noted(service: Service) -> Sample:
+        taken.append(take(service))
+        return taken[-1]
+
+    async def run() -> list[Sample]:
+        async with MemoryWatch(lambda: service, every=0.01) as watch:
+            while len(taken) < 6:
+                await asyncio.sleep(0.005)
+        return watch.samples
+
+    assert memory_watch.EVERY * memory_watch.KEPT == 3600
     monkeypatch.setattr(memory_watch, "KEPT", 3)
-    assert len(watched(service, 3)) == 3
-    assert memory_watch.EVERY * 360 == 3600
+    monkeypatch.setattr(memory_watch, "_sample", noted)
+    kept = asyncio.run(asyncio.wait_for(run(), 60))
+    assert len(kept) == 3
+    assert not [old for old in taken[:2] if old in kept]
 
 
 def test_a_database_that_is_away_ends_nothing(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,8 +89,8 @@ def test_a_session_ends_with_its_key(keys: Keys, sessions: Sessions) -> None:
 def test_a_session_that_was_closed(keys: Keys, sessions: Sessions) -> None:
     anna = id_of(keys, "anna")
     first, second = sessions.open(anna), sessions.open(anna)
-    assert sessions.close(first)
-    assert not sessions.close(first)
+    assert sessions.close(first) == "anna"
+    assert sessions.close(first) is None
     with pytest.raises(KeyRequiredError):
         sessions.caller(first)
     assert sessions.caller(second).owner == "anna"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +15,7 @@ from tests.tiny.drawing import MASK, PICTURE
 
 from safelight.errors import (
     BlockedError,
+    CheckpointMissingError,
     FileMissingError,
     ImageError,
     MaskError,
@@ -158,13 +161,33 @@ def test_checkpoints_come_into_memory_and_go(drawing_settings: Settings, tiny: C
     studio = Studio(drawing_settings)
     studio.unload()
     other = str(tiny("sd2"))
+    assert not studio.holds(other)
     studio.preload()
     studio.preload(other)
     assert studio.loaded_checkpoints == {drawing_settings.checkpoint, other}
+    assert studio.holds(other)
     studio.unload(other)
     assert studio.loaded_checkpoints == {drawing_settings.checkpoint}
+    assert (studio.holds(other), studio.holds("nothing")) == (False, False)
     studio.unload()
     assert studio.loaded_checkpoints == frozenset()
+
+
+def test_a_checkpoint_that_was_replaced_is_not_in_memory(
+    drawing_settings: Settings, tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    studio, own = Studio(drawing_settings), tmp_path / "own"
+    shutil.copytree(tiny("sd2"), own)
+    studio.preload(str(own))
+    assert studio.holds(str(own))
+    for file in own.rglob("*.safetensors"):
+        os.utime(file, (0, 2_000_000_000))
+    assert not studio.holds(str(own))
+    studio.preload(str(own))
+    assert studio.holds(str(own))
+    shutil.rmtree(own)
+    with pytest.raises(CheckpointMissingError):
+        studio.holds(str(own))
 
 
 def test_enlarging_passes_the_policy_twice(drawing_studio: Studio, tmp_path: Path) -> None:

@@ -18,9 +18,11 @@ HARNESS = """<!doctype html><html lang="en"><title>Editor</title>
   import { base64 } from "./core/api.js";
   import { Editor } from "./editor.js";
   window.changes = 0;
+  window.sizes = [];
   window.bytes = async (blob) => blob && base64(blob);
   window.blob = (text, type) => new Blob([Uint8Array.from(atob(text), (each) => each.charCodeAt(0))], { type });
-  window.editor = new Editor(document.querySelector("#editor"), { onchange: () => window.changes++ });
+  window.editor = new Editor(document.querySelector("#editor"), {
+    onchange: () => window.changes++, onsize: ({ width, height }) => window.sizes.push([width, height]) });
 </script></html>"""
 
 
@@ -480,6 +482,27 @@ def test_mask_and_edges_are_restored(shown: Page) -> None:
     assert (state(shown, "mode"), state(shown, "outpaint")) == ("inpaint", None)
     shown.evaluate("editor.setMask(null)")
     assert state(shown, "mode") == "image"
+
+
+def test_the_size_to_be_drawn_is_told_when_a_picture_comes_and_when_its_edges_move(shown: Page) -> None:
+    def told() -> object:
+        return shown.evaluate("sizes.splice(0)")
+
+    assert told() == [[320, 240]]
+    stroke(shown, (80, 120), (240, 120))
+    tool(shown, "clear")
+    tool(shown, "expand")
+    assert told() == []
+    drag(shown, "right", 50 * shown.evaluate("editor.scene.view.scale"), 0)
+    assert told() == [[368, 240]]
+    handle(shown, "top").press("ArrowUp")
+    tool(shown, "reset")
+    assert told() == [[368, 248], [320, 240]]
+    shown.evaluate("editor.setPicture(null)")
+    assert told() == []
+    put(shown, png())
+    put(shown, png())
+    assert told() == [[320, 240], [320, 240]], "as often as a picture comes"
 
 
 def test_a_mask_of_another_shape_is_complained_of(shown: Page) -> None:

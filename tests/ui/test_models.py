@@ -14,7 +14,7 @@ HARNESS = """<!doctype html><html lang="en"><title>Models</title>
   import { loadTexts } from "./core/text.js";
   import { mount } from "./models.js";
   await loadTexts();
-  addEventListener("sl:fields", (event) => (window.fields = event.detail));
+  addEventListener("sl:checkpoint", (event) => (window.checkpoint = event.detail));
   mount(document.querySelector("#root"), {
     me: { role: location.hash.slice(1) || "admin" }, show: (tab) => (window.shown = tab) });
 </script></html>"""
@@ -25,7 +25,8 @@ class Server:
 
     def __init__(self) -> None:
         self.loaded: list[str] = []
-        self.worker: dict[str, Any] = {"name": "w", "loading": None, "last_error": None}
+        self.worker: dict[str, Any] = {"name": "w", "state": "idle", "loading": None, "last_error": None}
+        self.dead = False
         self.broken = False
 
     def answer(self, route: Route) -> None:
@@ -38,7 +39,7 @@ class Server:
         elif path == "/v1/models":
             route.fulfill(json={"data": [self.model("starter", default=True), self.model("large")]})
         elif path == "/v1/system":
-            route.fulfill(json={"workers": [self.worker]})
+            route.fulfill(json={"workers": [] if self.dead else [self.worker]})
         elif path == "/v1/models/hub":
             files = [{"name": "a.safetensors", "size": 2_000_000, "present": False}]
             found = {
@@ -95,9 +96,51 @@ def test_why_it_could_not_be_loaded_stands_with_it(models: Page, server: Server)
     expect(row).to_contain_text("Not in memory")
 
 
+def test_a_worker_that_dies_while_it_loads_is_not_waited_for(models: Page, server: Server) -> None:
+    row = models.get_by_role("listitem").filter(has=models.get_by_role("heading", name="large"))
+    row.get_by_role("button", name="Load: large").click()
+    expect(row).to_contain_text("Being loaded")
+    server.dead = True
+    expect(row.get_by_role("alert")).to_have_text("large could not be loaded.")
+    expect(row).to_contain_text("Not in memory")
+
+
+def test_a_worker_that_was_started_anew_and_says_nothing_of_it_is_not_waited_for_either(
+    models: Page, server: Server
+) -> None:
+    models.clock.install()
+    row = models.get_by_role("listitem").filter(has=models.get_by_role("heading", name="large"))
+    server.worker["loading"] = "large"
+    row.get_by_role("button", name="Load: large").click()
+    look_on(models, 12)
+    expect(row).to_contain_text("Being loaded")
+    server.worker |= {"loading": None, "state": "starting"}
+    look_on(models, 12)
+    expect(row).to_contain_text("Being loaded")
+    server.worker["state"] = "idle"
+    look_on(models, 11)
+    expect(row.get_by_role("alert")).to_have_text("large could not be loaded.")
+
+
+def look_on(page: Page, times: int) -> None:
+    """Let so many seconds pass, after each of which the page asks again."""
+    for _ in range(times):
+        with page.expect_response("**/v1/system"):
+            page.clock.run_for(1000)
+
+
+def test_what_is_copied_without_a_clipboard_of_the_browsers(models: Page) -> None:
+    models.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    models.get_by_role("button", name="Copy the whole digest").first.click()
+    expect(models.get_by_text("Copied.")).to_be_visible()
+    models.get_by_label("What would it need?").focus()
+    models.keyboard.press("Control+v")
+    assert models.get_by_label("What would it need?").input_value() == "0123456789abcdef" * 4
+
+
 def test_a_checkpoint_is_used_in_create(models: Page) -> None:
     models.get_by_role("button", name="Use in Create: large").click()
-    assert models.evaluate("[window.fields, window.shown]") == [{"checkpoint": "large"}, "create"]
+    assert models.evaluate("[window.checkpoint, window.shown]") == ["large", "create"]
 
 
 def test_what_a_checkpoint_of_the_hub_would_need(models: Page) -> None:

@@ -204,6 +204,28 @@ def test_it_stops_and_goes_on(moderate: Page, server: Server, folder: Path) -> N
     judged(moderate, 30)
 
 
+def test_what_is_cleared_while_it_is_judged_does_not_come_back(
+    moderate: Page, server: Server, folder: Path
+) -> None:
+    server.held = True
+    add(moderate, pictures(folder, *(f"a{number:02}.png" for number in range(10, 40))))
+    expect(moderate.locator(".sl-moderate-card .sl-badge", has_text="being judged")).to_have_count(16)
+    server.held = False
+    moderate.evaluate("""() => {
+        document.querySelector('[aria-label="Clear the list"]').click();
+        const data = new DataTransfer();
+        for (const name of ["b20.png", "b30.png"]) data.items.add(new File(["x"], name, { type: "image/png" }));
+        const input = document.querySelector("input[type=file]");
+        input.files = data.files;
+        input.dispatchEvent(new Event("change"));
+    }""")  # at once: what was sent before has not come back yet
+    judged(moderate, 2)
+    assert server.batches == [["b20.png", "b30.png"]]
+    for route in server.holding:
+        route.abort()
+    assert counts(moderate)[0] == "2"
+
+
 def test_failures_can_be_tried_again(moderate: Page, server: Server, folder: Path) -> None:
     server.refusals = [(500, "internal", {})]
     add(moderate, pictures(folder, "a10.png"))

@@ -134,6 +134,18 @@ def test_the_queue_and_cancelling(shown: Page, server: Server) -> None:
     expect(shown.get_by_text("Nothing runs and nothing waits.")).to_be_visible()
 
 
+def test_the_queue_is_drawn_anew_only_while_somebody_looks(shown: Page) -> None:
+    rows = shown.locator(".sl-system-queue li")
+    expect(rows).to_have_count(2)
+    shown.evaluate("document.querySelector('#root').style.display = 'none'")
+    shown.wait_for_timeout(500)
+    shown.evaluate("window.over()")
+    shown.wait_for_timeout(300)
+    expect(rows).to_have_count(2)
+    shown.evaluate("document.querySelector('#root').style.display = ''")
+    expect(shown.get_by_text("Nothing runs and nothing waits.")).to_be_visible()
+
+
 def test_memory_as_lines_as_words_and_as_a_table(shown: Page) -> None:
     says = "Safelight uses 2.3 GB now, and 9 GB are free."
     expect(shown.get_by_role("img", name=says)).to_be_visible()

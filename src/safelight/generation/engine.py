@@ -134,6 +134,17 @@ class Engine:
         """
         self._loaded.clear(name)
 
+    def holds(self, name: str) -> bool:
+        """Whether a checkpoint is in memory as it lies on the disk now; nothing is fetched to find that out.
+
+        Raises:
+            ModelError: It is in memory, and what lies on the disk cannot be used.
+        """
+        if name not in self.loaded_checkpoints:
+            return False
+        found = resolve(name, self._settings.home, fetch=hub_lookup(allow_network=False))
+        return found in self._loaded.checkpoints()
+
     @property
     def loaded_checkpoints(self) -> frozenset[str]:
         """Names of the checkpoints in memory."""

@@ -23,7 +23,7 @@ _MARKS = frozenset(
 )
 _ENOUGH = 3
 _LONGEST = 64 * 1024  # a longer last line is a prompt
-_KEY = re.compile(r'\s*(\w[^:,"\n]*?)\s*:\s*')
+_KEY = re.compile(r'\s*(\w[^:,"\n]*):\s*')  # cut at its end later: \s* here would take squared time
 _UNFIT = str.maketrans("", "", ',:"\n')
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
 _LABELS = MappingProxyType({"sgm-uniform": "SGM Uniform", "kl-optimal": "KL Optimal", "ddim-uniform": "DDIM"})
@@ -295,7 +295,7 @@ def _pairs(line: str) -> Iterator[tuple[str, str]]:
             position = _next_comma(line, position) + 1
             continue
         value, position = _value(line, key.end())
-        yield key[1], value
+        yield key[1].rstrip(), value
 
 
 def _value(line: str, start: int) -> tuple[str, int]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from safelight.errors import InternalError
 from safelight.jobs.job import JsonObject
@@ -21,12 +22,22 @@ class Keeper:
         service: Where orders come from.
         studio: What loads and unloads.
         tell: Called whenever there is something new to be seen from outside.
+        in_use: The checkpoints of the jobs on their way.
     """
 
-    def __init__(self, service: Service, studio: Studio, tell: Callable[[], None]) -> None:
-        self._service, self._studio, self._tell = service, studio, tell
+    def __init__(
+        self,
+        service: Service,
+        studio: Studio,
+        tell: Callable[[], None],
+        in_use: Callable[[], Collection[str]] = frozenset,
+    ) -> None:
+        self._service, self._studio, self._tell, self._in_use = service, studio, tell, in_use
         self._heard: list[Order] = []
-        self._done = self._freed = service.last_order()
+        self._before = self._freed = service.last_order()
+        self._done: set[int] = set()
+        self._mind = threading.Lock()
+        self._obeying = False
         self.at_work = False
         """Whether a checkpoint is being loaded now."""
         self.last_error: JsonObject | None = None
@@ -35,7 +46,7 @@ class Keeper:
     @property
     def wanted(self) -> list[Order]:
         """What is still to be done, in this order."""
-        return [order for order in self._heard if order.number > self._done]
+        return [order for order in self._heard if order.number not in self._done]
 
     @property
     def loading(self) -> str | None:
@@ -43,19 +54,46 @@ class Keeper:
         return next((order.checkpoint for order in self.wanted if order.load), None)
 
     def listen(self) -> None:
-        """Hear what was said since. What is to be unloaded and is in no use goes at once, all else when it is time.
+        """Hear what was said. What is to be unloaded and is in no use goes at once, all else when it is time.
+
+        What is so already is done with, and no job waits for it.
 
         Raises:
             DatabaseError: Nothing could be heard.
         """
-        self._heard = self._service.orders(self._done)
-        new = [order for order in self._heard if order.number > self._freed]
+        heard = self._service.orders(self._before)
+        new = [order for order in heard if order.number > self._freed]
         for order in new:
             self._freed = order.number
             if not order.load:
                 self._unload(order.checkpoint)
-        if new:
+        if self._take_note(heard) or new:
             self._tell()
+
+    def _take_note(self, heard: list[Order]) -> bool:
+        """Note what was heard; whether some of it is so already."""
+        with self._mind:
+            self._heard, done = heard, len(self._done)
+            if not self._obeying:  # what is being loaded is not in memory yet, and may have to go again
+                for order in self.wanted:
+                    if self._is_so(order):
+                        self._done.add(order.number)
+            return len(self._done) > done
+
+    def _is_so(self, order: Order) -> bool:
+        """Whether nothing would change by an order, now or after those before it."""
+        if not order.load:
+            kept = {*self._studio.loaded_checkpoints, *self._in_use()}  # a job may be about to load its own
+            return not kept if order.checkpoint is None else order.checkpoint not in kept
+        if order.checkpoint is None or self.wanted[0] != order:  # those before it may make it go
+            return False
+        try:
+            so = self._studio.holds(order.checkpoint)
+        except Exception:  # noqa: BLE001  whatever a file holds: it is noted when it is loaded
+            return False
+        if so:
+            self.last_error = None
+        return so
 
     def obey(self, stopping: Callable[[], bool]) -> None:
         """Do what is wanted, while nothing is drawn.
@@ -63,15 +101,21 @@ class Keeper:
         Args:
             stopping: Asked before each order; true ends it.
         """
-        while (wanted := self.wanted) and not stopping():
-            order = wanted[0]
-            if order.load and order.checkpoint is not None:
-                name = order.checkpoint
-                self.load(name, lambda: self._studio.preload(name))  # noqa: B023  it is called here and now
-            else:
-                self._unload(order.checkpoint)
-            self._done = order.number
-            self._tell()
+        with self._mind:
+            self._obeying = True
+        try:
+            while (wanted := self.wanted) and not stopping():
+                self._carry_out(wanted[0])
+                self._done.add(wanted[0].number)
+                self._tell()
+        finally:
+            self._obeying = False
+
+    def _carry_out(self, order: Order) -> None:
+        if order.load and (name := order.checkpoint) is not None:
+            self.load(name, lambda: self._studio.preload(name))
+        else:
+            self._unload(order.checkpoint)
 
     def load(self, checkpoint: str, load: Callable[[], None]) -> None:
         """Load something; what goes wrong is noted, and jobs that need it will say so.

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from safelight.database.engine import reading, writing
 from safelight.database.hosts import wait_in_line
 from safelight.errors import IdempotencyError, JobOverError, JobSkipError, QueueFullError
+from safelight.jobs.brief import brief, rows_within
 from safelight.jobs.changes import Enqueue, tell, the_row
 from safelight.jobs.holding import Holding
 from safelight.jobs.job import Event, Job, JobKind, JobState, Signal, Submission
@@ -150,11 +151,39 @@ class Ledger(Holding):
         with reading(self._engine) as connection:
             return with_outlook(connection, connection.execute(query).mappings().all())
 
-    def several(self, job_ids: Collection[str]) -> list[Job]:
-        """Those of some jobs that are there, the newest first."""
-        query = select(jobs).where(jobs.c.id.in_(job_ids)).order_by(jobs.c.id.desc())
+    def several(self, job_ids: Collection[str], largest: int) -> list[Job]:
+        """Those of some jobs that are there, the newest first.
+
+        Args:
+            job_ids: Which.
+            largest: Characters of a request, and of a result; of longer ones nothing is read: {} and None.
+        """
+        query = brief(largest).where(jobs.c.id.in_(job_ids)).order_by(jobs.c.id.desc())
         with reading(self._engine) as connection:
             return with_outlook(connection, connection.execute(query).mappings().all())
+
+    def overview(self, owner: str | None, *, waiting: int, ended: int, largest: int, total: int) -> list[Job]:
+        """All jobs that run, and the newest of those that wait and of those that have ended; the newest first.
+
+        Args:
+            owner: Only this owner's.
+            waiting: How many of those that wait, at most.
+            ended: How many of those that have ended, at most.
+            largest: As for ``several``.
+            total: Characters of all requests and results; beyond it nothing is read of the longest.
+        """
+        newest = select(jobs.c.id).order_by(jobs.c.id.desc())
+        if owner is not None:
+            newest = newest.where(jobs.c.owner == owner)
+        over = [state for state in JobState if state.final]
+        queries = (
+            newest.where(jobs.c.state == JobState.RUNNING),
+            newest.where(jobs.c.state == JobState.QUEUED).limit(waiting),
+            newest.where(jobs.c.state.in_(over)).limit(ended),
+        )
+        with reading(self._engine) as connection:
+            found = [job_id for query in queries for job_id in connection.execute(query).scalars()]
+            return with_outlook(connection, rows_within(connection, found, largest=largest, total=total))
 
     def standings(self) -> list[Standing]:
         """Where all jobs stand that have not ended: those that run, then the queue in its order."""

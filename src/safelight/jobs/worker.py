@@ -12,7 +12,8 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import psutil
@@ -22,7 +23,7 @@ from safelight.errors import DatabaseError, InternalError, JobTimeoutError, Safe
 from safelight.jobs.company import Company
 from safelight.jobs.dispatch import Turns
 from safelight.jobs.holding import LEASE
-from safelight.jobs.job import Job, JsonObject, Signal
+from safelight.jobs.job import Job, JobKind, JsonObject, Signal
 from safelight.jobs.keeping import Keeper
 from safelight.jobs.mishaps import understood
 from safelight.jobs.patience import RETRY_EVERY, patiently
@@ -46,6 +47,8 @@ NICENESS = 10
 """Of a worker: drawing takes every core there is, and answers to clients are short."""
 GRACE = 5
 """Seconds a job on its way is given to end by itself when the worker is told to go."""
+SIGN_EVERY = LEASE / 3
+"""Seconds between two signs of life."""
 CLOCK_JUMP = 1.0
 """Seconds that the time of day may go otherwise than time itself between two looks."""
 
@@ -110,7 +113,7 @@ class Worker:
         self._born, self._renewed = time.time(), 0.0
         self._watch = Watch()
         self._cleaner: threading.Thread | None = None
-        self._keeper = Keeper(self._service, self._desk.studio, self._tell)
+        self._keeper = Keeper(self._service, self._desk.studio, self._tell, self._in_use)
         self._begun = False
         self._ways: Mapping[str, str] = {"device": settings.device}
         self._log = logger(__name__)
@@ -141,14 +144,32 @@ class Worker:
         self._service.close()
 
     def _warm_up(self) -> None:
-        """Load what draws, and the usual checkpoint, before the first turn: it takes seconds."""
-        self._keeper.load(self.settings.checkpoint, self._desk.studio.preload)
-        try:
-            self._ways = described(self._desk.studio)
-        except SafelightError as error:  # jobs will say so
-            self._log.warning("cannot draw or judge", error=error.message)
+        """Load what draws, and the usual checkpoint, before the first turn: it takes seconds, or minutes."""
+        with self._signs_of_life():
+            self._keeper.load(self.settings.checkpoint, self._desk.studio.preload)
+            try:
+                self._ways = described(self._desk.studio)
+            except SafelightError as error:  # jobs will say so
+                self._log.warning("cannot draw or judge", error=error.message)
         self._begun = True
         self._tell()
+
+    @contextmanager
+    def _signs_of_life(self) -> Iterator[None]:
+        """Tell how the worker is, again and again, while this thread is busy: a silent worker counts as gone."""
+        over = threading.Event()
+
+        def tell() -> None:
+            while not over.wait(SIGN_EVERY):
+                self._tell()
+
+        telling = threading.Thread(target=tell, daemon=True, name="signs of life")
+        telling.start()
+        try:
+            yield
+        finally:
+            over.set()
+            telling.join()
 
     def stop(self) -> None:
         """Take no new jobs, finish or give back those on their way, and end. May be called by a signal's handler."""
@@ -196,6 +217,15 @@ class Worker:
     def _loaded(self) -> frozenset[str]:
         return self._desk.studio.loaded_checkpoints
 
+    def _in_use(self) -> frozenset[str]:
+        """The checkpoints of the jobs on their way; those that only judge or enlarge have none."""
+        jobs = [running.job for running in self._company.members]
+        return frozenset(
+            str(job.request.get("checkpoint") or self.settings.checkpoint)
+            for job in jobs
+            if job.kind is JobKind.GENERATE
+        )
+
     def _do(self, running: Running) -> None:
         job = running.job
         self._log.info("job begins", kind=job.kind, attempt=job.attempt)
@@ -239,7 +269,7 @@ class Worker:
     def _attend(self) -> None:
         """Hear what jobs are told, and renew the leases when it is time."""
         heard = [(running, running.skips) for running in self._company.members]
-        renew = time.monotonic() - self._renewed > LEASE / 3
+        renew = time.monotonic() - self._renewed > SIGN_EVERY
         told: Mapping[str, Signal | None] = {}
         try:
             if renew:

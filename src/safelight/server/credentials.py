@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from safelight.errors import KeyInvalidError
 from safelight.server.limits import Limits
+from safelight.server.own_pages import is_from_here
 
 COOKIE = "safelight_session"
 
@@ -41,8 +42,12 @@ def _basic(value: str) -> tuple[str, str]:
 
 
 def session_of(scope: Scope) -> str | None:
-    """The token of a browser's session, if it sent one."""
-    return HTTPConnection(scope).cookies.get(COOKIE)
+    """The token of a browser's session, if it sent one, and not for another origin's page.
+
+    Browsers keep a cookie from other sites only: to them, other ports and neighbouring names are the same site.
+    """
+    connection = HTTPConnection(scope)
+    return connection.cookies.get(COOKIE) if is_from_here(connection.headers) else None
 
 
 @contextmanager

@@ -43,6 +43,12 @@ class Inbox:
         self._waiting.clear()
         self._size, self.lost = 0, False
 
+    def lose(self) -> None:
+        """Drop what waits, and have the listener told everything anew."""
+        self.begin()
+        self.lost = True
+        self._there.set()
+
     def know(self, jobs: Iterable[Job]) -> None:
         """Note what the listener was told of: the same is not to be said again."""
         self._told = {job.id: _stage(job) for job in jobs}
@@ -68,8 +74,7 @@ class Inbox:
         self._waiting[kind, job_id] = text
         self._size += len(text)
         if self._size > MOST:
-            self.begin()
-            self.lost = True
+            self.lose()
         self._there.set()
 
     async def news(self) -> list[str]:

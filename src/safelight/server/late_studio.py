@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from safelight.errors import ServerStartingError
+from safelight.errors import InternalError, ServerStartingError
 from safelight.generation.sampler_table import SAMPLERS
 from safelight.logs import logger
 from safelight.server.errors_http import refuse
@@ -37,7 +37,14 @@ class LateStudio:
         if self._loading is None:
             await refuse(ServerStartingError(), scope, receive, send)
             return
-        app = await asyncio.shield(self._loading)
+        try:
+            app = await asyncio.shield(self._loading)
+        except Exception:  # noqa: BLE001  _tell has told of it; here it is one answer for everybody
+            hint = "The server's log tells why."
+            await refuse(
+                InternalError("The studio's page cannot be loaded.", hint=hint), scope, receive, send
+            )
+            return
         await app(scope, receive, send)
 
 

@@ -5,30 +5,30 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
 from safelight.errors import DatabaseError, SafelightError
-from safelight.jobs.job import Event, Job, JobState
+from safelight.jobs.job import Event, Job
 from safelight.logs import logger
 from safelight.server.compat.previews import preview_of
 from safelight.server.feed import LOOK_AGAIN, LOOK_EVERY
 from safelight.server.inbox import PREVIEW, PROGRESS, Inbox, message
 from safelight.server.judging import Judge
 from safelight.server.queue_view import LOOK_EVERY as QUEUE_EVERY
-from safelight.server.queue_view import MOST_JOBS, QueueView
-from safelight.server.schemas.jobs import abbreviated
+from safelight.server.queue_view import QueueView
 from safelight.server.state import Backstage
 
 PACE = 0.1
 """Seconds between two messages of progress, or two previews, of one job."""
-MOST_ENDED = 20
-"""How many jobs somebody is told of who begins to listen, of those that have ended."""
-LARGEST = 256 * 1024
-"""Characters of a job; one that has more comes as lists show it."""
+MOST_WAITING, MOST_ENDED = 200, 20
+"""How many jobs somebody is told of who begins to listen, of those that wait and of those that have ended."""
+LARGEST, MOST = 256 * 1024, 4 * 1024 * 1024
+"""Characters of a request and of a result that are told, and of all of them that somebody is told to begin with."""
+PATIENCE = 10.0
+"""Seconds that somebody who begins to listen waits for a database that does not answer."""
 _MOST_OWNERS = 10_000
-_ENDED = tuple(state for state in JobState if state.final)
 
 
 class Live:
@@ -73,16 +73,25 @@ class Live:
         Args:
             scope: Whose jobs they may know of; everybody's with None.
             judge: Looks at previews before they are shown.
+
+        Raises:
+            DatabaseError: For long, nothing could be read of what happens.
         """
         inbox = Inbox(scope)
         self._judge = judge
         self._inboxes.add(inbox)
         self._somebody.set()
         try:
-            await self._listening.wait()
+            await self._until_listening()
             yield inbox
         finally:
             self._inboxes.discard(inbox)
+
+    async def _until_listening(self) -> None:
+        try:
+            await asyncio.wait_for(self._listening.wait(), PATIENCE)
+        except TimeoutError as error:
+            raise DatabaseError(f"The database could not be read for {PATIENCE:g} seconds.") from error
 
     async def hello(self, inbox: Inbox) -> str:
         """All that a listener has to know to begin with; what happens from then on comes into the inbox.
@@ -99,11 +108,8 @@ class Live:
     def _all(self, scope: str | None) -> tuple[list[Job], str]:
         ledger = self._behind().service.ledger
         last = ledger.last_event()  # noted first: what comes after it is told of
-        under_way = ledger.find(scope, states=(JobState.QUEUED, JobState.RUNNING), limit=MOST_JOBS)
-        ended = ledger.find(scope, states=_ENDED, limit=MOST_ENDED)  # those that end meanwhile among them
-        found = {job.id: job for job in (*under_way, *ended)}
-        jobs = [found[job_id] for job_id in sorted(found, reverse=True)]
-        texts = ",".join(_whole(job) for job in jobs)
+        jobs = ledger.overview(scope, waiting=MOST_WAITING, ended=MOST_ENDED, largest=LARGEST, total=MOST)
+        texts = ",".join(job.model_dump_json() for job in jobs)
         return jobs, f'{{"type":"hello","jobs":[{texts}],"last_event":{last}}}'
 
     def _hear(self, event: Event) -> None:
@@ -154,6 +160,8 @@ class Live:
             logger(__name__).warning("jobs not read", error=error.message)
             self._heard.set()
             await asyncio.sleep(LOOK_AGAIN)
+        except Exception as error:  # noqa: BLE001  one that surprises us must not end it for everybody
+            logger(__name__).error("a defect", exc_info=error)
         await asyncio.sleep(LOOK_EVERY)
 
     async def _tell_of_jobs(self) -> None:
@@ -164,17 +172,37 @@ class Live:
         self._changed = set()
         async with self._reading:
             try:
-                jobs = await asyncio.to_thread(self._behind().service.ledger.several, wanted)
+                jobs, texts = await asyncio.to_thread(
+                    self._some, wanted, {box.scope for box in self._inboxes}
+                )
             except DatabaseError:
                 self._changed |= wanted
                 raise
+            except Exception:
+                self._begin_anew(wanted)
+                raise
             for job in jobs:
                 self._know(job)
-                text = f'{{"type":"job","job":{_whole(job)}}}'
-                for inbox in self._those_who_see(job.owner):
-                    inbox.put_job(job, text)
+                if (text := texts.get(job.id)) is not None:
+                    for inbox in self._those_who_see(job.owner):
+                        inbox.put_job(job, text)
         for gone in wanted.difference(job.id for job in jobs):
             self._forget(gone)
+
+    def _begin_anew(self, missed: Iterable[str]) -> None:
+        """Have all listeners told everything: of some jobs they missed something, and trying again might end alike."""
+        for job_id in missed:
+            self._forget(job_id)
+        for inbox in self._inboxes:
+            inbox.lose()
+
+    def _some(
+        self, job_ids: Collection[str], scopes: Collection[str | None]
+    ) -> tuple[list[Job], dict[str, str]]:
+        """Some jobs, and by their ids what is to be said of those that somebody sees."""
+        jobs = self._behind().service.ledger.several(job_ids, LARGEST)
+        seen = [job for job in jobs if None in scopes or job.owner in scopes]
+        return jobs, {job.id: f'{{"type":"job","job":{job.model_dump_json()}}}' for job in seen}
 
     def _tell_of_progress(self) -> None:
         for job_id in self._progress.keys() & self._owners.keys():
@@ -211,6 +239,9 @@ class Live:
         except SafelightError as error:
             logger(__name__).warning("a preview is not shown", job_id=job_id, error=error.message)
             return
+        except Exception as error:  # noqa: BLE001  nor must one preview
+            logger(__name__).error("a defect", job_id=job_id, exc_info=error)
+            return
         if data is None or self._previewing != job_id:  # nothing to be shown, or the job went on meanwhile
             return
         text = message("preview", id=job_id, picture=picture, image=base64.b64encode(data).decode())
@@ -225,9 +256,3 @@ class Live:
 
     def _those_who_see(self, owner: str | None) -> list[Inbox]:
         return [inbox for inbox in self._inboxes if owner is not None and inbox.sees(owner)]
-
-
-def _whole(job: Job) -> str:
-    """A job as JSON."""
-    text = job.model_dump_json()
-    return text if len(text) <= LARGEST else abbreviated(job).model_dump_json()

@@ -27,6 +27,7 @@ class Line:
     Args:
         time: When.
         level: info, warning …
+        severity: The level as the standard library counts it; there are some without a name of their own.
         event: What happened.
         source: Which module says so.
         fields: Everything else that the line holds.
@@ -34,14 +35,10 @@ class Line:
 
     time: datetime
     level: str
+    severity: int
     event: str
     source: str
     fields: dict[str, object]
-
-    @property
-    def severity(self) -> int:
-        """As the standard library counts it."""
-        return logging.getLevelNamesMapping()[self.level.upper()]
 
 
 class LogRing(logging.Handler):
@@ -92,6 +89,7 @@ def _line(fields: dict[str, object], record: logging.LogRecord) -> Line:
     return Line(
         time=datetime.fromtimestamp(record.created, UTC),
         level=record.levelname.lower(),
+        severity=record.levelno,
         event=str(_short(fields.get("event", ""))),
         source=record.name,
         fields={name: _short(value) for name, value in fields.items() if name not in OWN},

@@ -14,7 +14,7 @@ from safelight.server.inbox import message
 LOOK_EVERY = 1.0
 """Seconds between two looks at the queue, while it changes or something runs."""
 MOST_JOBS = 1000
-"""How many jobs somebody is told of at once that wait or run."""
+"""How many jobs somebody is told of at once where they stand."""
 
 
 class QueueView:

@@ -65,15 +65,18 @@ class Sessions:
         except KeyInvalidError as error:
             raise _over() from error
 
-    def close(self, token: str) -> bool:
+    def close(self, token: str) -> str | None:
         """End one.
 
         Returns:
-            Whether there was one.
+            Whose it was, by the key's name; None where there was none.
         """
+        found = sessions.c.digest == _digest(token)
+        whose = select(keys.c.name).where(keys.c.id == sessions.c.key_id, found)
         with writing(self._engine) as connection:
-            found = sessions.c.digest == _digest(token)
-            return connection.execute(delete(sessions).where(found)).rowcount > 0
+            owner = connection.execute(whose).scalar()
+            connection.execute(delete(sessions).where(found))
+        return owner
 
 
 def _make_room(connection: Connection, key_id: str, now: float) -> None:

@@ -2,7 +2,7 @@
 
 Everything else that would hold up the event loop shares asyncio's own threads. Whoever comes with a key must be known
 at once, whatever large pictures are being written or whichever name server is silent; and jobs can be looked at while
-submissions wait for a database that somebody else is writing to.
+submissions wait for a database that somebody else is writing to, or while long prompts are counted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-KEYS, PICTURES, NAMES, WRITES, OTHERS = 4, 2, 4, 4, 16
+KEYS, PICTURES, NAMES, WRITES, PROMPTS, OTHERS = 4, 2, 4, 4, 2, 16
 """How many threads there are of each kind; with keys and others, no more than there are connections to the database."""
 
 P = ParamSpec("P")
@@ -34,10 +34,11 @@ class Threads:
         self._pictures = ThreadPoolExecutor(PICTURES, thread_name_prefix="pictures")
         self._names = ThreadPoolExecutor(NAMES, thread_name_prefix="names")
         self._writes = ThreadPoolExecutor(WRITES, thread_name_prefix="writes")
+        self._prompts = ThreadPoolExecutor(PROMPTS, thread_name_prefix="prompts")
 
     def close(self) -> None:
         """Finish what is being done, and nothing more."""
-        for pool in (self._keys, self._pictures, self._names, self._writes):
+        for pool in (self._keys, self._pictures, self._names, self._writes, self._prompts):
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def key(self, do: Callable[P, Result], *args: P.args, **options: P.kwargs) -> Result:
@@ -51,6 +52,10 @@ class Threads:
     async def write(self, do: Callable[P, Result], *args: P.args, **options: P.kwargs) -> Result:
         """Change a job in the database, or queue one."""
         return await _in(self._writes, partial(do, *args, **options))
+
+    async def prompt(self, do: Callable[P, Result], *args: P.args, **options: P.kwargs) -> Result:
+        """Read a prompt."""
+        return await _in(self._prompts, partial(do, *args, **options))
 
     async def name(self, do: Callable[P, Result], *args: P.args, **options: P.kwargs) -> Result:
         """Look up a name in the network."""

@@ -243,6 +243,14 @@ class Studio:
         if self._engine is not None:
             self._engine.unload(checkpoint)
 
+    def holds(self, checkpoint: str) -> bool:
+        """Whether a checkpoint is in memory as it lies on the disk now: loading it would change nothing.
+
+        Raises:
+            SafelightError: It is in memory, and what lies on the disk cannot be used.
+        """
+        return self._engine is not None and self._engine.holds(checkpoint)
+
     @property
     def loaded_checkpoints(self) -> frozenset[str]:
         """Names of the checkpoints in memory; none before the first picture."""

@@ -16,8 +16,11 @@ from safelight.ui.page import HEAD, STYLES, Says, build
 from safelight.ui.paths import PATH, STATIC
 from safelight.ui.theme import theme
 
-NEEDED = re.compile(r"/?|/(assets|static)/.+|/theme\.css|/config|/gradio_api/startup-events", re.DOTALL)
-"""What the page asks for under PATH. Gradio's other paths (uploads, files, queue) are not used, so not there."""
+NEEDED = re.compile(r"/?|/(assets|static)(/[\w@-][\w.@-]*)+|/theme\.css|/config|/gradio_api/startup-events")
+"""What the page asks for under PATH, files by plain names.
+
+Gradio's other paths (uploads, files, queue) are not used, so not there.
+"""
 
 CONTENT = (
     "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -26,6 +29,8 @@ CONTENT = (
 )
 """Nothing is loaded from elsewhere. Gradio writes scripts into its page and makes functions of its events' text."""
 FOREVER, CHECKED = "private, max-age=31536000, immutable", "private, no-cache"
+FOUND = frozenset({200, 206, 304})
+"""Statuses of files that are there; whatever else is said of them may be otherwise tomorrow."""
 
 
 def application(samplers: Sequence[str], schedules: Sequence[str]) -> ASGIApp:
@@ -71,6 +76,7 @@ class Narrowed:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         path = scope["path"].removeprefix(PATH)
+        scope["query_string"] = b""  # by which Gradio looks up pages and saved states that are not there
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1000})
         elif scope["method"] not in ("GET", "HEAD") or not NEEDED.fullmatch(path):
@@ -104,7 +110,7 @@ def _with_headers(send: Send, keeping: str) -> Send:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             headers["Content-Security-Policy"] = CONTENT
-            headers["Cache-Control"] = keeping
+            headers["Cache-Control"] = keeping if message["status"] in FOUND else CHECKED
         await send(message)
 
     return told

@@ -7,7 +7,9 @@ empty element that one of the scripts in ``static`` fills.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -72,9 +74,14 @@ def build(samplers: Sequence[str], schedules: Sequence[str], says: Says) -> gr.B
     return page
 
 
-def place(name: str) -> None:
-    """An empty element that a script fills."""
-    gr.HTML(f'<div id="sl-{name}" class="{OWN}"></div>', elem_classes="sl-html", apply_default_css=False)
+def place(name: str, **data: object) -> None:
+    """An empty element that a script fills, with what it is to know."""
+    attributes = "".join(f" data-{key}='{escape(json.dumps(value))}'" for key, value in data.items())
+    gr.HTML(
+        f'<div id="sl-{name}" class="{OWN}"{attributes}></div>',
+        elem_classes="sl-html",
+        apply_default_css=False,
+    )
 
 
 def _form(samplers: Sequence[str], schedules: Sequence[str], says: Says) -> Mapping[str, Field]:
@@ -82,7 +89,10 @@ def _form(samplers: Sequence[str], schedules: Sequence[str], says: Says) -> Mapp
     fields: dict[str, Field] = {}
 
     def field(name: str, kind: type[Field], *args: Any, **options: Any) -> None:
-        shown: dict[str, Any] = {"elem_id": f"sl-{name.replace('_', '-').replace('.', '-')}"}
+        shown: dict[str, Any] = {
+            "elem_id": f"sl-{name.replace('_', '-').replace('.', '-')}",
+            "interactive": True,
+        }
         if kind is gr.Slider:
             shown["buttons"] = []
         fields[name] = kind(*args, **(shown | says.label(name) | options))
@@ -97,8 +107,8 @@ def _form(samplers: Sequence[str], schedules: Sequence[str], says: Says) -> Mapp
         field("width", gr.Slider, 64, 2048, 128, step=8)
         field("height", gr.Slider, 64, 2048, 128, step=8)
     with gr.Row(elem_classes="sl-pair"):
-        field("steps", gr.Slider, 1, 100, 20, step=1)
-        field("guidance_scale", gr.Slider, 1, 20, 4, step=0.5)
+        field("steps", gr.Slider, 1, 150, 20, step=1)
+        field("guidance_scale", gr.Slider, 1, 30, 4, step=0.5)
     with gr.Row(elem_classes="sl-pair"):
         field("sampler", gr.Dropdown, ["", *samplers], value="")
         field("checkpoint", gr.Dropdown, [""], value="")
@@ -141,7 +151,10 @@ def _form(samplers: Sequence[str], schedules: Sequence[str], says: Says) -> Mapp
         with gr.Row(elem_classes="sl-pair"):
             field("variation.seed", gr.Textbox, lines=1, max_lines=1)
             field("variation.strength", gr.Slider, 0, 1, 0, step=0.05)
-    place("draw")
+    limits = {
+        name: (field.minimum, field.maximum) for name, field in fields.items() if isinstance(field, gr.Slider)
+    }
+    place("draw", limits=limits)
     return fields
 
 
@@ -150,20 +163,19 @@ def _options(says: Says, name: str, values: Sequence[str]) -> list[tuple[I18nDat
 
 
 def _connect(fields: Mapping[str, Field]) -> None:
-    """Tell the scripts of every change of the form, and let them fill it in: all within the browser."""
-    names = list(fields)
-    components = [fields[name] for name in names]
-    gr.on(
-        [component.change for component in components],
+    """Tell the scripts what the user changes, and let them fill fields in: all within the browser."""
+    for name, component in fields.items():
+        if isinstance(component, gr.Textbox):
+            continue  # its event leaves out what is not typed key by key; the scripts listen to the element
+        component.input(
+            fn=None,
+            inputs=[component],
+            js=f"(value) => {{ window.safelight?.form.changed({name!r}, value); }}",
+            show_progress="hidden",
+        )
+    gr.Button("", elem_id="sl-fill", visible="hidden").click(
         fn=None,
-        inputs=components,
-        js=f"(...values) => {{ window.safelight?.form.changed({names}, values); }}",
-        show_progress="hidden",
-    )
-    filling = gr.Button("", elem_id="sl-fill", visible="hidden")
-    filling.click(
-        fn=None,
-        outputs=components,
-        js=f"() => window.safelight.form.filling({names})",
+        outputs=list(fields.values()),
+        js=f"() => window.safelight.form.filling({list(fields)})",
         show_progress="hidden",
     )

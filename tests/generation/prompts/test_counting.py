@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import CLIPTokenizer
 
-from safelight.generation.prompts import explain, parse
-from safelight.generation.prompts.counting import count
+from safelight.generation.prompts import counting, explain, parse, phases, plain_text
+from safelight.generation.prompts.counting import MOST_PHASES, count
 from safelight.models.checkpoints import STARTER_FOLDER
 from safelight.models.clip_tokens import ClipSource, ClipTokens
 
@@ -56,3 +59,39 @@ def test_of_several_text_encoders_the_longest_counts(ours: ClipTokens) -> None:
     both = count(parse(PROMPTS[6]), 1, [ours, clip])
     assert both.tokens == max(each.tokens for each in alone)
     assert both.chunks == max(each.chunks for each in alone)
+
+
+@pytest.fixture
+def cut(monkeypatch: pytest.MonkeyPatch, ours: ClipTokens) -> Callable[[], int]:
+    """How many prompts were cut into tokens so far."""
+    cut: list[Any] = []
+    original = counting.chunked
+    monkeypatch.setattr(counting, "chunked", lambda *given: cut.append(given) or original(*given))
+    return lambda: len(cut)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "".join(f"[a :b :{number}]" for number in range(1, 800)),
+        "".join(f"[:word :{number}]" for number in range(1, 700)),
+        "".join(f"[word ::{number}]" for number in range(1, 700)),
+        "[a |b |c ][a |b |c |d |e ][a |b |c |d |e |f |g ][many long words|word]",
+    ],
+)
+def test_of_very_many_phases_those_with_the_most_characters_are_counted(
+    prompt: str, ours: ClipTokens, cut: Callable[[], int]
+) -> None:
+    parsed = parse(prompt)
+    found = count(parsed, 1000, [ours])
+    assert cut() == MOST_PHASES
+    ends = [plain_text(parsed, step, 1000) for step in (0, 999)]
+    assert found.tokens == max(
+        len(ours(each, add_special_tokens=False, verbose=False)["input_ids"]) for each in ends
+    )
+
+
+def test_few_phases_are_all_counted(ours: ClipTokens, cut: Callable[[], int]) -> None:
+    parsed = parse("[a|b] [some words:none:0.5] [x|y]")
+    count(parsed, 1000, [ours, ours])
+    assert cut() == 2 * len({phase.segments for phase in phases(parsed, 1000)}) == 8

@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safelight.errors import PromptError, RequestError
-from safelight.generation.prompts import Break, Segment, parse, phases, plain_text, segments_at
+from safelight.generation.prompts import (
+    Break,
+    ParsedPrompt,
+    Segment,
+    Segments,
+    parse,
+    phases,
+    plain_text,
+    schedule,
+    segments_at,
+)
 from safelight.generation.prompts.schedule import changes, is_weighted
 
 pieces = st.sampled_from(["(", ")", "[", "]", ":", "|", "1.2", "3", ".5", "a", "b", " BREAK "])
@@ -63,6 +73,25 @@ def test_schedules_and_alternations_nest() -> None:
 def test_equal_neighbours_are_one_phase() -> None:
     assert [phase.first_step for phase in phases(parse("[a:a:3] [b|b]"), 10)] == [0]
     assert [phase.first_step for phase in phases(parse("[a|a|b]"), 6)] == [0, 2, 3, 5]
+
+
+def test_only_steps_are_looked_at_at_which_something_may_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    original = schedule.segments_at
+
+    def look(parsed: ParsedPrompt, step: int, steps: int, *, earlier: int = 0) -> Segments:
+        looked.append(step)
+        return original(parsed, step, steps, earlier=earlier)
+
+    monkeypatch.setattr(schedule, "segments_at", look)
+    for prompt, steps in [
+        ("a (b:2)", [0]),
+        ("[a:[b:c:0.5]:3] (d[e:9999])", [0, 3, 500]),
+        ("[a|b]", [0, 1, 2]),
+    ]:
+        looked.clear()
+        phases(parse(prompt), 3 if "|" in prompt else 1000)
+        assert looked == steps
 
 
 def test_a_break_parts_segments_of_one_weight() -> None:

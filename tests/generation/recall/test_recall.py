@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -14,9 +15,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from tests.generation.test_record import BODY, PLAIN
 
-from safelight.errors import ImageError, UpscalerUnknownError
+from safelight.errors import ImageError, RequestError, UpscalerUnknownError
 from safelight.generation.infotext import describe
 from safelight.generation.recall import Here, Known, Recalled, recall_picture, recall_text
+from safelight.generation.recall.graph import MOST_LINKS, MOST_NODES
 from safelight.generation.record import ReproductionRecord
 from safelight.generation.request import GenerationRequest
 from safelight.generation.samplers import Kind
@@ -58,10 +60,15 @@ def unfilled(found: Recalled) -> dict[str, str]:
     return {each.name: each.value for each in found.unfilled}
 
 
+BESIDE_A_PICTURE = frozenset({"strength", "outpaint"})
+"""The fields that need an initial picture, which is never among them."""
+
+
 def usable(found: Recalled) -> None:
-    """Each field alone can be used."""
+    """Each field alone can be used, some beside a picture."""
+    assert "init_image" not in found.fields
     for name, value in found.fields.items():
-        more = {"init_image": b"x"} if name in ("strength", "outpaint") else {}
+        more = {"init_image": b"x"} if name in BESIDE_A_PICTURE else {}
         GenerationRequest.parse(**{"prompt": "x", name: value} | more)
 
 
@@ -104,6 +111,18 @@ def test_a_record_with_everything() -> None:
     assert "c3c3c3" in unfilled(found)["init_image"]
     usable(found)
     assert recall_text(record.to_json(), HERE).fields == found.fields
+
+
+def test_some_fields_need_a_picture_beside_them() -> None:
+    record = ReproductionRecord.model_validate(BODY)
+    found = recall_text(record.to_json(), HERE)
+    refused = set()
+    for name, value in found.fields.items():
+        try:
+            GenerationRequest.parse(**{"prompt": "x", name: value})
+        except RequestError:
+            refused.add(name)
+    assert refused == BESIDE_A_PICTURE
 
 
 def test_a_record_of_other_weights() -> None:
@@ -471,6 +490,53 @@ def test_answers_have_a_bound() -> None:
     found = recall_text("x\n" + marks + "".join(f", k{number}: {'v' * 400}" for number in range(150)), HERE)
     assert len(found.unfilled) == 100
     assert all(len(each.value) <= 300 for each in found.unfilled)
+    for key in ("Sampler", "Hires upscaler"):
+        found = recall_text(f"x\n{marks}, {key}: {'v' * 400}".replace("Euler", "v" * 400), HERE)
+        assert all(len(text) <= 300 for each in found.unfilled for text in vars(each).values())
+        assert any(
+            each.reason.startswith("There is no ") and each.reason[-1] == "…" for each in found.unfilled
+        )
+
+
+def many_samplers(links: int) -> dict[str, Any]:
+    """Samplers that all begin with one node, which takes so many times what one of them made."""
+    begins = {"class_type": "X", "inputs": {f"a{number}": ["y", number] for number in range(links)}}
+    inputs = {"positive": "", "latent_image": ["x", 0]}
+    samplers = {str(number): {"class_type": "KSampler", "inputs": inputs} for number in range(1_500)}
+    return {"x": begins, "y": {"class_type": "Y", "inputs": {"samples": ["0", 0]}}} | samplers
+
+
+def test_graphs_of_many_links_take_no_time() -> None:
+    began = time.process_time()
+    found = recall_text(json.dumps(many_samplers(40_000)), HERE)
+    assert time.process_time() - began < 3
+    assert (found.source, len(found.unfilled)) == ("comfyui", 100)
+
+
+def test_graphs_have_a_bound() -> None:
+    extra = {str(number): GRAPH["20"] for number in range(100, MOST_NODES + 100)}
+    for graph in (many_samplers(MOST_LINKS), GRAPH | extra):
+        found = recall_text(json.dumps(graph), HERE)
+        assert (found.source, found.fields) == ("comfyui", {})
+        assert "this one is larger" in found.unfilled[0].reason
+
+
+def test_the_pass_that_comes_first() -> None:
+    """However far behind the others it is, and whatever stands between."""
+    graph = dict(GRAPH)
+    for number in range(100, 130):
+        graph[f"{number}"] = {"class_type": "VAEDecode", "inputs": {"samples": [f"{number - 1}", 0]}}
+    graph["100"] = {"class_type": "LatentUpscale", "inputs": {"samples": ["3", 0]}}
+    later = GRAPH["3"]["inputs"] | {"latent_image": ["129", 0], "steps": 9}
+    graph = {"0": {"class_type": "KSampler", "inputs": later}} | graph
+    assert recall_text(json.dumps(graph), HERE).fields["steps"] == 25
+
+
+def test_many_styles_take_no_time() -> None:
+    began = time.process_time()
+    text = json.dumps({"prompt": "x", "styles": ["ink"] * 40_000 + ["gone"] * 40_000})
+    assert len(recall_text(text, HERE).unfilled) == 100
+    assert time.process_time() - began < 3
 
 
 def test_half_a_character_never_leaves() -> None:

@@ -18,6 +18,7 @@ from safelight.server import limits
 from safelight.server.app import create_app
 from safelight.server.credentials import COOKIE, credentials
 from safelight.server.keys import Keys
+from safelight.server.late_studio import LateStudio
 from safelight.server.middleware import access
 from safelight.server.roles import Role
 
@@ -350,6 +351,38 @@ def test_websockets_take_the_cookie(client: TestClient, keys: Keys) -> None:
             pass
 
 
+NEIGHBOUR = "http://127.0.0.1:7861"
+"""Another origin, and to a browser, which sends it our cookie, the same site."""
+
+
+def test_the_cookie_is_for_our_own_pages(open_service: Callable[..., Service]) -> None:
+    service = open_service(cors_origins=(NEIGHBOUR,))
+    key = Keys(service.engine).add("anna")
+    with client_of(create_app(service, service.settings)) as client:
+        signed_in(client, key)
+        form = {"files": {"image": ("a.png", b"", "image/png")}}
+        job = client.post("/v1/jobs", json=DRAWING).json()["id"]
+        theirs = {"Origin": NEIGHBOUR, "Sec-Fetch-Site": "same-site"}
+        ours = {"Origin": "http://127.0.0.1:7860", "Sec-Fetch-Site": "same-origin"}
+        for method, path, body in (
+            ("GET", "/v1/jobs", {}),
+            ("DELETE", f"/v1/jobs/{job}", {}),
+            ("DELETE", "/v1/session", {}),
+            ("POST", "/v1/moderate", form),
+        ):
+            refused = client.request(method, path, headers=theirs, **body)  # type: ignore[arg-type]
+            assert (refused.status_code, refused.json()["error"]["code"]) == (401, "denied.no_key"), path
+            assert client.get("/v1/jobs", headers=theirs | bearer(key)).status_code == 200
+        assert client.get("/v1/session", headers=ours).json()["cookie"] is True
+
+        path, cookie = f"{SOCKET}/v1/jobs/{job}/ws", {"Cookie": f"{COOKIE}={client.cookies[COOKIE]}"}
+        with pytest.raises(WebSocketDisconnect), client.websocket_connect(path, headers=cookie | theirs):
+            pass
+        for headers in (cookie | ours, cookie | theirs | bearer(key)):
+            with client.websocket_connect(path, headers=headers) as socket:
+                assert socket.receive_json()["kind"] == "state"
+
+
 @pytest.mark.parametrize("ended_by", ["its key", "signing out"])
 def test_what_is_followed_ends_with_the_session(
     client: TestClient, keys: Keys, monkeypatch: pytest.MonkeyPatch, ended_by: str
@@ -436,6 +469,12 @@ def test_the_page_s_own_files_do_not_count(open_service: Callable[..., Service])
         assert client.post(parts[0], headers=anna).status_code == 429
 
 
-def test_the_root_leads_to_the_studio(client: TestClient) -> None:
-    response = client.get("/", headers=VISIT, follow_redirects=False)
-    assert (response.status_code, response.headers["Location"]) == (307, "/studio/")
+@pytest.mark.parametrize(("studio", "leads"), [(True, "/studio/"), (False, "/docs")])
+def test_the_root_leads_to_the_studio(
+    open_service: Callable[..., Service], monkeypatch: pytest.MonkeyPatch, studio: bool, leads: str
+) -> None:
+    monkeypatch.setattr(LateStudio, "begin", lambda _: None)  # nothing is loaded for this
+    service = open_service(studio=studio)
+    with client_of(create_app(service, service.settings)) as client:
+        response = client.get("/", headers=VISIT, follow_redirects=False)
+    assert (response.status_code, response.headers["Location"]) == (307, leads)

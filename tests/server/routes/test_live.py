@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,10 +18,11 @@ from starlette.websockets import WebSocketDisconnect
 from tests.server.conftest import SOCKET, client_of
 from tests.server.routes.conftest import DRAWING, Bench
 
-from safelight.errors import DatabaseBusyError
+from safelight.errors import DatabaseBusyError, DatabaseError
 from safelight.jobs.job import Job, Progress, Signal
 from safelight.jobs.service import Service
 from safelight.server.app import create_app
+from safelight.server.compat.previews import preview_of
 from safelight.server.inbox import Inbox
 from safelight.server.keys import Keys
 from safelight.server.routes.live import talk
@@ -101,6 +103,25 @@ def test_hello_has_the_newest_that_have_ended(
     jobs = [bench.finish("local", {"number": number}) for number in (1, 2, 3)]
     with listening(client) as listener:
         assert [job["id"] for job in hello(listener)["jobs"]] == [jobs[2].id, jobs[1].id]
+
+
+def test_hello_has_all_that_run(client: TestClient, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many wait that are newer."""
+    monkeypatch.setattr("safelight.server.live.MOST_WAITING", 2)
+    running = bench.begin()
+    queued = [bench.queue() for _ in range(3)]
+    with listening(client) as listener:
+        told = hello(listener)["jobs"]
+    assert [job["id"] for job in told] == [queued[2].id, queued[1].id, running.id]
+
+
+def test_hello_is_bounded(client: TestClient, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("safelight.server.live.MOST", 30)
+    bench.queue()
+    bench.queue()
+    with listening(client) as listener:
+        told = hello(listener)["jobs"]
+    assert sorted(len(job["request"]) for job in told) == [0, 1]
 
 
 def test_a_job_from_its_submission_to_its_end(client: TestClient, bench: Bench, service: Service) -> None:
@@ -224,7 +245,7 @@ def test_previews_pass_the_policy(open_service: Callable[..., Service], tmp_path
     assert "preview" not in listener.kinds()
 
 
-def test_a_large_job_comes_as_in_lists(
+def test_of_a_large_job_what_is_large_is_left_out(
     client: TestClient, bench: Bench, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("safelight.server.live.LARGEST", 1000)
@@ -233,7 +254,27 @@ def test_a_large_job_comes_as_in_lists(
         hello(listener)
         service.ledger.succeed(job, {"pictures": ["x" * 1000]}, 1.0)
         told = listener.until("job", state="succeeded")["job"]
-    assert told["result"] is None
+    assert (told["result"], told["request"]) == (None, {"prompt": "a lighthouse"})
+
+
+def test_jobs_are_written_where_they_are_read_and_for_nobody_else(
+    people: Callable[[str], TestClient], bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large ones would hold up everything that the event loop does."""
+    written: list[tuple[str, str]] = []
+    write = Job.model_dump_json
+
+    def noted(job: Job) -> str:
+        written.append((job.owner, threading.current_thread().name.partition("_")[0]))
+        return write(job)
+
+    monkeypatch.setattr(Job, "model_dump_json", noted)
+    with listening(people("anna")) as anna:
+        hello(anna)
+        bench.queue("berta")
+        bench.queue("anna")
+        anna.until("job", owner="anna")
+    assert set(written) == {("anna", "others")}
 
 
 def test_progress_is_paced(client: TestClient, bench: Bench, service: Service) -> None:
@@ -288,11 +329,11 @@ def test_an_outage_is_survived(
 ) -> None:
     several, failures = service.ledger.several, []
 
-    def fail(job_ids: Any) -> list[Job]:
+    def fail(*given: Any) -> list[Job]:
         if len(failures) < 2:
-            failures.append(job_ids)
+            failures.append(given)
             raise DatabaseBusyError
-        return several(job_ids)
+        return several(*given)
 
     monkeypatch.setattr("safelight.server.live.LOOK_AGAIN", 0.05)
     monkeypatch.setattr(service.ledger, "several", fail)
@@ -303,13 +344,94 @@ def test_an_outage_is_survived(
     assert len(failures) == 2
 
 
+def defects(logged: Callable[[], list[dict[str, Any]]]) -> list[str]:
+    return [line["exception"].splitlines()[-1] for line in logged() if line["event"] == "a defect"]
+
+
+def test_a_defect_is_survived(
+    client: TestClient,
+    bench: Bench,
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
+    logged: Callable[[], list[dict[str, Any]]],
+) -> None:
+    """It ends nothing, it is logged, and who missed something is told everything anew."""
+    several, failures = service.ledger.several, []
+
+    def fail(*given: Any) -> list[Job]:
+        if not failures:
+            failures.append(given)
+            raise RuntimeError("surprising")
+        return several(*given)
+
+    monkeypatch.setattr(service.ledger, "several", fail)
+    with listening(client) as listener:
+        hello(listener)
+        job = bench.queue()
+        assert [told["id"] for told in listener.until("hello")["jobs"]] == [job.id]
+        service.ledger.signal(job.id, Signal.CANCEL)
+        listener.until("job", id=job.id, state="cancelled")
+    assert defects(logged) == ["RuntimeError: surprising"]
+
+
+def test_a_preview_that_fails_ends_nothing(
+    client: TestClient,
+    bench: Bench,
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
+    logged: Callable[[], list[dict[str, Any]]],
+) -> None:
+    failures = []
+
+    async def fail(*given: Any) -> bytes | None:
+        if not failures:
+            failures.append(given)
+            raise RuntimeError("surprising")
+        return await preview_of(*given)
+
+    monkeypatch.setattr("safelight.server.live.preview_of", fail)
+    job = bench.begin()
+    with listening(client) as listener:
+        hello(listener)
+        service.ledger.report(job, HALF, webp())
+        until(lambda: failures)
+        service.ledger.report(job, HALF, webp("red"))
+        assert base64.b64decode(listener.until("preview")["image"]) == webp("red")
+    assert defects(logged) == ["RuntimeError: surprising"]
+
+
+def test_a_database_that_is_away_at_first_is_said(
+    client: TestClient, bench: Bench, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for ever; and who comes when it is back is told everything."""
+    last_event, away = service.ledger.last_event, [True]
+
+    def fail() -> int:
+        if away:
+            raise DatabaseBusyError
+        return last_event()
+
+    monkeypatch.setattr(service.ledger, "last_event", fail)
+    monkeypatch.setattr("safelight.server.live.PATIENCE", 0.2)
+    with listening(client) as listener:
+        assert listener.until("error")["error"]["code"] == DatabaseError.code
+        with pytest.raises(WebSocketDisconnect) as closed:
+            listener.socket.receive_json()
+        assert closed.value.code == 1011
+    monkeypatch.setattr("safelight.server.live.PATIENCE", 30.0)
+    away.clear()
+    job = bench.queue()
+    with listening(client) as listener:
+        assert [told["id"] for told in hello(listener)["jobs"]] == [job.id]
+
+
 def test_a_database_that_is_away_ends_it(
     client: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> list[Job]:
         raise DatabaseBusyError
 
-    monkeypatch.setattr(service.ledger, "find", fail)
+    monkeypatch.setattr(service.ledger, "overview", fail)
     with listening(client) as listener:
         assert listener.until("error")["error"]["code"] == DatabaseBusyError.code
         with pytest.raises(WebSocketDisconnect) as closed:
@@ -354,10 +476,10 @@ def test_a_slow_reader_costs_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
             assert len(inbox._waiting) <= 10
         assert inbox.lost
         socket.reads.set()
-        await asyncio.sleep(0.3)
+        while socket.sent.count("hello") < 2:
+            await asyncio.sleep(0.01)
         task.cancel()
         assert socket.sent[0] == "hello"
-        assert socket.sent.count("hello") == 2
         assert len(socket.sent) <= 12
 
-    asyncio.run(run())
+    asyncio.run(asyncio.wait_for(run(), 60))

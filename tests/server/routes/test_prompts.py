@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from tests.server.conftest import client_of
 
 from safelight.jobs.service import Service
 from safelight.models.checkpoints import STARTER_FOLDER
+from safelight.models.clip_tokens import ClipTokens
 from safelight.server.app import create_app
 from safelight.server.counting import MOST_OPEN, Counting
 
@@ -99,6 +101,29 @@ def test_it_is_quick_enough_to_ask_while_writing(standing: TestClient) -> None:
         standing.post("/v1/prompts/explain", json=body)
         times.append(time.perf_counter() - began)
     assert min(times) < 0.02
+
+
+def test_it_is_not_in_the_way_of_others(
+    client: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counting has threads of its own; the others are for what is quick."""
+    seen: list[str] = []
+
+    def tokenizers(*_: object) -> list[ClipTokens]:
+        seen.append(threading.current_thread().name)
+        return []
+
+    monkeypatch.setattr(Counting, "tokenizers", tokenizers)
+    assert client.post("/v1/prompts/explain", json={"prompt": "a"}).status_code == 200
+    assert [name.partition("_")[0] for name in seen] == ["prompts"]
+
+
+def test_a_prompt_of_a_thousand_phases_is_counted_in_time(standing: TestClient) -> None:
+    prompt = "".join(f"[a:b:{number}]" for number in range(1, 1000))
+    began = time.process_time()
+    answer = standing.post("/v1/prompts/explain", json={"prompt": prompt, "steps": 1000})
+    assert answer.json()["prompt"]["tokens"] > 0
+    assert time.process_time() - began < 5
 
 
 def test_few_tokenizers_are_kept(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

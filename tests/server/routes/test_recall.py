@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
-from tests.generation.recall.test_recall import A1111, png
-from tests.generation.test_record import PLAIN
+from tests.generation.recall.test_recall import A1111, BESIDE_A_PICTURE, png
+from tests.generation.test_record import BODY, PLAIN
 
 from safelight.generation.infotext import describe
 from safelight.generation.record import ReproductionRecord
 from safelight.images.encode import encode_picture
 from safelight.images.metadata import Metadata
 from safelight.jobs.service import Service
+from safelight.server.schemas.recall import RecalledRequest
 
 RECORD = ReproductionRecord.model_validate(PLAIN)
 
@@ -38,6 +39,17 @@ def test_what_it_fills_in_can_be_drawn(client: TestClient, service: Service) -> 
     submitted = client.post("/v1/jobs", json=fields | {"kind": "generate"})
     assert submitted.status_code == 202
     assert submitted.json()["request"]["hires"]["upscaler"] == "latent"
+
+
+def test_what_needs_a_picture_beside_it_says_so(client: TestClient) -> None:
+    text = ReproductionRecord.model_validate(BODY | {"checkpoint": PLAIN["checkpoint"]}).to_json()
+    fields = client.post("/v1/recall", json={"text": text}).json()["fields"] | {"kind": "generate"}
+    assert fields.keys() >= BESIDE_A_PICTURE
+    assert client.post("/v1/jobs", json=fields).status_code == 422
+    others = {name: value for name, value in fields.items() if name not in BESIDE_A_PICTURE}
+    assert client.post("/v1/jobs", json=others).status_code == 202
+    said = RecalledRequest.model_fields["fields"].description or ""
+    assert all(name in said for name in (*BESIDE_A_PICTURE, "init_image"))
 
 
 def test_text(standing: TestClient) -> None:

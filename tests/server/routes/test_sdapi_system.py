@@ -71,6 +71,8 @@ def test_unloading_is_for_administrators(people: Callable[[str], TestClient], se
     assert service.last_order() == 0
     assert people("chief").post("/sdapi/v1/unload-checkpoint").status_code == 200
     assert [(order.load, order.checkpoint) for order in service.orders(0)] == [(False, None)]
+    noted = json.loads((service.settings.home / "audit.log").read_text().splitlines()[-1])
+    assert (noted["event"], noted["checkpoint"], noted["owner"]) == ("checkpoint.unload", None, "chief")
 
 
 def test_the_log_has_its_last_lines(client: TestClient, service: Service) -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from http.cookies import Morsel, SimpleCookie
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from safelight.server.keys import Keys
 from safelight.server.middleware.bodies import STRANGER
 from safelight.server.roles import Role
 from safelight.server.sessions import LASTS, Sessions
+from safelight.server.threads import WRITES
 
 FOREIGN = {"Origin": "https://evil.example", "Content-Type": "text/plain"}
 
@@ -149,6 +153,62 @@ def test_foreign_pages_sign_nobody_in_or_out(client: TestClient, keys: Keys) -> 
     assert client.post("/v1/jobs", content="{}", headers=FOREIGN).status_code == 403
     assert client.get("/v1/session").status_code == 200
     assert client.get("/v1/session", headers={"Host": "evil.example"}).status_code == 403
+
+
+def test_pages_of_other_origins_sign_nobody_in(open_service: Callable[..., Service]) -> None:
+    """Not even where they may use the server: they would change who the browser is to it."""
+    allowed = "https://studio.example"
+    service = open_service(cors_origins=(allowed,))
+    key = Keys(service.engine).add("anna")
+    with client_of(create_app(service, service.settings)) as client:
+        response = client.post("/v1/session", json={"key": key}, headers={"Origin": allowed})
+        assert (response.status_code, response.json()["error"]["code"]) == (403, "denied.origin")
+        assert "Set-Cookie" not in response.headers
+        ours = client.post("/v1/session", json={"key": key}, headers={"Origin": "http://127.0.0.1:7860"})
+        assert ours.status_code == 200
+
+
+def test_signing_in_again_ends_the_former_session(client: TestClient, keys: Keys, server_home: Path) -> None:
+    anna, berta = keys.add("anna"), keys.add("berta")
+    sign_in(client, anna)
+    former = {"Cookie": f"{COOKIE}={client.cookies[COOKIE]}"}
+    assert sign_in(client, "wrong").status_code == 401
+    assert client.get("/v1/session").json()["owner"] == "anna"
+    assert sign_in(client, berta).json()["owner"] == "berta"
+    assert client.get("/v1/session").json()["owner"] == "berta"
+    client.cookies.clear()
+    assert client.get("/v1/session", headers=former).status_code == 401
+    assert [pair for pair in events(server_home) if pair[0] != "denied"] == [
+        ("session.opened", "anna"),
+        ("session.closed", "anna"),
+        ("session.opened", "berta"),
+    ]
+
+
+def test_a_session_is_closed_in_its_own_name(client: TestClient, keys: Keys, server_home: Path) -> None:
+    sign_in(client, keys.add("anna"))
+    client.delete("/v1/session", headers={"Authorization": f"Bearer {keys.add('berta')}"})
+    assert events(server_home)[-1] == ("session.closed", "anna")
+
+
+def test_strangers_wait_for_nobody_who_writes_and_hold_nobody_up(client: TestClient, keys: Keys) -> None:
+    keys.add("anna")
+    threads = client.app.state.backstage.threads  # type: ignore[attr-defined]
+    blocked = threading.Event()
+
+    async def keep_busy() -> list[asyncio.Task[bool]]:
+        waiting = [asyncio.create_task(threads.write(blocked.wait)) for _ in range(WRITES)]
+        await asyncio.sleep(0.05)
+        return waiting
+
+    assert client.portal is not None
+    waiting = client.portal.call(keep_busy)
+    with ThreadPoolExecutor() as pool:
+        try:
+            assert pool.submit(sign_in, client, "wrong").result(10).status_code == 401
+            assert not any(task.done() for task in waiting)
+        finally:
+            blocked.set()
 
 
 def test_a_key_that_is_revoked_ends_its_sessions(client: TestClient, keys: Keys) -> None:

@@ -71,18 +71,33 @@ def phases(parsed: ParsedPrompt, steps: int, *, earlier: int = 0) -> list[Phase]
         RequestError: steps is not positive or earlier is negative.
     """
     found = [Phase(0, segments_at(parsed, 0, steps, earlier=earlier))]
-    if not changes(parsed):
-        return found
-    for step in range(1, steps):
+    for step in turns(parsed, steps, earlier=earlier)[1:]:
         segments = segments_at(parsed, step, steps, earlier=earlier)
         if segments != found[-1].segments:
             found.append(Phase(step, segments))
     return found
 
 
+def turns(parsed: ParsedPrompt, steps: int, *, earlier: int = 0) -> list[int]:
+    """The steps from which on other words can count, in order: step 0, and wherever a phase begins.
+
+    Args:
+        parsed: A prompt.
+        steps: How many steps this pass has, at least 1.
+        earlier: How many steps the pass before it had.
+    """
+    found = {0}
+    for node in _all(parsed.tree):
+        if isinstance(node, Alternation):
+            return list(range(steps))
+        if isinstance(node, Schedule):
+            found.add(node.when.step(steps, earlier))
+    return sorted(found - {steps})
+
+
 def changes(parsed: ParsedPrompt) -> bool:
     """Whether the prompt has a schedule or an alternation anywhere."""
-    return any(_changes(node) for node in parsed.tree)
+    return any(isinstance(node, Schedule | Alternation) for node in _all(parsed.tree))
 
 
 def plain_text(parsed: ParsedPrompt, step: int, steps: int, *, earlier: int = 0) -> str:
@@ -100,14 +115,17 @@ def is_weighted(segments: Segments) -> bool:
     return any(isinstance(part, Segment) and part.weight != 1 for part in segments)
 
 
-def _changes(node: Node) -> bool:
-    match node:
-        case Schedule() | Alternation():
-            return True
-        case Emphasis(children):
-            return any(_changes(child) for child in children)
-        case _:
-            return False
+def _all(nodes: Sequence[Node]) -> Iterator[Node]:
+    """Nodes and those within them."""
+    for node in nodes:
+        yield node
+        match node:
+            case Emphasis(children):
+                yield from _all(children)
+            case Schedule(before, after):
+                yield from _all((*before, *after))
+            case Alternation(options):
+                yield from _all([child for option in options for child in option])
 
 
 def _flat(nodes: Sequence[Node], weight: float, moment: _Moment) -> Iterator[Segment | Break]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from types import MappingProxyType
 from typing import Any
 
@@ -32,7 +32,8 @@ def fill_from_graph(filling: Filling, graph: Graph) -> bool:
     samplers = [node for node in graph.nodes.values() if _is_sampler(node)]
     if not samplers:
         return False
-    first = next((node for node in samplers if not _draws_on(graph, node)), samplers[0])
+    drawn = graph.downstream(samplers)
+    first = next((node for node in samplers if not _draws_on(graph, node, drawn)), samplers[0])
     for other in samplers:
         if other is not first:
             filling.leave(f"node {other.number}", other.kind, "Only one pass is filled in, the first.")
@@ -44,10 +45,10 @@ def _is_sampler(node: Node) -> bool:
     return "latent_image" in node.inputs and ("positive" in node.inputs or "guider" in node.inputs)
 
 
-def _draws_on(graph: Graph, node: Node) -> bool:
-    """Whether a sampler begins with what another one made."""
-    behind = graph.upstream(graph.behind(node, "latent_image"), links, _is_sampler)
-    return any(_is_sampler(each) for each in behind)
+def _draws_on(graph: Graph, node: Node, drawn: Set[str]) -> bool:
+    """Whether a sampler begins with what another one made, which the nodes ``drawn`` give."""
+    behind = graph.behind(node, "latent_image")
+    return behind is not None and behind.number in drawn
 
 
 class _Pass:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -27,7 +27,7 @@ NO_FIELD = "Safelight has no such field."
 NOT_HELD = "The picture that it was drawn from is not in the file: add it again."
 ADAPTERS = "Adapters are not drawn with here; in a prompt they are text."
 MOST_UNFILLED, LONGEST_VALUE = 100, 300
-"""How much is kept of what was not filled in: so many things, and of each so many characters."""
+"""How much is kept of what was not filled in: so many things, and of each of their texts so many characters."""
 _SUFFIX = re.compile(r"\.(safetensors|ckpt|pt|pth|bin|gguf|sft)$", re.IGNORECASE)
 _ADAPTER = re.compile(r"<(?:lora|lyco|hypernet):[^<>\n]{1,200}>")
 _SURE_DIGITS = 10
@@ -61,7 +61,7 @@ class Here:
 
     checkpoints: Sequence[Known]
     upscaler: Callable[[str], str]
-    styles: Collection[str] = ()
+    styles: Set[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ class Recalled:
 
     Args:
         source: Whose words they are.
-        fields: Of a GenerationRequest, as JSON; only those that were named, and each of them alone can be used.
+        fields: Of a GenerationRequest, as JSON; only those that were named. Each of them alone can be used;
+            strength and outpaint beside an initial picture, which is never among them.
         infotext: The text it was read from, where there was one.
         unfilled: What could not be filled in.
     """
@@ -117,7 +118,7 @@ class Filling:
     def leave(self, name: str, value: object, reason: str) -> None:
         """Note what cannot be filled in."""
         if len(self._unfilled) < MOST_UNFILLED:
-            self._unfilled.append(Unfilled(_cut(name), _cut(_text(value)), sound(reason)))
+            self._unfilled.append(Unfilled(_cut(name), _cut(_text(value)), _cut(reason)))
 
     def put(self, name: str, value: object) -> None:
         """Fill in a field, if it may have that value; fields of fields by ``put_part``."""
@@ -172,9 +173,11 @@ class Filling:
     def put_styles(self, names: object) -> None:
         """Fill in those prompt styles that are here."""
         given = names if isinstance(names, list | tuple) else [names]
-        here = [name for name in given if isinstance(name, str) and name in self._here.styles]
+        here: list[str] = []
         for name in given:
-            if name not in here:
+            if isinstance(name, str) and name in self._here.styles:
+                here.append(name)
+            else:
                 self.leave("styles", name, "There is no such style here.")
         if here:
             self.put("styles", here)

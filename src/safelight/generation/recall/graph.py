@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+MOST_NODES, MOST_LINKS = 5_000, 50_000
+"""How large the graphs are that are read; what people draw with has hundreds of nodes at most."""
 DEEPEST = 50
 """How many links in a row a value is looked for behind."""
 _VALUES = (
@@ -53,6 +56,12 @@ class Graph:
             if _is_node(node)
         }
 
+    @property
+    def is_too_large(self) -> bool:
+        """Whether it has more nodes or links than are read."""
+        nodes = self.nodes.values()
+        return len(nodes) > MOST_NODES or sum(len(links(node)) for node in nodes) > MOST_LINKS
+
     def behind(self, node: Node | None, name: str) -> Node | None:
         """The node that an input is linked to; None where it is a value, or nothing."""
         link = None if node is None else _link(node.inputs.get(name))
@@ -80,9 +89,9 @@ class Graph:
             names: Which of a node's inputs to follow.
             stop: Behind which not to go on.
         """
-        waiting, seen = [node] if node is not None else [], set[str]()
+        waiting, seen = deque([node] if node is not None else []), set[str]()
         while waiting:
-            here = waiting.pop(0)
+            here = waiting.popleft()
             if here.number in seen:
                 continue
             seen.add(here.number)
@@ -90,6 +99,24 @@ class Graph:
             if not stop(here):
                 found = (self.behind(here, name) for name in names(here))
                 waiting += [each for each in found if each is not None]
+
+    def downstream(self, nodes: Iterable[Node]) -> set[str]:
+        """The numbers of some nodes, and of all that take anything from them, over however many links.
+
+        Args:
+            nodes: Where to begin.
+        """
+        takers: dict[str | None, list[str]] = {}
+        for node in self.nodes.values():
+            for name in links(node):
+                takers.setdefault(_link(node.inputs[name]), []).append(node.number)
+        waiting, seen = [node.number for node in nodes], set[str]()
+        while waiting:
+            number = waiting.pop()
+            if number not in seen:
+                seen.add(number)
+                waiting += takers.get(number, ())
+        return seen
 
 
 def is_graph(value: object) -> bool:

@@ -10,7 +10,7 @@ from safelight.errors import RecordInvalidError
 from safelight.generation.infotext import NEGATIVE, parse
 from safelight.generation.recall.comfyui import fill_from_graph
 from safelight.generation.recall.filling import Filling, Here, Recalled
-from safelight.generation.recall.graph import Graph, is_graph
+from safelight.generation.recall.graph import MOST_LINKS, MOST_NODES, Graph, is_graph
 from safelight.generation.recall.infotexts import fill_from_infotext, source_of
 from safelight.generation.recall.ours import fill_from_record, fill_from_request
 from safelight.generation.record import ReproductionRecord
@@ -83,7 +83,13 @@ def _from_graph(body: object, filling: Filling) -> Recalled | None:
     nodes = body.get(GRAPH) if isinstance(body, Mapping) and is_graph(body.get(GRAPH)) else body
     if not isinstance(nodes, Mapping) or not is_graph(nodes):
         return None
-    if not fill_from_graph(filling, Graph(nodes)):
+    graph = Graph(nodes)
+    if graph.is_too_large:
+        reason = (
+            f"Graphs of at most {MOST_NODES} nodes and {MOST_LINKS} links are read, and this one is larger."
+        )
+        filling.leave(GRAPH, "", reason)
+    elif not fill_from_graph(filling, graph):
         filling.leave(GRAPH, "", "No sampler that is known is in ComfyUI's graph.")
     return filling.recalled("comfyui")
 

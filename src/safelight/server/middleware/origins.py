@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from safelight.errors import DeniedError, HostRefusedError, OriginRefusedError
 from safelight.server.errors_http import refuse
 from safelight.server.guard import OPEN_PATHS, is_loopback, listens_beyond_loopback
+from safelight.server.own_pages import own_origins
 from safelight.settings import Settings
 
 _HOST = re.compile(
@@ -52,7 +53,7 @@ class Origins:
         host = headers.getlist("host")
         if scope["path"] not in OPEN_PATHS and (len(host) != 1 or not self._is_ours(host[0])):
             return HostRefusedError(f"This server does not answer as {', '.join(host)[:100] or 'nobody'}.")
-        if not _may_come(scope, headers, self._origins | _own_origins(host)):
+        if not _may_come(scope, headers, self._origins | own_origins(headers)):
             return OriginRefusedError()
         return None
 
@@ -77,10 +78,6 @@ def _may_come(scope: Scope, headers: Headers, origins: Collection[str]) -> bool:
         return False
     foreign = site in ("cross-site", "same-site")
     return not foreign or (reading and headers.get("sec-fetch-mode") == "navigate")
-
-
-def _own_origins(hosts: Collection[str]) -> frozenset[str]:
-    return frozenset(f"{scheme}://{host.lower()}" for host in hosts for scheme in ("http", "https"))
 
 
 def _name(host: str) -> str:

@@ -63,22 +63,25 @@ async def live_socket(
     async with create_task_group() as group:
         group.start_soon(_listen, socket, behind, group.cancel_scope)
         with suppress(WebSocketDisconnect):
-            async with live.joined(who.scope, judge) as inbox:
-                await talk(socket, live, inbox)
+            try:
+                async with live.joined(who.scope, judge) as inbox:
+                    await talk(socket, live, inbox)
+            except DatabaseError as error:
+                await socket.send_text(message("error", error=error.to_dict()))
         group.cancel_scope.cancel()
     if socket.client_state is WebSocketState.CONNECTED:
         await socket.close(FAILED)
 
 
 async def talk(socket: WebSocket, live: Live, inbox: Inbox) -> None:
-    """Tell a listener everything, then what is new, as fast as they read; returns when that cannot be known."""
+    """Tell a listener everything, then what is new, as fast as they read.
+
+    Raises:
+        DatabaseError: That cannot be known.
+    """
     while True:
         if inbox.lost:
-            try:
-                await socket.send_text(await live.hello(inbox))
-            except DatabaseError as error:
-                await socket.send_text(message("error", error=error.to_dict()))
-                return
+            await socket.send_text(await live.hello(inbox))
         for text in await inbox.news():
             await socket.send_text(text)
         await asyncio.sleep(PACE)

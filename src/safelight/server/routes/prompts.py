@@ -63,7 +63,7 @@ async def explain_prompts(
 
     A prompt that cannot be read is answered with what is wrong with it, in its own part.
     """
-    return await asyncio.to_thread(_explained, body, behind.service.settings, tokens)
+    return await behind.threads.prompt(_explained, body, behind.service.settings, tokens)
 
 
 @router.get(

@@ -184,7 +184,7 @@ async def unload_checkpoint(behind: Behind) -> dict[str, str]:
     Drawing loads them again.
     """
     await asyncio.to_thread(behind.service.unload)
-    behind.audit.note("checkpoints.unload")
+    behind.audit.note("checkpoint.unload", checkpoint=None)
     return {}
 
 

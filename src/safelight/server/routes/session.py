@@ -6,10 +6,12 @@ from typing import Literal, TypedDict
 
 from fastapi import APIRouter, Request, Response
 
+from safelight.errors import OriginRefusedError
 from safelight.server.auth import LOCAL, Caller, Who
 from safelight.server.browsers import SESSION
 from safelight.server.credentials import COOKIE, counted, credentials, session_of
 from safelight.server.guard import wants_keys
+from safelight.server.own_pages import is_from_here
 from safelight.server.routes.describing import errors, shown
 from safelight.server.routes.examples import SESSION_OF_ANNA
 from safelight.server.schemas.session import SessionView, SignIn
@@ -37,10 +39,15 @@ class Attributes(TypedDict):
 )
 async def open_session(body: SignIn, request: Request, response: Response, behind: Behind) -> SessionView:
     """Show a key once; the answer sets a cookie for a browser. A server that wants no key sets none."""
-    who, token = await behind.threads.write(_opened, body, request, behind)
-    if token is not None:
+    if not is_from_here(request.headers):
+        raise OriginRefusedError(
+            "Pages of other origins cannot sign in.", hint="Send the key along with each request."
+        )
+    who = await behind.threads.key(_shown, body, request, behind)
+    if who is not LOCAL:
+        token = await behind.threads.write(_opened, who, request, behind)
         response.set_cookie(COOKIE, token, int(LASTS), **_attributes(request))
-    return _view(who, cookie=token is not None)
+    return _view(who, cookie=who is not LOCAL)
 
 
 @router.get(
@@ -62,21 +69,28 @@ async def close_session(request: Request, response: Response, behind: Behind) ->
     response.delete_cookie(COOKIE, **_attributes(request))
 
 
-def _opened(body: SignIn, request: Request, behind: Backstage) -> tuple[Caller, str | None]:
-    """Who shows a key, and the token of their session; runs in a thread, since it asks the database."""
+def _shown(body: SignIn, request: Request, behind: Backstage) -> Caller:
+    """Who shows a key; runs in a thread, since it asks the database, but in none that others write with."""
     if not wants_keys(behind.service.settings, behind.keys):
-        return LOCAL, None
+        return LOCAL
     with counted(behind.limits, request.scope):
         who = behind.keys.caller(body.key, body.name)
     behind.limits.request(who)
+    return who
+
+
+def _opened(who: Caller, request: Request, behind: Backstage) -> str:
+    """Begin a session, in place of the one that the browser had: nobody could end that any more."""
+    if (former := session_of(request.scope)) is not None:
+        _closed(former, behind)
     token = behind.sessions.open(str(who.key_id))
     behind.audit.note("session.opened", owner=who.owner)
-    return who, token
+    return token
 
 
 def _closed(token: str, behind: Backstage) -> None:
-    if behind.sessions.close(token):
-        behind.audit.note("session.closed")
+    if (owner := behind.sessions.close(token)) is not None:
+        behind.audit.note("session.closed", owner=owner)
 
 
 def _attributes(request: Request) -> Attributes:

@@ -28,7 +28,7 @@ class UnfilledView(Wire):
 
     name: str = Field(description="What it is called where it was said.")
     value: str = Field(description="What was said; long ones are cut.")
-    reason: str = Field(description="Why it could not be filled in.")
+    reason: str = Field(description="Why it could not be filled in; long ones are cut.")
 
 
 class RecalledRequest(Wire):
@@ -36,7 +36,8 @@ class RecalledRequest(Wire):
 
     source: Source = Field(description="Whose words they are.")
     fields: dict[str, JsonValue] = Field(
-        description="Fields of a request to draw, only those that were named; each of them alone can be used."
+        description="Fields of a request to draw, only those that were named. Each of them alone can be used; strength "
+        "and outpaint need an init_image beside them, which is never among the fields: without one, leave them out."
     )
     infotext: str | None = Field(None, description="The text that was read, where there was one.")
     unfilled: list[UnfilledView] = Field([], description="What could not be filled in, 100 things at most.")

@@ -1,13 +1,18 @@
 // What can be done with any picture, wherever it is shown: use it, draw it again, vary it, enlarge it, edit it.
 
-import { get, post, request } from "./core/api.js";
+import { ApiError, get, post, read, request } from "./core/api.js";
+import { copyText } from "./core/clipboard.js";
+import { button, h } from "./core/dom.js";
+import { dialog } from "./core/keys.js";
 import { fileOf } from "./core/picture.js";
-import { t } from "./core/text.js";
-import { toast } from "./core/toast.js";
+import { number, t } from "./core/text.js";
+import { complain, toast, watched } from "./core/toast.js";
 
 /** @typedef {import("./types").Entry} Entry */
 
 const VARIED = 0.2; // how much of another seed's noise "vary" mixes in
+const DRAWS = ["init_image", "mask", "checkpoint", "sampler", "schedule", "adapters", "width", "height", "steps"]; // without which it is another picture
+const FACTORS = [1.5, 2, 3, 4];
 const UNDO = 7000; // milliseconds in which a deleted picture can be had back
 
 /**
@@ -19,7 +24,7 @@ const UNDO = 7000; // milliseconds in which a deleted picture can be had back
  * @param {{form: import("./form.js").Form, live: import("./core/live.js").Live, show: (tab: string) => void}} parts
  */
 export function makeActions({ form, live, show }) {
-  /** Pictures that are to be deleted as soon as nobody can want them back. @type {Map<string, () => void>} */
+  /** Pictures that are to be deleted as soon as nobody can want them back. @type {Map<string, () => Promise<void> | void>} */
   const doomed = new Map();
   addEventListener("pagehide", () => doomed.forEach((now) => now()));
 
@@ -28,7 +33,7 @@ export function makeActions({ form, live, show }) {
     const blob = await (await request("GET", fileOf(id))).blob();
     const answer = await request("POST", "/v1/recall", { body: blob, headers: { "Content-Type": blob.type } });
     show("create");
-    form.recall(await answer.json());
+    form.recall(await read(answer));
   }
 
   /** The same again, with other fields in some places. @param {string} id @param {Record<string, any>} changes */
@@ -36,13 +41,27 @@ export function makeActions({ form, live, show }) {
     const entry = await get(`/v1/gallery/${id}`);
     const blob = await (await request("GET", fileOf(id))).blob();
     const answer = await request("POST", "/v1/recall", { body: blob, headers: { "Content-Type": blob.type } });
-    const recalled = await answer.json();
-    if (recalled.unfilled.some((/** @type {{name: string}} */ { name }) => name === "init_image" || name === "mask")) {
-      toast(t("again.needs_picture"), { kind: "error" });
-      return;
+    /** @type {import("./types").Recalled} */
+    const { fields, unfilled } = await read(answer);
+    const lacking = unfilled.filter(({ name }) => DRAWS.includes(name));
+    if (lacking.some(({ name }) => name === "init_image" || name === "mask")) {
+      throw new ApiError({ code: "page.again", message: t("again.needs_picture"), hint: t("again.needs_picture.hint") }, 0);
+    }
+    if (lacking.length) {
+      const hint = lacking.map(({ name, value, reason }) => `${name}: ${value} (${reason})`).join(" · ");
+      throw new ApiError({ code: "page.again", message: t("again.lacking"), hint }, 0);
     }
     show("create");
-    live.add(await post("/v1/jobs", { kind: "generate", ...recalled.fields, seed: entry.seed, count: 1, ...changes }));
+    live.add(await post("/v1/jobs", { kind: "generate", ...fields, seed: entry.seed, count: 1, ...changes }));
+  }
+
+  /** @param {string} id @param {number} by @param {string} upscaler */
+  async function enlarge(id, by, upscaler) {
+    const data = new FormData();
+    data.append("image", await (await request("GET", fileOf(id))).blob(), "picture");
+    data.append("request", JSON.stringify({ kind: "upscale", by, upscaler }));
+    live.add(await read(await request("POST", "/v1/jobs", { body: data })));
+    toast(t("upscale.queued"));
   }
 
   return {
@@ -55,14 +74,21 @@ export function makeActions({ form, live, show }) {
         count: 4,
         variation: { seed: Math.floor(Math.random() * 2 ** 31), strength: VARIED, same_seed: true },
       }),
-    /** Enlarge it. @param {string} id @param {number} [by] @param {string} [upscaler] */
-    async upscale(id, by = 2, upscaler = "lanczos") {
-      const blob = await (await request("GET", fileOf(id))).blob();
-      const data = new FormData();
-      data.append("image", blob, "picture");
-      data.append("request", JSON.stringify({ kind: "upscale", by, upscaler }));
-      live.add(await (await request("POST", "/v1/jobs", { body: data })).json());
-      toast(t("upscale.queued"));
+    /** Ask how it is to be enlarged, and queue that. @param {string} id */
+    async upscale(id) {
+      const { data } = await get("/v1/models?kind=upscaler");
+      const names = data.map((/** @type {import("./types").Model} */ model) => model.id);
+      const factor = choice(FACTORS.map((by) => [String(by), `× ${number(by)}`]), "2");
+      const upscaler = choice(names.map((/** @type {string} */ name) => [name, name]), "lanczos");
+      const box = dialog(
+        t("upscale.title"),
+        h("label", { class: "sl-line" }, t("upscale.by"), factor),
+        h("label", { class: "sl-line" }, t("upscale.upscaler"), upscaler),
+        h("div", { class: "sl-bar" }, h("span"), button({
+          icon: "enlarge", label: t("upscale.go"), kind: "primary",
+          onclick: watched(async () => (box.close(), await enlarge(id, Number(factor.value), upscaler.value))),
+        })),
+      );
     },
     /** Put it into the editor. @param {string} id */
     async edit(id) {
@@ -73,12 +99,12 @@ export function makeActions({ form, live, show }) {
     /** Copy its infotext. @param {string} id */
     async copy(id) {
       const entry = await get(`/v1/gallery/${id}`);
-      await navigator.clipboard.writeText(entry.infotext ?? entry.prompt);
+      await copyText(entry.infotext ?? entry.prompt);
       toast(t("copied"));
     },
     /** Make it a favourite, or not. @param {string} id @param {boolean} favourite @returns {Promise<Entry>} */
     async favourite(id, favourite) {
-      return (await request("PATCH", `/v1/gallery/${id}`, { json: { favourite } })).json();
+      return read(await request("PATCH", `/v1/gallery/${id}`, { json: { favourite } }));
     },
     /**
      * Delete it, unless it is wanted back within some seconds; leaving the page deletes it at once.
@@ -89,10 +115,10 @@ export function makeActions({ form, live, show }) {
       hide();
       const now = () => {
         if (!doomed.delete(id)) return;
-        request("DELETE", `/v1/gallery/${id}`, { keepalive: true }).catch((error) => {
+        return request("DELETE", `/v1/gallery/${id}`, { keepalive: true }).then(ignore, (error) => {
           if (error.status === 404) return;
           restore();
-          toast(error.message, { kind: "error" });
+          complain(error);
         });
       };
       doomed.set(id, now);
@@ -102,7 +128,17 @@ export function makeActions({ form, live, show }) {
       };
       toast(t("deleted"), { stays: UNDO, action: { label: t("undo"), run: undo }, gone: now });
     },
+    /** Delete what is to be deleted, without waiting any longer. */
+    finish: () => Promise.all([...doomed.values()].map((now) => now())),
     /** Whether it is on its way out. @param {string} id */
     isDoomed: (/** @type {string} */ id) => doomed.has(id),
   };
+}
+
+const ignore = () => {};
+
+/** A field to choose from. @param {[string, string][]} options  Values with their names. @param {string} chosen */
+function choice(options, chosen) {
+  const has = options.some(([value]) => value === chosen);
+  return h("select", { class: "sl-field" }, options.map(([value, name]) => h("option", { value, selected: has && value === chosen }, name)));
 }

@@ -12,6 +12,9 @@ import { openViewer } from "./viewer.js";
 /** @typedef {import("./types").DrawnPicture} DrawnPicture */
 
 const SHOWN = 30; // cards; older ones are in the gallery
+const PLACES = 24; // empty places of a card
+const MOST = 100; // pictures of a card
+const AGAIN = 500; // milliseconds until it is asked again what is finished
 
 /** @param {HTMLElement} root @param {import("./types").Studio} studio */
 export function mountCards(root, studio) {
@@ -20,6 +23,17 @@ export function mountCards(root, studio) {
   const list = h("div", { class: "sl-cards", role: "feed", "aria-label": t("cards.title") });
   const empty = h("div", { class: "sl-empty" }, h("div", { class: "sl-lamp", "aria-hidden": "true" }), h("h3", {}, t("cards.empty")), h("p", {}, t("cards.empty.says")));
   fill(root, h("h2", { class: "sl-hidden" }, t("cards.title")), list, empty);
+
+  // One quiet voice for all cards: that each step were read aloud would help nobody.
+  const voice = h("p", { class: "sl-hidden", role: "status" });
+  root.append(voice);
+  /** @type {Map<string, string>} */
+  const states = new Map(studio.live.newest().map((job) => [job.id, job.state]));
+  const tell = (/** @type {Job} */ job) => {
+    const before = states.get(job.id);
+    states.set(job.id, job.state);
+    if (before && before !== job.state) voice.textContent = `${job.request.prompt ?? ""}: ${statusOf(job, false)}`;
+  };
 
   const arrange = () => {
     const jobs = studio.live.newest().filter((job) => job.kind !== "scan").slice(0, SHOWN);
@@ -34,10 +48,16 @@ export function mountCards(root, studio) {
     empty.hidden = jobs.length > 0;
   };
   studio.live.listen((change) => {
+    if (change.type === "job") tell(change.job);
     if (change.type === "job" && cards.has(change.job.id)) return cards.get(change.job.id)?.update(change.job);
     if (change.type === "job" || change.type === "jobs") return arrange();
+    if (change.type === "queue") return change.ids.forEach((id) => cards.get(id)?.update(/** @type {Job} */ (studio.live.jobs.get(id))));
     if (change.type === "preview") return cards.get(change.id)?.preview(change);
     if (change.type === "error") complain(Object.assign(new Error(), change.error));
+  });
+  addEventListener("sl:entry", (event) => {
+    const { kind, id } = /** @type {CustomEvent} */ (event).detail;
+    if (kind !== "favourite") for (const card of cards.values()) card.hide(id, kind === "removed");
   });
   arrange();
 }
@@ -45,9 +65,10 @@ export function mountCards(root, studio) {
 class Card {
   /** Finished pictures by their index. @type {Map<number, DrawnPicture>} */
   #done = new Map();
-  /** @type {HTMLElement[]} */
-  #slots = [];
-  #asked = -1;
+  /** Places of pictures by their index. @type {Map<number, HTMLElement>} */
+  #slots = new Map();
+  #asking = false;
+  #asked = 0; // up to which picture it was asked what is finished
   #state = "";
 
   /** @param {Job} job @param {import("./types").Studio} studio */
@@ -56,12 +77,14 @@ class Card {
     this.job = job;
     const words = job.request.prompt || t(job.kind === "upscale" ? "cards.upscale" : "cards.no_prompt");
     this.title = h("h3", { class: "sl-card-title", title: words }, words);
-    this.status = h("p", { class: "sl-card-status", role: "status" });
+    this.status = h("p", { class: "sl-card-status" });
     this.buttons = h("div", { class: "sl-card-buttons" });
     this.bar = h("div", { class: "sl-progress", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, "aria-label": t("cards.progress") }, h("div"));
     this.pictures = h("div", { class: "sl-card-pictures" });
+    this.error = h("div");
+    this.rest = h("p", { class: "sl-hint", hidden: true });
     this.element = h("article", { class: "sl-card", "aria-label": words, tabindex: 0, "data-job": job.id },
-      h("header", {}, h("div", { class: "sl-card-words" }, this.title, this.status), this.buttons), this.bar, this.pictures);
+      h("header", {}, h("div", { class: "sl-card-words" }, this.title, this.status), this.buttons), this.bar, this.error, this.pictures, this.rest);
   }
 
   /** Show a job as it is now. @param {Job} job */
@@ -78,84 +101,110 @@ class Card {
     const share = Math.round((job.progress?.fraction ?? 0) * 100);
     this.bar.setAttribute("aria-valuenow", String(share));
     /** @type {HTMLElement} */ (this.bar.firstElementChild).style.transform = `scaleX(${share / 100})`;
-    if (job.error) return fill(this.pictures, h("div", { class: "sl-card-error" }, icon("warning"), h("div", {}, h("p", {}, job.error.message), job.error.hint && h("p", { class: "sl-hint" }, job.error.hint))));
+    if (job.error && !this.error.childElementCount) fill(this.error, h("div", { class: "sl-card-error" }, icon("warning"), h("div", {}, h("p", {}, job.error.message), job.error.hint && h("p", { class: "sl-hint" }, job.error.hint))));
     for (const picture of job.result?.pictures ?? []) this.#show(picture);
-    if (over) this.#close();
-    else this.#makeSlots(job);
-    const at = job.progress?.picture ?? 0;
-    if (!over && at > 0 && at !== this.#asked) {
-      this.#asked = at;
-      void this.#fetchDone().catch(() => (this.#asked = -1));
-    }
+    const told = job.result !== null || job.state === "failed"; // large results are not sent over the socket
+    if (over && told) this.#close();
+    if (!over) this.#makeSlots(job);
+    if (over ? !told : (job.progress?.picture ?? 0) > this.#asked) void this.#fetchDone();
     const known = this.studio.live.previews.get(job.id);
     if (!over && known) this.preview(known);
   }
 
   /** Show how far the picture on its way is. @param {{picture: number, image: string}} preview */
   preview({ picture, image }) {
-    const slot = this.#slots[picture];
-    if (!slot || this.#done.has(picture)) return;
+    if (this.#done.has(picture)) return;
+    const slot = this.#slot(picture);
     const shown = slot.querySelector("img");
-    if (shown) shown.src = image;
-    else slot.replaceChildren(h("img", { src: image, alt: t("cards.preview"), class: "sl-preview" }));
+    if (shown && shown.src !== image) shown.src = image;
+    else if (!shown) slot.replaceChildren(h("img", { src: image, alt: t("cards.preview"), class: "sl-preview" }));
     slot.classList.remove("sl-waiting");
   }
 
-  /** A place for every picture that is asked for. @param {Job} job */
+  /** Places for the pictures to come, as many as can be looked over. @param {Job} job */
   #makeSlots(job) {
-    const count = job.kind === "generate" ? Math.min(job.request.count ?? 1, 100) : 1;
-    while (this.#slots.length < count) {
-      const slot = h("div", { class: "sl-slot sl-waiting", style: `aspect-ratio: ${shapeOf(job)}` });
-      this.#slots.push(slot);
-      this.pictures.append(slot);
-    }
+    const count = job.kind === "generate" ? (job.request.count ?? 1) : 1;
+    for (let index = 0; index < Math.min(count, PLACES); index++) this.#slot(index);
+    this.#setColumns(count);
+  }
+
+  /** The place of a picture. @param {number} index @returns {HTMLElement} */
+  #slot(index) {
+    const known = this.#slots.get(index);
+    if (known) return known;
+    const slot = h("div", { class: "sl-slot sl-waiting", style: `aspect-ratio: ${shapeOf(this.job)}` });
+    const next = [...this.#slots.keys()].filter((other) => other > index).sort((one, other) => one - other)[0];
+    this.pictures.insertBefore(slot, this.#slots.get(next) ?? null);
+    this.#slots.set(index, slot);
+    return slot;
+  }
+
+  /** @param {number} count */
+  #setColumns(count) {
     this.pictures.style.setProperty("--columns", String(columnsFor(count)));
   }
 
-  /** What is finished of a job that goes on. */
+  /** What is finished already; one question at a time, and only for what is new. */
   async #fetchDone() {
-    const { entries } = await get(`/v1/gallery?job_id=${this.job.id}&limit=500`);
-    if (isOver(this.job)) return;
-    for (const entry of entries) this.#show(entry);
+    if (this.#asking) return;
+    this.#asking = true;
+    try {
+      const made = isOver(this.job) ? MOST : (this.job.progress?.picture ?? 0);
+      const limit = Math.min(MOST, Math.max(1, made - this.#done.size + 1));
+      const { entries } = await get(`/v1/gallery?job_id=${this.job.id}&limit=${limit}`);
+      for (const entry of entries) this.#show(entry);
+      this.#asked = made;
+      if (isOver(this.job)) this.#close();
+    } catch (error) {
+      if (isOver(this.job)) complain(error);
+    } finally {
+      setTimeout(() => (this.#asking = false), AGAIN);
+    }
+  }
+
+  /** Take a picture out of sight, or put it back. @param {string} id @param {boolean} away */
+  hide(id, away) {
+    const picture = [...this.#done.values()].find((each) => each.id === id);
+    const slot = picture && this.#slots.get(picture.index);
+    if (slot) slot.hidden = away;
   }
 
   /** @param {DrawnPicture} picture */
   #show(picture) {
     if (this.#done.has(picture.index)) return;
     this.#done.set(picture.index, picture);
-    if (!this.#slots[picture.index]) this.#makeSlots(this.job);
-    const slot = this.#slots[picture.index];
-    if (!slot) return;
+    if (this.#done.size > MOST) {
+      this.rest.hidden = false;
+      return fill(this.rest, t("cards.rest", { n: this.#done.size - MOST }));
+    }
+    const slot = this.#slot(picture.index);
     slot.classList.remove("sl-waiting");
     const shown = { ...picture, prompt: this.job.request.prompt };
     const side = Math.min(1024, Math.max(256, picture.width));
     slot.style.aspectRatio = `${picture.width} / ${picture.height}`;
     fill(slot, framed(shown, { src: thumbnailOf(picture.id, side), onopen: () => this.#open(picture.index) }), badge(picture));
+    slot.hidden = this.studio.actions.isDoomed(picture.id);
   }
 
   /** Take away the places that nothing came into. */
   #close() {
-    for (const [index, slot] of this.#slots.entries()) if (!this.#done.has(index)) slot.remove();
-    this.pictures.style.setProperty("--columns", String(columnsFor(this.#done.size)));
+    for (const [index, slot] of this.#slots) if (!this.#done.has(index)) slot.remove();
+    this.#setColumns(this.#done.size);
   }
 
   /** @param {number} index */
   #open(index) {
     const shown = [...this.#done.values()].sort((one, other) => one.index - other.index);
     openViewer(this.studio, shown, shown.findIndex((picture) => picture.index === index), {
-      onchange: (change) => {
-        const picture = shown.find(({ id }) => id === change.id);
-        const slot = picture && this.#slots[picture.index];
-        if (slot && change.kind !== "favourite") slot.hidden = change.kind === "removed";
-        dispatchEvent(new CustomEvent("sl:entry", { detail: change })); // the gallery shows it too
-      },
+      onchange: (change) => dispatchEvent(new CustomEvent("sl:entry", { detail: change })), // also the gallery shows it
     });
   }
 
   /** @param {boolean} over */
   #makeButtons(over) {
     const { id, request, kind } = this.job;
-    const signal = (/** @type {"cancel" | "finish" | "skip"} */ action) => () => this.studio.live.signal(action, id);
+    const signal = (/** @type {"cancel" | "finish" | "skip"} */ action) => watched(() => this.studio.live.signal(action, id));
+    const focused = this.buttons.contains(document.activeElement);
     const running = this.job.state === "running" && kind === "generate";
     const first = () => [...this.#done.values()].sort((one, other) => one.index - other.index).find((picture) => picture.decision !== "block");
     const use = watched(async () => {
@@ -169,6 +218,7 @@ class Card {
       !over && button({ icon: "stop", label: t(this.job.state === "queued" ? "cards.cancel" : "cards.stop"), onclick: signal("cancel"), class: "sl-button sl-stop" }),
       over && this.job.state === "succeeded" && kind === "generate" && button({ icon: "reuse", label: t("cards.use"), bare: true, onclick: use }),
     );
+    if (focused) (this.buttons.querySelector("button") ?? this.element).focus();
   }
 }
 

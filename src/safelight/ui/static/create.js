@@ -1,10 +1,10 @@
 // Create: what stands around the form's fields: recall, prompt reading, styles and wildcards, the seed's buttons, Draw.
 
-import { get, post, request } from "./core/api.js";
+import { ApiError, get, post, read, request } from "./core/api.js";
 import { button, fill, h, whenever } from "./core/dom.js";
 import { dialog, shortcut } from "./core/keys.js";
 import { number, t } from "./core/text.js";
-import { toast, watched } from "./core/toast.js";
+import { complain, toast, watched } from "./core/toast.js";
 import { nothingOver } from "./viewer/overlay.js";
 
 /** @typedef {import("./form.js").Form} Form */
@@ -15,6 +15,7 @@ const READ_AFTER = 150; // milliseconds without a key
 
 /** @param {Form} form @param {import("./core/live.js").Live} live */
 export function mountCreate(form, live) {
+  whenever("#sl-form", (root) => form.listenTo(root));
   whenever("#sl-form-head", (root) => formHead(root, form));
   whenever("#sl-chips", (root) => void chips(root, form));
   whenever("#sl-seed", (field) => seedButtons(field, form, live));
@@ -51,11 +52,10 @@ export async function draw(form, live) {
 
 /** @param {HTMLElement} root @param {Form} form */
 function formHead(root, form) {
-  const take = watched(async (/** @type {BodyInit} */ body, /** @type {string} */ type) => {
-    const answer = await request("POST", "/v1/recall", { body, headers: { "Content-Type": type } });
-    form.recall(await answer.json());
-  });
-  const takeText = (/** @type {string} */ text) => take(JSON.stringify({ text }), "application/json");
+  const take = async (/** @type {BodyInit} */ body, /** @type {string} */ type) =>
+    form.recall(await read(await request("POST", "/v1/recall", { body, headers: { "Content-Type": type } })));
+  const takeFile = watched((/** @type {File} */ file) => take(file, file.type || "application/octet-stream"));
+  const takeText = watched((/** @type {string} */ text) => take(JSON.stringify({ text }), "application/json"));
 
   const paste = () => {
     const area = h("textarea", { class: "sl-field sl-paste", rows: 8, "aria-label": t("recall.text"), placeholder: t("recall.example") });
@@ -70,15 +70,20 @@ function formHead(root, form) {
       ),
       file,
     );
-    file.addEventListener("change", () => file.files?.[0] && (box.close(), void take(file.files[0], file.files[0].type || "image/png")));
-    area.addEventListener("keydown", (event) => event.key === "Enter" && event.ctrlKey && (box.close(), void takeText(area.value)));
+    file.addEventListener("change", () => file.files?.[0] && (box.close(), void takeFile(file.files[0])));
+    area.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || !event.ctrlKey) return;
+      event.preventDefault(); // it would draw as well
+      box.close();
+      void takeText(area.value);
+    });
     area.focus();
   };
   fill(
     root,
     h("div", { class: "sl-form-head" },
       button({ icon: "reuse", label: t("recall"), onclick: paste, id: "sl-recall" }),
-      button({ icon: "undo", label: t("create.reset"), onclick: () => form.reset({ prompt: false }), kind: "quiet" }),
+      button({ icon: "undo", label: t("create.reset"), onclick: () => form.reset(), kind: "quiet" }),
       h("span", { class: "sl-hint" }, t("recall.drop")),
     ),
   );
@@ -98,26 +103,37 @@ function formHead(root, form) {
     const file = event.dataTransfer?.files[0];
     if (isEditors(event) || !file) return;
     event.preventDefault();
-    void take(file, file.type || "application/octet-stream");
+    void takeFile(file);
   }, true);
   // An infotext that is pasted into the empty prompt fills the form; any other text is just text.
   form_.addEventListener("paste", (event) => {
     const text = event.clipboardData?.getData("text") ?? "";
     const intoPrompt = event.target instanceof Element && event.target.closest("#sl-prompt");
-    if (!intoPrompt || form.values.prompt || !/\n?Steps: \d+, |^\s*\{/.test(text)) return;
+    if (!intoPrompt || form.values.prompt || !(/(^|\n)Steps: \d+, /.test(text) || isObject(text))) return;
     event.preventDefault();
-    void takeText(text);
+    const asText = () => form.fill({ prompt: text });
+    take(JSON.stringify({ text }), "application/json").then((found) => found || asText(), (error) => (asText(), complain(error)));
   }, true);
+}
+
+/** Whether a text is JSON of an object; {red|blue} is a prompt. @param {string} text */
+function isObject(text) {
+  try {
+    return typeof JSON.parse(text) === "object";
+  } catch {
+    return false;
+  }
 }
 
 /** Styles that are switched on and off, and wildcards that are put into the prompt. @param {HTMLElement} root @param {Form} form */
 async function chips(root, form) {
-  const [{ styles }, { wildcards }] = await Promise.all([get("/v1/styles"), get("/v1/wildcards")]).catch(() => [{ styles: [] }, { wildcards: [] }]);
+  const [{ styles }, { wildcards }] = await Promise.all([get("/v1/styles"), get("/v1/wildcards")]).catch((error) => (complain(error), [{ styles: [] }, { wildcards: [] }]));
+  form.offerStyles(styles.map((/** @type {{name: string}} */ { name }) => name));
   if (styles.length + wildcards.length === 0) return;
   const styleChips = styles.map((/** @type {{name: string, prompt: string}} */ style) => {
     const chip = h("button", { type: "button", class: "sl-chip", title: style.prompt, onclick: () => {
       form.styles = form.styles.includes(style.name) ? form.styles.filter((name) => name !== style.name) : [...form.styles, style.name];
-      form.fill({});
+      form.touch();
     } }, style.name);
     const update = () => chip.setAttribute("aria-pressed", String(form.styles.includes(style.name)));
     form.listen(update);
@@ -160,12 +176,16 @@ function seedButtons(field, form, live) {
 /** @param {HTMLElement} root @param {Form} form @param {import("./core/live.js").Live} live */
 function drawBar(root, form, live) {
   const says = h("span", { class: "sl-draw-says", "aria-live": "polite" });
+  let busy = false; // instead of disabling the button, which would take the focus away
   const go = watched(async () => {
-    press.disabled = true;
+    if (busy) return;
+    busy = true;
+    press.setAttribute("aria-disabled", "true");
     try {
       await draw(form, live);
     } finally {
-      press.disabled = false;
+      busy = false;
+      press.removeAttribute("aria-disabled");
     }
   });
   const press = button({ label: t("create.draw"), kind: "primary", onclick: go, id: "sl-draw-button", "aria-keyshortcuts": "Control+Enter" });
@@ -174,9 +194,10 @@ function drawBar(root, form, live) {
     says.textContent = waiting ? t("create.waiting", { n: waiting }) : "";
   };
   live.listen((change) => change.type !== "preview" && update());
-  fill(root, h("div", { class: "sl-draw-bar" }, press, h("span", { class: "sl-hint sl-wide-only" }, "Ctrl + Enter"), says));
-  shortcut("Ctrl+Enter", "keys.draw", () => press.click(), { typing: true });
-  shortcut("p", "keys.prompt", () => document.querySelector(/** @type {"textarea"} */ ("#sl-prompt textarea"))?.focus());
+  fill(root, h("div", { class: "sl-draw-bar" }, press, h("span", { class: "sl-hint sl-wide-only" }, `${t("key.Ctrl")} + ${t("key.Enter")}`), says));
+  const isShown = () => nothingOver() && root.checkVisibility();
+  shortcut("Ctrl+Enter", "keys.draw", () => press.click(), { typing: true, when: isShown });
+  shortcut("p", "keys.prompt", () => document.querySelector(/** @type {"textarea"} */ ("#sl-prompt textarea"))?.focus(), { when: isShown });
 }
 
 /** Have the prompts read by the server whenever they have changed. @param {Form} form @param {(answer: {prompt: Reading, negative_prompt: Reading}) => void} show */
@@ -191,10 +212,17 @@ function keepReading(form, show) {
     clearTimeout(timer);
     timer = setTimeout(async () => {
       const question = asked;
-      const answer = await post("/v1/prompts/explain", json).catch(() => null); // while the server is away, counts just stay
+      const answer = await post("/v1/prompts/explain", json).catch(refused);
       if (answer && question === asked) show(answer);
     }, READ_AFTER);
   });
+}
+
+/** A refusal in the place of what would have been read; while the server is away, the old counts stay. @param {unknown} error */
+function refused(error) {
+  if (!(error instanceof ApiError) || error.status === 0) return null;
+  const reading = { tokens: null, chunks: null, per_chunk: null, wildcards: [], spans: [], error: { code: error.code, message: error.message } };
+  return { prompt: reading, negative_prompt: { ...reading, error: null } };
 }
 
 /** @param {HTMLElement} root @param {Reading} reading @param {boolean} always  Whether to tell of an empty text, too. */

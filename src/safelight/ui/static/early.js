@@ -1,18 +1,27 @@
-// Runs before anything is drawn: the language that was chosen, and light or dark, so that neither flickers.
+// Runs before anything is drawn: the language, and light or dark, so that neither flickers.
 (() => {
-  const language = localStorage.getItem("safelight.language");
-  if (language) {
-    for (const [name, value] of Object.entries({ language, languages: [language] })) {
-      Object.defineProperty(navigator, name, { get: () => value, configurable: true });
-    }
+  const there = ["en", "de", "fr"]; // as in core/text.js
+  const wanted = [localStorage.getItem("safelight.language"), ...navigator.languages].map((name) => name?.slice(0, 2) ?? "");
+  const language = wanted.find((name) => there.includes(name)) ?? "en";
+  for (const [name, value] of Object.entries({ language, languages: [language] })) {
+    Object.defineProperty(navigator, name, { get: () => value, configurable: true }); // what Gradio goes by
   }
+  document.documentElement.lang = language;
+
   const look = localStorage.getItem("safelight.look") ?? "system";
-  const dark = look === "dark" || (look === "system" && matchMedia("(prefers-color-scheme: dark)").matches);
-  document.documentElement.style.background = dark ? "#171412" : "#faf8f5";
-  // Gradio decides by its own ?__theme=; body is there only later.
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const paint = () => {
+    const dark = look === "dark" || (look === "system" && system.matches);
+    document.documentElement.style.background = dark ? "#171412" : "#faf8f5";
+    if (document.body && document.body.classList.contains("dark") !== dark) document.body.classList.toggle("dark", dark);
+  };
+  paint();
+  system.addEventListener("change", paint);
+  // Gradio goes by the system alone, when it begins and whenever that changes.
   new MutationObserver((_, observer) => {
     if (!document.body) return;
-    document.body.classList.toggle("dark", dark);
-    if (document.readyState === "complete") observer.disconnect();
-  }).observe(document.documentElement, { childList: true, subtree: true });
+    observer.disconnect();
+    paint();
+    new MutationObserver(paint).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  }).observe(document.documentElement, { childList: true });
 })();

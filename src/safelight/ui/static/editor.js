@@ -29,15 +29,20 @@ export class Editor {
   #tool = "brush";
   #blur = BLUR;
   #turn = 0; // counts pictures, so that the last one put in wins
+  /** What is to be drawn, as it was last told. @type {{picture: Sheet["picture"] | null} & Size} */
+  #told = { picture: null, width: 0, height: 0 };
   #ended = new AbortController();
 
   /**
    * @param {HTMLElement} root  Empty; the editor fills it.
-   * @param {{onchange?: () => void}} [told]  onchange: the picture, the mask, the outpainting or the softness is another
+   * @param {{onchange?: () => void, onsize?: (size: Size) => void}} [told]
+   *   onchange: the picture, the mask, the outpainting or the softness is another; onsize: a picture came in, or an edge
+   *   was drawn out or in: how large it is with its edges, in its pixels; what is taken out leaves no size
    */
-  constructor(root, { onchange = () => {} } = {}) {
+  constructor(root, { onchange = () => {}, onsize = () => {} } = {}) {
     this.root = root;
     this.onchange = onchange;
+    this.onsize = onsize;
     this.help = h("p", { class: "sl-hidden", id: `sl-editor-${Math.random().toString(36).slice(2)}` }, t("editor.help"));
     this.drop = new Dropzone(root, (file) => this.#replace(file), this.#ended.signal);
     this.toolbar = new Toolbar((name) => this.#press(name));
@@ -212,7 +217,17 @@ export class Editor {
   /** Something is another: show it, and tell. */
   #changed() {
     this.#refresh();
+    this.#tellSize();
     this.onchange();
+  }
+
+  /** Tell how large what is to be drawn is, where that is news. */
+  #tellSize() {
+    const picture = this.#sheet?.picture ?? null;
+    const { width, height } = this.#sheet ? areaOf(this.#sheet.sides, this.#sheet.picture.size) : { width: 0, height: 0 };
+    const before = this.#told;
+    this.#told = { picture, width, height };
+    if (picture && (picture !== before.picture || width !== before.width || height !== before.height)) this.onsize({ width, height });
   }
 
   /** Bring buttons, sliders and texts up to date. */

@@ -1,13 +1,16 @@
 // The form of Create: what its Gradio fields hold, how they are filled in, and the request that comes of them.
 
 import { base64 } from "./core/api.js";
-import { appears } from "./core/dom.js";
+import { appears, h } from "./core/dom.js";
+import { dialog } from "./core/keys.js";
 import { t } from "./core/text.js";
 import { toast } from "./core/toast.js";
 
 /** @typedef {import("./types").Fields} Fields */
 /** @typedef {import("./types").Model} Model */
 /** @typedef {string | number | boolean | null} Value */
+/** @typedef {{name: string, kinds: string[]}} Fitting  a sampler or a schedule, and the checkpoints it fits */
+/** @typedef {{name: string, value: string, reason: string}} Unfilled */
 
 const KEPT = "safelight.form";
 /** What every field holds until somebody changes it; sizes, steps and guidance are the checkpoint's. @type {Record<string, Value>} */
@@ -18,39 +21,49 @@ const PLAIN = {
   schedule: "", clip_skip: 1, guidance_rescale: 0, guidance_method: "cfg", guidance_start: 0, guidance_end: 1, pag_scale: 0, eta: "",
   "variation.seed": "", "variation.strength": 0,
 };
-const FOLDS = { edit: ["strength", "inpaint."], hires: ["hires."], fine: ["schedule", "clip_skip", "guidance_rescale", "guidance_method", "guidance_start", "guidance_end", "pag_scale", "eta", "variation."] };
+const SUITED = ["width", "height", "steps", "guidance_scale", "sampler", "schedule"]; // what another checkpoint has otherwise
+const TYPED = ["seed", "eta", "variation.seed"]; // numbers that are typed as text
+const FOLDS = {
+  edit: ["strength", "inpaint."],
+  hires: ["hires."],
+  fine: ["schedule", "clip_skip", "guidance_rescale", "guidance_method", "guidance_start", "guidance_end", "pag_scale", "eta", "variation."],
+};
+const LISTED = 4; // how many unfilled things a note names; more are listed in a dialog
 
 export class Form {
   /** What the fields hold. @type {Record<string, Value>} */
   values = { ...PLAIN };
   /** Names of the styles that are on. @type {string[]} */
   styles = [];
-  /** What dropdowns offer; null: what they were made with. @type {Record<string, [string, string][] | null>} */
-  #choices = {};
-  /** @type {Record<string, Value>} */
+  /** Checkpoints by id. @type {Map<string, Model>} */
+  checkpoints = new Map();
+  /** The least and the most that a slider takes, by field. @type {Record<string, [number, number]>} */
+  limits = {};
+  /** There once its fold has been opened. @type {import("./editor.js").Editor | null} */
+  editor = null;
+  /** @type {Fitting[]} */
+  #samplers = [];
+  /** @type {Fitting[]} */
+  #schedules = [];
+  /** What Gradio has not been given yet. @type {Record<string, {value?: Value, choices?: [string, string][]}>} */
   #pending = {};
+  /** What was typed before the fields were filled in for the first time. @type {Set<string>} */
+  #early = new Set();
   #filled = false;
   /** @type {Set<() => void>} */
   #listeners = new Set();
   /** @type {Promise<import("./editor.js").Editor>} */
   #editor;
-  /** Whether the fields have been filled in for the first time. */
-  get ready() {
-    return this.#filled;
-  }
-
-  /** Checkpoints by id. @type {Map<string, Model>} */
-  checkpoints = new Map();
 
   /** @param {Promise<import("./editor.js").Editor>} editor  There once its fold has been opened. */
   constructor(editor) {
     this.#editor = editor;
-    /** @type {import("./editor.js").Editor | null} */
-    this.editor = null;
     editor.then((made) => (this.editor = made));
-    const kept = JSON.parse(localStorage.getItem(KEPT) ?? "{}");
-    this.styles = kept.styles ?? [];
-    this.kept = /** @type {Record<string, Value> | null} */ (kept.values ?? null);
+  }
+
+  /** Whether the fields have been filled in for the first time. */
+  get ready() {
+    return this.#filled;
   }
 
   /** @param {() => void} listener  Told of every change. */
@@ -58,106 +71,146 @@ export class Form {
     this.#listeners.add(listener);
   }
 
-  /** Called by Gradio with all fields when one has changed. @param {string[]} names @param {Value[]} values */
-  changed(names, values) {
-    if (!this.#filled) return; // what Gradio begins with is nobody's choice
-    const before = this.values.checkpoint;
-    names.forEach((name, place) => (this.values[name] = values[place] ?? PLAIN[name] ?? null));
-    if (this.values.checkpoint !== before) this.#suit(String(this.values.checkpoint));
-    this.#tell();
+  /** Called by Gradio when the user has changed a field. @param {string} name @param {Value} value */
+  changed(name, value) {
+    if (!this.#filled) this.#early.add(name);
+    this.values[name] = value ?? PLAIN[name] ?? null;
+    if (name === "checkpoint") this.choose(String(value));
+    else this.#tell();
   }
 
-  /** Called by Gradio when its fields are to be filled in. @param {string[]} names @returns {unknown[]} */
-  filling(names) {
-    this.#filled = true;
-    Object.assign(this.values, this.#pending);
-    this.#pending = {};
-    return names.map((name) => {
-      const choices = this.#choices[name];
-      const value = this.values[name];
-      return choices ? { __type__: "update", choices, value } : { __type__: "update", value };
+  /** Listen to the fields that hold text. @param {HTMLElement} root  What all of them are in. */
+  listenTo(root) {
+    const names = Object.fromEntries(Object.keys(PLAIN).map((name) => [`sl-${name.replace(/[_.]/g, "-")}`, name]));
+    root.addEventListener("input", ({ target }) => {
+      const isText = target instanceof HTMLTextAreaElement || (target instanceof HTMLInputElement && target.type === "text" && target.role !== "combobox");
+      const name = isText && names[target.closest('.block[id^="sl-"]')?.id ?? ""];
+      if (name) this.changed(name, target.value);
     });
+  }
+
+  /**
+   * Called by Gradio when its fields are to be filled in: those that something is waiting for get it, the others stay as they
+   * are, so that nothing that is being typed is lost.
+   * @param {string[]} names
+   * @returns {unknown[]}
+   */
+  filling(names) {
+    const waiting = this.#pending;
+    this.#pending = {};
+    this.#filled = true;
+    return names.map((name) => ({ __type__: "update", ...waiting[name] }));
   }
 
   /** Put values into fields. @param {Record<string, Value>} values */
   fill(values) {
-    Object.assign(this.#pending, values);
     Object.assign(this.values, values);
+    for (const [name, value] of Object.entries(values)) this.#pending[name] = { ...this.#pending[name], value };
     document.querySelector(/** @type {"button"} */ ("#sl-fill"))?.click();
     this.#tell();
   }
 
-  /** All as it is for a new picture, with the prompt kept or not. @param {{prompt: boolean}} keep */
-  reset({ prompt }) {
-    this.styles = [];
-    this.editor?.setPicture(null);
-    const { checkpoint, prompt: words, negative_prompt } = this.values;
-    const kept = prompt ? { checkpoint, prompt: words, negative_prompt } : { checkpoint };
-    this.fill(Object.assign({}, PLAIN, this.#usual(String(checkpoint)), kept));
+  /** Something that is no field has changed: the editor's picture, the styles. */
+  touch() {
+    this.#tell();
   }
 
-  /** Offer these checkpoints. @param {Model[]} models */
+  /** Draw with another checkpoint, at its size and with its steps. @param {string} id  Empty: the usual one. */
+  choose(id) {
+    const checkpoint = this.#named(id);
+    this.#offerFitting(checkpoint);
+    this.fill({ ...this.#usual(checkpoint), sampler: "", schedule: "", checkpoint });
+  }
+
+  /** All as it is for a new picture; can be taken back. */
+  reset() {
+    const before = this.#snapshot();
+    const { checkpoint } = this.values;
+    this.styles = [];
+    this.editor?.setPicture(null);
+    this.fill({ ...PLAIN, ...this.#usual(String(checkpoint)), checkpoint });
+    toast(t("create.reset.done"), { action: { label: t("undo"), run: before } });
+  }
+
+  /** Offer these models. @param {Model[]} models */
   offer(models) {
     const checkpoints = models.filter((model) => model.kind === "checkpoint");
     this.checkpoints = new Map(checkpoints.map((model) => [model.id, model]));
     const usual = checkpoints.find((model) => model.default);
-    this.#choices.checkpoint = [[t("create.checkpoint.usual", { name: usual?.id ?? "" }), ""], ...checkpoints.filter((model) => !model.default).map(same)];
-    this.#choices["hires.upscaler"] = [[t("create.hires.latent"), "latent"], ...models.filter((model) => model.kind === "upscaler").map(same)];
+    this.#offer("checkpoint", [[t("create.checkpoint.usual", { name: usual?.id ?? "" }), ""], ...checkpoints.filter((model) => !model.default).map(same)]);
+    this.#offer("hires.upscaler", [[t("create.hires.latent"), "latent"], ...models.filter((model) => model.kind === "upscaler").map(same)]);
   }
 
-  /** Offer these samplers and schedules; empty is the checkpoint's own. @param {string[]} samplers @param {string[]} schedules */
+  /** Offer these samplers and schedules, as far as they fit the checkpoint. @param {Fitting[]} samplers @param {Fitting[]} schedules */
   offerSamplers(samplers, schedules) {
-    this.#choices.sampler = [[t("create.sampler.usual"), ""], ...samplers.map(named)];
-    this.#choices.schedule = [[t("create.schedule.usual"), ""], ...schedules.map(named)];
+    this.#samplers = samplers;
+    this.#schedules = schedules;
+    this.#offerFitting(String(this.values.checkpoint));
   }
 
-  /** Fill in what the last visit left, or what suits the checkpoint. */
+  /** Only these styles are there. @param {string[]} names */
+  offerStyles(names) {
+    this.styles = this.styles.filter((name) => names.includes(name));
+  }
+
+  /** Fill in what the last visit left, or what suits the checkpoint; what was typed meanwhile stays. */
   begin() {
-    const kept = this.kept ?? {};
-    const checkpoint = this.checkpoints.has(String(kept.checkpoint)) ? String(kept.checkpoint) : "";
-    this.fill({ ...PLAIN, ...this.#usual(checkpoint), ...kept, checkpoint });
+    const { values = {}, styles = [], drawn } = kept();
+    const typed = Object.fromEntries([...this.#early].map((name) => [name, this.values[name]]));
+    const checkpoint = this.#named(String(values.checkpoint ?? ""));
+    const here = this.#model(checkpoint)?.id ?? "";
+    const left = Object.fromEntries(Object.entries(values).filter(([name]) => name in PLAIN && (drawn === here || !SUITED.includes(name))));
+    this.styles = styles;
+    this.#offerFitting(checkpoint);
+    this.fill({ ...PLAIN, ...this.#usual(checkpoint), ...left, checkpoint, ...typed });
   }
 
   /** The checkpoint that would draw. @returns {Model | undefined} */
   get checkpoint() {
-    const chosen = this.checkpoints.get(String(this.values.checkpoint));
-    return chosen ?? [...this.checkpoints.values()].find((model) => model.default);
+    return this.#model(String(this.values.checkpoint));
   }
 
   /**
-   * Take over what a picture or a text says of itself.
+   * Take over what a picture or a text says of itself; can be taken back.
    * @param {import("./types").Recalled} recalled
+   * @returns {boolean}  Whether there was anything.
    */
   recall({ source, fields, unfilled }) {
-    if (source === "none") return toast(t("recall.nothing"), { kind: "error", hint: t("recall.nothing.hint") });
-    const { variation, inpaint, hires, styles = [], ...plain } = fields;
-    const nested = { ...prefixed("variation", variation), ...prefixed("inpaint", inpaint), ...prefixed("hires", hires) };
-    const checkpoint = this.checkpoints.get(plain.checkpoint)?.default ? "" : (plain.checkpoint ?? "");
-    this.editor?.setPicture(null);
-    this.styles = styles;
-    const values = { ...PLAIN, ...this.#usual(checkpoint), ...plain, ...nested, checkpoint, "hires.on": !!hires };
-    const known = Object.fromEntries(Object.entries(values).filter(([name]) => name in PLAIN));
-    for (const name of ["seed", "eta", "variation.seed"]) known[name] = known[name] === null ? "" : String(known[name]);
-    this.fill(known);
-    for (const [fold, names] of Object.entries(FOLDS)) {
-      const given = [...Object.keys(plain), ...Object.keys(nested)];
-      if (given.some((name) => names.some((each) => name.startsWith(each)) && known[name] !== PLAIN[name])) void this.open(/** @type {keyof typeof FOLDS} */ (fold));
+    if (source === "none") {
+      toast(t("recall.nothing"), { kind: "error", hint: t("recall.nothing.hint") });
+      return false;
     }
-    if (unfilled.length === 0) return toast(t("recall.all"));
-    toast(t("recall.some", { n: unfilled.length }), {
-      kind: "error", stays: 20000,
-      hint: unfilled.map(({ name, value, reason }) => `${name}${value ? `: ${value}` : ""} (${reason})`).join(" · "),
-    });
+    const before = this.#snapshot();
+    const { styles = [], ...rest } = fields;
+    const given = flattened(rest);
+    const checkpoint = this.#named(String(given.checkpoint ?? ""));
+    const blur = given["inpaint.blur"];
+    delete given["inpaint.blur"];
+    delete given.checkpoint;
+    const { known, beyond } = this.#within(given);
+    this.editor?.setPicture(null);
+    if (this.editor && typeof blur === "number") this.editor.blur = blur;
+    this.styles = styles;
+    this.#offerFitting(checkpoint);
+    this.fill({ ...PLAIN, ...this.#usual(checkpoint), ...known, checkpoint, "hires.on": !!fields.hires });
+    for (const [fold, names] of Object.entries(FOLDS)) {
+      const used = Object.keys(known).some((name) => known[name] !== PLAIN[name] && names.some((each) => name.startsWith(each)));
+      if (used) void this.open(/** @type {keyof typeof FOLDS} */ (fold));
+    }
+    this.#sayRecalled([...unfilled, ...beyond], before);
+    return true;
   }
 
   /** Put a picture into the editor. @param {Blob} blob */
   async edit(blob) {
     await this.open("edit");
-    const editor = await this.#editor;
-    await editor.setPicture(blob);
-    const { width, height } = editor.size ?? {};
-    if (width && height) this.fill(fitting(width, height, this.checkpoint?.draws));
-    document.querySelector("#sl-fold-edit")?.scrollIntoView({ block: "nearest", behavior: "smooth" });
+    await (await this.#editor).setPicture(blob);
+    document.querySelector("#sl-fold-edit")?.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Draw at a picture's shape. @param {{width: number, height: number}} size  In pixels. */
+  fit({ width, height }) {
+    this.fill(fitting(width, height, this.checkpoint?.draws));
   }
 
   /** Open one of the folds. @param {keyof typeof FOLDS} fold */
@@ -210,20 +263,91 @@ export class Form {
     };
   }
 
+  /** Forget what is kept in this browser. */
+  static forget() {
+    localStorage.removeItem(KEPT);
+  }
+
+  /** A checkpoint's value in its field: the usual one is the empty one, and so is one that is not here. @param {string} id */
+  #named(id) {
+    const model = this.checkpoints.get(id);
+    return model && !model.default ? id : "";
+  }
+
+  /** @param {string} checkpoint */
+  #model(checkpoint) {
+    return this.checkpoints.get(checkpoint) ?? [...this.checkpoints.values()].find((model) => model.default);
+  }
+
   /** What a checkpoint draws with when nobody says otherwise. @param {string} checkpoint @returns {Record<string, Value>} */
   #usual(checkpoint) {
-    const model = this.checkpoints.get(checkpoint) ?? [...this.checkpoints.values()].find((each) => each.default);
-    const draws = model?.draws;
+    const draws = this.#model(checkpoint)?.draws;
     return draws ? { width: draws.width, height: draws.height, steps: draws.steps, guidance_scale: draws.guidance_scale } : {};
   }
 
-  /** Another checkpoint draws at other sizes: go along. @param {string} checkpoint */
-  #suit(checkpoint) {
-    this.fill({ ...this.#usual(checkpoint), sampler: "", schedule: "" });
+  /** @param {string} checkpoint */
+  #offerFitting(checkpoint) {
+    const kind = this.#model(checkpoint)?.draws?.kind;
+    const fits = (/** @type {Fitting[]} */ all) => all.filter(({ kinds }) => !kind || kinds.includes(kind)).map(({ name }) => named(name));
+    this.#offer("sampler", [[t("create.sampler.usual"), ""], ...fits(this.#samplers)]);
+    this.#offer("schedule", [[t("create.schedule.usual"), ""], ...fits(this.#schedules)]);
+  }
+
+  /** @param {string} name @param {[string, string][]} choices  Titles with their values. */
+  #offer(name, choices) {
+    this.#pending[name] = { value: this.values[name], ...this.#pending[name], choices };
+  }
+
+  /**
+   * Which of the values there are fields for, and which there are not, or not up to there.
+   * @param {Record<string, Value>} given
+   * @returns {{known: Record<string, Value>, beyond: Unfilled[]}}
+   */
+  #within(given) {
+    /** @type {Record<string, Value>} */
+    const known = {};
+    /** @type {Unfilled[]} */
+    const beyond = [];
+    for (const [name, value] of Object.entries(given)) {
+      if (value === null || (!(name in PLAIN) && !value)) continue;
+      const [least, most] = this.limits[name] ?? [-Infinity, Infinity];
+      if (!(name in PLAIN)) beyond.push({ name, value: String(value), reason: t("recall.no_field") });
+      else if (typeof value === "number" && (value < least || value > most)) beyond.push({ name, value: String(value), reason: t("recall.beyond", { least, most }) });
+      else known[name] = TYPED.includes(name) ? String(value) : value;
+    }
+    return { known, beyond };
+  }
+
+  /** @param {Unfilled[]} unfilled @param {() => void} undo */
+  #sayRecalled(unfilled, undo) {
+    const back = { label: t("undo"), run: undo };
+    if (unfilled.length === 0) return toast(t("recall.all"), { action: back });
+    const lines = unfilled.map(({ name, value, reason }) => `${name}${value ? `: ${value}` : ""} (${reason})`);
+    if (lines.length > LISTED) dialog(t("recall.some", { n: lines.length }), h("ul", { class: "sl-unfilled" }, lines.map((line) => h("li", {}, line))));
+    toast(t("recall.some", { n: lines.length }), { kind: "error", stays: 20000, action: back, hint: lines.length > LISTED ? "" : lines.join(" · ") });
+  }
+
+  /** Everything as it is now, to go back to. @returns {() => void} */
+  #snapshot() {
+    const { values, styles, editor } = this;
+    const [before, picture, painted, expanded] = [{ ...values }, editor?.picture ?? null, editor?.picture ? editor.mask() : null, editor?.outpaint ?? null];
+    return async () => {
+      this.styles = styles;
+      this.#offerFitting(String(before.checkpoint));
+      if (editor && picture) {
+        await editor.setPicture(picture);
+        const mask = await painted;
+        if (mask) await editor.setMask(mask);
+        if (expanded) editor.setOutpaint(expanded);
+      }
+      this.fill(before);
+    };
   }
 
   #tell() {
-    localStorage.setItem(KEPT, JSON.stringify({ values: this.values, styles: this.styles }));
+    if (this.#filled) {
+      localStorage.setItem(KEPT, JSON.stringify({ values: this.values, styles: this.styles, drawn: this.checkpoint?.id ?? "" }));
+    }
     for (const listener of this.#listeners) listener();
   }
 }
@@ -236,8 +360,23 @@ export function fitting(width, height, draws) {
   return { width: round(width), height: round(height) };
 }
 
-/** @param {string} name @param {Fields | null | undefined} part */
-const prefixed = (name, part) => Object.fromEntries(Object.entries(part ?? {}).map(([key, value]) => [`${name}.${key}`, value]));
+/** What the last visit left. @returns {{values?: Record<string, Value>, styles?: string[], drawn?: string}} */
+function kept() {
+  try {
+    return JSON.parse(localStorage.getItem(KEPT) ?? "{}");
+  } catch {
+    return {};
+  }
+}
+
+/** Nested parts as names with dots, as the fields are called. @param {Fields} fields @returns {Record<string, Value>} */
+function flattened(fields) {
+  const parts = Object.entries(fields).map(([name, value]) =>
+    value !== null && typeof value === "object" ? Object.entries(value).map(([key, inner]) => [`${name}.${key}`, inner]) : [[name, value]],
+  );
+  return Object.fromEntries(parts.flat());
+}
+
 /** @param {Model} model @returns {[string, string]} */
 const same = (model) => [model.id, model.id];
 /** @param {string} name @returns {[string, string]} */

@@ -58,15 +58,15 @@ class Gallery {
     this.number = h("p", { class: "sl-gallery-number", role: "status" });
     this.day = h("p", { class: "sl-gallery-day" });
     this.compare = button({ icon: "compare", label: t("gallery.compare"), "aria-pressed": "false", onclick: () => this.#choose(!this.#chosen) });
-    this.fresh = button({ icon: "plus", label: "", kind: "primary", onclick: () => this.#admit() });
-    this.freshPlace = h("div", { class: "sl-gallery-fresh", role: "status" });
+    this.fresh = button({ icon: "plus", label: "", kind: "primary", hidden: true, onclick: () => this.#admit() });
     this.note = h("div", { class: "sl-gallery-note" });
     const { filters } = this;
     this.section = h("section", { class: "sl-gallery", "aria-label": t("gallery.title") },
       h("h2", { class: "sl-hidden" }, t("gallery.title")),
       h("div", { class: "sl-gallery-tools" }, filters.box, filters.favourite, filters.more, this.compare, filters.bar),
       h("div", { class: "sl-gallery-line" }, this.number, this.day),
-      h("div", { class: "sl-gallery-place" }, this.grid.element, this.note, this.freshPlace));
+      h("div", { class: "sl-gallery-place" }, this.grid.element, this.note,
+        h("div", { class: "sl-gallery-fresh", role: "status" }, this.fresh)));
     fill(root, this.section);
     this.#listen();
   }
@@ -74,9 +74,9 @@ class Gallery {
   #listen() {
     const { live } = this.studio;
     live.listen((change) => {
-      if (change.type === "jobs" || (change.type === "job" && isOver(change.job) && change.job.result?.pictures?.length)) this.#later();
+      if (change.type === "jobs" || (change.type === "job" && change.job.kind !== "scan" && isOver(change.job))) this.#later();
     });
-    new IntersectionObserver(([{ isIntersecting }]) => this.#appear(isIntersecting)).observe(this.section);
+    new IntersectionObserver((entries) => this.#appear(!!entries.at(-1)?.isIntersecting)).observe(this.section);
     addEventListener("resize", () => this.#stretch());
     const here = () => this.#visible && nothingOver();
     const tile = () => here() && this.grid.hasFocus && !!this.results.entries[this.grid.active];
@@ -149,10 +149,11 @@ class Gallery {
   /** Let in what is new. */
   #admit() {
     const { grid } = this;
-    const stay = grid.atTop && grid.hasFocus;
+    const stay = grid.atTop && grid.hasFocus, pressed = document.activeElement === this.fresh;
     const amount = this.results.admit();
     if (stay) grid.focus(grid.active + amount);
     else grid.toTop();
+    if (pressed) grid.focus(0); // the button has gone
   }
 
   #show() {
@@ -165,9 +166,15 @@ class Gallery {
     const found = results.total - (results.exact ? 0 : 1);
     const says = !results.ready ? "gallery.loading" : !results.exact ? "gallery.at_least" : this.filters.active ? "gallery.found" : "gallery.all";
     this.number.textContent = failed || (empty && !this.filters.active) ? "" : this.#chosen ? t("gallery.choosing", { n: 2 - this.#chosen.length }) : results.ready ? t(says, { n: found }) : t(says);
-    fill(this.freshPlace, results.waiting.length > 0 && this.fresh);
-    fill(/** @type {Element} */ (this.fresh.lastElementChild), t("gallery.new", { n: results.waiting.length }));
+    this.#showFresh(results.waiting.length);
     this.compare.disabled = results.ready && results.total < 2;
+  }
+
+  /** @param {number} n  how many wait to be let in; the button stays the same, so that it keeps the focus and is read out once */
+  #showFresh(n) {
+    const words = /** @type {Element} */ (this.fresh.lastElementChild), says = n ? t("gallery.new", { n }) : "";
+    if (words.textContent !== says) words.textContent = says;
+    this.fresh.hidden = !n;
   }
 
   /** Say of which day the first picture in sight is. @param {number} first */
@@ -213,7 +220,7 @@ class Gallery {
     openViewer(this.studio, results.entries, index, {
       total: () => results.total - (results.exact ? 0 : 1),
       load: () => results.more(),
-      onchange: (change) => this.#learn(change),
+      onchange: (change) => (change.kind === "favourite" ? this.#learn(change) : tell(change)),
       onclose: (id) => {
         const at = id === null ? -1 : results.indexOf(id);
         return grid.focus(at < 0 ? grid.active : at);
@@ -238,10 +245,10 @@ class Gallery {
     const { id } = this.results.entries[index];
     this.studio.actions.remove(id, {
       hide: () => {
-        this.results.take(id);
+        tell({ kind: "removed", id });
         this.grid.focus(index);
       },
-      restore: () => this.#restore(id),
+      restore: () => tell({ kind: "restored", id }),
     });
   }
 
@@ -274,3 +281,6 @@ class Gallery {
     openCompare(one, other, { among: this.results.entries, focus: () => this.grid.focus(this.results.indexOf(other)) });
   }
 }
+
+/** Let the whole page know what was done to a picture; the gallery hears it too. @param {import("./viewer.js").EntryChange} detail */
+const tell = (detail) => dispatchEvent(new CustomEvent("sl:entry", { detail }));

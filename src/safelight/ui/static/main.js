@@ -31,7 +31,7 @@ async function begin() {
   /** @type {[import("./types").Me, void]} */
   const [me] = await Promise.all([get("/v1/session"), loadTexts()]);
   const live = new Live();
-  const form = new Form(appears("#sl-editor").then((root) => new Editor(root, { onchange: () => form.fill({}) })));
+  const form = new Form(appears("#sl-editor").then((root) => new Editor(root, { onchange: () => form.touch(), onsize: (size) => form.fit(size) })));
   /** @type {any} */ (window).safelight = { form, live }; // where Gradio's events of the form go
   const actions = makeActions({ form, live, show });
   const studio = { me, live, actions, show };
@@ -43,26 +43,28 @@ async function begin() {
   for (const [name, mount] of Object.entries(PARTS)) whenever(`#sl-${name}`, (root) => mount(root, studio));
   listenToKeys();
   TABS.forEach((name, place) => shortcut(`${place + 1}`, `keys.tab.${name}`, () => show(name), { when: nothingOver }));
-  addEventListener("sl:fields", (event) => form.fill(/** @type {CustomEvent} */ (event).detail));
+  addEventListener("sl:checkpoint", (event) => form.choose(/** @type {CustomEvent} */ (event).detail));
+  for (const kind of /** @type {const} */ (["dragover", "drop"])) {
+    // A file that is dropped beside its place must not replace the page.
+    document.addEventListener(kind, (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault());
+  }
   keepTab();
 
   await offerChoices(form).catch(complain);
   await appears("#sl-fill");
+  form.limits = JSON.parse((await appears("#sl-draw")).dataset.limits ?? "{}");
   form.begin();
 }
 
 /** What the dropdowns offer, as it is now. @param {Form} form */
 async function offerChoices(form) {
-  const { data } = await get("/v1/models");
+  const [{ data }, { samplers }, { schedules }] = await Promise.all([get("/v1/models"), get("/v1/samplers"), get("/v1/schedules")]);
   form.offer(data);
-  const kind = form.checkpoint?.draws?.kind ?? "diffusion";
-  const [{ samplers }, { schedules }] = await Promise.all([get(`/v1/samplers?kind=${kind}`), get(`/v1/schedules?kind=${kind}`)]);
-  const name = (/** @type {{name: string}} */ each) => each.name;
-  form.offerSamplers(samplers.map(name), schedules.map(name));
+  form.offerSamplers(samplers, schedules);
 }
 
 /** The line above the tabs: the name, the connection, language, light or dark, who is signed in. @param {HTMLElement} root @param {import("./types").Studio} studio */
-function header(root, { me, live }) {
+function header(root, { me, live, actions }) {
   const line = h("span", { class: "sl-connection", role: "status" });
   live.listen((change) => {
     if (change.type !== "connection") return;
@@ -75,6 +77,8 @@ function header(root, { me, live }) {
   const look = h("select", { class: "sl-field", "aria-label": t("look"), onchange: () => (localStorage.setItem("safelight.look", look.value), location.reload()) },
     looks.map((name) => h("option", { value: name, selected: name === (localStorage.getItem("safelight.look") ?? "system") }, t(`look.${name}`))));
   const leave = watched(async () => {
+    await actions.finish();
+    Form.forget();
     await request("DELETE", "/v1/session");
     location.assign("/sign-in");
   });

@@ -11,13 +11,14 @@ import { row } from "./models/row.js";
 /**
  * @typedef {import("./types").Model} Model
  * @typedef {import("./types").Failure & {checkpoint: string, time: string}} LoadFailure
- * @typedef {{name: string, loading?: string | null, last_error?: LoadFailure | null}} Worker
- * @typedef {{load: boolean, workers: string[], before: Map<string, string>}} Order
- *   who heard it, and when each of them last failed before
+ * @typedef {{name: string, state?: string, loading?: string | null, last_error?: LoadFailure | null}} Worker
+ * @typedef {{load: boolean, workers: string[], before: Map<string, string>, silent: number}} Order
+ *   who heard it, when each of them last failed before, and how often since nobody was about to do it
  */
 
 const SECTIONS = /** @type {const} */ (["checkpoint", "classifier", "upscaler"]);
 const EVERY = 1; // seconds, while something is being loaded
+const PATIENCE = 10; // looks in which a worker says nothing of an order, until it must have been started anew and lost it
 
 /**
  * @param {HTMLElement} root
@@ -63,19 +64,19 @@ class Models {
     this.#show();
   }
 
-  /** Whether everybody has done as they were told, or said why not. @param {string} id @param {Order} order */
+  /** Whether everybody has done as they were told, said why not, or died. @param {string} id @param {Order} order */
   #isDone(id, order) {
     const holders = this.#models?.find((model) => model.id === id)?.loaded_by ?? [];
     if (!order.load) return order.workers.every((name) => !holders.includes(name));
-    return order.workers.every((name) => {
-      const failure = this.#workers.find((worker) => worker.name === name)?.last_error;
-      const failed = failure?.checkpoint === id && failure.time !== order.before.get(name);
-      if (failed) {
-        this.#failures.set(id, failure);
-        this.news.textContent = t("models.failed", { name: id });
-      } else if (holders.includes(name)) this.news.textContent = t("models.loaded", { name: id });
-      return failed || holders.includes(name);
-    });
+    const here = this.#workers.filter(({ name }) => order.workers.includes(name));
+    const failed = here.filter(({ name, last_error }) => last_error?.checkpoint === id && last_error.time !== order.before.get(name));
+    const open = here.filter((worker) => !failed.includes(worker) && !holders.includes(worker.name));
+    order.silent = open.some(({ loading, state }) => loading || state === "starting") ? 0 : order.silent + 1;
+    if (open.length && order.silent <= PATIENCE) return false;
+    const failure = failed[0]?.last_error ?? (holders.length ? null : lost(id));
+    if (failure) this.#failures.set(id, failure);
+    this.news.textContent = t(failure ? "models.failed" : "models.loaded", { name: id });
+    return true;
   }
 
   /** @param {string | null} id  null: all there are @param {boolean} load */
@@ -87,7 +88,7 @@ class Models {
     const ids = id === null ? this.#loaded().map((model) => model.id) : [id];
     for (const each of ids) {
       this.#failures.delete(each);
-      this.#orders.set(each, { load, workers, before });
+      this.#orders.set(each, { load, workers, before, silent: 0 });
     }
     this.#show();
     this.look();
@@ -149,7 +150,10 @@ class Models {
 
   /** @param {string} checkpoint */
   #use(checkpoint) {
-    dispatchEvent(new CustomEvent("sl:fields", { detail: { checkpoint } }));
+    dispatchEvent(new CustomEvent("sl:checkpoint", { detail: checkpoint }));
     this.studio.show("create");
   }
 }
+
+/** A load of which nobody can say any more what became of it. @param {string} checkpoint @returns {LoadFailure} */
+const lost = (checkpoint) => ({ checkpoint, time: "", code: "page.lost", message: t("models.failed", { name: checkpoint }) });

@@ -181,7 +181,7 @@ class Moderate {
     if (error) complain(error);
     this.#showAll();
     const { all, review, block, error: failed } = this.#counts();
-    if (!this.batches.waiting) this.view.news.textContent = t("moderate.done", { n: all, review, block, failed });
+    if (all && !this.batches.waiting) this.view.news.textContent = t("moderate.done", { n: all, review, block, failed });
   }
 
   // What is shown

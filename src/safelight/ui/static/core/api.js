@@ -45,9 +45,22 @@ export async function request(method, path, { json, body, headers = {}, signal, 
 }
 
 /** @param {string} path @param {AbortSignal} [signal] @returns {Promise<any>} */
-export const get = async (path, signal) => (await request("GET", path, { signal })).json();
+export const get = async (path, signal) => read(await request("GET", path, { signal }));
 /** @param {string} path @param {unknown} json @returns {Promise<any>} */
-export const post = async (path, json) => (await request("POST", path, { json })).json();
+export const post = async (path, json) => read(await request("POST", path, { json }));
+/** What an answer holds. @param {Response} response @returns {Promise<any>} */
+export const read = async (response) => parse(await response.text());
+
+/**
+ * JSON, with whole numbers that JavaScript would round kept as the text they are: seeds can have 63 bits.
+ * @param {string} text
+ * @returns {any}
+ */
+export function parse(text) {
+  const exactly = (/** @type {string} */ _key, /** @type {unknown} */ value, /** @type {{source?: string}} */ context) =>
+    typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value) ? (context?.source ?? value) : value;
+  return JSON.parse(text, /** @type {any} */ (exactly));
+}
 
 /**
  * Query text from values; empty ones are left out.

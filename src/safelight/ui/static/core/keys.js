@@ -5,6 +5,8 @@ import { t } from "./text.js";
 
 /** @typedef {{keys: string, says: string, run: (event: KeyboardEvent) => void, typing?: boolean, when?: () => boolean}} Shortcut */
 
+const MAY_REPEAT = /^(Arrow\w+|[+-])$/;
+
 /** @type {Shortcut[]} */
 const shortcuts = [];
 
@@ -24,6 +26,7 @@ export function listenToKeys() {
   shortcut("?", "keys.help", showHelp);
   addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.isComposing) return;
+    if (event.repeat && !MAY_REPEAT.test(event.key)) return; // a key that is held deletes one picture, not all
     const found = shortcuts.find(
       ({ keys, typing, when = () => true }) => keys === pressed(event) && (typing || !isTyping(event)) && when(),
     );
@@ -55,10 +58,18 @@ export function dialog(title, ...content) {
     h("header", {}, h("h2", {}, title), button({ icon: "close", label: t("close"), bare: true, onclick: () => box.close() })),
     ...content,
   );
-  box.addEventListener("click", (event) => event.target === box && box.close());
+  let outside = false;
+  box.addEventListener("pointerdown", (event) => (outside = isBeside(box, event)));
+  box.addEventListener("click", (event) => outside && isBeside(box, event) && box.close());
   document.body.append(box);
   box.showModal();
   return box;
+}
+
+/** Whether a press lies beside a dialog, on what is behind it. @param {HTMLElement} box @param {MouseEvent} event */
+function isBeside(box, { clientX, clientY }) {
+  const { left, right, top, bottom } = box.getBoundingClientRect();
+  return clientX < left || clientX > right || clientY < top || clientY > bottom;
 }
 
 /** @param {KeyboardEvent} event */
@@ -75,5 +86,9 @@ function isTyping(event) {
   return !!target?.closest("input:not([type=checkbox], [type=radio], [type=range]), textarea, select, [contenteditable=true], [role=listbox]");
 }
 
-/** @param {string} key */
-const shown = (key) => (key.startsWith("Arrow") ? { Left: "←", Right: "→", Up: "↑", Down: "↓" }[key.slice(5)] ?? key : key.length === 1 ? key.toUpperCase() : key);
+/** A key as it is written on keyboards of the page's language. @param {string} key */
+function shown(key) {
+  const arrow = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓" }[key];
+  if (arrow) return arrow;
+  return key.length === 1 ? key.toUpperCase() : t(`key.${key}`);
+}

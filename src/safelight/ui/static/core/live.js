@@ -1,8 +1,10 @@
 // The jobs as they are now, kept up to date over one WebSocket; a lost connection is opened again and nothing is missed.
 
+import { get, parse, request } from "./api.js";
+
 /**
  * @typedef {import("../types").Job} Job
- * @typedef {{type: "jobs"} | {type: "job", job: Job} | {type: "preview", id: string, picture: number, image: string}
+ * @typedef {{type: "jobs"} | {type: "queue", ids: string[]} | {type: "job", job: Job} | {type: "preview", id: string, picture: number, image: string}
  *   | {type: "error", error: import("../types").Failure} | {type: "connection", open: boolean}} Change
  */
 
@@ -17,8 +19,6 @@ export class Live {
   open = false;
   /** @type {Set<(change: Change) => void>} */
   #listeners = new Set();
-  /** @type {WebSocket | null} */
-  #socket = null;
   #wait = SOONEST;
   #told = false; // whether anybody was told how the connection is
 
@@ -31,9 +31,9 @@ export class Live {
   /** Connect, and stay connected. */
   connect() {
     const socket = new WebSocket(this.address);
-    this.#socket = socket;
-    socket.onmessage = ({ data }) => this.#hear(JSON.parse(data));
+    socket.onmessage = ({ data }) => this.#hear(parse(data));
     socket.onclose = () => {
+      if (!this.open) get("/v1/session").catch(() => {}); // who is no longer signed in is led to where they can be
       if (this.open || !this.#told) this.#tell({ type: "connection", open: (this.open = false) });
       this.#told = true;
       setTimeout(() => this.connect(), this.#wait);
@@ -56,9 +56,13 @@ export class Live {
     return [...this.jobs.values()].sort((one, other) => (one.created < other.created ? 1 : -1));
   }
 
-  /** @param {"cancel" | "finish" | "skip"} action @param {string} id */
-  signal(action, id) {
-    this.#socket?.send(JSON.stringify({ action, id }));
+  /**
+   * Tell a job something; not over the socket, which may be lost just now, so that it is known whether it was heard.
+   * @param {"cancel" | "finish" | "skip"} action
+   * @param {string} id
+   */
+  async signal(action, id) {
+    await (action === "cancel" ? request("DELETE", `/v1/jobs/${id}`) : request("POST", `/v1/jobs/${id}/${action}`));
   }
 
   /** Take in a job that the page itself has just submitted. @param {Job} job */
@@ -73,6 +77,7 @@ export class Live {
         this.#wait = SOONEST;
         this.open = this.#told = true;
         this.jobs = new Map(message.jobs.map((/** @type {Job} */ job) => [job.id, job])); // all there is: it may come again
+        for (const id of this.previews.keys()) if (this.jobs.get(id)?.state !== "running") this.previews.delete(id);
         this.#tell({ type: "connection", open: true });
         return this.#tell({ type: "jobs" });
       case "job":
@@ -85,10 +90,7 @@ export class Live {
         return this.#tell({ type: "preview", id: message.id, picture: message.picture, image });
       }
       case "queue":
-        for (const [id, position] of Object.entries(message.positions)) {
-          this.#change(id, { position, eta: message.etas[id] ?? null });
-        }
-        return;
+        return this.#arrange(message.positions, message.etas);
       case "error":
         return this.#tell({ type: "error", error: message.error });
     }
@@ -109,6 +111,16 @@ export class Live {
     const changed = { ...job, ...fields };
     this.jobs.set(id, changed);
     this.#tell({ type: "job", job: changed });
+  }
+
+  /** New places in the queue, told of once for all of them. @param {Record<string, number>} positions @param {Record<string, number>} etas */
+  #arrange(positions, etas) {
+    const ids = [...new Set([...Object.keys(positions), ...Object.keys(etas)])];
+    for (const id of ids) {
+      const job = this.jobs.get(id);
+      if (job && !isOver(job)) this.jobs.set(id, { ...job, position: positions[id] ?? job.position, eta: etas[id] ?? null });
+    }
+    this.#tell({ type: "queue", ids });
   }
 
   /** @param {Change} change */

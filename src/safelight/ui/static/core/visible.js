@@ -23,8 +23,8 @@ export function whileVisible(element, work, pause) {
       if (seen() && Number.isFinite(wait)) timer = setTimeout(turn, wait);
     }
   };
-  new IntersectionObserver(([entry]) => {
-    inside = entry.isIntersecting;
+  new IntersectionObserver((entries) => {
+    inside = !!entries.at(-1)?.isIntersecting; // of several at once the last one holds
     if (inside) void turn();
     else clearTimeout(timer);
   }).observe(element);

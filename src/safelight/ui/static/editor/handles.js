@@ -24,7 +24,7 @@ export const noSides = () => ({ left: 0, right: 0, top: 0, bottom: 0 });
 export const anySide = (sides) => ALL.some((side) => sides[side] > 0);
 
 /** How far an edge can be drawn out. @param {Side} side @param {Size} size */
-export function farthest(side, { width, height }) {
+function farthest(side, { width, height }) {
   const most = Math.min(LARGEST, TIMES * (SIDES[side].axis === "x" ? width : height));
   return Math.floor(most / STEP) * STEP;
 }
@@ -51,10 +51,6 @@ export class Handles {
     this.told = told;
     this.handles = new Map(ALL.map((side) => [side, this.#make(side)]));
     this.element = h("div", { class: "sl-editor-handles" }, [...this.handles.values()]);
-  }
-
-  get dragging() {
-    return this.#drag !== null;
   }
 
   /**

@@ -141,7 +141,6 @@ export class Mask {
     return this.#file;
   }
 
-  /** @param {Dab} dab */
   /** How wide it is drawn. @param {Dab} dab */
   #width({ width }) {
     return Math.max(width, THINNEST / this.scale);

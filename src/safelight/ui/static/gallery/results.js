@@ -175,10 +175,18 @@ export class Results {
   /** Take an entry out; it stays known, so that no page brings it back. @param {string} id */
   take(id) {
     const at = this.indexOf(id);
-    if (at < 0) return;
+    if (at < 0) return this.#turnAway(id);
     const [entry] = this.entries.splice(at, 1);
     this.#taken.set(id, { entry, after: this.entries[at - 1]?.id ?? null, of: this.#abort });
     if (this.#expected) this.#expected -= 1;
+    this.onchange();
+  }
+
+  /** Let an entry that waits not in. @param {string} id */
+  #turnAway(id) {
+    const left = this.waiting.filter((entry) => entry.id !== id);
+    if (left.length === this.waiting.length) return;
+    this.waiting = left;
     this.onchange();
   }
 

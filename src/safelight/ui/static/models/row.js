@@ -1,5 +1,6 @@
 // One model in the list: what it is, what it can do, whether it is in memory.
 
+import { copyText } from "../core/clipboard.js";
 import { button, h } from "../core/dom.js";
 import { size, t } from "../core/text.js";
 import { toast, watched } from "../core/toast.js";
@@ -57,7 +58,7 @@ function memory(model, { admin, state, order, use }) {
 /** A digest's beginning, and a button for all of it. @param {string} whole */
 function digest(whole) {
   const copy = watched(async () => {
-    await navigator.clipboard.writeText(whole);
+    await copyText(whole);
     toast(t("models.copied"));
   });
   return h("span", { class: "sl-models-digest", title: whole }, h("code", {}, whole.slice(0, 10)),

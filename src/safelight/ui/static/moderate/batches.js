@@ -25,6 +25,8 @@ export class Batches {
   #queue = [];
   /** @type {AbortController | null} */
   #stop = null;
+  #again = false; // whether to go on as soon as what is being stopped has ended
+  #list = 0; // counts those that were cleared; what was sent of an older one comes back to nobody
   #until = 0; // performance.now() until which nothing is sent
   /** How many pictures may go together; less once the server has said so. */
   #most = MOST;
@@ -51,18 +53,22 @@ export class Batches {
 
   /** Forget what waits. */
   clear() {
-    this.stop();
+    this.#list += 1;
     this.#queue = [];
+    this.stop();
   }
 
   /** Stop; what has no answer yet waits. */
   stop() {
+    this.#again = false;
     this.#stop?.abort();
   }
 
   /** Go on until nothing waits. */
   async run() {
+    if (this.#stop?.signal.aborted) this.#again = true;
     if (this.#stop || !this.#queue.length) return;
+    this.#again = false;
     const stop = (this.#stop = new AbortController());
     /** @type {ApiError | null} */
     let wrong = null;
@@ -81,7 +87,7 @@ export class Batches {
       this.#stop = null;
       this.handlers.ended(wrong);
     }
-    if (!stop.signal.aborted) void this.run(); // what came while the last answers did
+    if (this.#again || !stop.signal.aborted) void this.run(); // what came while the last answers did
   }
 
   /** Send one batch and take in its answer. @param {AbortSignal} signal */
@@ -89,12 +95,15 @@ export class Batches {
     await this.#patience(signal);
     const batch = this.#next();
     if (!batch.length) return;
+    const list = this.#list;
     this.#set(batch, "sent");
     try {
       const verdicts = await this.#judged(batch, signal);
+      if (list !== this.#list) return;
       batch.forEach((item, index) => Object.assign(item, { verdict: verdicts[index], failure: verdicts[index].error }));
       this.#set(batch, "done");
     } catch (error) {
+      if (list !== this.#list) return;
       if (!(error instanceof ApiError)) {
         this.#putBack(batch);
         throw error;

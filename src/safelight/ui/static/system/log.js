@@ -1,6 +1,7 @@
 // The end of the server's log, for administrators: by level and by words, following what comes.
 
 import { get, query } from "../core/api.js";
+import { copyText } from "../core/clipboard.js";
 import { button, fill, h } from "../core/dom.js";
 import { clock, t } from "../core/text.js";
 import { complain, toast, watched } from "../core/toast.js";
@@ -25,7 +26,7 @@ export function logView() {
     if (on) look();
   } });
   const copy = button({ icon: "copy", label: t("system.log.copy"), onclick: watched(async () => {
-    await navigator.clipboard.writeText(chosen().map(asText).join("\n"));
+    await copyText(chosen().map(asText).join("\n"));
     toast(t("system.log.copied"));
   }) });
   const list = h("div", { class: "sl-system-log", role: "log", "aria-live": "off", tabindex: "0", "aria-label": t("system.log") });

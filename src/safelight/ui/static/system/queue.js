@@ -5,6 +5,7 @@ import { button, fill, h } from "../core/dom.js";
 import { isOver } from "../core/live.js";
 import { duration, number, percent, t } from "../core/text.js";
 import { watched } from "../core/toast.js";
+import { whileVisible } from "../core/visible.js";
 
 /** @typedef {import("../types").Job} Job */
 
@@ -20,8 +21,7 @@ export function queueView({ live, me }) {
   const more = h("p", { class: "sl-hint" });
   let due = 0;
 
-  function show() {
-    due = 0;
+  async function show() {
     const open = live.newest().filter((job) => !isOver(job)).sort(byPlace);
     const shown = open.slice(0, MOST);
     for (const [id, row] of rows) if (!shown.some((job) => job.id === id)) (row.element.remove(), rows.delete(id));
@@ -37,10 +37,11 @@ export function queueView({ live, me }) {
   }
   const idle = h("p", { class: "sl-system-none" }, t("system.queue.none"));
   const lost = h("p", { class: "sl-system-none" }, t("system.queue.lost"));
+  void show();
+  const look = whileVisible(element, show, () => Infinity);
   live.listen(({ type }) => {
-    if (type !== "preview") due ||= requestAnimationFrame(show); // which waits while the page is hidden
+    if (type !== "preview") due ||= requestAnimationFrame(() => ((due = 0), look())); // which waits while the page is hidden
   });
-  show();
   return element;
 }
 

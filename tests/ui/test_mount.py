@@ -1,0 +1,154 @@
+"""What comes between a browser and Gradio, without a browser; and Gradio's page itself, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from starlette.types import ASGIApp
+from tests.asking import Recorder, ask
+
+from safelight.ui.mount import CHECKED, CONTENT, FOREVER, Narrowed, application
+
+HEAD = "<script src='ours.js'></script>"
+
+
+def narrowed(inner: ASGIApp) -> Narrowed:
+    return Narrowed(inner, HEAD)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "/config",
+        "/theme.css",
+        "/gradio_api/startup-events",
+        "/assets/index-B_x1.js",
+        "/static/fonts/Source-Sans/a@2.woff2",
+    ],
+)
+def test_what_the_page_needs_is_there(path: str) -> None:
+    inner = Recorder()
+    answer = ask(narrowed(inner), f"/studio{path}")
+    assert (answer.status, len(inner.asked)) == (200, 1)
+    assert answer.headers["content-security-policy"] == CONTENT
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../../etc/passwd",
+        "/static/..",
+        "/assets/./x",
+        "/assets/.hidden",
+        "/static/%2e%2e/%2e%2e/etc/passwd",
+        "/static/..%2f..%2fetc%2fpasswd",
+        "/static/..\\..\\etc\\passwd",
+        "/static/x\\y",
+        "/static//etc/passwd",
+        "/assets/x//y",
+        "//assets/x",
+        "/assets//",
+        "/assets/",
+        "/assets/x/",
+        "/assets/C:/x",
+        "/assets/x\n",
+        "/assets/x\0",
+        "/config/",
+        "/theme.css/x",
+        "/gradio_api/info",
+        "/gradio_api/queue/join",
+        "/gradio_api/file=/etc/passwd",
+        "/monitoring",
+        "/favicon.ico",
+    ],
+)
+def test_nothing_else_reaches_gradio(path: str) -> None:
+    """As a server decodes it once: what is escaped twice is still escaped here."""
+    inner = Recorder()
+    assert ask(narrowed(inner), f"/studio{path}").status == 404
+    assert not inner.asked
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
+def test_only_reads_reach_gradio(method: str) -> None:
+    inner = Recorder()
+    for path in ("/studio/", "/studio/config", "/studio/assets/x.js"):
+        assert ask(narrowed(inner), path, method=method).status == 404
+    assert not inner.asked
+
+
+def test_no_websocket_is_opened() -> None:
+    inner = Recorder()
+    answer = ask(narrowed(inner), "/studio/", type="websocket")
+    assert answer.messages == [{"type": "websocket.close", "code": 1000}]
+    assert not inner.asked
+
+
+@pytest.mark.parametrize("path", ["/studio/", "/studio", "/studio/config", "/studio/assets/x.js"])
+def test_gradio_sees_no_query_string(path: str) -> None:
+    inner = Recorder()
+    ask(narrowed(inner), path, query_string=b"page=x&deep_link=y")
+    assert inner.asked[0]["query_string"] == b""
+
+
+def test_our_head_comes_first_in_the_page() -> None:
+    inner = Recorder([b"<html><he", b"ad><title>x</title></head>", b"<body><head></html>"])
+    headers = [(b"accept-encoding", b"gzip"), (b"accept", b"text/html")]
+    answer = ask(narrowed(inner), "/studio/", headers=headers)
+    assert answer.body.decode() == f"<html><head>{HEAD}<title>x</title></head><body><head></html>"
+    assert answer.headers["cache-control"] == CHECKED
+    assert answer.headers["content-length"] == str(len(answer.body))
+    assert inner.asked[0]["headers"] == [(b"accept", b"text/html")], "what is packed cannot be added to"
+
+
+def test_the_page_s_head_alone() -> None:
+    inner = Recorder([b"<head></head>"])
+    answer = ask(narrowed(inner), "/studio/", method="HEAD")
+    assert (answer.status, inner.asked[0]["method"]) == (200, "GET")
+
+
+@pytest.mark.parametrize("status", [200, 206, 304])
+def test_files_whose_names_change_with_them_are_kept(status: int) -> None:
+    inner = Recorder(status=status)
+    assert ask(narrowed(inner), "/studio/assets/x.js").headers["cache-control"] == FOREVER
+    for path in ("/studio/static/x.js", "/studio/theme.css", "/studio/config"):
+        assert ask(narrowed(inner), path).headers["cache-control"] == CHECKED
+
+
+@pytest.mark.parametrize("status", [301, 403, 404, 416, 500, 503])
+def test_what_went_wrong_is_not_kept(status: int) -> None:
+    answer = ask(narrowed(Recorder(status=status)), "/studio/assets/x.js")
+    assert (answer.status, answer.headers["cache-control"]) == (status, CHECKED)
+
+
+@pytest.fixture(scope="module")
+def page() -> ASGIApp:
+    """Gradio's page as it is served."""
+
+    async def load() -> ASGIApp:  # as in the server: where no loop runs, Gradio leaves one open
+        return application(["Euler"], ["karras"])
+
+    return asyncio.run(load())
+
+
+HOST = [(b"host", b"127.0.0.1:8000")]
+
+
+@pytest.mark.parametrize("query", [b"", b"page=x", b"deep_link=x", b"deep_link=../x&page=create"])
+def test_whatever_is_asked_the_page_is_the_page(page: ASGIApp, query: bytes) -> None:
+    answers = [
+        ask(page, path, query_string=given, headers=HOST, root_path="", scheme="http")
+        for path in ("/studio/", "/studio/config")
+        for given in (b"", query)
+    ]
+    assert [answer.status for answer in answers] == [200] * 4
+    assert b"/studio/static/main.js" in answers[1].body or b"main.js" in answers[1].body
+    assert b"deep_link_state" not in answers[3].body
+
+
+def test_a_file_that_is_not_there(page: ASGIApp) -> None:
+    answer = ask(page, "/studio/assets/none.js", headers=HOST, root_path="", scheme="http")
+    assert (answer.status, answer.headers["cache-control"]) == (404, CHECKED)
