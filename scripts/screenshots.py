@@ -89,6 +89,7 @@ def show(page: Page, tab: str, photographs: list[str]) -> None:
     page.locator(f"#sl-tab-{tab}-button").click()
     if tab == "create":
         page.locator("#sl-prompt textarea").fill("a (red:1.2) apple, 3d style")
+        page.evaluate("scrollTo(0, 0)")
     if tab == "moderate":
         page.locator("#sl-moderate input[type=file]").first.set_input_files(photographs)
         page.locator("#sl-moderate .sl-badge").nth(len(photographs) - 1).wait_for()

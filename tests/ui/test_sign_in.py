@@ -42,6 +42,7 @@ def signed_in(page: Page, url: str, key: str) -> Page:
     expect(page).to_have_url(re.compile(r"/sign-in\?next="))
     page.locator("#key").fill(key)
     page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/studio/")
     page.wait_for_function("window.safelight?.form.ready")
     return page
 

@@ -20,7 +20,7 @@ const AGAIN = 500; // milliseconds until it is asked again what is finished
 export function mountCards(root, studio) {
   /** @type {Map<string, Card>} */
   const cards = new Map();
-  const list = h("div", { class: "sl-cards", role: "feed", "aria-label": t("cards.title") });
+  const list = h("div", { class: "sl-cards", role: "region", "aria-label": t("cards.title") });
   const empty = h("div", { class: "sl-empty" }, h("div", { class: "sl-lamp", "aria-hidden": "true" }), h("h3", {}, t("cards.empty")), h("p", {}, t("cards.empty.says")));
   fill(root, h("h2", { class: "sl-hidden" }, t("cards.title")), list, empty);
 
