@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -59,8 +62,14 @@ async def asked(app: ASGIApp, path: str, **more: Any) -> Answer:
 
 
 def ask(app: ASGIApp, path: str, **more: Any) -> Answer:
-    """Likewise, from where no event loop runs."""
-    return asyncio.run(asked(app, path, **more))
+    """Likewise, from where nothing can be awaited."""
+    return run(asked(app, path, **more))
+
+
+def run(work: Coroutine[Any, Any, Result]) -> Result:
+    """What comes of it; in a thread, since a browser that is open has a loop running in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
 
 
 class Recorder:

@@ -21,7 +21,8 @@ def write(folder: Path, toml: str) -> None:
     (folder / "safelight.toml").write_text(toml)
 
 
-def test_defaults(folder: Path) -> None:
+def test_defaults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SAFELIGHT_STUDIO")  # which the tests turn off
     settings = Settings.load()
     assert settings.model_dump(exclude={"home"}) == {
         "database": SecretStr(""),
@@ -43,6 +44,7 @@ def test_defaults(folder: Path) -> None:
         "host": "127.0.0.1",
         "port": 7860,
         "worker_devices": (),
+        "studio": True,
         "queue_capacity": 10_000,
         "job_retention": 7 * 86400,
         "gallery_retention": 0,

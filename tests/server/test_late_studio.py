@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from starlette.types import ASGIApp
-from tests.asking import Recorder, ask, asked
+from tests.asking import Recorder, ask, asked, run
 
 from safelight.server import late_studio
 from safelight.server.late_studio import LateStudio
@@ -65,7 +65,7 @@ def test_who_comes_early_waits(loaded: threading.Event, page: Recorder) -> None:
             assert [(await visit).body for visit in early[1:]] == [b"the page"] * 2
             assert (await asked(studio, PATH)).status == 200
 
-    asyncio.run(visits())
+    run(visits())
     assert len(page.asked) == 3
 
 
@@ -79,8 +79,8 @@ def test_a_server_that_ends_does_not_wait_for_it(loaded: threading.Event) -> Non
         assert not loaded.is_set()
         loaded.set()
 
-    asyncio.run(visits())
-    asyncio.run(LateStudio().end())
+    run(visits())
+    run(LateStudio().end())
 
 
 def test_a_page_that_cannot_be_loaded(
@@ -97,6 +97,6 @@ def test_a_page_that_cannot_be_loaded(
                 assert (answer.status, error["code"]) == (500, "internal")
                 assert "studio" in error["message"]
 
-    asyncio.run(visits())
+    run(visits())
     (defect,) = [line for line in logged() if line["event"] == "a defect"]
     assert "safelight.ui.mount" in defect["exception"]

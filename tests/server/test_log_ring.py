@@ -21,14 +21,14 @@ def ring() -> Iterator[LogRing]:
 def test_it_holds_what_is_logged_by_us_and_by_libraries(ring: LogRing) -> None:
     with bound(request_id="r-7"):
         logger("safelight.here").info("request", status=200, seconds=0.5)
-    logging.getLogger("uvicorn.error").warning("%s went wrong", "something")
+    logging.getLogger("a.library").warning("%s went wrong", "something")
     ours, theirs = ring.lines(10, "info")
     assert (ours.event, ours.level, ours.source) == ("request", "info", "safelight.here")
     assert ours.fields == {"status": 200, "seconds": 0.5, "request_id": "r-7"}
     assert (theirs.event, theirs.level, theirs.source) == (
         "something went wrong",
         "warning",
-        "uvicorn.error",
+        "a.library",
     )
     assert ours.time <= theirs.time
 

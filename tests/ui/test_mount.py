@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from starlette.types import ASGIApp
-from tests.asking import Recorder, ask
+from tests.asking import Recorder, ask, run
 
 from safelight.ui.mount import CHECKED, CONTENT, FOREVER, Narrowed, application
 
@@ -131,7 +129,7 @@ def page() -> ASGIApp:
     async def load() -> ASGIApp:  # as in the server: where no loop runs, Gradio leaves one open
         return application(["Euler"], ["karras"])
 
-    return asyncio.run(load())
+    return run(load())
 
 
 HOST = [(b"host", b"127.0.0.1:8000")]
