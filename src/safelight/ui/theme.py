@@ -56,12 +56,11 @@ def theme() -> gr.themes.Base:
     base = gr.themes.Base(
         font=FONT, font_mono=MONO, radius_size="md", spacing_size="md", text_size="md", neutral_hue="stone"
     )
-    known = base.set.__code__.co_varnames
-    values = {}
-    for variable, token in TOKENS.items():
-        for name in (variable, f"{variable}_dark"):
-            if name in known:
-                values[name] = f"var(--sl-{token})"
+    values = {
+        name: f"var(--sl-{token})"
+        for variable, token in TOKENS.items()
+        for name in (variable, f"{variable}_dark")
+    }
     return base.set(
         **values,
         block_border_width="0px",

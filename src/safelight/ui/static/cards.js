@@ -156,7 +156,7 @@ class Card {
       this.#asked = made;
       if (isOver(this.job)) this.#close();
     } catch (error) {
-      if (isOver(this.job)) complain(error);
+      if (isOver(this.job)) complain(error); // before, the next step asks again
     } finally {
       setTimeout(() => (this.#asking = false), AGAIN);
     }

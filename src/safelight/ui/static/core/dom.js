@@ -47,7 +47,7 @@ export function icon(name) {
 
 /**
  * A button of our own with an icon, words, or both; with an icon alone the words are its name.
- * @param {{icon?: keyof typeof ICONS, label: string, bare?: boolean, kind?: "primary" | "quiet" | "danger",
+ * @param {{icon?: keyof typeof ICONS, label: string, bare?: boolean, kind?: "primary" | "quiet",
  *          onclick: (event: MouseEvent) => void, [attribute: string]: any}} options
  */
 export function button({ icon: image, label, bare = false, kind, onclick, ...attributes }) {
