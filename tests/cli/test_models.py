@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 
 def test_list_names_what_is_there_and_what_can_be_pulled(safelight):
     rows = {row["name"]: row["state"] for row in safelight("models", "list", "--json").body["models"]}
@@ -40,3 +43,50 @@ def test_a_damaged_model_can_be_removed(safelight, home):
     (folder / "safelight.json").write_text("{")
     assert safelight("models", "remove", "a/b").status == 0
     assert not folder.exists()
+
+
+def test_checkpoints_are_listed_shown_and_removed(safelight, tiny, tmp_path):
+    home = tmp_path / "home"
+    own = {"SAFELIGHT_HOME": str(home)}
+    folder = home / "checkpoints"
+    shutil.copytree(tiny("sdxl"), folder / "painter")
+    (folder / "broken.safetensors").write_bytes(b"not one")
+    (folder / "old.ckpt").write_bytes(b"PK\x03\x04")
+    listed = safelight("models", "list", "--json", **own).body
+    assert [each["name"] for each in listed["checkpoints"]] == ["starter", "painter"]
+    assert len(listed["problems"]) == 2
+    shown = safelight("models", "show", "painter", "--json", **own).body
+    assert (shown["family"], shown["kind"]) == ("sdxl", "folder")
+    assert len(shown["digest"]) == 64
+    for name in ("painter", "broken", "old.ckpt"):
+        assert safelight("models", "remove", name, "--json", **own).body["removed"]["name"] == name
+    assert not list(folder.iterdir())
+
+
+def test_a_checkpoint_that_lies_elsewhere_stays(safelight, tiny, tmp_path):
+    home = tmp_path / "home"
+    own = {"SAFELIGHT_HOME": str(home)}
+    elsewhere = Path(shutil.copytree(tiny("sd1"), tmp_path / "mine"))
+    linked = home / "checkpoints" / "linked"
+    linked.parent.mkdir(parents=True)
+    linked.symlink_to(elsewhere)
+    for name in (str(elsewhere), "starter"):
+        ran = safelight("models", "remove", name, "--json", **own)
+        assert ran.status == 2
+        assert ran.body["error"]["code"] == "usage"
+    assert safelight("models", "remove", "linked", **own).status == 0
+    assert not linked.exists()
+    assert (elsewhere / "model_index.json").exists()
+
+
+def test_what_was_pulled_from_the_hub_is_listed_and_removed(safelight, tiny, tmp_path):
+    home = tmp_path / "home"
+    repository = home / "hub" / "models--owner--painter"
+    shutil.copytree(tiny("sd1"), repository / "snapshots" / ("c" * 40))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("c" * 40)
+    own = {"SAFELIGHT_HOME": str(home), "HF_HUB_CACHE": str(home / "hub")}
+    names = [each["name"] for each in safelight("models", "list", "--json", **own).body["checkpoints"]]
+    assert names == ["starter", "owner/painter"]
+    assert safelight("models", "remove", "owner/painter", **own).status == 0
+    assert not repository.exists()

@@ -121,3 +121,17 @@ def test_plain_text_encoders_say_what_they_cannot_do(name: str, draw: Draw) -> N
     assert same(weighted, plain)
     assert any("takes no weights" in note for note in weighted.record.notes)
     assert plain.record.notes == ()
+    (broken,) = draw(name, prompt="a red BREAK cat")
+    assert any("BREAK had no effect" in note for note in broken.record.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [("sd3", 256), ("flux", 512), ("pixart-alpha", 120), ("chroma", 512)]
+)
+def test_words_that_plain_text_encoders_do_not_read_are_noted(name: str, limit: int, draw: Draw) -> None:
+    long = "red " * limit
+    (one,), (other,) = draw(name, prompt=long + "cat"), draw(name, prompt=long + "dog")
+    assert same(one, other)
+    (note,) = one.record.notes
+    assert f"reads the first {limit}: the rest had no effect" in note
+    assert draw(name, prompt="red " * 20)[0].record.notes == ()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -14,8 +16,10 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from spandrel.architectures.Compact import Compact
 from tests.generation.conftest import COLOURS, SIDE, Draw, pixels, same
 from tests.tiny.drawing import MASK, PICTURE
+from tests.tiny.original import write_single_file
 
 from safelight.errors import (
     BackendError,
@@ -26,6 +30,7 @@ from safelight.errors import (
     PromptError,
     RequestError,
     SafelightError,
+    SamplerUnfitError,
     SamplerUnknownError,
     StoppedError,
     StyleUnknownError,
@@ -34,7 +39,8 @@ from safelight.errors import (
 )
 from safelight.generation.engine import Engine, picture_bytes
 from safelight.generation.painting import Progress, Watcher
-from safelight.generation.request import GenerationRequest
+from safelight.generation.record import differences
+from safelight.generation.request import GenerationRequest, Hires
 from safelight.models.loading import Loaded
 from safelight.settings import Settings
 
@@ -52,6 +58,9 @@ REFUSED: list[tuple[dict[str, Any], type[SafelightError]]] = [
     ({"width": 7777, "height": 7777}, RequestError),
     ({"width": 16384, "height": 16384}, MemoryBudgetError),
     ({"width": 4096, "height": 4096, "hires": {"scale": 2}}, MemoryBudgetError),
+    ({"init_image": PICTURE, "outpaint": {"left": 8192, "top": 8192}, **SIZE}, MemoryBudgetError),
+    ({"prompt": "{a|b|c|__nonsense__}", "count": 40}, WildcardError),
+    ({"hires": {"sampler": "LCM FlowMatch"}}, SamplerUnfitError),
     ({"sampler": "nonsense"}, SamplerUnknownError),
     ({"schedule": "nonsense"}, SamplerUnknownError),
     ({"styles": ["nonsense"]}, StyleUnknownError),
@@ -97,6 +106,37 @@ def test_what_cannot_be_drawn_is_said_before_any_network_runs(
     assert called == []
     assert caught.value.exit_code == 2
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+@pytest.mark.parametrize(("fields", "error"), [case for case in REFUSED if "clip_skip" not in case[0]])
+def test_what_cannot_be_drawn_is_said_before_weights_are_read(
+    fields: dict[str, Any], error: type[SafelightError], kind: str, tiny: Tiny, tmp_path: Path
+) -> None:
+    place = tiny("sd1") if kind == "folder" else write_single_file(tiny("sd1"), tmp_path / "a.safetensors")
+    engine = Engine(Settings(home=tmp_path, device="cpu"))
+    usual = {"prompt": "", "seed": 7, "steps": 3, "checkpoint": str(place)}
+    with pytest.raises(error):
+        list(engine.draw(GenerationRequest.parse(**(usual | fields))))
+    assert not engine.loaded_checkpoints
+
+
+def test_weights_are_counted_in_the_precision_that_is_drawn_in(tiny: Tiny, tmp_path: Path) -> None:
+    """Half-precision weights take twice their file's size in fp32: nothing may be loaded on top of that."""
+    folder = Path(shutil.copytree(tiny("sd1"), tmp_path / "half"))
+    for file in folder.rglob("*.safetensors"):
+        save_file({name: tensor.half() for name, tensor in load_file(file).items()}, file)
+    loaded: list[str] = []
+    engine = Engine(Settings(home=tmp_path, device="cpu"))
+    checkpoint = engine.checkpoint(str(folder))
+    assert checkpoint.precision == "fp16"
+    needed = engine._loaded.get(checkpoint).nbytes
+    small = Engine(Settings(home=tmp_path, device="cpu", memory_budget=int(needed * 0.9)))
+    load = small._loaded._load
+    small._loaded._load = lambda each: loaded.append(each.name) or load(each)
+    with pytest.raises(MemoryBudgetError):
+        small.preload(str(folder))
+    assert loaded == []
 
 
 def test_a_picture_that_does_not_fit_the_memory(tiny: Tiny, drawing_home: Path, in_memory: Memory) -> None:
@@ -229,6 +269,18 @@ def test_a_checkpoint_that_was_replaced_is_loaded_anew(tiny: Tiny, tmp_path: Pat
     assert before.record.checkpoint.digest != after.record.checkpoint.digest
 
 
+def test_a_changed_config_makes_another_checkpoint(tiny: Tiny, tmp_path: Path, engine: Engine) -> None:
+    folder = Path(shutil.copytree(tiny("sd1"), tmp_path / "sd1"))
+    fields = {"prompt": "a red cat", "seed": 7, "steps": 2, "checkpoint": str(folder), **SIZE}
+    (before,) = engine.draw(GenerationRequest.parse(**fields))
+    config = folder / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"beta_end": 0.02}))
+    (after,) = engine.draw(GenerationRequest.parse(**fields))
+    assert not same(before, after)
+    assert before.record.checkpoint.digest == after.record.checkpoint.digest
+    assert any("checkpoint.configs" in each for each in differences(before.record, after.record))
+
+
 # Stopping between pictures, and records
 
 
@@ -277,6 +329,28 @@ def test_a_record_asks_for_the_same_picture(draw: Draw, engine: Engine) -> None:
         assert again.record.model_copy(update=kept) == drawn.record
 
 
+@pytest.mark.parametrize("prompt", ["__{cat|cat}__", "{{|{} red}"])
+def test_what_choices_left_is_drawn_again_as_it_was(prompt: str, draw: Draw, engine: Engine) -> None:
+    (drawn,) = draw(prompt=prompt)
+    (again,) = engine.draw(drawn.record.to_request())
+    assert same(drawn, again)
+    assert again.record.expanded_prompt == drawn.record.expanded_prompt
+
+
+def test_the_record_knows_what_enlarged(tiny: Tiny, tmp_path: Path) -> None:
+    network = tmp_path / "upscalers" / "x2.safetensors"
+    network.parent.mkdir()
+    torch.manual_seed(0)
+    save_file(Compact(num_feat=4, num_conv=1, upscale=2).state_dict(), network)
+    engine = Engine(Settings(home=tmp_path, device="cpu"))
+    fields = {"prompt": "", "seed": 7, "steps": 2, "checkpoint": str(tiny("sd1")), **SIZE}
+    request = GenerationRequest.parse(**fields, hires={"upscaler": "x2", "steps": 4})
+    (drawn,) = engine.draw(request)
+    assert drawn.record.upscaler == hashlib.sha256(network.read_bytes()).hexdigest()
+    (plain,) = engine.draw(request.model_copy(update={"hires": Hires(upscaler="lanczos", steps=4)}))
+    assert plain.record.upscaler is None
+
+
 def test_prompts_are_explained_without_drawing(engine: Engine, tiny: Tiny) -> None:
     request = GenerationRequest.parse(
         prompt="a (red:1.3) [cat:dog:0.5]", negative_prompt="blue", checkpoint=str(tiny("sd1"))
@@ -286,6 +360,16 @@ def test_prompts_are_explained_without_drawing(engine: Engine, tiny: Tiny) -> No
     assert "1.3" in str(found["prompt"])
     plain = GenerationRequest.parse(prompt="a cat", checkpoint=str(tiny("flux")))
     assert set(engine.explain(plain)) == {"prompt"}
+
+
+@pytest.mark.parametrize("name", ["sd1", "sdxl", "sdxl-refiner"])
+def test_an_explanation_needs_no_weights(name: str, tiny: Tiny, tmp_path: Path) -> None:
+    engine = Engine(Settings(home=tmp_path, device="cpu"))
+    request = GenerationRequest.parse(prompt="a (red:1.3) cat", checkpoint=str(tiny(name)))
+    if name == "sdxl-refiner":  # which draws on pictures only
+        request = request.model_copy(update={"init_image": PICTURE})
+    assert "tokens: " in str(engine.explain(request)["prompt"])
+    assert not engine.loaded_checkpoints
 
 
 def test_no_map_is_fitted_where_nobody_wants_previews(

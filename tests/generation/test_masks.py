@@ -203,3 +203,42 @@ def test_outpainting_a_picture_smaller_than_its_seam() -> None:
 def test_outpainting_by_nothing_is_refused() -> None:
     with pytest.raises(MaskError, match="by no pixels"):
         canvas_for_outpainting(PICTURE, Outpaint(), Inpaint(), 7)
+
+
+@given(
+    left=st.integers(0, 159),
+    top=st.integers(0, 119),
+    width=st.integers(1, 30),
+    height=st.integers(1, 30),
+    shape=st.sampled_from([(160, 120), (80, 64), (320, 240)]),
+)
+def test_the_network_draws_every_latent_with_something_marked(
+    left: int, top: int, width: int, height: int, shape: tuple[int, int]
+) -> None:
+    """A dot or a line is drawn too, however thin and soft: pipelines look at one pixel of each latent."""
+    mask = mask_of((left, top, min(160, left + width), min(120, top + height)))
+    found = np.asarray(canvas(mask, blur=8).marked_latents(shape, 8))
+    assert found.shape == shape[::-1]
+    cells = found.reshape(shape[1] // 8, 8, shape[0] // 8, 8)
+    assert (cells == cells[:, :1, :, :1]).all()  # whole latents
+    assert set(np.unique(found)) <= {0, 255}
+    rows, columns = np.nonzero(np.asarray(mask))
+    assert (found[rows * shape[1] // 120, columns * shape[0] // 160] == 255).all()
+    assert (found == 255).mean() <= ((width * shape[0] / 160 + 16) * (height * shape[1] / 120 + 16)) / (
+        shape[0] * shape[1]
+    )
+
+
+def test_a_mask_on_whole_latents_is_given_as_it_is() -> None:
+    mask = mask_of((16, 24, 80, 64))
+    assert canvas(mask, blur=0).marked_latents(SIZE, 8) == mask
+    beyond = canvas_for_outpainting(PICTURE, Outpaint(right=40), Inpaint(blur=0), 7)
+    assert np.asarray(beyond.marked_latents((200, 120), 8))[:, 160:].min() == 255
+
+
+def test_a_dot_in_a_huge_picture_is_drawn_too() -> None:
+    mask = Image.new("L", (8000, 8000), 0)
+    mask.putpixel((4500, 4500), 255)
+    huge = Image.new("RGB", mask.size)
+    found = np.asarray(canvas(mask, huge, blur=0).marked_latents((64, 64), 8))
+    assert (found == 255).sum() == 64

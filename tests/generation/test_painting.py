@@ -14,10 +14,9 @@ from tests.generation.stock import alike, stock
 from tests.tiny import TINY
 from tests.tiny.drawing import MASK, PICTURE
 
-from safelight.errors import (
-    MaskError,
-)
+from safelight.errors import MaskError, StoppedError
 from safelight.generation.painting import Progress, Watcher
+from safelight.models.families import FAMILIES
 
 Tiny = Callable[[str], Path]
 SIZE = {"width": SIDE, "height": SIDE}
@@ -205,6 +204,52 @@ def test_a_drawn_seed_is_in_the_record_and_makes_the_picture_again(draw: Draw) -
 
 
 # Second pass, edits
+
+
+SECOND = sorted(
+    name
+    for name in TINY
+    if {"text-to-image", "image-to-image"} <= set(FAMILIES[name.replace("sd2-base", "sd2")].modes)
+)
+
+
+@pytest.mark.parametrize("name", SECOND)
+def test_every_family_that_can_draw_over_has_a_second_pass(name: str, draw: Draw) -> None:
+    """At a size whose latents are no multiple of what pictures have to be a multiple of."""
+    family = FAMILIES[name.replace("sd2-base", "sd2")]
+    upscaler = "latent" if family.latents == "spatial" else "lanczos"
+    steps = max(2, family.min_steps)
+    hires = {"scale": 1.5, "upscaler": upscaler, "strength": 1, "steps": steps}
+    (drawn,) = draw(name, hires=hires, width=96, height=64, steps=steps)
+    assert drawn.image.size == (144, 96)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_stop_while_enlarging_gives_the_first_pass(keep: bool, draw: Draw) -> None:
+    done: list[Progress] = []
+
+    def stop() -> bool:
+        return bool(done) and done[-1].step == 3
+
+    asked = {"hires": {"scale": 1.5, "upscaler": "lanczos", "strength": 0.7}}
+    if not keep:
+        with pytest.raises(StoppedError):
+            draw(watcher=Watcher(done.append, stop), **asked)
+        return
+    (drawn,) = draw(watcher=Watcher(done.append, stop, keep), **asked)
+    assert drawn.stopped_at == 3
+    assert same(drawn, *draw())
+    assert "Stopped after step 3 of the first pass: the picture is unfinished." in drawn.record.notes
+
+
+@pytest.mark.parametrize("name", ["sd1", "sd1-inpaint", "flux"])
+def test_a_dot_is_drawn_anew(name: str, draw: Draw) -> None:
+    mask = Image.new("L", (SIDE, SIDE), 0)
+    mask.paste(255, (33, 33, 36, 36))  # less than a latent, and no pixel that the pipelines look at
+    (drawn,) = draw(name, init_image=PICTURE, mask=mask, inpaint={"blur": 0}, strength=1)
+    (other,) = draw(name, init_image=PICTURE, mask=mask, inpaint={"blur": 0}, strength=1, seed=8)
+    assert not np.array_equal(pixels(drawn)[33:36, 33:36], np.asarray(PICTURE)[33:36, 33:36])
+    assert not np.array_equal(pixels(drawn)[33:36, 33:36], pixels(other)[33:36, 33:36])
 
 
 @pytest.mark.parametrize("name", ["sd1", "sdxl", "sd3"])

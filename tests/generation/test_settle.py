@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from safelight.errors import (
+    PromptError,
     RequestError,
     SafelightError,
     SamplerUnfitError,
@@ -207,6 +208,22 @@ def test_the_second_passes_sampler_names_its_own_schedule() -> None:
     assert settled(hires={}, schedule="beta").hires_choice == settled(schedule="beta").choice
 
 
+def test_a_second_pass_keeps_what_was_asked_for_where_its_sampler_takes_it() -> None:
+    assert settled(sampler="DDIM", eta=0.5, hires={"sampler": "TCD", "steps": 4}).hires_eta == 0.5
+    assert settled(sampler="DDIM", eta=0.5, hires={"sampler": "Euler"}).hires_eta is None
+    assert settled(sampler="Euler", hires={"sampler": "TCD", "steps": 4}).hires_eta == 0.3
+    assert settled(sampler="DDIM", eta=0.5, hires={}).hires_eta == 0.5
+
+
+def test_a_second_pass_that_cannot_be_drawn_is_refused_before_the_first() -> None:
+    with pytest.raises(UnsupportedError, match="perturbed-attention guidance for image-to-image"):
+        settled("kolors", pag_scale=2, hires={})
+    learnt = DIFFUSION | {"prediction_type": "sample"}
+    request = GenerationRequest.parse(prompt="", sampler="DDIM", hires={"sampler": "DPM2"})
+    with pytest.raises(SamplerUnfitError, match="DPM2 does not fit this checkpoint, which predicts sample"):
+        settle(request, FAMILIES["sd1"], learnt, native_side=512)
+
+
 def test_eta_is_the_samplers_own_where_none_is_given() -> None:
     assert settled(sampler="DDIM").eta == 0.0
     assert settled(sampler="DDIM", eta=0.5).eta == 0.5
@@ -228,6 +245,40 @@ def test_eta_is_the_samplers_own_where_none_is_given() -> None:
         ("sd1", {"guidance_scale": 0.5}, ["A guidance scale below 1 counts as 1."]),
         ("flux", {"guidance_scale": 0.5}, []),
         ("sd1", {"negative_prompt": "blue"}, []),
+        (
+            "sd1",
+            {"guidance_scale": 1, "guidance_end": 0.5},
+            ["Without guidance (scale 1) guidance_end has no effect."],
+        ),
+        (
+            "sd1",
+            {"init_image": PICTURE, "inpaint": {"only_masked": True, "fill": "noise"}},
+            ["Without a mask fill and only_masked had no effect."],
+        ),
+        ("sd1", {"inpaint": {"blur": 8}}, ["Without a mask blur had no effect."]),
+        (
+            "sd1",
+            {"init_image": PICTURE, "outpaint": {"left": 8}, "inpaint": {"invert": True, "blur": 8}},
+            ["Where a picture is drawn on beyond its edges invert had no effect."],
+        ),
+        (
+            "sd1",
+            {"init_image": PICTURE, "mask": PICTURE, "inpaint": {"padding": 8, "fill": "blur"}},
+            [
+                "Where all of the picture is drawn padding had no effect.",
+                "At strength 1 drawing starts from noise alone: fill had no effect.",
+            ],
+        ),
+        (
+            "sd1",
+            {
+                "init_image": PICTURE,
+                "mask": PICTURE,
+                "strength": 0.9,
+                "inpaint": {"padding": 8, "fill": "blur", "only_masked": True},
+            },
+            [],
+        ),
     ],
 )
 def test_what_has_no_effect_is_noted(name: str, fields: dict[str, Any], notes: list[str]) -> None:
@@ -251,6 +302,14 @@ def test_each_picture_fills_in_its_words_with_its_own_seed(tmp_path: Path) -> No
     for index, each in enumerate(words):
         alone = settled(prompt="__c__ {1|2|3|4}", negative_prompt="__c__", seed=3 + index)
         assert alone.words(0, tmp_path) == each
+
+
+def test_words_that_grow_beyond_what_a_record_can_hold_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "wildcards").mkdir()
+    (tmp_path / "wildcards" / "long.txt").write_text("x" * 6000)
+    assert len(settled(prompt="__long__").words(0, tmp_path).prompt) == 6000
+    with pytest.raises(PromptError, match="12001 characters"):
+        settled(prompt="__long__ __long__").words(0, tmp_path)
 
 
 def test_an_unknown_style_is_an_error(tmp_path: Path) -> None:

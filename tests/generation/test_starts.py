@@ -8,7 +8,7 @@ from PIL import Image
 
 from safelight.errors import MaskError
 from safelight.generation.request import GenerationRequest
-from safelight.generation.starts import Start, canvas_size, start_of
+from safelight.generation.starts import Start, canvas_size, check_start, start_of
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 200, 3), np.uint8))
 MASK = Image.new("L", PICTURE.size, 0)
@@ -21,13 +21,13 @@ def request(**fields: Any) -> GenerationRequest:
 
 def test_text_starts_from_nothing() -> None:
     asked = GenerationRequest.parse(prompt="")
-    assert start_of(asked, None, None, 7, (64, 64)) == Start()
+    assert start_of(asked, None, None, 7, (64, 64), 8) == Start()
     assert canvas_size(asked, None) is None
     assert Start().finished(PICTURE) is PICTURE
 
 
 def test_a_picture_is_fitted_without_stretching() -> None:
-    start = start_of(request(), PICTURE, None, 7, (64, 64))
+    start = start_of(request(), PICTURE, None, 7, (64, 64), 8)
     middle = PICTURE.crop((55, 0, 145, 90)).resize((64, 64), Image.Resampling.LANCZOS)
     assert start.image is not None
     inner = (slice(None), slice(8, -8))  # at its edges the filter sees what a crop has not
@@ -37,7 +37,7 @@ def test_a_picture_is_fitted_without_stretching() -> None:
 
 
 def test_a_mask_goes_to_the_network_with_its_picture() -> None:
-    start = start_of(request(mask=MASK), PICTURE, MASK, 7, (200, 88))
+    start = start_of(request(mask=MASK), PICTURE, MASK, 7, (200, 88), 8)
     assert start.image is not None
     assert start.mask is not None
     assert start.image.size == start.mask.size == (200, 88)
@@ -46,7 +46,7 @@ def test_a_mask_goes_to_the_network_with_its_picture() -> None:
 
 def test_a_masked_part_alone_is_enlarged_to_the_requests_size() -> None:
     fields = {"mask": MASK, "inpaint": {"only_masked": True, "padding": 5, "blur": 0}}
-    start = start_of(request(**fields), PICTURE, MASK, 7, (80, 80))
+    start = start_of(request(**fields), PICTURE, MASK, 7, (80, 80), 8)
     assert start.canvas is not None
     assert start.canvas.box == (75, 20, 125, 70)
     assert start.image == PICTURE.crop((75, 20, 125, 70)).resize((80, 80), Image.Resampling.LANCZOS)
@@ -59,7 +59,7 @@ def test_a_masked_part_alone_is_enlarged_to_the_requests_size() -> None:
 def test_outpainting_draws_on_the_larger_canvas() -> None:
     asked = request(outpaint={"left": 10, "top": 6})
     assert canvas_size(asked, PICTURE) == (210, 96)
-    start = start_of(asked, PICTURE, None, 7, (208, 96))
+    start = start_of(asked, PICTURE, None, 7, (208, 96), 8)
     assert start.image is not None
     assert start.image.size == (208, 96)
     assert start.finished(Image.new("RGB", (208, 96))).size == (210, 96)
@@ -68,4 +68,17 @@ def test_outpainting_draws_on_the_larger_canvas() -> None:
 
 def test_a_mask_of_another_size_is_refused() -> None:
     with pytest.raises(MaskError):
-        start_of(request(mask=MASK), PICTURE, MASK.resize((64, 64)), 7, (64, 64))
+        start_of(request(mask=MASK), PICTURE, MASK.resize((64, 64)), 7, (64, 64), 8)
+
+
+def test_what_does_not_go_together_is_found_beforehand() -> None:
+    check_start(request(mask=MASK), PICTURE, MASK)
+    check_start(request(outpaint={"left": 1}), PICTURE, None)
+    check_start(GenerationRequest.parse(prompt=""), None, None)
+    for asked, mask in (
+        (request(mask=MASK), MASK.resize((64, 64))),
+        (request(mask=MASK, inpaint={"invert": True}), Image.new("L", PICTURE.size, 255)),
+        (request(outpaint={}), None),
+    ):
+        with pytest.raises(MaskError):
+            check_start(asked, PICTURE, mask)

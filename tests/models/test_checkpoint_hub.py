@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from safelight.errors import CheckpointMissingError, DownloadError
-from safelight.models.checkpoint_hub import hub_lookup
-from safelight.models.checkpoints import resolve
+from safelight.models.checkpoint_hub import hub_lookup, remove_cached
+from safelight.models.checkpoints import find_checkpoints, resolve
 
 COMMIT = "c" * 40
 
@@ -48,3 +48,19 @@ def test_a_name_that_no_hub_takes_is_missing(cache: Path, tmp_path: Path) -> Non
 def test_fetching_without_a_connection_says_so(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="owner/other could not be fetched"):
         resolve("owner/other", tmp_path, fetch=hub_lookup(allow_network=True, cache=cache))
+
+
+def test_what_was_pulled_is_listed_and_can_be_removed(cache: Path, tmp_path: Path) -> None:
+    (cache / "models--no--checkpoint").mkdir()
+    (cache / "datasets--some--pictures" / "refs").mkdir(parents=True)
+    found = {each.name: each for each in find_checkpoints(tmp_path / "home", cache=cache)}
+    assert found["owner/painter"].kind == "hub"
+    assert "owner/painter" not in {each.name for each in find_checkpoints(tmp_path / "home")}
+    with pytest.raises(CheckpointMissingError):
+        remove_cached("owner/other", cache)
+    remove_cached("owner/painter", cache)
+    assert "owner/painter" not in {each.name for each in find_checkpoints(tmp_path / "home", cache=cache)}
+    with pytest.raises(CheckpointMissingError):
+        remove_cached("owner/painter", cache)
+    with pytest.raises(CheckpointMissingError):
+        remove_cached("owner/painter", tmp_path / "none")

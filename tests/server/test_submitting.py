@@ -53,6 +53,12 @@ def test_a_path_is_no_picture(service: Service, photographs: list[Path]) -> None
         (JobKind.GENERATE, {"prompt": "x"}, 1, 0.262144),
         (JobKind.GENERATE, {"prompt": "x", "init_image": None}, 1, 0.262144),
         (JobKind.GENERATE, {"prompt": "x", "init_image": None, "outpaint": {"left": 512}}, 1, 2 * 0.262144),
+        (
+            JobKind.GENERATE,
+            {"prompt": "x", "init_image": None, "outpaint": {"left": 512}, "width": 64, "height": 64},
+            1,
+            2 * 0.262144,
+        ),
         (JobKind.GENERATE, {"prompt": "x", "init_image": None, "width": 64, "height": 64}, 1, 0.004096),
         (JobKind.UPSCALE, {"image": None, "by": 2}, 1, 4 * 0.262144),
         (JobKind.SCAN, {"images": [b"1", b"2"]}, 2, 0),

@@ -149,7 +149,7 @@ def qwen_image() -> DiffusionPipeline:
 def _z_image(shift: float) -> DiffusionPipeline:
     tokenizer = words.qwen2()
     transformer = ZImageTransformer2DModel(
-        in_channels=4,
+        in_channels=16,  # as the real one: its pipelines take only four for latents by themselves
         dim=32,
         n_layers=2,
         n_refiner_layers=1,
@@ -161,7 +161,7 @@ def _z_image(shift: float) -> DiffusionPipeline:
     )
     return ZImagePipeline(
         scheduler=_flow(shift=shift),
-        vae=parts.flux_autoencoder(),
+        vae=parts.flux_autoencoder(16),
         text_encoder=parts.qwen3(tokenizer),
         tokenizer=tokenizer,
         transformer=transformer,

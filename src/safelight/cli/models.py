@@ -10,7 +10,7 @@ import typer
 
 from safelight.cli import remote
 from safelight.cli.console import Json, legible, print_json, say, warn
-from safelight.errors import UsageError
+from safelight.errors import SafelightError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,6 +27,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A model's name or hub
 @app.command("list")
 def list_models(server: remote.Server = None, json: Json = False) -> None:
     """List what is on this machine: checkpoints that draw and classifiers that judge."""
+    from safelight.models.checkpoint_hub import hub_cache
     from safelight.models.checkpoints import find_checkpoints
     from safelight.settings import Settings
 
@@ -38,6 +39,7 @@ def list_models(server: remote.Server = None, json: Json = False) -> None:
     found = find_checkpoints(
         settings.home,
         lambda path, error: problems.append({"path": legible(str(path)), "error": error.to_dict()}),
+        cache=hub_cache(),
     )
     rows = _classifiers(_store(settings))
     if json:
@@ -139,7 +141,7 @@ def pull(name: Name, json: Json = False) -> None:
 
 @app.command()
 def remove(name: Name, json: Json = False) -> None:
-    """Delete a pulled classifier, or a checkpoint in the data directory."""
+    """Delete a pulled classifier or checkpoint, or one in the data directory, even where it is damaged."""
     settings = _settings()
     store = _store(settings)
     if store.has(name):
@@ -155,16 +157,28 @@ def remove(name: Name, json: Json = False) -> None:
 
 def _remove_checkpoint(name: str, settings: Settings) -> dict[str, Any]:
     """Delete a checkpoint, wherever it is one of ours: never the starter, nor what lies elsewhere."""
-    from safelight.models.checkpoints import checkpoints_folder
+    from safelight.models.checkpoint_hub import remove_cached
+    from safelight.models.checkpoints import describe, place_of
 
-    checkpoint = _checkpoint(name, settings)
-    if not checkpoint.path.is_relative_to(checkpoints_folder(settings.home).resolve()):
-        raise UsageError(f"{name} is not in the data directory's checkpoints and stays where it is.")
-    if checkpoint.path.is_dir():
-        shutil.rmtree(checkpoint.path)
+    place = place_of(name, settings.home)
+    if place is None:
+        checkpoint = _checkpoint(name, settings)
+        if checkpoint.kind != "hub":
+            raise UsageError(f"{name} is not in the data directory's checkpoints and stays where it is.")
+        remove_cached(name)
+        return checkpoint.to_dict()
+    try:
+        body = describe(place, name).to_dict()
+    except SafelightError:  # damaged, or a pickle: all the more to be deleted
+        body = {"name": name, "path": str(place)}
+    if place.is_dir() and not place.is_symlink():
+        doomed = place.with_name(
+            f".{place.name}.removed"
+        )  # hidden at once, so that no half of it is ever found
+        shutil.rmtree(place.rename(doomed))
     else:
-        checkpoint.path.unlink()
-    return checkpoint.to_dict()
+        place.unlink()
+    return body
 
 
 def _draws(name: str) -> bool:

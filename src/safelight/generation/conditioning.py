@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from safelight.errors import UnsupportedError
-from safelight.generation.prompts import parse, phases, plain_text
+from safelight.generation.prompts import Break, parse, phases, plain_text
 from safelight.generation.prompts.cache import EmbeddingCache
 from safelight.generation.prompts.encode import (
     Conditioning,
@@ -19,6 +19,7 @@ from safelight.generation.prompts.encode import (
 from safelight.generation.prompts.schedule import changes, is_weighted, segments_at
 from safelight.generation.settle import Words
 from safelight.models.loading import Loaded
+from safelight.models.reading import Reader, reader_of
 
 
 class Prompts(Protocol):
@@ -64,9 +65,15 @@ class EncodedPrompts:
 
 @dataclass(frozen=True)
 class PlainPrompts:
-    """For all other text encoders: words alone count, and what is lost is said."""
+    """For all other text encoders: words alone count, and what is lost is said.
+
+    Args:
+        family: The checkpoint's, as people know it.
+        reader: How much is read; None where that is not known.
+    """
 
     family: str
+    reader: Reader | None = None
 
     def plain(self, words: Words) -> tuple[str, str]:
         """Both prompts without weights and breaks.
@@ -87,11 +94,24 @@ class PlainPrompts:
         return ()
 
     def notes(self, words: Words) -> tuple[str, ...]:
-        """The parser's notes, and whether weights were left out."""
-        both = (words.prompt, words.negative_prompt)
-        weighted = any(is_weighted(segments_at(parse(text), 0, 1)) for text in both)
-        lost = (f"{self.family} takes no weights: they had no effect.",) if weighted else ()
-        return _reading_notes(words) + lost
+        """The parser's notes, and what was left out: weights, breaks, the end of what is too long."""
+        both = [segments_at(parse(text), 0, 1) for text in (words.prompt, words.negative_prompt)]
+        lost = []
+        if any(map(is_weighted, both)):
+            lost.append(f"{self.family} takes no weights: they had no effect.")
+        if any(isinstance(part, Break) for segments in both for part in segments):
+            lost.append(f"{self.family} reads a prompt in one piece: BREAK had no effect.")
+        return (*_reading_notes(words), *lost, *self._too_long(words))
+
+    def _too_long(self, words: Words) -> Iterator[str]:
+        if self.reader is None:
+            return
+        for name, text in zip(("prompt", "negative prompt"), self.plain(words), strict=True):
+            if (count := self.reader.count(text)) > self.reader.limit:
+                yield (
+                    f"The {name} has {count} tokens, of which {self.family} reads the first {self.reader.limit}: "
+                    "the rest had no effect."
+                )
 
     def _flat(self, text: str) -> str:
         parsed = parse(text)
@@ -115,7 +135,7 @@ def prompts_for(loaded: Loaded, cache: EmbeddingCache[Conditioning]) -> Prompts:
     """
     family, parts = loaded.family, loaded.components
     if family.text_encoding == "plain":
-        return PlainPrompts(family.title)
+        return PlainPrompts(family.title, reader_of(loaded))
     encoders: list[Any] = [parts[name] for name in family.text_encoders]
     tokenizers: list[Any] = [
         parts[name.replace("text_encoder", "tokenizer")] for name in family.text_encoders

@@ -28,18 +28,21 @@ from safelight.generation.prompts.encode import CACHE_BYTES, Conditioning
 from safelight.generation.record import CheckpointRef, Machine, ReproductionRecord
 from safelight.generation.recording import record_of
 from safelight.generation.request import UNMARKED, GenerationRequest
+from safelight.generation.samplers import check_fit
 from safelight.generation.settle import Settled, settle
-from safelight.generation.starts import canvas_size
+from safelight.generation.starts import canvas_size, check_start
 from safelight.generation.upscaling import Upscaler, load_upscaler
 from safelight.images import DecodeLimits, ImageSource, decode
 from safelight.models.checkpoint_hub import hub_lookup
 from safelight.models.checkpoints import Checkpoint, resolve
-from safelight.models.loading import Loaded, load
+from safelight.models.loading import Loaded, load, load_tokenizer, scheduler_config
 from safelight.models.memory import LoadedModels
 from safelight.runtime.openmp import letting_go
 from safelight.settings import Settings
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+WIDTHS = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 1}
+"""Bytes of a weight, by how it is stored."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +103,20 @@ class Engine:
         self._settings = settings
         self._device = _device(settings.device)
         self._precision = _precision(settings.drawing_precision, self._device)
-        self._loaded = LoadedModels(self.budget, self._load)
+        self._loaded = LoadedModels(self.budget, self._load, self._weight_bytes)
         self._embeddings: EmbeddingCache[Conditioning] = EmbeddingCache(CACHE_BYTES)
         self._colours: dict[Checkpoint, LatentToRGB] = {}
+        self._references: dict[Checkpoint, CheckpointRef] = {}
         # In this order: a place among those who draw, memory, the floor. See batching.py about the floor.
         self._places = threading.BoundedSemaphore(settings.batch_pictures)
         self._floor = FairLock()
         self._let_go = letting_go()
         self._rendezvous = Rendezvous(self._floor, settings.batch_wait / 1000, self._let_go)
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks run."""
+        return self._device
 
     @property
     def budget(self) -> int:
@@ -199,21 +208,20 @@ class Engine:
     def explain(self, request: GenerationRequest) -> dict[str, Explanation]:
         """How the prompts of a request's first picture are read: "prompt" and, where there is one, "negative prompt".
 
+        No weights are read for it.
+
         Raises:
             ModelError: The checkpoint cannot be used.
             PromptError: A prompt, wildcard or style cannot be used.
         """
         checkpoint = self.checkpoint(request.checkpoint or self._settings.checkpoint)
-        init = self._decoded(request.init_image)
-        with self._loaded.lease(checkpoint) as loaded, self._floor:
-            settled, _ = self._settled(request, loaded, init)
-            words = settled.words(0, self._settings.home)
-            clip = loaded.family.text_encoding != "plain"
-            tokenizer: Any = (
-                loaded.components["tokenizer"] if clip and "tokenizer" in loaded.components else None
-            )
-            texts = {"prompt": words.prompt, "negative prompt": words.negative_prompt}
-            return {name: explain(text, settled.steps, tokenizer) for name, text in texts.items() if text}
+        canvas = canvas_size(request, self._decoded(request.init_image))
+        settled = self._see_before_loading(request, checkpoint, canvas)
+        words = settled.words(0, self._settings.home)
+        plain = checkpoint.family.text_encoding == "plain"
+        tokenizer: Any = None if plain else load_tokenizer(checkpoint)
+        texts = {"prompt": words.prompt, "negative prompt": words.negative_prompt}
+        return {name: explain(text, settled.steps, tokenizer) for name, text in texts.items() if text}
 
     def _commission(self, request: GenerationRequest, watcher: Watcher, alone: bool) -> Commission:
         checkpoint = self.checkpoint(request.checkpoint or self._settings.checkpoint)
@@ -221,9 +229,15 @@ class Engine:
         mask = self._decoded(request.mask, background=UNMARKED)
         upscaler = None
         if request.hires is not None and request.hires.upscaler != "latent":
-            upscaler = load_upscaler(request.hires.upscaler, self._settings.home)
+            upscaler = load_upscaler(request.hires.upscaler, self._settings.home, self._device)
+        check_start(request, init, mask)
+        if canvas := canvas_size(request, init):
+            self._see_pixels(*canvas)
+        if checkpoint not in self._loaded.checkpoints():
+            self._see_before_loading(request, checkpoint, canvas)
         with self._loaded.lease(checkpoint) as loaded, self._floor:
             settled, room = self._settled(request, loaded, init)
+        self._see_words(settled)
         reference = self._reference(checkpoint)
         watcher = self._aside(watcher)
         return Commission(settled, checkpoint, reference, init, mask, upscaler, watcher, room, alone)
@@ -252,6 +266,7 @@ class Engine:
             commission.init,
             commission.mask,
             (*easel.prompts.notes(painting.words), *painted.notes),
+            upscaler=None if easel.upscaler is None else easel.upscaler.digest,
             batched=painted.together,
         )
         return Drawn(painted.image, record, seconds, painted.stopped_at)
@@ -284,6 +299,22 @@ class Engine:
 
         return replace(watcher, on_progress=tell)
 
+    def _see_before_loading(
+        self, request: GenerationRequest, checkpoint: Checkpoint, canvas: tuple[int, int] | None
+    ) -> Settled:
+        """Find what cannot be drawn before gigabytes of weights are read for it; a single file's size is still open."""
+        scheduler = scheduler_config(checkpoint)
+        settled = settle(request, checkpoint.family, scheduler, native_side=checkpoint.side(), canvas=canvas)
+        check_fit(settled.choice, scheduler)
+        self._see_pixels(*settled.hires_size)
+        self._see_words(settled)
+        return settled
+
+    def _see_words(self, settled: Settled) -> None:
+        """Fill in every picture's words: a wildcard without a file may be met by the last one only."""
+        for index in range(settled.request.count):
+            settled.words(index, self._settings.home)
+
     def _settled(
         self, request: GenerationRequest, loaded: Loaded, init: Image.Image | None
     ) -> tuple[Settled, int]:
@@ -305,8 +336,15 @@ class Engine:
         return None if source is None else decode(source, limits=limits).image
 
     def _reference(self, checkpoint: Checkpoint) -> CheckpointRef:
-        digest = checkpoint.digest(self._settings.cache)
-        return CheckpointRef(name=checkpoint.name, family=checkpoint.family.name, digest=digest)
+        """What the record says of a checkpoint; one that was replaced on the disk is another one."""
+        if checkpoint not in self._references:
+            self._references[checkpoint] = CheckpointRef(
+                name=checkpoint.name,
+                family=checkpoint.family.name,
+                digest=checkpoint.digest(self._settings.cache),
+                configs=checkpoint.configs_digest(self._settings.cache),
+            )
+        return self._references[checkpoint]
 
     def _load(self, checkpoint: Checkpoint) -> Loaded:
         with self._floor:  # while it loads, the libraries' defaults are those of the checkpoint's precision
@@ -322,13 +360,21 @@ class Engine:
             self._colours[key] = fit(loaded.components["vae"])
         return self._colours[key]
 
-    def _room(self, settled: Settled, loaded: Loaded) -> int:
-        width, height = settled.hires_size
+    def _weight_bytes(self, checkpoint: Checkpoint) -> int:
+        """Bytes that a checkpoint's weights will take in memory, in the precision that is drawn in."""
+        stored = WIDTHS.get(checkpoint.precision, WIDTHS[self._precision])
+        return checkpoint.size * WIDTHS[self._precision] // stored
+
+    def _see_pixels(self, width: int, height: int) -> None:
         if width * height > self._settings.max_pixels:
             raise MemoryBudgetError(
                 f"{width} x {height} is more than the {self._settings.max_pixels} pixels a picture may have.",
                 hint="Ask for a smaller picture, or raise the setting max_pixels.",
             )
+
+    def _room(self, settled: Settled, loaded: Loaded) -> int:
+        width, height = settled.hires_size
+        self._see_pixels(width, height)
         picture = picture_bytes(loaded, width, height)
         needed = loaded.nbytes + picture
         if needed > self.budget:

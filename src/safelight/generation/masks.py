@@ -12,6 +12,8 @@ from scipy.ndimage import uniform_filter
 from safelight.errors import MaskError
 from safelight.generation.request import Inpaint, Outpaint
 
+HALF = 128
+"""Of 255: from here on a mask marks."""
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels; right and bottom are the first that no longer belong to it."""
 
@@ -23,12 +25,14 @@ class Canvas:
     Args:
         original: What the result is laid over, RGB.
         start: What the drawing starts from, RGB: the original, with the masked part filled.
-        mask: Mode L, 255 where it is drawn anew, with a soft edge.
+        marked: Mode L, 255 where it is drawn anew and 0 elsewhere.
+        mask: The same with a soft edge, by which it is put back.
         box: The part that is given to the network.
     """
 
     original: Image.Image
     start: Image.Image
+    marked: Image.Image
     mask: Image.Image
     box: Box
 
@@ -43,6 +47,19 @@ class Canvas:
         whole = self.original.copy()
         whole.paste(fitted, (left, top), self.mask.crop(self.box))
         return whole
+
+    def marked_latents(self, size: tuple[int, int], unit: int) -> Image.Image:
+        """What the network is to draw of `box`: every latent that has anything marked in it, however thin.
+
+        Pipelines halve a mask at grey and look at one pixel of each latent: a line or a soft spot would be lost.
+
+        Args:
+            size: Width and height that `box` is drawn at.
+            unit: Pixels that a latent is wide.
+        """
+        latents = (max(1, size[0] // unit), max(1, size[1] // unit))
+        shares = self.marked.crop(self.box).convert("F").resize(latents, Image.Resampling.BOX)
+        return shares.point(lambda share: share * 1e9).convert("L").resize(size, Image.Resampling.NEAREST)
 
 
 def canvas_for_mask(
@@ -60,21 +77,41 @@ def canvas_for_mask(
     Raises:
         MaskError: Another size than the picture's, or nothing to draw.
     """
-    if mask.size != image.size:
-        raise MaskError(f"The mask is {_size(mask)} pixels, its picture {_size(image)}.")
-    grey = mask.convert("L")
-    hard = ImageOps.invert(grey) if options.invert else grey
-    if np.asarray(hard).max() < 128:
-        raise MaskError(
-            "The mask marks nothing to be drawn.",
-            hint="White parts are drawn anew; with invert, black parts.",
-        )
+    hard = lightness(image, mask, options)
     soft = hard.filter(ImageFilter.GaussianBlur(options.blur)) if options.blur else hard
     start = filled(image, hard, options.fill, seed)
     # Around all of the soft edge: a box that cut it would leave a seam.
     extent = soft.getbbox() if options.only_masked else None
     box = padded_box(extent, options.padding, shape, image.size) if extent else (0, 0, *image.size)
-    return Canvas(image, start, soft, box)
+    return Canvas(image, start, _halved(hard), soft, box)
+
+
+def lightness(image: Image.Image, mask: Image.Image, options: Inpaint) -> Image.Image:
+    """A mask in mode L, the right way round.
+
+    Raises:
+        MaskError: Another size than the picture's, or nothing to draw.
+    """
+    if mask.size != image.size:
+        raise MaskError(f"The mask is {_size(mask)} pixels, its picture {_size(image)}.")
+    grey = mask.convert("L")
+    hard = ImageOps.invert(grey) if options.invert else grey
+    if np.asarray(hard).max() < HALF:
+        raise MaskError(
+            "The mask marks nothing to be drawn.",
+            hint="White parts are drawn anew; with invert, black parts.",
+        )
+    return hard
+
+
+def see_beyond(beyond: Outpaint) -> None:
+    """See that a picture is drawn on at all.
+
+    Raises:
+        MaskError: No side is drawn out.
+    """
+    if beyond.left + beyond.right + beyond.top + beyond.bottom == 0:
+        raise MaskError("Outpainting by no pixels on all sides.", hint="Give left, right, top or bottom.")
 
 
 def canvas_for_outpainting(image: Image.Image, beyond: Outpaint, options: Inpaint, seed: int) -> Canvas:
@@ -83,8 +120,7 @@ def canvas_for_outpainting(image: Image.Image, beyond: Outpaint, options: Inpain
     Raises:
         MaskError: No side is drawn out.
     """
-    if beyond.left + beyond.right + beyond.top + beyond.bottom == 0:
-        raise MaskError("Outpainting by no pixels on all sides.", hint="Give left, right, top or bottom.")
+    see_beyond(beyond)
     edges = ((beyond.top, beyond.bottom), (beyond.left, beyond.right), (0, 0))
     canvas = Image.fromarray(np.pad(np.asarray(image), edges, mode="edge"))
     mask = Image.new("L", canvas.size, 255)
@@ -98,7 +134,7 @@ def canvas_for_outpainting(image: Image.Image, beyond: Outpaint, options: Inpain
     how = "blur" if options.fill == "original" else options.fill
     start = filled(canvas, mask, how, seed)
     soft = mask.filter(ImageFilter.GaussianBlur(options.blur)) if options.blur else mask
-    return Canvas(canvas, start, soft, (0, 0, *canvas.size))
+    return Canvas(canvas, start, mask, soft, (0, 0, *canvas.size))
 
 
 def filled(image: Image.Image, mask: Image.Image, how: str, seed: int) -> Image.Image:
@@ -157,6 +193,10 @@ def _fit(start: int, length: int, available: int) -> int:
 def _blur(values: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
     side = 2 * round(radius) + 1
     return np.asarray(uniform_filter(values, (side, side, 1), mode="nearest"), dtype=np.float32)
+
+
+def _halved(hard: Image.Image) -> Image.Image:
+    return hard.point(lambda value: 255 if value >= HALF else 0)
 
 
 def _size(image: Image.Image) -> str:

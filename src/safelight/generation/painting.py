@@ -146,12 +146,12 @@ class Painting:
         """
         settled = self.easel.settled
         size = (settled.width, settled.height)
-        start = start_of(settled.request, self.easel.init, self.easel.mask, self.seed, size)
+        unit = pixels_per_latent(self.easel.loaded.components["vae"])
+        start = start_of(settled.request, self.easel.init, self.easel.mask, self.seed, size, unit)
         first = self._first_pass(start)
         stage, outcome = "first pass", self._run(first, "first pass")
         if settled.request.hires is not None and outcome.stopped_at is None:
-            second = self._second_pass(settled.request.hires, first, outcome)
-            stage, outcome = "second pass", self._run(second, "second pass")
+            stage, outcome = self._second(settled.request.hires, first, outcome)
         if outcome.image is None:
             raise StoppedError
         image, step = start.finished(outcome.image), outcome.stopped_at
@@ -159,6 +159,18 @@ class Painting:
             () if step is None else (f"Stopped after step {step} of the {stage}: the picture is unfinished.",)
         )
         return Painted(image, step, notes, self._seat.together)
+
+    def _second(self, hires: Hires, first: Pass, outcome: Outcome) -> tuple[str, Outcome]:
+        """The second pass, and its name; the first one's where that was stopped before the second could begin."""
+        try:
+            second = self._second_pass(hires, first, outcome)
+        except StoppedError:
+            if outcome.image is None or not self.easel.watcher.keep_partial:
+                raise
+            settled = self.easel.settled
+            done = executed(settled.steps, settled.strength, settled.family)
+            return "first pass", replace(outcome, stopped_at=done)
+        return "second pass", self._run(second, "second pass")
 
     def _first_pass(self, start: Start) -> Pass:
         settled, request = self.easel.settled, self.easel.settled.request
@@ -204,7 +216,7 @@ class Painting:
             height=height,
             steps=steps,
             scheduler=self._scheduler(settled.hires_choice or settled.choice),
-            eta=(settled.hires_choice or settled.choice).sampler.eta if hires.sampler else settled.eta,
+            eta=settled.hires_eta,
             phases=self.easel.prompts.phases(
                 self.words,
                 executed(steps, hires.strength, settled.family),

@@ -176,6 +176,10 @@ class PassRun:
         """A pipeline whose scheduler is watched."""
         task, family = self.task, self.loaded.family
         pipeline = self.loaded.pipeline(task.mode, task.scheduler, pag=task.pag_scale > 0)
+        if isinstance(
+            task.image, Tensor
+        ):  # latents are told from pictures by their channels: four, unless told
+            pipeline.image_processor.register_to_config(vae_latent_channels=task.image.shape[1])
         pipeline.scheduler.step = self._watched(pipeline.scheduler)
         if (
             task.pag_scale == 0

@@ -48,6 +48,10 @@ class CheckpointRef(Part):
     name: str
     family: str = Field(description="A key of models/families.py.")
     digest: Digest = Field(description="SHA-256 of the weights.")
+    configs: Digest | None = Field(
+        None,
+        description="SHA-256 of configs and tokenizers; None for a single file, which has none of its own.",
+    )
 
 
 class AdapterRef(Part):
@@ -136,6 +140,9 @@ class ReproductionRecord(Part):
     inpaint: Inpaint | None = None
     outpaint: Outpaint | None = None
     hires: Hires | None = None
+    upscaler: Digest | None = Field(
+        None, description="SHA-256 of the network that enlarges between two passes."
+    )
 
     verdict: Judged | None = None
     file: FileRef | None = Field(None, description="None until the picture is written.")
@@ -230,7 +237,7 @@ def _difference(name: str, ours: object, theirs: object) -> str:
 def _shown(name: str, value: object) -> str:
     if value is None:
         return "not given"
-    short = isinstance(value, str) and (name.endswith("digest") or name in ("init_image", "mask"))
+    short = isinstance(value, str) and name.endswith(("digest", "configs", "init_image", "mask", "upscaler"))
     return f"{str(value)[:12]}…" if short else json.dumps(value, ensure_ascii=False)
 
 

@@ -24,6 +24,7 @@ def record_of(
     mask: Image.Image | None,
     notes: tuple[str, ...],
     *,
+    upscaler: str | None = None,
     batched: bool = False,
 ) -> ReproductionRecord:
     """The record of picture `index` of a request.
@@ -37,6 +38,7 @@ def record_of(
         init: The initial picture, decoded.
         mask: The mask, decoded.
         notes: What the user should know beside the request's own notes.
+        upscaler: Digest of the network that enlarged between two passes.
         batched: Whether part of it was computed together with other pictures.
     """
     request = settled.request
@@ -76,6 +78,7 @@ def record_of(
         inpaint=request.inpaint if inpainting else None,
         outpaint=request.outpaint,
         hires=request.hires,
+        upscaler=upscaler,
         notes=(*settled.notes, *notes),
     )
 

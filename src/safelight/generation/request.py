@@ -18,7 +18,9 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Scale = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Steps = Annotated[int, Field(ge=1, le=1000)]
 Side = Annotated[int, Field(ge=16, le=16384)]
-Words = Annotated[str, Field(max_length=10_000, pattern="^[^\\x00]*$")]
+MAX_WORDS = 10_000
+"""Characters of a prompt, at most, as it is written and with its choices filled in."""
+Words = Annotated[str, Field(max_length=MAX_WORDS, pattern="^[^\\x00]*$")]
 Name = Annotated[str, Field(max_length=300, pattern="^[^\\x00]*$")]
 """What is looked up by name. A pattern also keeps out lone surrogates, which nothing could write down again."""
 Place = Annotated[str, Field(max_length=4096, pattern="^[^\\x00]*$")]

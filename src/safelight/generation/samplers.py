@@ -141,13 +141,8 @@ def build(choice: Choice, config: Mapping[str, Any], seeds: Sequence[int]) -> Sc
     if not seeds:
         raise RequestError("A sampler needs one seed for each picture, and none was given.")
     config = _completed(config)
-    sampler, kind = choice.sampler, _kind(config)
-    prediction = "flow_prediction" if kind is Kind.FLOW else str(config.get("prediction_type", "epsilon"))
-    if kind not in sampler.kinds or prediction not in sampler.predictions:
-        raise SamplerUnfitError(
-            f"{sampler.name} does not fit this checkpoint, which predicts {prediction}.",
-            hint=_list_fit(kind, prediction),
-        )
+    kind = _fit(choice, config)
+    sampler = choice.sampler
     if kind is Kind.FLOW:
         return _build_flow(choice, config)
     solver = _solver(sampler)
@@ -157,6 +152,27 @@ def build(choice: Choice, config: Mapping[str, Any], seeds: Sequence[int]) -> Sc
     if sampler.solver.startswith("diffusers:"):  # distilled samplers, on their own timesteps
         return solver.from_config(dict(config) | {"clip_sample": config.get("clip_sample", False)})
     return _build_diffusion(choice, config, seeds)
+
+
+def check_fit(choice: Choice, config: Mapping[str, Any]) -> None:
+    """See that a sampler is for what a checkpoint learned.
+
+    Raises:
+        SamplerUnfitError: It is for another kind of checkpoint, or not for what this one predicts.
+    """
+    _fit(choice, _completed(config))
+
+
+def _fit(choice: Choice, config: Mapping[str, Any]) -> Kind:
+    """The kind of checkpoint, once the sampler is known to fit it."""
+    sampler, kind = choice.sampler, _kind(config)
+    prediction = "flow_prediction" if kind is Kind.FLOW else str(config.get("prediction_type", "epsilon"))
+    if kind not in sampler.kinds or prediction not in sampler.predictions:
+        raise SamplerUnfitError(
+            f"{sampler.name} does not fit this checkpoint, which predicts {prediction}.",
+            hint=_list_fit(kind, prediction),
+        )
+    return kind
 
 
 def _completed(config: Mapping[str, Any]) -> dict[str, Any]:

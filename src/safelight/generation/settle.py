@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safelight.errors import RequestError, SamplerUnfitError, UnsupportedError
+from safelight.errors import PromptError, RequestError, SamplerUnfitError, UnsupportedError
 from safelight.generation.prompts import apply_styles, expand, find_styles, load_styles
-from safelight.generation.request import GenerationRequest, Hires, Mode
-from safelight.generation.samplers import SAMPLERS, Choice, Kind, kind_of, resolve
+from safelight.generation.request import MAX_WORDS, GenerationRequest, Hires, Inpaint, Mode
+from safelight.generation.samplers import SAMPLERS, Choice, Kind, check_fit, kind_of, resolve
 from safelight.models.families import Family
 
 STRENGTH = {Mode.IMAGE: 0.75, Mode.INPAINT: 1.0}
@@ -71,6 +71,12 @@ class Settled:
         return self.guidance_scale > 1 and self.family.guidance in ("cfg-batched", "cfg-separate")
 
     @property
+    def hires_eta(self) -> float | None:
+        """Fresh noise of the second pass: as asked for, where its sampler lets one choose."""
+        own = (self.hires_choice or self.choice).sampler.eta
+        return own if own is None or self.request.eta is None else self.request.eta
+
+    @property
     def hires_size(self) -> tuple[int, int]:
         """Width and height of the second pass."""
         hires = self.request.hires
@@ -83,13 +89,19 @@ class Settled:
         """Picture `index`'s prompts: wildcards are drawn with its own seed.
 
         Raises:
-            StyleUnknownError, WildcardError, PromptError: A style or wildcard is not there, or never ends.
+            StyleUnknownError, WildcardError, PromptError: A style or wildcard is not there, never ends, or is too long.
         """
         request = self.request
         styles = find_styles(request.styles, load_styles(home / "styles")) if request.styles else []
         prompt, negative = apply_styles(request.prompt, request.negative_prompt, styles)
         folder, seed = home / "wildcards", self.seed_of(index)
-        return Words(expand(prompt, seed, folder), expand(negative, seed, folder))
+        filled_in = [expand(text, seed, folder) for text in (prompt, negative)]
+        if (longest := max(map(len, filled_in))) > MAX_WORDS:  # no record could be read again
+            raise PromptError(
+                f"With its choices and styles filled in, a prompt comes to {longest} characters, "
+                f"and {MAX_WORDS} are allowed."
+            )
+        return Words(*filled_in)
 
 
 def settle(
@@ -131,6 +143,8 @@ def settle(
         hires_choice = _hires_choice(request.hires, request, family, kind, choice)
         hires_steps = _hires_steps(request.hires, steps, family)
         hires_choice.check_steps(hires_steps, trained)
+        if request.hires.sampler is not None:
+            check_fit(hires_choice, scheduler)
         _check_strength(request.hires.strength, hires_steps, family)
     return Settled(
         request=request,
@@ -145,7 +159,7 @@ def settle(
         strength=strength,
         hires_choice=hires_choice,
         hires_steps=hires_steps,
-        notes=_notes(request, family, scale),
+        notes=(*_notes(request, family, scale), *_inpainting_notes(request, strength)),
     )
 
 
@@ -201,6 +215,7 @@ def _hires_choice(
         raise UnsupportedError(
             "A second pass is for text-to-image.", hint="Upscale the result, then start from it."
         )
+    family.pipeline_name(Mode.IMAGE, pag=request.pag_scale > 0)
     if hires.upscaler == "latent" and family.latents != "spatial":
         raise UnsupportedError(
             f"{family.title}'s latents cannot be enlarged.", hint="Give hires the upscaler lanczos."
@@ -210,13 +225,7 @@ def _hires_choice(
 
 def _check_guidance(request: GenerationRequest, family: Family) -> None:
     """Refuse what the family's own kind of guidance cannot do."""
-    special = {
-        "guidance_rescale": request.guidance_rescale > 0,
-        "guidance_start": request.guidance_start > 0,
-        "guidance_end": request.guidance_end < 1,
-        "guidance_method cfg-zero": request.guidance_method == "cfg-zero",
-    }
-    asked = [name for name, wanted in special.items() if wanted]
+    asked = _special_guidance(request)
     if asked and not (family.guidance == "cfg-batched" and family.uncond_first):
         raise UnsupportedError(f"{family.title} does not take {asked[0]}.", hint="Leave it at its default.")
     if asked and request.pag_scale > 0:
@@ -233,6 +242,17 @@ def _check_guidance(request: GenerationRequest, family: Family) -> None:
             "Variations mix the noise that text-to-image starts from.",
             hint="Leave out the variation, or the initial picture.",
         )
+
+
+def _special_guidance(request: GenerationRequest) -> list[str]:
+    """What is asked for beyond a scale."""
+    special = {
+        "guidance_rescale": request.guidance_rescale > 0,
+        "guidance_start": request.guidance_start > 0,
+        "guidance_end": request.guidance_end < 1,
+        "guidance_method cfg-zero": request.guidance_method == "cfg-zero",
+    }
+    return [name for name, wanted in special.items() if wanted]
 
 
 def _size(
@@ -263,4 +283,33 @@ def _notes(request: GenerationRequest, family: Family, scale: float) -> tuple[st
         notes.append(f"{family.title} takes no guidance: its scale had no effect.")
     elif family.guidance != "embedded" and scale < 1:
         notes.append("A guidance scale below 1 counts as 1.")
+    if scale <= 1 and (special := _special_guidance(request)):
+        notes.append(f"Without guidance (scale 1) {special[0]} has no effect.")
     return tuple(notes)
+
+
+def _inpainting_notes(request: GenerationRequest, strength: float | None) -> tuple[str, ...]:
+    """What was said about masks and changes nothing."""
+    usual = Inpaint()
+    given = {name for name in Inpaint.model_fields if getattr(request.inpaint, name) != getattr(usual, name)}
+    if request.mode is not Mode.INPAINT:
+        idle, why = given, "Without a mask"
+    elif request.outpaint is not None:
+        idle, why = (
+            given & {"only_masked", "padding", "invert"},
+            "Where a picture is drawn on beyond its edges",
+        )
+    elif not request.inpaint.only_masked:
+        idle, why = given & {"padding"}, "Where all of the picture is drawn"
+    else:
+        idle, why = set(), ""
+    notes = [f"{why} {_listed(idle)} had no effect."] if idle else []
+    if "fill" in given - idle and strength == 1:
+        notes.append("At strength 1 drawing starts from noise alone: fill had no effect.")
+    return tuple(notes)
+
+
+def _listed(names: Collection[str]) -> str:
+    """Names in words."""
+    *others, last = sorted(names)
+    return f"{', '.join(others)} and {last}" if others else last

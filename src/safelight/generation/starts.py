@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageOps
 
-from safelight.generation.masks import Canvas, canvas_for_mask, canvas_for_outpainting
+from safelight.generation.masks import Canvas, canvas_for_mask, canvas_for_outpainting, lightness, see_beyond
 from safelight.generation.request import GenerationRequest
 
 Size = tuple[int, int]
@@ -18,7 +18,7 @@ class Start:
 
     Args:
         image: RGB, in the size to be drawn; None for text-to-image.
-        mask: Mode L, in the same size; None where all of it is drawn.
+        mask: Mode L, in the same size, whole latents black or white; None where all of it is drawn.
         canvas: Where the drawn part is put back into; None where all of it is drawn.
     """
 
@@ -31,8 +31,25 @@ class Start:
         return drawn if self.canvas is None else self.canvas.put_back(drawn)
 
 
+def check_start(request: GenerationRequest, init: Image.Image | None, mask: Image.Image | None) -> None:
+    """See that initial picture, mask and outpainting go together, before anything is loaded.
+
+    Raises:
+        MaskError: They do not.
+    """
+    if init is not None and mask is not None:
+        lightness(init, mask, request.inpaint)
+    if request.outpaint is not None:
+        see_beyond(request.outpaint)
+
+
 def start_of(
-    request: GenerationRequest, init: Image.Image | None, mask: Image.Image | None, seed: int, size: Size
+    request: GenerationRequest,
+    init: Image.Image | None,
+    mask: Image.Image | None,
+    seed: int,
+    size: Size,
+    unit: int,
 ) -> Start:
     """What a request's picture starts from.
 
@@ -42,6 +59,7 @@ def start_of(
         mask: Its mask.
         seed: Of the picture, for masks filled with noise.
         size: Width and height to be drawn.
+        unit: Pixels that a latent is wide.
 
     Raises:
         MaskError: The mask has another size than the picture, or marks nothing.
@@ -49,9 +67,9 @@ def start_of(
     if init is None:
         return Start()
     if mask is not None:
-        return _on(canvas_for_mask(init, mask, request.inpaint, seed, size), size)
+        return _on(canvas_for_mask(init, mask, request.inpaint, seed, size), size, unit)
     if request.outpaint is not None:
-        return _on(canvas_for_outpainting(init, request.outpaint, request.inpaint, seed), size)
+        return _on(canvas_for_outpainting(init, request.outpaint, request.inpaint, seed), size, unit)
     return Start(ImageOps.fit(init, size, Image.Resampling.LANCZOS))
 
 
@@ -65,8 +83,6 @@ def canvas_size(request: GenerationRequest, init: Image.Image | None) -> Size | 
     return init.width + beyond.left + beyond.right, init.height + beyond.top + beyond.bottom
 
 
-def _on(canvas: Canvas, size: Size) -> Start:
-    image, mask = (
-        part.crop(canvas.box).resize(size, Image.Resampling.LANCZOS) for part in (canvas.start, canvas.mask)
-    )
-    return Start(image, mask, canvas)
+def _on(canvas: Canvas, size: Size, unit: int) -> Start:
+    image = canvas.start.crop(canvas.box).resize(size, Image.Resampling.LANCZOS)
+    return Start(image, canvas.marked_latents(size, unit), canvas)

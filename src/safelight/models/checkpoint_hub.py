@@ -21,6 +21,13 @@ UNWANTED = [
 """The same weights in other forms, and components that are never loaded."""
 
 
+def hub_cache() -> Path:
+    """Where the Hugging Face libraries keep what was fetched."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE)
+
+
 def hub_lookup(*, allow_network: bool = False, cache: Path | None = None) -> Fetch:
     """What ``checkpoints.resolve`` looks hub ids up with.
 
@@ -47,6 +54,30 @@ def cached(name: str, cache: Path | None = None) -> Path:
             f"The checkpoint {name!r} is not on this machine, and nothing is fetched unless you ask.",
             hint=f"Fetch it once with: safelight models pull {name}",
         ) from error
+
+
+def remove_cached(name: str, cache: Path | None = None) -> None:
+    """Delete a hub id's files from this machine, in all their versions.
+
+    Raises:
+        CheckpointMissingError: There are none.
+    """
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        found = scan_cache_dir(cache)
+    except CacheNotFound as error:
+        raise CheckpointMissingError(f"There is no checkpoint {name!r} on this machine.") from error
+    versions = [
+        revision.commit_hash
+        for repository in found.repos
+        if repository.repo_id == name and repository.repo_type == "model"
+        for revision in repository.revisions
+    ]
+    if not versions:
+        raise CheckpointMissingError(f"There is no checkpoint {name!r} on this machine.")
+    found.delete_revisions(*versions).execute()
 
 
 def fetched(name: str, cache: Path | None = None) -> Path:

@@ -6,7 +6,7 @@ Names mean, in this order: ``starter``; something under ``checkpoints/`` in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,7 +18,7 @@ from safelight.models import families
 from safelight.models.detect import detect_folder
 from safelight.models.digests import combined_digest, file_digest, known_combined_digest, known_digest
 from safelight.models.families import Family
-from safelight.models.folders import Folder, is_diffusers_folder, read_folder, read_json
+from safelight.models.folders import INDEX, Folder, is_diffusers_folder, read_folder, read_json
 from safelight.models.headers import (
     PICKLE_SUFFIXES,
     Tensor,
@@ -46,9 +46,10 @@ class Checkpoint:
         family: Its entry in the table of families.
         size: Bytes of weights.
         precision: How most weights are stored: fp32, fp16, bf16, fp8.
-        modified: When the newest weights file was last written, in nanoseconds since 1970; a checkpoint that was
+        modified: When the newest of its files was last written, in nanoseconds since 1970; a checkpoint that was
             replaced on the disk is not equal to the one that it replaced.
         weights: The weights files.
+        configs: The configs and tokenizers beside them; none for a single file.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Checkpoint:
     precision: str
     modified: int
     weights: tuple[Path, ...] = field(repr=False)
+    configs: tuple[Path, ...] = field(default=(), repr=False)
 
     def digest(self, cache: Path) -> str:
         """SHA-256 of the weights, in hexadecimal.
@@ -74,6 +76,14 @@ class Checkpoint:
         if self.kind == "file":
             return file_digest(self.path, cache)
         return combined_digest(self.weights, cache)
+
+    def configs_digest(self, cache: Path) -> str | None:
+        """One SHA-256 over configs and tokenizers, formed as ``digest`` is; None for a single file.
+
+        Raises:
+            FileMissingError: One of them is gone.
+        """
+        return combined_digest(self.configs, cache) if self.configs else None
 
     def known_digest(self, cache: Path) -> str | None:
         """Its ``digest`` as far as it is remembered: None where it would have to be reckoned."""
@@ -115,22 +125,35 @@ class Checkpoint:
 
 
 def find_checkpoints(
-    home: Path, on_problem: Callable[[Path, SafelightError], None] = lambda *_: None
+    home: Path,
+    on_problem: Callable[[Path, SafelightError], None] = lambda *_: None,
+    *,
+    cache: Path | None = None,
 ) -> list[Checkpoint]:
-    """All checkpoints of a data directory and the starter, by name.
+    """All checkpoints of a data directory, those that were pulled from the hub, and the starter, by name.
 
     Args:
         home: The data directory.
         on_problem: Called with what lies there and cannot be used, and why.
+        cache: The hub's cache folder (``checkpoint_hub.hub_cache``); nothing of the hub when not given.
     """
-    places = {STARTER: STARTER_FOLDER} if is_diffusers_folder(STARTER_FOLDER) else {}
+    own = dict(_places(checkpoints_folder(home)))
+    pulled = {name: path for name, path in _pulled(cache) if name not in own} if cache else {}
     found = []
-    for name, path in (places | dict(_places(checkpoints_folder(home)))).items():
+    for name, path in (pulled | own).items():
         try:
-            found.append(_starter() if name == STARTER else describe(path, name))
+            found.append(describe(path, name, kind="hub" if name in pulled else None))
         except SafelightError as error:
             on_problem(path, error)
-    return sorted(found, key=lambda checkpoint: (checkpoint.name != STARTER, checkpoint.name))
+    starter = [_starter()] if is_diffusers_folder(STARTER_FOLDER) else []
+    others = (checkpoint for checkpoint in found if checkpoint.name != STARTER)
+    return [*starter, *sorted(others, key=lambda checkpoint: checkpoint.name)]
+
+
+def place_of(name: str, home: Path) -> Path | None:
+    """Where a name's checkpoint lies in the data directory, whether it can be used or not; None where it does not."""
+    places = dict(_places(checkpoints_folder(home)))
+    return places.get(name) or places.get(name.removesuffix(".safetensors"))
 
 
 def checkpoints_folder(home: Path) -> Path:
@@ -154,14 +177,13 @@ def resolve(name: str, home: Path, *, fetch: Fetch | None = None, paths: bool = 
     """
     if name == STARTER:
         return _starter()
-    places = dict(_places(checkpoints_folder(home)))
-    if place := places.get(name) or places.get(name.removesuffix(".safetensors")):
+    if place := place_of(name, home):
         return describe(place, name.removesuffix(".safetensors"))
     if paths and name and (name.startswith((".", "/", "~")) or exists(Path(name))):
         return describe(_given_path(name), name)
     if fetch and name.count("/") == 1 and "\\" not in name:
         return describe(fetch(name), name, kind="hub")
-    near = get_close_matches(name, [STARTER, *places], n=3)
+    near = get_close_matches(name, [STARTER, *dict(_places(checkpoints_folder(home)))], n=3)
     hint = f"Did you mean {' or '.join(near)}?" if near else None
     raise CheckpointMissingError(f"There is no checkpoint {name!r} on this machine.", hint=hint)
 
@@ -188,7 +210,9 @@ def _describe_folder(path: Path, name: str, kind: Literal["folder", "hub"]) -> C
     folder = read_folder(path)
     family = detect_folder(folder)
     _see_complete(folder, family)
-    return _checkpoint(name, path, kind, family, tuple(folder.weights), folder.tensors())
+    found = _checkpoint(name, path, kind, family, tuple(folder.weights), folder.tensors())
+    configs = tuple(file.absolute() for file in folder.configs)
+    return replace(found, configs=configs, modified=max(found.modified, _written((path / INDEX, *configs))))
 
 
 def _see_complete(folder: Folder, family: Family) -> None:
@@ -210,7 +234,6 @@ def _checkpoint(
     weights: tuple[Path, ...],
     tensors: list[Tensor],
 ) -> Checkpoint:
-    stats = [file.stat() for file in weights]
     return Checkpoint(
         name=name,
         path=path.resolve(),
@@ -218,9 +241,14 @@ def _checkpoint(
         family=family,
         size=sum(tensor.nbytes for tensor in tensors),
         precision=precision(tensors),
-        modified=max(stat.st_mtime_ns for stat in stats),
+        modified=_written(weights),
         weights=tuple(file.absolute() for file in weights),
     )
+
+
+def _written(files: Iterable[Path]) -> int:
+    """When the newest of them was written, in nanoseconds since 1970."""
+    return max(file.stat().st_mtime_ns for file in files)
 
 
 def _starter() -> Checkpoint:
@@ -239,6 +267,20 @@ def _places(root: Path) -> Iterator[tuple[str, Path]]:
             yield from ((_name(inner, root), inner) for inner in _entries(path) if _may_be_checkpoint(inner))
         elif _may_be_checkpoint(path):
             yield _name(path, root), path
+
+
+def _pulled(cache: Path) -> Iterator[tuple[str, Path]]:
+    """Hub ids and folders of the diffusers checkpoints in the hub's cache, each as it was fetched last."""
+    for repository in _entries(cache):
+        kind, *owner_and_name = repository.name.split("--")
+        try:
+            version = (repository / "refs" / "main").read_text().strip()
+        except (OSError, ValueError):
+            continue
+        if kind == "models" and len(owner_and_name) == 2:
+            folder = repository / "snapshots" / version
+            if version and is_diffusers_folder(folder):
+                yield "/".join(owner_and_name), folder
 
 
 def _may_be_checkpoint(path: Path) -> bool:

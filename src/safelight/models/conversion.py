@@ -65,7 +65,11 @@ def load_single_file(
     options = {name: value for name, value in index.items() if isinstance(value, bool)}
     prediction = single.prediction or probe_prediction(networks["unet"])
     words = {
-        name.replace("text_encoder", "tokenizer"): _tokenizer(folder, name, network)
+        name.replace("text_encoder", "tokenizer"): _tokenizer(
+            folder,
+            name,
+            "!" if network.config.pad_token_id == 0 else END,  # as the encoder was trained
+        )
         for name, network in networks.items()
         if name.startswith("text_encoder")
     }
@@ -156,18 +160,45 @@ def _fill(networks: Mapping[str, torch.nn.Module], converted: dict[str, Tensors]
         network.load_state_dict(own, assign=True)
 
 
-def _tokenizer(configs: Path, encoder_name: str, encoder: torch.nn.Module) -> CLIPTokenizer:
-    """The configs' own tokenizer where there is one; CLIP's otherwise, padded as the encoder was trained."""
+def _tokenizer(configs: Path, encoder_name: str, padding: str = END) -> CLIPTokenizer:
+    """The configs' own tokenizer where there is one; CLIP's otherwise."""
     folder = configs / encoder_name.replace("text_encoder", "tokenizer")
     if folder.is_dir():
         return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    return clip_tokenizer("!" if encoder.config.pad_token_id == 0 else END)
+    return clip_tokenizer(padding)
+
+
+def single_file_scheduler(path: Path, configs: ConfigFolder = shipped_configs) -> dict[str, object]:
+    """The scheduler's config of a single-file checkpoint, as far as it is known without loading weights.
+
+    Stable Diffusion 2's files do not say what they predict: then ``prediction_type`` is missing.
+
+    Raises:
+        CheckpointFamilyError, PickleRefusedError, FileMissingError: See ``identify``.
+    """
+    single = identify(path)
+    config = _scheduler_config(configs(single), single.zero_snr)
+    return config | ({"prediction_type": single.prediction} if single.prediction else {})
+
+
+def single_file_tokenizer(path: Path, configs: ConfigFolder = shipped_configs) -> CLIPTokenizer:
+    """The tokenizer of a single-file checkpoint's first text encoder; no weights are read.
+
+    Raises:
+        CheckpointFamilyError, PickleRefusedError, FileMissingError: See ``identify``.
+    """
+    single = identify(path)
+    return _tokenizer(configs(single), single.family.text_encoders[0])
+
+
+def _scheduler_config(folder: Path, zero_snr: bool) -> dict[str, object]:
+    config = read_json(folder / "scheduler" / "scheduler_config.json")
+    config.pop("prediction_type", None)
+    return config | ({"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if zero_snr else {})
 
 
 def _scheduler(folder: Path, prediction: Prediction, zero_snr: bool) -> SchedulerMixin:
     import diffusers
 
-    config = read_json(folder / "scheduler" / "scheduler_config.json") | {"prediction_type": prediction}
-    if zero_snr:
-        config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    config = _scheduler_config(folder, zero_snr) | {"prediction_type": prediction}
     return getattr(diffusers, str(config["_class_name"])).from_config(config)

@@ -22,6 +22,7 @@ INDEX = "model_index.json"
 NOT_LOADED = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
 """Components that are left out: Safelight's own policy judges pictures, and nothing else needs the others."""
 
+_READ = (".json", ".txt", ".model", ".jinja")
 _WITHOUT_WEIGHTS = ("scheduler", "tokenizer", "processor", "image_processor")
 _STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model", "kolors": "model"}
 """What weights are called, by the libraries whose classes are loaded; kolors, a module of diffusers, has ChatGLM."""
@@ -82,6 +83,12 @@ class Folder:
     def weights(self) -> list[Path]:
         """Every weights file, by component."""
         return [file for component in self.components.values() for file in component.weights]
+
+    @property
+    def configs(self) -> list[Path]:
+        """Each component's configs and words: what is read of it beside weights."""
+        folders = {component.folder: None for component in self.components.values()}
+        return [file for folder in folders for file in sorted(folder.iterdir()) if file.suffix in _READ]
 
     def tensors(self) -> list[Tensor]:
         """Every tensor's entry."""

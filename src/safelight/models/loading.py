@@ -21,9 +21,15 @@ from diffusers.pipelines import kolors
 
 from safelight.errors import CheckpointInvalidError
 from safelight.models.checkpoints import Checkpoint
-from safelight.models.conversion import ConfigFolder, load_single_file, shipped_configs
+from safelight.models.conversion import (
+    ConfigFolder,
+    load_single_file,
+    shipped_configs,
+    single_file_scheduler,
+    single_file_tokenizer,
+)
 from safelight.models.families import TEXT, Family
-from safelight.models.folders import Component, Folder, read_folder
+from safelight.models.folders import Component, Folder, read_folder, read_json
 from safelight.models.tokenizer_lock import guard_tokenizer
 
 _LIBRARIES = {"diffusers": diffusers, "transformers": transformers, "kolors": kolors}
@@ -96,6 +102,33 @@ class Loaded:
     @property
     def _scheduler(self) -> SchedulerMixin:
         return self.components["scheduler"]
+
+
+def scheduler_config(
+    checkpoint: Checkpoint, *, configs: ConfigFolder = shipped_configs
+) -> Mapping[str, object]:
+    """The config of a checkpoint's own scheduler as it lies on the disk; no weights are read.
+
+    Raises:
+        CheckpointInvalidError: It is missing or damaged.
+    """
+    if checkpoint.kind == "file":
+        return single_file_scheduler(checkpoint.path, configs)
+    return read_json(checkpoint.path / "scheduler" / "scheduler_config.json")
+
+
+def load_tokenizer(checkpoint: Checkpoint, *, configs: ConfigFolder = shipped_configs) -> object | None:
+    """The tokenizer of a checkpoint's first text encoder, without weights; None where there is none.
+
+    Raises:
+        CheckpointInvalidError: It cannot be read.
+    """
+    if checkpoint.kind == "file":
+        tokenizer: object = single_file_tokenizer(checkpoint.path, configs)
+        return guard_tokenizer(tokenizer)
+    name = checkpoint.family.text_encoders[0].replace("text_encoder", "tokenizer")
+    component = read_folder(checkpoint.path).components.get(name)
+    return None if component is None else guard_tokenizer(_load_component(component, torch.float32))
 
 
 def pixels_per_latent(vae: object) -> int:

@@ -150,16 +150,19 @@ def amount_of(request: Part, behind: Backstage) -> tuple[int, int]:
         return 1, int(found.width * found.height * request.by**2)
     assert isinstance(request, GenerationRequest)
     scale = request.hires.scale if request.hires else 1.0
-    width, height = _usual_size(request, behind)
+    canvas = _canvas(request, behind)
+    alone = request.mask is not None and request.inpaint.only_masked
+    width, height = (DEFAULT_SIDE, DEFAULT_SIDE) if canvas is None or alone else canvas
     pixels = (request.width or width) * (request.height or height) * scale**2
+    if canvas is not None and request.outpaint is not None:  # whatever is drawn is put back into all of it
+        pixels = max(pixels, canvas[0] * canvas[1])
     return request.count, int(pixels * request.count)
 
 
-def _usual_size(request: GenerationRequest, behind: Backstage) -> tuple[int, int]:
-    """Width and height where they are open: those of what is drawn on, as far as that is known before drawing."""
-    alone = request.mask is not None and request.inpaint.only_masked
-    if request.init_image is None or alone or (request.width and request.height):
-        return DEFAULT_SIDE, DEFAULT_SIDE
+def _canvas(request: GenerationRequest, behind: Backstage) -> tuple[int, int] | None:
+    """Width and height of what is drawn on, as far as that is known before drawing."""
+    if request.init_image is None:
+        return None
     found, beyond = header(request.init_image, limits=limits_of(behind.service.settings)), request.outpaint
     if beyond is None:
         return found.width, found.height

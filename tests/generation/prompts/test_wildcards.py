@@ -4,11 +4,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from safelight.errors import PromptError, WildcardError
-from safelight.generation.prompts import expand
+from safelight.generation.prompts import expand, parse, plain_text
 from safelight.generation.prompts.wildcards import MAX_DEPTH, Wildcard, find_wildcards, named_in
 
 
@@ -135,6 +135,24 @@ def test_expanding_always_ends_and_repeats(seed: int, text: str) -> None:
         return
     assert expand(text, seed, None) == first
     assert len(first) <= 3 * len(text) + 3
+
+
+@given(seed=st.integers(0, 2**63 - 1), text=st.text("{}|[]$\\ab_", max_size=30))
+@example(0, "__{cat|dog}__")
+@example(0, "{_|_}_a__")
+@example(0, "{{a|{a}b")
+def test_what_was_expanded_is_final(seed: int, text: str) -> None:
+    try:
+        once = expand(text, seed, None)
+    except PromptError:
+        return
+    assert expand(once, seed + 1, None) == once
+
+
+def test_words_that_choices_put_together_are_no_choice(folder: Path) -> None:
+    found = expand("__{animal|animal}__ {\\{|\\{}a}", 0, folder)
+    assert found == r"\__animal__ \{a}"
+    assert plain_text(parse(found), 0, 1) == "__animal__ {a}"
 
 
 @pytest.mark.parametrize(

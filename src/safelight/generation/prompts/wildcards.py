@@ -32,7 +32,7 @@ _WEIGHT_AFTER = re.compile(rf"((?:\\.|[^\\])*?):\s*({_DIGITS})\s*", re.DOTALL)
 
 
 def expand(text: str, seed: int, folder: Path | None) -> str:
-    """A prompt with every choice made.
+    """A prompt with every choice made; expanding the result again changes nothing.
 
     Args:
         text: The prompt. Braces that do not pair are text, and so is what stands between two pairs of
@@ -47,7 +47,7 @@ def expand(text: str, seed: int, folder: Path | None) -> str:
         PromptError: More different options are asked for than there are, all weights are 0, or braces are
             nested too deep.
     """
-    return _Expansion(seed, folder).expand(text, ())
+    return _final(_Expansion(seed, folder).expand(text, ()))
 
 
 def named_in(text: str) -> list[str]:
@@ -189,6 +189,19 @@ class _Expansion:
                 f"__{name}__ is no name of a wildcard: it would leave the folder of wildcards."
             )
         return self._folder.joinpath(*parts[:-1], f"{parts[-1]}.txt")
+
+
+def _final(text: str) -> str:
+    """The same words, with a backslash before what only looks like a choice, such as __cat__ out of __{cat|dog}__."""
+    braces = {at for pair in _pairs(text).items() for at in pair if text[at] in "{}"}
+    done, at = [], 0
+    while at < len(text):
+        length = 2 if text[at] == "\\" else 1
+        if at in braces or _WILDCARD.match(text, at):
+            done.append("\\")
+        done.append(text[at : at + length])
+        at += length
+    return "".join(done)
 
 
 def _too_deep(chain: tuple[str, ...]) -> PromptError:

@@ -1,0 +1,219 @@
+"""The gallery in a real browser: twelve hundred pictures found, walked through, marked, compared, deleted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+from tests.gallery.conftest import file_of, new_entry, record_of
+from tests.server.whole import Studio, serving
+from tests.ui.conftest import opened
+
+from safelight.database import migrate, open_database
+from safelight.gallery import SCHEMA, Gallery
+from safelight.moderation.policy import Decision
+from safelight.settings import Settings
+
+MANY = 1200
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Studio]:
+    """A studio with a gallery: "number 0" is the oldest, and the last three are for review, blocked, and gone."""
+    home = tmp_path_factory.mktemp("filled")
+    settings = Settings(home=home)
+    engine = open_database(settings)
+    migrate(engine, [SCHEMA])
+    gallery = Gallery(engine, home)
+    data = file_of(record_of("a boat"))
+    special = {MANY - 3: Decision.REVIEW, MANY - 2: Decision.BLOCK}
+    for number in range(MANY):
+        decision = special.get(number, Decision.ALLOW)
+        entry = gallery.add(
+            new_entry(
+                number,
+                f"number {number} {'lighthouse' if number % 100 == 0 else 'boat'}",
+                owner=None,
+                created=NOON + timedelta(minutes=number),
+                decision=decision,
+                sampler="Heun" if number % 3 == 0 else "Euler a",
+                data=None if decision is Decision.BLOCK else data,
+            )
+        )
+    assert entry.path is not None
+    (home / "gallery" / entry.path).unlink()
+    engine.dispose()
+    with serving(home, SAFELIGHT_STUDIO="true") as running:
+        running.call("GET", "/studio/")
+        yield running
+
+
+@pytest.fixture
+def gallery(filled: Studio, page: Page) -> Locator:
+    """The gallery's tab, with its first pictures."""
+    opened(page, filled.url)
+    page.get_by_role("tab", name="Gallery").click()
+    shown = page.locator("#sl-gallery")
+    expect(shown.locator(".sl-tile img").first).to_be_visible()
+    return shown
+
+
+def tile(gallery: Locator, number: int) -> Locator:
+    return gallery.get_by_role("gridcell", name=re.compile(rf"^number {number} "))
+
+
+def counted(gallery: Locator, words: str) -> None:
+    expect(gallery.locator(".sl-gallery-number")).to_have_text(words)
+
+
+def test_only_what_is_near_is_in_the_page(gallery: Locator) -> None:
+    counted(gallery, "1,200 pictures")
+    assert gallery.get_by_role("gridcell").count() < 150
+    grid = gallery.get_by_role("grid")
+    rows, columns = (int(grid.get_attribute(f"aria-{name}count") or 0) for name in ("row", "col"))
+    assert (rows - 1) * columns < MANY <= rows * columns
+    tile(gallery, MANY - 4).focus()
+    gallery.page.keyboard.press("Control+End")
+    expect(tile(gallery, 0)).to_be_focused()
+    expect(tile(gallery, 0).locator("img")).to_be_visible()
+    assert gallery.get_by_role("gridcell").count() < 150
+    expect(gallery.locator(".sl-gallery-day")).to_contain_text("November 20")
+
+
+def test_search_and_filters_together(gallery: Locator) -> None:
+    gallery.get_by_role("searchbox").fill("lightho")
+    counted(gallery, "12 pictures found")
+    gallery.get_by_label("Sampler").select_option("Heun")
+    counted(gallery, "4 pictures found")
+    gallery.page.reload()
+    gallery.page.wait_for_function("window.safelight?.form.ready")
+    gallery.page.get_by_role("tab", name="Gallery").click()
+    counted(gallery, "4 pictures found")
+    gallery.get_by_role("searchbox").fill("nothing of the kind")
+    expect(gallery.get_by_text("No picture is like that")).to_be_visible()
+    gallery.locator(".sl-empty").get_by_role("button", name="Clear filters").click()
+    counted(gallery, "1,200 pictures")
+
+
+def test_decisions_are_shown_and_kept_from_sight(gallery: Locator) -> None:
+    page = gallery.page
+    expect(tile(gallery, MANY - 2).locator("img")).to_have_count(0)
+    veiled = tile(gallery, MANY - 3).locator(".sl-tile-veiled img")
+    assert re.search(r"size=16\b", veiled.get_attribute("src") or "")
+    expect(tile(gallery, MANY - 1)).to_contain_text("gone")
+    tile(gallery, MANY - 3).click()
+    viewer = page.get_by_role("dialog")
+    reveal = viewer.get_by_role("button", name="Marked for review")
+    expect(reveal).to_be_visible()
+    reveal.click()
+    expect(viewer.locator(".sl-viewer-picture img.sl-loaded")).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    expect(viewer).to_contain_text("The policy blocked this picture")
+    expect(viewer.get_by_role("button", name="Use this")).to_be_disabled()
+    page.keyboard.press("ArrowLeft")
+    expect(viewer).to_contain_text("file is gone")
+    page.keyboard.press("Escape")
+    expect(viewer).to_be_hidden()
+    expect(tile(gallery, MANY - 1)).to_be_focused()
+
+
+def test_keys_walk_mark_and_delete(gallery: Locator, filled: Studio) -> None:
+    page = gallery.page
+    tile(gallery, MANY - 4).focus()
+    page.keyboard.press("ArrowRight")
+    expect(tile(gallery, MANY - 5)).to_be_focused()
+    page.keyboard.press("f")
+    expect(tile(gallery, MANY - 5).get_by_label("Favourite")).to_have_attribute("aria-pressed", "true")
+    gallery.get_by_role("button", name="Favourites").click()
+    counted(gallery, "1 picture found")
+    tile(gallery, MANY - 5).focus()
+    page.keyboard.press("f")
+    gallery.get_by_role("button", name="Favourites").click()
+    tile(gallery, MANY - 6).focus()
+    page.keyboard.press("Delete")
+    expect(tile(gallery, MANY - 6)).to_have_count(0)
+    expect(tile(gallery, MANY - 7)).to_be_focused()
+    page.get_by_role("button", name="Undo").click()
+    expect(tile(gallery, MANY - 6)).to_be_visible()
+    found = filled.call("GET", "/v1/gallery?query=boat&limit=10").json()["data"]
+    assert f"number {MANY - 6} boat" in [entry["prompt"] for entry in found]
+
+
+def test_a_deleted_picture_is_gone_for_good(gallery: Locator, filled: Studio) -> None:
+    found = filled.call("GET", "/v1/gallery?query=lighthouse&limit=1").json()["data"][0]
+    gallery.get_by_role("searchbox").fill("lighthouse")
+    counted(gallery, "12 pictures found")
+    tile(gallery, MANY - 100).focus()
+    gallery.page.keyboard.press("Delete")
+    counted(gallery, "11 pictures found")
+    gallery.page.evaluate("window.safelight.actions?.finish()")
+    gallery.page.reload()  # leaving the page deletes at once
+    gallery.page.wait_for_function("window.safelight?.form.ready")
+    assert filled.call("GET", f"/v1/gallery/{found['id']}").status_code == 404
+
+
+def test_two_are_compared(gallery: Locator) -> None:
+    page = gallery.page
+    gallery.get_by_role("button", name="Compare").click()
+    counted(gallery, "Choose two pictures to compare")
+    tile(gallery, MANY - 2).click()
+    expect(page.locator(".sl-toast")).to_contain_text("no file")
+    for number in (MANY - 4, MANY - 7):
+        tile(gallery, number).click()
+    compared = page.get_by_role("dialog", name="Compare")
+    expect(compared.get_by_role("row", name="Seed")).to_contain_text(f"{MANY - 4}")
+    expect(compared.get_by_role("row", name="Seed")).to_contain_text(f"{MANY - 7}")
+    expect(compared.get_by_role("row", name="Steps")).to_have_count(0)  # the same in both
+    line = compared.locator(".sl-compare-line")
+    before = line.bounding_box()
+    compared.get_by_role("slider").fill("20")
+    after = line.bounding_box()
+    assert before is not None
+    assert after is not None
+    assert after["x"] < before["x"]
+    page.keyboard.press("Escape")
+    expect(compared).to_be_hidden()
+    expect(tile(gallery, MANY - 7)).to_be_focused()
+
+
+def test_zoom_and_pan(gallery: Locator) -> None:
+    page = gallery.page
+    tile(gallery, MANY - 4).click()
+    viewer = page.get_by_role("dialog")
+    picture = viewer.locator(".sl-viewer-picture img.sl-loaded")
+    expect(picture).to_be_visible()
+    before = picture.bounding_box()
+    for _ in range(12):
+        page.keyboard.press("+")
+    zoomed = picture.bounding_box()
+    page.keyboard.press("ArrowRight")  # what is out of sight comes in: no other picture
+    expect(viewer).to_contain_text(f"number {MANY - 4} ")
+    panned = picture.bounding_box()
+    page.keyboard.press("0")
+    fitted = picture.bounding_box()
+    assert before is not None
+    assert zoomed is not None
+    assert panned is not None
+    assert zoomed["width"] > 1.5 * before["width"]
+    assert panned["x"] < zoomed["x"]
+    assert fitted == before
+    page.keyboard.press("ArrowRight")
+    expect(viewer).to_contain_text(f"number {MANY - 5} ")
+
+
+def test_what_is_new_comes_in_and_does_not_move_what_is_looked_at(gallery: Locator, filled: Studio) -> None:
+    page = gallery.page
+    gallery.get_by_role("grid").evaluate("grid => grid.scrollTop = 3000")
+    page.wait_for_timeout(300)
+    first = gallery.get_by_role("gridcell").first
+    expect(first).to_be_attached()
+    filled.submit(77)
+    fresh = gallery.get_by_role("button", name="1 new picture")
+    expect(fresh).to_be_visible(timeout=300_000)
+    assert gallery.get_by_role("grid").evaluate("grid => grid.scrollTop") == 3000
+    fresh.click()
+    expect(gallery.get_by_role("gridcell", name=re.compile("^a red apple 77"))).to_be_visible()
