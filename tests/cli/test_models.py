@@ -70,7 +70,8 @@ def test_a_checkpoint_that_lies_elsewhere_stays(safelight, tiny, tmp_path):
     linked = home / "checkpoints" / "linked"
     linked.parent.mkdir(parents=True)
     linked.symlink_to(elsewhere)
-    for name in (str(elsewhere), "starter"):
+    (linked.parent / "shared").symlink_to(tmp_path)
+    for name in (str(elsewhere), "starter", "shared/mine"):
         ran = safelight("models", "remove", name, "--json", **own)
         assert ran.status == 2
         assert ran.body["error"]["code"] == "usage"
@@ -88,5 +89,6 @@ def test_what_was_pulled_from_the_hub_is_listed_and_removed(safelight, tiny, tmp
     own = {"SAFELIGHT_HOME": str(home), "HF_HUB_CACHE": str(home / "hub")}
     names = [each["name"] for each in safelight("models", "list", "--json", **own).body["checkpoints"]]
     assert names == ["starter", "owner/painter"]
+    (repository / "snapshots" / ("c" * 40) / "vae" / "config.json").write_text("{")
     assert safelight("models", "remove", "owner/painter", **own).status == 0
     assert not repository.exists()

@@ -242,7 +242,7 @@ def test_a_stop_while_enlarging_gives_the_first_pass(keep: bool, draw: Draw) -> 
     assert "Stopped after step 3 of the first pass: the picture is unfinished." in drawn.record.notes
 
 
-@pytest.mark.parametrize("name", ["sd1", "sd1-inpaint", "flux"])
+@pytest.mark.parametrize("name", ["sd1", "sd1-inpaint", "flux", "flux-fill", "flux2-klein", "sd3"])
 def test_a_dot_is_drawn_anew(name: str, draw: Draw) -> None:
     mask = Image.new("L", (SIDE, SIDE), 0)
     mask.paste(255, (33, 33, 36, 36))  # less than a latent, and no pixel that the pipelines look at

@@ -19,6 +19,7 @@ from safelight.errors import (
     CheckpointFamilyError,
     CheckpointInvalidError,
     CheckpointMissingError,
+    FileMissingError,
     PickleRefusedError,
     SafelightError,
 )
@@ -298,6 +299,26 @@ def test_an_unknown_pipeline_is_refused_by_its_name(sd1: Path) -> None:
 def test_the_class_of_another_mode_means_the_same_family(sd1: Path) -> None:
     edit(sd1 / "model_index.json", _class_name="StableDiffusionImg2ImgPipeline")
     assert describe(sd1, "a").family is FAMILIES["sd1"]
+
+
+def test_what_lies_about_in_a_checkpoint_does_no_harm(sd1: Path) -> None:
+    before = describe(sd1, "a")
+    (sd1 / "scheduler" / ".#scheduler_config.json").symlink_to("nowhere")
+    (sd1 / "unet" / "._config.json").write_bytes(b"x")
+    assert describe(sd1, "a").configs == before.configs
+    (sd1 / "scheduler" / "more.json").symlink_to("nowhere")
+    with pytest.raises(FileMissingError, match=r"more\.json cannot be read"):
+        describe(sd1, "a")
+
+
+def test_an_older_file_in_the_place_of_a_newer_one_is_another_checkpoint(sd1: Path) -> None:
+    before = describe(sd1, "a")
+    config = sd1 / "scheduler" / "scheduler_config.json"
+    config.write_text(config.read_text() + " ")
+    os.utime(config, (1, 1))
+    after = describe(sd1, "a")
+    assert after.modified == before.modified
+    assert after != before
 
 
 def test_listing_imports_no_torch(home: Path) -> None:

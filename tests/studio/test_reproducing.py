@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import threading
 from collections.abc import Callable
@@ -33,6 +34,7 @@ CASES: dict[str, dict[str, Any]] = {
     "outpaint": {**EDIT, "init_image": PICTURE, "outpaint": {"left": 9}},
     "hires": {**SMALL, "hires": {"scale": 1.5, "upscaler": "lanczos", "sampler": "DDIM"}},
     "hires latent": {**SMALL, "hires": {"scale": 1.5}},
+    "hires eta": {**SMALL, "sampler": "DDIM", "hires": {"scale": 1.5, "sampler": "TCD", "steps": 4}},
     "variation": {**SMALL, "variation": {"seed": 3, "strength": 0.2}, "schedule": "beta"},
     "wildcards": {
         **SMALL,
@@ -127,6 +129,26 @@ def test_weights_that_changed_are_named(own: tuple[Studio, Path]) -> None:
     assert not found.identical
     assert any(line.startswith("checkpoint.digest is ") for line in found.differences)
     assert found.differences[-1].startswith("Pixels differ by up to ")
+
+
+def test_configs_that_changed_are_named(own: tuple[Studio, Path]) -> None:
+    studio, folder = own
+    picture = drawn(studio, SMALL)
+    config = folder / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"beta_end": 0.02}))
+    found = studio.reproduce(picture.encode("png"))
+    assert not found.identical
+    assert any(each.startswith("checkpoint.configs is ") for each in found.differences)
+    assert not any("checkpoint.digest" in each for each in found.differences)
+
+
+def test_an_older_record_that_does_not_know_of_configs_gives_the_same_file(drawing_studio: Studio) -> None:
+    picture = drawn(drawing_studio, SMALL)
+    older = picture.record.checkpoint.model_copy(update={"configs": None})
+    data = replace(picture, record=picture.record.model_copy(update={"checkpoint": older})).encode("png")
+    assert b'"configs"' not in data
+    assert b'"upscaler":null' not in data
+    assert drawing_studio.reproduce(data).identical
 
 
 def test_a_checkpoint_of_another_name_will_do(own: tuple[Studio, Path]) -> None:

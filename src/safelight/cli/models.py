@@ -10,7 +10,14 @@ import typer
 
 from safelight.cli import remote
 from safelight.cli.console import Json, legible, print_json, say, warn
-from safelight.errors import SafelightError, UsageError
+from safelight.errors import (
+    CheckpointFamilyError,
+    CheckpointInvalidError,
+    FileMissingError,
+    PickleRefusedError,
+    SafelightError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +27,8 @@ if TYPE_CHECKING:
     from safelight.models.store import ModelRecord, ModelStore
     from safelight.settings import Settings
 
+DAMAGED = (CheckpointFamilyError, CheckpointInvalidError, FileMissingError, PickleRefusedError)
+"""A checkpoint is there, and cannot be used."""
 app = typer.Typer(help="List, show, pull and remove models.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model's name or hub id.", show_default=False)]
 
@@ -157,16 +166,13 @@ def remove(name: Name, json: Json = False) -> None:
 
 def _remove_checkpoint(name: str, settings: Settings) -> dict[str, Any]:
     """Delete a checkpoint, wherever it is one of ours: never the starter, nor what lies elsewhere."""
-    from safelight.models.checkpoint_hub import remove_cached
-    from safelight.models.checkpoints import describe, place_of
+    from safelight.models.checkpoints import checkpoints_folder, describe, place_of
 
     place = place_of(name, settings.home)
     if place is None:
-        checkpoint = _checkpoint(name, settings)
-        if checkpoint.kind != "hub":
-            raise UsageError(f"{name} is not in the data directory's checkpoints and stays where it is.")
-        remove_cached(name)
-        return checkpoint.to_dict()
+        return _remove_from_hub_cache(name, settings)
+    if not place.parent.resolve().is_relative_to(checkpoints_folder(settings.home).resolve()):
+        raise UsageError(f"{name} lies outside the data directory, behind a link, and stays where it is.")
     try:
         body = describe(place, name).to_dict()
     except SafelightError:  # damaged, or a pickle: all the more to be deleted
@@ -175,9 +181,26 @@ def _remove_checkpoint(name: str, settings: Settings) -> dict[str, Any]:
         doomed = place.with_name(
             f".{place.name}.removed"
         )  # hidden at once, so that no half of it is ever found
+        shutil.rmtree(doomed, ignore_errors=True)  # what was left of one that was interrupted
         shutil.rmtree(place.rename(doomed))
     else:
         place.unlink()
+    return body
+
+
+def _remove_from_hub_cache(name: str, settings: Settings) -> dict[str, Any]:
+    from safelight.models.checkpoint_hub import hub_cache, remove_cached
+
+    body: dict[str, Any] = {"name": name, "path": str(hub_cache())}
+    try:
+        checkpoint = _checkpoint(name, settings)
+    except DAMAGED:  # deleted all the same
+        pass
+    else:
+        if checkpoint.kind != "hub":
+            raise UsageError(f"{name} is not in the data directory's checkpoints and stays where it is.")
+        body = checkpoint.to_dict()
+    remove_cached(name)
     return body
 
 

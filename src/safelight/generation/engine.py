@@ -41,8 +41,6 @@ from safelight.runtime.openmp import letting_go
 from safelight.settings import Settings
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-WIDTHS = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 1}
-"""Bytes of a weight, by how it is stored."""
 
 
 @dataclass(frozen=True)
@@ -362,8 +360,7 @@ class Engine:
 
     def _weight_bytes(self, checkpoint: Checkpoint) -> int:
         """Bytes that a checkpoint's weights will take in memory, in the precision that is drawn in."""
-        stored = WIDTHS.get(checkpoint.precision, WIDTHS[self._precision])
-        return checkpoint.size * WIDTHS[self._precision] // stored
+        return checkpoint.elements * int(DTYPES[self._precision].itemsize)
 
     def _see_pixels(self, width: int, height: int) -> None:
         if width * height > self._settings.max_pixels:

@@ -55,11 +55,14 @@ class Canvas:
 
         Args:
             size: Width and height that `box` is drawn at.
-            unit: Pixels that a latent is wide.
+            unit: Pixels of that size that a latent is wide.
         """
-        latents = (max(1, size[0] // unit), max(1, size[1] // unit))
-        shares = self.marked.crop(self.box).convert("F").resize(latents, Image.Resampling.BOX)
-        return shares.point(lambda share: share * 1e9).convert("L").resize(size, Image.Resampling.NEAREST)
+        marked = np.asarray(self.marked.crop(self.box)) > 0
+        rows = [marked[first:last].any(0) for first, last in _spans(len(marked), size[1], unit)]
+        across = np.stack(rows)
+        columns = [across[:, first:last].any(1) for first, last in _spans(marked.shape[1], size[0], unit)]
+        drawn = np.stack(columns, axis=1).repeat(unit, 0).repeat(unit, 1)[: size[1], : size[0]]
+        return Image.fromarray(np.where(drawn, np.uint8(255), np.uint8(0)))
 
 
 def canvas_for_mask(
@@ -193,6 +196,14 @@ def _fit(start: int, length: int, available: int) -> int:
 def _blur(values: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
     side = 2 * round(radius) + 1
     return np.asarray(uniform_filter(values, (side, side, 1), mode="nearest"), dtype=np.float32)
+
+
+def _spans(length: int, drawn: int, unit: int) -> list[tuple[int, int]]:
+    """The pixels that touch each latent, first and last, where `length` of them are drawn as `drawn`."""
+    edges = np.arange(0, drawn, unit)
+    first = edges * length // drawn
+    last = -(-np.minimum(edges + unit, drawn) * length // drawn)
+    return list(zip(first.tolist(), last.tolist(), strict=True))
 
 
 def _halved(hard: Image.Image) -> Image.Image:

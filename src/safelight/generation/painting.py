@@ -146,7 +146,7 @@ class Painting:
         """
         settled = self.easel.settled
         size = (settled.width, settled.height)
-        unit = pixels_per_latent(self.easel.loaded.components["vae"])
+        unit = self._mask_unit()
         start = start_of(settled.request, self.easel.init, self.easel.mask, self.seed, size, unit)
         first = self._first_pass(start)
         stage, outcome = "first pass", self._run(first, "first pass")
@@ -159,6 +159,15 @@ class Painting:
             () if step is None else (f"Stopped after step {step} of the {stage}: the picture is unfinished.",)
         )
         return Painted(image, step, notes, self._seat.together)
+
+    def _mask_unit(self) -> int:
+        """Pixels of a mask that the network takes as one."""
+        family = self.easel.settled.family
+        if family.pixel_masks:
+            return 1
+        # Packed latents are those of several neighbours.
+        packed = family.latents == "packed"
+        return family.size_multiple if packed else pixels_per_latent(self.easel.loaded.components["vae"])
 
     def _second(self, hires: Hires, first: Pass, outcome: Outcome) -> tuple[str, Outcome]:
         """The second pass, and its name; the first one's where that was stopped before the second could begin."""
@@ -216,7 +225,7 @@ class Painting:
             height=height,
             steps=steps,
             scheduler=self._scheduler(settled.hires_choice or settled.choice),
-            eta=settled.hires_eta,
+            eta=(settled.hires_choice or settled.choice).sampler.eta if hires.sampler else settled.eta,
             phases=self.easel.prompts.phases(
                 self.words,
                 executed(steps, hires.strength, settled.family),

@@ -166,8 +166,16 @@ class ReproductionRecord(Part):
         return _NOT_IN_XML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
     def to_dict(self) -> dict[str, Any]:
-        """The record for JSON output."""
-        return self.model_dump(mode="json")
+        """The record for JSON output.
+
+        Fields that came later are left out where they hold nothing: made again, an older picture is the same file.
+        """
+        body = self.model_dump(mode="json")
+        if self.upscaler is None:
+            del body["upscaler"]
+        if self.checkpoint.configs is None:
+            del body["checkpoint"]["configs"]
+        return body
 
     def to_request(
         self, *, init_image: ImageSource | None = None, mask: ImageSource | None = None

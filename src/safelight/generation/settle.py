@@ -71,12 +71,6 @@ class Settled:
         return self.guidance_scale > 1 and self.family.guidance in ("cfg-batched", "cfg-separate")
 
     @property
-    def hires_eta(self) -> float | None:
-        """Fresh noise of the second pass: as asked for, where its sampler lets one choose."""
-        own = (self.hires_choice or self.choice).sampler.eta
-        return own if own is None or self.request.eta is None else self.request.eta
-
-    @property
     def hires_size(self) -> tuple[int, int]:
         """Width and height of the second pass."""
         hires = self.request.hires
@@ -299,8 +293,6 @@ def _inpainting_notes(request: GenerationRequest, strength: float | None) -> tup
             given & {"only_masked", "padding", "invert"},
             "Where a picture is drawn on beyond its edges",
         )
-    elif not request.inpaint.only_masked:
-        idle, why = given & {"padding"}, "Where all of the picture is drawn"
     else:
         idle, why = set(), ""
     notes = [f"{why} {_listed(idle)} had no effect."] if idle else []

@@ -59,7 +59,7 @@ def start_of(
         mask: Its mask.
         seed: Of the picture, for masks filled with noise.
         size: Width and height to be drawn.
-        unit: Pixels that a latent is wide.
+        unit: Pixels of a mask that the network takes as one.
 
     Raises:
         MaskError: The mask has another size than the picture, or marks nothing.

@@ -6,13 +6,20 @@ Names mean, in this order: ``starter``; something under ``checkpoints/`` in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from safelight.errors import CheckpointInvalidError, CheckpointMissingError, SafelightError
+from safelight.errors import (
+    CheckpointInvalidError,
+    CheckpointMissingError,
+    FileMissingError,
+    SafelightError,
+)
 from safelight.files import exists
 from safelight.models import families
 from safelight.models.detect import detect_folder
@@ -21,6 +28,7 @@ from safelight.models.families import Family
 from safelight.models.folders import INDEX, Folder, is_diffusers_folder, read_folder, read_json
 from safelight.models.headers import (
     PICKLE_SUFFIXES,
+    PRECISIONS,
     Tensor,
     precision,
     read_header,
@@ -50,6 +58,8 @@ class Checkpoint:
             replaced on the disk is not equal to the one that it replaced.
         weights: The weights files.
         configs: The configs and tokenizers beside them; none for a single file.
+        elements: How many floating-point numbers the weights are.
+        stamp: Over path, size and time of writing of each file, so that no change on the disk goes unnoticed.
     """
 
     name: str
@@ -61,6 +71,8 @@ class Checkpoint:
     modified: int
     weights: tuple[Path, ...] = field(repr=False)
     configs: tuple[Path, ...] = field(default=(), repr=False)
+    elements: int = 0
+    stamp: str = field(default="", repr=False)
 
     def digest(self, cache: Path) -> str:
         """SHA-256 of the weights, in hexadecimal.
@@ -138,16 +150,17 @@ def find_checkpoints(
         cache: The hub's cache folder (``checkpoint_hub.hub_cache``); nothing of the hub when not given.
     """
     own = dict(_places(checkpoints_folder(home)))
+    if is_diffusers_folder(STARTER_FOLDER):
+        own[STARTER] = STARTER_FOLDER
     pulled = {name: path for name, path in _pulled(cache) if name not in own} if cache else {}
     found = []
     for name, path in (pulled | own).items():
         try:
-            found.append(describe(path, name, kind="hub" if name in pulled else None))
+            kind: Literal["hub"] | None = "hub" if name in pulled else None
+            found.append(_starter() if path == STARTER_FOLDER else describe(path, name, kind=kind))
         except SafelightError as error:
             on_problem(path, error)
-    starter = [_starter()] if is_diffusers_folder(STARTER_FOLDER) else []
-    others = (checkpoint for checkpoint in found if checkpoint.name != STARTER)
-    return [*starter, *sorted(others, key=lambda checkpoint: checkpoint.name)]
+    return sorted(found, key=lambda checkpoint: (checkpoint.name != STARTER, checkpoint.name))
 
 
 def place_of(name: str, home: Path) -> Path | None:
@@ -210,9 +223,8 @@ def _describe_folder(path: Path, name: str, kind: Literal["folder", "hub"]) -> C
     folder = read_folder(path)
     family = detect_folder(folder)
     _see_complete(folder, family)
-    found = _checkpoint(name, path, kind, family, tuple(folder.weights), folder.tensors())
     configs = tuple(file.absolute() for file in folder.configs)
-    return replace(found, configs=configs, modified=max(found.modified, _written((path / INDEX, *configs))))
+    return _checkpoint(name, path, kind, family, tuple(folder.weights), folder.tensors(), configs)
 
 
 def _see_complete(folder: Folder, family: Family) -> None:
@@ -233,7 +245,9 @@ def _checkpoint(
     family: Family,
     weights: tuple[Path, ...],
     tensors: list[Tensor],
+    configs: tuple[Path, ...] = (),
 ) -> Checkpoint:
+    stats = _stats([*weights, *configs, *([path / INDEX] if path.is_dir() else [])])
     return Checkpoint(
         name=name,
         path=path.resolve(),
@@ -241,14 +255,24 @@ def _checkpoint(
         family=family,
         size=sum(tensor.nbytes for tensor in tensors),
         precision=precision(tensors),
-        modified=_written(weights),
+        modified=max(stat.st_mtime_ns for stat in stats.values()),
         weights=tuple(file.absolute() for file in weights),
+        configs=configs,
+        elements=sum(tensor.elements for tensor in tensors if tensor.dtype in PRECISIONS),
+        stamp=_stamp(stats),
     )
 
 
-def _written(files: Iterable[Path]) -> int:
-    """When the newest of them was written, in nanoseconds since 1970."""
-    return max(file.stat().st_mtime_ns for file in files)
+def _stats(files: Iterable[Path]) -> dict[Path, os.stat_result]:
+    try:
+        return {file: file.stat() for file in files}
+    except OSError as error:
+        raise FileMissingError(f"{error.filename} cannot be read: {error.strerror}.") from error
+
+
+def _stamp(stats: Mapping[Path, os.stat_result]) -> str:
+    lines = (f"{file} {stat.st_size} {stat.st_mtime_ns}\n" for file, stat in stats.items())
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
 
 def _starter() -> Checkpoint:

@@ -60,6 +60,9 @@ class Family:
         step_callback: Whether the pipelines take ``callback_on_step_end``.
         sigmas: Whether the pipelines hand their own ``sigmas`` to the scheduler's ``set_timesteps``.
         mu: Whether they hand it ``mu``: never, always, or only with ``use_dynamic_shifting`` in its config.
+        template_tokens: How many tokens, about, the pipelines themselves put around a prompt.
+        reads: How many tokens of a prompt are read, where the pipelines have no ``max_sequence_length``.
+        pixel_masks: Whether the network is given masks pixel by pixel, and not one value for each latent.
         always: Arguments every call gets, so that sizes and prompts are taken as they are given.
     """
 
@@ -91,6 +94,9 @@ class Family:
     step_callback: bool = True
     sigmas: bool = True
     mu: Literal["never", "dynamic", "always"] = "always"
+    template_tokens: int = 0
+    reads: int | None = None
+    pixel_masks: bool = False
     always: Mapping[str, bool | int] = field(default_factory=lambda: MappingProxyType({}))
 
     @property

@@ -88,7 +88,11 @@ class Folder:
     def configs(self) -> list[Path]:
         """Each component's configs and words: what is read of it beside weights."""
         folders = {component.folder: None for component in self.components.values()}
-        return [file for folder in folders for file in sorted(folder.iterdir()) if file.suffix in _READ]
+        try:
+            inside = [file for folder in folders for file in sorted(folder.iterdir())]
+        except OSError as error:
+            raise FileMissingError(f"{error.filename} cannot be read: {error.strerror}.") from error
+        return [file for file in inside if file.suffix in _READ and not file.name.startswith(".")]
 
     def tensors(self) -> list[Tensor]:
         """Every tensor's entry."""

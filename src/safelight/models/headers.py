@@ -51,6 +51,11 @@ class Tensor:
     shape: tuple[int, ...]
     nbytes: int
 
+    @property
+    def elements(self) -> int:
+        """How many numbers it holds."""
+        return math.prod(self.shape)
+
 
 @dataclass(frozen=True)
 class Header:

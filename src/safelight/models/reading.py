@@ -21,7 +21,7 @@ class Reader:
 
     Args:
         tokenizer: That of the encoder that reads furthest.
-        limit: Tokens, the ones at both ends included.
+        limit: Tokens of a prompt, the ones at both ends included.
     """
 
     tokenizer: Any
@@ -46,8 +46,10 @@ def reader_of(loaded: Loaded) -> Reader | None:
         return None
     call = inspect.signature(getattr(diffusers, next(iter(family.pipelines.values()))).__call__)
     longest = call.parameters.get("max_sequence_length")
-    if longest is None or isinstance(tokenizer, CLIPTokenizer):
+    if isinstance(tokenizer, CLIPTokenizer) or (longest is None and family.reads is None):
         limit = int(tokenizer.model_max_length)
+    elif longest is None:
+        limit = int(family.reads or 0)
     else:
         limit = int(family.always.get(longest.name, longest.default))
-    return Reader(tokenizer, limit) if limit < UNBOUNDED else None
+    return Reader(tokenizer, limit - family.template_tokens) if limit < UNBOUNDED else None

@@ -122,7 +122,9 @@ def compare(original: Original, picture: Picture, limits: DecodeLimits) -> Repro
     record = original.record
     written = {name: getattr(record, name) for name in ("prompt", "negative_prompt", "styles", "batched")}
     if picture.record.checkpoint.digest == record.checkpoint.digest:
-        written["checkpoint"] = record.checkpoint  # the same weights, whatever they are called here
+        same = picture.record.checkpoint  # the same weights, whatever they are called here
+        configs = same.configs if record.checkpoint.configs else None  # older records do not say
+        written["checkpoint"] = record.checkpoint.model_copy(update={"configs": configs})
     again = Picture(
         picture.image,
         picture.record.model_copy(update=written),
