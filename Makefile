@@ -26,7 +26,7 @@ check-web:
 	npm install --silent --no-package-lock --prefix $(VENV)/web typescript@7.0.2
 	$(VENV)/web/node_modules/.bin/tsc --project src/safelight/ui/tsconfig.json
 
-# The starter model, from the packages to src/safelight/models/starter: many hours; goes on where it was stopped.
+# The starter model, from the packages to src/safelight/models/starter: some hours; goes on where it was stopped.
 starter: $(READY)
 	cd training && ../$(BIN)/python pictures.py
 	cd training && ../$(BIN)/python autoencoder.py both --steps 2000
@@ -34,6 +34,7 @@ starter: $(READY)
 	cd training && ../$(BIN)/python autoencoder.py decoder
 	cd training && ../$(BIN)/python judge.py
 	cd training && ../$(BIN)/python ship.py
+	cd training && ../$(BIN)/python upscaler.py
 	cd training && ../$(BIN)/python evaluate.py --sheet ../docs/images/starter.png
 
 bench-generate: $(READY)

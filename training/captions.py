@@ -67,7 +67,7 @@ def caption(pictures: Pictures, scene: Scene, random: np.random.Generator) -> st
     ]
     styles = {pictures.rows[placed.row].style for placed in scene.things}
     text = f" {random.choice(['and', 'next to', 'beside'])} ".join(parts)
-    if len(styles) == 1 and random.random() < 0.9:
+    if len(styles) == 1 and random.random() < 0.95:
         style = say_style(styles.pop(), random)
         text = f"{style} {text}" if random.random() < 0.15 else f"{text}, {style}"
     if scene.background != "white" or random.random() < 0.15:

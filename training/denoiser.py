@@ -26,7 +26,7 @@ from scenes import Pictures, Placed, Scene, draw_scene, paint
 
 BATCH, NOISES = 64, 2
 """Captions a step, and noises each of them is drawn with: the text is encoded once for all of them."""
-PLAIN = 0.65
+PLAIN = 0.7
 """Share of the samples that show a thing plainly on white, as most prompts ask for it."""
 WIDTH = 256
 
@@ -212,8 +212,8 @@ def train(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=20000)
-    parser.add_argument("--ending", type=int, default=2000, help="Last steps, in which the rate goes down.")
+    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--ending", type=int, default=1000, help="Last steps, in which the rate goes down.")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--bf16", action="store_true", help="Faster where the processor has units for it.")

@@ -10,9 +10,10 @@ from __future__ import annotations
 import io
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -118,19 +119,19 @@ def read_things(modules: Path) -> list[Thing]:
     return things
 
 
-def rasterise(svg: str) -> Image.Image:
+def rasterise(svg: str, size: int) -> Image.Image:
     """An SVG document as a picture with transparency."""
-    return Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=SIZE, height=SIZE))))
+    return Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size))))
 
 
-def icons_of(package: Path) -> dict[str, Image.Image | str]:
-    """Every icon of a package by plain code: an SVG document, or (3d) a picture."""
+def icons_of(package: Path) -> dict[str, str]:
+    """Every icon of a package by plain code: an SVG document, or (3d) a picture's path."""
     assets = package / "assets"
     if assets.is_dir():
         return {plain_code(path.stem): str(path) for path in sorted(assets.iterdir())}
     icons: dict[str, Any] = json.loads((package / "icons.json").read_text())
     names: dict[str, str] = json.loads((package / "chars.json").read_text())
-    found: dict[str, Image.Image | str] = {}
+    found: dict[str, str] = {}
     for code, name in names.items():
         icon = icons["icons"].get(name)
         if icon is not None:
@@ -142,13 +143,13 @@ def icons_of(package: Path) -> dict[str, Image.Image | str]:
     return found
 
 
-def draw(icon: Image.Image | str) -> np.ndarray:
-    """One icon as (128, 128, 4) uint8 with straight alpha."""
-    picture = rasterise(icon) if isinstance(icon, str) and icon.startswith("<svg") else Image.open(str(icon))
-    return np.asarray(picture.convert("RGBA").resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+def draw(icon: str, size: int = SIZE) -> np.ndarray:
+    """One icon, an SVG document or a picture's path, as (size, size, 4) uint8 with straight alpha."""
+    picture = rasterise(icon, size) if icon.startswith("<svg") else Image.open(icon)
+    return np.asarray(picture.convert("RGBA").resize((size, size), Image.Resampling.LANCZOS))
 
 
-def rows_and_icons(things: list[Thing], modules: Path) -> Iterator[tuple[Row, Image.Image | str]]:
+def rows_and_icons(things: list[Thing], modules: Path) -> Iterator[tuple[Row, str]]:
     """Every (thing, style) that was drawn, with its icon."""
     for style, package in STYLES.items():
         icons = icons_of(modules / package)
@@ -157,13 +158,18 @@ def rows_and_icons(things: list[Thing], modules: Path) -> Iterator[tuple[Row, Im
                 yield Row(number, style), icons[thing.code]
 
 
+def draw_all(icons: Iterable[str], size: int = SIZE) -> np.ndarray:
+    """Icons as (n, size, size, 4) uint8."""
+    with ThreadPoolExecutor() as pool:
+        return np.stack(list(pool.map(draw, icons, repeat(size))))
+
+
 def main() -> None:
     """Rasterise everything and write the array and its table."""
     modules = install_packages()
     things = read_things(modules)
     rows, icons = zip(*rows_and_icons(things, modules), strict=True)
-    with ThreadPoolExecutor() as pool:
-        pictures = np.stack(list(pool.map(draw, icons)))
+    pictures = draw_all(icons)
     np.save(WORK / "pictures.npy", pictures)
     table = {"things": [asdict(thing) for thing in things], "rows": [asdict(row) for row in rows]}
     (WORK / "table.json").write_text(json.dumps(table, indent=1))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 from spandrel import ImageModelDescriptor, MaskedImageModelDescriptor
 from spandrel.architectures.Compact import Compact, CompactArch
@@ -30,7 +30,8 @@ from safelight.errors import (
     StoppedError,
     UpscalerUnknownError,
 )
-from safelight.generation.upscaling import RESAMPLING, Upscaler, find_upscalers, load_upscaler
+from safelight.generation.upscaling import RESAMPLING, Upscaler, find_upscalers, finding, load_upscaler
+from safelight.generation.upscaling.finding import PACKAGED
 from safelight.generation.upscaling.tiles import Tiling
 from safelight.generation.upscaling.weights import picture_to_picture
 from safelight.images import decode
@@ -54,6 +55,13 @@ def folder(tmp_path: Path) -> Path:
     """A data directory with one network, x2."""
     save(compact(), tmp_path / "upscalers" / "small-x2.safetensors")
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def unshipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Only what a test puts there is there; gives where the shipped ones lie."""
+    monkeypatch.setattr(finding, "PACKAGED", tmp_path / "shipped")
+    return PACKAGED
 
 
 @pytest.fixture(scope="module")
@@ -258,6 +266,28 @@ def test_a_users_file_hides_a_shipped_one(
     monkeypatch.setattr("safelight.generation.upscaling.finding.PACKAGED", shipped)
     assert load_upscaler("small-x2", folder).factor == 2
     assert load_upscaler("starter-x4", folder).factor == 4
+
+
+def test_the_shipped_one_draws_edges_anew(
+    unshipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plain shapes on plain ground are what it was trained for."""
+    monkeypatch.setattr(finding, "PACKAGED", unshipped)
+    names = [info.name for info in find_upscalers(tmp_path) if info.kind == "network"]
+    assert names == ["starter-2x"]
+    large = Image.new("RGB", (1024, 1024), "white")
+    draw = ImageDraw.Draw(large)
+    draw.ellipse((100, 140, 620, 660), fill="crimson")
+    draw.polygon([(500, 900), (940, 880), (760, 300)], fill="royalblue")
+    draw.line((120, 820, 420, 940), fill="black", width=24)
+    goal = large.resize((256, 256), Image.Resampling.LANCZOS)
+    small = large.resize((128, 128), Image.Resampling.LANCZOS)
+
+    def psnr(name: str) -> float:
+        error = pixels(load_upscaler(name, tmp_path).upscale(small, 2)) - pixels(goal)
+        return float(10 * np.log10(255**2 / np.mean(error**2)))
+
+    assert psnr("starter-2x") > psnr("lanczos") + 2
 
 
 def test_an_unknown_name_lists_the_known_ones(folder: Path) -> None:

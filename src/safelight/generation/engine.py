@@ -16,9 +16,10 @@ import psutil
 import torch
 from PIL import Image
 
-from safelight.errors import BackendError, MemoryBudgetError, StoppedError
+from safelight.errors import MemoryBudgetError, StoppedError
 from safelight.generation.batching import Rendezvous
 from safelight.generation.conditioning import prompts_for
+from safelight.generation.devices import device_named
 from safelight.generation.fair_lock import FairLock
 from safelight.generation.painting import Easel, Painting, Progress, Watcher
 from safelight.generation.previews import LatentToRGB, fit
@@ -99,7 +100,7 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._device = _device(settings.device)
+        self._device = device_named(settings.device)
         self._precision = _precision(settings.drawing_precision, self._device)
         self._loaded = LoadedModels(self.budget, self._load, self._weight_bytes)
         self._embeddings: EmbeddingCache[Conditioning] = EmbeddingCache(CACHE_BYTES)
@@ -110,11 +111,6 @@ class Engine:
         self._floor = FairLock()
         self._let_go = letting_go()
         self._rendezvous = Rendezvous(self._floor, settings.batch_wait / 1000, self._let_go)
-
-    @property
-    def device(self) -> torch.device:
-        """Where networks run."""
-        return self._device
 
     @property
     def budget(self) -> int:
@@ -392,17 +388,6 @@ def picture_bytes(loaded: Loaded, width: int, height: int) -> int:
         vae.config.get("block_out_channels") or vae.config.get("decoder_block_out_channels") or (128, 256)
     )
     return int(width * height * max(widths[:2]) * next(vae.parameters()).element_size() * 3)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise BackendError(f"The device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
-    return device
 
 
 def _precision(name: str, device: torch.device) -> str:

@@ -157,7 +157,7 @@ class Studio:
             BlockedError: The policy blocks the picture.
             SafelightError: The picture, the upscaler or the policy cannot be used.
         """
-        from safelight.generation.upscaling import RESAMPLING, load_upscaler
+        from safelight.generation.upscaling import load_upscaler
 
         if not 1 <= by <= 8:
             raise RequestError(f"Enlarging by {by} is not possible.", hint="Give a factor of 1 to 8.")
@@ -168,8 +168,7 @@ class Studio:
         pixels = self._admitted_picture(data, gate)
         infotext = read_metadata(data, limits=self.limits).parameters if isinstance(data, bytes) else None
         started = time.perf_counter()
-        device = "cpu" if upscaler in RESAMPLING else self.engine.device
-        chosen = load_upscaler(upscaler, self.settings.home, device)
+        chosen = load_upscaler(upscaler, self.settings.home, self.settings.device)
         enlarged = chosen.upscale(pixels, by, max_pixels=self.settings.max_pixels, should_stop=should_stop)
         seconds = time.perf_counter() - started
         verdict = gate.judge(enlarged)

@@ -79,7 +79,7 @@ def load_upscaler(
     Args:
         name: As `find_upscalers` lists it, or the path of a .safetensors file; a `Path` is always a path.
         home: The data directory.
-        device: Where a network runs.
+        device: Where a network runs; "auto" as in the setting.
         dtype: In which precision: float32 (also when not given), float16 or bfloat16.
         tiling: How pictures are cut for a network; 512 pixels with 32 of overlap when not given.
 
@@ -93,9 +93,11 @@ def load_upscaler(
     if isinstance(name, str) and name in RESAMPLING:
         return ResamplingUpscaler(name)
     path = _resolve(name, home)
+    from safelight.generation.devices import device_named
     from safelight.generation.upscaling.network import NetworkUpscaler
 
-    return NetworkUpscaler.load(path, device, dtype, tiling or Tiling())
+    place = device_named(device) if isinstance(device, str) else device
+    return NetworkUpscaler.load(path, place, dtype, tiling or Tiling())
 
 
 def _resolve(name: str | Path, home: Path) -> Path:

@@ -1,0 +1,23 @@
+"""From a device's name to the device."""
+
+from __future__ import annotations
+
+import torch
+
+from safelight.errors import BackendError
+
+
+def device_named(name: str) -> torch.device:
+    """The device of a name as torch knows them; "auto" is the accelerator there is, or else the processor.
+
+    Raises:
+        BackendError: This machine does not have it.
+    """
+    if name == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise BackendError(f"The device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return device

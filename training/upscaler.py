@@ -1,0 +1,177 @@
+"""Train the upscaler: twice as wide and high, with the edges that the autoencoder has softened drawn anew.
+
+A compact network of Real-ESRGAN's kind (Wang et al., 2021): all its work is done at the small size, and what it adds to
+the enlarged picture is rearranged from channels. spandrel reads it, and so does every tool that uses spandrel.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from spandrel.architectures.Compact import Compact
+from torch import Tensor
+
+from autoencoder import is_held_out, loss_of, to_signed
+from loops import Log, batches, save, set_rates, warmed_up
+from muon import optimisers
+from pictures import SIZE, WORK, draw_all, install_packages, rows_and_icons
+from scenes import COLOURS, Pictures
+from ship import trained_autoencoder
+
+UPSCALER = Path(__file__).parents[1] / "src/safelight/models/upscalers/starter-2x.safetensors"
+FACTOR, BATCH, CROP = 2, 16, 48
+"""How much it enlarges; pictures a step; the side of what it is shown of each."""
+
+
+def build() -> Compact:
+    """Eight convolutions of 32 channels: a picture of 128 x 128 in a few hundredths of a second."""
+    net = Compact(num_feat=32, num_conv=8, upscale=FACTOR)
+    return net.to(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The same pictures small, small as the starter would leave them, and large; bytes."""
+
+    small: Tensor
+    """(n, 3, 128, 128)"""
+    drawn: Tensor
+    """(n, 3, 128, 128): through the autoencoder."""
+    large: Tensor
+    """(n, 3, 256, 256)"""
+
+    def __len__(self) -> int:
+        return len(self.large)
+
+
+def compose(cut_out: np.ndarray, side: int, random: np.random.Generator) -> np.ndarray:
+    """A cut-out at some size and place on a background, (256, 256, 3)."""
+    full = SIZE * FACTOR
+    background = COLOURS[str(random.choice(list(COLOURS)))] if random.random() < 0.5 else COLOURS["white"]
+    canvas = Image.new("RGB", (full, full), background)
+    # Premultiplied, so that the colour of transparent pixels does not bleed into the edge.
+    layer = Image.fromarray(cut_out).convert("RGBa").resize((side, side), Image.Resampling.LANCZOS)
+    layer = layer.convert("RGBA")
+    corner = [int(value) for value in random.integers(0, full - side + 1, 2)]
+    canvas.paste(layer, (corner[0], corner[1]), layer)
+    return np.asarray(canvas)
+
+
+@torch.no_grad()
+def pairs_of(cut_outs: np.ndarray, rounds: int, work: Path, seed: int = 0) -> Pairs:
+    """Every (256, 256, 4) cut-out in so many scenes; the latents a little off, as drawn ones are."""
+    random = np.random.default_rng(seed)
+    net, generator = trained_autoencoder(work).eval(), torch.Generator().manual_seed(seed)
+    large, small, drawn = [], [], []
+    scenes = [
+        compose(cut_out, round(SIZE * FACTOR * random.uniform(0.5, 0.95)), random)
+        for _ in range(rounds)
+        for cut_out in cut_outs
+    ]
+    for start in range(0, len(scenes), 32):
+        images = [Image.fromarray(scene) for scene in scenes[start : start + 32]]
+        shrunk = [np.asarray(image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)) for image in images]
+        large.append(torch.from_numpy(np.stack(scenes[start : start + 32])).permute(0, 3, 1, 2))
+        small.append(torch.from_numpy(np.stack(shrunk)).permute(0, 3, 1, 2))
+        latents = net.encode(to_signed(small[-1])).latent_dist.mode()
+        off = 0.15 * torch.rand(len(latents), 1, 1, 1, generator=generator)
+        latents += off * torch.randn(latents.shape, generator=generator)
+        drawn.append(((net.decode(latents).sample + 1) * 127.5).round().clamp(0, 255).byte())
+    return Pairs(torch.cat(small), torch.cat(drawn), torch.cat(large))
+
+
+def to_unit(pixels: Tensor) -> Tensor:
+    """Bytes to [0, 1], as upscalers have them."""
+    return (pixels.float() / 255).contiguous(memory_format=torch.channels_last)
+
+
+def crops(pairs: Pairs, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The same corner of some pictures, small and large; two thirds of the small ones as the starter leaves them."""
+    y, x = torch.randint(0, SIZE - CROP + 1, (2,), generator=generator).tolist()
+    source = pairs.drawn if torch.rand(1, generator=generator) < 2 / 3 else pairs.small
+    inputs = source[rows, :, y : y + CROP, x : x + CROP]
+    span = FACTOR * CROP
+    target = pairs.large[rows, :, FACTOR * y : FACTOR * y + span, FACTOR * x : FACTOR * x + span]
+    return to_unit(inputs), to_unit(target)
+
+
+def psnr(output: Tensor, target: Tensor) -> float:
+    """Mean peak signal-to-noise ratio of [0, 1] pictures, in dB."""
+    error = (output.clamp(0, 1) - target).pow(2).mean((1, 2, 3))
+    return float((-10 * error.log10()).mean())
+
+
+def by_lanczos(pixels: Tensor) -> Tensor:
+    """(n, 3, h, w) bytes, twice as large by Pillow's Lanczos, in [0, 1]: what the network has to beat."""
+    images = [Image.fromarray(picture) for picture in pixels.permute(0, 2, 3, 1).numpy()]
+    side = FACTOR * SIZE
+    enlarged = [np.asarray(image.resize((side, side), Image.Resampling.LANCZOS)) for image in images]
+    return to_unit(torch.from_numpy(np.stack(enlarged)).permute(0, 3, 1, 2))
+
+
+@torch.no_grad()
+def measure(net: Compact, pairs: Pairs) -> dict[str, float]:
+    """PSNR in dB on pictures that were never seen, of the network and of Lanczos."""
+    target, found = to_unit(pairs.large), {}
+    for name, pixels in (("small", pairs.small), ("drawn", pairs.drawn)):
+        output = torch.cat([net(to_unit(part)) for part in pixels.split(16)])
+        found[name] = psnr(output, target)
+        found[f"{name}, lanczos"] = psnr(by_lanczos(pixels), target)
+    return found
+
+
+def said(scores: dict[str, float]) -> str:
+    """Scores for a log line."""
+    return "  ".join(f"{name} {value:.2f} dB" for name, value in scores.items())
+
+
+def train(steps: int, rate: float, work: Path = WORK) -> Compact:
+    """Train from the beginning: it takes minutes."""
+    pictures = Pictures.load(work)
+    modules = install_packages()
+    cut_outs = draw_all([icon for _, icon in rows_and_icons(pictures.things, modules)], SIZE * FACTOR)
+    held = np.array([is_held_out(pictures, row) for row in range(len(pictures.rows))])
+    pairs = pairs_of(cut_outs[~held], 1, work)
+    unseen = pairs_of(cut_outs[held], 1, work, seed=1)
+    torch.manual_seed(0)
+    net, generator = build(), torch.Generator().manual_seed(0)
+    trained, log = optimisers(net, rate, rate / 2), Log(100)
+    for step, rows in zip(range(steps), batches(len(pairs), BATCH, generator), strict=False):
+        set_rates(trained, warmed_up(step) * max(0.01, 1 - step / steps))
+        inputs, target = crops(pairs, rows, generator)
+        loss = loss_of(net(inputs), target)
+        loss.backward()
+        for optimiser in trained:
+            optimiser.step()
+        net.zero_grad()
+        log.add(step + 1, len(rows), loss=float(loss.detach()))
+        if (step + 1) % 500 == 0:
+            print(f"step {step + 1}  {said(measure(net, unseen))}", flush=True)
+    save(work / "upscaler.pt", net=net.state_dict())
+    return net
+
+
+def ship(net: Compact, path: Path = UPSCALER) -> None:
+    """Write the weights in half precision."""
+    path.parent.mkdir(exist_ok=True)
+    weights = {name: value.detach().half().contiguous() for name, value in net.state_dict().items()}
+    about = {
+        "modelspec.architecture": "RealESRGAN Compact",
+        "modelspec.title": "Safelight's starter, twice as large",
+        "modelspec.license": "Apache-2.0",
+    }
+    save_file(weights, path, about)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--rate", type=float, default=5e-3)
+    chosen = parser.parse_args()
+    ship(train(chosen.steps, chosen.rate))
