@@ -283,6 +283,7 @@ def test_a_worker_that_is_told_to_go_gives_its_job_back(tmp_path: Path) -> None:
         assert shop.service.workers() == []
 
 
+@pytest.mark.slow
 def test_who_leaves_takes_no_turns_along(tmp_path: Path) -> None:
     """While it waits for its job, those of all others stay in the queue; and where they are lost, jobs are done too."""
     with workshop(tmp_path) as shop:

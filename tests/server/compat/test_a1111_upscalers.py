@@ -37,7 +37,7 @@ def test_names_for_a_second_pass(name: str | None, expected: str) -> None:
 def test_what_is_not_there_is_refused_with_what_is(name: str) -> None:
     with pytest.raises(UpscalerUnknownError) as caught:
         for_hires(name, KNOWN)
-    assert "Latent, Nearest, Bilinear, Bicubic, Lanczos, 4x_Sharp" in caught.value.hint
+    assert "Latent, Nearest, Bilinear, Bicubic, Lanczos, starter-2x, 4x_Sharp" in caught.value.hint
 
 
 def test_latents_are_enlarged_in_a_second_pass_only() -> None:

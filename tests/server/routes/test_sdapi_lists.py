@@ -34,6 +34,7 @@ def test_upscalers_without_paths(client: TestClient, server_home: Path) -> None:
         "Bicubic",
         "Lanczos",
         "4x_Sharp",
+        "starter-2x",
     ]
     assert str(server_home) not in json.dumps(found)
     assert client.get("/sdapi/v1/latent-upscale-modes").json() == [{"name": "Latent"}]
