@@ -109,7 +109,7 @@ def test_ctrl_c_leaves_the_queue(interruptible: None) -> None:
         with lock:
             held.set()
             queued(lock, 1)
-            signal.raise_signal(signal.SIGINT)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
             release.wait(10)
 
     thread = start(hold)
