@@ -1,4 +1,4 @@
-"""From icon packages to pictures with names: training/work/pictures.npy and table.json.
+"""From icon packages to pictures with names: pictures.npy and table.json in work.
 
 Four artists drew the same things, so every thing comes in up to four styles. Animals, plants, food, places, vehicles,
 clothes, instruments, tools and the like are drawn; what is left out are people, the many faces that differ in a line,

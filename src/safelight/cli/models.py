@@ -178,9 +178,8 @@ def _remove_checkpoint(name: str, settings: Settings) -> dict[str, Any]:
     except SafelightError:  # damaged, or a pickle: all the more to be deleted
         body = {"name": name, "path": str(place)}
     if place.is_dir() and not place.is_symlink():
-        doomed = place.with_name(
-            f".{place.name}.removed"
-        )  # hidden at once, so that no half of it is ever found
+        # Hidden at once, so that no half of it is ever found.
+        doomed = place.with_name(f".{place.name}.removed")
         shutil.rmtree(doomed, ignore_errors=True)  # what was left of one that was interrupted
         shutil.rmtree(place.rename(doomed))
     else:

@@ -176,9 +176,8 @@ class PassRun:
         """A pipeline whose scheduler is watched."""
         task, family = self.task, self.loaded.family
         pipeline = self.loaded.pipeline(task.mode, task.scheduler, pag=task.pag_scale > 0)
-        if isinstance(
-            task.image, Tensor
-        ):  # latents are told from pictures by their channels: four, unless told
+        if isinstance(task.image, Tensor):
+            # Pipelines tell latents from pictures by the number of channels, and some believe it to be four.
             pipeline.image_processor.register_to_config(vae_latent_channels=task.image.shape[1])
         pipeline.scheduler.step = self._watched(pipeline.scheduler)
         if (

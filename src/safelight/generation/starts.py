@@ -18,7 +18,7 @@ class Start:
 
     Args:
         image: RGB, in the size to be drawn; None for text-to-image.
-        mask: Mode L, in the same size, whole latents black or white; None where all of it is drawn.
+        mask: Mode L, in the same size, black or white by the network's own units; None where all of it is drawn.
         canvas: Where the drawn part is put back into; None where all of it is drawn.
     """
 
