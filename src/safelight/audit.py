@@ -18,6 +18,7 @@ from pathlib import Path
 import structlog
 
 from safelight.logs import logger
+from safelight.private import private_folder
 
 if sys.platform != "win32":
     import fcntl
@@ -90,7 +91,7 @@ class AuditLog:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep other processes from setting the file aside at the same moment."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(self.path.parent)
         file = os.open(self.path.with_name(".audit.lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if sys.platform != "win32":

@@ -621,6 +621,15 @@ class WorkerLostError(SafelightError):
     http_status = 500
 
 
+class WorkerNameError(InputError):
+    """A worker's name that another one has."""
+
+    code = "worker.name"
+    summary = "Another worker goes by this name, and jobs go back to workers by their names."
+    default_hint = "End the other one, or choose another name with --name."
+    http_status = 409
+
+
 class WorkerMissingError(SafelightError):
     """Nobody who could do it."""
 
@@ -636,6 +645,23 @@ class PortTakenError(InputError):
     code = "server.port"
     summary = "The server cannot listen on this address."
     default_hint = "Another program may use the port: choose another with --port."
+
+
+class HomeInUseError(InputError):
+    """A data directory that another server uses."""
+
+    code = "server.running"
+    summary = "Another server uses this data directory."
+    default_hint = "End the other one, or give this one a data directory of its own with SAFELIGHT_HOME."
+    http_status = 409
+
+
+class HomeError(InputError):
+    """A data directory that cannot be used."""
+
+    code = "server.home"
+    summary = "The data directory cannot be used."
+    default_hint = "Choose one that can be written with SAFELIGHT_HOME."
 
 
 class ServerStartingError(SafelightError):

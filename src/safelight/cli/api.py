@@ -16,11 +16,13 @@ def api(
     """Answer requests; ``safelight serve`` starts this process and its workers."""
     from safelight import logs
     from safelight.jobs.supervisor import leave_with_parent
+    from safelight.private import keep_private
     from safelight.server.main import serve
     from safelight.settings import Settings
 
     logs.configure()
     settings = Settings.load(host=host, port=port, checkpoint=checkpoint)
+    keep_private()
     if supervised:
         leave_with_parent()
     serve(settings)

@@ -103,8 +103,10 @@ def _checks(settings: Settings, versions: dict[str, str | None]) -> Iterator[Che
 def _check_home(home: Path) -> Check:
     from tempfile import TemporaryFile
 
+    from safelight.private import private_folder
+
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        private_folder(home)
         with TemporaryFile(dir=home):
             return Check("data directory", "ok", str(home))
     except OSError as error:

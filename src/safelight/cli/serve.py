@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import signal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from safelight.cli.console import warn
+
+if TYPE_CHECKING:
+    from safelight.jobs.supervisor import Supervisor
+    from safelight.settings import Settings
 
 
 def serve(
@@ -27,13 +31,21 @@ def serve(
     Jobs survive: what is interrupted by a crash or a restart is done afterwards.
     """
     from safelight import logs
-    from safelight.jobs.supervisor import Child, Supervisor
     from safelight.server.guard import check_address
+    from safelight.server.home import own_home
     from safelight.settings import Settings
 
     logs.configure()
     settings = Settings.load(host=host, port=port, checkpoint=checkpoint)
-    check_address(settings)
+    with own_home(settings):
+        check_address(settings)
+        raise typer.Exit(_supervisor(settings).run())
+
+
+def _supervisor(settings: Settings) -> Supervisor:
+    """What runs everything, and listens to signals from now on."""
+    from safelight.jobs.supervisor import Child, Supervisor
+
     chosen = ["--checkpoint", settings.checkpoint]
     devices = settings.worker_devices or (settings.device,)
     children = [
@@ -47,4 +59,4 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())
     warn(f"Safelight listens on http://{settings.host}:{settings.port}")
-    raise typer.Exit(supervisor.run())
+    return supervisor

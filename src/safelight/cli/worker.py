@@ -30,14 +30,16 @@ def worker(
     It shares database and gallery with the server: the settings ``database`` and ``home`` have to be the server's.
     """
     from safelight import logs
-    from safelight.jobs.service import prepare
-    from safelight.jobs.supervisor import leave_with_parent
+    from safelight.jobs.supervisor import PATIENCE, leave_with_parent
     from safelight.jobs.worker import serve, worker_name
+    from safelight.private import keep_private
     from safelight.settings import Settings
 
     logs.configure()
     settings = Settings.load(device=device, checkpoint=checkpoint)
+    keep_private()
     if supervised:
         leave_with_parent()
-    prepare(settings)
-    serve(settings, name or worker_name(settings.device, number))
+    # a worker of a supervisor that was killed is still about to leave
+    patience = PATIENCE + 5 if supervised else 0.0
+    serve(settings, name or worker_name(settings.device, number), patience=patience)

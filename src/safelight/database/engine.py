@@ -15,6 +15,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from safelight.database.failures import explained
 from safelight.errors import DatabaseOpenError, DatabaseUrlError
+from safelight.private import private_file, private_folder
 from safelight.settings import Settings
 
 PATIENCE = 30.0
@@ -98,9 +99,10 @@ def writing(engine: Engine) -> Iterator[Connection]:
 def _open_sqlite(url: URL, patience: float) -> Engine:
     path = Path(url.database or "")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
+        private_file(path)  # which gives its mode to the files that SQLite puts beside it
     except OSError as error:
-        raise DatabaseOpenError(f"{path.parent} cannot be made: {error.strerror or error}.") from error
+        raise DatabaseOpenError(f"{path} cannot be made: {error.strerror or error}.") from error
     engine = create_engine(
         url,
         connect_args={"timeout": patience},

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from safelight.errors import EntryFileMissingError, OutputError, SafelightError, StorageFullError
 from safelight.files import temporary_beside
 from safelight.gallery.ids import is_id
+from safelight.private import private_folder, private_opener
 
 Place = Callable[[PurePosixPath], None]
 
@@ -43,7 +44,7 @@ class PictureFolder:
         temporary = temporary_beside(self._coming / "picture")
         try:
             with _refused(self._coming):
-                self._coming.mkdir(parents=True, exist_ok=True)
+                private_folder(self._coming)
                 _write(temporary, data)
             yield lambda path: self._put(temporary, path)
         finally:
@@ -99,13 +100,13 @@ class PictureFolder:
     def _put(self, temporary: Path, path: PurePosixPath) -> None:
         target = self._root / path
         with _refused(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(target.parent)
             temporary.replace(target)
 
 
 def _write(path: Path, data: bytes) -> None:
     """Write a file that will still be whole after a power cut."""
-    with path.open("xb") as file:
+    with open(path, "xb", opener=private_opener) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

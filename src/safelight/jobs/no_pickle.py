@@ -22,7 +22,7 @@ def refuse_pickle() -> None:
     Raises:
         InternalError: This version of DBOS would read them all the same.
     """
-    _serialization.DefaultSerializer.deserialize = _refuse  # type: ignore[method-assign]
+    _serialization.DefaultSerializer.deserialize = _refuse  # type: ignore[method-assign, assignment]
     harmless = base64.b64encode(pickle.dumps({})).decode()
     name, serializer = _serialization.DefaultSerializer().name(), DBOSPortableJSONSerializer()
     for read in (

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, TypeVar
 import psutil
 
 from safelight.audit import AuditLog
-from safelight.errors import DatabaseError, InternalError, JobTimeoutError, SafelightError
+from safelight.database.exclusive import exclusive_name
+from safelight.errors import DatabaseError, InternalError, JobTimeoutError, SafelightError, WorkerNameError
 from safelight.jobs.company import Company
 from safelight.jobs.dispatch import Turns
 from safelight.jobs.holding import LEASE
@@ -30,7 +31,7 @@ from safelight.jobs.patience import RETRY_EVERY, patiently
 from safelight.jobs.reasons import described
 from safelight.jobs.requests import restored
 from safelight.jobs.running import Running
-from safelight.jobs.service import Service
+from safelight.jobs.service import Service, prepare
 from safelight.jobs.work import WORK, Desk
 from safelight.logs import bound, logger
 from safelight.settings import Settings
@@ -99,9 +100,10 @@ class Worker:
     Args:
         settings: Everything that can be set.
         name: Stays the same from one life to the next.
+        kept: Whether no other process goes by that name; asked now and then.
     """
 
-    def __init__(self, settings: Settings, name: str) -> None:
+    def __init__(self, settings: Settings, name: str, kept: Callable[[], bool] = lambda: True) -> None:
         self.settings, self.name = settings, name
         self._service = Service.open(settings)
         self._ledger = self._service.ledger
@@ -109,6 +111,9 @@ class Worker:
         self._company = Company(settings.batch_pictures)
         self._door = threading.Lock()
         self._taken = Tally()
+        self._kept = kept
+        self.replaced = False
+        """Whether another process goes by the same name now; this one has ended because of it."""
         self._stopping = False
         self._born, self._renewed = time.time(), 0.0
         self._watch = Watch()
@@ -270,6 +275,9 @@ class Worker:
         """Hear what jobs are told, and renew the leases when it is time."""
         heard = [(running, running.skips) for running in self._company.members]
         renew = time.monotonic() - self._renewed > SIGN_EVERY
+        if renew and not self.replaced and not self._kept():
+            self._log.error("another process is this worker now", worker=self.name)
+            self.replaced = self._stopping = True
         told: Mapping[str, Signal | None] = {}
         try:
             if renew:
@@ -349,6 +357,8 @@ class Worker:
             self._attend()
             time.sleep(LISTEN_EVERY)
         ending.join()
+        if self.replaced:
+            return
         try:
             self._service.forget_worker(self.name)
         except DatabaseError as error:
@@ -383,11 +393,30 @@ class Worker:
         }
 
 
-def serve(settings: Settings, name: str) -> None:
-    """Be a worker until SIGTERM or SIGINT, and leave the processor to whoever answers requests."""
+def serve(settings: Settings, name: str, *, patience: float = 0.0) -> None:
+    """Be a worker until SIGTERM or SIGINT, and leave the processor to whoever answers requests.
+
+    Args:
+        settings: Everything that can be set.
+        name: No other worker of this database may go by it.
+        patience: Seconds to wait for another one of that name to leave.
+
+    Raises:
+        WorkerNameError: There is one; nothing was touched, or it came while the database was away.
+        DatabaseError: The database cannot be used.
+    """
     if hasattr(os, "nice"):
         os.nice(NICENESS)
-    worker = Worker(settings, name)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: worker.stop())
-    worker.run()
+    lease = exclusive_name(settings, f"worker {name}")
+    if not lease.acquire(patience):
+        raise WorkerNameError(f"{lease.holder()} is the worker {name!r}.")
+    try:
+        prepare(settings)
+        worker = Worker(settings, name, lease.kept)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: worker.stop())
+        worker.run()
+        if worker.replaced:
+            raise WorkerNameError(f"{lease.holder()} has become the worker {name!r}.")
+    finally:
+        lease.release()

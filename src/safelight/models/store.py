@@ -20,6 +20,7 @@ from safelight.errors import (
     OutputError,
 )
 from safelight.files import exists
+from safelight.private import private_folder
 
 _RECORD = "safelight.json"
 
@@ -132,7 +133,7 @@ class ModelStore:
         """
         source = _source(name)
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            private_folder(self.root)
             with tempfile.TemporaryDirectory(dir=self.root, prefix=".pulling-") as temporary:
                 staging = Path(temporary) / "model"
                 staging.mkdir()

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import create_engine, text
+
+from safelight.database.exclusive import exclusive_name, this_process
+from safelight.errors import DatabaseOpenError
+from safelight.settings import Settings
+
+
+def test_one_process_has_a_name(database_settings: Settings, tmp_path: Path) -> None:
+    """Whatever data directory it has: the database is what they share."""
+    others = database_settings.model_copy(update={"home": tmp_path / "another"})
+    if not database_settings.database.get_secret_value():
+        others = others.model_copy(update={"database": SecretStr(database_settings.database_url)})
+    first, second, third = (
+        exclusive_name(database_settings, "anna"),
+        exclusive_name(others, "anna"),
+        exclusive_name(others, "bert"),
+    )
+    assert first.acquire()
+    assert first.kept()
+    assert not second.acquire()
+    assert second.holder() == this_process()
+    assert third.acquire()
+    first.release()
+    assert second.acquire(patience=5.0)
+    assert second.kept()
+    second.release()
+    third.release()
+
+
+def test_one_that_is_about_to_leave_is_waited_for(database_settings: Settings) -> None:
+    first, second = (exclusive_name(database_settings, "anna") for _ in range(2))
+    assert first.acquire()
+    leaving = threading.Timer(0.3, first.release)
+    leaving.start()
+    assert second.acquire(patience=30.0)
+    leaving.join()
+    second.release()
+
+
+def test_after_a_lost_connection_it_is_taken_again_unless_others_were_faster(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    settings = Settings(home=tmp_path, database=SecretStr(postgres_url))
+    first, second = (exclusive_name(settings, "anna") for _ in range(2))
+    assert first.acquire()
+    cut_off(postgres_url)
+    assert first.kept()
+    assert not second.acquire()  # so it has it again
+    cut_off(postgres_url)
+    assert second.acquire(patience=10.0)
+    assert not first.kept()
+    assert not first.kept()
+    second.release()
+    assert first.kept()
+    first.release()
+
+
+def test_while_the_server_is_away_nobody_else_can_have_it(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, database=SecretStr("postgresql://nobody@/nothing?host=/nowhere"))
+    name = exclusive_name(settings, "anna")
+    assert name.kept()
+    with pytest.raises(DatabaseOpenError):
+        name.acquire()
+    name.release()
+
+
+def cut_off(url: str) -> None:
+    """End all other connections to a database."""
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.connect() as connection:
+        connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+    engine.dispose()
