@@ -102,9 +102,10 @@ def test_all_who_start_at_once_find_the_tables_made_once(database_settings: Sett
 
 
 def test_files_are_read_in_order_and_none_is_left_out(tmp_path: Path):
-    (tmp_path / "001.sql").write_text("CREATE TABLE a (n INTEGER);")
-    (tmp_path / "002.sqlite.sql").write_text("CREATE TABLE b (n BLOB);")
-    (tmp_path / "002.postgresql.sql").write_text("CREATE TABLE b (n BYTEA);")
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "001.sql").write_text("CREATE TABLE a (n INTEGER);")
+    (tmp_path / "part" / "002.sqlite.sql").write_text("CREATE TABLE b (n BLOB);")
+    (tmp_path / "part" / "002.postgresql.sql").write_text("CREATE TABLE b (n BYTEA);")
     read = Schema.read("part", tmp_path)
     assert read == Schema(
         "part",
@@ -113,10 +114,10 @@ def test_files_are_read_in_order_and_none_is_left_out(tmp_path: Path):
             Migration("CREATE TABLE b (n BLOB);", "CREATE TABLE b (n BYTEA);"),
         ),
     )
-    (tmp_path / "004.sql").write_text("DROP TABLE a;")
+    (tmp_path / "part" / "004.sql").write_text("DROP TABLE a;")
     with pytest.raises(ValueError, match="each number"):
         Schema.read("part", tmp_path)
-    (tmp_path / "004.sql").rename(tmp_path / "003.sqlite.sql")
+    (tmp_path / "part" / "004.sql").rename(tmp_path / "part" / "003.sqlite.sql")
     with pytest.raises(FileNotFoundError, match=r"003\.postgresql\.sql"):
         Schema.read("part", tmp_path)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from pathlib import Path
 
 from sqlalchemy import Column, Connection, LargeBinary, Select, String, Table, delete, exists, select
 
@@ -20,7 +19,7 @@ blobs = Table(
     Column("created", Instant, nullable=False, index=True),  # when it was last put
     Column("data", LargeBinary, nullable=False),
 )
-SCHEMA = Schema.read("blobs", Path(__file__).parent / "migrations")
+SCHEMA = Schema.read("blobs")
 
 
 def put(connection: Connection, data: bytes) -> str:

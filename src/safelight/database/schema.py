@@ -1,6 +1,6 @@
 """Tables, and how they come into being and change from one version of Safelight to the next.
 
-Each package that keeps something has a ``Schema``: its numbered migrations, which are files of SQL. The database notes
+Each package that keeps something has a ``Schema``: its numbered migrations, which are files of SQL in ``migrations/``. The database notes
 how many of them it has been through, for each package on its own, so that packages grow independently.
 
 Migrations say what to do in SQL's own words. Made from the declarations in ``tables.py`` they would be others each time
@@ -39,6 +39,8 @@ METADATA = MetaData()
 """All tables, as statements name them; each package declares its own. How they are made, its migrations say."""
 
 DIALECTS = ("sqlite", "postgresql")
+MIGRATIONS = Path(__file__).parent / "migrations"
+"""With a folder for each package."""
 
 _versions = Table(
     "schema_versions",
@@ -94,14 +96,15 @@ class Schema:
     migrations: tuple[Migration, ...]
 
     @classmethod
-    def read(cls, part: str, folder: Path) -> Self:
+    def read(cls, part: str, root: Path = MIGRATIONS) -> Self:
         """The schema whose migrations are the files of a folder.
 
         Args:
-            part: The package's name.
-            folder: With ``001.sql`` or, where the databases need different words, ``001.sqlite.sql`` and
-                ``001.postgresql.sql``; then ``002`` and so on.
+            part: The package's name, and the folder's. It has ``001.sql`` or, where the databases need different words,
+                ``001.sqlite.sql`` and ``001.postgresql.sql``; then ``002`` and so on.
+            root: Where it lies.
         """
+        folder = root / part
         migrations: list[Migration] = []
         while texts := _texts(folder, len(migrations) + 1):
             migrations.append(Migration(*texts))
@@ -109,6 +112,18 @@ class Schema:
         if not numbers or {path.name.partition(".")[0] for path in folder.glob("*.sql")} != numbers:
             raise ValueError(f"{folder} does not have a migration for each number from 001")
         return cls(part, tuple(migrations))
+
+
+def refuse_newer(engine: Engine) -> None:
+    """See whether a database can be used, without changing anything.
+
+    Raises:
+        DatabaseVersionError: A newer Safelight has been here.
+        DatabaseError: It cannot be read.
+    """
+    with reading(engine) as connection:
+        for folder in MIGRATIONS.iterdir():
+            _pending(connection, Schema.read(folder.name))
 
 
 def migrate(engine: Engine, schemas: Sequence[Schema]) -> None:

@@ -1,12 +1,10 @@
-"""The gallery's tables, as statements name them; ``migrations/`` makes them, and ``entry_words`` (``words.py``).
+"""The gallery's tables, as statements name them; ``database/migrations/`` makes them, and ``entry_words``.
 
 ``entries`` holds what is filtered by and is small on purpose: whatever the filters, all of it can be gone through in
 milliseconds. What is only shown is in ``entry_details``.
 """
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from sqlalchemy import (
     BigInteger,
@@ -84,4 +82,4 @@ tags = Table(
     Column("number", ForeignKey("entries.number", ondelete="CASCADE"), primary_key=True, index=True),
 )
 
-SCHEMA = Schema.read("gallery", Path(__file__).parent / "migrations")
+SCHEMA = Schema.read("gallery")

@@ -1,8 +1,6 @@
-"""The tables of the queue, as statements name them; ``migrations/`` makes them. Times are seconds since 1970, UTC."""
+"""The tables of the queue, as statements name them; ``database/migrations/`` makes them. Times are seconds since 1970, UTC."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from sqlalchemy import (
     BigInteger,
@@ -125,4 +123,4 @@ orders = Table(
     sqlite_autoincrement=True,  # a number is never given twice: workers remember the last one
 )
 
-SCHEMA = Schema.read("jobs", Path(__file__).parent / "migrations")
+SCHEMA = Schema.read("jobs")

@@ -13,7 +13,6 @@ import re
 import secrets
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from sqlalchemy import (
     BigInteger,
@@ -68,7 +67,7 @@ sessions = Table(  # of browsers; ``sessions.py`` opens and ends them
     Column("opened", Float, nullable=False),
     Column("expires", Float, nullable=False),
 )
-SCHEMA = Schema.read("keys", Path(__file__).parent / "migrations")
+SCHEMA = Schema.read("keys")
 
 NOTE_EVERY = 60.0
 """Seconds between two notes of when a key was used last."""
