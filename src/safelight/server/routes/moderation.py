@@ -31,8 +31,9 @@ from safelight.server.state import Backstage, Behind
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-    """The threads that judge, for as long as the server runs."""
-    judge = Judge(lambda: app.state.backstage.studio)  # which is not there yet when the server begins
+    """What judges, for as long as the server runs."""
+    state = app.state  # without its backstage yet, when the server begins
+    judge = Judge(lambda: state.backstage.studio, lambda: state.backstage.threads)
     try:
         yield {"judge": judge}
     finally:

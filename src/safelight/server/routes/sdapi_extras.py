@@ -10,12 +10,21 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from safelight.generation.upscaling.finding import find_upscalers
-from safelight.images import DecodeLimits
 from safelight.images.metadata import read_metadata
 from safelight.jobs.job import Job, JobKind
 from safelight.server.auth import Caller, Who
 from safelight.server.compat import results
-from safelight.server.compat.a1111_extras import BatchExtras, Extras, Plan, SingleExtras, check, cropped, plan
+from safelight.server.compat.a1111_extras import (
+    BatchExtras,
+    Extras,
+    Plan,
+    SingleExtras,
+    check,
+    cropped,
+    cropped_cost,
+    plan,
+    plan_cost,
+)
 from safelight.server.compat.a1111_fields import Base64
 from safelight.server.compat.a1111_info import png_items
 from safelight.server.compat.a1111_refusals import unknown
@@ -87,11 +96,10 @@ async def png_info(body: PictureBody, behind: Behind) -> PictureInfo:
 
 async def _planned(extras: Extras, text: str, behind: Backstage) -> tuple[bytes, Plan]:
     data = await taken_in(text, behind)
-
-    def planned() -> Plan:
-        return plan(extras, data, find_upscalers(behind.service.settings.home), behind.studio.limits)
-
-    return data, await asyncio.to_thread(planned)
+    limits = behind.studio.limits
+    upscalers = await asyncio.to_thread(find_upscalers, behind.service.settings.home)
+    cost = await behind.threads.picture(plan_cost, extras, data, limits)
+    return data, await behind.threads.pixels(cost, plan, extras, data, upscalers, limits)
 
 
 async def _begun(data: bytes, steps: Plan, behind: Backstage, who: Caller) -> Job:
@@ -101,11 +109,13 @@ async def _begun(data: bytes, steps: Plan, behind: Backstage, who: Caller) -> Jo
 
 async def _finished(behind: Backstage, job: Job, steps: Plan) -> str:
     made = await results.read(behind, await results.ended(behind, job))
-    return await behind.threads.picture(_encoded, made[0].data, steps, behind.studio.limits)
+    data, crop, limits = made[0].data, steps.crop, behind.studio.limits
+    cost = await behind.threads.picture(cropped_cost, data, crop, limits)
+    return await behind.threads.pixels(cost, lambda: _base64(cropped(data, crop, limits)))
 
 
-def _encoded(data: bytes, steps: Plan, limits: DecodeLimits) -> str:
-    return base64.b64encode(cropped(data, steps.crop, limits)).decode("ascii")
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
 
 
 def _html(steps: Plan, extras: Extras) -> str:
