@@ -47,7 +47,7 @@ def reading_ours(size: tuple[int, int], limits: DecodeLimits, shrink_to: int | N
 
 
 def reading_alpha(data: bytes, limits: DecodeLimits) -> Cost:
-    """Of decoding a picture for its transparent parts, or for its light ones where it has none; raises as ``reading``."""
+    """Of decoding a picture for what is transparent, or for what is light; raises as ``reading``."""
     cost = reading(data, limits)
     return Cost(cost.memory + 2 * cost.pixels, cost.pixels)  # the part that is kept, and its upright copy
 

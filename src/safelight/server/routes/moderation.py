@@ -22,6 +22,7 @@ from safelight.server.auth import Caller, Who
 from safelight.server.bodies import PictureRoute
 from safelight.server.fields import intake_of
 from safelight.server.judging import Judge
+from safelight.server.middleware.disconnects import ENDS_WITH_CALLER
 from safelight.server.pictures_in import Intake
 from safelight.server.routes.describing import errors, form, shown
 from safelight.server.routes.examples import MODERATION, VERDICTS
@@ -47,6 +48,7 @@ BARE = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
 @router.post(
     "/v1/moderate",
     operation_id="moderate",
+    dependencies=ENDS_WITH_CALLER,
     summary="Judge pictures",
     responses=errors(BodyTooLargeError, ClassifierUnknownError, ImageFormatError, MediaTypeError)
     | shown(VERDICTS),

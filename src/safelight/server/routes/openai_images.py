@@ -31,6 +31,7 @@ from safelight.server.errors_http import remember, response_to
 from safelight.server.families import Family, body_of
 from safelight.server.fields import taken_in
 from safelight.server.judging import Judge
+from safelight.server.middleware.disconnects import client
 from safelight.server.names import own_name
 from safelight.server.picture_cost import reading
 from safelight.server.state import Backstage, Behind
@@ -161,6 +162,7 @@ async def _answer(
 
 
 async def _whole(form: Common, job: Job, request: Request, behind: Backstage) -> ImagesBody | Response:
+    client(request).end_work_with_them()
     try:
         outcome = await results.ended(behind, job)
     except SafelightError as error:  # the job has ended: to ask for it again would change nothing

@@ -21,6 +21,7 @@ from safelight.server.compat.openai_moderation import (
 from safelight.server.compat.previews import TheJudge
 from safelight.server.fields import intake_of
 from safelight.server.judging import Judge
+from safelight.server.middleware.disconnects import ENDS_WITH_CALLER
 from safelight.server.routes.moderation import charged
 from safelight.server.state import Backstage, Behind
 from safelight.settings import Settings
@@ -28,7 +29,12 @@ from safelight.settings import Settings
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
 
-@router.post("/moderations", operation_id="openai_moderate", summary="Judge pictures and texts")
+@router.post(
+    "/moderations",
+    operation_id="openai_moderate",
+    summary="Judge pictures and texts",
+    dependencies=ENDS_WITH_CALLER,
+)
 async def moderations(body: ModerationBody, behind: Behind, who: Who, judging: TheJudge) -> ModerationAnswer:
     """Judge pictures by the server's classifier and policy, and texts by its list of words, where it has one.
 

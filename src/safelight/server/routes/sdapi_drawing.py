@@ -24,6 +24,7 @@ from safelight.server.compat.callers import Callers, Remembered
 from safelight.server.compat.checkpoints import Chosen, chosen
 from safelight.server.fields import taken_in
 from safelight.server.formats import in_format
+from safelight.server.middleware.disconnects import Client, TheClient
 from safelight.server.picture_cost import converting
 from safelight.server.state import Backstage, Behind
 from safelight.server.submitting import submit
@@ -44,17 +45,21 @@ class Drawn(BaseModel):
 
 
 @router.post("/txt2img", operation_id="a1111_txt2img", summary="Draw from words")
-async def txt2img(drawing: TextDrawing, behind: Behind, who: Who, kept: Remembered) -> Drawn:
+async def txt2img(
+    drawing: TextDrawing, behind: Behind, who: Who, kept: Remembered, client: TheClient
+) -> Drawn:
     """Draw pictures and wait for them. The job goes on when its caller leaves; its pictures lie in the gallery."""
     settings = behind.service.settings
     chose, checkpoint = await _settled(drawing, behind, who, kept)
     upscalers = await asyncio.to_thread(find_upscalers, settings.home)
     fields = text_fields(drawing, chose, checkpoint, upscalers)
-    return await _drawn(drawing, fields, chose, checkpoint, behind, who, kept)
+    return await _drawn(drawing, fields, chose, checkpoint, behind, who, kept, client)
 
 
 @router.post("/img2img", operation_id="a1111_img2img", summary="Draw from a picture")
-async def img2img(drawing: PictureDrawing, behind: Behind, who: Who, kept: Remembered) -> Drawn:
+async def img2img(
+    drawing: PictureDrawing, behind: Behind, who: Who, kept: Remembered, client: TheClient
+) -> Drawn:
     """Draw from a picture, all of it or what a mask marks, and wait; otherwise like txt2img."""
     if len(drawing.init_images) != 1:
         raise FieldError("init_images: one picture at a time.", field="init_images")
@@ -62,7 +67,7 @@ async def img2img(drawing: PictureDrawing, behind: Behind, who: Who, kept: Remem
     fields = picture_fields(drawing, chose, checkpoint)
     begin = await _start(drawing, behind)
     fields |= {"init_image": begin.init} | ({"mask": begin.mask} if begin.mask is not None else {})
-    return await _drawn(drawing, fields, chose, checkpoint, behind, who, kept)
+    return await _drawn(drawing, fields, chose, checkpoint, behind, who, kept, client)
 
 
 async def _settled(drawing: Drawing, behind: Backstage, who: Caller, kept: Callers) -> tuple[Choices, Chosen]:
@@ -111,10 +116,12 @@ async def _drawn(
     behind: Backstage,
     who: Caller,
     kept: Callers,
+    client: Client,
 ) -> Drawn:
     job = await submit(behind, who, JobKind.GENERATE, fields)
     if drawing.force_task_id:
         kept.begin(who.owner, drawing.force_task_id, job.id)
+    client.end_work_with_them()
     outcome = await results.ended(behind, job)
     info = info_of(outcome, drawing.batch_size, ignored(drawing, checkpoint))
     made = await results.read(behind, outcome) if drawing.send_images else []
