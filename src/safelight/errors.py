@@ -867,6 +867,19 @@ class DatabaseVersionError(DatabaseError):
     http_status = 500
 
 
+class StoredObjectError(DatabaseError):
+    """A stored value that is refused for what it could do."""
+
+    code = "database.pickle"
+    summary = (
+        "A row of the queue's tables holds a pickled Python object, which could run code; it is not read."
+    )
+    default_hint = (
+        "Safelight never writes such rows: find out who can write to the database, and delete them."
+    )
+    http_status = 500
+
+
 class StorageFullError(DatabaseError):
     """No space left."""
 

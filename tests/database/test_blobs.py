@@ -5,17 +5,18 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Column, Engine, String, Table, create_engine, insert, select
+from sqlalchemy import Column, Engine, MetaData, String, Table, create_engine, insert, select
 
-from safelight.database import METADATA, Schema, blobs, create, migrate, reading, writing
+from safelight.database import Migration, Schema, blobs, migrate, reading, writing
 from safelight.errors import BlobMissingError
 
-holders = Table("test_holders", METADATA, Column("digest", String(64)))
+holders = Table("test_holders", MetaData(), Column("digest", String(64)))
+HOLDERS = Schema("holders", (Migration.of("CREATE TABLE test_holders (digest VARCHAR(64));"),))
 
 
 @pytest.fixture
 def store(engine: Engine) -> Engine:
-    migrate(engine, [blobs.SCHEMA, Schema("holders", (create(holders),))])
+    migrate(engine, [blobs.SCHEMA, HOLDERS])
     return engine
 
 
@@ -78,7 +79,7 @@ def test_putting_again_makes_it_new(store: Engine):
 
 def test_what_is_put_again_while_it_is_being_deleted_stays(postgres_url: str):
     engine = create_engine(postgres_url.replace("postgresql:", "postgresql+psycopg:"))
-    migrate(engine, [blobs.SCHEMA, Schema("holders", (create(holders),))])
+    migrate(engine, [blobs.SCHEMA, HOLDERS])
     put(engine, b"old")
     between = datetime.now(UTC)
     deleted: list[int] = []

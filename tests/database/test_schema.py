@@ -1,30 +1,19 @@
 from __future__ import annotations
 
 import threading
-import time
+from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, Connection, Engine, Integer, Table, inspect, text
+from sqlalchemy import Engine, inspect, text
 
-from safelight.database import Schema, create, migrate, open_database, reading, writing
-from safelight.database.schema import METADATA
+from safelight.database import Migration, Schema, migrate, open_database, reading, writing
 from safelight.errors import DatabaseError, DatabaseVersionError
 from safelight.settings import Settings
 
-shelf = Table("test_shelf", METADATA, Column("n", Integer, primary_key=True))
-FIRST = Schema("shelf", (create(shelf),))
-
-
-def add_width(connection: Connection) -> None:
-    connection.execute(text("ALTER TABLE test_shelf ADD COLUMN width INTEGER NOT NULL DEFAULT 7"))
-
-
-def break_down(connection: Connection) -> None:
-    connection.execute(text("CREATE TABLE test_half (n INTEGER)"))
-    connection.execute(text("SELECT * FROM nowhere"))
-
-
-SECOND = Schema("shelf", (create(shelf), add_width))
+SHELF = Migration.of("CREATE TABLE test_shelf (n INTEGER PRIMARY KEY);\n")
+WIDTH = Migration.of("ALTER TABLE test_shelf ADD COLUMN width INTEGER NOT NULL DEFAULT 7;\n")
+BROKEN = Migration.of("CREATE TABLE test_half (n INTEGER);\nSELECT * FROM nowhere;\n")
+FIRST, SECOND = Schema("shelf", (SHELF,)), Schema("shelf", (SHELF, WIDTH))
 
 
 def columns(engine: Engine, table: str) -> list[str]:
@@ -57,13 +46,13 @@ def test_a_new_database_goes_through_all_migrations(engine: Engine):
 
 def test_packages_have_versions_of_their_own(engine: Engine):
     migrate(engine, [SECOND, Schema("empty", ())])
-    migrate(engine, [Schema("other", (lambda _: None,))])
+    migrate(engine, [Schema("other", (Migration.of(""),))])
     assert versions(engine) == {"shelf": 2, "other": 1}
 
 
 def test_a_newer_database_is_refused_and_left_alone(engine: Engine):
     migrate(engine, [SECOND])
-    other = Schema("other", (lambda connection: connection.execute(text("CREATE TABLE test_o (n INTEGER)")),))
+    other = Schema("other", (Migration.of("CREATE TABLE test_o (n INTEGER);"),))
     with pytest.raises(DatabaseVersionError, match="shelf has version 2; this Safelight knows 1"):
         migrate(engine, [other, FIRST])
     assert not inspect(engine).has_table("test_o")
@@ -73,7 +62,7 @@ def test_a_newer_database_is_refused_and_left_alone(engine: Engine):
 def test_all_or_nothing(engine: Engine):
     migrate(engine, [FIRST])
     with pytest.raises(DatabaseError):
-        migrate(engine, [Schema("shelf", (create(shelf), add_width, break_down))])
+        migrate(engine, [Schema("shelf", (SHELF, WIDTH, BROKEN))])
     assert columns(engine, "test_shelf") == ["n"]
     assert not inspect(engine).has_table("test_half")
     assert versions(engine) == {"shelf": 1}
@@ -88,17 +77,17 @@ def test_up_to_date_tables_are_not_waited_for(sqlite_engine: Engine):
 def test_all_who_start_at_once_find_the_tables_made_once(database_settings: Settings):
     """Each with connections of its own, as processes have."""
     engines = [open_database(database_settings) for _ in range(4)]
-    start, runs, failures = threading.Barrier(4), [], []
-
-    def make(connection: Connection) -> None:
-        runs.append(connection)
-        time.sleep(0.1)
-        connection.execute(text("CREATE TABLE test_made (n INTEGER)"))
+    start, failures = threading.Barrier(4), []
+    slow = Migration(  # so that all are there before the first is done
+        "CREATE TABLE test_made AS WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 300000) "
+        "SELECT count(*) AS n FROM c;",
+        "SELECT pg_sleep(0.1);\nCREATE TABLE test_made (n INTEGER);",
+    )
 
     def begin(engine: Engine) -> None:
         start.wait()
         try:
-            migrate(engine, [Schema("made", (make,))])
+            migrate(engine, [Schema("made", (slow,))])
         except DatabaseError as error:
             failures.append(error)
 
@@ -109,5 +98,51 @@ def test_all_who_start_at_once_find_the_tables_made_once(database_settings: Sett
         thread.join()
     for engine in engines:
         engine.dispose()
-    assert failures == []
-    assert len(runs) == 1
+    assert failures == []  # a second one would have found the table there
+
+
+def test_files_are_read_in_order_and_none_is_left_out(tmp_path: Path):
+    (tmp_path / "001.sql").write_text("CREATE TABLE a (n INTEGER);")
+    (tmp_path / "002.sqlite.sql").write_text("CREATE TABLE b (n BLOB);")
+    (tmp_path / "002.postgresql.sql").write_text("CREATE TABLE b (n BYTEA);")
+    read = Schema.read("part", tmp_path)
+    assert read == Schema(
+        "part",
+        (
+            Migration.of("CREATE TABLE a (n INTEGER);"),
+            Migration("CREATE TABLE b (n BLOB);", "CREATE TABLE b (n BYTEA);"),
+        ),
+    )
+    (tmp_path / "004.sql").write_text("DROP TABLE a;")
+    with pytest.raises(ValueError, match="each number"):
+        Schema.read("part", tmp_path)
+    (tmp_path / "004.sql").rename(tmp_path / "003.sqlite.sql")
+    with pytest.raises(FileNotFoundError, match=r"003\.postgresql\.sql"):
+        Schema.read("part", tmp_path)
+
+
+def test_percent_signs_and_colons_are_taken_as_they_are(engine: Engine):
+    texts = Migration.of(
+        "CREATE TABLE test_texts (t TEXT DEFAULT '100 % :x');\nINSERT INTO test_texts VALUES ('%s; :y');\n"
+    )
+    migrate(engine, [Schema("texts", (texts,))])
+    with reading(engine) as connection:
+        assert connection.execute(text("SELECT t FROM test_texts")).scalar() == "%s; :y"
+
+
+def test_a_statement_without_an_end_is_no_migration(engine: Engine):
+    with pytest.raises(ValueError, match="has no end: CREATE TABLE test_x"):
+        migrate(engine, [Schema("x", (Migration.of("CREATE TABLE test_x (n INTEGER)"),))])
+
+
+def test_references_hold_afterwards(sqlite_engine: Engine):
+    """They are not looked at while tables change in SQLite, and are at the end."""
+    dangling = Migration.of(
+        "CREATE TABLE test_one (n INTEGER PRIMARY KEY);\n"
+        "CREATE TABLE test_two (n INTEGER REFERENCES test_one (n));\nINSERT INTO test_two VALUES (3);\n"
+    )
+    with pytest.raises(DatabaseError, match="test_two refers"):
+        migrate(sqlite_engine, [Schema("dangling", (dangling,))])
+    assert not inspect(sqlite_engine).has_table("test_one")
+    with reading(sqlite_engine) as connection:
+        assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1

@@ -1,6 +1,6 @@
 """One database for everything Safelight keeps: SQLite in the data directory, or PostgreSQL."""
 
 from safelight.database.engine import open_database, reading, writing
-from safelight.database.schema import METADATA, Schema, create, migrate
+from safelight.database.schema import METADATA, Migration, Schema, migrate
 
-__all__ = ["METADATA", "Schema", "create", "migrate", "open_database", "reading", "writing"]
+__all__ = ["METADATA", "Migration", "Schema", "migrate", "open_database", "reading", "writing"]

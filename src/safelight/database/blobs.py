@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from pathlib import Path
 
 from sqlalchemy import Column, Connection, LargeBinary, Select, String, Table, delete, exists, select
 
 from safelight.database.inserting import insert_into
-from safelight.database.schema import METADATA, Schema, create
+from safelight.database.schema import METADATA, Schema
 from safelight.database.types import Instant
 from safelight.errors import BlobMissingError
 
@@ -19,7 +20,7 @@ blobs = Table(
     Column("created", Instant, nullable=False, index=True),  # when it was last put
     Column("data", LargeBinary, nullable=False),
 )
-SCHEMA = Schema("blobs", (create(blobs),))
+SCHEMA = Schema.read("blobs", Path(__file__).parent / "migrations")
 
 
 def put(connection: Connection, data: bytes) -> str:

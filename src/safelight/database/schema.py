@@ -1,13 +1,20 @@
 """Tables, and how they come into being and change from one version of Safelight to the next.
 
-Each package that keeps something has a ``Schema``: its numbered migrations. The database notes how many of them it has
-been through, for each package on its own, so that packages grow independently.
+Each package that keeps something has a ``Schema``: its numbered migrations, which are files of SQL. The database notes
+how many of them it has been through, for each package on its own, so that packages grow independently.
+
+Migrations say what to do in SQL's own words. Made from the declarations in ``tables.py`` they would be others each time
+these change, and a database that came the long way would differ from a new one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 from sqlalchemy import (
     Column,
@@ -25,10 +32,13 @@ from sqlalchemy import (
 )
 
 from safelight.database.engine import reading, writing
-from safelight.errors import DatabaseVersionError
+from safelight.database.failures import explained
+from safelight.errors import DatabaseError, DatabaseVersionError
 
 METADATA = MetaData()
-"""All tables; each package declares its own in its ``tables.py``."""
+"""All tables, as statements name them; each package declares its own. How they are made, its migrations say."""
+
+DIALECTS = ("sqlite", "postgresql")
 
 _versions = Table(
     "schema_versions",
@@ -36,10 +46,38 @@ _versions = Table(
     Column("part", String(40), primary_key=True),
     Column("version", Integer, nullable=False),
 )
+_VERSIONS = """
+CREATE TABLE IF NOT EXISTS schema_versions (
+  part VARCHAR(40) NOT NULL,
+  version INTEGER NOT NULL,
+  PRIMARY KEY (part)
+)"""
 _LOCK = 0x5AFE_11F4
 """PostgreSQL's advisory lock while tables change; any number that others do not use."""
 
-Migration = Callable[[Connection], None]
+
+@dataclass(frozen=True)
+class Migration:
+    """One step of a schema, in both databases' words.
+
+    Args:
+        sqlite: SQL statements, each ended by a semicolon at the end of a line.
+        postgresql: Likewise.
+    """
+
+    sqlite: str
+    postgresql: str
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """A step that both databases are told in the same words."""
+        return cls(text, text)
+
+    def run(self, connection: Connection) -> None:
+        """Do it, in the transaction that is open."""
+        text = self.postgresql if connection.dialect.name == "postgresql" else self.sqlite
+        for statement in _statements(text):
+            connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
 
 
 @dataclass(frozen=True)
@@ -48,21 +86,29 @@ class Schema:
 
     Args:
         part: The package's name.
-        migrations: From nothing to today's tables, in order. One that was released stays as it is, whatever the tables
-            become: a change is a new one at the end.
+        migrations: From nothing to today's tables, in order. One that was released stays as it is: a change is a new
+            one at the end.
     """
 
     part: str
     migrations: tuple[Migration, ...]
 
+    @classmethod
+    def read(cls, part: str, folder: Path) -> Self:
+        """The schema whose migrations are the files of a folder.
 
-def create(*tables: Table) -> Migration:
-    """A migration that creates tables with their indexes, as they are declared."""
-
-    def run(connection: Connection) -> None:
-        METADATA.create_all(connection, tables, checkfirst=False)
-
-    return run
+        Args:
+            part: The package's name.
+            folder: With ``001.sql`` or, where the databases need different words, ``001.sqlite.sql`` and
+                ``001.postgresql.sql``; then ``002`` and so on.
+        """
+        migrations: list[Migration] = []
+        while texts := _texts(folder, len(migrations) + 1):
+            migrations.append(Migration(*texts))
+        numbers = {f"{number:03}" for number in range(1, len(migrations) + 1)}
+        if not numbers or {path.name.partition(".")[0] for path in folder.glob("*.sql")} != numbers:
+            raise ValueError(f"{folder} does not have a migration for each number from 001")
+        return cls(part, tuple(migrations))
 
 
 def migrate(engine: Engine, schemas: Sequence[Schema]) -> None:
@@ -79,18 +125,40 @@ def migrate(engine: Engine, schemas: Sequence[Schema]) -> None:
     with reading(engine) as connection:
         if not any(_pending(connection, schema) for schema in schemas):
             return
-    with writing(engine) as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-        _versions.create(connection, checkfirst=True)
+    with _changing_tables(engine) as connection:
+        connection.exec_driver_sql(_VERSIONS)
         for schema in schemas:
             _bring_up(connection, schema)
+
+
+@contextmanager
+def _changing_tables(engine: Engine) -> Iterator[Connection]:
+    """A writing transaction of the only process that changes tables.
+
+    SQLite follows references only afterwards, all at once: many changes mean a new table in an old one's place, and
+    dropping the old one would delete every row that refers to it.
+    """
+    if engine.dialect.name == "postgresql":
+        with writing(engine) as connection:
+            connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+            yield connection
+        return
+    with explained(), engine.connect() as connection:
+        outside = connection.connection.cursor()  # within a transaction the pragma has no effect
+        outside.execute("PRAGMA foreign_keys = OFF")
+        try:
+            with connection.begin():
+                yield connection
+                if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+                    raise DatabaseError(f"A row of the table {broken[0]} refers to one that is not there.")
+        finally:
+            outside.execute("PRAGMA foreign_keys = ON")
 
 
 def _bring_up(connection: Connection, schema: Schema) -> None:
     pending = _pending(connection, schema)
     for migration in pending:
-        migration(connection)
+        migration.run(connection)
     if pending:
         values = {"part": schema.part, "version": len(schema.migrations)}
         changed = connection.execute(update(_versions).where(_versions.c.part == schema.part).values(values))
@@ -111,3 +179,26 @@ def _version(connection: Connection, part: str) -> int:
     if not inspect(connection).has_table(_versions.name):
         return 0
     return connection.execute(select(_versions.c.version).where(_versions.c.part == part)).scalar() or 0
+
+
+def _texts(folder: Path, number: int) -> tuple[str, ...]:
+    """What a migration says to SQLite and to PostgreSQL; nothing where there is none of that number."""
+    common = folder / f"{number:03}.sql"
+    if common.exists():
+        return (common.read_text(encoding="utf-8"),) * len(DIALECTS)
+    own = [folder / f"{number:03}.{dialect}.sql" for dialect in DIALECTS]
+    if not any(path.exists() for path in own):
+        return ()
+    return tuple(path.read_text(encoding="utf-8") for path in own)
+
+
+def _statements(text: str) -> Iterator[str]:
+    """The statements of a text; a trigger with its own semicolons is one."""
+    statement = ""
+    for line in text.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement.strip().removesuffix(";")
+            statement = ""
+    if statement.strip():
+        raise ValueError(f"a statement has no end: {statement.strip()[:80]}")

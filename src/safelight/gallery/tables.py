@@ -1,4 +1,4 @@
-"""The gallery's tables.
+"""The gallery's tables, as statements name them; ``migrations/`` makes them, and ``entry_words`` (``words.py``).
 
 ``entries`` holds what is filtered by and is small on purpose: whatever the filters, all of it can be gone through in
 milliseconds. What is only shown is in ``entry_details``.
@@ -6,11 +6,12 @@ milliseconds. What is only shown is in ``entry_details``.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Connection,
     Float,
     ForeignKey,
     Index,
@@ -24,9 +25,8 @@ from sqlalchemy import (
     literal_column,
 )
 
-from safelight.database.schema import METADATA, Schema, create
+from safelight.database.schema import METADATA, Schema
 from safelight.database.types import Instant
-from safelight.gallery.words import words_in
 
 Number = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up in INTEGER only
 
@@ -84,9 +84,4 @@ tags = Table(
     Column("number", ForeignKey("entries.number", ondelete="CASCADE"), primary_key=True, index=True),
 )
 
-
-def _words(connection: Connection) -> None:
-    words_in(connection).create(connection)
-
-
-SCHEMA = Schema("gallery", (create(entries, details, tags), _words))
+SCHEMA = Schema.read("gallery", Path(__file__).parent / "migrations")

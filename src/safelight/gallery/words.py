@@ -39,9 +39,6 @@ def asked(query: str) -> list[str]:
 class Words(Protocol):
     """A database's way to find entries by words."""
 
-    def create(self, connection: Connection) -> None:
-        """Make the table, which follows ``entries`` when rows are deleted there."""
-
     def put(self, connection: Connection, number: int, prompt: str, negative: str, infotext: str) -> None:
         """Note an entry's words."""
 
@@ -60,16 +57,6 @@ def words_in(connection: Connection) -> Words:
 
 class SqliteWords:
     """FTS5. Its ``ascii`` tokenizer cuts where ``words`` put spaces, and nowhere else."""
-
-    def create(self, connection: Connection) -> None:
-        """Make the table and the trigger that clears it."""
-        connection.exec_driver_sql(
-            "CREATE VIRTUAL TABLE entry_words USING fts5(prompt, negative, rest, tokenize='ascii', prefix='1 2 3')"
-        )
-        connection.exec_driver_sql(
-            "CREATE TRIGGER entry_words_follow AFTER DELETE ON entries "
-            "BEGIN DELETE FROM entry_words WHERE rowid = old.number; END"
-        )
 
     def put(self, connection: Connection, number: int, prompt: str, negative: str, infotext: str) -> None:
         """Note an entry's words."""
@@ -94,16 +81,6 @@ class SqliteWords:
 
 class PostgresWords:
     """Text search vectors, made here rather than by PostgreSQL's parser, which cuts words otherwise."""
-
-    def create(self, connection: Connection) -> None:
-        """Make the table and its index."""
-        connection.exec_driver_sql(
-            "CREATE TABLE entry_words (number BIGINT PRIMARY KEY REFERENCES entries ON DELETE CASCADE, "
-            "vector TSVECTOR NOT NULL)"
-        )
-        connection.exec_driver_sql(
-            "CREATE INDEX entry_words_vector ON entry_words USING gin (vector) WITH (fastupdate = off)"
-        )
 
     def put(self, connection: Connection, number: int, prompt: str, negative: str, infotext: str) -> None:
         """Note an entry's words."""

@@ -21,6 +21,7 @@ from dbos import (
 from sqlalchemy import Connection
 
 from safelight.database.failures import explained
+from safelight.jobs.no_pickle import refuse_pickle
 
 QUEUE, TURN, APPLICATION = "safelight", "take_turn", "safelight"
 VERSION = "1"
@@ -44,6 +45,7 @@ class Dispatcher:
     """
 
     def __init__(self, url: str) -> None:
+        refuse_pickle()
         self._client = DBOSClient(
             system_database_url=url,
             serializer=DBOSPortableJSONSerializer(),
@@ -106,6 +108,7 @@ class Turns:
     """
 
     def __init__(self, url: str, worker: str, take: Callable[[], None], *, concurrency: int) -> None:
+        refuse_pickle()
         config: DBOSConfig = {
             "name": APPLICATION,
             "system_database_url": url,

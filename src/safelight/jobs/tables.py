@@ -1,12 +1,13 @@
-"""The tables of the queue. Times are seconds since 1970, UTC."""
+"""The tables of the queue, as statements name them; ``migrations/`` makes them. Times are seconds since 1970, UTC."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Connection,
     Float,
     ForeignKey,
     Index,
@@ -19,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-from safelight.database.schema import METADATA, Schema, create
+from safelight.database.schema import METADATA, Schema
 
 jobs = Table(
     "jobs",
@@ -124,23 +125,4 @@ orders = Table(
     sqlite_autoincrement=True,  # a number is never given twice: workers remember the last one
 )
 
-unloading = Table(
-    "unloading",
-    METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("asked", Float, nullable=False),
-)
-"""What orders have taken the place of."""
-
-
-def _orders(connection: Connection) -> None:
-    """Workers have more to say of themselves: they are noted anew, which they are every few seconds."""
-    for table in (workers, unloading):
-        table.drop(connection)
-    METADATA.create_all(connection, (workers, orders), checkfirst=False)
-
-
-SCHEMA = Schema(
-    "jobs",
-    (create(jobs, job_blobs, events, previews, clock, timings, workers), create(unloading), _orders),
-)
+SCHEMA = Schema.read("jobs", Path(__file__).parent / "migrations")

@@ -13,6 +13,7 @@ import re
 import secrets
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from sqlalchemy import (
     BigInteger,
@@ -32,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from safelight.database import METADATA, Schema, create, reading, writing
+from safelight.database import METADATA, Schema, reading, writing
 from safelight.database.inserting import insert_into
 from safelight.errors import KeyInvalidError, KeyNameError, QuotaError
 from safelight.server.roles import Caller, Role
@@ -67,7 +68,7 @@ sessions = Table(  # of browsers; ``sessions.py`` opens and ends them
     Column("opened", Float, nullable=False),
     Column("expires", Float, nullable=False),
 )
-SCHEMA = Schema("keys", (create(keys, usage), create(sessions)))
+SCHEMA = Schema.read("keys", Path(__file__).parent / "migrations")
 
 NOTE_EVERY = 60.0
 """Seconds between two notes of when a key was used last."""
