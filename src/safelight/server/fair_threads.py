@@ -67,9 +67,7 @@ class FairThreads(ThreadPoolExecutor):
         self._turns: FairQueue[Task] = FairQueue(max(1, threads - max(1, threads // 4)))
         self._guard = threading.Lock()
 
-    def submit(
-        self, do: Callable[P, Result], /, *args: P.args, **options: P.kwargs
-    ) -> Future[Result]:
+    def submit(self, do: Callable[P, Result], /, *args: P.args, **options: P.kwargs) -> Future[Result]:
         """Do something when its owner's turn has come."""
         return self._enqueue(Task(current_owner(), lambda: do(*args, **options)))
 

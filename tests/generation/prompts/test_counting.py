@@ -106,14 +106,18 @@ def test_lengths_are_those_of_what_is_drawn(prompt: str, steps: int) -> None:
     except PromptError:
         return
     words = [plain_text(parsed, step, steps) for step in range(steps)]
-    breaks = [sum(isinstance(part, Break) for part in segments_at(parsed, step, steps)) for step in range(steps)]
+    breaks = [
+        sum(isinstance(part, Break) for part in segments_at(parsed, step, steps)) for step in range(steps)
+    ]
     assert not any(breaks)
     assert list(counting._lengths(parsed, steps)) == [len(each) for each in words]
     phases_found = {segments_at(parsed, step, steps) for step in counting._different(parsed, steps)}
     assert phases_found == {segments_at(parsed, step, steps) for step in range(steps)}
 
 
-@pytest.mark.parametrize("prompt", ["[a|b]" * 2000, "[a|b][a|b|c][a|b|c|d|e][a|b|c|d|e|f|g][a|b|c|d|e|f|g|h]" * 180])
+@pytest.mark.parametrize(
+    "prompt", ["[a|b]" * 2000, "[a|b][a|b|c][a|b|c|d|e][a|b|c|d|e|f|g][a|b|c|d|e|f|g|h]" * 180]
+)
 def test_time_does_not_grow_with_the_prompt_times_the_steps(
     prompt: str, ours: ClipTokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,7 +46,9 @@ def count(parsed: ParsedPrompt, steps: int, tokenizers: Sequence[Tokenizer]) -> 
         tokenizers: One for each text encoder, at least one.
     """
     lengths = _lengths(parsed, steps)
-    longest = nlargest(most_phases(parsed.text), _different(parsed, steps), key=lambda step: int(lengths[step]))
+    longest = nlargest(
+        most_phases(parsed.text), _different(parsed, steps), key=lambda step: int(lengths[step])
+    )
     phases = dict.fromkeys(segments_at(parsed, step, steps) for step in longest)
     cut = [chunked(phase, tokenizer) for phase in phases for tokenizer in tokenizers]
     return Count(
