@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,19 @@ def test_a_list_that_cannot_be_used(tmp_path: Path, data: bytes | None) -> None:
         path.write_bytes(data)
     with pytest.raises(BlocklistError, match=r"words\.txt"):
         Blocklist.read(path)
+
+
+@given(
+    phrases=st.lists(st.text("ab c+#\u0301", min_size=1, max_size=6), min_size=1, max_size=5),
+    text=st.text("ab c+#_\u0301", max_size=30),
+)
+def test_it_finds_what_a_pattern_of_all_phrases_finds(
+    phrases: list[str], text: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    lines = [line for phrase in phrases if (line := normalised(phrase)) and not line.startswith("#")]
+    if not lines:
+        return
+    words = read(tmp_path_factory.getbasetemp(), "\n".join(lines))
+    pattern = "|".join(map(re.escape, lines))
+    expected = re.search(rf"(?<!\w)(?:{pattern})(?!\w)", normalised(text)) is not None
+    assert words.judge([text]).hit is expected

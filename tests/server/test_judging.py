@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,15 @@ from safelight.moderation.moderator import Moderator
 from safelight.moderation.verdict import Judgement
 from safelight.server import judging
 from safelight.server.judging import Judge
+from safelight.server.threads import Threads
 from safelight.settings import Settings
 from safelight.studio import Studio
 
 
 @pytest.fixture(scope="module")
 def judge(settings: Settings) -> Iterator[Judge]:
-    judge = Judge(lambda: Studio(settings))
-    yield judge
-    judge.close()
+    with closing(Threads()) as threads, closing(Judge(lambda: Studio(settings), lambda: threads)) as judge:
+        yield judge
 
 
 def test_many_at_once_are_judged_as_one_by_one(
@@ -71,10 +72,9 @@ def test_only_installed_classifiers(judge: Judge, name: str) -> None:
 def test_a_policy_that_does_not_know_the_labels(tmp_path: Path, settings: Settings) -> None:
     policy = tmp_path / "other.toml"
     policy.write_text('name = "o"\nversion = "1"\n[unsafe]\nodd = { review = 0.5, block = 0.5 }\n')
-    judge = Judge(lambda: Studio(settings.model_copy(update={"policy": str(policy)})))
-    with pytest.raises(PolicyLabelError):
+    studio = Studio(settings.model_copy(update={"policy": str(policy)}))
+    with closing(Judge(lambda: studio, Threads)) as judge, pytest.raises(PolicyLabelError):
         asyncio.run(judge.judge([b"x"]))
-    judge.close()
 
 
 @pytest.mark.slow
@@ -85,18 +85,21 @@ def test_a_classifier_is_converted_elsewhere(tmp_path: Path, photographs: list[P
 import asyncio, sys
 from pathlib import Path
 from safelight.server.judging import Judge
+from safelight.server.threads import Threads
 from safelight.settings import Settings
 from safelight.studio import Studio
 
 if __name__ == "__main__":
     settings = Settings(home=Path({str(tmp_path / "home")!r}), classifier={str(folder)!r},
                         backend="onnxruntime", precision="fp32")
-    judge = Judge(lambda: Studio(settings))
+    threads = Threads()
+    judge = Judge(lambda: Studio(settings), lambda: threads)
     (found,) = asyncio.run(judge.judge([Path({str(photographs[1])!r}).read_bytes()]))
     assert found.verdict is not None, found.error
     assert found.verdict.classifier.labels == ("NSFW", "SFW")
     assert "torch" not in sys.modules
     judge.close()
+    threads.close()
 """
     path = tmp_path / "script.py"
     path.write_text(script)
@@ -106,9 +109,8 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def own(settings: Settings) -> Iterator[Judge]:
-    judge = Judge(lambda: Studio(settings))
-    yield judge
-    judge.close()
+    with closing(Threads()) as threads, closing(Judge(lambda: Studio(settings), lambda: threads)) as judge:
+        yield judge
 
 
 def test_a_slow_classifier_holds_nobody_up(
@@ -177,13 +179,13 @@ def test_a_preview_is_judged_once(
     own: Judge, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged: list[bytes] = []
-    really = judging._judged
+    really = Judge._judged
 
-    def noted(moderator: Moderator, name: str, data: bytes) -> Judgement:
+    async def noted(judge: Judge, moderator: Moderator, name: str, data: bytes) -> Judgement:
         judged.append(data)
-        return really(moderator, name, data)
+        return await really(judge, moderator, name, data)
 
-    monkeypatch.setattr(judging, "_judged", noted)
+    monkeypatch.setattr(Judge, "_judged", noted)
     monkeypatch.setattr(judging, "MOST_PREVIEWS", 1)
     one, other = (path.read_bytes() for path in photographs[1:3])
 

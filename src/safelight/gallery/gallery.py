@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -82,6 +82,17 @@ class Gallery:
         with reading(self._engine) as connection:
             rows = connection.execute(SHOWN.where(*same)).mappings().all()
             return next(iter(entries_of(connection, rows)), None)
+
+    def made_by(self, job_ids: Collection[str]) -> dict[str, list[str]]:
+        """The entries with files that jobs made: their ids in order, by the job's id; jobs without any are left out."""
+        query = select(entries.c.job_id, entries.c.id).where(
+            entries.c.job_id.in_(job_ids), entries.c.kind.is_not(None)
+        )
+        found: dict[str, list[str]] = {}
+        with reading(self._engine) as connection:
+            for job_id, name in connection.execute(query.order_by(entries.c.job_id, entries.c.index)):
+                found.setdefault(job_id, []).append(name)
+        return found
 
     def get(self, name: str, owner: str | None = None) -> Entry:
         """An entry by its id.

@@ -57,11 +57,17 @@ def frames(
         yield replace(frame, image=image.copy()) if frame.image is image and len(indices) > 1 else frame
 
 
+def reach(layout: Layout) -> int:
+    """How many frames are gone through to look at those that are sampled, at least 1."""
+    count = layout.header.frame_count or 1
+    affordable = MAX_DECODED // (layout.header.width * layout.header.height)
+    return max(1, min(count, MAX_SCANNED, affordable))
+
+
 def sample(layout: Layout, max_frames: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Which frames to look at, and the notes on those left out."""
     count = layout.header.frame_count or 1
-    affordable = MAX_DECODED // (layout.header.width * layout.header.height)
-    reached = max(1, min(count, MAX_SCANNED, affordable))
+    reached = reach(layout)
     chosen = max(1, min(reached, max_frames))
     indices = tuple(number * reached // chosen for number in range(chosen))
     if chosen == count:

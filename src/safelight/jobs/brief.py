@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, RowMapping, Select, case, func, select
+from sqlalchemy import Column, ColumnElement, Connection, RowMapping, Select, case, func, null, select
 
+from safelight.jobs.job import JsonObject
 from safelight.jobs.tables import jobs
 
+SHORT = [column for column in jobs.c if column.name not in ("request", "result", "summary")]
 EMPTY: Mapping[str, str | None] = {"request": "{}", "result": None}
 """What can be long of a job, and what is read in its place."""
+
+
+def listed() -> Select[Any]:
+    """The query of all jobs as lists show them: of pictures to judge only how many they are, and no results."""
+    request = func.coalesce(jobs.c.summary, jobs.c.request).label("request")
+    return select(*SHORT, request, null().label("result"))
+
+
+def summary(request: JsonObject) -> str | None:
+    """A request as lists show it; None where that is the request itself."""
+    images = request.get("images")
+    return json.dumps(request | {"images": len(images)}, sort_keys=True) if isinstance(images, list) else None
 
 
 def brief(largest: int) -> Select[Any]:
@@ -41,11 +56,10 @@ def rows_within(
 
 def _query(fits: Callable[[Column[Any]], ColumnElement[bool]]) -> Select[Any]:
     """The database itself leaves out what does not fit: it is neither fetched nor parsed."""
-    short = [column for column in jobs.c if column.name not in EMPTY]
     long = [
         case((fits(jobs.c[name]), jobs.c[name]), else_=empty).label(name) for name, empty in EMPTY.items()
     ]
-    return select(*short, *long)
+    return select(*SHORT, *long)
 
 
 def _fitting(

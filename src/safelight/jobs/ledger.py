@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from safelight.database.engine import reading, writing
 from safelight.database.hosts import wait_in_line
 from safelight.errors import IdempotencyError, JobOverError, JobSkipError, QueueFullError
-from safelight.jobs.brief import brief, rows_within
+from safelight.jobs.brief import brief, listed, rows_within, summary
 from safelight.jobs.changes import Enqueue, tell, the_row
 from safelight.jobs.holding import Holding
 from safelight.jobs.job import Event, Job, JobKind, JobState, Signal, Submission
@@ -76,6 +76,7 @@ class Ledger(Holding):
             "kind": given.kind,
             "state": JobState.QUEUED,
             "request": request,
+            "summary": summary(given.request),
             "priority": given.priority,
             "turn": self._turn(connection, given),
             "cost": given.cost,
@@ -130,7 +131,7 @@ class Ledger(Holding):
         before: str | None = None,
         limit: int = 50,
     ) -> list[Job]:
-        """Jobs, the newest first.
+        """Jobs as lists show them, the newest first: of pictures to judge only how many they are, and no results.
 
         Args:
             owner: Only this owner's.
@@ -139,7 +140,7 @@ class Ledger(Holding):
             before: Only those older than the job of this id: how to get the next page.
             limit: At most so many.
         """
-        query = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
+        query = listed().order_by(jobs.c.id.desc()).limit(limit)
         if owner is not None:
             query = query.where(jobs.c.owner == owner)
         if states:

@@ -48,6 +48,7 @@ jobs = Table(
     Column("progress", Text),
     Column("result", Text),
     Column("error", Text),
+    Column("summary", Text),  # the request as lists show it; null where that is the request itself
     UniqueConstraint("owner", "idempotency_key"),
     Index("jobs_by_turn", "state", text("priority DESC"), "turn", "id"),
     Index("jobs_by_owner", "owner", "created"),

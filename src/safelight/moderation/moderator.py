@@ -80,8 +80,25 @@ class Moderator:
         Raises:
             ImageError, FileMissingError: The picture cannot be read.
         """
+        verdict, enough = self.judge_reduced(source)
+        return verdict if enough else self.judge_full(source)
+
+    def judge_reduced(self, source: ImageSource) -> tuple[Verdict, bool]:
+        """Judge one picture, decoded at reduced scale where the classifier allows that; and whether this is enough.
+
+        It is not where the picture is not clearly harmless: then ``judge_full`` has the last word.
+
+        Raises:
+            ImageError, FileMissingError: The picture cannot be read.
+        """
         views = self._look(source, self._scale(source))
-        return self._look_closer(source, views, self._worst(views, self._predict([views])))
+        verdict = self._worst(views, self._predict([views]))
+        return verdict, self._is_enough(views, verdict)
+
+    def judge_full(self, source: ImageSource) -> Verdict:
+        """Judge one picture, decoded in full; raises as ``judge`` does."""
+        views = self._look(source, None)
+        return self._worst(views, self._predict([views]))
 
     def judge_many(
         self, pictures: Iterable[Named], *, workers: int, batch_size: int = 1
@@ -130,11 +147,11 @@ class Moderator:
 
     def _look_closer(self, source: ImageSource, views: list[View], verdict: Verdict) -> Verdict:
         """The verdict, or a new one from full decoding where the first is not clearly harmless."""
+        return verdict if self._is_enough(views, verdict) else self.judge_full(source)
+
+    def _is_enough(self, views: list[View], verdict: Verdict) -> bool:
         look_again = min(LOOK_AGAIN, self.policy.lowest_threshold - _SHIFT)
-        if verdict.unsafe < look_again or not any(view.reduced for view in views):
-            return verdict
-        views = self._look(source, None)
-        return self._worst(views, self._predict([views]))
+        return verdict.unsafe < look_again or not any(view.reduced for view in views)
 
     def _scale(self, source: ImageSource) -> int | None:
         """A file object can be read only once, so it is decoded in full at once."""

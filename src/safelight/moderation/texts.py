@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from safelight.errors import BlocklistError
+
+_WORD_OR_SIGN = re.compile(r"\w+|[^\w\s]")
+_IN_WORD = re.compile(r"\w")
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,14 @@ class Blocklist:
     Args:
         name: The file's name.
         digest: SHA-256 of the file.
-        pattern: Finds any of them in a normalised text.
+        phrases: Normalised.
+        lengths: Of the phrases in characters, by the word or the sign that they begin with.
     """
 
     name: str
     digest: str
-    pattern: re.Pattern[str]
+    phrases: frozenset[str]
+    lengths: Mapping[str, frozenset[int]]
 
     @classmethod
     def read(cls, path: Path) -> Blocklist:
@@ -61,17 +66,43 @@ class Blocklist:
             lines = [normalised(line) for line in data.decode("utf-8-sig").splitlines()]
         except (OSError, UnicodeDecodeError) as error:
             raise BlocklistError(f"{path.name} cannot be read: {type(error).__name__}.") from error
-        phrases = sorted({line for line in lines if line and not line.startswith("#")})
+        phrases = frozenset(line for line in lines if line and not line.startswith("#"))
         if not phrases:
             raise BlocklistError(f"{path.name} has no words in it.")
-        any_of = "|".join(map(re.escape, phrases))
-        pattern = re.compile(rf"(?<!\w)(?:{any_of})(?!\w)")
-        return cls(path.name, hashlib.sha256(data).hexdigest(), pattern)
+        lengths: dict[str, set[int]] = {}
+        for phrase in phrases:
+            lengths.setdefault(_beginning(phrase), set()).add(len(phrase))
+        found = {beginning: frozenset(each) for beginning, each in lengths.items()}
+        return cls(path.name, hashlib.sha256(data).hexdigest(), phrases, found)
 
     def judge(self, texts: Sequence[str]) -> TextVerdict:
-        """Whether something of the list stands in one of some texts."""
-        hit = any(self.pattern.search(normalised(text)) for text in texts)
+        """Whether something of the list stands in one of some texts.
+
+        Time grows with the texts, not with the list; other threads have their turns meanwhile.
+        """
+        hit = any(self._stands_in(normalised(text)) for text in texts)
         return TextVerdict(self.name, self.digest, hit)
+
+    def _stands_in(self, text: str) -> bool:
+        for token in _WORD_OR_SIGN.finditer(text):
+            start = token.start()
+            for length in self.lengths.get(token[0], ()):
+                if text[start : start + length] in self.phrases and _is_whole(text, start, length):
+                    return True
+        return False
+
+
+def _beginning(phrase: str) -> str:
+    """What a phrase is looked up by: its first word, or the sign that comes before that."""
+    found = _WORD_OR_SIGN.match(phrase)
+    assert found is not None, "normalised phrases do not begin with a space"
+    return found[0]
+
+
+def _is_whole(text: str, start: int, length: int) -> bool:
+    """Whether what stands at a place is not part of a longer word."""
+    end = start + length
+    return not _IN_WORD.match(text[start - 1 : start]) and not _IN_WORD.match(text[end : end + 1])
 
 
 def normalised(text: str) -> str:

@@ -21,6 +21,7 @@ from safelight.server.limits import Limits
 from safelight.server.metrics import Metrics
 from safelight.server.middleware.access import Access
 from safelight.server.middleware.bodies import Bodies
+from safelight.server.middleware.disconnects import Disconnects
 from safelight.server.middleware.observing import REQUEST_ID, Observing
 from safelight.server.middleware.origins import Origins
 from safelight.server.room import Seats
@@ -132,6 +133,7 @@ def _life(service: Service, settings: Settings, audit: AuditLog, studio: LateStu
 
 def _guard(app: FastAPI, settings: Settings, numbers: Metrics, audit: AuditLog) -> None:
     """Put the layers around the routes; the last one that is added is the outermost."""
+    app.add_middleware(Disconnects)
     app.add_middleware(Bodies, settings=settings)
     app.add_middleware(Access, settings=settings)
     if settings.cors_origins:

@@ -1,4 +1,4 @@
-"""Verdicts within the server's own process, in a few threads of their own, so that the event loop stays free.
+"""Verdicts within the server's own process, in its threads for pictures, so that the event loop stays free.
 
 One picture at a time: batches do not pay on CPUs (docs/decisions/0004), and a picture that arrives alone does not wait.
 """
@@ -18,6 +18,7 @@ from typing import TypeVar
 from safelight.errors import (
     ExplainUnsupportedError,
     InternalError,
+    RateLimitError,
     RequestError,
     SafelightError,
     UsageError,
@@ -31,15 +32,15 @@ from safelight.moderation.loading import draw_blueprint, find_folder
 from safelight.moderation.moderator import Moderator
 from safelight.moderation.timm_config import read_timm_folder
 from safelight.moderation.timm_convert import is_converted
-from safelight.moderation.verdict import Judgement
-from safelight.runtime.machine import usable_cores
+from safelight.moderation.verdict import Judgement, Verdict
 from safelight.server.names import check_classifier
+from safelight.server.picture_cost import all_frames
+from safelight.server.threads import Threads
 from safelight.settings import Settings
 from safelight.studio import Studio
 
 Result = TypeVar("Result")
 
-MOST_THREADS = 4
 FORGIVEN = 30.0
 """Seconds after which a classifier that could not be loaded is tried again."""
 HEAT_QUALITY = 85
@@ -53,19 +54,20 @@ class Judge:
 
     Args:
         studio: Gives what loads classifiers; each is loaded when it is first asked for, and kept.
+        threads: Gives the threads that look at pictures.
     """
 
-    def __init__(self, studio: Callable[[], Studio]) -> None:
-        self._studio = studio
-        self._pool = ThreadPoolExecutor(min(MOST_THREADS, usable_cores()), thread_name_prefix="judge")
+    def __init__(self, studio: Callable[[], Studio], threads: Callable[[], Threads]) -> None:
+        self._studio, self._threads = studio, threads
+        self._usual = ThreadPoolExecutor(1, thread_name_prefix="usual classifier")
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._moderators: dict[tuple[str, str], _Loading] = {}
-        self._previews: OrderedDict[bytes, Future[Judgement]] = OrderedDict()
+        self._previews: OrderedDict[bytes, asyncio.Task[Judgement]] = OrderedDict()
 
     def close(self) -> None:
-        """Judge what is being judged, and nothing more."""
+        """Load what is being loaded, and nothing more."""
         self._loader.shutdown(cancel_futures=True)
-        self._pool.shutdown(cancel_futures=True)
+        self._usual.shutdown(cancel_futures=True)
 
     async def check(self, classifier: str | None) -> None:
         """See that a classifier may be named.
@@ -81,6 +83,9 @@ class Judge:
     ) -> list[Judgement]:
         """Judge pictures; one that cannot be read becomes a judgement with an error.
 
+        No more of them are underway than there are threads, so that other requests of the same owner come in between.
+        Where this is cancelled, those that have not begun never do.
+
         Args:
             pictures: Picture files.
             classifier: An installed classifier's name; the setting's when not given.
@@ -89,13 +94,22 @@ class Judge:
         Raises:
             ClassifierUnknownError: It is not installed.
             PolicyLabelError: The policy does not know the classifier's labels.
+            RateLimitError: Too many of the caller's pictures wait already.
         """
         await self.check(classifier)
         moderator = await _result(self._moderator(classifier, policy))
-        tasks = [
-            self._pool.submit(_judged, moderator, str(number), data) for number, data in enumerate(pictures)
-        ]
-        return list(await asyncio.gather(*map(asyncio.wrap_future, tasks)))
+        room = asyncio.Semaphore(self._threads().for_pictures)
+
+        async def one(number: int, data: bytes) -> Judgement:
+            async with room:
+                return await self._judged(moderator, str(number), data)
+
+        tasks = [asyncio.create_task(one(*pair)) for pair in enumerate(pictures)]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
 
     async def explainer(self, classifier: str | None = None) -> Explainer:
         """What makes heat maps: loaded when it is first asked for, and kept.
@@ -114,7 +128,7 @@ class Judge:
                 f"{name.rpartition('/')[2]} has no exact explanation map.",
                 hint=f"Heat maps are exact for {open_nsfw.NAME} only: give it as the classifier.",
             )
-        return await _result(self._pool.submit(studio.explainer, name))
+        return await _result(self._usual.submit(studio.explainer, name))
 
     async def heat(self, explainer: Explainer, picture: bytes, frame: int = 0) -> bytes:
         """A picture's heat map, as a WebP file.
@@ -127,18 +141,47 @@ class Judge:
         Raises:
             ImageError: The picture cannot be read.
             RequestError: There is no such frame.
+            RateLimitError: Too many of the caller's pictures wait already.
         """
-        return await _result(self._pool.submit(_heat, explainer, picture, self._studio().limits, frame))
+        threads, limits = self._threads(), self._studio().limits
+        cost = await threads.picture(all_frames, picture, limits)
+        return await threads.pixels(cost, _heat, explainer, picture, limits, frame)
 
     async def judge_once(self, picture: bytes) -> Judgement:
         """The same for one picture that many ask for, again and again: it is judged when the first of them does."""
         digest = hashlib.sha256(picture).digest()
         moderator = await _result(self._moderator(None, None))
         if digest not in self._previews:
-            self._previews[digest] = self._pool.submit(_judged, moderator, "", picture)
+            task = self._previews[digest] = asyncio.create_task(self._judged(moderator, "", picture))
+            task.add_done_callback(lambda done: self._forget_failed(digest, done))
             if len(self._previews) > MOST_PREVIEWS:
                 self._previews.popitem(last=False)
-        return await _result(self._previews[digest])
+        return await asyncio.shield(self._previews[digest])
+
+    def _forget_failed(self, digest: bytes, task: asyncio.Task[Judgement]) -> None:
+        """Let a preview be judged again when somebody asks again, where nothing can be said of it now."""
+        if (task.cancelled() or task.exception() is not None) and self._previews.get(digest) is task:
+            del self._previews[digest]
+
+    async def _judged(self, moderator: Moderator, name: str, data: bytes) -> Judgement:
+        try:
+            return Judgement(name, verdict=await self._verdict(moderator, data))
+        except RateLimitError:
+            raise
+        except SafelightError as error:
+            return Judgement(name, error=error)
+        except Exception as error:  # noqa: BLE001  one picture that surprises us must not take the others with it
+            logger(__name__).error("a defect", exc_info=error)
+            return Judgement(name, error=InternalError(f"{type(error).__name__}: {error}"))
+
+    async def _verdict(self, moderator: Moderator, data: bytes) -> Verdict:
+        threads, limits = self._threads(), moderator.limits
+        cost = await threads.picture(all_frames, data, limits, moderator.classifier.shrink_to)
+        verdict, enough = await threads.pixels(cost, moderator.judge_reduced, data)
+        if enough:
+            return verdict
+        cost = await threads.picture(all_frames, data, limits)
+        return await threads.pixels(cost, moderator.judge_full, data)
 
     def _moderator(self, classifier: str | None, policy: str | None) -> Future[Moderator]:
         """A moderator on its way: one for all who ask. The usual one does not wait for others to be loaded."""
@@ -146,7 +189,7 @@ class Judge:
         pair = classifier or settings.classifier, policy or settings.policy
         loading = self._moderators.get(pair)
         if loading is None or loading.failed_long_ago():
-            pool = self._pool if pair == (settings.classifier, settings.policy) else self._loader
+            pool = self._usual if pair == (settings.classifier, settings.policy) else self._loader
             loading = _Loading(pool.submit(self._load, classifier, policy), time.monotonic())
             self._moderators[pair] = loading
         return loading.moderator
@@ -173,16 +216,6 @@ class _Loading:
 async def _result(future: Future[Result]) -> Result:
     """What comes of something that others wait for too: it goes on where one of them leaves."""
     return await asyncio.shield(asyncio.wrap_future(future))
-
-
-def _judged(moderator: Moderator, name: str, data: bytes) -> Judgement:
-    try:
-        return Judgement(name, verdict=moderator.judge(data))
-    except SafelightError as error:
-        return Judgement(name, error=error)
-    except Exception as error:  # noqa: BLE001  one picture that surprises us must not take the others with it
-        logger(__name__).error("a defect", exc_info=error)
-        return Judgement(name, error=InternalError(f"{type(error).__name__}: {error}"))
 
 
 def _heat(explainer: Explainer, data: bytes, limits: DecodeLimits, frame: int) -> bytes:

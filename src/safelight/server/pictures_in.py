@@ -10,6 +10,7 @@ from safelight.errors import ImageTooManyBytesError, PictureTextError, PictureUr
 from safelight.images.decode import inspect
 from safelight.images.picture import DecodeLimits
 from safelight.server.fetching import fetched
+from safelight.server.picture_threads import Cost
 from safelight.server.threads import Threads
 from safelight.settings import Settings
 
@@ -51,7 +52,8 @@ class Intake:
         elif _ADDRESS.match(given):
             data = await self._fetched(given)
         else:
-            data = await self._threads.picture(from_base64, given, self._limits.max_bytes)
+            cost = Cost(memory=2 * len(given))
+            data = await self._threads.pixels(cost, from_base64, given, self._limits.max_bytes)
         await self._threads.picture(inspect, data, self._limits)
         return data
 

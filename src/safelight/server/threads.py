@@ -2,20 +2,26 @@
 
 Everything else that would hold up the event loop shares asyncio's own threads. Whoever comes with a key must be known
 at once, whatever large pictures are being written or whichever name server is silent; and jobs can be looked at while
-submissions wait for a database that somebody else is writing to, or while long prompts are counted.
+submissions wait for a database that somebody else is writing to, or while long prompts are counted. All but those that
+find out who somebody is are shared fairly between owners.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-KEYS, PICTURES, NAMES, WRITES, PROMPTS, OTHERS = 4, 2, 4, 4, 2, 16
+from safelight.server.fair_threads import FairThreads
+from safelight.server.picture_threads import Cost, PictureThreads
+
+KEYS, NAMES, WRITES, PROMPTS, OTHERS = 4, 4, 4, 2, 16
 """How many threads there are of each kind; with keys and others, no more than there are connections to the database."""
+HEADER = Cost()
+"""What it takes to look at a picture without its pixels."""
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -23,7 +29,7 @@ Result = TypeVar("Result")
 
 def use_others() -> None:
     """Give the running event loop so many threads of its own; by itself it has as many as cores and a few."""
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(OTHERS, thread_name_prefix="others"))
+    asyncio.get_running_loop().set_default_executor(FairThreads(OTHERS, "others"))
 
 
 class Threads:
@@ -31,23 +37,48 @@ class Threads:
 
     def __init__(self) -> None:
         self._keys = ThreadPoolExecutor(KEYS, thread_name_prefix="keys")
-        self._pictures = ThreadPoolExecutor(PICTURES, thread_name_prefix="pictures")
-        self._names = ThreadPoolExecutor(NAMES, thread_name_prefix="names")
-        self._writes = ThreadPoolExecutor(WRITES, thread_name_prefix="writes")
-        self._prompts = ThreadPoolExecutor(PROMPTS, thread_name_prefix="prompts")
+        self._pictures = PictureThreads()
+        self._names = FairThreads(NAMES, "names")
+        self._writes = FairThreads(WRITES, "writes")
+        self._prompts = FairThreads(PROMPTS, "prompts")
 
     def close(self) -> None:
         """Finish what is being done, and nothing more."""
         for pool in (self._keys, self._pictures, self._names, self._writes, self._prompts):
             pool.shutdown(wait=False, cancel_futures=True)
 
+    @property
+    def for_pictures(self) -> int:
+        """How many pictures are worked on at the same time, at most."""
+        return self._pictures.size
+
     async def key(self, do: Callable[P, Result], *args: P.args, **options: P.kwargs) -> Result:
         """Find out who somebody is."""
         return await _in(self._keys, partial(do, *args, **options))
 
     async def picture(self, do: Callable[P, Result], *args: P.args, **options: P.kwargs) -> Result:
-        """Read or write a picture."""
-        return await _in(self._pictures, partial(do, *args, **options))
+        """Look at a picture's file, but not at its pixels.
+
+        Raises:
+            RateLimitError: Too much of the caller's waits already.
+        """
+        return await self.pixels(HEADER, do, *args, **options)
+
+    async def pixels(self, cost: Cost, do: Callable[P, Result], *args: P.args, **options: P.kwargs) -> Result:
+        """Read or write a picture. Who is cancelled while they wait for their turn takes it back.
+
+        Args:
+            cost: What that takes; see ``picture_cost``.
+            do: Does it.
+            args: What it is given.
+            options: Likewise.
+
+        Raises:
+            RateLimitError: Too much of the caller's waits already.
+        """
+        work = partial(copy_context().run, partial(do, *args, **options))
+        future: Future[Result] = self._pictures.start(work, cost)
+        return await asyncio.wrap_future(future)
 
     async def write(self, do: Callable[P, Result], *args: P.args, **options: P.kwargs) -> Result:
         """Change a job in the database, or queue one."""

@@ -4,12 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from transformers import CLIPTokenizer
 
+from safelight.errors import PromptError
 from safelight.generation.prompts import counting, explain, parse, phases, plain_text
-from safelight.generation.prompts.counting import MOST_PHASES, count
+from safelight.generation.prompts.counting import MOST_PHASES, count, most_phases
+from safelight.generation.prompts.schedule import segments_at
+from safelight.generation.prompts.tree import Break
 from safelight.models.checkpoints import STARTER_FOLDER
 from safelight.models.clip_tokens import ClipSource, ClipTokens
 
@@ -84,11 +87,47 @@ def test_of_very_many_phases_those_with_the_most_characters_are_counted(
 ) -> None:
     parsed = parse(prompt)
     found = count(parsed, 1000, [ours])
-    assert cut() == MOST_PHASES
+    assert 2 <= cut() <= most_phases(prompt) <= MOST_PHASES
     ends = [plain_text(parsed, step, 1000) for step in (0, 999)]
     assert found.tokens == max(
         len(ours(each, add_special_tokens=False, verbose=False)["input_ids"]) for each in ends
     )
+
+
+@given(
+    prompt=st.text("ab [](:|).05 ", max_size=60),
+    steps=st.integers(1, 40),
+)
+@example(prompt="[a|[bb|c|[ddd|]]:e:0.5][f|g][h|i|j]", steps=40)
+@example(prompt="[[a|bb|ccc]|[d|ee|[f:ggg:7]]]", steps=37)
+def test_lengths_are_those_of_what_is_drawn(prompt: str, steps: int) -> None:
+    try:
+        parsed = parse(prompt)
+    except PromptError:
+        return
+    words = [plain_text(parsed, step, steps) for step in range(steps)]
+    breaks = [
+        sum(isinstance(part, Break) for part in segments_at(parsed, step, steps)) for step in range(steps)
+    ]
+    assert not any(breaks)
+    assert list(counting._lengths(parsed, steps)) == [len(each) for each in words]
+    phases_found = {segments_at(parsed, step, steps) for step in counting._different(parsed, steps)}
+    assert phases_found == {segments_at(parsed, step, steps) for step in range(steps)}
+
+
+@pytest.mark.parametrize(
+    "prompt", ["[a|b]" * 2000, "[a|b][a|b|c][a|b|c|d|e][a|b|c|d|e|f|g][a|b|c|d|e|f|g|h]" * 180]
+)
+def test_time_does_not_grow_with_the_prompt_times_the_steps(
+    prompt: str, ours: ClipTokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed, put_together = parse(prompt[:10_000]), []
+    original = counting.segments_at
+    monkeypatch.setattr(
+        counting, "segments_at", lambda *given: put_together.append(given) or original(*given)
+    )
+    assert count(parsed, 1000, [ours]).tokens >= 2000 / 18
+    assert len(put_together) <= 2
 
 
 def test_few_phases_are_all_counted(ours: ClipTokens, cut: Callable[[], int]) -> None:

@@ -31,3 +31,30 @@ def test_the_oldest_tasks_are_forgotten() -> None:
         kept.begin("anna", f"task({number})", str(number))
     assert kept.job_of("anna", "task(4)") is None
     assert kept.job_of("anna", "task(5)") == "5"
+
+
+def test_one_callers_tasks_drive_out_no_others() -> None:
+    kept = Callers()
+    kept.begin("bert", "task(1)", "b")
+    for number in range(20 * callers.MOST_TASKS):
+        kept.begin("anna", f"task({number})", str(number))
+    assert kept.job_of("bert", "task(1)") == "b"
+    assert kept.task_of("bert", "b") == "task(1)"
+    assert kept.task_of("anna", "0") is None
+
+
+def test_callers_who_were_not_here_for_long_are_forgotten() -> None:
+    kept = Callers()
+    for number in range(callers.MOST_OWNERS + 1):
+        kept.begin(str(number), "task", "job")
+    assert kept.job_of("0", "task") is None
+    assert kept.job_of("1", "task") == "job"
+
+
+def test_a_job_of_two_names_has_the_latest() -> None:
+    kept = Callers()
+    kept.begin("anna", "one", "a")
+    kept.begin("anna", "two", "a")
+    kept.begin("anna", "one", "b")
+    assert kept.task_of("anna", "a") == "two"
+    assert kept.task_of("anna", "b") == "one"

@@ -34,7 +34,7 @@ def shown(service: Service, data: bytes | None) -> bytes | None:
     ledger.report(running, Progress(stage="first pass", fraction=0.5), data)
     studio = Studio(service.settings)
     behind = Backstage(service, None, studio, None, None, None, Threads(), None, None, None)  # type: ignore[arg-type]
-    judge = Judge(lambda: studio)
+    judge = Judge(lambda: studio, lambda: behind.threads)
     try:
         return asyncio.run(preview_of(behind, judge, running.id))
     finally:

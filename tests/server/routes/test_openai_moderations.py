@@ -9,8 +9,10 @@ import pytest
 from starlette.testclient import TestClient
 from tests.server.conftest import client_of
 
+from safelight.errors import BlocklistError
 from safelight.jobs.service import Service
 from safelight.server.app import create_app
+from safelight.server.compat.word_lists import WordLists
 from safelight.server.keys import Keys
 
 
@@ -103,3 +105,29 @@ def test_pictures_count_before_they_are_judged(
         response = client.post("/v1/moderations", json=body)
     assert response.status_code == 429
     assert response.json()["error"]["type"] == "rate_limit_error"
+
+
+def test_texts_are_bounded_and_counted(open_service: Callable[..., Service], tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("lemon")
+    service = open_service(text_blocklist=str(path), pictures_per_minute=5)
+    Keys(service.engine).add("anna")
+    key = Keys(service.engine).add("berta")
+    with client_of(create_app(service, service.settings), Authorization=f"Bearer {key}") as client:
+        long = client.post("/v1/moderations", json={"input": ["x" * 60_000] * 2})
+        assert (long.status_code, long.json()["error"]["code"]) == (400, "request.field")
+        assert client.post("/v1/moderations", json={"input": ["a", "b", "c"]}).status_code == 200
+        assert client.post("/v1/moderations", json={"input": ["a", "b", "c"]}).status_code == 429
+        assert client.post("/v1/moderations", json={"input": ["a", "lemon"]}).json()["results"][1]["flagged"]
+
+
+def test_a_list_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
+    path, lists = tmp_path / "words.txt", WordLists()
+    path.write_text("lemon")
+    first = lists.get(path)
+    assert lists.get(path) is first
+    path.write_text("apples")
+    assert lists.get(path).judge(["apples"]).hit
+    path.unlink()
+    with pytest.raises(BlocklistError):
+        lists.get(path)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import nlargest
+from math import gcd, lcm
+
+import numpy as np
+from numpy.typing import NDArray
 
 from safelight.generation.prompts.chunks import Tokenizer, chunk_room, chunked
-from safelight.generation.prompts.schedule import Segment, Segments, segments_at, turns
-from safelight.generation.prompts.tree import ParsedPrompt
+from safelight.generation.prompts.schedule import nodes_of, segments_at
+from safelight.generation.prompts.tree import Alternation, Emphasis, Node, ParsedPrompt, Schedule, Text
 
-MOST_PHASES = 32
-"""How many are cut into tokens, which takes up to a hundredth of a second each."""
+MOST_PHASES, MOST_CHARACTERS = 32, 20_000
+"""How many are cut into tokens, and how many characters of them: ten thousand take a few hundredths of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +37,20 @@ class Count:
 def count(parsed: ParsedPrompt, steps: int, tokenizers: Sequence[Tokenizer]) -> Count:
     """Count a prompt as it is drawn: of several phases, and for several text encoders, the longest.
 
-    Of more than MOST_PHASES different phases, those with the most characters are counted.
+    Of more than MOST_PHASES different phases, or of fewer where the prompt is long (``most_phases``), those with the
+    most characters are counted. Time grows with the prompt and with the steps, but not with their product.
 
     Args:
         parsed: The prompt.
         steps: For how many steps, at least 1.
         tokenizers: One for each text encoder, at least one.
     """
-    different = dict.fromkeys(segments_at(parsed, step, steps) for step in turns(parsed, steps))
-    longest = nlargest(MOST_PHASES, different, key=_characters)
-    cut = [chunked(each, tokenizer) for each in longest for tokenizer in tokenizers]
+    lengths = _lengths(parsed, steps)
+    longest = nlargest(
+        most_phases(parsed.text), _different(parsed, steps), key=lambda step: int(lengths[step])
+    )
+    phases = dict.fromkeys(segments_at(parsed, step, steps) for step in longest)
+    cut = [chunked(phase, tokenizer) for phase in phases for tokenizer in tokenizers]
     return Count(
         tokens=max(sum(len(chunk.ids) for chunk in chunks) for chunks in cut),
         chunks=max(len(chunks) for chunks in cut),
@@ -49,5 +58,44 @@ def count(parsed: ParsedPrompt, steps: int, tokenizers: Sequence[Tokenizer]) -> 
     )
 
 
-def _characters(segments: Segments) -> int:
-    return sum(len(part.text) for part in segments if isinstance(part, Segment))
+def most_phases(prompt: str) -> int:
+    """How many phases of a prompt are counted, 2 to MOST_PHASES: as many as MOST_CHARACTERS allow."""
+    return min(MOST_PHASES, max(2, MOST_CHARACTERS // max(1, len(prompt))))
+
+
+def _different(parsed: ParsedPrompt, steps: int) -> list[int]:
+    """Steps that can have different words, one of each kind: equal turns of schedules and alternations, equal words."""
+    nodes = list(nodes_of(parsed.tree))
+    begins = sorted({node.when.step(steps, 0) for node in nodes if isinstance(node, Schedule)})
+    period = lcm(*(len(node.options) for node in nodes if isinstance(node, Alternation)))
+    return list({(bisect_right(begins, step), step % period): step for step in range(steps)}.values())
+
+
+def _lengths(parsed: ParsedPrompt, steps: int) -> NDArray[np.int64]:
+    """How many characters the words of each step have: int64 [steps]."""
+    lengths = np.zeros(steps, np.int64)
+
+    def add(nodes: Sequence[Node], during: range) -> None:
+        """Add what counts during some steps; those of an alternation's option are every so manieth of them."""
+        plain = 0
+        for node in nodes:
+            match node:
+                case Text(text):
+                    plain += len(text)
+                case Emphasis(children):
+                    add(children, during)
+                case Schedule(before, after, when):
+                    turn = bisect_left(during, when.step(steps, 0))
+                    add(before, during[:turn])
+                    add(after, during[turn:])
+                case Alternation(options):
+                    number = len(options)
+                    every = lcm(during.step, number)
+                    for step in during[: number // gcd(during.step, number)]:
+                        add(options[step % number], range(step, during.stop, every))
+                case _:
+                    pass
+        lengths[during.start : during.stop : during.step] += plain
+
+    add(parsed.tree, range(steps))
+    return lengths

@@ -87,7 +87,7 @@ def turns(parsed: ParsedPrompt, steps: int, *, earlier: int = 0) -> list[int]:
         earlier: How many steps the pass before it had.
     """
     found = {0}
-    for node in _all(parsed.tree):
+    for node in nodes_of(parsed.tree):
         if isinstance(node, Alternation):
             return list(range(steps))
         if isinstance(node, Schedule):
@@ -97,7 +97,7 @@ def turns(parsed: ParsedPrompt, steps: int, *, earlier: int = 0) -> list[int]:
 
 def changes(parsed: ParsedPrompt) -> bool:
     """Whether the prompt has a schedule or an alternation anywhere."""
-    return any(isinstance(node, Schedule | Alternation) for node in _all(parsed.tree))
+    return any(isinstance(node, Schedule | Alternation) for node in nodes_of(parsed.tree))
 
 
 def plain_text(parsed: ParsedPrompt, step: int, steps: int, *, earlier: int = 0) -> str:
@@ -115,17 +115,17 @@ def is_weighted(segments: Segments) -> bool:
     return any(isinstance(part, Segment) and part.weight != 1 for part in segments)
 
 
-def _all(nodes: Sequence[Node]) -> Iterator[Node]:
+def nodes_of(nodes: Sequence[Node]) -> Iterator[Node]:
     """Nodes and those within them."""
     for node in nodes:
         yield node
         match node:
             case Emphasis(children):
-                yield from _all(children)
+                yield from nodes_of(children)
             case Schedule(before, after):
-                yield from _all((*before, *after))
+                yield from nodes_of((*before, *after))
             case Alternation(options):
-                yield from _all([child for option in options for child in option])
+                yield from nodes_of([child for option in options for child in option])
 
 
 def _flat(nodes: Sequence[Node], weight: float, moment: _Moment) -> Iterator[Segment | Break]:

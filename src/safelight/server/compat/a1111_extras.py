@@ -18,6 +18,8 @@ from safelight.server.compat.a1111_fields import Base64, Name, Sent
 from safelight.server.compat.a1111_refusals import check_extras
 from safelight.server.compat.a1111_start import CROP, Size, resized
 from safelight.server.compat.a1111_upscalers import NOTHING, named
+from safelight.server.picture_cost import reading, writing
+from safelight.server.picture_threads import Cost
 
 MOST_PICTURES = 64
 Side = Annotated[int, Field(ge=1, le=16384)]
@@ -131,6 +133,16 @@ def plan(extras: Extras, data: bytes, upscalers: Sequence[UpscalerInfo], limits:
             hint="Factors of 1 to 8 are possible.",
         )
     return Plan(by, upscaler, target if extras.upscaling_crop else None)
+
+
+def plan_cost(extras: Extras, data: bytes, limits: DecodeLimits) -> Cost:
+    """What ``plan`` takes, with the same arguments."""
+    return Cost() if extras.resize_mode == 0 else reading(data, limits)
+
+
+def cropped_cost(data: bytes, size: Size | None, limits: DecodeLimits) -> Cost:
+    """What ``cropped`` takes, with the same arguments."""
+    return Cost() if size is None else reading(data, limits) + writing(size, "png")
 
 
 def cropped(data: bytes, size: Size | None, limits: DecodeLimits) -> bytes:

@@ -12,6 +12,8 @@ from safelight.errors import FieldError
 from safelight.generation.request import UNMARKED
 from safelight.images import DecodeLimits, decode
 from safelight.server.compat.alpha import alpha_of
+from safelight.server.picture_cost import reading, reading_alpha, writing
+from safelight.server.picture_threads import Cost
 
 Size = tuple[int, int]
 STRETCH, CROP, FILL = range(3)
@@ -59,12 +61,33 @@ def start(
         raise FieldError(
             "resize_mode: latents are not enlarged.", field="resize_mode", hint="Give 0, 1 or 2."
         )
-    cover = None if mask is None else _mask(mask, limits, hard=hard)
-    if size is not None and whole:
+    target = size if whole else None
+    cover = None if mask is None else _cover(mask, limits, target, mode, hard=hard)
+    if target is not None:
         picture = decode(init, limits=limits).image
-        init = init if picture.size == size else png_of(resized(picture, size, mode))
-        cover = cover and resized(cover, size, mode)
-    return Start(init, None if cover is None else png_of(cover))
+        init = init if picture.size == target else png_of(resized(picture, target, mode))
+    return Start(init, cover)
+
+
+def start_cost(
+    init: bytes, mask: bytes | None, limits: DecodeLimits, *, size: Size | None = None, whole: bool = True
+) -> Cost:
+    """What ``start`` takes, with the same arguments; one picture is decoded after the other.
+
+    Raises:
+        ImageError: One of them is no picture, or beyond the limits.
+    """
+    target = size if whole else None
+    cost = Cost() if mask is None else reading_alpha(mask, limits)
+    if target is not None:
+        cost = cost.then(reading(init, limits)) + writing(target, "png")
+    return cost
+
+
+def _cover(data: bytes, limits: DecodeLimits, size: Size | None, mode: int, *, hard: bool) -> bytes:
+    """A mask's file for us, in another size where one is given."""
+    cover = _mask(data, limits, hard=hard)
+    return png_of(cover if size is None else resized(cover, size, mode))
 
 
 def resized(image: Image.Image, size: Size, mode: int) -> Image.Image:

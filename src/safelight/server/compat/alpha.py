@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from safelight.images import DecodeLimits
 from safelight.images.decode import inspect, open_file
+from safelight.images.exif import orientation_of, upright
 from safelight.images.guard import foreign
+
+_OPAQUE = frozenset({"1", "L", "RGB", "CMYK", "YCbCr", "I;16", "I", "F"})
+"""Modes without an alpha channel and without a palette, which may have one."""
 
 
 def alpha_of(data: bytes, limits: DecodeLimits) -> Image.Image | None:
@@ -22,8 +26,17 @@ def alpha_of(data: bytes, limits: DecodeLimits) -> Image.Image | None:
     layout = inspect(data, limits)
     image = open_file(data, layout, limits)
     with foreign(layout.header.format):
+        if image.mode in _OPAQUE and "transparency" not in image.info:
+            return None  # it says so in its header: nothing needs to be decoded
         image.load()
         if not image.has_transparency_data:
             return None
-        alpha = ImageOps.exif_transpose(image.convert("RGBA")).getchannel("A")
+        alpha = _alpha(image)
     return None if alpha.getextrema() == (255, 255) else alpha
+
+
+def _alpha(image: Image.Image) -> Image.Image:
+    """The alpha channel, upright; of a picture that has one, nothing else is copied."""
+    if "A" not in image.getbands():
+        image = image.convert("RGBA")
+    return upright(image.getchannel("A"), orientation_of(image.info))

@@ -14,6 +14,8 @@ from safelight.server.compat.openai_fields import Common, Drawing
 from safelight.server.compat.openai_request import quality_of
 from safelight.server.compat.results import Made, Outcome
 from safelight.server.formats import in_format
+from safelight.server.picture_cost import converting
+from safelight.server.picture_threads import Cost
 
 NO_USAGE = {
     "input_tokens": 0,
@@ -75,6 +77,11 @@ def encoded(form: Common, data: bytes, limits: DecodeLimits) -> str:
         return _base64(data)
     quality = 100 if form.output_compression is None else max(1, form.output_compression)
     return _base64(in_format(data, form.kind, limits, quality=quality))
+
+
+def encoded_cost(form: Common, data: bytes, limits: DecodeLimits) -> Cost:
+    """What ``encoded`` takes, with the same arguments."""
+    return converting(data, form.kind, limits) if isinstance(form, Drawing) else Cost()
 
 
 def partial_event(name: str, form: Drawing, number: int, picture: str) -> dict[str, Any]:

@@ -40,7 +40,8 @@ OWN = frozenset(
 """OpenAI's names, which its clients often cannot leave out: here the server's own classifier, which answers name."""
 WORDS = "text-blocklist"
 """What answers name where only texts were judged."""
-MOST_INPUTS = 64
+MOST_INPUTS, MOST_CHARACTERS = 64, 100_000
+"""How many parts a request may have, and how many characters all its texts."""
 
 
 class ImageUrl(BaseModel):
@@ -78,7 +79,8 @@ class ModerationBody(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     input: str | list[str] | list[Part] = Field(
-        description="Pictures, with texts beside them or without, or texts alone; at most 64."
+        description="Pictures, with texts beside them or without, or texts alone; at most 64, "
+        f"and {MOST_CHARACTERS} characters in all."
     )
     model: Annotated[str, Field(max_length=300)] | None = Field(
         None,
@@ -138,6 +140,19 @@ def asked(body: ModerationBody) -> Asked:
         raise FieldError(f"input: 1 to {MOST_INPUTS} parts at a time; {len(given)} came.", field="input")
     pictures = tuple(each.image_url.url for each in given if isinstance(each, ImageInput))
     single = tuple((each,) for each in given if isinstance(each, str))
+    if (
+        sum(
+            len(each if isinstance(each, str) else each.text)
+            for each in given
+            if not isinstance(each, ImageInput)
+        )
+        > MOST_CHARACTERS
+    ):
+        raise FieldError(
+            f"input: all texts together may have {MOST_CHARACTERS} characters.",
+            field="input",
+            hint="Send them in several requests.",
+        )
     parts = tuple(each.text for each in given if isinstance(each, TextInput))
     return Asked(pictures, single or ((parts,) if parts else ()))
 

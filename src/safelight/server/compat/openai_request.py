@@ -17,6 +17,8 @@ from safelight.server.compat.a1111_start import CROP, Size, png_of, resized
 from safelight.server.compat.alpha import alpha_of
 from safelight.server.compat.checkpoints import Chosen
 from safelight.server.compat.openai_fields import Common, Drawing, EditForm
+from safelight.server.picture_cost import reading, reading_alpha
+from safelight.server.picture_threads import Cost
 
 Fields = dict[str, Any]
 STEPS: Mapping[str, float] = MappingProxyType(
@@ -113,10 +115,10 @@ def edit_fields(
         MaskError: The mask has no transparent parts, or another size than the picture.
         ImageError: A picture cannot be read.
     """
-    picture = decode(image, limits=limits).image
     cover = hole_of(image, limits) if mask is None else mask_of(mask, limits)
     if mask is not None and cover is None:
         raise MaskError("The mask has no transparent parts.", hint="They are what is drawn anew.")
+    picture = decode(image, limits=limits).image
     if cover is not None and cover.size != picture.size:
         raise MaskError(f"The mask is {_shown(cover.size)} pixels, its picture {_shown(picture.size)}.")
     size = form.sides or within(picture.size, chosen)
@@ -127,6 +129,17 @@ def edit_fields(
         fields["init_image"] = png_of(resized(picture, size, CROP))
     strength = FIDELITY[form.input_fidelity] if cover is None else None
     return fields | _given({"strength": strength if form.strength is None else form.strength})
+
+
+def edit_cost(image: bytes, mask: bytes | None, limits: DecodeLimits) -> Cost:
+    """What ``edit_fields`` takes, with the same arguments: what is transparent is kept while the picture is decoded.
+
+    Raises:
+        ImageError: One of them is no picture, or beyond the limits.
+    """
+    cover = reading_alpha(image if mask is None else mask, limits)
+    picture = reading(image, limits)
+    return cover.then(picture + Cost(2 * cover.pixels + picture.memory // 2))
 
 
 def variation_fields(form: Common, chosen: Chosen, image: bytes, limits: DecodeLimits) -> Fields:

@@ -12,6 +12,7 @@ from safelight.images.encode import FileFormat
 from safelight.moderation.policy import Decision
 from safelight.server.formats import in_format
 from safelight.server.judging import Judge
+from safelight.server.picture_cost import converting
 from safelight.server.state import Backstage
 
 
@@ -34,4 +35,6 @@ async def preview_of(
     judgement = await judging.judge_once(data)
     if judgement.decision == Decision.BLOCK or judgement.verdict is None:
         return None
-    return await behind.threads.picture(in_format, data, kind, behind.studio.limits)
+    limits = behind.studio.limits
+    cost = await behind.threads.picture(converting, data, kind, limits)
+    return await behind.threads.pixels(cost, in_format, data, kind, limits)

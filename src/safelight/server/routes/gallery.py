@@ -13,6 +13,7 @@ from safelight.gallery import Entry, Search
 from safelight.gallery.thumbnails import LARGEST, SMALLEST
 from safelight.images.encode import FileFormat
 from safelight.server.auth import Who
+from safelight.server.picture_cost import reading_ours
 from safelight.server.routes.common import (
     EntryId,
     picture_response,
@@ -119,7 +120,8 @@ async def entry_thumbnail(
     tag = f'"{entry.sha256}-{side}"'
     if entry.sha256 is not None and same_as_before(request, tag):
         return unchanged(tag)
-    data = await behind.threads.picture(gallery.thumbnail, entry_id, side, who.scope)
+    cost = reading_ours((entry.width, entry.height), behind.studio.limits, side)
+    data = await behind.threads.pixels(cost, gallery.thumbnail, entry_id, side, who.scope)
     return picture_response(data, "webp", tag, f"{entry_id}-{side}")
 
 

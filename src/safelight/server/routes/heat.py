@@ -18,6 +18,7 @@ from safelight.server.bodies import PictureRoute
 from safelight.server.compat.previews import TheJudge
 from safelight.server.fields import taken_in
 from safelight.server.formats import media_type
+from safelight.server.middleware.disconnects import ENDS_WITH_CALLER
 from safelight.server.routes.describing import BINARY, errors, form
 from safelight.server.routes.examples import MODERATION
 from safelight.server.routes.moderation import BARE, charged
@@ -31,6 +32,7 @@ WEBP = media_type("webp")
 @router.post(
     "/v1/moderate/heat",
     operation_id="explain_picture",
+    dependencies=ENDS_WITH_CALLER,
     summary="See what moved a score",
     response_class=Response,
     responses=errors(

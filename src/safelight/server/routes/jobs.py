@@ -29,7 +29,7 @@ from safelight.server.routes import following, results
 from safelight.server.routes.common import JobId, TheJob
 from safelight.server.routes.describing import errors, form, shown
 from safelight.server.routes.examples import JOB, JOBS, SUBMISSIONS
-from safelight.server.schemas.jobs import JobBody, JobPage, abbreviated
+from safelight.server.schemas.jobs import JobBody, JobPage
 from safelight.server.state import Behind
 from safelight.server.submitting import submit, tell
 
@@ -108,7 +108,7 @@ async def list_jobs(
     found = await asyncio.to_thread(
         behind.service.ledger.find, who.scope, states=state, kind=kind, before=before, limit=limit + 1
     )
-    shown = [abbreviated(job) for job in found[:limit]]
+    shown = found[:limit]
     return JobPage(jobs=shown, next=shown[-1].id if len(found) > limit else None)
 
 

@@ -22,6 +22,7 @@ from safelight.server.auth import Caller, Who
 from safelight.server.bodies import PictureRoute
 from safelight.server.fields import intake_of
 from safelight.server.judging import Judge
+from safelight.server.middleware.disconnects import ENDS_WITH_CALLER
 from safelight.server.pictures_in import Intake
 from safelight.server.routes.describing import errors, form, shown
 from safelight.server.routes.examples import MODERATION, VERDICTS
@@ -31,8 +32,9 @@ from safelight.server.state import Backstage, Behind
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-    """The threads that judge, for as long as the server runs."""
-    judge = Judge(lambda: app.state.backstage.studio)  # which is not there yet when the server begins
+    """What judges, for as long as the server runs."""
+    state = app.state  # without its backstage yet, when the server begins
+    judge = Judge(lambda: state.backstage.studio, lambda: state.backstage.threads)
     try:
         yield {"judge": judge}
     finally:
@@ -46,6 +48,7 @@ BARE = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
 @router.post(
     "/v1/moderate",
     operation_id="moderate",
+    dependencies=ENDS_WITH_CALLER,
     summary="Judge pictures",
     responses=errors(BodyTooLargeError, ClassifierUnknownError, ImageFormatError, MediaTypeError)
     | shown(VERDICTS),

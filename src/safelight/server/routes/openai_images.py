@@ -18,14 +18,22 @@ from safelight.server.compat.checkpoints import Chosen
 from safelight.server.compat.openai_answers import ImageItem, ImagesBody
 from safelight.server.compat.openai_fields import Common, Drawing, EditForm, GenerationBody, VariationForm
 from safelight.server.compat.openai_models import model_named
-from safelight.server.compat.openai_request import check, drawing_fields, edit_fields, variation_fields
+from safelight.server.compat.openai_request import (
+    check,
+    drawing_fields,
+    edit_cost,
+    edit_fields,
+    variation_fields,
+)
 from safelight.server.compat.previews import TheJudge, preview_of
 from safelight.server.compat.sse import Event, event_stream
 from safelight.server.errors_http import remember, response_to
 from safelight.server.families import Family, body_of
 from safelight.server.fields import taken_in
 from safelight.server.judging import Judge
+from safelight.server.middleware.disconnects import client
 from safelight.server.names import own_name
+from safelight.server.picture_cost import reading
 from safelight.server.state import Backstage, Behind
 from safelight.server.submitting import latest, submit
 
@@ -93,7 +101,9 @@ async def edits(
     image = await _read(given[0], behind)
     mask = None if form.mask is None else await _read(form.mask, behind)
     checkpoint = await _checkpoint(form, behind)
-    fields = await behind.threads.picture(edit_fields, form, checkpoint, image, mask, behind.studio.limits)
+    limits = behind.studio.limits
+    cost = await behind.threads.picture(edit_cost, image, mask, limits)
+    fields = await behind.threads.pixels(cost, edit_fields, form, checkpoint, image, mask, limits)
     job = await _begun(request, behind, who, fields, idempotency_key)
     return await _answer(form, job, "image_edit", request, behind, judging)
 
@@ -115,7 +125,9 @@ async def variations(
     """Draw from a picture, with its own prompt where it carries one."""
     image = await _read(form.image, behind)
     checkpoint = await _checkpoint(form, behind)
-    fields = await behind.threads.picture(variation_fields, form, checkpoint, image, behind.studio.limits)
+    limits = behind.studio.limits
+    cost = await behind.threads.picture(reading, image, limits)
+    fields = await behind.threads.pixels(cost, variation_fields, form, checkpoint, image, limits)
     job = await _begun(request, behind, who, fields, idempotency_key)
     return await _whole(form, job, request, behind)
 
@@ -150,6 +162,7 @@ async def _answer(
 
 
 async def _whole(form: Common, job: Job, request: Request, behind: Backstage) -> ImagesBody | Response:
+    client(request).end_work_with_them()
     try:
         outcome = await results.ended(behind, job)
     except SafelightError as error:  # the job has ended: to ask for it again would change nothing
@@ -205,6 +218,8 @@ def _encoder(form: Common, behind: Backstage) -> Callable[[bytes], Any]:
     """What makes base64 of a picture file, in a thread."""
 
     async def encode(data: bytes) -> str:
-        return await behind.threads.picture(answers.encoded, form, data, behind.studio.limits)
+        limits = behind.studio.limits
+        cost = await behind.threads.picture(answers.encoded_cost, form, data, limits)
+        return await behind.threads.pixels(cost, answers.encoded, form, data, limits)
 
     return encode

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from fastapi import APIRouter
 
-from safelight.moderation.texts import Blocklist
 from safelight.moderation.verdict import Verdict
-from safelight.server.auth import Caller, Who
+from safelight.server.auth import Who
 from safelight.server.compat.openai_moderation import (
     Asked,
     ModerationAnswer,
@@ -19,46 +18,53 @@ from safelight.server.compat.openai_moderation import (
     check,
 )
 from safelight.server.compat.previews import TheJudge
+from safelight.server.compat.word_lists import TheWordLists, lifespan
 from safelight.server.fields import intake_of
 from safelight.server.judging import Judge
+from safelight.server.middleware.disconnects import ENDS_WITH_CALLER
 from safelight.server.routes.moderation import charged
 from safelight.server.state import Backstage, Behind
-from safelight.settings import Settings
 
-router = APIRouter(prefix="/v1", tags=["OpenAI"])
+router = APIRouter(prefix="/v1", tags=["OpenAI"], lifespan=lifespan)
 
 
-@router.post("/moderations", operation_id="openai_moderate", summary="Judge pictures and texts")
-async def moderations(body: ModerationBody, behind: Behind, who: Who, judging: TheJudge) -> ModerationAnswer:
+@router.post(
+    "/moderations",
+    operation_id="openai_moderate",
+    summary="Judge pictures and texts",
+    dependencies=ENDS_WITH_CALLER,
+)
+async def moderations(
+    body: ModerationBody, behind: Behind, who: Who, judging: TheJudge, lists: TheWordLists
+) -> ModerationAnswer:
     """Judge pictures by the server's classifier and policy, and texts by its list of words, where it has one.
 
-    Of OpenAI's categories only ``sexual`` is judged; ``category_applied_input_types`` says so of each.
+    Of OpenAI's categories only ``sexual`` is judged; ``category_applied_input_types`` says so of each. A text that is
+    judged counts as a picture does.
     """
     settings = behind.service.settings
     request = asked(body)
     await judging.check(body.classifier)
-    words = await asyncio.to_thread(_words, settings) if request.texts else None
+    words = None
+    if request.texts and settings.text_blocklist:
+        words = await asyncio.to_thread(lists.get, Path(settings.text_blocklist))
     check(request, words)
-    verdicts = await _verdicts(request, body.classifier, behind, who, judging) if request.pictures else []
     skip = settings.moderation_texts == "skip"
-    return await asyncio.to_thread(answer, request, verdicts, words, skip=skip)
-
-
-def _words(settings: Settings) -> Blocklist | None:
-    return Blocklist.read(Path(settings.text_blocklist)) if settings.text_blocklist else None
+    async with charged(behind, who, len(request.pictures) + (len(request.texts) if words else 0)):
+        verdicts = await _verdicts(request, body.classifier, behind, judging) if request.pictures else []
+        return await asyncio.to_thread(answer, request, verdicts, words, skip=skip)
 
 
 async def _verdicts(
-    request: Asked, classifier: str | None, behind: Backstage, who: Caller, judging: Judge
+    request: Asked, classifier: str | None, behind: Backstage, judging: Judge
 ) -> list[Verdict]:
-    """Of the pictures; where one cannot be read, none is counted."""
-    async with charged(behind, who, len(request.pictures)):
-        intake = intake_of(behind)
-        pictures = [await intake.picture(address) for address in request.pictures]
-        verdicts: list[Verdict] = []
-        for judgement in await judging.judge(pictures, classifier=classifier):
-            if judgement.verdict is None:
-                assert judgement.error is not None
-                raise judgement.error
-            verdicts.append(judgement.verdict)
-        return verdicts
+    """Of the pictures, all of which have to be readable."""
+    intake = intake_of(behind)
+    pictures = [await intake.picture(address) for address in request.pictures]
+    verdicts: list[Verdict] = []
+    for judgement in await judging.judge(pictures, classifier=classifier):
+        if judgement.verdict is None:
+            assert judgement.error is not None
+            raise judgement.error
+        verdicts.append(judgement.verdict)
+    return verdicts

@@ -19,6 +19,7 @@ from safelight.generation.prompts.wildcards import find_wildcards, named_in
 from safelight.jobs.job import Failure
 from safelight.jobs.requests import DEFAULT_STEPS
 from safelight.server.counting import Counting
+from safelight.server.middleware.disconnects import ENDS_WITH_CALLER
 from safelight.server.routes.describing import errors, shown
 from safelight.server.routes.examples import EXPLAINED, PROMPTS, WILDCARDS
 from safelight.server.schemas.prompts import (
@@ -51,6 +52,7 @@ def counting(connection: HTTPConnection) -> Counting:
 @router.post(
     "/prompts/explain",
     operation_id="explain_prompts",
+    dependencies=ENDS_WITH_CALLER,
     summary="Explain prompts",
     responses=errors(CheckpointMissingError, CheckpointInvalidError) | shown(EXPLAINED),
 )

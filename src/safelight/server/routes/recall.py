@@ -21,6 +21,7 @@ from safelight.server.bodies import PictureRoute
 from safelight.server.compat.a1111_upscalers import for_hires
 from safelight.server.compat.checkpoints import listed
 from safelight.server.fields import taken_in
+from safelight.server.middleware.disconnects import ENDS_WITH_CALLER
 from safelight.server.pictures_in import limits_of
 from safelight.server.routes.describing import errors, form, shown
 from safelight.server.routes.examples import RECALLED, RECALLS
@@ -35,6 +36,7 @@ router = APIRouter(tags=["pictures"], route_class=PictureRoute)
 @router.post(
     "/v1/recall",
     operation_id="recall",
+    dependencies=ENDS_WITH_CALLER,
     summary="Read how a picture was made",
     responses=errors(BodyTooLargeError, ImageFormatError, MediaTypeError) | shown(RECALLED),
     openapi_extra={"requestBody": {"content": form("image", others=False) | BARE}},

@@ -19,6 +19,7 @@ from safelight.errors import (
 from safelight.jobs.job import Job
 from safelight.server.auth import Who
 from safelight.server.formats import JSON, PICTURES, QUALITY, in_format, negotiated
+from safelight.server.picture_cost import converting
 from safelight.server.routes.common import (
     TheJob,
     picture_response,
@@ -68,11 +69,13 @@ async def job_result(
     if chosen.sha256 is not None and same_as_before(request, tag):
         return unchanged(tag)
 
-    def made() -> bytes:
-        data = behind.service.gallery.read(chosen.id, who.scope)
-        return in_format(data, form, behind.studio.limits, quality=quality)
-
-    return picture_response(await behind.threads.picture(made), form, tag, chosen.id)
+    data, limits = (
+        await asyncio.to_thread(behind.service.gallery.read, chosen.id, who.scope),
+        behind.studio.limits,
+    )
+    cost = await behind.threads.picture(converting, data, form, limits)
+    made = await behind.threads.pixels(cost, in_format, data, form, limits, quality=quality)
+    return picture_response(made, form, tag, chosen.id)
 
 
 def result_of(job: Job) -> JobResult:

@@ -12,7 +12,6 @@ from pydantic import BaseModel, Field, JsonValue
 
 from safelight.errors import FieldError
 from safelight.generation.upscaling.finding import find_upscalers
-from safelight.images import DecodeLimits
 from safelight.jobs.job import JobKind
 from safelight.server.auth import Caller, Who
 from safelight.server.compat import results
@@ -20,11 +19,13 @@ from safelight.server.compat.a1111_fields import Drawing, PictureDrawing, TextDr
 from safelight.server.compat.a1111_info import as_text, echo, info_of
 from safelight.server.compat.a1111_options import CHECKPOINT, Choices, checked, choices
 from safelight.server.compat.a1111_request import check, ignored, picture_fields, size_of, text_fields
-from safelight.server.compat.a1111_start import Start, start
+from safelight.server.compat.a1111_start import Start, start, start_cost
 from safelight.server.compat.callers import Callers, Remembered
 from safelight.server.compat.checkpoints import Chosen, chosen
 from safelight.server.fields import taken_in
 from safelight.server.formats import in_format
+from safelight.server.middleware.disconnects import Client, TheClient
+from safelight.server.picture_cost import converting
 from safelight.server.state import Backstage, Behind
 from safelight.server.submitting import submit
 
@@ -44,17 +45,21 @@ class Drawn(BaseModel):
 
 
 @router.post("/txt2img", operation_id="a1111_txt2img", summary="Draw from words")
-async def txt2img(drawing: TextDrawing, behind: Behind, who: Who, kept: Remembered) -> Drawn:
+async def txt2img(
+    drawing: TextDrawing, behind: Behind, who: Who, kept: Remembered, client: TheClient
+) -> Drawn:
     """Draw pictures and wait for them. The job goes on when its caller leaves; its pictures lie in the gallery."""
     settings = behind.service.settings
     chose, checkpoint = await _settled(drawing, behind, who, kept)
     upscalers = await asyncio.to_thread(find_upscalers, settings.home)
     fields = text_fields(drawing, chose, checkpoint, upscalers)
-    return await _drawn(drawing, fields, chose, checkpoint, behind, who, kept)
+    return await _drawn(drawing, fields, chose, checkpoint, behind, who, kept, client)
 
 
 @router.post("/img2img", operation_id="a1111_img2img", summary="Draw from a picture")
-async def img2img(drawing: PictureDrawing, behind: Behind, who: Who, kept: Remembered) -> Drawn:
+async def img2img(
+    drawing: PictureDrawing, behind: Behind, who: Who, kept: Remembered, client: TheClient
+) -> Drawn:
     """Draw from a picture, all of it or what a mask marks, and wait; otherwise like txt2img."""
     if len(drawing.init_images) != 1:
         raise FieldError("init_images: one picture at a time.", field="init_images")
@@ -62,7 +67,7 @@ async def img2img(drawing: PictureDrawing, behind: Behind, who: Who, kept: Remem
     fields = picture_fields(drawing, chose, checkpoint)
     begin = await _start(drawing, behind)
     fields |= {"init_image": begin.init} | ({"mask": begin.mask} if begin.mask is not None else {})
-    return await _drawn(drawing, fields, chose, checkpoint, behind, who, kept)
+    return await _drawn(drawing, fields, chose, checkpoint, behind, who, kept, client)
 
 
 async def _settled(drawing: Drawing, behind: Backstage, who: Caller, kept: Callers) -> tuple[Choices, Chosen]:
@@ -87,15 +92,18 @@ async def _settled(drawing: Drawing, behind: Backstage, who: Caller, kept: Calle
 async def _start(drawing: PictureDrawing, behind: Backstage) -> Start:
     init = await taken_in(drawing.init_images[0], behind)
     mask = None if drawing.mask is None else await taken_in(drawing.mask, behind)
-    size = size_of(drawing)
-    return await asyncio.to_thread(
+    size, limits = size_of(drawing), behind.studio.limits
+    whole = mask is None or not drawing.inpaint_full_res
+    cost = await behind.threads.picture(start_cost, init, mask, limits, size=size, whole=whole)
+    return await behind.threads.pixels(
+        cost,
         start,
         init,
         mask,
-        behind.studio.limits,
+        limits,
         mode=drawing.resize_mode,
         size=size,
-        whole=mask is None or not drawing.inpaint_full_res,
+        whole=whole,
         hard=drawing.mask_round,
     )
 
@@ -108,22 +116,26 @@ async def _drawn(
     behind: Backstage,
     who: Caller,
     kept: Callers,
+    client: Client,
 ) -> Drawn:
     job = await submit(behind, who, JobKind.GENERATE, fields)
     if drawing.force_task_id:
         kept.begin(who.owner, drawing.force_task_id, job.id)
+    client.end_work_with_them()
     outcome = await results.ended(behind, job)
     info = info_of(outcome, drawing.batch_size, ignored(drawing, checkpoint))
     made = await results.read(behind, outcome) if drawing.send_images else []
-    images = await behind.threads.picture(_encoded, [each.data for each in made], chose, behind.studio.limits)
+    images = [await _encoded(each.data, chose, behind) for each in made]
     return Drawn(images=images, parameters=echo(drawing, info), info=as_text(info))
 
 
-def _encoded(files: list[bytes], chose: Choices, limits: DecodeLimits) -> list[str]:
-    """Picture files as base64, in the format that the caller's options say."""
-    return [
-        base64.b64encode(
-            in_format(data, chose.kind, limits, quality=chose.quality, lossless=chose.lossless)
-        ).decode("ascii")
-        for data in files
-    ]
+async def _encoded(data: bytes, chose: Choices, behind: Backstage) -> str:
+    """A picture file as base64, in the format that the caller's options say."""
+    limits = behind.studio.limits
+
+    def encoded() -> str:
+        file = in_format(data, chose.kind, limits, quality=chose.quality, lossless=chose.lossless)
+        return base64.b64encode(file).decode("ascii")
+
+    cost = await behind.threads.picture(converting, data, chose.kind, limits)
+    return await behind.threads.pixels(cost, encoded)

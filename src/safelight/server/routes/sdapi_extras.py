@@ -10,16 +10,26 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from safelight.generation.upscaling.finding import find_upscalers
-from safelight.images import DecodeLimits
 from safelight.images.metadata import read_metadata
 from safelight.jobs.job import Job, JobKind
 from safelight.server.auth import Caller, Who
 from safelight.server.compat import results
-from safelight.server.compat.a1111_extras import BatchExtras, Extras, Plan, SingleExtras, check, cropped, plan
+from safelight.server.compat.a1111_extras import (
+    BatchExtras,
+    Extras,
+    Plan,
+    SingleExtras,
+    check,
+    cropped,
+    cropped_cost,
+    plan,
+    plan_cost,
+)
 from safelight.server.compat.a1111_fields import Base64
 from safelight.server.compat.a1111_info import png_items
 from safelight.server.compat.a1111_refusals import unknown
 from safelight.server.fields import taken_in
+from safelight.server.middleware.disconnects import ENDS_WITH_CALLER, TheClient
 from safelight.server.state import Backstage, Behind
 from safelight.server.submitting import submit
 
@@ -55,28 +65,36 @@ class PictureInfo(BaseModel):
 
 
 @router.post("/extra-single-image", operation_id="a1111_extra_single_image", summary="Enlarge a picture")
-async def extra_single_image(extras: SingleExtras, behind: Behind, who: Who) -> Enlarged:
+async def extra_single_image(extras: SingleExtras, behind: Behind, who: Who, client: TheClient) -> Enlarged:
     """Enlarge a picture and wait. It passes the policy before and after, and lies in the gallery, uncropped."""
     check(extras)
     planned = await _planned(extras, extras.image, behind)
-    image = await _finished(behind, await _begun(*planned, behind, who), planned[1])
+    job = await _begun(*planned, behind, who)
+    client.end_work_with_them()
+    image = await _finished(behind, job, planned[1])
     return Enlarged(html_info=_html(planned[1], extras), image=image)
 
 
 @router.post(
     "/extra-batch-images", operation_id="a1111_extra_batch_images", summary="Enlarge several pictures"
 )
-async def extra_batch_images(extras: BatchExtras, behind: Behind, who: Who) -> AllEnlarged:
+async def extra_batch_images(extras: BatchExtras, behind: Behind, who: Who, client: TheClient) -> AllEnlarged:
     """Enlarge pictures, a job each. The first that fails is the answer; what the others give lies in the gallery."""
     check(extras)
     planned = [await _planned(extras, picture.data, behind) for picture in extras.image_list]
     jobs = [await _begun(*each, behind, who) for each in planned]
+    client.end_work_with_them()
     pairs = zip(jobs, planned, strict=True)
     images = [await _finished(behind, job, steps) for job, (_, steps) in pairs]
     return AllEnlarged(html_info=_html(planned[0][1], extras), images=images)
 
 
-@router.post("/png-info", operation_id="a1111_png_info", summary="Read what a picture says of itself")
+@router.post(
+    "/png-info",
+    operation_id="a1111_png_info",
+    summary="Read what a picture says of itself",
+    dependencies=ENDS_WITH_CALLER,
+)
 async def png_info(body: PictureBody, behind: Behind) -> PictureInfo:
     """The infotext in a PNG, JPEG or WebP, as text and taken apart."""
     data = await taken_in(body.image, behind)
@@ -87,11 +105,10 @@ async def png_info(body: PictureBody, behind: Behind) -> PictureInfo:
 
 async def _planned(extras: Extras, text: str, behind: Backstage) -> tuple[bytes, Plan]:
     data = await taken_in(text, behind)
-
-    def planned() -> Plan:
-        return plan(extras, data, find_upscalers(behind.service.settings.home), behind.studio.limits)
-
-    return data, await asyncio.to_thread(planned)
+    limits = behind.studio.limits
+    upscalers = await asyncio.to_thread(find_upscalers, behind.service.settings.home)
+    cost = await behind.threads.picture(plan_cost, extras, data, limits)
+    return data, await behind.threads.pixels(cost, plan, extras, data, upscalers, limits)
 
 
 async def _begun(data: bytes, steps: Plan, behind: Backstage, who: Caller) -> Job:
@@ -101,11 +118,13 @@ async def _begun(data: bytes, steps: Plan, behind: Backstage, who: Caller) -> Jo
 
 async def _finished(behind: Backstage, job: Job, steps: Plan) -> str:
     made = await results.read(behind, await results.ended(behind, job))
-    return await behind.threads.picture(_encoded, made[0].data, steps, behind.studio.limits)
+    data, crop, limits = made[0].data, steps.crop, behind.studio.limits
+    cost = await behind.threads.picture(cropped_cost, data, crop, limits)
+    return await behind.threads.pixels(cost, lambda: _base64(cropped(data, crop, limits)))
 
 
-def _encoded(data: bytes, steps: Plan, limits: DecodeLimits) -> str:
-    return base64.b64encode(cropped(data, steps.crop, limits)).decode("ascii")
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
 
 
 def _html(steps: Plan, extras: Extras) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -142,7 +143,8 @@ async def history(
         jobs = await asyncio.to_thread(_ended, ledger, who.owner, id)
     else:
         jobs = await asyncio.to_thread(_newest, ledger, who.owner, limit)
-    return [_item(job) for job in jobs]
+    made = await asyncio.to_thread(behind.service.gallery.made_by, [job.id for job in jobs])
+    return [_item(job, made.get(job.id, ())) for job in jobs]
 
 
 @router.get(
@@ -221,19 +223,13 @@ def _memory() -> Memory:
     return Memory(ram=Ram(free=found.available, used=found.total - found.available, total=found.total))
 
 
-def _item(job: Job) -> HistoryItem:
+def _item(job: Job, made: Sequence[str]) -> HistoryItem:
     took = (job.ended - job.started).total_seconds() if job.ended and job.started else None
-    pictures = (job.result or {}).get("pictures")
-    urls = (
-        [picture.get("url") for picture in pictures if isinstance(picture, dict)]
-        if isinstance(pictures, list)
-        else []
-    )
     return HistoryItem(
         id=job.id,
         job=job.kind.value,
         op=job.state.value,
         timestamp=job.created,
         duration=took,
-        outputs=[str(url) for url in urls if url],
+        outputs=[f"/v1/gallery/{name}/file" for name in made],
     )

@@ -57,13 +57,6 @@ class JobPage(Wire):
     next: str | None = Field(description="What to give as before for the next page; null on the last.")
 
 
-def abbreviated(job: Job) -> Job:
-    """A job as lists show it: a scan's pictures and verdicts can be megabytes, and a page has many jobs."""
-    images = job.request.get("images")
-    request = job.request | ({"images": len(images)} if isinstance(images, list) else {})
-    return job.model_copy(update={"request": request, "result": None})
-
-
 class DrawnPicture(Wire):
     """A picture that a job made."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from safelight.generation.prompts.counting import MOST_PHASES
+from safelight.generation.prompts.counting import MOST_CHARACTERS, MOST_PHASES
 from safelight.generation.request import Steps, Words
 from safelight.jobs.job import Failure
 from safelight.server.schemas.wire import ListedName, Wire
@@ -37,8 +37,9 @@ class ExplainedPrompt(Wire):
     tokens: int | None = Field(
         None,
         description="How many, with wildcards and variants counted as they are written, and of a prompt that changes "
-        f"while it is drawn its longest phase (of more than {MOST_PHASES} phases, those with the most characters are "
-        "counted); null where the checkpoint's text encoder reads no chunks, and where the prompt cannot be read.",
+        f"while it is drawn its longest phase (of more than {MOST_PHASES} phases, or of fewer in a prompt of more "
+        f"than {MOST_CHARACTERS // MOST_PHASES} characters, those with the most characters are counted); null where "
+        "the checkpoint's text encoder reads no chunks, and where the prompt cannot be read.",
     )
     chunks: int | None = Field(None, description="How many chunks they fill, at least 1.")
     per_chunk: int | None = Field(None, description="How many tokens a chunk holds.")

@@ -1,0 +1,450 @@
+"""What one owner can do to another: one floods every road with four connections each, the other asks for little.
+
+Starts a server with two keys and a worker. The other owner asks for the verdict of a photograph every 100 ms and for
+pictures of one step. Prints JSON: how long their verdicts took, how soon their pictures were begun, who was refused how
+often, and how much memory the API process took. Exits with 1 where a bar is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import psutil
+from PIL import Image
+
+from safelight.gallery import NewEntry
+from safelight.jobs.job import JobKind, Submission
+from safelight.jobs.service import Service, prepare
+from safelight.moderation.policy import Decision
+from safelight.samples import sample_photographs
+from safelight.server.keys import SCHEMA, Keys
+from safelight.settings import Settings
+from studio import serving, wait_until
+
+CONNECTIONS = 4
+"""For each road."""
+EVERY = 0.1
+"""Seconds between two verdicts of the other owner."""
+PATIENCE = 5.0
+"""Seconds after which who floods gives a request up, and sends another."""
+SIZE = (7900, 8000)
+"""Of large pictures: 63 megapixels, just below the limit."""
+SCANS, SCANNED, LARGE_ENTRIES = 4, 10_000, 4
+BOUNDARY = "-----flood"
+BARS = {"verdict_p99_ms": 200.0, "begins_s": 15.0, "refused": 0, "api_peak_mb": 1000.0}
+
+
+def large_png(mode: str = "RGB") -> bytes:
+    """A picture of 63 megapixels in some hundred kilobytes."""
+    row = (np.arange(SIZE[0]) // 32 % 256).astype(np.uint8)
+    grey = Image.fromarray(np.broadcast_to(row, SIZE[::-1]))
+    return saved(grey.convert(mode), "PNG", compress_level=1)
+
+
+def wide_png() -> bytes:
+    """One of 16 bits a sample, with transparency."""
+    import struct
+    import zlib
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    width, height = SIZE
+    packed = zlib.compressobj(9)
+    line = bytes(1 + 8 * width)
+    body = b"".join(packed.compress(line) for _ in range(height)) + packed.flush()
+    head = struct.pack(">IIBBBBB", width, height, 16, 6, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def animation() -> bytes:
+    """A GIF of sixteen frames of sixteen megapixels each."""
+    frames = [Image.new("P", (4000, 4000), number) for number in range(16)]
+    out = io.BytesIO()
+    frames[0].save(out, "GIF", save_all=True, append_images=frames[1:], optimize=False)
+    return out.getvalue()
+
+
+def photograph() -> bytes:
+    """An ordinary photograph: three megapixels, JPEG."""
+    with Image.open(sample_photographs()[1]) as image:
+        return saved(image.convert("RGB").resize((2048, 1536)), "JPEG", quality=90)
+
+
+def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """A picture's file."""
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def form(pictures: list[bytes]) -> tuple[bytes, dict[str, str]]:
+    """A body of multipart/form-data, and its headers."""
+    parts = [
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="images"; filename="a.png"\r\n'
+        "Content-Type: image/png\r\n\r\n".encode()
+        + picture
+        + b"\r\n"
+        for picture in pictures
+    ]
+    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode(), {
+        "Content-Type": f"multipart/form-data; boundary={BOUNDARY}"
+    }
+
+
+def as_json(**fields: Any) -> tuple[bytes, dict[str, str]]:
+    """A body of JSON, and its headers."""
+    return json.dumps(fields).encode(), {"Content-Type": "application/json"}
+
+
+def text_of(data: bytes) -> str:
+    """Base64."""
+    return base64.b64encode(data).decode()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What lies in the data directory before the server starts.
+
+    Args:
+        flooding: The key of who floods.
+        other: The other's.
+        entries: Large pictures of who floods, in the gallery.
+        job: Their job that made one of them.
+    """
+
+    flooding: str
+    other: str
+    entries: list[str]
+    job: str
+
+
+def prepared(home: Path, large: bytes) -> Prepared:
+    """Fill a data directory."""
+    settings = Settings(home=home)
+    prepare(settings, SCHEMA)
+    service = Service.open(settings)
+    keys = Keys(service.engine)
+    found = keys.add("flooding"), keys.add("other")
+    entries = [entered(service, large, number) for number in range(LARGE_ENTRIES)]
+    verdict = {
+        "index": 0,
+        "decision": "allow",
+        "scores": {"nsfw": 0.0123456, "sfw": 0.9876543},
+        "unsafe": 0.01,
+    }
+    for _ in range(SCANS):
+        images = [{"blob": f"{number:064x}"} for number in range(SCANNED)]
+        ended(service, JobKind.SCAN, {"images": images}, {"verdicts": [verdict] * SCANNED})
+    picture = {
+        "id": entries[0],
+        "index": 0,
+        "width": SIZE[0],
+        "height": SIZE[1],
+        "decision": "allow",
+        "sha256": None,
+    }
+    job = ended(service, JobKind.GENERATE, {"prompt": "large", "seed": 1}, {"pictures": [picture]})
+    service.close()
+    return Prepared(*found, entries, job)
+
+
+def entered(service: Service, data: bytes, number: int) -> str:
+    """Put a large picture into the gallery."""
+    return service.gallery.add(
+        NewEntry(
+            job_id="0" * 27,
+            index=number,
+            owner="flooding",
+            created=datetime.now(UTC),
+            data=data,
+            width=SIZE[0],
+            height=SIZE[1],
+            decision=Decision.ALLOW,
+        )
+    ).id
+
+
+def ended(service: Service, kind: JobKind, request: dict[str, Any], result: dict[str, Any]) -> str:
+    """A job of who floods that has ended well."""
+    engine, ledger = service.engine, service.ledger
+    with engine.begin() as connection:
+        for image in request.get("images", ()):
+            connection.exec_driver_sql(
+                "INSERT OR IGNORE INTO blobs VALUES (?, ?, ?)", (image["blob"], 1.0, b"x")
+            )
+    job = ledger.submit(Submission(kind=kind, request=request, owner="flooding"))
+    claimed = ledger.claim("by hand")
+    assert claimed is not None
+    ledger.succeed(claimed, result, 1.0)
+    return job.id
+
+
+Road = Callable[[httpx2.Client, int], int]
+"""Sends a request, given how many came before it; gives the answer's status."""
+
+
+def roads(url: str, made: Prepared, large: bytes) -> dict[str, Road]:
+    """Everything that one can flood."""
+    many, many_headers = form([large] * 64)
+    odd, odd_headers = form([wide_png(), animation(), large_png("RGBA")])
+    one = large, {"Content-Type": "image/png"}
+    drawing = as_json(
+        prompt="a",
+        steps=1,
+        width=128,
+        height=128,
+        init_images=[text_of(large)],
+        mask=text_of(large_png("LA")),
+    )
+    worst = "[a|b]" * 1999
+    prompts = as_json(prompt=worst, negative_prompt=worst, steps=1000)
+    job = as_json(kind="generate", prompt="a", steps=20)
+    entries = made.entries
+
+    def post(path: str, body: tuple[bytes, dict[str, str]]) -> Road:
+        return lambda client, _: client.post(url + path, content=body[0], headers=body[1]).status_code
+
+    def thumbnail(client: httpx2.Client, number: int) -> int:
+        side = 16 + number * 7 % 490
+        return client.get(
+            f"{url}/v1/gallery/{entries[number % len(entries)]}/thumbnail?side={side}"
+        ).status_code
+
+    def converted(client: httpx2.Client, _: int) -> int:
+        kind = {"Accept": "image/webp"}
+        return client.get(f"{url}/v1/jobs/{made.job}/result", headers=kind).status_code
+
+    return {
+        "verdicts": post("/v1/moderate", (many, many_headers)),
+        "odd verdicts": post("/v1/moderate", (odd, odd_headers)),
+        "explanations": post("/v1/moderate/heat", one),
+        "submissions": post("/v1/jobs", job),
+        "lists": lambda client, _: client.get(f"{url}/v1/jobs?limit=200").status_code,
+        "uploads": post("/sdapi/v1/img2img", drawing),
+        "prompts": post("/v1/prompts/explain", prompts),
+        "thumbnails": thumbnail,
+        "conversions": converted,
+    }
+
+
+def flood(url: str, made: Prepared, names: list[str], seconds: float) -> dict[str, dict[str, int]]:
+    """Send as much as four connections can on each road, giving up what takes long; the answers' statuses by road."""
+    chosen = {
+        name: road for name, road in roads(url, made, large_png()).items() if not names or name in names
+    }
+    print("begun", flush=True)
+    until = time.monotonic() + seconds
+    headers = {"Authorization": f"Bearer {made.flooding}"}
+
+    def one(road: Road) -> Counter[str]:
+        seen: Counter[str] = Counter()
+        with httpx2.Client(timeout=PATIENCE, headers=headers) as client:
+            while time.monotonic() < until:
+                try:
+                    status = str(road(client, seen.total()))
+                except httpx2.TransportError as error:
+                    status = type(error).__name__
+                seen[status] += 1
+                if status in ("429", "503"):
+                    time.sleep(0.05)
+        return seen
+
+    with ThreadPoolExecutor(CONNECTIONS * len(chosen)) as pool:
+        running = {
+            name: [pool.submit(one, road) for _ in range(CONNECTIONS)] for name, road in chosen.items()
+        }
+        return {
+            name: dict(sum((each.result() for each in found), Counter())) for name, found in running.items()
+        }
+
+
+@dataclass
+class Other:
+    """What the other owner saw.
+
+    Args:
+        verdicts: Seconds of each.
+        begins: Seconds from asking for a picture to its beginning; None where that was not seen.
+        statuses: Of everything they asked for.
+    """
+
+    verdicts: list[float] = field(default_factory=list)
+    begins: list[float | None] = field(default_factory=list)
+    statuses: Counter[str] = field(default_factory=Counter)
+
+    async def ask(self, url: str, key: str, seconds: float) -> None:
+        """Ask for verdicts all the time, and for a picture now and then."""
+        async with httpx2.AsyncClient(timeout=60, headers={"Authorization": f"Bearer {key}"}) as client:
+            picture = photograph()
+            until = time.monotonic() + seconds
+            drawing = asyncio.create_task(self._draw(client, url, until))
+            asked = []
+            while (now := time.monotonic()) < until:
+                asked.append(asyncio.create_task(self._verdict(client, url, picture)))
+                await asyncio.sleep(max(0.0, EVERY - (time.monotonic() - now)))
+            await asyncio.gather(drawing, *asked)
+
+    async def _verdict(self, client: httpx2.AsyncClient, url: str, picture: bytes) -> None:
+        began = time.monotonic()
+        status = await self._status(
+            client.post(f"{url}/v1/moderate", content=picture, headers={"Content-Type": "image/jpeg"})
+        )
+        if status == "200":
+            self.verdicts.append(time.monotonic() - began)
+
+    async def _draw(self, client: httpx2.AsyncClient, url: str, until: float) -> None:
+        await asyncio.sleep(3)
+        while time.monotonic() < until:
+            body = {"kind": "generate", "prompt": "a cat", "steps": 1, "width": 64, "height": 64}
+            try:
+                answer = await client.post(f"{url}/v1/jobs", json=body)
+            except httpx2.TransportError as error:
+                self.statuses[type(error).__name__] += 1
+                continue
+            self.statuses[str(answer.status_code)] += 1
+            if answer.status_code == 202:
+                self.begins.append(await self._begun(client, f"{url}/v1/jobs/{answer.json()['id']}", until))
+            await asyncio.sleep(5)
+
+    async def _begun(self, client: httpx2.AsyncClient, job: str, until: float) -> float | None:
+        began = time.monotonic()
+        while time.monotonic() < until:
+            answer = await client.get(job)
+            self.statuses[str(answer.status_code)] += 1
+            if answer.status_code == 200 and answer.json()["started"] is not None:
+                return time.monotonic() - began
+            await asyncio.sleep(0.2)
+        return None
+
+    async def _status(self, answer: Any) -> str:
+        try:
+            status = str((await answer).status_code)
+        except httpx2.TransportError as error:
+            status = type(error).__name__
+        self.statuses[status] += 1
+        return status
+
+
+@contextmanager
+def watched(process: subprocess.Popen[bytes]) -> Iterator[list[float]]:
+    """The resident memory of the API process in megabytes, every 50 ms."""
+    api = next(child for child in psutil.Process(process.pid).children() if "api" in child.cmdline())
+    seen, over = [api.memory_info().rss / 1e6], threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.05):
+            seen.append(api.memory_info().rss / 1e6)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        looking.join()
+
+
+def measured(names: list[str], seconds: float, *, studio: bool) -> dict[str, Any]:
+    """Start a server, flood it, and say what became of the other owner."""
+    with tempfile.TemporaryDirectory(prefix="safelight-flood-") as folder:
+        home = Path(folder)
+        made = prepared(home, large_png())
+        other, quiet = Other(), Other()
+        with serving(home, studio=studio) as (url, process):
+            asyncio.run(quiet.ask(url, made.other, 5))
+            wait_until(lambda: not studio or httpx2.get(f"{url}/studio/").status_code != 503)
+            command = [sys.executable, __file__, "--flood", url, "--seconds", str(seconds + 2)]
+            given = json.dumps([made.flooding, made.other, made.entries, made.job])
+            environment = os.environ | {"FLOOD": given}
+            with (
+                watched(process) as memory,
+                subprocess.Popen(
+                    [*command, *(f"--road={name}" for name in names)],
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                ) as flooding,
+            ):
+                assert flooding.stdout is not None
+                flooding.stdout.readline()
+                asyncio.run(other.ask(url, made.other, seconds))
+                answered = json.loads(flooding.stdout.read())
+    return {
+        "alone": told(quiet),
+        "flooded": told(other),
+        "flooding": answered,
+        "api_idle_mb": round(memory[0]),
+        "api_peak_mb": round(max(memory)),
+    }
+
+
+def told(other: Other) -> dict[str, Any]:
+    """Figures of what somebody saw."""
+    found = sorted(other.verdicts) or [float("inf")]
+    share = lambda part: round(1000 * found[min(len(found) - 1, int(part * len(found)))], 1)  # noqa: E731
+    return {
+        "verdicts": len(other.verdicts),
+        "verdict_p50_ms": share(0.5),
+        "verdict_p99_ms": share(0.99),
+        "verdict_longest_ms": share(1),
+        "begins_s": [None if each is None else round(each, 1) for each in other.begins],
+        "statuses": dict(other.statuses),
+    }
+
+
+def missed(found: dict[str, Any]) -> list[str]:
+    """The bars that were missed."""
+    flooded = found["flooded"]
+    begins = [float("inf") if each is None else each for each in flooded["begins_s"]] or [float("inf")]
+    values = {
+        "verdict_p99_ms": flooded["verdict_p99_ms"],
+        "begins_s": max(begins),
+        "refused": sum(
+            count for status, count in flooded["statuses"].items() if status not in ("200", "202")
+        ),
+        "api_peak_mb": found["api_peak_mb"],
+    }
+    return [name for name, bar in BARS.items() if values[name] > bar]
+
+
+def main() -> None:
+    """Read the command line and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=40, help="how long the flood lasts")
+    parser.add_argument("--road", action="append", default=[], help="only this one; may be repeated")
+    parser.add_argument("--studio", action="store_true", help="with the studio page, which takes memory")
+    parser.add_argument("--flood", metavar="URL", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.flood:
+        made = Prepared(*json.loads(os.environ["FLOOD"]))
+        print(json.dumps(flood(given.flood, made, given.road, given.seconds)))
+        return
+    found = measured(given.road, given.seconds, studio=given.studio)
+    found["missed"] = missed(found)
+    print(json.dumps(found, indent=2))
+    sys.exit(bool(found["missed"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Threads that owners share: what one of them asks for does not make the others wait for all of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec, TypeVar
+
+from structlog.contextvars import get_contextvars
+
+from safelight.server.fair_queue import FairQueue
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
+
+def current_owner() -> str:
+    """For whom the code that calls this works; empty for the server itself. ``middleware.access`` notes it."""
+    return str(get_contextvars().get("owner", ""))
+
+
+@dataclass(eq=False)
+class Task:
+    """Something to be done in a thread.
+
+    Args:
+        owner: For whom.
+        do: What.
+        memory: Bytes that it takes for as long as it runs.
+        large: Whether it takes long.
+    """
+
+    owner: str
+    do: Callable[[], Any]
+    memory: int = 0
+    large: bool = False
+    future: Future[Any] = field(default_factory=Future)
+
+    def run(self) -> float:
+        """Do it, unless nobody wants it any more; returns the seconds it took."""
+        if not self.future.set_running_or_notify_cancel():
+            return 0.0
+        began = time.monotonic()
+        try:
+            self.future.set_result(self.do())
+        except BaseException as error:  # noqa: BLE001  it belongs to whoever waits for it
+            self.future.set_exception(error)
+        return time.monotonic() - began
+
+
+class FairThreads(ThreadPoolExecutor):
+    """An executor in which the owners of what is submitted take turns.
+
+    Whose it is follows from the context it is submitted in. No owner ever has all of the threads.
+
+    Args:
+        threads: How many, at least 1.
+        name: What their names begin with.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        super().__init__(threads, thread_name_prefix=name)
+        self._turns: FairQueue[Task] = FairQueue(max(1, threads - max(1, threads // 4)))
+        self._guard = threading.Lock()
+
+    def submit(self, do: Callable[P, Result], /, *args: P.args, **options: P.kwargs) -> Future[Result]:
+        """Do something when its owner's turn has come."""
+        return self._enqueue(Task(current_owner(), lambda: do(*args, **options)))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End when all is done, or when what has begun is."""
+        if cancel_futures:
+            with self._guard:
+                dropped = self._drop()
+            for task in dropped:
+                task.future.cancel()
+        super().shutdown(wait, cancel_futures=cancel_futures)
+
+    def _enqueue(self, task: Task) -> Future[Any]:
+        with self._guard:
+            self._put(task)
+        task.future.add_done_callback(lambda future: self._forget(task) if future.cancelled() else None)
+        super().submit(self._work)
+        return task.future
+
+    def _work(self) -> None:
+        """Do what is next, until nothing may begin; each end can let something else begin."""
+        while (task := self._begin()) is not None:
+            with suppress(RuntimeError):  # which is raised when the pool is being shut down
+                super().submit(self._work)  # what ends can make room for more than one
+            seconds = task.run()
+            with self._guard:
+                self._end(task, seconds)
+
+    def _begin(self) -> Task | None:
+        with self._guard:
+            return self._next()
+
+    def _forget(self, task: Task) -> None:
+        with self._guard:
+            self._remove(task)
+
+    # What follows is called with the lock held.
+
+    def _put(self, task: Task) -> None:
+        self._turns.put(task.owner, task)
+
+    def _next(self) -> Task | None:
+        """Take out what is next, if anything may begin."""
+        found = self._turns.first()
+        if found is None:
+            return None
+        self._turns.begin(found[0])
+        return found[1]
+
+    def _end(self, task: Task, seconds: float) -> None:
+        self._turns.end(task.owner, seconds)
+
+    def _remove(self, task: Task) -> None:
+        self._turns.remove(task.owner, task)
+
+    def _drop(self) -> list[Task]:
+        return self._turns.clear()

@@ -1,0 +1,129 @@
+"""Ends the work for callers who have gone.
+
+What only gives an answer ends with its caller: all that is read, and of the rest what asks for ``ends_with_caller``,
+such as verdicts. Whatever changes something goes on: a job is queued although whoever sent it does not wait to hear so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from anyio import CancelScope
+from fastapi import Depends, Request
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+GONE = 499
+"""The status under which logs and metrics have a request whose caller did not wait for the answer, as with nginx."""
+_READING = frozenset({"GET", "HEAD"})
+
+
+class Client:
+    """Who made a request, as long as they are there.
+
+    Args:
+        scope: Of the request.
+        receive: Gives what comes from them.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._receive = receive
+        self.work = CancelScope()
+        self._gone = asyncio.Event()
+        self._ends = scope["method"] in _READING
+        self._watch: asyncio.Task[None] | None = None
+        headers = Headers(scope=scope)
+        self._bodiless = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+
+    def end_work_with_them(self) -> None:
+        """From now on, nothing more is done once they have gone."""
+        self._ends = True
+        if self._gone.is_set():
+            self.work.cancel()
+
+    def begin(self) -> None:
+        """Watch from the beginning where there is no body to be read first."""
+        if self._bodiless:
+            self._watch = asyncio.create_task(self._until_gone())
+
+    def end(self) -> None:
+        """Watch no longer."""
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def receive(self) -> Message:
+        """What comes next: parts of the body, then in the end that they have gone."""
+        if self._bodiless:
+            self._bodiless = False
+            return {"type": "http.request", "body": b"", "more_body": False}
+        if self._watch is not None:
+            await self._gone.wait()
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._leave()
+        elif not message.get("more_body", False):
+            self._watch = asyncio.create_task(self._until_gone())
+        return message
+
+    async def _until_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._leave()
+
+    def _leave(self) -> None:
+        self._gone.set()
+        if self._ends:
+            self.work.cancel()
+
+
+class Disconnects:
+    """Cancels the handling of requests that end with their callers.
+
+    Args:
+        app: What is inside.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        client, begun = Client(scope, receive), False
+
+        async def sent(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                client.end()  # whoever has the whole answer may go
+            await send(message)
+
+        scope.setdefault("state", {})["client"] = client
+        client.begin()
+        try:
+            with client.work:
+                await self._app(scope, client.receive, sent)
+        finally:
+            client.end()
+        if client.work.cancelled_caught and not begun:
+            await send({"type": "http.response.start", "status": GONE, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+
+def client(request: Request) -> Client:
+    """Who made a request."""
+    found: Client = request.state.client
+    return found
+
+
+def ends_with_caller(request: Request) -> None:
+    """For routes: nothing more is done for a caller who has gone."""
+    client(request).end_work_with_them()
+
+
+TheClient = Annotated[Client, Depends(client)]
+ENDS_WITH_CALLER = [Depends(ends_with_caller)]
