@@ -603,6 +603,15 @@ class QueueFullError(SafelightError):
     http_status = 503
 
 
+class JobSizeError(JobError):
+    """A job that is more work than one may be."""
+
+    code = "job.size"
+    summary = "The job is more work than one job may be."
+    default_hint = "Ask for fewer pictures, fewer steps or smaller pictures; an administrator can raise max_job_work."
+    http_status = 422
+
+
 class JobTimeoutError(SafelightError):
     """A job that ran longer than it may."""
 
@@ -777,6 +786,22 @@ class QuotaError(LimitedError):
     code = "limit.quota"
     summary = "The key's quota for today is used up."
     default_hint = "It begins anew at midnight UTC; an administrator can give the key a larger one."
+
+
+class QueueShareError(LimitedError):
+    """More jobs of one owner than may wait."""
+
+    code = "limit.queue"
+    summary = "Too many of your jobs wait already."
+    default_hint = "Submit more when some of them are done, or cancel some."
+
+
+class QueueBytesError(LimitedError):
+    """More bytes of pictures than may wait with one owner's jobs."""
+
+    code = "limit.queue_bytes"
+    summary = "The pictures of your waiting jobs take too much room."
+    default_hint = "Submit more when some of the jobs are done, cancel some, or send smaller files."
 
 
 class KeyNameError(InputError):

@@ -101,6 +101,26 @@ class Settings(BaseSettings):
         True, description="Whether the studio for browsers is there; without it the server takes less memory."
     )
     queue_capacity: int = Field(10_000, ge=1, description="How many jobs may wait.")
+    waiting_per_owner: int = Field(
+        1000, ge=1, description="How many of them may be of one key, and never more than there are places left."
+    )
+    waiting_bytes_per_owner: int = Field(
+        1024**3,
+        ge=0,
+        description="How large the pictures may be that one key's unfinished jobs came with, in bytes of all files.",
+    )
+    max_job_work: float = Field(
+        1_000_000,
+        gt=0,
+        allow_inf_nan=False,
+        description="How much work a job may be: megapixels times steps, over all its pictures.",
+    )
+    max_job_seconds: float = Field(
+        86400,
+        gt=0,
+        le=30 * 86400,
+        description="Seconds a job may run, its pauses not counted; then it fails and keeps what it has.",
+    )
     job_retention: float = Field(
         7 * 86400, gt=0, description="Seconds for which a finished job and its result can be asked for."
     )

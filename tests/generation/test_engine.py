@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,105 @@ def test_threads_that_draw_alone_draw_the_same_pictures_as_one(draw: Draw) -> No
     for one, other in zip(alone, threaded, strict=True):
         assert all(same(*pair) for pair in zip(one, other, strict=True))
         assert [each.record for each in one] == [each.record for each in other]
+
+
+class Pausing:
+    """Has a picture pause after its first step, until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.wanted, self.told = False, list[bool]()
+        self.waits = threading.Event()
+        self.watcher = Watcher(
+            self._look, should_pause=lambda: self.wanted and not self.over, on_pause=self._note
+        )
+        self.over = False
+
+    def _look(self, progress: Progress) -> None:
+        self.wanted = True
+
+    def _note(self, waits: bool) -> None:
+        self.told.append(waits)
+        if waits:
+            self.waits.set()
+
+
+PAUSED: list[tuple[str, dict[str, Any]]] = [
+    ("sd1", {"seed": 1, "sampler": "Euler a", "steps": 4}),
+    ("sd1", {"seed": 2, "sampler": "DPM++ 2M", "steps": 4, "prompt": "a [red:blue:2] cat"}),
+    ("sd1", {"seed": 3, "steps": 2, "hires": {"scale": 2, "upscaler": "lanczos", "strength": 0.9}}),
+    ("sd1", {"seed": 4, "pag_scale": 3.0, "steps": 3}),
+    ("sdxl", {"seed": 5, "sampler": "DPM++ SDE", **EDIT}),
+    ("sd3", {"seed": 6, "steps": 3}),
+]
+
+
+@pytest.mark.parametrize(("name", "fields"), PAUSED)
+def test_a_picture_that_pauses_is_the_same_and_so_is_what_is_drawn_meanwhile(
+    name: str, fields: dict[str, Any], tiny: Tiny, drawing_home: Path, draw: Draw
+) -> None:
+    """There is but one place, which the one who pauses lends."""
+    engine = Engine(Settings(home=drawing_home, device="cpu", batch_pictures=1))
+    whole, other = draw(name, **fields), draw("sd1", seed=9, width=2 * SIDE)
+    pausing, asked = Pausing(), {"prompt": "a red cat", "steps": 3, "checkpoint": str(tiny(name)), **SIZE}
+    request = GenerationRequest.parse(**asked | fields)
+    with ThreadPoolExecutor(1) as pool:
+        drawing = pool.submit(lambda: list(engine.draw(request, pausing.watcher)))
+        assert pausing.waits.wait(60)
+        short = asked | {"seed": 9, "checkpoint": str(tiny("sd1")), "width": 2 * SIDE}
+        (meanwhile,) = engine.draw(GenerationRequest.parse(**short))
+        assert not drawing.done()
+        pausing.over = True
+        (drawn,) = drawing.result(60)
+    assert same(drawn, *whole)
+    assert same(meanwhile, *other)
+    assert drawn.record.batched is False
+    assert pausing.told == [True, False]
+
+
+def test_one_of_two_that_are_drawn_together_may_pause(draw: Draw) -> None:
+    """The other does not wait for its calls."""
+    pausing = Pausing()
+    with ThreadPoolExecutor(1) as pool:
+        drawing = pool.submit(lambda: draw(seed=1, steps=4, watcher=pausing.watcher))
+        assert pausing.waits.wait(60)
+        (alone,) = draw(seed=2, steps=4)
+        assert alone.record.batched is False
+        pausing.over = True
+        drawing.result(60)
+
+
+def test_who_pauses_can_be_stopped(draw: Draw) -> None:
+    pausing, stop = Pausing(), threading.Event()
+    watcher = replace(pausing.watcher, should_stop=stop.is_set)
+    with ThreadPoolExecutor(1) as pool:
+        drawing = pool.submit(lambda: draw(seed=1, steps=4, watcher=watcher))
+        assert pausing.waits.wait(60)
+        stop.set()
+        with pytest.raises(StoppedError):
+            drawing.result(60)
+    assert pausing.told == [True, False]
+
+
+def test_nobody_pauses_with_memory_that_others_wait_for(
+    tiny: Tiny, drawing_home: Path, in_memory: Memory, draw: Draw
+) -> None:
+    sizes = [in_memory(name).nbytes for name in ("sd1", "sd2")]
+    room = picture_bytes(in_memory("sd1"), SIDE, SIDE)
+    engine = Engine(
+        Settings(home=drawing_home, device="cpu", memory_budget=max(sizes) + room + min(sizes) // 2)
+    )
+    pausing, asked = Pausing(), {"prompt": "a red cat", "seed": 7, "steps": 3, **SIZE}
+    with ThreadPoolExecutor(1) as pool:
+        request = GenerationRequest.parse(checkpoint=str(tiny("sd1")), **asked)
+        drawing = pool.submit(lambda: list(engine.draw(request, pausing.watcher)))
+        assert pausing.waits.wait(60)
+        assert not engine.has_room(str(tiny("sd2")))
+        assert engine.has_room(str(tiny("sd1")))
+        (other,) = engine.draw(GenerationRequest.parse(checkpoint=str(tiny("sd2")), **asked))
+        (drawn,) = drawing.result(60)
+    assert same(drawn, *draw("sd1"))
+    assert same(other, *draw("sd2"))
+    assert engine.has_room(str(tiny("sd1")))  # nothing is in use
 
 
 def test_an_iterator_may_be_finished_by_another_thread(engine: Engine, tiny: Tiny) -> None:

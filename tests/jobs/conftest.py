@@ -8,6 +8,7 @@ from tests.jobs.book import Turns
 
 from safelight.database import blobs, migrate, open_database
 from safelight.jobs import tables
+from safelight.jobs.admission import QueueLimits
 from safelight.jobs.ledger import Ledger
 from safelight.settings import Settings
 
@@ -27,4 +28,4 @@ def turns() -> Turns:
 
 @pytest.fixture
 def ledger(database: Engine, turns: Turns) -> Ledger:
-    return Ledger(database, turns.put, capacity=50)
+    return Ledger(database, turns.put, limits=QueueLimits(capacity=50))

@@ -12,11 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from safelight.database import writing
 from safelight.generation.request import Part
 from safelight.jobs.dispatch import TURN
 from safelight.jobs.job import Job, JobKind, JobState, Submission
-from safelight.jobs.requests import stored
+from safelight.jobs.requests import separated
 from safelight.jobs.service import Service, prepare
 from safelight.settings import Settings
 
@@ -70,9 +69,8 @@ class Workshop:
 
     def submit_other(self, kind: JobKind, request: Part) -> str:
         """Queue something that is no drawing; returns its id."""
-        with writing(self.service.engine) as connection:
-            body = stored(connection, request)
-        return self.service.ledger.submit(Submission(kind=kind, request=body)).id
+        body, pictures = separated(request)
+        return self.service.ledger.submit(Submission(kind=kind, request=body), pictures).id
 
     def turns(self) -> list[str]:
         """The turns that nobody has taken."""

@@ -7,19 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from safelight.database import reading, writing
+from safelight.database import blobs, reading, writing
 from safelight.errors import BlobMissingError, RequestError
 from safelight.generation.request import MAX_SEED, GenerationRequest, Variation
 from safelight.jobs.job import JobKind
 from safelight.jobs.requests import (
     ScanRequest,
-    UpscaleRequest,
     checked,
-    cost_of,
     digests,
     restored,
+    separated,
     single,
-    stored,
     with_seed,
 )
 
@@ -29,8 +27,9 @@ def test_pictures_lie_in_the_database_and_come_back(database: Engine) -> None:
         JobKind.GENERATE,
         {"prompt": "a hat", "init_image": b"one", "mask": b"two", "strength": 0.5, "inpaint": {"blur": 2}},
     )
+    body, pictures = separated(request)
     with writing(database) as connection:
-        body = stored(connection, request)
+        blobs.keep(connection, pictures)
     assert json.loads(json.dumps(body)) == body
     assert "one" not in json.dumps(body)
     assert len(set(digests(body))) == 2
@@ -44,7 +43,8 @@ def test_pictures_lie_in_the_database_and_come_back(database: Engine) -> None:
 
 def test_many_pictures_and_the_same_one_twice(database: Engine) -> None:
     with writing(database) as connection:
-        body = stored(connection, checked(JobKind.SCAN, {"images": (b"a", b"b", b"a")}))
+        body, pictures = separated(checked(JobKind.SCAN, {"images": (b"a", b"b", b"a")}))
+        blobs.keep(connection, pictures)
         again = restored(connection, JobKind.SCAN, body)
     assert isinstance(again, ScanRequest)
     assert again.images == (b"a", b"b", b"a")
@@ -94,12 +94,3 @@ def test_one_of_a_batch_about_one_seed_keeps_it() -> None:
     one = single(GenerationRequest(prompt="x", seed=MAX_SEED, count=5, variation=variation), 4)
     assert (one.seed, one.variation) == (MAX_SEED, Variation(seed=11, strength=0.1))
 
-
-def test_more_work_costs_more() -> None:
-    def cost(**fields: object) -> float:
-        return cost_of(GenerationRequest.parse(prompt="x", width=256, height=256, steps=10, **fields))
-
-    assert cost(count=4) == pytest.approx(4 * cost())
-    assert cost(hires={"scale": 2.0}) == pytest.approx(5 * cost())
-    assert cost_of(UpscaleRequest(image=b"x")) > 0
-    assert cost_of(ScanRequest(images=(b"x",))) < cost_of(ScanRequest(images=(b"x",) * 50))

@@ -133,7 +133,7 @@ def test_what_the_database_does_not_take_costs_nothing(
     keys = Keys(service.engine)
     anna = keys.caller(keys.add("anna", pictures_per_day=1))
 
-    def busy(_: object) -> Job:
+    def busy(*_: object, **__: object) -> Job:
         raise DatabaseBusyError
 
     with monkeypatch.context() as patch:

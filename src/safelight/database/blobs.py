@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from sqlalchemy import Column, Connection, LargeBinary, Select, String, Table, delete, exists, select
@@ -28,11 +29,28 @@ def put(connection: Connection, data: bytes) -> str:
     Returns:
         Their SHA-256, in hexadecimal.
     """
-    digest, now = hashlib.sha256(data).hexdigest(), datetime.now(UTC)
-    insert = insert_into(connection, blobs).values(digest=digest, created=now, data=data)
-    # touching the row also keeps it from a ``delete_unreferenced`` that runs at this moment
-    connection.execute(insert.on_conflict_do_update(index_elements=["digest"], set_={"created": now}))
+    digest = digest_of(data)
+    keep(connection, {digest: data})
     return digest
+
+
+def digest_of(data: bytes) -> str:
+    """The name of bytes: their SHA-256, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def keep(connection: Connection, contents: Mapping[str, bytes]) -> None:
+    """Keep bytes whose digests are known, as ``put`` does.
+
+    Args:
+        connection: The transaction of whatever refers to them.
+        contents: Bytes by their digest.
+    """
+    now = datetime.now(UTC)
+    for digest, data in sorted(contents.items()):  # in one order, so that two transactions cannot lock crosswise
+        insert = insert_into(connection, blobs).values(digest=digest, created=now, data=data)
+        # touching the row also keeps it from a ``delete_unreferenced`` that runs at this moment
+        connection.execute(insert.on_conflict_do_update(index_elements=["digest"], set_={"created": now}))
 
 
 def get(connection: Connection, digest: str) -> bytes:
@@ -45,6 +63,28 @@ def get(connection: Connection, digest: str) -> bytes:
     if data is None:
         raise BlobMissingError(f"There are no bytes with the SHA-256 {digest[:12]}….")
     return bytes(data)
+
+
+def release(
+    connection: Connection, digests: Select[tuple[str]], references: Select[tuple[str]]
+) -> int:
+    """Delete bytes that are no longer needed, at once.
+
+    Args:
+        connection: A writing transaction.
+        digests: Selects which.
+        references: Selects the digests that are still needed by others.
+
+    Returns:
+        How many were deleted.
+    """
+    mine = blobs.c.digest.in_(digests)
+    # Whoever puts the same bytes now waits for this transaction, or this one for theirs; what is needed is looked up
+    # by a statement of its own, which sees what was committed meanwhile.
+    connection.execute(select(blobs.c.digest).where(mine).order_by(blobs.c.digest).with_for_update())
+    needed = references.subquery()
+    referenced = exists().where(needed.c[0] == blobs.c.digest)
+    return connection.execute(delete(blobs).where(mine, ~referenced)).rowcount
 
 
 def delete_unreferenced(connection: Connection, references: Select[tuple[str]], before: datetime) -> int:

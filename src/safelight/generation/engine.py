@@ -22,6 +22,7 @@ from safelight.generation.conditioning import prompts_for
 from safelight.generation.devices import device_named
 from safelight.generation.fair_lock import FairLock
 from safelight.generation.painting import Easel, Painting, Progress, Watcher
+from safelight.generation.places import Places
 from safelight.generation.previews import LatentToRGB, fit
 from safelight.generation.prompts import Explanation, explain
 from safelight.generation.prompts.cache import EmbeddingCache
@@ -41,6 +42,8 @@ from safelight.models.memory import LoadedModels
 from safelight.runtime.openmp import letting_go
 from safelight.settings import Settings
 
+PAUSE = 0.05
+"""Seconds between two looks whether a picture that pauses may go on."""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -107,7 +110,7 @@ class Engine:
         self._colours: dict[Checkpoint, LatentToRGB] = {}
         self._references: dict[Checkpoint, CheckpointRef] = {}
         # In this order: a place among those who draw, memory, the floor. See batching.py about the floor.
-        self._places = threading.BoundedSemaphore(settings.batch_pictures)
+        self._places = Places(settings.batch_pictures)
         self._floor = FairLock()
         self._let_go = letting_go()
         self._rendezvous = Rendezvous(self._floor, settings.batch_wait / 1000, self._let_go)
@@ -147,6 +150,14 @@ class Engine:
             return False
         found = resolve(name, self._settings.home, fetch=hub_lookup(allow_network=False))
         return found in self._loaded.checkpoints()
+
+    def has_room(self, name: str) -> bool:
+        """Whether a checkpoint's weights fit into the budget beside those that are in use; nothing is fetched for it.
+
+        Raises:
+            ModelError: It cannot be used.
+        """
+        return self._loaded.has_room(resolve(name, self._settings.home, fetch=hub_lookup(allow_network=False)))
 
     @property
     def loaded_checkpoints(self) -> frozenset[str]:
@@ -278,10 +289,22 @@ class Engine:
             self._settings.home,
             self._settings.max_pixels,
             None if commission.alone else self._rendezvous,
+            lambda: self._pause(commission.watcher),
         )
 
+    def _pause(self, watcher: Watcher) -> None:
+        """Let others draw for as long as a watcher says; called with the floor, between two steps of a picture."""
+        self._let_go()
+        with self._floor.lent(), self._places.lent():
+            watcher.on_pause(True)
+            try:
+                while watcher.should_pause() and not watcher.should_stop():
+                    time.sleep(PAUSE)
+            finally:
+                watcher.on_pause(False)
+
     def _aside(self, watcher: Watcher) -> Watcher:
-        """The watcher, told of progress while others draw on."""
+        """The watcher, told of progress while others draw on; nothing pauses whose memory another picture waits for."""
 
         def look(progress: Progress) -> Image.Image | None:
             with self._floor:
@@ -291,7 +314,10 @@ class Engine:
             with self._floor.lent():
                 watcher.on_progress(replace(progress, preview=lambda: look(progress)))
 
-        return replace(watcher, on_progress=tell)
+        def should_pause() -> bool:
+            return watcher.should_pause() and not self._loaded.awaited
+
+        return replace(watcher, on_progress=tell, should_pause=should_pause)
 
     def _see_before_loading(
         self, request: GenerationRequest, checkpoint: Checkpoint, canvas: tuple[int, int] | None

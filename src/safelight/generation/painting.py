@@ -59,11 +59,16 @@ class Watcher:
         keep_partial: When stopped between two steps, also give the picture that was on its way, as far as it got.
             That cannot be done for a picture whose first pass ends with latents (the hires upscaler latent), nor with
             checkpoints whose pipelines cannot be cut short (AuraFlow, Lumina Image 2, PixArt): StoppedError is raised.
+        should_pause: Asked after each step; while it is True the picture waits, and others draw. Nothing of it changes
+            by that. It has to answer at once.
+        on_pause: Called with True when the picture begins to wait, and with False when it goes on.
     """
 
     on_progress: Callable[[Progress], None] = lambda _progress: None
     should_stop: Callable[[], bool] = lambda: False
     keep_partial: bool = False
+    should_pause: Callable[[], bool] = lambda: False
+    on_pause: Callable[[bool], None] = lambda _waits: None
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ class Easel:
         home: The data directory, for wildcards and styles.
         max_pixels: Of a picture, at most.
         rendezvous: Where it meets other pictures; None for one that is to be computed alone.
+        pause: Lets others draw for as long as the watcher says.
     """
 
     settled: Settled
@@ -95,6 +101,7 @@ class Easel:
     home: Path
     max_pixels: int
     rendezvous: Rendezvous | None = None
+    pause: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -246,8 +253,13 @@ class Painting:
             count = self.easel.settled.request.count
             watcher.on_progress(Progress(self.index, count, stage, report.step, report.steps, report.preview))
 
-        watch = Watch(tell, watcher.should_stop, keep)
+        watch = Watch(tell, watcher.should_stop, keep, self._pause_if_asked)
         return PassRun(self.easel.loaded, task, watch, self.easel.colours, self._seat).run()
+
+    def _pause_if_asked(self) -> None:
+        if self.easel.watcher.should_pause():
+            self._seat.leave()  # no picture waits for this one's calls
+            self.easel.pause()
 
     def _enlarged(self, hires: Hires, outcome: Outcome, size: tuple[int, int]) -> Image.Image | Tensor:
         if outcome.latents is not None:
@@ -258,13 +270,16 @@ class Painting:
         assert outcome.image is not None
         assert self.easel.upscaler is not None
         watcher, count = self.easel.watcher, self.easel.settled.request.count
+
+        def tell(share: float) -> None:
+            watcher.on_progress(Progress(self.index, count, "upscaling", round(share * 100), 100))
+            self._pause_if_asked()
+
         enlarged = self.easel.upscaler.upscale(
             outcome.image,
             hires.scale,
             max_pixels=self.easel.max_pixels,
-            on_progress=lambda share: watcher.on_progress(
-                Progress(self.index, count, "upscaling", round(share * 100), 100)
-            ),
+            on_progress=tell,
             should_stop=watcher.should_stop,
         )
         return enlarged.resize(size, Image.Resampling.LANCZOS)

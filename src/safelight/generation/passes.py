@@ -108,11 +108,13 @@ class Watch:
         should_stop: Asked before each call of the network and after each step.
         keep_partial: When stopped after a step, give what is there instead of raising StoppedError; pipelines that
             cannot leave out their last steps raise it all the same.
+        pause: Called between two steps; returns when the next one may begin.
     """
 
     report: Callable[[Report], None] = lambda _report: None
     should_stop: Callable[[], bool] = lambda: False
     keep_partial: bool = False
+    pause: Callable[[], None] = lambda: None
 
 
 @dataclass
@@ -275,6 +277,8 @@ class PassRun:
         if done == self._steps:
             self.seat.leave()
         self._tell(done)
+        if done < self._steps:
+            self.watch.pause()
         if not self._keeps and done < self._steps and self.watch.should_stop():
             raise StoppedError
 

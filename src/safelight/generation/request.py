@@ -42,6 +42,10 @@ class Mode(StrEnum):
     INPAINT = "inpainting"
 
 
+STRENGTH = {Mode.IMAGE: 0.75, Mode.INPAINT: 1.0}
+"""Denoising strength where none is given."""
+
+
 class Part(BaseModel):
     """A frozen part of a request; unknown fields are errors."""
 

@@ -11,12 +11,9 @@ from typing import Any
 
 from safelight.errors import PromptError, RequestError, SamplerUnfitError, UnsupportedError
 from safelight.generation.prompts import apply_styles, expand, find_styles, load_styles
-from safelight.generation.request import MAX_WORDS, GenerationRequest, Hires, Inpaint, Mode
+from safelight.generation.request import MAX_WORDS, STRENGTH, GenerationRequest, Hires, Inpaint, Mode
 from safelight.generation.samplers import SAMPLERS, Choice, Kind, check_fit, kind_of, resolve
 from safelight.models.families import Family
-
-STRENGTH = {Mode.IMAGE: 0.75, Mode.INPAINT: 1.0}
-"""Denoising strength where none is given."""
 
 
 @dataclass(frozen=True)

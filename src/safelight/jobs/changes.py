@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, and_, delete, insert, select, update
 
+from safelight.database import blobs
 from safelight.errors import JobMissingError, SafelightError
 from safelight.jobs.job import Job, JobState, JsonObject
 from safelight.jobs.rows import new_id
-from safelight.jobs.tables import events, jobs, previews
+from safelight.jobs.tables import events, job_blobs, job_inputs, jobs, previews
 
 Enqueue = Callable[[Connection, str], None]
 """Puts a turn into the queue within a transaction; the string is its name."""
@@ -65,8 +66,20 @@ class Book:
         passing = events.c.job_id == row["id"], events.c.kind != "state"
         connection.execute(delete(events).where(*passing))
         connection.execute(delete(previews).where(previews.c.job_id == row["id"]))
+        _release_inputs(connection, row["id"])
         body = {} if error is None else {"error": error.to_dict()}
         tell(connection, row["id"], "state", state=state, **body)
+
+
+def _release_inputs(connection: Connection, job_id: str) -> None:
+    """Delete the pictures that a job came with: nobody reads them once it has ended."""
+    theirs = job_blobs.c.job_id == job_id
+    if connection.execute(select(job_blobs.c.digest).where(theirs).limit(1)).first() is None:
+        return
+    others = select(job_blobs.c.digest).where(~theirs)
+    blobs.release(connection, select(job_blobs.c.digest).where(theirs), others)
+    connection.execute(delete(job_blobs).where(theirs))
+    connection.execute(delete(job_inputs).where(job_inputs.c.job_id == job_id))
 
 
 def tell(connection: Connection, job_id: str, kind: str, **data: object) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
-from sqlalchemy import Connection, RowMapping, func, select, update
+from sqlalchemy import Connection, RowMapping, and_, func, or_, select, update
 
 from safelight.database.engine import reading, writing
 from safelight.database.hosts import now
@@ -18,7 +18,7 @@ from safelight.jobs.changes import Book, held_row, is_held, tell, the_row
 from safelight.jobs.job import Job, JobState, JsonObject, Progress, Signal
 from safelight.jobs.rows import job_of, timing_key
 from safelight.jobs.tables import clock, jobs, previews, timings
-from safelight.jobs.turns import LOOKAHEAD, Waiting, choose
+from safelight.jobs.turns import LOOKAHEAD, Holders, Waiting, choose
 
 LEASE = 15.0
 """Seconds after which a silent worker's jobs go back to the queue."""
@@ -41,6 +41,7 @@ class Holding(Book):
         *,
         loaded: frozenset[str] = frozenset(),
         fits: Callable[[Job], bool] = lambda _: True,
+        before: Holders | None = None,
     ) -> Job | None:
         """Begin the job whose turn it is.
 
@@ -49,6 +50,7 @@ class Holding(Book):
             loaded: Checkpoints it has in memory.
             fits: Asked about the chosen job; if it does not fit beside what is running now, nothing is begun, so that
                 no other job slips in before it.
+            before: Only a job that goes before these.
 
         Returns:
             The job; None if none waits, or it does not fit.
@@ -60,6 +62,9 @@ class Holding(Book):
             .limit(LOOKAHEAD)
             .with_for_update()
         )
+        if before is not None:
+            higher, same = jobs.c.priority > before.priority, jobs.c.priority == before.priority
+            first = first.where(or_(higher, and_(same, jobs.c.owner.not_in(before.owners))))
         with writing(self._engine) as connection:
             rows = connection.execute(first).mappings().all()
             by_id = {row["id"]: row for row in rows}

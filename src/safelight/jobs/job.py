@@ -59,15 +59,22 @@ class Shape(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+PAUSED = "paused"
+"""The stage of a job that waits while those of others are done."""
+
+
 class Progress(Shape):
     """Where a running job stands."""
 
-    stage: str = Field(description="loading, first pass, upscaling, second pass, judging …")
+    stage: str = Field(
+        description="loading, first pass, upscaling, second pass, judging …; paused while others have their turn."
+    )
     step: int = Field(0, ge=0, description="Steps done of this stage.")
     steps: int = Field(0, ge=0, description="Steps of this stage.")
     picture: int = Field(0, ge=0, description="Which picture or file is being worked on, from 0.")
     pictures: int = Field(1, ge=0, description="How many there are.")
     fraction: float = Field(0.0, ge=0, le=1, description="Share of the whole job, 0 to 1.")
+    seconds: float = Field(0.0, ge=0, description="How long it has run, without pauses and earlier attempts.")
 
 
 class Failure(Shape):
@@ -87,7 +94,7 @@ class Job(Shape):
     state: JobState
     request: JsonObject = Field(description="What was asked for, with every picture as {blob: SHA-256}.")
     priority: Priority = 0
-    timeout: Timeout | None = Field(None, description="Seconds it may run; then it fails.")
+    timeout: Timeout | None = Field(None, description="Seconds it may run, pauses not counted; then it fails.")
     idempotency_key: str | None = None
     request_id: str = Field("", description="Of the call that submitted it; in every log line of the job.")
     position: int | None = Field(None, description="Place in the queue, from 1; while queued.")

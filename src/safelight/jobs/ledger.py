@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from sqlalchemy import Connection, Engine, RowMapping, and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from safelight.database import blobs
 from safelight.database.engine import reading, writing
 from safelight.database.hosts import wait_in_line
-from safelight.errors import IdempotencyError, JobOverError, JobSkipError, QueueFullError
+from safelight.errors import IdempotencyError, JobOverError, JobSkipError
+from safelight.jobs.admission import QueueLimits, admit
 from safelight.jobs.brief import brief, listed, rows_within, summary
 from safelight.jobs.changes import Enqueue, tell, the_row
 from safelight.jobs.holding import Holding
@@ -22,7 +24,7 @@ from safelight.jobs.job import Event, Job, JobKind, JobState, Signal, Submission
 from safelight.jobs.outlook import Standing, standings, with_outlook
 from safelight.jobs.requests import digests
 from safelight.jobs.rows import event_of, new_id
-from safelight.jobs.tables import clock, events, job_blobs, jobs, previews
+from safelight.jobs.tables import clock, events, job_blobs, job_inputs, jobs, previews
 from safelight.jobs.turns import next_turn
 
 
@@ -33,42 +35,58 @@ class Ledger(Holding):
         engine: The database.
         enqueue: Puts a turn into the queue.
         retention: Seconds for which a finished job and its events are kept.
-        capacity: How many jobs may wait.
+        limits: How much may wait.
     """
 
     def __init__(
-        self, engine: Engine, enqueue: Enqueue, *, retention: float = 7 * 86400, capacity: int = 10_000
+        self,
+        engine: Engine,
+        enqueue: Enqueue,
+        *,
+        retention: float = 7 * 86400,
+        limits: QueueLimits = QueueLimits(),  # noqa: B008  it is frozen
     ) -> None:
         super().__init__(engine, enqueue, retention=retention)
-        self._capacity = capacity
+        self._limits = limits
 
-    def submit(self, submission: Submission) -> Job:
+    def submit(
+        self, submission: Submission, pictures: Mapping[str, bytes] | None = None, *, shares: bool = False
+    ) -> Job:
         """Put a job into the queue; returns it. The same idempotency key again gives the job it gave the first time.
+
+        All that can refuse it is looked at before anything is written, in one transaction.
+
+        Args:
+            submission: The job.
+            pictures: Those that its request names, by their digest.
+            shares: Whether its owner shares the queue with others, and may have no more than their share of it.
 
         Raises:
             IdempotencyError: The key was used for another request.
             QueueFullError: Too many jobs wait.
+            QueueShareError, QueueBytesError: Too much of its owner's waits.
             DatabaseError: Nothing was submitted.
         """
         try:
             with writing(self._engine) as connection:
-                return self._submit(connection, submission)
+                job_id = self._submit(connection, submission, pictures or {}, shares)
         except IntegrityError:  # the same key, at the same moment
             with writing(self._engine) as connection:
-                return self._submit(connection, submission)
+                job_id = self._submit(connection, submission, pictures or {}, shares)
+        return self.get(job_id)  # the outlook takes longer the more jobs wait: nobody has to wait for it to write
 
-    def _submit(self, connection: Connection, given: Submission) -> Job:
+    def _submit(
+        self, connection: Connection, given: Submission, pictures: Mapping[str, bytes], shares: bool
+    ) -> str:
+        """Write down a job; returns its id."""
         request = json.dumps(given.request, sort_keys=True)
         wait_in_line(connection, given.owner)  # their next job's turn follows from this one's
         if given.idempotency_key is not None and (row := self._by_key(connection, given)):
             if (row["kind"], row["request"]) != (given.kind, request):
                 raise IdempotencyError
-            return with_outlook(connection, [row])[0]
-        waiting = connection.execute(
-            select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED)
-        ).scalar_one()
-        if waiting >= self._capacity:
-            raise QueueFullError(f"{waiting} jobs wait already.")
+            return str(row["id"])
+        nbytes = sum(map(len, pictures.values()))
+        admit(connection, self._limits, given.owner if shares else None, nbytes)
         job_id = new_id()
         values = {
             "id": job_id,
@@ -90,11 +108,13 @@ class Ledger(Holding):
             "lost": 0,
         }
         connection.execute(insert(jobs).values(**values))
-        for digest in set(digests(given.request)):
-            connection.execute(insert(job_blobs).values(job_id=job_id, digest=digest))
+        blobs.keep(connection, pictures)
+        if needed := set(digests(given.request)):
+            connection.execute(insert(job_blobs), [{"job_id": job_id, "digest": digest} for digest in needed])
+            connection.execute(insert(job_inputs).values(job_id=job_id, owner=given.owner, bytes=nbytes))
         tell(connection, job_id, "state", state=JobState.QUEUED)
         self._enqueue(connection, job_id)
-        return with_outlook(connection, [the_row(connection, job_id)])[0]
+        return job_id
 
     @staticmethod
     def _by_key(connection: Connection, given: Submission) -> RowMapping | None:

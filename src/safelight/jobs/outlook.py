@@ -17,9 +17,10 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, and_, func, or_, select
 
 from safelight.database.hosts import now
-from safelight.jobs.job import Job, JobState
+from safelight.jobs.job import PAUSED, Job, JobState
 from safelight.jobs.rows import job_of, timing_key
 from safelight.jobs.tables import jobs, timings, workers
+from safelight.jobs.turns import SLICE
 
 LOST_AFTER = 20.0
 """Seconds after which a silent worker counts as gone."""
@@ -92,8 +93,8 @@ class _Outlook:
     @classmethod
     def of(cls, connection: Connection) -> _Outlook:
         paces = {row.key: row.seconds for row in connection.execute(select(timings))}
-        needed = (jobs.c.id, jobs.c.owner, jobs.c.kind, jobs.c.checkpoint, jobs.c.cost, jobs.c.worker)
-        query = select(*needed, jobs.c.started, jobs.c.attempt, jobs.c.progress)
+        needed = (jobs.c.id, jobs.c.owner, jobs.c.kind, jobs.c.checkpoint, jobs.c.cost, jobs.c.priority)
+        query = select(*needed, jobs.c.worker, jobs.c.started, jobs.c.attempt, jobs.c.progress)
         seen = select(func.count()).select_from(workers).where(workers.c.seen > now(connection) - LOST_AFTER)
         return cls(
             paces,
@@ -137,7 +138,7 @@ class _Outlook:
     def _queue(self, connection: Connection) -> Iterator[tuple[RowMapping, _Ahead]]:
         work: float | None = 0.0
         queue = (
-            select(jobs.c.id, jobs.c.owner, jobs.c.kind, jobs.c.checkpoint, jobs.c.cost)
+            select(jobs.c.id, jobs.c.owner, jobs.c.kind, jobs.c.checkpoint, jobs.c.cost, jobs.c.priority)
             .where(jobs.c.state == JobState.QUEUED)
             .order_by(jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
         )
@@ -151,35 +152,72 @@ class _Outlook:
 
     def _waiting(self, row: RowMapping, ahead: _Ahead) -> float | None:
         """Seconds until a waiting job ends."""
-        under_way, own = self._under_way, self._work(row["kind"], row["checkpoint"], row["cost"])
-        if under_way is None or own is None or ahead.work is None:
+        own = self._work(row["kind"], row["checkpoint"], row["cost"])
+        if own is None or ahead.work is None:
             return None
-        return (under_way + ahead.work) / self.workers + own
+        under_way = self._under_way(row, ahead.work + own)
+        return None if under_way is None else (under_way + ahead.work) / self.workers + own
 
-    @property
-    def _company(self) -> Counter[str]:
-        """How many jobs each worker is doing."""
-        return Counter(row["worker"] for row in self.running)
+    def _under_way(self, row: RowMapping, work: float) -> float | None:
+        """The work that is done before a waiting job ends of the jobs that run; those of one worker go on together.
+
+        Those of other owners take turns with it: for its own work, and what comes before it, they get as much.
+        """
+
+        def bounded(other: RowMapping, left: float | None) -> float | None:
+            turns = other["owner"] != row["owner"] and other["priority"] <= row["priority"]
+            return min(left, work + SLICE) if turns and left is not None else left
+
+        return _sum([bounded(other, left) for other, left in self._shares])
 
     @cached_property
-    def _under_way(self) -> float | None:
-        """The work that is left of the jobs that run; those of one worker go on side by side."""
-        company = self._company
-        remaining = [(row, self._remaining(row)) for row in self.running]
-        return _sum([None if left is None else left / company[row["worker"]] for row, left in remaining])
+    def _shares(self) -> Sequence[tuple[RowMapping, float | None]]:
+        """The jobs that run, each with its part of what is left of those that go on together with it."""
+        lefts = [(row, self._alone(row)) for row in self.running]
+        return [
+            (row, None if left is None else left / self._company[self._group(row)]) for row, left in lefts
+        ]
+
+    @cached_property
+    def _company(self) -> Counter[tuple[str, bool]]:
+        """How many jobs each worker is doing, and how many pause there."""
+        return Counter(map(self._group, self.running))
+
+    @staticmethod
+    def _group(row: RowMapping) -> tuple[str, bool]:
+        """The worker of a running job, and whether it pauses there."""
+        return row["worker"], _progress(row).get("stage") == PAUSED
 
     def _remaining(self, row: RowMapping) -> float | None:
-        """Seconds a running job still takes: by its own pace once that is known, by others' until then."""
-        elapsed: float = max(0.0, time.time() - row["started"])
-        fraction = float((json.loads(row["progress"] or "null") or {}).get("fraction", 0.0))
+        """Seconds a running job still takes, with those in which it pauses for others, as far as they are there."""
+        left = self._alone(row)
+        if left is None or not any(pauses and worker == row["worker"] for worker, pauses in self._company):
+            return left
+        others = [self._alone(other) for other in self.running if self._takes_turns(row, other)]
+        return left + sum(min(left, other) for other in others if other is not None)
+
+    @staticmethod
+    def _takes_turns(row: RowMapping, other: RowMapping) -> bool:
+        return bool(other["worker"] == row["worker"] and other["owner"] != row["owner"])
+
+    def _alone(self, row: RowMapping) -> float | None:
+        """Seconds a running job takes if it need not pause: by its own pace once known, by others' until then."""
+        progress = _progress(row)
+        elapsed: float = progress.get("seconds") or max(0.0, time.time() - row["started"])
+        fraction = float(progress.get("fraction", 0.0))
         afresh = row["attempt"] == 1  # otherwise a part of it was not done in this time
         if afresh and fraction >= KNOWN_PACE:
             return elapsed / fraction * (1 - fraction)
         work = self._work(row["kind"], row["checkpoint"], row["cost"])
         if work is None:
             return None
-        whole = work * max(1, self._company[row["worker"]])
+        whole = work * self._company[self._group(row)]
         return max(0.0, whole - elapsed) if afresh else whole * (1 - fraction)
+
+
+def _progress(row: RowMapping) -> Mapping[str, Any]:
+    """What a running job reported last; empty where it has not yet."""
+    return json.loads(row["progress"] or "null") or {}
 
 
 def _sum(parts: Sequence[float | None]) -> float | None:

@@ -18,8 +18,6 @@ from safelight.jobs.job import JobKind, JsonObject
 
 PICTURES = ("init_image", "mask", "image", "images")
 """Fields of requests that hold pictures."""
-DEFAULT_SIDE, DEFAULT_STEPS = 512, 20
-"""What a request's cost is reckoned with where it leaves them open."""
 
 
 class UpscaleRequest(Part):
@@ -72,35 +70,28 @@ def with_seed(request: GenerationRequest, key: str | None = None) -> GenerationR
     return request.model_copy(update={"seed": int.from_bytes(lot, "big")})
 
 
-def cost_of(request: Part) -> float:
-    """How much work a request is: megapixels times steps times pictures; the unit timings are kept in."""
-    if isinstance(request, ScanRequest):
-        return len(request.images) / 100
-    if not isinstance(request, GenerationRequest):
-        return 1.0
-    width, height = request.width or DEFAULT_SIDE, request.height or DEFAULT_SIDE
-    steps = request.steps or DEFAULT_STEPS
-    work = width * height / 1e6 * steps
-    if request.hires is not None:
-        work += width * height / 1e6 * request.hires.scale**2 * (request.hires.steps or steps)
-    return max(0.001, work * request.count)
-
-
-def stored(connection: Connection, request: Part) -> JsonObject:
-    """A request as JSON, with its pictures put among the blobs."""
+def separated(request: Part) -> tuple[JsonObject, dict[str, bytes]]:
+    """A request as JSON, with the names of its pictures in their place; and the pictures, by name."""
     fields = request.model_dump(exclude_unset=True, exclude=set(PICTURES))
-    given = {name: getattr(request, name, None) for name in PICTURES}
-    for name, value in given.items():
+    pictures: dict[str, bytes] = {}
+
+    def named(data: bytes) -> dict[str, str]:
+        digest = blobs.digest_of(data)
+        pictures[digest] = data
+        return {"blob": digest}
+
+    for name in PICTURES:
+        value = getattr(request, name, None)
         if isinstance(value, bytes):
-            fields[name] = {"blob": blobs.put(connection, value)}
+            fields[name] = named(value)
         elif isinstance(value, tuple):
-            fields[name] = [{"blob": blobs.put(connection, data)} for data in value]
+            fields[name] = [named(data) for data in value]
     loaded: JsonObject = json.loads(json.dumps(fields))
-    return loaded
+    return loaded, pictures
 
 
 def restored(connection: Connection, kind: JobKind, request: JsonObject) -> Part:
-    """The request that ``stored`` wrote, with its pictures as bytes.
+    """The request that was ``separated``, with its pictures as bytes.
 
     Raises:
         BlobMissingError: A picture is gone.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from safelight.errors import DatabaseError, StoppedError
-from safelight.jobs.job import Job, Progress, Signal
+from safelight.jobs.job import PAUSED, Job, Progress, Signal
 from safelight.jobs.patience import patiently
 from safelight.logs import logger
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 REPORT_EVERY, PREVIEW_EVERY = 0.2, 0.5
 """Seconds between two reports, and between two previews."""
 PREVIEW_SIDE = 256
+PAUSE = 0.05
+"""Seconds between two looks whether a job that pauses may go on."""
 
 Result = TypeVar("Result")
 
@@ -38,6 +41,8 @@ class Running:
         cut_short: Something was left undone because of it.
         partial: Not all of it was done in this time: something was skipped, or was there from an earlier attempt.
         skips: How many skips were followed.
+        paused: It is to wait while others are done.
+        most_seconds: How long any job may run.
     """
 
     job: Job
@@ -47,21 +52,37 @@ class Running:
     cut_short: bool = False
     partial: bool = False
     skips: int = 0
+    paused: bool = False
+    most_seconds: float = math.inf
     _mind: threading.Lock = field(default_factory=threading.Lock)
     _began: float = field(default_factory=time.monotonic)
     _reported: float = 0.0
     _previewed: float = 0.0
     _got_on: bool = False
+    _waited: float = 0.0
+    _waits_since: float | None = None
+    _last: Progress | None = None
 
     @property
     def seconds(self) -> float:
-        """For how long it has run."""
-        return time.monotonic() - self._began
+        """For how long it has run, without its pauses."""
+        end = time.monotonic() if self._waits_since is None else self._waits_since
+        return end - self._began - self._waited
+
+    @property
+    def limit(self) -> float:
+        """Seconds that it may run."""
+        return min(self.most_seconds, self.job.timeout or math.inf)
 
     @property
     def late(self) -> bool:
         """Whether it has run longer than it may."""
-        return self.job.timeout is not None and self.seconds > self.job.timeout
+        return self.seconds > self.limit
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it may have killed the worker that it lost: nothing has come of it since."""
+        return self.job.lost > 0 and not self._got_on
 
     def should_stop(self) -> bool:
         """Whether the picture on its way is to be stopped now, for whatever reason."""
@@ -127,14 +148,41 @@ class Running:
             self.cut_short = True
             raise StoppedError from error
 
+    def pause(self) -> None:
+        """Wait while others are done; called between two parts of the work, where nothing is held that they need."""
+        if not self.paused or self.should_stop():
+            return
+        self.on_pause(True)
+        try:
+            while self.paused and not self.should_stop():
+                time.sleep(PAUSE)
+        finally:
+            self.on_pause(False)
+
+    def on_pause(self, waits: bool) -> None:
+        """It begins to wait, or goes on."""
+        now = time.monotonic()
+        if waits:
+            self._waits_since = now
+            if self._last is not None:
+                self._write(self._last.model_copy(update={"stage": PAUSED}), None)
+            return
+        assert self._waits_since is not None
+        self._waited += now - self._waits_since
+        self._waits_since, self._reported = None, 0.0  # the next step is reported at once
+
     def report(self, progress: Progress, preview: Callable[[], Image.Image | None] = lambda: None) -> None:
         """Tell where the job stands, as often as is worth it. A report that cannot be written is left out."""
         now = time.monotonic()
         if now - self._reported < REPORT_EVERY and progress.fraction < 1:
             return
         self._reported, data = now, None
+        self._last = progress = progress.model_copy(update={"seconds": round(self.seconds, 3)})
         if now - self._previewed >= PREVIEW_EVERY and (picture := preview()) is not None:
             self._previewed, data = now, _webp(picture)
+        self._write(progress, data)
+
+    def _write(self, progress: Progress, data: bytes | None) -> None:
         try:
             self.ledger.report(self.job, progress, data)
         except DatabaseError as error:

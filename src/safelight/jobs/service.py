@@ -20,6 +20,7 @@ from safelight.jobs import tables
 from safelight.jobs.dispatch import Dispatcher
 from safelight.jobs.dispatch import prepare as prepare_turns
 from safelight.jobs.ledger import Ledger
+from safelight.jobs.admission import QueueLimits
 from safelight.jobs.orders import Order, give, newer, newest
 from safelight.jobs.outlook import LOST_AFTER
 from safelight.jobs.tables import workers
@@ -73,9 +74,10 @@ class Service:
         """Open the database, whose tables have been made by ``prepare``."""
         engine = open_database(settings)
         dispatcher = Dispatcher(settings.database_url)
-        ledger = Ledger(
-            engine, dispatcher.enqueue, retention=settings.job_retention, capacity=settings.queue_capacity
+        limits = QueueLimits(
+            settings.queue_capacity, settings.waiting_per_owner, settings.waiting_bytes_per_owner
         )
+        ledger = Ledger(engine, dispatcher.enqueue, retention=settings.job_retention, limits=limits)
         return cls(settings, engine, ledger, Gallery(engine, settings.home), dispatcher)
 
     def reading(self) -> AbstractContextManager[Connection]:

@@ -63,6 +63,15 @@ job_blobs = Table(
     Column("digest", String(64), primary_key=True, index=True),  # of a picture that its request needs
 )
 
+job_inputs = Table(
+    "job_inputs",
+    METADATA,
+    Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("owner", String(200), nullable=False, index=True),
+    Column("bytes", BigInteger, nullable=False),  # of all its pictures
+)
+"""How large the pictures are that unfinished jobs came with."""
+
 events = Table(
     "events",
     METADATA,

@@ -17,6 +17,9 @@ LOOKAHEAD = 8
 PATIENCE = 4
 """How often others may be preferred to a job before it is next whatever it needs."""
 
+SLICE = 10.0
+"""Seconds that a worker's jobs are done before they pause for those of other owners."""
+
 
 @dataclass(frozen=True)
 class Waiting:
@@ -27,6 +30,19 @@ class Waiting:
     turn: float
     checkpoint: str
     passed: int = 0
+
+
+@dataclass(frozen=True)
+class Holders:
+    """Who has a worker: those of a higher priority go before them, and of the same one those of other owners.
+
+    Args:
+        priority: Theirs.
+        owners: Whose jobs do not go before them: their own, and those of whoever has had more of the worker's time.
+    """
+
+    priority: int
+    owners: frozenset[str]
 
 
 @dataclass(frozen=True)

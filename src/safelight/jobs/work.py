@@ -47,6 +47,7 @@ def generate(desk: Desk, running: Running, request: Part) -> JsonObject:
     assert isinstance(request, GenerationRequest)
     done: list[Entry] = []
     for index in range(request.count):
+        running.pause()
         if running.over:
             running.cut_short = True
             break
@@ -91,7 +92,13 @@ def _draw(desk: Desk, running: Running, request: GenerationRequest, index: int) 
             painted.preview,
         )
 
-    watcher = Watcher(look, running.should_stop, keep_partial=True)
+    watcher = Watcher(
+        look,
+        running.should_stop,
+        keep_partial=True,
+        should_pause=lambda: running.paused,
+        on_pause=running.on_pause,
+    )
     try:
         (picture,) = desk.studio.draw(single(request, index), watcher=watcher)
     except StoppedError:
@@ -114,9 +121,13 @@ def upscale(desk: Desk, running: Running, request: Part) -> JsonObject:
         return result_of([found])
     running.report(Progress(stage="upscaling"))
 
+    def should_stop() -> bool:  # before each tile
+        running.pause()
+        return running.unwanted
+
     with suppress(StoppedError):
         enlarged = desk.studio.upscale(
-            request.image, by=request.by, upscaler=request.upscaler, should_stop=lambda: running.unwanted
+            request.image, by=request.by, upscaler=request.upscaler, should_stop=should_stop
         )
         if not running.unwanted:
             return result_of([_enter(desk, running, enlarged_entry(running.job, enlarged))])
@@ -133,6 +144,7 @@ def scan(desk: Desk, running: Running, request: Part) -> JsonObject:
         verdicts.append({"index": len(verdicts)} | _without_path(judgement.to_dict()))
         share = len(verdicts) / total
         running.report(Progress(stage="judging", picture=len(verdicts) - 1, pictures=total, fraction=share))
+        running.pause()
         if running.over and len(verdicts) < total:
             running.cut_short = True
             break

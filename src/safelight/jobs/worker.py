@@ -136,6 +136,7 @@ class Worker:
         while not self._stopping:
             time.sleep(LISTEN_EVERY)
             self._attend()
+            self._resume(turns)
             now = time.monotonic()
             if now - swept > 1.0:
                 swept = now
@@ -195,21 +196,46 @@ class Worker:
 
     def _enter(self) -> Running | None:
         while not self._stopping:
-            if self._keeper.wanted:  # before the next job, and after those on their way
-                self._keep_in_turn()
+            if self._keeper.wanted and (not self._company.members or self._company.holders() is None):
+                self._keep_in_turn()  # before the next job, and after those on their way, if they end soon
                 continue
-            job = self._within(
-                lambda: self._ledger.claim(self.name, loaded=self._loaded, fits=self._company.fits)
-            )
+            job = self._claimed()
             if job is not None:
-                running = Running(job, self._ledger)
+                running = Running(job, self._ledger, most_seconds=self.settings.max_job_seconds)
                 self._company.join(running)
                 running.leaving = self._stopping  # it was told to go while the job was being claimed
                 return running
             if not self._company.members or not self._within(self._ledger.waiting):
                 return None
-            self._company.wait(1.0)
+            self._company.wait(min(1.0, self._company.slice_left or 1.0))
         return None
+
+    def _claimed(self) -> Job | None:
+        """The job to begin now: one that others have to pause for, or one that fits beside those on their way."""
+        company = self._company
+        if (holders := company.holders()) is not None:
+            job = self._within(
+                lambda: self._ledger.claim(
+                    self.name, loaded=self._loaded, fits=self._may_interrupt, before=holders
+                )
+            )
+            if job is not None:
+                return job
+            company.resume()
+        if self._keeper.wanted:
+            return None
+        return self._within(lambda: self._ledger.claim(self.name, loaded=self._loaded, fits=company.fits))
+
+    def _may_interrupt(self, job: Job) -> bool:
+        """Whether a job may be begun while those on their way pause, as far as memory and their past allow it."""
+        if not self._company.may_interrupt(job):
+            return False
+        if job.kind is not JobKind.GENERATE:
+            return True
+        try:
+            return self._desk.studio.has_room(str(job.request.get("checkpoint") or self.settings.checkpoint))
+        except SafelightError:  # the job will say so
+            return True
 
     def _within(self, do: Callable[[], Result]) -> Result | None:
         """Use the database, however long that takes, unless it is time to go; returns what came of it, or None."""
@@ -264,7 +290,7 @@ class Worker:
         if running.cut_short and running.leaving:
             return ledger.give_back(job, result)
         if running.cut_short and running.late:
-            late = JobTimeoutError(f"The job ran longer than {job.timeout:g} seconds.")
+            late = JobTimeoutError(f"The job ran longer than {running.limit:g} seconds.")
             return ledger.fail(job, late, result)
         if error is not None:
             return ledger.fail(job, error)
@@ -301,9 +327,25 @@ class Worker:
         except DatabaseError as error:
             self._log.warning("not swept", error=error.message)
 
+    def _resume(self, turns: Turns) -> None:
+        """Let those go on who pause when all do; where jobs wait, somebody at the door chooses."""
+        if not self._company.members or self._company.active or self._door.locked():
+            return
+        try:
+            if self._ledger.waiting():
+                self._top_up(turns)
+            else:
+                self._company.resume()
+        except DatabaseError as error:
+            self._log.warning("not heard", error=error.message)
+
     def _top_up(self, turns: Turns) -> None:
-        """Begin jobs that wait though there is room: their turns were lost with a worker that never came back."""
-        missing = self._company.places - self._taken.count
+        """Begin jobs that wait though there is room: their turns were lost with a worker that never came back.
+
+        Also see that somebody is at the door while jobs wait, who chooses when those on their way have to pause.
+        """
+        members, active = len(self._company.members), len(self._company.active)
+        missing = max(self._company.places + members - active, members + 1) - self._taken.count
         if missing <= 0 or self._door.locked():  # whoever is at the door will choose
             return
         try:

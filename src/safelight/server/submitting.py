@@ -10,21 +10,12 @@ from typing import Any
 from sqlalchemy import exists, select
 from structlog.contextvars import get_contextvars
 
-from safelight.database.engine import reading, writing
+from safelight.database.engine import reading
 from safelight.errors import RequestError
 from safelight.generation.request import GenerationRequest, Part
-from safelight.images.decode import header
 from safelight.jobs.job import Job, JobKind, Priority, Signal, Submission, Timeout
-from safelight.jobs.requests import (
-    DEFAULT_SIDE,
-    PICTURES,
-    ScanRequest,
-    UpscaleRequest,
-    checked,
-    cost_of,
-    stored,
-    with_seed,
-)
+from safelight.jobs.requests import PICTURES, checked, separated, with_seed
+from safelight.jobs.sizes import Size, check_size, size_of
 from safelight.jobs.tables import jobs
 from safelight.server.auth import Caller
 from safelight.server.pictures_in import limits_of
@@ -55,9 +46,10 @@ async def submit(
         request_id: Of the call; that which is being answered when not given.
 
     Raises:
-        RequestError: A field cannot be used.
+        RequestError, ImageError: A field, or a picture, cannot be used.
+        JobSizeError: It is more work than one job may be.
         RateLimitError, QuotaError: It is more than the caller may ask for.
-        IdempotencyError, QueueFullError, DatabaseError: Nothing was queued.
+        IdempotencyError, QueueFullError, QueueShareError, QueueBytesError, DatabaseError: Nothing was queued.
     """
 
     def put() -> Job:
@@ -65,27 +57,28 @@ async def submit(
         request = checked(kind, fields)
         if isinstance(request, GenerationRequest):
             request = with_seed(request, idempotency_key)
-        checkpoint = getattr(request, "checkpoint", None) or behind.service.settings.checkpoint
+        settings = behind.service.settings
+        size = size_of(request, limits_of(settings))
+        check_size(size, settings.max_job_work)
+        checkpoint = getattr(request, "checkpoint", None) or settings.checkpoint
+        body, pictures = separated(request)
+        submission = Submission(
+            kind=kind,
+            request=body,
+            owner=caller.owner,
+            priority=priority,
+            timeout=timeout,
+            idempotency_key=idempotency_key,
+            request_id=called,
+            checkpoint=checkpoint if kind is JobKind.GENERATE else "",
+            cost=size.cost,
+        )
 
         def queued() -> Job:
-            with writing(behind.service.engine) as connection:
-                body = stored(connection, request)
-            return behind.service.ledger.submit(
-                Submission(
-                    kind=kind,
-                    request=body,
-                    owner=caller.owner,
-                    priority=priority,
-                    timeout=timeout,
-                    idempotency_key=idempotency_key,
-                    request_id=called,
-                    checkpoint=checkpoint if kind is JobKind.GENERATE else "",
-                    cost=cost_of(request),
-                )
-            )
+            return behind.service.ledger.submit(submission, pictures, shares=caller.key_id is not None)
 
         known = _is_known(behind, caller, idempotency_key)
-        job = queued() if known else _charged(behind, caller, request, called, queued)
+        job = queued() if known else _charged(behind, caller, size, called, queued)
         behind.audit.note("job.submitted", job_id=job.id, kind=kind, **_told_of(request, behind))
         return job
 
@@ -93,13 +86,12 @@ async def submit(
     return await behind.threads.write(put)
 
 
-def _charged(behind: Backstage, caller: Caller, request: Part, called: str, queue: Callable[[], Job]) -> Job:
+def _charged(behind: Backstage, caller: Caller, size: Size, called: str, queue: Callable[[], Job]) -> Job:
     """Count a request and queue it; what becomes no job of this call costs nothing."""
-    pictures, pixels = amount_of(request, behind)
-    with behind.limits.charged(caller, pictures=pictures, pixels=pixels):
+    with behind.limits.charged(caller, pictures=size.pictures, pixels=size.pixels):
         job = queue()
     if job.request_id != called:  # another call with the same idempotency key was quicker, and has paid
-        behind.limits.refund(caller, pictures=pictures, pixels=pixels)
+        behind.limits.refund(caller, pictures=size.pictures, pixels=size.pixels)
     return job
 
 
@@ -139,34 +131,6 @@ async def tell(behind: Backstage, job_id: str, signal: Signal, owner: str | None
         return job
 
     return await behind.threads.write(put)
-
-
-def amount_of(request: Part, behind: Backstage) -> tuple[int, int]:
-    """How many pictures a request asks for, and how many pixels over all of them; judging makes none."""
-    if isinstance(request, ScanRequest):
-        return len(request.images), 0
-    if isinstance(request, UpscaleRequest):
-        found = header(request.image, limits=limits_of(behind.service.settings))
-        return 1, int(found.width * found.height * request.by**2)
-    assert isinstance(request, GenerationRequest)
-    scale = request.hires.scale if request.hires else 1.0
-    canvas = _canvas(request, behind)
-    alone = request.mask is not None and request.inpaint.only_masked
-    width, height = (DEFAULT_SIDE, DEFAULT_SIDE) if canvas is None or alone else canvas
-    pixels = (request.width or width) * (request.height or height) * scale**2
-    if canvas is not None and request.outpaint is not None:  # whatever is drawn is put back into all of it
-        pixels = max(pixels, canvas[0] * canvas[1])
-    return request.count, int(pixels * request.count)
-
-
-def _canvas(request: GenerationRequest, behind: Backstage) -> tuple[int, int] | None:
-    """Width and height of what is drawn on, as far as that is known before drawing."""
-    if request.init_image is None:
-        return None
-    found, beyond = header(request.init_image, limits=limits_of(behind.service.settings)), request.outpaint
-    if beyond is None:
-        return found.width, found.height
-    return found.width + beyond.left + beyond.right, found.height + beyond.top + beyond.bottom
 
 
 def _see_bytes(fields: Mapping[str, Any]) -> None:

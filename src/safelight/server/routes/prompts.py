@@ -17,7 +17,7 @@ from safelight.generation.prompts.counting import count
 from safelight.generation.prompts.spans import weighted_spans
 from safelight.generation.prompts.wildcards import find_wildcards, named_in
 from safelight.jobs.job import Failure
-from safelight.jobs.requests import DEFAULT_STEPS
+from safelight.jobs.sizes import DEFAULT_STEPS
 from safelight.server.counting import Counting
 from safelight.server.middleware.disconnects import ENDS_WITH_CALLER
 from safelight.server.routes.describing import errors, shown

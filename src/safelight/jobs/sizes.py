@@ -1,0 +1,117 @@
+"""How much a request asks for, from its fields and the headers of its pictures: what is counted before the work.
+
+The unit of cost is a megapixel through one step of drawing, or as much work of another kind. Turns, timings and the
+setting max_job_work are in it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from safelight.errors import ImageError, JobSizeError
+from safelight.generation.request import STRENGTH, GenerationRequest, Part
+from safelight.generation.upscaling.resampling import RESAMPLING
+from safelight.images.decode import header
+from safelight.images.picture import DecodeLimits
+from safelight.jobs.requests import ScanRequest, UpscaleRequest
+
+DEFAULT_SIDE, DEFAULT_STEPS = 512, 20
+"""What is reckoned with where a request leaves them open."""
+LEAST = 0.001
+"""Cost of the smallest job."""
+NETWORK, RESAMPLED = 8.0, 0.05
+"""Cost of a megapixel that an upscaler makes, with a network and without: rough figures, which timings correct."""
+JUDGED, DECODED = 0.01, 0.005
+"""Cost of a frame that is judged, and of each of its megapixels."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much a request asks for.
+
+    Args:
+        pictures: How many are made or judged.
+        pixels: Width times height, over all that are made; judging makes none.
+        cost: How much work it is.
+    """
+
+    pictures: int
+    pixels: int
+    cost: float
+
+
+def size_of(request: Part, limits: DecodeLimits) -> Size:
+    """How much a request asks for; pictures are not decoded for it.
+
+    Args:
+        request: What is asked for, with pictures as bytes.
+        limits: What a picture may cost.
+
+    Raises:
+        ImageError: A picture to start from is none, or too large.
+    """
+    if isinstance(request, ScanRequest):
+        return Size(len(request.images), 0, sum(_judged(image, limits) for image in request.images))
+    if isinstance(request, UpscaleRequest):
+        found = header(request.image, limits=limits)
+        pixels = int(found.width * found.height * request.by**2)
+        rate = RESAMPLED if request.upscaler in RESAMPLING else NETWORK
+        return Size(1, pixels, max(LEAST, rate * pixels / 1e6))
+    assert isinstance(request, GenerationRequest)
+    return _of_drawing(request, limits)
+
+
+def check_size(size: Size, max_work: float) -> None:
+    """Refuse a job that is more work than one may be.
+
+    Raises:
+        JobSizeError: It is; the message names what would be allowed.
+    """
+    if size.cost <= max_work:
+        return
+    each = size.cost / size.pictures
+    fit = math.floor(max_work / each)
+    raise JobSizeError(
+        f"The job is {size.cost:,.0f} megapixels times steps; {max_work:,.0f} are allowed for one.",
+        hint=f"Like this, {fit} pictures are allowed at once." if fit else None,
+    )
+
+
+def _of_drawing(request: GenerationRequest, limits: DecodeLimits) -> Size:
+    canvas = _canvas(request, limits)
+    alone = request.mask is not None and request.inpaint.only_masked
+    width, height = (DEFAULT_SIDE, DEFAULT_SIDE) if canvas is None or alone else canvas
+    drawn = (request.width or width) * (request.height or height)
+    hires, made = request.hires, float(drawn)
+    steps = request.steps or DEFAULT_STEPS
+    strength = STRENGTH.get(request.mode, 1.0) if request.strength is None else request.strength
+    work = drawn * max(1.0, steps * strength)
+    if hires is not None:
+        made *= hires.scale**2
+        again = (hires.steps or steps) * (1.0 if hires.all_steps else hires.strength)
+        work += made * max(1.0, again)
+    if canvas is not None and request.outpaint is not None:  # whatever is drawn is put back into all of it
+        made = max(made, canvas[0] * canvas[1])
+    return Size(request.count, int(made * request.count), max(LEAST, work / 1e6 * request.count))
+
+
+def _canvas(request: GenerationRequest, limits: DecodeLimits) -> tuple[int, int] | None:
+    """Width and height of what is drawn on, as far as that is known before drawing."""
+    if request.init_image is None:
+        return None
+    assert isinstance(request.init_image, bytes)
+    found, beyond = header(request.init_image, limits=limits), request.outpaint
+    if beyond is None:
+        return found.width, found.height
+    return found.width + beyond.left + beyond.right, found.height + beyond.top + beyond.bottom
+
+
+def _judged(image: bytes, limits: DecodeLimits) -> float:
+    """Cost of judging a picture with its frames; one that cannot be read, which the scan will say, is looked at too."""
+    try:
+        found = header(image, limits=limits)
+    except ImageError:
+        return JUDGED
+    frames = min(found.frame_count or limits.max_frames, limits.max_frames)
+    return frames * (JUDGED + DECODED * found.width * found.height / 1e6)
