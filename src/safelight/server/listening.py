@@ -21,8 +21,9 @@ AT_ONCE, REFUSED_AT_ONCE = 32, 512
 """Connections that are accepted, or closed at once, before those that are there get their turn."""
 TELL_EVERY = 60.0
 """Seconds between two lines of the log about connections that could not be accepted."""
-DEAD_AFTER = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
-"""When the system asks whether a silent client's machine is still there, how often, and how often in vain."""
+OPTIONS = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4, "TCP_NOTSENT_LOWAT": 128 * 1024}
+"""When the system asks whether a silent client's machine is still there, how often, and how often in vain; and how many
+bytes it takes of an answer before it can send them, so that clients that read nothing cost little."""
 _NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -44,8 +45,8 @@ def listen(settings: Settings, may_connect: Callable[[str], bool]) -> ListeningS
         raise PortTakenError(f"{where} cannot be listened on: {error}.") from error
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # which connections inherit
-        for name, value in DEAD_AFTER:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # connections inherit all of them
+        for name, value in OPTIONS.items():
             if (option := getattr(socket, name, None)) is not None:
                 listening.setsockopt(socket.IPPROTO_TCP, option, value)
         listening.bind(address)

@@ -9,8 +9,9 @@ import asyncio
 from typing import Any
 
 import h11
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from safelight.server.connections import Connections, Phase
@@ -19,6 +20,8 @@ PATIENCE = 20.0
 """Seconds from a connection's beginning, or from the last answer, to the end of a request's headers."""
 TAKING, LEAST = 60.0, 16 * 1024
 """Seconds within which a client takes at least so many bytes of what was sent, or all there is."""
+PIECE = 64 * 1024
+"""Bytes of an answer's body that are given to a connection at once; the next when the system has taken them."""
 REFUSED = "refused_connection"
 """The key of a request's state that says that there are too many connections for it to be answered."""
 
@@ -131,7 +134,7 @@ class PatientProtocol(Taking, H11Protocol):
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"][REFUSED] = self._connections.refuses(self.transport)
-        await self._app(scope, receive, send)
+        await self._app(scope, receive, in_pieces(send))
 
     def _note(self) -> None:
         """Tell what the connection does, and wait for headers only where nothing else goes on."""
@@ -174,6 +177,34 @@ class PatientWebSocket(Taking, WebSocketsSansIOProtocol):
         self._connections.closed(self.transport)
         super().connection_lost(exc)
 
+    async def send(self, message: Any) -> None:
+        """Send a message.
+
+        Raises:
+            ClientDisconnected: The client has gone, or was sent away for what it sent.
+        """
+        try:
+            await super().send(message)
+        except RuntimeError as error:  # uvicorn takes the closing for the application's
+            if self.transport.is_closing():
+                raise ClientDisconnected from error
+            raise
+
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"][REFUSED] = self._connections.refuses(self.transport)
         await self._app(scope, receive, send)
+
+
+def in_pieces(send: Send) -> Send:
+    """Send large bodies in pieces, of which one at a time is copied for a client that takes its time."""
+
+    async def sent(message: Message) -> None:
+        body, more = message.get("body", b""), message.get("more_body", False)
+        if len(body) <= PIECE:
+            await send(message)
+            return
+        for start in range(0, len(body), PIECE):
+            end = start + PIECE
+            await send({**message, "body": body[start:end], "more_body": more or end < len(body)})
+
+    return sent
