@@ -691,6 +691,15 @@ class ServerBusyError(SafelightError):
     http_status = 503
 
 
+class ConnectionLimitError(SafelightError):
+    """A request on one connection more than its address, or all together, may have."""
+
+    code = "server.connections"
+    summary = "There are too many connections with requests at once."
+    default_hint = "Close some, or try again after the seconds that the header Retry-After says."
+    http_status = 503
+
+
 class KeysNeededError(SettingsError):
     """A server that others could reach, and no key to tell them apart."""
 

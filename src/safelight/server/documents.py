@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from functools import cache
+from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, Response
 
 from safelight import __version__
 from safelight.server.credentials import COOKIE
 from safelight.server.guard import OPEN_PATHS
+from safelight.server.routes.common import same_as_before
 
 router = APIRouter(include_in_schema=False)
 
@@ -72,14 +75,43 @@ async def style() -> Response:
 
 
 @router.get("/openapi.json")
-async def openapi(request: Request) -> JSONResponse:
+async def openapi(request: Request) -> Response:
     """The document, which takes a while to make the first time."""
-    return JSONResponse(await asyncio.to_thread(request.app.openapi))
+    document: Rendered = request.app.state.document
+    data, tag = await document.get()
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if same_as_before(request, tag):
+        return Response(status_code=304, headers=headers)
+    return Response(data, media_type=JSON, headers=headers)
 
 
 @cache
 def _asset(name: str) -> bytes:
     return files("fastapi_swagger").joinpath("resources", name).read_bytes()
+
+
+class Rendered:
+    """The document as it is sent, made once, by whoever asks first.
+
+    Args:
+        app: Of which it tells.
+    """
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._making = asyncio.Lock()
+        self._made: tuple[bytes, str] | None = None
+
+    async def get(self) -> tuple[bytes, str]:
+        """Its bytes and their ETag."""
+        async with self._making:
+            if self._made is None:
+                self._made = await asyncio.to_thread(self._make)
+            return self._made
+
+    def _make(self) -> tuple[bytes, str]:
+        data = json.dumps(self._app.openapi(), ensure_ascii=False, separators=(",", ":")).encode()
+        return data, f'"{sha256(data).hexdigest()[:32]}"'
 
 
 def install(app: FastAPI) -> None:
@@ -91,6 +123,7 @@ def install(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    app.state.document = Rendered(app)
     app.include_router(router)
 
 

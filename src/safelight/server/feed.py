@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Self
 
-from safelight.errors import DatabaseError
+from safelight.errors import DatabaseError, InternalError
 from safelight.jobs.job import Event, Job, JobState
 from safelight.jobs.ledger import Ledger
 from safelight.logs import logger
 
 LOOK_EVERY, LOOK_AGAIN = 0.05, 0.5
 """Seconds between two looks while somebody waits, and after one that failed."""
+LONGEST_PAUSE, GIVE_UP = 5.0, 30.0
+"""Seconds between two looks at most while a defect lasts, and after which whoever waits is told of it."""
 OVERLAP = 200
 """How far each look goes back: with several writers, events can come to light out of order."""
 EVERY_JOB = ""
@@ -34,6 +37,8 @@ class Feed:
         self._ledger = ledger
         self._listeners: dict[str, set[Hear]] = {}
         self._somebody, self._looking = asyncio.Event(), asyncio.Event()
+        self._waiting: set[asyncio.Queue[Event | InternalError]] = set()
+        self._defect_since: float | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -54,9 +59,12 @@ class Feed:
         Args:
             job_id: The job, which has to be there.
             after: The last event that is known already.
+
+        Raises:
+            InternalError: A defect keeps events from being read, and has done so for long.
         """
-        queue: asyncio.Queue[Event] = asyncio.Queue()
-        with self.listening(queue.put_nowait, job_id):
+        queue: asyncio.Queue[Event | InternalError] = asyncio.Queue()
+        with self.listening(queue.put_nowait, job_id), self._told_of_defects(queue):
             last = after
             async for event in self.past(job_id, after):
                 last = event.id
@@ -64,12 +72,14 @@ class Feed:
                 if is_last(event):
                     return
             while True:
-                event = await queue.get()
-                if event.id <= last:
+                heard = await queue.get()
+                if isinstance(heard, InternalError):
+                    raise heard
+                if heard.id <= last:
                     continue
-                last = event.id
-                yield event
-                if is_last(event):
+                last = heard.id
+                yield heard
+                if is_last(heard):
                     return
 
     @contextmanager
@@ -129,6 +139,10 @@ class Feed:
                 logger(__name__).warning("events not read", error=error.message)
                 await asyncio.sleep(LOOK_AGAIN)
                 continue
+            except Exception as error:  # noqa: BLE001  whatever it is, it must not end it for everybody
+                await self._wait_after(error)
+                continue
+            self._defect_since = None
             for event in found:
                 if event.id not in seen:
                     seen[event.id] = None
@@ -145,7 +159,30 @@ class Feed:
         if self._looking.is_set():
             listeners += self._listeners.get(EVERY_JOB, ())
         for hear in listeners:
-            hear(event)
+            try:
+                hear(event)
+            except Exception as error:  # noqa: BLE001  nor must one of them end it for the others
+                logger(__name__).error("a defect", exc_info=error)
+
+    async def _wait_after(self, error: Exception) -> None:
+        """Log the first of a row of defects, and wait longer after each; when they last, tell everybody who waits."""
+        now = time.monotonic()
+        if self._defect_since is None:
+            self._defect_since = now
+            logger(__name__).error("a defect", exc_info=error)
+        lasted = now - self._defect_since
+        if lasted >= GIVE_UP:
+            for queue in self._waiting:
+                queue.put_nowait(InternalError("Events of jobs cannot be read."))
+        await asyncio.sleep(min(LOOK_AGAIN + lasted, LONGEST_PAUSE))
+
+    @contextmanager
+    def _told_of_defects(self, queue: asyncio.Queue[Event | InternalError]) -> Iterator[None]:
+        self._waiting.add(queue)
+        try:
+            yield
+        finally:
+            self._waiting.discard(queue)
 
 
 def is_last(event: Event) -> bool:

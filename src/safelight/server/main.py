@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import ipaddress
 import signal
-import socket
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from safelight.errors import PortTakenError
 from safelight.logs import logger
+from safelight.server.connections import Connections, most_connections
 from safelight.server.doorway import Doorway
-from safelight.server.protocol import PatientProtocol
+from safelight.server.listening import BACKLOG, listen
+from safelight.server.protocol import PatientProtocol, PatientWebSocket
 from safelight.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 MAX_HEADERS = 32 * 1024
 """Bytes of a request's line and headers."""
-MAX_CONNECTIONS, BACKLOG = 1000, 512
 MAX_MESSAGE = 64 * 1024
 """Bytes of a message that comes over a WebSocket: clients only send signals."""
 GRACE = 3
@@ -35,7 +35,8 @@ def serve(settings: Settings) -> None:
         PortTakenError: The address cannot be listened on.
         SafelightError: What had to be loaded could not be.
     """
-    listening = listen(settings)
+    connections = _connections(settings)
+    listening = listen(settings, connections.may_connect)
     problems: list[Exception] = []
 
     def failed(error: Exception) -> None:
@@ -46,44 +47,11 @@ def serve(settings: Settings) -> None:
         signal.signal(number, lambda *_: None)
     with ExitStack() as opened:
         doorway = Doorway(lambda: load(settings, opened), failed)
-        server = uvicorn.Server(_configuration(settings, doorway))
+        server = uvicorn.Server(_configuration(settings, doorway, connections))
         logger(__name__).info("listening", host=settings.host, port=settings.port)
         server.run(sockets=[listening])
     if problems:
         raise problems[0]
-
-
-def listen(settings: Settings) -> socket.socket:
-    """A socket that clients can connect to from now on.
-
-    Raises:
-        PortTakenError: The address is not this machine's, or the port is in use or not allowed.
-    """
-    where = f"{settings.host} port {settings.port}"
-    try:
-        family, address = _place(settings.host, settings.port)
-        # asyncio turns Nagle's algorithm off where the protocol is named; otherwise every answer takes 40 ms more.
-        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    except (OSError, UnicodeError) as error:
-        raise PortTakenError(f"{where} cannot be listened on: {error}.") from error
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(BACKLOG)
-    except OSError as error:
-        listening.close()
-        raise PortTakenError(f"{where} cannot be listened on: {error.strerror}.") from error
-    return listening
-
-
-def _place(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
-    """Family and address of a host; names are looked up."""
-    try:
-        version = ipaddress.ip_address(host).version
-    except ValueError:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return family, (str(address[0]), port)
-    return (socket.AF_INET6 if version == 6 else socket.AF_INET), (host, port)
 
 
 def load(settings: Settings, opened: ExitStack) -> FastAPI:
@@ -109,13 +77,19 @@ def load(settings: Settings, opened: ExitStack) -> FastAPI:
     return create_app(service, settings)
 
 
-def _configuration(settings: Settings, doorway: Doorway) -> uvicorn.Config:
+def _connections(settings: Settings) -> Connections:
+    """What bounds connections; a proxy is one here by the rule by which its headers are believed."""
+    proxies = ProxyHeadersMiddleware(cast(Any, None), list(settings.trusted_proxies)).trusted_hosts
+    return Connections(*most_connections(), proxies.__contains__)
+
+
+def _configuration(settings: Settings, doorway: Doorway, connections: Connections) -> uvicorn.Config:
     return uvicorn.Config(
         doorway,
         host=settings.host,
         port=settings.port,
-        http=PatientProtocol,
-        ws="websockets-sansio",
+        http=partial(PatientProtocol, connections=connections),  # type: ignore[arg-type]  # only called
+        ws=partial(PatientWebSocket, connections=connections),  # type: ignore[arg-type]
         ws_max_size=MAX_MESSAGE,
         loop="asyncio",
         lifespan="on",
@@ -126,7 +100,6 @@ def _configuration(settings: Settings, doorway: Doorway) -> uvicorn.Config:
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=list(settings.trusted_proxies),
         h11_max_incomplete_event_size=MAX_HEADERS,
-        limit_concurrency=MAX_CONNECTIONS,
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE,
     )

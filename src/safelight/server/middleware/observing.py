@@ -12,10 +12,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from safelight.audit import AuditLog
-from safelight.errors import DeniedError, InternalError, LimitedError, SafelightError
+from safelight.errors import ConnectionLimitError, DeniedError, InternalError, LimitedError, SafelightError
 from safelight.logs import logger
 from safelight.server.errors_http import refuse
+from safelight.server.guard import OPEN_PATHS
 from safelight.server.metrics import Metrics
+from safelight.server.protocol import REFUSED
 
 REQUEST_ID = "X-Request-ID"
 _SANE = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
@@ -62,7 +64,10 @@ class Observing:
         structlog.contextvars.bind_contextvars(request_id=request_id, address=_address(scope))
         scope.setdefault("state", {})["request_id"] = request_id
         try:
-            await self._app(scope, receive, observed)
+            if scope["state"].get(REFUSED) and scope["path"] not in OPEN_PATHS:
+                await refuse(ConnectionLimitError(), scope, receive, observed)
+            else:
+                await self._app(scope, receive, observed)
         except Exception as error:  # noqa: BLE001  the outermost place: a defect becomes a response
             logger(__name__).error("a defect", exc_info=error)
             if not status:

@@ -17,6 +17,8 @@ from starlette.websockets import WebSocketState
 
 from safelight.errors import (
     BodyInvalidError,
+    DatabaseError,
+    InternalError,
     JobMissingError,
     LimitedError,
     PreviewMissingError,
@@ -25,6 +27,7 @@ from safelight.errors import (
 from safelight.jobs.job import Event, Job, Signal
 from safelight.server.auth import Role, Who, caller
 from safelight.server.compat.previews import TheJudge, preview_of
+from safelight.server.errors_http import FAILED
 from safelight.server.judging import Judge
 from safelight.server.routes.common import TheJob
 from safelight.server.routes.describing import errors, pictures
@@ -33,6 +36,8 @@ from safelight.server.submitting import tell
 
 router = APIRouter()
 
+DONE = 1000
+"""The code with which a WebSocket is closed when there is nothing more to be told."""
 MOST = 2**53
 """The largest event id that JSON's readers keep exactly."""
 After = Annotated[int, Query(ge=0, le=MOST, description="Only events after this one.")]
@@ -113,13 +118,23 @@ async def job_socket(
     await socket.accept()
     async with create_task_group() as group:
         group.start_soon(_listen, socket, behind, job, group.cancel_scope)
+        code = FAILED
         with suppress(WebSocketDisconnect):
-            async with aclosing(events_of(behind, job, after)) as events:
-                async for event in events:
-                    await _send(socket, event, await _image(behind, judging, event, previews), previews)
+            try:
+                async with aclosing(events_of(behind, job, after)) as events:
+                    async for event in events:
+                        await _send(socket, event, await _image(behind, judging, event, previews), previews)
+                code = DONE
+            except (DatabaseError, InternalError) as error:
+                await socket.send_json({"error": error.to_dict()})
         group.cancel_scope.cancel()
-    if socket.client_state is WebSocketState.CONNECTED:
-        await socket.close()
+    if is_open(socket):
+        await socket.close(code)
+
+
+def is_open(socket: WebSocket) -> bool:
+    """Whether neither side has closed a WebSocket, nor the connection is gone."""
+    return socket.client_state is socket.application_state is WebSocketState.CONNECTED
 
 
 async def events_of(behind: Backstage, job: Job, after: int) -> AsyncGenerator[Event]:

@@ -12,7 +12,6 @@ from fastapi import APIRouter, Depends, FastAPI, WebSocket, WebSocketDisconnect
 from fastapi.requests import HTTPConnection
 from pydantic import StringConstraints, ValidationError
 from starlette.types import Message
-from starlette.websockets import WebSocketState
 
 from safelight.errors import BodyInvalidError, DatabaseError, LimitedError, SafelightError
 from safelight.jobs.job import Shape, Signal
@@ -21,7 +20,7 @@ from safelight.server.compat.previews import TheJudge
 from safelight.server.errors_http import FAILED
 from safelight.server.inbox import Inbox, message
 from safelight.server.live import PACE, Live
-from safelight.server.routes.following import COUNTED
+from safelight.server.routes.following import COUNTED, is_open
 from safelight.server.state import Backstage, Behind
 from safelight.server.submitting import tell
 
@@ -69,7 +68,7 @@ async def live_socket(
             except DatabaseError as error:
                 await socket.send_text(message("error", error=error.to_dict()))
         group.cancel_scope.cancel()
-    if socket.client_state is WebSocketState.CONNECTED:
+    if is_open(socket):
         await socket.close(FAILED)
 
 

@@ -1,0 +1,280 @@
+"""What one address that opens thousands of connections costs another: refusals and milliseconds, by percentile.
+
+The server is a process of its own, once with 1,024 file descriptors and once with as many as there are. Connections
+come from 127.0.0.1, from another process; requests from 127.0.0.2, each over a connection of its own, half of them of the
+kind that needs a key. Linux only: elsewhere 127.0.0.2 is no address.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import resource
+import selectors
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CROWD, OTHER = "127.0.0.1", "127.0.0.2"
+GET = "GET {path} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {key}\r\n"
+ATTACKS = {
+    "nothing": "no other connections",
+    "idle": "nothing is sent",
+    "half": "headers that do not end",
+    "dripping": "headers that do not end, a byte each second",
+    "kept": "one request, then nothing",
+    "again": "nothing is sent, and what is closed is opened again at once",
+    "slow body": "a key to sign in with that does not come",
+    "unread": "50 connections that ask for /openapi.json 200 times each and read nothing",
+}
+"""What the many connections do."""
+UNREAD = 50
+
+
+@dataclass(frozen=True)
+class Row:
+    """What requests of the other address took, in milliseconds, and how many had no answer 200."""
+
+    descriptors: int
+    attack: str
+    opened: int
+    kept: int
+    requests: int
+    refused: int
+    p50: float
+    p99: float
+    longest: float
+    warnings: int
+
+
+def main() -> None:
+    """Attack, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--connections", type=int, default=2000)
+    parser.add_argument("--seconds", type=float, default=10.0, help="for which each attack is measured")
+    parser.add_argument("--attacks", nargs="*", default=list(ATTACKS), choices=list(ATTACKS))
+    parser.add_argument("--as-crowd", nargs=4, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    highest = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if given.as_crowd:
+        attack, port, number, key = given.as_crowd
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest, highest))
+        Crowd(attack, int(port), int(number), key).run()
+        return
+    print(
+        "| descriptors | attack | opened | kept | requests | refused | p50 ms | p99 ms | longest ms | warnings |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    rows = [
+        measured(attack, descriptors, given.connections, given.seconds)
+        for descriptors in (1024, highest)
+        for attack in given.attacks
+    ]
+    (HERE / "results").mkdir(exist_ok=True)
+    (HERE / "results" / "connections.json").write_text(json.dumps([asdict(row) for row in rows]))
+
+
+def measured(attack: str, descriptors: int, number: int, seconds: float) -> Row:
+    """What another address's requests take during an attack; also printed."""
+    with tempfile.TemporaryDirectory() as home, serving(Path(home), descriptors) as (port, key):
+        with crowd(attack, port, number, key) as kept:
+            took, refused = asked(port, key, seconds)
+        warnings = warned(Path(home) / "log")
+    cuts = statistics.quantiles(took, n=100)
+    row = Row(
+        descriptors, attack, *kept, len(took) + refused, refused, cuts[49], cuts[98], max(took), warnings
+    )
+    print(
+        f"| {row.descriptors} | {ATTACKS[attack]} | {row.opened} | {row.kept} | {row.requests} | {row.refused} "
+        f"| {row.p50:.1f} | {row.p99:.1f} | {row.longest:.0f} | {row.warnings} |",
+        flush=True,
+    )
+    return row
+
+
+@contextmanager
+def serving(home: Path, descriptors: int) -> Iterator[tuple[int, str]]:
+    """The port of a server that may have so many file descriptors, and a key to it."""
+    with socket.socket() as free:
+        free.bind((CROWD, 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {"SAFELIGHT_HOME": str(home), "SAFELIGHT_STUDIO": "false"}
+    environment |= {"SAFELIGHT_REQUESTS_PER_MINUTE": "0"}
+    command = [sys.executable, "-m", "safelight"]
+    made = subprocess.run([*command, "keys", "add", "anna"], env=environment, capture_output=True, check=True)
+    key = made.stdout.decode().strip()
+
+    def bounded() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, descriptors), descriptors))
+
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "api", "--port", str(port)],
+            env=environment,
+            stderr=log,
+            preexec_fn=bounded,  # noqa: PLW1509
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while answer(port, "/v1/session", key) != 200:
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            time.sleep(0.1)
+        yield port, key
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def crowd(attack: str, port: int, number: int, key: str) -> Iterator[list[int]]:
+    """Within it there are many connections; afterwards, how many were opened, and how many were there in the end."""
+    command = [sys.executable, __file__, "--as-crowd", attack, str(port), str(number), key]
+    counts: list[int] = []
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()  # they are there
+        try:
+            yield counts
+        finally:
+            process.stdin.close()
+            counts += map(int, process.stdout.readline().split())
+
+
+def asked(port: int, key: str, seconds: float) -> tuple[list[float], int]:
+    """What requests took in milliseconds, and how many were not answered with 200."""
+    took: list[float] = []
+    refused = 0
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for path in ("/health/live", "/v1/jobs?limit=1"):
+            began = time.perf_counter()
+            if answer(port, path, key) == 200:
+                took.append((time.perf_counter() - began) * 1e3)
+            else:
+                refused += 1
+    return took, refused
+
+
+def answer(port: int, path: str, key: str) -> int:
+    """The status of an answer over a connection of its own; 0 where there is none."""
+    connection = http.client.HTTPConnection(CROWD, port, timeout=30, source_address=(OTHER, 0))
+    try:
+        connection.request("GET", path, headers={"Host": "localhost", "X-API-Key": key})
+        response = connection.getresponse()
+        response.read()
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()
+    return response.status
+
+
+def warned(log: Path) -> int:
+    """Lines of the server's log that are warnings or worse, or no lines of ours."""
+    lines = log.read_text().splitlines()
+    return sum(
+        not line.startswith("{") or json.loads(line)["level"] not in ("debug", "info") for line in lines
+    )
+
+
+class Crowd:
+    """Many connections of one address, until stdin is closed.
+
+    Args:
+        attack: What they do.
+        port: Of the server.
+        number: How many there are.
+        key: Of somebody, for the attacks that need one.
+    """
+
+    def __init__(self, attack: str, port: int, number: int, key: str) -> None:
+        self._attack, self._port, self._key = attack, port, key
+        self._number = UNREAD if attack == "unread" else 0 if attack == "nothing" else number
+        self._opened = 0
+        self._open: dict[socket.socket, None] = {}
+        self._selector = selectors.DefaultSelector()
+
+    def run(self) -> None:
+        """Open them, say so, and hold them."""
+        for _ in range(self._number):
+            self._connect()
+        self._selector.register(sys.stdin, selectors.EVENT_READ)
+        print(flush=True)
+        dripped = time.monotonic()
+        while True:
+            for found, _ in self._selector.select(1.0):
+                if found.fileobj is sys.stdin:
+                    print(self._opened, len(self._open))
+                    return
+                assert isinstance(found.fileobj, socket.socket)
+                self._hear(found.fileobj)
+            if self._attack in ("dripping", "slow body") and time.monotonic() - dripped > 1:
+                dripped = time.monotonic()
+                for connection in list(self._open):
+                    self._say(connection, b"x")
+
+    def _connect(self) -> None:
+        try:
+            connection = socket.create_connection((CROWD, self._port), timeout=30, source_address=(CROWD, 0))
+        except OSError:
+            return
+        self._opened += 1
+        connection.setblocking(False)
+        self._open[connection] = None
+        self._say(connection, self._words())
+        if self._attack != "unread":
+            self._selector.register(connection, selectors.EVENT_READ)
+
+    def _words(self) -> bytes:
+        """What is said at once."""
+        head = GET.format(path="/health/live", key=self._key)
+        return {
+            "half": head,
+            "dripping": f"{head}X-Drip: ",
+            "kept": f"{head}\r\n",
+            "slow body": "POST /v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            "Content-Length: 9999\r\n\r\n",
+            "unread": f"{GET.format(path='/openapi.json', key=self._key)}\r\n" * 200,
+        }.get(self._attack, "").encode()
+
+    def _say(self, connection: socket.socket, words: bytes) -> None:
+        try:
+            connection.send(words)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._close(connection)
+
+    def _hear(self, connection: socket.socket) -> None:
+        try:
+            if connection.recv(65536):
+                return
+        except OSError:
+            pass
+        self._close(connection)
+        if self._attack == "again":
+            self._connect()
+
+    def _close(self, connection: socket.socket) -> None:
+        if connection in self._open:
+            del self._open[connection]
+            if self._attack != "unread":
+                with suppress(KeyError):
+                    self._selector.unregister(connection)
+            connection.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Bounds on connections, for each client address and in total: whoever asks for nothing makes room for who comes.
+
+A connection is idle until a request's headers are there: a new one, a slow one, one that is kept open between two
+requests. It is receiving while a request's body arrives, and busy while a request is answered or a WebSocket is open.
+At a bound, a new connection closes the oldest idle one of its address, or of the address with most. One that is busy is
+never closed: where nobody is idle the new one stays, and what it asks for is refused. An address at its bound gets new
+ones only so fast, since making them costs more than turning them away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import sys
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from enum import Enum, auto
+
+from safelight.logs import logger
+
+if sys.platform != "win32":
+    import resource
+
+MOST, SHARE = 2048, 4
+"""Connections in total where there are descriptors enough, and the part (1/SHARE) that one address may have."""
+WANTED, USUAL = 65_536, 1024
+"""File descriptors that are asked of the system, and how many there are where it does not tell."""
+REPLACED = 100
+"""Connections a second that an address at its bound gets for older ones."""
+TELL_EVERY = 60.0
+"""Seconds between two lines of the log about connections that were closed."""
+
+
+class Phase(Enum):
+    """What a connection is doing."""
+
+    IDLE = auto()
+    RECEIVING = auto()
+    BUSY = auto()
+
+
+class _Client:
+    """The connections of one address, by phase, each with the time since when; the oldest first."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.next = most, 0.0
+        self.phases: dict[Phase, dict[asyncio.Transport, float]] = {phase: {} for phase in Phase}
+
+    def __len__(self) -> int:
+        return sum(map(len, self.phases.values()))
+
+    def requests(self) -> int:
+        """Connections that are not idle."""
+        return len(self) - len(self.phases[Phase.IDLE])
+
+    def oldest(self, phase: Phase) -> tuple[float, asyncio.Transport]:
+        """The connection that has been in a phase for longest, of which there is one, after the time since when."""
+        transport, since = next(iter(self.phases[phase].items()))
+        return since, transport
+
+
+class Connections:
+    """Counts connections and closes those beyond a bound. Used on the event loop only.
+
+    Args:
+        total: How many there may be.
+        each: How many one address may have.
+        is_proxy: Whether an address may have as many as there may be in total: everybody behind a proxy comes from its.
+    """
+
+    def __init__(self, total: int, each: int, is_proxy: Callable[[str], bool] = lambda _: False) -> None:
+        self.total, self.each, self._is_proxy = total, each, is_proxy
+        self._clients: dict[str, _Client] = {}
+        self._names: dict[asyncio.Transport, str] = {}
+        self._closed, self._told = 0, -TELL_EVERY
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def may_connect(self, address: str) -> bool:
+        """Whether a connection that was just accepted is to be made, rather than closed at once."""
+        client = self._clients.get(client_name(address))
+        if client is None or len(client) < client.most:
+            return True
+        now = time.monotonic()
+        if client.next > now:
+            self._tell(address)
+            return False
+        client.next = max(client.next, now - 1) + 1 / REPLACED
+        return True
+
+    def opened(self, transport: asyncio.Transport) -> None:
+        """A connection has been made; it is idle."""
+        address = transport.get_extra_info("peername")[0]
+        most = self.total if self._is_proxy(address) else self.each
+        name = client_name(address)
+        client = self._clients.get(name) or _Client(most)
+        if len(client) >= most:
+            self._close_one([client], Phase.IDLE)
+        if len(self) >= self.total:
+            everybody = self._clients.values()
+            self._close_one(everybody, Phase.IDLE) or self._close_one(everybody, Phase.RECEIVING)
+        self._clients[name], self._names[transport] = client, name
+        client.phases[Phase.IDLE][transport] = time.monotonic()
+
+    def enters(self, transport: asyncio.Transport, phase: Phase) -> None:
+        """A connection is in a phase from now on, or still is."""
+        name = self._names.get(transport)
+        if name is None:  # closed here, which it has not been told yet
+            return
+        phases = self._clients[name].phases
+        if transport not in phases[phase]:
+            for others in phases.values():
+                others.pop(transport, None)
+            phases[phase][transport] = time.monotonic()
+
+    def closed(self, transport: asyncio.Transport) -> None:
+        """A connection is gone."""
+        name = self._names.pop(transport, None)
+        if name is None:
+            return
+        client = self._clients[name]
+        for phase in client.phases.values():
+            phase.pop(transport, None)
+        if not len(client):
+            del self._clients[name]
+
+    def refuses(self, transport: asyncio.Transport) -> bool:
+        """Whether the request on a connection is one more than its address, or all together, may make at once."""
+        name = self._names.get(transport)
+        if name is None or self._clients[name].requests() > self._clients[name].most:
+            return True
+        return len(self) > self.total < sum(client.requests() for client in self._clients.values())
+
+    def _close_one(self, clients: Collection[_Client], phase: Phase) -> bool:
+        """Close the oldest connection in a phase, of the address with most that has any; whether there was one."""
+        having = [client for client in clients if client.phases[phase]]
+        if not having:
+            return False
+        client = min(having, key=lambda client: (-len(client), client.oldest(phase)[0]))
+        _, transport = client.oldest(phase)
+        self.closed(transport)
+        transport.abort()
+        self._tell(transport.get_extra_info("peername")[0])
+        return True
+
+    def _tell(self, address: str) -> None:
+        self._closed += 1
+        if time.monotonic() - self._told >= TELL_EVERY:
+            logger(__name__).warning("too many connections", closed=self._closed, last_of=address)
+            self._closed, self._told = 0, time.monotonic()
+
+
+def client_name(address: str) -> str:
+    """Whom an address stands for: of IPv6 the network of 64 bits, of which one client has all addresses."""
+    found = ipaddress.ip_address(address)
+    if isinstance(found, ipaddress.IPv4Address):
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(found), 64), strict=False))
+
+
+def most_connections() -> tuple[int, int]:
+    """How many connections there may be in total and of one address; half the descriptors are left for files.
+
+    The process's limit of file descriptors is raised as far as the system lets it.
+    """
+    total = min(MOST, _descriptors() // 2)
+    return total, max(1, total // SHARE)
+
+
+def _descriptors() -> int:
+    if sys.platform == "win32":
+        return USUAL
+    now, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = WANTED if highest == resource.RLIM_INFINITY else min(highest, WANTED)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        with suppress(ValueError, OSError):  # macOS allows less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, highest))
+        now, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return WANTED if now == resource.RLIM_INFINITY else now

@@ -1,0 +1,138 @@
+"""The socket that clients connect to."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from safelight.errors import PortTakenError
+from safelight.logs import logger
+from safelight.settings import Settings
+
+BACKLOG = 4096
+"""Connections that wait to be accepted, as far as the system allows as many."""
+AT_ONCE, REFUSED_AT_ONCE = 32, 512
+"""Connections that are accepted, or closed at once, before those that are there get their turn."""
+TELL_EVERY = 60.0
+"""Seconds between two lines of the log about connections that could not be accepted."""
+OPTIONS = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4, "TCP_NOTSENT_LOWAT": 128 * 1024}
+"""When the system asks whether a silent client's machine is still there, how often, and how often in vain; and how many
+bytes it takes of an answer before it can send them, so that clients that read nothing cost little."""
+_NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+def listen(settings: Settings, may_connect: Callable[[str], bool]) -> ListeningSocket:
+    """A socket that clients can connect to from now on.
+
+    Args:
+        settings: With host and port.
+        may_connect: Whether to let in one more connection from an address.
+
+    Raises:
+        PortTakenError: The address is not this machine's, or the port is in use or not allowed.
+    """
+    where = f"{settings.host} port {settings.port}"
+    try:
+        family, address = _place(settings.host, settings.port)
+        listening = ListeningSocket(family, may_connect)
+    except (OSError, UnicodeError) as error:
+        raise PortTakenError(f"{where} cannot be listened on: {error}.") from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # connections inherit all of them
+        for name, value in OPTIONS.items():
+            if (option := getattr(socket, name, None)) is not None:
+                listening.setsockopt(socket.IPPROTO_TCP, option, value)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise PortTakenError(f"{where} cannot be listened on: {error.strerror}.") from error
+    return listening
+
+
+def _place(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
+    """Family and address of a host; names are looked up."""
+    try:
+        version = ipaddress.ip_address(host).version
+    except ValueError:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return family, (str(address[0]), port)
+    return (socket.AF_INET6 if version == 6 else socket.AF_INET), (host, port)
+
+
+class ListeningSocket(socket.socket):
+    """Gives asyncio few connections at a time, and goes on where there are no file descriptors left.
+
+    By itself asyncio accepts as many at once as may wait, before any of them can be looked at; and for each that could
+    not be accepted it logs a traceback and begins anew, several times over.
+
+    Args:
+        family: AF_INET or AF_INET6.
+        may_connect: Whether to let in one more connection from an address; it is closed otherwise.
+    """
+
+    def __init__(self, family: socket.AddressFamily, may_connect: Callable[[str], bool]) -> None:
+        # asyncio turns Nagle's algorithm off where the protocol is named; otherwise every answer takes 40 ms more.
+        super().__init__(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self._may_connect = may_connect
+        self._spare: int | None = os.open(os.devnull, os.O_RDONLY)
+        self._accepted, self._dropped, self._told = 0, 0, -TELL_EVERY
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """The next connection.
+
+        Raises:
+            BlockingIOError: There is none, or others are to have their turn first.
+            OSError: It cannot be accepted, nor dropped; asyncio tries again after a second.
+        """
+        for _ in range(REFUSED_AT_ONCE if self._accepted < AT_ONCE else 0):
+            connection, address = self._accept_one()
+            if self._may_connect(address[0]):
+                self._accepted += 1
+                return connection, address
+            connection.close()
+        self._accepted = 0
+        raise BlockingIOError
+
+    def _accept_one(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().accept()
+        except BlockingIOError:
+            self._accepted = 0
+            raise
+        except OSError as error:
+            if error.errno not in _NONE_LEFT:
+                raise
+            self._accepted = AT_ONCE  # asyncio would go on at once where no spare one helps
+            self._drop_one(error)
+            raise BlockingIOError from error
+
+    def close(self) -> None:
+        """Listen no longer."""
+        super().close()
+        self._give_up_spare()
+
+    def _drop_one(self, error: OSError) -> None:
+        """Close the next connection, which takes the spare descriptor; it would be offered again and again."""
+        self._dropped += 1
+        if time.monotonic() - self._told >= TELL_EVERY:
+            logger(__name__).error("connections are dropped", why=error.strerror, dropped=self._dropped)
+            self._dropped, self._told = 0, time.monotonic()
+        self._give_up_spare()
+        try:
+            super().accept()[0].close()
+        finally:
+            with suppress(OSError):
+                self._spare = os.open(os.devnull, os.O_RDONLY)
+
+    def _give_up_spare(self) -> None:
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None
