@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field, JsonValue
 
 from safelight.errors import FieldError
+from safelight.generation.recall.filling import sound
 from safelight.generation.upscaling.finding import find_upscalers
 from safelight.images import DecodeLimits
 from safelight.jobs.job import JobKind
@@ -18,7 +19,7 @@ from safelight.server.auth import Caller, Who
 from safelight.server.compat import results
 from safelight.server.compat.a1111_fields import Drawing, PictureDrawing, TextDrawing
 from safelight.server.compat.a1111_info import as_text, echo, info_of
-from safelight.server.compat.a1111_options import CHECKPOINT, Choices, checked, choices
+from safelight.server.compat.a1111_options import CHECKPOINT, Choices, checked, choices, unknown
 from safelight.server.compat.a1111_request import check, ignored, picture_fields, size_of, text_fields
 from safelight.server.compat.a1111_start import Start, start
 from safelight.server.compat.callers import Callers, Remembered
@@ -113,7 +114,8 @@ async def _drawn(
     if drawing.force_task_id:
         kept.begin(who.owner, drawing.force_task_id, job.id)
     outcome = await results.ended(behind, job)
-    info = info_of(outcome, drawing.batch_size, ignored(drawing, checkpoint))
+    passed_over = [f"override_settings.{sound(name)}" for name in unknown(drawing.override_settings)]
+    info = info_of(outcome, drawing.batch_size, ignored(drawing, checkpoint) + passed_over)
     made = await results.read(behind, outcome) if drawing.send_images else []
     images = await behind.threads.picture(_encoded, [each.data for each in made], chose, behind.studio.limits)
     return Drawn(images=images, parameters=echo(drawing, info), info=as_text(info))

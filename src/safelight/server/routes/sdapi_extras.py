@@ -18,7 +18,7 @@ from safelight.server.compat import results
 from safelight.server.compat.a1111_extras import BatchExtras, Extras, Plan, SingleExtras, check, cropped, plan
 from safelight.server.compat.a1111_fields import Base64
 from safelight.server.compat.a1111_info import png_items
-from safelight.server.compat.a1111_refusals import unknown
+from safelight.server.compat.a1111_refusals import without_effect
 from safelight.server.fields import taken_in
 from safelight.server.state import Backstage, Behind
 from safelight.server.submitting import submit
@@ -110,6 +110,6 @@ def _encoded(data: bytes, steps: Plan, limits: DecodeLimits) -> str:
 
 def _html(steps: Plan, extras: Extras) -> str:
     lines = [", ".join(f"{key}: {value}" for key, value in steps.summary.items())]
-    if names := unknown(extras.model_extra or {}):
+    if names := without_effect(extras.model_extra or {}):
         lines.append(f"Ignored: {', '.join(names)}")
     return "".join(f"<p>{escape(line)}</p>" for line in lines)
