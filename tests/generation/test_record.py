@@ -136,9 +136,21 @@ def test_a_request_that_draws_it_again():
     assert request.init_image is red
     assert request.mask is mask
     same = set(GenerationRequest.model_fields) - {
-        *("prompt", "negative_prompt", "styles", "checkpoint", "count", "init_image", "mask")
+        *("prompt", "negative_prompt", "styles", "checkpoint", "count", "init_image", "mask"),
+        "ignore_unsupported",
     }
     assert {name: getattr(request, name) for name in same} == {name: getattr(masked, name) for name in same}
+
+
+def test_what_an_older_version_drew_as_words_is_asked_for_as_words():
+    older = ReproductionRecord(**PLAIN | {"expanded_prompt": "a <lora:ink:1> cat AND \\AND"})
+    assert older.to_request().prompt == "a \\<lora:ink:1> cat \\AND \\AND"
+
+
+def test_fields_that_came_later_are_not_written_where_they_hold_nothing():
+    text = ReproductionRecord(**PLAIN).to_json()
+    assert "left_out" not in text
+    assert "pag_adaptive" not in text
 
 
 def test_a_request_from_words_alone_needs_no_picture():

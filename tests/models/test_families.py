@@ -109,7 +109,7 @@ def test_the_pipelines_take_what_the_table_says(name: str) -> None:
         assert ({"image", "strength"} <= takes) or mode != IMAGE
         assert "negative_prompt" in takes or not family.supports_negative
     for mode in family.pag:
-        assert "pag_scale" in parameters(family, mode, pag=True)
+        assert {"pag_scale", "pag_adaptive_scale"} <= parameters(family, mode, pag=True)
 
 
 @EVERY

@@ -19,7 +19,6 @@ from safelight.errors import ImageError, RequestError, UpscalerUnknownError
 from safelight.generation.infotext import describe
 from safelight.generation.recall import Here, Known, Recalled, recall_picture, recall_text
 from safelight.generation.recall.graph import MOST_LINKS, MOST_NODES
-from safelight.generation.infotext import describe
 from safelight.generation.record import ReproductionRecord
 from safelight.generation.request import GenerationRequest
 from safelight.generation.samplers import Kind
@@ -605,7 +604,8 @@ def test_no_file_is_too_much(noise: bytes, at: int) -> None:
 
 
 def test_what_a_prompt_asks_for_in_vain_is_left_out_and_named() -> None:
-    text = "a cat <lora:ink:1> AND (a dog:1.1) :0.5\nNegative prompt: embedding:bad, x\n" + (
+    text = (
+        "a cat <lora:ink:1> AND (a dog:1.1) :0.5\nNegative prompt: embedding:bad, x\n"
         "Steps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 64x64"
     )
     found = recall_text(text, HERE)

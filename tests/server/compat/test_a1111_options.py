@@ -62,7 +62,12 @@ def test_values_that_cannot_be(settings: Settings, name: str, value: JsonValue) 
 
 
 def test_unknown_options_keep_no_known_one_from_changing(settings: Settings) -> None:
-    given = {"jpeg_quality": 70, "outdir_samples": "/", "sd_hypernetwork": "x", "sd_model_checkpoint": "starter"}
+    given = {
+        "jpeg_quality": 70,
+        "outdir_samples": "/",
+        "sd_hypernetwork": "x",
+        "sd_model_checkpoint": "starter",
+    }
     assert unknown(given) == ["outdir_samples", "sd_hypernetwork"]
     assert checked(given, {}, settings) == {"jpeg_quality": 70}
     with pytest.raises(FieldError, match="jpeg_quality cannot be 0"):

@@ -242,9 +242,7 @@ def test_what_is_not_done_is_refused_by_name(sent: dict[str, Any], field: str) -
 
 def test_img2img_without_a_mask() -> None:
     request = of_picture(prompt="x", mask_blur=9, inpainting_fill=0)
-    assert request == GenerationRequest(
-        prompt="x", init_image=b"x", strength=0.75, ignore_unsupported=True
-    )
+    assert request == GenerationRequest(prompt="x", init_image=b"x", strength=0.75, ignore_unsupported=True)
 
 
 def test_img2img_with_a_mask() -> None:

@@ -80,6 +80,8 @@ def test_scripts_that_are_on_are_refused_by_name(scripts: dict[str, Any]) -> Non
 
 def test_a_script_that_is_only_taken_to_be_off_is_told() -> None:
     """Its first argument is false, which may mean something else than its switch."""
-    drawing = TextDrawing(alwayson_scripts={"Odd": {"args": [False, 0.75, 1.0]}, "Other": {"args": [False, 0, ""]}})
+    drawing = TextDrawing(
+        alwayson_scripts={"Odd": {"args": [False, 0.75, 1.0]}, "Other": {"args": [False, 0, ""]}}
+    )
     check_scripts(drawing)
     assert passed_over(drawing) == ["alwayson_scripts.Odd"]

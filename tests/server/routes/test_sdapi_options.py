@@ -62,13 +62,20 @@ def test_what_cannot_be_set(standing: TestClient, given: object, status: int, co
 
 def test_nothing_is_changed_where_something_is_refused(standing: TestClient) -> None:
     before = standing.get("/sdapi/v1/options").json()
-    assert standing.post("/sdapi/v1/options", json={"webp_lossless": True, "jpeg_quality": 0}).status_code == 422
+    assert (
+        standing.post("/sdapi/v1/options", json={"webp_lossless": True, "jpeg_quality": 0}).status_code == 422
+    )
     assert standing.get("/sdapi/v1/options").json() == before
     assert standing.post("/sdapi/v1/checkpoint?sd_model_checkpoint=../x").status_code == 404
 
 
 def test_unknown_options_are_named_and_keep_no_other_from_changing(client: TestClient) -> None:
-    given = {"jpeg_quality": 50, "live_previews_enable": True, "face_restoration_model": None, "webp_lossless": False}
+    given = {
+        "jpeg_quality": 50,
+        "live_previews_enable": True,
+        "face_restoration_model": None,
+        "webp_lossless": False,
+    }
     answer = client.post("/sdapi/v1/options", json=given)
     assert answer.status_code == 200
     assert answer.json()["unknown"] == ["live_previews_enable", "face_restoration_model"]
