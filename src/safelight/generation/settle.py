@@ -103,18 +103,18 @@ class Settled:
         styles = find_styles(request.styles, load_styles(home / "styles")) if request.styles else []
         prompt, negative = apply_styles(request.prompt, request.negative_prompt, styles)
         folder, seed = home / "wildcards", self.seed_of(index)
-        filled_in = [expand(text, seed, folder) for text in (prompt, negative)]
-        if (longest := max(map(len, filled_in))) > MAX_WORDS:  # no record could be read again
+        prompt, negative = (expand(text, seed, folder) for text in (prompt, negative))
+        if (longest := max(len(prompt), len(negative))) > MAX_WORDS:  # no record could be read again
             raise PromptError(
                 f"With its choices and styles filled in, a prompt comes to {longest} characters, "
                 f"and {MAX_WORDS} are allowed."
             )
         if request.ignore_unsupported:
-            left_out = distinct(part for text in filled_in for part in find_unsupported(text))
-            return Words(*map(without_unsupported, filled_in), left_out)
-        for text, name in zip(filled_in, ("prompt", "negative prompt"), strict=True):
+            left_out = distinct([*find_unsupported(prompt), *find_unsupported(negative)])
+            return Words(without_unsupported(prompt), without_unsupported(negative), left_out)
+        for text, name in ((prompt, "prompt"), (negative, "negative prompt")):
             refuse_unsupported(text, f"{name}, with its styles and choices filled in,")
-        return Words(*filled_in)
+        return Words(prompt, negative)
 
 
 def settle(

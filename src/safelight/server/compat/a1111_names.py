@@ -33,7 +33,7 @@ def _each(names: str, test: Test) -> dict[str, Test]:
     return dict.fromkeys(names.split(), test)
 
 
-PASSED_OVER: Mapping[str, Test] = _each(
+PASSED_OVER = _each(
     """
     do_not_save_samples do_not_save_grid save_images samples_save grid_save grid_format return_grid
     save_images_before_highres_fix save_images_before_refiner save_images_before_detailer
