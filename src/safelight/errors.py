@@ -222,6 +222,14 @@ class WildcardError(PromptError):
     )
 
 
+class PromptUnsupportedError(PromptError):
+    """A part of a prompt that means something to other programs and nothing here."""
+
+    code = "prompt.unsupported"
+    summary = "A part of the prompt asks for something that Safelight does not do."
+    default_hint = "docs/prompts.md lists such parts, and how to write them as plain words."
+
+
 class StyleUnknownError(RequestError):
     """A prompt style that is not there."""
 

@@ -164,7 +164,8 @@ class Settings(BaseSettings):
     openai_models: dict[str, str] = Field(
         {},
         description="Checkpoints for names that OpenAI's clients give as the model of pictures, as "
-        '{"dall-e-3" = "starter"}; "*" is every name that is no checkpoint\'s. Answers name the checkpoint.',
+        '{"dall-e-3" = "starter"}; "*" is every name that is no checkpoint\'s. OpenAI\'s own names mean the setting '
+        "checkpoint where this says nothing of them. Answers name the checkpoint.",
     )
     text_blocklist: str = Field(
         "",

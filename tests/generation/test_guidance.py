@@ -263,6 +263,22 @@ def test_perturbed_attention_draws_what_diffusers_does(
     assert not np.array_equal(expected, pixels(*draw(name, **more)))
 
 
+@pytest.mark.parametrize(
+    ("name", "pipeline", "sampler"),
+    [("sd1", "StableDiffusionPAGPipeline", "Euler a"), ("sd3", "StableDiffusion3PAGPipeline", "Euler")],
+)
+@pytest.mark.parametrize("adaptive", [0.004, 0.5])
+def test_perturbed_attention_fades_as_diffusers_does(
+    name: str, pipeline: str, sampler: str, adaptive: float, draw: Draw, tiny: Tiny
+) -> None:
+    more: dict[str, Any] = {"guidance_scale": 5.0, "pag_scale": 3.0}
+    (drawn,) = draw(name, pag_adaptive=adaptive, sampler=sampler, **more)
+    expected = stock(tiny(name), pipeline, sampler, pag_adaptive_scale=adaptive, **more, **SIZE)
+    assert alike(pixels(drawn), expected)
+    assert not np.array_equal(pixels(drawn), pixels(*draw(name, sampler=sampler, **more)))
+    assert drawn.record.pag_adaptive == adaptive
+
+
 def test_perturbed_attention_sees_prompts_change_and_stops(draw: Draw, in_memory: Any) -> None:
     assert not np.array_equal(
         pixels(*draw(prompt="[red:blue:2] cat", pag_scale=3)), pixels(*draw(prompt="red cat", pag_scale=3))

@@ -28,6 +28,7 @@ BODY: dict[str, Any] = {
     "styles": ["3d"],
     "expanded_prompt": "a blue apple, 3d",
     "expanded_negative_prompt": "blurry, flat",
+    "left_out": ["<lora:ink:0.8>"],
     "seed": 42,
     "variation": {"seed": 7, "strength": 0.1},
     "width": 512,
@@ -42,6 +43,7 @@ BODY: dict[str, Any] = {
     "guidance_end": 0.9,
     "guidance_method": "cfg-zero",
     "pag_scale": 3.0,
+    "pag_adaptive": 0.25,
     "clip_skip": 2,
     "init_image": "c3" * 32,
     "mask": "d4" * 32,
@@ -64,7 +66,8 @@ FULL = ReproductionRecord(**BODY)
 
 
 def test_every_field_of_a_request_has_its_place():
-    elsewhere = {"count"}  # each picture has a record of its own
+    # Each picture has a record of its own; what was ignored is in left_out.
+    elsewhere = {"count", "ignore_unsupported"}
     assert set(GenerationRequest.model_fields) - elsewhere <= set(ReproductionRecord.model_fields)
 
 
@@ -133,9 +136,21 @@ def test_a_request_that_draws_it_again():
     assert request.init_image is red
     assert request.mask is mask
     same = set(GenerationRequest.model_fields) - {
-        *("prompt", "negative_prompt", "styles", "checkpoint", "count", "init_image", "mask")
+        *("prompt", "negative_prompt", "styles", "checkpoint", "count", "init_image", "mask"),
+        "ignore_unsupported",
     }
     assert {name: getattr(request, name) for name in same} == {name: getattr(masked, name) for name in same}
+
+
+def test_what_an_older_version_drew_as_words_is_asked_for_as_words():
+    older = ReproductionRecord(**PLAIN | {"expanded_prompt": "a <lora:ink:1> cat AND \\AND"})
+    assert older.to_request().prompt == "a \\<lora:ink:1> cat \\AND \\AND"
+
+
+def test_fields_that_came_later_are_not_written_where_they_hold_nothing():
+    text = ReproductionRecord(**PLAIN).to_json()
+    assert "left_out" not in text
+    assert "pag_adaptive" not in text
 
 
 def test_a_request_from_words_alone_needs_no_picture():

@@ -11,6 +11,7 @@ from PIL import Image
 
 from safelight.errors import (
     PromptError,
+    PromptUnsupportedError,
     RequestError,
     SafelightError,
     SamplerUnfitError,
@@ -269,6 +270,8 @@ def test_eta_is_the_samplers_own_where_none_is_given() -> None:
             },
             [],
         ),
+        ("sd1", {"pag_adaptive": 0.1}, ["Without pag_scale, pag_adaptive has no effect."]),
+        ("sd1", {"pag_adaptive": 0.1, "pag_scale": 3}, []),
     ],
 )
 def test_what_has_no_effect_is_noted(name: str, fields: dict[str, Any], notes: list[str]) -> None:
@@ -305,3 +308,50 @@ def test_words_that_grow_beyond_what_a_record_can_hold_are_refused(tmp_path: Pat
 def test_an_unknown_style_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StyleUnknownError):
         settled(styles=["noir"]).words(0, tmp_path)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A data directory whose wildcards and styles ask for networks."""
+    (tmp_path / "wildcards").mkdir()
+    (tmp_path / "wildcards" / "ink.txt").write_text("ink <lora:ink:0.7>")
+    (tmp_path / "styles").mkdir()
+    (tmp_path / "styles" / "a.json").write_text(
+        '{"name": "film", "prompt": "{prompt} AND film <lyco:film:1>"}'
+    )
+    return tmp_path
+
+
+WORDS: list[dict[str, Any]] = [
+    {"prompt": "a __ink__ cat"},
+    {"prompt": "a cat", "negative_prompt": "__ink__"},
+    {"prompt": "a cat", "styles": ["film"]},
+    {"prompt": "a {<lora|<lora}:x:1> cat"},
+]
+
+
+@pytest.mark.parametrize("fields", WORDS)
+def test_what_styles_and_choices_ask_for_in_vain_is_refused(fields: dict[str, Any], home: Path) -> None:
+    with pytest.raises(PromptUnsupportedError, match="with its styles and choices filled in"):
+        settled(**fields).words(0, home)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"prompt": "a <lora:x:1> cat"}, {"prompt": "", "negative_prompt": "a AND b"}]
+)
+def test_what_a_prompt_asks_for_in_vain_is_refused_at_once(fields: dict[str, Any]) -> None:
+    with pytest.raises(PromptUnsupportedError, match=r"^The (negative )?prompt has"):
+        GenerationRequest.parse(**fields)
+
+
+def test_or_it_is_left_out_and_told(home: Path) -> None:
+    fields = {
+        "prompt": "a __ink__ [cat:<lora:x:1>:0.5]",
+        "negative_prompt": "embedding:bad, blue",
+        "styles": ["film"],
+    }
+    words = settled(**fields, ignore_unsupported=True).words(0, home)
+    assert (words.prompt, words.negative_prompt) == ("a ink  [cat::0.5], film", ", blue")
+    assert words.left_out == ("<lora:ink:0.7>", "<lora:x:1>", "AND", "<lyco:film:1>", "embedding:bad")
+    plain = settled(prompt="a cat", ignore_unsupported=True).words(0, home)
+    assert (plain.prompt, plain.left_out) == ("a cat", ())

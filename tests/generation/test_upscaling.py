@@ -31,6 +31,7 @@ from safelight.errors import (
     UpscalerUnknownError,
 )
 from safelight.generation.upscaling import RESAMPLING, Upscaler, find_upscalers, finding, load_upscaler
+from safelight.generation.upscaling.factor import factor_of
 from safelight.generation.upscaling.finding import PACKAGED
 from safelight.generation.upscaling.tiles import Tiling
 from safelight.generation.upscaling.weights import picture_to_picture
@@ -127,6 +128,57 @@ def test_tiles_leave_no_trace(tmp_path: Path, photograph: Image.Image, scale: in
     assert np.abs(pixels(whole) - pixels(tiled)).max() <= 1
 
 
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_header_tells_the_factor(tmp_path: Path, scale: int, channels: int) -> None:
+    assert factor_of(save(compact(scale=scale, channels=channels), tmp_path / "8x.safetensors")) == scale
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4, 8])
+def test_a_header_of_esrgan_tells_the_factor(tmp_path: Path, scale: int) -> None:
+    """In the three layouts in which there are such files."""
+    old = ESRGAN(num_filters=4, num_blocks=1, scale=scale).state_dict()
+    save_file(dict(old), tmp_path / "old.safetensors")
+    assert factor_of(tmp_path / "old.safetensors") == scale
+    for first, up in (("upconv", "HRconv"), ("conv_up", "conv_hr")):
+        names = [
+            "conv_first",
+            *(f"{first}{number + 1}" for number in range(scale.bit_length() - 1)),
+            up,
+            "conv_last",
+        ]
+        tensors = {f"{name}.weight": torch.zeros(3 if name == "conv_last" else 4, 3, 3, 3) for name in names}
+        save_file(tensors, tmp_path / "new.safetensors")
+        assert factor_of(tmp_path / "new.safetensors") == scale
+
+
+@pytest.mark.parametrize(
+    ("name", "factor"),
+    [
+        ("4x-Sharp", 4),
+        ("Real_x2plus", 2),
+        ("net_8X", 8),
+        ("sharp", None),
+        ("12x", None),
+        ("max4", None),
+        ("64x64", None),
+    ],
+)
+def test_otherwise_the_name_tells_it(tmp_path: Path, name: str, factor: int | None) -> None:
+    save_file({"patch_embed.weight": torch.zeros(2)}, tmp_path / f"{name}.safetensors")
+    assert factor_of(tmp_path / f"{name}.safetensors") == factor
+
+
+def test_damaged_files_tell_no_factor(tmp_path: Path) -> None:
+    (tmp_path / "4x.safetensors").write_bytes(b"nothing")
+    assert factor_of(tmp_path / "4x.safetensors") is None
+    assert factor_of(tmp_path / "gone-4x.safetensors") is None
+    save_file(
+        {"body.0.weight": torch.zeros(2), "body.1.weight": torch.zeros(2)}, tmp_path / "odd-4x.safetensors"
+    )
+    assert factor_of(tmp_path / "odd-4x.safetensors") is None
+
+
 @pytest.mark.parametrize("channels", [1, 4])
 def test_networks_for_other_channels_keep_colours(
     tmp_path: Path, channels: int, photograph: Image.Image
@@ -143,14 +195,16 @@ def test_esrgan_is_recognised_by_its_tensors(tmp_path: Path) -> None:
     path = save(ESRGAN(num_filters=8, num_blocks=2, scale=4), tmp_path / "esr.safetensors")
     upscaler = load_upscaler(str(path), tmp_path)
     assert (upscaler.factor, upscaler.name) == (4, "esr")
+    assert factor_of(path) == 4
     assert upscaler.upscale(Image.new("RGB", (20, 9), "teal"), 4).size == (80, 36)
 
 
 def test_a_network_that_demands_multiples_takes_any_size(tmp_path: Path) -> None:
     """Real-ESRGAN's x2 networks shuffle 2 x 2 pixels into channels first."""
     network = ESRGAN(in_nc=12, num_filters=8, num_blocks=2, scale=4, shuffle_factor=2)
-    upscaler = load_upscaler(save(network, tmp_path / "u.safetensors"), tmp_path, tiling=Tiling(32, 8))
-    assert upscaler.factor == 2
+    path = save(network, tmp_path / "u.safetensors")
+    upscaler = load_upscaler(path, tmp_path, tiling=Tiling(32, 8))
+    assert upscaler.factor == factor_of(path) == 2
     for size in [(1, 1), (3, 50), (71, 33)]:
         assert upscaler.upscale(Image.new("RGB", size), 2).size == (2 * size[0], 2 * size[1])
 

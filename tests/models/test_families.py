@@ -82,8 +82,7 @@ class Spy:
 
 def parameters(family: Family, mode: str, *, pag: bool = False) -> set[str]:
     kind = getattr(diffusers, family.pipeline_name(mode, pag=pag))
-    unused = {"true_cfg_scale"} if kind.__name__ == "ChromaInpaintPipeline" else set()
-    return set(inspect.signature(kind.__call__).parameters) - unused
+    return set(inspect.signature(kind.__call__).parameters)
 
 
 @EVERY
@@ -100,16 +99,13 @@ def test_the_pipelines_take_what_the_table_says(name: str) -> None:
         } <= takes
         assert ("callback_on_step_end" in takes) == family.step_callback
         assert ("clip_skip" in takes) == family.clip_skip
-        assert ("true_cfg_scale" in takes) == (
-            family.true_cfg or family.guidance_parameter == "true_cfg_scale"
-        )
         assert set(family.always) <= takes
         assert ("image" in takes) or mode == TEXT
         assert ({"image", "mask_image", "strength"} <= takes) or mode != INPAINT
         assert ({"image", "strength"} <= takes) or mode != IMAGE
         assert "negative_prompt" in takes or not family.supports_negative
     for mode in family.pag:
-        assert "pag_scale" in parameters(family, mode, pag=True)
+        assert {"pag_scale", "pag_adaptive_scale"} <= parameters(family, mode, pag=True)
 
 
 @EVERY

@@ -43,6 +43,13 @@ CASES: dict[str, dict[str, Any]] = {
         "eta": 0.3,
         "sampler": "DDIM",
     },
+    "left out": {
+        **SMALL,
+        "prompt": "a <lora:ink:1> red cat AND a dog",
+        "negative_prompt": "embedding:bad, blue",
+        "ignore_unsupported": True,
+    },
+    "fading": {**SMALL, "pag_scale": 3, "pag_adaptive": 0.002},
     "schedule": {**SMALL, "prompt": "a [red:(blue:1.2):0.5] cat", "guidance_end": 0.7, "clip_skip": 2},
 }
 
@@ -148,6 +155,13 @@ def test_an_older_record_that_does_not_know_of_configs_gives_the_same_file(drawi
     data = replace(picture, record=picture.record.model_copy(update={"checkpoint": older})).encode("png")
     assert b'"configs"' not in data
     assert b'"upscaler":null' not in data
+    assert drawing_studio.reproduce(data).identical
+
+
+def test_an_older_record_that_drew_networks_as_words_gives_the_same_file(drawing_studio: Studio) -> None:
+    picture = drawn(drawing_studio, SMALL | {"prompt": r"a \<lora:ink:1> cat \AND a dog"})
+    words = {"prompt": "a <lora:ink:1> cat AND a dog", "expanded_prompt": "a <lora:ink:1> cat AND a dog"}
+    data = replace(picture, record=picture.record.model_copy(update=words)).encode("png")
     assert drawing_studio.reproduce(data).identical
 
 

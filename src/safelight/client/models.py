@@ -56,6 +56,8 @@ class DrawnPicture(BaseModel):
     checkpoint: str | None = None
     infotext: str | None = None
     """How it was made, as A1111 writes it."""
+    notes: list[str] = []
+    """What was done that the request did not ask for, and what had no effect."""
     sha256: str | None = None
     """Of the file."""
     url: str | None = None
@@ -196,6 +198,8 @@ class GenerateJob(BaseModel):
     """What to keep away from."""
     styles: list[str] = []
     """Prompt styles to apply, in order."""
+    ignore_unsupported: bool = False
+    """Leave <lora:…>, embedding:… and AND out of the prompts and note it, instead of refusing them."""
     checkpoint: str | None = None
     """A checkpoint that GET /v1/models lists."""
     seed: int | None = None
@@ -226,6 +230,8 @@ class GenerateJob(BaseModel):
     """cfg-zero: CFG-Zero* (Fan et al., 2025)."""
     pag_scale: float = 0.0
     """Perturbed-attention guidance (Ahn et al., 2024); 0 is none."""
+    pag_adaptive: float = 0.0
+    """How much less pag_scale is with each of the 1000 timesteps from the noisiest on, down to 0."""
     clip_skip: int = 1
     """1: the text encoder's last layer; 2: the one before …"""
     init_image: str | None = None

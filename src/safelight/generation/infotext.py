@@ -30,6 +30,8 @@ _LABELS = MappingProxyType({"sgm-uniform": "SGM Uniform", "kl-optimal": "KL Opti
 _SUFFIXES = ("Karras", "Exponential", "Polyexponential", "SGM Uniform")  # of sampler names before A1111 1.9
 _FILLS = MappingProxyType({"original": None, "blur": "fill", "noise": "latent noise"})
 _ALL_STEPS = "Hires all steps"
+LEFT_OUT = "Left out"
+"""The key of what a picture was drawn without: <lora:…>, AND …, with spaces between them."""
 _DECODER = json.JSONDecoder()
 
 
@@ -123,6 +125,7 @@ _NUMBERS: MappingProxyType[str, tuple[str, Callable[[str], Value]]] = MappingPro
         "Clip skip": ("clip_skip", int),
         "Eta": ("eta", float),
         "PAG scale": ("pag_scale", float),
+        "PAG adaptive": ("pag_adaptive", float),
         "Denoising strength": ("strength", float),
     }
 )
@@ -244,8 +247,10 @@ def _beyond(record: ReproductionRecord) -> dict[str, Value | None]:
         "CFG end": record.guidance_end if record.guidance_end < 1 else None,
         "CFG method": record.guidance_method if record.guidance_method != "cfg" else None,
         "PAG scale": record.pag_scale or None,
+        "PAG adaptive": record.pag_adaptive or None,
         "Outpaint": sides,
         "Lora hashes": adapters,
+        LEFT_OUT: " ".join(record.left_out),
         "Version": f"Safelight {record.versions.safelight}",
     }
 

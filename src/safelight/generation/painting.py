@@ -217,6 +217,7 @@ class Painting:
             eta=settled.eta,
             clip_skip=request.clip_skip,
             pag_scale=request.pag_scale,
+            pag_adaptive=request.pag_adaptive,
             latents_out=request.hires is not None and request.hires.upscaler == "latent",
         )
 

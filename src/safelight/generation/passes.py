@@ -76,6 +76,7 @@ class Pass:
         eta: Fresh noise of DDIM-like samplers, 0 to 1.
         clip_skip: 1 is the last layer.
         pag_scale: Perturbed-attention guidance; 0 is none.
+        pag_adaptive: What its scale loses with each timestep.
         latents_out: Give latents instead of a picture.
     """
 
@@ -96,6 +97,7 @@ class Pass:
     eta: float | None = None
     clip_skip: int = 1
     pag_scale: float = 0.0
+    pag_adaptive: float = 0.0
     latents_out: bool = False
 
 
@@ -210,6 +212,7 @@ class PassRun:
             "height": task.height,
             "eta": task.eta,
             "pag_scale": task.pag_scale or None,
+            "pag_adaptive_scale": task.pag_adaptive or None,
             "strength": task.strength,
             "image": task.image,
             "mask_image": task.mask,

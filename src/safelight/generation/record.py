@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, ValidationError
 
 from safelight.errors import RecordInvalidError
+from safelight.generation.prompts.unsupported import as_words
 from safelight.generation.request import (
     GenerationRequest,
     Hires,
@@ -117,6 +118,10 @@ class ReproductionRecord(Part):
     styles: tuple[str, ...] = ()
     expanded_prompt: str = Field(description="With styles, wildcards and variants filled in: what was drawn.")
     expanded_negative_prompt: str = ""
+    left_out: tuple[str, ...] = Field(
+        (),
+        description="Parts of both prompts that nothing was done with, as they were written: <lora:…>, AND …",
+    )
 
     seed: Seed = Field(description="Of this very picture, not of the first in its batch.")
     variation: Variation | None = Field(None, description="With the seed of this very picture.")
@@ -132,6 +137,7 @@ class ReproductionRecord(Part):
     guidance_end: Share = 1.0
     guidance_method: Literal["cfg", "cfg-zero"] = "cfg"
     pag_scale: Scale = 0.0
+    pag_adaptive: Share = 0.0
     clip_skip: int = Field(1, ge=1, le=12)
 
     init_image: Digest | None = Field(None, description="``pixels_digest`` of the initial picture, decoded.")
@@ -173,6 +179,10 @@ class ReproductionRecord(Part):
         body = self.model_dump(mode="json")
         if self.upscaler is None:
             del body["upscaler"]
+        if not self.left_out:
+            del body["left_out"]
+        if not self.pag_adaptive:
+            del body["pag_adaptive"]
         if self.checkpoint.configs is None:
             del body["checkpoint"]["configs"]
         return body
@@ -181,6 +191,8 @@ class ReproductionRecord(Part):
         self, *, init_image: ImageSource | None = None, mask: ImageSource | None = None
     ) -> GenerationRequest:
         """The request that makes this picture again, with its prompt already expanded.
+
+        Where an older version drew ``<lora:…>`` and the like as words, they are words again.
 
         Args:
             init_image: The initial picture, which the record knows by its digest only.
@@ -191,8 +203,8 @@ class ReproductionRecord(Part):
         """
         fields = {name: getattr(self, name) for name in GenerationRequest.model_fields if hasattr(self, name)}
         fields |= {
-            "prompt": self.expanded_prompt,
-            "negative_prompt": self.expanded_negative_prompt,
+            "prompt": as_words(self.expanded_prompt),
+            "negative_prompt": as_words(self.expanded_negative_prompt),
             "styles": (),
         }
         fields |= {"checkpoint": self.checkpoint.name, "init_image": init_image, "mask": mask}

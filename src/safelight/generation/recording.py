@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from safelight.generation.prompts.unsupported import left_out_notes
 from safelight.generation.record import CheckpointRef, Machine, ReproductionRecord, Versions, pixels_digest
 from safelight.generation.request import Mode
 from safelight.generation.settle import Settled, Words
@@ -57,6 +58,7 @@ def record_of(
         styles=request.styles,
         expanded_prompt=words.prompt,
         expanded_negative_prompt=words.negative_prompt,
+        left_out=words.left_out,
         seed=settled.seed_of(index),
         variation=variation,
         width=settled.width,
@@ -71,6 +73,7 @@ def record_of(
         guidance_end=request.guidance_end,
         guidance_method=request.guidance_method,
         pag_scale=request.pag_scale,
+        pag_adaptive=request.pag_adaptive,
         clip_skip=request.clip_skip,
         init_image=None if init is None else pixels_digest(np.asarray(init)),
         mask=None if mask is None else pixels_digest(np.asarray(mask)),
@@ -79,7 +82,7 @@ def record_of(
         outpaint=request.outpaint,
         hires=request.hires,
         upscaler=upscaler,
-        notes=(*settled.notes, *notes),
+        notes=(*left_out_notes(words.left_out), *settled.notes, *notes),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationError, model_validator
 
 from safelight.errors import RequestError
+from safelight.generation.prompts.unsupported import refuse_unsupported
 from safelight.images import ImageSource
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -119,6 +120,10 @@ class GenerationRequest(Part):
     styles: tuple[Name, ...] = Field(
         (), max_length=MAX_STYLES, description="Prompt styles to apply, in order."
     )
+    ignore_unsupported: bool = Field(
+        False,
+        description="Leave <lora:…>, embedding:… and AND out of the prompts and note it, instead of refusing them.",
+    )
     checkpoint: Place | None = Field(
         None, description="A checkpoint's name, a folder, a file or a hub id; the setting's when not given."
     )
@@ -146,6 +151,10 @@ class GenerationRequest(Part):
         "cfg", description="cfg-zero: CFG-Zero* (Fan et al., 2025)."
     )
     pag_scale: Scale = Field(0.0, description="Perturbed-attention guidance (Ahn et al., 2024); 0 is none.")
+    pag_adaptive: Share = Field(
+        0.0,
+        description="How much less pag_scale is with each of the 1000 timesteps from the noisiest on, down to 0.",
+    )
     clip_skip: int = Field(
         1, ge=1, le=12, description="1: the text encoder's last layer; 2: the one before …"
     )
@@ -163,11 +172,20 @@ class GenerationRequest(Part):
 
         Raises:
             RequestError: A field is unknown, of the wrong type, not finite or out of range.
+            PromptUnsupportedError: A prompt asks for what is not done, and that is not to be ignored.
         """
         try:
             return cls(**fields)
         except ValidationError as error:
             raise RequestError(_complaint(error)) from error
+
+    @model_validator(mode="after")
+    def _supported(self) -> Self:
+        """Styles and wildcards bring further words: ``settle`` looks at those."""
+        if not self.ignore_unsupported:
+            refuse_unsupported(self.prompt, "prompt")
+            refuse_unsupported(self.negative_prompt, "negative prompt")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -11,6 +11,12 @@ from typing import Any
 
 from safelight.errors import PromptError, RequestError, SamplerUnfitError, UnsupportedError
 from safelight.generation.prompts import apply_styles, expand, find_styles, load_styles
+from safelight.generation.prompts.unsupported import (
+    distinct,
+    find_unsupported,
+    refuse_unsupported,
+    without_unsupported,
+)
 from safelight.generation.request import MAX_WORDS, STRENGTH, GenerationRequest, Hires, Inpaint, Mode
 from safelight.generation.samplers import SAMPLERS, Choice, Kind, check_fit, kind_of, resolve
 from safelight.models.families import Family
@@ -18,10 +24,17 @@ from safelight.models.families import Family
 
 @dataclass(frozen=True)
 class Words:
-    """A picture's prompts with styles, wildcards and variants filled in."""
+    """A picture's prompts with styles, wildcards and variants filled in.
+
+    Args:
+        prompt: What is drawn.
+        negative_prompt: What is kept away from.
+        left_out: Parts that both would have had and that nothing is done with, as they are written.
+    """
 
     prompt: str
     negative_prompt: str
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,18 +94,24 @@ class Settled:
 
         Raises:
             StyleUnknownError, WildcardError, PromptError: A style or wildcard is not there, never ends, or is too long.
+            PromptUnsupportedError: A style or wildcard asks for what is not done, and that is not to be ignored.
         """
         request = self.request
         styles = find_styles(request.styles, load_styles(home / "styles")) if request.styles else []
         prompt, negative = apply_styles(request.prompt, request.negative_prompt, styles)
         folder, seed = home / "wildcards", self.seed_of(index)
-        filled_in = [expand(text, seed, folder) for text in (prompt, negative)]
-        if (longest := max(map(len, filled_in))) > MAX_WORDS:  # no record could be read again
+        prompt, negative = (expand(text, seed, folder) for text in (prompt, negative))
+        if (longest := max(len(prompt), len(negative))) > MAX_WORDS:  # no record could be read again
             raise PromptError(
                 f"With its choices and styles filled in, a prompt comes to {longest} characters, "
                 f"and {MAX_WORDS} are allowed."
             )
-        return Words(*filled_in)
+        if request.ignore_unsupported:
+            left_out = distinct([*find_unsupported(prompt), *find_unsupported(negative)])
+            return Words(without_unsupported(prompt), without_unsupported(negative), left_out)
+        for text, name in ((prompt, "prompt"), (negative, "negative prompt")):
+            refuse_unsupported(text, f"{name}, with its styles and choices filled in,")
+        return Words(prompt, negative)
 
 
 def settle(
@@ -274,6 +293,8 @@ def _notes(request: GenerationRequest, family: Family, scale: float) -> tuple[st
         notes.append(f"{family.title} takes no guidance: its scale had no effect.")
     elif family.guidance != "embedded" and scale < 1:
         notes.append("A guidance scale below 1 counts as 1.")
+    if request.pag_adaptive and not request.pag_scale:
+        notes.append("Without pag_scale, pag_adaptive has no effect.")
     if scale <= 1 and (special := _special_guidance(request)):
         notes.append(f"Without guidance (scale 1) {special[0]} has no effect.")
     return tuple(notes)

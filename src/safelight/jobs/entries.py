@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -82,9 +83,15 @@ def result_of(entries: Iterable[Entry]) -> JsonObject:
             "steps": entry.steps,
             "checkpoint": entry.checkpoint,
             "infotext": entry.infotext,
+            "notes": _notes(entry.record),
             "sha256": entry.sha256,
             "url": None if entry.kind is None else f"/v1/gallery/{entry.id}/file",
         }
         for entry in entries
     ]
     return {"pictures": pictures}
+
+
+def _notes(record: str | None) -> list[JsonValue]:
+    """What was done that the request did not ask for, by a picture's record."""
+    return [] if record is None else list(json.loads(record).get("notes", []))

@@ -194,7 +194,6 @@ FLUX = Family(
     kind="flow",
     text_encoders=("text_encoder", "text_encoder_2"),
     guidance="embedded",
-    true_cfg=True,
     supports_negative=False,
     guidance_scale=3.5,
     latents="packed",
@@ -208,7 +207,6 @@ FLUX_FILL = replace(
     title="Flux Fill",
     pixel_masks=True,
     pipelines=_classes(inpaint="FluxFillPipeline"),
-    true_cfg=False,
     guidance_scale=30.0,
 )
 FLUX2 = Family(

@@ -44,8 +44,6 @@ class Family:
         guidance_off: The pipeline's value that means no guidance: 1, or 0 where it counts from there (the pipeline's
             scale is then the usual one less 1).
         uncond_first: Whether the doubled batch holds the negative prompt's half first (cfg-batched).
-        true_cfg: Whether an embedded-guidance pipeline also takes a negative prompt with ``true_cfg_scale``, which is
-            off at 1 and doubles the network calls.
         supports_negative: Whether a negative prompt has an effect with the family's own guidance.
         clip_skip: Whether the pipelines take ``clip_skip``.
         steps: Default number of steps.
@@ -77,7 +75,6 @@ class Family:
     guidance_parameter: Literal["guidance_scale", "true_cfg_scale"] = "guidance_scale"
     guidance_off: float = 1.0
     uncond_first: bool = True
-    true_cfg: bool = False
     supports_negative: bool = True
     clip_skip: bool = False
     variant: str = ""

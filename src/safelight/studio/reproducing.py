@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from safelight.errors import RecordMissingError, ReproduceError
+from safelight.generation.prompts.unsupported import as_words, left_out_notes
 from safelight.generation.record import ReproductionRecord, differences, pixels_digest
 from safelight.generation.request import UNMARKED
 from safelight.generation.tolerance import within_tolerance
@@ -120,7 +121,15 @@ def compare(original: Original, picture: Picture, limits: DecodeLimits) -> Repro
         limits: Bounds for decoding the original.
     """
     record = original.record
-    written = {name: getattr(record, name) for name in ("prompt", "negative_prompt", "styles", "batched")}
+    written = {
+        name: getattr(record, name) for name in ("prompt", "negative_prompt", "styles", "batched", "left_out")
+    }
+    written["notes"] = (*left_out_notes(record.left_out), *picture.record.notes)
+    for name in ("expanded_prompt", "expanded_negative_prompt"):
+        if getattr(picture.record, name) == as_words(
+            getattr(record, name)
+        ):  # an older version had no backslashes
+            written[name] = getattr(record, name)
     if picture.record.checkpoint.digest == record.checkpoint.digest:
         same = picture.record.checkpoint  # the same weights, whatever they are called here
         configs = same.configs if record.checkpoint.configs else None  # older records do not say

@@ -107,7 +107,7 @@ def test_a_record_with_everything() -> None:
     assert found.fields["outpaint"]["left"] == 64
     assert found.fields["hires"] == BODY["hires"] | {"all_steps": False}
     assert (found.fields["strength"], found.fields["schedule"]) == (0.6, "karras")
-    assert unfilled(found).keys() == {"prompt as it was written", "init_image", "mask", "adapter"}
+    assert unfilled(found).keys() == {"prompt as it was written", "init_image", "mask", "adapter", "left out"}
     assert "c3c3c3" in unfilled(found)["init_image"]
     usable(found)
     assert recall_text(record.to_json(), HERE).fields == found.fields
@@ -150,7 +150,7 @@ def test_a1111_with_a_second_pass() -> None:
     found = recall_text(A1111, HERE)
     assert (found.source, found.infotext) == ("a1111", A1111)
     assert found.fields == {
-        "prompt": "a (red:1.2) apple, <lora:fruit:0.8>",
+        "prompt": "a (red:1.2) apple, ",
         "negative_prompt": "blurry",
         "checkpoint": "sd/dreamshaper_8",
         "sampler": "DPM++ 2M",
@@ -601,3 +601,38 @@ def test_no_file_is_too_much(noise: bytes, at: int) -> None:
     data = png(parameters=A1111, prompt=json.dumps(GRAPH))
     with suppress(ImageError):
         usable(recall_picture(data[:at] + noise + data[at + len(noise) :], HERE, LIMITS))
+
+
+def test_what_a_prompt_asks_for_in_vain_is_left_out_and_named() -> None:
+    text = (
+        "a cat <lora:ink:1> AND (a dog:1.1) :0.5\nNegative prompt: embedding:bad, x\n"
+        "Steps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 64x64"
+    )
+    found = recall_text(text, HERE)
+    assert (found.fields["prompt"], found.fields["negative_prompt"]) == ("a cat, (a dog:1.1)", ", x")
+    assert unfilled(found) == {
+        "adapter": "<lora:ink:1>",
+        "composed prompts": "AND",
+        "textual inversion": "embedding:bad",
+    }
+    usable(found)
+
+
+def test_what_a_picture_was_drawn_without_is_named() -> None:
+    record = ReproductionRecord.model_validate(PLAIN | {"left_out": ["<lora:ink:1>"]})
+    for found in (recall_text(record.to_json(), HERE), recall_text(describe(record), HERE)):
+        assert "<lora:ink:1>" in unfilled(found).values()
+        assert "<lora" not in found.fields["prompt"]
+
+
+def test_what_an_older_version_drew_as_words_is_words_again() -> None:
+    record = ReproductionRecord.model_validate(PLAIN | {"expanded_prompt": "a cat <lora:ink:1>"})
+    found = recall_text(record.to_json(), HERE)
+    assert found.fields["prompt"] == "a cat \\<lora:ink:1>"
+    usable(found)
+
+
+def test_a_request_that_was_to_ignore_what_is_not_done() -> None:
+    found = recall_text('{"prompt": "a <lora:x:1> cat", "ignore_unsupported": true}', HERE)
+    assert found.fields == {"prompt": "a  cat"}
+    assert unfilled(found) == {"adapter": "<lora:x:1>"}

@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from safelight.errors import CheckpointMissingError, FieldError
 from safelight.models.checkpoints import resolve
-from safelight.server.compat.a1111_options import OPTIONS, checked, choices, shown
+from safelight.server.compat.a1111_options import OPTIONS, checked, choices, shown, unknown
 from safelight.settings import Settings
 
 
@@ -61,9 +61,17 @@ def test_values_that_cannot_be(settings: Settings, name: str, value: JsonValue) 
     assert caught.value.field == name
 
 
-def test_unknown_options_are_refused_and_nothing_changes(settings: Settings) -> None:
-    with pytest.raises(FieldError, match="no option 'outdir_samples', 'sd_hypernetwork'"):
-        checked({"jpeg_quality": 70, "outdir_samples": "/", "sd_hypernetwork": "x"}, {}, settings)
+def test_unknown_options_keep_no_known_one_from_changing(settings: Settings) -> None:
+    given = {
+        "jpeg_quality": 70,
+        "outdir_samples": "/",
+        "sd_hypernetwork": "x",
+        "sd_model_checkpoint": "starter",
+    }
+    assert unknown(given) == ["outdir_samples", "sd_hypernetwork"]
+    assert checked(given, {}, settings) == {"jpeg_quality": 70}
+    with pytest.raises(FieldError, match="jpeg_quality cannot be 0"):
+        checked({"outdir_samples": "/", "jpeg_quality": 0}, {}, settings)
 
 
 def test_the_checkpoint_by_name_title_and_hash(settings: Settings) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from safelight.errors import FieldError
 from safelight.server.compat.a1111_names import NAMES, SWITCHED
-from safelight.server.compat.a1111_refusals import check_extras, unknown
+from safelight.server.compat.a1111_refusals import check_extras, without_effect
 
 ODD = st.text(st.characters(), min_size=1) | st.text(st.characters(categories=["Cs"]), min_size=1)
 ASKED_OF_NOTHING = {
@@ -93,7 +93,7 @@ def test_no_field_that_means_something_elsewhere_is_passed_over(name: str, value
         return
     with pytest.raises(FieldError):
         check_extras({name: value})
-    assert unknown({name: value}) == []
+    assert without_effect({name: value}) == []
 
 
 @given(st.sampled_from(sorted(SWITCHED)), st.text(st.characters(), max_size=5))
@@ -108,11 +108,11 @@ def test_names_that_mean_nothing_anywhere_are_passed_over_and_told(name: str, va
     if any(name.startswith(start) for start in SWITCHED):
         return
     check_extras({name: value})
-    (told,) = unknown({name: value, "tiling": False})
+    (told,) = without_effect({name: value, "tiling": False})
     assert told.encode(), "can be sent, whatever the name"
 
 
 def test_what_blenders_ai_render_sends_passes() -> None:
     sent = {"image_similarity": 0.4, "sampler": "DPM++ 2M", "tiling": False}
     check_extras(sent)
-    assert unknown(sent) == ["image_similarity", "sampler"]
+    assert without_effect(sent) == ["image_similarity", "sampler"]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from safelight.errors import FieldError
 from safelight.generation.request import GenerationRequest
@@ -36,8 +37,11 @@ def of_picture(**sent: Any) -> GenerationRequest:
 
 
 def test_a_request_without_fields_leaves_everything_to_the_checkpoint() -> None:
-    assert text_fields(TextDrawing(), CHOICES, CHOSEN, UPSCALERS) == {"prompt": ""}
-    assert of_text(prompt="a cat") == GenerationRequest(prompt="a cat")
+    assert text_fields(TextDrawing(), CHOICES, CHOSEN, UPSCALERS) == {
+        "prompt": "",
+        "ignore_unsupported": True,
+    }
+    assert of_text(prompt="a cat") == GenerationRequest(prompt="a cat", ignore_unsupported=True)
 
 
 def test_every_field_of_text_to_image_arrives() -> None:
@@ -57,12 +61,15 @@ def test_every_field_of_text_to_image_arrives() -> None:
         cfg_end=0.8,
         diffusers_guidance_rescale=0.3,
         pag_scale=2,
+        pag_adaptive=0.25,
         clip_skip=2,
         width=256,
         height=128,
     )
     assert request == GenerationRequest(
         prompt="a cat",
+        ignore_unsupported=True,
+        pag_adaptive=0.25,
         negative_prompt="dogs",
         styles=("oil",),
         seed=5,
@@ -235,7 +242,7 @@ def test_what_is_not_done_is_refused_by_name(sent: dict[str, Any], field: str) -
 
 def test_img2img_without_a_mask() -> None:
     request = of_picture(prompt="x", mask_blur=9, inpainting_fill=0)
-    assert request == GenerationRequest(prompt="x", init_image=b"x", strength=0.75)
+    assert request == GenerationRequest(prompt="x", init_image=b"x", strength=0.75, ignore_unsupported=True)
 
 
 def test_img2img_with_a_mask() -> None:
@@ -291,3 +298,54 @@ def test_blur_that_differs_by_direction_is_refused() -> None:
 @given(st.integers(16, 512), st.integers(16, 512))
 def test_sizes(width: int, height: int) -> None:
     assert size_of(TextDrawing(width=width, height=height)) == (width, height)
+
+
+@pytest.mark.parametrize(
+    ("sent", "drawn"),
+    [(None, 1), (0, 1), (0.4, 1), (1, 1), (1.0, 1), (1.4, 1), (1.5, 2), (2, 2), (11.6, 12), (12, 12)],
+)
+def test_between_two_layers_the_nearer_one_counts_and_is_told(sent: float | None, drawn: int) -> None:
+    drawing = TextDrawing(clip_skip=sent)
+    assert of_text(clip_skip=sent).clip_skip == drawn
+    assert ("clip_skip" in ignored(drawing, CHOSEN)) == (sent not in (None, drawn))
+
+
+def test_zero_counts_more_than_the_callers_option() -> None:
+    assert of_text(choices({"clip_skip": 3}), clip_skip=0).clip_skip == 1
+    assert of_text(choices({"clip_skip": 3})).clip_skip == 3
+
+
+@pytest.mark.parametrize("sent", [-0.1, 12.1, "two", float("nan")])
+def test_a_clip_skip_beyond_sd_nexts_slider_is_refused(sent: object) -> None:
+    with pytest.raises(ValidationError):
+        TextDrawing(clip_skip=sent)
+
+
+def test_perturbed_attention_fades_under_both_of_its_names() -> None:
+    assert of_text(pag_scale=3, pag_adaptive=0.5).pag_adaptive == 0.5
+    assert of_text(pag_scale=3, cfg_adaptive=0.5).pag_adaptive == 0.5
+    assert of_text(pag_scale=3, pag_adaptive=0.5, cfg_adaptive=0.5).pag_adaptive == 0.5
+    assert of_text(pag_adaptive=0.5).pag_adaptive == 0, "without pag_scale it says nothing, as in SD.Next"
+    with pytest.raises(FieldError, match="cfg_adaptive"):
+        of_text(pag_scale=3, pag_adaptive=0.5, cfg_adaptive=0.4)
+
+
+def test_where_pictures_go_is_told_where_it_is_asked_for() -> None:
+    idle = {"save_images": False, "do_not_save_grid": False, "return_grid": False, "outpath_grids": ""}
+    drawing = TextDrawing(**idle)
+    check(drawing)
+    assert ignored(drawing, CHOSEN) == []
+    drawing = TextDrawing(save_images=True, return_grid=True, grid_format="jpg", do_not_save_samples=True)
+    check(drawing)
+    assert ignored(drawing, CHOSEN) == ["save_images", "return_grid", "grid_format", "do_not_save_samples"]
+    drawing = PictureDrawing(init_images=["aGk="], include_mask=True, enable_hr=True, hr_scale=2)
+    check(drawing)
+    assert ignored(drawing, CHOSEN) == ["include_mask", "enable_hr", "hr_scale"]
+
+
+def test_the_second_passes_prompt_may_have_other_networks_than_the_firsts() -> None:
+    drawing = TextDrawing(prompt="a cat<lora:a:1>", enable_hr=True, hr_prompt="a cat<lora:a:0.5>")
+    check(drawing)
+    assert ignored(drawing, CHOSEN) == ["<lora:a:0.5>"]
+    with pytest.raises(FieldError, match="hr_prompt"):
+        check(TextDrawing(prompt="a cat<lora:a:1>", enable_hr=True, hr_prompt="a dog<lora:a:1>"))

@@ -49,7 +49,8 @@ def test_a1111s_own_scripts_may_not_contradict_the_fields(script: dict[str, Any]
         {"ADetailer": {"args": [False]}},
         {"ControlNet": {"args": []}},
         {"ControlNet": {"args": [{"enabled": False, "model": "canny"}]}},
-        {"Self Attention Guidance": {"args": [False, 0.75, 1.0]}},
+        {"Refiner": {"args": [False, "", 0.8]}},
+        {"Odd": {"args": [False]}},
         {"animatediff": {"args": [{"enable": False}]}},
         {"Empty": {}},
     ],
@@ -75,3 +76,12 @@ def test_scripts_that_are_on_are_refused_by_name(scripts: dict[str, Any]) -> Non
     with pytest.raises(FieldError, match=next(iter(scripts))) as caught:
         check_scripts(TextDrawing(alwayson_scripts=scripts))
     assert caught.value.field == "alwayson_scripts"
+
+
+def test_a_script_that_is_only_taken_to_be_off_is_told() -> None:
+    """Its first argument is false, which may mean something else than its switch."""
+    drawing = TextDrawing(
+        alwayson_scripts={"Odd": {"args": [False, 0.75, 1.0]}, "Other": {"args": [False, 0, ""]}}
+    )
+    check_scripts(drawing)
+    assert passed_over(drawing) == ["alwayson_scripts.Odd"]

@@ -51,3 +51,15 @@ def test_the_list_can_be_sent_back_and_tells_no_paths() -> None:
     assert [named(str(row["name"]), KNOWN) for row in listed[1:]] == [each.name for each in KNOWN]
     assert all(row["model_path"] is None for row in listed)
     assert shown(KNOWN[-1]) == "4x_Sharp"
+
+
+def test_each_upscaler_has_its_own_factor(tmp_path: Path) -> None:
+    (tmp_path / "upscalers").mkdir()
+    (tmp_path / "upscalers" / "broken.safetensors").write_bytes(b"x")
+    scales = {row["name"]: row["scale"] for row in rows(find_upscalers(tmp_path))}
+    assert scales == {
+        "None": 1.0,
+        **dict.fromkeys(["Nearest", "Bilinear", "Bicubic", "Lanczos"], 4.0),  # A1111's
+        "starter-2x": 2.0,
+        "broken": None,
+    }

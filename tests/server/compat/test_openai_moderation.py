@@ -12,6 +12,7 @@ from safelight.moderation.moderator import Moderator
 from safelight.moderation.policy import Policy
 from safelight.moderation.texts import Blocklist
 from safelight.moderation.verdict import Verdict
+from safelight.server.compat.openai_models import openais_own
 from safelight.server.compat.openai_moderation import (
     CATEGORIES,
     Asked,
@@ -122,6 +123,23 @@ def test_texts_beside_pictures_may_be_skipped_which_is_told(verdict: Verdict) ->
 def test_openais_names_mean_the_servers_own_classifier(name: str) -> None:
     assert ModerationBody(input="x", model=name).classifier is None
     assert ModerationBody(input="x", model="mine").classifier == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("omni-moderation-2030-01-01", "classifier"),
+        ("text-moderation-007", "classifier"),
+        ("gpt-image-1-mini", "checkpoint"),
+        ("dall-e-2", "checkpoint"),
+        ("gpt-image-", None),
+        ("my-dall-e-2", None),
+        ("dall-e-2/x", None),
+        ("gpt-4o", None),
+    ],
+)
+def test_names_of_openais_models(name: str, kind: str | None) -> None:
+    assert openais_own(name) == kind
 
 
 def test_the_answer_is_what_the_client_reads(verdict: Verdict) -> None:

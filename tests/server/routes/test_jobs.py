@@ -88,6 +88,8 @@ def test_enlargements_and_scans(client: TestClient, service: Service, photograph
         (DRAWING | {"checkpoint": "/etc/passwd"}, 404, "checkpoint.missing"),
         (DRAWING | {"checkpoint": "owner/name"}, 404, "checkpoint.missing"),
         (DRAWING | {"checkpoint": ""}, 404, "checkpoint.missing"),
+        (DRAWING | {"prompt": "a <lora:ink:1> cat"}, 422, "prompt.unsupported"),
+        (DRAWING | {"negative_prompt": "ROCK AND ROLL"}, 422, "prompt.unsupported"),
         (DRAWING | {"hires": {"upscaler": "/tmp/x.safetensors"}}, 404, "upscaler.unknown"),
         ({"kind": "scan", "images": []}, 422, "request.invalid"),
     ],

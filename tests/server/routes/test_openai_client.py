@@ -117,6 +117,45 @@ def test_moderations(client: openai.OpenAI, photographs: list[Path]) -> None:
     assert result.category_applied_input_types.violence == []
 
 
+@pytest.mark.parametrize("name", ["omni-moderation-latest", "text-moderation-007"])
+def test_openais_moderation_is_the_servers_own(
+    client: openai.OpenAI, name: str, photographs: list[Path]
+) -> None:
+    url = f"data:image/jpeg;base64,{base64.b64encode(photographs[0].read_bytes()).decode()}"
+    answer = client.moderations.create(model=name, input=[{"type": "image_url", "image_url": {"url": url}}])
+    assert answer.model == "open-nsfw"
+    assert client.models.retrieve(name).id == "open-nsfw"
+
+
+@RUN
+@pytest.mark.parametrize("name", ["gpt-image-1", "dall-e-2"])
+def test_openais_own_model_is_the_servers_own_checkpoint(client: openai.OpenAI, name: str) -> None:
+    answer = client.images.generate(prompt="a red apple", model=name, size="64x64", extra_body=SMALL)
+    assert answer.model_extra is not None
+    assert answer.model_extra["checkpoint"] == "starter"
+    assert client.models.retrieve(name).id == "starter"
+    with client.images.generate(
+        prompt="a red apple", model=name, size="64x64", stream=True, extra_body=SMALL
+    ) as events:
+        (last,) = [each for each in events if each.type == "image_generation.completed"]
+    assert (last.model_extra or {})["checkpoint"] == "starter"
+
+
+@RUN
+def test_what_a_prompt_asks_for_in_vain_is_left_out_and_told(client: openai.OpenAI) -> None:
+    def extra(prompt: str, **fields: Any) -> tuple[Image.Image, list[str] | None]:
+        answer = client.images.generate(prompt=prompt, size="64x64", extra_body=SMALL, **fields)
+        assert answer.data is not None
+        assert answer.model_extra is not None
+        return opened(answer.data[0].b64_json), answer.model_extra.get("ignored_fields")
+
+    plain, nothing = extra("a red apple, 3d style")
+    asked, told = extra("a red apple<lora:ink:1>, 3d style", style="vivid", moderation="low")
+    assert (nothing, told) == (None, ["moderation", "style", "<lora:ink:1>"])
+    assert ImageChops.difference(plain, asked).getbbox() is None
+    assert "Left out: " in asked.info["parameters"]
+
+
 def test_models(client: openai.OpenAI) -> None:
     assert "starter" in [model.id for model in client.models.list()]
     assert client.models.retrieve("starter").object == "model"
@@ -125,7 +164,8 @@ def test_models(client: openai.OpenAI) -> None:
 @pytest.mark.parametrize(
     ("call", "kind", "code"),
     [
-        (lambda c: c.images.generate(prompt="x", model="dall-e-3"), openai.NotFoundError, "model_not_found"),
+        (lambda c: c.images.generate(prompt="x", model="gpt-4o"), openai.NotFoundError, "model_not_found"),
+        (lambda c: c.models.retrieve("gpt-4o"), openai.NotFoundError, "model_not_found"),
         (
             lambda c: c.images.generate(prompt="x", background="transparent"),
             openai.BadRequestError,

@@ -58,6 +58,7 @@ def test_pictures_in_base64(client: TestClient, service: Service) -> None:
         found = generated(client, n=2, size="64x32", seed=5, steps=4, quality="high")
     assert begun[0].request == {
         "prompt": "a cat",
+        "ignore_unsupported": True,
         "count": 2,
         "width": 64,
         "height": 32,
@@ -72,17 +73,24 @@ def test_pictures_in_base64(client: TestClient, service: Service) -> None:
     assert found["checkpoint"] == "starter"
 
 
-def test_openais_names_are_what_the_setting_says(open_service: Callable[..., Service]) -> None:
-    for models, status in (
-        ({}, 404),
-        ({"dall-e-3": "starter"}, 200),
-        ({"*": "starter"}, 200),
-        ({"*": "x"}, 404),
+def test_openais_names_are_the_servers_own_checkpoint_or_what_the_setting_says(
+    open_service: Callable[..., Service],
+) -> None:
+    for name, models, status in (
+        ("dall-e-3", {}, 200),
+        ("gpt-image-1.5", {}, 200),
+        ("chatgpt-image-latest", {}, 200),
+        ("dall-e-", {}, 404),
+        ("gpt-4o", {}, 404),
+        ("gpt-4o", {"gpt-4o": "starter"}, 200),
+        ("gpt-4o", {"*": "starter"}, 200),
+        ("dall-e-3", {"dall-e-3": "x"}, 404),
+        ("dall-e-3", {"*": "x"}, 404),
     ):
         service = open_service(openai_models=models)
         with client_of(create_app(service, service.settings)) as client, worker(service):
-            response = client.post("/v1/images/generations", json={"prompt": "a cat", "model": "dall-e-3"})
-        assert response.status_code == status
+            response = client.post("/v1/images/generations", json={"prompt": "a cat", "model": name})
+        assert response.status_code == status, (name, models)
         if status == 200:
             assert response.json()["checkpoint"] == "starter"
         elif not models:

@@ -49,6 +49,16 @@ def test_a_prompt_that_cannot_be_read_spoils_no_other(standing: TestClient) -> N
     assert found["negative_prompt"]["tokens"] > 0
 
 
+@pytest.mark.parametrize("part", ["<lora:ink:1>", "{<lyco:a:1>|red}", "embedding:bad", "ROCK AND ROLL"])
+def test_what_a_prompt_asks_for_in_vain_is_explained(standing: TestClient, part: str) -> None:
+    body = {"prompt": f"a cat {part}", "negative_prompt": f"{part} dog"}
+    found = standing.post("/v1/prompts/explain", json=body).json()
+    for name in body:
+        assert found[name]["error"]["code"] == "prompt.unsupported"
+        assert f"The {name.replace('_', ' ')} has" in found[name]["error"]["message"]
+        assert "backslash" in found[name]["error"]["hint"]
+
+
 def test_requests_that_are_none(standing: TestClient) -> None:
     for body in ({"prompt": 1}, {"steps": 0}, {"steps": 1001}, {"what": 1}, {"prompt": "x" * 10_001}):
         assert standing.post("/v1/prompts/explain", json=body).status_code == 422

@@ -27,7 +27,10 @@ def test_all_options_are_shown_in_both_versions(standing: TestClient) -> None:
 
 def test_options_are_changed_and_sent_back(client: TestClient) -> None:
     answer = client.post("/sdapi/v1/options", json={"CLIP_stop_at_last_layers": 2, "jpeg_quality": 95})
-    assert answer.json() == {"updated": [{"CLIP_stop_at_last_layers": True}, {"jpeg_quality": False}]}
+    assert answer.json() == {
+        "updated": [{"CLIP_stop_at_last_layers": True}, {"jpeg_quality": False}],
+        "unknown": [],
+    }
     everything = client.get("/sdapi/v1/options").json()
     assert everything["CLIP_stop_at_last_layers"] == 2
     assert client.post("/sdapi/v2/options", json=everything).status_code == 200
@@ -46,7 +49,6 @@ def test_the_checkpoint_is_the_callers_own(client: TestClient, mine: str) -> Non
 @pytest.mark.parametrize(
     ("given", "status", "code"),
     [
-        ({"outdir_samples": "/etc"}, 422, "request.field"),
         ({"jpeg_quality": 0}, 422, "request.field"),
         ({"sd_model_checkpoint": "/etc/passwd"}, 404, "checkpoint.missing"),
         ({"sd_model_checkpoint": {"a": 1}}, 404, "checkpoint.missing"),
@@ -60,9 +62,26 @@ def test_what_cannot_be_set(standing: TestClient, given: object, status: int, co
 
 def test_nothing_is_changed_where_something_is_refused(standing: TestClient) -> None:
     before = standing.get("/sdapi/v1/options").json()
-    assert standing.post("/sdapi/v1/options", json={"jpeg_quality": 50, "unknown": 1}).status_code == 422
+    assert (
+        standing.post("/sdapi/v1/options", json={"webp_lossless": True, "jpeg_quality": 0}).status_code == 422
+    )
     assert standing.get("/sdapi/v1/options").json() == before
     assert standing.post("/sdapi/v1/checkpoint?sd_model_checkpoint=../x").status_code == 404
+
+
+def test_unknown_options_are_named_and_keep_no_other_from_changing(client: TestClient) -> None:
+    given = {
+        "jpeg_quality": 50,
+        "live_previews_enable": True,
+        "face_restoration_model": None,
+        "webp_lossless": False,
+    }
+    answer = client.post("/sdapi/v1/options", json=given)
+    assert answer.status_code == 200
+    assert answer.json()["unknown"] == ["live_previews_enable", "face_restoration_model"]
+    assert answer.json()["updated"] == [{name: name == "jpeg_quality"} for name in given]
+    assert client.get("/sdapi/v1/options").json()["jpeg_quality"] == 50
+    assert "live_previews_enable" not in client.get("/sdapi/v1/options").json()
 
 
 def test_a_name_that_is_no_text_is_refused(standing: TestClient) -> None:

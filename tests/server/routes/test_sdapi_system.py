@@ -85,7 +85,9 @@ def test_the_log_has_its_last_lines(client: TestClient, service: Service) -> Non
     assert "secret" not in lines[0]
 
 
-@pytest.mark.parametrize("path", ["refresh-checkpoints", "refresh-loras", "refresh-vae", "reload-checkpoint"])
+@pytest.mark.parametrize(
+    "path", ["refresh-checkpoints", "refresh-loras", "refresh-embeddings", "refresh-vae", "reload-checkpoint"]
+)
 def test_there_is_nothing_to_refresh(standing: TestClient, path: str) -> None:
     assert standing.post(f"/sdapi/v1/{path}").json() == {}
 

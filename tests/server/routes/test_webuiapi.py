@@ -175,11 +175,50 @@ def test_options(api: webuiapi.WebUIApi) -> None:
     assert api.get_options()["CLIP_stop_at_last_layers"] == 1
 
 
+def test_an_unknown_option_keeps_no_other_from_changing(api: webuiapi.WebUIApi) -> None:
+    answer = api.set_options({"live_previews_enable": False, "jpeg_quality": 60})
+    assert answer["unknown"] == ["live_previews_enable"]
+    assert api.get_options()["jpeg_quality"] == 60
+    api.set_options({"jpeg_quality": 95})
+
+
+@RUN
+def test_what_a_prompt_asks_for_in_vain_is_left_out_and_told(
+    api: webuiapi.WebUIApi, apple: webuiapi.WebUIApiResult
+) -> None:
+    result = api.txt2img(
+        prompt="a red apple<lora:ink:0.8>, 3d style",
+        negative_prompt="",
+        seed=7,
+        save_images=True,
+        override_settings={"live_previews_enable": True},
+        **SMALL,
+    )
+    assert ImageChops.difference(apple.image, result.image).getbbox() is None
+    assert result.info["ignored_fields"] == [
+        "save_images",
+        "override_settings.live_previews_enable",
+        "<lora:ink:0.8>",
+    ]
+    assert result.info["notes"] == [
+        "<lora:ink:0.8> was left out: it asks for a LoRA, and none is loaded here."
+    ]
+    assert result.info["prompt"] == "a red apple<lora:ink:0.8>, 3d style"
+    assert result.info["all_prompts"] == ["a red apple, 3d style"]
+    assert 'Left out: "<lora:ink:0.8>"' in result.image.info["parameters"]
+    again = api.img2img(
+        images=[apple.image], prompt="a cat AND a dog :0.5", enable_hr=True, denoising_strength=1, **SMALL
+    )
+    assert again.info["ignored_fields"] == ["enable_hr", "AND"]
+    assert again.info["all_prompts"] == ["a cat, a dog"]
+
+
 def test_lists(api: webuiapi.WebUIApi) -> None:
     assert "Euler a" in api.util_get_sampler_names()
     assert "karras" in api.util_get_scheduler_names()
     assert api.util_get_model_names()[0].startswith("starter")
-    assert {"None", "Lanczos"} <= {each["name"] for each in api.get_upscalers()}
+    scales = {each["name"]: each["scale"] for each in api.get_upscalers()}
+    assert (scales["None"], scales["Lanczos"], scales["starter-2x"]) == (1.0, 4.0, 2.0)
     assert api.get_latent_upscale_modes() == [{"name": "Latent"}]
     nothing = (
         api.get_sd_vae,
@@ -222,9 +261,9 @@ def test_lists(api: webuiapi.WebUIApi) -> None:
         (lambda api, image: api.extra_single_image(image, gfpgan_visibility=1), "no face restoration"),
         (lambda api, image: api.extra_single_image(image, upscaler_1="R-ESRGAN 4x+"), "no upscaler"),
         (lambda api, image: api.interrogate(image), "not put into words"),
-        (lambda api, image: api.controlnet_detect([image]), "no ControlNet"),
-        (lambda api, image: api.prompt_gen(), "not made up"),
-        (lambda api, image: webuiapi.RemBGInterface(api).rembg(input_image=image), "not removed"),
+        (lambda api, image: api.controlnet_detect([image]), "404"),
+        (lambda api, image: api.prompt_gen(), "404"),
+        (lambda api, image: webuiapi.RemBGInterface(api).rembg(input_image=image), "404"),
     ],
 )
 def test_what_is_not_done_raises_with_the_reason(api: webuiapi.WebUIApi, call: Any, reason: str) -> None:

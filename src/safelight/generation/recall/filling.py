@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from safelight.errors import SafelightError, SamplerUnfitError, SamplerUnknownError
+from safelight.generation.prompts.unsupported import Kind as PartKind
+from safelight.generation.prompts.unsupported import find_unsupported, without_unsupported
 from safelight.generation.request import GenerationRequest, Hires, Inpaint, Outpaint, Part, Variation
 from safelight.generation.samplers import Choice, Kind, resolve
 from safelight.generation.sigmas import AUTOMATIC
@@ -25,11 +27,17 @@ PARTS: Mapping[str, type[Part]] = {
 """Fields that have fields of their own."""
 NO_FIELD = "Safelight has no such field."
 NOT_HELD = "The picture that it was drawn from is not in the file: add it again."
-ADAPTERS = "Adapters are not drawn with here; in a prompt they are text."
+ADAPTERS = "Adapters are not drawn with here."
+LEFT_OUT = "The prompt is filled in without it: it asks for {}."
 MOST_UNFILLED, LONGEST_VALUE = 100, 300
 """How much is kept of what was not filled in: so many things, and of each of their texts so many characters."""
 _SUFFIX = re.compile(r"\.(safetensors|ckpt|pt|pth|bin|gguf|sft)$", re.IGNORECASE)
-_ADAPTER = re.compile(r"<(?:lora|lyco|hypernet):[^<>\n]{1,200}>")
+_UNSUPPORTED: Mapping[PartKind, str] = {
+    "network": "adapter",
+    "embedding": "textual inversion",
+    "composition": "composed prompts",
+}
+"""What unsupported parts of prompts are called."""
 _SURE_DIGITS = 10
 """With fewer a hash is one of A1111's first kind, which is not of the whole file."""
 
@@ -127,12 +135,14 @@ class Filling:
             self.fields[name] = checked
 
     def put_prompts(self, prompt: object, negative_prompt: object) -> None:
-        """Fill in both prompts, and say which of their words mean nothing here."""
-        self.put("prompt", prompt)
-        self.put("negative_prompt", negative_prompt)
-        for text in (prompt, negative_prompt):
-            for adapter in _ADAPTER.findall(str(text)):
-                self.leave("adapter", adapter, ADAPTERS)
+        """Fill in both prompts, without the parts that nothing is done with here, and name those."""
+        for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
+            if not isinstance(text, str):
+                self.put(name, text)
+                continue
+            self.put(name, without_unsupported(text))
+            for part in {part.text: part for part in find_unsupported(text)}.values():
+                self.leave(_UNSUPPORTED[part.kind], part.text, LEFT_OUT.format(part.asks_for))
 
     def put_part(self, name: str, values: Mapping[str, Any]) -> None:
         """Fill in variation, inpaint, outpaint or hires, with those of its fields that it may have."""

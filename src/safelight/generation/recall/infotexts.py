@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from safelight.errors import RecordInvalidError
-from safelight.generation.infotext import Infotext
+from safelight.generation.infotext import LEFT_OUT, Infotext
 from safelight.generation.recall.filling import ADAPTERS, NO_FIELD, NOT_HELD, Filling, Source
 
 _PROMPTS = frozenset({"prompt", "negative_prompt"})
@@ -163,5 +163,7 @@ def _leave_others(filling: Filling, given: Mapping[str, str], fields: Mapping[st
     for key, value in given.items():
         if key in _ADAPTERS:
             filling.leave(key, value, ADAPTERS)
+        elif key == LEFT_OUT:
+            filling.leave(key, value, "The picture was drawn without it.")
         elif key not in _HANDLED and Infotext("", "", {key: value}).request_fields().keys() == _PROMPTS:
             filling.leave(key, value, NO_FIELD)

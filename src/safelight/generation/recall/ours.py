@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from safelight.generation.prompts.unsupported import as_words
 from safelight.generation.recall.filling import ADAPTERS, NO_FIELD, NOT_HELD, PARTS, Filling
 from safelight.generation.record import ReproductionRecord
 from safelight.generation.request import GenerationRequest
 
 PICTURES = ("init_image", "mask")
 _APART = frozenset(
-    {"prompt", "negative_prompt", "styles", "checkpoint", "sampler", "schedule", *PICTURES, *PARTS}
+    {"prompt", "negative_prompt", "styles", "ignore_unsupported", "checkpoint", "sampler", "schedule"}
+    | {*PICTURES, *PARTS}
 )
 """Fields that are not filled in one by one."""
 _ABOUT_THE_JOB = frozenset({"kind", "priority", "timeout"})
@@ -21,7 +23,8 @@ def fill_from_record(filling: Filling, record: ReproductionRecord) -> None:
     """Fill in how a picture was drawn, with the prompts as styles and wildcards made them: so it comes out again."""
     body = record.to_dict()
     fields = {name: body[name] for name in GenerationRequest.model_fields if body.get(name) is not None}
-    filling.put_prompts(record.expanded_prompt, record.expanded_negative_prompt)
+    # What an older version drew as words is words again; newer records have nothing of the kind.
+    filling.put_prompts(as_words(record.expanded_prompt), as_words(record.expanded_negative_prompt))
     if record.prompt != record.expanded_prompt:
         reason = "The prompt is filled in as it was drawn, with styles and wildcards written out."
         filling.leave("prompt as it was written", record.prompt, reason)
@@ -30,6 +33,8 @@ def fill_from_record(filling: Filling, record: ReproductionRecord) -> None:
     for name in PICTURES:
         if name in fields:
             filling.leave(name, f"sha256 of its pixels {fields[name]}", NOT_HELD)
+    for part in record.left_out:
+        filling.leave("left out", part, "The picture was drawn without it.")
     for adapter in record.adapters:
         filling.leave("adapter", f"{adapter.name} at {adapter.weight:g}", ADAPTERS)
 

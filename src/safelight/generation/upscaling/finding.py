@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from safelight.errors import UpscalerUnknownError
 from safelight.files import exists
+from safelight.generation.upscaling.factor import factor_of
 from safelight.generation.upscaling.resampling import RESAMPLING, ResamplingUpscaler
 from safelight.generation.upscaling.tiles import Tiling
 from safelight.generation.upscaling.upscaler import Upscaler
@@ -35,6 +36,11 @@ class UpscalerInfo:
     name: str
     kind: Literal["resampling", "network"]
     path: Path | None = None
+
+    @property
+    def factor(self) -> int | None:
+        """How many times a network enlarges in one go; None for filters, and where the file's header does not tell."""
+        return None if self.path is None else factor_of(self.path)
 
     def to_dict(self) -> dict[str, str | None]:
         """The entry for JSON output."""

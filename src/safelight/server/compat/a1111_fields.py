@@ -62,7 +62,12 @@ class Drawing(Sent):
     cfg_end: Share = Field(1.0, description="SD.Next: share of the steps after which guidance ends.")
     diffusers_guidance_rescale: Share = Field(0.0, description="SD.Next: guidance rescale.")
     pag_scale: Scale = Field(0.0, description="SD.Next: perturbed-attention guidance; 0 is none.")
-    clip_skip: int | None = Field(None, ge=1, le=12, description="SD.Next: 1 is the last layer.")
+    pag_adaptive: Share | None = Field(None, description="SD.Next: what pag_scale loses at each timestep.")
+    cfg_adaptive: Share | None = Field(None, description="SD.Next's later name of pag_adaptive.")
+    clip_skip: Annotated[float, Field(ge=0, le=12, allow_inf_nan=False)] | None = Field(
+        None,
+        description="SD.Next: 1 is the last layer, and so is 0; between two layers the nearer one counts.",
+    )
     width: Side | None = Field(None, description="Pixels; the checkpoint's own when not given.")
     height: Side | None = Field(None, description="Pixels; the checkpoint's own when not given.")
     eta: Share | None = Field(None, description="For samplers that take it.")

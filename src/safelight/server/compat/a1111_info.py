@@ -10,7 +10,7 @@ from safelight import __version__
 from safelight.generation.infotext import Infotext, parse
 from safelight.jobs.job import Job
 from safelight.server.compat.a1111_fields import Drawing, PictureDrawing
-from safelight.server.compat.results import Outcome
+from safelight.server.compat.results import Outcome, left_out
 
 _OWN = frozenset(
     {
@@ -35,7 +35,7 @@ def info_of(outcome: Outcome, batch_size: int, ignored: Sequence[str] = ()) -> d
     Args:
         outcome: Of the job.
         batch_size: As it was asked for.
-        ignored: Fields that were passed over.
+        ignored: Fields that were passed over; parts of prompts that were left out come in addition.
     """
     job, pictures = outcome.job, outcome.shown
     texts = [str(picture.get("infotext") or "") for picture in pictures]
@@ -66,7 +66,8 @@ def info_of(outcome: Outcome, batch_size: int, ignored: Sequence[str] = ()) -> d
         "version": f"Safelight {__version__}",
         "job_id": job.id,
         "picture_ids": [picture["id"] for picture in pictures],
-        "ignored_fields": list(ignored),
+        "ignored_fields": list(dict.fromkeys([*ignored, *left_out(outcome)])),
+        "notes": list(dict.fromkeys(note for picture in pictures for note in picture.get("notes", []))),
         "blocked_seeds": [picture["seed"] for picture in outcome.blocked],
     }
 

@@ -33,21 +33,24 @@ def _each(names: str, test: Test) -> dict[str, Test]:
     return dict.fromkeys(names.split(), test)
 
 
+PASSED_OVER = _each(
+    """
+    do_not_save_samples do_not_save_grid save_images samples_save grid_save grid_format return_grid
+    save_images_before_highres_fix save_images_before_refiner save_images_before_detailer
+    save_images_before_color_correction keep_incomplete include_mask outpath_samples outpath_grids
+    """,
+    _any,
+)
+"""Fields that say where pictures go and what is sent beside them: always into the gallery, and nothing. They change no
+picture, so they are not refused; where they ask for something, the answer lists them."""
+
 NAMES: Mapping[str, Test] = MappingProxyType(
-    # Where pictures go: always into the gallery.
-    _each(
-        """
-        do_not_save_samples do_not_save_grid save_images samples_save grid_save grid_format return_grid
-        save_images_before_highres_fix save_images_before_refiner save_images_before_detailer
-        save_images_before_color_correction keep_incomplete include_mask outpath_samples outpath_grids
-        """,
-        _any,
-    )
+    PASSED_OVER
     # Without effect as long as another field does not ask for something.
     | _each(
         """
         s_tmin s_tmax refiner_switch_at refiner_steps script_args image_cfg_scale disable_extra_networks
-        do_not_reload_embeddings pag_adaptive cfg_adaptive clip_skip_enabled
+        do_not_reload_embeddings clip_skip_enabled
         hdr_boundary hdr_threshold hdr_max_center hdr_max_boundary hdr_color_picker hdr_apply_hires
         grading_clahe_grid grading_split_tone_balance grading_lut_strength
         """,

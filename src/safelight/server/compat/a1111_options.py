@@ -120,8 +120,13 @@ def shown(options: Options, settings: Settings) -> dict[str, JsonValue]:
     return {CHECKPOINT: title, DIGEST: digest, **values}
 
 
+def unknown(given: Options) -> list[str]:
+    """Names that are no option's here, of which A1111 and SD.Next have many hundreds."""
+    return [name for name in given if name not in OPTIONS and name not in (CHECKPOINT, DIGEST)]
+
+
 def checked(given: Options, options: Options, settings: Settings) -> dict[str, JsonValue]:
-    """New options, once all of them are known to be right.
+    """New options, once all of them are known to be right; unknown ones are passed over, see ``unknown``.
 
     Args:
         given: What is to change; what is sent back unchanged is passed over.
@@ -129,17 +134,11 @@ def checked(given: Options, options: Options, settings: Settings) -> dict[str, J
         settings: Where checkpoints are looked for.
 
     Raises:
-        FieldError: An option is unknown, or cannot have that value.
+        FieldError: An option cannot have that value.
         ModelError: The checkpoint is not there, or cannot be used.
     """
     now = shown(options, settings)
-    new = {name: value for name, value in given.items() if name not in now or value != now[name]}
-    if unknown := [name for name in new if name not in now]:
-        raise FieldError(
-            f"There is no option {', '.join(map(repr, unknown))}.",
-            field=unknown[0],
-            hint=f"There are {', '.join(now)}.",
-        )
+    new = {name: value for name, value in given.items() if name in now and value != now[name]}
     checkpoint = _checkpoint(new, settings)
     rest = {name: value for name, value in new.items() if name in OPTIONS}
     for name, value in rest.items():

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from safelight.errors import FieldError
-from safelight.server.compat.a1111_names import NAMES, REASONS, SWITCHED, empty
+from safelight.generation.recall.filling import sound
+from safelight.server.compat.a1111_names import NAMES, PASSED_OVER, REASONS, SWITCHED, empty
 
 
 def check_extras(extras: Mapping[str, object]) -> None:
     """See that fields which A1111, Forge or SD.Next know, and Safelight does nothing with, ask for nothing.
 
-    Names that none of them knows pass, as they do there; ``unknown`` lists them.
+    Names that none of them knows pass, as they do there; ``without_effect`` lists them.
 
     Args:
         extras: Fields by name.
@@ -30,10 +31,17 @@ def check_extras(extras: Mapping[str, object]) -> None:
             raise FieldError(f"{shown}: {reason}", field=name, hint="Leave the field out.")
 
 
-def unknown(extras: Mapping[str, object]) -> list[str]:
-    """The names of fields that none of the three programs knows, as texts that can be sent."""
-    strange = [name for name in extras if name not in NAMES and _switch(name) is None]
-    return [name.encode("utf-8", "replace").decode() for name in strange]
+def without_effect(extras: Mapping[str, object]) -> list[str]:
+    """The fields that ask for something and were passed over, by their names, as texts that can be sent.
+
+    They are those that none of the three programs knows, and those that say where pictures go.
+    """
+    names = [
+        name
+        for name, value in extras.items()
+        if (name in PASSED_OVER and not empty(value)) or (name not in NAMES and _switch(name) is None)
+    ]
+    return [sound(name) for name in names]
 
 
 def _switch(name: str) -> str | None:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from safelight.errors import FieldError
+from safelight.generation.prompts.unsupported import distinct, find_unsupported, without_unsupported
 from safelight.generation.request import GenerationRequest
 from safelight.generation.upscaling.finding import UpscalerInfo
 from safelight.server.compat import a1111_samplers as samplers
 from safelight.server.compat.a1111_fields import Drawing, PictureDrawing, TextDrawing
 from safelight.server.compat.a1111_options import Choices
-from safelight.server.compat.a1111_refusals import check_extras, unknown
+from safelight.server.compat.a1111_refusals import check_extras, without_effect
 from safelight.server.compat.a1111_scripts import check_scripts, passed_over
 from safelight.server.compat.a1111_start import Size
 from safelight.server.compat.a1111_upscalers import for_hires
@@ -41,9 +42,10 @@ def check(drawing: Drawing) -> None:
 
 
 def _check_second_pass(drawing: TextDrawing) -> None:
-    """See that the second pass has the first's prompts and guidance."""
+    """See that the second pass has the first's prompts and guidance; what prompts are drawn without may differ."""
     for name in ("prompt", "negative_prompt"):
-        if getattr(drawing, f"hr_{name}") not in ("", getattr(drawing, name)):
+        first, second = getattr(drawing, name), getattr(drawing, f"hr_{name}")
+        if second and without_unsupported(second) != without_unsupported(first):
             raise FieldError(
                 f"hr_{name}: both passes have one prompt.", field=f"hr_{name}", hint="Leave it empty."
             )
@@ -57,10 +59,32 @@ def _other_guidance(name: str) -> FieldError:
 
 def ignored(drawing: Drawing, chosen: Chosen) -> list[str]:
     """Fields that were passed over because they mean nothing to A1111, or nothing to this checkpoint."""
-    names = unknown(drawing.model_extra or {}) + passed_over(drawing)
+    names = without_effect(drawing.model_extra or {}) + passed_over(drawing)
+    if drawing.clip_skip is not None and _layer(drawing.clip_skip) != drawing.clip_skip:
+        names.append("clip_skip")
+    if isinstance(drawing, TextDrawing):
+        parts = find_unsupported(f"{drawing.hr_prompt}\n{drawing.hr_negative_prompt}")
+        names += distinct(parts)
     if _distilled(chosen):
         return names
     return names + [name for name in DISTILLED if getattr(drawing, name, None) is not None]
+
+
+def _layer(clip_skip: float) -> int:
+    """The whole number that is nearest to SD.Next's clip skip, which may lie between two layers."""
+    return max(1, int(clip_skip + 0.5))
+
+
+def _adaptive(drawing: Drawing) -> float:
+    """What SD.Next takes off the scale of perturbed-attention guidance at each timestep, under either name."""
+    given = {each for each in (drawing.pag_adaptive, drawing.cfg_adaptive) if each is not None}
+    if len(given) > 1:
+        raise FieldError(
+            "cfg_adaptive: pag_adaptive is the same under its older name, and says something else.",
+            field="cfg_adaptive",
+            hint="Give one of the two.",
+        )
+    return given.pop() if given and drawing.pag_scale else 0.0
 
 
 def text_fields(
@@ -113,6 +137,7 @@ def _common(drawing: Drawing, choices: Choices, chosen: Chosen) -> Fields:
         "prompt": drawing.prompt,
         "negative_prompt": drawing.negative_prompt,
         "styles": tuple(drawing.styles or ()),
+        "ignore_unsupported": True,
         "checkpoint": chosen.name,
         "seed": _seed(drawing.seed),
         "count": drawing.count,
@@ -126,7 +151,8 @@ def _common(drawing: Drawing, choices: Choices, chosen: Chosen) -> Fields:
         "guidance_end": drawing.cfg_end,
         "guidance_rescale": drawing.diffusers_guidance_rescale,
         "pag_scale": drawing.pag_scale,
-        "clip_skip": drawing.clip_skip or choices.clip_skip,
+        "pag_adaptive": _adaptive(drawing),
+        "clip_skip": choices.clip_skip if drawing.clip_skip is None else _layer(drawing.clip_skip),
     }
     if drawing.subseed_strength > 0:
         seed = _seed(drawing.subseed)

@@ -9,6 +9,8 @@ from safelight.server.compat.a1111_fields import Drawing
 from safelight.server.compat.a1111_names import empty
 from safelight.server.compat.a1111_samplers import alike
 
+SWITCH_FIRST = frozenset({"refiner", "soft inpainting", "adetailer", "freeu integrated", "tiled diffusion"})
+"""Scripts whose first argument is known to be their switch."""
 BUILT_IN = ("sampler", "seed", "comments", "extra options")
 """Scripts that are a part of A1111's page: what they hold counts there only when the page itself sends it."""
 
@@ -40,12 +42,15 @@ def check_scripts(drawing: Drawing) -> None:
 
 
 def passed_over(drawing: Drawing) -> list[str]:
-    """Those of A1111's own scripts that hold something, as fields: what they hold does not count."""
-    scripts = drawing.alwayson_scripts.items()
+    """Scripts that hold something that does not count, as fields.
+
+    They are A1111's own, and those that are only taken to be off because their first argument is false: most have
+    their switch there, but none has to.
+    """
     return [
         f"alwayson_scripts.{name}"
-        for name, given in scripts
-        if name.casefold() in BUILT_IN and _arguments(given)
+        for name, given in drawing.alwayson_scripts.items()
+        if (name.casefold() in BUILT_IN and _arguments(given)) or _presumed_off(name, _arguments(given))
     ]
 
 
@@ -84,6 +89,14 @@ def _off(arguments: object) -> bool:
     if not isinstance(given, list):
         return empty(given)
     return not given or given[0] is False or all(_switched_off(unit) for unit in given)
+
+
+def _presumed_off(name: str, arguments: object) -> bool:
+    """Whether a script is only taken to be off: its first argument is false, which need not be its switch."""
+    given = list(arguments.values()) if isinstance(arguments, Mapping) else arguments
+    if name.casefold() in SWITCH_FIRST or not isinstance(given, list):
+        return False
+    return given[:1] == [False] and not all(empty(each) for each in given)
 
 
 def _switched_off(unit: object) -> bool:

@@ -14,6 +14,10 @@ NOTHING = "None"
 """A1111's upscaler that enlarges nothing; what then makes the size fit there is Lanczos."""
 
 
+FILTERS_SCALE = 4.0
+"""What A1111 says of filters, which enlarge by any factor."""
+
+
 def shown(upscaler: UpscalerInfo) -> str:
     """An upscaler's name for A1111's clients: filters with a capital, as they know them."""
     return upscaler.name.title() if upscaler.kind == "resampling" else upscaler.name
@@ -57,7 +61,10 @@ def named(name: str, known: Sequence[UpscalerInfo], *others: str) -> str:
 
 
 def rows(known: Sequence[UpscalerInfo]) -> list[dict[str, object]]:
-    """The upscalers as /sdapi/v1/upscalers lists them, None first; paths are nobody's business."""
+    """The upscalers as /sdapi/v1/upscalers lists them, None first; paths are nobody's business.
+
+    Each network has its own factor, null where its file does not tell. Filters have none of their own, and A1111's 4.
+    """
     none: dict[str, object] = {
         "name": NOTHING,
         "model_name": None,
@@ -65,4 +72,10 @@ def rows(known: Sequence[UpscalerInfo]) -> list[dict[str, object]]:
         "model_url": None,
         "scale": 1.0,
     }
-    return [none, *(none | {"name": shown(each), "scale": 4.0} for each in known)]
+    return [none, *(none | {"name": shown(each), "scale": _scale(each)} for each in known)]
+
+
+def _scale(upscaler: UpscalerInfo) -> float | None:
+    if upscaler.kind == "resampling":
+        return FILTERS_SCALE
+    return None if upscaler.factor is None else float(upscaler.factor)

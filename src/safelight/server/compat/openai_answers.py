@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from safelight.images import DecodeLimits
 from safelight.server.compat.openai_fields import Common, Drawing
 from safelight.server.compat.openai_request import quality_of
-from safelight.server.compat.results import Made, Outcome
+from safelight.server.compat.results import Made, Outcome, left_out
 from safelight.server.formats import in_format
 from safelight.server.picture_cost import converting
 from safelight.server.picture_threads import Cost
@@ -47,6 +47,9 @@ class ImagesBody(BaseModel):
     blocked: int | None = Field(
         None, description="Ours: how many pictures the policy blocks, where it does any."
     )
+    ignored_fields: list[str] | None = Field(
+        None, description="Ours: fields and parts of the prompts (<lora:…>, AND) that had no effect, if any."
+    )
 
 
 def images_body(form: Common, outcome: Outcome, items: Sequence[ImageItem], checkpoint: str) -> ImagesBody:
@@ -68,6 +71,7 @@ def images_body(form: Common, outcome: Outcome, items: Sequence[ImageItem], chec
         safety_identifier=drawing.safety if drawing else form.user,
         checkpoint=checkpoint,
         blocked=len(outcome.blocked) or None,
+        ignored_fields=ignored(form, outcome) or None,
     )
 
 
@@ -97,9 +101,19 @@ def partial_event(name: str, form: Drawing, number: int, picture: str) -> dict[s
     return body | {"partial_image_index": number}
 
 
-def completed_event(name: str, form: Drawing, made: Made, picture: str, checkpoint: str) -> dict[str, Any]:
+def ignored(form: Common, outcome: Outcome) -> list[str]:
+    """Fields that ask for something and have no effect, and the parts of prompts that were left out."""
+    fields = {"moderation": (None, "auto"), "style": (None,)}
+    names = [name for name, idle in fields.items() if getattr(form, name, None) not in idle]
+    return names + left_out(outcome)
+
+
+def completed_event(
+    name: str, form: Drawing, made: Made, picture: str, checkpoint: str, passed_over: Sequence[str] = ()
+) -> dict[str, Any]:
     """The event of a finished picture; see ``partial_event`` and ``images_body``."""
     body = _event(f"{name}.completed", form, picture, size_text(made.facts)) | {"checkpoint": checkpoint}
+    body |= {"ignored_fields": list(passed_over)} if passed_over else {}
     return body | {"usage": NO_USAGE} | ({"safety_identifier": form.safety} if form.safety else {})
 
 

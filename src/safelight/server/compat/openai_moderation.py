@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from safelight.errors import FieldError, TextUnjudgedError
 from safelight.moderation.texts import Blocklist, TextVerdict
 from safelight.moderation.verdict import Verdict
+from safelight.server.compat.openai_models import openais_own
 
 SEXUAL = "sexual"
 CATEGORIES = (
@@ -29,15 +30,6 @@ CATEGORIES = (
     "violence",
     "violence/graphic",
 )
-OWN = frozenset(
-    {
-        "omni-moderation-latest",
-        "omni-moderation-2024-09-26",
-        "text-moderation-latest",
-        "text-moderation-stable",
-    }
-)
-"""OpenAI's names, which its clients often cannot leave out: here the server's own classifier, which answers name."""
 WORDS = "text-blocklist"
 """What answers name where only texts were judged."""
 MOST_INPUTS, MOST_CHARACTERS = 64, 100_000
@@ -89,8 +81,8 @@ class ModerationBody(BaseModel):
 
     @property
     def classifier(self) -> str | None:
-        """The classifier that is asked for; None for the server's own."""
-        return None if self.model in OWN else self.model
+        """The classifier that is asked for; None for the server's own, which OpenAI's names mean too."""
+        return None if openais_own(self.model or "") == "classifier" else self.model
 
 
 class ModerationItem(BaseModel):

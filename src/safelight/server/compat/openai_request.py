@@ -74,7 +74,8 @@ def quality_of(form: Drawing) -> str:
 def common_fields(form: Common, chosen: Chosen) -> Fields:
     """Checkpoint, number and size."""
     width, height = form.sides or (None, None)
-    return _given({"checkpoint": chosen.name, "count": form.count, "width": width, "height": height})
+    fields = {"checkpoint": chosen.name, "count": form.count, "width": width, "height": height}
+    return {"ignore_unsupported": True} | _given(fields)
 
 
 def drawing_fields(form: Drawing, chosen: Chosen) -> Fields:

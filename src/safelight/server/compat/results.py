@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from safelight.errors import BlockedError, StoppedError, error_of
+from safelight.generation.infotext import LEFT_OUT, parse
+from safelight.generation.prompts.unsupported import distinct, find_unsupported
 from safelight.jobs.job import Job, JobState
 from safelight.moderation.policy import Decision
 from safelight.server.state import Backstage
@@ -66,6 +68,12 @@ def outcome_of(job: Job) -> Outcome:
             _blocked(blocked) if blocked else StoppedError("The job was stopped before there was a picture.")
         )
     return Outcome(job, shown, blocked)
+
+
+def left_out(outcome: Outcome) -> list[str]:
+    """The parts of prompts that the pictures were drawn without, as they were written."""
+    texts = [parse(str(facts.get("infotext") or "")).parameters.get(LEFT_OUT, "") for facts in outcome.shown]
+    return list(distinct(part for text in texts for part in find_unsupported(text)))
 
 
 async def read(behind: Backstage, outcome: Outcome) -> list[Made]:

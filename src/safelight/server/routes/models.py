@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Query
 from safelight.errors import ModelMissingError, PromptError
 from safelight.generation.prompts.styles import load_styles
 from safelight.generation.sampler_table import SAMPLERS, Kind
+from safelight.server.compat.openai_models import openais_own
 from safelight.server.listing import models
 from safelight.server.routes.describing import errors, shown
 from safelight.server.routes.examples import MODEL, MODELS, SAMPLER_LIST, SCHEDULES, STYLES
@@ -51,9 +52,13 @@ async def get_model(
     name: Annotated[str, Path(max_length=300, description="Its id; it may hold slashes.")],
     behind: Behind,
 ) -> Model:
-    """One model by its id."""
-    for model in await asyncio.to_thread(_models, behind):
+    """One model by its id; OpenAI's own names mean the server's own checkpoint or classifier."""
+    found, kind = await asyncio.to_thread(_models, behind), openais_own(name)
+    for model in found:
         if model.id == name:
+            return model
+    for model in found:
+        if model.default and model.kind == kind:
             return model
     raise ModelMissingError(f"There is no model {name!r} on this server.")
 

@@ -193,8 +193,9 @@ async def _events(
         async for number, preview in _previews(form.partial_images or 0, job, behind, judging):
             yield answers.partial_event(name, form, number, await encode(preview))
         outcome = await results.ended(behind, job)
+        drew, passed_over = _drew(job, behind), answers.ignored(form, outcome)
         for made in await results.read(behind, outcome):
-            yield answers.completed_event(name, form, made, await encode(made.data), _drew(job, behind))
+            yield answers.completed_event(name, form, made, await encode(made.data), drew, passed_over)
     except SafelightError as error:
         yield {"type": "error", **body_of(error, Family.OPENAI)}
 

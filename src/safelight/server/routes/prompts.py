@@ -15,6 +15,7 @@ from safelight.generation.prompts import parse
 from safelight.generation.prompts.chunks import Tokenizer
 from safelight.generation.prompts.counting import count
 from safelight.generation.prompts.spans import weighted_spans
+from safelight.generation.prompts.unsupported import refuse_unsupported
 from safelight.generation.prompts.wildcards import find_wildcards, named_in
 from safelight.jobs.job import Failure
 from safelight.jobs.sizes import DEFAULT_STEPS
@@ -83,14 +84,15 @@ async def list_wildcards(behind: Behind) -> WildcardList:
 def _explained(body: PromptsToExplain, settings: Settings, tokens: Counting) -> ExplainedPrompts:
     tokenizers, steps = tokens.tokenizers(body.checkpoint, settings), body.steps or DEFAULT_STEPS
     return ExplainedPrompts(
-        prompt=_part(body.prompt, steps, tokenizers),
-        negative_prompt=_part(body.negative_prompt, steps, tokenizers),
+        prompt=_part(body.prompt, "prompt", steps, tokenizers),
+        negative_prompt=_part(body.negative_prompt, "negative prompt", steps, tokenizers),
     )
 
 
-def _part(prompt: str, steps: int, tokenizers: Sequence[Tokenizer]) -> ExplainedPrompt:
+def _part(prompt: str, name: str, steps: int, tokenizers: Sequence[Tokenizer]) -> ExplainedPrompt:
     wildcards = named_in(prompt)
     try:
+        refuse_unsupported(prompt, name)
         parsed = parse(prompt)
     except PromptError as error:
         return ExplainedPrompt(wildcards=wildcards, error=Failure(**error.to_dict()))

@@ -1,4 +1,8 @@
-"""What A1111's and SD.Next's clients may ask for in vain: each gets the reason."""
+"""What A1111 itself has and Safelight has not: each gets the reason.
+
+What only extensions of A1111 have is not here: it is a 404, as where the extension is not installed, and clients find
+out in this way what there is.
+"""
 
 from __future__ import annotations
 
@@ -9,40 +13,28 @@ from fastapi import APIRouter, Request
 
 from safelight.errors import AbsentError
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(prefix="/sdapi/v1", include_in_schema=False)
 
-EXTENSIONS: Mapping[str, str] = MappingProxyType(
+ABSENT: Mapping[str, str] = MappingProxyType(
     {
-        "controlnet": "There is no ControlNet.",
-        "promptgen": "Prompts are not made up.",
-        "rembg": "Backgrounds are not removed.",
-        "sam": "Pictures are not segmented.",
-        "tagger": "Pictures are not tagged.",
-        "model_keyword": "Checkpoints have no keywords.",
+        "interrogate": "Pictures are not put into words: there is no model for it.",
+        "create/embedding": "Textual inversions are not trained.",
+        "create/hypernetwork": "Hypernetworks are not trained.",
+        "train/embedding": "Textual inversions are not trained.",
+        "train/hypernetwork": "Hypernetworks are not trained.",
     }
 )
-"""Extensions of A1111 with paths of their own."""
+"""Operations of A1111 by their paths, with the reasons why they are not done."""
 
 
-@router.post("/sdapi/v1/interrogate")
-async def interrogate() -> None:
-    """There is no model that puts pictures into words.
-
-    Raises:
-        AbsentError: Always.
-    """
-    raise AbsentError("Pictures are not put into words: there is no model for it.")
-
-
-async def extension(request: Request) -> None:
-    """There are no extensions.
+async def absent(request: Request) -> None:
+    """There is nothing behind this.
 
     Raises:
         AbsentError: Always.
     """
-    raise AbsentError(EXTENSIONS[request.url.path.split("/")[1]])
+    raise AbsentError(ABSENT[request.url.path.partition("/sdapi/v1/")[2]])
 
 
-for _name in EXTENSIONS:
-    for _path in (f"/{_name}", f"/{_name}/{{rest:path}}"):
-        router.add_api_route(_path, extension, methods=["GET", "POST"])
+for _path in ABSENT:
+    router.add_api_route(f"/{_path}", absent, methods=["POST"])

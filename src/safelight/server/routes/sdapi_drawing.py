@@ -11,13 +11,14 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field, JsonValue
 
 from safelight.errors import FieldError
+from safelight.generation.recall.filling import sound
 from safelight.generation.upscaling.finding import find_upscalers
 from safelight.jobs.job import JobKind
 from safelight.server.auth import Caller, Who
 from safelight.server.compat import results
 from safelight.server.compat.a1111_fields import Drawing, PictureDrawing, TextDrawing
 from safelight.server.compat.a1111_info import as_text, echo, info_of
-from safelight.server.compat.a1111_options import CHECKPOINT, Choices, checked, choices
+from safelight.server.compat.a1111_options import CHECKPOINT, Choices, checked, choices, unknown
 from safelight.server.compat.a1111_request import check, ignored, picture_fields, size_of, text_fields
 from safelight.server.compat.a1111_start import Start, start, start_cost
 from safelight.server.compat.callers import Callers, Remembered
@@ -123,7 +124,8 @@ async def _drawn(
         kept.begin(who.owner, drawing.force_task_id, job.id)
     client.end_work_with_them()
     outcome = await results.ended(behind, job)
-    info = info_of(outcome, drawing.batch_size, ignored(drawing, checkpoint))
+    passed_over = [f"override_settings.{sound(name)}" for name in unknown(drawing.override_settings)]
+    info = info_of(outcome, drawing.batch_size, ignored(drawing, checkpoint) + passed_over)
     made = await results.read(behind, outcome) if drawing.send_images else []
     images = [await _encoded(each.data, chose, behind) for each in made]
     return Drawn(images=images, parameters=echo(drawing, info), info=as_text(info))

@@ -27,7 +27,7 @@ from safelight.server.compat.a1111_extras import (
 )
 from safelight.server.compat.a1111_fields import Base64
 from safelight.server.compat.a1111_info import png_items
-from safelight.server.compat.a1111_refusals import unknown
+from safelight.server.compat.a1111_refusals import without_effect
 from safelight.server.fields import taken_in
 from safelight.server.middleware.disconnects import ENDS_WITH_CALLER, TheClient
 from safelight.server.state import Backstage, Behind
@@ -129,6 +129,6 @@ def _base64(data: bytes) -> str:
 
 def _html(steps: Plan, extras: Extras) -> str:
     lines = [", ".join(f"{key}: {value}" for key, value in steps.summary.items())]
-    if names := unknown(extras.model_extra or {}):
+    if names := without_effect(extras.model_extra or {}):
         lines.append(f"Ignored: {', '.join(names)}")
     return "".join(f"<p>{escape(line)}</p>" for line in lines)

@@ -8,14 +8,18 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Query
 from pydantic import BaseModel, Field, JsonValue
 
+from safelight.logs import logger
 from safelight.server.auth import Caller, Who
 from safelight.server.compat import checkpoints
-from safelight.server.compat.a1111_options import CHECKPOINT, Options, checked, shown
+from safelight.server.compat.a1111_options import CHECKPOINT, Options, checked, shown, unknown
 from safelight.server.compat.callers import Callers, Remembered
 from safelight.server.names import own_name
 from safelight.server.state import Backstage, Behind
 
 router = APIRouter(prefix="/sdapi", tags=["A1111"])
+
+MOST_LOGGED, LONGEST_LOGGED = 20, 80
+"""Of the names of unknown options, so many are logged, and of each so many characters: a client may send hundreds."""
 
 Given = Annotated[
     dict[str, JsonValue], Body(examples=[{"sd_model_checkpoint": "starter"}], description="Option by name.")
@@ -23,9 +27,12 @@ Given = Annotated[
 
 
 class Updated(BaseModel):
-    """Which options have changed."""
+    """Which options have changed, as SD.Next says it."""
 
-    updated: list[dict[str, bool]]
+    updated: list[dict[str, bool]] = Field(
+        description="Each name that was sent: whether its value is another now."
+    )
+    unknown: list[str] = Field(description="Ours: names that are no option's here, and were passed over.")
 
 
 class CheckpointBody(BaseModel):
@@ -55,9 +62,16 @@ async def options(behind: Behind, who: Who, kept: Remembered) -> dict[str, JsonV
 @router.post("/v1/options", operation_id="a1111_set_options", summary="Change your options")
 @router.post("/v2/options", operation_id="sdnext_set_options", summary="Change your options")
 async def set_options(given: Given, behind: Behind, who: Who, kept: Remembered) -> Updated:
-    """Change options of the caller's own, all of them or none; they are forgotten when the server is started again."""
+    """Change options of the caller's own; they are forgotten when the server is started again.
+
+    Unknown names are passed over, and the answer names them. Where a value cannot be, nothing is changed.
+    """
+    strange = unknown(given)
     new = await _choose(given, behind, who, kept)
-    return Updated(updated=[{name: name in new} for name in given])
+    if strange:
+        names = [name[:LONGEST_LOGGED] for name in strange[:MOST_LOGGED]]
+        logger(__name__).info("unknown options passed over", names=names, count=len(strange))
+    return Updated(updated=[{name: name in new} for name in given], unknown=strange)
 
 
 @router.get("/v1/checkpoint", operation_id="sdnext_checkpoint", summary="Look at your checkpoint")

@@ -165,6 +165,11 @@ async def log(
     "/v1/refresh-checkpoints", operation_id="a1111_refresh_checkpoints", summary="Look for checkpoints again"
 )
 @router.post("/v1/refresh-loras", operation_id="a1111_refresh_loras", summary="Look for adapters again")
+@router.post(
+    "/v1/refresh-embeddings",
+    operation_id="a1111_refresh_embeddings",
+    summary="Look for textual inversions again",
+)
 @router.post("/v1/refresh-vae", operation_id="a1111_refresh_vae", summary="Look for autoencoders again")
 @router.post(
     "/v1/reload-checkpoint", operation_id="a1111_reload_checkpoint", summary="Load the checkpoint again"

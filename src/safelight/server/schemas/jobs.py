@@ -72,6 +72,9 @@ class DrawnPicture(Wire):
     steps: int | None = None
     checkpoint: str | None = None
     infotext: str | None = Field(None, description="How it was made, as A1111 writes it.")
+    notes: list[str] = Field(
+        [], description="What was done that the request did not ask for, and what had no effect."
+    )
     sha256: str | None = Field(None, description="Of the file.")
     url: str | None = Field(None, description="Where the file is; null where the policy blocks the picture.")
 
