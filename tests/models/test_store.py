@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
+from tests.exploring import examples
 
 from safelight.errors import (
     ClassifierUnknownError,
@@ -233,7 +234,10 @@ NAMES = st.lists(
 @example("a/../../outside")
 @example("/tmp/outside")
 @example("..\\outside/x")
-@budget(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@budget(
+    max_examples=examples(300),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_no_name_leads_out_of_the_store(tmp_path: Path, name: str) -> None:
     root = tmp_path / "in" / "models"
     store = ModelStore(root)
