@@ -103,7 +103,8 @@ class _Taps:
         spread = (-1,) + (1,) * (pixels.ndim - 1)
         for tap in range(indices.shape[1]):
             total += pixels[indices[:, tap]] * self.weights[:, tap].astype(np.int32).reshape(spread)
-        return np.clip(total >> _PRECISION, 0, 255).astype(np.uint8)
+        clipped: Bytes = np.clip(total >> _PRECISION, 0, 255).astype(np.uint8)
+        return clipped
 
 
 def resize_part(
