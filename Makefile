@@ -1,19 +1,26 @@
 # The two commands: `make demo` and `make test`. Each sets up .venv by itself.
+# `make test` tries the same examples in the same order on every machine; `make test-explore` looks for new ones.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-slow check check-web starter bench-generate bench-serve bench-studio screenshots docs bench-moderate bench-photos clean
+.PHONY: demo test test-slow test-explore check check-web starter bench-generate bench-serve bench-studio screenshots docs bench-moderate bench-photos clean
 
 demo: $(READY)
 	$(BIN)/safelight demo
 
 test: $(READY) check
-	$(BIN)/python -m pytest -m "not slow"
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -m "not slow"
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -m slow
+
+# Property tests alone, each with twenty times as many examples as in `make test`, new ones on every run. For a part of
+# them: make test-explore WHERE=tests/moderation
+WHERE ?= tests
+test-explore: $(READY)
+	$(BIN)/python -m pytest --hypothesis-profile=explore -m "hypothesis and not slow" --timeout 3600 $(WHERE)
 
 check: $(READY)
 	$(BIN)/ruff check src tests bench scripts examples training

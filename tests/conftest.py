@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings as hypothesis_settings
+from tests.exploring import register_profiles
 from tests.postgres import database_settings, postgres, postgres_url  # noqa: F401  fixtures that many share
 
 from safelight.moderation import load_classifier
@@ -18,10 +18,7 @@ from safelight.moderation.classifier import NetworkClassifier
 from safelight.samples import sample_photographs
 from safelight.settings import Settings
 
-# On CI the same examples on every run; a developer's runs go on looking for new ones.
-hypothesis_settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    hypothesis_settings.load_profile("ci")
+register_profiles()
 
 
 def refuse_network(log: str) -> None:
@@ -65,9 +62,7 @@ def network_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             patch.delenv(name)
         patch.setenv("SAFELIGHT_HOME", str(tmp_path_factory.mktemp("unused-home")))
         patch.setenv("SAFELIGHT_STUDIO", "false")  # Gradio takes seconds to load; tests/ui turns it on
-        patch.setenv(
-            "PYTHONPATH", os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
-        )
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")])))
         patch.setattr(socket.socket, "connect", socket.socket.connect)
         patch.setattr(socket, "getaddrinfo", socket.getaddrinfo)
         refuse_network(str(log))

@@ -462,10 +462,10 @@ class CheckpointFamilyError(ModelError):
 
 
 class DigestMismatchError(ModelError):
-    """Weights that are not the ones that were pinned."""
+    """A file of a model that is not the one that is pinned, or that was pulled."""
 
     code = "model.digest"
-    summary = "The weights are not the ones that were expected."
+    summary = "A model's file is not the one that was expected."
     default_hint = "Remove the model and pull it again; if it happens twice, do not trust the source."
     http_status = 422
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -43,6 +44,23 @@ def test_a_damaged_model_can_be_removed(safelight, home):
     (folder / "safelight.json").write_text("{")
     assert safelight("models", "remove", "a/b").status == 0
     assert not folder.exists()
+
+
+def test_a_pulled_model_is_shown_with_its_digests(safelight, tmp_path):
+    folder = tmp_path / "home" / "models" / "owner--name"
+    folder.mkdir(parents=True)
+    files = {"config.json": "a" * 64, "model.safetensors": "b" * 64}
+    record = {
+        "name": "owner/name",
+        "repository": "owner/name",
+        "revision": "c" * 40,
+        "files": files,
+        "size": 5,
+    }
+    (folder / "safelight.json").write_text(json.dumps(record | {"pulled": "2026-01-01T00:00:00+00:00"}))
+    ran = safelight("models", "show", "owner/name", SAFELIGHT_HOME=str(tmp_path / "home"))
+    assert f"config.json  sha256 {'a' * 64}" in ran.out
+    assert f"model.safetensors  sha256 {'b' * 64}" in ran.out
 
 
 def test_checkpoints_are_listed_shown_and_removed(safelight, tiny, tmp_path):

@@ -70,6 +70,19 @@ def test_a_folder_and_standard_input(safelight, tmp_path):
     assert stdin["scores"] == folder["scores"]
 
 
+def test_of_a_folder_all_files_are_looked_at(safelight, tmp_path):
+    shutil.copy(sample_photographs()[1], tmp_path / "thumbs.db")
+    (tmp_path / "notes.txt").write_text("words")
+    (tmp_path / "page").write_bytes(b"%PDF-1.7")
+    ran = safelight("moderate", tmp_path, "--json")
+    page, picture = ran.lines
+    assert (page["error"]["code"], picture["decision"], ran.status) == ("image.format", "allow", 2)
+    assert "Not judged: not a picture × 1 (--list-skipped names them).\n" in ran.err
+    ran = safelight("moderate", tmp_path, "--only-known")
+    assert (ran.out, ran.status) == ("", 0)
+    assert "Not judged: other name × 3 (--list-skipped names them).\nNo pictures found.\n" in ran.err
+
+
 def test_embeddings_only_where_asked_for(safelight):
     (line,) = safelight("moderate", sample_photographs()[0], "--embeddings", "--json").lines
     assert len(line["embedding"]) == 1024

@@ -96,6 +96,24 @@ def test_links_that_lead_nowhere_get_their_line(safelight, uploads, tmp_path):
     assert "Traceback" not in ran.err
 
 
+def test_what_is_no_picture_is_counted_and_what_may_be_one_is_an_error(safelight, uploads, tmp_path):
+    shutil.copy(sample_photographs()[0], uploads / "thumbs.db")
+    (uploads / "film").write_bytes(b"\x1aE\xdf\xa3")
+    (uploads / "torn.jpg").unlink()
+    ran = safelight("scan", uploads, "--out", "r.jsonl", "--json", "--list-skipped")
+    assert ran.status == 2, "nothing flagged, but something could not be judged"
+    assert ran.body["decisions"] == {"allow": 6, "review": 0, "block": 0, "error": 1}
+    assert ran.body["errors"] == {"image.format": 1}
+    assert ran.body["skipped"] == {"not_a_picture": 1}
+    assert f"skipped {uploads / 'notes.txt'}: not a picture\n" in ran.err
+    assert "Not judged: not a picture × 1.\n" in ran.err
+    ran = safelight("scan", uploads, "--out", "known.jsonl", "--json", "--only-known")
+    assert ran.status == 0
+    assert ran.body["total"] == 5
+    assert ran.body["skipped"] == {"other_name": 3}
+    assert "Not judged: other name × 3 (--list-skipped names them).\n" in ran.err
+
+
 def test_an_empty_folder_is_said(safelight, tmp_path):
     (tmp_path / "empty").mkdir()
     ran = safelight("scan", "empty", "--out", "r.jsonl")

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
+from tests.exploring import examples
 from tests.gallery.conftest import NOON, file_of, new_entry
 from tests.postgres import empty_database
 
@@ -155,7 +156,7 @@ SEARCHES = st.fixed_dictionaries(
 )
 
 
-@hypothesis_settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=examples(100), suppress_health_check=list(HealthCheck))
 @given(SEARCHES, st.sampled_from(OWNERS))
 def test_what_is_found_is_what_matches(full: Full, fields: dict[str, Any], owner: str | None):
     wanted = Search.parse(**fields)
@@ -188,7 +189,7 @@ def test_no_query_is_an_error(full: Full, query: str, order: str):
         assert len(found) > 10
 
 
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=examples(60), suppress_health_check=list(HealthCheck))
 @given(st.text(max_size=40))
 def test_really_no_query(full: Full, query: str):
     found = all_pages(full.gallery, Search(query=query))

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.exploring import examples
 from tests.generation.conftest import SIDE, pixels, same
 from tests.tiny.drawing import MASK, PICTURE
 from torch import Tensor, nn
@@ -93,7 +94,7 @@ VISITS = st.lists(
 
 
 @given(VISITS, st.sampled_from([0.0, 0.002, 5.0]))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40))
 def test_whoever_comes_and_goes_gets_their_own_answers(
     plans: list[tuple[list[tuple[int, int, float]], int | None]], wait: float
 ) -> None:
@@ -271,6 +272,7 @@ def test_who_waits_for_others_lets_go_first_and_who_is_alone_does_not() -> None:
 
 
 def test_a_stand_in_answers_for_the_network() -> None:
+    torch.manual_seed(0)
     net = nn.Linear(3, 2)
     stand_in = StandIn(net, Call.compute)
     assert stand_in.in_features == 3

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from sd_parsers import ParserManager
+from tests.exploring import examples
 
 from safelight.errors import RecordInvalidError
 from safelight.generation.infotext import describe, parse, render
@@ -186,7 +187,7 @@ words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 
 @given(prompt=words.filter(unambiguous), negative=words)
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_any_prompts_come_back(prompt, negative):
     read = parse(describe(made(expanded_prompt=prompt, expanded_negative_prompt=negative)))
     assert (read.prompt, read.negative_prompt) == (prompt, negative)

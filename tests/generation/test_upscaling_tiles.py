@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from tests.exploring import examples
 
 from safelight.errors import RequestError
 from safelight.generation.upscaling.tiles import Tiling, enlarge_in_tiles
@@ -45,7 +46,6 @@ def test_a_seam_that_cannot_be_avoided_is_spread_out() -> None:
     multiple=st.sampled_from([1, 2, 8, 64]),
     scale=st.integers(1, 3),
 )
-@hypothesis_settings(deadline=None)
 def test_every_pixel_belongs_wholly_to_its_tiles(
     length: int, tile: int, share: float, multiple: int, scale: int
 ) -> None:
@@ -65,7 +65,7 @@ def test_every_pixel_belongs_wholly_to_its_tiles(
 
 
 @given(height=st.integers(1, 90), width=st.integers(1, 90), overlap=st.integers(0, 8), seed=st.integers(0, 9))
-@hypothesis_settings(deadline=None, max_examples=40)
+@hypothesis_settings(max_examples=examples(40))
 def test_laying_tiles_together_loses_nothing(height: int, width: int, overlap: int, seed: int) -> None:
     picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     twice = picture.repeat(2, 0).repeat(2, 1)

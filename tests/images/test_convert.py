@@ -8,10 +8,11 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageCms
+from tests.exploring import examples
 
 from safelight.errors import ImageArrayError, ImageFormatError
 from safelight.images import DecodeLimits, decode
@@ -19,7 +20,7 @@ from safelight.images.icc import is_srgb
 
 COLOURS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 24), st.integers(1, 24), st.just(3)))
 WIDE = hnp.arrays(np.uint16, st.tuples(st.integers(1, 24), st.integers(1, 24), st.just(4)))
-quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=examples(40))
 RED = DecodeLimits(background=(200, 10, 30))
 
 

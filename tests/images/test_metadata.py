@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.exploring import examples
 
 from safelight.errors import FileMissingError, ImageEmptyError, ImageNotRecognisedError, SafelightError
 from safelight.images.encode import encode_picture
@@ -59,7 +60,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(parameters=texts.filter(lambda text: text.strip() != ""))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_any_infotext_comes_back(kind, parameters):
     assert read_metadata(encode_picture(TINY, kind, Metadata(parameters))).parameters == parameters
 
@@ -71,7 +72,7 @@ in_xml = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\uff
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(record=st.text(in_xml, min_size=1, max_size=300))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_any_record_comes_back(kind, record):
     assert read_metadata(encode_picture(TINY, kind, Metadata(record=record))) == Metadata(record=record)
 

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from safelight.errors import DigestMismatchError
+from safelight.moderation.timm_config import read_timm_folder
+
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 CONFIG = b'{"architecture": "test_vit"}'
 WEIGHTS = bytes(range(256)) * 64
@@ -117,6 +120,16 @@ def test_a_pull_takes_both_files_at_the_newest_commit(hub: Hub, tmp_path: Path, 
     assert (tmp_path / "models" / "owner--name" / "model.safetensors").read_bytes() == WEIGHTS
     assert f"GET /owner/name/resolve/{COMMIT}/model.safetensors" in hub.asked
     assert network_log.read_text() == before
+
+
+def test_what_came_from_the_hub_has_to_stay_as_it_was(hub: Hub, tmp_path: Path) -> None:
+    pull(f"http://127.0.0.1:{hub.port}", tmp_path / "models")
+    folder = tmp_path / "models" / "owner--name"
+    (folder / "config.json").write_bytes(CONFIG + b" ")
+    with pytest.raises(
+        DigestMismatchError, match=r"config\.json has SHA-256 [0-9a-f]{64}, not [0-9a-f]{64}, "
+    ):
+        read_timm_folder(folder)
 
 
 def test_a_repository_without_the_files(hub: Hub, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
+from tests.exploring import examples
 
 from safelight.errors import (
     ClassifierUnknownError,
@@ -21,7 +22,7 @@ from safelight.errors import (
     ModelNotPulledError,
 )
 from safelight.models import store as store_module
-from safelight.models.store import BUILT_IN, ModelRecord, ModelStore, Source
+from safelight.models.store import BUILT_IN, ModelRecord, ModelStore, Source, expected_digests
 
 MARQO = "nsfw-image-detection-384"
 
@@ -77,22 +78,32 @@ def test_a_hub_id_means_its_newest_commit(store: ModelStore) -> None:
     assert hub.asked == [Source("owner/name", None, {"config.json": "", "model.safetensors": ""})]
 
 
-def test_a_built_in_name_means_a_pinned_commit_and_pinned_weights() -> None:
+def test_a_built_in_name_means_a_pinned_commit_and_pinned_files() -> None:
     source = BUILT_IN[MARQO]
     assert source.repository == "Marqo/nsfw-image-detection-384"
     assert re.fullmatch(r"[0-9a-f]{40}", source.revision or "")
-    assert re.fullmatch(r"[0-9a-f]{64}", source.files["model.safetensors"])
     assert set(source.files) == {"config.json", "model.safetensors"}
+    for digest in source.files.values():
+        assert re.fullmatch(r"[0-9a-f]{64}", digest)
 
 
-def test_other_weights_than_the_pinned_ones_leave_nothing_behind(store: ModelStore) -> None:
+@pytest.mark.parametrize("forged", ["config.json", "model.safetensors"])
+def test_other_files_than_the_pinned_ones_leave_nothing_behind(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch, forged: str
+) -> None:
+    """The configuration as well as the weights: it says which output is the unsafe one."""
+    real, found = hashlib.sha256(b"real").hexdigest(), hashlib.sha256(b"forged").hexdigest()
+    pinned = Source("Marqo/x", "d" * 40, {"config.json": real, "model.safetensors": real})
+    monkeypatch.setattr(store_module, "BUILT_IN", MappingProxyType({MARQO: pinned}))
+
+    def fetch(source: Source, folder: Path) -> str:
+        revision = Hub(b"real")(source, folder)
+        (folder / forged).write_bytes(b"forged")
+        return revision
+
     with pytest.raises(DigestMismatchError) as caught:
-        store.pull(MARQO, Hub(b"forged"))
-    expected = BUILT_IN[MARQO].files["model.safetensors"]
-    found = hashlib.sha256(b"forged").hexdigest()
-    assert caught.value.message == (
-        f"model.safetensors of Marqo/nsfw-image-detection-384 has SHA-256 {found}, not {expected}."
-    )
+        store.pull(MARQO, fetch)
+    assert caught.value.message == f"{forged} of Marqo/x has SHA-256 {found}, not {real}."
     assert list(store.root.iterdir()) == []
     assert store.records() == []
     assert not store.has(MARQO)
@@ -107,6 +118,20 @@ def test_the_pinned_weights_are_taken(store: ModelStore, monkeypatch: pytest.Mon
     assert hub.asked == [pinned]
     assert (record.name, record.repository) == (MARQO, "Marqo/x")
     assert store.has(MARQO)
+
+
+def test_what_a_pulled_models_files_have_to_be(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = store.pull("owner/name", Hub())
+    assert expected_digests(store.folder("owner/name")) == record.files
+    assert expected_digests(store.root) == {}, "what was not pulled may be anything"
+    monkeypatch.setattr(
+        store_module,
+        "BUILT_IN",
+        MappingProxyType({"owner/name": Source("owner/name", "d" * 40, {"config.json": "e" * 64})}),
+    )
+    assert expected_digests(store.folder("owner/name")) == record.files | {"config.json": "e" * 64}, (
+        "pins stand, whatever the record says"
+    )
 
 
 def test_files_are_fetched_elsewhere_and_renamed(store: ModelStore) -> None:
@@ -182,7 +207,10 @@ def test_records_are_by_name_and_skip_what_is_no_model(store: ModelStore) -> Non
     assert [record.name for record in store.records()] == ["a/a", "a/z", "b/b"]
 
 
-@pytest.mark.parametrize("damage", [b"{", b"[]", b"5", b"{}", b"\xff", b'{"name": "a/b"}'])
+UNDIGESTED = b'{"name": "a/b", "repository": "a/b", "revision": "c", "files": 5, "size": 0, "pulled": "x"}'
+
+
+@pytest.mark.parametrize("damage", [b"{", b"[]", b"5", b"{}", b"\xff", b'{"name": "a/b"}', UNDIGESTED])
 def test_a_damaged_record(store: ModelStore, damage: bytes) -> None:
     store.pull("a/b", Hub())
     (store.folder("a/b") / "safelight.json").write_bytes(damage)
@@ -233,7 +261,10 @@ NAMES = st.lists(
 @example("a/../../outside")
 @example("/tmp/outside")
 @example("..\\outside/x")
-@budget(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@budget(
+    max_examples=examples(300),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_no_name_leads_out_of_the_store(tmp_path: Path, name: str) -> None:
     root = tmp_path / "in" / "models"
     store = ModelStore(root)

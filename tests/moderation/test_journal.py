@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
+from tests.exploring import examples
 
 from safelight.errors import OutputError, ResumeMismatchError, SafelightError
 from safelight.moderation.journal import Journal, read_rows
@@ -68,7 +69,10 @@ def test_resume_of_nothing_is_a_start(path: Path) -> None:
 
 
 @given(cut=st.integers(0, 400))
-@budget(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@budget(
+    max_examples=examples(150),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_wherever_it_was_cut_whole_lines_count_and_nothing_else(path: Path, cut: int) -> None:
     names = [f"picture {number}.jpg" for number in range(8)]
     write(path, *names)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -16,6 +18,7 @@ from safelight.bench.peers import write_random_checkpoint
 from safelight.errors import (
     BackendError,
     ClassifierUnknownError,
+    DigestMismatchError,
     FileMissingError,
     ModelInvalidError,
     ModelNotPulledError,
@@ -200,6 +203,54 @@ def test_a_pulled_model_by_its_name(
     policy = Policy.load("standard")
     one, other = (Moderator(c, policy).judge(small_pngs[0]) for c in (by_folder, by_name))
     assert one.scores == other.scores
+
+
+def swap_labels(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["label_names"].reverse()
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def forge_weights(folder: Path) -> None:
+    data = bytearray((folder / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "file"), [(swap_labels, "config.json"), (forge_weights, "model.safetensors")]
+)
+def test_a_pulled_model_that_was_changed_is_refused(
+    checkpoints: Any, settings: Settings, tmp_path: Path, change: Callable[[Path], None], file: str
+) -> None:
+    """With its labels swapped, a classifier would allow what is unsafe, and nobody would see it."""
+    here = settings.model_copy(update={"home": tmp_path / "home"})
+    store = ModelStore(here.models)
+    pulled(store, "owner/small", checkpoints.nsfw_first)
+    folder, before = store.folder("owner/small"), store.record("owner/small").files[file]
+    change(folder)
+    found = hashlib.sha256((folder / file).read_bytes()).hexdigest()
+    for name in ("owner/small", str(folder)):
+        with pytest.raises(DigestMismatchError) as caught:
+            load_classifier(here, name)
+        assert caught.value.message == (
+            f"{folder / file} has SHA-256 {found}, not {before}, which it had when it was pulled."
+        )
+    pulled(store, "owner/small", folder)  # whoever wants the change pulls again
+    draw_blueprint(here, "owner/small")
+
+
+def test_a_pinned_model_stays_pinned_whatever_its_record_says(
+    checkpoints: Any, settings: Settings, tmp_path: Path
+) -> None:
+    """The other weights and the record to go with them: the digests in the program are what counts."""
+    here = settings.model_copy(update={"home": tmp_path / "home"})
+    pulled(ModelStore(here.models), "owner/small", checkpoints.nsfw_first)
+    folder = (here.models / "owner--small").rename(here.models / "nsfw-image-detection-384")
+    record = (folder / "safelight.json").read_text().replace('"owner/small"', '"nsfw-image-detection-384"')
+    (folder / "safelight.json").write_text(record)
+    with pytest.raises(DigestMismatchError, match=r"config\.json has SHA-256 .*, not ae848d1d"):
+        load_classifier(here, "nsfw-image-detection-384")
 
 
 def test_a_pulled_model_goes_before_a_folder_of_that_name(

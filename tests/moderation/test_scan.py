@@ -27,6 +27,7 @@ from safelight.errors import (
     UsageError,
 )
 from safelight.moderation import Moderator, Policy
+from safelight.moderation.finding import Skip
 from safelight.moderation.scan import Scan, Summary
 
 LEVELS = {f"{number:02}.png": (number + 0.5) / 20 for number in range(20)}
@@ -236,6 +237,7 @@ def test_resume_of_nothing_is_a_start(scan: Callable[..., Scan]) -> None:
         {"policy": Policy.load("standard")},
         {"embeddings": True},
         {"target": "elsewhere"},
+        {"only_known": True},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -251,6 +253,39 @@ def test_resume_with_other_options(
     with pytest.raises(ResumeMismatchError):
         scan(resume=True, **change).run_summed()
     assert scan().journal_path.read_bytes() == before
+
+
+def test_what_is_not_judged_is_counted_in_every_run(scan: Callable[..., Scan], folder: Path) -> None:
+    (folder / "notes").write_text("words")
+    (folder / "old.zip").write_bytes(b"PK\x03\x04")
+    (folder / "new.jxl").write_bytes(b"\xff\x0a")
+    started = scan().run()
+    next(started)
+    started.close()
+    told: list[str] = []
+    summary = scan(resume=True).run_summed(skipped=lambda path, _reason: told.append(Path(path).name))
+    assert told == ["notes", "old.zip"]
+    assert summary.skipped == {Skip.NOT_A_PICTURE: 1, Skip.ARCHIVE: 1}
+    assert summary.errors["image.format"] == 1
+    assert json.loads(json.dumps(summary.to_dict()))["skipped"] == {"not_a_picture": 1, "archive": 1}
+
+
+def test_by_names_alone(scan: Callable[..., Scan], folder: Path) -> None:
+    (folder / "03.png").rename(folder / "hidden")
+    judged = [Path(judgement.path).name for judgement in scan().run()]
+    assert "hidden" in judged
+    job = scan("names.jsonl", only_known=True)
+    summary = job.run_summed()
+    assert summary.total == len(judged) - 1
+    assert summary.skipped == {Skip.OTHER_NAME: 1}
+
+
+def test_a_journal_from_before_there_was_a_choice_is_gone_on_with(scan: Callable[..., Scan]) -> None:
+    started = scan().run()
+    next(started)
+    started.close()
+    assert "only_known" not in json.loads(scan().journal_path.read_text().splitlines()[0])
+    assert scan(resume=True).run_summed().total == 22
 
 
 def test_nothing_there(scan: Callable[..., Scan], tmp_path: Path) -> None:

@@ -6,11 +6,15 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
+
+if TYPE_CHECKING:
+    from safelight.moderation.finding import Skip
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
 ClassifierName = Annotated[
@@ -47,6 +51,17 @@ Tiles = Annotated[
         "--tiles/--no-tiles", help="Also judge tiles of tall and wide pictures.", show_default=False
     ),
 ]
+AllFiles = Annotated[
+    bool,
+    typer.Option(
+        "--all-files/--only-known",
+        help="In folders, look at the first bytes of every file (default), or go by names alone.",
+        show_default=False,
+    ),
+]
+ListSkipped = Annotated[
+    bool, typer.Option("--list-skipped", help="Name the files that were not judged on stderr.")
+]
 Backend = Annotated[
     str | None, typer.Option(metavar="NAME", help="auto, openvino or onnxruntime.", show_default=False)
 ]
@@ -80,6 +95,34 @@ def warn(line: str) -> None:
     """A line on stderr, at once."""
     typer.echo(line, err=True)
     sys.stderr.flush()
+
+
+class SkippedFiles:
+    """Counts the files that were not judged, to be passed to ``find_pictures``.
+
+    Args:
+        listed: Also name each on stderr.
+    """
+
+    def __init__(self, listed: bool) -> None:
+        self.counts: Counter[Skip] = Counter()
+        self._listed = listed
+
+    def __call__(self, path: str, reason: Skip) -> None:
+        """Count one."""
+        self.counts[reason] += 1
+        if self._listed:
+            warn(f"skipped {legible(path)}: {reason.value.replace('_', ' ')}")
+
+    def warn(self) -> None:
+        """Say on stderr how many there were, if any."""
+        if self.counts:
+            each = ", ".join(
+                f"{reason.value.replace('_', ' ')} × {number}"
+                for reason, number in sorted(self.counts.items())
+            )
+            more = "" if self._listed else " (--list-skipped names them)"
+            warn(f"Not judged: {each}{more}.")
 
 
 def exit_flagged(flagged: int, failed: int = 0, broken: int = 0) -> None:

@@ -145,7 +145,13 @@ def pull(name: Name, json: Json = False) -> None:
         return
     from safelight.models.hub import fetch_from_hub
 
-    _print_record(_store(settings).pull(name, fetch_from_hub), json)
+    store = _store(settings)
+    before = {record.name: record for record in store.records()}.get(name)
+    record = store.pull(name, fetch_from_hub)
+    for file, digest in before.files.items() if before else ():
+        if record.files.get(file) != digest:
+            warn(f"{file} is another than at the last pull: it had SHA-256 {digest}.")
+    _print_record(record, json)
 
 
 @app.command()

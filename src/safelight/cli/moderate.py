@@ -12,12 +12,15 @@ import typer
 
 from safelight.cli import remote
 from safelight.cli.console import (
+    AllFiles,
     Backend,
     ClassifierName,
     Exact,
     Json,
+    ListSkipped,
     PolicyName,
     Precision,
+    SkippedFiles,
     Tiles,
     exit_flagged,
     legible,
@@ -51,6 +54,8 @@ def moderate(
     embeddings: Annotated[
         bool, typer.Option("--embeddings", help="Print embeddings too (with --json).")
     ] = False,
+    all_files: AllFiles = True,
+    list_skipped: ListSkipped = False,
     tiles: Tiles = None,
     exact: Exact = None,
     backend: Backend = None,
@@ -60,7 +65,8 @@ def moderate(
 ) -> None:
     """Judge pictures: allow, review or block.
 
-    A file that cannot be read gets a line that says why, and the run goes on. Exit status 1: something was flagged;
+    Of a folder, every file is judged whose content is a picture, whatever its name. A file that cannot be read gets a
+    line that says why, and the run goes on. Exit status 1: something was flagged;
     2: nothing flagged, but something could not be read.
     """
     from safelight.settings import Settings
@@ -76,7 +82,8 @@ def moderate(
     )
     # One byte more than is allowed is enough to refuse the rest.
     stdin = sys.stdin.buffer.read(settings.max_bytes + 1) if "-" in images else b""
-    sources = _sources(images, stdin)
+    skipped = SkippedFiles(list_skipped)
+    sources = _sources(images, stdin, not all_files, skipped)
     if settings.server:
         remote.refuse(
             settings, explain=explain, tiles=tiles, exact=exact, backend=backend, precision=precision
@@ -91,13 +98,14 @@ def moderate(
                     embeddings=embeddings,
                     max_bytes=settings.max_bytes,
                 ),
+                skipped,
                 json,
             )
         return
-    _say_all(_judge(settings, sources, stdin, embeddings=embeddings, explain=explain), json)
+    _say_all(_judge(settings, sources, stdin, embeddings=embeddings, explain=explain), skipped, json)
 
 
-def _say_all(rows: Iterable[Row], json: bool) -> None:
+def _say_all(rows: Iterable[Row], skipped: SkippedFiles, json: bool) -> None:
     """Print what is said of each picture, and leave with the contract's status."""
     judged = []
     for row in rows:
@@ -107,6 +115,7 @@ def _say_all(rows: Iterable[Row], json: bool) -> None:
             print_json(row)
         else:
             _print_line(row)
+    skipped.warn()
     if not judged:
         warn("No pictures found.")
     failed = judged.count("internal")
@@ -136,7 +145,9 @@ def _judge(
             heat_maps.write(judgement.path, source, judgement.verdict.frame)
 
 
-def _sources(images: list[str], stdin: bytes) -> Iterator[tuple[str, ImageSource]]:
+def _sources(
+    images: list[str], stdin: bytes, only_known: bool, skipped: SkippedFiles
+) -> Iterator[tuple[str, ImageSource]]:
     from safelight.files import exists
     from safelight.moderation.finding import find_pictures
 
@@ -144,7 +155,7 @@ def _sources(images: list[str], stdin: bytes) -> Iterator[tuple[str, ImageSource
         if name == "-":
             yield "-", stdin
         elif exists(Path(name)) and Path(name).is_dir():
-            yield from find_pictures(name)
+            yield from find_pictures(name, only_known=only_known, skipped=skipped)
         else:
             yield name, Path(name)
 

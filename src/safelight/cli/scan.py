@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from safelight.cli.console import (
+    AllFiles,
     Backend,
     ClassifierName,
     Exact,
     Json,
+    ListSkipped,
     PolicyName,
     Precision,
+    SkippedFiles,
     Ticker,
     Tiles,
     exit_flagged,
@@ -51,6 +54,8 @@ def scan(
     embeddings: Annotated[
         bool, typer.Option("--embeddings", help="Write embeddings into the report.")
     ] = False,
+    all_files: AllFiles = True,
+    list_skipped: ListSkipped = False,
     tiles: Tiles = None,
     exact: Exact = None,
     backend: Backend = None,
@@ -60,6 +65,8 @@ def scan(
     """Judge every picture in a folder, a glob or a Parquet table.
 
     The run can be stopped, even killed, and goes on with --resume: nothing is judged twice and nothing is missed.
+    A file whose content is a picture is judged, whatever its name; what cannot be judged and might show something has
+    an error for its line, and exit status 2 where nothing was flagged.
     """
     from safelight.settings import Settings
 
@@ -71,12 +78,13 @@ def scan(
     from safelight.studio import Studio
 
     moderator = Studio(settings, tell=warn).moderator()
-    job = Scan(moderator, target, out, resume, overwrite, workers, batch_size, embeddings)
+    job = Scan(moderator, target, out, resume, overwrite, workers, batch_size, embeddings, not all_files)
     job.check()
+    skipped = SkippedFiles(list_skipped)
     with progress("Judging") as ticker:
-        _count_in_background(target, ticker)
+        _count_in_background(target, not all_files, ticker)
         try:
-            summary = job.run_summed(lambda _: ticker.advance(), ticker.skip)
+            summary = job.run_summed(lambda _: ticker.advance(), ticker.skip, skipped)
         except KeyboardInterrupt:
             warn("Stopped; the same command with --resume goes on from here.")
             raise
@@ -84,19 +92,20 @@ def scan(
         print_json(summary.to_dict() | {"report": str(out)})
     else:
         _print_summary(summary, out)
+    skipped.warn()
     if summary.total == 0:
         warn("No pictures found.")
     exit_flagged(summary.flagged, summary.decisions["error"], summary.errors["internal"])
 
 
-def _count_in_background(target: str, ticker: Ticker) -> None:
+def _count_in_background(target: str, only_known: bool, ticker: Ticker) -> None:
     """Find out how many there will be, for the time left, without keeping the first verdict waiting."""
 
     def count() -> None:
         from safelight.moderation.finding import count_pictures
 
         with suppress(SafelightError, OSError, ValueError):  # the scan itself says what is wrong
-            ticker.expect(count_pictures(target))
+            ticker.expect(count_pictures(target, only_known=only_known))
 
     threading.Thread(target=count, daemon=True).start()
 

@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -71,13 +71,14 @@ BUILT_IN = MappingProxyType(
             "Marqo/nsfw-image-detection-384",
             "0c26ec22111b83f106d72a55f611ec35962bcb65",
             {
-                "config.json": "",
+                "config.json": "ae848d1dca0aeccd38f2ebb4b1bb47219cdc7f34e3ddc50c8d6430abe74d79b4",
                 "model.safetensors": "6bf2e0f64a1d20169736c2836e3a787b12379fdc08ba87f7d94a7a3d58eeefce",
             },
         )
     }
 )
-"""Models with a name of their own, at a pinned commit."""
+"""Models with a name of their own, at a pinned commit; every file is pinned, as the configuration says which output
+is the unsafe one."""
 
 Fetch = Callable[[Source, Path], str]
 """Puts a source's files into a folder and returns the commit they were fetched at."""
@@ -181,6 +182,22 @@ class ModelStore:
                 continue
 
 
+def expected_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 by file name that the files of a pulled model have to have: those at its pull, and pinned ones.
+
+    Args:
+        folder: A model's folder; one that was not pulled has no record, and gives no digests.
+
+    Raises:
+        ModelInvalidError: Its record cannot be read.
+    """
+    path = folder / _RECORD
+    if not exists(path):
+        return {}
+    record = _read_record(path)
+    return record.files | (dict(BUILT_IN[record.name].files) if record.name in BUILT_IN else {})
+
+
 def _source(name: str) -> Source:
     if name in BUILT_IN:
         return BUILT_IN[name]
@@ -210,9 +227,11 @@ def _describe(name: str, source: Source, revision: str, folder: Path) -> ModelRe
 
 def _read_record(path: Path) -> ModelRecord:
     try:
-        return ModelRecord(**json.loads(path.read_text()))
+        record = ModelRecord(**json.loads(path.read_text()))
+        files = {str(file): str(digest) for file, digest in dict(record.files).items()}
     except (OSError, ValueError, TypeError) as error:
         raise ModelInvalidError(f"The record of {path.parent.name} cannot be read: {error}.") from error
+    return replace(record, files=files)
 
 
 def _sha256(path: Path) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from safelight.errors import ModelInvalidError
+from safelight.moderation.resampling import resize_part
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
 Resize = Literal["squash", "short_side"]
@@ -24,7 +25,7 @@ _RESAMPLING = {
     "hamming": Image.Resampling.HAMMING,
 }
 _LONGEST = 16
-"""Pictures that resizing would make longer than this many crops are not resized as a whole."""
+"""Of pictures that resizing would make longer than this many crops, only what is kept is computed: the same bits."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,8 @@ class Preprocessing:
         size = self._resized_size(picture.size)
         if max(size) <= _LONGEST * self.crop:
             return picture.resize(size, filter_).crop(self._centre(size))
-        # A strip of 1 x 60,000 pixels, resized as a whole, would fill the memory: compute what will be kept alone.
-        # Roundings differ, so this is not the road for ordinary pictures.
-        left, top, right, bottom = self.seen(picture.size)
-        width, height = picture.size
-        box = (left * width, top * height, right * width, bottom * height)
-        return picture.resize((self.crop, self.crop), filter_, box=box)
+        # A strip of 1 x 60,000 pixels, resized as a whole, would fill the memory.
+        return resize_part(picture, size, self._centre(size), filter_)
 
     def _resized_size(self, size: tuple[int, int]) -> tuple[int, int]:
         if self.resize == "squash":

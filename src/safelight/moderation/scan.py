@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from safelight.errors import OutputExistsError, UsageError
-from safelight.moderation.finding import find_pictures
+from safelight.moderation.finding import Skip, Skipped, find_pictures
 from safelight.moderation.journal import Journal, Row
 from safelight.moderation.moderator import Moderator, Named
 from safelight.moderation.report import write_report, writer_for
@@ -28,6 +28,7 @@ class Summary:
     Args:
         decisions: Pictures by decision, "error" among them.
         errors: Pictures that could not be judged, by error code.
+        skipped: Files that were not judged and have no line, by reason: those of this run, which looks at all of them.
         histogram: Judged pictures by unsafe probability, in ten bins of a tenth each.
         seconds: How long this run took.
         judged: Pictures judged by this run.
@@ -36,6 +37,7 @@ class Summary:
 
     decisions: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[Skip] = field(default_factory=Counter)
     histogram: list[int] = field(default_factory=lambda: [0] * BINS)
     seconds: float = 0.0
     judged: int = 0
@@ -70,6 +72,7 @@ class Summary:
             "total": self.total,
             "decisions": {name: self.decisions[name] for name in ("allow", "review", "block", "error")},
             "errors": dict(self.errors),
+            "skipped": dict(self.skipped),
             "histogram": self.histogram,
             "seconds": round(self.seconds, 3),
             "pictures_per_second": round(self.rate, 2),
@@ -91,6 +94,7 @@ class Scan:
         workers: Threads; 0: one for each core.
         batch_size: Pictures that a worker decodes before it has them judged.
         embeddings: Write embeddings into the report.
+        only_known: Go by files' names alone; see ``finding.find_pictures``.
     """
 
     moderator: Moderator
@@ -101,6 +105,7 @@ class Scan:
     workers: int = 0
     batch_size: int = 1
     embeddings: bool = False
+    only_known: bool = False
 
     @property
     def journal_path(self) -> Path:
@@ -132,14 +137,19 @@ class Scan:
                 hint="Go on with --resume, or start over with --overwrite.",
             )
 
-    def run(self, earlier: Callable[[Row], None] = lambda _: None) -> Iterator[Judgement]:
+    def run(
+        self,
+        earlier: Callable[[Row], None] = lambda _: None,
+        skipped: Skipped = lambda _path, _reason: None,
+    ) -> Iterator[Judgement]:
         """Judge what is not judged yet; once exhausted, the report is written. See ``check`` for the errors.
 
         Args:
             earlier: Called first with every row that an earlier run has written.
+            skipped: Called for each file that is not judged.
         """
         self.check()
-        pictures = find_pictures(self.target)
+        pictures = find_pictures(self.target, only_known=self.only_known, skipped=skipped)
         with Journal(self.journal_path, self._header(), resume=self.resume, earlier=earlier) as journal:
             yield from self._judge_into(journal, ((n, s) for n, s in pictures if not journal.has(n)))
         write_report(self.journal_path, self.report, self.moderator.classifier.info.labels)
@@ -148,16 +158,23 @@ class Scan:
         self,
         each: Callable[[Judgement], None] = lambda _: None,
         resumed: Callable[[int], None] = lambda _: None,
+        skipped: Skipped = lambda _path, _reason: None,
     ) -> Summary:
         """Run to the end.
 
         Args:
             each: Called with every judgement, for progress.
             resumed: Called before that with how many pictures an earlier run had judged.
+            skipped: Called for each file that is not judged.
         """
         summary = Summary()
         start = time.perf_counter()
-        for judgement in self.run(earlier=summary.count):
+
+        def skip(path: str, reason: Skip) -> None:
+            summary.skipped[reason] += 1
+            skipped(path, reason)
+
+        for judgement in self.run(summary.count, skip):
             if not summary.judged:
                 resumed(summary.total)
             summary.count(judgement.to_dict())
@@ -177,7 +194,7 @@ class Scan:
 
     def _header(self) -> Row:
         info, policy = self.moderator.classifier.info, self.moderator.policy
-        return {
+        header = {
             "safelight_scan": 1,
             "target": self.target,
             "classifier": info.to_dict(),
@@ -187,3 +204,5 @@ class Scan:
             "tiles": self.moderator.tiles,
             "embeddings": self.embeddings,
         }
+        # Only where it is not the default, so that journals from before there was a choice can be gone on with.
+        return header | {"only_known": True} if self.only_known else header

@@ -15,7 +15,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from safelight.errors import FileMissingError, ModelInvalidError, PickleRefusedError
+from safelight.errors import DigestMismatchError, FileMissingError, ModelInvalidError, PickleRefusedError
+from safelight.models.store import expected_digests
 from safelight.moderation.preprocess import Preprocessing, Resize
 
 CONFIG = "config.json"
@@ -60,7 +61,11 @@ class TimmConfig:
 def read_timm_folder(folder: Path) -> TimmConfig:
     """Read and check a classifier's folder without building the network.
 
+    What was pulled has to be what it was when it was pulled: with two labels swapped in ``config.json``, everything
+    unsafe would be allowed.
+
     Raises:
+        DigestMismatchError: A file of a pulled classifier has changed since.
         FileMissingError: The folder or one of its two files is not there.
         PickleRefusedError: The weights are there only as a pickle.
         ModelInvalidError: A file is damaged, or a field is missing or contradicts another.
@@ -70,9 +75,13 @@ def read_timm_folder(folder: Path) -> TimmConfig:
     if not folder.is_dir():
         raise FileMissingError(f"There is no folder {str(folder)!r}.")
     weights = _find_weights(folder)
-    config_bytes, config = _read_config(folder / CONFIG)
+    config_bytes = _read_config(folder / CONFIG)
+    digests = {CONFIG: hashlib.sha256(config_bytes).hexdigest(), WEIGHTS: _sha256(weights)}
+    _compare(folder, digests)  # before anything in them is believed
+    _check_weights(weights)
+    config = _parse_object(config_bytes)
     try:
-        return _parse(folder, config, _digest(config_bytes, weights))
+        return _parse(folder, config, _combined(digests))
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise ModelInvalidError(f"{CONFIG} lacks a field or has one of the wrong kind: {error!r}.") from error
 
@@ -83,26 +92,42 @@ def _find_weights(folder: Path) -> Path:
         if pickles := sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES):
             raise PickleRefusedError(f"{folder.name} has its weights only as {', '.join(pickles)}.")
         raise FileMissingError(f"{folder.name} has no {WEIGHTS}.")
+    return weights
+
+
+def _check_weights(weights: Path) -> None:
     try:
         with safe_open(weights, framework="np") as tensors:
             tensors.keys()
     except (SafetensorError, OSError) as error:
         raise ModelInvalidError(f"{weights.name} is not a whole safetensors file: {error}.") from error
-    return weights
 
 
-def _read_config(path: Path) -> tuple[bytes, dict[str, Any]]:
+def _read_config(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise FileMissingError(f"{path.parent.name} has no {CONFIG}.") from error
+
+
+def _compare(folder: Path, digests: dict[str, str]) -> None:
+    """See that a pulled classifier's files are those that were pulled."""
+    expected = expected_digests(folder)
+    for file, found in digests.items() if expected else ():
+        if expected.get(file) != found:
+            raise DigestMismatchError(
+                f"{folder / file} has SHA-256 {found}, not {expected.get(file)}, which it had when it was pulled."
+            )
+
+
+def _parse_object(data: bytes) -> dict[str, Any]:
     try:
         config = json.loads(data)
     except ValueError as error:
         raise ModelInvalidError(f"{CONFIG} is not JSON: {error}.") from error
     if not isinstance(config, dict):
         raise ModelInvalidError(f"{CONFIG} is not a JSON object.")
-    return data, config
+    return config
 
 
 def _parse(folder: Path, config: dict[str, Any], digest: str) -> TimmConfig:
@@ -163,7 +188,14 @@ def _triple(values: Any) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _digest(config: bytes, weights: Path) -> str:
-    with weights.open("rb") as file:
-        weights_digest = hashlib.file_digest(file, "sha256").digest()
-    return hashlib.sha256(hashlib.sha256(config).digest() + weights_digest).hexdigest()
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelInvalidError(f"{path.name} cannot be read: {error.strerror or error}.") from error
+
+
+def _combined(digests: dict[str, str]) -> str:
+    """One digest for the configuration and the weights."""
+    return hashlib.sha256(bytes.fromhex(digests[CONFIG] + digests[WEIGHTS])).hexdigest()

@@ -18,7 +18,7 @@ from safelight.images.metadata import read_metadata
 from safelight.images.source import read_bytes
 from safelight.moderation.classifier import Classifier
 from safelight.moderation.explain import Explainer, Explanation
-from safelight.moderation.finding import find_pictures
+from safelight.moderation.finding import Skipped, find_pictures
 from safelight.moderation.loading import load_classifier
 from safelight.moderation.moderator import Moderator
 from safelight.moderation.policy import Policy
@@ -308,6 +308,8 @@ class Studio:
         resume: bool = False,
         classifier: str | None = None,
         policy: str | Path | Policy | None = None,
+        only_known: bool = False,
+        skipped: Skipped = lambda _path, _reason: None,
     ) -> Iterator[Judgement]:
         """Judge every picture in a folder, glob or Parquet table, in order; a bad file does not end the run.
 
@@ -317,11 +319,14 @@ class Studio:
             resume: Go on with an unfinished report.
             classifier: Another classifier than the setting's.
             policy: Another policy than the setting's.
+            only_known: Go by files' names alone, and look into none that is not named like a picture.
+            skipped: Called with the path of each file that is not judged, and the reason.
         """
         moderator = self.moderator(classifier=classifier, policy=policy)
         if report is None:
-            return moderator.judge_many(find_pictures(str(target)), workers=usable_cores())
-        return Scan(moderator, str(target), report, resume=resume).run()
+            found = find_pictures(str(target), only_known=only_known, skipped=skipped)
+            return moderator.judge_many(found, workers=usable_cores())
+        return Scan(moderator, str(target), report, resume=resume, only_known=only_known).run(skipped=skipped)
 
     def explain(self, source: ImageSource, *, classifier: str | None = None, frame: int = 0) -> Explanation:
         """A heat map of which parts moved the score; exact, and for open-nsfw only.

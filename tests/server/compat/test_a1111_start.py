@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.exploring import examples
 
 from safelight.errors import FieldError, ImageError
 from safelight.images import DecodeLimits
@@ -72,7 +73,7 @@ def test_enlarging_latents_is_refused() -> None:
     st.sampled_from([STRETCH, CROP, FILL]),
     st.sampled_from(["RGB", "L"]),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80))
 def test_every_mode_gives_the_size(
     size: tuple[int, int], target: tuple[int, int], mode: int, kind: str
 ) -> None:

@@ -1,0 +1,155 @@
+"""Pillow's ``resize``, computed only where the result is kept, to the same bits.
+
+Pillow resizes a whole picture or a box whose corners are 32-bit floats; a part of a result has corners that are not,
+so resizing the box gives other roundings. Here the weights are those of the whole picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Floats = NDArray[np.float64]
+Bytes = NDArray[np.uint8]
+
+_PRECISION = 22
+"""Bits after the point in Pillow's weights for pictures of eight bits."""
+_MANY = 1 << 24
+
+
+@dataclass(frozen=True)
+class _Filter:
+    weigh: Callable[[Floats], Floats]
+    support: float
+
+
+def _box(x: Floats) -> Floats:
+    return np.where((x > -0.5) & (x <= 0.5), 1.0, 0.0)
+
+
+def _bilinear(x: Floats) -> Floats:
+    x = np.abs(x)
+    return np.where(x < 1, 1 - x, 0.0)
+
+
+def _hamming(x: Floats) -> Floats:
+    x = np.abs(x)
+    turns = np.where(x == 0, 1.0, x) * np.pi
+    # Pillow writes the two constants in single precision.
+    window = np.float64(np.float32(0.54)) + np.float64(np.float32(0.46)) * np.cos(turns)
+    return np.where(x == 0, 1.0, np.where(x < 1, np.sin(turns) / turns * window, 0.0))
+
+
+def _bicubic(x: Floats) -> Floats:
+    x = np.abs(x)
+    a = -0.5
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = (((x - 5) * x + 8) * x - 4) * a
+    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+
+
+def _sinc(x: Floats) -> Floats:
+    turns = np.where(x == 0, 1.0, x) * np.pi
+    return np.where(x == 0, 1.0, np.sin(turns) / turns)
+
+
+def _lanczos(x: Floats) -> Floats:
+    return np.where((x >= -3) & (x < 3), _sinc(x) * _sinc(x / 3), 0.0)
+
+
+_FILTERS = {
+    Image.Resampling.BOX: _Filter(_box, 0.5),
+    Image.Resampling.BILINEAR: _Filter(_bilinear, 1),
+    Image.Resampling.HAMMING: _Filter(_hamming, 1),
+    Image.Resampling.BICUBIC: _Filter(_bicubic, 2),
+    Image.Resampling.LANCZOS: _Filter(_lanczos, 3),
+}
+
+
+@dataclass(frozen=True)
+class _Taps:
+    """The pixels and weights that make up each pixel of a result along one axis.
+
+    Args:
+        indices: int64 [pixels, taps]; those beyond the picture have no weight.
+        weights: int64 [pixels, taps], in units of 2**-22.
+    """
+
+    indices: NDArray[np.int64]
+    weights: NDArray[np.int64]
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The pixels that are needed: first, and one after the last."""
+        needed = self.indices[self.weights != 0]
+        return int(needed.min()), int(needed.max()) + 1
+
+    def apply(self, pixels: Bytes, first: int) -> Bytes:
+        """Resample along the first axis, where ``pixels`` begins with pixel ``first`` of the whole.
+
+        Args:
+            pixels: uint8 [length, ...].
+            first: The index of ``pixels[0]``.
+
+        Returns:
+            uint8 [pixels, ...].
+        """
+        indices = np.clip(self.indices - first, 0, len(pixels) - 1)
+        total = np.full((len(indices), *pixels.shape[1:]), 1 << (_PRECISION - 1), np.int32)
+        spread = (-1,) + (1,) * (pixels.ndim - 1)
+        for tap in range(indices.shape[1]):
+            total += pixels[indices[:, tap]] * self.weights[:, tap].astype(np.int32).reshape(spread)
+        clipped: Bytes = np.clip(total >> _PRECISION, 0, 255).astype(np.uint8)
+        return clipped
+
+
+def resize_part(
+    picture: Image.Image, size: tuple[int, int], part: tuple[int, int, int, int], filter_: Image.Resampling
+) -> Image.Image:
+    """What ``picture.resize(size, filter_).crop(part)`` is, without making the whole.
+
+    Args:
+        picture: Of mode RGB.
+        size: Width and height of the whole result, in pixels.
+        part: What is kept of it: left, top, right, bottom, in pixels within ``size``.
+        filter_: Any of Pillow's filters. "Nearest" alone may take the neighbour of the pixel that Pillow takes, in
+            results longer than 2**24 pixels: Pillow adds up its steps and their rounding, which would take long.
+    """
+    left, top, right, bottom = part
+    across = _taps(picture.width, size[0], left, right, filter_)
+    down = _taps(picture.height, size[1], top, bottom, filter_)
+    (first_column, last_column), (first_row, last_row) = across.span, down.span
+    pixels: Bytes = np.asarray(picture.crop((first_column, first_row, last_column, last_row)))
+    # Pillow's order, which matters as pixels are rounded in between: very tall pictures shrink in height first.
+    if picture.height > 100 * picture.width and size[1] < picture.height:
+        pixels = across.apply(down.apply(pixels, first_row).swapaxes(0, 1), first_column).swapaxes(0, 1)
+    else:
+        pixels = down.apply(across.apply(pixels.swapaxes(0, 1), first_column).swapaxes(0, 1), first_row)
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def _taps(length: int, resized: int, start: int, stop: int, filter_: Image.Resampling) -> _Taps:
+    """Pillow's weights for the pixels from ``start`` to ``stop`` of ``resized``, computed in its order of steps."""
+    scale = float(np.float32(length)) / resized
+    centres = (np.arange(start, stop) + 0.5) * scale
+    if length == resized or filter_ == Image.Resampling.NEAREST:
+        if resized <= _MANY:
+            steps = np.full(stop, scale)
+            steps[0] = scale * 0.5
+            centres = steps.cumsum()[start:]
+        indices = np.minimum(centres.astype(np.int64), length - 1)[:, None]
+        return _Taps(indices, np.full_like(indices, 1 << _PRECISION))
+    kernel, stretch = _FILTERS[filter_], max(scale, 1.0)
+    support = kernel.support * stretch
+    first = np.maximum((centres - support + 0.5).astype(np.int64), 0)
+    last = np.minimum((centres + support + 0.5).astype(np.int64), length)
+    indices = first[:, None] + np.arange((last - first).max())
+    weights = kernel.weigh((indices - centres[:, None] + 0.5) * (1 / stretch))
+    weights = np.where(indices < last[:, None], weights, 0.0)
+    totals = weights.cumsum(axis=1)[:, -1:]  # added up one by one: sum() pairs, and rounds otherwise
+    weights = weights / np.where(totals == 0, 1.0, totals)
+    return _Taps(indices, np.trunc(weights * (1 << _PRECISION) + np.copysign(0.5, weights)).astype(np.int64))
