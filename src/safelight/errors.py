@@ -926,6 +926,15 @@ class DatabaseBusyError(DatabaseError):
     default_hint = "Try again; if it stays so, another program may hold it open."
 
 
+class DatabaseDamagedError(DatabaseError):
+    """A database whose content makes no sense."""
+
+    code = "database.damaged"
+    summary = "The database is damaged, or is none."
+    default_hint = "Put a backup in its place, or move it away: Safelight then begins with an empty one."
+    http_status = 500
+
+
 class DatabaseVersionError(DatabaseError):
     """A database of a newer version."""
 

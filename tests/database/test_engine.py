@@ -13,7 +13,13 @@ from sqlalchemy import Engine, text
 
 from safelight.database import open_database, reading, writing
 from safelight.database.engine import parse_url
-from safelight.errors import DatabaseBusyError, DatabaseError, DatabaseOpenError, DatabaseUrlError
+from safelight.errors import (
+    DatabaseBusyError,
+    DatabaseDamagedError,
+    DatabaseError,
+    DatabaseOpenError,
+    DatabaseUrlError,
+)
 from safelight.settings import Settings
 
 
@@ -173,7 +179,7 @@ def test_both_ways_of_writing_a_postgresql_url():
 
 def test_what_is_no_database_is_not_opened(tmp_path: Path):
     (tmp_path / "safelight.db").write_bytes(b"a diary, not a database" * 100)
-    with pytest.raises(DatabaseOpenError, match="not a database"):
+    with pytest.raises(DatabaseDamagedError, match="not a database"):
         open_database(Settings(home=tmp_path))
     assert (tmp_path / "safelight.db").read_bytes().startswith(b"a diary")
 

@@ -5,7 +5,13 @@ from sqlalchemy import Engine, text
 
 from safelight.database import open_database, reading, writing
 from safelight.database.failures import explained
-from safelight.errors import DatabaseBusyError, DatabaseError, DatabaseOpenError, StorageFullError
+from safelight.errors import (
+    DatabaseBusyError,
+    DatabaseDamagedError,
+    DatabaseError,
+    DatabaseOpenError,
+    StorageFullError,
+)
 from safelight.settings import Settings
 
 
@@ -33,6 +39,7 @@ def test_a_full_disk_has_an_error_of_its_own_and_what_was_there_is_whole(sqlite_
         ("55P03", DatabaseBusyError),
         ("40P01", DatabaseBusyError),
         ("57P01", DatabaseOpenError),
+        ("XX001", DatabaseDamagedError),
         ("22000", DatabaseError),
     ],
 )

@@ -4,7 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from safelight.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError, StorageFullError
+from safelight.errors import (
+    DatabaseBusyError,
+    DatabaseDamagedError,
+    DatabaseError,
+    DatabaseVersionError,
+    StorageFullError,
+)
 from safelight.jobs import patience
 from safelight.jobs.patience import patiently
 
@@ -34,7 +40,7 @@ def test_an_outage_is_waited_for() -> None:
     assert database.tries == 6
 
 
-@pytest.mark.parametrize("error", [StorageFullError(), DatabaseVersionError()])
+@pytest.mark.parametrize("error", [StorageFullError(), DatabaseVersionError(), DatabaseDamagedError()])
 def test_what_does_not_pass_is_not_waited_for(error: DatabaseError) -> None:
     database = Database(error)
     with pytest.raises(type(error)):

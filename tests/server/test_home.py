@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from safelight.database import Migration, Schema, migrate, open_database
 from safelight.database.exclusive import exclusive_name
-from safelight.errors import HomeError, HomeInUseError
-from safelight.server.home import own_home
+from safelight.errors import DatabaseOpenError, DatabaseVersionError, HomeError, HomeInUseError
+from safelight.server import home
+from safelight.server.home import check_database, own_home
 from safelight.settings import Settings
 
 
@@ -60,15 +62,14 @@ def test_a_second_worker_of_a_name_says_so_and_touches_nothing(database_settings
 
 
 def test_it_is_closed_to_others_whatever_the_umask(tmp_path: Path) -> None:
-    home, database = tmp_path / "home", tmp_path / "elsewhere.db"
-    home.mkdir(mode=0o755)
-    (home / "safelight.toml").write_text("")
+    folder, database = tmp_path / "home", tmp_path / "elsewhere.db"
+    folder.mkdir(mode=0o755)
+    (folder / "safelight.toml").write_text("")
     database.touch()
-    with own_home(Settings(home=home, database=SecretStr(f"sqlite:///{database}"))):
-        (home / "made").touch()
-    assert [
-        path.stat().st_mode & 0o077 for path in (home, home / "safelight.toml", home / "made", database)
-    ] == [0] * 4
+    with own_home(Settings(home=folder, database=SecretStr(f"sqlite:///{database}"))):
+        (folder / "made").touch()
+    paths = (folder, folder / "safelight.toml", folder / "made", database)
+    assert [path.stat().st_mode & 0o077 for path in paths] == [0] * 4
     assert tmp_path.stat().st_mode & 0o777 == 0o700  # pytest's own
 
 
@@ -79,3 +80,33 @@ def test_one_that_cannot_be_used_is_said(tmp_path: Path) -> None:
         own_home(Settings(home=tmp_path / "file" / "home")),
     ):
         pass
+
+
+def test_a_damaged_database_is_said_once_and_ends_it(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    settings.home.mkdir()
+    (settings.home / "safelight.db").write_bytes(b"a diary, not a database" * 100)
+    ended = safelight(settings, "serve")
+    assert ended.returncode == 3
+    assert ended.stderr.count("error [database.damaged]") == 1
+    assert "died" not in ended.stderr
+
+
+def test_a_newer_database_is_refused_before_anything_is_started(database_settings: Settings) -> None:
+    assert check_database(database_settings)  # an empty one is none
+    engine = open_database(database_settings)
+    migrate(engine, [Schema("gallery", (Migration.of(""),) * 99)])
+    engine.dispose()
+    with pytest.raises(DatabaseVersionError, match="gallery has version 99"):
+        check_database(database_settings)
+
+
+def test_a_server_that_is_away_is_waited_for_and_a_file_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(home, "PATIENCE", 1.0)
+    away = Settings(home=tmp_path, database=SecretStr("postgresql://nobody@/nothing?host=/nowhere"))
+    assert not check_database(away)
+    (tmp_path / "safelight.db").mkdir()
+    with pytest.raises(DatabaseOpenError):
+        check_database(Settings(home=tmp_path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -15,7 +16,7 @@ def api(
 ) -> None:
     """Answer requests; ``safelight serve`` starts this process and its workers."""
     from safelight import logs
-    from safelight.jobs.supervisor import leave_with_parent
+    from safelight.jobs.supervisor import leave_with_parent, telling_what_passes
     from safelight.private import keep_private
     from safelight.server.main import serve
     from safelight.settings import Settings
@@ -25,4 +26,5 @@ def api(
     keep_private()
     if supervised:
         leave_with_parent()
-    serve(settings)
+    with telling_what_passes() if supervised else nullcontext():
+        serve(settings)

@@ -32,13 +32,14 @@ def serve(
     """
     from safelight import logs
     from safelight.server.guard import check_address
-    from safelight.server.home import own_home
+    from safelight.server.home import check_database, own_home
     from safelight.settings import Settings
 
     logs.configure()
     settings = Settings.load(host=host, port=port, checkpoint=checkpoint)
     with own_home(settings):
-        check_address(settings)
+        if check_database(settings):
+            check_address(settings)
         raise typer.Exit(_supervisor(settings).run())
 
 
@@ -49,7 +50,11 @@ def _supervisor(settings: Settings) -> Supervisor:
     chosen = ["--checkpoint", settings.checkpoint]
     devices = settings.worker_devices or (settings.device,)
     children = [
-        Child("api", ["api", "--host", settings.host, "--port", str(settings.port), *chosen]),
+        Child(
+            "api",
+            ["api", "--host", settings.host, "--port", str(settings.port), *chosen],
+            listens=(settings.host, settings.port),
+        ),
         *(
             Child(f"worker {number}", ["worker", "--device", device, "--number", str(number), *chosen])
             for number, device in enumerate(devices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -30,7 +31,7 @@ def worker(
     It shares database and gallery with the server: the settings ``database`` and ``home`` have to be the server's.
     """
     from safelight import logs
-    from safelight.jobs.supervisor import PATIENCE, leave_with_parent
+    from safelight.jobs.supervisor import PATIENCE, leave_with_parent, telling_what_passes
     from safelight.jobs.worker import serve, worker_name
     from safelight.private import keep_private
     from safelight.settings import Settings
@@ -42,4 +43,5 @@ def worker(
         leave_with_parent()
     # a worker of a supervisor that was killed is still about to leave
     patience = PATIENCE + 5 if supervised else 0.0
-    serve(settings, name or worker_name(settings.device, number), patience=patience)
+    with telling_what_passes() if supervised else nullcontext():
+        serve(settings, name or worker_name(settings.device, number), patience=patience)

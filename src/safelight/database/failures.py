@@ -11,6 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from safelight.errors import (
     DatabaseBusyError,
+    DatabaseDamagedError,
     DatabaseError,
     DatabaseOpenError,
     SafelightError,
@@ -22,7 +23,9 @@ _SQLITE = {
     sqlite3.SQLITE_LOCKED: DatabaseBusyError,
     sqlite3.SQLITE_FULL: StorageFullError,
     sqlite3.SQLITE_CANTOPEN: DatabaseOpenError,
-    sqlite3.SQLITE_NOTADB: DatabaseOpenError,
+    sqlite3.SQLITE_NOTADB: DatabaseDamagedError,
+    sqlite3.SQLITE_CORRUPT: DatabaseDamagedError,
+    sqlite3.SQLITE_FORMAT: DatabaseDamagedError,
     sqlite3.SQLITE_PERM: DatabaseOpenError,
     sqlite3.SQLITE_READONLY: DatabaseOpenError,
 }
@@ -32,6 +35,8 @@ _POSTGRESQL = {
     "40001": DatabaseBusyError,  # serialization_failure
     "40P01": DatabaseBusyError,  # deadlock_detected
     "53300": DatabaseBusyError,  # too_many_connections
+    "XX001": DatabaseDamagedError,  # data_corrupted
+    "XX002": DatabaseDamagedError,  # index_corrupted
 }
 
 

@@ -1,7 +1,8 @@
 """Tables, and how they come into being and change from one version of Safelight to the next.
 
-Each package that keeps something has a ``Schema``: its numbered migrations, which are files of SQL in ``migrations/``. The database notes
-how many of them it has been through, for each package on its own, so that packages grow independently.
+Each package that keeps something has a ``Schema``: its numbered migrations, which are files of SQL in ``migrations/``.
+The database notes how many of them it has been through, for each package on its own, so that packages grow
+independently.
 
 Migrations say what to do in SQL's own words. Made from the declarations in ``tables.py`` they would be others each time
 these change, and a database that came the long way would differ from a new one.

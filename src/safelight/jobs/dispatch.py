@@ -33,8 +33,13 @@ POLLING = 0.1
 
 
 def prepare(url: str) -> None:
-    """Create or update DBOS's own tables."""
-    run_dbos_database_migrations(url)
+    """Create or update DBOS's own tables.
+
+    Raises:
+        DatabaseError: They cannot be made.
+    """
+    with explained():
+        run_dbos_database_migrations(url)
 
 
 class Dispatcher:

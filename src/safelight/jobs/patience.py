@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from safelight.errors import (
     DatabaseBusyError,
+    DatabaseDamagedError,
     DatabaseError,
     DatabaseOpenError,
     DatabaseVersionError,
@@ -49,6 +50,6 @@ def patiently(
 
 def _passes(error: DatabaseError, waited: float) -> bool:
     """Whether an error may pass, after so many seconds of it."""
-    if isinstance(error, DatabaseVersionError | StorageFullError):
+    if isinstance(error, DatabaseDamagedError | DatabaseVersionError | StorageFullError):
         return False
     return isinstance(error, DatabaseBusyError | DatabaseOpenError) or waited < PUZZLED

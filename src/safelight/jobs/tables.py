@@ -1,4 +1,7 @@
-"""The tables of the queue, as statements name them; ``database/migrations/`` makes them. Times are seconds since 1970, UTC."""
+"""The tables of the queue, as statements name them; ``database/migrations/`` makes them.
+
+Times are seconds since 1970, UTC.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data directory of a server: one server at a time uses it, and nobody else on the machine reads it."""
+"""What a server begins with: a data directory that it has to itself, and a database that can be used."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safelight.database.engine import parse_url
+from safelight.database.engine import open_database, parse_url
 from safelight.database.exclusive import this_process
-from safelight.errors import HomeError, HomeInUseError
+from safelight.database.schema import refuse_newer
+from safelight.errors import DatabaseError, DatabaseOpenError, HomeError, HomeInUseError
+from safelight.jobs.supervisor import passes
 from safelight.locks import FileLock
+from safelight.logs import logger
 from safelight.private import close_to_others, keep_private, private_folder
 from safelight.settings import Settings
 
+PATIENCE = 5.0
+"""Seconds to wait for a database that is away before the server is started without it."""
 SIDES = ("", "-wal", "-shm", "-journal")
 """What SQLite adds to the names of the files beside a database."""
 
@@ -38,6 +43,31 @@ def own_home(settings: Settings) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def check_database(settings: Settings) -> bool:
+    """Refuse to start on a database that every process would end on, one after the other.
+
+    Returns:
+        Whether it can be used; False for one that may be there later, which is waited for.
+
+    Raises:
+        DatabaseDamagedError, DatabaseVersionError, DatabaseOpenError: It cannot be used, now or later.
+        DatabaseUrlError: The setting names none.
+    """
+    try:
+        engine = open_database(settings, patience=PATIENCE)
+        try:
+            refuse_newer(engine)
+        finally:
+            engine.dispose()
+    except DatabaseError as error:
+        of_a_file = isinstance(error, DatabaseOpenError) and database_files(settings)
+        if of_a_file or not passes(error):
+            raise
+        logger(__name__).warning("the database is waited for", error=error.message)
+        return False
+    return True
 
 
 def database_files(settings: Settings) -> list[Path]:
