@@ -12,6 +12,7 @@ import uvicorn
 
 from safelight.errors import PortTakenError
 from safelight.logs import logger
+from safelight.server.allocator import give_memory_back
 from safelight.server.doorway import Doorway
 from safelight.server.protocol import PatientProtocol
 from safelight.settings import Settings
@@ -35,6 +36,7 @@ def serve(settings: Settings) -> None:
         PortTakenError: The address cannot be listened on.
         SafelightError: What had to be loaded could not be.
     """
+    give_memory_back()
     listening = listen(settings)
     problems: list[Exception] = []
 
