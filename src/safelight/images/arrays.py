@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 
 from safelight.errors import ImageArrayError
 from safelight.images.picture import DecodeLimits, check_size
+
+STRIP = 1 << 18
+"""Pixels or samples that are changed at a time."""
 
 
 def from_array(array: NDArray[Any], limits: DecodeLimits, notes: list[str]) -> NDArray[np.uint8]:
@@ -56,10 +60,30 @@ def from_unit(array: NDArray[Any]) -> NDArray[np.uint8]:
     # not (0 <= low), rather than low < 0, so that NaN fails too
     if not (array.min() >= 0 and array.max() <= 1):
         raise ImageArrayError("The array holds NaN or values outside 0..1.")
-    scaled: NDArray[np.float32] = np.rint(array.astype(np.float32) * np.float32(255))
-    return scaled.astype(np.uint8)
+    return _by_rows(array, lambda rows: np.rint(rows.astype(np.float32) * np.float32(255)))
 
 
 def narrow(array: NDArray[Any]) -> NDArray[np.uint8]:
     """16-bit samples to 8: round(v / 257), which takes 0 to 0 and 65535 to 255."""
-    return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return _by_rows(array, lambda rows: joined(rows >> 8, rows & 255))
+
+
+def joined(high: NDArray[Any], low: NDArray[Any]) -> NDArray[np.uint8]:
+    """The same for samples whose two bytes come apart.
+
+    With v = 256 high + low, v / 257 is high + (low - high) / 257, and the last part rounds to -1, 0 or 1.
+    """
+    high = high.astype(np.int16)
+    rest = low.astype(np.int16) - high
+    return (high + (rest > 128) - (rest < -128)).astype(np.uint8)
+
+
+def _by_rows(
+    array: NDArray[Any], change: Callable[[NDArray[Any]], NDArray[Any]]
+) -> NDArray[np.uint8]:
+    """Change a few rows at a time, so that what lies between takes a few megabytes."""
+    changed = np.empty(array.shape, np.uint8)
+    step = max(1, STRIP * len(array) // max(1, array.size))
+    for top in range(0, len(array), step):
+        changed[top : top + step] = change(array[top : top + step])
+    return changed

@@ -1,16 +1,22 @@
-"""Any Pillow image to upright RGB with 8 bits a sample."""
+"""Any Pillow image to upright RGB with 8 bits a sample.
+
+This is done a few rows at a time: what lies between the picture as decoded and the upright one takes a few megabytes,
+and no step of it is long.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from safelight.errors import ImageArrayError
-from safelight.images.arrays import from_unit, narrow
-from safelight.images.exif import orientation_of, upright
-from safelight.images.icc import to_srgb
+from safelight.images.arrays import STRIP, from_unit, narrow
+from safelight.images.exif import orientation_of, place, upright
+from safelight.images.icc import Conversion, to_srgb
 
 # The mode that loses nothing and that the steps below know: L, RGB, CMYK, LAB, and LA and RGBA
 _PLAIN = MappingProxyType(
@@ -25,6 +31,7 @@ _PLAIN = MappingProxyType(
         "HSV": "RGB",
     }
 )
+_ALPHA = ("LA", "RGBA")
 _OPAQUE = (255, 255)
 
 
@@ -46,57 +53,73 @@ def to_rgb(image: Image.Image, background: tuple[int, int, int], notes: list[str
     bits = info.get("sample_bits")
     if isinstance(bits, int) and bits > 8:
         notes.append(f"{bits} bit scaled to 8")
-    image = _plain(_eight_bit(image, notes))
-    alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
-    base = image if alpha is None else image.convert(image.mode[:-1])
-    rgb = to_srgb(base, info.get("icc_profile"), notes)
-    if alpha is not None and alpha.getextrema() != _OPAQUE:
-        rgb = _composite(rgb, alpha, background)
-        notes.append(f"alpha composited on {_colour_name(background)}")
-    return _upright(rgb, orientation_of(info), notes)
-
-
-def _upright(image: Image.Image, orientation: int, notes: list[str]) -> Image.Image:
+    if image.mode in ("I", "F"):
+        image = _from_numbers(image, notes)
+    if image.mode.startswith("I;16"):
+        notes.append("16 bit scaled to 8")
+    mode = plain_mode(image.mode, image.info)
+    colours = to_srgb(mode.removesuffix("A"), info.get("icc_profile"), notes)
+    orientation = orientation_of(info)
+    if image.mode == "RGB" and mode == "RGB" and colours is None:
+        rgb = upright(image, orientation)
+    else:
+        rgb = Image.new("RGB", image.size[::-1] if orientation >= 5 else image.size, None)
+        opaque = True
+        for top, strip in strips(image):
+            plain = _plain(strip, mode)
+            opaque = opaque and (mode not in _ALPHA or plain.getchannel("A").getextrema() == _OPAQUE)
+            done = upright(_coloured(plain, colours, background), orientation)
+            rgb.paste(done, place(orientation, top, top + strip.height, image.height))
+        if not opaque:
+            notes.append(f"alpha composited on {_colour_name(background)}")
     if orientation != 1:
         notes.append(f"orientation {orientation} applied")
-    return upright(image, orientation)
+    return rgb
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    mode = _PLAIN.get(image.mode, image.mode)
+def strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """A loaded picture a few rows at a time: the first row's number, and a copy of the rows."""
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        # Image.crop would apply Pillow's own limit of pixels
+        yield top, image._new(image.im.crop((0, top, image.width, min(image.height, top + rows))))
+
+
+def plain_mode(mode: str, info: Mapping[str | tuple[int, int], Any]) -> str:
+    """The mode that loses nothing but depth and that colours are converted from: L, RGB, CMYK or LAB; LA or RGBA."""
+    key = info.get("transparency")
+    if mode.startswith("I;16"):
+        return "LA" if isinstance(key, int) else "L"
+    mode = _PLAIN.get(mode, mode)
     # a text chunk of a PNG may bear any key, and its value is a str
-    if isinstance(image.info.get("transparency"), int | bytes | tuple) and mode in ("L", "RGB"):
-        mode = "LA" if mode == "L" else "RGBA"
-    return image if mode == image.mode else image.convert(mode)
+    return f"{mode}A" if isinstance(key, int | bytes | tuple) and mode in ("L", "RGB") else mode
 
 
-def _composite(image: Image.Image, alpha: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    canvas = Image.new("RGB", image.size, background)
-    canvas.paste(image, mask=alpha)
+def _plain(strip: Image.Image, mode: str) -> Image.Image:
+    if not strip.mode.startswith("I;16"):
+        return strip if strip.mode == mode else strip.convert(mode)
+    samples = np.asarray(strip)
+    grey = Image.fromarray(narrow(samples))
+    if mode == "LA":
+        opaque = samples != strip.info["transparency"]
+        grey.putalpha(Image.fromarray(opaque.astype(np.uint8) * np.uint8(255)))
+    return grey
+
+
+def _coloured(plain: Image.Image, colours: Conversion | None, background: tuple[int, int, int]) -> Image.Image:
+    """In sRGB, and without alpha."""
+    base = plain.convert(plain.mode[:-1]) if plain.mode in _ALPHA else plain
+    rgb = base if colours is None else colours(base)
+    if plain.mode not in _ALPHA:
+        return rgb
+    canvas = Image.new("RGB", rgb.size, background)
+    canvas.paste(rgb, mask=plain.getchannel("A"))
     return canvas
 
 
 def _colour_name(colour: tuple[int, int, int]) -> str:
     names = {(255, 255, 255): "white", (0, 0, 0): "black"}
     return names.get(colour, f"#{bytes(colour).hex()}")
-
-
-def _eight_bit(image: Image.Image, notes: list[str]) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return _from_sixteen(image, notes)
-    if image.mode in ("I", "F"):
-        return _from_numbers(image, notes)
-    return image
-
-
-def _from_sixteen(image: Image.Image, notes: list[str]) -> Image.Image:
-    samples = np.asarray(image)
-    grey = Image.fromarray(narrow(samples))
-    key = image.info.get("transparency")
-    if isinstance(key, int):
-        grey.putalpha(Image.fromarray((samples != key).astype(np.uint8) * np.uint8(255)))
-    notes.append("16 bit scaled to 8")
-    return grey
 
 
 def _from_numbers(image: Image.Image, notes: list[str]) -> Image.Image:

@@ -29,6 +29,16 @@ def upright(image: Image.Image, orientation: int) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
+def place(orientation: int, top: int, bottom: int, height: int) -> tuple[int, int]:
+    """Where the rows from ``top`` to ``bottom`` of a picture lie, once they and the whole picture are upright.
+
+    Returns:
+        Their left upper corner: x, y.
+    """
+    line = top if orientation in (1, 2, 5, 8) else height - bottom
+    return (line, 0) if orientation >= 5 else (0, line)
+
+
 def orientation_of(info: Mapping[Any, Any]) -> int:
     """The orientation (1..8) that a Pillow ``info`` mapping carries; 1 where there is none that makes sense."""
     block = info.get("exif") or _raw_profile(info.get("Raw profile type exif"))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable
 from typing import Any, cast
 
 from PIL import Image, ImageCms
+
+Conversion = Callable[[Image.Image], Image.Image]
 
 # Red, green and blue of sRGB as a profile states them: XYZ relative to D50 (IEC 61966-2-1, Bradford-adapted)
 _PRIMARIES = ((0.4360, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141))
@@ -15,52 +18,53 @@ _TOLERANCE = 0.002
 _SPACES = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK", "LAB": b"Lab "}
 
 
-def to_srgb(image: Image.Image, profile: object, notes: list[str]) -> Image.Image:
-    """Colours to sRGB.
+def to_srgb(mode: str, profile: object, notes: list[str]) -> Conversion | None:
+    """How colours become sRGB.
 
     Args:
-        image: Mode L, RGB, CMYK or LAB.
-        profile: Its ICC profile, where it has one.
-        notes: What was done is added here.
+        mode: Of the pictures that will be converted: L, RGB, CMYK or LAB.
+        profile: Their ICC profile, where they have one.
+        notes: What will be done is added here.
 
     Returns:
-        The picture in mode RGB.
+        What makes a picture of this mode one of mode RGB; None where it is sRGB already.
     """
     if isinstance(profile, bytes) and profile:
-        image = _with_profile(image, profile, notes)
-    if image.mode == "LAB":
-        return _convert(image, ImageCms.createProfile("LAB"))
-    return image if image.mode == "RGB" else image.convert("RGB")
+        converted = _with_profile(mode, profile, notes)
+        if converted is not None:
+            return converted
+    if mode == "LAB":
+        return _transform(ImageCms.createProfile("LAB"), mode)
+    return None if mode == "RGB" else _plain
 
 
-def _with_profile(image: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:
+def _with_profile(mode: str, profile: bytes, notes: list[str]) -> Conversion | None:
     space = profile[16:20]
-    if space == b"RGB " and image.mode == "L":  # a grey picture may carry the profile of an RGB device
-        image = image.convert("RGB")
+    device = "RGB" if space == b"RGB " and mode == "L" else mode  # grey may carry the profile of an RGB device
     if space == b"RGB " and is_srgb(profile):
-        return image
-    if space != _SPACES[image.mode] and space in _SPACES.values():
-        notes.append(f"ICC profile for {space.decode().strip()} ignored in a picture of mode {image.mode}")
-        return image
-    return _with_foreign_profile(image, profile, notes)
-
-
-def _with_foreign_profile(image: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:
+        return None
+    if space != _SPACES[device] and space in _SPACES.values():
+        notes.append(f"ICC profile for {space.decode().strip()} ignored in a picture of mode {mode}")
+        return None
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted = _convert(image, opened)
+        transform = _transform(opened, device)
+        transform(Image.new(device, (1, 1)))
         name = _name(opened)
     except Exception:  # noqa: BLE001 - a damaged profile must not cost the picture, whatever littlecms raises
         notes.append("damaged ICC profile ignored")
-        return image
+        return None
     notes.append(f"ICC profile '{name}' converted to sRGB")
-    return converted
+    return transform if device == mode else lambda image: transform(_plain(image))
 
 
-def _convert(image: Image.Image, profile: Any) -> Image.Image:
-    srgb = ImageCms.createProfile("sRGB")
-    transform = ImageCms.buildTransform(profile, srgb, image.mode, "RGB")
-    return cast(Image.Image, ImageCms.applyTransform(image, transform))
+def _transform(profile: Any, mode: str) -> Conversion:
+    transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
+    return lambda image: cast(Image.Image, ImageCms.applyTransform(image, transform))
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    return image.convert("RGB")
 
 
 def _name(profile: ImageCms.ImageCmsProfile) -> str:

@@ -7,16 +7,18 @@ import itertools
 import re
 import struct
 
-from PIL import AvifImagePlugin
+from PIL import AvifImagePlugin, Image, ImageFile
 from PIL._avif import AvifDecoder
 from pillow_heif.as_plugin import HeifImageFile
 
 from safelight.errors import ImageTruncatedError
+from safelight.images.apart import Apart
 from safelight.images.exif import block_with
 from safelight.images.picture import Header, Layout
 
 _BOXES = (b"ftyp", b"meta", b"mdat", b"moov")
 _MAX_BOXES = 1000
+_APART = 1 << 20  # pixels; the decoder holds the interpreter's lock for 20 to 60 ms for so many
 _EXTENT = re.compile(rb"ispe\0{4}(.{8})", re.DOTALL)
 
 
@@ -28,12 +30,27 @@ class AvifFile(AvifImagePlugin.AvifImageFile):
 
     def _open(self) -> None:
         assert self.fp is not None  # Pillow's opener sets it; this tells mypy
+        self._data = self.fp.read()
         threads = AvifImagePlugin._get_default_max_threads()
-        self._decoder = AvifDecoder(self.fp.read(), "auto", threads)
+        self._decoder = AvifDecoder(self._data, "auto", threads)
         self._size, self.n_frames, self._mode, icc, _, orientation, _ = self._decoder.get_info()
         self.is_animated = self.n_frames > 1
         self.info |= {"icc_profile": icc, "exif": block_with(orientation)}
+        self._apart: Apart | None = None
         self.seek(0)
+
+    def load(self) -> Image.core.PixelAccess | None:
+        """Decode the frame, and forget the decoder and its planes where there is no other."""
+        if self.tile and self.width * self.height > _APART:
+            self._apart = self._apart or Apart("AVIF", self._data)
+            size = self.width * self.height * len(self.mode)
+            self.fp = io.BytesIO(self._apart.frame(self.tell(), size))
+            found = ImageFile.ImageFile.load(self)
+        else:
+            found = super().load()
+        if not self.is_animated:
+            self._decoder = self._apart = None
+        return found
 
 
 def inspect_avif(data: bytes) -> Layout:

@@ -9,9 +9,36 @@ from collections.abc import Iterator
 from PIL import Image, WebPImagePlugin
 
 from safelight.errors import ImageCorruptError, ImageTruncatedError
+from safelight.images.apart import Apart
 from safelight.images.picture import Header, Layout
 
 _MAX_CHUNKS = 100_000
+_APART = 16 << 20  # pixels; Pillow copies so many under the interpreter's lock in 30 ms
+
+
+class WebpFile(WebPImagePlugin.WebPImageFile):
+    """Pillow's WebP, which forgets a still's decoder, with two canvases, as soon as it is decoded."""
+
+    def _open(self) -> None:
+        assert self.fp is not None  # Pillow's opener sets it; this tells mypy
+        self._data = self.fp.read()
+        self.fp = io.BytesIO(self._data)
+        super()._open()
+        self._apart: Apart | None = None
+
+    def _get_next(self) -> tuple[bytes, int, int]:
+        if self.width * self.height > _APART:
+            self._apart = self._apart or Apart("WEBP", self._data)
+            found = self._apart.frame(self.tell(), 4 * self.width * self.height), 0, 0
+        else:
+            found = super()._get_next()
+        if not self.is_animated:
+            self._decoder = self._apart = None
+        return found
+
+    def _seek(self, frame: int) -> None:
+        if self.width * self.height <= _APART:
+            super()._seek(frame)
 
 
 def inspect(data: bytes) -> Layout:
@@ -32,7 +59,7 @@ def inspect(data: bytes) -> Layout:
 
 def open_image(data: bytes, layout: Layout) -> Image.Image:  # noqa: ARG001 - all formats are opened alike
     """The picture at its first frame; its canvas is allocated, its pixels are not decoded yet."""
-    return WebPImagePlugin.WebPImageFile(io.BytesIO(data))
+    return WebpFile(io.BytesIO(data))
 
 
 def _size(data: bytes) -> tuple[int, int]:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from safelight.images.arrays import narrow
+from safelight.images.arrays import joined
+from safelight.images.convert import strips
 
 _WIDE = ("RGB;16", "RGBA;16", "RGBX;16", "CMYK;16", "LA;16")
 
@@ -24,12 +25,10 @@ def narrowed(image: Image.Image) -> Image.Image:
     rawmode = _rawmode(image)
     if not isinstance(image, ImageFile.ImageFile) or not rawmode.startswith(_WIDE):
         return image
-    samples = _grey_alpha(image) if rawmode.startswith("LA") else _both_bytes(image, rawmode)
-    samples = _with_transparency(samples, image.info.pop("transparency", None))
-    mode = image.mode if samples.shape[2] == len(image.getbands()) else "RGBA"
-    result = Image.frombytes(mode, image.size, narrow(samples).tobytes())
-    result.info = image.info | {"sample_bits": 16}
-    return result
+    image.info["sample_bits"] = 16
+    if rawmode.startswith("LA"):
+        return _grey_alpha(image)
+    return _colours(image, rawmode)
 
 
 def _rawmode(image: Image.Image) -> str:
@@ -41,19 +40,36 @@ def _rawmode(image: Image.Image) -> str:
     return str(args[0] if isinstance(args, tuple) and args else args)
 
 
-def _both_bytes(image: ImageFile.ImageFile, rawmode: str) -> NDArray[np.uint16]:
+def _colours(image: ImageFile.ImageFile, rawmode: str) -> Image.Image:
+    """The picture narrowed where it lies, or one of mode RGBA where one 16-bit colour stands for transparent."""
     low = _reopened(image)
     _set_rawmode(low, _other(rawmode))
-    high = np.asarray(image).astype(np.uint16)
-    joined: NDArray[np.uint16] = high << 8 | np.asarray(low)
-    return joined
+    low.load()
+    image.load()
+    key = image.info.pop("transparency", None)
+    result: Image.Image = image
+    if isinstance(key, tuple):
+        result = Image.new("RGBA", image.size, None)
+        result.info = image.info
+    for (top, first), (_, second) in zip(strips(image), strips(low), strict=True):
+        high_bytes, low_bytes = np.asarray(first), np.asarray(second)
+        samples = joined(high_bytes, low_bytes)
+        if isinstance(key, tuple):
+            opaque = ((high_bytes != _high(key)) | (low_bytes != _low(key))).any(axis=2)
+            samples = np.dstack([samples, opaque.astype(np.uint8) * np.uint8(255)])
+        result.paste(Image.fromarray(samples, result.mode), (0, top))
+    return result
 
 
-def _grey_alpha(image: ImageFile.ImageFile) -> NDArray[np.uint16]:
+def _grey_alpha(image: ImageFile.ImageFile) -> Image.Image:
     """Read the four bytes of a pixel as if they were RGBA: high and low of grey, high and low of alpha."""
     _set_rawmode(image, "RGBA")
-    samples = np.asarray(image).view(">u2").astype(np.uint16)
-    return samples[:, :, [0, 0, 0, 1]]
+    image.load()
+    for top, strip in strips(image):
+        samples = np.asarray(strip)
+        grey_alpha = joined(samples[:, :, ::2], samples[:, :, 1::2])
+        image.paste(Image.fromarray(grey_alpha[:, :, [0, 0, 0, 1]]), (0, top))
+    return image
 
 
 def _reopened(image: ImageFile.ImageFile) -> ImageFile.ImageFile:
@@ -75,9 +91,9 @@ def _other(rawmode: str) -> str:
     return rawmode[:-1] + ("B" if order == "L" else "L")
 
 
-def _with_transparency(samples: NDArray[np.uint16], key: object) -> NDArray[np.uint16]:
-    """Add alpha where one 16-bit colour stands for transparent."""
-    if not isinstance(key, tuple):
-        return samples
-    opaque = (samples != np.asarray(key, np.uint16)).any(axis=2)
-    return np.dstack([samples, opaque.astype(np.uint16) * np.uint16(65535)])
+def _high(key: tuple[int, ...]) -> NDArray[np.uint8]:
+    return (np.asarray(key, np.uint16) >> 8).astype(np.uint8)
+
+
+def _low(key: tuple[int, ...]) -> NDArray[np.uint8]:
+    return np.asarray(key, np.uint16).astype(np.uint8)

@@ -1,0 +1,77 @@
+"""Frames decoded in a process of their own.
+
+Pillow's decoder of AVIF, and the last step of the one for WebP, hold the interpreter's lock as long as they run, and
+with it every other thread, an event loop's too. Large pictures are therefore decoded by a child, which is started for
+one picture and ends with it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+from typing import Literal
+
+from safelight.errors import ImageCorruptError
+
+_CHILD = Path(__file__).with_name("decoding_child.py")
+
+
+class Apart:
+    """A child that decodes the frames of one file.
+
+    Args:
+        name: The format.
+        data: The file.
+    """
+
+    def __init__(self, name: Literal["AVIF", "WEBP"], data: bytes) -> None:
+        self._data: bytes | None = data
+        command = [sys.executable, "-P", str(_CHILD), name]
+        self._child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        self.close = weakref.finalize(self, _end, self._child)
+
+    def frame(self, number: int, size: int) -> bytes:
+        """The pixels of a frame.
+
+        Args:
+            number: From 0.
+            size: How many bytes they have.
+
+        Raises:
+            ImageCorruptError: The child died, or gave another number of bytes.
+            Exception: As the decoder's own.
+        """
+        asked, answers = self._child.stdin, self._child.stdout
+        assert asked is not None
+        assert answers is not None
+        try:
+            if self._data is not None:
+                asked.write(len(self._data).to_bytes(8))
+                asked.write(self._data)
+                self._data = None
+            asked.write(number.to_bytes(4))
+            asked.flush()
+        except BrokenPipeError as error:
+            raise ImageCorruptError("The picture's decoder ended before it was done.") from error
+        length = int.from_bytes(answers.read(8), signed=True)
+        if length < 0:
+            _raise(answers.read(-length).decode(errors="replace"))
+        pixels = answers.read(size) if length == size else b""
+        if len(pixels) != size:
+            raise ImageCorruptError("The picture's decoder ended before it was done.")
+        return pixels
+
+
+def _raise(message: str) -> None:
+    name, _, text = message.partition(": ")
+    kinds: dict[str, type[Exception]] = {"EOFError": EOFError, "MemoryError": MemoryError}
+    raise kinds.get(name, ValueError)(text)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.kill()
+    child.communicate()

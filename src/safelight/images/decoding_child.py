@@ -1,0 +1,64 @@
+"""A decoder of AVIF or WebP that runs as a script: see `apart`, which starts it. It imports nothing but Pillow.
+
+It reads the file's length (8 bytes, big-endian) and the file, then for each frame its number (4 bytes), and answers
+each with a length and so many bytes of pixels, or with a negative length and so many bytes of what went wrong.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+Frames = Callable[[int], bytes]
+
+
+def main() -> None:
+    """Answer until nothing more is asked."""
+    asked, answers = sys.stdin.buffer, sys.stdout.buffer
+    data = asked.read(int.from_bytes(asked.read(8)))
+    frame: Frames | None = None
+    while number := asked.read(4):
+        try:
+            frame = frame or {"AVIF": _avif, "WEBP": _webp}[sys.argv[1]](data)
+            answer, sign = frame(int.from_bytes(number)), 1
+        except Exception as error:  # noqa: BLE001 - decoders raise anything; the parent raises it again
+            answer, sign = f"{type(error).__name__}: {error}".encode()[:1000], -1
+        answers.write((sign * len(answer)).to_bytes(8, signed=True))
+        answers.write(answer)
+        answers.flush()
+        del answer
+
+
+def _avif(data: bytes) -> Frames:
+    from PIL import AvifImagePlugin
+    from PIL._avif import AvifDecoder
+
+    decoder = AvifDecoder(data, "auto", AvifImagePlugin._get_default_max_threads())
+    return lambda number: decoder.get_frame(number)[0]
+
+
+def _webp(data: bytes) -> Frames:
+    from PIL._webp import WebPAnimDecoder
+
+    decoder: Any = WebPAnimDecoder(data)
+    done = 0
+
+    def frame(number: int) -> bytes:
+        nonlocal done
+        if number < done:
+            decoder.reset()
+            done = 0
+        while True:
+            found = decoder.get_next()
+            if found is None:
+                raise EOFError("failed to decode next frame in WebP file")
+            done += 1
+            if done > number:
+                return bytes(found[0])
+
+    return frame
+
+
+if __name__ == "__main__":
+    main()
