@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import signal
 import socket
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,9 @@ MAX_HEADERS = 32 * 1024
 MAX_CONNECTIONS, BACKLOG = 1000, 512
 MAX_MESSAGE = 64 * 1024
 """Bytes of a message that comes over a WebSocket: clients only send signals."""
+SWITCH = 0.001
+"""Seconds after which a thread that computes in Python lets another one in. By default it is five times that, each time
+somebody's picture needs the interpreter for a moment; an ordinary one needs it dozens of times."""
 GRACE = 3
 """Seconds that requests on their way are given when the process is told to leave."""
 
@@ -37,6 +41,7 @@ def serve(settings: Settings) -> None:
         SafelightError: What had to be loaded could not be.
     """
     give_memory_back()
+    sys.setswitchinterval(SWITCH)
     listening = listen(settings)
     problems: list[Exception] = []
 
