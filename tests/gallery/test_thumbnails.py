@@ -37,6 +37,12 @@ def test_a_smaller_picture_keeps_its_size(tmp_path: Path):
     assert size_of(Thumbnails(tmp_path).get("name", 64, lambda: file_of(None))) == (32, 16)
 
 
+def test_a_narrow_strip_keeps_a_pixel(tmp_path: Path):
+    data = file_of(record_of("x"), size=(2048, 40))
+    assert size_of(Thumbnails(tmp_path).get("name", 1024, lambda: data)) == (1024, 20)
+    assert size_of(Thumbnails(tmp_path).get("name", 16, lambda: data)) == (16, 1)
+
+
 def test_what_was_made_is_kept_until_it_is_forgotten(tmp_path: Path):
     first = Thumbnails(tmp_path).get("name", 64, lambda: file_of(None))
     Thumbnails(tmp_path).get("name", 32, lambda: file_of(None))
@@ -55,9 +61,9 @@ def test_the_oldest_make_room(tmp_path: Path):
     assert {path.name for path in tmp_path.rglob("*.webp")} == {"name-18.webp", "name-19.webp"}
 
 
-@pytest.mark.parametrize("side", [0, 15, 513, -1])
+@pytest.mark.parametrize("side", [0, 15, 1025, -1])
 def test_sides_out_of_range(tmp_path: Path, side: int):
-    with pytest.raises(GalleryError, match="16 to 512"):
+    with pytest.raises(GalleryError, match="16 to 1024"):
         Thumbnails(tmp_path).get("name", side, gone)
 
 

@@ -32,7 +32,9 @@ print(round((psutil.Process().memory_info().rss - before) / 1e6))
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc is told")
 def test_what_pictures_took_goes_back() -> None:
     def left(how: str) -> int:
-        done = subprocess.run([sys.executable, "-c", MEASURE, how], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURE, how], capture_output=True, text=True, check=True
+        )
         return int(done.stdout)
 
     assert left("given back") < 10

@@ -5,54 +5,15 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 from tests.server.whole import Studio
 from tests.ui.conftest import opened
-
-LONG = 300_000
-"""Milliseconds a drawing may take on a machine that has much else to do."""
-
-
-def say(page: Page, prompt: str, **fields: Any) -> None:
-    """Fill in the prompt, and other fields by their names in our API."""
-    page.locator("#sl-prompt textarea").fill(prompt)
-    if fields:
-        page.evaluate("fields => window.safelight.form.fill(fields)", fields)
-    page.wait_for_function("prompt => window.safelight.form.values.prompt === prompt", arg=prompt)
-
-
-def draw(page: Page, prompt: str, **fields: Any) -> Locator:
-    """Draw something; gives its card."""
-    say(page, prompt, **fields)
-    with page.expect_response(
-        lambda answer: answer.url.endswith("/v1/jobs") and answer.status == 202
-    ) as sent:
-        page.locator("#sl-draw-button").click()
-    return card(page, sent.value.json()["id"])
-
-
-def card(page: Page, job_id: str) -> Locator:
-    return page.locator(f'[data-job="{job_id}"]')
-
-
-def job_of(studio: Studio, shown: Locator) -> dict[str, Any]:
-    return studio.job(shown.get_attribute("data-job") or "")
-
-
-def wait_for_state(shown: Locator, state: str) -> None:
-    expect(shown).to_have_attribute("data-state", state, timeout=LONG)
-
-
-def file_of(studio: Studio, shown: Locator) -> bytes:
-    """The first picture of a card, as a file."""
-    entry = job_of(studio, shown)["result"]["pictures"][0]["id"]
-    return studio.call("GET", f"/v1/gallery/{entry}/file").content
+from tests.ui.drawing import LONG, card, draw, file_of, job_of, say, wait_for_state
 
 
 def test_draw_and_watch_it_come(open_studio: Page, studio: Studio) -> None:
@@ -376,3 +337,40 @@ def test_gradio_is_there_for_the_page_alone(studio: Studio) -> None:
         assert httpx2.post(f"{studio.url}/studio{path}", json={}).status_code == 404
     for path in ("/gradio_api/file=/etc/passwd", "/gradio_api/info", "/monitoring"):
         assert httpx2.get(f"{studio.url}/studio{path}").status_code == 404
+
+
+def test_the_same_seed_of_an_enlarged_picture_draws_it_again(open_studio: Page, studio: Studio) -> None:
+    page = open_studio
+    first = draw(page, "a shell, flat style", seed="", steps=2, count=1)
+    wait_for_state(first, "succeeded")
+    small = job_of(studio, first)["result"]["pictures"][0]
+    data = {"request": '{"kind": "upscale", "by": 1.5, "upscaler": "lanczos"}'}
+    sent = studio.call("POST", "/v1/jobs", data=data, files={"image": file_of(studio, first)})
+    large = card(page, sent.json()["id"])
+    wait_for_state(large, "succeeded")
+    assert job_of(studio, large)["result"]["pictures"][0]["seed"] is None
+    large.locator(".sl-frame").click()
+    with page.expect_response(
+        lambda answer: answer.url.endswith("/v1/jobs") and answer.status == 202
+    ) as told:
+        page.get_by_role("dialog").get_by_role("button", name="Same seed").click()
+    again = card(page, told.value.json()["id"])
+    wait_for_state(again, "succeeded")
+    assert job_of(studio, again)["request"]["seed"] == small["seed"]
+    pixels = [np.asarray(Image.open(io.BytesIO(file_of(studio, shown)))) for shown in (first, again)]
+    assert np.array_equal(*pixels)
+
+
+def test_a_picture_that_says_nothing_of_itself_is_not_drawn_again(open_studio: Page, studio: Studio) -> None:
+    page = open_studio
+    data = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").save(data, "PNG")
+    request = {"request": '{"kind": "upscale", "by": 1.5, "upscaler": "lanczos"}'}
+    sent = studio.call("POST", "/v1/jobs", data=request, files={"image": data.getvalue()})
+    shown = card(page, sent.json()["id"])
+    wait_for_state(shown, "succeeded")
+    before = page.locator(".sl-card").count()
+    shown.locator(".sl-frame").click()
+    page.get_by_role("dialog").get_by_role("button", name="Same seed").click()
+    expect(page.locator(".sl-toast.sl-error")).to_contain_text("No parameters were found there.")
+    assert page.locator(".sl-card").count() == before

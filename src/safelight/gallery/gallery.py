@@ -118,7 +118,7 @@ class Gallery:
 
         Args:
             name: The entry's id.
-            side: The longer side in pixels, 16 to 512; smaller pictures keep their size.
+            side: The longer side in pixels, 16 to 1024; smaller pictures keep their size.
             owner: Who asks.
 
         Raises:

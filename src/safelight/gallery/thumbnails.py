@@ -12,7 +12,8 @@ from safelight.files import written_whole
 from safelight.images import decode
 from safelight.images.encode import encode_picture
 
-SMALLEST, LARGEST = 16, 512
+SMALLEST, LARGEST = 16, 1024
+"""Longer sides in pixels. The API and the studio's page take their limits from here."""
 _SHELVES = 256
 _QUALITY = 80
 
@@ -33,7 +34,7 @@ class Thumbnails:
 
         Args:
             name: The entry's id.
-            side: Its longer side in pixels, 16 to 512; a smaller picture keeps its size.
+            side: Its longer side in pixels, 16 to 1024; a smaller picture keeps its size.
             read: Gives the picture file.
 
         Returns:
@@ -79,6 +80,9 @@ class Thumbnails:
 
 
 def _made(data: bytes, side: int) -> bytes:
-    image = decode(data, shrink_to=side).image.copy()
-    image.thumbnail((side, side))
+    image = decode(data, shrink_to=side).image
+    scale = side / max(image.size)
+    if scale < 1:
+        width, height = (max(1, round(length * scale)) for length in image.size)
+        image = image.resize((width, height), reducing_gap=2)
     return encode_picture(image, "webp", quality=_QUALITY)

@@ -22,4 +22,5 @@ def give_memory_back() -> bool:
     if tell is None:
         return False
     told = ((_MMAP_THRESHOLD, LARGE), (_TRIM_THRESHOLD, LARGE), (_ARENA_MAX, ARENAS))
-    return all([tell(which, value) == 1 for which, value in told])
+    answers = [tell(which, value) for which, value in told]
+    return answers == [1] * len(told)

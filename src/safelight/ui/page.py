@@ -15,6 +15,7 @@ from typing import Any
 import gradio as gr
 from gradio.i18n import I18nData
 
+from safelight.gallery.thumbnails import LARGEST
 from safelight.ui.texts import LANGUAGES, catalogue
 
 TABS = ("create", "gallery", "moderate", "models", "system")
@@ -66,7 +67,7 @@ def build(samplers: Sequence[str], schedules: Sequence[str], says: Says) -> gr.B
                 with gr.Column(scale=2, min_width=320, elem_id="sl-form"):
                     fields = _form(samplers, schedules, says)
                 with gr.Column(scale=3, min_width=320, elem_id="sl-stage"):
-                    place("jobs")
+                    place("jobs", thumbnail=LARGEST)
             for name in TABS[1:]:
                 with gr.Tab(says(f"tab.{name}"), id=name, elem_id=f"sl-tab-{name}"):
                     place(name)

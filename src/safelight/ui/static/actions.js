@@ -1,10 +1,12 @@
 // What can be done with any picture, wherever it is shown: use it, draw it again, vary it, enlarge it, edit it.
 
+import { cardOf } from "./cards.js";
 import { ApiError, get, post, read, request } from "./core/api.js";
 import { copyText } from "./core/clipboard.js";
 import { button, h } from "./core/dom.js";
 import { dialog } from "./core/keys.js";
 import { fileOf } from "./core/picture.js";
+import { reveal } from "./core/scroll.js";
 import { number, t } from "./core/text.js";
 import { complain, toast, watched } from "./core/toast.js";
 
@@ -28,21 +30,29 @@ export function makeActions({ form, live, show }) {
   const doomed = new Map();
   addEventListener("pagehide", () => doomed.forEach((now) => now()));
 
+  /** Bring a part of Create into view, also from another tab, and the focus to it. @param {HTMLElement | null} place @param {HTMLElement | null} [focus]  if not to all of it */
+  function lead(place, focus = place) {
+    void show("create");
+    if (place) void reveal(place, { focus });
+  }
+
+  /** What a picture's file says of how it was made. @param {string} id @returns {Promise<import("./types").Recalled>} */
+  async function recalled(id) {
+    const blob = await (await request("GET", fileOf(id))).blob();
+    return read(await request("POST", "/v1/recall", { body: blob, headers: { "Content-Type": blob.type } }));
+  }
+
   /** Fill the form with a picture's parameters, and say what could not be. @param {string} id */
   async function use(id) {
-    const blob = await (await request("GET", fileOf(id))).blob();
-    const answer = await request("POST", "/v1/recall", { body: blob, headers: { "Content-Type": blob.type } });
-    show("create");
-    form.recall(await read(answer));
+    const found = await recalled(id);
+    lead(document.querySelector("#sl-form"));
+    form.recall(found);
   }
 
   /** The same again, with other fields in some places. @param {string} id @param {Record<string, any>} changes */
   async function again(id, changes) {
-    const entry = await get(`/v1/gallery/${id}`);
-    const blob = await (await request("GET", fileOf(id))).blob();
-    const answer = await request("POST", "/v1/recall", { body: blob, headers: { "Content-Type": blob.type } });
-    /** @type {import("./types").Recalled} */
-    const { fields, unfilled } = await read(answer);
+    const { source, fields, unfilled } = await recalled(id);
+    if (source === "none") throw new ApiError({ code: "page.again", message: t("recall.nothing"), hint: t("recall.nothing.hint") }, 0);
     const lacking = unfilled.filter(({ name }) => DRAWS.includes(name));
     if (lacking.some(({ name }) => name === "init_image" || name === "mask")) {
       throw new ApiError({ code: "page.again", message: t("again.needs_picture"), hint: t("again.needs_picture.hint") }, 0);
@@ -51,8 +61,9 @@ export function makeActions({ form, live, show }) {
       const hint = lacking.map(({ name, value, reason }) => `${name}: ${value} (${reason})`).join(" · ");
       throw new ApiError({ code: "page.again", message: t("again.lacking"), hint }, 0);
     }
-    show("create");
-    live.add(await post("/v1/jobs", { kind: "generate", ...fields, seed: entry.seed, count: 1, ...changes }));
+    const job = await post("/v1/jobs", { kind: "generate", ...fields, count: 1, ...changes });
+    live.add(job);
+    lead(cardOf(job.id));
   }
 
   /** @param {string} id @param {number} by @param {string} upscaler */
@@ -93,8 +104,9 @@ export function makeActions({ form, live, show }) {
     /** Put it into the editor. @param {string} id */
     async edit(id) {
       const blob = await (await request("GET", fileOf(id))).blob();
-      show("create");
+      void show("create");
       await form.edit(blob);
+      lead(document.querySelector("#sl-editor"), document.querySelector("#sl-editor .sl-editor-stage"));
     },
     /** Copy its infotext. @param {string} id */
     async copy(id) {

@@ -4,6 +4,7 @@ import { get } from "./core/api.js";
 import { button, fill, h, icon } from "./core/dom.js";
 import { isOver } from "./core/live.js";
 import { badge, framed, thumbnailOf } from "./core/picture.js";
+import { reveal } from "./core/scroll.js";
 import { clock, duration, t } from "./core/text.js";
 import { complain, watched } from "./core/toast.js";
 import { openViewer } from "./viewer.js";
@@ -15,14 +16,17 @@ const SHOWN = 30; // cards; older ones are in the gallery
 const PLACES = 24; // empty places of a card
 const MOST = 100; // pictures of a card
 const AGAIN = 500; // milliseconds until it is asked again what is finished
+const WIDEST = 380; // pixels of the page that one of several pictures takes
 
 /** @param {HTMLElement} root @param {import("./types").Studio} studio */
 export function mountCards(root, studio) {
   /** @type {Map<string, Card>} */
   const cards = new Map();
+  const largest = Number(root.dataset.thumbnail);
   const list = h("div", { class: "sl-cards", role: "region", "aria-label": t("cards.title") });
   const empty = h("div", { class: "sl-empty" }, h("div", { class: "sl-lamp", "aria-hidden": "true" }), h("h3", {}, t("cards.empty")), h("p", {}, t("cards.empty.says")));
-  fill(root, h("h2", { class: "sl-hidden" }, t("cards.title")), list, empty);
+  const back = button({ icon: "up", label: t("cards.back"), class: "sl-button sl-back", onclick: toForm });
+  fill(root, h("h2", { class: "sl-hidden" }, t("cards.title")), list, empty, back);
 
   // One quiet voice for all cards: that each step were read aloud would help nobody.
   const voice = h("p", { class: "sl-hidden", role: "status" });
@@ -41,11 +45,12 @@ export function mountCards(root, studio) {
     for (const [id, card] of cards) if (!ids.has(id)) (card.element.remove(), cards.delete(id));
     jobs.forEach((job, place) => {
       let card = cards.get(job.id);
-      if (!card) cards.set(job.id, (card = new Card(job, studio)));
+      if (!card) cards.set(job.id, (card = new Card(job, studio, largest)));
       card.update(job);
       if (list.children[place] !== card.element) list.insertBefore(card.element, list.children[place] ?? null);
     });
     empty.hidden = jobs.length > 0;
+    back.hidden = jobs.length === 0;
   };
   studio.live.listen((change) => {
     if (change.type === "job") tell(change.job);
@@ -53,6 +58,7 @@ export function mountCards(root, studio) {
     if (change.type === "job" || change.type === "jobs") return arrange();
     if (change.type === "queue") return change.ids.forEach((id) => cards.get(id)?.update(/** @type {Job} */ (studio.live.jobs.get(id))));
     if (change.type === "preview") return cards.get(change.id)?.preview(change);
+    if (change.type === "connection" && change.open) return reload(list);
     if (change.type === "error") complain(Object.assign(new Error(), change.error));
   });
   addEventListener("sl:entry", (event) => {
@@ -60,6 +66,20 @@ export function mountCards(root, studio) {
     if (kind !== "favourite") for (const card of cards.values()) card.hide(id, kind === "removed");
   });
   arrange();
+}
+
+/** The card of a job that the page itself has submitted; it is made at once. @param {string} id */
+export const cardOf = (id) => /** @type {HTMLElement | null} */ (document.querySelector(`.sl-card[data-job="${CSS.escape(id)}"]`));
+
+/** Lead back to the form, which lies above the cards where the window is narrow. */
+function toForm() {
+  const form = document.querySelector(/** @type {"div"} */ ("#sl-form"));
+  if (form) void reveal(form, { focus: form });
+}
+
+/** Load again what could not be loaded while the server was away. @param {HTMLElement} list */
+function reload(list) {
+  for (const image of list.querySelectorAll(/** @type {"img"} */ (".sl-broken img"))) image.src = image.src;
 }
 
 class Card {
@@ -71,9 +91,10 @@ class Card {
   #asked = 0; // up to which picture it was asked what is finished
   #state = "";
 
-  /** @param {Job} job @param {import("./types").Studio} studio */
-  constructor(job, studio) {
+  /** @param {Job} job @param {import("./types").Studio} studio @param {number} largest  side of a thumbnail, in pixels */
+  constructor(job, studio, largest) {
     this.studio = studio;
+    this.largest = largest;
     this.job = job;
     const words = job.request.prompt || t(job.kind === "upscale" ? "cards.upscale" : "cards.no_prompt");
     this.title = h("h3", { class: "sl-card-title", title: words }, words);
@@ -180,10 +201,15 @@ class Card {
     const slot = this.#slot(picture.index);
     slot.classList.remove("sl-waiting");
     const shown = { ...picture, prompt: this.job.request.prompt };
-    const side = Math.min(1024, Math.max(256, picture.width));
     slot.style.aspectRatio = `${picture.width} / ${picture.height}`;
-    fill(slot, framed(shown, { src: thumbnailOf(picture.id, side), onopen: () => this.#open(picture.index) }), badge(picture));
+    fill(slot, framed(shown, { src: thumbnailOf(picture.id, this.#side), onopen: () => this.#open(picture.index) }), badge(picture));
     slot.hidden = this.studio.actions.isDoomed(picture.id);
+  }
+
+  /** How large a thumbnail is worth asking for: one alone is looked at closely, several need what their places have. */
+  get #side() {
+    const alone = (this.job.request.count ?? 1) === 1;
+    return alone ? this.largest : Math.min(this.largest, 2 ** Math.ceil(Math.log2(WIDEST * devicePixelRatio)));
   }
 
   /** Take away the places that nothing came into. */

@@ -1,8 +1,10 @@
 // Create: what stands around the form's fields: recall, prompt reading, styles and wildcards, the seed's buttons, Draw.
 
+import { cardOf } from "./cards.js";
 import { ApiError, get, post, read, request } from "./core/api.js";
 import { button, fill, h, whenever } from "./core/dom.js";
 import { dialog, shortcut } from "./core/keys.js";
+import { reveal } from "./core/scroll.js";
 import { number, t } from "./core/text.js";
 import { complain, toast, watched } from "./core/toast.js";
 import { nothingOver } from "./viewer/overlay.js";
@@ -11,11 +13,15 @@ import { nothingOver } from "./viewer/overlay.js";
 /** @typedef {{tokens: number | null, chunks: number | null, per_chunk: number | null, wildcards: string[],
  *   spans: {start: number, end: number, weight: number}[], error: import("./types").Failure | null}} Reading */
 
+const TOUCH = matchMedia("(hover: none)");
 const READ_AFTER = 150; // milliseconds without a key
 
 /** @param {Form} form @param {import("./core/live.js").Live} live */
 export function mountCreate(form, live) {
-  whenever("#sl-form", (root) => form.listenTo(root));
+  whenever("#sl-form", (root) => {
+    root.tabIndex = -1; // who is led to it goes on from there with Tab
+    form.listenTo(root);
+  });
   whenever("#sl-form-head", (root) => formHead(root, form));
   whenever("#sl-chips", (root) => void chips(root, form));
   whenever("#sl-seed", (field) => seedButtons(field, form, live));
@@ -38,7 +44,7 @@ export function mountCreate(form, live) {
 }
 
 /**
- * Queue what the form asks for.
+ * Queue what the form asks for, and bring its card into view.
  * @param {Form} form
  * @param {import("./core/live.js").Live} live
  */
@@ -47,7 +53,13 @@ export async function draw(form, live) {
     document.querySelector(/** @type {"textarea"} */ ("#sl-prompt textarea"))?.focus();
     return toast(t("create.no_prompt"), { kind: "error" });
   }
-  live.add(await post("/v1/jobs", await form.request()));
+  const job = await post("/v1/jobs", await form.request());
+  live.add(job);
+  const card = cardOf(job.id);
+  if (!card) return;
+  const { activeElement } = document;
+  if (TOUCH.matches && activeElement instanceof HTMLTextAreaElement) activeElement.blur(); // the keyboard would cover it
+  void reveal(card);
 }
 
 /** @param {HTMLElement} root @param {Form} form */

@@ -205,7 +205,6 @@ export class Form {
   async edit(blob) {
     await this.open("edit");
     await (await this.#editor).setPicture(blob);
-    document.querySelector("#sl-fold-edit")?.scrollIntoView({ block: "nearest" });
   }
 
   /** Draw at a picture's shape. @param {{width: number, height: number}} size  In pixels. */

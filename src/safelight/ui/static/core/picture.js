@@ -52,6 +52,14 @@ export function framed(picture, { src, onopen, lazy = true }) {
     frame.querySelector(".sl-veil")?.remove();
     frame.setAttribute("aria-label", t("picture.open", { name }));
   });
-  image.addEventListener("error", () => frame.classList.add("sl-broken"));
+  const broken = h("span", { class: "sl-broken-says" }, icon("warning"), h("span", {}, t("picture.broken")));
+  image.addEventListener("error", () => {
+    frame.classList.add("sl-broken");
+    frame.append(broken);
+  });
+  image.addEventListener("load", () => {
+    frame.classList.remove("sl-broken");
+    broken.remove();
+  });
   return frame;
 }

@@ -1,0 +1,47 @@
+"""Drawing in the studio's page as a person does it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playwright.sync_api import Locator, Page, expect
+from tests.server.whole import Studio
+
+LONG = 300_000
+"""Milliseconds a drawing may take on a machine that has much else to do."""
+
+
+def say(page: Page, prompt: str, **fields: Any) -> None:
+    """Fill in the prompt, and other fields by their names in our API."""
+    page.locator("#sl-prompt textarea").fill(prompt)
+    if fields:
+        page.evaluate("fields => window.safelight.form.fill(fields)", fields)
+    page.wait_for_function("prompt => window.safelight.form.values.prompt === prompt", arg=prompt)
+
+
+def draw(page: Page, prompt: str, **fields: Any) -> Locator:
+    """Draw something; gives its card."""
+    say(page, prompt, **fields)
+    with page.expect_response(
+        lambda answer: answer.url.endswith("/v1/jobs") and answer.status == 202
+    ) as sent:
+        page.locator("#sl-draw-button").click()
+    return card(page, sent.value.json()["id"])
+
+
+def card(page: Page, job_id: str) -> Locator:
+    return page.locator(f'[data-job="{job_id}"]')
+
+
+def job_of(studio: Studio, shown: Locator) -> dict[str, Any]:
+    return studio.job(shown.get_attribute("data-job") or "")
+
+
+def wait_for_state(shown: Locator, state: str) -> None:
+    expect(shown).to_have_attribute("data-state", state, timeout=LONG)
+
+
+def file_of(studio: Studio, shown: Locator) -> bytes:
+    """The first picture of a card, as a file."""
+    entry = job_of(studio, shown)["result"]["pictures"][0]["id"]
+    return studio.call("GET", f"/v1/gallery/{entry}/file").content

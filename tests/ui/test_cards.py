@@ -1,0 +1,64 @@
+"""The pictures on Create's cards: large ones are shown, on any screen, and what cannot be loaded says so."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+from tests.server.whole import Studio
+from tests.ui.conftest import opened
+from tests.ui.drawing import card, draw, wait_for_state
+
+
+def natural(image: Locator) -> tuple[int, int]:
+    """Pixels of the file that a page shows, once it is there."""
+    expect(image).to_be_visible()
+    image.evaluate("image => image.decode()")
+    width, height = image.evaluate("image => [image.naturalWidth, image.naturalHeight]")
+    return width, height
+
+
+@pytest.mark.parametrize("size", [(768, 512), (512, 768), (1024, 1024)])
+def test_pictures_of_any_size_are_shown(open_studio: Page, size: tuple[int, int]) -> None:
+    width, height = size
+    shown = draw(open_studio, "a red apple, 3d style", width=width, height=height, steps=1, count=1)
+    wait_for_state(shown, "succeeded")
+    image = shown.locator(".sl-frame img")
+    assert natural(image) == size
+    expect(shown.locator(".sl-broken-says")).to_have_count(0)
+    box = image.bounding_box()
+    assert box is not None
+    assert box["width"] / box["height"] == pytest.approx(width / height, rel=0.02)
+
+
+@pytest.mark.parametrize(("ratio", "side"), [(1, 512), (2, 640)])
+def test_several_pictures_are_as_large_as_the_screen_shows_them(
+    browser: Browser, studio: Studio, ratio: float, side: int
+) -> None:
+    job = studio.submit(9100, width=640, height=64, count=2, steps=1)
+    context = browser.new_context(
+        viewport={"width": 1360, "height": 880}, device_scale_factor=ratio, locale="en-US"
+    )
+    context.set_default_timeout(60_000)
+    shown = card(opened(context.new_page(), studio.url), job)
+    wait_for_state(shown, "succeeded")
+    assert natural(shown.locator(".sl-frame img").first)[0] == side
+    context.close()
+
+
+def test_what_cannot_be_loaded_says_so_and_comes_when_the_server_is_back(
+    open_studio: Page, studio: Studio
+) -> None:
+    page = open_studio
+    thumbnails = re.compile("/thumbnail")
+    page.route(thumbnails, lambda route: route.abort())
+    shown = draw(page, "a leaf, flat style", steps=1, count=1)
+    wait_for_state(shown, "succeeded")
+    expect(shown.get_by_text("This picture could not be loaded.")).to_be_visible()
+    page.unroute(thumbnails)
+    studio.kill("api")
+    expect(page.get_by_text("Connection lost")).to_be_visible()
+    expect(page.get_by_text("Connection lost")).to_be_hidden(timeout=300_000)
+    assert natural(shown.locator(".sl-frame img"))[0] == 128
+    expect(shown.locator(".sl-broken-says")).to_have_count(0)

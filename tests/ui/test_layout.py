@@ -1,0 +1,85 @@
+"""Nothing runs out of the window or is cut off, from a small telephone's width to a desktop's, in every language."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+from tests.server.whole import Studio
+from tests.ui.conftest import opened
+
+from safelight.ui.page import TABS
+from safelight.ui.texts import LANGUAGES
+
+WIDTHS = (1360, 1024, 768, 414, 390, 360, 320)
+BEYOND = """() => {
+  const width = document.documentElement.clientWidth, found = [];
+  for (const element of document.querySelectorAll("body *")) {
+    if (!element.checkVisibility() || element.closest(".sl-hidden")) continue;
+    const box = element.getBoundingClientRect();
+    const name = `${element.localName}#${element.id}.${element.getAttribute("class")}`;
+    if (box.width && (box.right > width + 0.5 || box.left < -0.5)) found.push([name, box.left, box.right]);
+  }
+  const scroll = document.documentElement.scrollWidth;
+  return scroll > width ? [["the page", 0, scroll], ...found] : found;
+}"""
+"""Elements that are not within the window from left to right."""
+CUT = """() => {
+  const header = document.querySelector(".sl-header"), found = [];
+  for (const select of header.querySelectorAll("select")) {
+    const { width } = select.getBoundingClientRect();
+    const free = document.body.appendChild(select.cloneNode(true));
+    const look = getComputedStyle(select);
+    for (const name of ["font", "padding", "border", "appearance"])
+      free.style.setProperty(name, look[name], "important");
+    Object.assign(free.style, { position: "absolute", width: "auto", maxWidth: "none" });
+    if (free.getBoundingClientRect().width > width + 0.5) found.push(select.ariaLabel);
+    free.remove();
+  }
+  for (const element of header.querySelectorAll("h1, span, button"))
+    if (getComputedStyle(element).display !== "inline" && element.scrollWidth > element.clientWidth + 1)
+      found.push(element.outerHTML);
+  const parts = [...header.querySelectorAll("h1, select, button, .sl-lamp")];
+  const boxes = parts.map((each) => each.getBoundingClientRect());
+  const apart = (one, other) => one.right <= other.left + 0.5 || one.bottom <= other.top + 0.5;
+  for (const [at, one] of boxes.entries())
+    if (boxes.slice(at + 1).some((other) => !apart(one, other) && !apart(other, one)))
+      found.push(`covered: ${parts[at].outerHTML}`);
+  return found;
+}"""
+"""What in the header is cut off or covered."""
+
+
+SQUEEZED = """() => {
+  const lamp = document.querySelector(".sl-header .sl-lamp").getBoundingClientRect();
+  const place = document.querySelector(".sl-gallery-place")?.getBoundingClientRect();
+  const tiles = [...document.querySelectorAll(".sl-tile")].map((tile) => tile.getBoundingClientRect().right);
+  const found = lamp.width === lamp.height ? [] : [`the lamp is ${lamp.width} x ${lamp.height}`];
+  const beyond = place ? Math.max(0, ...tiles) - place.right : 0;
+  return beyond > 0.5 ? [...found, `tiles ${beyond} beyond the gallery's edge`] : found;
+}"""
+"""The lamp is round, and the gallery's last column ends where the gallery does."""
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nothing_is_out_of_the_window_or_cut_off(page: Page, studio: Studio, language: str) -> None:
+    job = studio.submit(9300, count=8, steps=1)
+    page.context.add_init_script(f"localStorage.setItem('safelight.language', '{language}')")
+    opened(page, studio.url)
+    expect(page.locator(f'[data-job="{job}"] .sl-frame img')).to_have_count(8, timeout=300_000)
+    wrong: list[Any] = []
+    for tab in TABS:
+        page.set_viewport_size({"width": WIDTHS[0], "height": 844})
+        page.locator(f"#sl-tab-{tab}-button").click()
+        if tab == "gallery":
+            expect(page.locator(".sl-tile img").first).to_be_visible()
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 844})
+            page.evaluate(
+                "() => new Promise((then) => requestAnimationFrame(() => requestAnimationFrame(then)))"
+            )
+            wrong += [(tab, width, *each) for each in page.evaluate(BEYOND)]
+            wrong += [(tab, width, each) for each in page.evaluate(CUT)]
+            wrong += [(tab, width, each) for each in page.evaluate(SQUEEZED)]
+    assert not wrong

@@ -1,0 +1,140 @@
+"""What has just come into being is in view: the card of a job, the editor, the form; what is in view already stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+from tests.jobs.running import wait_for
+from tests.server.whole import Studio
+from tests.ui.conftest import opened
+from tests.ui.drawing import card, draw, say, wait_for_state
+
+
+@pytest.fixture(scope="module")
+def drawn(studio: Studio) -> str:
+    """The job of a picture that can be opened."""
+    job = studio.submit(9200, steps=1)
+    wait_for(lambda: studio.over(job))
+    return job
+
+
+@pytest.fixture
+def phone(browser: Browser, studio: Studio, drawn: str) -> Iterator[Page]:
+    """A telephone."""
+    yield from window(browser, studio, 390, 844, has_touch=True, is_mobile=True)
+
+
+@pytest.fixture
+def desktop(browser: Browser, studio: Studio, drawn: str) -> Iterator[Page]:
+    """A desktop's window, in which nothing moves that need not."""
+    yield from window(browser, studio, 1360, 880, reduced_motion="reduce")
+
+
+def window(browser: Browser, studio: Studio, width: int, height: int, **options: object) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": width, "height": height}, locale="en-US", **options)  # type: ignore[arg-type]
+    context.set_default_timeout(60_000)
+    yield opened(context.new_page(), studio.url)
+    context.close()
+
+
+def scrolled(page: Page) -> float:
+    """How far the page stands."""
+    return float(page.evaluate("scrollY"))
+
+
+def expect_at_the_top(element: Locator) -> None:
+    """Its beginning comes into the upper half of the window, and stays there."""
+    element.page.wait_for_function(
+        """(element) => {
+            const { top } = element.getBoundingClientRect();
+            return top >= 0 && top <= innerHeight / 2;
+        }""",
+        arg=element.element_handle(),
+    )
+
+
+def test_a_telephone_shows_the_new_card_and_the_way_back(phone: Page) -> None:
+    page = phone
+    back = page.get_by_role("button", name="Back to the form")
+    shown = draw(page, "a bee, flat style", steps=2, count=1)
+    expect_at_the_top(shown)
+    wait_for_state(shown, "succeeded")
+    picture = shown.locator(".sl-frame img")
+    expect(picture).to_be_in_viewport(ratio=1)
+    expect(back).to_be_in_viewport(ratio=1)
+    back.tap()
+    expect(page.locator("#sl-prompt")).to_be_in_viewport(ratio=1)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('#sl-form') !== null")
+
+
+def test_a_telephone_is_led_to_the_form_and_to_the_editor(phone: Page, drawn: str) -> None:
+    page = phone
+    shown = card(page, drawn)
+    for deed, place in (("Use this", "#sl-prompt"), ("Edit", "#sl-editor .sl-editor-stage")):
+        shown.locator(".sl-frame").tap()
+        viewer = page.get_by_role("dialog")
+        if not viewer.get_by_role("button", name=deed).is_visible():
+            viewer.get_by_role("button", name="Details").tap()
+        viewer.get_by_role("button", name=deed).tap()
+        expect(viewer).to_have_count(0)
+        expect(page.locator(place)).to_be_in_viewport(ratio=0.9)
+
+
+@pytest.mark.parametrize("press", ["button", "keys"])
+def test_a_desktop_that_was_scrolled_shows_the_new_card(desktop: Page, press: str) -> None:
+    page = desktop
+    page.locator("#sl-fold-hires > button").click()
+    page.locator("#sl-hires-strength input[type=range]").scroll_into_view_if_needed()
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    say(page, "a wasp, flat style", steps=2, count=1)
+    field = page.locator("#sl-hires-strength input[type=number]")
+    field.focus()
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    assert scrolled(page) > 200
+    with page.expect_response(
+        lambda answer: answer.url.endswith("/v1/jobs") and answer.status == 202
+    ) as sent:
+        if press == "button":
+            page.locator("#sl-draw-button").click()
+        else:
+            page.keyboard.press("Control+Enter")
+    shown = card(page, sent.value.json()["id"])
+    expect_at_the_top(shown)
+    wait_for_state(shown, "succeeded")
+    expect(shown.locator(".sl-frame img")).to_be_in_viewport(ratio=1)
+    if press == "keys":
+        expect(field).to_be_focused()
+
+
+def test_a_desktop_stays_where_the_new_card_is_in_view(desktop: Page) -> None:
+    page = desktop
+    page.evaluate("scrollTo(0, 40)")
+    shown = draw(page, "an ant, flat style", steps=2, count=1)
+    wait_for_state(shown, "succeeded")
+    assert scrolled(page) == 40
+
+
+def test_what_the_viewer_leads_to_is_in_view_and_has_the_focus(desktop: Page, drawn: str) -> None:
+    page = desktop
+    for tab in ("Create", "Gallery"):
+        page.get_by_role("tab", name=tab).click()
+        picture = (
+            card(page, drawn).locator(".sl-frame") if tab == "Create" else page.locator(".sl-tile").first
+        )
+        picture.click()
+        page.get_by_role("dialog").get_by_role("button", name="Edit").click()
+        stage = page.locator("#sl-editor .sl-editor-stage")
+        expect(stage).to_be_in_viewport(ratio=0.9)
+        expect(stage).to_be_focused()
+    page.get_by_role("tab", name="Gallery").click()
+    page.locator(".sl-tile").first.click()
+    with page.expect_response(
+        lambda answer: answer.url.endswith("/v1/jobs") and answer.status == 202
+    ) as sent:
+        page.get_by_role("dialog").get_by_role("button", name="Same seed").click()
+    shown = card(page, sent.value.json()["id"])
+    expect_at_the_top(shown)
+    expect(shown).to_be_focused()
