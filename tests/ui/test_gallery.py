@@ -207,6 +207,22 @@ def test_zoom_and_pan(gallery: Locator) -> None:
     expect(viewer).to_contain_text(f"number {MANY - 5} ")
 
 
+def test_a_file_that_did_not_come_is_not_called_gone(gallery: Locator) -> None:
+    page = gallery.page
+    files = re.compile("/file$")
+    page.route(files, lambda route: route.abort())
+    tile(gallery, MANY - 4).click()
+    viewer = page.get_by_role("dialog")
+    expect(viewer).to_contain_text("This picture could not be loaded.")
+    page.unroute(files)
+    viewer.get_by_role("button", name="Try again").click()
+    expect(viewer.locator(".sl-viewer-picture img.sl-loaded")).to_be_visible()
+    expect(viewer).not_to_contain_text("could not be loaded")
+    page.keyboard.press("Escape")
+    tile(gallery, MANY - 1).click()
+    expect(viewer).to_contain_text("file is gone.")
+
+
 def test_what_is_new_comes_in_and_does_not_move_what_is_looked_at(gallery: Locator, filled: Studio) -> None:
     page = gallery.page
     gallery.get_by_role("grid").evaluate("grid => grid.scrollTop = 3000")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safelight.errors import ImageArrayError
 from safelight.images.picture import DecodeLimits, check_size
 
-STRIP = 1 << 18
+PART = 1 << 18
 """Pixels or samples that are changed at a time."""
 
 
@@ -78,12 +78,10 @@ def joined(high: NDArray[Any], low: NDArray[Any]) -> NDArray[np.uint8]:
     return (high + (rest > 128) - (rest < -128)).astype(np.uint8)
 
 
-def _by_rows(
-    array: NDArray[Any], change: Callable[[NDArray[Any]], NDArray[Any]]
-) -> NDArray[np.uint8]:
+def _by_rows(array: NDArray[Any], change: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[np.uint8]:
     """Change a few rows at a time, so that what lies between takes a few megabytes."""
     changed = np.empty(array.shape, np.uint8)
-    step = max(1, STRIP * len(array) // max(1, array.size))
+    step = max(1, PART * len(array) // max(1, array.size))
     for top in range(0, len(array), step):
         changed[top : top + step] = change(array[top : top + step])
     return changed

@@ -33,7 +33,15 @@ def inspect(data: bytes) -> Layout:
         raise ImageCorruptError("The BMP picture has a negative width.")
     if compression in _RLE and (len(data) > _RLE_BYTES or width * height > _RLE_PIXELS):
         raise ImageFormatError("Run-length coded BMP is opened up to 4 MiB and 16 million pixels.")
-    return Layout(Header("BMP", width, height), bits)
+    deep = bits > 8
+    pixels = width * height if compression in _RLE else 0  # decoded to bytes before they become a picture
+    return Layout(
+        Header("BMP", width, height),
+        bits,
+        pixel_bytes=4 if deep else 1,
+        converted=bits != 24,
+        buffers=3 * pixels,
+    )
 
 
 def open_image(data: bytes, layout: Layout) -> Image.Image:  # noqa: ARG001 - all formats are opened alike

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from safelight.errors import ImageArrayError
-from safelight.images.arrays import STRIP, from_unit, narrow
+from safelight.images.arrays import PART, from_unit, narrow
 from safelight.images.exif import orientation_of, place, upright
 from safelight.images.icc import Conversion, to_srgb
 
@@ -65,11 +65,11 @@ def to_rgb(image: Image.Image, background: tuple[int, int, int], notes: list[str
     else:
         rgb = Image.new("RGB", image.size[::-1] if orientation >= 5 else image.size, None)
         opaque = True
-        for top, strip in strips(image):
-            plain = _plain(strip, mode)
+        for box, part in parts(image):
+            plain = _plain(part, mode)
             opaque = opaque and (mode not in _ALPHA or plain.getchannel("A").getextrema() == _OPAQUE)
             done = upright(_coloured(plain, colours, background), orientation)
-            rgb.paste(done, place(orientation, top, top + strip.height, image.height))
+            rgb.paste(done, place(orientation, box, image.size))
         if not opaque:
             notes.append(f"alpha composited on {_colour_name(background)}")
     if orientation != 1:
@@ -77,12 +77,13 @@ def to_rgb(image: Image.Image, background: tuple[int, int, int], notes: list[str
     return rgb
 
 
-def strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """A loaded picture a few rows at a time: the first row's number, and a copy of the rows."""
-    rows = max(1, STRIP // image.width)
+def parts(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
+    """A loaded picture a few rows at a time, or a part of one row where it is very wide: where, and a copy of it."""
+    columns, rows = min(image.width, PART), max(1, PART // image.width)
     for top in range(0, image.height, rows):
-        # Image.crop would apply Pillow's own limit of pixels
-        yield top, image._new(image.im.crop((0, top, image.width, min(image.height, top + rows))))
+        for left in range(0, image.width, columns):
+            box = left, top, min(left + columns, image.width), min(top + rows, image.height)
+            yield box, image._new(image.im.crop(box))  # Image.crop would apply Pillow's own limit of pixels
 
 
 def plain_mode(mode: str, info: Mapping[str | tuple[int, int], Any]) -> str:
@@ -95,18 +96,20 @@ def plain_mode(mode: str, info: Mapping[str | tuple[int, int], Any]) -> str:
     return f"{mode}A" if isinstance(key, int | bytes | tuple) and mode in ("L", "RGB") else mode
 
 
-def _plain(strip: Image.Image, mode: str) -> Image.Image:
-    if not strip.mode.startswith("I;16"):
-        return strip if strip.mode == mode else strip.convert(mode)
-    samples = np.asarray(strip)
+def _plain(part: Image.Image, mode: str) -> Image.Image:
+    if not part.mode.startswith("I;16"):
+        return part if part.mode == mode else part.convert(mode)
+    samples = np.asarray(part)
     grey = Image.fromarray(narrow(samples))
     if mode == "LA":
-        opaque = samples != strip.info["transparency"]
+        opaque = samples != part.info["transparency"]
         grey.putalpha(Image.fromarray(opaque.astype(np.uint8) * np.uint8(255)))
     return grey
 
 
-def _coloured(plain: Image.Image, colours: Conversion | None, background: tuple[int, int, int]) -> Image.Image:
+def _coloured(
+    plain: Image.Image, colours: Conversion | None, background: tuple[int, int, int]
+) -> Image.Image:
     """In sRGB, and without alpha."""
     base = plain.convert(plain.mode[:-1]) if plain.mode in _ALPHA else plain
     rgb = base if colours is None else colours(base)

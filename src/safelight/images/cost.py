@@ -4,35 +4,60 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from safelight.images import jpeg
+from safelight.images.arrays import PART
 from safelight.images.encode import FileFormat
 from safelight.images.picture import DecodeLimits, Layout
 
-# bytes a pixel at the peak, as measured: the decoder's own buffers and every step to upright sRGB
-_DECODE = MappingProxyType(
-    {"JPEG": 18, "PNG": 18, "WEBP": 24, "GIF": 18, "BMP": 13, "TIFF": 24, "AVIF": 24, "HEIF": 24}
+_RGB = 4
+"""Bytes of a pixel in a picture of mode RGB."""
+_PART_BYTES = 48
+"""Bytes of a pixel in all that a part of the picture goes through on its way to sRGB."""
+_ROWS = 24
+"""Bytes of a pixel in the rows that a decoder holds: three, of up to four samples of two bytes."""
+_FIXED = 2 << 20
+"""What a decoder, a colour transform and freed pages that are not given back take, whatever the size."""
+_ENCODED: MappingProxyType[FileFormat, tuple[int, int]] = MappingProxyType(
+    {"png": (4, 4), "jpeg": (4, 4), "webp": (30, 50)}
 )
-_WIDE = 48
-_ENCODE: MappingProxyType[FileFormat, int] = MappingProxyType({"png": 12, "jpeg": 12, "webp": 24})
 
 
-def decode_bytes(layout: Layout, limits: DecodeLimits, shrink_to: int | None = None) -> int:  # noqa: ARG001
-    """The most bytes of memory that `decode`, or one step of `frames`, takes beyond the file's own bytes.
+def decode_bytes(layout: Layout, limits: DecodeLimits, shrink_to: int | None = None) -> int:
+    """The most bytes of memory that `decode`, or the costliest step of `frames`, takes beyond the file's own bytes.
+
+    A child that decodes is counted too.
 
     Args:
         layout: What `inspect` says of the file.
-        limits: As for `decode`.
+        limits: As for `decode`; of an animation of which several frames are looked at, one is kept beside the next.
         shrink_to: As for `decode`.
+
+    Returns:
+        An upper bound; for most pictures less than twice what is taken.
     """
+    return max(_page_bytes(page, limits, shrink_to) for page in (layout, *layout.others))
+
+
+def _page_bytes(layout: Layout, limits: DecodeLimits, shrink_to: int | None) -> int:
     head = layout.header
-    pixels = max(head.width * head.height, layout.coded)
-    return pixels * (_WIDE if layout.bits > 8 else _DECODE[head.format])
+    width, height = head.width, head.height
+    if head.format == "JPEG" and shrink_to:
+        scale = jpeg.scale_for(width, height, shrink_to)
+        width, height = -(-width // scale), -(-height // scale)
+    pixels, per_pixel = width * height, layout.pixel_bytes
+    kept = (head.frame_count or 1) > 1 and limits.max_frames > 1
+    if layout.converted or kept:
+        per_pixel = max(per_pixel, min(per_pixel, _RGB) + _RGB) + (_RGB if layout.converted and kept else 0)
+    between = min(pixels, PART) * _PART_BYTES
+    return pixels * per_pixel + layout.buffers + head.width * _ROWS + between + _FIXED
 
 
 def encode_bytes(size: tuple[int, int], kind: FileFormat) -> int:
-    """The most bytes of memory that `encode_picture` takes, the file's own bytes included.
+    """The most bytes of memory that `encode_picture` takes beside the picture, with the file that it gives.
 
     Args:
         size: Width and height in pixels.
         kind: The format.
     """
-    return size[0] * size[1] * _ENCODE[kind]
+    own, file = _ENCODED[kind]
+    return size[0] * size[1] * (own + file) + _FIXED

@@ -18,6 +18,7 @@ from safelight.images.convert import to_rgb
 from safelight.images.exif import orientation_of
 from safelight.images.guard import foreign
 from safelight.images.picture import DecodeLimits, Frame, Header, ImageSource, Layout, check_size
+from safelight.images.sampling import sample
 from safelight.images.sniff import sniff
 from safelight.images.source import read_bytes
 from safelight.images.wide import narrowed
@@ -107,6 +108,8 @@ def inspect(data: bytes, limits: DecodeLimits) -> Layout:
     check_size((layout.header.width, layout.header.height), _limits_for(layout, limits))
     if layout.coded > 2 * limits.max_pixels + _PADDING:
         raise ImageTooManyPixelsError(f"The picture is a crop of {layout.coded} pixels.")
+    if len(layout.offsets) > 1:
+        return tiff.with_pages(data, layout, sample(layout, limits.max_frames)[0][1:])
     return layout
 
 

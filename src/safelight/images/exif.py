@@ -29,14 +29,21 @@ def upright(image: Image.Image, orientation: int) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def place(orientation: int, top: int, bottom: int, height: int) -> tuple[int, int]:
-    """Where the rows from ``top`` to ``bottom`` of a picture lie, once they and the whole picture are upright.
+def place(orientation: int, box: tuple[int, int, int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """Where a part of a picture lies, once it and the whole picture are upright.
+
+    Args:
+        orientation: 1 to 8.
+        box: The part as stored: left, top, right, bottom.
+        size: Width and height of the whole picture as stored.
 
     Returns:
-        Their left upper corner: x, y.
+        The part's left upper corner: x, y.
     """
-    line = top if orientation in (1, 2, 5, 8) else height - bottom
-    return (line, 0) if orientation >= 5 else (0, line)
+    left, top, right, bottom = box
+    x = size[0] - right if orientation in (2, 3, 7, 8) else left
+    y = size[1] - bottom if orientation in (3, 4, 6, 7) else top
+    return (y, x) if orientation >= 5 else (x, y)
 
 
 def orientation_of(info: Mapping[Any, Any]) -> int:

@@ -11,11 +11,10 @@ from PIL import Image
 from safelight.images.decode import check_shrink, decode, file_frame, inspect, open_file
 from safelight.images.guard import foreign
 from safelight.images.picture import DecodeLimits, Frame, ImageSource, Layout, check_size
+from safelight.images.sampling import sample
 from safelight.images.source import read_bytes
 from safelight.images.tiff import open_page
 
-MAX_SCANNED = 1000
-MAX_DECODED = 2_000_000_000
 _DEFAULT = DecodeLimits()
 
 
@@ -57,32 +56,12 @@ def frames(
         yield replace(frame, image=image.copy()) if frame.image is image and len(indices) > 1 else frame
 
 
-def reach(layout: Layout) -> int:
-    """How many frames are gone through to look at those that are sampled, at least 1."""
-    count = layout.header.frame_count or 1
-    affordable = MAX_DECODED // (layout.header.width * layout.header.height)
-    return max(1, min(count, MAX_SCANNED, affordable))
-
-
-def sample(layout: Layout, max_frames: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Which frames to look at, and the notes on those left out."""
-    count = layout.header.frame_count or 1
-    reached = reach(layout)
-    chosen = max(1, min(reached, max_frames))
-    indices = tuple(number * reached // chosen for number in range(chosen))
-    if chosen == count:
-        return indices, ()
-    seen = f"frames {', '.join(map(str, indices))} of {count} seen"
-    if reached == count:
-        return indices, (seen,)
-    return indices, (seen, f"frames from {reached} on are out of reach")
-
-
 def _at(data: bytes, layout: Layout, image: Image.Image, index: int) -> Image.Image:
     """The image at a frame; the pages of a TIFF are pictures of their own."""
     with foreign(layout.header.format):
-        if layout.offsets:
-            return open_page(data, layout, index) if index else image
+        if layout.offsets and index:
+            image.close()  # with its copy of the file; whoever looked at the page has a picture of their own
+            return open_page(data, layout, index)
         if index:
             image.seek(index)
     return image

@@ -90,7 +90,10 @@ def inspect(data: bytes) -> Layout:
         raise ImageTruncatedError("The GIF picture ends within a block.") from error
     if not walker.frames:
         raise ImageTruncatedError("The GIF picture has no frame.")
-    return Layout(Header("GIF", walker.width, walker.height, walker.frames))
+    header = Header("GIF", walker.width, walker.height, walker.frames)
+    if walker.frames == 1:
+        return Layout(header, pixel_bytes=1)
+    return Layout(header, buffers=8 * walker.width * walker.height)  # the last frame, and what it is laid on
 
 
 def open_image(data: bytes, layout: Layout) -> Image.Image:  # noqa: ARG001 - all formats are opened alike

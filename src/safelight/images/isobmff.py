@@ -13,12 +13,13 @@ from pillow_heif.as_plugin import HeifImageFile
 
 from safelight.errors import ImageTruncatedError
 from safelight.images.apart import Apart
-from safelight.images.exif import block_with
+from safelight.images.exif import block_with, orientation_of
 from safelight.images.picture import Header, Layout
 
 _BOXES = (b"ftyp", b"meta", b"mdat", b"moov")
 _MAX_BOXES = 1000
 _APART = 1 << 20  # pixels; the decoder holds the interpreter's lock for 20 to 60 ms for so many
+_AV1 = re.compile(rb"av1C\x81.(.)", re.DOTALL)
 _EXTENT = re.compile(rb"ispe\0{4}(.{8})", re.DOTALL)
 
 
@@ -57,7 +58,20 @@ def inspect_avif(data: bytes) -> Layout:
     """Size and number of frames; the pixels are not decoded yet."""
     _check_boxes(data)
     image = AvifFile(io.BytesIO(data))
-    return Layout(Header("AVIF", *image.size, max(1, image.n_frames)), coded=_coded(data), image=image)
+    coded, pixels = _coded(data), image.width * image.height
+    planes = 2 * max(
+        (_av1_sample_bytes(box[1]) for box in itertools.islice(_AV1.finditer(data), _MAX_BOXES)), default=6
+    )
+    alpha = len(image.mode) - 3
+    return Layout(
+        Header("AVIF", *image.size, max(1, image.n_frames)),
+        coded=coded,
+        image=image,
+        converted=bool(alpha or image.info["icc_profile"]) or orientation_of(image.info) != 1,
+        # the planes, and the frame as bytes; there and here where a child decodes
+        buffers=int(max(coded, pixels) * (planes + 2 * alpha))
+        + pixels * len(image.mode) * (2 if pixels > _APART else 1),
+    )
 
 
 def inspect_heif(data: bytes) -> Layout:
@@ -67,7 +81,26 @@ def inspect_heif(data: bytes) -> Layout:
     image.info.pop("exif", None)  # libheif turns the picture upright itself
     bits = int(image.info.get("bit_depth", 8))
     image.info["sample_bits"] = bits
-    return Layout(Header("HEIF", *image.size), bits, coded=_coded(data), image=image)
+    coded, pixels = _coded(data), image.width * image.height
+    sample = 2 if bits > 8 else 1
+    return Layout(
+        Header("HEIF", *image.size),
+        bits,
+        coded=coded,
+        image=image,
+        converted=image.mode != "RGB" or bool(image.info.get("icc_profile")),
+        buffers=max(coded, pixels) * 6 * sample + pixels * len(image.mode),
+    )
+
+
+def _av1_sample_bytes(configuration: bytes) -> float:
+    """Bytes of a pixel's samples, by the third byte of a box "av1C" (AV1 in ISOBMFF, section 2.3)."""
+    flags = configuration[0]
+    if flags & 0x10:  # monochrome
+        samples = 1.0
+    else:
+        samples = 1 + 2 / ((1 + bool(flags & 0x08)) * (1 + bool(flags & 0x04)))
+    return samples * (2 if flags & 0x40 else 1)
 
 
 def _check_boxes(data: bytes) -> None:

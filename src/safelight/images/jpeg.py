@@ -9,13 +9,14 @@ import struct
 from PIL import Image, JpegImagePlugin
 
 from safelight.errors import ImageCorruptError, ImageFormatError, ImageTruncatedError
+from safelight.images.exif import orientation_of
 from safelight.images.picture import Header, Layout
 
 MAX_SCANS = 100
 _MAX_SEGMENTS = 4096
 _MAX_EXIF_SEGMENTS = 16  # Pillow joins them at quadratic cost
 _MAX_JUNK = 4096
-_SOS, _EOI, _APP1 = 0xDA, 0xD9, 0xE1
+_SOS, _EOI, _APP1, _APP2 = 0xDA, 0xD9, 0xE1, 0xE2
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset((0x01, *range(0xD0, 0xD9)))
 _PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
@@ -54,17 +55,23 @@ def shrink(image: Image.Image, shrink_to: int) -> int:
     if not isinstance(image, JpegFile):
         return 1
     width, height = image.size
-    scale = next((s for s in (8, 4, 2) if _remains(width, height, s) >= shrink_to), 1)
+    scale = scale_for(width, height, shrink_to)
     if scale > 1:
         # Pillow takes the largest scale that leaves at least this size
         image.draft(None, (width // scale, height // scale))
     return scale
 
 
+def scale_for(width: int, height: int, shrink_to: int) -> int:
+    """The largest of 8, 4 and 2 by which both sides can be divided and stay at least that long; else 1."""
+    return next((scale for scale in (8, 4, 2) if _remains(width, height, scale) >= shrink_to), 1)
+
+
 def _inspect(data: bytes) -> Layout:
     frame: tuple[int, bytes] | None = None
     position = 2
-    exif = 0
+    exif: list[bytes] = []
+    profiled = False
     for _ in range(_MAX_SEGMENTS):
         marker, position = _next_marker(data, position)
         if marker in _ALONE:
@@ -74,13 +81,16 @@ def _inspect(data: bytes) -> Layout:
         (length,) = struct.unpack_from(">H", data, position)
         if marker in _SOF:
             frame = marker, data[position : position + length]
-        exif += marker == _APP1 and data[position + 2 : position + 6] == b"Exif"
-        if marker == _SOS or exif > _MAX_EXIF_SEGMENTS:
+        if marker == _APP1 and data[position + 2 : position + 6] == b"Exif":
+            exif.append(data[position + 2 : position + length])
+        profiled = profiled or (marker == _APP2 and data[position + 2 : position + 13] == b"ICC_PROFILE")
+        if marker == _SOS or len(exif) > _MAX_EXIF_SEGMENTS:
             break
         position += max(length, 2)
     if frame is None or marker != _SOS:
         raise ImageCorruptError("The JPEG picture's segments make no sense.")
-    return _layout(data, *frame, scan=position)
+    turned = len(exif) > 1 or (len(exif) == 1 and orientation_of({"exif": exif[0]}) != 1)
+    return _layout(data, *frame, scan=position, changed=profiled or turned)
 
 
 def _next_marker(data: bytes, position: int) -> tuple[int, int]:
@@ -95,13 +105,27 @@ def _next_marker(data: bytes, position: int) -> tuple[int, int]:
     raise ImageCorruptError("The JPEG picture has no segment where one should be.")
 
 
-def _layout(data: bytes, marker: int, frame: bytes, scan: int) -> Layout:
+def _layout(data: bytes, marker: int, frame: bytes, scan: int, changed: bool) -> Layout:
     bits, height, width, components = struct.unpack_from(">BHHB", frame, 2)
     if bits != 8:
         raise ImageFormatError(f"JPEG with {bits} bits a sample is not opened.")
-    if (marker in _PROGRESSIVE or data[scan + 2] < components) and _too_many_scans(data, scan):
+    several = marker in _PROGRESSIVE or data[scan + 2] < components
+    if several and _too_many_scans(data, scan):
         raise ImageCorruptError(f"The JPEG picture has too many scans: more than {MAX_SCANS}.")
-    return Layout(Header("JPEG", width, height))
+    return Layout(
+        Header("JPEG", width, height),
+        pixel_bytes=1 if components == 1 else 4,
+        converted=changed or components != 3,
+        buffers=_coefficients(width, height, frame[8 : 8 + 3 * components]) if several else 0,
+    )
+
+
+def _coefficients(width: int, height: int, components: bytes) -> int:
+    """Bytes of the coefficients, which the decoder keeps until the last scan: two for each sample, in whole blocks."""
+    factors = [(max(1, byte >> 4), max(1, byte & 15)) for byte in components[1::3]]
+    across, down = max(h for h, _ in factors), max(v for _, v in factors)
+    blocks = -(-width // (8 * across)) * -(-height // (8 * down))
+    return sum(h * v for h, v in factors) * blocks * 64 * 2
 
 
 def _too_many_scans(data: bytes, position: int) -> bool:

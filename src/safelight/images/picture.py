@@ -89,6 +89,10 @@ class Layout:
         offsets: Where the pages of a TIFF begin.
         coded: Pixels that the decoder works on, where a crop may make the picture smaller than that.
         image: The picture, where its decoder had to be opened to know the size.
+        pixel_bytes: Bytes that a pixel has as it is decoded, in all the pictures that it is decoded to.
+        converted: Whether another picture is made of the decoded one: it is not upright, not sRGB or not opaque.
+        buffers: Bytes that the decoder holds besides, at most.
+        others: Later pages of a TIFF that will be looked at.
     """
 
     header: Header
@@ -96,6 +100,10 @@ class Layout:
     offsets: tuple[int, ...] = ()
     coded: int = 0
     image: Image.Image | None = None
+    pixel_bytes: int = 4
+    converted: bool = True
+    buffers: int = 0
+    others: tuple[Layout, ...] = ()
 
 
 def check_size(size: tuple[int, int], limits: DecodeLimits) -> None:

@@ -13,6 +13,8 @@ from safelight.images.picture import Header, Layout
 
 _MAX_CHUNKS = 200_000  # Pillow spends microseconds on each, however empty
 _FIRST = 8
+_GREY, _COLOUR, _PALETTE, _GREY_ALPHA = 0, 2, 3, 4
+_CHANGING = (b"tRNS", b"iCCP", b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # texts may hold EXIF
 
 
 def inspect(data: bytes) -> Layout:
@@ -26,8 +28,19 @@ def inspect(data: bytes) -> Layout:
         raise ImageTruncatedError("The PNG picture ends within its header.")
     if data[12:16] != b"IHDR":
         raise ImageCorruptError("The PNG picture does not begin with its header.")
-    width, height, bits = struct.unpack_from(">IIB", data, 16)
-    return Layout(Header("PNG", width, height, _frame_count(data)), bits)
+    width, height, bits, colour = struct.unpack_from(">IIBB", data, 16)
+    names = {name for name, _ in chunks(data)}
+    transparent = b"tRNS" in names
+    frames = _frame_count(data)
+    return Layout(
+        Header("PNG", width, height, frames),
+        bits,
+        buffers=12 * width * height
+        if frames > 1
+        else 0,  # the last frame, the next, and what they are laid on
+        pixel_bytes=_pixel_bytes(bits, colour, transparent),
+        converted=colour != _COLOUR or not names.isdisjoint(_CHANGING),
+    )
 
 
 def open_image(data: bytes, layout: Layout) -> Image.Image:
@@ -51,6 +64,17 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
             return
         position += length + 12
     raise ImageCorruptError(f"The PNG picture has more than {_MAX_CHUNKS} chunks.")
+
+
+def _pixel_bytes(bits: int, colour: int, transparent: bool) -> int:
+    """Bytes of a decoded pixel: in Pillow all but grey and palettes take four."""
+    if colour in (_GREY, _PALETTE):
+        return 2 if bits == 16 else 1
+    if bits < 16 or colour == _GREY_ALPHA:
+        return 4
+    return (
+        12 if transparent else 8
+    )  # both bytes of each sample, and a picture with alpha where there is a key
 
 
 def _frame_count(data: bytes) -> int:

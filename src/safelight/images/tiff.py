@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import io
 import struct
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from PIL import Image, ImageFile, TiffImagePlugin
 
-from safelight.errors import ImageCorruptError, ImageFormatError, ImageTruncatedError, ImageZeroSizeError
+from safelight.errors import (
+    ImageCorruptError,
+    ImageError,
+    ImageFormatError,
+    ImageTruncatedError,
+    ImageZeroSizeError,
+)
 from safelight.images.exif import ORIENTATION, block_with
 from safelight.images.picture import Header, Layout
 
@@ -22,16 +29,18 @@ _MAX_STRIPS = 200_000
 _MAX_SAMPLES = 6
 _MAX_TILE = 1 << 24  # pixels
 _MAX_VALUES = 4096
+_PIECE = 1 << 20
 _COMPRESSIONS = (1, 2, 3, 4, 5, 7, 8, 32773, 32946, 50000, 50001)
 _SIZES = {1: 1, 3: 2, 4: 4, 5: 8, 7: 1, 16: 8}  # bytes of the types that the tags below may have
 _CODES = {1: "B", 3: "H", 4: "I", 16: "Q"}
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIPS, _SAMPLES, _ROWS, _STRIP_BYTES, _PLANAR = 273, 277, 278, 279, 284
-_TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 322, 323, 324, 325
+_TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _ICC = 322, 323, 324, 325, 34675
 _SCALARS = (_WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _ROWS, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT)
 _CODING = (266, 292, 293, 317, 531)  # fill order, fax options, predictor, chroma position: scalars too
 _LISTS = (_BITS, 320, 338, 339, 529, 530, 532)
-_BLOBS = (_STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES, 347, 34675)
+_BLOBS = (_STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES, 347, _ICC)
 _KEPT = frozenset((*_SCALARS, *_CODING, *_LISTS, *_BLOBS, ORIENTATION))
 
 
@@ -130,11 +139,40 @@ def inspect(data: bytes) -> Layout:
     try:
         reader = _Reader(data)
         pages = _pages(reader)
-        tags = reader.tags(pages[0])
-        width, height = reader.value(tags, _WIDTH, 0), reader.value(tags, _HEIGHT, 0)
+        return replace(_page_layout(reader, pages[0], len(pages)), offsets=pages)
     except struct.error as error:
         raise ImageTruncatedError("The TIFF picture's directory lies past its end.") from error
-    return Layout(Header("TIFF", width, height, len(pages)), offsets=pages)
+
+
+def with_pages(data: bytes, layout: Layout, indices: tuple[int, ...]) -> Layout:
+    """The layout with those of later pages; a page that is damaged costs nothing, as it will not be decoded."""
+    reader = _Reader(data)
+    others = []
+    for index in indices:
+        with suppress(struct.error, ImageError):
+            others.append(_page_layout(reader, layout.offsets[index], 1))
+    return replace(layout, others=tuple(others))
+
+
+def _page_layout(reader: _Reader, offset: int, count: int) -> Layout:
+    tags = reader.tags(offset)
+    width, height = reader.value(tags, _WIDTH, 0), reader.value(tags, _HEIGHT, 0)
+    bits = max(reader.values(tags, _BITS), default=1)
+    samples = reader.value(tags, _SAMPLES, 1)
+    grey = samples == 1 and reader.value(tags, _PHOTOMETRIC, 1) in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _PALETTE)
+    plain = samples == 3 and reader.value(tags, _PHOTOMETRIC, 2) in (_RGB, _YCBCR)
+    depth = 2 if bits > 8 else 1
+    rows = min(reader.value(tags, _ROWS, height), height)
+    part = _MAX_TILE if _TILES in tags else width * rows
+    coded = reader.value(tags, _COMPRESSION, 1) != 1
+    return Layout(
+        Header("TIFF", width, height, count),
+        bits,
+        pixel_bytes=depth * (1 if grey else 4),
+        converted=not plain or _ICC in tags or reader.value(tags, ORIENTATION, 1) != 1,
+        # a copy of the file, and one strip or tile as the decoder of the compression gives it
+        buffers=len(reader.data) * 9 // 8 + (part * max(4, samples) * depth if coded else 0),
+    )
 
 
 def open_page(data: bytes, layout: Layout, index: int = 0) -> Image.Image:
@@ -149,7 +187,7 @@ def open_page(data: bytes, layout: Layout, index: int = 0) -> Image.Image:
     reader = _Reader(data)
     tags = reader.tags(layout.offsets[index])
     orientation = reader.value(tags, ORIENTATION, 1)
-    image = TiffPage(io.BytesIO(_page_file(reader, _checked(reader, tags))))
+    image = TiffPage(_page_file(reader, _checked(reader, tags)))
     if image.mode in ("I", "F"):
         raise ImageFormatError("TIFF with samples of 32 bits, or signed ones, is not opened.")
     image.info["exif"] = block_with(orientation)
@@ -216,12 +254,12 @@ def _check_parts(reader: _Reader, tags: _Tags, where: int, sizes: int, needed: i
         raise ImageTruncatedError(f"The TIFF picture ends at byte {len(reader.data)}, its pixels at {end}.")
 
 
-def _page_file(reader: _Reader, tags: _Tags) -> bytes:
+def _page_file(reader: _Reader, tags: _Tags) -> io.BytesIO:
     """The file with one directory at its end, of these tags only, and a header that points there."""
     order, code, inline = reader.order, ("Q" if reader.big else "I"), reader.inline
     base = len(reader.data) + len(reader.data) % 2
     after = base + (8 if reader.big else 2) + len(tags) * reader.entry_size + inline
-    entries, contents = [], b""
+    entries, contents = [], bytearray()
     for tag in sorted(tags):
         entry = tags[tag]
         value = entry.content.ljust(inline, b"\0")
@@ -231,5 +269,11 @@ def _page_file(reader: _Reader, tags: _Tags) -> bytes:
         entries.append(struct.pack(f"{order}HH{code}", tag, entry.kind, entry.count) + value)
     count = struct.pack(f"{order}{'Q' if reader.big else 'H'}", len(tags))
     head = reader.data[: 8 if reader.big else 4] + struct.pack(order + code, base)
-    body = memoryview(reader.data)[len(head) :]
-    return b"".join((head, body, b"\0" * (len(reader.data) % 2), count, *entries, b"\0" * inline, contents))
+    file = io.BytesIO()
+    file.write(head)
+    for at in range(len(head), base, _PIECE):  # to copy all at once would hold the interpreter's lock
+        file.write(reader.data[at : at + _PIECE])
+    file.seek(base)
+    file.write(b"".join((count, *entries, b"\0" * inline, contents)))
+    file.seek(0)
+    return file

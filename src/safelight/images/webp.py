@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections import Counter
 from collections.abc import Iterator
 
 from PIL import Image, WebPImagePlugin
@@ -13,6 +14,7 @@ from safelight.images.apart import Apart
 from safelight.images.picture import Header, Layout
 
 _MAX_CHUNKS = 100_000
+_ANIMATED, _EXIF, _ALPHA, _PROFILE = 0x02, 0x08, 0x10, 0x20
 _APART = 16 << 20  # pixels; Pillow copies so many under the interpreter's lock in 30 ms
 
 
@@ -51,10 +53,23 @@ def inspect(data: bytes) -> Layout:
     if len(data) < int.from_bytes(data[4:8], "little") + 8 or len(data) < 30:
         raise ImageTruncatedError("The WebP picture is shorter than it says.")
     width, height = _size(data)
-    if data[12:16] != b"VP8X" or not data[20] & 2:
-        return Layout(Header("WEBP", width, height))
-    frames = sum(name == b"ANMF" for name in _chunks(data))
-    return Layout(Header("WEBP", width, height, max(1, frames)))
+    if data[12:16] != b"VP8X":
+        alpha = data[12:16] == b"VP8L" and bool(data[24] & 0x10)
+        return _layout(width, height, 1, lossless=data[12:16] == b"VP8L", converted=alpha, size=len(data))
+    names = Counter(_chunks(data))
+    frames = max(1, names[b"ANMF"]) if data[20] & _ANIMATED else 1
+    converted = bool(data[20] & (_PROFILE | _ALPHA | _EXIF)) or b"ALPH" in names or b"VP8L" in names
+    return _layout(width, height, frames, lossless=b"VP8 " not in names, converted=converted, size=len(data))
+
+
+def _layout(width: int, height: int, frames: int, *, lossless: bool, converted: bool, size: int) -> Layout:
+    """The decoder has a copy of the file and two canvases, gives a frame as bytes, and needs a third canvas or alpha."""
+    pixels = width * height
+    return Layout(
+        Header("WEBP", width, height, frames),
+        converted=converted,
+        buffers=size + pixels * (8 + (4 if frames > 1 or pixels > _APART else 0) + (4 if lossless else 1)),
+    )
 
 
 def open_image(data: bytes, layout: Layout) -> Image.Image:  # noqa: ARG001 - all formats are opened alike

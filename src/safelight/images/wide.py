@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from safelight.images.arrays import joined
-from safelight.images.convert import strips
+from safelight.images.convert import parts
 
 _WIDE = ("RGB;16", "RGBA;16", "RGBX;16", "CMYK;16", "LA;16")
 
@@ -51,13 +51,13 @@ def _colours(image: ImageFile.ImageFile, rawmode: str) -> Image.Image:
     if isinstance(key, tuple):
         result = Image.new("RGBA", image.size, None)
         result.info = image.info
-    for (top, first), (_, second) in zip(strips(image), strips(low), strict=True):
+    for (box, first), (_, second) in zip(parts(image), parts(low), strict=True):
         high_bytes, low_bytes = np.asarray(first), np.asarray(second)
         samples = joined(high_bytes, low_bytes)
         if isinstance(key, tuple):
             opaque = ((high_bytes != _high(key)) | (low_bytes != _low(key))).any(axis=2)
             samples = np.dstack([samples, opaque.astype(np.uint8) * np.uint8(255)])
-        result.paste(Image.fromarray(samples, result.mode), (0, top))
+        result.paste(Image.fromarray(samples, result.mode), box)
     return result
 
 
@@ -65,10 +65,10 @@ def _grey_alpha(image: ImageFile.ImageFile) -> Image.Image:
     """Read the four bytes of a pixel as if they were RGBA: high and low of grey, high and low of alpha."""
     _set_rawmode(image, "RGBA")
     image.load()
-    for top, strip in strips(image):
-        samples = np.asarray(strip)
+    for box, part in parts(image):
+        samples = np.asarray(part)
         grey_alpha = joined(samples[:, :, ::2], samples[:, :, 1::2])
-        image.paste(Image.fromarray(grey_alpha[:, :, [0, 0, 0, 1]]), (0, top))
+        image.paste(Image.fromarray(grey_alpha[:, :, [0, 0, 0, 1]]), box)
     return image
 
 

@@ -93,14 +93,22 @@ class Explainer:
         square = open_nsfw.PREPROCESSING.apply(seen.image)
         outputs = self._network.run(square[np.newaxis])
         contributions = self._contributions(outputs[FEATURES][0])
-        picture = seen.image.copy()
-        picture.thumbnail((_LONG_SIDE, _LONG_SIDE))
+        picture = _fitted(seen.image)
         unsafe = float(outputs[PROBABILITIES][0, self._unsafe])
         return Explanation(unsafe, contributions, picture, _paint(picture, contributions))
 
     def _contributions(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [7, 7] whose mean is the log-odds of nsfw; the head's bias is spread evenly."""
         return np.asarray(np.tensordot(self._weight, features, axes=1) + self._bias, dtype=np.float32)
+
+
+def _fitted(picture: Image.Image) -> Image.Image:
+    """The picture, at most 768 pixels long; a large one is not copied as a whole."""
+    scale = _LONG_SIDE / max(picture.size)
+    if scale >= 1:
+        return picture.copy()
+    width, height = (max(1, round(length * scale)) for length in picture.size)
+    return picture.resize((width, height), reducing_gap=2)
 
 
 def _paint(picture: Image.Image, contributions: NDArray[np.float32]) -> Image.Image:

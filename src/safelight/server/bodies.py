@@ -15,12 +15,16 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import UploadFile
 
 from safelight.errors import BodyInvalidError, MediaTypeError
+from safelight.server.picture_threads import Cost
 from safelight.server.shape import complaint_about_json
+from safelight.server.state import Backstage
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
 BARE = ("image/", "application/octet-stream")
 REQUEST, LISTS = "request", ("images",)
 MAX_FILES = 1000
+SMALL = 256 * 1024
+"""JSON of more bytes is parsed in a thread."""
 MAX_REQUEST_PART = 1024 * 1024
 """Bytes of the JSON in a form; where it is no file, Starlette bounds it likewise."""
 
@@ -28,10 +32,8 @@ Fields = dict[str, Any]
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-class FormRoute(APIRoute):
-    """A route that also takes forms: pictures in parts of their field's name, all else as JSON in ``request``."""
-
-    takes_bare = False
+class JsonRoute(APIRoute):
+    """A route whose JSON is parsed beside the event loop where there is much of it, and then kept once."""
 
     def get_route_handler(self) -> Handler:
         """The usual handler, given JSON."""
@@ -43,9 +45,20 @@ class FormRoute(APIRoute):
         return handler
 
     async def _as_json(self, request: Request) -> Request:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return (
+            request if self.body_field is None or kind_of(request) != JSON else await _parsed_early(request)
+        )
+
+
+class FormRoute(JsonRoute):
+    """A route that also takes forms: pictures in parts of their field's name, all else as JSON in ``request``."""
+
+    takes_bare = False
+
+    async def _as_json(self, request: Request) -> Request:
+        kind = kind_of(request)
         if kind == JSON or self.body_field is None:
-            return request
+            return await super()._as_json(request)
         if kind == MULTIPART:
             return _Given(request, await _form_fields(request))
         if self.takes_bare and kind.startswith(BARE):
@@ -62,7 +75,7 @@ class PictureRoute(FormRoute):
 class _Given(Request):
     """A request whose JSON is there already."""
 
-    def __init__(self, request: Request, fields: Fields) -> None:
+    def __init__(self, request: Request, fields: Any) -> None:
         others = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
         headers = [*others, (b"content-type", JSON.encode())]
         super().__init__(dict(request.scope) | {"headers": headers}, request.receive)
@@ -72,9 +85,34 @@ class _Given(Request):
         """Only that there is one."""
         return b"{}"
 
-    async def json(self) -> Fields:
+    async def json(self) -> Any:
         """The fields, with pictures as bytes."""
         return self._fields
+
+
+class _Unreadable(Request):
+    """A request whose JSON cannot be parsed; the usual handler says why."""
+
+    def __init__(self, request: Request, data: bytes) -> None:
+        super().__init__(request.scope, request.receive)
+        self._body = data
+
+
+def kind_of(request: Request) -> str:
+    """A body's media type."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def _parsed_early(request: Request) -> Request:
+    """The request with its JSON in place of its bytes, which nobody holds any longer."""
+    data = b"".join([part async for part in request.stream()])
+    try:
+        if len(data) <= SMALL:
+            return _Given(request, json.loads(data))
+        behind: Backstage = request.app.state.backstage
+        return _Given(request, await behind.threads.pixels(Cost(2 * len(data)), json.loads, data))
+    except (ValueError, RecursionError):
+        return _Unreadable(request, data)
 
 
 async def _form_fields(request: Request) -> Fields:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 from safelight.errors import NotAcceptableError
 from safelight.generation.record import FileRef, ReproductionRecord
 from safelight.images import DecodeLimits, decode
+from safelight.images.cost import encode_bytes
+from safelight.images.decode import header
 from safelight.images.encode import FileFormat, encode_picture
 from safelight.images.metadata import Metadata, read_metadata
 from safelight.images.sniff import sniff
@@ -15,6 +19,8 @@ JSON = "application/json"
 PICTURES: Mapping[str, FileFormat] = {"image/png": "png", "image/webp": "webp", "image/jpeg": "jpeg"}
 OFFERED = (JSON, *PICTURES)
 QUALITY = 95
+APART = 200 * 10**6
+"""What takes more bytes to write is written by a child: WebP takes ten times as much as the picture itself."""
 
 
 def media_type(kind: FileFormat) -> str:
@@ -75,6 +81,15 @@ def in_format(
     """
     if sniff(data).lower() == kind:
         return data
+    found = header(data, limits=limits)
+    if encode_bytes((found.width, found.height), kind) > APART:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as child:
+            return child.submit(converted, data, kind, limits, quality, lossless).result()
+    return converted(data, kind, limits, quality, lossless)
+
+
+def converted(data: bytes, kind: FileFormat, limits: DecodeLimits, quality: int, lossless: bool) -> bytes:
+    """The same, in this process, whatever it takes."""
     told = read_metadata(data, limits=limits)
     file = FileRef(kind=kind, quality=None if kind == "png" or lossless else quality, lossless=lossless)
     metadata = Metadata(parameters=told.parameters, record=_record_of(told.record, file))

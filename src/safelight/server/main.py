@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -11,6 +12,7 @@ import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from safelight.logs import logger
+from safelight.server.allocator import give_memory_back
 from safelight.server.connections import Connections, most_connections
 from safelight.server.doorway import Doorway
 from safelight.server.listening import BACKLOG, listen
@@ -24,6 +26,9 @@ MAX_HEADERS = 32 * 1024
 """Bytes of a request's line and headers."""
 MAX_MESSAGE = 64 * 1024
 """Bytes of a message that comes over a WebSocket: clients only send signals."""
+SWITCH = 0.001
+"""Seconds after which a thread that computes in Python lets another one in. By default it is five times that, each time
+somebody's picture needs the interpreter for a moment; an ordinary one needs it dozens of times."""
 GRACE = 3
 """Seconds that requests on their way are given when the process is told to leave."""
 
@@ -35,6 +40,8 @@ def serve(settings: Settings) -> None:
         PortTakenError: The address cannot be listened on.
         SafelightError: What had to be loaded could not be.
     """
+    give_memory_back()
+    sys.setswitchinterval(SWITCH)
     connections = _connections(settings)
     listening = listen(settings, connections.may_connect)
     problems: list[Exception] = []

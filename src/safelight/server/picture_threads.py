@@ -17,7 +17,7 @@ MOST_CORES = 4
 """How many cores are used for pictures, at most."""
 BUDGET = 400 * 10**6
 """Bytes that all work on pictures may take at once. What takes more by itself runs when nothing large does."""
-SMALL_MEMORY, SMALL_PIXELS = 48 * 10**6, 16 * 10**6
+SMALL_MEMORY, SMALL_PIXELS = 32 * 10**6, 16 * 10**6
 """Work of fewer bytes and pixels is small: it takes a fraction of a second, and is not held up by what is large."""
 MOST_WAITING = 256
 """How many pieces of one owner's work wait, small and large each."""

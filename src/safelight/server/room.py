@@ -1,8 +1,9 @@
-"""Room that callers share, of which none may take more than half."""
+"""Room that callers share, of which none may take more than half of what the others leave."""
 
 from __future__ import annotations
 
-from collections import Counter
+import asyncio
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,8 @@ from safelight.errors import RateLimitError, ServerBusyError
 class Room:
     """Counts bytes of what is on its way. Used on the event loop only.
 
+    One owner may hold half of what others do not hold, so that there is always some for whoever comes next.
+
     Args:
         size: How many there may be at once.
     """
@@ -19,22 +22,64 @@ class Room:
     def __init__(self, size: int) -> None:
         self._size = size
         self._held: Counter[str] = Counter()
+        self._waiting: deque[tuple[str, int, asyncio.Future[None]]] = deque()
 
     def enter(self, owner: str, amount: int) -> None:
-        """Take some of it.
+        """Take some of it now.
 
         Raises:
-            ServerBusyError: There is not so much left, or not for this owner.
+            ServerBusyError: There is not so much left for this owner.
         """
-        if self._held.total() + amount > self._size or self._held[owner] + amount > self._size // 2:
+        if not self._has(owner, amount):
             raise ServerBusyError
         self._held[owner] += amount
+
+    async def wait(self, owner: str, amount: int, seconds: float) -> None:
+        """Take some of it as soon as it is there; who came first is first.
+
+        Raises:
+            ServerBusyError: There was not so much for this owner within some seconds.
+        """
+        if self._has(owner, amount) and all(waiting != owner for waiting, _, _ in self._waiting):
+            self._held[owner] += amount
+            return
+        place = owner, amount, asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            await asyncio.wait_for(asyncio.shield(place[2]), seconds)
+        except TimeoutError as error:
+            if not place[2].done():
+                raise ServerBusyError from error
+        except asyncio.CancelledError:
+            if place[2].done():
+                self.leave(owner, amount)
+            raise
+        finally:
+            if place in self._waiting:
+                self._waiting.remove(place)
 
     def leave(self, owner: str, amount: int) -> None:
         """Give some of it back."""
         self._held[owner] -= amount
         if self._held[owner] <= 0:
             del self._held[owner]
+        self._let_in()
+
+    def _has(self, owner: str, amount: int) -> bool:
+        others = self._held.total() - self._held[owner]
+        return self._held[owner] + amount <= (self._size - others) // 2
+
+    def _let_in(self) -> None:
+        """Give what is there to those who wait; of one owner, to the first."""
+        passed: set[str] = set()
+        for place in list(self._waiting):
+            owner, amount, let_in = place
+            if owner not in passed and self._has(owner, amount):
+                self._waiting.remove(place)
+                self._held[owner] += amount
+                let_in.set_result(None)
+            else:
+                passed.add(owner)
 
 
 class Seats:

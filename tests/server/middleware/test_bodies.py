@@ -194,36 +194,42 @@ def test_large_json_is_looked_at_beside_the_event_loop(monkeypatch: pytest.Monke
     assert looked_in == ["False True", "True False"]
 
 
-def test_all_bodies_share_some_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is on its way at the same time is bounded; half of it is one owner's, and all of it comes back."""
+@pytest.mark.parametrize(
+    ("patience", "expected"), [(0.05, [200, 200, 503, 200, 503, 200]), (30, [200, 200, 200, 200, 200, 200])]
+)
+def test_all_bodies_share_some_room(
+    patience: float, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is on its way at the same time is bounded; an owner has half of what others leave; the rest waits."""
     monkeypatch.setattr(bodies, "SHARE", 4)
-    held = asyncio.Event()
+    held, reading = asyncio.Event(), 0
 
     async def app(_: Scope, receive: Receive, send: Send) -> None:
+        nonlocal reading
         while (await receive()).get("more_body"):
             pass
+        reading += 1
         await held.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
-    bounded = Bodies(app, Settings(home="/nowhere", max_request_bytes=10_000))
+    bounded = Bodies(app, Settings(home="/nowhere", max_request_bytes=10_000, body_patience=patience))
 
     async def asks(owner: str) -> int:
         def owned(scope: Scope, receive: Receive, send: Send) -> Any:
             return bounded({**scope, "state": {"caller": Caller(owner, Role.USER)}}, receive, send)
 
         sender = Sender(owned)
-        await sender.send("/v1/moderate", [b"x" * 9000], content_type="image/png")
+        await sender.send("/v1/moderate", [b"x" * 9000], content_type="image/png", content_length="9000")
         return sender.status
 
     async def crowd() -> list[int]:
-        waiting = [
-            asyncio.create_task(asks(owner)) for owner in ("anna", "anna", "anna", "berta", "berta", "carl")
-        ]
-        await asyncio.sleep(0.05)
+        waiting = [asyncio.create_task(asks(owner)) for owner in ("anna", "anna", "anna", "berta", "berta")]
+        await asyncio.sleep(0.1)
+        assert reading == 3
         held.set()
         return [*await asyncio.gather(*waiting), await asks("anna")]
 
-    assert asyncio.run(crowd()) == [200, 200, 503, 200, 200, 503, 200]
+    assert asyncio.run(crowd()) == expected
 
 
 @pytest.mark.parametrize("charset", ["punycode", "undefined", "utf-16", "idna"])

@@ -22,8 +22,10 @@ STRANGER = 16 * 1024
 """Bytes that a body may have of which it is not known whose it is: a key to sign in with."""
 SMALL = 256 * 1024
 """JSON of more bytes is looked at in a thread."""
-SHARE = 8
-"""So many of the largest bodies are held at once; half of that of one owner."""
+SHARE = 5
+"""So much memory is for bodies, as a multiple of the largest: one owner may have half of what the others leave."""
+COPIES = 2
+"""So often JSON is in memory: as text, and as the pictures that were written down in it."""
 _MULTIPART = "multipart/form-data"
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{1,70}")
 
@@ -94,6 +96,7 @@ class _Body:
         self._json = "json" in headers.get("content-type", "application/json").lower()
         self._parts: list[bytes] = []
         self._size, self._began, self._whole = 0, time.monotonic(), False
+        self._held, self._chunked = 0, "transfer-encoding" in headers
         self.error: SafelightError | None = None
 
     def announced_too_large(self) -> SafelightError | None:
@@ -107,6 +110,7 @@ class _Body:
         if self._whole:
             return await self._receive()
         try:
+            await self._reserve()
             message = await asyncio.wait_for(self._receive(), self._patience_left())
             if self._take(message):
                 self.error = await self._complaint()
@@ -125,8 +129,21 @@ class _Body:
 
     def free(self) -> None:
         """Nobody holds it any longer."""
-        self._room.leave(self._owner, self._size)
-        self._size = 0
+        self._room.leave(self._owner, self._held)
+        self._held = 0
+
+    async def _reserve(self) -> None:
+        """Wait until there is room for what is announced; none of it is read before."""
+        wanted = self._weight(0 if self._chunked else int(self._announced))
+        if self._size or self._held or not wanted:
+            return
+        await self._room.wait(self._owner, wanted, self._patience)
+        self._held = wanted
+        self._began = time.monotonic()
+
+    def _weight(self, size: int) -> int:
+        """How much memory so many bytes take."""
+        return size * COPIES if self._json else size
 
     def _take(self, message: Message) -> bool:
         """Count a part; whether it was the last."""
@@ -134,8 +151,12 @@ class _Body:
             self._whole = True
             return False
         part = message.get("body", b"")
-        self._room.enter(self._owner, len(part))
         self._size += len(part)
+        if (
+            more := self._weight(self._size) - self._held
+        ) > 0:  # of what is not announced, each part for itself
+            self._room.enter(self._owner, more)
+            self._held += more
         self._whole = not message.get("more_body", False)
         if (error := self._too_large(self._size)) is not None:
             raise error

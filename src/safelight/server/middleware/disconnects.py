@@ -34,7 +34,8 @@ class Client:
         self._ends = scope["method"] in _READING
         self._watch: asyncio.Task[None] | None = None
         headers = Headers(scope=scope)
-        self._bodiless = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+        announced = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        self._bodiless = self._ends and not announced
 
     def end_work_with_them(self) -> None:
         """From now on, nothing more is done once they have gone."""

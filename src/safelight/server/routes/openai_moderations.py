@@ -9,6 +9,7 @@ from fastapi import APIRouter
 
 from safelight.moderation.verdict import Verdict
 from safelight.server.auth import Who
+from safelight.server.bodies import JsonRoute
 from safelight.server.compat.openai_moderation import (
     Asked,
     ModerationAnswer,
@@ -25,7 +26,7 @@ from safelight.server.middleware.disconnects import ENDS_WITH_CALLER
 from safelight.server.routes.moderation import charged
 from safelight.server.state import Backstage, Behind
 
-router = APIRouter(prefix="/v1", tags=["OpenAI"], lifespan=lifespan)
+router = APIRouter(prefix="/v1", tags=["OpenAI"], lifespan=lifespan, route_class=JsonRoute)
 
 
 @router.post(

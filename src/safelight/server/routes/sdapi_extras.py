@@ -13,6 +13,7 @@ from safelight.generation.upscaling.finding import find_upscalers
 from safelight.images.metadata import read_metadata
 from safelight.jobs.job import Job, JobKind
 from safelight.server.auth import Caller, Who
+from safelight.server.bodies import JsonRoute
 from safelight.server.compat import results
 from safelight.server.compat.a1111_extras import (
     BatchExtras,
@@ -33,7 +34,7 @@ from safelight.server.middleware.disconnects import ENDS_WITH_CALLER, TheClient
 from safelight.server.state import Backstage, Behind
 from safelight.server.submitting import submit
 
-router = APIRouter(prefix="/sdapi/v1", tags=["A1111"])
+router = APIRouter(prefix="/sdapi/v1", tags=["A1111"], route_class=JsonRoute)
 
 
 class Enlarged(BaseModel):

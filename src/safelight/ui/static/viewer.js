@@ -89,7 +89,7 @@ class Viewer {
     });
     const { stage, picture, image } = this.frame;
     image.addEventListener("load", () => this.#loaded());
-    image.addEventListener("error", () => image.getAttribute("src") && this.#missing());
+    image.addEventListener("error", () => image.getAttribute("src") && void this.#failed());
     this.overlay.box.append(...this.frame.all);
     this.zoom = new Zoom(stage, picture, {
       onswipe: (by) => this.go(by),
@@ -222,9 +222,15 @@ class Viewer {
       .map(({ id }) => Object.assign(new Image(), { src: fileOf(id) }));
   }
 
-  #missing() {
-    this.#whole.set(this.#item.id, { ...this.entry, missing: true });
-    this.#describe();
+  /** The file did not come: say whether it is gone or only could not be had now. */
+  async #failed() {
+    const { id } = this.#item;
+    const entry = await get(`/v1/gallery/${id}`).catch(() => null);
+    if (this.#shown !== id || current !== this) return;
+    if (entry) this.#whole.set(id, entry);
+    if (entry?.missing) return this.#describe();
+    const again = () => (this.frame.image.removeAttribute("src"), this.#describe());
+    fill(this.frame.notice, icon("warning"), h("p", {}, t("picture.broken")), button({ label: t("gallery.again"), onclick: again }));
   }
 
   /** Ask for the whole record. @param {string} id */

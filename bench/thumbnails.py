@@ -1,0 +1,75 @@
+"""How long a thumbnail takes and how much memory, by the picture's size and format. Prints JSON.
+
+Each one is made in a process of its own; its memory is the peak beyond what the process had before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from safelight.gallery.thumbnails import LARGEST, Thumbnails
+from safelight.images.encode import encode_picture
+
+PICTURES = tuple((side, kind) for side in (512, 1024, 4096) for kind in ("png", "jpeg"))
+SIDES = (256, 512, LARGEST)
+
+
+def main() -> None:
+    """Make every thumbnail of every picture, or, as a child, one."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--one", nargs=2, metavar=("FILE", "SIDE"), help="make this one in this process")
+    one = parser.parse_args().one
+    if one:
+        print(json.dumps(measure(Path(one[0]), int(one[1]))))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for size, kind in PICTURES:
+            path = Path(folder) / f"{size}.{kind}"
+            path.write_bytes(encode_picture(pattern(size), kind))
+            for side in SIDES:
+                command = [sys.executable, __file__, "--one", str(path), str(side)]
+                found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+                print(json.dumps({"picture": f"{size} x {size} {kind}", "side": side, **found}))
+
+
+def pattern(side: int) -> Image.Image:
+    """Soft patches of colour, about as hard to pack as a photograph."""
+    patches = np.random.default_rng(0).integers(0, 256, (side // 16, side // 16, 3), np.uint8)
+    return Image.fromarray(patches).resize((side, side))
+
+
+def measure(path: Path, side: int) -> dict[str, float]:
+    """One thumbnail: milliseconds, kilobytes, and megabytes of memory at the peak."""
+    data = path.read_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        thumbnails = Thumbnails(Path(folder))
+        thumbnails.get("warm", 16, lambda: encode_picture(pattern(64), "png"))
+        before = resident("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        start = time.perf_counter()
+        made = thumbnails.get("one", side, lambda: data)
+        seconds = time.perf_counter() - start
+    return {
+        "milliseconds": round(1000 * seconds),
+        "kilobytes": round(len(made) / 1000),
+        "megabytes": round(resident("VmHWM") - before),
+    }
+
+
+def resident(name: str) -> float:
+    """Memory of this process in MB, as Linux tells it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 1000
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""Which frames of an animation, or pages of a file, are looked at."""
+
+from __future__ import annotations
+
+from safelight.images.picture import Layout
+
+MAX_SCANNED = 1000
+MAX_DECODED = 2_000_000_000
+
+
+def reach(layout: Layout) -> int:
+    """How many frames are gone through to look at those that are sampled, at least 1."""
+    affordable = MAX_DECODED // (layout.header.width * layout.header.height)
+    return max(1, min(layout.header.frame_count or 1, MAX_SCANNED, affordable))
+
+
+def sample(layout: Layout, max_frames: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Which frames to look at, and the notes on those left out."""
+    count = layout.header.frame_count or 1
+    reached = reach(layout)
+    chosen = max(1, min(reached, max_frames))
+    indices = tuple(number * reached // chosen for number in range(chosen))
+    if chosen == count:
+        return indices, ()
+    seen = f"frames {', '.join(map(str, indices))} of {count} seen"
+    if reached == count:
+        return indices, (seen,)
+    return indices, (seen, f"frames from {reached} on are out of reach")

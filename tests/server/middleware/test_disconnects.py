@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
+
+from safelight.jobs.service import Service
+from safelight.moderation.moderator import Moderator
+from safelight.server.middleware.disconnects import GONE, Client, Disconnects
+
+
+class Call:
+    """A request to an application by hand, whose caller goes when ``leave`` is called.
+
+    Args:
+        method: Of the request.
+        body: Likewise.
+        headers: Likewise.
+        path: Likewise.
+    """
+
+    def __init__(
+        self, method: str = "POST", body: bytes = b"{}", path: str = "/v1/moderate", **headers: str
+    ) -> None:
+        named = {"host": "127.0.0.1:7860", "content-length": str(len(body)), **headers}
+        self.scope: dict[str, Any] = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": method,
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": [
+                (name.replace("_", "-").encode(), value.encode())
+                for name, value in named.items()
+                if value != "0"
+            ],
+            "client": ("127.0.0.1", 50000),
+            "server": ("127.0.0.1", 7860),
+            "scheme": "http",
+        }
+        self._messages = [{"type": "http.request", "body": body, "more_body": False}]
+        self._gone = asyncio.Event()
+        self.sent: list[Message] = []
+
+    def leave(self) -> None:
+        self._gone.set()
+
+    @property
+    def status(self) -> int | None:
+        return next((each["status"] for each in self.sent if each["type"] == "http.response.start"), None)
+
+    async def of(self, app: Any) -> None:
+        await app(self.scope, self._receive, self._send)
+
+    async def _receive(self) -> Message:
+        if self._messages:
+            return self._messages.pop()
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        self.sent.append(message)
+
+
+class Handled:
+    """An application that reads the request and then waits until it may answer."""
+
+    def __init__(self, *, ending: bool) -> None:
+        self._ending = ending
+        self.may_answer, self.read = asyncio.Event(), asyncio.Event()
+        self.finished = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        if self._ending:
+            self.client_of(scope).end_work_with_them()
+        self.read.set()
+        await self.may_answer.wait()
+        self.finished = True
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    @staticmethod
+    def client_of(scope: Scope) -> Client:
+        client: Client = scope["state"]["client"]
+        return client
+
+
+async def left_alone(call: Call, handled: Handled) -> asyncio.Task[None]:
+    """A request whose caller has gone while it was handled."""
+    task = asyncio.create_task(call.of(Disconnects(handled)))
+    await handled.read.wait()
+    call.leave()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    return task
+
+
+def run(test: Callable[[], Any]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 20))
+
+
+@pytest.mark.parametrize(("method", "ending"), [("POST", True), ("GET", False), ("HEAD", False)])
+def test_what_only_answers_ends_with_its_caller(method: str, ending: bool) -> None:
+    async def test() -> None:
+        call, handled = Call(method, b"" if method != "POST" else b"{}"), Handled(ending=ending)
+        await (await left_alone(call, handled))
+        assert (handled.finished, call.status) == (False, GONE)
+
+    run(test)
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE", "PATCH"])
+def test_what_changes_something_goes_on(method: str) -> None:
+    async def test() -> None:
+        call, handled = Call(method), Handled(ending=False)
+        task = await left_alone(call, handled)
+        assert not task.done()
+        handled.may_answer.set()
+        await task
+        assert (handled.finished, call.status) == (True, 200)
+
+    run(test)
+
+
+def test_it_can_be_said_later_that_the_rest_ends_with_the_caller() -> None:
+    async def test() -> None:
+        call, handled = Call(), Handled(ending=False)
+        task = await left_alone(call, handled)
+        Handled.client_of(call.scope).end_work_with_them()
+        await task
+        assert (handled.finished, call.status) == (False, GONE)
+
+    run(test)
+
+
+def test_who_has_the_answer_may_go() -> None:
+    async def test() -> None:
+        call, over = Call("GET", b""), asyncio.Event()
+        noted = []
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"x"})
+            call.leave()
+            await asyncio.sleep(0.01)
+            noted.append("afterwards")
+            over.set()
+
+        await call.of(Disconnects(app))
+        assert noted == ["afterwards"]
+        assert [each["type"] for each in call.sent] == ["http.response.start", "http.response.body"]
+
+    run(test)
+
+
+def test_an_application_that_listens_hears_that_they_have_gone() -> None:
+    async def test() -> None:
+        heard: list[str] = []
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            heard.extend([(await receive())["type"], (await receive())["type"]])
+
+        call = Call("POST")
+        call.leave()
+        await call.of(Disconnects(app))
+        assert heard == ["http.request", "http.disconnect"]
+
+    run(test)
+
+
+def test_of_many_pictures_none_is_begun_once_their_caller_has_gone(
+    client: TestClient, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged, begun, may_end = [], threading.Event(), threading.Event()
+    really = Moderator.judge_reduced
+
+    def slowly(moderator: Moderator, source: Any) -> Any:
+        judged.append(source)
+        begun.set()
+        may_end.wait(20)
+        return really(moderator, source)
+
+    monkeypatch.setattr(Moderator, "judge_reduced", slowly)
+    picture = photographs[1].read_bytes()
+    body = json.dumps({"images": [base64.b64encode(picture).decode()] * 40}).encode()
+
+    async def leave() -> int | None:
+        call = Call(body=body, content_type="application/json")
+        call.scope["state"] = client.app_state.copy()
+        task = asyncio.create_task(call.of(client.app))
+        await asyncio.to_thread(begun.wait, 20)
+        call.leave()
+        await asyncio.wait_for(task, 20)
+        may_end.set()
+        return call.status
+
+    assert client.portal is not None
+    assert client.portal.call(leave) == GONE
+    assert (
+        client.post("/v1/moderate", content=picture, headers={"Content-Type": "image/jpeg"}).status_code
+        == 200
+    )
+    threads = client.app.state.backstage.threads  # type: ignore[attr-defined]
+    assert len(judged) <= threads.for_pictures + 1
+
+
+def test_a_job_goes_on_when_who_waits_for_it_goes(client: TestClient, service: Service) -> None:
+    async def leave() -> int | None:
+        call = Call(body=b'{"prompt": "a cat"}', path="/sdapi/v1/txt2img", content_type="application/json")
+        call.scope["state"] = client.app_state.copy()
+        task = asyncio.create_task(call.of(client.app))
+        while not service.ledger.find():
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        call.leave()
+        await asyncio.wait_for(task, 20)
+        return call.status
+
+    assert client.portal is not None
+    assert client.portal.call(leave) == GONE
+    (job,) = service.ledger.find()
+    assert job.state == "queued"
