@@ -12,6 +12,7 @@ from safelight.errors import InternalError
 from safelight.jobs.holding import MAX_LOST
 from safelight.jobs.job import JobState, Progress, Signal
 from safelight.jobs.ledger import Ledger
+from safelight.jobs.turns import Holders
 from safelight.jobs.tables import clock, jobs
 
 
@@ -204,3 +205,20 @@ def test_timings_are_of_whole_jobs(ledger: Ledger) -> None:
         ledger.report(job, Progress(stage="first pass"))
         ledger.succeed(job, {}, seconds)
     assert ledger.submit(submission()).eta == 10.0
+
+
+def test_only_what_goes_before_those_who_have_the_worker(ledger: Ledger) -> None:
+    for owner, priority in (("anna", 0), ("anna", 5), ("berta", 0), ("carla", -1)):
+        ledger.submit(submission(owner, priority=priority))
+
+    def before(priority: int, *owners: str) -> tuple[str, int] | None:
+        job = ledger.claim("w1", before=Holders(priority, frozenset(owners)))
+        return None if job is None else (job.owner, job.priority)
+
+    assert before(5, "anna") is None
+    assert before(0, "anna") == ("anna", 5)
+    assert before(0, "anna", "berta") is None
+    assert before(0, "anna") == ("berta", 0)
+    assert before(0, "anna") is None
+    assert before(-1, "carla") == ("anna", 0)
+    assert before(-1, "anna") == ("carla", -1)

@@ -7,9 +7,10 @@ from sqlalchemy import Engine, event, insert, update
 from tests.jobs.book import begun, submission
 
 from safelight.database import writing
-from safelight.jobs.job import Job, JobState, Progress, Signal
+from safelight.jobs.job import PAUSED, Job, JobState, Progress, Signal
 from safelight.jobs.ledger import Ledger
 from safelight.jobs.tables import jobs, workers
+from safelight.jobs.turns import SLICE
 
 
 def test_the_outlook_comes_from_measured_times(ledger: Ledger) -> None:
@@ -126,3 +127,40 @@ def test_an_unknown_pace_is_no_outlook(ledger: Ledger) -> None:
     assert [job.eta for job in ledger.find()] == [None] * 3
     ledger.signal(ledger.find()[1].id, Signal.CANCEL)
     assert eta(ledger.get(known.id)) == 10.0
+
+
+def running_at(ledger: Ledger, database: Engine, owner: str, fraction: float, stage: str, seconds: float) -> Job:
+    """A job that has run for some seconds, beside pauses."""
+    ledger.submit(submission(owner))
+    job = begun(ledger)
+    ledger.report(job, Progress(stage=stage, fraction=fraction, seconds=seconds))
+    with writing(database) as connection:
+        connection.execute(update(jobs).where(jobs.c.id == job.id).values(started=time.time() - 10_000))
+    return job
+
+
+def test_pauses_are_no_part_of_its_pace(ledger: Ledger, database: Engine) -> None:
+    job = running_at(ledger, database, "anna", 0.25, "first pass", 10.0)
+    assert eta(ledger.get(job.id)) == pytest.approx(30.0)
+
+
+def test_who_pauses_ends_after_what_it_takes_turns_with(ledger: Ledger, database: Engine) -> None:
+    """A short job delays a long one by its own length, and has as much delay by it."""
+    long = running_at(ledger, database, "anna", 0.5, PAUSED, 1000.0)
+    assert eta(ledger.get(long.id)) == pytest.approx(1000.0)
+    short = running_at(ledger, database, "berta", 0.5, "first pass", 20.0)
+    assert eta(ledger.get(long.id)) == pytest.approx(1020.0)
+    assert eta(ledger.get(short.id)) == pytest.approx(40.0)
+    elsewhere = ledger.submit(submission("carla"))
+    ledger.claim("w2")
+    assert eta(ledger.get(short.id)) == pytest.approx(40.0)
+    assert ledger.get(elsewhere.id).worker == "w2"
+
+
+def test_who_waits_need_not_wait_for_the_end_of_anothers_long_job(ledger: Ledger, database: Engine) -> None:
+    timed(ledger, 2.0)
+    running_at(ledger, database, "anna", 0.5, "first pass", 1000.0)
+    short = ledger.submit(submission("berta"))
+    assert eta(short) == pytest.approx(2.0 + SLICE + 2.0)
+    assert eta(ledger.submit(submission("anna"))) == pytest.approx(1000.0 + 2.0 + 2.0)
+    assert eta(ledger.submit(submission("carla", priority=-1))) == pytest.approx(1000.0 + 4.0 + 2.0)

@@ -8,7 +8,8 @@ from tests.jobs.book import begun, submission
 
 from safelight.errors import DatabaseBusyError, StoppedError, StorageFullError
 from safelight.jobs import patience
-from safelight.jobs.job import Signal
+from safelight.jobs import running as running_module
+from safelight.jobs.job import Progress, Signal
 from safelight.jobs.ledger import Ledger
 from safelight.jobs.running import Running
 
@@ -88,3 +89,77 @@ def test_getting_on_is_written_down_where_it_matters(database: Engine, ledger: L
     assert again.job.lost == 1
     again.got_on()
     assert ledger.get(again.job.id).lost == 0
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(running_module.time, "monotonic", lambda: self.now)
+
+
+def pausing(running: Running, monkeypatch: pytest.MonkeyPatch, *meanwhile: Callable[[], object]) -> None:
+    """Let it pause, with something that happens between each two looks whether it may go on."""
+    happening = iter(meanwhile)
+    monkeypatch.setattr(running_module.time, "sleep", lambda _: next(happening)())
+    running.paused = True
+    running.pause()
+    assert next(happening, None) is None
+
+
+def test_pauses_do_not_count_as_its_time(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    ledger.submit(submission(timeout=60.0))
+    running = Running(begun(ledger), ledger, _began=clock.now)
+    clock.now += 50.0
+
+    def waited() -> None:
+        clock.now += 1000.0
+        assert running.seconds == 50.0
+        assert not running.late
+
+    pausing(running, monkeypatch, waited, lambda: setattr(running, "paused", False))
+    assert running.seconds == 50.0
+    clock.now += 11.0
+    assert running.late
+
+
+def test_no_job_runs_longer_than_any_may(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    ledger.submit(submission(timeout=600.0))
+    ledger.submit(submission())
+    for limit in (100.0, 100.0):
+        running = Running(begun(ledger), ledger, most_seconds=100.0, _began=clock.now)
+        assert running.limit == limit
+        clock.now += 99.0
+        assert not running.late
+        clock.now += 2.0
+        assert running.late
+
+
+def test_who_pauses_says_so_and_says_when_it_goes_on(
+    running: Running, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stage() -> str:
+        progress = ledger.get(running.job.id).progress
+        assert progress is not None
+        return progress.stage
+
+    running.report(Progress(stage="first pass", step=7, steps=20, fraction=0.35))
+    pausing(
+        running, monkeypatch, lambda: stage() == "paused" or 1 / 0, lambda: setattr(running, "paused", False)
+    )
+    stages = [event.data["stage"] for event in ledger.events(0, running.job.id) if event.kind == "progress"]
+    assert stages == ["first pass", "paused"]
+    running.report(Progress(stage="first pass", step=8, steps=20, fraction=0.4))  # a moment after the last report
+    assert stage() == "first pass"
+
+
+@pytest.mark.parametrize("how", ["told", "leaving"])
+def test_who_pauses_listens(running: Running, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    def tell() -> None:
+        if how == "told":
+            running.hear(Signal.CANCEL, 0)
+        running.leaving = how == "leaving"
+
+    pausing(running, monkeypatch, lambda: None, tell)
+    assert running.over

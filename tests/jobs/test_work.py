@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -10,18 +11,20 @@ import pytest
 from PIL import Image
 from sqlalchemy import Engine
 from tests.jobs.book import begun, submission
+from tests.jobs.running import wait_for
 
 from safelight.audit import AuditLog
 from safelight.database import migrate
 from safelight.errors import DatabaseBusyError
 from safelight.gallery import Entry, Gallery, NewEntry
 from safelight.gallery import tables as gallery_tables
+from safelight.generation.request import GenerationRequest
 from safelight.jobs import patience
-from safelight.jobs.job import JobKind, Signal
+from safelight.jobs.job import PAUSED, JobKind, Progress, Signal
 from safelight.jobs.ledger import Ledger
-from safelight.jobs.requests import UpscaleRequest
+from safelight.jobs.requests import ScanRequest, UpscaleRequest
 from safelight.jobs.running import Running
-from safelight.jobs.work import Desk, upscale
+from safelight.jobs.work import Desk, generate, scan, upscale
 from safelight.moderation.policy import Decision
 from safelight.settings import Settings
 from safelight.studio import Studio
@@ -98,6 +101,63 @@ def test_enlarging_stops(desk: Desk, ledger: Ledger, picture: UpscaleRequest, ho
     assert upscale(desk, running, picture) == {"pictures": []}
     assert running.cut_short
     assert not made(desk, running)
+
+
+def paused(ledger: Ledger, job_id: str) -> bool:
+    progress = ledger.get(job_id).progress
+    return progress is not None and progress.stage == PAUSED
+
+
+def test_enlarging_pauses_between_two_tiles(
+    desk: Desk, ledger: Ledger, running: Running, picture: UpscaleRequest
+) -> None:
+    running.paused = True
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(upscale, desk, running, picture)
+        wait_for(lambda: paused(ledger, running.job.id))
+        assert not made(desk, running)
+        running.paused = False
+        assert working.result(60)["pictures"]
+
+
+def test_judging_pauses_between_two_pictures(desk: Desk, ledger: Ledger, picture: UpscaleRequest) -> None:
+    ledger.submit(submission(kind=JobKind.SCAN))
+    running = Running(begun(ledger), ledger, paused=True)
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(scan, desk, running, ScanRequest(images=(picture.image,) * 3))
+        wait_for(lambda: paused(ledger, running.job.id))
+        assert not working.done()
+        running.paused = False
+        verdicts = working.result(60)["verdicts"]
+    assert isinstance(verdicts, list)
+    assert len(verdicts) == 3
+
+
+def test_drawing_pauses_between_two_pictures(desk: Desk, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is begun meanwhile, and who is told to stop begins nothing any more."""
+    drawn: list[int] = []
+
+    def draw(_desk: Desk, running: Running, _request: object, index: int) -> None:
+        drawn.append(index)
+        running.report(Progress(stage="first pass"))
+        running.paused = True
+
+    monkeypatch.setattr("safelight.jobs.work._draw", draw)
+    ledger.submit(submission())
+    running = Running(begun(ledger), ledger)
+    with ThreadPoolExecutor(1) as pool:
+        request = GenerationRequest(prompt="x", seed=1, count=3)
+        working = pool.submit(generate, desk, running, request)
+        for number in (1, 2):
+            wait_for(lambda: paused(ledger, running.job.id))
+            assert len(drawn) == number
+            if number == 1:
+                ledger.report(running.job, Progress(stage="gone on"))
+                running.paused = False
+        running.hear(Signal.CANCEL, 0)
+        assert working.result(60) == {"pictures": []}
+    assert drawn == [0, 1]
+    assert running.cut_short
 
 
 def test_enlarging_that_was_cancelled_at_its_end_leaves_nothing(

@@ -20,7 +20,7 @@ from tests.jobs.running import Workshop, wait_for, workshop
 
 from safelight.errors import JobOverError, JobSkipError
 from safelight.gallery import Search
-from safelight.jobs.job import JobKind, JobState, Signal, Submission
+from safelight.jobs.job import PAUSED, JobKind, JobState, Signal, Submission
 from safelight.jobs.requests import ScanRequest, UpscaleRequest
 from safelight.jobs.tables import previews
 from safelight.models.checkpoints import STARTER_FOLDER
@@ -117,6 +117,27 @@ def test_skipping_goes_on_with_the_next(shop: Workshop) -> None:
     assert job.state is JobState.SUCCEEDED
     assert job.result is not None
     assert [picture["seed"] for picture in job.result["pictures"]] == [21]  # type: ignore[index, union-attr, call-overload]
+
+
+def test_a_long_job_lets_others_in(shop: Workshop) -> None:
+    """However much more its owner wants: another's picture begins within seconds, and the long one goes on."""
+    long = {"owner": "anna", "steps": 1000, "count": 1000, "width": 64, "height": 64}
+    flood = [shop.submit(**long) for _ in range(20)]  # type: ignore[arg-type]
+    wait_for(lambda: shop.under_way(flood[0]))
+    short, asked = shop.submit(owner="berta", steps=1, width=128, height=128), time.monotonic()
+    assert (shop.job(short).position or 0) <= 20
+    wait_for(lambda: ended(shop, short))
+    assert time.monotonic() - asked < 15
+    paused = shop.service.ledger.events(0, flood[0], limit=100_000)
+    assert [event for event in paused if event.data.get("stage") == PAUSED]
+    before = shop.job(flood[0]).progress
+    assert before is not None
+    wait_for(lambda: shop.job(flood[0]).progress.step > before.step)  # type: ignore[union-attr]
+    job = shop.job(flood[0])
+    assert (job.state, job.attempt, job.lost) == (JobState.RUNNING, 1, 0)
+    for job_id in reversed(flood):
+        shop.service.ledger.signal(job_id, Signal.CANCEL)
+    wait_for(lambda: ended(shop, *flood))
 
 
 def test_what_no_job_uses_is_unloaded_when_that_is_asked_for(shop: Workshop) -> None:

@@ -2,17 +2,31 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from PIL import Image
+from sqlalchemy import func, select
 
-from safelight.errors import DatabaseBusyError, ImageError, QuotaError, RequestError
+from safelight.database import blobs
+from safelight.errors import (
+    DatabaseBusyError,
+    IdempotencyError,
+    ImageError,
+    JobSizeError,
+    QueueBytesError,
+    QueueFullError,
+    QueueShareError,
+    QuotaError,
+    RequestError,
+)
 from safelight.jobs.job import Job, JobKind
 from safelight.jobs.service import Service
+from safelight.jobs.tables import jobs
 from safelight.server.app import create_app
 from safelight.server.keys import Keys
 from safelight.server.roles import LOCAL, Caller
@@ -141,3 +155,64 @@ def test_what_the_database_does_not_take_costs_nothing(
         with pytest.raises(DatabaseBusyError):
             submitted(service, anna, JobKind.GENERATE, DRAWING)
     submitted(service, anna, JobKind.GENERATE, DRAWING)
+
+
+def noise(side: int) -> bytes:
+    """A picture that cannot be packed any smaller."""
+    out = io.BytesIO()
+    Image.frombytes("RGB", (side, side), os.urandom(side * side * 3)).save(out, "PNG", compress_level=0)
+    return out.getvalue()
+
+
+def kept(service: Service) -> tuple[int, int]:
+    """Pictures in the database, and bytes of its files to the nearest megabyte."""
+    with service.reading() as connection:
+        rows = connection.execute(select(func.count()).select_from(blobs.blobs)).scalar_one()
+    files = service.settings.home.glob("safelight.db*")
+    return rows, round(sum(file.stat().st_size for file in files) / 1e6)
+
+
+@pytest.mark.parametrize("why", ["full", "share", "bytes", "key"])
+def test_a_refused_job_leaves_not_one_byte(open_service: Callable[..., Service], why: str) -> None:
+    service = open_service(queue_capacity=4, waiting_per_owner=2, waiting_bytes_per_owner=10**8)
+    if why == "bytes":
+        service = open_service(waiting_bytes_per_owner=1000)
+    keys = Keys(service.engine)
+    anna, berta, carla = (keys.caller(keys.add(name)) for name in ("anna", "berta", "carla"))
+    options = {"idempotency_key": "used"} if why == "key" else {}
+    submitted(service, anna, JobKind.GENERATE, DRAWING, **options)
+    errors = {"full": QueueFullError, "share": QueueShareError, "bytes": QueueBytesError, "key": IdempotencyError}
+    if why == "full":
+        for who in (berta, carla, LOCAL):
+            submitted(service, who, JobKind.GENERATE, DRAWING)
+    if why == "share":
+        submitted(service, anna, JobKind.GENERATE, DRAWING)
+    before = kept(service)
+    for _ in range(12):
+        with pytest.raises(errors[why]):
+            submitted(service, anna, JobKind.UPSCALE, {"image": noise(1000)}, **options)
+    assert kept(service) == before
+
+
+def test_a_job_may_be_so_large_and_no_larger(open_service: Callable[..., Service]) -> None:
+    service = open_service(max_job_work=100.0)
+    with pytest.raises(JobSizeError, match="allowed"):
+        submitted(service, LOCAL, JobKind.GENERATE, DRAWING | {"steps": 1000, "count": 1000})
+    job = submitted(service, LOCAL, JobKind.GENERATE, DRAWING | {"steps": 1000, "count": 48})
+    assert job.request["count"] == 48
+
+
+def test_without_keys_nobody_has_a_share(open_service: Callable[..., Service]) -> None:
+    service = open_service(queue_capacity=4, waiting_per_owner=1, waiting_bytes_per_owner=0)
+    for _ in range(4):
+        submitted(service, LOCAL, JobKind.UPSCALE, {"image": noise(8)})
+
+
+def test_work_that_waits_is_counted_by_the_pictures_it_comes_with(
+    service: Service, photographs: list[Path]
+) -> None:
+    astronaut = photographs[0].read_bytes()  # 512 x 512
+    submitted(service, LOCAL, JobKind.GENERATE, {"prompt": "x", "init_image": astronaut, "steps": 10})
+    with service.reading() as connection:
+        cost = connection.execute(select(jobs.c.cost)).scalar_one()
+    assert cost == pytest.approx(0.512**2 * 10 * 0.75)

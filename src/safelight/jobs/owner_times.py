@@ -1,12 +1,16 @@
 """What each owner has had of a worker's time, among those whose jobs it does at the moment.
 
-As in Linux's scheduler (Molnár, 2007): who comes begins where those who are there have got to at least, so that nobody
-saves up for having been away, and who has had least goes on first.
+As in Linux's scheduler (Molnár, 2007): who has had least goes on first, and who comes begins where those who are there
+have got to. Who comes back is owed what others had meanwhile, as for the next of many short jobs that had to wait, but
+no more than ``CREDIT``: nobody saves up for having been away.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+
+CREDIT = 60.0
+"""Seconds that somebody is owed at most."""
 
 
 class OwnerTimes:
@@ -20,7 +24,7 @@ class OwnerTimes:
         if not others:
             self._seconds.clear()
         least = min((self.of(other) for other in others), default=0.0)
-        self._seconds[owner] = max(self.of(owner), least)
+        self._seconds[owner] = max(self._seconds.get(owner, least), least - CREDIT)
 
     def charge(self, owner: str, seconds: float) -> None:
         """An owner has had so much more."""

@@ -299,6 +299,22 @@ def test_a_job_that_cannot_be_queued_costs_nothing(open_service: Callable[..., S
         assert client.post("/v1/jobs", json=DRAWING).status_code == 202
 
 
+def test_who_has_too_much_waiting_is_told_how_much_may(open_service: Callable[..., Service]) -> None:
+    service = open_service(waiting_per_owner=2)
+    keys = {name: Keys(service.engine).add(name) for name in ("anna", "berta")}
+    with client_of(create_app(service, service.settings)) as client:
+
+        def ask(name: str) -> Any:
+            return client.post("/v1/jobs", json=DRAWING, headers={"Authorization": f"Bearer {keys[name]}"})
+
+        assert [ask("anna").status_code for _ in range(2)] == [202, 202]
+        refused = ask("anna")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "limit.queue")
+        assert "2 of your jobs wait already" in refused.json()["error"]["message"]
+        assert int(refused.headers["Retry-After"]) > 0
+        assert ask("berta").status_code == 202
+
+
 def test_lists_leave_out_what_is_large(client: TestClient, bench: Bench, service: Service) -> None:
     """A scan of thousands of pictures has megabytes of names and verdicts, and a page has two hundred jobs."""
     request = {"images": [{"blob": "0" * 64}] * 500}
