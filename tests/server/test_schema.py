@@ -178,8 +178,7 @@ def test_every_answer_is_in_the_document(asking: Asking, examples: int) -> None:
     counts = ", ".join(f"{count} of {status}" for status, count in sorted(asking.statuses.items()))
     total, seconds = asking.statuses.total(), time.monotonic() - began
     # `make schemathesis` shows it
-    sys.stdout.write(f"{len(operations)} operations, {total} answers in {seconds:.0f} s: {counts}
-")
+    sys.stdout.write(f"{len(operations)} operations, {total} answers in {seconds:.0f} s: {counts}\n")
     assert not failures, "\n\n".join(failures)
 
 
