@@ -376,3 +376,17 @@ def test_gradio_is_there_for_the_page_alone(studio: Studio) -> None:
         assert httpx2.post(f"{studio.url}/studio{path}", json={}).status_code == 404
     for path in ("/gradio_api/file=/etc/passwd", "/gradio_api/info", "/monitoring"):
         assert httpx2.get(f"{studio.url}/studio{path}").status_code == 404
+
+
+def test_a_script_that_was_put_into_the_page_does_not_run(open_studio: Page) -> None:
+    ran = open_studio.evaluate(
+        """() => new Promise((resolve) => {
+          const place = document.createElement("div");
+          place.innerHTML = "<img src='data:,' onerror='window.ran = true'>";
+          const script = document.createElement("script");
+          script.textContent = "window.ran = true";
+          document.addEventListener("securitypolicyviolation", () => setTimeout(() => resolve(!!window.ran), 200));
+          document.body.append(place, script);
+        })"""
+    )
+    assert ran is False
