@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-explore check check-web starter bench-generate bench-serve bench-studio screenshots docs bench-moderate bench-photos clean
+.PHONY: demo test test-slow test-explore check check-web starter bench-generate bench-serve bench-studio screenshots docs bench-moderate bench-photos bench-connections fuzz-requests schemathesis clean
 
 demo: $(READY)
 	$(BIN)/safelight demo
@@ -49,6 +49,19 @@ bench-generate: $(READY)
 
 bench-serve: $(READY)
 	$(BIN)/safelight bench serve --soak 900
+
+# What one address with thousands of connections costs another; Linux only.
+bench-connections: $(READY)
+	$(BIN)/python bench/connections.py
+
+# 5,000 spoilt requests over the three families; another seed gives others: make fuzz-requests SEED=2.
+SEED ?= 1
+fuzz-requests: $(READY)
+	$(BIN)/python -m tests.server.fuzz_requests --seed $(SEED)
+
+# 50 valid and 50 invalid requests of each operation of the OpenAPI document, with and without keys: half an hour.
+schemathesis: $(READY)
+	$(BIN)/python -m pytest -s -m slow tests/server/test_schema.py
 
 # Both need Chromium.
 bench-studio: $(READY)

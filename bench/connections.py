@@ -1,8 +1,8 @@
 """What one address that opens thousands of connections costs another: refusals and milliseconds, by percentile.
 
 The server is a process of its own, once with 1,024 file descriptors and once with as many as there are. Connections
-come from 127.0.0.1, from another process; requests from 127.0.0.2, each over a connection of its own, half of them of the
-kind that needs a key. Linux only: elsewhere 127.0.0.2 is no address.
+come from 127.0.0.1, from another process; requests from 127.0.0.2, each over a connection of its own, half of them with
+a key and a look at the database. Linux only: elsewhere 127.0.0.2 is no address.
 """
 
 from __future__ import annotations

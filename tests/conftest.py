@@ -62,7 +62,7 @@ def network_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             patch.delenv(name)
         patch.setenv("SAFELIGHT_HOME", str(tmp_path_factory.mktemp("unused-home")))
         patch.setenv("SAFELIGHT_STUDIO", "false")  # Gradio takes seconds to load; tests/ui turns it on
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")])))
+        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
         patch.setattr(socket.socket, "connect", socket.socket.connect)
         patch.setattr(socket, "getaddrinfo", socket.getaddrinfo)
         refuse_network(str(log))

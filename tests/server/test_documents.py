@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from starlette.testclient import TestClient
 
 
@@ -43,3 +44,16 @@ def test_every_operation_has_a_name_of_its_own_and_its_family_s_errors(client: T
         assert operation.get("summary"), path
         assert "default" in operation["responses"], path
         assert "HTTPValidationError" not in str(operation), path
+
+
+def test_the_document_is_rendered_once_and_known_by_its_tag(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = client.get("/openapi.json")
+    monkeypatch.setattr(client.app, "openapi", None)
+    again = client.get("/openapi.json")
+    assert again.content == first.content
+    assert again.headers["ETag"] == first.headers["ETag"]
+    same = client.get("/openapi.json", headers={"If-None-Match": first.headers["ETag"]})
+    assert (same.status_code, same.content) == (304, b"")
+    assert client.get("/openapi.json", headers={"If-None-Match": '"other"'}).status_code == 200

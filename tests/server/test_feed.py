@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from safelight.errors import DatabaseBusyError
+from safelight.errors import DatabaseBusyError, InternalError
 from safelight.jobs.job import Event, JobKind, JobState, Signal, Submission
 from safelight.jobs.service import Service, prepare
+from safelight.server import feed
 from safelight.server.feed import Feed
 from safelight.settings import Settings
 
@@ -23,7 +24,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
     opened.close()
 
 
-async def wait_through_an_outage(service: Service, broken: str) -> JobState:
+async def wait_through_an_outage(service: Service, broken: str, error: Exception) -> JobState:
     """Wait for a job while the watcher's look at the database fails, twice."""
     ledger = service.ledger
     job = ledger.submit(Submission(kind=JobKind.GENERATE, request={}))
@@ -32,7 +33,7 @@ async def wait_through_an_outage(service: Service, broken: str) -> JobState:
     def fail(*given: Any) -> Any:
         if len(failures) < 2 and len(given) < 2:  # events of one job are read by who waits for it
             failures.append(broken)
-            raise DatabaseBusyError
+            raise error
         return whole(*given)
 
     setattr(ledger, broken, fail)
@@ -47,9 +48,48 @@ async def wait_through_an_outage(service: Service, broken: str) -> JobState:
         return (await waiting).state
 
 
+@pytest.mark.parametrize("error", [DatabaseBusyError(), RuntimeError("a surprise")])
 @pytest.mark.parametrize("broken", ["last_event", "events"])
-def test_an_outage_is_survived(service: Service, broken: str) -> None:
-    assert asyncio.run(wait_through_an_outage(service, broken)) is JobState.SUCCEEDED
+def test_an_outage_is_survived(
+    service: Service, broken: str, error: Exception, logged: Callable[[], list[dict[str, Any]]]
+) -> None:
+    assert asyncio.run(wait_through_an_outage(service, broken, error)) is JobState.SUCCEEDED
+    assert [line["event"] for line in logged()].count("a defect") == isinstance(error, RuntimeError)
+
+
+def test_a_defect_that_lasts_is_told_to_who_waits(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(feed, "GIVE_UP", 0.05)
+    ledger = service.ledger
+    job = ledger.submit(Submission(kind=JobKind.GENERATE, request={}))
+    monkeypatch.setattr(ledger, "last_event", lambda: 1 / 0)
+
+    async def wait() -> None:
+        async with asyncio.timeout(30), Feed(ledger) as watched:
+            await watched.ended(job.id)
+
+    with pytest.raises(InternalError, match="cannot be read"):
+        asyncio.run(wait())
+
+
+def test_a_listener_that_fails_fails_alone(service: Service) -> None:
+    async def heard() -> list[Event]:
+        ledger = service.ledger
+        job = ledger.submit(Submission(kind=JobKind.GENERATE, request={}))
+        found: list[Event] = []
+
+        def fail(_: Event) -> None:
+            raise KeyError
+
+        async with asyncio.timeout(30), Feed(ledger) as watched:
+            with watched.listening(fail, job.id), watched.listening(found.append):
+                await watched.looking()
+                ledger.signal(job.id, Signal.CANCEL)
+                while not found:
+                    await asyncio.sleep(0.01)
+        return found
+
+    assert len(asyncio.run(heard())) == 1
 
 
 def test_all_jobs_are_heard_of_from_now_on(service: Service) -> None:

@@ -6,20 +6,18 @@ random requests ask for would take hours; workers have tests of their own.
 
 from __future__ import annotations
 
-import io
 import shutil
-import threading
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from PIL import Image
 from schemathesis import GenerationMode
 from schemathesis.checks import CheckContext
 from schemathesis.core.failures import Failure
@@ -33,82 +31,15 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 from tests.server.conftest import free_port, processes, wait_for
+from tests.server.stand_in import StandIn
 
 from safelight.database import open_database
-from safelight.gallery import NewEntry
-from safelight.jobs.entries import result_of
-from safelight.jobs.job import Job, JobKind
-from safelight.jobs.service import Service
-from safelight.moderation.policy import Decision
 from safelight.server.guard import OPEN_PATHS
 from safelight.server.keys import Keys
 from safelight.settings import Settings
 
-WORKER = {
-    "host": "here",
-    "pid": 1,
-    "device": "cpu",
-    "state": "idle",
-    "checkpoints": [],
-    "memory": 1.0,
-    "started": 0.0,
-}
 NOT_IMPLEMENTED = 501
 """The one status above 499 that a request may get: what we do not do, and say so."""
-
-
-def png() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (16, 16), (200, 30, 30)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-class StandIn(threading.Thread):
-    """Ends every job at once."""
-
-    def __init__(self, home: Path) -> None:
-        super().__init__(daemon=True)
-        self._service = Service.open(Settings(home=home))
-        self._over = threading.Event()
-
-    def run(self) -> None:
-        heard = 0.0
-        while not self._over.wait(0.02):
-            if time.monotonic() - heard > 5:
-                heard = time.monotonic()
-                self._service.register_worker("here:cpu", WORKER)
-            while job := self._service.ledger.claim("here:cpu"):
-                self._service.ledger.succeed(job, self._result(job), 0.01)
-
-    def stop(self) -> None:
-        self._over.set()
-        self.join(30)
-        self._service.close()
-
-    def _result(self, job: Job) -> dict[str, Any]:
-        if job.kind is JobKind.SCAN:
-            return {"verdicts": []}
-        return result_of([self._service.gallery.add(self._entry(job))])
-
-    @staticmethod
-    def _entry(job: Job) -> NewEntry:
-        return NewEntry(
-            job_id=job.id,
-            owner=job.owner,
-            created=job.created,
-            data=png(),
-            width=16,
-            height=16,
-            decision=Decision.ALLOW,
-            unsafe=0.0,
-            scores={"sfw": 1.0, "nsfw": 0.0},
-            policy="standard",
-            seed=1,
-            steps=1,
-            sampler="Euler",
-            checkpoint="starter",
-            infotext="a picture\nSteps: 1",
-        )
 
 
 @dataclass(frozen=True)
@@ -119,11 +50,17 @@ class Asking:
         document: What it says of itself.
         headers: With the key of a user; none where everybody on this machine may use it.
         others: With the key of another one, to whom nothing belongs.
+        statuses: How many answers there were of each status.
     """
 
     document: BaseSchema
     headers: dict[str, str]
     others: dict[str, str]
+    statuses: Counter[int] = field(default_factory=Counter)
+
+    def count(self, _: CheckContext, response: Response, __: Case) -> None:
+        """A check that fails nothing."""
+        self.statuses[response.status_code] += 1
 
 
 @pytest.fixture(scope="module", params=["nobody needs a key", "a user's key"])
@@ -168,21 +105,22 @@ CHECKS = [
 def asked(asking: Asking, operation: APIOperation, examples: int) -> None:
     """Ask for one operation in many ways, right and wrong ones; the right ones of something that is there."""
     there = existing(operation, asking.headers)
+    always = [*CHECKS, asking.count]
 
     @given(operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
     def rightly(case: Case) -> None:
         case.path_parameters.update(there)
         if asking.headers and not is_open(operation):
-            case.call_and_validate(checks=[*CHECKS, answers(401)], headers={"Authorization": ""}, timeout=60)
+            case.call_and_validate(checks=[*always, answers(401)], headers={"Authorization": ""}, timeout=60)
             if there:
                 case.call_and_validate(
-                    checks=[*CHECKS, answers(404)], headers=dict(asking.others), timeout=60
+                    checks=[*always, answers(404)], headers=dict(asking.others), timeout=60
                 )
-        case.call_and_validate(checks=CHECKS, headers=dict(asking.headers), timeout=60)
+        case.call_and_validate(checks=always, headers=dict(asking.headers), timeout=60)
 
     @given(operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
     def wrongly(case: Case) -> None:
-        case.call_and_validate(checks=CHECKS, headers=dict(asking.headers), timeout=60)
+        case.call_and_validate(checks=always, headers=dict(asking.headers), timeout=60)
 
     some = settings(
         max_examples=examples,
@@ -231,12 +169,16 @@ def existing(operation: APIOperation, headers: dict[str, str]) -> dict[str, str]
 def test_every_answer_is_in_the_document(asking: Asking, examples: int) -> None:
     operations = [found.ok() for found in asking.document.get_all_operations()]
     assert len(operations) > 60
-    failures = []
+    failures, began = [], time.monotonic()
     for operation in operations:
         try:
             asked(asking, operation, examples)
         except* Exception as error:  # noqa: BLE001  of whatever kind, all of them are told in the end
             failures.append(f"{operation.label}: {told(error)}")
+    counts = ", ".join(f"{count} of {status}" for status, count in sorted(asking.statuses.items()))
+    total, seconds = asking.statuses.total(), time.monotonic() - began
+    # `make schemathesis` shows it
+    sys.stdout.write(f"{len(operations)} operations, {total} answers in {seconds:.0f} s: {counts}\n")
     assert not failures, "\n\n".join(failures)
 
 

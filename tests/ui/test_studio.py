@@ -374,3 +374,17 @@ def test_a_picture_that_says_nothing_of_itself_is_not_drawn_again(open_studio: P
     page.get_by_role("dialog").get_by_role("button", name="Same seed").click()
     expect(page.locator(".sl-toast.sl-error")).to_contain_text("No parameters were found there.")
     assert page.locator(".sl-card").count() == before
+
+
+def test_a_script_that_was_put_into_the_page_does_not_run(open_studio: Page) -> None:
+    ran = open_studio.evaluate(
+        """() => new Promise((resolve) => {
+          const place = document.createElement("div");
+          place.innerHTML = "<img src='data:,' onerror='window.ran = true'>";
+          const script = document.createElement("script");
+          script.textContent = "window.ran = true";
+          document.addEventListener("securitypolicyviolation", () => setTimeout(() => resolve(!!window.ran), 200));
+          document.body.append(place, script);
+        })"""
+    )
+    assert ran is False

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Sequence
+from hashlib import sha256
 
 import gradio as gr
 from fastapi import FastAPI
@@ -23,11 +25,13 @@ Gradio's other paths (uploads, files, queue) are not used, so not there.
 """
 
 CONTENT = (
-    "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "default-src 'none'; script-src 'self' 'unsafe-eval'{hashes}; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' blob: data:; manifest-src 'self'; "
     "form-action 'self'; base-uri 'self'; frame-ancestors 'none'"
 )
-"""Nothing is loaded from elsewhere. Gradio writes scripts into its page and makes functions of its events' text."""
+"""Nothing is loaded from elsewhere. Gradio makes functions of its events' text and writes scripts into its page; of
+scripts in a page only those run that were there when it was sent, known by their hashes."""
+INLINE = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
 FOREVER, CHECKED = "private, max-age=31536000, immutable", "private, no-cache"
 FOUND = frozenset({200, 206, 304})
 """Statuses of files that are there; whatever else is said of them may be otherwise tomorrow."""
@@ -85,7 +89,7 @@ class Narrowed:
             await self._page(scope, receive, send)
         else:
             keeping = FOREVER if path.startswith("/assets/") else CHECKED
-            await self._app(scope, receive, _with_headers(send, keeping))
+            await self._app(scope, receive, _with_headers(send, keeping, CONTENT.format(hashes="")))
 
     async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
@@ -102,14 +106,20 @@ class Narrowed:
         await self._app({**scope, "method": "GET", "headers": headers}, receive, collect)
         page = body.replace(b"<head>", b"<head>" + self._head, 1)
         answer = HTMLResponse(page, start["status"])
-        await answer(scope, receive, _with_headers(send, CHECKED))
+        await answer(scope, receive, _with_headers(send, CHECKED, policy(page)))
 
 
-def _with_headers(send: Send, keeping: str) -> Send:
+def policy(page: bytes) -> str:
+    """The content security policy of a page with scripts in it."""
+    hashes = (b64encode(sha256(script).digest()).decode() for script in INLINE.findall(page))
+    return CONTENT.format(hashes="".join(f" 'sha256-{each}'" for each in hashes))
+
+
+def _with_headers(send: Send, keeping: str, content: str) -> Send:
     async def told(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            headers["Content-Security-Policy"] = CONTENT
+            headers["Content-Security-Policy"] = content
             headers["Cache-Control"] = keeping if message["status"] in FOUND else CHECKED
         await send(message)
 

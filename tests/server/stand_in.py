@@ -1,0 +1,82 @@
+"""A worker that ends every job at once with a small picture, for tests that ask for more than could be drawn."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from safelight.gallery import NewEntry
+from safelight.jobs.entries import result_of
+from safelight.jobs.job import Job, JobKind
+from safelight.jobs.service import Service
+from safelight.moderation.policy import Decision
+from safelight.settings import Settings
+
+WORKER = {
+    "host": "here",
+    "pid": 1,
+    "device": "cpu",
+    "state": "idle",
+    "checkpoints": [],
+    "memory": 1.0,
+    "started": 0.0,
+}
+
+
+def png() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16), (200, 30, 30)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+class StandIn(threading.Thread):
+    """Ends every job at once."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(daemon=True)
+        self._service = Service.open(Settings(home=home))
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        heard = 0.0
+        while not self._over.wait(0.02):
+            if time.monotonic() - heard > 5:
+                heard = time.monotonic()
+                self._service.register_worker("here:cpu", WORKER)
+            while job := self._service.ledger.claim("here:cpu"):
+                self._service.ledger.succeed(job, self._result(job), 0.01)
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join(30)
+        self._service.close()
+
+    def _result(self, job: Job) -> dict[str, Any]:
+        if job.kind is JobKind.SCAN:
+            return {"verdicts": []}
+        return result_of([self._service.gallery.add(self._entry(job))])
+
+    @staticmethod
+    def _entry(job: Job) -> NewEntry:
+        return NewEntry(
+            job_id=job.id,
+            owner=job.owner,
+            created=job.created,
+            data=png(),
+            width=16,
+            height=16,
+            decision=Decision.ALLOW,
+            unsafe=0.0,
+            scores={"sfw": 1.0, "nsfw": 0.0},
+            policy="standard",
+            seed=1,
+            steps=1,
+            sampler="Euler",
+            checkpoint="starter",
+            infotext="a picture\nSteps: 1",
+        )
