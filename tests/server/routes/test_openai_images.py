@@ -187,7 +187,7 @@ def test_the_same_key_again_is_the_same_job(client: TestClient, service: Service
 @pytest.mark.parametrize(
     ("body", "status", "code", "param"),
     [
-        ({"model": "dall-e-3"}, 404, "model_not_found", None),
+        ({"model": "gpt-4o"}, 404, "model_not_found", None),
         ({"model": "/etc/passwd"}, 404, "model_not_found", None),
         ({"background": "transparent"}, 400, "request.field", "background"),
         ({"n": 11}, 400, "request.invalid", "n"),
@@ -262,7 +262,7 @@ def test_a_variation(client: TestClient, service: Service) -> None:
         ("edits", {}, [("image", png())], 400, "prompt"),
         ("variations", {"prompt": "x"}, [("image", png())], 400, "prompt"),
         ("variations", {"n": "1"}, [], 400, "image"),
-        ("variations", {"model": "dall-e-2"}, [("image", png())], 404, None),
+        ("variations", {"model": "gpt-4o"}, [("image", png())], 404, None),
     ],
 )
 def test_forms_that_are_refused(
@@ -326,5 +326,5 @@ def test_a_stream_tells_of_failures_as_events(client: TestClient, service: Servi
 
 
 def test_a_stream_refuses_before_it_begins(standing: TestClient) -> None:
-    body = {"prompt": "a cat", "stream": True, "model": "dall-e-3"}
+    body = {"prompt": "a cat", "stream": True, "model": "gpt-4o"}
     assert standing.post("/v1/images/generations", json=body).status_code == 404
