@@ -87,5 +87,7 @@ def test_none_yet(keys):
 def test_tables_are_made_once(keys_home):
     engine = open_database(Settings(home=keys_home))
     migrate(engine, [SCHEMA])
+    key = Keys(engine).add("anna")
     migrate(engine, [SCHEMA])
+    assert Keys(engine).caller(key, "anna").role is Role.USER, "a second time changes nothing"
     engine.dispose()

@@ -77,10 +77,10 @@ def test_of_a_folder_all_files_are_looked_at(safelight, tmp_path):
     ran = safelight("moderate", tmp_path, "--json")
     page, picture = ran.lines
     assert (page["error"]["code"], picture["decision"], ran.status) == ("image.format", "allow", 2)
-    assert "Not judged: not a picture × 1 (--list-skipped names them).\n" in ran.err
+    assert "Not judged: not a picture (1) (--list-skipped names them).\n" in ran.err
     ran = safelight("moderate", tmp_path, "--only-known")
     assert (ran.out, ran.status) == ("", 0)
-    assert "Not judged: other name × 3 (--list-skipped names them).\nNo pictures found.\n" in ran.err
+    assert "Not judged: other name (3) (--list-skipped names them).\nNo pictures found.\n" in ran.err
 
 
 def test_embeddings_only_where_asked_for(safelight):

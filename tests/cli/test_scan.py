@@ -106,12 +106,12 @@ def test_what_is_no_picture_is_counted_and_what_may_be_one_is_an_error(safelight
     assert ran.body["errors"] == {"image.format": 1}
     assert ran.body["skipped"] == {"not_a_picture": 1}
     assert f"skipped {uploads / 'notes.txt'}: not a picture\n" in ran.err
-    assert "Not judged: not a picture × 1.\n" in ran.err
+    assert "Not judged: not a picture (1).\n" in ran.err
     ran = safelight("scan", uploads, "--out", "known.jsonl", "--json", "--only-known")
     assert ran.status == 0
     assert ran.body["total"] == 5
     assert ran.body["skipped"] == {"other_name": 3}
-    assert "Not judged: other name × 3 (--list-skipped names them).\n" in ran.err
+    assert "Not judged: other name (3) (--list-skipped names them).\n" in ran.err
 
 
 def test_an_empty_folder_is_said(safelight, tmp_path):

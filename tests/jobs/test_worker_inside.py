@@ -100,13 +100,20 @@ def test_a_full_disk_does_not_end_the_worker(worker: Worker, monkeypatch: pytest
 def test_a_locked_database_does_not_keep_it_from_starting(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def locked(*_: Any) -> None:
+    tried: list[str] = []
+    loaded: list[Studio] = []
+
+    def locked(_: Service, name: str, _description: object) -> None:
+        tried.append(name)
         raise DatabaseBusyError
 
     monkeypatch.setattr(Service, "register_worker", locked)
-    monkeypatch.setattr(Studio, "preload", lambda _: None)
-    monkeypatch.setattr(worker_module, "described", lambda _: {})
+    monkeypatch.setattr(Studio, "preload", lambda studio: loaded.append(studio))
+    monkeypatch.setattr(worker_module, "described", lambda _: {"device": "cpu"})
     worker._warm_up()
+    assert "w" in tried
+    assert len(loaded) == 1
+    assert worker._description() | {"device": "cpu", "state": "idle"} == worker._description()
 
 
 def test_who_starts_for_long_is_not_gone(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:

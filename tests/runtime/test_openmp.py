@@ -38,8 +38,12 @@ def test_a_threads_team_ends_and_it_computes_as_before() -> None:
     assert same == "True"
 
 
-def test_where_torch_computes_in_another_way_nothing_is_done(tmp_path: Path) -> None:
-    letting_go(tmp_path / "missing")()
+def test_where_torch_computes_in_another_way_nothing_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another package's OpenMP is not even opened."""
+    monkeypatch.setattr("safelight.runtime.openmp.ctypes.CDLL", pytest.fail)
+    assert letting_go(tmp_path / "missing")() is None
     maps = tmp_path / "maps"
     maps.write_text("7f00 r-xp 00:00 1 /usr/lib/sentencepiece.libs/libgomp-6a29c32d.so.1.0.0\n")
-    letting_go(maps)()
+    assert letting_go(maps)() is None

@@ -118,7 +118,7 @@ class SkippedFiles:
         """Say on stderr how many there were, if any."""
         if self.counts:
             each = ", ".join(
-                f"{reason.value.replace('_', ' ')} × {number}"
+                f"{reason.value.replace('_', ' ')} ({number})"
                 for reason, number in sorted(self.counts.items())
             )
             more = "" if self._listed else " (--list-skipped names them)"
