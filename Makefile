@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-slow check check-web starter bench-generate bench-serve bench-studio screenshots docs bench-moderate bench-photos clean
+.PHONY: demo test test-slow check check-web starter bench-generate bench-serve bench-studio fuzz-images screenshots docs bench-moderate bench-photos clean
 
 demo: $(READY)
 	$(BIN)/safelight demo
@@ -42,6 +42,10 @@ bench-generate: $(READY)
 
 bench-serve: $(READY)
 	$(BIN)/safelight bench serve --soak 900
+
+# Damaged files of every format; FUZZ="--seed N" gives an earlier run's files again.
+fuzz-images: $(READY)
+	$(BIN)/python -m bench.fuzz_images $(FUZZ)
 
 # Both need Chromium.
 bench-studio: $(READY)

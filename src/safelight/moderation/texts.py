@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from safelight.errors import BlocklistError
+from safelight.unicode_forms import normalize
 
 
 @dataclass(frozen=True)
@@ -76,5 +76,5 @@ class Blocklist:
 
 def normalised(text: str) -> str:
     """A text in one Unicode form (NFKC) and one case, with single spaces."""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    folded = normalize("NFKC", normalize("NFKC", text).casefold())
     return " ".join(folded.split())
