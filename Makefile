@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-explore check check-web starter bench-generate bench-serve bench-studio screenshots docs bench-moderate bench-photos bench-connections fuzz-requests schemathesis clean
+.PHONY: demo test test-slow test-explore check check-web starter bench-generate bench-serve bench-studio screenshots docs bench-moderate bench-photos bench-connections fuzz-images fuzz-requests schemathesis clean
 
 demo: $(READY)
 	$(BIN)/safelight demo
@@ -62,6 +62,10 @@ fuzz-requests: $(READY)
 # 50 valid and 50 invalid requests of each operation of the OpenAPI document, with and without keys: half an hour.
 schemathesis: $(READY)
 	$(BIN)/python -m pytest -s -m slow tests/server/test_schema.py
+
+# Damaged files of every format; FUZZ="--seed N" gives an earlier run's files again.
+fuzz-images: $(READY)
+	$(BIN)/python -m bench.fuzz_images $(FUZZ)
 
 # Both need Chromium.
 bench-studio: $(READY)

@@ -14,6 +14,8 @@ from typing import Protocol
 
 from sqlalchemy import Connection, FromClause, bindparam, column, text
 
+from safelight.unicode_forms import normalize
+
 _WORD = re.compile(r"[^\W_]+")
 _ALONE = re.compile("([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])")
 """Kana and ideographs: written without spaces, so each is a word."""
@@ -26,7 +28,7 @@ def words(given: str) -> list[str]:
     plain = given.casefold()
     if not plain.isascii():
         # Case once more between the two: a mathematical bold A is an A only when it has been taken apart.
-        plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", given).casefold())
+        plain = normalize("NFKD", normalize("NFKD", given).casefold())
         plain = "".join(mark for mark in plain if not unicodedata.combining(mark))
     return [word[:_LONGEST] for word in _WORD.findall(_ALONE.sub(r" \1 ", plain))][:_MOST]
 

@@ -24,6 +24,7 @@ _MARKS = frozenset(
 _ENOUGH = 3
 _LONGEST = 64 * 1024  # a longer last line is a prompt
 _KEY = re.compile(r'\s*(\w[^:,"\n]*):\s*')  # cut at its end later: \s* here would take squared time
+_END = re.compile(r"\s*+(?:,|\Z)")
 _UNFIT = str.maketrans("", "", ',:"\n')
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
 _LABELS = MappingProxyType({"sgm-uniform": "SGM Uniform", "kl-optimal": "KL Optimal", "ddim-uniform": "DDIM"})
@@ -310,7 +311,7 @@ def _value(line: str, start: int) -> tuple[str, int]:
             value, end = _DECODER.raw_decode(line, start)
         except (ValueError, RecursionError):
             end = start
-        if end > start and line[end:].lstrip()[:1] in ("", ","):
+        if end > start and _END.match(line, end):
             text = value if isinstance(value, str) else line[start:end]
             return text, _next_comma(line, end) + 1
     end = _next_comma(line, start)

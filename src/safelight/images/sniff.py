@@ -23,7 +23,11 @@ _MAGIC = tuple(
         (rb"8BPS", "Photoshop (PSD)"),
         (rb"%PDF-", "PDF"),
         (rb"%!PS|\xc5\xd0\xd3\xc6", "EPS"),
-        (rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*(<!DOCTYPE svg|<svg\b)", "SVG"),
+        # possessive throughout: comments could otherwise be told apart in ever more ways
+        (
+            rb"(?:\xef\xbb\xbf)?+\s*+(?:<\?xml[^>]*+>\s*+)?+(?:<!--(?:(?!-->).)*+-->\s*+)*+(?:<!DOCTYPE svg|<svg\b)",
+            "SVG",
+        ),
         (rb"\0\0\x01\0[^\0]\0", "Windows icon (ICO)"),
         (rb"\0\0\x02\0[^\0]\0", "Windows cursor (CUR)"),
         (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from safelight.errors import BlocklistError
+from safelight.unicode_forms import normalize
 
 _WORD_OR_SIGN = re.compile(r"\w+|[^\w\s]")
 _IN_WORD = re.compile(r"\w")
@@ -107,5 +107,5 @@ def _is_whole(text: str, start: int, length: int) -> bool:
 
 def normalised(text: str) -> str:
     """A text in one Unicode form (NFKC) and one case, with single spaces."""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    folded = normalize("NFKC", normalize("NFKC", text).casefold())
     return " ".join(folded.split())

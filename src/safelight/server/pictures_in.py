@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 import re
+from collections.abc import Iterator
 
 from safelight.errors import ImageTooManyBytesError, PictureTextError, PictureUrlError
 from safelight.images.decode import inspect
@@ -18,7 +19,9 @@ MOST_ADDRESSES = 8
 """How many pictures of one request are fetched."""
 _DATA_URI = re.compile(r"data:[^,;]{0,100}(?:;[^,;]{0,100}){0,4},", re.ASCII | re.IGNORECASE)
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
-_SPACE = str.maketrans("", "", " \t\r\n")
+_SPACE = b" \t\r\n"
+_PIECE = 1 << 20
+"""Characters that are decoded at a time: other threads have no turn meanwhile."""
 
 
 class Intake:
@@ -89,7 +92,7 @@ def from_base64(text: str, max_bytes: int) -> bytes:
     if len(body) > max_bytes // 3 * 4 + 1024:  # some room for line ends
         raise _too_many(max_bytes)
     try:
-        data = binascii.a2b_base64(body.translate(_SPACE), strict_mode=True)
+        data = b"".join(_decoded(body))
     except (binascii.Error, ValueError) as error:
         raise PictureTextError(f"The text is no base64: {error}.") from error
     if not data:
@@ -97,6 +100,19 @@ def from_base64(text: str, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise _too_many(max_bytes)
     return data
+
+
+def _decoded(body: str) -> Iterator[bytes]:
+    rest, padded = b"", False
+    for at in range(0, len(body), _PIECE):
+        part = rest + body[at : at + _PIECE].encode("ascii").translate(None, _SPACE)
+        if padded and part:
+            raise ValueError("Excess data after padding")
+        whole = len(part) - len(part) % 4
+        rest, padded = part[whole:], part[:whole].endswith(b"=")
+        yield binascii.a2b_base64(part[:whole], strict_mode=True)
+    if rest:
+        yield binascii.a2b_base64(rest, strict_mode=True)
 
 
 def _too_many(max_bytes: int) -> ImageTooManyBytesError:

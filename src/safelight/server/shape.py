@@ -14,7 +14,7 @@ MAX_ESCAPES = 4_000_000
 """Backslashes; base64 of the largest request has so many if it is broken into lines and its slashes are escaped."""
 _OUTSIDE_STRINGS = re.compile(rb'"[^"]*+"?|[\[{\]}]')
 _SURROGATES = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>\\u[dD][89a-fA-F])"
+    rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>[89a-fA-F]))"
 )
 
 
@@ -29,11 +29,12 @@ def complaint_about_json(data: bytes) -> BodyInvalidError | None:
     if any(data.count(sign) > MAX_VALUES for sign in b",[]{}") or data.count(b'"') > MAX_QUOTES:
         return BodyInvalidError(f"The request has more than {MAX_VALUES} values.")
     escapes = data.count(b"\\")
-    if escapes > MAX_ESCAPES or data.count(b"\\ud") + data.count(b"\\uD") > MAX_VALUES:
+    surrogates = data.count(b"\\ud") + data.count(b"\\uD") if escapes else 0
+    if escapes > MAX_ESCAPES or surrogates > MAX_VALUES:
         return BodyInvalidError("The request has too many escapes: send text as it is, in UTF-8.")
     if escapes:
         data = data.replace(b"\\\\", b"__").replace(b'\\"', b"__")  # from here on a quote is a string's end
-        if any(found["lone"] for found in _SURROGATES.finditer(data)):
+        if surrogates and any(found["lone"] for found in _SURROGATES.finditer(data)):
             return BodyInvalidError("The request's text has half a character in it: a lone surrogate.")
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _deepest(data) > MAX_DEPTH:
         return BodyInvalidError(f"The request is nested deeper than {MAX_DEPTH} levels.")

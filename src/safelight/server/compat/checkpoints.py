@@ -12,7 +12,7 @@ from safelight.models.family import Family
 from safelight.server.names import check_checkpoint, own_name
 from safelight.settings import Settings
 
-_TITLE = re.compile(r"\s*\[[0-9a-f]{10}\]$")
+_TITLE = re.compile(r"\[[0-9a-f]{10}\]$")  # the space before it is stripped: \s* here would take squared time
 _HASH = re.compile(r"[0-9a-f]{10}|[0-9a-f]{64}")
 
 
@@ -79,7 +79,7 @@ def chosen(name: str | None, settings: Settings) -> Chosen:
         CheckpointMissingError: There is none of that name.
         ModelError: It cannot be used.
     """
-    plain = _TITLE.sub("", (name or "").strip())
+    plain = _TITLE.sub("", (name or "").strip()).rstrip()
     if plain in ("", own_name(settings)):
         own = _own(settings)
         return Chosen(None, own.family if own else None)

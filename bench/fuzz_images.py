@@ -1,0 +1,131 @@
+"""Feeds the decoder damaged files of every format, and prints what came of them: `make fuzz-images`.
+
+Each file has to end in a picture or in one of our errors, within its time and memory. Formats run in processes of their
+own, so that a crash is counted too. The run's number gives the same files again, with the same Pillow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import platform
+import random
+import secrets
+import subprocess
+import sys
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+
+from tests.images.conftest import FORMATS, Pictures
+from tests.images.damage import damaged, look, more_seeds
+
+SECONDS, MEGABYTES = 3.0, 64
+"""What one file may take; its limits are 1 megapixel and 4 frames."""
+
+
+def main() -> None:
+    """Run all formats, print their figures, and fail where a file did."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=1000, help="damaged files of each format")
+    parser.add_argument("--seed", type=int, default=None, help="the number of an earlier run")
+    parser.add_argument("--format", choices=FORMATS, default=None, help="this format alone")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
+    if options.one:
+        print(json.dumps(feed(options.format, options.count, seed)))
+        return
+    print(f"{processor()}; seed {seed}", flush=True)
+    failed = 0
+    for name in [options.format] if options.format else FORMATS:
+        failed += not report(name, *run(name, options.count, seed))
+    sys.exit(1 if failed else 0)
+
+
+def run(name: str, count: int, seed: int) -> tuple[int, str, str]:
+    """Exit status and output of the process for one format."""
+    command = [sys.executable, "-m", "bench.fuzz_images", "--one", "--format", name]
+    command += ["--count", str(count), "--seed", str(seed)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def report(name: str, status: int, output: str, errors: str) -> bool:
+    """Print a format's figures; whether nothing was wrong."""
+    if status:
+        print(f"{name}: the process ended with {status}\n{errors[-2000:]}", flush=True)
+        return False
+    found = json.loads(output.splitlines()[-1])
+    outcomes = ", ".join(f"{code} {number}" for code, number in sorted(found["outcomes"].items()))
+    print(
+        f"{name}: {found['files']} files of {found['seeds']} seeds in {found['seconds']:.1f} s; {outcomes}; "
+        f"slowest {found['slowest'] * 1000:.0f} ms, most memory {found['most']:.1f} MB",
+        flush=True,
+    )
+    for complaint in found["wrong"]:
+        print(f"  {complaint}", flush=True)
+    return not found["wrong"]
+
+
+def feed(name: str, count: int, seed: int) -> dict[str, object]:
+    """Look at so many damaged files of a format."""
+    originals = more_seeds(Pictures, name)
+    for data in originals:
+        assert look(data) == "decoded", name  # and whatever is loaded late is loaded
+    outcomes: Counter[str] = Counter()
+    wrong: list[str] = []
+    slowest = most = 0.0
+    began = time.perf_counter()
+    for number, data in enumerate(damaged(originals, count, random.Random(f"{seed}{name}"))):  # noqa: S311
+        seconds, megabytes, outcome = watched(data)
+        outcomes[outcome.splitlines()[0]] += 1
+        slowest, most = max(slowest, seconds), max(most, megabytes)
+        if "\n" in outcome or seconds > SECONDS or megabytes > MEGABYTES:
+            wrong.append(f"file {number}: {seconds:.2f} s, {megabytes:.0f} MB, {outcome}")
+    return {
+        "files": count,
+        "seeds": len(originals),
+        "seconds": time.perf_counter() - began,
+        "outcomes": outcomes,
+        "slowest": slowest,
+        "most": most,
+        "wrong": wrong,
+    }
+
+
+def watched(data: bytes) -> tuple[float, float, str]:
+    """Seconds, megabytes at the peak, and the outcome: several lines where it is no error of ours."""
+    forget_peak()
+    before, began = resident("VmRSS"), time.perf_counter()
+    try:
+        outcome = look(data)
+    except Exception:  # noqa: BLE001 - that is what is looked for
+        outcome = f"not ours\n{traceback.format_exc()}"
+    seconds = time.perf_counter() - began
+    return seconds, (resident("VmHWM") - before) / 1000, outcome
+
+
+def forget_peak() -> None:
+    """Let the system's peak for this process begin anew (Linux)."""
+    gc.collect(0)
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def resident(name: str) -> int:
+    """A line of the process's status, in kilobytes (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+def processor() -> str:
+    """The processor's name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+if __name__ == "__main__":
+    main()

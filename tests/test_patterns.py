@@ -1,0 +1,252 @@
+"""Every regular expression takes time that grows with its input and no faster, whatever the input is.
+
+The table below has the worst case of each; a pattern that is not in it fails the first test.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import time
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safelight.unicode_forms import MOST_MARKS, normalize
+
+SOURCE = Path(__file__).parents[1] / "src" / "safelight"
+USES = {"compile", "match", "search", "fullmatch", "sub", "subn", "split", "findall", "finditer"}
+SECONDS = 0.1
+PROMPT, NAME, LINE, BLOCK, BODY = 10_000, 300, 64 << 10, 4 << 20, 1 << 20
+Text = str | bytes
+
+
+@dataclass(frozen=True)
+class Worst:
+    """How a pattern is used, and on what it takes longest.
+
+    Args:
+        use: A pattern's method, or a function of the text.
+        texts: Each is begun with the first, goes on with as many of the second as fit, and ends with the third.
+        largest: The longest text that it meets, in characters or bytes.
+    """
+
+    use: str | Callable[[Any], object]
+    texts: tuple[tuple[Text, Text, Text], ...]
+    largest: int
+
+
+def everywhere(pattern: re.Pattern[Any], text: Any) -> None:
+    """Match at each place, as some parsers do."""
+    for at in range(len(text)):
+        pattern.match(text, at)
+
+
+def sampler_key(text: str) -> None:
+    from safelight.generation import samplers
+
+    samplers._key(text)
+
+
+def wildcard_pairs(text: str) -> None:
+    from safelight.generation.prompts import wildcards
+
+    wildcards._pairs(text)
+
+
+def blocklist(text: str) -> None:
+    from safelight.moderation.texts import Blocklist
+
+    path = Path(__file__).parent / "none"
+    pattern = re.compile(r"(?<!\w)(?:ab|abc|a\ b\ c)(?!\w)")
+    Blocklist(path.name, "", pattern).judge([text])
+
+
+def named(text: str) -> None:
+    from safelight.studio.picture import free_name
+
+    free_name(Path("/nowhere"), text, 1, ".png")
+
+
+def size(text: str) -> None:
+    from safelight.cli.drawing import sides
+    from safelight.errors import UsageError
+
+    with pytest.raises(UsageError):
+        sides(text)
+
+
+def sniffed(data: bytes) -> None:
+    from safelight.images import is_picture
+
+    assert not is_picture(data)
+
+
+BRACKETS = (("", "(", "x"), ("", "a(", "x"), ("", "\\", ""), ("", "BREAK ", ""), ("", "BREA", "K"))
+HASHES = (("", "a", "z"), ("", "0", ""))
+TABLE: dict[str, Worst] = {
+    "cli.drawing sides": Worst(size, (("", " ", "x"), ("1", " ", "y"), ("1x1", " ", "y")), NAME),
+    "cli.info _CONTROL": Worst("sub", (("", "\x1b", ""), ("", "a", "")), BODY),
+    "gallery.ids _ID": Worst("fullmatch", HASHES, NAME),
+    "gallery.words _WORD": Worst("findall", (("", "a", "_"), ("", "a_", ""), ("", "_", "")), LINE),
+    "gallery.words _ALONE": Worst("sub", (("", "猫", ""), ("", "a", "")), LINE),
+    "generation.infotext _KEY": Worst(
+        "match",
+        (("", " ", "x"), ("a", " ", "x"), ("", "a", ","), ("a:", " ", "x"), ("", 'a"', ""), ("", "\xa0", ",")),
+        LINE,
+    ),
+    "generation.infotext _END": Worst("match", (("", " ", "x"), ("", "\n", "")), LINE),
+    "generation.infotext _SIZE": Worst("fullmatch", (("", "1", "x"), ("", "1x", "")), LINE),
+    "generation.prompts.grammar _TOKEN": Worst("findall", BRACKETS, PROMPT),
+    "generation.prompts.grammar _NUMBER": Worst("fullmatch", (("", " ", "x"), ("1", " ", "x")), PROMPT),
+    "generation.prompts.tree _SPECIAL_OUTSIDE": Worst("sub", BRACKETS, PROMPT),
+    "generation.prompts.tree _SPECIAL_INSIDE": Worst("sub", BRACKETS, PROMPT),
+    "generation.prompts.tree _BREAK_WORD": Worst("sub", BRACKETS, PROMPT),
+    "generation.prompts.wildcards _WILDCARD": Worst(
+        everywhere, (("", "__a", ""), ("", "__" + "a_" * 99, ""), ("", "_", "a"), ("__", "a", "")), PROMPT
+    ),
+    "generation.prompts.wildcards _ESCAPE_OR_WILDCARD": Worst(
+        "findall", (("", "__a", ""), ("", "__" + "a_" * 99, ""), ("", "\\", ""), ("", "__\\", "")), PROMPT
+    ),
+    "generation.prompts.wildcards _COUNT": Worst(
+        "match", (("", " ", "x"), ("1$$", "a", ""), ("1$$", "a$", "")), PROMPT
+    ),
+    "generation.prompts.wildcards _WEIGHT_BEFORE": Worst("fullmatch", (("", " ", "x"), ("1::", "a", "")), PROMPT),
+    "generation.prompts.wildcards _WEIGHT_AFTER": Worst(
+        "fullmatch", (("", ":", "x"), ("", ": ", "x"), ("", ":1 ", "x"), ("", "\\", ""), ("a:1", " ", "x")), PROMPT
+    ),
+    "generation.prompts.wildcards _pairs": Worst(wildcard_pairs, (("", "{[", "}"), ("", "\\", "")), PROMPT),
+    "generation.recall.filling _SUFFIX": Worst("sub", (("", ".pt", "x"), ("", ".", "")), LINE),
+    "generation.recall.filling _ADAPTER": Worst("findall", (("", "<lora:", ""), ("<lora:", "a", "")), LINE),
+    "generation.record _NOT_IN_XML": Worst("search", (("", "a", ""),), BLOCK),
+    "generation.samplers _key": Worst(sampler_key, (("", " ", "x"), ("", "k_", ""), ("", "-a", "")), LINE),
+    "images.guard _TRUNCATED": Worst("search", (("", "end of ", ""), ("", "not ", ""), ("", "eo", "")), NAME),
+    "images.guard _UNSUPPORTED": Worst("search", (("", "not yet ", ""), ("", "unknown ", "")), NAME),
+    "images.isobmff _AV1": Worst("findall", ((b"", b"av1C", b""), (b"", b"a", b"")), BLOCK),
+    "images.isobmff _EXTENT": Worst("findall", ((b"", b"ispe\0\0\0", b""), (b"", b"i", b"")), BLOCK),
+    "images.jpeg _MARKER": Worst("search", ((b"", b"\xff", b""), (b"", b"\xff\0", b"")), BLOCK),
+    "images.jpeg _MARKER_IN_SCAN": Worst("search", ((b"", b"\xff\0", b""), (b"", b"\xff\xd0", b"")), BLOCK),
+    "images.sniff _MAGIC": Worst(
+        sniffed,
+        (
+            (b"", b"<!---->", b"x"),
+            (b"", b"<!--", b""),
+            (b"", b"<!-- -->\n", b""),
+            (b"<?xml", b" ", b""),
+            (b"<?xml>", b" ", b""),
+            (b"", b" ", b"x"),
+            (b"\xef\xbb\xbf", b"\n", b"<!--"),
+        ),
+        1024,
+    ),
+    "images.xmp _NOT_IN_XML": Worst("search", (("", "a", ""), ("", "\U00010000", "")), BLOCK),
+    "moderation.texts Blocklist": Worst(blocklist, (("", "ab", ""), ("", "a ", ""), ("", "a b ", "")), LINE),
+    "runtime.openmp _TORCHS_OWN": Worst("search", (("", "/a\n", ""),), LINE),  # what this process has loaded
+    "server.compat.checkpoints _TITLE": Worst("sub", (("a", " ", "x"), ("", "[", ""), ("", "[0123456789", "")), LINE),
+    "server.compat.checkpoints _HASH": Worst("fullmatch", HASHES, LINE),
+    "server.keys _NAME": Worst("fullmatch", (("a", "-", " "),), NAME),
+    "server.keys _KEY": Worst("fullmatch", (("sl_", "0", ""), ("sl_012345678901_", "a", "")), LINE),
+    "server.middleware.bodies _BOUNDARY": Worst("fullmatch", ((b"", b"a", b"\n"),), LINE),
+    "server.middleware.observing _SANE": Worst("fullmatch", (("", "a", "\n"),), LINE),
+    "server.middleware.origins _HOST": Worst("fullmatch", (("", "a.", "/"), ("[", ":", ""), ("a:", "1", "")), LINE),
+    "server.pictures_in _DATA_URI": Worst("match", (("data:", ";", ""), ("data:", "a" * 99 + ";", "")), BODY),
+    "server.pictures_in _ADDRESS": Worst("match", (("", "http", ""),), BODY),
+    "server.shape _OUTSIDE_STRINGS": Worst("findall", ((b'"', b"a", b""), (b"", b'"', b"")), BODY),
+    "server.shape _SURROGATES": Worst(
+        "findall", ((b"", b"\\ud83d", b""), (b"", b"\\", b""), (b"", b"\\u", b"")), BODY
+    ),
+    "studio.picture free_name": Worst(named, (("", " ", "x"), ("", "a-", ""), ("", "-", "")), PROMPT),
+    "ui.mount NEEDED": Worst(
+        "fullmatch", (("/static", "/a", " "), ("/static", "/", ""), ("/assets/", "a.", "\n")), LINE
+    ),
+    "unicode_forms _with_few_marks": Worst(
+        lambda text: normalize("NFKD", text),
+        (
+            ("a", "\u0301\u0327", ""),
+            ("a", "\u0f73", ""),
+            ("", "a\u0301", ""),
+            ("", "\u0301" * MOST_MARKS + "a", ""),
+            ("", "\u1161", ""),
+            ("", "\ufdfa", ""),
+        ),
+        LINE,
+    ),
+}
+
+
+def calls() -> list[str]:
+    """Module, and name of the constant or the function, of each regular expression in the source."""
+    found = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        module = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+        for statement in ast.parse(path.read_text()).body:
+            if any(_is_pattern(node) for node in ast.walk(statement)):
+                name = ast.unparse(statement.targets[0]) if isinstance(statement, ast.Assign) else statement.name
+                found.append(f"{module} {name}")
+    return found
+
+
+def _is_pattern(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id in ("re", "regex")
+        and node.func.attr in USES
+    )
+
+
+def test_each_pattern_has_its_worst_case():
+    assert set(calls()) == set(TABLE)
+    others = [path for path in SOURCE.rglob("*.py") if re.search(r"^from (re|regex) import", path.read_text(), re.M)]
+    assert not others  # they would not be found above
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_worst_case_takes_time_in_proportion(name):
+    worst = TABLE[name]
+    use = worst.use
+    if isinstance(use, str) or use is everywhere:
+        module, constant = name.split()
+        pattern = getattr(importlib.import_module(f"safelight.{module}"), constant)
+        if use is everywhere:
+            use = partial(everywhere, pattern)
+        else:
+            use = partial(pattern.sub, "") if use == "sub" else getattr(pattern, use)
+    for begin, again, end in worst.texts:
+        # the smallest first: what is not in proportion fails soon, and does not hang
+        sizes = [max(20, worst.largest // part) for part in (256, 64, 16, 4, 1)]
+        took = [seconds(use, filled(begin, again, end, size)) for size in sizes]
+        assert took[-1] < SECONDS, (begin, again, end, took)
+        assert took[-1] < 4 * 3 * took[-2] + 0.005, (begin, again, end, took)
+
+
+def filled(begin: Any, again: Any, end: Any, size: int) -> Any:
+    return begin + again * ((size - len(begin) - len(end)) // len(again)) + end
+
+
+def seconds(use: Callable[[Any], object], text: Text) -> float:
+    """Of this thread alone, so that a busy machine does not count; the best of three."""
+    found = []
+    for _ in range(3):
+        began = time.thread_time()
+        use(text)
+        found.append(time.thread_time() - began)
+        assert found[-1] < 10 * SECONDS, (text[:40], len(text), found)
+    return min(found)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFKC", "NFD", "NFKD"])
+def test_normal_forms_are_pythons_own(form):
+    texts = ["", "abc", "Crème brûlée", "e\u0301\u0327" * 20_000, "\u1112\u1161\u11ab" * 30_000, "한국어" * 30_000]
+    texts += ["\u0f73\u0f75" * 3, "ﷺ" * 5000, "x" * 65_535 + "e\u0301", "\u09c7\u09be" * 40_000, "猫とdog" * 20_000]
+    for text in texts:
+        assert normalize(form, text) == unicodedata.normalize(form, text)
+    many = "a" + "\u0301" * 100 + "b"
+    assert normalize("NFD", many) == "a" + "\u0301" * MOST_MARKS + "b"
