@@ -63,8 +63,11 @@ class PictureFolder:
             raise EntryFileMissingError(f"{path} cannot be read: {error.strerror or error}.") from error
 
     def has(self, path: PurePosixPath) -> bool:
-        """Whether a file is there."""
-        return (self._root / path).is_file()
+        """Whether a file is there, and can be seen."""
+        try:
+            return (self._root / path).is_file()
+        except OSError:
+            return False
 
     def remove(self, path: PurePosixPath) -> None:
         """Delete a file; it may be gone already.
@@ -80,8 +83,9 @@ class PictureFolder:
     def all(self) -> Iterator[PurePosixPath]:
         """The files that are named as entries are, from the oldest day."""
         for path in sorted(self._root.glob("[0-9]*/[0-9]*/[0-9]*/*.*")):
-            if is_id(path.stem) and path.is_file():
-                yield PurePosixPath(path.relative_to(self._root).as_posix())
+            place = PurePosixPath(path.relative_to(self._root).as_posix())
+            if is_id(path.stem) and self.has(place):
+                yield place
 
     def clear_abandoned(self, older_than: timedelta) -> int:
         """Delete temporary files that nobody will finish.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from safelight.errors import DatabaseError, StoppedError
+from safelight.errors import DatabaseError, StoppedError, StorageFullError
 from safelight.jobs.job import Job, Progress, Signal
 from safelight.jobs.patience import patiently
 from safelight.logs import logger
@@ -52,6 +52,7 @@ class Running:
     _reported: float = 0.0
     _previewed: float = 0.0
     _got_on: bool = False
+    _last: Progress | None = None
 
     @property
     def seconds(self) -> float:
@@ -120,19 +121,27 @@ class Running:
             DatabaseError: Waiting does not help.
         """
         try:
-            return patiently(do, lambda: self.unwanted)
+            return patiently(do, lambda: self.unwanted, waiting=self._say_waiting)
         except DatabaseError as error:
             if not self.unwanted:
                 raise
             self.cut_short = True
             raise StoppedError from error
 
+    def _say_waiting(self, error: DatabaseError) -> None:
+        """Let the job's progress say why it does not go on, where that can be written."""
+        stage = (
+            "waiting for disk space" if isinstance(error, StorageFullError) else "waiting for the database"
+        )
+        self._reported = 0.0
+        self.report((self._last or Progress(stage=stage)).model_copy(update={"stage": stage}))
+
     def report(self, progress: Progress, preview: Callable[[], Image.Image | None] = lambda: None) -> None:
         """Tell where the job stands, as often as is worth it. A report that cannot be written is left out."""
         now = time.monotonic()
         if now - self._reported < REPORT_EVERY and progress.fraction < 1:
             return
-        self._reported, data = now, None
+        self._reported, self._last, data = now, progress, None
         if now - self._previewed >= PREVIEW_EVERY and (picture := preview()) is not None:
             self._previewed, data = now, _webp(picture)
         try:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import psutil
 
-from safelight.audit import AuditLog
+from safelight.audit import audit_log
 from safelight.database.exclusive import exclusive_name
 from safelight.errors import DatabaseError, InternalError, JobTimeoutError, SafelightError, WorkerNameError
 from safelight.jobs.company import Company
@@ -107,7 +107,9 @@ class Worker:
         self.settings, self.name = settings, name
         self._service = Service.open(settings)
         self._ledger = self._service.ledger
-        self._desk = Desk(Studio(settings), self._service.gallery, AuditLog(settings.home))
+        self._desk = Desk(
+            Studio(settings), self._service.gallery, audit_log(settings.home, settings.audit_bytes)
+        )
         self._company = Company(settings.batch_pictures)
         self._door = threading.Lock()
         self._taken = Tally()

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Lifespan
 
-from safelight.audit import AuditLog
+from safelight.audit import AuditLog, audit_log
 from safelight.jobs.service import Service
 from safelight.server import documents, errors_http, health, pages
 from safelight.server.families import Family, error_responses
@@ -84,7 +84,7 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
         service: Open, with the tables of ``keys.SCHEMA`` too; whoever opened it closes it.
         settings: Everything that can be set.
     """
-    audit, numbers, studio = AuditLog(settings.home), Metrics(), LateStudio()
+    audit, numbers, studio = audit_log(settings.home, settings.audit_bytes), Metrics(), LateStudio()
     app = FastAPI(
         title="Safelight",
         lifespan=_life(service, settings, audit, studio),
