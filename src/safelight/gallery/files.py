@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -87,8 +86,12 @@ class PictureFolder:
             if is_id(path.stem) and self.has(place):
                 yield place
 
-    def clear_abandoned(self, older_than: timedelta) -> int:
+    def clear_abandoned(self, older_than: timedelta, now: float) -> int:
         """Delete temporary files that nobody will finish.
+
+        Args:
+            older_than: How old they are at least.
+            now: Seconds since 1970.
 
         Returns:
             How many there were.
@@ -96,7 +99,7 @@ class PictureFolder:
         abandoned = 0
         for path in self._coming.glob(".*.tmp"):
             with suppress(OSError):  # finished or cleared by another process meanwhile
-                if time.time() - path.stat().st_mtime >= older_than.total_seconds():
+                if now - path.stat().st_mtime >= older_than.total_seconds():
                     path.unlink()
                     abandoned += 1
         return abandoned

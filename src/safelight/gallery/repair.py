@@ -53,18 +53,19 @@ class Repaired:
     strange: int = 0
 
 
-def repair(engine: Engine, folder: PictureFolder, older_than: timedelta) -> Repaired:
+def repair(engine: Engine, folder: PictureFolder, older_than: timedelta, now: float) -> Repaired:
     """Compare every file with every row. Others may go on adding and deleting meanwhile.
 
     Args:
         engine: The database.
         folder: The picture files.
         older_than: Temporary files younger than this are being written.
+        now: Seconds since 1970.
 
     Raises:
         DatabaseError: What is left can be repaired later.
     """
-    done: Counter[str] = Counter(removed=folder.clear_abandoned(older_than))
+    done: Counter[str] = Counter(removed=folder.clear_abandoned(older_than, now))
     for paths in _batches(folder.all()):
         rows = _rows_of(engine, paths)
         for path in paths:

@@ -113,7 +113,7 @@ def _life(service: Service, settings: Settings, audit: AuditLog, studio: LateStu
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         keys = Keys(service.engine)
-        sessions = Sessions(service.engine, keys)
+        sessions = Sessions(service.engine, keys, service.clock.now)
         limits = Limits(settings, keys)
         fetches, streams = asyncio.Semaphore(FETCHES), Seats("streams", STREAMS)
         use_others()
