@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sqlite3
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 from tests.disks import filled, small_disk
-from tests.jobs.running import Workshop, wait_for, workshop
+from tests.jobs.running import START, Workshop, wait_for, workshop
 
 from safelight.errors import JobOverError, JobSkipError
 from safelight.gallery import Search
@@ -320,6 +321,44 @@ def test_what_kills_workers_takes_nobody_along(tmp_path: Path) -> None:
         assert error is not None
         assert error.code == "worker.lost"
         assert {shop.state(job_id) for job_id in beside} == {JobState.SUCCEEDED}
+
+
+@contextmanager
+def memory_group() -> Iterator[Path]:
+    """A control group of the kernel's, which kills what is in it when it needs more memory than it may have."""
+    group = Path("/sys/fs/cgroup/memory") / f"safelight-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"there are no control groups for memory here: {error}")
+    try:
+        yield group
+    finally:
+        wait_for(lambda: not (group / "cgroup.procs").read_text(), 10.0)
+        group.rmdir()
+
+
+@pytest.mark.slow
+def test_a_worker_that_the_kernel_kills_for_memory(tmp_path: Path) -> None:
+    """The job that needs too much ends with a reason after its third worker; the others are done."""
+    with memory_group() as group, workshop(tmp_path) as shop:
+        within = ("sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh")
+        shop.start("w", *within)
+        small = shop.submit()
+        wait_for(lambda: ended(shop, small))
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        (group / "memory.limit_in_bytes").write_text(str(int(stat["total_rss"]) + 250 * 2**20))
+        large, after = shop.submit(width=2048, height=2048), shop.submit(seed=9)
+        for _ in range(3):
+            assert shop.workers["w"].wait(START) == -signal.SIGKILL
+            shop.start("w", *within)
+        wait_for(lambda: ended(shop, large, after))
+        error = shop.job(large).error
+        assert error is not None
+        assert error.code == "worker.lost"
+        assert "more memory than there is" in error.hint
+        assert shop.state(after) is JobState.SUCCEEDED
+        shop.kill()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit")
