@@ -60,6 +60,8 @@ def test_everything_may_be_killed(tmp_path: Path, database: str) -> None:
         studio.kill("api", "0")
         wait_for(lambda: studio.over(*jobs), STARTED)
         check_all_done_once(studio, jobs)
+        made = [path for path in tmp_path.rglob("*") if path.name != "server.log" and not path.is_symlink()]
+        assert [path for path in made if path.lstat().st_mode & 0o077] == []  # nobody else can read anything
 
 
 def test_who_waits_while_the_server_dies_loses_the_answer_only(tmp_path: Path) -> None:
