@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from safelight.audit import AuditLog
+from safelight import audit
+from safelight.audit import AuditLog, audit_log
 from safelight.logs import bound
 
 
@@ -74,3 +75,65 @@ def test_what_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "home").write_text("a file")
     AuditLog(tmp_path / "home").note("denied")
     assert "the audit log cannot be written" in capsys.readouterr().out
+
+
+def test_what_is_rare_is_kept_by_itself(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path, max_bytes=2000, kept=1)
+    log.note("key.made", key="anna")
+    for number in range(100):
+        log.note("job.submitted", owner="anna", number=number)
+    log.note("session.opened", owner="anna")
+    assert [line["event"] for line in lines_of(tmp_path / "security.log")] == ["key.made", "session.opened"]
+    assert "key.made" not in log.path.read_text()
+    assert '"session.opened"' in log.path.read_text()
+
+
+def test_one_owner_does_not_drive_out_what_others_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(audit.SHARES, "audit.log", audit.Share(5, 60.0))
+    clock = [1000.0]
+    monkeypatch.setattr(audit.time, "monotonic", lambda: clock[0])
+    log = AuditLog(tmp_path)
+    for number in range(100):
+        log.note("job.submitted", owner="anna", number=number)
+        log.note("denied", address="10.0.0.1", number=number)
+    log.note("job.submitted", owner="bert", number=0)
+    clock[0] += 1.0
+    log.note("job.submitted", owner="anna", number=100)
+    lines = lines_of(log.path)
+    anna = [line.get("number", line["event"]) for line in lines if line.get("owner") == "anna"]
+    assert anna == [0, 1, 2, 3, 4, "left.out", 100]
+    assert next(line["lines"] for line in lines if line["event"] == "left.out") == 95
+    assert [line["number"] for line in lines if line.get("owner") == "bert"] == [0]
+    assert len([line for line in lines if line.get("address") == "10.0.0.1"]) == 5
+
+
+def test_who_signs_in_again_and_again_leaves_room(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path)
+    for _ in range(100):
+        log.note("session.opened", owner="anna")
+    assert len(lines_of(tmp_path / "security.log")) == 60
+    assert len(lines_of(log.path)) == 100
+
+
+def test_what_could_not_be_written_is_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where half a line got onto a full disk."""
+    log, write = AuditLog(tmp_path), audit.os.write
+    log.note("key.made", key="anna")
+    monkeypatch.setattr(audit.os, "write", lambda file, data: write(file, data[:10]))
+    log.note("key.made", key="bert")
+    assert [line["key"] for line in lines_of(log.path)] == ["anna"]
+    monkeypatch.setattr(audit.os, "write", write)
+    log.note("job.submitted")
+    assert [line.get("key") for line in lines_of(log.path)] == ["anna", "bert", None]
+    assert [line["key"] for line in lines_of(tmp_path / "security.log")] == ["anna", "bert"]
+
+
+def test_its_size_is_a_setting(tmp_path: Path) -> None:
+    log = audit_log(tmp_path, 12_000)
+    for number in range(500):
+        log.note("denied", owner=f"owner {number}", number=number)
+    sizes = [path.stat().st_size for path in tmp_path.glob("audit.log*")]
+    assert len(sizes) == 6
+    assert 8_000 < sum(sizes) <= 12_000

@@ -64,6 +64,7 @@ def test_defaults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "openai_models": {},
         "text_blocklist": "",
         "moderation_texts": "refuse",
+        "audit_bytes": 60_000_000,
         "audit_prompts": False,
         "server": "",
         "key": SecretStr(""),

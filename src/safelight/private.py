@@ -22,7 +22,8 @@ OURS = (
     "locks",
     "safelight.db*",
     "safelight.toml",
-    "audit*.log*",
+    "audit.log*",
+    "security.log*",
     ".audit.lock",
 )
 """What is looked at in a data directory; if it is also somebody's home, the rest is theirs."""

@@ -177,6 +177,11 @@ class Settings(BaseSettings):
         description="What /v1/moderations does with a text beside a picture where there is no text_blocklist: "
         "refuse, or skip it and say so.",
     )
+    audit_bytes: int = Field(
+        60_000_000,
+        ge=600_000,
+        description="How much of audit.log and of security.log is kept, in bytes each, with what was set aside.",
+    )
     audit_prompts: bool = Field(False, description="Whether audit.log holds the prompts of jobs.")
 
     server: str = Field(

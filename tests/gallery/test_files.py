@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
@@ -86,6 +87,6 @@ def test_abandoned_files_are_cleared_once_they_are_old(folder: PictureFolder, tm
     coming = tmp_path / "gallery" / "coming"
     coming.mkdir(parents=True)
     (coming / ".picture.0.tmp").touch()
-    assert folder.clear_abandoned(timedelta(hours=1)) == 0
-    assert folder.clear_abandoned(timedelta(0)) == 1
+    assert folder.clear_abandoned(timedelta(hours=1), time.time()) == 0
+    assert folder.clear_abandoned(timedelta(0), time.time()) == 1
     assert all_files(tmp_path) == []

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, delete, select
+import structlog
+from PIL import Image
+from sqlalchemy import Connection, Engine, delete, select, text
 from tests.gallery.conftest import NOON, file_of, new_entry, record_of
 
 from safelight.database import reading, writing
-from safelight.gallery import Gallery, Repaired, Search
+from safelight.errors import DatabaseOpenError
+from safelight.gallery import Gallery, NewEntry, Repaired, Search
+from safelight.gallery import repair as repairing
 from safelight.gallery.ids import entry_id, entry_key
 from safelight.gallery.tables import entries
 from safelight.moderation.policy import Decision
@@ -90,14 +95,58 @@ def test_that_file_is_kept_where_it_is_the_only_one(gallery: Gallery, engine: En
     assert files(folder) == {str(lost.path)}
 
 
-def test_what_is_no_picture_is_removed_and_what_is_not_ours_is_left(gallery: Gallery, folder: Path):
+def gif() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "GIF")
+    return buffer.getvalue()
+
+
+def test_what_is_strange_is_left_alone_and_holds_up_nothing(gallery: Gallery, folder: Path):
+    """What is no picture, one of another kind, one in the wrong place, a folder, a loop of links."""
     day = folder / "2026" / "11" / "24"
     day.mkdir(parents=True)
-    (day / f"{entry_id(NOON, entry_key('x', 0))}.png").write_bytes(b"half a pict")
-    (day / f"{entry_id(NOON, entry_key('y', 0))}.gif").write_bytes(b"GIF89a" * 5)
+    names = [entry_id(NOON, entry_key(letter, 0)) for letter in "abcdefgh"]
+    (day / f"{names[0]}.png").write_bytes(b"half a pict")
+    (day / f"{names[1]}.gif").write_bytes(b"GIF89a" * 5)
+    (day / f"{names[2]}.gif").write_bytes(gif())
+    (day / f"{names[3]}.png").write_bytes(gif())
+    (day / f"{names[4]}.gif").write_bytes(file_of(None))
+    (folder / "2026" / "11" / "23").mkdir()
+    (folder / "2026" / "11" / "23" / f"{names[5]}.png").write_bytes(file_of(None))
+    (day / f"{names[6]}.png").mkdir()
+    (day / f"{names[7]}.png").symlink_to(day / f"{names[7]}.png")
     (day / "holiday.png").write_bytes(file_of(None))
-    assert gallery.repair() == Repaired(removed=2)
-    assert files(folder) == {"2026/11/24/holiday.png"}
+    (day / f"{entry_id(NOON, entry_key('z', 0))}.png").write_bytes(file_of(None))  # the last in order
+    before = files(folder)
+    with structlog.testing.capture_logs() as lines:
+        assert gallery.repair() == Repaired(adopted=1, strange=6)
+    assert [line["files"] for line in lines] == [6]
+    assert files(folder) == before
+    assert gallery.repair() == Repaired(strange=6)
+
+
+def test_a_file_that_the_database_does_not_take_holds_up_nothing(
+    gallery: Gallery, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    day = folder / "2026" / "11" / "24"
+    day.mkdir(parents=True)
+    first, second = sorted(entry_id(NOON, entry_key(letter, 0)) for letter in "ab")
+    for name in (first, second):
+        (day / f"{name}.png").write_bytes(file_of(None))
+    enter = repairing.enter
+
+    def refuse_first(connection: Connection, name: str, new: NewEntry) -> object:
+        return connection.execute(text("SELECT nothing")) if name == first else enter(connection, name, new)
+
+    monkeypatch.setattr(repairing, "enter", refuse_first)
+    assert gallery.repair() == Repaired(adopted=1, strange=1)
+
+    def away(*_: object) -> None:
+        raise DatabaseOpenError
+
+    monkeypatch.setattr(repairing, "enter", away)
+    with pytest.raises(DatabaseOpenError):
+        gallery.repair()
 
 
 def test_half_written_files_are_cleared_when_they_are_old(gallery: Gallery, folder: Path):

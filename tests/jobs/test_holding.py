@@ -222,3 +222,16 @@ def test_only_what_goes_before_those_who_have_the_worker(ledger: Ledger) -> None
     assert before(0, "anna") is None
     assert before(-1, "carla") == ("anna", 0)
     assert before(-1, "anna") == ("carla", -1)
+
+
+def test_a_lease_from_before_the_clock_was_set_back_holds_nothing(ledger: Ledger, database: Engine) -> None:
+    """Its worker is gone, and would count as alive for a week."""
+    ledger.submit(submission())
+    ledger.submit(submission())
+    lost, alive = begun(ledger), begun(ledger, "w2")
+    with writing(database) as connection:
+        connection.execute(update(jobs).values(lease=jobs.c.lease + 7 * 86400))
+    ledger.renew("w2", [alive])
+    assert ledger.take_back() == 1
+    assert ledger.get(lost.id).state is JobState.QUEUED
+    assert ledger.get(alive.id).state is JobState.RUNNING

@@ -153,7 +153,7 @@ def test_the_past_is_forgotten_when_its_time_is_over(ledger: Ledger, database: E
     ended = begun(ledger)
     ledger.succeed(ended, {}, 1.0)
     waiting = ledger.submit(submission())
-    assert ledger.forget() == 0
+    assert ledger.forget(time.time()) == 0
     assert ledger.forget(time.time() + 30 * 86400) == 1
     assert [job.id for job in ledger.find()] == [waiting.id]
     with database.connect() as connection:

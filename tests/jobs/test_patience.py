@@ -40,13 +40,23 @@ def test_an_outage_is_waited_for() -> None:
     assert database.tries == 6
 
 
-@pytest.mark.parametrize("error", [StorageFullError(), DatabaseVersionError(), DatabaseDamagedError()])
+@pytest.mark.parametrize("error", [DatabaseVersionError(), DatabaseDamagedError()])
 def test_what_does_not_pass_is_not_waited_for(error: DatabaseError) -> None:
     database = Database(error)
     with pytest.raises(type(error)):
         patiently(database.use)
     assert database.tries == 1
     assert patiently(Database(error).use, always=True) == "done"
+
+
+def test_a_full_disk_is_waited_for_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[DatabaseError] = []
+    database = Database(*[StorageFullError() for _ in range(5)])
+    assert patiently(database.use, waiting=told.append) == "done"
+    assert [type(error) for error in told] == [StorageFullError]  # once, however often it was tried
+    monkeypatch.setattr(patience, "FULL", 0.0)
+    with pytest.raises(StorageFullError):
+        patiently(Database(StorageFullError()).use)
 
 
 def test_what_nobody_knows_is_waited_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,20 @@ def full() -> None:
     raise StorageFullError
 
 
-def test_a_full_disk_is_said(running: Running) -> None:
+def test_a_full_disk_is_waited_for_and_said_in_the_progress(
+    running: Running, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "RETRY_EVERY", 0.0)
+    running.report(Progress(stage="first pass", step=3, steps=4, fraction=0.75))
+    tries = iter([full, full, lambda: "done"])
+    assert running.patiently(lambda: next(tries)()) == "done"
+    progress = ledger.get(running.job.id).progress
+    assert progress is not None
+    assert (progress.stage, progress.step, progress.fraction) == ("waiting for disk space", 3, 0.75)
+
+
+def test_a_disk_that_stays_full_ends_the_job(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "FULL", 0.0)
     with pytest.raises(StorageFullError):
         running.patiently(full)
     assert not running.cut_short

@@ -10,11 +10,13 @@ from io import BytesIO
 import pytest
 from PIL import Image
 from sqlalchemy import func, select, update
+from tests.gallery.conftest import new_entry
+from tests.jobs.book import submission
 
 from safelight.database import blobs, writing
 from safelight.gallery import NewEntry, Search
 from safelight.jobs.dispatch import TURN
-from safelight.jobs.job import JobKind, Submission
+from safelight.jobs.job import JobKind, JobState, Signal, Submission
 from safelight.jobs.service import Service, prepare
 from safelight.jobs.tables import jobs, workers
 from safelight.moderation.policy import Decision
@@ -157,3 +159,42 @@ enough.wait(60)
 turns.stop(10)
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_a_clock_that_is_set_forward_deletes_nothing_at_once(
+    database_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither finished jobs nor pictures nor what a job that is being submitted needs."""
+    settings = database_settings.model_copy(update={"gallery_retention": 86400.0})
+    prepare(settings)
+    service = Service.open(settings)
+    job = service.ledger.submit(submission())
+    service.ledger.signal(job.id, Signal.CANCEL)
+    entry = service.gallery.add(new_entry(created=datetime.now(UTC).replace(microsecond=0)))
+    with writing(service.engine) as connection:
+        digest = blobs.put(connection, b"a picture")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 30 * 86400)
+    service.clean()
+    assert service.ledger.get(job.id).state is JobState.CANCELLED
+    assert service.gallery.get(entry.id) == entry
+    with service.reading() as connection:
+        assert blobs.get(connection, digest) == b"a picture"
+    service.close()
+
+
+def test_workers_that_were_heard_of_before_the_clock_was_set_back_are_not_there(
+    database_settings: Settings,
+) -> None:
+    prepare(database_settings)
+    service = Service.open(database_settings)
+    for name in ("old", "new"):
+        service.register_worker(name, described())
+    with writing(service.engine) as connection:
+        later = workers.c.seen + 7 * 86400
+        connection.execute(update(workers).where(workers.c.name == "old").values(seen=later))
+    assert [worker["name"] for worker in service.workers()] == ["new"]
+    service.clean()
+    with service.reading() as connection:
+        assert connection.execute(select(workers.c.name)).scalars().all() == ["new"]
+    service.close()

@@ -3,19 +3,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from tests.jobs.running import Workshop, wait_for, workshop
+from sqlalchemy import select
+from tests.disks import filled, small_disk
+from tests.jobs.running import START, Workshop, wait_for, workshop
 
 from safelight.errors import JobOverError, JobSkipError
 from safelight.gallery import Search
@@ -345,6 +347,44 @@ def test_what_kills_workers_takes_nobody_along(tmp_path: Path) -> None:
         assert {shop.state(job_id) for job_id in beside} == {JobState.SUCCEEDED}
 
 
+@contextmanager
+def memory_group() -> Iterator[Path]:
+    """A control group of the kernel's, which kills what is in it when it needs more memory than it may have."""
+    group = Path("/sys/fs/cgroup/memory") / f"safelight-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"there are no control groups for memory here: {error}")
+    try:
+        yield group
+    finally:
+        wait_for(lambda: not (group / "cgroup.procs").read_text(), 10.0)
+        group.rmdir()
+
+
+@pytest.mark.slow
+def test_a_worker_that_the_kernel_kills_for_memory(tmp_path: Path) -> None:
+    """The job that needs too much ends with a reason after its third worker; the others are done."""
+    with memory_group() as group, workshop(tmp_path) as shop:
+        within = ("sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh")
+        shop.start("w", *within)
+        small = shop.submit()
+        wait_for(lambda: ended(shop, small))
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        (group / "memory.limit_in_bytes").write_text(str(int(stat["total_rss"]) + 250 * 2**20))
+        large, after = shop.submit(width=2048, height=2048), shop.submit(seed=9)
+        for _ in range(3):
+            assert shop.workers["w"].wait(START) == -signal.SIGKILL
+            shop.start("w", *within)
+        wait_for(lambda: ended(shop, large, after))
+        error = shop.job(large).error
+        assert error is not None
+        assert error.code == "worker.lost"
+        assert "more memory than there is" in error.hint
+        assert shop.state(after) is JobState.SUCCEEDED
+        shop.kill()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit")
 def test_a_worker_without_memory_fails_the_job_and_lives(tmp_path: Path) -> None:
     """Its address space is limited so that the checkpoint loads, and a large picture does not fit."""
@@ -365,49 +405,31 @@ def test_a_worker_without_memory_fails_the_job_and_lives(tmp_path: Path) -> None
         assert process.poll() is None
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root mounts file systems")
-def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
-    """The disk is full when a picture is to be written: nothing is half-written, and with space it goes on."""
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(tmp_path)], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip("file systems cannot be mounted here")
-    try:
-        with workshop(tmp_path) as shop:
-            shop.start(XDG_CACHE_HOME=str(tmp_path.parent))
-            before = shop.submit(seed=1)
-            wait_for(lambda: ended(shop, before))
-            job_id = shop.submit(seed=2, steps=150)
-            wait_for(lambda: shop.under_way(job_id))
-            ballast = tmp_path / "ballast"
-            _fill(ballast)
-            time.sleep(8)
+def test_a_full_disk_is_waited_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It is full when a picture is to be written: nothing is lost or half written, and with space it goes on."""
+    with small_disk(tmp_path, 200), workshop(tmp_path) as shop:
+        shop.start(XDG_CACHE_HOME=str(tmp_path.parent))
+        before = shop.submit(seed=1)
+        wait_for(lambda: ended(shop, before))
+        job_id = shop.submit(seed=2, steps=150)
+        wait_for(lambda: shop.under_way(job_id))
+        said = ""
+
+        def waits() -> bool:
+            nonlocal said
+            said += capfd.readouterr().err
+            return "the database cannot be used" in said
+
+        with filled(tmp_path):
+            wait_for(waits)
+            time.sleep(1.5)  # and it tries again
             assert shop.workers["w"].poll() is None
-            ballast.unlink()
-            wait_for(lambda: ended(shop, job_id))
-            after = shop.submit(seed=3)
-            wait_for(lambda: ended(shop, after))
-            assert shop.state(after) is JobState.SUCCEEDED
-            job = shop.job(job_id)
-            if job.state is JobState.SUCCEEDED:  # the picture was done only when there was space again
-                assert len(shop.pictures(job_id)) == 1
-                assert shop.service.gallery.find(job_id, 0) is not None
-            else:
-                assert job.error is not None
-                assert job.error.code == "storage.full"
-                assert shop.service.gallery.find(job_id, 0) is None
-            for entry in shop.service.gallery.search(Search()).entries:
-                assert shop.service.gallery.read(entry.id).endswith(b"IEND\xaeB`\x82")
-            assert not list((tmp_path / "gallery" / "coming").glob("*"))
-    finally:
-        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
-
-
-def _fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(65536))
-        except OSError:
-            pass
+        wait_for(lambda: ended(shop, job_id))
+        after = shop.submit(seed=3)
+        wait_for(lambda: ended(shop, after))
+        assert shop.state(job_id) is shop.state(after) is JobState.SUCCEEDED
+        assert len(shop.pictures(job_id)) == 1
+        assert shop.job(job_id).lost == 0
+        for entry in shop.service.gallery.search(Search()).entries:
+            assert shop.service.gallery.read(entry.id).endswith(b"IEND\xaeB`\x82")
+        assert not list((tmp_path / "gallery" / "coming").glob("*"))

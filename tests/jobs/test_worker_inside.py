@@ -259,17 +259,20 @@ def test_its_own_jobs_are_not_swept(worker: Worker, monkeypatch: pytest.MonkeyPa
     assert worker._ledger.get(running.job.id).state is JobState.QUEUED
 
 
-def test_leases_are_not_judged_just_after_the_clock_jumped(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("jump", [3600, 7 * 86400, -3600, -7 * 86400])
+def test_leases_are_not_judged_just_after_the_clock_jumped(
+    jump: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine slept, or somebody set the clock that leases are measured with."""
     day, monotonic = [1000.0], [50.0]
-    monkeypatch.setattr(worker_module.time, "time", lambda: day[0])
     monkeypatch.setattr(worker_module.time, "monotonic", lambda: monotonic[0])
-    watch = Watch()
-    assert watch.trusted
-    day[0] += 3600  # the machine slept
-    assert not watch.trusted
+    watch = Watch(lambda: day[0])
+    assert watch.trusted()
+    day[0] += jump
+    assert not watch.trusted()
     for seconds, trusted in ((LEASE - 1, False), (2, True)):
         day[0], monotonic[0] = day[0] + seconds, monotonic[0] + seconds
-        assert watch.trusted is trusted
+        assert watch.trusted() is trusted
 
 
 def test_a_job_that_is_claimed_while_leaving_is_given_back(

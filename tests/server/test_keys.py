@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, event, select
 
 from safelight.database import migrate, open_database, reading
-from safelight.errors import KeyInvalidError, KeyNameError, QuotaError
+from safelight.errors import KeyInvalidError, KeyNameError, QuotaError, StorageFullError
 from safelight.server import keys as module
 from safelight.server.keys import DAY, SCHEMA, Keys
 from safelight.server.roles import Caller, Role
@@ -152,3 +153,65 @@ def test_what_is_given_back_can_be_asked_for_again(keys: Keys) -> None:
     keys.refund(key, 4, 0, now + DAY)
     with pytest.raises(QuotaError):
         keys.spend(key, 1, 0, now + DAY)
+
+
+@pytest.fixture
+def stuck(keys: Keys, engine: Engine) -> Callable[[bool], None]:
+    """Make the database refuse to be written, as on a full disk, or let it be written again."""
+
+    def switch(on: bool) -> None:
+        (event.listen if on else event.remove)(engine, "before_cursor_execute", only_writes)
+
+    def only_writes(_: object, __: object, statement: str, *___: object) -> None:
+        if statement.startswith(("INSERT", "UPDATE", "DELETE")):
+            raise StorageFullError
+
+    return switch
+
+
+def test_on_a_full_disk_keys_are_known_and_their_use_is_written_later(
+    keys: Keys, engine: Engine, stuck: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna, bert = keys.add("anna"), keys.add("bert")
+    stuck(True)
+    assert keys.caller(anna).owner == "anna"
+    assert keys.caller(anna).owner == "anna"
+    assert [key.used for key in keys.all()] == [None, None]
+    stuck(False)
+    keys.caller(bert)
+    assert None not in [key.used for key in keys.all()]
+
+
+def test_on_a_full_disk_all_is_counted_and_quotas_hold(
+    keys: Keys, engine: Engine, stuck: Callable[[bool], None]
+) -> None:
+    key = keys.caller(keys.add("anna", pictures_per_day=10)).key_id
+    free = keys.caller(keys.add("bert")).key_id
+    assert key is not None
+    assert free is not None
+    now = DAY * 20_000.0
+    keys.spend(key, 3, 100, now)
+    stuck(True)
+    keys.spend(key, 4, 100, now)
+    keys.spend(key, 2, 10, now)
+    keys.refund(key, 2, 10, now)
+    keys.spend(free, 10**6, 0, now)
+    with pytest.raises(QuotaError):
+        keys.spend(key, 4, 0, now)
+    stuck(False)
+    with pytest.raises(QuotaError):
+        keys.spend(key, 4, 0, now)
+    keys.spend(key, 3, 0, now)
+    with reading(engine) as connection:
+        rows = {row["key_id"]: row["pictures"] for row in connection.execute(select(module.usage)).mappings()}
+    assert rows == {key: 10, free: 10**6}
+
+
+def test_a_clock_that_was_set_back_does_not_stop_the_notes(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, now = keys.add("anna"), time.time()
+    keys.caller(key)
+    monkeypatch.setattr(time, "time", lambda: now - 7 * DAY)
+    keys.caller(key)
+    assert keys.all()[0].used == now - 7 * DAY

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine, func, select
 
+from safelight.clock import ExpiryClock
 from safelight.database import migrate, open_database, reading
 from safelight.errors import KeyRequiredError
 from safelight.server import sessions as module
@@ -131,3 +132,17 @@ def test_a_key_s_use_by_a_session_is_noted(
 
 def test_it_lasts_a_month() -> None:
     assert module.LASTS == 30 * 24 * 3600
+
+
+def test_a_clock_that_is_set_forward_signs_nobody_out(
+    engine: Engine, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, now = ExpiryClock(), time.time()
+    sessions = Sessions(engine, keys, clock.now)
+    token = sessions.open(id_of(keys, "anna"))
+    monkeypatch.setattr(time, "time", lambda: now + 60 * 86400)
+    assert sessions.caller(token).owner == "anna"
+    other = sessions.open(id_of(keys, "bert"))  # which forgets those that are over
+    assert sessions.caller(token).owner == "anna"
+    monkeypatch.setattr(time, "time", lambda: now)
+    assert sessions.caller(other).owner == "bert"

@@ -9,13 +9,19 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import psutil
 import pytest
 from tests.jobs.running import wait_for
 from tests.postgres import empty_database
 from tests.server.whole import STARTED, Studio, serving
+
+TRIES = [{"X-Stainless-Retry-Count": str(tries)} for tries in range(2)]
+"""What OpenAI's client sends along with its first try, and with its second."""
 
 
 def check_all_done_once(studio: Studio, job_ids: list[str]) -> None:
@@ -35,9 +41,15 @@ def check_all_done_once(studio: Studio, job_ids: list[str]) -> None:
     assert sorted(files) == sorted(named)
 
 
-def test_everything_may_be_killed(tmp_path: Path) -> None:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> str:
+    """The setting for one of the two databases, with nothing in it."""
+    return str(request.getfixturevalue("postgres_url")) if request.param == "postgresql" else ""
+
+
+def test_everything_may_be_killed(tmp_path: Path, database: str) -> None:
     """A worker in mid-step, the API process, both at once."""
-    with serving(tmp_path) as studio:
+    with serving(tmp_path, database=database) as studio:
         jobs = [studio.submit(seed, steps=20) for seed in range(6)]
         wait_for(lambda: (studio.job(jobs[0])["progress"] or {}).get("step", 0) > 0, STARTED)
         studio.kill("0")
@@ -48,6 +60,44 @@ def test_everything_may_be_killed(tmp_path: Path) -> None:
         studio.kill("api", "0")
         wait_for(lambda: studio.over(*jobs), STARTED)
         check_all_done_once(studio, jobs)
+        made = [path for path in tmp_path.rglob("*") if path.name != "server.log" and not path.is_symlink()]
+        assert [path for path in made if path.lstat().st_mode & 0o077] == []  # nobody else can read anything
+
+
+def test_who_waits_while_the_server_dies_loses_the_answer_only(tmp_path: Path) -> None:
+    """In all three API families: the job is done once, and asking again as clients do gives its result."""
+    with serving(tmp_path) as studio, ThreadPoolExecutor(3) as pool:
+        ours = studio.submit(1, steps=60)
+        drawing = {"prompt": "a red apple", "model": "starter", "size": "256x256", "n": 1}
+        plain = {"prompt": "a red apple", "steps": 60, "seed": 3}
+        waiting = [
+            pool.submit(httpx2.request, method, studio.url + path, timeout=STARTED, **given)
+            for method, path, given in (
+                ("GET", f"/v1/jobs/{ours}/events", {}),
+                ("POST", "/v1/images/generations", {"json": drawing, "headers": TRIES[0]}),
+                ("POST", "/sdapi/v1/txt2img", {"json": plain}),
+            )
+        ]
+        wait_for(lambda: len(jobs_of(studio)) == 3, STARTED)
+        wait_for(lambda: (studio.job(ours)["progress"] or {}).get("step", 0) > 0, STARTED)
+        studio.kill("api")
+        for answer in waiting:
+            with pytest.raises(httpx2.TransportError):
+                answer.result(STARTED)
+        assert studio.submit(1, steps=60) == ours
+        again = studio.call("POST", "/v1/images/generations", json=drawing, headers=TRIES[1])
+        assert again.status_code == 200, again.text
+        assert len(again.json()["data"]) == 1
+        jobs = [job["id"] for job in jobs_of(studio)]
+        assert len(jobs) == 3
+        wait_for(lambda: studio.over(*jobs), STARTED)
+        check_all_done_once(studio, jobs)
+        assert [studio.job(job_id)["attempt"] for job_id in jobs] == [1, 1, 1]
+
+
+def jobs_of(studio: Studio) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = studio.call("GET", "/v1/jobs").json()["jobs"]
+    return found
 
 
 def test_leaving_and_coming_back(tmp_path: Path) -> None:

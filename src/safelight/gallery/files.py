@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -63,8 +62,11 @@ class PictureFolder:
             raise EntryFileMissingError(f"{path} cannot be read: {error.strerror or error}.") from error
 
     def has(self, path: PurePosixPath) -> bool:
-        """Whether a file is there."""
-        return (self._root / path).is_file()
+        """Whether a file is there, and can be seen."""
+        try:
+            return (self._root / path).is_file()
+        except OSError:
+            return False
 
     def remove(self, path: PurePosixPath) -> None:
         """Delete a file; it may be gone already.
@@ -80,11 +82,16 @@ class PictureFolder:
     def all(self) -> Iterator[PurePosixPath]:
         """The files that are named as entries are, from the oldest day."""
         for path in sorted(self._root.glob("[0-9]*/[0-9]*/[0-9]*/*.*")):
-            if is_id(path.stem) and path.is_file():
-                yield PurePosixPath(path.relative_to(self._root).as_posix())
+            place = PurePosixPath(path.relative_to(self._root).as_posix())
+            if is_id(path.stem) and self.has(place):
+                yield place
 
-    def clear_abandoned(self, older_than: timedelta) -> int:
+    def clear_abandoned(self, older_than: timedelta, now: float) -> int:
         """Delete temporary files that nobody will finish.
+
+        Args:
+            older_than: How old they are at least.
+            now: Seconds since 1970.
 
         Returns:
             How many there were.
@@ -92,7 +99,7 @@ class PictureFolder:
         abandoned = 0
         for path in self._coming.glob(".*.tmp"):
             with suppress(OSError):  # finished or cleared by another process meanwhile
-                if time.time() - path.stat().st_mtime >= older_than.total_seconds():
+                if now - path.stat().st_mtime >= older_than.total_seconds():
                     path.unlink()
                     abandoned += 1
         return abandoned

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -224,13 +225,14 @@ class Gallery:
             if not found:
                 return gone
 
-    def repair(self, older_than: timedelta = _HOUR) -> Repaired:
+    def repair(self, older_than: timedelta = _HOUR, now: float | None = None) -> Repaired:
         """Bring files and entries together again after a crash; ``gallery.repair`` says how.
 
         Args:
             older_than: Temporary files younger than this are let be: another process may be writing them.
+            now: Seconds since 1970, where it is not the time of day that counts.
         """
-        return repair(self._engine, self._files, older_than)
+        return repair(self._engine, self._files, older_than, time.time() if now is None else now)
 
     def _delete_files(self, rows: Iterable[RowMapping]) -> None:
         """Delete what belongs to rows that are about to go; files left by a crash, ``repair`` would bring back."""

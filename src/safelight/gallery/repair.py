@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -12,13 +13,20 @@ from typing import TypeVar
 from sqlalchemy import Engine, RowMapping, select, update
 
 from safelight.database.engine import reading, writing
-from safelight.errors import EntryFileMissingError, GalleryError, ImageError
+from safelight.errors import (
+    DatabaseBusyError,
+    DatabaseDamagedError,
+    DatabaseOpenError,
+    EntryFileMissingError,
+    StorageFullError,
+)
 from safelight.gallery.entry import path_of
 from safelight.gallery.files import PictureFolder
 from safelight.gallery.ids import key_of
 from safelight.gallery.recorded import found_entry
-from safelight.gallery.rows import enter
+from safelight.gallery.rows import enter, kind_of
 from safelight.gallery.tables import entries, keys
+from safelight.logs import logger
 
 _BATCH = 500
 _WHERE = (entries.c.number, entries.c.id, entries.c.created, entries.c.kind, entries.c.missing)
@@ -31,65 +39,79 @@ class Repaired:
 
     Args:
         adopted: Files without an entry that got one, from what they say of themselves.
-        removed: Files that were half written, no pictures, or left by an earlier run of a job that has its entry.
+        removed: Temporary files that nobody will finish, and files of an earlier run of a job that has its entry.
         missing: Entries whose file is gone; they say so from now on.
         back: Entries whose file is there again.
+        strange: Files that are named like entries and are not the pictures that their names say, or cannot be read or
+            deleted. They are left alone: somebody put them there.
     """
 
     adopted: int = 0
     removed: int = 0
     missing: int = 0
     back: int = 0
+    strange: int = 0
 
 
-def repair(engine: Engine, folder: PictureFolder, older_than: timedelta) -> Repaired:
+def repair(engine: Engine, folder: PictureFolder, older_than: timedelta, now: float) -> Repaired:
     """Compare every file with every row. Others may go on adding and deleting meanwhile.
 
     Args:
         engine: The database.
         folder: The picture files.
         older_than: Temporary files younger than this are being written.
+        now: Seconds since 1970.
 
     Raises:
-        DatabaseError, OutputError: What is left can be repaired later.
+        DatabaseError: What is left can be repaired later.
     """
-    removed = folder.clear_abandoned(older_than)
-    adopted = 0
+    done: Counter[str] = Counter(removed=folder.clear_abandoned(older_than, now))
     for paths in _batches(folder.all()):
         rows = _rows_of(engine, paths)
-        strangers = [path for path in paths if key_of(path.stem) not in rows]
-        for path in strangers:
-            kept = _adopt(engine, folder, path)
-            adopted, removed = adopted + kept, removed + (not kept)
-        for path in _leftovers(folder, paths, rows):
-            folder.remove(path)
-            removed += 1
+        for path in paths:
+            done[_put_right(engine, folder, path, rows.get(key_of(path.stem)))] += 1
     missing, back = _compare_rows(engine, folder)
-    return Repaired(adopted, removed, missing, back)
+    if strange := done["strange"]:
+        logger(__name__).warning(
+            "files in the gallery's folder are no pictures of it; left alone", files=strange
+        )
+    return Repaired(done["adopted"], done["removed"], missing, back, strange)
 
 
-def _adopt(engine: Engine, folder: PictureFolder, path: PurePosixPath) -> bool:
-    """Enter a file, or remove it where it is no picture; one that others enter or delete at this moment is let be."""
+def _put_right(engine: Engine, folder: PictureFolder, path: PurePosixPath, row: RowMapping | None) -> str:
+    """See to one file: whatever is wrong with it, the others get their turn.
+
+    Returns:
+        adopted, removed, strange, or kept as it is.
+
+    Raises:
+        DatabaseError: The database cannot be used.
+    """
     try:
-        new = found_entry(path.stem, folder.read(path))
+        if row is None:
+            return _adopt(engine, folder, path)
+        if _place(row) != path and folder.has(_place(row)):
+            folder.remove(path)
+            return "removed"
+    except (DatabaseBusyError, DatabaseDamagedError, DatabaseOpenError, StorageFullError):
+        raise
+    except Exception:  # noqa: BLE001  a file may hold anything, and what is left alone is not lost
+        return "strange"
+    return "kept"
+
+
+def _adopt(engine: Engine, folder: PictureFolder, path: PurePosixPath) -> str:
+    """Enter a file that is the picture its name says; one that others enter or delete at this moment is let be."""
+    try:
+        data = folder.read(path)
     except EntryFileMissingError:
-        return True
-    except (ImageError, GalleryError):
-        folder.remove(path)
-        return False
+        return "strange" if folder.has(path) else "kept"
+    new = found_entry(path.stem, data)
+    if path_of(path.stem, new.created, kind_of(data)) != path:
+        return "strange"
     with writing(engine) as connection:
         enter(connection, path.stem, new)
-    return True
-
-
-def _leftovers(
-    folder: PictureFolder, paths: Iterable[PurePosixPath], rows: Mapping[str, RowMapping]
-) -> Iterator[PurePosixPath]:
-    """Files of pictures whose entry has another file, which is there."""
-    for path in paths:
-        row = rows.get(key_of(path.stem))
-        if row is not None and _place(row) != path and folder.has(_place(row)):
-            yield path
+    return "adopted"
 
 
 def _rows_of(engine: Engine, paths: Iterable[PurePosixPath]) -> dict[str, RowMapping]:

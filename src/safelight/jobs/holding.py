@@ -215,7 +215,11 @@ class Holding(Book):
             How many there were.
         """
         with writing(self._engine) as connection:
-            lost = jobs.c.lease < now(connection) if worker is None else jobs.c.worker == worker
+            present = now(connection)
+            alive = jobs.c.lease.between(
+                present, present + 2 * LEASE
+            )  # longer ones are from before a clock was set
+            lost = ~alive if worker is None else jobs.c.worker == worker
             query = select(jobs).where(jobs.c.state == JobState.RUNNING, lost, jobs.c.id.not_in(but))
             rows = connection.execute(query.with_for_update(skip_locked=True)).mappings().all()
             for row in rows:

@@ -256,9 +256,7 @@ class Ledger(Holding):
             found = {row[0]: row[1] for row in connection.execute(query)}
         return {state: found.get(state, 0) for state in JobState}
 
-    def forget(self, now: float | None = None) -> int:
+    def forget(self, now: float) -> int:
         """Delete finished jobs whose time is over, with their events; returns how many."""
         with writing(self._engine) as connection:
-            return connection.execute(
-                delete(jobs).where(jobs.c.expires < (time.time() if now is None else now))
-            ).rowcount
+            return connection.execute(delete(jobs).where(jobs.c.expires < now)).rowcount

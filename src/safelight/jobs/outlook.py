@@ -95,7 +95,9 @@ class _Outlook:
         paces = {row.key: row.seconds for row in connection.execute(select(timings))}
         needed = (jobs.c.id, jobs.c.owner, jobs.c.kind, jobs.c.checkpoint, jobs.c.cost, jobs.c.priority)
         query = select(*needed, jobs.c.worker, jobs.c.started, jobs.c.attempt, jobs.c.progress)
-        seen = select(func.count()).select_from(workers).where(workers.c.seen > now(connection) - LOST_AFTER)
+        present = now(connection)
+        recent = workers.c.seen.between(present - LOST_AFTER, present + LOST_AFTER)
+        seen = select(func.count()).select_from(workers).where(recent)
         return cls(
             paces,
             connection.execute(query.where(jobs.c.state == JobState.RUNNING)).mappings().all(),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from safelight.errors import DatabaseError, StoppedError
+from safelight.errors import DatabaseError, StoppedError, StorageFullError
 from safelight.jobs.job import PAUSED, Job, Progress, Signal
 from safelight.jobs.patience import patiently
 from safelight.logs import logger
@@ -141,7 +141,7 @@ class Running:
             DatabaseError: Waiting does not help.
         """
         try:
-            return patiently(do, lambda: self.unwanted)
+            return patiently(do, lambda: self.unwanted, waiting=self._say_waiting)
         except DatabaseError as error:
             if not self.unwanted:
                 raise
@@ -170,6 +170,15 @@ class Running:
         assert self._waits_since is not None
         self._waited += now - self._waits_since
         self._waits_since, self._reported = None, 0.0  # the next step is reported at once
+
+
+    def _say_waiting(self, error: DatabaseError) -> None:
+        """Let the job's progress say why it does not go on, where that can be written."""
+        stage = (
+            "waiting for disk space" if isinstance(error, StorageFullError) else "waiting for the database"
+        )
+        self._reported = 0.0
+        self.report((self._last or Progress(stage=stage)).model_copy(update={"stage": stage}))
 
     def report(self, progress: Progress, preview: Callable[[], Image.Image | None] = lambda: None) -> None:
         """Tell where the job stands, as often as is worth it. A report that cannot be written is left out."""

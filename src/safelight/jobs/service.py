@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, delete, select
+from sqlalchemy import ColumnElement, Connection, Engine, delete, select
 
+from safelight.clock import ExpiryClock
 from safelight.database import Schema, blobs, migrate, open_database, reading, writing
 from safelight.database.hosts import now as clock_of
 from safelight.database.inserting import upsert
@@ -61,6 +63,7 @@ class Service:
         ledger: The book of jobs.
         gallery: What was made.
         dispatcher: Puts turns into the queue.
+        clock: What is too old, is so by this clock.
     """
 
     settings: Settings
@@ -68,6 +71,7 @@ class Service:
     ledger: Ledger
     gallery: Gallery
     dispatcher: Dispatcher
+    clock: ExpiryClock = field(default_factory=ExpiryClock)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -83,6 +87,17 @@ class Service:
     def reading(self) -> AbstractContextManager[Connection]:
         """A connection to read with."""
         return reading(self.engine)
+
+    def now(self) -> float:
+        """Seconds since 1970 by the clock that all workers share.
+
+        Raises:
+            DatabaseError: It cannot be read.
+        """
+        if self.engine.dialect.name == "sqlite":  # without a transaction
+            return time.time()
+        with self.reading() as connection:
+            return clock_of(connection)
 
     def close(self) -> None:
         """Close all connections."""
@@ -126,22 +141,28 @@ class Service:
         Raises:
             DatabaseError, OutputError: It was not all deleted; the rest is the next time.
         """
-        now = datetime.now(UTC)
-        self.ledger.forget()
+        expiry = self.clock.now()
+        now = datetime.fromtimestamp(expiry, UTC)
+        self.ledger.forget(expiry)
         with writing(self.engine) as connection:
             blobs.delete_unreferenced(
                 connection, select(tables.job_blobs.c.digest), before=now - timedelta(hours=1)
             )
-            silent = workers.c.seen < clock_of(connection) - FORGOTTEN_AFTER
-            connection.execute(delete(workers).where(silent))
+            connection.execute(delete(workers).where(~_heard_within(connection, FORGOTTEN_AFTER)))
         if self.settings.gallery_retention:
             self.gallery.expire(now - timedelta(seconds=self.settings.gallery_retention))
-        self.gallery.repair()
+        self.gallery.repair(now=expiry)
         self.dispatcher.forget(now - timedelta(seconds=self.settings.job_retention))
 
     def workers(self) -> list[dict[str, Any]]:
         """The workers that have been heard of lately."""
         with self.reading() as connection:
-            recent = workers.c.seen > clock_of(connection) - LOST_AFTER
-            rows = connection.execute(select(workers).where(recent).order_by(workers.c.name)).mappings().all()
+            recent = select(workers).where(_heard_within(connection, LOST_AFTER)).order_by(workers.c.name)
+            rows = connection.execute(recent).mappings().all()
         return [{**row, **{field: json.loads(row[field]) for field in TEXTS}} for row in rows]
+
+
+def _heard_within(connection: Connection, seconds: float) -> ColumnElement[bool]:
+    """Which workers were heard of lately; what is still to come was said before the clock was set back."""
+    now = clock_of(connection)
+    return workers.c.seen.between(now - seconds, now + seconds)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import psutil
 
-from safelight.audit import AuditLog
+from safelight.audit import audit_log
 from safelight.database.exclusive import exclusive_name
 from safelight.errors import DatabaseError, InternalError, JobTimeoutError, SafelightError, WorkerNameError
 from safelight.jobs.company import Company
@@ -78,20 +78,30 @@ class Tally:
 
 
 class Watch:
-    """Whether leases can be judged: not just after the clock was set or the machine slept, when all look late."""
+    """Whether leases can be judged: not just after the clock was set or the machine slept, when all look late.
 
-    def __init__(self) -> None:
-        self._offset = time.time() - time.monotonic()
+    Args:
+        clock: Seconds since 1970 by the clock that leases are measured with.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._offset: float | None = None
         self._trusted_from = 0.0
 
-    @property
     def trusted(self) -> bool:
-        """Whether every worker that lives has had the time to renew its leases since the clock last jumped."""
-        offset = time.time() - time.monotonic()
-        if abs(offset - self._offset) > CLOCK_JUMP:
-            self._trusted_from = time.monotonic() + LEASE
+        """Whether every worker that lives has had the time to renew its leases since the clock last jumped.
+
+        Raises:
+            DatabaseError: The clock cannot be read.
+        """
+        before = time.monotonic()
+        offset = self._clock() - before
+        after = time.monotonic()
+        if self._offset is not None and abs(offset - self._offset) > CLOCK_JUMP + (after - before):
+            self._trusted_from = after + LEASE
         self._offset = offset
-        return time.monotonic() >= self._trusted_from
+        return after >= self._trusted_from
 
 
 class Worker:
@@ -107,7 +117,9 @@ class Worker:
         self.settings, self.name = settings, name
         self._service = Service.open(settings)
         self._ledger = self._service.ledger
-        self._desk = Desk(Studio(settings), self._service.gallery, AuditLog(settings.home))
+        self._desk = Desk(
+            Studio(settings), self._service.gallery, audit_log(settings.home, settings.audit_bytes)
+        )
         self._company = Company(settings.batch_pictures)
         self._door = threading.Lock()
         self._taken = Tally()
@@ -116,7 +128,7 @@ class Worker:
         """Whether another process goes by the same name now; this one has ended because of it."""
         self._stopping = False
         self._born, self._renewed = time.time(), 0.0
-        self._watch = Watch()
+        self._watch = Watch(self._service.now)
         self._cleaner: threading.Thread | None = None
         self._keeper = Keeper(self._service, self._desk.studio, self._tell, self._in_use)
         self._begun = False
@@ -320,9 +332,9 @@ class Worker:
 
     def _sweep(self) -> None:
         """Take back the jobs of workers that are gone."""
-        if not self._watch.trusted:
-            return
         try:
+            if not self._watch.trusted():
+                return
             self._ledger.take_back(but=[running.job.id for running in self._company.members])
         except DatabaseError as error:
             self._log.warning("not swept", error=error.message)

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Lifespan
 
-from safelight.audit import AuditLog
+from safelight.audit import AuditLog, audit_log
 from safelight.jobs.service import Service
 from safelight.server import documents, errors_http, health, pages
 from safelight.server.families import Family, error_responses
@@ -85,7 +85,7 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
         service: Open, with the tables of ``keys.SCHEMA`` too; whoever opened it closes it.
         settings: Everything that can be set.
     """
-    audit, numbers, studio = AuditLog(settings.home), Metrics(), LateStudio()
+    audit, numbers, studio = audit_log(settings.home, settings.audit_bytes), Metrics(), LateStudio()
     app = FastAPI(
         title="Safelight",
         lifespan=_life(service, settings, audit, studio),
@@ -114,7 +114,7 @@ def _life(service: Service, settings: Settings, audit: AuditLog, studio: LateStu
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         keys = Keys(service.engine)
-        sessions = Sessions(service.engine, keys)
+        sessions = Sessions(service.engine, keys, service.clock.now)
         limits = Limits(settings, keys)
         fetches, streams = asyncio.Semaphore(FETCHES), Seats("streams", STREAMS)
         use_others()

@@ -12,6 +12,8 @@ import hmac
 import re
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from sqlalchemy import (
@@ -34,8 +36,10 @@ from sqlalchemy.exc import IntegrityError
 
 from safelight.database import METADATA, Schema, reading, writing
 from safelight.database.inserting import insert_into
-from safelight.errors import KeyInvalidError, KeyNameError, QuotaError
+from safelight.errors import DatabaseError, KeyInvalidError, KeyNameError, QuotaError
+from safelight.logs import logger
 from safelight.server.roles import Caller, Role
+from safelight.server.unwritten import Unwritten
 
 keys = Table(
     "keys",
@@ -111,6 +115,7 @@ class Keys:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._unwritten = Unwritten()
 
     def add(
         self,
@@ -217,29 +222,62 @@ class Keys:
         return Caller(row["name"], Role(row["role"]), row["id"])
 
     def _note(self, row: RowMapping) -> None:
-        now = time.time()
-        if row["used"] is None or now - row["used"] > NOTE_EVERY:
-            with writing(self._engine) as connection:
-                connection.execute(update(keys).where(keys.c.id == row["id"]).values(used=now))
+        """Note that a key was used; one that cannot be noted now is let in all the same."""
+        now, known = time.time(), self._unwritten.seen(row["id"]) or row["used"]
+        if known is not None and abs(now - known) <= NOTE_EVERY:  # however the clock was set since
+            return
+        self._unwritten.note_seen(row["id"], now)
+        try:
+            with self._writing():
+                pass
+        except DatabaseError as error:
+            logger(__name__).warning("the use of a key is not written down yet", error=error.message)
 
     def spend(self, key_id: str, pictures: int, pixels: int, now: float | None = None) -> None:
         """Count what a key asks for against its quota of the day: all of it, or nothing.
 
+        What cannot be written down now is counted in memory.
+
         Raises:
             QuotaError: It would be more than the quota.
+            DatabaseError: The database cannot even be read.
         """
         now = time.time() if now is None else now
-        with writing(self._engine) as connection:
-            allowed = connection.execute(
-                select(keys.c.pictures_per_day, keys.c.megapixels_per_day).where(keys.c.id == key_id)
-            ).one()
-            limits = _largest(allowed.pictures_per_day), _largest(allowed.megapixels_per_day, 1e6)
-            if not _spend(connection, (key_id, int(now // DAY)), (pictures, pixels), limits):
-                raise _exceeded(allowed.pictures_per_day, allowed.megapixels_per_day, now)
+        where, amount = (key_id, int(now // DAY)), (pictures, pixels)
+        try:
+            with self._writing() as connection:
+                allowed = _quota(connection, key_id)
+                if not _spend(connection, where, amount, allowed.largest):
+                    raise allowed.exceeded(now)
+        except DatabaseError as error:
+            self._spend_in_memory(where, amount, now)
+            logger(__name__).warning("what a key asks for is not written down yet", error=error.message)
+
+    def _spend_in_memory(self, where: tuple[str, int], amount: tuple[int, int], now: float) -> None:
+        with self._unwritten.lock, reading(self._engine) as connection:
+            allowed = _quota(connection, where[0])
+            known = connection.execute(
+                select(usage.c.pictures, usage.c.pixels).where(
+                    usage.c.key_id == where[0], usage.c.day == where[1]
+                )
+            ).one_or_none() or (0, 0)
+            total = map(sum, zip(known, self._unwritten.spent(*where), amount, strict=True))
+            if any(one > limit for one, limit in zip(total, allowed.largest, strict=True)):
+                raise allowed.exceeded(now)
+            self._unwritten.add(*where, *amount)
 
     def refund(self, key_id: str, pictures: int, pixels: int, now: float | None = None) -> None:
-        """Take back what was counted today for pictures that are not made."""
+        """Take back what was counted today for pictures that are not made.
+
+        Raises:
+            DatabaseError: It was written down and cannot be taken back.
+        """
         day = int((time.time() if now is None else now) // DAY)
+        with self._unwritten.lock:
+            unwritten = self._unwritten.spent(key_id, day)
+            if pictures <= unwritten[0] and pixels <= unwritten[1]:
+                self._unwritten.add(key_id, day, -pictures, -pixels)
+                return
         counted = (usage.c.key_id == key_id) & (usage.c.day == day)
         enough = (usage.c.pictures >= pictures) & (usage.c.pixels >= pixels)  # not what was counted yesterday
         with writing(self._engine) as connection:
@@ -248,6 +286,48 @@ class Keys:
                 .where(counted & enough)
                 .values(pictures=usage.c.pictures - pictures, pixels=usage.c.pixels - pixels)
             )
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A writing transaction that begins with what could not be written before."""
+        uses = self._unwritten.take()
+        try:
+            with writing(self._engine) as connection:
+                for key_id, seen in uses.seen.items():
+                    connection.execute(update(keys).where(keys.c.id == key_id).values(used=seen))
+                for where, pictures in uses.pictures.items():
+                    _spend(connection, where, (pictures, uses.pixels[where]), (_LARGEST, _LARGEST))
+                yield connection
+        except BaseException:
+            self._unwritten.put_back(uses)
+            raise
+
+
+@dataclass(frozen=True)
+class _Quota:
+    """What a key may ask for in a day; None: any number."""
+
+    pictures: int | None
+    megapixels: float | None
+
+    @property
+    def largest(self) -> tuple[int, int]:
+        """In pictures and pixels."""
+        return (
+            _LARGEST if self.pictures is None else self.pictures,
+            _LARGEST if self.megapixels is None else int(self.megapixels * 1e6),
+        )
+
+    def exceeded(self, now: float) -> QuotaError:
+        """The error to raise for more than that."""
+        parts = [f"{self.pictures} pictures"] if self.pictures is not None else []
+        parts += [f"{self.megapixels:g} megapixels"] if self.megapixels is not None else []
+        return QuotaError(f"The key's quota is {' and '.join(parts)} a day.", retry_after=DAY - now % DAY)
+
+
+def _quota(connection: Connection, key_id: str) -> _Quota:
+    query = select(keys.c.pictures_per_day, keys.c.megapixels_per_day).where(keys.c.id == key_id)
+    return _Quota(*connection.execute(query).one())
 
 
 def _spend(
@@ -268,16 +348,6 @@ def _spend(
         ).returning(usage.c.day)
     )
     return done.first() is not None
-
-
-def _exceeded(pictures: int | None, megapixels: float | None, now: float) -> QuotaError:
-    parts = [f"{pictures} pictures"] if pictures is not None else []
-    parts += [f"{megapixels:g} megapixels"] if megapixels is not None else []
-    return QuotaError(f"The key's quota is {' and '.join(parts)} a day.", retry_after=DAY - now % DAY)
-
-
-def _largest(limit: float | None, unit: float = 1) -> int:
-    return _LARGEST if limit is None else int(limit * unit)
 
 
 def _secret() -> str:

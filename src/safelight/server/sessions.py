@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+from collections.abc import Callable
 
 from sqlalchemy import Connection, Engine, delete, insert, or_, select
 
@@ -30,10 +31,11 @@ class Sessions:
     Args:
         engine: The database, with the tables of ``keys.SCHEMA``.
         keys: Whose they are.
+        clock: Seconds since 1970, by which they end.
     """
 
-    def __init__(self, engine: Engine, keys: Keys) -> None:
-        self._engine, self._keys = engine, keys
+    def __init__(self, engine: Engine, keys: Keys, clock: Callable[[], float] = time.time) -> None:
+        self._engine, self._keys, self._clock = engine, keys, clock
 
     def open(self, key_id: str, now: float | None = None) -> str:
         """Begin one for a key that was shown; those that are over are forgotten on the way.
@@ -41,10 +43,10 @@ class Sessions:
         Returns:
             The token, which is nowhere else.
         """
-        now, token = time.time() if now is None else now, secrets.token_urlsafe(32)
+        now, known, token = now or time.time(), now or self._clock(), secrets.token_urlsafe(32)
         row = {"digest": _digest(token), "key_id": key_id, "opened": now, "expires": now + LASTS}
         with writing(self._engine) as connection:
-            _make_room(connection, key_id, now)
+            _make_room(connection, key_id, known)
             connection.execute(insert(sessions).values(**row))
         return token
 
@@ -54,8 +56,7 @@ class Sessions:
         Raises:
             KeyRequiredError: It is none, has been ended, is too old, or its key was revoked.
         """
-        now = time.time() if now is None else now
-        live = (sessions.c.digest == _digest(token)) & (sessions.c.expires > now)
+        live = (sessions.c.digest == _digest(token)) & (sessions.c.expires > (now or self._clock()))
         with reading(self._engine) as connection:
             key_id = connection.execute(select(sessions.c.key_id).where(live)).scalar()
         if key_id is None:

@@ -1,0 +1,71 @@
+"""What the server still does when its disk is full: all that needs nothing to be kept."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+from starlette.testclient import TestClient
+from tests.disks import filled, small_disk
+from tests.server.conftest import client_of
+
+from safelight.database import reading
+from safelight.jobs.service import Service
+from safelight.server.app import create_app
+from safelight.server.keys import Keys, usage
+from safelight.settings import Settings
+
+
+@pytest.fixture
+def home(prepared: Path, tmp_path: Path) -> Iterator[Path]:
+    """A data directory with tables, on a small disk."""
+    with small_disk(tmp_path, 60):
+        yield Path(shutil.copytree(prepared, tmp_path / "home"))
+
+
+@pytest.fixture
+def service(home: Path) -> Iterator[Service]:
+    service = Service.open(Settings(home=home, backend="onnxruntime", precision="fp32"))
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[TestClient]:
+    with client_of(create_app(service, service.settings)) as client:
+        yield client
+
+
+def test_reads_and_verdicts_go_on(
+    client: TestClient, service: Service, home: Path, photographs: list[Path]
+) -> None:
+    keys = Keys(service.engine)
+    quotas = {"anna": {}, "bert": {"pictures_per_day": 2}, "cleo": {}}
+    headers = {name: {"X-API-Key": keys.add(name, **quota)} for name, quota in quotas.items()}
+    photograph = photographs[0].read_bytes()
+
+    def judge(name: str) -> int:
+        kind = {"Content-Type": "image/jpeg"}
+        return client.post("/v1/moderate", content=photograph, headers=headers[name] | kind).status_code
+
+    assert judge("cleo") == 200  # the classifier is loaded, and lies in the cache
+    with filled(home.parent):
+        for name in ("anna", "bert"):
+            for path in ("/v1/jobs", "/v1/gallery", "/v1/models", "/v1/system", "/v1/session"):
+                assert client.get(path, headers=headers[name]).status_code == 200, path
+        assert [judge("anna"), judge("bert"), judge("bert"), judge("bert")] == [200, 200, 200, 429]
+        body = {"kind": "generate", "prompt": "a red apple"}
+        refused = client.post("/v1/jobs", json=body, headers=headers["anna"])
+        assert (refused.status_code, refused.json()["error"]["code"]) == (507, "storage.full")
+    assert judge("anna") == 200
+    assert judge("bert") == 429
+    assert client.post("/v1/jobs", json=body, headers=headers["anna"]).status_code == 202
+    with reading(service.engine) as connection:
+        counted = {row["key_id"]: row["pictures"] for row in connection.execute(select(usage)).mappings()}
+    assert sorted(counted.values()) == [1, 2, 3]  # cleo's, bert's, and anna's: two verdicts and a drawing
+    assert None not in [key.used for key in keys.all()]
+    noted = (home / "audit.log").read_text()
+    assert noted.count('"event": "limited"') == 2  # the first of them when there was space again
