@@ -616,7 +616,9 @@ class JobSizeError(JobError):
 
     code = "job.size"
     summary = "The job is more work than one job may be."
-    default_hint = "Ask for fewer pictures, fewer steps or smaller pictures; an administrator can raise max_job_work."
+    default_hint = (
+        "Ask for fewer pictures, fewer steps or smaller pictures; an administrator can raise max_job_work."
+    )
     http_status = 422
 
 

@@ -102,7 +102,9 @@ class Settings(BaseSettings):
     )
     queue_capacity: int = Field(10_000, ge=1, description="How many jobs may wait.")
     waiting_per_owner: int = Field(
-        1000, ge=1, description="How many of them may be of one key, and never more than there are places left."
+        1000,
+        ge=1,
+        description="How many of them may be of one key, and never more than there are places left.",
     )
     waiting_bytes_per_owner: int = Field(
         1024**3,

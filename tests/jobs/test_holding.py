@@ -12,8 +12,8 @@ from safelight.errors import InternalError
 from safelight.jobs.holding import MAX_LOST
 from safelight.jobs.job import JobState, Progress, Signal
 from safelight.jobs.ledger import Ledger
-from safelight.jobs.turns import Holders
 from safelight.jobs.tables import clock, jobs
+from safelight.jobs.turns import Holders
 
 
 def test_the_loaded_checkpoint_is_preferred_within_bounds(ledger: Ledger) -> None:

@@ -129,7 +129,9 @@ def test_an_unknown_pace_is_no_outlook(ledger: Ledger) -> None:
     assert eta(ledger.get(known.id)) == 10.0
 
 
-def running_at(ledger: Ledger, database: Engine, owner: str, fraction: float, stage: str, seconds: float) -> Job:
+def running_at(
+    ledger: Ledger, database: Engine, owner: str, fraction: float, stage: str, seconds: float
+) -> Job:
     """A job that has run for some seconds, beside pauses."""
     ledger.submit(submission(owner))
     job = begun(ledger)

@@ -93,4 +93,3 @@ def test_one_of_a_batch_about_one_seed_keeps_it() -> None:
     variation = Variation(seed=7, strength=0.1, same_seed=True)
     one = single(GenerationRequest(prompt="x", seed=MAX_SEED, count=5, variation=variation), 4)
     assert (one.seed, one.variation) == (MAX_SEED, Variation(seed=11, strength=0.1))
-

@@ -163,7 +163,9 @@ def test_who_pauses_says_so_and_says_when_it_goes_on(
     )
     stages = [event.data["stage"] for event in ledger.events(0, running.job.id) if event.kind == "progress"]
     assert stages == ["first pass", "paused"]
-    running.report(Progress(stage="first pass", step=8, steps=20, fraction=0.4))  # a moment after the last report
+    running.report(
+        Progress(stage="first pass", step=8, steps=20, fraction=0.4)
+    )  # a moment after the last report
     assert stage() == "first pass"
 
 

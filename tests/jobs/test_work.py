@@ -133,7 +133,9 @@ def test_judging_pauses_between_two_pictures(desk: Desk, ledger: Ledger, picture
     assert len(verdicts) == 3
 
 
-def test_drawing_pauses_between_two_pictures(desk: Desk, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drawing_pauses_between_two_pictures(
+    desk: Desk, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is begun meanwhile, and who is told to stop begins nothing any more."""
     drawn: list[int] = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -359,3 +360,113 @@ def test_a_tally_counts_whoever_is_within() -> None:
             assert tally.count == 2
         assert tally.count == 1
     assert tally.count == 0
+
+
+def entering(worker: Worker) -> str | None:
+    """Whose job is begun now, by whoever is at the door."""
+    job = worker._claimed()
+    if job is not None:
+        worker._company.join(Running(job, worker._ledger))
+    return None if job is None else job.owner
+
+
+def submit_alone(worker: Worker, owner: str, width: int, **fields: object) -> None:
+    """A job that cannot be drawn together with one of another width."""
+    worker._ledger.submit(submission(owner, request={"prompt": "a cat", "width": width}, **fields))
+
+
+def active(worker: Worker) -> list[str]:
+    return [running.job.owner for running in worker._company.active]
+
+
+def test_others_are_begun_once_a_slice_is_over(worker: Worker) -> None:
+    """However many of the owner's own jobs wait before theirs."""
+    submit_alone(worker, "anna", 512, cost=1000.0)
+    assert entering(worker) == "anna"
+    for _ in range(20):
+        submit_alone(worker, "anna", 64, cost=0.001)
+    submit_alone(worker, "berta", 128)
+    assert entering(worker) is None
+    worker._company._slice = 0.0
+    assert entering(worker) == "berta"
+    assert active(worker) == ["berta"]
+    assert entering(worker) is None  # Anna's others wait for Anna's
+
+
+def test_who_pauses_goes_on_when_nobody_waits(worker: Worker) -> None:
+    submit_alone(worker, "anna", 512)
+    assert entering(worker) == "anna"
+    worker._company._slice = 0.0
+    submit_alone(worker, "berta", 128)
+    assert entering(worker) == "berta"
+    (berta,) = worker._company.active
+    worker._resume(CountedTurns())
+    assert active(worker) == ["berta"]
+    worker._company.leave(berta)
+    with worker._door:
+        worker._resume(CountedTurns())  # whoever is at the door chooses
+    assert active(worker) == []
+    worker._resume(CountedTurns())
+    assert active(worker) == ["anna"]
+
+
+def test_somebody_comes_to_choose_where_all_pause_and_jobs_wait(worker: Worker) -> None:
+    submit_alone(worker, "anna", 512)
+    assert entering(worker) == "anna"
+    worker._company._slice = 0.0
+    submit_alone(worker, "berta", 128)
+    assert entering(worker) == "berta"
+    worker._company.leave(worker._company.active[0])
+    submit_alone(worker, "carla", 256)
+    turns = CountedTurns()
+    worker._resume(turns)
+    assert (turns.taken, active(worker)) == (1, [])
+    worker._company._times.charge("anna", 1.0)
+    assert entering(worker) == "carla"
+
+
+def test_there_is_always_somebody_to_choose_while_jobs_wait(worker: Worker) -> None:
+    submit(worker, worker._company.places + 1)
+    for _ in range(worker._company.places):
+        begun(worker)
+    turns = CountedTurns()
+    with ExitStack() as taken:
+        for _ in range(worker._company.places):
+            taken.enter_context(worker._taken)
+        worker._top_up(turns)
+        assert turns.taken == 1
+        taken.enter_context(worker._taken)
+        worker._top_up(turns)
+        assert turns.taken == 1
+
+
+def test_a_long_job_holds_nobody_up_who_waits_beside_what_is_to_be_loaded(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Shelf(monkeypatch)
+    submit_alone(worker, "anna", 512)
+    assert entering(worker) == "anna"
+    submit_alone(worker, "berta", 128)
+    submit_alone(worker, "anna", 512)
+    heard(worker, "apples")
+    worker._company._slice = 0.0
+    running = worker._enter()
+    assert running is not None
+    assert running.job.owner == "berta"
+    assert shelf.loaded == []
+    assert worker._claimed() is None  # Anna's other one would only keep the worker busy
+
+
+def test_what_any_job_may_run_holds_for_each(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "settings", worker.settings.model_copy(update={"max_job_seconds": 0.001}))
+    worker._ledger.submit(submission(timeout=3600.0))
+    running = worker._enter()
+    assert running is not None
+    while not running.late:
+        time.sleep(0.001)
+    running.cut_short = True
+    worker._conclude(running, {"pictures": [1]})
+    job = worker._ledger.get(running.job.id)
+    assert (job.state, job.result) == (JobState.FAILED, {"pictures": [1]})
+    assert job.error is not None
+    assert "longer than 0.001 seconds" in job.error.message

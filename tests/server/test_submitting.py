@@ -181,7 +181,12 @@ def test_a_refused_job_leaves_not_one_byte(open_service: Callable[..., Service],
     anna, berta, carla = (keys.caller(keys.add(name)) for name in ("anna", "berta", "carla"))
     options = {"idempotency_key": "used"} if why == "key" else {}
     submitted(service, anna, JobKind.GENERATE, DRAWING, **options)
-    errors = {"full": QueueFullError, "share": QueueShareError, "bytes": QueueBytesError, "key": IdempotencyError}
+    errors = {
+        "full": QueueFullError,
+        "share": QueueShareError,
+        "bytes": QueueBytesError,
+        "key": IdempotencyError,
+    }
     if why == "full":
         for who in (berta, carla, LOCAL):
             submitted(service, who, JobKind.GENERATE, DRAWING)

@@ -246,7 +246,7 @@ class GenerateJob(BaseModel):
     priority: int = 0
     """Larger goes first; above 0 for administrators only."""
     timeout: float | None = None
-    """Seconds it may run; then it fails."""
+    """Seconds it may run, pauses not counted; then it fails."""
     kind: Literal["generate"] = "generate"
 
 
@@ -302,7 +302,7 @@ class Job(BaseModel):
     """What was asked for, with every picture as {blob: SHA-256}."""
     priority: int = 0
     timeout: float | None = None
-    """Seconds it may run; then it fails."""
+    """Seconds it may run, pauses not counted; then it fails."""
     idempotency_key: str | None = None
     request_id: str = ""
     """Of the call that submitted it; in every log line of the job."""
@@ -490,7 +490,7 @@ class Progress(BaseModel):
     """Where a running job stands."""
 
     stage: str
-    """loading, first pass, upscaling, second pass, judging …"""
+    """loading, first pass, upscaling, second pass, judging …; paused while others have their turn."""
     step: int = 0
     """Steps done of this stage."""
     steps: int = 0
@@ -501,6 +501,8 @@ class Progress(BaseModel):
     """How many there are."""
     fraction: float = 0.0
     """Share of the whole job, 0 to 1."""
+    seconds: float = 0.0
+    """How long it has run, without pauses and earlier attempts."""
 
 
 class SamplerList(BaseModel):
@@ -536,7 +538,7 @@ class ScanJob(BaseModel):
     priority: int = 0
     """Larger goes first; above 0 for administrators only."""
     timeout: float | None = None
-    """Seconds it may run; then it fails."""
+    """Seconds it may run, pauses not counted; then it fails."""
     kind: Literal["scan"] = "scan"
 
 
@@ -598,7 +600,7 @@ class UpscaleJob(BaseModel):
     priority: int = 0
     """Larger goes first; above 0 for administrators only."""
     timeout: float | None = None
-    """Seconds it may run; then it fails."""
+    """Seconds it may run, pauses not counted; then it fails."""
     kind: Literal["upscale"] = "upscale"
 
 

@@ -47,8 +47,8 @@ def keep(connection: Connection, contents: Mapping[str, bytes]) -> None:
         contents: Bytes by their digest.
     """
     now = datetime.now(UTC)
-    for digest, data in sorted(contents.items()):  # in one order, so that two transactions cannot lock crosswise
-        insert = insert_into(connection, blobs).values(digest=digest, created=now, data=data)
+    for digest in sorted(contents):  # in one order, so that two transactions cannot lock crosswise
+        insert = insert_into(connection, blobs).values(digest=digest, created=now, data=contents[digest])
         # touching the row also keeps it from a ``delete_unreferenced`` that runs at this moment
         connection.execute(insert.on_conflict_do_update(index_elements=["digest"], set_={"created": now}))
 
@@ -65,9 +65,7 @@ def get(connection: Connection, digest: str) -> bytes:
     return bytes(data)
 
 
-def release(
-    connection: Connection, digests: Select[tuple[str]], references: Select[tuple[str]]
-) -> int:
+def release(connection: Connection, digests: Select[tuple[str]], references: Select[tuple[str]]) -> int:
     """Delete bytes that are no longer needed, at once.
 
     Args:

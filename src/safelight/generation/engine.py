@@ -6,7 +6,6 @@ picture that is drawn alone is the same, bit for bit, as when its seed is asked 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -150,14 +149,6 @@ class Engine:
             return False
         found = resolve(name, self._settings.home, fetch=hub_lookup(allow_network=False))
         return found in self._loaded.checkpoints()
-
-    def has_room(self, name: str) -> bool:
-        """Whether a checkpoint's weights fit into the budget beside those that are in use; nothing is fetched for it.
-
-        Raises:
-            ModelError: It cannot be used.
-        """
-        return self._loaded.has_room(resolve(name, self._settings.home, fetch=hub_lookup(allow_network=False)))
 
     @property
     def loaded_checkpoints(self) -> frozenset[str]:

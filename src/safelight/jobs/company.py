@@ -1,5 +1,4 @@
-"""The jobs that a worker has begun: which may be done together, which pause for those of other owners, and what each has
-had of the worker's time.
+"""The jobs that a worker has begun: which are done together, which pause, and what each has had of its time.
 
 Those that are *active* are drawn together. When they have been at it for a time slice and a job of another owner waits
 who has had less of the worker's time, or one of a higher priority, they pause between two steps, with their pictures
@@ -112,7 +111,14 @@ class Company:
             active = self._active()
             if active and time.monotonic() - self._active_since < self._slice:
                 return None
-            return self._holders(active or self._next())
+            following = self._next()
+            if not (active or following):
+                return None
+            owners = frozenset(
+                member.job.owner for member in self._members
+            )  # who pauses goes on, and begins no other
+            had = min(self._had(members) for members in (active, following) if members)
+            return Holders(_priority(active or following), owners | self._times.beyond(had))
 
     def resume(self) -> None:
         """Let those go on who pause, where it is their turn and nobody who waits goes before them."""
@@ -122,14 +128,9 @@ class Company:
             if not following:
                 return
             if active:
-                held, next_ones = self._holders(active), self._holders(following)
-                assert held is not None
-                assert next_ones is not None
                 over = time.monotonic() - self._active_since >= self._slice
-                before = next_ones.priority > held.priority or (
-                    next_ones.priority == held.priority and self._had(following) < self._had(active)
-                )
-                if not (over and before):
+                first, second = self._order(following), self._order(active)
+                if not over or first >= second:
                     return
             for member in active:
                 member.paused = True
@@ -151,19 +152,16 @@ class Company:
         paused = [member for member in self._members if member.paused]
         if not paused:
             return []
-        first = min(paused, key=lambda member: (-member.job.priority, self._times.of(member.job.owner)))
+        first = min(paused, key=lambda member: self._order([member]))
         together = [first]
         for member in paused:
             if member is not first and self._fits_beside(member.job, together):
                 together.append(member)
         return together
 
-    def _holders(self, members: Sequence[Running]) -> Holders | None:
-        if not members:
-            return None
-        owners = frozenset(member.job.owner for member in members)
-        priority = max(member.job.priority for member in members)
-        return Holders(priority, owners | self._times.beyond(self._had(members)))
+    def _order(self, members: Sequence[Running]) -> tuple[int, float]:
+        """By what it is decided who goes first: the smallest does."""
+        return -_priority(members), self._had(members)
 
     def _had(self, members: Sequence[Running]) -> float:
         return min(self._times.of(member.job.owner) for member in members)
@@ -185,6 +183,10 @@ class Company:
             self._members[member] += seconds
             self._times.charge(member.job.owner, seconds)
         self._shared_until = now
+
+
+def _priority(members: Sequence[Running]) -> int:
+    return max(member.job.priority for member in members)
 
 
 def _alike(job: Job, other: Job) -> bool:

@@ -94,7 +94,9 @@ class Job(Shape):
     state: JobState
     request: JsonObject = Field(description="What was asked for, with every picture as {blob: SHA-256}.")
     priority: Priority = 0
-    timeout: Timeout | None = Field(None, description="Seconds it may run, pauses not counted; then it fails.")
+    timeout: Timeout | None = Field(
+        None, description="Seconds it may run, pauses not counted; then it fails."
+    )
     idempotency_key: str | None = None
     request_id: str = Field("", description="Of the call that submitted it; in every log line of the job.")
     position: int | None = Field(None, description="Place in the queue, from 1; while queued.")

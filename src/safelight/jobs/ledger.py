@@ -73,7 +73,9 @@ class Ledger(Holding):
         except IntegrityError:  # the same key, at the same moment
             with writing(self._engine) as connection:
                 job_id = self._submit(connection, submission, pictures or {}, shares)
-        return self.get(job_id)  # the outlook takes longer the more jobs wait: nobody has to wait for it to write
+        return self.get(
+            job_id
+        )  # the outlook takes longer the more jobs wait: nobody has to wait for it to write
 
     def _submit(
         self, connection: Connection, given: Submission, pictures: Mapping[str, bytes], shares: bool

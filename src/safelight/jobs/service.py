@@ -19,10 +19,10 @@ from safelight.database.inserting import upsert
 from safelight.gallery import Gallery
 from safelight.gallery import tables as gallery_tables
 from safelight.jobs import tables
+from safelight.jobs.admission import QueueLimits
 from safelight.jobs.dispatch import Dispatcher
 from safelight.jobs.dispatch import prepare as prepare_turns
 from safelight.jobs.ledger import Ledger
-from safelight.jobs.admission import QueueLimits
 from safelight.jobs.orders import Order, give, newer, newest
 from safelight.jobs.outlook import LOST_AFTER
 from safelight.jobs.tables import workers

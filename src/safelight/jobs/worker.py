@@ -228,7 +228,7 @@ class Worker:
         if (holders := company.holders()) is not None:
             job = self._within(
                 lambda: self._ledger.claim(
-                    self.name, loaded=self._loaded, fits=self._may_interrupt, before=holders
+                    self.name, loaded=self._loaded, fits=company.may_interrupt, before=holders
                 )
             )
             if job is not None:
@@ -237,17 +237,6 @@ class Worker:
         if self._keeper.wanted:
             return None
         return self._within(lambda: self._ledger.claim(self.name, loaded=self._loaded, fits=company.fits))
-
-    def _may_interrupt(self, job: Job) -> bool:
-        """Whether a job may be begun while those on their way pause, as far as memory and their past allow it."""
-        if not self._company.may_interrupt(job):
-            return False
-        if job.kind is not JobKind.GENERATE:
-            return True
-        try:
-            return self._desk.studio.has_room(str(job.request.get("checkpoint") or self.settings.checkpoint))
-        except SafelightError:  # the job will say so
-            return True
 
     def _within(self, do: Callable[[], Result]) -> Result | None:
         """Use the database, however long that takes, unless it is time to go; returns what came of it, or None."""

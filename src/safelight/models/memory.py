@@ -102,13 +102,6 @@ class LoadedModels:
         """Whether a thread waits until others let go of memory."""
         return bool(self._waiting)
 
-    def has_room(self, checkpoint: Checkpoint) -> bool:
-        """Whether a checkpoint fits into the budget beside those that are in use now, and the room beside them."""
-        with self._changed:
-            used = {each: place for each, place in self._places.items() if place.holds}
-            taken = sum(place.taken for place in used.values())
-            return checkpoint in used or taken + self._estimate(checkpoint) <= self._budget
-
     @property
     def nbytes(self) -> int:
         """Bytes that weights use, or that are reserved for them."""

@@ -251,14 +251,6 @@ class Studio:
         """
         return self._engine is not None and self._engine.holds(checkpoint)
 
-    def has_room(self, checkpoint: str) -> bool:
-        """Whether a checkpoint's weights fit into memory beside those that are in use.
-
-        Raises:
-            SafelightError: It cannot be used.
-        """
-        return self._engine is None or self._engine.has_room(checkpoint)
-
     @property
     def loaded_checkpoints(self) -> frozenset[str]:
         """Names of the checkpoints in memory; none before the first picture."""

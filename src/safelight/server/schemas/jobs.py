@@ -18,7 +18,9 @@ class Submitted(Part):
     """What every kind of job may be given besides its request."""
 
     priority: Priority = Field(0, description="Larger goes first; above 0 for administrators only.")
-    timeout: Timeout | None = Field(None, description="Seconds it may run; then it fails.")
+    timeout: Timeout | None = Field(
+        None, description="Seconds it may run, pauses not counted; then it fails."
+    )
 
 
 class GenerateJob(Submitted, GenerationRequest):
