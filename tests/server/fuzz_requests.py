@@ -355,7 +355,7 @@ def _spoil_bytes(chance: Random, asked: Asked) -> None:
 
 def _spoil_body(chance: Random, asked: Asked) -> None:
     if not isinstance(asked.body, dict | list):
-        asked.body = chance.choice(WRONG) if asked.kind == JSON else chance.randbytes(chance.randrange(2000))
+        asked.body = _wrong(chance) if asked.kind == JSON else chance.randbytes(chance.randrange(2000))
         return
     places = list(_places(asked.body))
     inside, key = chance.choice(places) if places else (asked.body, None)
@@ -367,7 +367,7 @@ def _spoil_body(chance: Random, asked: Asked) -> None:
                 WRONG
             )
         case 2 if key is not None:
-            inside[key] = _deep(inside[key], chance.choice((3, 60, 70, 900)))
+            inside[key] = _deep(inside[key], chance.choice((3, 60, 70, 150)))
         case 3 if key is not None and isinstance(inside[key], str):
             cut = chance.randrange(len(inside[key]) + 1)
             inside[key] = (
@@ -376,7 +376,11 @@ def _spoil_body(chance: Random, asked: Asked) -> None:
                 + inside[key][cut:]
             )
         case _ if key is not None:
-            inside[key] = copy.deepcopy(chance.choice(WRONG))
+            inside[key] = _wrong(chance)
+
+
+def _wrong(chance: Random) -> Any:
+    return copy.deepcopy(chance.choice(WRONG))
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:

@@ -51,6 +51,7 @@ def test_the_document_is_rendered_once_and_known_by_its_tag(
 ) -> None:
     first = client.get("/openapi.json")
     monkeypatch.setattr(client.app, "openapi", None)
+    assert first.headers["Cache-Control"] == "private, no-cache"
     again = client.get("/openapi.json")
     assert again.content == first.content
     assert again.headers["ETag"] == first.headers["ETag"]

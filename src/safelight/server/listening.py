@@ -17,7 +17,7 @@ from safelight.settings import Settings
 
 BACKLOG = 4096
 """Connections that wait to be accepted, as far as the system allows as many."""
-AT_ONCE, REFUSED_AT_ONCE = 32, 512
+AT_ONCE, REFUSED_AT_ONCE = 32, 128
 """Connections that are accepted, or closed at once, before those that are there get their turn."""
 TELL_EVERY = 60.0
 """Seconds between two lines of the log about connections that could not be accepted."""
