@@ -47,7 +47,11 @@ def test_pictures_come_with_what_is_to_be_said_of_them(client: TestClient, servi
     with worker(service) as begun:
         found = drawn(client, seed=5, batch_size=2, width=64, height=32)
     assert begun[0].request == {
-        **{"prompt": "a cat", "seed": 5, "count": 2, "width": 64, "height": 32},
+        "prompt": "a cat",
+        "seed": 5,
+        "count": 2,
+        "width": 64,
+        "height": 32,
         "ignore_unsupported": True,
     }
     assert [Image.open(io.BytesIO(base64.b64decode(text))).size for text in found["images"]] == [(64, 32)] * 2
