@@ -388,3 +388,20 @@ def test_a_script_that_was_put_into_the_page_does_not_run(open_studio: Page) -> 
         })"""
     )
     assert ran is False
+
+
+def test_what_a_prompt_asks_for_in_vain_is_explained_and_refused(open_studio: Page) -> None:
+    page = open_studio
+    say(page, "a leaf <lora:ink:1>")
+    expect(page.locator("#sl-prompt-says")).to_contain_text("<lora:ink:1> at character 7")
+    page.locator("#sl-draw-button").click()
+    expect(page.locator(".sl-toast.sl-error").last).to_contain_text("write a backslash before it")
+    expect(page.locator("#sl-prompt textarea")).to_have_value("a leaf <lora:ink:1>")
+    page.locator("#sl-recall").click()
+    page.get_by_role("dialog").get_by_role("textbox").fill(
+        "a <lora:ink:1> lighthouse\nSteps: 33, Sampler: Euler, CFG scale: 6.5, Seed: 1234, Size: 192x128"
+    )
+    page.get_by_role("button", name="Fill in").click()
+    expect(page.locator("#sl-prompt textarea")).to_have_value("a  lighthouse")
+    expect(page.locator(".sl-toast.sl-error").last).to_contain_text("adapter: <lora:ink:1>")
+    page.evaluate("window.safelight.form.reset({prompt: false})")

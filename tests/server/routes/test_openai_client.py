@@ -165,7 +165,7 @@ def test_models(client: openai.OpenAI) -> None:
     ("call", "kind", "code"),
     [
         (lambda c: c.images.generate(prompt="x", model="gpt-4o"), openai.NotFoundError, "model_not_found"),
-        (lambda c: c.models.retrieve("gpt-4o"), openai.NotFoundError, "model_not_found"),
+        (lambda c: c.models.retrieve("gpt-4o"), openai.NotFoundError, "model.missing"),
         (
             lambda c: c.images.generate(prompt="x", background="transparent"),
             openai.BadRequestError,

@@ -46,7 +46,14 @@ def refused(client: TestClient, path: str = "txt2img", **body: Any) -> tuple[int
 def test_pictures_come_with_what_is_to_be_said_of_them(client: TestClient, service: Service) -> None:
     with worker(service) as begun:
         found = drawn(client, seed=5, batch_size=2, width=64, height=32)
-    assert begun[0].request == {"prompt": "a cat", "seed": 5, "count": 2, "width": 64, "height": 32}
+    assert begun[0].request == {
+        "prompt": "a cat",
+        "seed": 5,
+        "count": 2,
+        "width": 64,
+        "height": 32,
+        "ignore_unsupported": True,
+    }
     assert [Image.open(io.BytesIO(base64.b64decode(text))).size for text in found["images"]] == [(64, 32)] * 2
     first = base64.b64decode(found["images"][0])
     assert read_metadata(first, limits=LIMITS).parameters == found["info"]["infotexts"][0]
@@ -132,7 +139,7 @@ def test_a_job_that_fails_answers_with_its_error(client: TestClient, service: Se
         ({"enable_hr": True, "hr_upscaler": "4x-UltraSharp"}, 404, "upscaler.unknown"),
         ({"sd_model_checkpoint": "/etc/passwd"}, 404, "checkpoint.missing"),
         ({"override_settings": {"sd_model_checkpoint": "../../x"}}, 404, "checkpoint.missing"),
-        ({"override_settings": {"outdir_samples": "/tmp"}}, 422, "request.field"),
+        ({"override_settings": {"outdir_samples": "/tmp", "jpeg_quality": 0}}, 422, "request.field"),
         ({"steps": 0}, 422, "request.invalid"),
         ({"width": 8, "height": 64}, 422, "request.invalid"),
         ({"batch_size": 40, "n_iter": 40}, 422, "request"),

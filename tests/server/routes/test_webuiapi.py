@@ -206,10 +206,8 @@ def test_what_a_prompt_asks_for_in_vain_is_left_out_and_told(
     assert result.info["prompt"] == "a red apple<lora:ink:0.8>, 3d style"
     assert result.info["all_prompts"] == ["a red apple, 3d style"]
     assert 'Left out: "<lora:ink:0.8>"' in result.image.info["parameters"]
-    again = api.img2img(
-        images=[apple.image], prompt="a cat AND a dog :0.5", enable_hr=True, denoising_strength=1, **SMALL
-    )
-    assert again.info["ignored_fields"] == ["enable_hr", "AND"]
+    again = api.img2img(images=[apple.image], prompt="a cat AND a dog :0.5", denoising_strength=1, **SMALL)
+    assert again.info["ignored_fields"] == ["AND"]
     assert again.info["all_prompts"] == ["a cat, a dog"]
 
 
