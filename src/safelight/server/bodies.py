@@ -1,4 +1,4 @@
-"""Bodies that are not JSON, as if they were: pictures as parts of a form, or one picture bare.
+"""Bodies with pictures: large JSON, and what is not JSON, as if it were: parts of a form, or one picture bare.
 
 What a route declares and the OpenAPI document shows is one model; its pictures are text in JSON and bytes here.
 """
@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import UploadFile
 
 from safelight.errors import BodyInvalidError, MediaTypeError
+from safelight.server.large_json import LARGE, loads
 from safelight.server.shape import complaint_about_json
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
@@ -28,10 +29,8 @@ Fields = dict[str, Any]
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-class FormRoute(APIRoute):
-    """A route that also takes forms: pictures in parts of their field's name, all else as JSON in ``request``."""
-
-    takes_bare = False
+class JsonRoute(APIRoute):
+    """A route that takes JSON with pictures in it."""
 
     def get_route_handler(self) -> Handler:
         """The usual handler, given JSON."""
@@ -43,9 +42,21 @@ class FormRoute(APIRoute):
         return handler
 
     async def _as_json(self, request: Request) -> Request:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind == JSON or self.body_field is None:
+        if self.body_field is None or kind_of(request) != JSON:
             return request
+        data = await request.body()
+        return request if len(data) < LARGE else _Parsed(request, await asyncio.to_thread(_attempted, data))
+
+
+class FormRoute(JsonRoute):
+    """A route that also takes forms: pictures in parts of their field's name, all else as JSON in ``request``."""
+
+    takes_bare = False
+
+    async def _as_json(self, request: Request) -> Request:
+        kind = kind_of(request)
+        if kind == JSON or self.body_field is None:
+            return await super()._as_json(request)
         if kind == MULTIPART:
             return _Given(request, await _form_fields(request))
         if self.takes_bare and kind.startswith(BARE):
@@ -57,6 +68,24 @@ class PictureRoute(FormRoute):
     """A route that also takes the bytes of a picture as its whole body."""
 
     takes_bare = True
+
+
+class _Parsed(Request):
+    """A request whose JSON was parsed elsewhere, or could not be."""
+
+    def __init__(self, request: Request, parsed: Any) -> None:
+        super().__init__(request.scope, request.receive)
+        self._parsed = parsed
+
+    async def body(self) -> bytes:
+        """Only that there is one."""
+        return b"{}"
+
+    async def json(self) -> Any:
+        """What it holds."""
+        if isinstance(self._parsed, json.JSONDecodeError):
+            raise self._parsed
+        return self._parsed
 
 
 class _Given(Request):
@@ -75,6 +104,18 @@ class _Given(Request):
     async def json(self) -> Fields:
         """The fields, with pictures as bytes."""
         return self._fields
+
+
+def kind_of(request: Request) -> str:
+    """The body's media type, without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _attempted(data: bytes) -> Any:
+    try:
+        return loads(data)
+    except json.JSONDecodeError as error:
+        return error
 
 
 async def _form_fields(request: Request) -> Fields:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Form, Header, Request, Response, UploadFile
 from safelight.errors import FieldError, SafelightError
 from safelight.jobs.job import Job, JobKind
 from safelight.server.auth import Caller, Who
+from safelight.server.bodies import JsonRoute
 from safelight.server.compat import openai_answers as answers
 from safelight.server.compat import openai_retries as retries
 from safelight.server.compat import results
@@ -29,7 +30,7 @@ from safelight.server.names import own_name
 from safelight.server.state import Backstage, Behind
 from safelight.server.submitting import latest, submit
 
-router = APIRouter(prefix="/v1/images", tags=["OpenAI"])
+router = APIRouter(prefix="/v1/images", tags=["OpenAI"], route_class=JsonRoute)
 
 MULTIPART = "multipart/form-data"
 EVENTS: dict[int | str, dict[str, Any]] = {

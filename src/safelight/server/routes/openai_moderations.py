@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from safelight.moderation.texts import Blocklist
 from safelight.moderation.verdict import Verdict
 from safelight.server.auth import Caller, Who
+from safelight.server.bodies import JsonRoute
 from safelight.server.compat.openai_moderation import (
     Asked,
     ModerationAnswer,
@@ -25,7 +26,7 @@ from safelight.server.routes.moderation import charged
 from safelight.server.state import Backstage, Behind
 from safelight.settings import Settings
 
-router = APIRouter(prefix="/v1", tags=["OpenAI"])
+router = APIRouter(prefix="/v1", tags=["OpenAI"], route_class=JsonRoute)
 
 
 @router.post("/moderations", operation_id="openai_moderate", summary="Judge pictures and texts")

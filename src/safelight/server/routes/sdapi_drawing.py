@@ -15,6 +15,7 @@ from safelight.generation.upscaling.finding import find_upscalers
 from safelight.images import DecodeLimits
 from safelight.jobs.job import JobKind
 from safelight.server.auth import Caller, Who
+from safelight.server.bodies import JsonRoute
 from safelight.server.compat import results
 from safelight.server.compat.a1111_fields import Drawing, PictureDrawing, TextDrawing
 from safelight.server.compat.a1111_info import as_text, echo, info_of
@@ -28,7 +29,7 @@ from safelight.server.formats import in_format
 from safelight.server.state import Backstage, Behind
 from safelight.server.submitting import submit
 
-router = APIRouter(prefix="/sdapi/v1", tags=["A1111"])
+router = APIRouter(prefix="/sdapi/v1", tags=["A1111"], route_class=JsonRoute)
 
 
 class Drawn(BaseModel):

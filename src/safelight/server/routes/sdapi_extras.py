@@ -14,6 +14,7 @@ from safelight.images import DecodeLimits
 from safelight.images.metadata import read_metadata
 from safelight.jobs.job import Job, JobKind
 from safelight.server.auth import Caller, Who
+from safelight.server.bodies import JsonRoute
 from safelight.server.compat import results
 from safelight.server.compat.a1111_extras import BatchExtras, Extras, Plan, SingleExtras, check, cropped, plan
 from safelight.server.compat.a1111_fields import Base64
@@ -23,7 +24,7 @@ from safelight.server.fields import taken_in
 from safelight.server.state import Backstage, Behind
 from safelight.server.submitting import submit
 
-router = APIRouter(prefix="/sdapi/v1", tags=["A1111"])
+router = APIRouter(prefix="/sdapi/v1", tags=["A1111"], route_class=JsonRoute)
 
 
 class Enlarged(BaseModel):
