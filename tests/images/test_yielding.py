@@ -2,61 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import struct
-import threading
-import time
 import zlib
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.yielding import check
 
 from safelight.errors import SafelightError
 from safelight.images import decode, frames, header
 from safelight.images.metadata import read_metadata
-from safelight.server.pictures_in import from_base64
-from safelight.server.shape import complaint_about_json
 
-LONGEST = 0.1
 WIDTH, HEIGHT = 9000, 7000
 """63 megapixels, within a millionth of what is decoded at most."""
-
-
-def longest_wait(do: Callable[[], object]) -> float:
-    """The longest time, in seconds, in which another thread that is awake each millisecond had no turn."""
-    ended, waits = threading.Event(), [0.0]
-
-    def tick() -> None:
-        last = time.perf_counter()
-        while not ended.is_set():
-            time.sleep(0.001)
-            now = time.perf_counter()
-            waits.append(now - last)
-            last = now
-
-    ticking = threading.Thread(target=tick)
-    ticking.start()
-    try:
-        do()
-    except SafelightError:
-        pass
-    finally:
-        ended.set()
-        ticking.join()
-    return max(waits)
-
-
-def check(do: Callable[[], object]) -> None:
-    """A busy machine makes waits longer, but not in each of five tries."""
-    found = []
-    for _ in range(5):
-        found.append(longest_wait(do))
-        if found[-1] < LONGEST:
-            return
-    raise AssertionError(found)
 
 
 @pytest.fixture(scope="module")
@@ -172,24 +133,3 @@ def test_files_of_many_parts(make, name):
 
     everything()
     check(everything)
-
-
-def test_a_large_picture_as_text():
-    text = base64.b64encode(os.urandom(1 << 20) * 48).decode()
-    lines = "\n".join(text[at : at + 76] for at in range(0, len(text), 76))
-    assert from_base64(lines, 1 << 28) == base64.b64decode(text)
-    check(lambda: from_base64(text, 1 << 28))
-    check(lambda: from_base64(lines, 1 << 28))
-
-
-@pytest.mark.parametrize(
-    "begin", ['{"image": "', '{"é": 1, "image": "', '{"a": [' + "{}," * 99 + '{}], "image": "']
-)
-@pytest.mark.parametrize("line", ["", "\\n", "\\/"])
-def test_the_shape_of_a_large_body(begin, line):
-    text = base64.b64encode(os.urandom(1 << 20) * 45).decode()
-    if line:
-        text = line.join(text[at : at + 64] for at in range(0, len(text), 64))
-    body = f'{begin}{text}"}}'.encode()
-    assert complaint_about_json(body) is None
-    check(lambda: complaint_about_json(body))

@@ -45,9 +45,14 @@ def _long_strings(data: bytes) -> Iterator[tuple[int, int]]:
     """Where the long strings are, with their quotes, as far as they can be parsed in pieces."""
     end = 0
     while (start := data.find(b'"', end)) >= 0 and (end := _end(data, start)):
-        long = end - start > _LONG
-        if long and data.find(b"\\u", start, end) < 0 and data[start:end].isascii():
+        if end - start > _LONG and _can_be_cut(data, start, end):
             yield start, end
+
+
+def _can_be_cut(data: bytes, start: int, end: int) -> bool:
+    """Whether no sign takes more than two bytes."""
+    pieces = (data[at : min(at + _PIECE + 1, end)] for at in range(start, end, _PIECE))
+    return all(piece.isascii() and b"\\u" not in piece for piece in pieces)
 
 
 def _end(data: bytes, start: int) -> int:

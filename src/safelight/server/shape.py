@@ -17,6 +17,8 @@ MAX_ESCAPES = 4_000_000
 """Backslashes; base64 of the largest request has so many if it is broken into lines and its slashes are escaped."""
 _PIECE = 1 << 20
 """Bytes that are looked at in one step: other threads have no turn meanwhile."""
+_ESCAPE = 12
+"""Bytes of the longest escape, a pair of surrogates."""
 _SIGN = re.compile(rb'["[{\]}]')
 _SURROGATES = re.compile(
     rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>[89a-fA-F]))"
@@ -35,21 +37,45 @@ def complaint_about_json(data: bytes) -> BodyInvalidError | None:
     if any(counts[sign] > MAX_VALUES for sign in ",[]{}") or counts['"'] > MAX_QUOTES:
         return BodyInvalidError(f"The request has more than {MAX_VALUES} values.")
     escapes = counts["\\"]
-    surrogates = data.count(b"\\ud") + data.count(b"\\uD") if escapes else 0
+    surrogates = counts["\\ud"] + counts["\\uD"]
     if escapes > MAX_ESCAPES or surrogates > MAX_VALUES:
         return BodyInvalidError("The request has too many escapes: send text as it is, in UTF-8.")
     deep = counts["["] + counts["{"] > MAX_DEPTH
     if escapes and (surrogates or deep):
-        data = data.replace(b"\\\\", b"__").replace(b'\\"', b"__")  # from here on a quote is a string's end
-    if surrogates and any(found["lone"] for found in _SURROGATES.finditer(data)):
+        data = b"".join(_without_escapes(data))  # from here on a quote is a string's end
+    if surrogates and _has_lone_surrogate(data):
         return BodyInvalidError("The request's text has half a character in it: a lone surrogate.")
     if deep and _deepest(data) > MAX_DEPTH:
         return BodyInvalidError(f"The request is nested deeper than {MAX_DEPTH} levels.")
     return None
 
 
-def _pieces(data: bytes) -> Iterator[bytes]:
-    return (data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
+def _pieces(data: bytes, overlap: int = 0) -> Iterator[bytes]:
+    return (data[at : at + _PIECE + overlap] for at in range(0, len(data), _PIECE))
+
+
+def _without_escapes(data: bytes) -> Iterator[bytes]:
+    """Pieces in which escaped backslashes and quotes are something else, of the same length."""
+    start = 0
+    while start < len(data):
+        piece = data[start : start + _PIECE]
+        if (len(piece) - len(piece.rstrip(b"\\"))) % 2 and len(piece) > 1:
+            piece = piece[:-1]  # not between a backslash and what it is for
+        yield piece.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+        start += len(piece)
+
+
+def _has_lone_surrogate(data: bytes) -> bool:
+    position = 0
+    while position < len(data):
+        found = _SURROGATES.search(data, position, position + _PIECE + _ESCAPE)
+        if found is None or found.start() >= position + _PIECE:
+            position += _PIECE
+        elif found["lone"]:
+            return True
+        else:
+            position = found.end()
+    return False
 
 
 def _counts(data: bytes) -> Counter[str]:
@@ -57,6 +83,9 @@ def _counts(data: bytes) -> Counter[str]:
     counts: Counter[str] = Counter()
     for piece in _pieces(data):
         counts.update({sign: piece.count(sign.encode()) for sign in '\0,[]{}"\\'})
+    if counts["\\"]:
+        for piece in _pieces(data, overlap=2):
+            counts.update({sign: piece.count(sign.encode()) for sign in ("\\ud", "\\uD")})
     return counts
 
 
