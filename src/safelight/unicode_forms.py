@@ -55,5 +55,7 @@ def _end(text: str, at: int) -> int:
 def _stands_alone(sign: str) -> bool:
     """Whether it never becomes one character with what stands before it."""
     first = unicodedata.normalize("NFKD", sign)[0]
-    vowel = "\u1160" <= first <= "\u11ff" or "\U00016d63" <= first <= "\U00016d6a"  # of Hangul and of Kirat Rai
+    vowel = (
+        "\u1160" <= first <= "\u11ff" or "\U00016d63" <= first <= "\U00016d6a"
+    )  # of Hangul and of Kirat Rai
     return not vowel and unicodedata.category(first)[0] != "M"

@@ -84,7 +84,10 @@ def more_seeds(make, name: str) -> list[bytes]:
             make.encode(clear, name, save_all=True, append_images=[clear.rotate(90)], disposal=2, blend=1),
         ]
     if name == "JPEG":
-        found += [make.encode(make.image(), name, subsampling=0, comment=b"words"), make.encode(make.image(), name)]
+        found += [
+            make.encode(make.image(), name, subsampling=0, comment=b"words"),
+            make.encode(make.image(), name),
+        ]
     if name == "WEBP":
         found += [make.encode(clear, name, lossless=True), make.encode(clear, name, quality=50)]
     if name == "TIFF":

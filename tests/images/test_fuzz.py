@@ -7,9 +7,9 @@ import time
 from collections import Counter
 
 import pytest
+from tests.images.damage import damaged, look, seeds
 
 from safelight.errors import ImageError
-from tests.images.damage import damaged, look, seeds
 
 SEED = 20240607
 PER_FILE = 100

@@ -29,7 +29,7 @@ class Apart:
     def __init__(self, name: Literal["AVIF", "WEBP"], data: bytes) -> None:
         self._data: bytes | None = data
         command = [sys.executable, "-P", str(_CHILD), name]
-        self._child = subprocess.Popen(
+        self._child = subprocess.Popen(  # noqa: S603 - our own script, and a name of ours
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         self.close = weakref.finalize(self, _end, self._child)

@@ -75,7 +75,8 @@ def joined(high: NDArray[Any], low: NDArray[Any]) -> NDArray[np.uint8]:
     """
     high = high.astype(np.int16)
     rest = low.astype(np.int16) - high
-    return (high + (rest > 128) - (rest < -128)).astype(np.uint8)
+    narrowed: NDArray[np.uint8] = (high + (rest > 128) - (rest < -128)).astype(np.uint8)
+    return narrowed
 
 
 def _by_rows(array: NDArray[Any], change: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[np.uint8]:

@@ -6,8 +6,9 @@ import io
 import itertools
 import re
 import struct
+from typing import Any
 
-from PIL import AvifImagePlugin, Image, ImageFile
+from PIL import AvifImagePlugin, ImageFile
 from PIL._avif import AvifDecoder
 from pillow_heif.as_plugin import HeifImageFile
 
@@ -40,7 +41,7 @@ class AvifFile(AvifImagePlugin.AvifImageFile):
         self._apart: Apart | None = None
         self.seek(0)
 
-    def load(self) -> Image.core.PixelAccess | None:
+    def load(self) -> Any:
         """Decode the frame, and forget the decoder and its planes where there is no other."""
         if self.tile and self.width * self.height > _APART:
             self._apart = self._apart or Apart("AVIF", self._data)
@@ -59,18 +60,16 @@ def inspect_avif(data: bytes) -> Layout:
     _check_boxes(data)
     image = AvifFile(io.BytesIO(data))
     coded, pixels = _coded(data), image.width * image.height
-    planes = 2 * max(
-        (_av1_sample_bytes(box[1]) for box in itertools.islice(_AV1.finditer(data), _MAX_BOXES)), default=6
-    )
+    configurations = itertools.islice(_AV1.finditer(data), _MAX_BOXES)
+    planes = 2 * max((_av1_sample_bytes(box[1]) for box in configurations), default=6)
     alpha = len(image.mode) - 3
+    times = 2 if pixels > _APART else 1  # the frame as bytes, there and here where a child decodes
     return Layout(
         Header("AVIF", *image.size, max(1, image.n_frames)),
         coded=coded,
         image=image,
         converted=bool(alpha or image.info["icc_profile"]) or orientation_of(image.info) != 1,
-        # the planes, and the frame as bytes; there and here where a child decodes
-        buffers=int(max(coded, pixels) * (planes + 2 * alpha))
-        + pixels * len(image.mode) * (2 if pixels > _APART else 1),
+        buffers=int(max(coded, pixels) * (planes + 2 * alpha)) + pixels * len(image.mode) * times,
     )
 
 
@@ -96,10 +95,8 @@ def inspect_heif(data: bytes) -> Layout:
 def _av1_sample_bytes(configuration: bytes) -> float:
     """Bytes of a pixel's samples, by the third byte of a box "av1C" (AV1 in ISOBMFF, section 2.3)."""
     flags = configuration[0]
-    if flags & 0x10:  # monochrome
-        samples = 1.0
-    else:
-        samples = 1 + 2 / ((1 + bool(flags & 0x08)) * (1 + bool(flags & 0x04)))
+    halved = bool(flags & 0x08) + bool(flags & 0x04)  # across, down
+    samples = 1 if flags & 0x10 else 1 + 2 / 2**halved  # 0x10: monochrome
     return samples * (2 if flags & 0x40 else 1)
 
 

@@ -63,7 +63,7 @@ def inspect(data: bytes) -> Layout:
 
 
 def _layout(width: int, height: int, frames: int, *, lossless: bool, converted: bool, size: int) -> Layout:
-    """The decoder has a copy of the file and two canvases, gives a frame as bytes, and needs a third canvas or alpha."""
+    """The decoder has a copy of the file and two canvases, gives a frame as bytes, and needs some more to decode."""
     pixels = width * height
     return Layout(
         Header("WEBP", width, height, frames),

@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import UploadFile
 
 from safelight.errors import BodyInvalidError, MediaTypeError
+from safelight.server.large_json import loads
 from safelight.server.picture_threads import Cost
 from safelight.server.shape import complaint_about_json
 from safelight.server.state import Backstage
@@ -91,11 +92,19 @@ class _Given(Request):
 
 
 class _Unreadable(Request):
-    """A request whose JSON cannot be parsed; the usual handler says why."""
+    """A request whose JSON could not be parsed; the usual handler says why."""
 
-    def __init__(self, request: Request, data: bytes) -> None:
+    def __init__(self, request: Request, error: ValueError | RecursionError) -> None:
         super().__init__(request.scope, request.receive)
-        self._body = data
+        self._error = error
+
+    async def body(self) -> bytes:
+        """Only that there is one."""
+        return b"{}"
+
+    async def json(self) -> Any:
+        """Raises what parsing raised."""
+        raise self._error
 
 
 def kind_of(request: Request) -> str:
@@ -110,9 +119,9 @@ async def _parsed_early(request: Request) -> Request:
         if len(data) <= SMALL:
             return _Given(request, json.loads(data))
         behind: Backstage = request.app.state.backstage
-        return _Given(request, await behind.threads.pixels(Cost(2 * len(data)), json.loads, data))
-    except (ValueError, RecursionError):
-        return _Unreadable(request, data)
+        return _Given(request, await behind.threads.pixels(Cost(2 * len(data)), loads, data))
+    except (ValueError, RecursionError) as error:
+        return _Unreadable(request, error)
 
 
 async def _form_fields(request: Request) -> Fields:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import re
+from collections import Counter
+from collections.abc import Iterator
 
 from safelight.errors import BodyInvalidError
 
@@ -12,7 +15,11 @@ MAX_QUOTES = 4 * MAX_VALUES
 """A value has at most two strings, its name and itself."""
 MAX_ESCAPES = 4_000_000
 """Backslashes; base64 of the largest request has so many if it is broken into lines and its slashes are escaped."""
-_OUTSIDE_STRINGS = re.compile(rb'"[^"]*+"?|[\[{\]}]')
+_PIECE = 1 << 20
+"""Bytes that are looked at in one step: other threads have no turn meanwhile."""
+_ESCAPE = 12
+"""Bytes of the longest escape, a pair of surrogates."""
+_SIGN = re.compile(rb'["[{\]}]')
 _SURROGATES = re.compile(
     rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>[89a-fA-F]))"
 )
@@ -24,38 +31,85 @@ def complaint_about_json(data: bytes) -> BodyInvalidError | None:
     Counts first, which is quick even where there are many megabytes of base64 in it; what follows takes no longer
     than so many values can take.
     """
-    if b"\0" in data or not _is_utf8(data):  # UTF-16 and UTF-32, which Python's parser would take, have zeros
+    counts = _counts(data)
+    if counts["\0"] or not _is_utf8(data):  # UTF-16 and UTF-32, which Python's parser would take, have zeros
         return BodyInvalidError("The request's JSON is not in UTF-8.")
-    if any(data.count(sign) > MAX_VALUES for sign in b",[]{}") or data.count(b'"') > MAX_QUOTES:
+    if any(counts[sign] > MAX_VALUES for sign in ",[]{}") or counts['"'] > MAX_QUOTES:
         return BodyInvalidError(f"The request has more than {MAX_VALUES} values.")
-    escapes = data.count(b"\\")
-    surrogates = data.count(b"\\ud") + data.count(b"\\uD") if escapes else 0
+    escapes = counts["\\"]
+    surrogates = counts["\\ud"] + counts["\\uD"]
     if escapes > MAX_ESCAPES or surrogates > MAX_VALUES:
         return BodyInvalidError("The request has too many escapes: send text as it is, in UTF-8.")
-    if escapes:
-        data = data.replace(b"\\\\", b"__").replace(b'\\"', b"__")  # from here on a quote is a string's end
-        if surrogates and any(found["lone"] for found in _SURROGATES.finditer(data)):
-            return BodyInvalidError("The request's text has half a character in it: a lone surrogate.")
-    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _deepest(data) > MAX_DEPTH:
+    deep = counts["["] + counts["{"] > MAX_DEPTH
+    if escapes and (surrogates or deep):
+        data = b"".join(_without_escapes(data))  # from here on a quote is a string's end
+    if surrogates and _has_lone_surrogate(data):
+        return BodyInvalidError("The request's text has half a character in it: a lone surrogate.")
+    if deep and _deepest(data) > MAX_DEPTH:
         return BodyInvalidError(f"The request is nested deeper than {MAX_DEPTH} levels.")
     return None
 
 
+def _pieces(data: bytes, overlap: int = 0) -> Iterator[bytes]:
+    return (data[at : at + _PIECE + overlap] for at in range(0, len(data), _PIECE))
+
+
+def _without_escapes(data: bytes) -> Iterator[bytes]:
+    """Pieces in which escaped backslashes and quotes are something else, of the same length."""
+    start = 0
+    while start < len(data):
+        piece = data[start : start + _PIECE]
+        if (len(piece) - len(piece.rstrip(b"\\"))) % 2 and len(piece) > 1:
+            piece = piece[:-1]  # not between a backslash and what it is for
+        yield piece.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+        start += len(piece)
+
+
+def _has_lone_surrogate(data: bytes) -> bool:
+    position = 0
+    while position < len(data):
+        found = _SURROGATES.search(data, position, position + _PIECE + _ESCAPE)
+        if found is None or found.start() >= position + _PIECE:
+            position += _PIECE
+        elif found["lone"]:
+            return True
+        else:
+            position = found.end()
+    return False
+
+
+def _counts(data: bytes) -> Counter[str]:
+    """How often each sign that matters is there, within strings too."""
+    counts: Counter[str] = Counter()
+    for piece in _pieces(data):
+        counts.update({sign: piece.count(sign.encode()) for sign in '\0,[]{}"\\'})
+    if counts["\\"]:
+        for piece in _pieces(data, overlap=2):
+            counts.update({sign: piece.count(sign.encode()) for sign in ("\\ud", "\\uD")})
+    return counts
+
+
 def _is_utf8(data: bytes) -> bool:
     """Whether it is; Python's parser would let surrogates through, which nothing can write down again."""
-    if data.isascii():
-        return True
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        data.decode()
+        for piece in _pieces(data):
+            decoder.decode(piece)
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return False
     return True
 
 
 def _deepest(data: bytes) -> int:
-    depth = deepest = 0
-    for match in _OUTSIDE_STRINGS.finditer(data):
-        first = data[match.start()]
-        depth += (first in b"[{") - (first in b"]}")
-        deepest = max(deepest, depth)
+    depth = deepest = position = 0
+    while found := _SIGN.search(data, position):
+        position = found.end()
+        if found[0] == b'"':
+            position = data.find(b'"', position) + 1
+            if not position:  # a string that never ends
+                break
+        else:
+            depth += 1 if found[0] in b"[{" else -1
+            deepest = max(deepest, depth)
     return deepest

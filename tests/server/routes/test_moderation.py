@@ -13,6 +13,7 @@ from safelight.jobs.service import Service
 from safelight.moderation.classifier import NetworkClassifier
 from safelight.server.app import create_app
 from safelight.server.keys import Keys
+from safelight.server.large_json import LARGE
 from safelight.server.pictures_in import MOST_ADDRESSES
 
 JPEG = {"Content-Type": "image/jpeg"}
@@ -20,6 +21,20 @@ JPEG = {"Content-Type": "image/jpeg"}
 
 def text(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
+
+
+def large_json(picture: str) -> bytes:
+    """With so much space in it that it is parsed in pieces."""
+    return b'{"image": ' + b" " * LARGE + b'"' + picture.encode() + b'"}'
+
+
+def test_large_json_that_is_none_is_refused_like_small(client: TestClient) -> None:
+    answers = [
+        client.post("/v1/moderate", content=body, headers={"Content-Type": "application/json"})
+        for body in (b'{"image": "a",}', large_json("a" * LARGE).replace(b"}", b",}"))
+    ]
+    assert [answer.status_code for answer in answers] == [422, 422]
+    assert answers[0].json()["error"]["code"] == answers[1].json()["error"]["code"]
 
 
 def test_a_verdict_is_the_same_whichever_way_the_picture_comes(
@@ -33,6 +48,7 @@ def test_a_verdict_is_the_same_whichever_way_the_picture_comes(
         ),
         client.post("/v1/moderate", json={"image": text(cat)}),
         client.post("/v1/moderate", json={"images": [f"data:image/jpeg;base64,{text(cat)}"]}),
+        client.post("/v1/moderate", content=large_json(text(cat)), headers={"Content-Type": "application/json"}),
         client.post("/v1/moderate", files={"image": cat.read_bytes()}),
         client.post("/v1/moderate", files={"images": cat.read_bytes()}),
     ]

@@ -1,0 +1,69 @@
+"""Pictures that a child decodes are those that this process would decode."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from safelight.errors import ImageCorruptError, ImageTruncatedError
+from safelight.images import apart, decode, frames, isobmff, webp
+from safelight.images.apart import Apart
+
+MODULES = {"AVIF": isobmff, "WEBP": webp}
+
+
+@pytest.fixture(params=["AVIF", "WEBP"])
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def files(make, name) -> list[bytes]:
+    clear = make.image()
+    clear.putalpha(Image.linear_gradient("L").resize(clear.size))
+    return [make.encode(make.image(), name), make.encode(clear, name), make.animation(5, name)]
+
+
+def children() -> list[psutil.Process]:
+    gc.collect()
+    return psutil.Process().children()
+
+
+def test_pixels_and_frames_are_the_same(files, name, monkeypatch):
+    before = [list(frames(data)) for data in files]
+    monkeypatch.setattr(MODULES[name], "_APART", 0)
+    for data, here in zip(files, before, strict=True):
+        there = list(frames(data))
+        assert [frame.notes for frame in there] == [frame.notes for frame in here]
+        assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(here, there, strict=True))
+    assert not children()
+
+
+def test_errors_are_the_same(make, name, monkeypatch):
+    data = make.lossless(make.image(), name)
+    # the structure is whole and the pixels are not
+    damaged = data[: len(data) // 2] + bytes(len(data) - len(data) // 2)
+    with pytest.raises((ImageCorruptError, ImageTruncatedError)) as here:
+        decode(damaged)
+    monkeypatch.setattr(MODULES[name], "_APART", 0)
+    with pytest.raises(type(here.value)):
+        decode(damaged)
+    assert not children()
+
+
+def test_a_child_that_dies_is_an_error_of_ours(files, name):
+    child = Apart(name, files[0])
+    child._child.kill()
+    child._child.wait()
+    with pytest.raises(ImageCorruptError, match="ended before"):
+        child.frame(0, 64 * 48 * 3)
+    child = Apart(name, files[0])
+    with pytest.raises(ImageCorruptError, match="ended before"):
+        child.frame(0, 5)  # another size than was said
+    del child
+    assert not children()
+    assert apart._CHILD.is_file()

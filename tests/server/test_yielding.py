@@ -1,0 +1,35 @@
+"""Large bodies are taken apart so that other threads have their turn."""
+
+from __future__ import annotations
+
+import base64
+import os
+
+import pytest
+from tests.yielding import check
+
+from safelight.server.large_json import loads
+from safelight.server.pictures_in import from_base64
+from safelight.server.shape import complaint_about_json
+
+
+def test_a_large_picture_as_text():
+    text = base64.b64encode(os.urandom(1 << 20) * 48).decode()
+    lines = "\n".join(text[at : at + 76] for at in range(0, len(text), 76))
+    assert from_base64(lines, 1 << 28) == base64.b64decode(text)
+    check(lambda: from_base64(text, 1 << 28))
+    check(lambda: from_base64(lines, 1 << 28))
+
+
+@pytest.mark.parametrize(
+    "begin", ['{"image": "', '{"é": 1, "image": "', '{"a": [' + "{}," * 99 + '{}], "image": "']
+)
+@pytest.mark.parametrize("line", ["", "\\n", "\\/"])
+def test_the_shape_of_a_large_body(begin, line):
+    text = base64.b64encode(os.urandom(1 << 20) * 45).decode()
+    if line:
+        text = line.join(text[at : at + 64] for at in range(0, len(text), 64))
+    body = f'{begin}{text}"}}'.encode()
+    assert complaint_about_json(body) is None
+    check(lambda: complaint_about_json(body))
+    check(lambda: loads(body))
