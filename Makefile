@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-slow check check-web starter bench-generate bench-serve bench-studio screenshots docs bench-moderate bench-photos clean
+.PHONY: demo test test-slow check check-web starter bench-generate bench-serve bench-studio screenshots docs bench-moderate bench-photos bench-flood clean
 
 demo: $(READY)
 	$(BIN)/safelight demo
@@ -42,6 +42,10 @@ bench-generate: $(READY)
 
 bench-serve: $(READY)
 	$(BIN)/safelight bench serve --soak 900
+
+# One owner floods every road, another asks for little; some two minutes.
+bench-flood: $(READY)
+	$(BIN)/python bench/flood.py --studio
 
 # Both need Chromium.
 bench-studio: $(READY)
