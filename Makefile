@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-explore check check-web starter bench-generate bench-serve bench-studio screenshots docs bench-moderate bench-photos bench-connections fuzz-images fuzz-requests schemathesis clean
+.PHONY: demo test test-slow test-explore check check-web starter bench-generate bench-serve bench-studio screenshots docs bench-moderate bench-photos bench-connections bench-flood fuzz-images fuzz-requests schemathesis clean
 
 demo: $(READY)
 	$(BIN)/safelight demo
@@ -66,6 +66,10 @@ schemathesis: $(READY)
 # Damaged files of every format; FUZZ="--seed N" gives an earlier run's files again.
 fuzz-images: $(READY)
 	$(BIN)/python -m bench.fuzz_images $(FUZZ)
+
+# One owner floods every road, another asks for little; some two minutes.
+bench-flood: $(READY)
+	$(BIN)/python bench/flood.py --studio
 
 # Both need Chromium.
 bench-studio: $(READY)

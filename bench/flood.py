@@ -86,9 +86,9 @@ def animation() -> bytes:
 
 
 def photograph() -> bytes:
-    """An ordinary photograph: three megapixels, JPEG."""
+    """An ordinary photograph as pages show them: 1280 x 960, JPEG."""
     with Image.open(sample_photographs()[1]) as image:
-        return saved(image.convert("RGB").resize((2048, 1536)), "JPEG", quality=90)
+        return saved(image.convert("RGB").resize((1280, 960)), "JPEG", quality=90)
 
 
 def saved(image: Image.Image, kind: str, **options: Any) -> bytes:

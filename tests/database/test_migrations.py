@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,6 +80,23 @@ def test_an_old_database_becomes_what_a_new_one_is(engine: Engine, other: Engine
     for table in FILLED:  # nothing is lost, whatever columns there are since
         (row,) = rows(engine, table)
         assert row.items() >= before[table][0].items()
+
+
+def test_old_jobs_get_what_lists_show_of_them(engine: Engine) -> None:
+    as_before(engine)
+    scan = json.dumps({"images": [{"blob": "aa"}] * 3, "policy": "strict"})
+    run(engine, f"UPDATE jobs SET kind = 'scan', request = '{scan}' WHERE id = 'j1';\n")
+    run(
+        engine,
+        ROWS.splitlines()[2].replace("'j1'", "'j2'")
+        + "\n"
+        + ROWS.splitlines()[3].replace("'j1'", "'j2'")
+        + "\n",
+    )
+    migrate(engine, ALL)
+    first, second = rows(engine, "jobs")
+    assert json.loads(first["summary"]) == {"images": 3, "policy": "strict"}
+    assert second["summary"] is None
 
 
 def test_what_migrations_make_is_what_is_declared(engine: Engine, other: Engine) -> None:

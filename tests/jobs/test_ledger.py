@@ -5,10 +5,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from pydantic import JsonValue
 from sqlalchemy import Connection, Engine, insert, select, update
 from tests.jobs.book import Turns, begun, submission
 
-from safelight.database import writing
+from safelight.database import blobs, writing
 from safelight.errors import (
     IdempotencyError,
     InternalError,
@@ -257,3 +258,18 @@ def test_the_queue_is_read_in_its_order(database: Engine) -> None:
         plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {order}").all())
     assert "jobs_by_turn" in plan
     assert "TEMP B-TREE" not in plan
+
+
+def test_lists_read_neither_pictures_nor_results(ledger: Ledger, database: Engine) -> None:
+    """They can be megabytes each: here they could not even be parsed."""
+    with writing(database) as connection:
+        images: list[JsonValue] = [{"blob": blobs.put(connection, b"x")}] * 3
+    scan = ledger.submit(submission(kind=JobKind.SCAN, request={"images": images, "tiles": True}))
+    drawing = ledger.submit(submission(request={"prompt": "a cat", "seed": 1}))
+    with writing(database) as connection:
+        connection.execute(update(jobs).where(jobs.c.id == scan.id).values(request="no JSON"))
+        connection.execute(update(jobs).values(result="no JSON"))
+    found = ledger.find()
+    assert [job.request for job in found] == [{"prompt": "a cat", "seed": 1}, {"images": 3, "tiles": True}]
+    assert [job.result for job in found] == [None, None]
+    assert [job.id for job in found] == [drawing.id, scan.id]

@@ -94,13 +94,13 @@ class _Given(Request):
 class _Unreadable(Request):
     """A request whose JSON could not be parsed; the usual handler says why."""
 
-    def __init__(self, request: Request, error: ValueError | RecursionError) -> None:
+    def __init__(self, request: Request, empty: bool, error: ValueError | RecursionError) -> None:
         super().__init__(request.scope, request.receive)
-        self._error = error
+        self._empty, self._error = empty, error
 
     async def body(self) -> bytes:
-        """Only that there is one."""
-        return b"{}"
+        """Only whether there is one."""
+        return b"" if self._empty else b"{}"
 
     async def json(self) -> Any:
         """Raises what parsing raised."""
@@ -121,7 +121,7 @@ async def _parsed_early(request: Request) -> Request:
         behind: Backstage = request.app.state.backstage
         return _Given(request, await behind.threads.pixels(Cost(2 * len(data)), loads, data))
     except (ValueError, RecursionError) as error:
-        return _Unreadable(request, error)
+        return _Unreadable(request, not data, error)
 
 
 async def _form_fields(request: Request) -> Fields:

@@ -31,13 +31,11 @@ class Task:
         owner: For whom.
         do: What.
         memory: Bytes that it takes for as long as it runs.
-        large: Whether it takes long.
     """
 
     owner: str
     do: Callable[[], Any]
     memory: int = 0
-    large: bool = False
     future: Future[Any] = field(default_factory=Future)
 
     def run(self) -> float:
@@ -60,29 +58,36 @@ class FairThreads(ThreadPoolExecutor):
     Args:
         threads: How many, at least 1.
         name: What their names begin with.
+        initializer: Called in each thread when it begins.
     """
 
-    def __init__(self, threads: int, name: str) -> None:
-        super().__init__(threads, thread_name_prefix=name)
+    def __init__(self, threads: int, name: str, initializer: Callable[[], None] | None = None) -> None:
+        super().__init__(threads, thread_name_prefix=name, initializer=initializer)
         self._turns: FairQueue[Task] = FairQueue(max(1, threads - max(1, threads // 4)))
         self._guard = threading.Lock()
 
     def submit(self, do: Callable[P, Result], /, *args: P.args, **options: P.kwargs) -> Future[Result]:
         """Do something when its owner's turn has come."""
-        return self._enqueue(Task(current_owner(), lambda: do(*args, **options)))
+        return self.enqueue(Task(current_owner(), lambda: do(*args, **options)))
+
+    def waiting(self, owner: str) -> int:
+        """How much of one owner's waits."""
+        with self._guard:
+            return self._turns.waiting(owner)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End when all is done, or when what has begun is."""
         if cancel_futures:
             with self._guard:
-                dropped = self._drop()
+                dropped = self._turns.clear()
             for task in dropped:
                 task.future.cancel()
         super().shutdown(wait, cancel_futures=cancel_futures)
 
-    def _enqueue(self, task: Task) -> Future[Any]:
+    def enqueue(self, task: Task) -> Future[Any]:
+        """Do something when its owner's turn has come."""
         with self._guard:
-            self._put(task)
+            self._turns.put(task.owner, task)
         task.future.add_done_callback(lambda future: self._forget(task) if future.cancelled() else None)
         super().submit(self._work)
         return task.future
@@ -102,15 +107,10 @@ class FairThreads(ThreadPoolExecutor):
 
     def _forget(self, task: Task) -> None:
         with self._guard:
-            self._remove(task)
-
-    # What follows is called with the lock held.
-
-    def _put(self, task: Task) -> None:
-        self._turns.put(task.owner, task)
+            self._turns.remove(task.owner, task)
 
     def _next(self) -> Task | None:
-        """Take out what is next, if anything may begin."""
+        """Take out what is next, if anything may begin; called with the lock held."""
         found = self._turns.first()
         if found is None:
             return None
@@ -118,10 +118,5 @@ class FairThreads(ThreadPoolExecutor):
         return found[1]
 
     def _end(self, task: Task, seconds: float) -> None:
+        """Note that something is over; called with the lock held."""
         self._turns.end(task.owner, seconds)
-
-    def _remove(self, task: Task) -> None:
-        self._turns.remove(task.owner, task)
-
-    def _drop(self) -> list[Task]:
-        return self._turns.clear()

@@ -18,11 +18,8 @@ from typing import ParamSpec, TypeVar
 from safelight.server.fair_threads import FairThreads
 from safelight.server.picture_threads import Cost, PictureThreads
 
-KEYS, NAMES, WRITES, PROMPTS, OTHERS = 4, 4, 4, 2, 16
+KEYS, NAMES, WRITES, PROMPTS, HEADERS, OTHERS = 4, 4, 4, 2, 3, 16
 """How many threads there are of each kind; with keys and others, no more than there are connections to the database."""
-HEADER = Cost()
-"""What it takes to look at a picture without its pixels."""
-
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
@@ -41,10 +38,11 @@ class Threads:
         self._names = FairThreads(NAMES, "names")
         self._writes = FairThreads(WRITES, "writes")
         self._prompts = FairThreads(PROMPTS, "prompts")
+        self._headers = FairThreads(HEADERS, "headers")
 
     def close(self) -> None:
         """Finish what is being done, and nothing more."""
-        for pool in (self._keys, self._pictures, self._names, self._writes, self._prompts):
+        for pool in (self._keys, self._names, self._writes, self._prompts, self._headers, self._pictures):
             pool.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -57,12 +55,8 @@ class Threads:
         return await _in(self._keys, partial(do, *args, **options))
 
     async def picture(self, do: Callable[P, Result], *args: P.args, **options: P.kwargs) -> Result:
-        """Look at a picture's file, but not at its pixels.
-
-        Raises:
-            RateLimitError: Too much of the caller's waits already.
-        """
-        return await self.pixels(HEADER, do, *args, **options)
+        """Look at a picture's file, but not at its pixels."""
+        return await _in(self._headers, partial(do, *args, **options))
 
     async def pixels(self, cost: Cost, do: Callable[P, Result], *args: P.args, **options: P.kwargs) -> Result:
         """Read or write a picture. Who is cancelled while they wait for their turn takes it back.
