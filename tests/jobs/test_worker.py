@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from sqlalchemy import select
 from tests.disks import filled, small_disk
 from tests.jobs.running import START, Workshop, wait_for, workshop
 

@@ -171,7 +171,6 @@ class Running:
         self._waited += now - self._waits_since
         self._waits_since, self._reported = None, 0.0  # the next step is reported at once
 
-
     def _say_waiting(self, error: DatabaseError) -> None:
         """Let the job's progress say why it does not go on, where that can be written."""
         stage = (
