@@ -173,7 +173,7 @@ def test_it_draws_what_it_is_asked_for() -> None:
     """Holds the card's scores with a small sample, against the real pictures that it has learnt.
 
     Things can be told long before a model draws well, so what holds it is how far a picture is from the one that was
-    asked for. Weights of earlier rounds of training fail this, and these weights with noise: see docs/starter.md.
+    asked for. The weights before the last round of training fail this: see docs/starter.md.
     """
     references = small_references()
     things = np.arange(len(references))
