@@ -48,7 +48,9 @@ def test_a_verdict_is_the_same_whichever_way_the_picture_comes(
         ),
         client.post("/v1/moderate", json={"image": text(cat)}),
         client.post("/v1/moderate", json={"images": [f"data:image/jpeg;base64,{text(cat)}"]}),
-        client.post("/v1/moderate", content=large_json(text(cat)), headers={"Content-Type": "application/json"}),
+        client.post(
+            "/v1/moderate", content=large_json(text(cat)), headers={"Content-Type": "application/json"}
+        ),
         client.post("/v1/moderate", files={"image": cat.read_bytes()}),
         client.post("/v1/moderate", files={"images": cat.read_bytes()}),
     ]
