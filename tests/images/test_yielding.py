@@ -112,6 +112,7 @@ MANY: dict[str, Callable[..., bytes]] = {
     "blocks": lambda make: make.gif_bomb(8, 8)[:-1] + b"!\xf9" + b"\x01a" * 1_000_000 + b"\0;",
     "riff chunks": lambda make: webp_with(make, b"junk", b"") + b"junk\0\0\0\0" * 90_000,
     "packet of attributes": lambda make: webp_with(make, b"XMP ", attributes(280_000)),
+    "packet of fewer attributes": lambda make: webp_with(make, b"XMP ", attributes(49_000)),
     "packet of elements": lambda make: webp_with(make, b"XMP ", b"<a>" + b"<b/>" * 900_000 + b"</a>"),
     "deep packet": lambda make: webp_with(make, b"XMP ", b"<a>" * 1_200_000),
     "boxes": lambda make: b"\0\0\0\x18ftypavif\0\0\0\0avifmif1" + b"\0\0\0\x08free" * 1_000_000,
