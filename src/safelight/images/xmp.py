@@ -10,6 +10,7 @@ NAMESPACE = "urn:safelight:"
 PROPERTY = "record"
 _NAME = f"{NAMESPACE} {PROPERTY}"
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+_MOST_ATTRIBUTES = 50_000  # the parser makes those of one element at once, and no other thread runs meanwhile
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -33,8 +34,10 @@ def record_of(xmp: bytes) -> str | None:
     """The text in a packet, whether a program left it an attribute or made it an element; None where there is none.
 
     Raises:
-        ValueError: The packet is no XML, or it defines entities.
+        ValueError: The packet is no XML, it defines entities, or it has too many attributes.
     """
+    if xmp.count(b"=") > _MOST_ATTRIBUTES:
+        raise ValueError(f"it has more than {_MOST_ATTRIBUTES} attributes")
     reader = _Reader()
     try:
         reader.parser.Parse(xmp.strip(b"\0 \r\n\t"), True)
