@@ -26,7 +26,7 @@ export function mountCards(root, studio) {
   const list = h("div", { class: "sl-cards", role: "region", "aria-label": t("cards.title") });
   const empty = h("div", { class: "sl-empty" }, h("div", { class: "sl-lamp", "aria-hidden": "true" }), h("h3", {}, t("cards.empty")), h("p", {}, t("cards.empty.says")));
   const back = button({ icon: "up", label: t("cards.back"), class: "sl-button sl-back", onclick: toForm });
-  fill(root, h("h2", { class: "sl-hidden" }, t("cards.title")), list, empty, back);
+  fill(root, h("h2", { class: "sl-hidden" }, t("cards.title")), back, list, empty);
 
   // One quiet voice for all cards: that each step were read aloud would help nobody.
   const voice = h("p", { class: "sl-hidden", role: "status" });
