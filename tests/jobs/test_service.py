@@ -55,7 +55,9 @@ def test_what_has_expired_is_deleted_with_all_it_needed(service: Service) -> Non
     assert job is not None
     assert job.id == old
     service.ledger.succeed(job, {}, 1.0)
+    assert kept(service) == 1  # what came with it is gone at once
     with writing(service.engine) as connection:
+        blobs.put(connection, b"left by a job that an older version forgot")
         connection.execute(update(jobs).where(jobs.c.id == old).values(expires=time.time() - 1))
         long_ago = datetime.now(UTC) - timedelta(days=1)
         connection.execute(update(blobs.blobs).values(created=long_ago))
