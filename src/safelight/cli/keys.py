@@ -13,7 +13,7 @@ import typer
 from safelight.cli.console import Json, print_json, warn
 
 if TYPE_CHECKING:
-    from safelight.audit import AuditLog, audit_log
+    from safelight.audit import AuditLog
     from safelight.server.keys import Key, Keys
 
 app = typer.Typer(help="Make, list and revoke the keys that the server wants.", no_args_is_help=True)
@@ -79,6 +79,7 @@ def revoke(name: Name, as_json: Json = False) -> None:
 
 @contextmanager
 def _open() -> Iterator[tuple[Keys, AuditLog]]:
+    from safelight.audit import audit_log
     from safelight.database import migrate, open_database
     from safelight.server.keys import SCHEMA, Keys
     from safelight.settings import Settings
