@@ -94,9 +94,9 @@ def test_old_jobs_get_what_lists_show_of_them(engine: Engine) -> None:
         + "\n",
     )
     migrate(engine, ALL)
-    first, second = rows(engine, "jobs")
-    assert json.loads(first["summary"]) == {"images": 3, "policy": "strict"}
-    assert second["summary"] is None
+    summaries = {row["id"]: row["summary"] for row in rows(engine, "jobs")}
+    assert json.loads(summaries["j1"]) == {"images": 3, "policy": "strict"}
+    assert summaries["j2"] is None
 
 
 def test_what_migrations_make_is_what_is_declared(engine: Engine, other: Engine) -> None:

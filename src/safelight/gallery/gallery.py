@@ -134,6 +134,12 @@ class Gallery:
             raise EntryFileMissingError
         return data
 
+    def kept_thumbnail(self, name: str, side: int = 256, owner: str | None = None) -> bytes | None:
+        """An entry's thumbnail where there is one already; raises as ``thumbnail`` does."""
+        path = _path(self.get(name, owner))
+        data = self._thumbnails.kept(name, side)
+        return data if data is not None and self._files.has(path) else None
+
     def embedding(self, name: str, owner: str | None = None) -> NDArray[np.float32] | None:
         """The classifier's feature of an entry: float32 [dimension]; None where it was entered without.
 

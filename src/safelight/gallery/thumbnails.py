@@ -47,14 +47,21 @@ class Thumbnails:
         """
         if not SMALLEST <= side <= LARGEST:
             raise GalleryError(f"A thumbnail's side is {SMALLEST} to {LARGEST} pixels, not {side}.")
-        path = self._shelf(name) / f"{name}-{side}.webp"
-        with suppress(OSError):
-            return path.read_bytes()
+        if (kept := self.kept(name, side)) is not None:
+            return kept
+        path = self._path(name, side)
         data = _made(read(), side)
         with written_whole(path) as temporary:
             temporary.write_bytes(data)
         self._make_room(path.parent)
         return data
+
+    def kept(self, name: str, side: int) -> bytes | None:
+        """A picture's thumbnail from the cache; None where it is not there."""
+        try:
+            return self._path(name, side).read_bytes()
+        except OSError:
+            return None
 
     def forget(self, name: str) -> None:
         """Delete an entry's thumbnails.
@@ -67,6 +74,9 @@ class Thumbnails:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 raise OutputError(f"{path.name} cannot be deleted: {error.strerror or error}.") from error
+
+    def _path(self, name: str, side: int) -> Path:
+        return self._shelf(name) / f"{name}-{side}.webp"
 
     def _shelf(self, name: str) -> Path:
         return self._folder / f"{hashlib.sha256(name.encode()).digest()[0] % _SHELVES:02x}"

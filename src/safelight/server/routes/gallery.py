@@ -120,8 +120,10 @@ async def entry_thumbnail(
     tag = f'"{entry.sha256}-{side}"'
     if entry.sha256 is not None and same_as_before(request, tag):
         return unchanged(tag)
-    cost = reading_ours((entry.width, entry.height), behind.studio.limits, side)
-    data = await behind.threads.pixels(cost, gallery.thumbnail, entry_id, side, who.scope)
+    data = await asyncio.to_thread(gallery.kept_thumbnail, entry_id, side, who.scope)
+    if data is None:
+        cost = reading_ours((entry.width, entry.height), behind.studio.limits, side)
+        data = await behind.threads.pixels(cost, gallery.thumbnail, entry_id, side, who.scope)
     return picture_response(data, "webp", tag, f"{entry_id}-{side}")
 
 
