@@ -59,6 +59,7 @@ class Viewer {
   #before = null; // the picture that was shown before
   /** @type {string | null} */
   #shown = null;
+  #broken = false; // the file did not come, and nobody knows it gone
   #exhausted = false;
   #loading = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -143,6 +144,7 @@ class Viewer {
     const { id } = this.#item;
     if (this.#shown !== id) this.#before = this.#shown;
     this.#shown = id;
+    this.#broken = false;
     this.frame.image.removeAttribute("src");
     this.frame.image.classList.remove("sl-loaded");
     this.ahead = [];
@@ -205,7 +207,8 @@ class Viewer {
     }
     put(this.frame.thumbnail, thumbnailOf(id, veiled ? 16 : 256));
     if (veiled) fill(this.frame.notice, button({ icon: "eye", label: t("viewer.reveal"), onclick: () => this.reveal() }));
-    else put(this.frame.image, fileOf(id));
+    else if (!this.#broken) put(this.frame.image, fileOf(id));
+    else fill(this.frame.notice, icon("warning"), h("p", {}, t("picture.broken")), button({ label: t("gallery.again"), onclick: () => this.#again() }));
   }
 
   /** Show a picture for review. */
@@ -228,9 +231,15 @@ class Viewer {
     const entry = await get(`/v1/gallery/${id}`).catch(() => null);
     if (this.#shown !== id || current !== this) return;
     if (entry) this.#whole.set(id, entry);
-    if (entry?.missing) return this.#describe();
-    const again = () => (this.frame.image.removeAttribute("src"), this.#describe());
-    fill(this.frame.notice, icon("warning"), h("p", {}, t("picture.broken")), button({ label: t("gallery.again"), onclick: again }));
+    this.#broken = !entry?.missing;
+    this.#describe();
+  }
+
+  /** Ask once more for a file that did not come. */
+  #again() {
+    this.#broken = false;
+    this.frame.image.removeAttribute("src");
+    this.#describe();
   }
 
   /** Ask for the whole record. @param {string} id */
