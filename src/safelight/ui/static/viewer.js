@@ -1,6 +1,6 @@
 // Pictures one by one over the whole window: looked at closely, their parameters beside them, with all that can be done.
 
-import { get } from "./core/api.js";
+import { ApiError, get, request } from "./core/api.js";
 import { button, fill, h, icon } from "./core/dom.js";
 import { shortcut } from "./core/keys.js";
 import { fileOf, thumbnailOf } from "./core/picture.js";
@@ -29,6 +29,7 @@ import { Zoom } from "./viewer/zoom.js";
 const NEAR = 5; // pictures before the end at which more are loaded
 const CALM = 150; // milliseconds a picture is shown before the rest of its record is asked for
 const PAN = 80; // pixels an arrow key moves
+const GONE = [404, 410]; // statuses of a file that is not there
 const FOLDED = "safelight.viewer.folded"; // whether the panel is put away
 const NARROW = matchMedia("(max-width: 760px)");
 
@@ -59,6 +60,7 @@ class Viewer {
   #before = null; // the picture that was shown before
   /** @type {string | null} */
   #shown = null;
+  #broken = false; // the file did not come, and nobody knows it gone
   #exhausted = false;
   #loading = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -143,6 +145,7 @@ class Viewer {
     const { id } = this.#item;
     if (this.#shown !== id) this.#before = this.#shown;
     this.#shown = id;
+    this.#broken = false;
     this.frame.image.removeAttribute("src");
     this.frame.image.classList.remove("sl-loaded");
     this.ahead = [];
@@ -205,7 +208,8 @@ class Viewer {
     }
     put(this.frame.thumbnail, thumbnailOf(id, veiled ? 16 : 256));
     if (veiled) fill(this.frame.notice, button({ icon: "eye", label: t("viewer.reveal"), onclick: () => this.reveal() }));
-    else put(this.frame.image, fileOf(id));
+    else if (!this.#broken) put(this.frame.image, fileOf(id));
+    else fill(this.frame.notice, icon("warning"), h("p", {}, t("picture.broken")), button({ label: t("gallery.again"), onclick: () => this.#again() }));
   }
 
   /** Show a picture for review. */
@@ -222,15 +226,22 @@ class Viewer {
       .map(({ id }) => Object.assign(new Image(), { src: fileOf(id) }));
   }
 
-  /** The file did not come: say whether it is gone or only could not be had now. */
+  /** The file did not come: ask whether it is gone or only could not be had now. */
   async #failed() {
     const { id } = this.#item;
-    const entry = await get(`/v1/gallery/${id}`).catch(() => null);
+    const error = await request("GET", fileOf(id)).then(() => null, (reason) => reason);
     if (this.#shown !== id || current !== this) return;
-    if (entry) this.#whole.set(id, entry);
-    if (entry?.missing) return this.#describe();
-    const again = () => (this.frame.image.removeAttribute("src"), this.#describe());
-    fill(this.frame.notice, icon("warning"), h("p", {}, t("picture.broken")), button({ label: t("gallery.again"), onclick: again }));
+    const missing = error instanceof ApiError && GONE.includes(error.status);
+    if (missing) this.#whole.set(id, { ...this.entry, missing });
+    this.#broken = !missing;
+    this.#describe();
+  }
+
+  /** Ask once more for a file that did not come. */
+  #again() {
+    this.#broken = false;
+    this.frame.image.removeAttribute("src");
+    this.#describe();
   }
 
   /** Ask for the whole record. @param {string} id */
