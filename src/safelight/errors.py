@@ -934,7 +934,6 @@ class DatabaseDamagedError(DatabaseError):
     code = "database.damaged"
     summary = "The database is damaged, or is none."
     default_hint = "Put a backup in its place, or move it away: Safelight then begins with an empty one."
-    http_status = 500
 
 
 class DatabaseVersionError(DatabaseError):

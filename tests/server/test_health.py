@@ -52,7 +52,7 @@ def test_not_ready_without_a_database(client: TestClient, service: Service, serv
     assert (response.status_code, response.json()["missing"]) == (503, ["database"])
     assert client.get("/health/live").status_code == 200
     refused = client.get("/v1/jobs")
-    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "database.open")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "database.damaged")
 
 
 def test_health_needs_no_key_and_tells_little(open_service: Callable[..., Service]) -> None:
