@@ -59,9 +59,7 @@ def inspect_avif(data: bytes) -> Layout:
     _check_boxes(data)
     image = AvifFile(io.BytesIO(data))
     coded, pixels = _coded(data), image.width * image.height
-    planes = 2 * max(
-        (_av1_sample_bytes(box[1]) for box in itertools.islice(_AV1.finditer(data), _MAX_BOXES)), default=6
-    )
+    planes = 2 * max((_av1_sample_bytes(box[1]) for box in itertools.islice(_AV1.finditer(data), _MAX_BOXES)), default=6)
     alpha = len(image.mode) - 3
     return Layout(
         Header("AVIF", *image.size, max(1, image.n_frames)),
@@ -69,8 +67,7 @@ def inspect_avif(data: bytes) -> Layout:
         image=image,
         converted=bool(alpha or image.info["icc_profile"]) or orientation_of(image.info) != 1,
         # the planes, and the frame as bytes; there and here where a child decodes
-        buffers=int(max(coded, pixels) * (planes + 2 * alpha))
-        + pixels * len(image.mode) * (2 if pixels > _APART else 1),
+        buffers=int(max(coded, pixels) * (planes + 2 * alpha)) + pixels * len(image.mode) * (2 if pixels > _APART else 1),
     )
 
 
