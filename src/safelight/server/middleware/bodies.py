@@ -22,7 +22,7 @@ STRANGER = 16 * 1024
 """Bytes that a body may have of which it is not known whose it is: a key to sign in with."""
 SMALL = 256 * 1024
 """JSON of more bytes is looked at in a thread."""
-SHARE = 5
+SHARE = 4
 """So much memory is for bodies, as a multiple of the largest: one owner may have half of what the others leave."""
 COPIES = 2
 """So often JSON is in memory: as text, and as the pictures that were written down in it."""
