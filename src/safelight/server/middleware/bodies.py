@@ -152,14 +152,13 @@ class _Body:
             return False
         part = message.get("body", b"")
         self._size += len(part)
-        if (
-            more := self._weight(self._size) - self._held
-        ) > 0:  # of what is not announced, each part for itself
+        if (error := self._too_large(self._size)) is not None:
+            raise error
+        more = self._weight(self._size) - self._held
+        if more > 0:  # what was not announced
             self._room.enter(self._owner, more)
             self._held += more
         self._whole = not message.get("more_body", False)
-        if (error := self._too_large(self._size)) is not None:
-            raise error
         if self._json:
             self._parts.append(part)
         return self._whole
