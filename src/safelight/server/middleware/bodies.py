@@ -22,7 +22,7 @@ STRANGER = 16 * 1024
 """Bytes that a body may have of which it is not known whose it is: a key to sign in with."""
 SMALL = 256 * 1024
 """JSON of more bytes is looked at in a thread."""
-SHARE = 5
+SHARE = 4
 """So much memory is for bodies, as a multiple of the largest: one owner may have half of what the others leave."""
 COPIES = 2
 """So often JSON is in memory: as text, and as the pictures that were written down in it."""
@@ -152,14 +152,13 @@ class _Body:
             return False
         part = message.get("body", b"")
         self._size += len(part)
-        if (
-            more := self._weight(self._size) - self._held
-        ) > 0:  # of what is not announced, each part for itself
+        if (error := self._too_large(self._size)) is not None:
+            raise error
+        more = self._weight(self._size) - self._held
+        if more > 0:  # what was not announced
             self._room.enter(self._owner, more)
             self._held += more
         self._whole = not message.get("more_body", False)
-        if (error := self._too_large(self._size)) is not None:
-            raise error
         if self._json:
             self._parts.append(part)
         return self._whole
