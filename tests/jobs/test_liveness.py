@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -55,6 +56,22 @@ def test_who_takes_connections_and_says_nothing_is_silent(asked: Liveness) -> No
         before = asked.silent
         wait_for(lambda: asked.silent > before + 0.3)
         assert not asked.answered
+
+
+def test_who_closes_connections_unanswered_lives(asked: Liveness) -> None:
+    """As at the bound of connections of this machine's own address."""
+    with socket.create_server((asked._host, asked._port)) as server:
+        server.settimeout(0.02)
+
+        def turn_away() -> None:
+            with suppress(TimeoutError):
+                server.accept()[0].close()
+
+        def answered() -> bool:
+            turn_away()
+            return asked.answered
+
+        wait_for(answered)
 
 
 def test_a_time_that_this_process_was_stopped_itself_does_not_count(

@@ -52,11 +52,13 @@ class Liveness:
             self.silent += min(time.monotonic() - began, WAIT) + ASK_EVERY
 
     def _answers(self) -> bool:
-        """Whether there is an answer, whatever it says."""
+        """Whether there is an answer, whatever it says; a server at its bound of connections closes this one, and lives."""
         connection = http.client.HTTPConnection(self._host, self._port, timeout=WAIT)
         try:
             connection.request("GET", PATH)
             connection.getresponse().read(1)
+        except (ConnectionResetError, BrokenPipeError):
+            return True
         except (OSError, http.client.HTTPException):
             return False
         finally:
