@@ -79,9 +79,7 @@ def joined(high: NDArray[Any], low: NDArray[Any]) -> NDArray[np.uint8]:
     return narrowed
 
 
-def _by_rows(
-    array: NDArray[Any], change: Callable[[NDArray[Any]], NDArray[Any]]
-) -> NDArray[np.uint8]:
+def _by_rows(array: NDArray[Any], change: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[np.uint8]:
     """Change a few rows at a time, so that what lies between takes a few megabytes."""
     changed = np.empty(array.shape, np.uint8)
     step = max(1, PART * len(array) // max(1, array.size))

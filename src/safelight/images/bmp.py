@@ -36,7 +36,11 @@ def inspect(data: bytes) -> Layout:
     deep = bits > 8
     pixels = width * height if compression in _RLE else 0  # decoded to bytes before they become a picture
     return Layout(
-        Header("BMP", width, height), bits, pixel_bytes=4 if deep else 1, converted=bits != 24, buffers=3 * pixels
+        Header("BMP", width, height),
+        bits,
+        pixel_bytes=4 if deep else 1,
+        converted=bits != 24,
+        buffers=3 * pixels,
     )
 
 

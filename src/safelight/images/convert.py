@@ -107,7 +107,9 @@ def _plain(part: Image.Image, mode: str) -> Image.Image:
     return grey
 
 
-def _coloured(plain: Image.Image, colours: Conversion | None, background: tuple[int, int, int]) -> Image.Image:
+def _coloured(
+    plain: Image.Image, colours: Conversion | None, background: tuple[int, int, int]
+) -> Image.Image:
     """In sRGB, and without alpha."""
     base = plain.convert(plain.mode[:-1]) if plain.mode in _ALPHA else plain
     rgb = base if colours is None else colours(base)

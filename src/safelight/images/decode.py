@@ -17,6 +17,7 @@ from safelight.images.arrays import from_array
 from safelight.images.convert import to_rgb
 from safelight.images.exif import orientation_of
 from safelight.images.guard import foreign
+from safelight.images.isolated import frames_isolated, is_large
 from safelight.images.picture import DecodeLimits, Frame, Header, ImageSource, Layout, check_size
 from safelight.images.sampling import sample
 from safelight.images.sniff import sniff
@@ -72,7 +73,16 @@ def decode(source: ImageSource, *, limits: DecodeLimits = _DEFAULT, shrink_to: i
     if isinstance(source, Image.Image):
         return _object_frame(source, limits)
     data = read_bytes(source, limits.max_bytes)
-    return file_frame(open_file(data, inspect(data, limits), limits), 0, limits, shrink_to)
+    layout = inspect(data, limits)
+    if is_large(layout, limits, shrink_to):
+        (frame,) = frames_isolated("decode", data, limits, shrink_to)
+        return frame
+    return decode_here(data, layout, limits, shrink_to)
+
+
+def decode_here(data: bytes, layout: Layout, limits: DecodeLimits, shrink_to: int | None) -> Frame:
+    """`decode` for a file that was inspected, in this process whatever it takes."""
+    return file_frame(open_file(data, layout, limits), 0, limits, shrink_to)
 
 
 def header(source: ImageSource, *, limits: DecodeLimits = _DEFAULT) -> Header:

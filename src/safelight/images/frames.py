@@ -10,6 +10,7 @@ from PIL import Image
 
 from safelight.images.decode import check_shrink, decode, file_frame, inspect, open_file
 from safelight.images.guard import foreign
+from safelight.images.isolated import frames_isolated, is_large
 from safelight.images.picture import DecodeLimits, Frame, ImageSource, Layout, check_size
 from safelight.images.sampling import sample
 from safelight.images.source import read_bytes
@@ -46,6 +47,14 @@ def frames(
         return
     data = read_bytes(source, limits.max_bytes)
     layout = inspect(data, limits)
+    if is_large(layout, limits, shrink_to):
+        yield from frames_isolated("frames", data, limits, shrink_to)
+    else:
+        yield from frames_here(data, layout, limits, shrink_to)
+
+
+def frames_here(data: bytes, layout: Layout, limits: DecodeLimits, shrink_to: int | None) -> Iterator[Frame]:
+    """`frames` of a file that was inspected, in this process whatever they take."""
     indices, notes = sample(layout, limits.max_frames)
     image = open_file(data, layout, limits)
     for index in indices:

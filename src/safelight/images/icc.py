@@ -40,7 +40,9 @@ def to_srgb(mode: str, profile: object, notes: list[str]) -> Conversion | None:
 
 def _with_profile(mode: str, profile: bytes, notes: list[str]) -> Conversion | None:
     space = profile[16:20]
-    device = "RGB" if space == b"RGB " and mode == "L" else mode  # grey may carry the profile of an RGB device
+    device = (
+        "RGB" if space == b"RGB " and mode == "L" else mode
+    )  # grey may carry the profile of an RGB device
     if space == b"RGB " and is_srgb(profile):
         return None
     if space != _SPACES[device] and space in _SPACES.values():

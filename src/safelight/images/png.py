@@ -35,7 +35,9 @@ def inspect(data: bytes) -> Layout:
     return Layout(
         Header("PNG", width, height, frames),
         bits,
-        buffers=12 * width * height if frames > 1 else 0,  # the last frame, the next, and what they are laid on
+        buffers=12 * width * height
+        if frames > 1
+        else 0,  # the last frame, the next, and what they are laid on
         pixel_bytes=_pixel_bytes(bits, colour, transparent),
         converted=colour != _COLOUR or not names.isdisjoint(_CHANGING),
     )
@@ -70,7 +72,9 @@ def _pixel_bytes(bits: int, colour: int, transparent: bool) -> int:
         return 2 if bits == 16 else 1
     if bits < 16 or colour == _GREY_ALPHA:
         return 4
-    return 12 if transparent else 8  # both bytes of each sample, and a picture with alpha where there is a key
+    return (
+        12 if transparent else 8
+    )  # both bytes of each sample, and a picture with alpha where there is a key
 
 
 def _frame_count(data: bytes) -> int:

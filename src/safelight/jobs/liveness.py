@@ -52,7 +52,7 @@ class Liveness:
             self.silent += min(time.monotonic() - began, WAIT) + ASK_EVERY
 
     def _answers(self) -> bool:
-        """Whether there is an answer, whatever it says; a server at its bound of connections closes this one, and lives."""
+        """Whether there is an answer, whatever it says; one that closes the connection, at its bound of them, lives."""
         connection = http.client.HTTPConnection(self._host, self._port, timeout=WAIT)
         try:
             connection.request("GET", PATH)

@@ -228,15 +228,15 @@ class Keys:
             return
         self._unwritten.note_seen(row["id"], now)
         try:
-            with self._writing():
-                pass
+            self.write_down()
         except DatabaseError as error:
             logger(__name__).warning("the use of a key is not written down yet", error=error.message)
 
     def spend(self, key_id: str, pictures: int, pixels: int, now: float | None = None) -> None:
         """Count what a key asks for against its quota of the day: all of it, or nothing.
 
-        What cannot be written down now is counted in memory.
+        What a key without a quota asks for is written down with whatever is written of keys next, or at the end of the
+        process: a verdict does not wait for those who submit jobs. What cannot be written down waits likewise.
 
         Raises:
             QuotaError: It would be more than the quota.
@@ -244,6 +244,11 @@ class Keys:
         """
         now = time.time() if now is None else now
         where, amount = (key_id, int(now // DAY)), (pictures, pixels)
+        with reading(self._engine) as connection:
+            limited = _quota(connection, key_id).limited
+        if not limited:
+            self._unwritten.add(*where, *amount)
+            return
         try:
             with self._writing() as connection:
                 allowed = _quota(connection, key_id)
@@ -252,6 +257,15 @@ class Keys:
         except DatabaseError as error:
             self._spend_in_memory(where, amount, now)
             logger(__name__).warning("what a key asks for is not written down yet", error=error.message)
+
+    def write_down(self) -> None:
+        """Write what is only in memory, as before the process ends.
+
+        Raises:
+            DatabaseError: It stays there.
+        """
+        with self._writing():
+            pass
 
     def _spend_in_memory(self, where: tuple[str, int], amount: tuple[int, int], now: float) -> None:
         with self._unwritten.lock, reading(self._engine) as connection:
@@ -309,6 +323,11 @@ class _Quota:
 
     pictures: int | None
     megapixels: float | None
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a quota at all."""
+        return self.pictures is not None or self.megapixels is not None
 
     @property
     def largest(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What is known of the use of keys and could not be written down yet, as while the disk is full.
+"""What is known of the use of keys and is not written down yet: it waits for its turn, or the disk is full.
 
 It is kept in memory and written with whatever can be written next, so that nobody is refused because of it. One process
 answers all requests, so what it remembers and what the database has are together the whole.

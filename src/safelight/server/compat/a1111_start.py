@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from safelight.errors import FieldError
 from safelight.generation.request import UNMARKED
 from safelight.images import DecodeLimits, decode
-from safelight.server.compat.alpha import alpha_of
+from safelight.images.alpha import alpha_of
 from safelight.server.picture_cost import reading, reading_alpha, writing
 from safelight.server.picture_threads import Cost
 

@@ -12,9 +12,9 @@ from PIL import Image, ImageOps
 from safelight.errors import FieldError, MaskError
 from safelight.generation.infotext import parse
 from safelight.images import DecodeLimits, decode
+from safelight.images.alpha import alpha_of
 from safelight.images.metadata import read_metadata
 from safelight.server.compat.a1111_start import CROP, Size, png_of, resized
-from safelight.server.compat.alpha import alpha_of
 from safelight.server.compat.checkpoints import Chosen
 from safelight.server.compat.openai_fields import Common, Drawing, EditForm
 from safelight.server.picture_cost import reading, reading_alpha

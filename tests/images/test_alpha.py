@@ -7,7 +7,7 @@ from PIL import Image
 
 from safelight.errors import ImageError, ImageTooManyPixelsError
 from safelight.images import DecodeLimits
-from safelight.server.compat.alpha import alpha_of
+from safelight.images.alpha import alpha_of
 
 LIMITS = DecodeLimits()
 

@@ -8,6 +8,8 @@ from safelight.images import DecodeLimits
 from safelight.images.decode import inspect, open_file
 from safelight.images.exif import orientation_of, upright
 from safelight.images.guard import foreign
+from safelight.images.isolated import frames_isolated, is_large
+from safelight.images.picture import Layout
 
 _OPAQUE = frozenset({"1", "L", "RGB", "CMYK", "YCbCr", "I;16", "I", "F"})
 """Modes without an alpha channel and without a palette, which may have one."""
@@ -24,6 +26,13 @@ def alpha_of(data: bytes, limits: DecodeLimits) -> Image.Image | None:
         ImageError: It cannot be read.
     """
     layout = inspect(data, limits)
+    if is_large(layout, limits):
+        return next((frame.image for frame in frames_isolated("alpha", data, limits)), None)
+    return alpha_here(data, layout, limits)
+
+
+def alpha_here(data: bytes, layout: Layout, limits: DecodeLimits) -> Image.Image | None:
+    """`alpha_of` a file that was inspected, in this process whatever it takes."""
     image = open_file(data, layout, limits)
     with foreign(layout.header.format):
         if image.mode in _OPAQUE and "transparency" not in image.info:

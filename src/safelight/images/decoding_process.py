@@ -1,0 +1,76 @@
+"""A process that decodes one file: see ``isolated``, which starts it.
+
+It reads a line of JSON and the file. For each frame it writes a line of JSON and the pixels, row by row; then a line
+that says that there are no more, or what went wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import IO, Any
+
+from safelight.errors import SafelightError
+from safelight.images.alpha import alpha_here
+from safelight.images.arrays import PART
+from safelight.images.decode import decode_here, inspect
+from safelight.images.frames import frames_here
+from safelight.images.picture import DecodeLimits, Frame
+
+
+def main() -> None:
+    """Decode the file that is given on standard input."""
+    asked, answers = sys.stdin.buffer, sys.stdout.buffer
+    request = json.loads(asked.readline())
+    data = asked.read(request["size"])
+    limits = DecodeLimits(**request["limits"] | {"background": tuple(request["limits"]["background"])})
+    try:
+        for frame in _frames(request["task"], data, limits, request["shrink_to"]):
+            _write(answers, frame)
+        last = {"kind": "end"}
+    except SafelightError as error:
+        last = {
+            "kind": "error",
+            "name": type(error).__name__,
+            "message": error.message,
+            "hint": error.hint,
+        }
+    except Exception as error:  # noqa: BLE001  whoever asked has to hear of it
+        last = {"kind": "error", "name": type(error).__name__, "message": str(error)[:1000], "hint": ""}
+    answers.write(json.dumps(last).encode() + b"\n")
+    answers.flush()
+
+
+def _frames(task: str, data: bytes, limits: DecodeLimits, shrink_to: int | None) -> Iterator[Frame]:
+    layout = inspect(data, limits)
+    if task == "frames":
+        yield from frames_here(data, layout, limits, shrink_to)
+    elif task == "decode":
+        yield decode_here(data, layout, limits, shrink_to)
+    elif (alpha := alpha_here(data, layout, limits)) is not None:
+        yield Frame(alpha, 0, alpha.size, layout.header.format)
+
+
+def _write(answers: IO[bytes], frame: Frame) -> None:
+    image = frame.image
+    told: dict[str, Any] = {
+        "kind": "frame",
+        "mode": image.mode,
+        "stored": image.size,
+        "index": frame.index,
+        "size": frame.size,
+        "format": frame.format,
+        "notes": frame.notes,
+    }
+    answers.write(json.dumps(told).encode() + b"\n")
+    rows = max(1, PART // image.width)
+    for top in range(0, image.height, rows):
+        box = 0, top, image.width, min(top + rows, image.height)
+        answers.write(
+            image._new(image.im.crop(box)).tobytes()
+        )  # Image.crop would apply Pillow's own limit of pixels
+
+
+if __name__ == "__main__":
+    main()
