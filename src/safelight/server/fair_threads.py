@@ -14,6 +14,8 @@ from structlog.contextvars import get_contextvars
 
 from safelight.server.fair_queue import FairQueue
 
+SHARE = 4
+"""One owner has at most one in so many threads: those that compute in Python take the interpreter from all."""
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
@@ -53,7 +55,7 @@ class Task:
 class FairThreads(ThreadPoolExecutor):
     """An executor in which the owners of what is submitted take turns.
 
-    Whose it is follows from the context it is submitted in. No owner ever has all of the threads.
+    Whose it is follows from the context it is submitted in. One owner has at most a part of the threads, see `SHARE`.
 
     Args:
         threads: How many, at least 1.
@@ -63,7 +65,7 @@ class FairThreads(ThreadPoolExecutor):
 
     def __init__(self, threads: int, name: str, initializer: Callable[[], None] | None = None) -> None:
         super().__init__(threads, thread_name_prefix=name, initializer=initializer)
-        self._turns: FairQueue[Task] = FairQueue(max(1, threads - max(1, threads // 4)))
+        self._turns: FairQueue[Task] = FairQueue(max(1, threads // SHARE))
         self._guard = threading.Lock()
 
     def submit(self, do: Callable[P, Result], /, *args: P.args, **options: P.kwargs) -> Future[Result]:
