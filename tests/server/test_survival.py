@@ -41,7 +41,7 @@ def check_all_done_once(studio: Studio, job_ids: list[str]) -> None:
     assert sorted(files) == sorted(named)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def database(request: pytest.FixtureRequest) -> str:
     """The setting for one of the two databases, with nothing in it."""
     return str(request.getfixturevalue("postgres_url")) if request.param == "postgresql" else ""
