@@ -11,6 +11,7 @@ import re
 import time
 import unicodedata
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,9 +64,17 @@ def wildcard_pairs(text: str) -> None:
 def blocklist(text: str) -> None:
     from safelight.moderation.texts import Blocklist
 
-    path = Path(__file__).parent / "none"
-    pattern = re.compile(r"(?<!\w)(?:ab|abc|a\ b\ c)(?!\w)")
-    Blocklist(path.name, "", pattern).judge([text])
+    phrases = frozenset({"ab", "abc", "a b c"})
+    lengths = {"ab": frozenset({2}), "abc": frozenset({3}), "a": frozenset({5})}
+    Blocklist("none", "", phrases, lengths).judge([text])
+
+
+def globbed(text: str) -> None:
+    from safelight.errors import FileMissingError
+    from safelight.moderation import finding
+
+    with suppress(FileMissingError):
+        finding._glob(f"/nowhere/{text}", lambda *_: None)
 
 
 def named(text: str) -> None:
@@ -118,6 +127,21 @@ TABLE: dict[str, Worst] = {
     "generation.prompts.wildcards _WILDCARD": Worst(
         everywhere, (("", "__a", ""), ("", "__" + "a_" * 99, ""), ("", "_", "a"), ("__", "a", "")), PROMPT
     ),
+    "generation.prompts.unsupported _PARTS": Worst(
+        "findall",
+        (
+            ("", "<a:", ""),
+            ("<", "a", ""),
+            ("<a:", "a", ""),
+            ("", "embedding:", ""),
+            ("", "\\", ""),
+            ("", "A", ""),
+        ),
+        PROMPT,
+    ),
+    "generation.prompts.unsupported _WEIGHT": Worst(
+        "sub", (("", ":1", "x"), ("", ": ", "x"), (":1", " ", "x")), 64
+    ),
     "generation.prompts.wildcards _ESCAPE_OR_WILDCARD": Worst(
         "findall", (("", "__a", ""), ("", "__" + "a_" * 99, ""), ("", "\\", ""), ("", "__\\", "")), PROMPT
     ),
@@ -134,9 +158,12 @@ TABLE: dict[str, Worst] = {
     ),
     "generation.prompts.wildcards _pairs": Worst(wildcard_pairs, (("", "{[", "}"), ("", "\\", "")), PROMPT),
     "generation.recall.filling _SUFFIX": Worst("sub", (("", ".pt", "x"), ("", ".", "")), LINE),
-    "generation.recall.filling _ADAPTER": Worst("findall", (("", "<lora:", ""), ("<lora:", "a", "")), LINE),
     "generation.record _NOT_IN_XML": Worst("search", (("", "a", ""),), BLOCK),
     "generation.samplers _key": Worst(sampler_key, (("", " ", "x"), ("", "k_", ""), ("", "-a", "")), LINE),
+    "generation.upscaling.factor _IN_A_NAME": Worst(
+        "search", (("", "4", ""), ("", "x", ""), ("", "-4x4", "")), NAME
+    ),
+    "generation.upscaling.factor _NUMBERED": Worst("match", (("body.", "1", ""), ("", "conv_up", "")), LINE),
     "images.guard _TRUNCATED": Worst("search", (("", "end of ", ""), ("", "not ", ""), ("", "eo", "")), NAME),
     "images.guard _UNSUPPORTED": Worst("search", (("", "not yet ", ""), ("", "unknown ", "")), NAME),
     "images.isobmff _AV1": Worst("findall", ((b"", b"av1C", b""), (b"", b"a", b"")), BLOCK),
@@ -157,12 +184,19 @@ TABLE: dict[str, Worst] = {
         1024,
     ),
     "images.xmp _NOT_IN_XML": Worst("search", (("", "a", ""), ("", "\U00010000", "")), BLOCK),
-    "moderation.texts Blocklist": Worst(blocklist, (("", "ab", ""), ("", "a ", ""), ("", "a b ", "")), LINE),
+    "moderation.finding _glob": Worst(globbed, (("", "*", ""), ("", "*a", "x"), ("", "**/", "")), NAME),
+    "moderation.texts _IN_WORD": Worst("match", (("", "a", ""),), LINE),
+    "moderation.texts _WORD_OR_SIGN": Worst(
+        blocklist, (("", "ab", ""), ("", "a ", ""), ("", "a b ", ""), ("", "-", "")), LINE
+    ),
     "runtime.openmp _TORCHS_OWN": Worst("search", (("", "/a\n", ""),), LINE),  # what this process has loaded
     "server.compat.checkpoints _TITLE": Worst(
         "sub", (("a", " ", "x"), ("", "[", ""), ("", "[0123456789", "")), LINE
     ),
     "server.compat.checkpoints _HASH": Worst("fullmatch", HASHES, LINE),
+    "server.compat.openai_models _OPENAIS": Worst(
+        "fullmatch", (("dall-e-", "a", ""), ("gpt-image", "-", "")), LINE
+    ),
     "server.keys _NAME": Worst("fullmatch", (("a", "-", " "),), NAME),
     "server.keys _KEY": Worst("fullmatch", (("sl_", "0", ""), ("sl_012345678901_", "a", "")), LINE),
     "server.middleware.bodies _BOUNDARY": Worst("fullmatch", ((b"", b"a", b"\n"),), LINE),
@@ -177,6 +211,11 @@ TABLE: dict[str, Worst] = {
         "findall", ((b"", b"\\ud83d", b""), (b"", b"\\", b""), (b"", b"\\u", b"")), BODY
     ),
     "studio.picture free_name": Worst(named, (("", " ", "x"), ("", "a-", ""), ("", "-", "")), PROMPT),
+    "ui.mount INLINE": Worst(  # of the program's own page
+        "findall",
+        ((b"", b"<script>a</script>", b""), (b"<script", b" ", b""), (b"<script>", b"a", b"")),
+        LINE,
+    ),
     "ui.mount NEEDED": Worst(
         "fullmatch", (("/static", "/a", " "), ("/static", "/", ""), ("/assets/", "a.", "\n")), LINE
     ),
