@@ -10,8 +10,8 @@ from PIL import Image
 
 from safelight.errors import ImageError, ImageTooManyPixelsError, ImageTruncatedError
 from safelight.images import DecodeLimits, decode, frames, header
-from safelight.images.sampling import sample
 from safelight.images.picture import Header, Layout
+from safelight.images.sampling import sample
 
 ANIMATED = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")
 

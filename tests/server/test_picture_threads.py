@@ -8,6 +8,7 @@ from contextvars import copy_context
 
 import pytest
 import structlog
+from tests.jobs.running import wait_for
 
 from safelight.errors import RateLimitError
 from safelight.server import picture_threads
@@ -98,9 +99,9 @@ def test_what_is_larger_than_the_budget_is_alone_among_the_large(
     pool: PictureThreads, blocked: threading.Event
 ) -> None:
     huge = start(pool, "anna", blocked.wait, Cost(10**9))
+    wait_for(huge.running)
     other = start(pool, "berta", blocked.wait, LARGE)
     assert start(pool, "carl", lambda: 1, SMALL).result(10) == 1
-    assert huge.running()
     assert not other.running()
     blocked.set()
     assert other.result(10)

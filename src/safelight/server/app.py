@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
 
 from fastapi import FastAPI
@@ -79,14 +79,15 @@ SHOWN = (REQUEST_ID, "RateLimit", "RateLimit-Policy", "Retry-After", "Location",
 """Headers that pages of ``cors_origins`` may send, and may read."""
 
 
-def create_app(service: Service, settings: Settings) -> FastAPI:
+def create_app(service: Service, settings: Settings, *, loaded: Callable[[], None] = lambda: None) -> FastAPI:
     """The application.
 
     Args:
         service: Open, with the tables of ``keys.SCHEMA`` too; whoever opened it closes it.
         settings: Everything that can be set.
+        loaded: Called when the studio's page has been loaded, which is after the start.
     """
-    audit, numbers, studio = audit_log(settings.home, settings.audit_bytes), Metrics(), LateStudio()
+    audit, numbers, studio = audit_log(settings.home, settings.audit_bytes), Metrics(), LateStudio(loaded)
     app = FastAPI(
         title="Safelight",
         lifespan=_life(service, settings, audit, studio),

@@ -15,7 +15,7 @@ from structlog.contextvars import get_contextvars
 from safelight.server.fair_queue import FairQueue
 
 SHARE = 4
-"""One owner has at most one in so many threads: those that compute in Python take the interpreter from all."""
+"""One owner has at most one in so many threads: what computes in Python takes the interpreter from everybody."""
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
@@ -55,17 +55,24 @@ class Task:
 class FairThreads(ThreadPoolExecutor):
     """An executor in which the owners of what is submitted take turns.
 
-    Whose it is follows from the context it is submitted in. One owner has at most a part of the threads, see `SHARE`.
+    Whose it is follows from the context it is submitted in.
 
     Args:
         threads: How many, at least 1.
         name: What their names begin with.
+        each: How many one owner has at most; not given, one in `SHARE`.
         initializer: Called in each thread when it begins.
     """
 
-    def __init__(self, threads: int, name: str, initializer: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        threads: int,
+        name: str,
+        each: int | None = None,
+        initializer: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(threads, thread_name_prefix=name, initializer=initializer)
-        self._turns: FairQueue[Task] = FairQueue(max(1, threads // SHARE))
+        self._turns: FairQueue[Task] = FairQueue(each or max(1, threads // SHARE))
         self._guard = threading.Lock()
 
     def submit(self, do: Callable[P, Result], /, *args: P.args, **options: P.kwargs) -> Future[Result]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -14,9 +15,14 @@ from safelight.server.errors_http import refuse
 
 
 class LateStudio:
-    """Answers with the studio's page; whoever comes before it is loaded waits for it."""
+    """Answers with the studio's page; whoever comes before it is loaded waits for it.
 
-    def __init__(self) -> None:
+    Args:
+        loaded: Called when it has been loaded.
+    """
+
+    def __init__(self, loaded: Callable[[], None] = lambda: None) -> None:
+        self._loaded = loaded
         self._loading: asyncio.Task[ASGIApp] | None = None
 
     def begin(self) -> None:
@@ -24,6 +30,7 @@ class LateStudio:
         # Where no loop runs, Gradio makes one and leaves it open: it is given one.
         self._loading = asyncio.create_task(asyncio.to_thread(asyncio.run, _load()))
         self._loading.add_done_callback(_tell)
+        self._loading.add_done_callback(lambda _: self._loaded())
 
     async def end(self) -> None:
         """Stop waiting for it."""

@@ -12,7 +12,7 @@ import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from safelight.logs import logger
-from safelight.server.allocator import give_memory_back
+from safelight.server.allocator import give_memory_back, leave_to_stay
 from safelight.server.connections import Connections, most_connections
 from safelight.server.doorway import Doorway
 from safelight.server.listening import BACKLOG, listen
@@ -81,7 +81,9 @@ def load(settings: Settings, opened: ExitStack) -> FastAPI:
     check_address(settings)
     service = Service.open(settings)
     opened.callback(service.close)
-    return create_app(service, settings)
+    app = create_app(service, settings, loaded=leave_to_stay)
+    leave_to_stay()
+    return app
 
 
 def _connections(settings: Settings) -> Connections:

@@ -17,7 +17,7 @@ from safelight.server.fair_threads import FairThreads, Task, current_owner
 
 MOST_CORES = 4
 """How many cores are used for pictures, at most."""
-BUDGET = 400 * 10**6
+BUDGET = 320 * 10**6
 """Bytes that all work on pictures may take at once. What takes more by itself runs when nothing large does."""
 SMALL_MEMORY, SMALL_PIXELS = 32 * 10**6, 16 * 10**6
 """Work of fewer bytes and pixels is small: it takes a fraction of a second, and is not held up by what is large."""
@@ -60,13 +60,13 @@ class BudgetedThreads(FairThreads):
     threads have a low priority: what takes seconds anyway lets in what takes milliseconds.
 
     Args:
-        threads: How many, at least 1.
+        threads: How many, at least 2; one owner has all but one.
         name: What their names begin with.
         budget: Bytes.
     """
 
     def __init__(self, threads: int, name: str, budget: int) -> None:
-        super().__init__(threads, name, initializer=_stand_back)
+        super().__init__(threads, name, each=threads - 1, initializer=_stand_back)
         self._budget, self._taken, self._running = budget, 0, 0
 
     def _next(self) -> Task | None:
@@ -98,7 +98,7 @@ class PictureThreads:
     def __init__(self, cores: int | None = None, budget: int = BUDGET) -> None:
         cores = cores or min(MOST_CORES, usable_cores())
         self.size = cores + 1
-        self._small = FairThreads(self.size, "pictures")
+        self._small = FairThreads(self.size, "pictures", each=self.size - 1)
         self._large = BudgetedThreads(max(2, cores), "large pictures", budget - self.size * SMALL_MEMORY)
 
     def start(self, do: Callable[[], Any], cost: Cost) -> Future[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 
 from PIL import Image
 
+from safelight.database import blobs
 from safelight.gallery import Entry, NewEntry
 from safelight.generation.request import GenerationRequest
 from safelight.images.encode import encode_picture
@@ -63,16 +65,36 @@ def drawing(*decisions: Decision) -> Work:
     return work
 
 
+class Begun(list[Job]):
+    """Jobs that were begun; ``files`` are the pictures that each came with, which go when it ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: list[dict[str, bytes]] = []
+
+    def add(self, service: Service, job: Job) -> None:
+        """A job begins."""
+        names = [name for name in ("init_image", "mask") if name in job.request]
+        with service.reading() as connection:
+            found = {name: blobs.get(connection, job.request[name]["blob"]) for name in names}  # type: ignore[index, call-overload]
+        self.files.append(found)
+        self.append(job)
+
+    def picture(self, number: int, name: str) -> Image.Image:
+        """One of the pictures that a job came with."""
+        return Image.open(io.BytesIO(self.files[number][name]))
+
+
 @contextmanager
-def worker(service: Service, work: Work | None = None) -> Iterator[list[Job]]:
+def worker(service: Service, work: Work | None = None) -> Iterator[Begun]:
     """Does the jobs that come, one after the other; gives those it has begun."""
-    begun: list[Job] = []
+    begun = Begun()
     over = threading.Event()
 
     def run() -> None:
         while not over.wait(0.02):
             if (job := service.ledger.claim("by-hand")) is not None:
-                begun.append(job)
+                begun.add(service, job)
                 (work or drawing())(service, job)
 
     thread = threading.Thread(target=run)

@@ -13,7 +13,6 @@ from starlette.testclient import TestClient
 from tests.server.conftest import client_of
 from tests.server.routes.hands import drawing, worker
 
-from safelight.database import blobs, reading
 from safelight.errors import MemoryBudgetError, NumbersError
 from safelight.jobs.job import Job, Progress
 from safelight.jobs.service import Service
@@ -207,12 +206,6 @@ def test_what_is_refused(
     assert standing.get("/v1/jobs").json()["jobs"] == []
 
 
-def kept(service: Service, job: Job, name: str) -> Image.Image:
-    """A picture that a job was queued with."""
-    with reading(service.engine) as connection:
-        return Image.open(io.BytesIO(blobs.get(connection, job.request[name]["blob"])))  # type: ignore[index, call-overload, arg-type]
-
-
 @pytest.mark.parametrize("name", ["image", "image[]"])
 def test_an_edit_with_a_mask(client: TestClient, service: Service, name: str) -> None:
     files = {name: ("a.png", png()), "mask": ("m.png", png(hole=True))}
@@ -222,7 +215,7 @@ def test_an_edit_with_a_mask(client: TestClient, service: Service, name: str) ->
         )
     assert response.status_code == 200, response.text
     assert len(response.json()["data"]) == 1
-    mask = kept(service, begun[0], "mask")
+    mask = begun.picture(0, "mask")
     assert [mask.getpixel((x, 5)) for x in (2, 60)] == [255, 0]
     assert begun[0].request["steps"] == 10
 

@@ -10,7 +10,6 @@ from PIL import Image
 from starlette.testclient import TestClient
 from tests.server.routes.hands import drawing, worker
 
-from safelight.database import blobs, reading
 from safelight.errors import MemoryBudgetError
 from safelight.images import DecodeLimits
 from safelight.images.metadata import read_metadata
@@ -179,21 +178,12 @@ def test_a_task_can_be_asked_for_by_its_name(client: TestClient, service: Servic
     assert (answer["completed"], answer["job"]) == (True, found["info"]["job_id"])
 
 
-def kept_pictures(service: Service, job: Job) -> dict[str, Image.Image]:
-    """The pictures that a job was queued with."""
-    names = [name for name in ("init_image", "mask") if name in job.request]
-    with reading(service.engine) as connection:
-        files = {name: blobs.get(connection, job.request[name]["blob"]) for name in names}  # type: ignore[index, call-overload]
-    return {name: Image.open(io.BytesIO(data)) for name, data in files.items()}
-
-
 def test_img2img_takes_pictures_as_clients_send_them(client: TestClient, service: Service) -> None:
     mask = encoded(Image.new("L", (64, 32), 255))
     with worker(service) as begun:
         found = drawn(client, "img2img", init_images=[f"data:image/png;base64,{RED}"], mask=mask)
         drawn(client, "img2img", init_images=[RED], include_init_images=True)
-    first = kept_pictures(service, begun[0])
-    assert (first["init_image"].size, first["mask"].mode) == ((64, 32), "L")
+    assert (begun.picture(0, "init_image").size, begun.picture(0, "mask").mode) == ((64, 32), "L")
     assert begun[0].request["strength"] == 0.75
     assert begun[0].request["inpaint"] == {
         "blur": 4,
@@ -209,7 +199,7 @@ def test_img2img_takes_pictures_as_clients_send_them(client: TestClient, service
 def test_img2img_brings_the_picture_to_the_size(client: TestClient, service: Service) -> None:
     with worker(service) as begun:
         drawn(client, "img2img", init_images=[RED], width=32, height=64, resize_mode=2)
-    assert kept_pictures(service, begun[0])["init_image"].size == (32, 64)
+    assert begun.picture(0, "init_image").size == (32, 64)
 
 
 @pytest.mark.parametrize(
