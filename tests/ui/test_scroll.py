@@ -122,7 +122,7 @@ def test_what_the_viewer_leads_to_is_in_view_and_has_the_focus(desktop: Page, dr
     for tab in ("Create", "Gallery"):
         page.get_by_role("tab", name=tab).click()
         picture = (
-            card(page, drawn).locator(".sl-frame") if tab == "Create" else page.locator(".sl-tile").first
+            card(page, drawn).locator(".sl-frame") if tab == "Create" else page.locator(".sl-tile img").first
         )
         picture.click()
         page.get_by_role("dialog").get_by_role("button", name="Edit").click()
@@ -130,7 +130,7 @@ def test_what_the_viewer_leads_to_is_in_view_and_has_the_focus(desktop: Page, dr
         expect(stage).to_be_in_viewport(ratio=0.9)
         expect(stage).to_be_focused()
     page.get_by_role("tab", name="Gallery").click()
-    page.locator(".sl-tile").first.click()
+    page.locator(".sl-tile img").first.click()
     with page.expect_response(
         lambda answer: answer.url.endswith("/v1/jobs") and answer.status == 202
     ) as sent:

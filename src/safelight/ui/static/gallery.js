@@ -33,6 +33,8 @@ class Gallery {
   #facets = { checkpoints: {}, samplers: {}, decisions: {} };
   /** The pictures that are to be compared; null: none are being chosen. @type {string[] | null} */
   #chosen = null;
+  /** The mark that is being written. @type {Promise<void>} */
+  #marking = Promise.resolve();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #soon;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -111,6 +113,7 @@ class Gallery {
   /** Look for what the filters say, from the beginning. */
   #search = watched(async () => {
     clearTimeout(this.#count);
+    await this.#marking; // what was just marked is to be found
     const started = this.results.start(this.filters.wanted);
     this.grid.toTop();
     this.#show();
@@ -232,8 +235,10 @@ class Gallery {
   #favourite = watched(async (/** @type {number} */ index) => {
     const { id, favourite } = this.results.entries[index];
     this.results.change(id, { favourite: !favourite });
+    const marked = this.studio.actions.favourite(id, !favourite);
+    this.#marking = marked.then(() => {}, () => {});
     try {
-      await this.studio.actions.favourite(id, !favourite);
+      await marked;
     } catch (error) {
       this.results.change(id, { favourite });
       throw error;
