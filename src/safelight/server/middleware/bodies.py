@@ -25,7 +25,7 @@ SMALL = 256 * 1024
 SHARE = 4
 """So much memory is for bodies, as a multiple of the largest: one owner may have half of what the others leave."""
 COPIES = 2
-"""So often JSON is in memory: as text, and as the pictures that were written down in it."""
+"""So often JSON and forms are in memory: as they came, and as the pictures in them."""
 _MULTIPART = "multipart/form-data"
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{1,70}")
 
@@ -93,7 +93,9 @@ class _Body:
             self._limit = min(self._limit, STRANGER)
         headers = Headers(scope=scope)
         self._announced = headers.get("content-length", "0")
-        self._json = "json" in headers.get("content-type", "application/json").lower()
+        kind = headers.get("content-type", "application/json").lower()
+        self._json = "json" in kind
+        self._copied = self._json or kind.startswith(_MULTIPART)
         self._parts: list[bytes] = []
         self._size, self._began, self._whole = 0, time.monotonic(), False
         self._held, self._chunked = 0, "transfer-encoding" in headers
@@ -143,7 +145,7 @@ class _Body:
 
     def _weight(self, size: int) -> int:
         """How much memory so many bytes take."""
-        return size * COPIES if self._json else size
+        return size * COPIES if self._copied else size
 
     def _take(self, message: Message) -> bool:
         """Count a part; whether it was the last."""
