@@ -33,8 +33,8 @@ class Gallery {
   #facets = { checkpoints: {}, samplers: {}, decisions: {} };
   /** The pictures that are to be compared; null: none are being chosen. @type {string[] | null} */
   #chosen = null;
-  /** The mark that is being written. @type {Promise<void>} */
-  #marking = Promise.resolve();
+  /** The mark that is being written. @type {Promise<void> | null} */
+  #marking = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #soon;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -113,7 +113,7 @@ class Gallery {
   /** Look for what the filters say, from the beginning. */
   #search = watched(async () => {
     clearTimeout(this.#count);
-    await this.#marking; // what was just marked is to be found
+    if (this.#marking) await this.#marking; // what was just marked is to be found
     const started = this.results.start(this.filters.wanted);
     this.grid.toTop();
     this.#show();
@@ -236,7 +236,9 @@ class Gallery {
     const { id, favourite } = this.results.entries[index];
     this.results.change(id, { favourite: !favourite });
     const marked = this.studio.actions.favourite(id, !favourite);
-    this.#marking = marked.then(() => {}, () => {});
+    const marking = (this.#marking = marked.then(() => {}, () => {}).then(() => {
+      if (this.#marking === marking) this.#marking = null;
+    }));
     try {
       await marked;
     } catch (error) {
