@@ -30,7 +30,7 @@ def give_memory_back() -> bool:
 def leave_to_stay() -> None:
     """Leave whatever is in memory now out of all garbage collections that follow.
 
-    What modules and pages a server loads stays as long as it runs. Going through all of it in each full collection finds
-    nothing, and no thread runs meanwhile.
+    What modules and pages a server loads stays as long as it runs. Going through all of it in each full collection
+    finds nothing, and no thread runs meanwhile.
     """
     gc.freeze()
