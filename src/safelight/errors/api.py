@@ -1,0 +1,126 @@
+"""Errors of HTTP requests."""
+
+from __future__ import annotations
+
+from safelight.errors.base import InputError
+from safelight.errors.generation import RequestError
+
+
+class RouteMissingError(InputError):
+    """A path that the server does not know."""
+
+    code = "request.path"
+    summary = "There is nothing under this path."
+    default_hint = "/docs lists every path."
+    http_status = 404
+
+
+class MethodRefusedError(InputError):
+    """A method that a path does not take."""
+
+    code = "request.method"
+    summary = "The path does not take this method."
+    default_hint = "The header Allow says which it takes."
+    http_status = 405
+
+
+class BodyInvalidError(InputError):
+    """A request that does not have the shape its path wants."""
+
+    code = "request.invalid"
+    summary = "The request does not have the right shape."
+    default_hint = "/docs shows the shape of every request."
+    http_status = 422
+
+
+class BodyTooLargeError(InputError):
+    """A request's body above the limit."""
+
+    code = "request.too_large"
+    summary = "The request is larger than the limit allows."
+    default_hint = "Send less at once, or raise the setting max_request_bytes."
+    http_status = 413
+
+
+class BodySlowError(InputError):
+    """A request's body that does not arrive."""
+
+    code = "request.slow"
+    summary = "The request's body took too long to arrive."
+    default_hint = "Send it again over a faster connection, or raise the setting body_patience."
+    http_status = 408
+
+
+class MediaTypeError(InputError):
+    """A body of a type that cannot be read."""
+
+    code = "request.media_type"
+    summary = "The request's body is of a type that cannot be read here."
+    default_hint = "Send application/json, or multipart/form-data with pictures as parts of their own."
+    http_status = 415
+
+
+class NotAcceptableError(InputError):
+    """Only types were accepted that cannot be given."""
+
+    code = "request.accept"
+    summary = "Nothing that the request accepts can be given."
+    default_hint = "Accept application/json, image/png, image/webp or image/jpeg."
+    http_status = 406
+
+
+class PictureTextError(InputError):
+    """Text that should be a picture and is none."""
+
+    code = "request.picture"
+    summary = "The text is no picture."
+    default_hint = "Give the file's bytes in base64, as they are or as a data URI."
+    http_status = 422
+
+
+class PictureUrlError(InputError):
+    """An address that no picture is fetched from."""
+
+    code = "request.picture_url"
+    summary = "No picture is fetched from this address."
+    default_hint = "Send the picture itself, in base64; docs/server.md says which addresses are fetched from."
+    http_status = 422
+
+
+class FieldError(RequestError):
+    """A field of a compatible API that asks for what is not done here.
+
+    Args:
+        message: What was asked.
+        hint: What would be right.
+        field: The field's name.
+    """
+
+    code = "request.field"
+    summary = "A field of the request asks for something that Safelight does not do."
+    default_hint = "docs/api-openai.md and docs/api-a1111.md list every field."
+
+    def __init__(self, message: str | None = None, *, hint: str | None = None, field: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.field = field
+
+
+class TextUnjudgedError(FieldError):
+    """A text that nothing here can judge."""
+
+    code = "moderation.text_unjudged"
+    summary = "There is nothing here that judges texts."
+    default_hint = (
+        "The setting text_blocklist names a list of words to judge them by; with moderation_texts = "
+        '"skip" texts beside a picture are passed over.'
+    )
+    http_status = 400
+
+
+class AbsentError(InputError):
+    """A route of a compatible API that Safelight has nothing behind."""
+
+    code = "api.absent"
+    summary = "Safelight does not do this."
+    default_hint = "docs/api-a1111.md and docs/api-openai.md list what it does."
+    http_status = 501

@@ -1,0 +1,91 @@
+"""The root of all errors, and those that any part of Safelight raises."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SafelightError(Exception):
+    """A failure that Safelight understands.
+
+    Args:
+        message: What was wrong with this very input, in one sentence.
+        hint: What would be right; the class's own hint when not given.
+    """
+
+    code: ClassVar[str] = "safelight"
+    summary: ClassVar[str] = "Something Safelight understands went wrong."
+    default_hint: ClassVar[str] = ""
+    http_status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 3
+
+    def __init__(self, message: str | None = None, *, hint: str | None = None) -> None:
+        self.message = message or self.summary
+        self.hint = self.default_hint if hint is None else hint
+        super().__init__(self.message)
+
+    def to_dict(self) -> dict[str, str]:
+        """The error as it appears in JSON output: code, message and, where there is one, a hint."""
+        body = {"code": self.code, "message": self.message}
+        return body | {"hint": self.hint} if self.hint else body
+
+
+class InputError(SafelightError):
+    """What the user gave cannot be used."""
+
+    code = "input"
+    summary = "The input cannot be used."
+    http_status = 400
+    exit_code = 2
+
+
+class UsageError(InputError):
+    """Options that contradict each other or are out of range."""
+
+    code = "usage"
+    summary = "The command or its options cannot be used like this."
+    default_hint = "Run the command with --help."
+
+
+class SettingsError(InputError):
+    """A setting in safelight.toml, the environment or a flag is wrong."""
+
+    code = "settings"
+    summary = "A setting has a value that cannot be used."
+    default_hint = "docs/settings.md lists every setting with its range."
+
+
+class FileMissingError(InputError):
+    """A path names nothing that can be read."""
+
+    code = "file.missing"
+    summary = "The file or folder does not exist or cannot be read."
+    default_hint = "Check the path and its permissions."
+    http_status = 404
+
+
+class OutputError(InputError):
+    """A result cannot be written where it was asked for."""
+
+    code = "output"
+    summary = "The result cannot be written there."
+    default_hint = "Choose a folder you may write to, on a disk with space left."
+
+
+class OutputExistsError(OutputError):
+    """Writing would replace something that is already there."""
+
+    code = "output.exists"
+    summary = "The output is already there and would be replaced."
+    default_hint = "Give another name, or pass --overwrite; a scan that was cut short goes on with --resume."
+    http_status = 409
+
+
+class InternalError(SafelightError):
+    """A defect of Safelight."""
+
+    code = "internal"
+    summary = "Safelight failed in a way it does not understand: a defect."
+    default_hint = (
+        "Run again with SAFELIGHT_DEBUG=1 for the traceback, and report it with safelight doctor --json."
+    )

@@ -1,0 +1,140 @@
+"""Errors of jobs, the queue and its workers."""
+
+from __future__ import annotations
+
+from safelight.errors.base import InputError, SafelightError
+
+
+class JobError(InputError):
+    """A job cannot be queued, found or changed."""
+
+    code = "job"
+    summary = "The job cannot be used like this."
+
+
+class JobMissingError(JobError):
+    """No such job, or somebody else's."""
+
+    code = "job.missing"
+    summary = "There is no such job."
+    default_hint = "Jobs are forgotten some days after they end; GET /v1/jobs lists yours."
+    http_status = 404
+
+
+class JobOverError(JobError):
+    """A job that has ended cannot be stopped."""
+
+    code = "job.over"
+    summary = "The job has ended already."
+    default_hint = "Its result stays until the job expires."
+    http_status = 409
+
+
+class JobSkipError(JobError):
+    """A job without pictures that could be skipped."""
+
+    code = "job.skip"
+    summary = "Only drawings have pictures that can be skipped."
+    default_hint = "Cancel the job instead."
+    http_status = 409
+
+
+class JobUnfinishedError(JobError):
+    """A result that is not there yet."""
+
+    code = "job.unfinished"
+    summary = "The job has not ended yet."
+    default_hint = "Wait for its last event, or ask again later."
+    http_status = 409
+
+
+class NoResultError(JobError):
+    """A job that ended without the result, or the picture, that was asked for."""
+
+    code = "job.no_result"
+    summary = "The job has no such result."
+    default_hint = "GET /v1/jobs/{id} says how it ended, and its result which pictures there are."
+    http_status = 404
+
+
+class PreviewMissingError(JobError):
+    """A preview that is not there."""
+
+    code = "job.no_preview"
+    summary = "The job has no preview at this moment."
+    default_hint = "There are previews only while a picture is drawn; an event of kind preview tells of each."
+    http_status = 404
+
+
+class PriorityError(JobError):
+    """A priority that only administrators may give."""
+
+    code = "job.priority"
+    summary = "Only administrators may put a job before those of others."
+    default_hint = "Leave the priority out, or give one of -100 to 0."
+    http_status = 403
+
+
+class IdempotencyError(JobError):
+    """An idempotency key for two different requests."""
+
+    code = "job.idempotency"
+    summary = "The idempotency key was used for another request."
+    default_hint = "Use a new key for a new request."
+    http_status = 409
+
+
+class QueueFullError(SafelightError):
+    """Too many jobs wait."""
+
+    code = "queue.full"
+    summary = "Too many jobs wait already."
+    default_hint = "Try again when some are done; the setting queue_capacity says how many may wait."
+    http_status = 503
+
+
+class JobSizeError(JobError):
+    """A job that is more work than one may be."""
+
+    code = "job.size"
+    summary = "The job is more work than one job may be."
+    default_hint = (
+        "Ask for fewer pictures, fewer steps or smaller pictures; an administrator can raise max_job_work."
+    )
+    http_status = 422
+
+
+class JobTimeoutError(SafelightError):
+    """A job that ran longer than it may."""
+
+    code = "job.timeout"
+    summary = "The job ran longer than it may."
+    default_hint = "Give it more time, or less to do."
+    http_status = 504
+
+
+class WorkerLostError(SafelightError):
+    """A job whose workers died, again and again."""
+
+    code = "worker.lost"
+    summary = "The worker that did the job was lost, more than once."
+    default_hint = "It may need more memory than there is: try a smaller size or a smaller checkpoint."
+    http_status = 500
+
+
+class WorkerNameError(InputError):
+    """A worker's name that another one has."""
+
+    code = "worker.name"
+    summary = "Another worker goes by this name, and jobs go back to workers by their names."
+    default_hint = "End the other one, or choose another name with --name."
+    http_status = 409
+
+
+class WorkerMissingError(SafelightError):
+    """Nobody who could do it."""
+
+    code = "worker.missing"
+    summary = "There is no worker that could do this."
+    default_hint = "safelight serve starts workers; GET /v1/system lists those that live."
+    http_status = 503

@@ -1,0 +1,107 @@
+"""Errors of classifiers and checkpoints: names, files and downloads."""
+
+from __future__ import annotations
+
+from safelight.errors.base import InputError, SafelightError
+
+
+class ModelError(InputError):
+    """A model that cannot be used."""
+
+    code = "model"
+    summary = "The model cannot be used."
+
+
+class ClassifierUnknownError(ModelError):
+    """A classifier name that means nothing."""
+
+    code = "model.unknown"
+    summary = "There is no classifier of that name."
+    default_hint = (
+        "Give open-nsfw, nsfw-image-detection-384, a pulled hub id, "
+        "or a folder with config.json and model.safetensors."
+    )
+    http_status = 404
+
+
+class ModelNotPulledError(ModelError):
+    """A model that is not on this machine yet."""
+
+    code = "model.not_pulled"
+    summary = "The model is not on this machine, and nothing is fetched unless you ask."
+    default_hint = "Fetch it once with: safelight models pull NAME"
+    http_status = 404
+
+
+class ModelInvalidError(ModelError):
+    """Model files that contradict themselves or the layout."""
+
+    code = "model.invalid"
+    summary = "The model's files are damaged or of another layout."
+    default_hint = "A classifier folder holds timm's config.json (with label_names) and model.safetensors."
+    http_status = 422
+
+
+class PickleRefusedError(ModelError):
+    """Weights in a format that can run code when opened."""
+
+    code = "model.pickle_refused"
+    summary = "The weights are a pickle file, which can run any code when opened, so it is refused."
+    default_hint = "Convert the weights to safetensors where you trust their origin, and give that file."
+    http_status = 422
+
+
+class CheckpointMissingError(ModelError):
+    """A checkpoint that is not there."""
+
+    code = "checkpoint.missing"
+    summary = "There is no checkpoint of that name on this machine."
+    default_hint = (
+        "safelight models list shows the checkpoints; a path to a folder or .safetensors file works too."
+    )
+    http_status = 404
+
+
+class CheckpointInvalidError(ModelError):
+    """Checkpoint files that are damaged or incomplete."""
+
+    code = "checkpoint.invalid"
+    summary = "The checkpoint's files are damaged or incomplete."
+    default_hint = "Give a diffusers folder with model_index.json, or one .safetensors file."
+    http_status = 422
+
+
+class CheckpointFamilyError(ModelError):
+    """A checkpoint of a family that Safelight does not draw with."""
+
+    code = "checkpoint.family"
+    summary = "The checkpoint belongs to no family that Safelight knows."
+    default_hint = "safelight models families lists them."
+    http_status = 422
+
+
+class DigestMismatchError(ModelError):
+    """A file of a model that is not the one that is pinned, or that was pulled."""
+
+    code = "model.digest"
+    summary = "A model's file is not the one that was expected."
+    default_hint = "Remove the model and pull it again; if it happens twice, do not trust the source."
+    http_status = 422
+
+
+class DownloadError(SafelightError):
+    """A download that was asked for did not succeed."""
+
+    code = "model.download"
+    summary = "The download did not succeed."
+    default_hint = "Check the connection and the name, and try again; nothing half-fetched was kept."
+    http_status = 502
+
+
+class ModelMissingError(ModelError):
+    """A model that is not there."""
+
+    code = "model.missing"
+    summary = "There is no model of that name on this server."
+    default_hint = "GET /v1/models lists them."
+    http_status = 404

@@ -1,0 +1,30 @@
+"""Errors of reading a picture's reproduction record and of reproducing the picture."""
+
+from __future__ import annotations
+
+from safelight.errors.base import InputError
+
+
+class RecordMissingError(InputError):
+    """A picture that does not say how it was made."""
+
+    code = "record.missing"
+    summary = "The picture carries no record of how it was made."
+    default_hint = "Records are lost where a program saves a picture without its metadata."
+    http_status = 422
+
+
+class RecordInvalidError(InputError):
+    """A record that cannot be read."""
+
+    code = "record.invalid"
+    summary = "The picture's record cannot be read."
+    http_status = 422
+
+
+class ReproduceError(InputError):
+    """What a record needs and this machine has not."""
+
+    code = "record.reproduce"
+    summary = "The picture cannot be made again here."
+    http_status = 409

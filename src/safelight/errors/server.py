@@ -1,0 +1,65 @@
+"""Errors of starting a server and of its capacity."""
+
+from __future__ import annotations
+
+from safelight.errors.base import InputError, SafelightError, SettingsError
+
+
+class PortTakenError(InputError):
+    """An address that cannot be listened on."""
+
+    code = "server.port"
+    summary = "The server cannot listen on this address."
+    default_hint = "Another program may use the port: choose another with --port."
+
+
+class HomeInUseError(InputError):
+    """A data directory that another server uses."""
+
+    code = "server.running"
+    summary = "Another server uses this data directory."
+    default_hint = "End the other one, or give this one a data directory of its own with SAFELIGHT_HOME."
+    http_status = 409
+
+
+class HomeError(InputError):
+    """A data directory that cannot be used."""
+
+    code = "server.home"
+    summary = "The data directory cannot be used."
+    default_hint = "Choose one that can be written with SAFELIGHT_HOME."
+
+
+class ServerStartingError(SafelightError):
+    """A server that has begun to listen and is not ready yet."""
+
+    code = "server.starting"
+    summary = "The server is still starting."
+    default_hint = "Try again in a second; /health/ready says when it is done."
+    http_status = 503
+
+
+class ServerBusyError(SafelightError):
+    """A server that has as much to read as it can hold."""
+
+    code = "server.busy"
+    summary = "The server is reading as much as it can hold."
+    default_hint = "Try again after the seconds that the header Retry-After says."
+    http_status = 503
+
+
+class ConnectionLimitError(SafelightError):
+    """A request on one connection more than its address, or all together, may have."""
+
+    code = "server.connections"
+    summary = "There are too many connections with requests at once."
+    default_hint = "Close some, or try again after the seconds that the header Retry-After says."
+    http_status = 503
+
+
+class KeysNeededError(SettingsError):
+    """A server that others could reach, and no key to tell them apart."""
+
+    code = "server.keys_needed"
+    summary = "Without a key the server listens on this machine only."
+    default_hint = "Make a key with: safelight keys add NAME"
