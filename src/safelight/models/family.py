@@ -24,6 +24,14 @@ none: no scale at all.
 NO_CLASSES: Mapping[str, str] = MappingProxyType({})
 
 
+def pipeline_classes(
+    text: str | None = None, image: str | None = None, inpaint: str | None = None
+) -> Mapping[str, str]:
+    """Diffusers' pipeline classes by mode, for the modes that are given one."""
+    given = {TEXT: text, IMAGE: image, INPAINT: inpaint}
+    return MappingProxyType({mode: name for mode, name in given.items() if name})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """An architecture, or a variant of one.

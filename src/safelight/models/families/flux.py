@@ -1,0 +1,36 @@
+"""Flux."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from safelight.models.family import Family, pipeline_classes
+
+FLUX = Family(
+    key="flux",
+    title="Flux",
+    pipelines=pipeline_classes("FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"),
+    kind="flow",
+    text_encoders=("text_encoder", "text_encoder_2"),
+    guidance="embedded",
+    supports_negative=False,
+    guidance_scale=3.5,
+    latents="packed",
+)
+FLUX_SCHNELL = replace(
+    FLUX, variant="schnell", title="Flux schnell", guidance="none", steps=4, guidance_scale=1.0
+)
+FLUX_FILL = replace(
+    FLUX,
+    variant="fill",
+    title="Flux Fill",
+    pixel_masks=True,
+    pipelines=pipeline_classes(inpaint="FluxFillPipeline"),
+    guidance_scale=30.0,
+)
+
+ENTRIES = (
+    FLUX,
+    FLUX_SCHNELL,
+    FLUX_FILL,
+)

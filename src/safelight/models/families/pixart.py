@@ -1,0 +1,37 @@
+"""PixArt-alpha and PixArt-sigma."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import MappingProxyType
+
+from safelight.models.family import Family, pipeline_classes
+
+PIXART_ALPHA = Family(
+    key="pixart-alpha",
+    title="PixArt-alpha",
+    pipelines=pipeline_classes("PixArtAlphaPipeline"),
+    kind="diffusion",
+    steps=20,
+    min_steps=2,  # at one step it expects a scheduler for its one-step distillation
+    guidance_scale=4.5,
+    side_from_config=True,
+    sampler="DPM++ 2M",
+    step_callback=False,
+    sigmas=False,
+    mu="never",
+    always=MappingProxyType({"use_resolution_binning": False, "clean_caption": False}),
+)
+PIXART_SIGMA = replace(
+    PIXART_ALPHA,
+    key="pixart-sigma",
+    min_steps=1,
+    title="PixArt-sigma",
+    pipelines=pipeline_classes("PixArtSigmaPipeline"),
+    pag=pipeline_classes("PixArtSigmaPAGPipeline"),
+)
+
+ENTRIES = (
+    PIXART_ALPHA,
+    PIXART_SIGMA,
+)

@@ -1,0 +1,76 @@
+"""Stable Diffusion 1."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from safelight.models.family import NO_CLASSES, Family, pipeline_classes
+
+SD1 = Family(
+    key="sd1",
+    title="Stable Diffusion 1",
+    pipelines=pipeline_classes(
+        "StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline"
+    ),
+    pag=pipeline_classes(
+        "StableDiffusionPAGPipeline", "StableDiffusionPAGImg2ImgPipeline", "StableDiffusionPAGInpaintPipeline"
+    ),
+    kind="diffusion",
+    denoiser="unet",
+    text_encoding="clip",
+    clip_skip=True,
+    guidance_scale=7.0,
+    side=512,
+    side_from_config=True,
+    sampler="DPM++ 2M",
+    schedule="karras",
+    size_multiple=8,
+    sigmas=False,
+    mu="never",
+)
+STARTER = replace(
+    SD1,
+    variant="starter",
+    title="Safelight's starter",
+    steps=20,
+    guidance_scale=4.0,
+    side=128,
+    schedule=None,
+)
+"""Our own small checkpoint: Stable Diffusion 1's layout with other defaults, known by its name."""
+SD1_INPAINT = replace(
+    SD1,
+    variant="inpaint",
+    title="Stable Diffusion 1 inpainting",
+    pipelines=pipeline_classes(inpaint="StableDiffusionInpaintPipeline"),
+    pag=pipeline_classes(inpaint="StableDiffusionPAGInpaintPipeline"),
+)
+SD1_LCM = replace(
+    SD1,
+    variant="lcm",
+    title="Latent Consistency Model (Stable Diffusion 1)",
+    guidance="embedded",
+    supports_negative=False,
+    pag=NO_CLASSES,
+    steps=4,
+    guidance_scale=8.5,
+    sampler="LCM",
+    schedule=None,
+)
+SD1_LCM_CFG = replace(
+    SD1,
+    variant="lcm-cfg",
+    title="Stable Diffusion 1 with LCM weights merged in",
+    steps=6,
+    guidance_scale=1.5,
+    sampler="LCM",
+    schedule=None,
+)
+
+ENTRIES = (
+    SD1,
+    STARTER,
+    SD1_INPAINT,
+    SD1_LCM,
+    SD1_LCM_CFG,
+)

@@ -1,0 +1,23 @@
+"""Stable Diffusion 3."""
+
+from __future__ import annotations
+
+from safelight.models.family import Family, pipeline_classes
+
+SD3 = Family(
+    key="sd3",
+    title="Stable Diffusion 3",
+    pipelines=pipeline_classes(
+        "StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline", "StableDiffusion3InpaintPipeline"
+    ),
+    pag=pipeline_classes("StableDiffusion3PAGPipeline", "StableDiffusion3PAGImg2ImgPipeline"),
+    kind="flow",
+    text_encoders=("text_encoder", "text_encoder_2", "text_encoder_3"),
+    clip_skip=True,
+    guidance_scale=7.0,
+    side_from_config=True,
+    sigmas=False,
+    mu="dynamic",
+)
+
+ENTRIES = (SD3,)

@@ -1,0 +1,80 @@
+"""Stable Diffusion XL."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from safelight.models.families.sd1 import SD1
+from safelight.models.family import NO_CLASSES, pipeline_classes
+
+SDXL = replace(
+    SD1,
+    key="sdxl",
+    title="Stable Diffusion XL",
+    pipelines=pipeline_classes(
+        "StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"
+    ),
+    pag=pipeline_classes(
+        "StableDiffusionXLPAGPipeline",
+        "StableDiffusionXLPAGImg2ImgPipeline",
+        "StableDiffusionXLPAGInpaintPipeline",
+    ),
+    text_encoding="clip-xl",
+    text_encoders=("text_encoder", "text_encoder_2"),
+    side=1024,
+)
+SDXL_INPAINT = replace(
+    SDXL,
+    variant="inpaint",
+    title="Stable Diffusion XL inpainting",
+    pipelines=pipeline_classes(inpaint="StableDiffusionXLInpaintPipeline"),
+    pag=pipeline_classes(inpaint="StableDiffusionXLPAGInpaintPipeline"),
+)
+SDXL_LCM = replace(
+    SDXL,
+    variant="lcm",
+    title="Latent Consistency Model (SDXL)",
+    guidance="embedded",
+    supports_negative=False,
+    pag=NO_CLASSES,
+    steps=4,
+    guidance_scale=8.0,
+    sampler="LCM",
+    schedule=None,
+)
+SDXL_LCM_CFG = replace(
+    SDXL,
+    variant="lcm-cfg",
+    title="Stable Diffusion XL with LCM weights merged in",
+    steps=6,
+    guidance_scale=1.5,
+    sampler="LCM",
+    schedule=None,
+)
+SDXL_TURBO = replace(
+    SDXL,
+    variant="turbo",
+    title="SDXL-Turbo",
+    side=512,
+    steps=2,
+    guidance_scale=1.0,
+    sampler="Euler a",
+    schedule="sgm-uniform",
+)
+SDXL_REFINER = replace(
+    SDXL,
+    variant="refiner",
+    title="Stable Diffusion XL refiner",
+    pipelines=pipeline_classes(None, "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"),
+    pag=pipeline_classes(None, "StableDiffusionXLPAGImg2ImgPipeline", "StableDiffusionXLPAGInpaintPipeline"),
+    text_encoders=("text_encoder_2",),
+)
+
+ENTRIES = (
+    SDXL,
+    SDXL_INPAINT,
+    SDXL_LCM,
+    SDXL_LCM_CFG,
+    SDXL_TURBO,
+    SDXL_REFINER,
+)

@@ -1,0 +1,25 @@
+"""Z-Image."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from safelight.models.family import Family, pipeline_classes
+
+Z_IMAGE = Family(
+    key="z-image",
+    title="Z-Image",
+    pipelines=pipeline_classes("ZImagePipeline", "ZImageImg2ImgPipeline", "ZImageInpaintPipeline"),
+    template_tokens=8,
+    kind="flow",
+    guidance_off=0.0,
+    uncond_first=False,
+    guidance_scale=5.0,
+    steps=40,
+)
+Z_IMAGE_TURBO = replace(Z_IMAGE, variant="turbo", title="Z-Image Turbo", steps=9, guidance_scale=1.0)
+
+ENTRIES = (
+    Z_IMAGE,
+    Z_IMAGE_TURBO,
+)
