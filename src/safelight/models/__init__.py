@@ -1,1 +1,1 @@
-"""Where weights come from: the store of pulled models, and the hub."""
+"""Where weights come from: checkpoints, classifiers, model families and the hub."""

@@ -1,4 +1,4 @@
-"""Checkpoints by hub id: out of the Hugging Face cache on this machine, or fetched into it when that is asked for."""
+"""Checkpoints by hub id, from the Hugging Face cache on this machine; downloaded into it when the caller allows it."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ UNWANTED = [
     "safety_checker/*",
     "image_encoder/*",
 ]
-"""The same weights in other forms, and components that are never loaded."""
+"""The same weights in other formats, and components that are never loaded."""
 
 
 def hub_cache() -> Path:
-    """Where the Hugging Face libraries keep what was fetched."""
+    """The cache folder of the Hugging Face libraries."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return Path(HF_HUB_CACHE)
 
 
 def hub_lookup(*, allow_network: bool = False, cache: Path | None = None) -> Fetch:
-    """What ``checkpoints.resolve`` looks hub ids up with.
+    """The function that ``checkpoints.resolve`` looks up hub ids with.
 
     Args:
-        allow_network: Whether what is not on this machine is fetched.
-        cache: The hub's cache folder; the library's own when not given.
+        allow_network: Download a repository that is not on this machine.
+        cache: The hub's cache folder; the libraries' default when None.
     """
     return partial(fetched if allow_network else cached, cache=cache)
 
 
 def cached(name: str, cache: Path | None = None) -> Path:
-    """The folder of a hub id that is on this machine already; the network is not used.
+    """Find a hub id's folder on this machine, without using the network.
 
     Raises:
-        CheckpointMissingError: It is not.
+        CheckpointMissingError: It is not on this machine.
     """
-    from huggingface_hub import snapshot_download  # here, since it takes a quarter of a second
+    from huggingface_hub import snapshot_download  # a late import: it takes a quarter of a second
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
@@ -57,10 +57,10 @@ def cached(name: str, cache: Path | None = None) -> Path:
 
 
 def remove_cached(name: str, cache: Path | None = None) -> None:
-    """Delete a hub id's files from this machine, in all their versions.
+    """Delete every revision of a hub id's files from this machine.
 
     Raises:
-        CheckpointMissingError: There are none.
+        CheckpointMissingError: There are no such files.
     """
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
@@ -81,7 +81,7 @@ def remove_cached(name: str, cache: Path | None = None) -> None:
 
 
 def fetched(name: str, cache: Path | None = None) -> Path:
-    """The folder of a hub id, fetched where it is not on this machine or not whole.
+    """Return a hub id's folder; download it if it is missing or incomplete.
 
     Raises:
         DownloadError: No connection, no such repository, or no permission.

@@ -1,7 +1,8 @@
-"""Finding and describing checkpoints: folders, single files, the hub's cache, and the starter that comes along.
+"""Find and describe checkpoints: folders, single files, the hub's cache, and the bundled starter.
 
-Names mean, in this order: ``starter``; something under ``checkpoints/`` in the data directory (a diffusers folder or a
-.safetensors file, there or one folder below); a path; a hub id. Nothing here loads weights or imports torch.
+A name is looked up in this order: ``starter``; an entry under ``checkpoints/`` in the data directory (a diffusers
+folder or a .safetensors file, there or one folder below); a path; a hub id. Nothing here loads weights or imports
+torch.
 """
 
 from __future__ import annotations
@@ -40,26 +41,26 @@ STARTER = "starter"
 STARTER_FOLDER = Path(__file__).parent / "starter"
 
 Fetch = Callable[[str], Path]
-"""Gives a hub id's folder on this machine, fetching it where that is allowed; raises CheckpointMissingError."""
+"""Returns a hub id's folder on this machine, downloading it where that is allowed; raises CheckpointMissingError."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights that pictures can be drawn with.
+    """A model that generates pictures, as it is stored on disk.
 
     Args:
-        name: What it is asked for by.
+        name: The name that requests use.
         path: The diffusers folder or the file.
         kind: A folder, a file, or a folder in the hub's cache.
-        family: Its entry in the table of families.
+        family: Its entry in ``families.FAMILIES``.
         size: Bytes of weights.
         precision: How most weights are stored: fp32, fp16, bf16, fp8.
-        modified: When the newest of its files was last written, in nanoseconds since 1970; a checkpoint that was
-            replaced on the disk is not equal to the one that it replaced.
+        modified: Modification time of its newest file, in nanoseconds since 1970; a checkpoint that was replaced on
+            disk is not equal to the one that it replaced.
         weights: The weights files.
-        configs: The configs and tokenizers beside them; none for a single file.
-        elements: How many floating-point numbers the weights are.
-        stamp: Over path, size and time of writing of each file, so that no change on the disk goes unnoticed.
+        configs: Its config and tokenizer files; empty for a single file.
+        elements: Number of floating-point weights.
+        stamp: Hash over each file's path, size and modification time; it changes with any change on disk.
     """
 
     name: str
@@ -77,47 +78,49 @@ class Checkpoint:
     def digest(self, cache: Path) -> str:
         """SHA-256 of the weights, in hexadecimal.
 
-        Of a file, its own; of a folder, that over a line "component/file digest" for each weights file, sorted.
+        For a file it is the file's own digest; for a folder, the digest over one line "component/file digest" per
+        weights file, sorted.
 
         Args:
-            cache: Where digests are kept, by path, size and time; hashing takes seconds per gigabyte.
+            cache: The cache folder, which keeps digests by path, size and modification time; hashing takes seconds
+                per gigabyte.
 
         Raises:
-            FileMissingError: A weights file is gone.
+            FileMissingError: A weights file no longer exists.
         """
         if self.kind == "file":
             return file_digest(self.path, cache)
         return combined_digest(self.weights, cache)
 
     def configs_digest(self, cache: Path) -> str | None:
-        """One SHA-256 over configs and tokenizers, formed as ``digest`` is; None for a single file.
+        """One SHA-256 over configs and tokenizers, computed like ``digest``; None for a single file.
 
         Raises:
-            FileMissingError: One of them is gone.
+            FileMissingError: One of the files no longer exists.
         """
         return combined_digest(self.configs, cache) if self.configs else None
 
     def known_digest(self, cache: Path) -> str | None:
-        """Its ``digest`` as far as it is remembered: None where it would have to be reckoned."""
+        """The cached ``digest``; None if it would have to be computed."""
         if self.kind == "file":
             return known_digest(self.path, cache)
         return known_combined_digest(self.weights, cache)
 
     def short_hash(self, cache: Path) -> str:
-        """The first ten digits of the digest, as AUTOMATIC1111 shows them; see ``digest``."""
+        """The first ten digits of ``digest``, which AUTOMATIC1111 shows as the model hash."""
         return self.digest(cache)[:10]
 
     def side(self) -> int:
-        """Width and height in pixels when none are asked for, read from its configs; its family's where they don't say.
+        """Default width and height in pixels, from its configs; the family's default if the configs don't state one.
 
-        Loaded, a checkpoint knows better (``LoadedCheckpoint.default_side``): a single file has no configs of its own.
+        A single file has no configs of its own, so ``loading.Loaded.default_side`` is more exact once it is loaded.
         """
         if not self.family.side_from_config or self.kind == "file":
             return self.family.side
         try:
             sample = read_json(self.path / self.family.denoiser / "config.json").get("sample_size")
             blocks = read_json(self.path / "vae" / "config.json").get("block_out_channels")
-        except CheckpointInvalidError:  # it will be said when it is to be drawn with
+        except CheckpointInvalidError:  # loading the checkpoint reports it
             return self.family.side
         if not isinstance(sample, int) or not isinstance(blocks, list):
             return self.family.side
@@ -142,12 +145,12 @@ def find_checkpoints(
     *,
     cache: Path | None = None,
 ) -> list[Checkpoint]:
-    """All checkpoints of a data directory, those that were pulled from the hub, and the starter, by name.
+    """List the checkpoints of a data directory, those pulled from the hub, and the starter, sorted by name.
 
     Args:
         home: The data directory.
-        on_problem: Called with what lies there and cannot be used, and why.
-        cache: The hub's cache folder (``checkpoint_hub.hub_cache``); nothing of the hub when not given.
+        on_problem: Called with the path and the error of each checkpoint that cannot be used.
+        cache: The hub's cache folder (``checkpoint_hub.hub_cache``); None leaves out the hub's checkpoints.
     """
     own = dict(_places(checkpoints_folder(home)))
     if is_diffusers_folder(STARTER_FOLDER):
@@ -164,28 +167,28 @@ def find_checkpoints(
 
 
 def place_of(name: str, home: Path) -> Path | None:
-    """Where a name's checkpoint lies in the data directory, whether it can be used or not; None where it does not."""
+    """The path of a name's checkpoint in the data directory, usable or not; None if there is none."""
     places = dict(_places(checkpoints_folder(home)))
     return places.get(name) or places.get(name.removesuffix(".safetensors"))
 
 
 def checkpoints_folder(home: Path) -> Path:
-    """Where a data directory's own checkpoints lie."""
+    """The folder of a data directory's own checkpoints."""
     return home / "checkpoints"
 
 
 def resolve(name: str, home: Path, *, fetch: Fetch | None = None, paths: bool = True) -> Checkpoint:
-    """The checkpoint that a name means; the module says which names there are.
+    """Find the checkpoint of a name; the module's docstring says how names are looked up.
 
     Args:
         name: starter, a name, a path or a hub id.
         home: The data directory.
-        fetch: What hub ids are looked up with (``checkpoint_hub.cached`` or ``checkpoint_hub.fetched``); hub ids mean
-            nothing without it.
-        paths: Whether paths are taken; a server says no.
+        fetch: Looks up hub ids (``checkpoint_hub.cached`` or ``checkpoint_hub.fetched``); without it, hub ids are not
+            looked up.
+        paths: Accept paths; a server does not.
 
     Raises:
-        CheckpointMissingError: The name means nothing here; the hint has near ones.
+        CheckpointMissingError: There is no such checkpoint; the hint suggests similar names.
         CheckpointInvalidError, CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
     """
     if name == STARTER:
@@ -202,10 +205,10 @@ def resolve(name: str, home: Path, *, fetch: Fetch | None = None, paths: bool = 
 
 
 def describe(path: Path, name: str, *, kind: Literal["hub"] | None = None) -> Checkpoint:
-    """What lies at a path, checked as far as it goes without loading.
+    """Describe the checkpoint at a path, checked as far as possible without loading it.
 
     Raises:
-        CheckpointMissingError: Nothing is there.
+        CheckpointMissingError: The path does not exist.
         CheckpointInvalidError, CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
     """
     if path.is_dir():
@@ -228,7 +231,7 @@ def _describe_folder(path: Path, name: str, kind: Literal["folder", "hub"]) -> C
 
 
 def _see_complete(folder: Folder, family: Family) -> None:
-    """See that nothing is missing that every pipeline of the family needs; only SD3's T5 may be left out."""
+    """Refuse a folder that lacks a component which the family's pipelines need; only SD3's T5 is optional."""
     encoders = (encoder for encoder in family.text_encoders if encoder != "text_encoder_3")
     needed = [family.denoiser, "vae", "scheduler", *encoders]
     needed += [
@@ -285,7 +288,7 @@ def _starter() -> Checkpoint:
 
 
 def _places(root: Path) -> Iterator[tuple[str, Path]]:
-    """Names and paths of what may be a checkpoint: in the folder itself and in its plain subfolders."""
+    """Names and paths of possible checkpoints in the folder and in its subfolders, one level deep."""
     for path in _entries(root):
         if path.is_dir() and not is_diffusers_folder(path):
             yield from ((_name(inner, root), inner) for inner in _entries(path) if _may_be_checkpoint(inner))
@@ -294,7 +297,7 @@ def _places(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _pulled(cache: Path) -> Iterator[tuple[str, Path]]:
-    """Hub ids and folders of the diffusers checkpoints in the hub's cache, each as it was fetched last."""
+    """Hub ids and folders of the diffusers checkpoints in the hub's cache, at the revision fetched last."""
     for repository in _entries(cache):
         kind, *owner_and_name = repository.name.split("--")
         try:
@@ -316,7 +319,7 @@ def _may_be_checkpoint(path: Path) -> bool:
 def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError:  # not there yet, or not to be read: nothing to list
+    except OSError:  # missing or unreadable: nothing to list
         return []
 
 
@@ -327,7 +330,7 @@ def _name(path: Path, root: Path) -> str:
 def _given_path(name: str) -> Path:
     try:
         return Path(name).expanduser()
-    except RuntimeError as error:  # ~ of a user who is not there
+    except RuntimeError as error:  # ~ of an unknown user
         raise CheckpointMissingError(f"There is no checkpoint {name!r}: {error}") from error
 
 

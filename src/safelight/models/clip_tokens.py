@@ -1,6 +1,6 @@
-"""CLIP's tokenizers for those who only count: the same tokens as transformers makes, without importing it.
+"""CLIP's tokenizers for counting tokens: the same tokens as transformers', without importing transformers.
 
-As transformers' CLIPTokenizer, this takes a checkpoint's words and merges, and does the rest in one fixed way.
+Like transformers' CLIPTokenizer, this reads a checkpoint's vocabulary and merges; everything else is fixed.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from safelight.models.folders import INDEX, read_json
 from safelight.models.single_file import CONFIGS, PREFIXES, identify
 
 LONGEST = 10_000
-"""More tokens than any text encoder reads at once: a length beyond it means that none was set."""
+"""More tokens than any text encoder reads at once; a larger ``model_max_length`` means that none was set."""
 _USUAL_LENGTH = 77
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
 class ClipTokens:
-    """A tokenizer, as far as cutting prompts into chunks needs one; threads may share it.
+    """The part of a tokenizer that cutting prompts into chunks needs. Thread-safe.
 
     Args:
-        backend: What makes the tokens.
-        length: How many tokens the text encoder reads at once, the framing two among them.
-        special: What begins, ends and fills up a chunk, under bos_token, eos_token and pad_token.
+        backend: The tokenizer of the ``tokenizers`` library.
+        length: Tokens that the text encoder reads at once, start and end token included.
+        special: The texts of bos_token, eos_token and pad_token.
     """
 
     def __init__(self, backend: Tokenizer, length: int, special: Mapping[str, str]) -> None:
@@ -42,22 +42,22 @@ class ClipTokens:
 
     @property
     def model_max_length(self) -> int:
-        """How many tokens the text encoder reads at once, the framing two among them."""
+        """Tokens that the text encoder reads at once, start and end token included."""
         return self._length
 
     @property
     def bos_token_id(self) -> int:
-        """What every chunk begins with."""
+        """The token that begins each chunk."""
         return self._number("bos_token")
 
     @property
     def eos_token_id(self) -> int:
-        """What ends the words of a chunk."""
+        """The token that ends a chunk's text."""
         return self._number("eos_token")
 
     @property
     def pad_token_id(self) -> int:
-        """What fills a chunk up."""
+        """The token that pads a chunk."""
         return self._number("pad_token")
 
     @property
@@ -66,18 +66,18 @@ class ClipTokens:
         return self._added
 
     def __call__(self, text: str, *, add_special_tokens: bool, verbose: bool) -> Mapping[str, list[int]]:
-        """The text's tokens under ``input_ids``.
+        """Tokenize a text; the tokens are under ``input_ids``.
 
         Args:
-            text: Words.
-            add_special_tokens: Whether the framing two come along.
-            verbose: No matter: nothing is said of texts that are too long.
+            text: The text.
+            add_special_tokens: Add the start and end token.
+            verbose: Ignored: there is no warning about texts that are too long.
         """
         del verbose
         return {"input_ids": list(self._backend.encode(text, add_special_tokens=add_special_tokens).ids)}
 
     def decode(self, token_ids: list[int]) -> str:
-        """The text of some tokens."""
+        """Turn tokens back into text."""
         text: str = self._backend.decode(token_ids, skip_special_tokens=False)
         return text.replace("</w>", " ").strip()
 
@@ -89,12 +89,12 @@ class ClipTokens:
 
 @dataclass(frozen=True)
 class ClipSource:
-    """Where a tokenizer comes from; equal ones give the same tokens.
+    """Where a tokenizer comes from; equal sources give equal tokens.
 
     Args:
-        folder: A checkpoint's folder of it; None for CLIP's own words.
-        pad: What short prompts are filled up with, where there is no folder.
-        modified: When the folder's files were last written, in nanoseconds since 1970.
+        folder: The checkpoint's tokenizer folder; None for CLIP's own vocabulary.
+        pad: The padding token where there is no folder.
+        modified: Modification time of the folder's files, in nanoseconds since 1970.
     """
 
     folder: Path | None
@@ -102,7 +102,7 @@ class ClipSource:
     modified: int = 0
 
     def open(self) -> ClipTokens:
-        """The tokenizer; takes up to some tenths of a second.
+        """Build the tokenizer; takes up to a few tenths of a second.
 
         Raises:
             CheckpointInvalidError: Its files are damaged.
@@ -115,14 +115,14 @@ class ClipSource:
             return _from_folder(self.folder)
         except CheckpointInvalidError:
             raise
-        except Exception as error:  # tokenizers raises nothing more exact for words that do not fit
+        except Exception as error:  # tokenizers raises plain Exception for a vocabulary that does not match
             raise CheckpointInvalidError(
                 f"{self.folder} holds no tokenizer of CLIP's kind: {error}."
             ) from error
 
 
 def clip_sources(checkpoint: Checkpoint) -> tuple[ClipSource, ...]:
-    """The tokenizers whose text encoders read a checkpoint's prompts in chunks, in their order; none for other kinds.
+    """The CLIP tokenizers of a checkpoint, in the order of its text encoders; empty for families without CLIP.
 
     Raises:
         CheckpointInvalidError, CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
@@ -150,7 +150,7 @@ def _of_folder(folder: Path) -> ClipSource:
 
 
 def _is_clip(entry: object) -> bool:
-    """Whether a component's entry in the index names CLIP's tokenizer: a library and a class."""
+    """Whether a component's entry in the index, a library and a class, names CLIP's tokenizer."""
     return isinstance(entry, list) and len(entry) == 2 and str(entry[1]).startswith("CLIPTokenizer")
 
 
@@ -204,7 +204,7 @@ def _built(
 
 
 def _added(whole: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, AddedToken]:
-    """The tokens that a checkpoint adds to its words."""
+    """The tokens that a checkpoint adds to its vocabulary."""
     rows = [*whole.get("added_tokens", ()), *dict(config.get("added_tokens_decoder") or {}).values()]
     flags = ("single_word", "lstrip", "rstrip", "normalized", "special")
     return {
@@ -219,7 +219,7 @@ def _pair(merge: Any) -> tuple[str, str]:
 
 
 def _content(token: Any) -> str:
-    """A token's text, which configs give as such or among its properties."""
+    """A token's text: configs hold either the text itself or an object with the text under "content"."""
     return str(token["content"] if isinstance(token, dict) else token)
 
 

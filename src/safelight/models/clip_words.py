@@ -1,6 +1,6 @@
 """CLIP's tokenizer, from the vocabulary that the open_clip_torch package carries (MIT).
 
-Single-file checkpoints come without one, and all of CLIP's relatives read the same words (Radford et al., 2021).
+Single-file checkpoints have no tokenizer, and all variants of CLIP share one vocabulary (Radford et al., 2021).
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
 _MERGES = 49152 - 256 - 2
-"""How many merges CLIP uses of those in the file: its vocabulary less the single bytes and the two special words."""
+"""Number of the file's merges that CLIP uses: its vocabulary less the single bytes and the two special tokens."""
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def clip_tokenizer(pad: str = END) -> CLIPTokenizer:
-    """CLIP's own tokenizer: 49408 words, 77 at a time.
+    """CLIP's own tokenizer: a vocabulary of 49408 tokens, 77 per chunk.
 
     Args:
-        pad: What short prompts are filled up with: the end marker, or "!" for OpenCLIP's models.
+        pad: The padding token: the end token, or "!" for OpenCLIP's models.
     """
     from transformers import CLIPTokenizer
 
@@ -33,7 +33,7 @@ def clip_tokenizer(pad: str = END) -> CLIPTokenizer:
 
 
 def read_vocabulary(merges: Iterable[tuple[str, str]]) -> dict[str, int]:
-    """The words by number: single bytes, those that are made of them by merging, and the two special ones."""
+    """Token numbers by text: single bytes, merged ones, and the two special tokens."""
     letters = list(_byte_letters().values())
     endings = (f"{letter}</w>" for letter in letters)
     words = [*letters, *endings, *("".join(pair) for pair in merges), START, END]
@@ -41,7 +41,7 @@ def read_vocabulary(merges: Iterable[tuple[str, str]]) -> dict[str, int]:
 
 
 def read_merges() -> list[tuple[str, str]]:
-    """The pairs that byte-pair encoding joins, the most usual first."""
+    """The merges of the byte-pair encoding, most frequent first."""
     path = distribution("open_clip_torch").locate_file("open_clip/bpe_simple_vocab_16e6.txt.gz")
     with gzip.open(Path(str(path)), "rt", encoding="utf-8") as file:
         lines = file.read().split("\n")[1 : _MERGES + 1]
@@ -49,7 +49,7 @@ def read_merges() -> list[tuple[str, str]]:
 
 
 def _byte_letters() -> dict[int, str]:
-    """A letter for each byte: printable ones stand for themselves, the others for code points from 256 on (GPT-2)."""
+    """One character per byte: printable bytes map to themselves, the others to code points from 256 on (GPT-2)."""
     printable = [
         *range(ord("!"), ord("~") + 1),
         *range(ord("¡"), ord("¬") + 1),

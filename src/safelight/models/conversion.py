@@ -1,7 +1,7 @@
-"""Loading a single file: its keys are renamed to diffusers' and each component gets its own.
+"""Load a single file: rename its keys to those of diffusers and distribute them to the components.
 
-The renaming is done twice: first on tensors without data, made from the file's header, so that a missing key or a wrong
-shape is found before anything is read; then on the weights, which are converted one by one out of the mapped file.
+The keys are converted twice: first with tensors without data, made from the file's header, so that a missing key or a
+wrong shape is found before any weights are read; then with the weights, one at a time out of the memory-mapped file.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from safelight.models.single_file import CONFIGS, PREFIXES, Prediction, SingleFi
 
 Tensors = Mapping[str, torch.Tensor]
 ConfigFolder = Callable[[SingleFile], Path]
-"""Says where the component configs for a file lie: a diffusers folder without weights."""
+"""Returns the folder with a file's component configs: a diffusers folder without weights."""
 
 _TEXT_CLASSES = {"CLIPTextModel": CLIPTextModel, "CLIPTextModelWithProjection": CLIPTextModelWithProjection}
 
 
 def shipped_configs(single: SingleFile) -> Path:
-    """The configs that come with Safelight."""
+    """The component configs that are bundled with Safelight."""
     return CONFIGS / single.configs
 
 
@@ -46,14 +46,14 @@ def load_single_file(
 
     Args:
         path: The file.
-        dtype: What the weights are converted to, one at a time.
-        configs: Where the component configs come from.
+        dtype: The weights' data type; they are converted one at a time.
+        configs: Returns the folder with the component configs.
 
     Returns:
         Networks, tokenizers and a scheduler by component name, and the index's options.
 
     Raises:
-        CheckpointInvalidError: A key is missing or has another shape than its config says.
+        CheckpointInvalidError: A key is missing, or its shape differs from the config's.
         CheckpointFamilyError, PickleRefusedError, FileMissingError: See ``identify``.
     """
     single = identify(path)
@@ -77,10 +77,10 @@ def load_single_file(
 
 
 def probe_prediction(unet: UNet2DConditionModel) -> Prediction:
-    """What a U-Net predicts, by asking it: nearly pure noise at the last timestep.
+    """Find out what a U-Net predicts by running it once on nearly pure noise at the last timestep.
 
-    There, a network that predicts the noise gives back what it was given; one that predicts velocity gives the
-    negative of a picture, which has little to do with it. Stable Diffusion 2 files do not say which they are.
+    There, a network that predicts the noise returns its input; one that predicts velocity returns the negative of a
+    picture, which hardly correlates with the input. Stable Diffusion 2 files do not state which of the two they are.
     """
     config = unet.config
     generator = torch.Generator().manual_seed(0)
@@ -93,7 +93,7 @@ def probe_prediction(unet: UNet2DConditionModel) -> Prediction:
 
 
 def _empty(folder: Path, name: str, single: SingleFile) -> torch.nn.Module:
-    """A component's network, without weights."""
+    """A component's network without weights, on torch's meta device."""
     config = read_json(folder / name / "config.json")
     with init_empty_weights():
         if name == "unet":
@@ -107,7 +107,7 @@ def _empty(folder: Path, name: str, single: SingleFile) -> torch.nn.Module:
 
 
 def _check(path: Path, single: SingleFile, networks: Mapping[str, torch.nn.Module]) -> None:
-    """See that the file has every tensor of every component, in the right shape."""
+    """Refuse a file that lacks a tensor of a component or has it in another shape."""
     header = read_header(path)
     empty = {key: torch.empty(tensor.shape, device="meta") for key, tensor in header.tensors.items()}
     try:
@@ -128,7 +128,7 @@ def _check(path: Path, single: SingleFile, networks: Mapping[str, torch.nn.Modul
 def _converted(
     tensors: Tensors, single: SingleFile, networks: Mapping[str, torch.nn.Module]
 ) -> dict[str, Tensors]:
-    """Each component's tensors under diffusers' names."""
+    """Each component's tensors by diffusers' names."""
     return {
         name: _convert(
             name, network, {key: value for key, value in tensors.items() if key.startswith(prefix)}, prefix
@@ -152,7 +152,7 @@ def _convert(name: str, network: torch.nn.Module, tensors: Tensors, prefix: str)
 
 
 def _fill(networks: Mapping[str, torch.nn.Module], converted: dict[str, Tensors], dtype: torch.dtype) -> None:
-    """Give each network its weights."""
+    """Put the weights into each network."""
     for name, network in networks.items():
         wanted = network.state_dict().keys()
         tensors = converted.pop(name)
@@ -161,7 +161,7 @@ def _fill(networks: Mapping[str, torch.nn.Module], converted: dict[str, Tensors]
 
 
 def _tokenizer(configs: Path, encoder_name: str, padding: str = END) -> CLIPTokenizer:
-    """The configs' own tokenizer where there is one; CLIP's otherwise."""
+    """The configs' own tokenizer if there is one, else CLIP's."""
     folder = configs / encoder_name.replace("text_encoder", "tokenizer")
     if folder.is_dir():
         return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
@@ -169,9 +169,9 @@ def _tokenizer(configs: Path, encoder_name: str, padding: str = END) -> CLIPToke
 
 
 def single_file_scheduler(path: Path, configs: ConfigFolder = shipped_configs) -> dict[str, object]:
-    """The scheduler's config of a single-file checkpoint, as far as it is known without loading weights.
+    """The scheduler config of a single-file checkpoint, as far as it is known without loading weights.
 
-    Stable Diffusion 2's files do not say what they predict: then ``prediction_type`` is missing.
+    ``prediction_type`` is missing for Stable Diffusion 2, whose files do not state what they predict.
 
     Raises:
         CheckpointFamilyError, PickleRefusedError, FileMissingError: See ``identify``.

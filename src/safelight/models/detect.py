@@ -1,9 +1,9 @@
-"""Which family and variant a checkpoint belongs to: by class names, configs, keys and shapes, never by its name.
+"""Detect a checkpoint's family and variant from class names, configs, keys and shapes, never from its name.
 
 Stable Diffusion 2 differs from 1 in its text encoder: OpenCLIP's uses GELU where OpenAI's CLIP uses its quick
-approximation. Distilled variants look like their family in every weight, so they are known by what their authors set in
-the scheduler's config: trailing timesteps for the Turbo models, a smaller shift for Z-Image Turbo, LCMScheduler for
-merged LCM weights. A single file has no scheduler config; there, they are drawn like their family.
+approximation. Distilled variants have the same weight shapes as their family, so they are detected by what their
+authors set in the scheduler's config: trailing timesteps for the Turbo models, a smaller shift for Z-Image Turbo,
+LCMScheduler for merged LCM weights. A single file has no scheduler config and is treated like its family.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _LCM_CLASSES = {"LatentConsistencyModelPipeline": "sd1", "LatentConsistencyModel
 
 
 def detect_folder(folder: Folder) -> Family:
-    """The family and variant of a diffusers folder.
+    """Detect the family and variant of a diffusers folder.
 
     Raises:
-        CheckpointFamilyError: The table has none for it.
-        CheckpointInvalidError: A config that decides is missing or damaged.
+        CheckpointFamilyError: No known family has its pipeline class.
+        CheckpointInvalidError: A config that is needed to decide is missing or damaged.
     """
     key = _keys().get(folder.class_name)
     if key is None:
@@ -36,10 +36,10 @@ def detect_folder(folder: Folder) -> Family:
 
 
 def unet_variant(in_channels: int, out_channels: int) -> str:
-    """The variant that a U-Net's channels tell of: "" or "inpaint" (latents, masked latents, mask).
+    """The variant that matches a U-Net's channels: "" or "inpaint" (latents, masked latents, mask).
 
     Raises:
-        CheckpointFamilyError: They are those of another kind of model.
+        CheckpointFamilyError: The channels match neither.
     """
     if in_channels == out_channels:
         return ""
@@ -51,7 +51,7 @@ def unet_variant(in_channels: int, out_channels: int) -> str:
 
 
 def _keys() -> Mapping[str, str]:
-    """The family's key by pipeline class."""
+    """Family keys by pipeline class."""
     found = {
         name: family.key
         for family in FAMILIES.values()

@@ -1,4 +1,4 @@
-"""SHA-256 digests of weights files, remembered by path, size and time of writing."""
+"""SHA-256 digests of weights files, cached by path, size and modification time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def file_digest(path: Path, cache: Path) -> str:
 
     Args:
         path: The file.
-        cache: The cache folder; a file there says what an unchanged file's digest was.
+        cache: The cache folder, which keeps the digest until the file changes.
 
     Raises:
         FileMissingError: The file cannot be read.
@@ -35,7 +35,7 @@ def file_digest(path: Path, cache: Path) -> str:
 
 
 def known_digest(path: Path, cache: Path) -> str | None:
-    """A file's SHA-256 as far as it is remembered: None where it would have to be reckoned."""
+    """A file's cached SHA-256; None if it would have to be computed."""
     try:
         return _remembered(*_memory(path, cache))
     except OSError:
@@ -43,7 +43,7 @@ def known_digest(path: Path, cache: Path) -> str | None:
 
 
 def combined_digest(files: Iterable[Path], cache: Path) -> str:
-    """One digest for a folder's components: over a line "component/file, space, digest" for each file, sorted.
+    """One digest for a folder's components: over one line "component/file digest" per file, sorted.
 
     Raises:
         FileMissingError: One of them cannot be read.
@@ -52,7 +52,7 @@ def combined_digest(files: Iterable[Path], cache: Path) -> str:
 
 
 def known_combined_digest(files: Iterable[Path], cache: Path) -> str | None:
-    """``combined_digest`` as far as it is remembered."""
+    """The cached ``combined_digest``; None if a file's digest is not cached."""
     parts = [(file, known_digest(file, cache)) for file in files]
     known = [(file, digest) for file, digest in parts if digest is not None]
     return _combined(known) if len(known) == len(parts) else None
@@ -64,7 +64,7 @@ def _combined(parts: Iterable[tuple[Path, str]]) -> str:
 
 
 def _memory(path: Path, cache: Path) -> tuple[Path, dict[str, object]]:
-    """Where a file's digest is remembered, and what has to be the same for it to count."""
+    """The path of a file's cache entry, and the properties that must match for the entry to be valid."""
     stat, place = path.stat(), str(path.resolve())
     name = f"{hashlib.sha256(place.encode()).hexdigest()[:32]}.json"
     return cache / "digests" / name, {"path": place, "size": stat.st_size, "modified": stat.st_mtime_ns}
@@ -83,5 +83,5 @@ def _remember(memory: Path, entry: dict[str, object]) -> None:
     with (
         suppress(OutputError),
         written_whole(memory) as temporary,
-    ):  # a lost cache entry costs time, nothing else
+    ):  # without the cache entry the next call computes the digest again
         temporary.write_text(json.dumps(entry))

@@ -1,4 +1,4 @@
-"""What there is to know of a model family; ``families.py`` is the table of them."""
+"""The type that describes a model family; the package ``families`` has one module for each architecture."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ TEXT, IMAGE, INPAINT = "text-to-image", "image-to-image", "inpainting"
 """The modes, by the values of ``generation.request.Mode``."""
 
 Guidance = Literal["cfg-batched", "cfg-separate", "embedded", "none"]
-"""How the prompt is given weight.
+"""How guidance is computed.
 
-cfg-batched: classifier-free guidance, both predictions from one network call on a doubled batch;
-cfg-separate: the same from two network calls;
-embedded: the scale is an input of a distilled network, which is called once;
-none: no scale at all.
+cfg-batched: classifier-free guidance, both predictions from one network call with a doubled batch;
+cfg-separate: classifier-free guidance from two network calls;
+embedded: the scale is an input of a guidance-distilled network, which is called once;
+none: the network takes no guidance scale.
 """
 
 NO_CLASSES: Mapping[str, str] = MappingProxyType({})
@@ -27,7 +27,7 @@ NO_CLASSES: Mapping[str, str] = MappingProxyType({})
 def pipeline_classes(
     text: str | None = None, image: str | None = None, inpaint: str | None = None
 ) -> Mapping[str, str]:
-    """Diffusers' pipeline classes by mode, for the modes that are given one."""
+    """Pipeline classes of diffusers by mode; modes that are not given are left out."""
     given = {TEXT: text, IMAGE: image, INPAINT: inpaint}
     return MappingProxyType({mode: name for mode, name in given.items() if name})
 
@@ -37,39 +37,39 @@ class Family:
     """An architecture, or a variant of one.
 
     Args:
-        key: The family's name.
-        title: The name people know.
+        key: The family's identifier.
+        title: The name users know it by.
         variant: Empty for the family itself.
-        pipelines: diffusers' pipeline class by mode; a mode that is missing cannot be drawn.
-        pag: The class with perturbed-attention guidance by mode.
-        denoiser: Which component is called at every step.
+        pipelines: diffusers' pipeline class by mode; a missing mode is not supported.
+        pag: The pipeline class with perturbed-attention guidance by mode.
+        denoiser: The component that is called at each step.
         kind: "diffusion": a DDPM-like noise schedule; "flow": flow matching.
         text_encoding: "clip": one CLIP encoder; "clip-xl": hidden states of one or two, pooled output of the last;
             "plain": the pipeline encodes strings itself.
         text_encoders: The text encoders' component names, in the pipeline's order.
-        guidance: How the prompt is given weight.
-        guidance_parameter: What the pipeline calls the scale.
-        guidance_off: The pipeline's value that means no guidance: 1, or 0 where it counts from there (the pipeline's
-            scale is then the usual one less 1).
-        uncond_first: Whether the doubled batch holds the negative prompt's half first (cfg-batched).
-        supports_negative: Whether a negative prompt has an effect with the family's own guidance.
-        clip_skip: Whether the pipelines take ``clip_skip``.
+        guidance: How guidance is computed.
+        guidance_parameter: The pipelines' name of the guidance scale.
+        guidance_off: The pipelines' value that means no guidance: 1, or 0 where the pipeline's scale is the usual one
+            less 1.
+        uncond_first: The doubled batch holds the negative prompt's half first (cfg-batched).
+        supports_negative: A negative prompt has an effect with the family's own guidance.
+        clip_skip: The pipelines accept ``clip_skip``.
         steps: Default number of steps.
-        min_steps: Fewest steps the pipelines can take.
-        guidance_scale: Default scale, in the usual counting where 1 is none.
+        min_steps: Smallest number of steps that the pipelines support.
+        guidance_scale: Default guidance scale, where 1 means no guidance.
         side: Default width and height in pixels.
-        side_from_config: Whether the denoiser's ``sample_size`` says the default side instead.
+        side_from_config: The denoiser's ``sample_size`` determines the default side instead.
         sampler: Default sampler.
         schedule: Default sigma schedule; None is the sampler's own.
-        size_multiple: What width and height must be a multiple of, in pixels.
+        size_multiple: Width and height must be multiples of this, in pixels.
         latents: "spatial": [batch, channels, height, width]; "packed": [batch, patches, features].
-        step_callback: Whether the pipelines take ``callback_on_step_end``.
-        sigmas: Whether the pipelines hand their own ``sigmas`` to the scheduler's ``set_timesteps``.
-        mu: Whether they hand it ``mu``: never, always, or only with ``use_dynamic_shifting`` in its config.
-        template_tokens: How many tokens, about, the pipelines themselves put around a prompt.
-        reads: How many tokens of a prompt are read, where the pipelines have no ``max_sequence_length``.
-        pixel_masks: Whether the network is given masks pixel by pixel, and not one value for each latent.
-        always: Arguments every call gets, so that sizes and prompts are taken as they are given.
+        step_callback: The pipelines accept ``callback_on_step_end``.
+        sigmas: The pipelines pass their own ``sigmas`` to the scheduler's ``set_timesteps``.
+        mu: Whether they pass ``mu`` to it: never, always, or only with ``use_dynamic_shifting`` in its config.
+        template_tokens: Approximate number of tokens that the pipelines' chat template adds to a prompt.
+        reads: Tokens of a prompt that are read, for pipelines without ``max_sequence_length``.
+        pixel_masks: The network takes masks at full resolution instead of one value per latent.
+        always: Arguments of every call, so that sizes and prompts are used as given.
     """
 
     key: str
@@ -111,15 +111,15 @@ class Family:
 
     @property
     def modes(self) -> tuple[str, ...]:
-        """The modes it can be drawn in."""
+        """The supported modes."""
         return tuple(self.pipelines)
 
     def pipeline_name(self, mode: str, *, pag: bool = False) -> str:
-        """The diffusers class for a mode.
+        """The name of the diffusers pipeline class for a mode.
 
         Args:
             mode: text-to-image, image-to-image or inpainting.
-            pag: The one with perturbed-attention guidance.
+            pag: Choose the class with perturbed-attention guidance.
 
         Raises:
             UnsupportedError: The family has no pipeline for that.

@@ -1,6 +1,6 @@
-"""A diffusers folder as it lies on the disk: which components it has, and whether their files are whole.
+"""Read the layout of a diffusers folder: its components, and whether their files are complete.
 
-Nothing is loaded here and no library is imported, so a listing of a hundred checkpoints stays quick.
+Nothing is loaded and no model library is imported, so listing a hundred checkpoints stays fast.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from safelight.models.headers import PICKLE_SUFFIXES, Header, Tensor, read_heade
 
 INDEX = "model_index.json"
 NOT_LOADED = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
-"""Components that are left out: Safelight's own policy judges pictures, and nothing else needs the others."""
+"""Components that are not loaded: Safelight's own policy judges pictures, and nothing needs the others."""
 
 _READ = (".json", ".txt", ".model", ".jinja")
 _WITHOUT_WEIGHTS = ("scheduler", "tokenizer", "processor", "image_processor")
 _STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model", "kolors": "model"}
-"""What weights are called, by the libraries whose classes are loaded; kolors, a module of diffusers, has ChatGLM."""
+"""File names of weights by library; kolors, a module of diffusers, has ChatGLM."""
 
 
 @dataclass(frozen=True)
 class Component:
-    """One of a checkpoint's parts.
+    """One component of a checkpoint.
 
     Args:
-        name: What the pipeline calls it: unet, vae, text_encoder …
+        name: The pipeline's name of it: unet, vae, text_encoder …
         library: diffusers, transformers, or kolors, which is a module of diffusers.
-        class_name: Its class there.
-        folder: Where its files lie.
+        class_name: Its class in that library.
+        folder: The folder of its files.
         weights: Its weights files; empty for a scheduler or a tokenizer.
-        file_variant: The word between stem and suffix of the weights' names ("fp16"); None where there is none.
+        file_variant: The variant in the weights' file names ("fp16"); None if there is none.
     """
 
     name: str
@@ -65,13 +65,13 @@ class Component:
 
 @dataclass(frozen=True)
 class Folder:
-    """A diffusers folder whose files are whole.
+    """A diffusers folder whose files are complete.
 
     Args:
-        path: Where it lies.
+        path: The folder.
         class_name: The pipeline class in its index.
         options: The index's other values, for example ``force_zeros_for_empty_prompt``.
-        components: Its parts by name.
+        components: Its components by name.
     """
 
     path: Path
@@ -81,12 +81,12 @@ class Folder:
 
     @property
     def weights(self) -> list[Path]:
-        """Every weights file, by component."""
+        """All weights files, component by component."""
         return [file for component in self.components.values() for file in component.weights]
 
     @property
     def configs(self) -> list[Path]:
-        """Each component's configs and words: what is read of it beside weights."""
+        """The configs and vocabularies of all components: every file that is read besides the weights."""
         folders = {component.folder: None for component in self.components.values()}
         try:
             inside = [file for folder in folders for file in sorted(folder.iterdir())]
@@ -95,12 +95,12 @@ class Folder:
         return [file for file in inside if file.suffix in _READ and not file.name.startswith(".")]
 
     def tensors(self) -> list[Tensor]:
-        """Every tensor's entry."""
+        """The header entries of all tensors."""
         return [tensor for file in self.weights for tensor in read_header(file).tensors.values()]
 
 
 def is_diffusers_folder(path: Path) -> bool:
-    """Whether a folder has the index that makes it a checkpoint."""
+    """Whether a folder has a ``model_index.json``."""
     return (path / INDEX).is_file()
 
 
@@ -109,8 +109,8 @@ def read_folder(path: Path) -> Folder:
 
     Raises:
         CheckpointInvalidError: The index or a component is missing or damaged.
-        CheckpointFamilyError: A component is code of the checkpoint's own, which is never run.
-        PickleRefusedError: A component's weights are there as a pickle only.
+        CheckpointFamilyError: A component is custom code of the checkpoint, which is never run.
+        PickleRefusedError: A component's weights exist as a pickle only.
     """
     index = read_json(path / INDEX)
     class_name = index.get("_class_name")
@@ -124,7 +124,7 @@ def read_folder(path: Path) -> Folder:
 
 
 def read_json(path: Path) -> dict[str, object]:
-    """A JSON file that holds an object.
+    """Read a JSON file that holds an object.
 
     Raises:
         CheckpointInvalidError: It is missing or damaged.
@@ -174,7 +174,7 @@ def _with_weights(component: Component) -> Component:
 
 
 def _find_weights(component: Component) -> tuple[str | None, tuple[Path, ...]]:
-    """The weights' file names: plain ones before those of a variant, whole ones before shards."""
+    """The variant and the weights files: names without a variant before those with one, single files before shards."""
     stem = _STEMS[component.library]
     for path in sorted(
         component.folder.glob(f"{stem}*.safetensors"), key=lambda path: (len(path.name), path.name)

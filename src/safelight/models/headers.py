@@ -1,6 +1,6 @@
-"""What a weights file says of itself: the safetensors header, read and checked without loading a tensor.
+"""Read and check the header of a safetensors file without loading a tensor.
 
-The format is eight bytes of length (little-endian), that many bytes of JSON, and the tensors' bytes
+The format is the header's length in eight bytes (little-endian), the header in JSON, and the tensors' bytes
 (https://github.com/huggingface/safetensors).
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from safelight.errors import CheckpointInvalidError, FileMissingError, PickleRefusedError
 
 LONGEST_HEADER = 100_000_000
-"""Bytes; the format's own limit."""
+"""Largest header in bytes: the format's own limit."""
 
 PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
 PRECISIONS = {
@@ -27,7 +27,7 @@ PRECISIONS = {
     "F8_E4M3": "fp8",
     "F8_E5M2": "fp8",
 }
-"""The floating-point types of the format, by the names people use."""
+"""Common names of the format's floating-point types."""
 
 _BITS = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
@@ -39,12 +39,12 @@ _BITS = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor's entry.
+    """A tensor's entry in the header.
 
     Args:
-        dtype: The format's name of its type: F16, F32 …
-        shape: Its sides.
-        nbytes: Its size in bytes.
+        dtype: The format's name of the data type: F16, F32 …
+        shape: The shape.
+        nbytes: Size in bytes.
     """
 
     dtype: str
@@ -53,7 +53,7 @@ class Tensor:
 
     @property
     def elements(self) -> int:
-        """How many numbers it holds."""
+        """Number of elements."""
         return math.prod(self.shape)
 
 
@@ -75,8 +75,8 @@ def read_header(path: Path) -> Header:
 
     Raises:
         FileMissingError: It cannot be read.
-        PickleRefusedError: It is a pickle, whatever its name says.
-        CheckpointInvalidError: It is not a whole safetensors file.
+        PickleRefusedError: It is a pickle, by its name or its content.
+        CheckpointInvalidError: It is not a complete safetensors file.
     """
     refuse_pickle_name(path)
     try:
@@ -93,22 +93,23 @@ def read_header(path: Path) -> Header:
 
 
 def refuse_pickle_name(path: Path) -> None:
-    """Refuse a file whose name says that it is a pickle.
+    """Refuse a file with a pickle's suffix.
 
     Raises:
-        PickleRefusedError: It does.
+        PickleRefusedError: The suffix is one of ``PICKLE_SUFFIXES``.
     """
     if path.suffix.lower() in PICKLE_SUFFIXES:
         raise PickleRefusedError(f"{path} is a pickle file, which can run any code when opened.")
 
 
 def refuse_pickle_bytes(path: Path, start: bytes) -> None:
-    """Refuse a file whose first nine bytes are a pickle's or a torch archive's.
+    """Refuse a file whose first nine bytes are those of a pickle or a torch archive.
 
-    A safetensors header of 640 bytes also begins with a pickle's first two bytes; its ninth is always a brace.
+    A safetensors file with a header of 640 bytes begins with a pickle's first two bytes too, but its ninth byte is a
+    brace.
 
     Raises:
-        PickleRefusedError: They are.
+        PickleRefusedError: The file is a pickle or a torch archive.
     """
     archive = start[:4] == b"PK\x03\x04"
     pickle = start[:1] == b"\x80" and start[1:2] in (b"\x01", b"\x02", b"\x03", b"\x04", b"\x05")
@@ -119,7 +120,7 @@ def refuse_pickle_bytes(path: Path, start: bytes) -> None:
 
 
 def precision(tensors: list[Tensor]) -> str:
-    """The floating-point type that most of the bytes are stored in: fp32, fp16, bf16, fp8; "" where there is none."""
+    """The floating-point type of most bytes: fp32, fp16, bf16 or fp8; "" if there are no floating-point tensors."""
     bytes_by_name: Counter[str] = Counter()
     for tensor in tensors:
         if tensor.dtype in PRECISIONS:

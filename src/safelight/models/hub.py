@@ -1,4 +1,4 @@
-"""Fetching from the Hugging Face hub: only ever called because the user asked for a model by name."""
+"""Download classifiers from the Hugging Face hub; only called when the user asks for a model by name."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from safelight.models.store import Source
 
 
 def fetch_from_hub(source: Source, folder: Path) -> str:
-    """Download a source's files into a folder; see ``models.store.Fetch``.
+    """Download a source's files into a folder and return the commit; see ``models.store.Fetch``.
 
     Raises:
         DownloadError: No connection, no such repository, no such file, or no permission.
     """
-    # Imported here: it takes a quarter of a second, and most runs never fetch anything.
+    # A late import: it takes a quarter of a second, and most runs download nothing.
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 
@@ -26,5 +26,5 @@ def fetch_from_hub(source: Source, folder: Path) -> str:
     except (HTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DownloadError(f"{source.repository} could not be fetched: {first_line}") from error
-    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the library's own notes on the download
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the library's download metadata
     return commit

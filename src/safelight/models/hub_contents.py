@@ -1,4 +1,4 @@
-"""What a hub checkpoint consists of, as far as drawing needs it, and how much of it is on this machine."""
+"""List the files of a hub checkpoint that generation needs, and which of them are on this machine."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from safelight.models.checkpoints import describe
 from safelight.models.folders import INDEX
 
 PATIENCE = 20.0
-"""Seconds that the hub is given to answer."""
+"""Timeout of a request to the hub, in seconds."""
 
 
 @dataclass(frozen=True)
 class HubFile:
-    """One file.
+    """A file of a hub repository.
 
     Args:
-        name: Within the repository.
-        size: Bytes; None where that is not known.
-        present: Whether it is on this machine.
+        name: Its path within the repository.
+        size: Size in bytes; None if unknown.
+        present: The file is on this machine.
     """
 
     name: str
@@ -32,11 +32,11 @@ class HubFile:
 
 @dataclass(frozen=True)
 class HubContents:
-    """A repository.
+    """The files of a hub repository.
 
     Args:
-        files: Those that drawing needs and that are known of, by name.
-        present: Whether what is on this machine can be drawn with.
+        files: The known files that generation needs, sorted by name.
+        present: The files on this machine are a usable checkpoint.
     """
 
     files: tuple[HubFile, ...]
@@ -44,22 +44,22 @@ class HubContents:
 
     @property
     def size(self) -> int | None:
-        """Bytes of all files; None where that is not known."""
+        """Size of all files in bytes; None if unknown."""
         sizes = [file.size for file in self.files if file.size is not None]
         return sum(sizes) if sizes and len(sizes) == len(self.files) else None
 
     @property
     def draws(self) -> bool:
-        """Whether it looks like a checkpoint that pictures are drawn with."""
+        """Whether the repository holds a diffusers checkpoint, judging by its index file."""
         return any(file.name == INDEX for file in self.files)
 
 
 def here(name: str, cache: Path | None = None) -> HubContents:
-    """What is on this machine; the network is not used.
+    """List the files on this machine, without using the network.
 
     Args:
         name: The hub id.
-        cache: The hub's cache folder; the library's own when not given.
+        cache: The hub's cache folder; the library's default when None.
     """
     try:
         folder = cached(name, cache)
@@ -71,17 +71,17 @@ def here(name: str, cache: Path | None = None) -> HubContents:
 
 
 def on_hub(name: str, cache: Path | None = None) -> HubContents:
-    """What the hub has, and what of it is on this machine; asks the hub.
+    """Ask the hub for a repository's files, and mark those on this machine.
 
     Args:
         name: The hub id.
-        cache: The hub's cache folder; the library's own when not given.
+        cache: The hub's cache folder; the library's default when None.
 
     Raises:
-        RequestError: The hub takes no such name.
+        RequestError: The name is not a valid hub id.
         DownloadError: No connection, no such repository, or no permission.
     """
-    from huggingface_hub import HfApi, try_to_load_from_cache  # here, since it takes a quarter of a second
+    from huggingface_hub import HfApi, try_to_load_from_cache  # a late import: it takes a quarter of a second
     from huggingface_hub.errors import HFValidationError, HTTPError, OfflineModeIsEnabled
 
     try:
@@ -112,7 +112,7 @@ def _wanted(names: Iterable[str]) -> list[str]:
 def _file(path: Path, name: str) -> HubFile:
     try:
         return HubFile(name, path.stat().st_size, present=True)
-    except OSError:  # a link to what was never fetched to its end
+    except OSError:  # a link to a file whose download never finished
         return HubFile(name, None, present=False)
 
 

@@ -1,7 +1,7 @@
-"""From a checkpoint on the disk to components in memory, and from components to pipelines.
+"""Load a checkpoint's components into memory, and build pipelines from them.
 
-Components are loaded once and shared; a pipeline is made anew for each run and has a scheduler of its own, since
-neither pipelines nor schedulers can be used by two threads at a time. Nothing here ever uses the network.
+Components are loaded once and shared. Each run gets a new pipeline with its own scheduler, since neither pipelines nor
+schedulers are thread-safe. Nothing here uses the network.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from safelight.models.tokenizer_lock import guard_tokenizer
 
 _LIBRARIES = {"diffusers": diffusers, "transformers": transformers, "kolors": kolors}
 _ALWAYS_OFF = {"requires_safety_checker": False, "add_watermarker": False}
-"""Pipeline options that are never wanted: Safelight's own policy and provenance take their place."""
+"""Pipeline options that are always off: Safelight's own policy and record take their place."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Loaded:
     """A checkpoint in memory.
 
     Args:
-        checkpoint: What was loaded.
-        components: Networks, tokenizers and the scheduler's template by name; shared by all pipelines.
+        checkpoint: The checkpoint that was loaded.
+        components: Networks, tokenizers and a template of the scheduler by name; shared by all pipelines.
         options: The pipeline's own options from its index, for example ``force_zeros_for_empty_prompt``.
         nbytes: Bytes of all weights and buffers.
     """
@@ -55,17 +55,17 @@ class Loaded:
 
     @property
     def family(self) -> Family:
-        """The checkpoint's entry in the table."""
+        """The checkpoint's family."""
         return self.checkpoint.family
 
     @property
     def scheduler_config(self) -> Mapping[str, object]:
-        """The config of the checkpoint's own scheduler, which samplers are built from."""
+        """The config of the checkpoint's scheduler, which samplers are built from."""
         return dict(self._scheduler.config)
 
     @property
     def default_side(self) -> int:
-        """Width and height in pixels when none are asked for: what the denoiser was trained on."""
+        """Default width and height in pixels: those that the denoiser was trained on."""
         vae = self.components["vae"]
         sample = getattr(self.components[self.family.denoiser].config, "sample_size", None)  # type: ignore[attr-defined]
         if not self.family.side_from_config or not isinstance(sample, int):
@@ -75,16 +75,16 @@ class Loaded:
     def pipeline(
         self, mode: str = TEXT, scheduler: SchedulerMixin | None = None, *, pag: bool = False
     ) -> DiffusionPipeline:
-        """A new pipeline over the shared components.
+        """Build a new pipeline from the shared components.
 
         Args:
             mode: text-to-image, image-to-image or inpainting.
-            scheduler: Its scheduler, which must not be in use elsewhere; a new one of the checkpoint's own kind when
-                not given.
-            pag: One with perturbed-attention guidance; its denoiser has modules of its own over the shared weights.
+            scheduler: The pipeline's scheduler, not used by any other pipeline; by default a new one of the
+                checkpoint's class.
+            pag: Use perturbed-attention guidance; the denoiser is then a copy that shares the weights.
 
         Raises:
-            UnsupportedError: The family cannot do that.
+            UnsupportedError: The family has no such pipeline.
         """
         kind = getattr(diffusers, self.family.pipeline_name(mode, pag=pag))
         parameters = inspect.signature(kind.__init__).parameters
@@ -107,7 +107,7 @@ class Loaded:
 def scheduler_config(
     checkpoint: Checkpoint, *, configs: ConfigFolder = shipped_configs
 ) -> Mapping[str, object]:
-    """The config of a checkpoint's own scheduler as it lies on the disk; no weights are read.
+    """Read the config of a checkpoint's scheduler from disk; no weights are read.
 
     Raises:
         CheckpointInvalidError: It is missing or damaged.
@@ -118,10 +118,10 @@ def scheduler_config(
 
 
 def load_tokenizer(checkpoint: Checkpoint, *, configs: ConfigFolder = shipped_configs) -> object | None:
-    """The tokenizer of a checkpoint's first text encoder, without weights; None where there is none.
+    """Load the tokenizer of a checkpoint's first text encoder, without weights; None if there is none.
 
     Raises:
-        CheckpointInvalidError: It cannot be read.
+        CheckpointInvalidError: The tokenizer cannot be read.
     """
     if checkpoint.kind == "file":
         tokenizer: object = single_file_tokenizer(checkpoint.path, configs)
@@ -132,7 +132,7 @@ def load_tokenizer(checkpoint: Checkpoint, *, configs: ConfigFolder = shipped_co
 
 
 def pixels_per_latent(vae: object) -> int:
-    """How many pixels wide a latent is, from an autoencoder's config."""
+    """Width of a latent in pixels, from an autoencoder's config."""
     config = vae.config  # type: ignore[attr-defined]
     for name in ("block_out_channels", "encoder_block_out_channels"):
         if name in config:
@@ -150,10 +150,10 @@ def load(
     """Load a checkpoint.
 
     Args:
-        checkpoint: What ``checkpoints.resolve`` found.
-        dtype: What weights are converted to, one tensor at a time.
-        device: Where they go.
-        configs: Where single files' component configs come from.
+        checkpoint: A checkpoint from ``checkpoints.resolve``.
+        dtype: The weights' data type; they are converted one tensor at a time.
+        device: The weights' device.
+        configs: Returns the folder with a single file's component configs.
 
     Raises:
         CheckpointInvalidError: A tensor is missing or has the wrong shape, or a tokenizer or scheduler cannot be read.
@@ -169,7 +169,7 @@ def load(
         parts = {name: _load_component(component, dtype) for name, component in folder.components.items()}
         options = _options(folder)
     components = {name: guard_tokenizer(value) for name, value in parts.items() if name not in options}
-    if checkpoint.family.key == "chroma":  # diffusers 0.42's ChromaInpaintPipeline asks as if it were Flux's
+    if checkpoint.family.key == "chroma":  # diffusers 0.42's ChromaInpaintPipeline reads Flux's option
         components["transformer"].register_to_config(guidance_embeds=False)  # type: ignore[attr-defined]
     for network in _networks(components):
         _own(network)
@@ -178,15 +178,15 @@ def load(
 
 
 def hush_libraries() -> None:
-    """Keep the libraries from writing to standard error: their errors come as exceptions, the rest is theirs alone."""
+    """Keep the libraries from writing to standard error; their errors arrive as exceptions."""
     for library in (diffusers, transformers):
         library.utils.logging.set_verbosity(logging.ERROR)
         library.utils.logging.disable_progress_bar()
-    # Deprecations inside the libraries, which nobody here can act on.
+    # Deprecations inside the libraries, which Safelight cannot fix.
     for module in (r"diffusers\.", r"transformers\."):
         warnings.filterwarnings("ignore", category=FutureWarning, module=module)
         warnings.filterwarnings("ignore", category=DeprecationWarning, module=module)
-    # The same, said in torch's name: diffusers' ChatGLM, whenever a Kolors is first loaded.
+    # diffusers' ChatGLM causes the same kind of warning from torch when a Kolors is first loaded.
     warnings.filterwarnings("ignore", "`torch.jit.script`", FutureWarning)
 
 
@@ -224,7 +224,7 @@ def _load_network(component: Component, kind: type, dtype: torch.dtype) -> torch
 
 
 def _own(network: torch.nn.Module) -> None:
-    """Copy weights that are views of a mapped file, one at a time: a file cut short later would kill the process."""
+    """Copy weights that are views of a memory-mapped file: truncating the file later would kill the process."""
     for tensor in (*network.parameters(), *network.buffers()):
         tensor.data = tensor.data.clone()
 
@@ -234,7 +234,7 @@ def _options(folder: Folder) -> dict[str, object]:
 
 
 def _settled(scheduler: SchedulerMixin, family: Family) -> SchedulerMixin:
-    """Set what Stable Diffusion's pipelines otherwise correct themselves, with a warning each time."""
+    """Set the options that Stable Diffusion's pipelines would otherwise correct with a warning each time."""
     if family.text_encoding == "clip":
         for name, value in (("steps_offset", 1), ("clip_sample", False)):
             if name in scheduler.config and scheduler.config[name] != value:
@@ -243,10 +243,10 @@ def _settled(scheduler: SchedulerMixin, family: Family) -> SchedulerMixin:
 
 
 def _twin(network: object) -> object:
-    """A network of modules of its own over the same weights.
+    """Copy a network's modules but share its weights.
 
-    Perturbed-attention pipelines put other attention processors into the denoiser while they run, where every other
-    run would meet them, and leave them there when they are stopped.
+    Perturbed-attention pipelines replace the denoiser's attention processors while they run, which would affect every
+    other run, and do not restore them when they are stopped.
     """
     assert isinstance(network, torch.nn.Module)
     return copy.deepcopy(

@@ -1,4 +1,4 @@
-"""Several checkpoints in memory at once, under a budget: the least recently used one makes room."""
+"""Keep several checkpoints in memory under a budget; the least recently used one is evicted first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Estimate = Callable[[Checkpoint], int]
 
 @dataclass(eq=False)
 class _Hold:
-    """A thread's use of a checkpoint, with the room it has beside the weights."""
+    """One thread's lease of a checkpoint, with the memory reserved beside the weights."""
 
     room: int
     thread: int = field(default_factory=threading.get_ident)
@@ -31,7 +31,7 @@ class _Hold:
 
 @dataclass(eq=False)
 class _Place:
-    """A checkpoint's place in memory: reserved before it is loaded, so that others know of it."""
+    """A checkpoint's entry in the cache; made before the checkpoint is loaded, so that its memory is reserved."""
 
     nbytes: int
     holds: list[_Hold] = field(default_factory=list)
@@ -40,20 +40,20 @@ class _Place:
 
     @property
     def taken(self) -> int:
-        """Bytes of its weights and of the room beside them."""
+        """Bytes of its weights and of all memory reserved beside them."""
         return self.nbytes + sum(hold.room for hold in self.holds)
 
 
 class LoadedModels:
-    """Loaded checkpoints, the most recently used ones.
+    """A cache of loaded checkpoints with least-recently-used eviction. Thread-safe.
 
-    Threads may share it. A checkpoint that is being loaded keeps nobody else from using another one, and two threads
-    that ask for the same one get the same. Whoever waits for memory is overtaken by nobody.
+    Loading a checkpoint does not block the use of others, and threads that lease the same checkpoint share one copy.
+    No thread overtakes one that waits for memory.
 
     Args:
-        budget: Bytes that all weights, and the room that is asked for beside them, may take together.
+        budget: Limit in bytes of all weights and of the memory reserved beside them.
         load: Loads a checkpoint.
-        estimate: Bytes that a checkpoint will take, told before it is loaded; by default its weights' size on disk.
+        estimate: Estimates a checkpoint's bytes before it is loaded; by default the weights' size on disk.
     """
 
     def __init__(
@@ -69,16 +69,16 @@ class LoadedModels:
 
     @contextmanager
     def lease(self, checkpoint: Checkpoint, room: int = 0) -> Iterator[Loaded]:
-        """A checkpoint to use within the block; until it ends, it is not evicted.
+        """Lease a checkpoint: within the block it is loaded and not evicted.
 
-        Where others must make room and are in use by other threads, this waits for them.
+        Waits while the checkpoints that would have to be evicted are leased by other threads.
 
         Args:
-            checkpoint: What to use.
-            room: Bytes to keep free beside it, for what is done with it.
+            checkpoint: The checkpoint.
+            room: Bytes to reserve beside the weights, for the work that is done with it.
 
         Raises:
-            MemoryBudgetError: It is larger than the budget, or what this thread itself uses leaves it no room.
+            MemoryBudgetError: It exceeds the budget, alone or together with this thread's other leases.
             CheckpointInvalidError, and the other errors of loading.
         """
         place, hold = self._hold(checkpoint, room)
@@ -88,28 +88,28 @@ class LoadedModels:
             self._let_go(place, hold)
 
     def get(self, checkpoint: Checkpoint) -> Loaded:
-        """A checkpoint, loaded if need be; another one may take its place at any time. See ``lease``."""
+        """Return a checkpoint, loading it if necessary; it may be evicted at any time. See ``lease``."""
         with self.lease(checkpoint) as loaded:
             return loaded
 
     def checkpoints(self) -> list[Checkpoint]:
-        """What is in memory, the least recently used first."""
+        """The loaded checkpoints, the least recently used first."""
         with self._changed:
             return [checkpoint for checkpoint, place in self._places.items() if place.loaded]
 
     @property
     def awaited(self) -> bool:
-        """Whether a thread waits until others let go of memory."""
+        """Whether a thread waits for others to release memory."""
         return bool(self._waiting)
 
     @property
     def nbytes(self) -> int:
-        """Bytes that weights use, or that are reserved for them."""
+        """Bytes of the loaded weights, and of those reserved for weights that are being loaded."""
         with self._changed:
             return sum(place.nbytes for place in self._places.values())
 
     def clear(self, name: str | None = None) -> None:
-        """Evict what is not in use: everything, or what one name means or meant."""
+        """Evict checkpoints that are not leased: all of them, or those of one name."""
         with self._changed:
             idle = [checkpoint for checkpoint, place in self._places.items() if not place.holds]
             for checkpoint in idle:
@@ -127,7 +127,10 @@ class LoadedModels:
             return place, hold
 
     def _in_turn(self) -> AbstractContextManager[object]:
-        """What lets one thread after the other ask for memory; who has some need not wait for who waits for it."""
+        """The lock that keeps threads from overtaking one that waits for memory; holders of a lease do not take it.
+
+        Otherwise it would wait for threads that wait for its lease.
+        """
         with self._changed:
             return nullcontext() if self._held_by(threading.get_ident()) else self._turn
 
@@ -148,7 +151,7 @@ class LoadedModels:
             return place.loaded
 
     def _account(self, place: _Place, nbytes: int) -> None:
-        """Put the true size in place of the estimate, and evict for the difference."""
+        """Replace the estimate by the actual size, and evict others for the difference."""
         with self._changed:
             place.nbytes = 0
             self._make_room(nbytes)
@@ -163,11 +166,11 @@ class LoadedModels:
         return_memory()
 
     def _make_room(self, nbytes: int, checkpoint: Checkpoint | None = None) -> None:
-        """Evict until so many bytes more fit the budget; called with the lock held.
+        """Evict checkpoints until the given number of bytes fits into the budget; called with the lock held.
 
         Args:
-            nbytes: Bytes.
-            checkpoint: One to be kept, or for which there has to be room too where it is not there.
+            nbytes: Bytes to make room for.
+            checkpoint: A checkpoint that is not evicted and, if it is not in the cache yet, needs room as well.
         """
         if (needed := nbytes + self._missing(checkpoint)) > self._budget:
             raise MemoryBudgetError(
@@ -190,12 +193,12 @@ class LoadedModels:
         return 0 if checkpoint is None or checkpoint in self._places else self._estimate(checkpoint)
 
     def _idle(self, kept: Checkpoint | None) -> Checkpoint | None:
-        """The least recently used checkpoint that nobody uses."""
+        """The least recently used checkpoint without a lease."""
         idle = (each for each, place in self._places.items() if not place.holds and each != kept)
         return next(idle, None)
 
     def _wait_for(self, nbytes: int) -> None:
-        """Wait until others let go of something, if there are others who do not wait themselves."""
+        """Wait until another thread releases a lease; raises MemoryBudgetError if all holders wait themselves."""
         me = threading.get_ident()
         holders = {hold.thread for place in self._places.values() for hold in place.holds}
         if self._held_by(me) + nbytes > self._budget or holders <= self._waiting | {me}:
@@ -210,24 +213,24 @@ class LoadedModels:
             self._waiting.discard(me)
 
     def _tell(self) -> None:
-        """Wake all who wait for memory: whether they still have to is open."""
+        """Wake all threads that wait for memory; each checks again whether it has to wait."""
         self._waiting.clear()
         self._changed.notify_all()
 
     def _held_by(self, thread: int) -> int:
-        """Bytes that a thread keeps others from using."""
+        """Bytes of a thread's leases."""
         return sum(
             place.taken for place in self._places.values() for hold in place.holds if hold.thread == thread
         )
 
 
 def return_memory() -> None:
-    """Give freed memory back: to the operating system where the C library is glibc, and on CUDA to the driver."""
+    """Return freed memory to the operating system (with glibc) and to the CUDA driver."""
     gc.collect()
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # not in musl
         if trim is not None:
             trim(0)
 

@@ -1,4 +1,4 @@
-"""How much of a prompt is read by pipelines that encode words themselves: beyond it they cut without a word."""
+"""The token limit of pipelines that encode prompts themselves: they truncate longer prompts without a warning."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from transformers import CLIPTokenizer, PreTrainedTokenizerBase
 from safelight.models.loading import Loaded
 
 UNBOUNDED = 10**6
-"""Tokens; tokenizers that know no bound give a larger number."""
+"""A number of tokens; tokenizers without a limit report a larger ``model_max_length``."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """What cuts a prompt.
+    """The tokenizer that determines where a prompt is truncated.
 
     Args:
-        tokenizer: That of the encoder that reads furthest.
-        limit: Tokens of a prompt, the ones at both ends included.
+        tokenizer: The tokenizer of the text encoder with the highest limit.
+        limit: Limit in tokens, start and end token included.
     """
 
     tokenizer: Any
     limit: int
 
     def count(self, text: str) -> int:
-        """How many tokens a text comes to."""
+        """Number of tokens of a text."""
         return len(self.tokenizer(text)["input_ids"])
 
 
 def reader_of(loaded: Loaded) -> Reader | None:
-    """The reader of a checkpoint: of its text encoders, the last one that is there reads furthest.
+    """The prompt limit of a checkpoint; of its text encoders, the last one present has the highest limit.
 
     Returns:
-        None where the tokenizer is none of transformers' or knows no bound.
+        None if the tokenizer is not one of transformers' or has no limit.
     """
     family, parts = loaded.family, loaded.components
     names = [name.replace("text_encoder", "tokenizer") for name in family.text_encoders]
     found: Any = next((parts[name] for name in reversed(names) if parts.get(name) is not None), None)
-    tokenizer = getattr(found, "tokenizer", found)  # a processor has one for its words
+    tokenizer = getattr(found, "tokenizer", found)  # a processor contains a tokenizer
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         return None
     call = inspect.signature(getattr(diffusers, next(iter(family.pipelines.values()))).__call__)

@@ -1,7 +1,8 @@
-"""A whole checkpoint in one .safetensors file, in the layout of the original Stable Diffusion code.
+"""Identify a checkpoint in one .safetensors file, in the layout of the original Stable Diffusion code.
 
-Such a file holds weights only. Which family they are of is read from keys and shapes; the component configs come along
-in ``configs/``, one diffusers folder without weights for each, so that nothing has to be fetched. No torch here.
+Such a file holds weights only. Its family is detected from keys and shapes; the component configs are bundled in
+``configs/``, one diffusers folder without weights for each family, so that nothing has to be downloaded. This module
+does not import torch.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ PREFIXES: Mapping[str, Mapping[str, str]] = {
     "sdxl": {"unet": UNET, "vae": VAE, "text_encoder": _XL_CLIP, "text_encoder_2": _XL_OPEN_CLIP},
     "sdxl-refiner": {"unet": UNET, "vae": VAE, "text_encoder_2": _REFINER_OPEN_CLIP},
 }
-"""Where each component's keys begin, by the name of its configs."""
+"""The prefix of each component's keys, by the name of the component configs."""
 
 _SIGNS = {
     "sdxl": (_XL_OPEN_CLIP, _XL_CLIP),
@@ -60,18 +61,19 @@ _PARTS = {
     "transformer_blocks.": "a transformer alone",
     "down_blocks.": "one component in diffusers' layout",
 }
-"""What else a file may be, by a part of its keys."""
+"""Other kinds of files, by a substring of their keys."""
 
 
 @dataclass(frozen=True)
 class SingleFile:
-    """What a single file holds.
+    """The contents of a single file.
 
     Args:
-        family: Its entry in the table.
+        family: Its family.
         configs: The name of its component configs.
-        prediction: What the U-Net predicts; None where the file does not say and both are usual (Stable Diffusion 2).
-        zero_snr: Whether it was trained with zero terminal signal-to-noise ratio.
+        prediction: What the U-Net predicts; None if the file does not state it and both are common (Stable
+            Diffusion 2).
+        zero_snr: The model was trained with zero terminal signal-to-noise ratio.
     """
 
     family: Family
@@ -81,12 +83,12 @@ class SingleFile:
 
 
 def identify(path: Path) -> SingleFile:
-    """Find out what a file holds, and that no component is missing.
+    """Identify a file's family and check that it has all components.
 
     Raises:
-        CheckpointInvalidError: It is damaged, or lacks a component.
-        CheckpointFamilyError: It is of no family that is opened from single files.
-        PickleRefusedError, FileMissingError: It is a pickle; it cannot be read.
+        CheckpointInvalidError: The file is damaged, or lacks a component.
+        CheckpointFamilyError: Its family is not supported as a single file.
+        PickleRefusedError, FileMissingError: The file is a pickle; it cannot be read.
     """
     header = read_header(path)
     if f"{UNET}input_blocks.0.0.weight" not in header.tensors:
@@ -101,7 +103,7 @@ def identify(path: Path) -> SingleFile:
 
 
 def _configs(header: Header) -> str:
-    """The configs' name, by the text encoders' keys; by the U-Net's alone where the text encoders were left out."""
+    """The name of the component configs, by the text encoders' keys, or the U-Net's if there are no text encoders."""
     for configs, signs in _SIGNS.items():
         if any(key.startswith(signs) for key in header.tensors):
             return configs
@@ -138,7 +140,7 @@ def _shape(tensor: Tensor, axis: int) -> int:
 
 
 def _prediction(configs: str, header: Header) -> Prediction | None:
-    """By the marker key of v-prediction fine-tunes, or the metadata of Stability AI's model specification."""
+    """What the U-Net predicts, by the marker key of v-prediction fine-tunes or Stability AI's model specification."""
     if "edm_mean" in header.tensors:
         raise CheckpointFamilyError(
             "The file is an EDM model (Playground 2.5), which Safelight does not draw with."

@@ -1,4 +1,4 @@
-"""The models on this machine: one folder each, with a record of where it came from."""
+"""The store of pulled classifiers: one folder each, with a record of its origin."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _RECORD = "safelight.json"
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model is fetched from.
+    """Where a model is downloaded from.
 
     Args:
         repository: The hub id, "owner/name".
-        revision: The commit that is fetched; None for whatever is newest.
+        revision: The commit to download; None for the newest.
         files: SHA-256 by file name; an empty digest is not checked.
     """
 
@@ -42,15 +42,15 @@ class Source:
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """What is known of a pulled model.
+    """The record of a pulled model.
 
     Args:
-        name: The name it is asked for by.
-        repository: The hub id it came from.
-        revision: The commit it was fetched at.
+        name: The name that settings and requests use.
+        repository: The hub id it was downloaded from.
+        revision: The commit that was downloaded.
         files: SHA-256 by file name.
-        size: Bytes, in all.
-        pulled: When, as an ISO 8601 time in UTC.
+        size: Total size in bytes.
+        pulled: Time of the download, in ISO 8601 and UTC.
     """
 
     name: str
@@ -77,11 +77,11 @@ BUILT_IN = MappingProxyType(
         )
     }
 )
-"""Models with a name of their own, at a pinned commit; every file is pinned, as the configuration says which output
-is the unsafe one."""
+"""Models with a short name, at a pinned commit. All files are pinned, the configuration too, since it states which
+output is the unsafe label."""
 
 Fetch = Callable[[Source, Path], str]
-"""Puts a source's files into a folder and returns the commit they were fetched at."""
+"""Downloads a source's files into a folder and returns their commit."""
 
 
 @dataclass(frozen=True)
@@ -89,33 +89,33 @@ class ModelStore:
     """The folder of pulled models.
 
     Args:
-        root: Where they lie; made when the first one is pulled.
+        root: The folder; created by the first pull.
     """
 
     root: Path
 
     def records(self) -> list[ModelRecord]:
-        """All models, by name; folders without a readable record are not models."""
+        """All models, sorted by name; folders without a readable record are skipped."""
         return sorted(self._read_all(), key=lambda record: record.name)
 
     def has(self, name: str) -> bool:
-        """Whether a model of that name was pulled."""
+        """Whether the model was pulled."""
         return self._plausible(name) and exists(self._path(name) / _RECORD)
 
     def record(self, name: str) -> ModelRecord:
-        """A model's record.
+        """Return a model's record.
 
         Raises:
-            ModelNotPulledError: It was not pulled.
+            ModelNotPulledError: The model was not pulled.
             ModelInvalidError: Its record cannot be read.
         """
         return _read_record(self.folder(name) / _RECORD)
 
     def folder(self, name: str) -> Path:
-        """A pulled model's folder.
+        """Return a pulled model's folder.
 
         Raises:
-            ModelNotPulledError: It was not pulled; the hint is the command that does.
+            ModelNotPulledError: The model was not pulled; the hint is the command to pull it.
         """
         if not self.has(name):
             raise ModelNotPulledError(
@@ -125,11 +125,11 @@ class ModelStore:
         return self._path(name)
 
     def pull(self, name: str, fetch: Fetch) -> ModelRecord:
-        """Fetch a model, check it, and only then put it in its place.
+        """Download a model into a temporary folder, check it, and move it to its place.
 
         Raises:
-            ClassifierUnknownError: Neither a built-in name nor a hub id.
-            DigestMismatchError: A file is not the one that is pinned.
+            ClassifierUnknownError: The name is neither a built-in one nor a hub id.
+            DigestMismatchError: A file differs from the pinned one.
             OutputError: The store cannot be written.
         """
         source = _source(name)
@@ -147,10 +147,10 @@ class ModelStore:
         return record
 
     def remove(self, name: str) -> ModelRecord | None:
-        """Delete a pulled model and return what it was; None where its record could not be read.
+        """Delete a pulled model and return its record; None if the record could not be read.
 
         Raises:
-            ModelNotPulledError: It was not pulled.
+            ModelNotPulledError: The model was not pulled.
         """
         folder = self.folder(name)
         try:
@@ -169,7 +169,7 @@ class ModelStore:
 
     @staticmethod
     def _plausible(name: str) -> bool:
-        """Whether a name can only ever point inside the store, and at one model there."""
+        """Whether a name can only refer to one model inside the store."""
         parts = name.split("/")
         inside = len(parts) <= 2 and all(part and not part.startswith(".") for part in parts)
         return inside and "\\" not in name and "--" not in name
@@ -183,10 +183,10 @@ class ModelStore:
 
 
 def expected_digests(folder: Path) -> dict[str, str]:
-    """SHA-256 by file name that the files of a pulled model have to have: those at its pull, and pinned ones.
+    """The expected SHA-256 by file name of a pulled model: the digests at its pull, and the pinned ones.
 
     Args:
-        folder: A model's folder; one that was not pulled has no record, and gives no digests.
+        folder: A model's folder; a model that was not pulled has no record and no expected digests.
 
     Raises:
         ModelInvalidError: Its record cannot be read.

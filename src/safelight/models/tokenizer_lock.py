@@ -1,7 +1,7 @@
-"""Lets threads share a tokenizer.
+"""Make tokenizers thread-safe.
 
-A fast tokenizer keeps padding and truncation as state of its Rust half and sets them anew at each call, so two threads
-that pad differently get each other's lengths.
+A fast tokenizer keeps padding and truncation as state of its Rust object and sets them at each call, so two threads
+that pad differently would get each other's lengths.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 def guard_tokenizer(component: T) -> T:
-    """Let one thread at a time into a tokenizer, or into the one inside a processor.
+    """Put a lock around a tokenizer, or around the tokenizer inside a processor.
 
     Args:
-        component: A tokenizer or processor, which stays an instance of its class; anything else is left alone.
+        component: A tokenizer or processor, which stays an instance of its class; anything else is returned unchanged.
     """
     tokenizer = getattr(component, "tokenizer", component)
     if isinstance(tokenizer, PreTrainedTokenizerBase):
@@ -27,7 +27,7 @@ def guard_tokenizer(component: T) -> T:
 
 
 def _guarded(kind: type) -> type:
-    """A subclass under the same name, whose single road to the Rust half is locked."""
+    """A subclass of the same name that locks ``_encode_plus``, the only method that calls the Rust object."""
     lock = threading.RLock()
 
     def _encode_plus(self: object, *args: Any, **kwargs: Any) -> Any:

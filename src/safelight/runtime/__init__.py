@@ -1,1 +1,1 @@
-"""How a network runs: backends, precision, and the probe that chooses between them."""
+"""How a network runs: backends, precision, and the probe that chooses among them."""

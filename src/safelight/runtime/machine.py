@@ -1,4 +1,4 @@
-"""What this machine is: processor, cores, memory, and the engines installed on it."""
+"""Describe this machine: processor, cores, memory, and versions of installed engines."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _VECTOR_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
 
 @dataclass(frozen=True)
 class Machine:
-    """Facts about the machine that decide how fast a network can run.
+    """Properties of the machine that determine how fast a network can run.
 
     Args:
         system: Operating system and its release.
-        processor: The processor's own name.
-        cores: Cores this process may use.
-        memory: Bytes of memory, in all.
-        vector_units: Instruction sets for vectors and matrices that the processor names (Linux on x86 only).
+        processor: The processor's model name.
+        cores: Cores that this process may use.
+        memory: Total memory in bytes.
+        vector_units: Instruction sets for vectors and matrices that the processor reports (Linux on x86 only).
     """
 
     system: str
@@ -32,12 +32,12 @@ class Machine:
     vector_units: tuple[str, ...]
 
     def to_dict(self) -> dict[str, object]:
-        """The facts for JSON output."""
+        """The properties for JSON output."""
         return asdict(self)
 
 
 def inspect_machine() -> Machine:
-    """Read the facts; takes milliseconds and imports no engine."""
+    """Read the properties; takes milliseconds and imports no engine."""
     name, flags = _read_cpuinfo(Path("/proc/cpuinfo"))
     return Machine(
         system=f"{platform.system()} {platform.release()}",
@@ -49,14 +49,14 @@ def inspect_machine() -> Machine:
 
 
 def usable_cores() -> int:
-    """Cores this process may use, which in a container are fewer than the machine has."""
+    """Cores that this process may use; in a container that can be fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def package_version(name: str) -> str | None:
-    """Version of an installed package without importing it, or None."""
+    """Version of an installed package, without importing it; None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

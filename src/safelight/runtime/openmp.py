@@ -1,9 +1,9 @@
-"""Lets go of the threads that torch computes with on a processor, so that another thread computes as fast.
+"""Release the OpenMP threads that torch computes with on the CPU, so that other threads compute at full speed.
 
-GNU's OpenMP keeps a team of threads for each thread that has ever computed. Once all teams together have more threads
-than there are cores, it takes them for too many at work and lets each sleep between any two operations, although only
-one team is ever busy here: a picture then took half as long again on two cores. Ending a team and starting it anew
-costs some milliseconds, so it is done between pictures and where one thread waits for others.
+GNU OpenMP keeps a thread team for each thread that has ever computed. Once all teams together have more threads than
+there are cores, it assumes oversubscription and lets each thread sleep between two operations, although only one team
+is busy at a time: a picture then took 1.5 times as long on two cores. Ending a team and starting it again costs some
+milliseconds, so it is done between pictures and where one thread waits for others.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 _TORCHS_OWN = re.compile(r"/\S*/torch(?:\.libs|/lib)/libgomp[^/\s]*$", re.MULTILINE)
-"""In the list of what a process has loaded; other packages bring their own, with teams of their own."""
+"""Matches the path of torch's own libgomp in a process's memory map; other packages bundle copies of their own."""
 _SOFT = 1
 
 
 def letting_go(maps: Path = Path("/proc/self/maps")) -> Callable[[], None]:
-    """A function that ends the calling thread's team; it does nothing where torch computes in another way.
+    """Return a function that ends the calling thread's team; it does nothing if torch does not use GNU OpenMP.
 
     Args:
-        maps: What this process has loaded, as Linux lists it; torch has to be imported before.
+        maps: The process's memory map, as Linux lists it; torch must be imported before.
     """
     try:
         found = _TORCHS_OWN.search(maps.read_text())
-    except OSError:  # another system
+    except OSError:  # not Linux
         return lambda: None
     pause = getattr(ctypes.CDLL(found.group()), "omp_pause_resource_all", None) if found else None
     if pause is None:

@@ -1,8 +1,8 @@
-"""Choosing how a network runs, by running it.
+"""Choose backend and precision of a network by timing each candidate.
 
-Whether bf16 is faster or far slower than fp32 depends on units the processor may or may not have, so nothing is
-assumed: every candidate is compiled and timed on this machine, and one that strays from the reference arithmetic
-is out, however fast. The choice is kept in the cache until the network, the processor or an engine changes.
+Whether bf16 is faster or far slower than fp32 depends on the processor's instruction sets, so nothing is assumed: each
+candidate is compiled and timed on this machine, and a candidate that deviates from the reference arithmetic is
+rejected, however fast. The choice is cached until the network, the processor or an engine changes.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from safelight.runtime.graph import PROBABILITIES, Graph
 from safelight.runtime.machine import inspect_machine, package_version, usable_cores
 
 PROBABILITY_TOLERANCE = 0.01
-"""No probability of a probe picture may move by more than this."""
+"""Largest allowed difference of a probability of a probe picture."""
 LOG_ODDS_TOLERANCE = 0.15
-"""Root mean square error allowed in log-odds. Harmless pictures all score near 0, where a probability barely moves
-whatever the arithmetic does; log-odds show the error that a score of one half would have (a quarter of it)."""
+"""Largest allowed root mean square error in log-odds. The probe pictures all score near 0, where arithmetic hardly
+changes a probability; log-odds show the error that a score of one half would have (a quarter of the log-odds error)."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What one candidate did.
+    """The measurement of one candidate.
 
     Args:
         plan: The candidate.
-        milliseconds: Time for a picture, all threads busy; infinite where it could not run.
+        milliseconds: Time per picture with all threads busy; infinite if it could not run.
         probability_error: Largest difference of a probability from the reference.
         log_odds_error: Root mean square difference of log-odds from the reference.
         problem: Why it could not run, or empty.
@@ -63,7 +63,7 @@ class Trial:
 
 
 def candidates(backend: str, precision: str, threads: int) -> list[Plan]:
-    """Every plan that fits what was asked for; "auto" fits everything, 0 threads is one for each usable core."""
+    """All plans that match a backend and a precision; "auto" matches any, 0 threads means one per usable core."""
     count = threads or usable_cores()
     plans = [
         Plan("onnxruntime", "fp32", count),
@@ -83,14 +83,14 @@ def choose(
     cache: Path | None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Plan:
-    """The fastest plan that stays faithful to the reference.
+    """Choose the fastest plan whose results match the reference.
 
     Args:
         graph: The network.
-        plans: Candidates; a single one is taken as it is, since it was asked for by name.
-        pictures: uint8 [n, height, width, 3] to time and to compare on.
-        cache: Folder that keeps choices and compiled blobs; None: nothing is kept.
-        tell: Called with a line for the user when the probe really runs.
+        plans: Candidates; a single one is returned unmeasured, since the user named it.
+        pictures: uint8 [n, height, width, 3], for timing and comparison.
+        cache: Folder for choices and compiled blobs; None caches nothing.
+        tell: Called with a message for the user when candidates are measured.
 
     Raises:
         BackendError: No candidate ran faithfully.
@@ -109,7 +109,7 @@ def choose(
 
 
 def settled_plan(graph: Graph, plans: list[Plan], cache: Path | None) -> Plan | None:
-    """The plan where none has to be probed: the only candidate, or the one an earlier start chose; None otherwise."""
+    """The plan that is known without measuring: the only candidate, or the cached choice; None otherwise."""
     if len(plans) == 1:
         return plans[0]
     return _read_choice(_choice_path(graph, plans, cache), plans) if cache else None
@@ -144,7 +144,7 @@ def _try(
 
 
 def _time(network: Network, pictures: NDArray[np.uint8], rounds: int = 3) -> float:
-    """Milliseconds for a picture: the best of some rounds, since noise only ever adds."""
+    """Milliseconds per picture: the minimum over the rounds, since noise only adds time."""
     best = math.inf
     for _ in range(rounds):
         start = time.perf_counter()
@@ -169,12 +169,12 @@ def _read_choice(path: Path, plans: list[Plan]) -> Plan | None:
     try:
         chosen = Plan(**json.loads(path.read_text())["chosen"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # never probed, or a cache somebody damaged: probe again
+        return None  # never measured, or a damaged cache: measure again
     return chosen if chosen in plans else None
 
 
 def _write_choice(path: Path, plan: Plan, trials: list[Trial]) -> None:
     body = {"chosen": asdict(plan), "trials": [trial.to_dict() for trial in trials]}
-    # Where it cannot be kept, the next start probes again.
+    # If the choice cannot be cached, the next start measures again.
     with suppress(OutputError), written_whole(path) as temporary:
         temporary.write_text(json.dumps(body, indent=1))

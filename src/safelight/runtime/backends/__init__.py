@@ -1,4 +1,4 @@
-"""Backends: one file for each engine that can run a network."""
+"""Backends: one module for each engine that can run a network."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Outputs = dict[str, NDArray[np.float32]]
 
 
 class Network(Protocol):
-    """A compiled network. Thread-safe; a picture's outputs do not depend on what is computed beside it."""
+    """A compiled network. Thread-safe; a picture's outputs do not depend on the rest of the batch."""
 
     def run(self, pixels: NDArray[np.uint8]) -> Outputs:
-        """Run uint8 pixels [batch, height, width, 3]; every output keeps the batch as its first axis."""
+        """Run uint8 pixels [batch, height, width, 3]; the first axis of each output is the batch."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Plan:
     Args:
         backend: "openvino" or "onnxruntime".
         precision: "fp32" or "bf16".
-        threads: Threads for the network, at least 1. On OpenVINO each is a stream of its own, so that as
-            many pictures are computed at once, and one picture's result has the same bits whatever its company.
+        threads: Threads for the network, at least 1. On OpenVINO each thread is a stream of its own: as many pictures
+            are computed at once, and a picture's result does not depend on the others, to the last bit.
     """
 
     backend: str
@@ -48,7 +48,7 @@ def compile_network(graph: Graph, plan: Plan, cache: Path | None = None) -> Netw
     Args:
         graph: The network.
         plan: Backend, precision and threads.
-        cache: Folder for compiled blobs; None: nothing is kept.
+        cache: Folder for compiled blobs; None caches nothing.
 
     Raises:
         BackendError: The backend is unknown, not installed, or cannot give the precision.
@@ -62,7 +62,7 @@ def compile_network(graph: Graph, plan: Plan, cache: Path | None = None) -> Netw
 
 
 def _backend(name: str) -> Callable[[Graph, Plan, Path | None], Network]:
-    # Imported when chosen: each engine takes a quarter of a second to import.
+    # A late import: each engine takes a quarter of a second.
     if name == "openvino":
         from safelight.runtime.backends.openvino import compile_openvino
 
@@ -75,5 +75,5 @@ def _backend(name: str) -> Callable[[Graph, Plan, Path | None], Network]:
 
 
 def stack_outputs(rows: list[Outputs]) -> Outputs:
-    """Join the outputs of single pictures, each [1, ...], into outputs of a batch."""
+    """Concatenate the outputs of single pictures, each [1, ...], to the outputs of a batch."""
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}

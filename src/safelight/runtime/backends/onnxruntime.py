@@ -1,4 +1,4 @@
-"""ONNX Runtime: the reference arithmetic, and the engine for machines that OpenVINO does not serve."""
+"""ONNX Runtime: the reference arithmetic, and the engine for machines that OpenVINO does not support."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from safelight.runtime.graph import PIXELS, Graph
 
 @dataclass(frozen=True)
 class OnnxRuntimeNetwork:
-    """An ONNX Runtime session, fed one picture at a time so that its company cannot change its result."""
+    """An ONNX Runtime session that runs one picture at a time, so that results do not depend on the batch."""
 
     session: Any
     outputs: tuple[str, ...]
@@ -41,7 +41,7 @@ def compile_onnxruntime(graph: Graph, plan: Plan, cache: Path | None = None) -> 
     options = ort.SessionOptions()
     options.intra_op_num_threads = plan.threads
     options.log_severity_level = 3
-    # Threads that wait by spinning would take the cores from those that decode meanwhile.
+    # Spinning threads would take the cores from threads that decode pictures meanwhile.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = ort.InferenceSession(graph.onnx, options, providers=["CPUExecutionProvider"])
     return OnnxRuntimeNetwork(session, graph.outputs)

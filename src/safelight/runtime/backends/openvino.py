@@ -1,4 +1,4 @@
-"""OpenVINO: static shapes, one stream for each thread, compiled blobs kept on disk."""
+"""OpenVINO: static shapes, one stream per thread, compiled blobs cached on disk."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 
 
 class OpenVinoNetwork:
-    """A compiled model for one picture, and a pool of as many inference requests as there are streams.
+    """A compiled model with batch size one, and a pool of as many inference requests as there are streams.
 
-    The batch is always one: on a CPU that is as fast as larger batches when every core has its own stream
-    (docs/performance.md), and it makes results independent of how pictures were grouped, to the last bit.
+    On a CPU, batch size one is as fast as larger batches when each core has its own stream (docs/performance.md), and
+    it makes results independent of how pictures are batched, to the last bit.
     """
 
     def __init__(self, compiled: Any, outputs: tuple[str, ...], streams: int) -> None:
@@ -54,7 +54,7 @@ class OpenVinoNetwork:
 
     @contextmanager
     def _borrow(self, wanted: int) -> Iterator[list[Any]]:
-        """At least one request, up to as many as are wanted and idle right now."""
+        """Take at least one request from the pool, and up to the wanted number if they are idle."""
         requests = [self._idle.get()]
         try:
             while len(requests) < wanted:
@@ -69,10 +69,10 @@ class OpenVinoNetwork:
 
 
 def compile_openvino(graph: Graph, plan: Plan, cache: Path | None = None) -> OpenVinoNetwork:
-    """Compile for the CPU with a static batch of one.
+    """Compile for the CPU with a static batch size of one.
 
     Raises:
-        BackendError: A precision that OpenVINO is not asked for here.
+        BackendError: The precision is neither fp32 nor bf16.
     """
     if plan.precision not in _PRECISIONS:
         raise BackendError(f"openvino runs a network in fp32 or bf16, not in {plan.precision}.")
@@ -90,7 +90,7 @@ def compile_openvino(graph: Graph, plan: Plan, cache: Path | None = None) -> Ope
 
 
 def _can_make(folder: Path) -> bool:
-    """A cache is a convenience: on a disk that cannot be written, every start compiles anew."""
+    """Whether the cache folder can be created; without it, each start compiles again."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
