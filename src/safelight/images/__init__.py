@@ -1,4 +1,4 @@
-"""Turn anything that holds a picture into upright sRGB pixels, within stated bounds."""
+"""Decode anything that holds a picture to upright sRGB pixels, within stated limits."""
 
 from safelight.images.decode import decode, header
 from safelight.images.frames import frames

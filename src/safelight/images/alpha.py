@@ -1,4 +1,4 @@
-"""What of a picture is transparent: how clients mark the part that is to be drawn anew."""
+"""Read a picture's alpha channel, with which clients mark the area to inpaint."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from safelight.images.isolated import frames_isolated, is_large
 from safelight.images.picture import Layout
 
 _OPAQUE = frozenset({"1", "L", "RGB", "CMYK", "YCbCr", "I;16", "I", "F"})
-"""Modes without an alpha channel and without a palette, which may have one."""
+"""Modes with neither an alpha channel nor a palette (palettes can have transparent entries)."""
 
 
 def alpha_of(data: bytes, limits: DecodeLimits) -> Image.Image | None:
-    """A picture's alpha channel, upright, mode L: 0 is transparent. None where all of it is opaque.
+    """Decode a picture's alpha channel, upright, in mode L: 0 is transparent. None if the picture is opaque.
 
     Args:
-        data: The file.
-        limits: What it may cost.
+        data: The file's bytes.
+        limits: Limits for decoding.
 
     Raises:
-        ImageError: It cannot be read.
+        ImageError: The picture cannot be decoded.
     """
     layout = inspect(data, limits)
     if is_large(layout, limits):
@@ -32,11 +32,11 @@ def alpha_of(data: bytes, limits: DecodeLimits) -> Image.Image | None:
 
 
 def alpha_here(data: bytes, layout: Layout, limits: DecodeLimits) -> Image.Image | None:
-    """`alpha_of` a file that was inspected, in this process whatever it takes."""
+    """Like `alpha_of` for a file that was inspected; always decodes in this process."""
     image = open_file(data, layout, limits)
     with foreign(layout.header.format):
         if image.mode in _OPAQUE and "transparency" not in image.info:
-            return None  # it says so in its header: nothing needs to be decoded
+            return None  # opaque by its header: nothing needs to be decoded
         image.load()
         if not image.has_transparency_data:
             return None
@@ -45,7 +45,7 @@ def alpha_here(data: bytes, layout: Layout, limits: DecodeLimits) -> Image.Image
 
 
 def _alpha(image: Image.Image) -> Image.Image:
-    """The alpha channel, upright; of a picture that has one, nothing else is copied."""
+    """The alpha channel, upright; the other channels are not copied if the picture has one."""
     if "A" not in image.getbands():
         image = image.convert("RGBA")
     return upright(image.getchannel("A"), orientation_of(image.info))

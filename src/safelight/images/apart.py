@@ -1,8 +1,8 @@
-"""Frames decoded in a process of their own.
+"""Decode AVIF and WebP frames in a child process.
 
-Pillow's decoder of AVIF, and the last step of the one for WebP, hold the interpreter's lock as long as they run, and
-with it every other thread, an event loop's too. Large pictures are therefore decoded by a child, which is started for
-one picture and ends with it.
+Pillow's AVIF decoder, and the last step of its WebP decoder, hold the interpreter's lock while they run and thereby
+block every other thread, the event loop's included. Large pictures are therefore decoded by a child process, which is
+started for one picture and ends with it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _CHILD = Path(__file__).with_name("decoding_child.py")
 
 
 class Apart:
-    """A child that decodes the frames of one file.
+    """A child process that decodes the frames of one file.
 
     Args:
         name: The format.
-        data: The file.
+        data: The file's bytes.
     """
 
     def __init__(self, name: Literal["AVIF", "WEBP"], data: bytes) -> None:
@@ -35,15 +35,15 @@ class Apart:
         self.close = weakref.finalize(self, _end, self._child)
 
     def frame(self, number: int, size: int) -> bytes:
-        """The pixels of a frame.
+        """Decode a frame to pixels.
 
         Args:
-            number: From 0.
-            size: How many bytes they have.
+            number: The frame's index, from 0.
+            size: The expected number of bytes.
 
         Raises:
-            ImageCorruptError: The child died, or gave another number of bytes.
-            Exception: As the decoder's own.
+            ImageCorruptError: The child died, or returned another number of bytes.
+            Exception: The decoder's own exception.
         """
         asked, answers = self._child.stdin, self._child.stdout
         assert asked is not None

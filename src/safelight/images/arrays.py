@@ -1,4 +1,4 @@
-"""numpy arrays as pictures, and samples of more than 8 bits."""
+"""Convert numpy arrays to pictures, and samples of more than 8 bits to 8."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from safelight.errors import ImageArrayError
 from safelight.images.picture import DecodeLimits, check_size
 
 PART = 1 << 18
-"""Pixels or samples that are changed at a time."""
+"""Number of pixels or samples that are converted at a time."""
 
 
 def from_array(array: NDArray[Any], limits: DecodeLimits, notes: list[str]) -> NDArray[np.uint8]:
-    """An array as 8-bit samples.
+    """Convert an array to 8-bit samples.
 
     Args:
         array: [height, width] or [height, width, 1, 3 or 4]; uint8, uint16, bool, or floats in 0..1.
-        limits: At most this many pixels.
-        notes: What was done is added here.
+        limits: The limit on pixels.
+        notes: A note on the conversion is appended here.
 
     Returns:
-        uint8 samples [height, width, 1, 3 or 4], C-contiguous; the very array where it is so already.
+        uint8 samples [height, width, 1, 3 or 4], C-contiguous; the same array if it already is.
 
     Raises:
         ImageArrayError: Another shape or dtype, NaN, or floats out of range.
-        ImageZeroSizeError: No pixels.
-        ImageTooManyPixelsError: More pixels than the limit.
+        ImageZeroSizeError: The array has no pixels.
+        ImageTooManyPixelsError: It has more pixels than the limit.
     """
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise ImageArrayError(f"The array has the shape {array.shape}.")
@@ -52,26 +52,26 @@ def _eight_bit(array: NDArray[Any], notes: list[str]) -> NDArray[np.uint8]:
 
 
 def from_unit(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """Floats in 0..1 to 0..255, rounded.
+    """Convert floats in 0..1 to 0..255, rounded.
 
     Raises:
         ImageArrayError: NaN or a value out of range.
     """
-    # not (0 <= low), rather than low < 0, so that NaN fails too
+    # not (0 <= low) instead of low < 0, so that NaN fails as well
     if not (array.min() >= 0 and array.max() <= 1):
         raise ImageArrayError("The array holds NaN or values outside 0..1.")
     return _by_rows(array, lambda rows: np.rint(rows.astype(np.float32) * np.float32(255)))
 
 
 def narrow(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """16-bit samples to 8: round(v / 257), which takes 0 to 0 and 65535 to 255."""
+    """Convert 16-bit samples to 8 bits: round(v / 257), which maps 0 to 0 and 65535 to 255."""
     return _by_rows(array, lambda rows: joined(rows >> 8, rows & 255))
 
 
 def joined(high: NDArray[Any], low: NDArray[Any]) -> NDArray[np.uint8]:
-    """The same for samples whose two bytes come apart.
+    """Convert 16-bit samples, given as high and low bytes, to 8 bits, like ``narrow``.
 
-    With v = 256 high + low, v / 257 is high + (low - high) / 257, and the last part rounds to -1, 0 or 1.
+    With v = 256 high + low, v / 257 is high + (low - high) / 257, and the last term rounds to -1, 0 or 1.
     """
     high = high.astype(np.int16)
     rest = low.astype(np.int16) - high
@@ -80,7 +80,7 @@ def joined(high: NDArray[Any], low: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _by_rows(array: NDArray[Any], change: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[np.uint8]:
-    """Change a few rows at a time, so that what lies between takes a few megabytes."""
+    """Convert a few rows at a time, so that intermediate results take a few megabytes."""
     changed = np.empty(array.shape, np.uint8)
     step = max(1, PART * len(array) // max(1, array.size))
     for top in range(0, len(array), step):

@@ -1,4 +1,4 @@
-"""BMP: structure, and Pillow's decoder."""
+"""BMP: check the structure, and open the file with Pillow."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from safelight.images.picture import Header, Layout
 
 _CORE_HEADER = 12
 _RLE = (1, 2)
-# Pillow decodes run lengths in Python, so these bound its time
+# Pillow decodes run-length coding in Python; these limits bound the time it takes
 _RLE_BYTES = 4 << 20
 _RLE_PIXELS = 16_000_000
 
 
 def inspect(data: bytes) -> Layout:
-    """Size from the header.
+    """Read the size from the header.
 
     Raises:
-        ImageTruncatedError: The file ends within its header, or before its pixels do.
-        ImageCorruptError: A negative width.
-        ImageFormatError: A run-length coded picture that is too large for Pillow's slow decoder.
+        ImageTruncatedError: The file ends within its header.
+        ImageCorruptError: The width is negative.
+        ImageFormatError: The picture is run-length coded and too large for Pillow's slow decoder.
     """
     try:
         width, height, bits, compression = _fields(data)
@@ -34,7 +34,7 @@ def inspect(data: bytes) -> Layout:
     if compression in _RLE and (len(data) > _RLE_BYTES or width * height > _RLE_PIXELS):
         raise ImageFormatError("Run-length coded BMP is opened up to 4 MiB and 16 million pixels.")
     deep = bits > 8
-    pixels = width * height if compression in _RLE else 0  # decoded to bytes before they become a picture
+    pixels = width * height if compression in _RLE else 0  # decoded to bytes before a picture is made of them
     return Layout(
         Header("BMP", width, height),
         bits,
@@ -45,7 +45,7 @@ def inspect(data: bytes) -> Layout:
 
 
 def open_image(data: bytes, layout: Layout) -> Image.Image:  # noqa: ARG001 - all formats are opened alike
-    """The picture, not decoded yet."""
+    """Open the picture without decoding it."""
     return BmpImagePlugin.BmpImageFile(io.BytesIO(data))
 
 
@@ -55,4 +55,4 @@ def _fields(data: bytes) -> tuple[int, int, int, int]:
         width, height, bits = struct.unpack_from("<HH2xH", data, 18)
         return width, height, bits, 0
     width, height, bits, compression = struct.unpack_from("<ii2xHI", data, 18)
-    return width, abs(height), bits, compression  # a negative height means rows from the top
+    return width, abs(height), bits, compression  # a negative height means rows from top to bottom

@@ -1,7 +1,6 @@
-"""Any Pillow image to upright RGB with 8 bits a sample.
+"""Convert any Pillow image to upright RGB with 8 bits per sample.
 
-This is done a few rows at a time: what lies between the picture as decoded and the upright one takes a few megabytes,
-and no step of it is long.
+The conversion takes a few rows at a time, so that intermediate results take a few megabytes and no step takes long.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from safelight.images.arrays import PART, from_unit, narrow
 from safelight.images.exif import orientation_of, place, upright
 from safelight.images.icc import Conversion, to_srgb
 
-# The mode that loses nothing and that the steps below know: L, RGB, CMYK, LAB, and LA and RGBA
+# The lossless mode that the steps below support: L, RGB, CMYK, LAB, LA or RGBA
 _PLAIN = MappingProxyType(
     {
         "1": "L",
@@ -39,15 +38,16 @@ def to_rgb(image: Image.Image, background: tuple[int, int, int], notes: list[str
     """Convert a loaded picture.
 
     Args:
-        image: Any mode; its ``info`` gives the ICC profile, the transparent colour and the EXIF orientation.
-        background: What transparent pixels are composited on.
-        notes: What was done is added here.
+        image: A picture of any mode; its ``info`` holds the ICC profile, the transparent colour and the EXIF
+            orientation.
+        background: The colour that transparent pixels are composited on.
+        notes: Notes on the conversion are appended here.
 
     Returns:
-        The picture in mode RGB, upright; the very image where nothing had to be done.
+        The picture in mode RGB, upright; the same image if nothing had to be converted.
 
     Raises:
-        ImageArrayError: Mode I or F with values of no known range.
+        ImageArrayError: Mode I or F with values outside all known ranges.
     """
     info = image.info
     bits = info.get("sample_bits")
@@ -78,21 +78,21 @@ def to_rgb(image: Image.Image, background: tuple[int, int, int], notes: list[str
 
 
 def parts(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
-    """A loaded picture a few rows at a time, or a part of one row where it is very wide: where, and a copy of it."""
+    """Split a loaded picture into parts of a few rows, or of part of a row if it is very wide: box and copy of each."""
     columns, rows = min(image.width, PART), max(1, PART // image.width)
     for top in range(0, image.height, rows):
         for left in range(0, image.width, columns):
             box = left, top, min(left + columns, image.width), min(top + rows, image.height)
-            yield box, image._new(image.im.crop(box))  # Image.crop would apply Pillow's own limit of pixels
+            yield box, image._new(image.im.crop(box))  # Image.crop would apply Pillow's own limit on pixels
 
 
 def plain_mode(mode: str, info: Mapping[str | tuple[int, int], Any]) -> str:
-    """The mode that loses nothing but depth and that colours are converted from: L, RGB, CMYK or LAB; LA or RGBA."""
+    """The mode that colours are converted from, lossless but for bit depth: L, RGB, CMYK, LAB, LA or RGBA."""
     key = info.get("transparency")
     if mode.startswith("I;16"):
         return "LA" if isinstance(key, int) else "L"
     mode = _PLAIN.get(mode, mode)
-    # a text chunk of a PNG may bear any key, and its value is a str
+    # a text chunk of a PNG can have the key "transparency" too, but its value is a str
     return f"{mode}A" if isinstance(key, int | bytes | tuple) and mode in ("L", "RGB") else mode
 
 
@@ -110,7 +110,7 @@ def _plain(part: Image.Image, mode: str) -> Image.Image:
 def _coloured(
     plain: Image.Image, colours: Conversion | None, background: tuple[int, int, int]
 ) -> Image.Image:
-    """In sRGB, and without alpha."""
+    """Convert to sRGB, and composite on the background if there is an alpha channel."""
     base = plain.convert(plain.mode[:-1]) if plain.mode in _ALPHA else plain
     rgb = base if colours is None else colours(base)
     if plain.mode not in _ALPHA:
@@ -126,9 +126,10 @@ def _colour_name(colour: tuple[int, int, int]) -> str:
 
 
 def _from_numbers(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Modes I and F say nothing of their range, so the smallest usual one that holds all values is taken.
+    """Convert modes I and F, which have no defined range, from the smallest common range that holds all values.
 
-    Those are 0..1 for floats, 0..255 as Pillow converts, and 0..65535 as older Pillows open 16-bit files.
+    The ranges are 0..1 for floats, 0..255 as in Pillow's conversions, and 0..65535 as in 16-bit files opened by older
+    versions of Pillow.
     """
     values = np.asarray(image)
     low, high = float(values.min()), float(values.max())

@@ -1,4 +1,4 @@
-"""How much memory decoding and encoding a picture takes, so that it can be reserved before anything is decoded."""
+"""Estimate the memory that decoding and encoding take, so that it can be reserved before a picture is decoded."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from safelight.images.encode import FileFormat
 from safelight.images.picture import DecodeLimits, Layout
 
 _RGB = 4
-"""Bytes of a pixel in a picture of mode RGB."""
+"""Bytes per pixel of a Pillow image in mode RGB."""
 _PART_BYTES = 48
-"""Bytes of a pixel in all that a part of the picture goes through on its way to sRGB."""
+"""Bytes per pixel of the intermediate results when a part of the picture is converted to sRGB."""
 _ROWS = 24
-"""Bytes of a pixel in the rows that a decoder holds: three, of up to four samples of two bytes."""
+"""Bytes per column of the rows that a decoder holds: three rows of up to four samples of two bytes."""
 _FIXED = 2 << 20
-"""What a decoder, a colour transform and freed pages that are not given back take, whatever the size."""
+"""Bytes of a decoder, a colour transform and freed pages that are not returned, independent of the size."""
 _ENCODED: MappingProxyType[FileFormat, tuple[int, int]] = MappingProxyType(
     {"png": (4, 4), "jpeg": (4, 4), "webp": (30, 50)}
 )
 
 
 def decode_bytes(layout: Layout, limits: DecodeLimits, shrink_to: int | None = None) -> int:
-    """The most bytes of memory that `decode`, or the costliest step of `frames`, takes beyond the file's own bytes.
+    """Peak bytes of memory that `decode`, or the most expensive step of `frames`, takes beside the file's own bytes.
 
-    A child that decodes is counted too.
+    The memory of a child process that decodes is included.
 
     Args:
-        layout: What `inspect` says of the file.
-        limits: As for `decode`; of an animation of which several frames are looked at, one is kept beside the next.
+        layout: The result of `inspect`.
+        limits: As for `decode`; if several frames of an animation are sampled, one is kept beside the next.
         shrink_to: As for `decode`.
 
     Returns:
-        An upper bound; for most pictures less than twice what is taken.
+        An upper bound; for most pictures less than twice the actual peak.
     """
     return max(_page_bytes(page, limits, shrink_to) for page in (layout, *layout.others))
 
@@ -53,7 +53,7 @@ def _page_bytes(layout: Layout, limits: DecodeLimits, shrink_to: int | None) -> 
 
 
 def encode_bytes(size: tuple[int, int], kind: FileFormat) -> int:
-    """The most bytes of memory that `encode_picture` takes beside the picture, with the file that it gives.
+    """Peak bytes of memory that `encode_picture` takes beside the picture, including the encoded file.
 
     Args:
         size: Width and height in pixels.

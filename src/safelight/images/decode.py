@@ -1,4 +1,4 @@
-"""One picture: from any source to a frame."""
+"""Decode one picture from any source to a frame."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from safelight.images.source import read_bytes
 from safelight.images.wide import narrowed
 
 _DEFAULT = DecodeLimits()
-_PADDING = 1 << 16  # video encoders round sizes up to whole blocks
+_PADDING = 1 << 16  # pixels; video encoders round sizes up to whole blocks
 _INSPECT: MappingProxyType[str, Callable[[bytes], Layout]] = MappingProxyType(
     {
         "JPEG": jpeg.inspect,
@@ -56,15 +56,15 @@ def decode(source: ImageSource, *, limits: DecodeLimits = _DEFAULT, shrink_to: i
     Args:
         source: Path, bytes, binary file object (read from where it stands), PIL image (the frame it shows) or
             numpy array ([height, width] or [height, width, 1, 3 or 4] of uint8, uint16, bool or floats in 0..1).
-        limits: What the picture may cost.
-        shrink_to: Let JPEG decode at 1/2, 1/4 or 1/8 scale where both sides stay at least this many pixels.
+        limits: Limits for decoding.
+        shrink_to: Decode JPEGs at 1/2, 1/4 or 1/8 scale if both sides keep at least this many pixels.
 
     Returns:
         The upright picture in sRGB.
 
     Raises:
-        ImageError: One of its subclasses, by what is wrong.
-        FileMissingError: The path names nothing that can be read.
+        ImageError: The picture cannot be decoded; the subclass states why.
+        FileMissingError: The path cannot be read.
         UsageError: ``shrink_to`` is less than 1.
     """
     check_shrink(shrink_to)
@@ -81,16 +81,16 @@ def decode(source: ImageSource, *, limits: DecodeLimits = _DEFAULT, shrink_to: i
 
 
 def decode_here(data: bytes, layout: Layout, limits: DecodeLimits, shrink_to: int | None) -> Frame:
-    """`decode` for a file that was inspected, in this process whatever it takes."""
+    """Like `decode` for a file that was inspected; always decodes in this process."""
     return file_frame(open_file(data, layout, limits), 0, limits, shrink_to)
 
 
 def header(source: ImageSource, *, limits: DecodeLimits = _DEFAULT) -> Header:
-    """Format, size and number of frames, without decoding pixels.
+    """Read format, size and number of frames, without decoding pixels.
 
     Raises:
-        ImageError: As `decode`, as far as the header tells.
-        FileMissingError: The path names nothing that can be read.
+        ImageError: As for `decode`, as far as the header shows.
+        FileMissingError: The path cannot be read.
     """
     if isinstance(source, np.ndarray):
         if source.ndim < 2:
@@ -105,13 +105,13 @@ def header(source: ImageSource, *, limits: DecodeLimits = _DEFAULT) -> Header:
 
 
 def check_shrink(shrink_to: int | None) -> None:
-    """Refuse a ``shrink_to`` of less than 1."""
+    """Refuse a ``shrink_to`` below 1."""
     if shrink_to is not None and shrink_to < 1:
         raise UsageError(f"shrink_to is {shrink_to}; it has to be at least 1.")
 
 
 def inspect(data: bytes, limits: DecodeLimits) -> Layout:
-    """The structure of a file whose size is within the limits."""
+    """Read a file's structure and check its size against the limits."""
     name = sniff(data)
     with foreign(name):
         layout = _INSPECT[name](data)
@@ -124,7 +124,7 @@ def inspect(data: bytes, limits: DecodeLimits) -> Layout:
 
 
 def open_file(data: bytes, layout: Layout, limits: DecodeLimits) -> Image.Image:
-    """The first frame of a file, its size checked and its pixels not decoded yet."""
+    """Open the first frame of a file and check its size; pixels are not decoded."""
     name = layout.header.format
     with foreign(name):
         image = layout.image or _OPEN[name](data, layout)
@@ -135,7 +135,7 @@ def open_file(data: bytes, layout: Layout, limits: DecodeLimits) -> Image.Image:
 def file_frame(
     image: Image.Image, index: int, limits: DecodeLimits, shrink_to: int | None, seen: tuple[str, ...] = ()
 ) -> Frame:
-    """Decode what an image that we opened shows now; ``seen`` are notes that come first."""
+    """Decode the current frame of an image that we opened; ``seen`` are notes that precede its own."""
     notes, name, full = list(seen), image.format or "", image.size
     with foreign(name):
         scale = jpeg.shrink(image, shrink_to) if shrink_to else 1
@@ -147,14 +147,14 @@ def file_frame(
 
 
 def _rgb(image: Image.Image, limits: DecodeLimits, notes: list[str]) -> tuple[Image.Image, bool]:
-    """The picture upright in sRGB, and whether width and height changed places."""
+    """The picture upright in sRGB, and whether width and height were swapped."""
     image.load()
     rgb = to_rgb(image, limits.background, notes)
     return rgb, orientation_of(image.info) >= 5
 
 
 def _object_frame(image: Image.Image, limits: DecodeLimits) -> Frame:
-    """What a caller's PIL image shows now; it is not changed beyond being loaded, nor is it kept."""
+    """Decode the current frame of a caller's PIL image; the image is loaded, but not changed and not kept."""
     check_size(image.size, limits)
     notes: list[str] = []
     with foreign(image.format or "PIL"):
@@ -173,7 +173,7 @@ def _array_frame(array: NDArray[Any], limits: DecodeLimits) -> Frame:
 
 
 def _limits_for(layout: Layout, limits: DecodeLimits) -> DecodeLimits:
-    """Pillow has a limit of its own for the frames of GIF and APNG, and warns near it."""
+    """The limits, reduced to Pillow's own limit on pixels for frames of GIF and APNG, near which Pillow warns."""
     many = (layout.header.frame_count or 1) > 1
     animated = layout.header.format == "GIF" or (layout.header.format == "PNG" and many)
     if not animated or Image.MAX_IMAGE_PIXELS is None:

@@ -1,7 +1,7 @@
-"""A decoder of AVIF or WebP that runs as a script: see `apart`, which starts it. It imports nothing but Pillow.
+"""The script that `apart` starts to decode AVIF or WebP. It imports nothing but Pillow.
 
-It reads the file's length (8 bytes, big-endian) and the file, then for each frame its number (4 bytes), and answers
-each with a length and so many bytes of pixels, or with a negative length and so many bytes of what went wrong.
+It reads the file's length (8 bytes, big-endian) and the file, then a frame number (4 bytes) per request. It answers
+each request with a length and as many bytes of pixels, or with a negative length and as many bytes of error message.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Frames = Callable[[int], bytes]
 
 
 def main() -> None:
-    """Answer until nothing more is asked."""
+    """Answer requests until the input ends."""
     asked, answers = sys.stdin.buffer, sys.stdout.buffer
     data = asked.read(int.from_bytes(asked.read(8)))
     frame: Frames | None = None
@@ -22,7 +22,7 @@ def main() -> None:
         try:
             frame = frame or {"AVIF": _avif, "WEBP": _webp}[sys.argv[1]](data)
             answer, sign = frame(int.from_bytes(number)), 1
-        except Exception as error:  # noqa: BLE001 - decoders raise anything; the parent raises it again
+        except Exception as error:  # noqa: BLE001 - decoders raise any exception; the parent raises it again
             answer, sign = f"{type(error).__name__}: {error}".encode()[:1000], -1
         answers.write((sign * len(answer)).to_bytes(8, signed=True))
         answers.write(answer)

@@ -1,7 +1,7 @@
-"""A process that decodes one file: see ``isolated``, which starts it.
+"""The process that ``isolated`` starts to decode one file.
 
-It reads a line of JSON and the file. For each frame it writes a line of JSON and the pixels, row by row; then a line
-that says that there are no more, or what went wrong.
+It reads a line of JSON and the file. For each frame it writes a line of JSON and the pixels, row by row; then a last
+line that marks the end or holds the error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from safelight.images.picture import DecodeLimits, Frame
 
 
 def main() -> None:
-    """Decode the file that is given on standard input."""
+    """Decode the file from standard input."""
     asked, answers = sys.stdin.buffer, sys.stdout.buffer
     request = json.loads(asked.readline())
     data = asked.read(request["size"])
@@ -36,7 +36,7 @@ def main() -> None:
             "message": error.message,
             "hint": error.hint,
         }
-    except Exception as error:  # noqa: BLE001  whoever asked has to hear of it
+    except Exception as error:  # noqa: BLE001  sent to the parent process, which raises it
         last = {"kind": "error", "name": type(error).__name__, "message": str(error)[:1000], "hint": ""}
     answers.write(json.dumps(last).encode() + b"\n")
     answers.flush()
@@ -69,7 +69,7 @@ def _write(answers: IO[bytes], frame: Frame) -> None:
         box = 0, top, image.width, min(top + rows, image.height)
         answers.write(
             image._new(image.im.crop(box)).tobytes()
-        )  # Image.crop would apply Pillow's own limit of pixels
+        )  # Image.crop would apply Pillow's own limit on pixels
 
 
 if __name__ == "__main__":

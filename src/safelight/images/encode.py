@@ -1,4 +1,4 @@
-"""Pixels and metadata to a file's bytes: the same input gives the same bytes."""
+"""Encode pixels and metadata to a file; the same input gives the same bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from safelight.images.metadata import MAX_BLOCK, PARAMETERS, RECORD, Metadata
 FileFormat = Literal["png", "jpeg", "webp"]
 LONGEST_SIDE = {"png": 2**31 - 1, "jpeg": 65500, "webp": 16383}
 _EXIF = b"Exif\0\0"
-_JPEG_EXIF, _JPEG_XMP = 65533, 65504  # one APP1 segment, less what stands before the content
+_JPEG_EXIF, _JPEG_XMP = 65533, 65504  # one APP1 segment, less the identifier before its content
 _NO_METADATA = Metadata()
 
 
@@ -27,27 +27,27 @@ def encode_picture(
     quality: int = 95,
     lossless: bool = False,
 ) -> bytes:
-    """A picture as a file.
+    """Encode a picture with its metadata.
 
-    The infotext goes where A1111 puts it: PNG's text ``parameters`` (Latin-1 where that suffices, UTF-8 otherwise),
-    EXIF's UserComment in JPEG and WebP. The record goes into PNG's text ``safelight`` or an XMP property.
-    Whatever metadata the image object itself carries is left out.
+    The infotext is stored where A1111 stores it: in PNG's text ``parameters`` (Latin-1 if possible, else UTF-8), and in
+    EXIF's UserComment for JPEG and WebP. The record is stored in PNG's text ``safelight`` or in an XMP property.
+    Metadata of the image object itself is not written.
 
     Args:
-        image: Mode RGB.
-        kind: The format. PNG keeps every pixel exactly.
-        metadata: What to write; its notes are not written, and its ``others`` only PNG can hold.
-        quality: 1 to 100, for JPEG (colour at full resolution from 90 on) and lossy WebP.
-        lossless: WebP keeps every pixel exactly too.
+        image: A picture in mode RGB.
+        kind: The format. PNG is lossless.
+        metadata: The metadata to write; its notes are not written, and only PNG can hold its ``others``.
+        quality: 1 to 100, for JPEG (no chroma subsampling from 90 on) and lossy WebP.
+        lossless: Write lossless WebP.
 
     Raises:
-        UsageError: An unknown format, a quality out of range, or lossless JPEG.
-        ImageArrayError: Another mode than RGB.
+        UsageError: The format is unknown, the quality is out of range, or lossless JPEG was requested.
+        ImageArrayError: The mode is not RGB.
         OutputError: The format cannot hold this size or this metadata.
     """
     _check(image, kind, quality, lossless)
     clean = image.copy()
-    clean.info = {}  # Pillow writes profiles and comments that it finds here
+    clean.info = {}  # Pillow writes the profiles and comments in it
     out = io.BytesIO()
     try:
         if kind == "png":
@@ -97,13 +97,13 @@ def _png_texts(metadata: Metadata) -> PngInfo:
 def _sound(text: str) -> str:
     if "\0" in text:
         raise ValueError("PNG's texts cannot hold the character U+0000")
-    if len(text.encode()) > MAX_BLOCK:  # it could be written, but not read again
+    if len(text.encode()) > MAX_BLOCK:  # read_metadata would skip it
         raise ValueError(f"a text has more than {MAX_BLOCK} bytes")
     return text
 
 
 def _blocks(metadata: Metadata, kind: str) -> tuple[bytes, bytes]:
-    """EXIF and XMP, empty where there is nothing to say."""
+    """The EXIF and XMP blocks; empty if there is nothing to write."""
     if metadata.others:
         raise ValueError(f"it has no place for the text(s) {', '.join(metadata.others)}")
     exif = b"" if metadata.parameters is None else _EXIF + usercomment.exif_with_comment(metadata.parameters)

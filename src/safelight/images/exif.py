@@ -1,4 +1,4 @@
-"""The one EXIF field that changes pixels: the orientation."""
+"""Read and apply the EXIF orientation, the only EXIF field that changes pixels."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _UPRIGHT = MappingProxyType(
 
 
 def upright(image: Image.Image, orientation: int) -> Image.Image:
-    """Apply an EXIF orientation (1..8; anything else changes nothing)."""
+    """Apply an EXIF orientation (1..8; other values change nothing)."""
     method = _UPRIGHT.get(orientation)
     return image if method is None else image.transpose(method)
 
 
 def place(orientation: int, box: tuple[int, int, int, int], size: tuple[int, int]) -> tuple[int, int]:
-    """Where a part of a picture lies, once it and the whole picture are upright.
+    """The position of a part of a picture after both are turned upright.
 
     Args:
         orientation: 1 to 8.
@@ -38,7 +38,7 @@ def place(orientation: int, box: tuple[int, int, int, int], size: tuple[int, int
         size: Width and height of the whole picture as stored.
 
     Returns:
-        The part's left upper corner: x, y.
+        The part's upper left corner: x, y.
     """
     left, top, right, bottom = box
     x = size[0] - right if orientation in (2, 3, 7, 8) else left
@@ -47,7 +47,7 @@ def place(orientation: int, box: tuple[int, int, int, int], size: tuple[int, int
 
 
 def orientation_of(info: Mapping[Any, Any]) -> int:
-    """The orientation (1..8) that a Pillow ``info`` mapping carries; 1 where there is none that makes sense."""
+    """The orientation (1..8) in a Pillow ``info`` mapping; 1 if there is none or it is invalid."""
     block = info.get("exif") or _raw_profile(info.get("Raw profile type exif"))
     if not isinstance(block, bytes):
         return 1
@@ -59,12 +59,12 @@ def orientation_of(info: Mapping[Any, Any]) -> int:
 
 
 def block_with(orientation: int) -> bytes:
-    """An EXIF block that says nothing but the orientation."""
+    """An EXIF block with the orientation as its only field."""
     return struct.pack("<4sIHHHIHHI", b"II*\0", 8, 1, ORIENTATION, 3, 1, orientation, 0, 0)
 
 
 def _orientation(block: bytes) -> int:
-    """Read Pillow-free: Pillow's own reader warns on damaged blocks, and it parses every field."""
+    """Read the orientation without Pillow, whose reader warns on damaged blocks and parses every field."""
     order = "<" if block[:2] == b"II" else ">"
     (start,) = struct.unpack_from(f"{order}I", block, 4)
     (count,) = struct.unpack_from(f"{order}H", block, start)
@@ -77,7 +77,7 @@ def _orientation(block: bytes) -> int:
 
 
 def _raw_profile(text: object) -> bytes | None:
-    """The way ImageMagick used to put EXIF into PNG: three lines of preamble, then hexadecimal."""
+    """Decode EXIF as older versions of ImageMagick stored it in PNG: three lines of preamble, then hexadecimal."""
     if not isinstance(text, str):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Animations and multi-page files: evenly sampled frames, one at a time."""
+"""Decode evenly sampled frames of animations and multi-page files, one at a time."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _DEFAULT = DecodeLimits()
 def frames(
     source: ImageSource, *, limits: DecodeLimits = _DEFAULT, shrink_to: int | None = None
 ) -> Iterator[Frame]:
-    """Decode up to ``limits.max_frames`` frames, evenly spread from the first on; a still picture gives one.
+    """Decode up to ``limits.max_frames`` frames, evenly spaced from the first on; a still picture yields one.
 
-    Frames depend on those before them, so the frames in between are decoded too, and dropped. At most 1000
-    frames and 2 gigapixels are gone through; the notes say where that left some out. Only one frame is held
-    at a time. A PIL image counts as the one frame it shows.
+    Frames depend on those before them, so the frames in between are decoded too, and dropped. At most 1000 frames and
+    2 gigapixels are decoded; a note says if that left frames out. Only one frame is held at a time. A PIL image counts
+    as one frame, its current one.
 
     Args:
         source: As for `decode`.
-        limits: What the picture may cost.
+        limits: Limits for decoding.
         shrink_to: As for `decode`.
 
     Yields:
         Frames in their order.
 
     Raises:
-        ImageError: As `decode`; also between frames, where a later one is damaged.
-        FileMissingError: The path names nothing that can be read.
+        ImageError: As for `decode`; also between frames, if a later frame is damaged.
+        FileMissingError: The path cannot be read.
         UsageError: ``shrink_to`` is less than 1.
     """
     check_shrink(shrink_to)
@@ -54,22 +54,22 @@ def frames(
 
 
 def frames_here(data: bytes, layout: Layout, limits: DecodeLimits, shrink_to: int | None) -> Iterator[Frame]:
-    """`frames` of a file that was inspected, in this process whatever they take."""
+    """Like `frames` for a file that was inspected; always decodes in this process."""
     indices, notes = sample(layout, limits.max_frames)
     image = open_file(data, layout, limits)
     for index in indices:
         image = _at(data, layout, image, index)
         check_size(image.size, limits)
         frame = file_frame(image, index, limits, shrink_to, notes)
-        # Pillow shows every frame in the one image object, which goes on to the next
+        # Pillow decodes each frame into the same image object
         yield replace(frame, image=image.copy()) if frame.image is image and len(indices) > 1 else frame
 
 
 def _at(data: bytes, layout: Layout, image: Image.Image, index: int) -> Image.Image:
-    """The image at a frame; the pages of a TIFF are pictures of their own."""
+    """The image at a frame; each page of a TIFF is opened as a separate image."""
     with foreign(layout.header.format):
         if layout.offsets and index:
-            image.close()  # with its copy of the file; whoever looked at the page has a picture of their own
+            image.close()  # frees its copy of the file; the page's frame has an image of its own
             return open_page(data, layout, index)
         if index:
             image.seek(index)

@@ -1,4 +1,4 @@
-"""GIF: structure, and Pillow's decoder."""
+"""GIF: check the structure, and open the file with Pillow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COMMENT = 0xFE
 
 
 class _Walker:
-    """One pass over a GIF's blocks that decodes nothing."""
+    """One pass over a GIF's blocks, without decoding."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -27,7 +27,7 @@ class _Walker:
         self.frames = self.blocks = self.comment = 0
 
     def walk(self) -> None:
-        """Go to the trailer, or to the end where the trailer alone is missing."""
+        """Read blocks up to the trailer, or to the end of the file if only the trailer is missing."""
         while self.position < len(self.data) and (kind := self.data[self.position]) != _TRAILER:
             self.position += 1
             self._count(1)
@@ -38,7 +38,7 @@ class _Walker:
 
     def _image(self) -> None:
         left, top, width, height, flags = struct.unpack_from("<HHHHB", self.data, self.position)
-        # a frame may lie outside the screen, and then the screen grows
+        # a frame can extend beyond the logical screen, which then grows
         self.width, self.height = max(self.width, left + width), max(self.height, top + height)
         self.position += 9 + _table(flags) + 1
         self._sub_blocks()
@@ -75,11 +75,11 @@ def _table(flags: int) -> int:
 
 
 def inspect(data: bytes) -> Layout:
-    """Size and number of frames from the blocks.
+    """Read size and number of frames from the blocks.
 
     Raises:
         ImageTruncatedError: The file ends within a block, or before the first frame.
-        ImageCorruptError: More blocks or comments than Pillow reads in reasonable time.
+        ImageCorruptError: The file has more blocks or comments than Pillow reads in reasonable time.
     """
     try:
         walker = _Walker(data)
@@ -93,9 +93,9 @@ def inspect(data: bytes) -> Layout:
     header = Header("GIF", walker.width, walker.height, walker.frames)
     if walker.frames == 1:
         return Layout(header, pixel_bytes=1)
-    return Layout(header, buffers=8 * walker.width * walker.height)  # the last frame, and what it is laid on
+    return Layout(header, buffers=8 * walker.width * walker.height)  # the last frame, and the canvas
 
 
 def open_image(data: bytes, layout: Layout) -> Image.Image:  # noqa: ARG001 - all formats are opened alike
-    """The picture at its first frame, not decoded yet."""
+    """Open the picture at its first frame without decoding it."""
     return GifImagePlugin.GifImageFile(io.BytesIO(data))

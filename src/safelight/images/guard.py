@@ -1,4 +1,4 @@
-"""The boundary to the foreign decoders: whatever they raise becomes one of our errors."""
+"""Translate exceptions of third-party decoders to our errors."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _UNSUPPORTED = re.compile(r"unsupported|not yet supported|unknown pixel mode|can
 
 @contextmanager
 def foreign(name: str) -> Iterator[None]:
-    """Run a foreign decoder; ``name`` is the format, for the message.
+    """Translate the exceptions of a third-party decoder; ``name`` is the format, for the message.
 
     Raises:
         ImageTruncatedError: The decoder ran out of data.
-        ImageFormatError: The decoder does not know this variant of the format.
+        ImageFormatError: The decoder does not support this variant of the format.
         ImageTooManyPixelsError: The decoder ran out of memory.
         ImageCorruptError: The decoder failed in any other way.
     """
@@ -36,7 +36,7 @@ def foreign(name: str) -> Iterator[None]:
         yield
     except ImageError:
         raise
-    except Exception as error:  # decoders raise anything at all on damaged files
+    except Exception as error:  # decoders raise any exception on damaged files
         raise _typed(name, error) from error
 
 

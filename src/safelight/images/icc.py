@@ -1,4 +1,4 @@
-"""Colour: any ICC profile to sRGB."""
+"""Convert colours from any ICC profile to sRGB."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 
 Conversion = Callable[[Image.Image], Image.Image]
 
-# Red, green and blue of sRGB as a profile states them: XYZ relative to D50 (IEC 61966-2-1, Bradford-adapted)
+# The primaries of sRGB as stored in a profile: XYZ relative to D50 (IEC 61966-2-1, Bradford-adapted)
 _PRIMARIES = ((0.4360, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141))
 _CURVE = ((0.25, 0.0509), (0.5, 0.2140), (0.75, 0.5225))
 _TOLERANCE = 0.002
@@ -19,15 +19,15 @@ _SPACES = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK", "LAB": b"Lab "}
 
 
 def to_srgb(mode: str, profile: object, notes: list[str]) -> Conversion | None:
-    """How colours become sRGB.
+    """Choose the conversion to sRGB.
 
     Args:
-        mode: Of the pictures that will be converted: L, RGB, CMYK or LAB.
-        profile: Their ICC profile, where they have one.
-        notes: What will be done is added here.
+        mode: The mode of the pictures to convert: L, RGB, CMYK or LAB.
+        profile: Their ICC profile, if any.
+        notes: A note on the conversion is appended here.
 
     Returns:
-        What makes a picture of this mode one of mode RGB; None where it is sRGB already.
+        A function from a picture of this mode to mode RGB in sRGB; None if the picture is sRGB already.
     """
     if isinstance(profile, bytes) and profile:
         converted = _with_profile(mode, profile, notes)
@@ -42,7 +42,7 @@ def _with_profile(mode: str, profile: bytes, notes: list[str]) -> Conversion | N
     space = profile[16:20]
     device = (
         "RGB" if space == b"RGB " and mode == "L" else mode
-    )  # grey may carry the profile of an RGB device
+    )  # a grey picture can have the profile of an RGB device
     if space == b"RGB " and is_srgb(profile):
         return None
     if space != _SPACES[device] and space in _SPACES.values():
@@ -75,9 +75,9 @@ def _name(profile: ImageCms.ImageCmsProfile) -> str:
 
 
 def is_srgb(profile: bytes) -> bool:
-    """Whether a profile's numbers (not its name, which anybody can write) are those of sRGB.
+    """Whether a profile's primaries and tone curves are those of sRGB; its name is not trusted.
 
-    Building a transform takes milliseconds, this takes microseconds, and most profiles met are sRGB.
+    Building a transform takes milliseconds, this takes microseconds, and most profiles are sRGB.
     """
     try:
         tags = _tags(profile)
@@ -109,7 +109,7 @@ def _curve_matches(tag: bytes) -> bool:
 
 
 def _curve_at(tag: bytes, x: float) -> float:
-    """The tone curve at x (0..1), for the two kinds that sRGB profiles use; nan for any other."""
+    """The tone curve at x (0..1), for the two types that sRGB profiles use; nan for any other."""
     if tag[:4] == b"para" and tag[8:10] == b"\0\x03":
         g, a, b, c, d = (value / 65536 for value in struct.unpack_from(">12x5i", tag))
         return float((a * x + b) ** g) if x >= d else c * x

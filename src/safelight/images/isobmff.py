@@ -1,4 +1,4 @@
-"""AVIF and HEIC: their decoders parse without decoding, so they are asked for the size."""
+"""AVIF and HEIC: check the structure, and open the file with its decoder, which parses without decoding pixels."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from safelight.images.picture import Header, Layout
 
 _BOXES = (b"ftyp", b"meta", b"mdat", b"moov")
 _MAX_BOXES = 1000
-_APART = 1 << 20  # pixels; the decoder holds the interpreter's lock for 20 to 60 ms for so many
+_APART = 1 << 20  # pixels; for as many the decoder holds the interpreter's lock for 20 to 60 ms
 _AV1 = re.compile(rb"av1C\x81.(.)", re.DOTALL)
 _EXTENT = re.compile(rb"ispe\0{4}(.{8})", re.DOTALL)
 
 
 class AvifFile(AvifImagePlugin.AvifImageFile):
-    """Pillow's AVIF without its EXIF reader, which warns on damaged blocks.
+    """Pillow's AVIF plugin without its EXIF reader, which warns on damaged blocks.
 
-    The orientation is the container's; the EXIF block's does not count.
+    The orientation is the container's; that of the EXIF block is ignored.
     """
 
     def _open(self) -> None:
@@ -42,7 +42,7 @@ class AvifFile(AvifImagePlugin.AvifImageFile):
         self.seek(0)
 
     def load(self) -> Any:
-        """Decode the frame, and forget the decoder and its planes where there is no other."""
+        """Decode the frame; release the decoder and its planes if there is no other frame."""
         if self.tile and self.width * self.height > _APART:
             self._apart = self._apart or Apart("AVIF", self._data)
             size = self.width * self.height * len(self.mode)
@@ -56,14 +56,14 @@ class AvifFile(AvifImagePlugin.AvifImageFile):
 
 
 def inspect_avif(data: bytes) -> Layout:
-    """Size and number of frames; the pixels are not decoded yet."""
+    """Read size and number of frames; pixels are not decoded."""
     _check_boxes(data)
     image = AvifFile(io.BytesIO(data))
     coded, pixels = _coded(data), image.width * image.height
     configurations = itertools.islice(_AV1.finditer(data), _MAX_BOXES)
     planes = 2 * max((_av1_sample_bytes(box[1]) for box in configurations), default=6)
     alpha = len(image.mode) - 3
-    times = 2 if pixels > _APART else 1  # the frame as bytes, there and here where a child decodes
+    times = 2 if pixels > _APART else 1  # the frame's bytes, in both processes if a child decodes
     return Layout(
         Header("AVIF", *image.size, max(1, image.n_frames)),
         coded=coded,
@@ -74,10 +74,10 @@ def inspect_avif(data: bytes) -> Layout:
 
 
 def inspect_heif(data: bytes) -> Layout:
-    """Size of the primary picture; the others in the file are not its frames, and are left alone."""
+    """Read the size of the primary picture; the file's other pictures are not frames and are ignored."""
     _check_boxes(data)
     image = HeifImageFile(io.BytesIO(data))
-    image.info.pop("exif", None)  # libheif turns the picture upright itself
+    image.info.pop("exif", None)  # libheif applies the orientation itself
     bits = int(image.info.get("bit_depth", 8))
     image.info["sample_bits"] = bits
     coded, pixels = _coded(data), image.width * image.height
@@ -93,18 +93,18 @@ def inspect_heif(data: bytes) -> Layout:
 
 
 def _av1_sample_bytes(configuration: bytes) -> float:
-    """Bytes of a pixel's samples, by the third byte of a box "av1C" (AV1 in ISOBMFF, section 2.3)."""
+    """Bytes per pixel, by the third byte of a box "av1C" (AV1 in ISOBMFF, section 2.3)."""
     flags = configuration[0]
-    halved = bool(flags & 0x08) + bool(flags & 0x04)  # across, down
+    halved = bool(flags & 0x08) + bool(flags & 0x04)  # horizontally, vertically
     samples = 1 if flags & 0x10 else 1 + 2 / 2**halved  # 0x10: monochrome
     return samples * (2 if flags & 0x40 else 1)
 
 
 def _check_boxes(data: bytes) -> None:
-    """Tell a file that was cut short from a damaged one: the decoders' own messages do not.
+    """Refuse a truncated file; the decoders' own messages do not distinguish it from a damaged one.
 
     Raises:
-        ImageTruncatedError: One of the boxes that matter goes past the end.
+        ImageTruncatedError: A top-level box extends past the end of the file.
     """
     position = 0
     for _ in range(_MAX_BOXES):
@@ -114,7 +114,7 @@ def _check_boxes(data: bytes) -> None:
         if name not in _BOXES and not name.isalnum():
             return
         size = long_size if size == 1 else size
-        if size < 8:  # 0: up to the end of the file
+        if size < 8:  # 0 means: up to the end of the file
             return
         position += size
         if name in _BOXES and position > len(data):
@@ -124,7 +124,7 @@ def _check_boxes(data: bytes) -> None:
 
 
 def _coded(data: bytes) -> int:
-    """The largest extent (box "ispe") of any item, in pixels: the picture itself may be a small crop of it."""
+    """The largest extent (box "ispe") of any item, in pixels; the picture can be a small crop of it."""
     boxes = itertools.islice(_EXTENT.finditer(data), _MAX_BOXES)
     return max(
         (width * height for width, height in (struct.unpack(">II", box[1]) for box in boxes)), default=0

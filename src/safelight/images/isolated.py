@@ -1,7 +1,7 @@
-"""Pictures that take much memory, decoded in a process of their own: they come from it a few rows at a time.
+"""Decode pictures that take much memory in a child process, which sends them back a few rows at a time.
 
-This process then holds each picture once, as it is used, and nothing of what comes before that; and a decoder that
-dies, or that the system kills for its memory, takes nobody along.
+This process then holds only the decoded picture and no intermediate results; and a decoder that crashes, or that the
+system kills for its memory, does not end this process.
 """
 
 from __future__ import annotations
@@ -22,30 +22,31 @@ from safelight.images.cost import decode_bytes
 from safelight.images.picture import DecodeLimits, Frame, Layout
 
 LARGE = 300 * 10**6
-"""Bytes of memory beyond which it is worth while: starting the process takes a third of a second."""
+"""Bytes of memory above which a child process decodes; starting it takes a third of a second."""
 
 Task = Literal["decode", "frames", "alpha"]
 _CHILD = "safelight.images.decoding_process"
 
 
 def is_large(layout: Layout, limits: DecodeLimits, shrink_to: int | None = None) -> bool:
-    """Whether a picture is to be decoded in a process of its own."""
+    """Whether a picture is decoded in a child process."""
     return decode_bytes(layout, limits, shrink_to) > LARGE
 
 
 def frames_isolated(
     task: Task, data: bytes, limits: DecodeLimits, shrink_to: int | None = None
 ) -> Iterator[Frame]:
-    """What ``decode`` or ``frames`` gives, or the alpha channel as the only frame, where there is one.
+    """Run a task in a child process and yield its frames.
 
     Args:
-        task: Which of them.
-        data: The file.
+        task: "decode" and "frames" yield what those functions return; "alpha" yields the alpha channel as one frame,
+            or nothing if the picture is opaque.
+        data: The file's bytes.
         limits: As for ``decode``.
         shrink_to: As for ``decode``.
 
     Raises:
-        ImageError: As it would be raised here; ImageCorruptError also where the process died.
+        ImageError: As the task would raise it in this process; ImageCorruptError also if the child died.
     """
     command = [sys.executable, "-P", "-m", _CHILD]
     with subprocess.Popen(  # noqa: S603  our own module

@@ -1,4 +1,4 @@
-"""JPEG: structure, and Pillow's decoder."""
+"""JPEG: check the structure, and open the file with Pillow."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ _MARKER_IN_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 
 class JpegFile(JpegImagePlugin.JpegImageFile):
-    """Pillow's JPEG without its EXIF reader, which is slow and warns on damaged blocks."""
+    """Pillow's JPEG plugin without its EXIF reader, which is slow and warns on damaged blocks."""
 
     def _read_dpi_from_exif(self) -> None:
         pass
 
 
 def inspect(data: bytes) -> Layout:
-    """Size and soundness from the segments before the first scan.
+    """Read the size and check the segments before the first scan.
 
     Raises:
-        ImageTruncatedError: The segments run past the end.
-        ImageFormatError: Samples of other than 8 bits.
-        ImageCorruptError: No frame before the first scan, or more segments or scans than any real picture has.
+        ImageTruncatedError: The segments run past the end of the file.
+        ImageFormatError: The samples do not have 8 bits.
+        ImageCorruptError: There is no frame before the first scan, or there are more segments or scans than in any
+            real picture.
     """
     try:
         return _inspect(data)
@@ -46,24 +47,24 @@ def inspect(data: bytes) -> Layout:
 
 
 def open_image(data: bytes, layout: Layout) -> Image.Image:  # noqa: ARG001 - all formats are opened alike
-    """The picture, its pixels not decoded yet."""
+    """Open the picture without decoding it."""
     return JpegFile(io.BytesIO(data))
 
 
 def shrink(image: Image.Image, shrink_to: int) -> int:
-    """Let the decoder scale by 1/2, 1/4 or 1/8 where both sides stay at least ``shrink_to``; returns 2, 4, 8 or 1."""
+    """Let the decoder scale by 1/2, 1/4 or 1/8 if both sides keep ``shrink_to`` pixels; returns 2, 4, 8 or 1."""
     if not isinstance(image, JpegFile):
         return 1
     width, height = image.size
     scale = scale_for(width, height, shrink_to)
     if scale > 1:
-        # Pillow takes the largest scale that leaves at least this size
+        # Pillow chooses the largest reduction that keeps at least this size
         image.draft(None, (width // scale, height // scale))
     return scale
 
 
 def scale_for(width: int, height: int, shrink_to: int) -> int:
-    """The largest of 8, 4 and 2 by which both sides can be divided and stay at least that long; else 1."""
+    """The largest of 8, 4 and 2 by which both sides can be divided and keep ``shrink_to`` pixels; else 1."""
     return next((scale for scale in (8, 4, 2) if _remains(width, height, scale) >= shrink_to), 1)
 
 
@@ -94,7 +95,7 @@ def _inspect(data: bytes) -> Layout:
 
 
 def _next_marker(data: bytes, position: int) -> tuple[int, int]:
-    """The next marker from here, and where its content begins."""
+    """The next marker from a position on, and the position of its content."""
     if data[position] == 0xFF and 0 < data[position + 1] < 0xFF:
         return data[position + 1], position + 2
     found = _MARKER.search(data, position, position + _MAX_JUNK)
@@ -121,7 +122,7 @@ def _layout(data: bytes, marker: int, frame: bytes, scan: int, changed: bool) ->
 
 
 def _coefficients(width: int, height: int, components: bytes) -> int:
-    """Bytes of the coefficients, which the decoder keeps until the last scan: two for each sample, in whole blocks."""
+    """Bytes of the coefficients that the decoder keeps until the last scan: two per sample, in whole blocks."""
     factors = [(max(1, byte >> 4), max(1, byte & 15)) for byte in components[1::3]]
     across, down = max(h for h, _ in factors), max(v for _, v in factors)
     blocks = -(-width // (8 * across)) * -(-height // (8 * down))
@@ -129,7 +130,7 @@ def _coefficients(width: int, height: int, components: bytes) -> int:
 
 
 def _too_many_scans(data: bytes, position: int) -> bool:
-    """Each scan makes the decoder go over the whole picture once more, however short the scan is."""
+    """Whether there are more than ``MAX_SCANS`` scans; for each one the decoder processes the whole picture again."""
     if data.count(b"\xff\xda", position) < MAX_SCANS:
         return False
     scans = 1
@@ -143,6 +144,6 @@ def _too_many_scans(data: bytes, position: int) -> bool:
 
 
 def _remains(width: int, height: int, scale: int) -> int:
-    """The shorter side at 1/scale, rounded up as the decoder does; 0 where Pillow cannot scale by that much."""
+    """The shorter side at 1/scale, rounded up like the decoder does; 0 if Pillow cannot scale by that much."""
     side = min(width, height)
     return -(-side // scale) if side >= scale else 0

@@ -1,4 +1,4 @@
-"""The texts that a picture file carries about how it was made, read within bounds."""
+"""Read the texts in a picture file that describe how it was made, within size limits."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ _DEFAULT = DecodeLimits()
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a picture file says besides its pixels.
+    """The metadata of a picture file.
 
     Args:
-        parameters: The infotext: PNG's text ``parameters``, EXIF's UserComment elsewhere. Any program may have
-            written anything there.
-        record: The reproduction record's JSON: PNG's text ``safelight``, an XMP property elsewhere. Not checked here.
-        others: PNG's other texts, by key.
-        notes: What was skipped, and why.
+        parameters: The infotext: PNG's text ``parameters``, EXIF's UserComment in other formats. Untrusted: any
+            program can write there.
+        record: The reproduction record as JSON: PNG's text ``safelight``, an XMP property in other formats. Not
+            validated.
+        others: PNG's other texts by key.
+        notes: Which parts were skipped, and why.
     """
 
     parameters: str | None = None
@@ -40,17 +41,17 @@ class Metadata:
 
 
 def read_metadata(source: str | os.PathLike[str] | bytes, *, limits: DecodeLimits = _DEFAULT) -> Metadata:
-    """What a PNG, JPEG or WebP says of itself; its pixels are not decoded, and need not be whole.
+    """Read the metadata of a PNG, JPEG or WebP. Pixels are not decoded and need not be complete.
 
-    Damaged or oversized parts are skipped with a note, and so is every other format.
+    Damaged or oversized parts are skipped with a note, and so are files of other formats.
 
     Args:
-        source: A path or a file's content.
-        limits: ``max_bytes`` bounds the file; one text has at most 4 MiB, however it is compressed.
+        source: A path or a file's bytes.
+        limits: ``max_bytes`` limits the file; a text has at most 4 MiB after decompression.
 
     Raises:
-        FileMissingError: The path names nothing that can be read.
-        ImageError: Empty, too large, or no picture at all.
+        FileMissingError: The path cannot be read.
+        ImageError: The file is empty, too large, or not a picture.
     """
     data = read_bytes(source, limits.max_bytes)
     name = sniff(data)
@@ -90,7 +91,7 @@ def _from_blocks(exif: bytes | None, packet: bytes | None) -> Metadata:
 def _attempt(
     name: str, read: Callable[[bytes], str | None], block: bytes | None, notes: list[str]
 ) -> str | None:
-    """The text in a block, where there is a block and it is sound and not too large."""
+    """Read the text of a block; None, with a note, if the block is damaged or too large."""
     if block is None:
         return None
     if len(block) >= MAX_BLOCK:
@@ -104,7 +105,7 @@ def _attempt(
 
 
 def _app1(data: bytes) -> Iterator[bytes]:
-    """The contents of a JPEG's APP1 segments, up to its first scan."""
+    """The contents of a JPEG's APP1 segments before its first scan."""
     position = 2
     for _ in range(_MAX_SEGMENTS):
         position = data.find(b"\xff", position)
@@ -123,7 +124,7 @@ def _app1(data: bytes) -> Iterator[bytes]:
 
 
 def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The EXIF and XMP chunks of a WebP; what is too large is cut."""
+    """The EXIF and XMP chunks of a WebP, truncated if they are too large."""
     position = 12
     for _ in range(_MAX_SEGMENTS):
         name, length = (

@@ -1,4 +1,4 @@
-"""The types that the picture modules share."""
+"""Types that the modules of this package share."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """What a picture may cost.
+    """Limits for decoding a picture.
 
     Args:
-        max_pixels: Width times height, at most.
-        max_bytes: Bytes of the file, at most.
-        max_frames: Frames of an animation that are looked at, at most.
-        background: What transparent pixels are composited on: red, green, blue, each 0..255.
+        max_pixels: Limit on width times height.
+        max_bytes: Limit on the file's bytes.
+        max_frames: Limit on the frames of an animation that are sampled.
+        background: The colour that transparent pixels are composited on: red, green, blue, each 0..255.
     """
 
     max_pixels: int = 64_000_000
@@ -38,11 +38,11 @@ class Frame:
     """One decoded picture.
 
     Args:
-        image: Mode RGB, sRGB, upright; not to be changed.
-        index: Which frame of the file this is, from 0.
+        image: The pixels in mode RGB and sRGB, upright; not to be modified.
+        index: Index of the frame in the file, from 0.
         size: Width and height of the upright picture before any reduced-scale decoding.
         format: "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", or "array".
-        notes: What was done on the way that changed pixels or left frames out.
+        notes: The conversions that changed pixels, and the frames that were left out.
     """
 
     image: Image.Image
@@ -55,7 +55,7 @@ class Frame:
     def pixels(self) -> NDArray[np.uint8]:
         """The image as uint8 [height, width, 3], C-contiguous and read-only.
 
-        Made when it is first asked for: copying twelve megapixels takes half as long as decoding them.
+        Computed on first use: copying twelve megapixels takes half as long as decoding them.
         """
         pixels = np.asarray(self.image)
         pixels.flags.writeable = False
@@ -64,13 +64,13 @@ class Frame:
 
 @dataclass(frozen=True)
 class Header:
-    """What a picture says of itself.
+    """Format, size and number of frames of a picture.
 
     Args:
         format: As in `Frame`.
-        width: Columns as stored, before the EXIF orientation is applied.
-        height: Rows as stored.
-        frame_count: Frames or pages, at least 1.
+        width: Width as stored, before the EXIF orientation is applied.
+        height: Height as stored.
+        frame_count: Number of frames or pages, at least 1.
     """
 
     format: str
@@ -81,18 +81,18 @@ class Header:
 
 @dataclass(frozen=True)
 class Layout:
-    """What a file's structure says, read without decoding pixels.
+    """The structure of a file, read without decoding pixels.
 
     Args:
         header: Format, size and number of frames.
-        bits: Bits of one sample.
-        offsets: Where the pages of a TIFF begin.
-        coded: Pixels that the decoder works on, where a crop may make the picture smaller than that.
-        image: The picture, where its decoder had to be opened to know the size.
-        pixel_bytes: Bytes that a pixel has as it is decoded, in all the pictures that it is decoded to.
-        converted: Whether another picture is made of the decoded one: it is not upright, not sRGB or not opaque.
-        buffers: Bytes that the decoder holds besides, at most.
-        others: Later pages of a TIFF that will be looked at.
+        bits: Bits per sample.
+        offsets: Positions of a TIFF's pages.
+        coded: Number of pixels that the decoder processes, if the picture can be a crop of them.
+        image: The opened picture, if its decoder was needed to read the size.
+        pixel_bytes: Bytes per pixel of the decoded picture, or of all pictures it is decoded to.
+        converted: The decoded picture needs a conversion: it is not upright, not sRGB or not opaque.
+        buffers: Upper bound of the bytes that the decoder holds in addition.
+        others: Layouts of the later pages of a TIFF that are sampled.
     """
 
     header: Header
@@ -107,11 +107,11 @@ class Layout:
 
 
 def check_size(size: tuple[int, int], limits: DecodeLimits) -> None:
-    """Refuse what has no pixels or too many.
+    """Refuse a picture without pixels or with too many.
 
     Raises:
         ImageZeroSizeError: Width or height is 0.
-        ImageTooManyPixelsError: More pixels than the limit.
+        ImageTooManyPixelsError: There are more pixels than the limit.
     """
     width, height = size
     if width < 1 or height < 1:

@@ -1,4 +1,4 @@
-"""PNG and APNG: structure, and Pillow's decoder."""
+"""PNG and APNG: check the structure, and open the file with Pillow."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from PIL import Image, PngImagePlugin
 from safelight.errors import ImageCorruptError, ImageTruncatedError
 from safelight.images.picture import Header, Layout
 
-_MAX_CHUNKS = 200_000  # Pillow spends microseconds on each, however empty
+_MAX_CHUNKS = 200_000  # Pillow spends microseconds on each, even if it is empty
 _FIRST = 8
 _GREY, _COLOUR, _PALETTE, _GREY_ALPHA = 0, 2, 3, 4
-_CHANGING = (b"tRNS", b"iCCP", b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # texts may hold EXIF
+_CHANGING = (b"tRNS", b"iCCP", b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # texts can hold EXIF
 
 
 def inspect(data: bytes) -> Layout:
-    """Size, bits and number of frames from the chunks.
+    """Read size, bit depth and number of frames from the chunks.
 
     Raises:
         ImageTruncatedError: The file ends within its header.
-        ImageCorruptError: The first chunk is no header, the animation control makes no sense, or too many chunks.
+        ImageCorruptError: The first chunk is not a header, the animation control is invalid, or there are too many
+            chunks.
     """
     if len(data) < _FIRST + 25:
         raise ImageTruncatedError("The PNG picture ends within its header.")
@@ -37,23 +38,23 @@ def inspect(data: bytes) -> Layout:
         bits,
         buffers=12 * width * height
         if frames > 1
-        else 0,  # the last frame, the next, and what they are laid on
+        else 0,  # the last frame, the next frame, and the canvas
         pixel_bytes=_pixel_bytes(bits, colour, transparent),
         converted=colour != _COLOUR or not names.isdisjoint(_CHANGING),
     )
 
 
 def open_image(data: bytes, layout: Layout) -> Image.Image:
-    """The picture at its first frame, not decoded yet."""
+    """Open the picture at its first frame without decoding it."""
     image = PngImagePlugin.PngImageFile(io.BytesIO(data))
     if layout.bits in (2, 4) and isinstance(image.info.get("transparency"), int) and image.mode == "L":
-        # Pillow scales the samples to 8 bits, and forgets to scale the transparent one
+        # Pillow scales the samples to 8 bits, but not the transparent one
         image.info["transparency"] *= 255 // (2**layout.bits - 1)
     return image
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
-    """Name and content position of each chunk, up to the end of the picture or of the file."""
+    """Name and position of the content of each chunk, up to the end of the picture or of the file."""
     position = _FIRST
     for _ in range(_MAX_CHUNKS):
         if position + 8 > len(data):
@@ -67,20 +68,20 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
 
 
 def _pixel_bytes(bits: int, colour: int, transparent: bool) -> int:
-    """Bytes of a decoded pixel: in Pillow all but grey and palettes take four."""
+    """Bytes per decoded pixel: four in Pillow, except for grey and palette pictures."""
     if colour in (_GREY, _PALETTE):
         return 2 if bits == 16 else 1
     if bits < 16 or colour == _GREY_ALPHA:
         return 4
     return (
         12 if transparent else 8
-    )  # both bytes of each sample, and a picture with alpha where there is a key
+    )  # both bytes of each sample, and a picture with alpha if there is a transparent colour
 
 
 def _frame_count(data: bytes) -> int:
     controls: list[int] = []
     frames = 0
-    default = 0  # a picture that stands before the first frame and is not part of the animation
+    default = 0  # the default image precedes the first frame and is not part of the animation
     for name, position in chunks(data):
         if name == b"acTL":
             controls.append(int.from_bytes(data[position : position + 4], "big"))

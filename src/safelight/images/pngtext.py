@@ -1,4 +1,4 @@
-"""The text chunks of a PNG (PNG specification, third edition, section 11.3.3), read within bounds."""
+"""Read the text chunks of a PNG (PNG specification, third edition, section 11.3.3), within size limits."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _KINDS = (b"tEXt", b"zTXt", b"iTXt")
 
 
 def read_texts(data: bytes, notes: list[str]) -> dict[str, str]:
-    """Text by key; of a key that is there twice, the last.
+    """Read the texts by key; the last one of a key wins.
 
     Args:
-        data: A PNG file.
-        notes: What was skipped, and why, is added here: damaged chunks, texts of more than ``MAX_TEXT`` bytes, and
-            whatever comes after ``MAX_TOTAL`` bytes of text.
+        data: A PNG file's bytes.
+        notes: Notes on skipped texts are appended here: damaged chunks, texts of more than ``MAX_TEXT`` bytes, and
+            all texts after ``MAX_TOTAL`` bytes.
     """
     found: dict[str, str] = {}
     spent = 0
@@ -41,7 +41,7 @@ def read_texts(data: bytes, notes: list[str]) -> dict[str, str]:
 
 
 def chunk(data: bytes, wanted: bytes) -> bytes | None:
-    """The content of the first chunk of that name, at most ``MAX_TEXT`` bytes of it."""
+    """The content of the first chunk of a name, at most ``MAX_TEXT`` bytes of it."""
     for name, start in chunks(data):
         if name == wanted:
             return data[start : start + min(_length(data, start), MAX_TEXT)]

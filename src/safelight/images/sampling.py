@@ -1,4 +1,4 @@
-"""Which frames of an animation, or pages of a file, are looked at."""
+"""Choose the frames of an animation, or the pages of a file, that are decoded."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ MAX_DECODED = 2_000_000_000
 
 
 def reach(layout: Layout) -> int:
-    """How many frames are gone through to look at those that are sampled, at least 1."""
+    """Number of frames that are decoded to reach the sampled ones, at least 1."""
     affordable = MAX_DECODED // (layout.header.width * layout.header.height)
     return max(1, min(layout.header.frame_count or 1, MAX_SCANNED, affordable))
 
 
 def sample(layout: Layout, max_frames: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Which frames to look at, and the notes on those left out."""
+    """The indices of the sampled frames, and notes on those left out."""
     count = layout.header.frame_count or 1
     reached = reach(layout)
     chosen = max(1, min(reached, max_frames))

@@ -1,4 +1,4 @@
-"""Which format a file has, by its first bytes and never by its name."""
+"""Detect a file's format by its first bytes, never by its name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from safelight.errors import ImageEmptyError, ImageFormatError, ImageNotRecognis
 
 OPENED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 
-# Pattern of the first bytes, and the format's name. The first that matches decides.
+# Patterns of the first bytes, and the formats' names. The first match decides.
 _MAGIC = tuple(
     (re.compile(pattern, re.DOTALL), name)
     for pattern, name in (
@@ -16,14 +16,14 @@ _MAGIC = tuple(
         (rb"\x89PNG\r\n\x1a\n", "PNG"),
         (rb"RIFF....WEBP", "WEBP"),
         (rb"GIF8[79]a", "GIF"),
-        # "BM" alone begins many a text, so the size of the header that follows has to be one of BMP's
+        # many texts begin with "BM", so the size of the header that follows must be one of BMP's
         (rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", "BMP"),
         (rb"II\*\0.{4}CR\x02", "Canon raw (CR2)"),
         (rb"II\*\0|MM\0\*|II\+\0\x08\0\0\0|MM\0\+\0\x08\0\0", "TIFF"),
         (rb"8BPS", "Photoshop (PSD)"),
         (rb"%PDF-", "PDF"),
         (rb"%!PS|\xc5\xd0\xd3\xc6", "EPS"),
-        # possessive throughout: comments could otherwise be told apart in ever more ways
+        # possessive quantifiers prevent backtracking over comments
         (
             rb"(?:\xef\xbb\xbf)?+\s*+(?:<\?xml[^>]*+>\s*+)?+(?:<!--(?:(?!-->).)*+-->\s*+)*+(?:<!DOCTYPE svg|<svg\b)",
             "SVG",
@@ -62,12 +62,12 @@ _LOOK = 1024
 
 
 def sniff(data: bytes) -> str:
-    """The format, one of `OPENED`.
+    """Detect the format, one of `OPENED`.
 
     Raises:
-        ImageEmptyError: No bytes.
-        ImageFormatError: A known format that is not opened; the message names it.
-        ImageNotRecognisedError: No known picture.
+        ImageEmptyError: There are no bytes.
+        ImageFormatError: The format is known but not supported; the message names it.
+        ImageNotRecognisedError: The bytes are not those of any known picture format.
     """
     if not data:
         raise ImageEmptyError
@@ -80,7 +80,7 @@ def sniff(data: bytes) -> str:
 
 
 def is_picture(prefix: bytes) -> bool:
-    """Whether a file that begins like this (64 bytes are enough) has one of the formats that are opened."""
+    """Whether a file's first bytes (64 are enough) are those of a supported format."""
     return _name(bytes(prefix[:_LOOK])) in OPENED
 
 
@@ -91,7 +91,7 @@ def _name(head: bytes) -> str | None:
 
 
 def _container(head: bytes) -> str:
-    """Formats that share the container of MP4 are told apart by the brands they claim, the major one first."""
+    """The format of a file in MP4's container, by its brands, the major brand first."""
     end = min(int.from_bytes(head[:4], "big"), len(head))
     brands = [head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4))]
     for brand in brands:

@@ -1,4 +1,4 @@
-"""Bounded bytes out of a path, a buffer or a file object."""
+"""Read a limited number of bytes from a path, a buffer or a file object."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from safelight.errors import (
 
 
 def read_bytes(source: object, max_bytes: int) -> bytes:
-    """The content of a path (str or PathLike), bytes-like object or binary file object.
+    """Read a path (str or PathLike), bytes-like object or binary file object.
 
-    File objects are read from where they stand, and never further than one byte past the limit.
+    File objects are read from their current position, and at most one byte past the limit.
 
     Raises:
-        FileMissingError: The path names no readable regular file, or reading failed.
-        ImageTooManyBytesError: More bytes than the limit.
-        ImageNotRecognisedError: A file opened in text mode.
-        ImageArrayError: Something that holds no picture at all.
+        FileMissingError: The path is not a readable regular file, or reading failed.
+        ImageTooManyBytesError: There are more bytes than the limit.
+        ImageNotRecognisedError: The file was opened in text mode.
+        ImageArrayError: The source has an unsupported type.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         _check(memoryview(source).nbytes, max_bytes)
@@ -48,7 +48,7 @@ def _read_path(source: str | os.PathLike[Any], max_bytes: int) -> bytes:
     try:
         path = Path(os.fsdecode(source))
         about = path.stat()
-        # a pipe could block for ever, and a device could be endless
+        # a pipe could block forever, and a device could be endless
         if not stat.S_ISREG(about.st_mode):
             raise FileMissingError(f"{path} is not a regular file.")
         _check(about.st_size, max_bytes)
@@ -60,7 +60,7 @@ def _read_path(source: str | os.PathLike[Any], max_bytes: int) -> bytes:
 
 
 def _read_file(file: BinaryIO | Any, max_bytes: int) -> bytes:
-    """Read on until the end, since raw and network streams may give less than they are asked for."""
+    """Read until the end, since raw and network streams can return fewer bytes than requested."""
     blocks: list[bytes] = []
     left = max_bytes + 1
     while left > 0 and (block := _read_block(file, left)):

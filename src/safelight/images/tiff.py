@@ -1,7 +1,7 @@
-"""TIFF: structure, and Pillow's decoder.
+"""TIFF: check the structure, and open pages with Pillow.
 
-Pillow reads every tag of every page, warns on damaged ones and follows loops at quadratic cost. So the pages
-are found here, and Pillow is given one page at a time: the same data behind a directory of checked tags.
+Pillow reads every tag of every page, warns on damaged ones and follows loops at quadratic cost. So this module finds
+the pages, and Pillow opens one page at a time: the same data with a directory of checked tags.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _MAX_TILE = 1 << 24  # pixels
 _MAX_VALUES = 4096
 _PIECE = 1 << 20
 _COMPRESSIONS = (1, 2, 3, 4, 5, 7, 8, 32773, 32946, 50000, 50001)
-_SIZES = {1: 1, 3: 2, 4: 4, 5: 8, 7: 1, 16: 8}  # bytes of the types that the tags below may have
+_SIZES = {1: 1, 3: 2, 4: 4, 5: 8, 7: 1, 16: 8}  # bytes of the types that the tags below can have
 _CODES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIPS, _SAMPLES, _ROWS, _STRIP_BYTES, _PLANAR = 273, 277, 278, 279, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _ICC = 322, 323, 324, 325, 34675
 _SCALARS = (_WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _ROWS, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT)
-_CODING = (266, 292, 293, 317, 531)  # fill order, fax options, predictor, chroma position: scalars too
+_CODING = (266, 292, 293, 317, 531)  # fill order, fax options, predictor, chroma position: scalars
 _LISTS = (_BITS, 320, 338, 339, 529, 530, 532)
 _BLOBS = (_STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES, 347, _ICC)
 _KEPT = frozenset((*_SCALARS, *_CODING, *_LISTS, *_BLOBS, ORIENTATION))
@@ -55,7 +55,7 @@ _Tags = dict[int, _Entry]
 
 
 class TiffPage(TiffImagePlugin.TiffImageFile):
-    """Pillow's TIFF without the orientation (applied by us, as for any format) and its own size limit."""
+    """Pillow's TIFF plugin without the orientation, which we apply as for any format, and without its size limit."""
 
     def load_prepare(self) -> None:
         """Allocate the pixels."""
@@ -64,7 +64,7 @@ class TiffPage(TiffImagePlugin.TiffImageFile):
         ImageFile.ImageFile.load_prepare(self)
 
     def load_end(self) -> None:
-        """Put grey of 12 bits, and grey where 0 is white, right: Pillow leaves both as stored."""
+        """Convert 12-bit grey, and grey where 0 is white; Pillow leaves both as stored."""
         if self.mode == "I;16":
             if self.tag_v2.get(_BITS) == (12,):
                 self.im = self.im.point_transform(65535 / 4095, 0)
@@ -73,7 +73,7 @@ class TiffPage(TiffImagePlugin.TiffImageFile):
 
 
 class _Reader:
-    """Tags and pages of a file, either byte order, 32 or 64 bit."""
+    """Reads tags and pages of a file of either byte order, 32 or 64 bit."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -86,7 +86,7 @@ class _Reader:
         return int(struct.unpack_from(self.order + code, self.data, position)[0])
 
     def directory(self, position: int) -> tuple[int, int]:
-        """How many entries a directory has, and where they begin."""
+        """Number of entries of a directory, and the position of the first."""
         count = self.unpack("Q" if self.big else "H", position)
         return count, position + (8 if self.big else 2)
 
@@ -95,7 +95,7 @@ class _Reader:
         return self.unpack("Q" if self.big else "I", start + count * self.entry_size)
 
     def tags(self, position: int) -> _Tags:
-        """The tags that matter for pixels, their content within the file."""
+        """The tags that affect pixels and whose content lies within the file."""
         count, start = self.directory(position)
         if count > _MAX_ENTRIES:
             raise ImageCorruptError(f"The TIFF picture has a directory of {count} entries.")
@@ -130,11 +130,11 @@ class _Reader:
 
 
 def inspect(data: bytes) -> Layout:
-    """Size of the first page, and where all pages are.
+    """Read the size of the first page and the positions of all pages.
 
     Raises:
         ImageTruncatedError: A directory lies past the end of the file.
-        ImageCorruptError: A directory makes no sense, or too many pages.
+        ImageCorruptError: A directory is invalid, or there are too many pages.
     """
     try:
         reader = _Reader(data)
@@ -145,7 +145,7 @@ def inspect(data: bytes) -> Layout:
 
 
 def with_pages(data: bytes, layout: Layout, indices: tuple[int, ...]) -> Layout:
-    """The layout with those of later pages; a page that is damaged costs nothing, as it will not be decoded."""
+    """Add the layouts of later pages; damaged pages are left out, since they will not be decoded."""
     reader = _Reader(data)
     others = []
     for index in indices:
@@ -170,19 +170,19 @@ def _page_layout(reader: _Reader, offset: int, count: int) -> Layout:
         bits,
         pixel_bytes=depth * (1 if grey else 4),
         converted=not plain or _ICC in tags or reader.value(tags, ORIENTATION, 1) != 1,
-        # a copy of the file, and one strip or tile as the decoder of the compression gives it
+        # a copy of the file, and one strip or tile as it is decompressed
         buffers=len(reader.data) * 9 // 8 + (part * max(4, samples) * depth if coded else 0),
     )
 
 
 def open_page(data: bytes, layout: Layout, index: int = 0) -> Image.Image:
-    """One page, not decoded yet.
+    """Open one page without decoding it.
 
     Raises:
         ImageTruncatedError: The page's data lies past the end of the file.
         ImageCorruptError: The page's tags contradict each other.
-        ImageFormatError: A variant that is not opened.
-        ImageZeroSizeError: No pixels.
+        ImageFormatError: The variant is not supported.
+        ImageZeroSizeError: The page has no pixels.
     """
     reader = _Reader(data)
     tags = reader.tags(layout.offsets[index])
@@ -195,7 +195,7 @@ def open_page(data: bytes, layout: Layout, index: int = 0) -> Image.Image:
 
 
 def _pages(reader: _Reader) -> tuple[int, ...]:
-    """Where the pages begin; a chain that comes back to itself ends there."""
+    """Positions of the pages; a chain that loops ends at the loop."""
     pages: dict[int, None] = {}
     position = reader.first
     while position and position not in pages:
@@ -209,7 +209,7 @@ def _pages(reader: _Reader) -> tuple[int, ...]:
 
 
 def _checked(reader: _Reader, tags: _Tags) -> _Tags:
-    """The tags without those that do not apply, and with no more strips or tiles than the page needs."""
+    """The tags without inapplicable ones, and with only as many strips or tiles as the page needs."""
     if reader.value(tags, _COMPRESSION, 1) not in _COMPRESSIONS:
         raise ImageFormatError(f"TIFF with compression {reader.value(tags, _COMPRESSION, 1)} is not opened.")
     if reader.value(tags, _SAMPLES, 1) > _MAX_SAMPLES:
@@ -225,7 +225,7 @@ def _checked(reader: _Reader, tags: _Tags) -> _Tags:
 
 
 def _parts(reader: _Reader, tags: _Tags, tiled: bool) -> int:
-    """How many strips or tiles a page has."""
+    """Number of strips or tiles of a page."""
     width, height = reader.value(tags, _WIDTH, 0), reader.value(tags, _HEIGHT, 0)
     if not width or not height:
         raise ImageZeroSizeError(f"A page of the TIFF picture is {width} x {height}: it has no pixels.")
@@ -255,7 +255,7 @@ def _check_parts(reader: _Reader, tags: _Tags, where: int, sizes: int, needed: i
 
 
 def _page_file(reader: _Reader, tags: _Tags) -> io.BytesIO:
-    """The file with one directory at its end, of these tags only, and a header that points there."""
+    """The file with a directory of these tags at its end, and a header that points to it."""
     order, code, inline = reader.order, ("Q" if reader.big else "I"), reader.inline
     base = len(reader.data) + len(reader.data) % 2
     after = base + (8 if reader.big else 2) + len(tags) * reader.entry_size + inline
@@ -271,7 +271,7 @@ def _page_file(reader: _Reader, tags: _Tags) -> io.BytesIO:
     head = reader.data[: 8 if reader.big else 4] + struct.pack(order + code, base)
     file = io.BytesIO()
     file.write(head)
-    for at in range(len(head), base, _PIECE):  # to copy all at once would hold the interpreter's lock
+    for at in range(len(head), base, _PIECE):  # copying everything at once would hold the interpreter's lock
         file.write(reader.data[at : at + _PIECE])
     file.seek(base)
     file.write(b"".join((count, *entries, b"\0" * inline, contents)))

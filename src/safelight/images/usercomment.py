@@ -1,4 +1,4 @@
-"""EXIF's UserComment (Exif 2.32, tag 0x9286): where JPEG and WebP carry the infotext, as A1111 writes it."""
+"""Read and write EXIF's UserComment (Exif 2.32, tag 0x9286), which holds the infotext in JPEG and WebP, as in A1111."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _MAX_ENTRIES = 512
 
 
 def exif_with_comment(text: str) -> bytes:
-    """A big-endian EXIF block, from its TIFF header on, that holds one comment in UTF-16-BE.
+    """Build a big-endian EXIF block, from its TIFF header on, with one comment in UTF-16-BE.
 
     Raises:
-        UnicodeEncodeError: The text has half a surrogate pair.
+        UnicodeEncodeError: The text has an unpaired surrogate.
     """
     comment = _UNICODE + text.encode("utf-16-be")
     header = struct.pack(">2sHI", b"MM", 42, 8)
@@ -24,7 +24,7 @@ def exif_with_comment(text: str) -> bytes:
 
 
 def comment_of(exif: bytes) -> str | None:
-    """The comment in an EXIF block of either byte order; None where there is none.
+    """Read the comment from an EXIF block of either byte order; None if there is none.
 
     Raises:
         ValueError: The block or the comment's text is damaged.
@@ -54,7 +54,7 @@ def _entry(block: bytes, order: str, start: int, tag: int) -> tuple[int, int] | 
 
 
 def _content(block: bytes, count: int, offset: int) -> bytes:
-    if count < len(_UNICODE):  # not even the name of an encoding
+    if count < len(_UNICODE):  # too short for the name of an encoding
         return b""
     if offset + count > len(block):
         raise ValueError("its UserComment runs past its end")
@@ -67,14 +67,14 @@ def _text(comment: bytes, order: str) -> str | None:
         text = _utf16(body, order)
     elif encoding in (_ASCII, _UNSTATED):
         text = _bytes_as_text(body)
-    else:  # programs that write no encoding at all
+    else:  # programs that write no encoding
         text = _bytes_as_text(comment)
     text = text.rstrip("\0")
     return text if text.strip() else None
 
 
 def _utf16(body: bytes, order: str) -> str:
-    """UTF-16 in the order of its mark or its block; piexif writes big-endian into little-endian blocks too."""
+    """Decode UTF-16 in the byte order of its mark or its block; piexif writes big-endian into little-endian blocks."""
     if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return body.decode("utf-16")
     little = order == "<" and body[1::2].count(0) > body[::2].count(0)  # most of an infotext is ASCII
@@ -82,7 +82,7 @@ def _utf16(body: bytes, order: str) -> str:
 
 
 def _bytes_as_text(body: bytes) -> str:
-    """ASCII by the standard, UTF-8 in practice, and Latin-1 where it is neither."""
+    """Decode bytes: ASCII by the standard, UTF-8 in practice, else Latin-1."""
     try:
         return body.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""WebP: structure, and Pillow's decoder."""
+"""WebP: check the structure, and open the file with Pillow."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from safelight.images.picture import Header, Layout
 
 _MAX_CHUNKS = 100_000
 _ANIMATED, _EXIF, _ALPHA, _PROFILE = 0x02, 0x08, 0x10, 0x20
-_APART = 16 << 20  # pixels; Pillow copies so many under the interpreter's lock in 30 ms
+_APART = 16 << 20  # pixels; Pillow holds the interpreter's lock for 30 ms to copy as many
 
 
 class WebpFile(WebPImagePlugin.WebPImageFile):
-    """Pillow's WebP, which forgets a still's decoder, with two canvases, as soon as it is decoded."""
+    """Pillow's WebP plugin, which releases a still picture's decoder, with two canvases, as soon as it is decoded."""
 
     def _open(self) -> None:
         assert self.fp is not None  # Pillow's opener sets it; this tells mypy
@@ -44,11 +44,11 @@ class WebpFile(WebPImagePlugin.WebPImageFile):
 
 
 def inspect(data: bytes) -> Layout:
-    """Size and number of frames from the chunks: Pillow's opener allocates whole canvases before one can ask.
+    """Read size and number of frames from the chunks; opening the file with Pillow would allocate whole canvases.
 
     Raises:
-        ImageTruncatedError: The file is shorter than it says.
-        ImageCorruptError: The first chunk is none that states a size, or too many chunks.
+        ImageTruncatedError: The file is shorter than its header states.
+        ImageCorruptError: The first chunk does not state a size, or there are too many chunks.
     """
     if len(data) < int.from_bytes(data[4:8], "little") + 8 or len(data) < 30:
         raise ImageTruncatedError("The WebP picture is shorter than it says.")
@@ -63,7 +63,7 @@ def inspect(data: bytes) -> Layout:
 
 
 def _layout(width: int, height: int, frames: int, *, lossless: bool, converted: bool, size: int) -> Layout:
-    """The decoder has a copy of the file and two canvases, gives a frame as bytes, and needs some more to decode."""
+    """The layout; the decoder holds a copy of the file, two canvases, a frame's bytes and working memory."""
     pixels = width * height
     return Layout(
         Header("WEBP", width, height, frames),
@@ -73,7 +73,7 @@ def _layout(width: int, height: int, frames: int, *, lossless: bool, converted: 
 
 
 def open_image(data: bytes, layout: Layout) -> Image.Image:  # noqa: ARG001 - all formats are opened alike
-    """The picture at its first frame; its canvas is allocated, its pixels are not decoded yet."""
+    """Open the picture at its first frame; its canvas is allocated, its pixels are not decoded."""
     return WebpFile(io.BytesIO(data))
 
 

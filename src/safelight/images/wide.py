@@ -1,4 +1,4 @@
-"""Files with 16-bit colours: Pillow keeps only the high byte of each sample, we round."""
+"""Decode pictures with 16-bit colours to 8 bits with rounding; Pillow keeps only the high byte of each sample."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _WIDE = ("RGB;16", "RGBA;16", "RGBX;16", "CMYK;16", "LA;16")
 
 
 def narrowed(image: Image.Image) -> Image.Image:
-    """A still with 16-bit colours decoded to 8 bits, rounded; any other picture as it is, not decoded yet.
+    """Decode a still picture with 16-bit colours to 8 bits, rounded; return any other picture undecoded.
 
-    Pillow's raw modes ";16B" and ";16L" take the first or the second byte of a sample, so decoding once with
-    each gives both.
+    Pillow's raw modes ";16B" and ";16L" take the first or the second byte of a sample, so decoding once with each gives
+    both.
     """
     rawmode = _rawmode(image)
     if not isinstance(image, ImageFile.ImageFile) or not rawmode.startswith(_WIDE):
@@ -32,7 +32,7 @@ def narrowed(image: Image.Image) -> Image.Image:
 
 
 def _rawmode(image: Image.Image) -> str:
-    """How the samples of a still are stored; empty where there is nothing to know."""
+    """Pillow's raw mode of a still picture; empty if there is none."""
     tiles = getattr(image, "tile", ())
     if not tiles or getattr(image, "is_animated", False):
         return ""
@@ -41,7 +41,7 @@ def _rawmode(image: Image.Image) -> str:
 
 
 def _colours(image: ImageFile.ImageFile, rawmode: str) -> Image.Image:
-    """The picture narrowed where it lies, or one of mode RGBA where one 16-bit colour stands for transparent."""
+    """Narrow the picture in place, or to a new one in mode RGBA if one 16-bit colour means transparent."""
     low = _reopened(image)
     _set_rawmode(low, _other(rawmode))
     low.load()
@@ -62,7 +62,7 @@ def _colours(image: ImageFile.ImageFile, rawmode: str) -> Image.Image:
 
 
 def _grey_alpha(image: ImageFile.ImageFile) -> Image.Image:
-    """Read the four bytes of a pixel as if they were RGBA: high and low of grey, high and low of alpha."""
+    """Decode grey with alpha by reading a pixel's four bytes as RGBA: high and low byte of grey and of alpha."""
     _set_rawmode(image, "RGBA")
     image.load()
     for box, part in parts(image):
@@ -73,7 +73,7 @@ def _grey_alpha(image: ImageFile.ImageFile) -> Image.Image:
 
 
 def _reopened(image: ImageFile.ImageFile) -> ImageFile.ImageFile:
-    assert isinstance(image.fp, io.BytesIO)  # we opened it so; this tells mypy
+    assert isinstance(image.fp, io.BytesIO)  # we opened it that way; this tells mypy
     return type(image)(io.BytesIO(image.fp.getvalue()))
 
 

@@ -1,4 +1,4 @@
-"""One property of our own in an XMP packet (ISO 16684-1): where JPEG and WebP carry the reproduction record."""
+"""Read and write our own property in an XMP packet (ISO 16684-1), which holds the record in JPEG and WebP."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 
 
 def packet(record: str) -> bytes:
-    """An XMP packet that holds one text.
+    """Build an XMP packet with one text.
 
     Raises:
-        ValueError: A character that XML cannot hold.
+        ValueError: The text has a character that XML cannot represent.
     """
     if bad := _NOT_IN_XML.search(record):
         raise ValueError(f"XML cannot hold the character U+{ord(bad[0]):04X}")
@@ -31,10 +31,10 @@ def packet(record: str) -> bytes:
 
 
 def record_of(xmp: bytes) -> str | None:
-    """The text in a packet, whether a program left it an attribute or made it an element; None where there is none.
+    """Read the text from a packet, stored as an attribute or as an element; None if there is none.
 
     Raises:
-        ValueError: The packet is no XML, it defines entities, or it has too many attributes.
+        ValueError: The packet is not XML, it defines entities, or it has too many attributes.
     """
     if xmp.count(b"=") > _MOST_ATTRIBUTES:
         raise ValueError(f"it has more than {_MOST_ATTRIBUTES} attributes")
@@ -47,7 +47,7 @@ def record_of(xmp: bytes) -> str | None:
 
 
 class _Reader:
-    """Looks for the property while the parser runs, so that no tree is built."""
+    """Finds the property while parsing, without building a tree."""
 
     def __init__(self) -> None:
         self.found: str | None = None
