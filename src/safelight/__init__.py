@@ -45,7 +45,7 @@ silence_engines()
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that ``import safelight`` costs a millisecond."""
+    """Import a public name at its first use, so that ``import safelight`` takes a millisecond."""
     if name not in _HOME:
         raise AttributeError(f"module 'safelight' has no attribute {name!r}")
     from importlib import import_module

@@ -1,11 +1,11 @@
-"""The audit log: who was let in, who was turned away, and what was done that cannot be undone. One JSON object a line.
+"""The audit log: accepted and refused access, and actions that cannot be undone. One JSON object per line.
 
-It lies in the data directory as ``audit.log``. When it has grown to its size it is set aside as ``audit.log.1`` and a
-new one is begun; the five newest of those are kept. Several processes may write it.
+It is the file ``audit.log`` in the data directory. At its maximum size it is rotated to ``audit.log.1``; the five
+newest rotated files are kept. Several processes can write it.
 
-What is rare and matters for long (keys, sessions, checkpoints) is in ``security.log`` as well, of which the same is
-true: what users do all day cannot drive it out there. And nobody drives out what others did: of what one owner, or one
-address, does again and again, so many lines a minute are written, and how many were left out is said.
+Rare events that matter for long (keys, sessions, checkpoints) are also written to ``security.log``, which is rotated in
+the same way, so that frequent events do not displace them. Lines are rate-limited by owner, or by address, so that one
+owner cannot displace the lines of others; the number of lines that were left out is written too.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ if sys.platform != "win32":
 
 MAX_BYTES, KEPT = 10_000_000, 5
 BOUND = ("request_id", "address", "owner")
-"""What is taken over from the log's context: which request it was, from where, and whose."""
+"""Fields that are copied from the logging context: the request's id, its address and its owner."""
 RARE = ("key.", "session.", "checkpoint.")
-"""How the events begin that are in ``security.log`` too."""
+"""Prefixes of the events that are also written to ``security.log``."""
 WAITING = 1000
-"""How many lines are remembered that could not be written, as on a full disk."""
+"""Number of lines that are kept in memory while they cannot be written, for example on a full disk."""
 
 Value = str | int | float | bool | None
 
 
 @dataclass(frozen=True)
 class Share:
-    """How many lines of one owner are written.
+    """The rate limit of one owner's lines, as a token bucket.
 
     Args:
-        at_once: So many.
-        a_minute: And so many more in a minute.
+        at_once: The bucket's capacity, in lines.
+        a_minute: The refill rate, in lines per minute.
     """
 
     at_once: int
@@ -58,12 +58,12 @@ SHARES = {"audit.log": Share(600, 60.0), "security.log": Share(60, 1.0)}
 
 
 class AuditLog:
-    """Appends to the log.
+    """Appends lines to the log. Thread-safe.
 
     Args:
         home: The data directory.
-        max_bytes: How large each file may grow before it is set aside.
-        kept: How many that were set aside are kept.
+        max_bytes: Size in bytes at which each file is rotated.
+        kept: Number of rotated files that are kept.
     """
 
     def __init__(self, home: Path, *, max_bytes: int = MAX_BYTES, kept: int = KEPT) -> None:
@@ -73,11 +73,11 @@ class AuditLog:
         self._lock = threading.Lock()
 
     def note(self, event: str, **about: Value) -> None:
-        """Write one line. What cannot be written is said in the server's log and written later; the request goes on.
+        """Write one line. A line that cannot be written is kept and written later, and the server's log reports it.
 
         Args:
-            event: What happened, as job.submitted.
-            about: What belongs to it; never a key, never a picture.
+            event: The event's name, for example job.submitted.
+            about: The event's fields; never a key, never a picture.
         """
         bound = {
             name: value
@@ -100,7 +100,7 @@ class AuditLog:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep other processes from setting the files aside at the same moment."""
+        """Lock out other processes while files are written and rotated."""
         private_folder(self.path.parent)
         file = os.open(self.path.with_name(".audit.lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -112,17 +112,17 @@ class AuditLog:
 
 
 def audit_log(home: Path, size: int) -> AuditLog:
-    """The log of a data directory.
+    """Open the audit log of a data directory.
 
     Args:
         home: The data directory.
-        size: Bytes that each of its two files may take, with what was set aside.
+        size: Limit in bytes for each of the two files, including its rotated files.
     """
     return AuditLog(home, max_bytes=size // (KEPT + 1))
 
 
 class _File:
-    """One of the log's files, with the lines that are still to be written."""
+    """One of the log's files, with the lines that are waiting to be written."""
 
     def __init__(self, path: Path, share: Share, max_bytes: int, kept: int) -> None:
         self._path, self._max_bytes, self._kept = path, max_bytes, kept
@@ -130,7 +130,7 @@ class _File:
         self._shares = _Shares(share)
 
     def take(self, line: dict[str, Value], whose: str) -> None:
-        """A line to be written, unless its owner has had their share; what was left out is said with the next one."""
+        """Queue a line unless its owner is over the rate limit; the next line is preceded by the number left out."""
         left_out = self._shares.left_out(whose)
         if left_out is None:
             return
@@ -140,10 +140,10 @@ class _File:
         self._put(line)
 
     def write(self) -> None:
-        """Write what waits, oldest first.
+        """Write the waiting lines, oldest first.
 
         Raises:
-            OSError: It is not all written; the rest still waits.
+            OSError: A line cannot be written; it and the later ones keep waiting.
         """
         while self._lines:
             self._make_room(len(self._lines[0]))
@@ -154,7 +154,7 @@ class _File:
         self._lines.append((json.dumps(line) + "\n").encode())
 
     def _append(self, data: bytes) -> None:
-        """Append a line whole, or not at all."""
+        """Append a complete line or nothing."""
         file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             before = os.fstat(file).st_size
@@ -185,7 +185,7 @@ class _File:
 
 @dataclass
 class _Spent:
-    """Where an owner stands: lines they may still have, when that was so, lines that were left out since."""
+    """An owner's token bucket: tokens left, the time of that count, and lines left out since the last written one."""
 
     left: float
     seen: float
@@ -193,7 +193,7 @@ class _Spent:
 
 
 class _Shares:
-    """Counts lines by owner, as a token bucket each; those who were not heard of for longest are forgotten."""
+    """Token buckets by owner; the least recently used ones are dropped."""
 
     MOST = 10_000
 
@@ -202,7 +202,7 @@ class _Shares:
         self._spent: OrderedDict[str, _Spent] = OrderedDict()
 
     def left_out(self, whose: str) -> int | None:
-        """Count a line: None if it is one too many, else how many were left out before it."""
+        """Count a line: None if it is over the limit, else the number of lines left out before it."""
         now = time.monotonic()
         spent = self._spent.setdefault(whose, _Spent(self._share.at_once, now))
         self._spent.move_to_end(whose)

@@ -1,4 +1,4 @@
-"""The time by which things expire: a clock that is set forward must not delete at once what was to stay for days."""
+"""A clock for expiry times: setting the system clock forward must not delete at once what was to be kept for days."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import time
 from safelight.logs import logger
 
 TOLERANCE = 60.0
-"""Seconds that the time of day may gain on time itself between two looks without being doubted."""
+"""Seconds by which the system clock may run ahead of the monotonic clock between two calls without being distrusted."""
 DOUBTED_FOR = 7 * 86400.0
-"""Seconds after which a time of day that was set forward is believed: enough for somebody to set it right."""
+"""Seconds after which a system clock that was set forward is trusted: enough time for somebody to correct it."""
 
 
 class ExpiryClock:
-    """Seconds since 1970, for deciding what is too old. Threads may share it.
+    """Seconds since 1970, for expiry. Thread-safe.
 
-    It is the time of day, with one exception: when that is set forward while this process runs, the clock goes on as
-    before for a week. So what expires does so late, and never early. Sleep counts as time, where the system can tell.
+    It follows the system clock, with one exception: if that is set forward while this process runs, this clock ignores
+    the jump for a week. So things expire late, never early. Time in which the machine sleeps counts where the system
+    can tell it.
     """
 
     def __init__(self) -> None:
@@ -26,7 +27,7 @@ class ExpiryClock:
         self._doubted_since: float | None = None
 
     def now(self) -> float:
-        """Seconds since 1970; never later than the time of day."""
+        """Seconds since 1970; never later than the system clock."""
         with self._lock:
             passed = _passed()
             jump = time.time() - passed - self._offset
@@ -46,6 +47,6 @@ class ExpiryClock:
 
 
 def _passed() -> float:
-    """Seconds that have passed since some moment, however clocks were set."""
-    boot_time = getattr(time, "CLOCK_BOOTTIME", None)  # counts sleep, which Linux's monotonic clock does not
+    """Seconds since an arbitrary moment, unaffected by changes of the system clock."""
+    boot_time = getattr(time, "CLOCK_BOOTTIME", None)  # includes sleep, unlike Linux's monotonic clock
     return time.monotonic() if boot_time is None else time.clock_gettime(boot_time)

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Write files atomically."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from safelight.errors import OutputError
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside a file: renamed to it when the block ends well, removed when it does not.
+    """Write a file atomically: yields a temporary path, which replaces the file when the block succeeds.
+
+    If the block fails, the temporary file is removed.
 
     Args:
-        path: What is to be there in the end; its folder is made.
+        path: The file; its folder is created if it is missing.
 
     Raises:
-        OutputError: It cannot be written.
+        OutputError: The file cannot be written.
     """
     temporary = temporary_beside(path)
     try:
@@ -33,13 +35,13 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def temporary_beside(path: Path) -> Path:
-    """A name in the same folder that no other process and no other thread uses."""
+    """A unique name for a temporary file in the same folder."""
     return path.with_name(f".{path.name[:100]}.{uuid4().hex}.tmp")
 
 
 def exists(path: Path) -> bool:
-    """Whether there is something of that name; a name that cannot be one is none."""
+    """Whether a path exists; False for names that the file system does not allow."""
     try:
         return path.exists()
-    except OSError:  # longer than a name may be, say
+    except OSError:  # for example, the name is too long
         return False

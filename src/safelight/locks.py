@@ -1,4 +1,4 @@
-"""Locks on files, held by the operating system: they end with the process that has them, however it ends."""
+"""File locks held by the operating system, which releases them when the process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if sys.platform != "win32":
     import fcntl
 
 LOOK_EVERY = 0.1
-"""Seconds between two tries to get a lock that is waited for."""
+"""Seconds between two attempts to acquire a lock."""
 
 
 class FileLock:
-    """A lock that one process on this machine, or on a file system that hosts share, can have at a time.
+    """An exclusive lock among the processes of this machine, or of all hosts that share the file system.
 
     Where Python has no ``flock`` (Windows) nothing is locked, and a warning says so.
 
     Args:
-        path: The file; its folder is there. It stays when the lock is given back, with a note of who had it last.
+        path: The file, in an existing folder. It stays after the release, with a note about the last holder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,10 +30,10 @@ class FileLock:
         self._file: int | None = None
 
     def acquire(self, note: str, patience: float = 0.0) -> bool:
-        """Get it, or wait for it; False if somebody else has it.
+        """Acquire the lock, waiting for it if necessary; False if another process holds it.
 
         Args:
-            note: Who has it, in a few words, for those who do not get it.
+            note: A short description of the holder, for processes that do not get the lock.
             patience: Seconds to wait.
 
         Raises:
@@ -45,18 +45,18 @@ class FileLock:
             return False
         os.ftruncate(file, 0)
         os.write(file, note.encode())
-        self._file = file  # open for as long as it is held
+        self._file = file  # open while the lock is held
         return True
 
     def holder(self) -> str:
-        """What the one who has it wrote; "another process" where that cannot be read."""
+        """The holder's note; "another process" if it cannot be read."""
         try:
             return self.path.read_text(encoding="utf-8").strip()[:200] or "another process"
         except (OSError, UnicodeDecodeError):
             return "another process"
 
     def release(self) -> None:
-        """Give it back."""
+        """Release the lock."""
         if self._file is not None:
             os.close(self._file)
             self._file = None

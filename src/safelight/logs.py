@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on stderr, with the ids of the request and the job they belong to."""
+"""Structured logs: one JSON object per line on stderr, with the ids of the request and the job."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from contextlib import contextmanager
 import structlog
 
 QUIET = ("dbos", "httpx", "httpx2", "httpcore", "httpcore2")
-"""Libraries of which only warnings are heard, whatever the level: they tell of every start at length, and of whole
-addresses with what is secret in them."""
+"""Libraries whose messages below warning are dropped at any level: they describe each start at length, and log complete
+URLs with the secrets in them."""
 
 
 def configure(level: str = "info") -> None:
-    """Send our log, and every library's, to stderr as JSON lines.
+    """Write our logs and those of all libraries to stderr as JSON lines.
 
     Args:
         level: debug, info, warning or error.
@@ -38,7 +38,7 @@ def configure(level: str = "info") -> None:
 
 
 def formatter() -> logging.Formatter:
-    """What makes a JSON object of our log's records, and of every library's."""
+    """The formatter that turns our log records and those of libraries into JSON objects."""
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=_fields(),
         processors=[
@@ -49,7 +49,7 @@ def formatter() -> logging.Formatter:
 
 
 def _fields() -> list[structlog.typing.Processor]:
-    """What every line says beside what happened."""
+    """Processors that add the common fields of all lines."""
     return [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -60,13 +60,13 @@ def _fields() -> list[structlog.typing.Processor]:
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
-    """The log of a module."""
+    """The logger of a module."""
     bound: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return bound
 
 
 @contextmanager
 def bound(**ids: str) -> Iterator[None]:
-    """Within it every log line of this thread or task carries these ids."""
+    """Within the block, add these ids to all log lines of this thread or task."""
     with structlog.contextvars.bound_contextvars(**ids):
         yield

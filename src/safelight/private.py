@@ -1,7 +1,7 @@
-"""Who may read what Safelight keeps: its owner, and nobody else on this machine.
+"""File permissions of the data directory: only its owner can read it.
 
-Prompts, pictures, uploads and the digests of keys of all who use a server lie in the data directory. Folders are 0700
-and files 0600 there, whatever the umask. What a user has written elsewhere is theirs to share.
+The data directory holds prompts, pictures, uploads and key digests of all users of a server. Its folders have mode 0700
+and its files 0600, whatever the umask. Files that a user has written elsewhere are not touched.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from safelight.logs import logger
 
 OTHERS = 0o077
-"""What is taken away: all that a file's group and everybody else may do."""
+"""The permission bits of group and others, which are removed."""
 OURS = (
     "gallery",
     "models",
@@ -26,53 +26,53 @@ OURS = (
     "security.log*",
     ".audit.lock",
 )
-"""What is looked at in a data directory; if it is also somebody's home, the rest is theirs."""
+"""The files and folders of Safelight in a data directory; others, for example in a home directory, are not touched."""
 
 
 def private_folder(folder: Path) -> None:
-    """Make a folder, with those above it that are missing; what is made is for its owner only.
+    """Create a folder and its missing parents with permissions for the owner only.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: A folder cannot be created.
     """
     for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
 
 
 def private_file(path: Path) -> None:
-    """Make an empty file for its owner only, where there is none.
+    """Create an empty file with permissions for the owner only, unless it exists.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: The file cannot be created.
     """
     if not path.exists():
         os.close(private_opener(str(path), os.O_WRONLY | os.O_CREAT))
 
 
 def private_opener(path: str, flags: int) -> int:
-    """For ``open``: a file that it makes is for its owner only."""
+    """An opener for ``open`` that creates files with permissions for the owner only."""
     return os.open(path, flags, 0o600)
 
 
 def keep_private() -> None:
-    """From now on whatever this process makes is for its owner only."""
+    """Set the umask so that this process creates files and folders for the owner only."""
     os.umask(OTHERS)
 
 
 def close_to_others(home: Path, *files: Path) -> int:
-    """Take away from others what they may do in a data directory; a line in the log says how much it was.
+    """Remove the permissions of group and others in a data directory, and log how many files had them.
 
-    What is below its folders is looked at only while others can get there, so that a start does not read a whole
-    gallery each time.
+    The contents of folders are checked only if others can reach the data directory, so that a start does not read a
+    whole gallery each time.
 
     Args:
-        home: The data directory; it is there.
-        files: What belongs to it and lies elsewhere, if it is there.
+        home: The data directory; it exists.
+        files: Files outside it that belong to it; they need not exist.
 
     Returns:
-        How many files and folders were open to others.
+        Number of files and folders whose permissions were changed.
     """
-    if os.name == "nt":  # where modes say nothing
+    if os.name == "nt":  # modes have no meaning on Windows
         return 0
     reachable = bool(home.stat().st_mode & OTHERS)
     closed, failed = 0, 0
@@ -82,7 +82,7 @@ def close_to_others(home: Path, *files: Path) -> int:
             if mode & OTHERS and not stat.S_ISLNK(mode):
                 path.chmod(stat.S_IMODE(mode) & ~OTHERS)
                 closed += 1
-        except FileNotFoundError:  # deleted meanwhile, or not there
+        except FileNotFoundError:  # missing, or deleted meanwhile
             continue
         except OSError:
             failed += 1

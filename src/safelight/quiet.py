@@ -1,8 +1,8 @@
-"""Keeps the engines from reporting to their makers.
+"""Turn off the telemetry of libraries.
 
-As they come, onnxruntime (1.29 and later) and openvino send events to third parties when they are imported, and
-huggingface-hub may when it is used. Nothing here touches the network unless the user asked for it, so this is run
-before anything else of Safelight is imported. Whoever wants the reports can set the variables before starting.
+By default onnxruntime (1.29 and later) and openvino send events to third parties when they are imported, and
+huggingface-hub can when it is used. Safelight uses the network only if the user asks for it, so this runs before any
+other module of Safelight is imported. Users who want telemetry can set the variables before starting.
 """
 
 from __future__ import annotations
@@ -15,5 +15,5 @@ def silence_engines() -> None:
     """Turn telemetry off for this process and its children."""
     for variable in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
         os.environ.setdefault(variable, "1")
-    # OpenVINO has no such variable; without its telemetry package it uses a stub of its own.
+    # OpenVINO has no such variable; without its telemetry package it uses a built-in stub.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None is how Python marks absence

@@ -1,4 +1,4 @@
-"""The one place where settings come from: flags, ``SAFELIGHT_*`` variables, ``safelight.toml``, defaults.
+"""Settings from command-line flags, ``SAFELIGHT_*`` variables, ``safelight.toml`` and defaults.
 
 No other module reads the environment.
 """
@@ -28,7 +28,7 @@ PrecisionName = Literal["auto", "fp32", "bf16"]
 
 
 class Settings(BaseSettings):
-    """Everything a user can set, with its unit and range.
+    """All settings, with unit and range.
 
     Order of precedence: arguments (the command line's flags), ``SAFELIGHT_*`` environment variables,
     ``safelight.toml`` in the data directory, defaults.
@@ -203,7 +203,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, **flags: Any) -> Settings:
-        """Settings from all sources; flags that are None count as not given.
+        """Load the settings from all sources; flags that are None count as not given.
 
         Raises:
             SettingsError: A value is out of range, a name is unknown or the TOML file cannot be parsed.
@@ -215,7 +215,7 @@ class Settings(BaseSettings):
             raise SettingsError(_first_complaint(error)) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"safelight.toml cannot be read: {error}") from error
-        except ValueError as error:  # a variable that should be JSON and is not
+        except ValueError as error:  # a variable that is not valid JSON
             raise SettingsError(f"{error}.") from error
 
     @classmethod
@@ -227,29 +227,29 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the base class's signature
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags first, then the environment, then the data directory's safelight.toml."""
+        """The sources by precedence: flags, the environment, the data directory's safelight.toml."""
         home = init_settings().get("home") or env_settings().get("home")
         folder = Path(home) if home else user_data_path("safelight", appauthor=False)
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, folder / "safelight.toml")
 
     @property
     def database_url(self) -> str:
-        """The database's URL with its password: not to be shown."""
+        """The database's URL with its password; not to be shown."""
         return self.database.get_secret_value() or f"sqlite:///{self.home.absolute() / 'safelight.db'}"
 
     @property
     def models(self) -> Path:
-        """Where pulled models lie."""
+        """The folder of pulled models."""
         return self.home / "models"
 
     @property
     def cache(self) -> Path:
-        """What can be deleted at any time: converted networks, compiled blobs, probe results."""
+        """The cache folder, which can be deleted at any time: converted networks, compiled blobs, probe results."""
         return self.home / "cache"
 
 
 def debug_wanted() -> bool:
-    """Whether SAFELIGHT_DEBUG asks for tracebacks: no setting like the others, since settings may be what failed."""
+    """Whether SAFELIGHT_DEBUG requests tracebacks; not a field of ``Settings``, since loading those can fail."""
     return os.environ.get("SAFELIGHT_DEBUG", "") not in ("", "0")
 
 

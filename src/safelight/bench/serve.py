@@ -1,6 +1,6 @@
-"""The server under load, beside a plain one: pictures a second, waiting, answers meanwhile, memory.
+"""Compare the server under load with a minimal one: pictures per second, latencies, memory.
 
-Both draw with the same weights; rounds alternate, since machines are noisy.
+Both use the same weights; measurements alternate, so that noise of the machine affects both.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from safelight.samples import sample_photographs
 PROMPT = "a red apple, 3d style"
 CLIENTS = (1, 4, 8)
 START = 300.0
-"""Seconds a server may take to start."""
+"""Timeout for a server's start, in seconds."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Answers to one kind of request.
+    """Response times of one kind of request.
 
     Args:
-        name: Which.
-        p50: Median, in milliseconds.
-        p99: What 99 of 100 stay under, in milliseconds.
-        count: How many were measured.
+        name: The request.
+        p50: Median in milliseconds.
+        p99: 99th percentile in milliseconds.
+        count: Number of requests.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Throughput:
-    """Pictures a second under so many clients, each of which asks for the next when it has the last."""
+    """Pictures per second with a number of clients, each of which sends its next request after the last response."""
 
     clients: int
     ours: float
@@ -60,13 +60,13 @@ class Throughput:
 
     @property
     def ratio(self) -> float:
-        """Ours for each of the plain server's."""
+        """Our rate relative to the plain server's."""
         return self.ours / self.plain
 
 
 @dataclass(frozen=True)
 class Soak:
-    """Memory over a long time under load, in megabytes, averaged over the second and the last tenth."""
+    """Memory over a long time under load, in megabytes, averaged over the second and the last tenth of the time."""
 
     seconds: float
     pictures: int
@@ -78,18 +78,18 @@ class Soak:
 
 @dataclass(frozen=True)
 class Report:
-    """What was measured.
+    """The results.
 
     Args:
-        steps: Of each picture.
-        live_seconds: From the start of ``safelight serve`` to the first answer of /health/live.
-        ready_seconds: To the moment a worker takes jobs.
-        first_step_ms: Median, from submitting a job to an idle server to the news of its first step.
-        throughput: By number of clients.
-        latencies: While pictures are being drawn.
+        steps: Steps per picture.
+        live_seconds: Time from the start of ``safelight serve`` to the first response of /health/live.
+        ready_seconds: Time from the start until a worker claims jobs.
+        first_step_ms: Median time from submitting a job to an idle server to the event of its first step.
+        throughput: Throughput by number of clients.
+        latencies: Response times while pictures are generated.
         api_mb: Resident memory of the API process, with the classifier loaded.
-        plain_mb: Of the plain server.
-        soak: If one was asked for.
+        plain_mb: Resident memory of the plain server.
+        soak: Result of the soak test, if one was run.
     """
 
     steps: int
@@ -112,15 +112,15 @@ class Served:
     """A running server.
 
     Args:
-        process: Its first process.
-        url: Where it answers.
+        process: Its main process.
+        url: Its base URL.
     """
 
     process: subprocess.Popen[bytes]
     url: str
 
     def megabytes(self, *words: str) -> float:
-        """Resident memory of the process whose command has all these words, or of the first one."""
+        """Resident memory of the process whose command line has all these words; of the main process without any."""
         family = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children()]
         found = next(each for each in family if all(word in each.cmdline() for word in words))
         return float(found.memory_info().rss / 1e6)
@@ -137,11 +137,11 @@ def measure(
     """Start both servers and measure.
 
     Args:
-        checkpoint: A folder of Stable Diffusion's layout.
-        steps: Of each picture.
-        seconds: How long each measurement takes.
-        soak: Seconds under load in the end; 0 for none.
-        tell: Called with a line for the user.
+        checkpoint: A folder in Stable Diffusion's layout.
+        steps: Steps per picture.
+        seconds: Duration of each measurement.
+        soak: Duration of the soak test in seconds; 0 for none.
+        tell: Called with progress messages for the user.
     """
     with ExitStack() as opened:
         home = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="safelight-bench-")))
@@ -174,7 +174,7 @@ def measure(
 def _safelight(home: Path) -> Iterator[Served]:
     port = _free_port()
     command = [sys.executable, "-m", "safelight", "serve", "--port", str(port), "--checkpoint", "starter"]
-    # Without the page, which the plain server does not have either; bench/studio.py measures with it.
+    # Without the web UI, which the plain server does not have either; bench/studio.py measures with it.
     environment = os.environ | {"SAFELIGHT_HOME": str(home), "SAFELIGHT_STUDIO": "false"}
     with _running(command, environment, port, home / "server.log") as served:
         yield served
@@ -206,7 +206,7 @@ def _free_port() -> int:
 
 
 def _until(url: str, started: float) -> float:
-    """Seconds from a start to the first good answer."""
+    """Seconds from a start to the first successful response."""
     while time.perf_counter() - started < START:
         try:
             if httpx2.get(url, timeout=5).status_code == 200:
@@ -234,7 +234,7 @@ def _plain_drawing(url: str, steps: int) -> Callable[[int], None]:
 
 
 def _first_step(url: str, steps: int, seed: int) -> float:
-    """Seconds from submitting to the news of the first step."""
+    """Seconds from submitting a job to the event of its first step."""
     body = {"kind": "generate", "prompt": PROMPT, "seed": seed, "steps": steps}
     started = time.perf_counter()
     job = httpx2.post(url + "/v1/jobs", json=body, timeout=60).raise_for_status().json()
@@ -253,7 +253,7 @@ def _stepped(event: dict[str, Any]) -> bool:
 
 
 def _rate(draw: Callable[[int], None], clients: int, seconds: float) -> float:
-    """Pictures a second; those that are on their way at the end count up to then, since all are waited for."""
+    """Pictures per second; pictures in progress at the end are waited for, and that time counts."""
     started = time.perf_counter()
 
     def client(number: int) -> int:
@@ -299,7 +299,7 @@ def _latencies(
 
 
 def _latency(name: str, ask: Callable[[], None], draw: Callable[[int], None], seconds: float) -> Latency:
-    """Ask every 20 ms while four clients keep the server drawing."""
+    """Send a request every 20 ms while four clients keep the server busy."""
     drawing = threading.Thread(target=_rate, args=(draw, 4, seconds))
     drawing.start()
     time.sleep(min(1.0, seconds / 4))

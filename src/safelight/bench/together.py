@@ -1,4 +1,4 @@
-"""Pictures a second when several threads draw together, against one thread that draws one after the other."""
+"""Compare pictures per second of several threads, whose steps are batched, with one thread's."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ THREADS = (1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class Throughput:
-    """What so many threads draw.
+    """Throughput of a number of threads.
 
     Args:
-        threads: Pictures that are drawn at the same time.
-        ratios: Pictures a second, as a multiple of one thread's, for each round.
-        seconds: Of each round, for as many pictures as there are threads.
+        threads: Number of pictures that are generated at the same time.
+        ratios: Pictures per second, relative to one thread's, for each round.
+        seconds: Duration of each round, for as many pictures as there are threads.
     """
 
     threads: int
@@ -55,14 +55,14 @@ def throughput(
     threads: Sequence[int] = THREADS,
     tell: Callable[[str], None] = lambda _: None,
 ) -> list[Throughput]:
-    """Draw the same pictures together and one after the other, in turn, so that a noisy machine is noisy to both.
+    """Generate the same pictures concurrently and sequentially, alternately, so that noise affects both.
 
     Args:
-        engine: What draws; its setting batch_pictures bounds how many pictures it draws together.
-        steps: Steps a picture.
-        rounds: How often, after a warm-up.
-        threads: How many draw together.
-        tell: Called with a line for the user now and then.
+        engine: The engine; its setting batch_pictures limits how many pictures are batched.
+        steps: Steps per picture.
+        rounds: Number of rounds, after a warm-up.
+        threads: Numbers of threads to measure.
+        tell: Called with progress messages for the user.
 
     Raises:
         SafelightError: The checkpoint cannot be used.

@@ -36,9 +36,7 @@ def inspect(data: bytes) -> Layout:
     return Layout(
         Header("PNG", width, height, frames),
         bits,
-        buffers=12 * width * height
-        if frames > 1
-        else 0,  # the last frame, the next frame, and the canvas
+        buffers=12 * width * height if frames > 1 else 0,  # the last frame, the next frame, and the canvas
         pixel_bytes=_pixel_bytes(bits, colour, transparent),
         converted=colour != _COLOUR or not names.isdisjoint(_CHANGING),
     )
