@@ -7,7 +7,7 @@ from safelight.errors.generation import RequestError
 
 
 class RouteMissingError(InputError):
-    """A path that the server does not know."""
+    """The server has no route for the path."""
 
     code = "request.path"
     summary = "There is nothing under this path."
@@ -16,7 +16,7 @@ class RouteMissingError(InputError):
 
 
 class MethodRefusedError(InputError):
-    """A method that a path does not take."""
+    """The path does not support the method."""
 
     code = "request.method"
     summary = "The path does not take this method."
@@ -25,7 +25,7 @@ class MethodRefusedError(InputError):
 
 
 class BodyInvalidError(InputError):
-    """A request that does not have the shape its path wants."""
+    """The request does not match the schema of its path."""
 
     code = "request.invalid"
     summary = "The request does not have the right shape."
@@ -34,7 +34,7 @@ class BodyInvalidError(InputError):
 
 
 class BodyTooLargeError(InputError):
-    """A request's body above the limit."""
+    """The request's body is larger than the limit."""
 
     code = "request.too_large"
     summary = "The request is larger than the limit allows."
@@ -43,7 +43,7 @@ class BodyTooLargeError(InputError):
 
 
 class BodySlowError(InputError):
-    """A request's body that does not arrive."""
+    """The request's body did not arrive in time."""
 
     code = "request.slow"
     summary = "The request's body took too long to arrive."
@@ -52,7 +52,7 @@ class BodySlowError(InputError):
 
 
 class MediaTypeError(InputError):
-    """A body of a type that cannot be read."""
+    """The body has an unsupported media type."""
 
     code = "request.media_type"
     summary = "The request's body is of a type that cannot be read here."
@@ -61,7 +61,7 @@ class MediaTypeError(InputError):
 
 
 class NotAcceptableError(InputError):
-    """Only types were accepted that cannot be given."""
+    """The response is not available in any of the accepted media types."""
 
     code = "request.accept"
     summary = "Nothing that the request accepts can be given."
@@ -70,7 +70,7 @@ class NotAcceptableError(InputError):
 
 
 class PictureTextError(InputError):
-    """Text that should be a picture and is none."""
+    """A text that should be an encoded picture is not."""
 
     code = "request.picture"
     summary = "The text is no picture."
@@ -79,16 +79,16 @@ class PictureTextError(InputError):
 
 
 class PictureUrlError(InputError):
-    """An address that no picture is fetched from."""
+    """The server does not fetch pictures from the URL."""
 
     code = "request.picture_url"
-    summary = "No picture is fetched from this address."
+    summary = "The server does not fetch pictures from this address."
     default_hint = "Send the picture itself, in base64; docs/server.md says which addresses are fetched from."
     http_status = 422
 
 
 class FieldError(RequestError):
-    """A field of a compatible API that asks for what is not done here.
+    """A field of a compatible API requests something that Safelight does not support.
 
     Args:
         message: What was asked.
@@ -106,10 +106,10 @@ class FieldError(RequestError):
 
 
 class TextUnjudgedError(FieldError):
-    """A text that nothing here can judge."""
+    """A text was sent for moderation, but no blocklist is set."""
 
     code = "moderation.text_unjudged"
-    summary = "There is nothing here that judges texts."
+    summary = "This server does not judge texts."
     default_hint = (
         "The setting text_blocklist names a list of words to judge them by; with moderation_texts = "
         '"skip" texts beside a picture are passed over.'
@@ -118,7 +118,7 @@ class TextUnjudgedError(FieldError):
 
 
 class AbsentError(InputError):
-    """A route of a compatible API that Safelight has nothing behind."""
+    """Safelight does not implement the route of a compatible API."""
 
     code = "api.absent"
     summary = "Safelight does not do this."

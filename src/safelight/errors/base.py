@@ -6,11 +6,11 @@ from typing import ClassVar
 
 
 class SafelightError(Exception):
-    """A failure that Safelight understands.
+    """Base class of all errors that Safelight raises on purpose.
 
     Args:
-        message: What was wrong with this very input, in one sentence.
-        hint: What would be right; the class's own hint when not given.
+        message: What was wrong with this input, in one sentence; the class's summary when not given.
+        hint: What would be right; the class's hint when not given.
     """
 
     code: ClassVar[str] = "safelight"
@@ -25,13 +25,13 @@ class SafelightError(Exception):
         super().__init__(self.message)
 
     def to_dict(self) -> dict[str, str]:
-        """The error as it appears in JSON output: code, message and, where there is one, a hint."""
+        """The error for JSON output: code, message and, if there is one, a hint."""
         body = {"code": self.code, "message": self.message}
         return body | {"hint": self.hint} if self.hint else body
 
 
 class InputError(SafelightError):
-    """What the user gave cannot be used."""
+    """The user's input cannot be used."""
 
     code = "input"
     summary = "The input cannot be used."
@@ -40,7 +40,7 @@ class InputError(SafelightError):
 
 
 class UsageError(InputError):
-    """Options that contradict each other or are out of range."""
+    """Options contradict each other or are out of range."""
 
     code = "usage"
     summary = "The command or its options cannot be used like this."
@@ -56,7 +56,7 @@ class SettingsError(InputError):
 
 
 class FileMissingError(InputError):
-    """A path names nothing that can be read."""
+    """The path does not exist or cannot be read."""
 
     code = "file.missing"
     summary = "The file or folder does not exist or cannot be read."
@@ -65,7 +65,7 @@ class FileMissingError(InputError):
 
 
 class OutputError(InputError):
-    """A result cannot be written where it was asked for."""
+    """The result cannot be written to the given path."""
 
     code = "output"
     summary = "The result cannot be written there."
@@ -73,7 +73,7 @@ class OutputError(InputError):
 
 
 class OutputExistsError(OutputError):
-    """Writing would replace something that is already there."""
+    """The output exists already and would be replaced."""
 
     code = "output.exists"
     summary = "The output is already there and would be replaced."

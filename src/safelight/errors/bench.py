@@ -6,7 +6,7 @@ from safelight.errors.base import InputError
 
 
 class PeerMissingError(InputError):
-    """The other side of a comparison is not installed."""
+    """The peer of a benchmark is unknown or not installed."""
 
     code = "bench.peer_missing"
     summary = "The peer to compare with is not known or not installed."

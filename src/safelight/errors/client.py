@@ -6,9 +6,9 @@ from safelight.errors.base import SafelightError
 
 
 class ServerError(SafelightError):
-    """A server that cannot be reached, or answers what cannot be understood."""
+    """The server cannot be reached, or its response cannot be understood."""
 
     code = "client.server"
-    summary = "The server cannot be reached, or what it answers is not Safelight's."
+    summary = "The server cannot be reached, or it is not a Safelight server."
     default_hint = "Check its address, and that safelight serve runs there."
     http_status = 502

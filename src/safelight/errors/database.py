@@ -6,7 +6,7 @@ from safelight.errors.base import InputError, SafelightError, SettingsError
 
 
 class DatabaseError(SafelightError):
-    """What Safelight keeps cannot be read or written."""
+    """The database cannot be read or written."""
 
     code = "database"
     summary = "The database cannot be used."
@@ -14,7 +14,7 @@ class DatabaseError(SafelightError):
 
 
 class DatabaseUrlError(SettingsError):
-    """A setting that names no usable database."""
+    """The setting database is not a usable database URL."""
 
     code = "database.url"
     summary = "The setting database is no URL of a database."
@@ -24,7 +24,7 @@ class DatabaseUrlError(SettingsError):
 
 
 class DatabaseOpenError(DatabaseError):
-    """A database that cannot be reached or opened."""
+    """The database cannot be reached or opened."""
 
     code = "database.open"
     summary = "The database cannot be opened."
@@ -32,7 +32,7 @@ class DatabaseOpenError(DatabaseError):
 
 
 class DatabaseBusyError(DatabaseError):
-    """A lock that was held too long by others."""
+    """The database was locked for too long."""
 
     code = "database.busy"
     summary = "The database was locked by others for too long."
@@ -40,7 +40,7 @@ class DatabaseBusyError(DatabaseError):
 
 
 class DatabaseDamagedError(DatabaseError):
-    """A database whose content makes no sense."""
+    """The database is damaged."""
 
     code = "database.damaged"
     summary = "The database is damaged, or is none."
@@ -48,7 +48,7 @@ class DatabaseDamagedError(DatabaseError):
 
 
 class DatabaseVersionError(DatabaseError):
-    """A database of a newer version."""
+    """The database has a newer schema version."""
 
     code = "database.version"
     summary = "The database was made by a newer Safelight."
@@ -57,7 +57,7 @@ class DatabaseVersionError(DatabaseError):
 
 
 class StoredObjectError(DatabaseError):
-    """A stored value that is refused for what it could do."""
+    """A stored value is a pickle, which is refused."""
 
     code = "database.pickle"
     summary = (
@@ -70,7 +70,7 @@ class StoredObjectError(DatabaseError):
 
 
 class StorageFullError(DatabaseError):
-    """No space left."""
+    """The disk is full."""
 
     code = "storage.full"
     summary = "The disk is full: nothing more can be kept."
@@ -79,9 +79,9 @@ class StorageFullError(DatabaseError):
 
 
 class BlobMissingError(InputError):
-    """Bytes that something refers to and that are gone."""
+    """A referenced blob no longer exists."""
 
     code = "blob.missing"
-    summary = "A picture that was sent along is not kept any more."
+    summary = "A picture that was sent with the request is no longer stored."
     default_hint = "Send it again."
     http_status = 404

@@ -6,7 +6,7 @@ from safelight.errors.base import InputError
 
 
 class GalleryError(InputError):
-    """Something the gallery cannot do."""
+    """The gallery cannot do what was requested."""
 
     code = "gallery"
     summary = "The gallery cannot do that."
@@ -15,7 +15,7 @@ class GalleryError(InputError):
 
 
 class EntryMissingError(GalleryError):
-    """No such entry, or somebody else's."""
+    """There is no such entry, or it belongs to another owner."""
 
     code = "gallery.missing"
     summary = "There is no such entry in the gallery."
@@ -24,9 +24,9 @@ class EntryMissingError(GalleryError):
 
 
 class EntryFileMissingError(GalleryError):
-    """An entry whose file is gone."""
+    """The entry's file no longer exists."""
 
     code = "gallery.file_missing"
     summary = "The entry's file is not in the gallery's folder any more."
-    default_hint = "It was removed by something else than Safelight; its record is still there."
+    default_hint = "Another program removed it; its record is still there."
     http_status = 410

@@ -6,16 +6,16 @@ from safelight.errors.base import InputError, SafelightError
 
 
 class RequestError(InputError):
-    """A generation request with a value that cannot be drawn."""
+    """A value of a generation request is invalid."""
 
     code = "request"
-    summary = "The request has a value that cannot be drawn."
+    summary = "The request has a value that cannot be used."
     default_hint = "docs/generation.md lists every field with its range."
     http_status = 422
 
 
 class PromptError(RequestError):
-    """A prompt that cannot be read."""
+    """The prompt cannot be parsed."""
 
     code = "prompt"
     summary = "The prompt's brackets or schedules cannot be read."
@@ -25,7 +25,7 @@ class PromptError(RequestError):
 
 
 class WildcardError(PromptError):
-    """A wildcard without a file, or one that never ends."""
+    """A wildcard has no file, or its expansion does not end."""
 
     code = "prompt.wildcard"
     summary = "A wildcard of the prompt cannot be filled in."
@@ -35,7 +35,7 @@ class WildcardError(PromptError):
 
 
 class PromptUnsupportedError(PromptError):
-    """A part of a prompt that means something to other programs and nothing here."""
+    """The prompt uses syntax of other programs that Safelight does not support."""
 
     code = "prompt.unsupported"
     summary = "A part of the prompt asks for something that Safelight does not do."
@@ -43,22 +43,22 @@ class PromptUnsupportedError(PromptError):
 
 
 class StyleUnknownError(RequestError):
-    """A prompt style that is not there."""
+    """There is no such prompt style."""
 
     code = "prompt.style"
     summary = "There is no prompt style of that name."
 
 
 class MaskError(RequestError):
-    """A mask that does not fit its picture."""
+    """The mask does not match its picture."""
 
     code = "request.mask"
     summary = "The mask cannot be used with this picture."
-    default_hint = "Give a mask of the picture's own size, white where it is to be drawn anew."
+    default_hint = "Give a mask of the picture's own size, white where the picture is to be generated anew."
 
 
 class SamplerUnknownError(RequestError):
-    """A sampler or sigma schedule of no known name."""
+    """There is no such sampler or sigma schedule."""
 
     code = "sampler.unknown"
     summary = "There is no sampler or sigma schedule of that name."
@@ -66,21 +66,21 @@ class SamplerUnknownError(RequestError):
 
 
 class SamplerUnfitError(RequestError):
-    """A sampler that this checkpoint cannot be drawn with, or a schedule that this sampler does not take."""
+    """The checkpoint does not support the sampler, or the sampler does not support the sigma schedule."""
 
     code = "sampler.unfit"
     summary = "The sampler does not fit the checkpoint, or the sigma schedule does not fit the sampler."
 
 
 class UnsupportedError(RequestError):
-    """Something the checkpoint's family cannot do."""
+    """The checkpoint's family does not support what was requested."""
 
     code = "request.unsupported"
     summary = "The checkpoint's family cannot do that."
 
 
 class UpscalerUnknownError(RequestError):
-    """An upscaler of no known name."""
+    """There is no such upscaler."""
 
     code = "upscaler.unknown"
     summary = "There is no upscaler of that name."
@@ -88,7 +88,7 @@ class UpscalerUnknownError(RequestError):
 
 
 class StoppedError(SafelightError):
-    """A run that was asked to stop."""
+    """The run was cancelled."""
 
     code = "stopped"
     summary = "The run was stopped before it was done."
@@ -96,7 +96,7 @@ class StoppedError(SafelightError):
 
 
 class NumbersError(SafelightError):
-    """A network that gave no numbers."""
+    """The network returned NaN or infinity."""
 
     code = "generation.numbers"
     summary = "The network's result is not finite: there is no picture in it."

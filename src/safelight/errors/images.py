@@ -6,7 +6,7 @@ from safelight.errors.base import InputError
 
 
 class ImageError(InputError):
-    """A picture cannot be decoded."""
+    """The picture cannot be decoded."""
 
     code = "image"
     summary = "The picture cannot be read."
@@ -14,7 +14,7 @@ class ImageError(InputError):
 
 
 class ImageEmptyError(ImageError):
-    """No bytes at all."""
+    """The file is empty."""
 
     code = "image.empty"
     summary = "The file is empty."
@@ -22,7 +22,7 @@ class ImageEmptyError(ImageError):
 
 
 class ImageNotRecognisedError(ImageError):
-    """The bytes are not those of any picture."""
+    """The bytes are not those of any known picture format."""
 
     code = "image.not_recognised"
     summary = "The content is not a picture of any known format."
@@ -33,7 +33,7 @@ class ImageNotRecognisedError(ImageError):
 
 
 class ImageFormatError(ImageError):
-    """A picture format that Safelight does not open."""
+    """The picture format is not supported."""
 
     code = "image.format"
     summary = "This picture format is not opened."
@@ -42,7 +42,7 @@ class ImageFormatError(ImageError):
 
 
 class ImageTruncatedError(ImageError):
-    """The picture ends too early."""
+    """The picture's data is truncated."""
 
     code = "image.truncated"
     summary = "The picture's data ends before the picture does."
@@ -50,7 +50,7 @@ class ImageTruncatedError(ImageError):
 
 
 class ImageCorruptError(ImageError):
-    """The picture's data contradicts itself."""
+    """The picture's data is inconsistent."""
 
     code = "image.corrupt"
     summary = "The picture's data is damaged."
@@ -66,7 +66,7 @@ class ImageZeroSizeError(ImageError):
 
 
 class ImageTooManyPixelsError(ImageError):
-    """More pixels than the limit, by the header's own word."""
+    """By its header, the picture has more pixels than the limit."""
 
     code = "image.too_many_pixels"
     summary = "The picture has more pixels than the limit allows."
@@ -75,7 +75,7 @@ class ImageTooManyPixelsError(ImageError):
 
 
 class ImageTooManyBytesError(ImageError):
-    """More bytes than the limit."""
+    """The file has more bytes than the limit."""
 
     code = "image.too_many_bytes"
     summary = "The file is larger than the limit allows."
@@ -84,7 +84,7 @@ class ImageTooManyBytesError(ImageError):
 
 
 class ImageArrayError(ImageError):
-    """An array or image object that is no picture."""
+    """The array or image object is not a picture."""
 
     code = "image.array"
     summary = "The array is not a picture."

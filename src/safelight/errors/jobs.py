@@ -6,14 +6,14 @@ from safelight.errors.base import InputError, SafelightError
 
 
 class JobError(InputError):
-    """A job cannot be queued, found or changed."""
+    """A job cannot be submitted, found or changed."""
 
     code = "job"
     summary = "The job cannot be used like this."
 
 
 class JobMissingError(JobError):
-    """No such job, or somebody else's."""
+    """There is no such job, or it belongs to another owner."""
 
     code = "job.missing"
     summary = "There is no such job."
@@ -22,7 +22,7 @@ class JobMissingError(JobError):
 
 
 class JobOverError(JobError):
-    """A job that has ended cannot be stopped."""
+    """The job has ended and cannot be cancelled."""
 
     code = "job.over"
     summary = "The job has ended already."
@@ -31,16 +31,16 @@ class JobOverError(JobError):
 
 
 class JobSkipError(JobError):
-    """A job without pictures that could be skipped."""
+    """The job has no pictures to skip."""
 
     code = "job.skip"
-    summary = "Only drawings have pictures that can be skipped."
+    summary = "Only jobs that generate pictures have pictures that can be skipped."
     default_hint = "Cancel the job instead."
     http_status = 409
 
 
 class JobUnfinishedError(JobError):
-    """A result that is not there yet."""
+    """The job has no result yet."""
 
     code = "job.unfinished"
     summary = "The job has not ended yet."
@@ -49,7 +49,7 @@ class JobUnfinishedError(JobError):
 
 
 class NoResultError(JobError):
-    """A job that ended without the result, or the picture, that was asked for."""
+    """The job ended without the requested result or picture."""
 
     code = "job.no_result"
     summary = "The job has no such result."
@@ -58,16 +58,18 @@ class NoResultError(JobError):
 
 
 class PreviewMissingError(JobError):
-    """A preview that is not there."""
+    """The job has no preview."""
 
     code = "job.no_preview"
     summary = "The job has no preview at this moment."
-    default_hint = "There are previews only while a picture is drawn; an event of kind preview tells of each."
+    default_hint = (
+        "There are previews only while a picture is generated; an event of kind preview announces each."
+    )
     http_status = 404
 
 
 class PriorityError(JobError):
-    """A priority that only administrators may give."""
+    """Only administrators may set the priority."""
 
     code = "job.priority"
     summary = "Only administrators may put a job before those of others."
@@ -76,7 +78,7 @@ class PriorityError(JobError):
 
 
 class IdempotencyError(JobError):
-    """An idempotency key for two different requests."""
+    """The idempotency key was used for a different request."""
 
     code = "job.idempotency"
     summary = "The idempotency key was used for another request."
@@ -85,7 +87,7 @@ class IdempotencyError(JobError):
 
 
 class QueueFullError(SafelightError):
-    """Too many jobs wait."""
+    """The queue is full."""
 
     code = "queue.full"
     summary = "Too many jobs wait already."
@@ -94,7 +96,7 @@ class QueueFullError(SafelightError):
 
 
 class JobSizeError(JobError):
-    """A job that is more work than one may be."""
+    """The job exceeds the limit on work per job."""
 
     code = "job.size"
     summary = "The job is more work than one job may be."
@@ -105,7 +107,7 @@ class JobSizeError(JobError):
 
 
 class JobTimeoutError(SafelightError):
-    """A job that ran longer than it may."""
+    """The job exceeded its time limit."""
 
     code = "job.timeout"
     summary = "The job ran longer than it may."
@@ -114,25 +116,25 @@ class JobTimeoutError(SafelightError):
 
 
 class WorkerLostError(SafelightError):
-    """A job whose workers died, again and again."""
+    """The job's workers died repeatedly."""
 
     code = "worker.lost"
-    summary = "The worker that did the job was lost, more than once."
+    summary = "The worker that ran the job was lost more than once."
     default_hint = "It may need more memory than there is: try a smaller size or a smaller checkpoint."
     http_status = 500
 
 
 class WorkerNameError(InputError):
-    """A worker's name that another one has."""
+    """Another worker has the same name."""
 
     code = "worker.name"
-    summary = "Another worker goes by this name, and jobs go back to workers by their names."
+    summary = "Another worker has this name, and interrupted jobs return to workers by name."
     default_hint = "End the other one, or choose another name with --name."
     http_status = 409
 
 
 class WorkerMissingError(SafelightError):
-    """Nobody who could do it."""
+    """There is no worker for the job."""
 
     code = "worker.missing"
     summary = "There is no worker that could do this."

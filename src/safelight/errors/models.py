@@ -6,14 +6,14 @@ from safelight.errors.base import InputError, SafelightError
 
 
 class ModelError(InputError):
-    """A model that cannot be used."""
+    """The model cannot be used."""
 
     code = "model"
     summary = "The model cannot be used."
 
 
 class ClassifierUnknownError(ModelError):
-    """A classifier name that means nothing."""
+    """There is no such classifier."""
 
     code = "model.unknown"
     summary = "There is no classifier of that name."
@@ -25,7 +25,7 @@ class ClassifierUnknownError(ModelError):
 
 
 class ModelNotPulledError(ModelError):
-    """A model that is not on this machine yet."""
+    """The model is not on this machine."""
 
     code = "model.not_pulled"
     summary = "The model is not on this machine, and nothing is fetched unless you ask."
@@ -34,7 +34,7 @@ class ModelNotPulledError(ModelError):
 
 
 class ModelInvalidError(ModelError):
-    """Model files that contradict themselves or the layout."""
+    """The model's files are inconsistent or in another layout."""
 
     code = "model.invalid"
     summary = "The model's files are damaged or of another layout."
@@ -43,7 +43,7 @@ class ModelInvalidError(ModelError):
 
 
 class PickleRefusedError(ModelError):
-    """Weights in a format that can run code when opened."""
+    """The weights are in a format that can run code when it is opened."""
 
     code = "model.pickle_refused"
     summary = "The weights are a pickle file, which can run any code when opened, so it is refused."
@@ -52,7 +52,7 @@ class PickleRefusedError(ModelError):
 
 
 class CheckpointMissingError(ModelError):
-    """A checkpoint that is not there."""
+    """There is no such checkpoint."""
 
     code = "checkpoint.missing"
     summary = "There is no checkpoint of that name on this machine."
@@ -63,7 +63,7 @@ class CheckpointMissingError(ModelError):
 
 
 class CheckpointInvalidError(ModelError):
-    """Checkpoint files that are damaged or incomplete."""
+    """The checkpoint's files are damaged or incomplete."""
 
     code = "checkpoint.invalid"
     summary = "The checkpoint's files are damaged or incomplete."
@@ -72,7 +72,7 @@ class CheckpointInvalidError(ModelError):
 
 
 class CheckpointFamilyError(ModelError):
-    """A checkpoint of a family that Safelight does not draw with."""
+    """The checkpoint's family is not supported."""
 
     code = "checkpoint.family"
     summary = "The checkpoint belongs to no family that Safelight knows."
@@ -81,7 +81,7 @@ class CheckpointFamilyError(ModelError):
 
 
 class DigestMismatchError(ModelError):
-    """A file of a model that is not the one that is pinned, or that was pulled."""
+    """A model's file differs from the pinned or pulled one."""
 
     code = "model.digest"
     summary = "A model's file is not the one that was expected."
@@ -90,7 +90,7 @@ class DigestMismatchError(ModelError):
 
 
 class DownloadError(SafelightError):
-    """A download that was asked for did not succeed."""
+    """A download failed."""
 
     code = "model.download"
     summary = "The download did not succeed."
@@ -99,7 +99,7 @@ class DownloadError(SafelightError):
 
 
 class ModelMissingError(ModelError):
-    """A model that is not there."""
+    """There is no such model on the server."""
 
     code = "model.missing"
     summary = "There is no model of that name on this server."

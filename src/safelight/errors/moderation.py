@@ -6,7 +6,7 @@ from safelight.errors.base import InputError, SafelightError
 
 
 class PolicyError(InputError):
-    """A policy file that cannot be used."""
+    """The policy cannot be used."""
 
     code = "policy.invalid"
     summary = "The policy cannot be used."
@@ -16,7 +16,7 @@ class PolicyError(InputError):
 
 
 class PolicyLabelError(PolicyError):
-    """Policy and classifier speak of different labels."""
+    """The policy does not cover the classifier's labels."""
 
     code = "policy.labels"
     summary = "The policy does not say what some of the classifier's labels mean."
@@ -24,19 +24,19 @@ class PolicyLabelError(PolicyError):
 
 
 class BlockedError(SafelightError):
-    """A picture that the policy keeps back."""
+    """The policy blocks the picture."""
 
     code = "blocked"
     summary = "The policy blocks this picture, so it was neither used nor written."
     default_hint = (
-        "The message says which score and threshold decided; docs/moderation.md tells about policies."
+        "The message says which score and threshold decided; docs/moderation.md describes policies."
     )
     http_status = 403
     exit_code = 1
 
 
 class BlocklistError(SafelightError):
-    """The list of words that texts are judged by cannot be used."""
+    """The text blocklist cannot be used."""
 
     code = "moderation.blocklist"
     summary = "The list of words that texts are judged by cannot be used."
@@ -46,7 +46,7 @@ class BlocklistError(SafelightError):
 
 
 class ExplainUnsupportedError(InputError):
-    """A classifier without an exact explanation map."""
+    """The classifier has no exact heat map."""
 
     code = "explain.unsupported"
     summary = "This classifier has no exact explanation map."
@@ -55,7 +55,7 @@ class ExplainUnsupportedError(InputError):
 
 
 class ExportParityError(SafelightError):
-    """An exported network that answers differently."""
+    """The exported network's outputs differ from the original's."""
 
     code = "export.parity"
     summary = "The exported network does not give the same answers, so it was not kept."
@@ -63,7 +63,7 @@ class ExportParityError(SafelightError):
 
 
 class ResumeMismatchError(InputError):
-    """A report that another classifier or policy began."""
+    """The report was started with another classifier or policy."""
 
     code = "scan.resume_mismatch"
     summary = "The unfinished report was begun with another classifier or policy."
@@ -72,7 +72,7 @@ class ResumeMismatchError(InputError):
 
 
 class ScanBusyError(InputError):
-    """Two scans into one report."""
+    """Another scan writes the report."""
 
     code = "scan.busy"
     summary = "Another scan is writing this report."

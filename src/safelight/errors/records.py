@@ -6,7 +6,7 @@ from safelight.errors.base import InputError
 
 
 class RecordMissingError(InputError):
-    """A picture that does not say how it was made."""
+    """The picture has no reproduction record."""
 
     code = "record.missing"
     summary = "The picture carries no record of how it was made."
@@ -15,7 +15,7 @@ class RecordMissingError(InputError):
 
 
 class RecordInvalidError(InputError):
-    """A record that cannot be read."""
+    """The record cannot be read."""
 
     code = "record.invalid"
     summary = "The picture's record cannot be read."
@@ -23,8 +23,8 @@ class RecordInvalidError(InputError):
 
 
 class ReproduceError(InputError):
-    """What a record needs and this machine has not."""
+    """This machine lacks something that the record needs."""
 
     code = "record.reproduce"
-    summary = "The picture cannot be made again here."
+    summary = "The picture cannot be reproduced here."
     http_status = 409

@@ -7,16 +7,16 @@ from safelight.errors.generation import RequestError
 
 
 class BackendError(InputError):
-    """A backend or precision that this machine or this network cannot give."""
+    """The backend or precision is not available for the network on this machine."""
 
     code = "backend.unavailable"
-    summary = "The backend or precision that was asked for cannot run this network here."
+    summary = "The requested backend or precision cannot run this network here."
     default_hint = "safelight doctor lists what this machine can run; auto lets a probe choose."
     http_status = 501
 
 
 class MemoryBudgetError(RequestError):
-    """A picture or model larger than the memory it may use."""
+    """The picture or model needs more memory than the budget."""
 
     code = "memory.budget"
     summary = "This would need more memory than it may use."

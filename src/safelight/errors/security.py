@@ -6,7 +6,7 @@ from safelight.errors.base import InputError, SafelightError
 
 
 class DeniedError(InputError):
-    """A request that this caller may not make."""
+    """The caller is not allowed to make the request."""
 
     code = "denied"
     summary = "This request is not allowed."
@@ -14,10 +14,10 @@ class DeniedError(InputError):
 
 
 class KeyRequiredError(DeniedError):
-    """No key came with the request."""
+    """The request has no key."""
 
     code = "denied.no_key"
-    summary = "This server wants a key."
+    summary = "This server requires a key."
     default_hint = (
         "Send it as Authorization: Bearer KEY, as X-API-Key: KEY, or as the password of HTTP Basic "
         "with the key's name as the user; safelight keys add NAME makes one."
@@ -26,7 +26,7 @@ class KeyRequiredError(DeniedError):
 
 
 class KeyInvalidError(DeniedError):
-    """A key that is not, or no longer, valid."""
+    """The key is invalid or revoked."""
 
     code = "denied.key"
     summary = "The key is wrong or has been revoked."
@@ -35,7 +35,7 @@ class KeyInvalidError(DeniedError):
 
 
 class RoleError(DeniedError):
-    """Something that only administrators may do."""
+    """The request requires the role admin."""
 
     code = "denied.role"
     summary = "Only administrators may do this."
@@ -43,7 +43,7 @@ class RoleError(DeniedError):
 
 
 class HostRefusedError(DeniedError):
-    """A request for a host name that is not this server's."""
+    """The request's Host header is not one of the server's names."""
 
     code = "denied.host"
     summary = "The server does not answer under this host name."
@@ -51,7 +51,7 @@ class HostRefusedError(DeniedError):
 
 
 class OriginRefusedError(DeniedError):
-    """A request that another web site's page made."""
+    """The request comes from another web site's page."""
 
     code = "denied.origin"
     summary = "Pages of other web sites may not use this server."
@@ -59,12 +59,12 @@ class OriginRefusedError(DeniedError):
 
 
 class LimitedError(SafelightError):
-    """More than this caller may ask for.
+    """The caller exceeded a limit.
 
     Args:
-        message: Which limit it was.
+        message: Which limit was exceeded.
         hint: What would be right.
-        retry_after: Seconds after which the same request would be within the limit; None if it never would.
+        retry_after: Seconds after which the same request would be within the limit; None if it never would be.
     """
 
     code = "limit"
@@ -80,22 +80,22 @@ class LimitedError(SafelightError):
 
 
 class RateLimitError(LimitedError):
-    """Too much within a minute."""
+    """The caller exceeded a rate limit per minute."""
 
     code = "limit.rate"
     summary = "Too much was asked for within a minute."
 
 
 class QuotaError(LimitedError):
-    """Too much within a day."""
+    """The key's daily quota is used up."""
 
     code = "limit.quota"
     summary = "The key's quota for today is used up."
-    default_hint = "It begins anew at midnight UTC; an administrator can give the key a larger one."
+    default_hint = "It is reset at midnight UTC; an administrator can give the key a larger one."
 
 
 class QueueShareError(LimitedError):
-    """More jobs of one owner than may wait."""
+    """The owner has too many waiting jobs."""
 
     code = "limit.queue"
     summary = "Too many of your jobs wait already."
@@ -103,7 +103,7 @@ class QueueShareError(LimitedError):
 
 
 class QueueBytesError(LimitedError):
-    """More bytes of pictures than may wait with one owner's jobs."""
+    """The pictures of the owner's waiting jobs exceed the limit in bytes."""
 
     code = "limit.queue_bytes"
     summary = "The pictures of your waiting jobs take too much room."
@@ -111,7 +111,7 @@ class QueueBytesError(LimitedError):
 
 
 class KeyNameError(InputError):
-    """A key's name that cannot be given, or names no key."""
+    """The key's name is invalid, taken or unknown."""
 
     code = "key.name"
     summary = "The key's name cannot be used."

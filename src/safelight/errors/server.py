@@ -6,7 +6,7 @@ from safelight.errors.base import InputError, SafelightError, SettingsError
 
 
 class PortTakenError(InputError):
-    """An address that cannot be listened on."""
+    """The server cannot listen on the address."""
 
     code = "server.port"
     summary = "The server cannot listen on this address."
@@ -14,7 +14,7 @@ class PortTakenError(InputError):
 
 
 class HomeInUseError(InputError):
-    """A data directory that another server uses."""
+    """Another server uses the data directory."""
 
     code = "server.running"
     summary = "Another server uses this data directory."
@@ -23,7 +23,7 @@ class HomeInUseError(InputError):
 
 
 class HomeError(InputError):
-    """A data directory that cannot be used."""
+    """The data directory cannot be used."""
 
     code = "server.home"
     summary = "The data directory cannot be used."
@@ -31,7 +31,7 @@ class HomeError(InputError):
 
 
 class ServerStartingError(SafelightError):
-    """A server that has begun to listen and is not ready yet."""
+    """The server listens already but is not ready."""
 
     code = "server.starting"
     summary = "The server is still starting."
@@ -40,7 +40,7 @@ class ServerStartingError(SafelightError):
 
 
 class ServerBusyError(SafelightError):
-    """A server that has as much to read as it can hold."""
+    """The server has no memory left for another request."""
 
     code = "server.busy"
     summary = "The server is reading as much as it can hold."
@@ -49,7 +49,7 @@ class ServerBusyError(SafelightError):
 
 
 class ConnectionLimitError(SafelightError):
-    """A request on one connection more than its address, or all together, may have."""
+    """There are too many connections from the address, or in total."""
 
     code = "server.connections"
     summary = "There are too many connections with requests at once."
@@ -58,7 +58,7 @@ class ConnectionLimitError(SafelightError):
 
 
 class KeysNeededError(SettingsError):
-    """A server that others could reach, and no key to tell them apart."""
+    """The server would be reachable from other machines without any key."""
 
     code = "server.keys_needed"
     summary = "Without a key the server listens on this machine only."
