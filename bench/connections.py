@@ -1,8 +1,8 @@
-"""What one address that opens thousands of connections costs another: refusals and milliseconds, by percentile.
+"""Measure how thousands of connections from one address affect requests of another: refusals and response times.
 
-The server is a process of its own, once with 1,024 file descriptors and once with as many as there are. Connections
-come from 127.0.0.1, from another process; requests from 127.0.0.2, each over a connection of its own, half of them with
-a key and a look at the database. Linux only: elsewhere 127.0.0.2 is no address.
+The server runs in its own process, once with 1,024 file descriptors and once with as many as the system allows. The
+connections come from 127.0.0.1, from another process; the requests from 127.0.0.2, each over a new connection, half of
+them with a key and a database query. Linux only: other systems do not have the address 127.0.0.2.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ ATTACKS = {
     "slow body": "a key to sign in with that does not come",
     "unread": "50 connections that ask for /openapi.json 200 times each and read nothing",
 }
-"""What the many connections do."""
+"""What the attacking connections do."""
 UNREAD = 50
 
 
 @dataclass(frozen=True)
 class Row:
-    """What requests of the other address took, in milliseconds, and how many had no answer 200."""
+    """Response times of the other address's requests in milliseconds, and how many were not answered with 200."""
 
     descriptors: int
     attack: str
@@ -58,7 +58,7 @@ class Row:
 
 
 def main() -> None:
-    """Attack, measure, print."""
+    """Run the attacks, measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--connections", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=10.0, help="for which each attack is measured")
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def measured(attack: str, descriptors: int, number: int, seconds: float) -> Row:
-    """What another address's requests take during an attack; also printed."""
+    """Measure another address's requests during an attack, and print the row."""
     with tempfile.TemporaryDirectory() as home, serving(Path(home), descriptors) as (port, key):
         with crowd(attack, port, number, key) as kept:
             took, refused = asked(port, key, seconds)
@@ -104,7 +104,7 @@ def measured(attack: str, descriptors: int, number: int, seconds: float) -> Row:
 
 @contextmanager
 def serving(home: Path, descriptors: int) -> Iterator[tuple[int, str]]:
-    """The port of a server that may have so many file descriptors, and a key to it."""
+    """Start a server with a limit on file descriptors; yields its port and a key."""
     with socket.socket() as free:
         free.bind((CROWD, 0))
         port = free.getsockname()[1]
@@ -138,13 +138,13 @@ def serving(home: Path, descriptors: int) -> Iterator[tuple[int, str]]:
 
 @contextmanager
 def crowd(attack: str, port: int, number: int, key: str) -> Iterator[list[int]]:
-    """Within it there are many connections; afterwards, how many were opened, and how many were there in the end."""
+    """Hold many connections open within the block; the list then has the numbers of opened and of remaining ones."""
     command = [sys.executable, __file__, "--as-crowd", attack, str(port), str(number), key]
     counts: list[int] = []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdout.readline()  # they are there
+        process.stdout.readline()  # printed when the connections are open
         try:
             yield counts
         finally:
@@ -153,7 +153,7 @@ def crowd(attack: str, port: int, number: int, key: str) -> Iterator[list[int]]:
 
 
 def asked(port: int, key: str, seconds: float) -> tuple[list[float], int]:
-    """What requests took in milliseconds, and how many were not answered with 200."""
+    """Send requests; returns their times in milliseconds, and how many were not answered with 200."""
     took: list[float] = []
     refused = 0
     deadline = time.monotonic() + seconds
@@ -168,7 +168,7 @@ def asked(port: int, key: str, seconds: float) -> tuple[list[float], int]:
 
 
 def answer(port: int, path: str, key: str) -> int:
-    """The status of an answer over a connection of its own; 0 where there is none."""
+    """The response status of a request over a new connection; 0 if there is no response."""
     connection = http.client.HTTPConnection(CROWD, port, timeout=30, source_address=(OTHER, 0))
     try:
         connection.request("GET", path, headers={"Host": "localhost", "X-API-Key": key})
@@ -182,7 +182,7 @@ def answer(port: int, path: str, key: str) -> int:
 
 
 def warned(log: Path) -> int:
-    """Lines of the server's log that are warnings or worse, or no lines of ours."""
+    """Number of lines in the server's log that are warnings or worse, or not in our format."""
     lines = log.read_text().splitlines()
     return sum(
         not line.startswith("{") or json.loads(line)["level"] not in ("debug", "info") for line in lines
@@ -190,13 +190,13 @@ def warned(log: Path) -> int:
 
 
 class Crowd:
-    """Many connections of one address, until stdin is closed.
+    """Many connections from one address, held until stdin is closed.
 
     Args:
-        attack: What they do.
-        port: Of the server.
-        number: How many there are.
-        key: Of somebody, for the attacks that need one.
+        attack: What the connections do, a key of ``ATTACKS``.
+        port: The server's port.
+        number: Number of connections.
+        key: A user's key, for the attacks that need one.
     """
 
     def __init__(self, attack: str, port: int, number: int, key: str) -> None:
@@ -207,7 +207,7 @@ class Crowd:
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> None:
-        """Open them, say so, and hold them."""
+        """Open the connections, print a line, and hold them."""
         for _ in range(self._number):
             self._connect()
         self._selector.register(sys.stdin, selectors.EVENT_READ)
@@ -238,7 +238,7 @@ class Crowd:
             self._selector.register(connection, selectors.EVENT_READ)
 
     def _words(self) -> bytes:
-        """What is said at once."""
+        """The bytes that are sent first."""
         head = GET.format(path="/health/live", key=self._key)
         return {
             "half": head,

@@ -1,8 +1,8 @@
-"""How far decoding large JPEGs at reduced scale moves open-nsfw's score, beside how nervous the classifier itself is.
+"""Measure how reduced-scale decoding of large JPEGs changes open-nsfw's score, beside the classifier's own variation.
 
-Every JPEG of the photographs that is large enough to be scaled is judged by the same network in fp32: decoded in
-full, on the fast road as `safelight moderate` takes it, and in full with changes that nobody can see (one grey level of
-noise; saved once more at quality 95). Needs `make bench-photos`.
+Each JPEG of the photographs that is large enough to be scaled is judged by the same network in fp32: decoded in full,
+at reduced scale as in `safelight moderate`, and in full with invisible changes (one grey level of noise; saved again
+at quality 95). Needs `make bench-photos`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Pixels = NDArray[np.uint8]
 
 
 def main() -> None:
-    """Compare, print and keep the numbers."""
+    """Compare, print and save the numbers."""
     classifier = load_classifier(Settings.load(exact=True), "open-nsfw")
     policy = Policy.load("standard")
     full = Moderator(classifier, policy)
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def is_scaled(path: Path, moderator: Moderator) -> bool:
-    """Whether the fast road decodes the picture at reduced scale."""
+    """Whether the moderator decodes the picture at reduced scale."""
     frame = decode(path, shrink_to=moderator.classifier.shrink_to)
     return frame.image.width < frame.size[0]
 
@@ -61,14 +61,14 @@ def noisy(path: Path, generator: np.random.Generator) -> Pixels:
 
 
 def resaved(path: Path) -> bytes:
-    """The picture as a JPEG of quality 95."""
+    """The picture saved again as a JPEG of quality 95."""
     with BytesIO() as buffer:
         decode(path).image.save(buffer, "JPEG", quality=95)
         return buffer.getvalue()
 
 
 def compare(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> dict[str, float]:
-    """Shifts of the probability, and the root mean square shift of log-odds."""
+    """Differences of the probability, and the root mean square difference of log-odds."""
     shift = np.abs(scores - reference)
     drift = np.log(scores / (1 - scores)) - np.log(reference / (1 - reference))
     return {

@@ -1,8 +1,8 @@
-"""What one owner can do to another: one floods every road with four connections each, the other asks for little.
+"""Measure isolation of owners: one floods each route with four connections, the other sends few requests.
 
-Starts a server with two keys and a worker. The other owner asks for the verdict of a photograph every 100 ms and for
-pictures of one step. Prints JSON: how long their verdicts took, how soon their pictures were begun, who was refused how
-often, and how much memory the API process took. Exits with 1 where a bar is missed.
+Starts a server with two keys and a worker. The other owner requests the verdict of a photograph every 100 ms and
+pictures of one step. Prints JSON: the times of their verdicts, how soon their pictures were started, how often each
+owner was refused, and the memory of the API process. Exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -42,27 +42,27 @@ from safelight.settings import Settings
 from studio import serving, wait_until
 
 CONNECTIONS = 4
-"""For each road."""
+"""Connections for each route."""
 EVERY = 0.1
-"""Seconds between two verdicts of the other owner."""
+"""Seconds between two verdict requests of the other owner."""
 PATIENCE = 5.0
-"""Seconds after which who floods gives a request up, and sends another."""
+"""Seconds after which the flooding owner abandons a request and sends the next."""
 SIZE = (7900, 8000)
-"""Of large pictures: 63 megapixels, just below the limit."""
+"""Width and height of large pictures: 63 megapixels, just below the limit."""
 SCANS, SCANNED, LARGE_ENTRIES = 4, 10_000, 4
 BOUNDARY = "-----flood"
 BARS = {"verdict_p99_ms": 200.0, "begins_s": 15.0, "refused": 0, "api_peak_mb": 1000.0}
 
 
 def large_png(mode: str = "RGB") -> bytes:
-    """A picture of 63 megapixels in some hundred kilobytes."""
+    """A picture of 63 megapixels in a few hundred kilobytes."""
     row = (np.arange(SIZE[0]) // 32 % 256).astype(np.uint8)
     grey = Image.fromarray(np.broadcast_to(row, SIZE[::-1]))
     return saved(grey.convert(mode), "PNG", compress_level=1)
 
 
 def wide_png() -> bytes:
-    """One of 16 bits a sample, with transparency."""
+    """A large picture with 16 bits per sample and transparency."""
     import struct
     import zlib
 
@@ -86,20 +86,20 @@ def animation() -> bytes:
 
 
 def photograph() -> bytes:
-    """An ordinary photograph as pages show them: 1280 x 960, JPEG."""
+    """An ordinary photograph for web pages: 1280 x 960, JPEG."""
     with Image.open(sample_photographs()[1]) as image:
         return saved(image.convert("RGB").resize((1280, 960)), "JPEG", quality=90)
 
 
 def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """A picture's file."""
+    """Encode a picture."""
     out = io.BytesIO()
     image.save(out, kind, **options)
     return out.getvalue()
 
 
 def form(pictures: list[bytes]) -> tuple[bytes, dict[str, str]]:
-    """A body of multipart/form-data, and its headers."""
+    """A multipart/form-data body and its headers."""
     parts = [
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="images"; filename="a.png"\r\n'
         "Content-Type: image/png\r\n\r\n".encode()
@@ -113,24 +113,24 @@ def form(pictures: list[bytes]) -> tuple[bytes, dict[str, str]]:
 
 
 def as_json(**fields: Any) -> tuple[bytes, dict[str, str]]:
-    """A body of JSON, and its headers."""
+    """A JSON body and its headers."""
     return json.dumps(fields).encode(), {"Content-Type": "application/json"}
 
 
 def text_of(data: bytes) -> str:
-    """Base64."""
+    """Encode bytes in base64."""
     return base64.b64encode(data).decode()
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What lies in the data directory before the server starts.
+    """The contents of the data directory before the server starts.
 
     Args:
-        flooding: The key of who floods.
-        other: The other's.
-        entries: Large pictures of who floods, in the gallery.
-        job: Their job that made one of them.
+        flooding: The key of the flooding owner.
+        other: The key of the other owner.
+        entries: Large pictures of the flooding owner in the gallery.
+        job: A job of the flooding owner that generated one of them.
     """
 
     flooding: str
@@ -186,7 +186,7 @@ def entered(service: Service, data: bytes, number: int) -> str:
 
 
 def ended(service: Service, kind: JobKind, request: dict[str, Any], result: dict[str, Any]) -> str:
-    """A job of who floods that has ended well."""
+    """Add a successful job of the flooding owner."""
     engine, ledger = service.engine, service.ledger
     with engine.begin() as connection:
         for image in request.get("images", ()):
@@ -201,11 +201,11 @@ def ended(service: Service, kind: JobKind, request: dict[str, Any], result: dict
 
 
 Road = Callable[[httpx2.Client, int], int]
-"""Sends a request, given how many came before it; gives the answer's status."""
+"""Sends a request, given the number of requests before it; returns the response's status."""
 
 
 def roads(url: str, made: Prepared, large: bytes) -> dict[str, Road]:
-    """Everything that one can flood."""
+    """All routes that can be flooded."""
     many, many_headers = form([large] * 64)
     odd, odd_headers = form([wide_png(), animation(), large_png("RGBA")])
     one = large, {"Content-Type": "image/png"}
@@ -249,7 +249,7 @@ def roads(url: str, made: Prepared, large: bytes) -> dict[str, Road]:
 
 
 def flood(url: str, made: Prepared, names: list[str], seconds: float) -> dict[str, dict[str, int]]:
-    """Send as much as four connections can on each road, giving up what takes long; the answers' statuses by road."""
+    """Send as much as four connections can on each route, abandoning slow requests; returns statuses by route."""
     chosen = {
         name: road for name, road in roads(url, made, large_png()).items() if not names or name in names
     }
@@ -281,12 +281,12 @@ def flood(url: str, made: Prepared, names: list[str], seconds: float) -> dict[st
 
 @dataclass
 class Other:
-    """What the other owner saw.
+    """The measurements of the other owner.
 
     Args:
-        verdicts: Seconds of each.
-        begins: Seconds from asking for a picture to its beginning; None where that was not seen.
-        statuses: Of everything they asked for.
+        verdicts: Seconds of each verdict.
+        begins: Seconds from submitting each job to its start; None if the start was not seen.
+        statuses: Statuses of all responses.
     """
 
     verdicts: list[float] = field(default_factory=list)
@@ -294,7 +294,7 @@ class Other:
     statuses: Counter[str] = field(default_factory=Counter)
 
     async def ask(self, url: str, key: str, seconds: float) -> None:
-        """Ask for verdicts all the time, and for a picture now and then."""
+        """Request verdicts continuously, and a picture now and then."""
         async with httpx2.AsyncClient(timeout=60, headers={"Authorization": f"Bearer {key}"}) as client:
             picture = photograph()
             until = time.monotonic() + seconds
@@ -315,7 +315,7 @@ class Other:
 
     async def _draw(self, client: httpx2.AsyncClient, url: str, until: float) -> None:
         await asyncio.sleep(min(3, until - time.monotonic()))
-        while time.monotonic() < until - BARS["begins_s"]:  # so that whether it begins in time is seen
+        while time.monotonic() < until - BARS["begins_s"]:  # a job may take as long to start
             body = {"kind": "generate", "prompt": "a cat", "steps": 1, "width": 64, "height": 64}
             try:
                 answer = await client.post(f"{url}/v1/jobs", json=body)
@@ -348,7 +348,7 @@ class Other:
 
 @contextmanager
 def watched(process: subprocess.Popen[bytes]) -> Iterator[list[float]]:
-    """The resident memory of the API process in megabytes, every 50 ms."""
+    """Sample the resident memory of the API process every 50 ms, in megabytes."""
     api = next(child for child in psutil.Process(process.pid).children() if "api" in child.cmdline())
     seen, over = [api.memory_info().rss / 1e6], threading.Event()
 
@@ -366,13 +366,13 @@ def watched(process: subprocess.Popen[bytes]) -> Iterator[list[float]]:
 
 
 def measured(names: list[str], seconds: float, *, studio: bool) -> dict[str, Any]:
-    """Start a server, flood it, and say what became of the other owner."""
+    """Start a server, flood it, and measure the other owner's requests."""
     with tempfile.TemporaryDirectory(prefix="safelight-flood-") as folder:
         home = Path(folder)
         made = prepared(home, large_png())
         other, quiet = Other(), Other()
         with serving(home, studio=studio) as (url, process):
-            asyncio.run(Other().ask(url, made.other, 0.1))  # which loads the classifier and the checkpoint
+            asyncio.run(Other().ask(url, made.other, 0.1))  # loads the classifier and the checkpoint
             asyncio.run(quiet.ask(url, made.other, min(5, seconds)))
             wait_until(lambda: not studio or httpx2.get(f"{url}/studio/").status_code != 503)
             command = [sys.executable, __file__, "--flood", url, "--seconds", str(seconds + 2)]
@@ -401,7 +401,7 @@ def measured(names: list[str], seconds: float, *, studio: bool) -> dict[str, Any
 
 
 def told(other: Other) -> dict[str, Any]:
-    """Figures of what somebody saw."""
+    """The figures of an owner's measurements."""
     found = sorted(other.verdicts) or [float("inf")]
     share = lambda part: round(1000 * found[min(len(found) - 1, int(part * len(found)))], 1)  # noqa: E731
     return {
@@ -415,7 +415,7 @@ def told(other: Other) -> dict[str, Any]:
 
 
 def missed(found: dict[str, Any]) -> list[str]:
-    """The bars that were missed."""
+    """The targets that were missed."""
     flooded = found["flooded"]
     begins = [float("inf") if each is None else each for each in flooded["begins_s"]] or [float("inf")]
     values = {
@@ -430,7 +430,7 @@ def missed(found: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    """Read the command line and print."""
+    """Parse the command line, measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=40, help="how long the flood lasts")
     parser.add_argument("--road", action="append", default=[], help="only this one; may be repeated")
@@ -438,9 +438,7 @@ def main() -> None:
     parser.add_argument("--flood", metavar="URL", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.flood:
-        os.nice(
-            19
-        )  # it stands for other machines: what it computes itself is not to be taken for the server's work
+        os.nice(19)  # it represents other machines: its own computing must not slow down the server
         made = Prepared(*json.loads(os.environ["FLOOD"]))
         print(json.dumps(flood(given.flood, made, given.road, given.seconds)))
         return

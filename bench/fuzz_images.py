@@ -1,7 +1,7 @@
-"""Feeds the decoder damaged files of every format, and prints what came of them: `make fuzz-images`.
+"""Feed the decoder damaged files of each format, and print the outcomes: `make fuzz-images`.
 
-Each file has to end in a picture or in one of our errors, within its time and memory. Formats run in processes of their
-own, so that a crash is counted too. The run's number gives the same files again, with the same Pillow.
+Each file must result in a picture or in one of our errors, within limits on time and memory. Each format runs in its
+own process, so that a crash is counted too. The same seed gives the same files with the same version of Pillow.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from tests.images.conftest import FORMATS, Pictures
 from tests.images.damage import damaged, look, more_seeds
 
 SECONDS, MEGABYTES = 3.0, 64
-"""What one file may take; its limits are 1 megapixel and 4 frames."""
+"""Limits for one file; the decode limits are 1 megapixel and 4 frames."""
 
 
 def main() -> None:
-    """Run all formats, print their figures, and fail where a file did."""
+    """Run all formats, print their figures, and fail if a file failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1000, help="damaged files of each format")
     parser.add_argument("--seed", type=int, default=None, help="the number of an earlier run")
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def run(name: str, count: int, seed: int) -> tuple[int, str, str]:
-    """Exit status and output of the process for one format."""
+    """Run the process for one format; returns its exit status and output."""
     command = [sys.executable, "-m", "bench.fuzz_images", "--one", "--format", name]
     command += ["--count", str(count), "--seed", str(seed)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -54,7 +54,7 @@ def run(name: str, count: int, seed: int) -> tuple[int, str, str]:
 
 
 def report(name: str, status: int, output: str, errors: str) -> bool:
-    """Print a format's figures; whether nothing was wrong."""
+    """Print a format's figures; returns whether all files passed."""
     if status:
         print(f"{name}: the process ended with {status}\n{errors[-2000:]}", flush=True)
         return False
@@ -71,7 +71,7 @@ def report(name: str, status: int, output: str, errors: str) -> bool:
 
 
 def feed(name: str, count: int, seed: int) -> dict[str, object]:
-    """Look at so many damaged files of a format."""
+    """Decode a number of damaged files of a format."""
     originals = more_seeds(Pictures, name)
     for data in originals:
         assert look(data) == "decoded", name  # and whatever is loaded late is loaded
@@ -97,31 +97,31 @@ def feed(name: str, count: int, seed: int) -> dict[str, object]:
 
 
 def watched(data: bytes) -> tuple[float, float, str]:
-    """Seconds, megabytes at the peak, and the outcome: several lines where it is no error of ours."""
+    """Seconds, peak megabytes, and the outcome: a traceback if it is not an error of ours."""
     forget_peak()
     before, began = resident("VmRSS"), time.perf_counter()
     try:
         outcome = look(data)
-    except Exception:  # noqa: BLE001 - that is what is looked for
+    except Exception:  # noqa: BLE001 - unexpected exceptions are what this looks for
         outcome = f"not ours\n{traceback.format_exc()}"
     seconds = time.perf_counter() - began
     return seconds, (resident("VmHWM") - before) / 1000, outcome
 
 
 def forget_peak() -> None:
-    """Let the system's peak for this process begin anew (Linux)."""
+    """Reset this process's peak memory (Linux)."""
     gc.collect(0)
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def resident(name: str) -> int:
-    """A line of the process's status, in kilobytes (Linux)."""
+    """A value of the process's status in kilobytes (Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
 def processor() -> str:
-    """The processor's name."""
+    """The processor's model name."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.machine())

@@ -1,7 +1,7 @@
-"""Fills a gallery with 25,000 entries and times looking for them and adding more: milliseconds, by percentile.
+"""Fill a gallery with 25,000 entries and time searching and adding: milliseconds, by percentile.
 
-The entries are blocked ones, which have no files; those that are added afterwards have one of 500 kB each. SQLite in a
-temporary folder, or the PostgreSQL database that --database names, which has to be empty.
+The entries are blocked ones, which have no files; those added afterwards have a file of 500 kB each. The database is
+SQLite in a temporary folder, or the PostgreSQL database of --database, which must be empty.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def main() -> None:
-    """Fill, time, print."""
+    """Fill the gallery, measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--entries", type=int, default=25_000)
     parser.add_argument("--rounds", type=int, default=200)
@@ -56,7 +56,7 @@ def main() -> None:
                 enter(connection, entry_id(new.created, entry_key(new.job_id or "", 0)), new)
         if engine.dialect.name == "postgresql":
             with writing(engine) as connection:
-                connection.exec_driver_sql("ANALYZE")  # as the server does by itself within a minute
+                connection.exec_driver_sql("ANALYZE")  # the server does this by itself within a minute
         print(f"{given.entries} entries in {time.perf_counter() - started:.1f} s", flush=True)
         rows = measure(gallery, given.entries, given.rounds) | {
             "adding a picture": adding(gallery, given.rounds)
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def entry(number: int) -> NewEntry:
-    """An entry such as a user's: the same number gives the same one."""
+    """A realistic entry; the same number gives the same entry."""
     chance = random.Random(number)  # noqa: S311
     prompt = (
         f"a {chance.choice(COLOURS)} {chance.choice(THINGS)} {chance.choice(PLACES)}, {chance.choice(STYLES)}, "
@@ -107,7 +107,7 @@ def entry(number: int) -> NewEntry:
 
 
 def measure(gallery: Gallery, entries: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Time each kind of search, in turn rather than one after the other."""
+    """Time each kind of search, alternately."""
     chance = random.Random(7)  # noqa: S311
     kinds = searches(gallery, chance, entries)
     times: dict[str, list[float]] = {name: [] for name in kinds}
@@ -131,7 +131,7 @@ def adding(gallery: Gallery, rounds: int) -> dict[str, float]:
 
 
 def searches(gallery: Gallery, chance: random.Random, entries: int) -> dict[str, Callable[[], object]]:
-    """What is looked for, by name; each call looks for something else."""
+    """Searches by name; each call searches for something else."""
 
     def look(owner: str | None = "local", **fields: object) -> object:
         return gallery.search(Search.parse(**fields), owner)

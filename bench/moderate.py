@@ -1,4 +1,4 @@
-"""Pictures a second against the peers on both sets of photographs, as a Markdown table; `make bench-moderate` runs it.
+"""Compare moderation with the peers on both sets of photographs, as a Markdown table; `make bench-moderate` runs it.
 
 Results go to bench/results/moderate.json.
 """
@@ -57,7 +57,7 @@ def measure(peer: str, photos: str, options: list[str]) -> dict[str, Any]:
 
 
 def row(result: dict[str, Any]) -> str:
-    """A line of the table; times are medians."""
+    """A row of the table; times are medians."""
     peer_ms, our_ms = (sorted(result[key])[len(result[key]) // 2] for key in ("peer_ms", "our_ms"))
     return (
         f"| {result['peer']} | {result['photos']} | {result['arithmetic']} | {peer_ms:.1f} | {our_ms:.1f} "

@@ -1,11 +1,11 @@
-"""Fetches real photographs from two Debian packages and derives the benchmark's sets from them.
+"""Download real photographs from two Debian packages and derive the benchmark's sets from them.
 
-`make bench-photos` runs it; it needs Debian or one of its kin (apt-get, dpkg). Into bench/photos/ go:
+`make bench-photos` runs it; it needs Debian or a derivative (apt-get, dpkg). It writes to bench/photos/:
 
     originals/  the pictures of plasma-workspace-wallpapers and gnome-backgrounds: JPEG, PNG and WebP
-    512/        all that are at least 1000 pixels wide, as JPEGs 512 pixels wide
-    12mp/       the JPEGs at least 2560 pixels wide, cut to 4:3 and enlarged to 4000 x 3000, a camera's size
-    12mp-cut/   cuts of 4096 x 2880 pixels from the six largest, not enlarged
+    512/        all pictures at least 1000 pixels wide, as JPEGs 512 pixels wide
+    12mp/       the JPEGs at least 2560 pixels wide, cropped to 4:3 and enlarged to 4000 x 3000, a camera's size
+    12mp-cut/   crops of 4096 x 2880 pixels from the six largest, not enlarged
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ QUALITY = 92
 
 
 def main() -> None:
-    """Make the sets that are not there yet."""
+    """Create the missing sets."""
     if not (PHOTOS / "originals").is_dir():
         fetch(PHOTOS / "originals")
     originals = sorted((PHOTOS / "originals").iterdir())
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def fetch(folder: Path) -> None:
-    """Download the packages, unpack them aside and keep their pictures under flat names."""
+    """Download and unpack the packages, and keep their pictures in one folder."""
     with tempfile.TemporaryDirectory() as scratch:
         subprocess.run(["apt-get", "download", *PACKAGES], cwd=scratch, check=True)
         for package in Path(scratch).glob("*.deb"):
@@ -51,7 +51,7 @@ def fetch(folder: Path) -> None:
 
 
 def small_ones(originals: list[Path]) -> Iterator[Image.Image]:
-    """Each wide one, 512 pixels wide."""
+    """Each wide picture, resized to 512 pixels in width."""
     for picture in map(Image.open, originals):
         if picture.width >= 1000:
             size = (512, round(512 * picture.height / picture.width))
@@ -59,13 +59,13 @@ def small_ones(originals: list[Path]) -> Iterator[Image.Image]:
 
 
 def enlarged(originals: list[Path]) -> Iterator[Image.Image]:
-    """Each one, cut and enlarged to twelve megapixels."""
+    """Each picture, cropped and enlarged to twelve megapixels."""
     for picture in map(Image.open, originals):
         yield ImageOps.fit(picture.convert("RGB"), (4000, 3000), Image.Resampling.LANCZOS)
 
 
 def large_cuts(originals: list[Path]) -> Iterator[Image.Image]:
-    """The left and the right end of each picture that is large enough."""
+    """Crops of the left and the right end of each picture that is large enough."""
     for picture in map(Image.open, originals):
         if picture.width > 4096 and picture.height >= 2880:
             for left in (0, picture.width - 4096):
@@ -73,7 +73,7 @@ def large_cuts(originals: list[Path]) -> Iterator[Image.Image]:
 
 
 def derive(pictures: Iterable[Image.Image], folder: Path) -> None:
-    """Save a set, whole or not at all."""
+    """Save a set atomically."""
     staging = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Scans 10,000 files and watches memory and rate: flat and linear, or a defect. Needs `make bench-photos`.
+"""Measure memory and rate of a scan of 10,000 files; both must be constant. Needs `make bench-photos`.
 
 Memory is the resident set of the scanning process, sampled every 100 pictures; the first tenth warms up.
 """
@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
-    """Scan and print the halves."""
+    """Scan and print the figures of both halves."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--files", type=int, default=10_000)
     count = parser.parse_args().files
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def fill(folder: Path, count: int) -> None:
-    """Links to the 512-pixel photographs under as many names as wanted."""
+    """Create links to the 512-pixel photographs under as many names as requested."""
     photographs = sorted((HERE / "photos" / "512").iterdir())
     folder.mkdir()
     for number in range(count):
@@ -44,7 +44,7 @@ def fill(folder: Path, count: int) -> None:
 
 
 def watch(folder: Path, report: Path, count: int) -> dict[str, object]:
-    """Scan, sampling time and memory."""
+    """Scan while sampling time and memory."""
     scan = Scan(Studio(Settings.load()).moderator(), str(folder), report)
     process, samples, start = psutil.Process(), [], time.perf_counter()
     for number, _ in enumerate(scan.run(), start=1):

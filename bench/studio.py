@@ -1,6 +1,6 @@
-"""How the studio feels: first paint, when it can be used, and how soon a press is answered while a picture is drawn.
+"""Measure the web UI: first paint, time until it is usable, and response to clicks while a picture is generated.
 
-In a headless Chromium on this machine, before a server of its own with the starter model. Prints JSON.
+Runs a headless Chromium against its own server with the starter model. Prints JSON.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ PRESSED = """
   requestAnimationFrame(() => setTimeout(() => resolve(performance.now() - began)));
 })
 """
-"""From a press until the frame that shows its answer has been made."""
+"""Measures from a click until the frame with its effect is rendered."""
 
 
 @contextmanager
 def serving(home: Path, *, studio: bool) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A server on a free port, until it is ready."""
+    """Start a server on a free port, and wait until it is ready."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -53,7 +53,7 @@ def serving(home: Path, *, studio: bool) -> Iterator[tuple[str, subprocess.Popen
 
 
 def answers(url: str) -> bool:
-    """Whether there is something at an address."""
+    """Whether a GET request succeeds with status 200."""
     try:
         return httpx2.get(url, timeout=60).status_code == 200
     except httpx2.TransportError:
@@ -61,7 +61,7 @@ def answers(url: str) -> bool:
 
 
 def wait_until(holds: object, seconds: float = 300) -> None:
-    """Wait until something holds."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + seconds
     while not holds():  # type: ignore[operator]
         if time.monotonic() > deadline:
@@ -70,13 +70,13 @@ def wait_until(holds: object, seconds: float = 300) -> None:
 
 
 def api_memory(process: subprocess.Popen[bytes]) -> float:
-    """Megabytes of the process that answers."""
+    """Resident memory of the API process in megabytes."""
     children = psutil.Process(process.pid).children()
     return next(child.memory_info().rss for child in children if "api" in child.cmdline()) / 1e6
 
 
 def visit(browser: Browser, url: str) -> tuple[dict[str, float], Page]:
-    """Open the page with nothing kept from before."""
+    """Open the page in a new browser context, with an empty cache."""
     page = browser.new_context(viewport={"width": 1360, "height": 900}).new_page()
     began = time.perf_counter()
     page.goto(f"{url}/studio/", wait_until="commit")
@@ -87,7 +87,7 @@ def visit(browser: Browser, url: str) -> tuple[dict[str, float], Page]:
 
 
 def presses(page: Page, url: str) -> list[float]:
-    """Milliseconds for presses of several kinds, while pictures are drawn."""
+    """Milliseconds for clicks of several kinds, while pictures are generated."""
     fields = {"kind": "generate", "prompt": "a red apple, 3d style", "steps": 100, "count": 50}
     job = httpx2.post(f"{url}/v1/jobs", json=fields).json()["id"]
     page.locator(".sl-card[data-state=running] img.sl-preview").wait_for(timeout=60_000)
@@ -103,7 +103,7 @@ def presses(page: Page, url: str) -> list[float]:
 
 
 def measure() -> dict[str, float]:
-    """All the numbers."""
+    """Run all measurements."""
     program = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
     if program is None:
         raise SystemExit("This needs Chromium.")

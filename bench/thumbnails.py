@@ -1,6 +1,6 @@
-"""How long a thumbnail takes and how much memory, by the picture's size and format. Prints JSON.
+"""Measure time and memory of creating a thumbnail, by the picture's size and format. Prints JSON.
 
-Each one is made in a process of its own; its memory is the peak beyond what the process had before.
+Each thumbnail is created in a new process; its memory is the peak less the process's memory before.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SIDES = (256, 512, LARGEST)
 
 
 def main() -> None:
-    """Make every thumbnail of every picture, or, as a child, one."""
+    """Create all thumbnails of all pictures or, in a child process, one."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--one", nargs=2, metavar=("FILE", "SIDE"), help="make this one in this process")
     one = parser.parse_args().one
@@ -42,19 +42,19 @@ def main() -> None:
 
 
 def pattern(side: int) -> Image.Image:
-    """Soft patches of colour, about as hard to pack as a photograph."""
+    """A pattern of soft patches of colour, which compresses about as well as a photograph."""
     patches = np.random.default_rng(0).integers(0, 256, (side // 16, side // 16, 3), np.uint8)
     return Image.fromarray(patches).resize((side, side))
 
 
 def measure(path: Path, side: int) -> dict[str, float]:
-    """One thumbnail: milliseconds, kilobytes, and megabytes of memory at the peak."""
+    """Create one thumbnail: milliseconds, kilobytes, and peak megabytes of memory."""
     data = path.read_bytes()
     with tempfile.TemporaryDirectory() as folder:
         thumbnails = Thumbnails(Path(folder))
         thumbnails.get("warm", 16, lambda: encode_picture(pattern(64), "png"))
         before = resident("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         start = time.perf_counter()
         made = thumbnails.get("one", side, lambda: data)
         seconds = time.perf_counter() - start
@@ -66,7 +66,7 @@ def measure(path: Path, side: int) -> dict[str, float]:
 
 
 def resident(name: str) -> float:
-    """Memory of this process in MB, as Linux tells it."""
+    """A memory value of this process in MB, from Linux's /proc."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 1000
 

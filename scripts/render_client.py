@@ -1,8 +1,8 @@
-"""Writes src/safelight/client/models.py from our own family's part of the OpenAPI document. A test checks it.
+"""Generate src/safelight/client/models.py from the native API's part of the OpenAPI document. A test checks it.
 
-What the server checks is left to the server: the shapes hold no ranges and no patterns, so that they change only when
-fields do, and what the server sends may get fields that an older client does not know. With --check it only says
-whether the file is out of date.
+Validation is left to the server: the models have no ranges and no patterns, so that they change only with the fields,
+and responses can have fields that an older client does not know. With --check it only reports whether the file is out
+of date.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ OPTIONS = (
 
 
 def document() -> dict[str, Any]:
-    """The OpenAPI document of our own routes."""
+    """The OpenAPI document of the native API."""
     app = FastAPI(title="Safelight", version="1")
     for family in (jobs, moderation, models, gallery, system):
         app.include_router(family.router)
@@ -58,7 +58,7 @@ def document() -> dict[str, Any]:
 
 
 def shapes(document: dict[str, Any]) -> dict[str, Any]:
-    """A document of what is sent and received, without what only the server checks."""
+    """A document of the schemas that are sent and received, without the validation rules."""
     schemas = document["components"]["schemas"]
     operations = [operation for path in document["paths"].values() for operation in path.values()]
     sent = _reached([operation.get("requestBody") for operation in operations], schemas)
@@ -75,7 +75,7 @@ def shapes(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reached(part: Any, schemas: dict[str, Any]) -> set[str]:
-    """Names of the schemas that a part of the document refers to, directly or not."""
+    """Names of the schemas that a part of the document refers to, directly or indirectly."""
     found: set[str] = set()
     waiting = list(_references(part))
     while waiting:
@@ -98,7 +98,7 @@ def _references(part: Any) -> Iterator[str]:
 
 
 def _plain(part: Any) -> Any:
-    """A schema without rules; what is called like a rule and is a field stays."""
+    """A schema without validation rules; fields that have a rule's name are kept."""
     if isinstance(part, list):
         return [_plain(value) for value in part]
     if not isinstance(part, dict):
@@ -106,7 +106,7 @@ def _plain(part: Any) -> Any:
     plain = {
         name: _plain(value) for name, value in part.items() if name not in RULES and name != "properties"
     }
-    if "$ref" in plain:  # a shape within a shape has its own defaults
+    if "$ref" in plain:  # the referenced schema has its own defaults
         plain.pop("default", None)
     if "properties" in part:
         plain["properties"] = {name: _plain(value) for name, value in part["properties"].items()}
@@ -114,7 +114,7 @@ def _plain(part: Any) -> Any:
 
 
 def rendered() -> str:
-    """The module's text."""
+    """Generate the module's text."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "openapi.json", Path(folder) / "models.py"
         source.write_text(json.dumps(shapes(document())))
@@ -132,7 +132,7 @@ def _run(module: str, *arguments: str) -> None:
 
 
 def main() -> int:
-    """Write or check the module."""
+    """Write the module, or check it."""
     text = rendered()
     if "--check" not in sys.argv:
         TARGET.write_text(text)

@@ -1,6 +1,6 @@
-"""Writes the pages of docs/ that are made from the code: errors, settings, command line. A test checks them.
+"""Generate the pages of docs/ that come from the code: errors, settings, command line. A test checks them.
 
-Run by `make docs`; with --check it only says whether a page is out of date.
+`make docs` runs it; with --check it only reports whether a page is out of date.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ COMMANDS = [
 
 
 def errors_page() -> str:
-    """Every error of the catalogue as a table."""
+    """The page with a table of all errors."""
     rows = [_error_row(error) for error in catalogue() if error is not SafelightError]
     head = "| code | what it means | what would be right | HTTP | exit |\n|---|---|---|---|---|\n"
     return (
@@ -58,7 +58,7 @@ def _error_row(error: type[SafelightError]) -> str:
 
 
 def settings_page() -> str:
-    """Every setting as a table."""
+    """The page with a table of all settings."""
     rows = []
     for name, field in Settings.model_fields.items():
         default = "the user data directory" if name == "home" else _default(field.default)
@@ -77,7 +77,7 @@ def _default(value: object) -> str:
 
 
 def cli_page() -> str:
-    """Every command's own help."""
+    """The page with the help text of all commands."""
     sections = [f"\n## safelight {' '.join(words)}\n\n```text\n{_help(words)}\n```\n" for words in COMMANDS]
     return CLI_INTRODUCTION + "".join(sections)
 
@@ -98,7 +98,7 @@ PAGES = {"errors.md": errors_page, "settings.md": settings_page, "cli.md": cli_p
 
 
 def main() -> int:
-    """Write or check the pages."""
+    """Write the pages, or check them."""
     stale = []
     for name, render in PAGES.items():
         path, text = DOCS / name, render()

@@ -1,6 +1,6 @@
-"""Screenshots of every tab of the studio for the docs: light, dark and narrow, with pictures of the starter model.
+"""Take screenshots of all tabs of the web UI for the docs: light, dark and narrow, with pictures of the starter model.
 
-Needs Chromium. Draws some pictures first, in a data directory that is thrown away.
+Needs Chromium. Generates some pictures first, in a temporary data directory.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ LOOKS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 @contextmanager
 def serving(home: str) -> Iterator[str]:
-    """A server on a free port."""
+    """Start a server on a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -60,7 +60,7 @@ def serving(home: str) -> Iterator[str]:
 
 
 def ready(url: str) -> bool:
-    """Whether the server draws and its page is loaded."""
+    """Whether the server is ready and its page is loaded."""
     try:
         return (
             httpx2.get(f"{url}/health/ready").is_success
@@ -71,21 +71,21 @@ def ready(url: str) -> bool:
 
 
 def submit(url: str, **fields: Any) -> str:
-    """Queue a drawing."""
+    """Submit a job that generates pictures."""
     return str(
         httpx2.post(f"{url}/v1/jobs", json={"kind": "generate", **fields}).raise_for_status().json()["id"]
     )
 
 
 def fill_gallery(url: str) -> None:
-    """Draw something to show."""
+    """Generate pictures for the gallery, and wait for them."""
     jobs = [submit(url, prompt=prompt, seed=seed, count=4) for seed, prompt in enumerate(PROMPTS)]
     while any(httpx2.get(f"{url}/v1/jobs/{job}").json()["state"] in ("queued", "running") for job in jobs):
         time.sleep(1)
 
 
 def show(page: Page, tab: str, photographs: list[str]) -> None:
-    """Bring a tab into a state worth looking at."""
+    """Open a tab and fill it with content."""
     page.locator(f"#sl-tab-{tab}-button").click()
     if tab == "create":
         page.locator("#sl-prompt textarea").fill("a (red:1.2) apple, 3d style")
@@ -98,7 +98,7 @@ def show(page: Page, tab: str, photographs: list[str]) -> None:
 
 
 def take(browser: Browser, url: str) -> None:
-    """All the pictures."""
+    """Take all screenshots."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     photographs = [str(path) for path in sample_photographs()]
     for look, options in LOOKS:

@@ -1,8 +1,8 @@
 """Train the autoencoder: 128 x 128 pixels to 16 x 16 x 4 latents and back, in two stages.
 
-Stage `both` trains encoder and decoder on quarter-size crops, then fixes the latents' mean and spread inside the
-network. Stage `decoder` trains the decoder alone on whole pictures: latents stay what they are, so the denoiser can be
-trained at the same time.
+Stage `both` trains encoder and decoder on quarter-size crops, then normalises the latents inside the network. Stage
+`decoder` trains the decoder alone on whole pictures: the latents do not change, so the denoiser can be trained at the
+same time.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from pictures import WORK
 from scenes import Pictures, Placed, Scene, draw_scene, paint
 
 HELD_OUT = 20
-"""One of so many things, in all its styles, is never seen by the autoencoder: the reported PSNR is on those."""
+"""One of this many things, in all its styles, is held out of training; the reported PSNR is measured on those."""
 BATCH, CROP = 32, 64
 
 
 def build() -> AutoencoderKL:
-    """Narrow where the picture is large: most parameters work at 16 x 16."""
+    """Build the network: few channels at high resolution; most parameters are at 16 x 16."""
     widths = (16, 32, 64, 128)
     net = AutoencoderKL(
         block_out_channels=widths,
@@ -43,12 +43,12 @@ def build() -> AutoencoderKL:
 
 
 def is_held_out(pictures: Pictures, row: int) -> bool:
-    """Whether a picture shows one of the things kept for measuring: the same ones whatever other things there are."""
+    """Whether a picture shows a held-out thing; the choice does not depend on which other things there are."""
     return zlib.crc32(pictures.thing_of(row).code.encode()) % HELD_OUT == 0
 
 
 def painted(pictures: Pictures, rounds: int, seed: int) -> Tensor:
-    """Varied scenes around every picture, (n, 3, 128, 128) uint8."""
+    """Render varied scenes with every picture, (n, 3, 128, 128) uint8."""
     random = np.random.default_rng(seed)
     rows = [*range(len(pictures.rows))] * rounds
     scenes = [paint(pictures, draw_scene(pictures, row, random), random) for row in rows]
@@ -56,7 +56,7 @@ def painted(pictures: Pictures, rounds: int, seed: int) -> Tensor:
 
 
 def held_out_pictures(pictures: Pictures) -> Tensor:
-    """The held-out things, plain on white, (n, 3, 128, 128) in [-1, 1]."""
+    """The held-out pictures on a white background, (n, 3, 128, 128) in [-1, 1]."""
     rows = [row for row in range(len(pictures.rows)) if is_held_out(pictures, row)]
     random = np.random.default_rng(0)
     plain = np.stack([paint(pictures, Scene((Placed(row),)), random) for row in rows])
@@ -64,7 +64,7 @@ def held_out_pictures(pictures: Pictures) -> Tensor:
 
 
 def to_signed(pixels: Tensor) -> Tensor:
-    """Bytes to [-1, 1]."""
+    """Convert bytes to [-1, 1]."""
     return (pixels.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
@@ -79,7 +79,7 @@ def psnr(net: AutoencoderKL, pictures: Tensor) -> float:
 
 
 def loss_of(output: Tensor, target: Tensor) -> Tensor:
-    """L1, squared error, and the error of the edges."""
+    """L1 error, squared error, and L1 error of the gradients."""
     error = output - target
     edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
     return error.abs().mean() + error.pow(2).mean() + 0.5 * edges
@@ -87,7 +87,7 @@ def loss_of(output: Tensor, target: Tensor) -> Tensor:
 
 @torch.no_grad()
 def normalise(net: AutoencoderKL, sample: Tensor) -> None:
-    """Fold the latents' mean and spread into the 1 x 1 convolutions on both sides, and fix their variance at nought."""
+    """Fold the latents' mean and standard deviation into the 1 x 1 convolutions, and set their variance to zero."""
     latents = torch.cat([net.encode(to_signed(part)).latent_dist.mode() for part in sample.split(32)])
     mean, spread = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     into, out_of = net.quant_conv, net.post_quant_conv
@@ -100,7 +100,7 @@ def normalise(net: AutoencoderKL, sample: Tensor) -> None:
 
 
 def train(stage: str, steps: int, rate: float, work: Path = WORK) -> None:
-    """One stage, from its last checkpoint if there is one."""
+    """Train one stage, resuming from its last checkpoint if there is one."""
     pictures = Pictures.load(work)
     net, path = build(), work / f"autoencoder-{stage}.pt"
     whole = stage == "decoder"
@@ -130,7 +130,7 @@ def train(stage: str, steps: int, rate: float, work: Path = WORK) -> None:
             latents = net.encode(target).latent_dist.mode()
         noisy = latents + 0.03 * latents.std().detach() * torch.randn_like(
             latents
-        )  # drawn latents are never exact
+        )  # generated latents are never exact
         output = net.decode(noisy).sample
         loss = loss_of(output, target)
         (loss + 1e-4 * latents.pow(2).mean()).backward()

@@ -1,4 +1,4 @@
-"""From scenes to captions: the same picture said in many ways."""
+"""Write captions for scenes, with many variants for the same picture."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ STYLE_WORDS = {
     "cartoon": ("cartoon style", "cartoon drawing", "cartoon"),
     "sticker": ("sticker style", "simple sticker", "sticker"),
 }
-"""Style -> how a caption may say it; the first is what the docs recommend."""
+"""Style -> its wordings in captions; the first is the one that the docs recommend."""
 
 COLOUR_WORD = re.compile(r"\b(?:red|orange|yellow|green|blue|purple|pink|brown|black|white)\b ?")
 PLURAL = re.compile(r"(?:[^su]s|people|\bhair)$")
 SPOKEN_CONSONANT = re.compile(r"(?:uni|uk|eu|ewe|one\b)")
-"""Beginnings that are written with a vowel and not spoken with one."""
+"""Beginnings of words that are spelled with a vowel but pronounced with a consonant."""
 
 
 def article(words: str) -> str:
-    """The words with "a" or "an" in front, unless they are a plural."""
+    """Put "a" or "an" before a phrase, unless it is a plural."""
     if PLURAL.search(words):
         return words
     vowel = words[0] in "aeiou" and not SPOKEN_CONSONANT.match(words)
@@ -32,12 +32,12 @@ def article(words: str) -> str:
 
 
 def name_in_colour(name: str, colour: str) -> str:
-    """A thing's name with its own colour word replaced."""
+    """Replace the colour word of a thing's name."""
     return f"{colour} {COLOUR_WORD.sub('', name)}" if colour else name
 
 
 def say_thing(thing: Thing, placed: Placed, hue: float | None, random: np.random.Generator) -> str:
-    """One thing: its name, or now and then one of its other words, with what the scene did to it."""
+    """Describe one thing: its name, sometimes with one of its tags, and its colour, size and place in the scene."""
     name = name_in_colour(thing.name, placed.colour)
     if not placed.colour and hue is not None and not COLOUR_WORD.search(name) and random.random() < 0.25:
         name = f"{hue_word(hue)} {name}"
@@ -52,13 +52,13 @@ def say_thing(thing: Thing, placed: Placed, hue: float | None, random: np.random
 
 
 def say_style(style: str, random: np.random.Generator) -> str:
-    """A style in one of its words, mostly the recommended one."""
+    """One of a style's wordings, mostly the recommended one."""
     words = STYLE_WORDS[style]
     return words[0] if random.random() < 0.6 else str(random.choice(words))
 
 
 def caption(pictures: Pictures, scene: Scene, random: np.random.Generator) -> str:
-    """One of the many captions of a scene; a tenth of them is empty, for classifier-free guidance."""
+    """A random caption of a scene; a tenth of the captions is empty, for classifier-free guidance."""
     if random.random() < 0.1:
         return ""
     parts = [

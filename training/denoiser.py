@@ -1,7 +1,7 @@
 """Train the text encoder and the U-Net together, on cached latents, for v-prediction under Stable Diffusion's schedule.
 
-Runs until it is stopped or has done --steps; a checkpoint every hundred steps lets the next call go on. What is shipped
-is the moving average of the weights.
+Runs until it is stopped or has done --steps, and writes a checkpoint every hundred steps, from which the next call
+resumes. The moving average of the weights is what is shipped.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from pictures import WORK
 from scenes import Pictures, Placed, Scene, draw_scene, paint
 
 BATCH, NOISES = 64, 2
-"""Captions a step, and noises each of them is drawn with: the text is encoded once for all of them."""
+"""Captions per step, and noise samples per caption, whose text is encoded once."""
 PLAIN = 0.7
-"""Share of the samples that show a thing plainly on white, as most prompts ask for it."""
+"""Share of the samples that show one thing on a white background, as most prompts do."""
 WIDTH = 256
 
 
 def build_text_encoder(vocabulary: int) -> CLIPTextModel:
-    """CLIP's text transformer, three layers of it."""
+    """Build CLIP's text transformer with three layers."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=vocabulary,
@@ -50,7 +50,7 @@ def build_text_encoder(vocabulary: int) -> CLIPTextModel:
 
 
 def build_unet() -> UNet2DConditionModel:
-    """Cheap at 16 x 16, most parameters at 4 x 4, where each serves the whole picture."""
+    """Build the U-Net: cheap at 16 x 16, most parameters at 4 x 4, where each affects the whole picture."""
     net = UNet2DConditionModel(
         sample_size=16,
         in_channels=4,
@@ -59,7 +59,7 @@ def build_unet() -> UNet2DConditionModel:
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=(2, 2, 5),  # heads, whatever the name says: few and wide are faster on a processor
+        attention_head_dim=(2, 2, 5),  # despite the name, the number of heads: few and wide is fast on a CPU
         cross_attention_dim=WIDTH,
     )
     return net.to(memory_format=torch.channels_last)
@@ -78,21 +78,21 @@ def build_schedule() -> DDPMScheduler:
 
 
 class Denoiser(nn.Module):
-    """What is trained: text encoder and U-Net as one."""
+    """Text encoder and U-Net as one module, for training."""
 
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
         self.text, self.unet = build_text_encoder(vocabulary), build_unet()
 
     def forward(self, latents: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
-        """Predict the velocity for (n, 4, 16, 16) latents; tokens may be given once for several of them."""
+        """Predict the velocity for (n, 4, 16, 16) latents; one row of tokens can serve several latents."""
         context = self.text(tokens).last_hidden_state
         context = context.repeat_interleave(len(latents) // len(tokens), 0)
         return self.unet(latents, timesteps, context, return_dict=False)[0]
 
 
 class Pool:
-    """Latents of every picture plainly on white and of varied scenes, with what each shows."""
+    """Latents of all pictures on a white background and of varied scenes, with their contents."""
 
     def __init__(self, pictures: Pictures, rounds: int, work: Path) -> None:
         self.pictures = pictures
@@ -120,7 +120,7 @@ class Pool:
         return torch.cat(latents)
 
     def draw(self, count: int, random: np.random.Generator) -> tuple[Tensor, list[str]]:
-        """Latents and one caption for each, drawn anew every time."""
+        """Sample latents, with a new random caption for each."""
         plain = random.random(count) < PLAIN
         picks = np.where(
             plain,
@@ -131,7 +131,7 @@ class Pool:
 
 
 def tokens_of(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
-    """Captions as (n, 48) token numbers, padded the way Stable Diffusion's pipelines pad."""
+    """Tokenize captions to (n, 48) token numbers, padded as in Stable Diffusion's pipelines."""
     length = tokenizer.model_max_length
     return tokenizer(
         captions, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
@@ -139,22 +139,22 @@ def tokens_of(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
 
 
 def rate_at(step: int, steps: int, ending: int) -> float:
-    """The share of the full rate: up in the first hundred steps, then constant, then down in the last `ending`."""
+    """The share of the full rate: rising in the first hundred steps, then constant, falling in the last `ending`."""
     return warmed_up(step) * min(1.0, (steps - step) / ending)
 
 
 def with_plain_attention(net: Denoiser) -> Denoiser:
-    """The same with attention as plain products: a processor's flash attention is slow backwards over so few tokens."""
+    """Use attention by plain matrix products: flash attention on a CPU has a slow backward pass for so few tokens."""
     net.unet.set_attn_processor(AttnProcessor())
     net.text.set_attn_implementation("eager")
     return net
 
 
 def draw_timesteps(count: int) -> Tensor:
-    """(count,) times of noise, half of them anywhere, half around the middle, where what is shown is decided.
+    """Sample (count,) timesteps, half of them uniform, half around the middle, where a picture's content is decided.
 
-    The second half follows Beta(2, 2) through its inverse distribution; more weight on the middle is what the rectified
-    flow transformers of Esser et al. (2024, section 3.1) learnt fastest with.
+    The second half follows Beta(2, 2), by its inverse distribution function; Esser et al. (2024, section 3.1) trained
+    rectified flow transformers fastest with more weight on the middle.
     """
     share = torch.rand(count)
     share[1::2] = 0.5 - torch.sin(torch.asin(1 - 2 * share[1::2]) / 3)
@@ -171,7 +171,7 @@ def train(
     compiled: bool = False,
     work: Path = WORK,
 ) -> None:
-    """Go on from the last checkpoint, or begin; the networks compute in bfloat16 and are compiled if told to."""
+    """Train, resuming from the last checkpoint if there is one; optionally in bfloat16 and compiled."""
     pictures = Pictures.load(work)
     pool, tokenizer, schedule = Pool(pictures, 4, work), words.build(pictures.things), build_schedule()
     torch.manual_seed(0)

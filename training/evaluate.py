@@ -1,4 +1,4 @@
-"""Measure the starter model with stock diffusers: things, styles and colours by the judge, PSNR, a contact sheet.
+"""Measure the starter model with stock diffusers: accuracy of things, styles and colours, PSNR, a contact sheet.
 
 Captions, seeds and steps are fixed, so that two runs on one machine give the same numbers.
 """
@@ -29,7 +29,7 @@ SHEET = (Path(__file__).parent / "sheet.txt").read_text().splitlines()
 
 
 def draw(pipeline: StableDiffusionPipeline, captions: list[str]) -> Tensor:
-    """One picture per caption, (n, 3, 128, 128) in [-1, 1]; caption i has the seed i."""
+    """Generate one picture per caption, (n, 3, 128, 128) in [-1, 1]; caption i has the seed i."""
     drawn = []
     for start in range(0, len(captions), BATCH):
         part = captions[start : start + BATCH]
@@ -42,7 +42,7 @@ def draw(pipeline: StableDiffusionPipeline, captions: list[str]) -> Tensor:
 
 
 def name_captions(pictures: Pictures, count: int) -> tuple[list[str], Tensor, Tensor]:
-    """Captions of name and style for pictures drawn by lot, with the right thing and style."""
+    """Captions of name and style for random pictures, with the correct thing and style."""
     rows = np.random.default_rng(7).choice(len(pictures.rows), count, replace=False)
     chosen = [pictures.rows[row] for row in rows]
     captions = [f"{article(pictures.things[row.thing].name)}, {STYLE_WORDS[row.style][0]}" for row in chosen]
@@ -51,7 +51,7 @@ def name_captions(pictures: Pictures, count: int) -> tuple[list[str], Tensor, Te
 
 
 def colour_captions(pictures: Pictures, count: int) -> tuple[list[str], list[str]]:
-    """Captions that ask for a colour the thing does not have, with that colour."""
+    """Captions with a colour that the thing does not have, with that colour."""
     random = np.random.default_rng(8)
     rows = [row for row, hue in enumerate(pictures.main_hues) if hue is not None]
     captions, colours = [], []
@@ -64,16 +64,16 @@ def colour_captions(pictures: Pictures, count: int) -> tuple[list[str], list[str
 
 
 def shown_colour(picture: Tensor) -> str:
-    """The main colour of a drawn picture on white, or nothing."""
+    """The main colour of a generated picture on white; "" if there is none."""
     pixels = ((picture.permute(1, 2, 0).numpy() + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
-    alpha = np.where(pixels.min(-1) < 235, 255, 0).astype(np.uint8)  # white is background
+    alpha = np.where(pixels.min(-1) < 235, 255, 0).astype(np.uint8)  # white is the background
     hue = main_hue(np.dstack([pixels, alpha]))
     return "" if hue is None else hue_word(hue)
 
 
 @torch.no_grad()
 def measure(pipeline: StableDiffusionPipeline, pictures: Pictures, count: int) -> dict[str, float]:
-    """All the numbers of the model card."""
+    """Measure all numbers of the model card."""
     judge = trained_judge(pictures)
     captions, things, styles = name_captions(pictures, count)
     thing, style = judge(shrunk(draw(pipeline, captions)))
@@ -93,7 +93,7 @@ def measure(pipeline: StableDiffusionPipeline, pictures: Pictures, count: int) -
 
 
 def sheet(pipeline: StableDiffusionPipeline, captions: list[str], columns: int = 8) -> Image.Image:
-    """A contact sheet of pictures on a grey ground."""
+    """Generate a contact sheet with a grey background."""
     pixels = ((draw(pipeline, captions) + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
     canvas = Image.new("RGB", (columns * 132 + 4, -(-len(pixels) // columns) * 132 + 4), (225, 225, 228))
     for number, picture in enumerate(pixels):

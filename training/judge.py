@@ -1,4 +1,4 @@
-"""A judge of drawn pictures: which thing, and in which style. It has seen the real pictures only, never a drawn one."""
+"""Train a classifier that recognises the thing and the style of a picture; it is trained on real pictures only."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pictures import STYLES, WORK
 from scenes import Pictures, Placed, Scene, paint
 
 SIDE = 64
-"""Pictures are judged at half size: every thing can be told there, and small flaws of drawing do not count."""
+"""Pictures are classified at half size, where all things are recognisable and small flaws do not matter."""
 
 
 class Judge(nn.Module):
-    """A small residual network with two answers."""
+    """A small residual network with two heads."""
 
     def __init__(self, things: int, styles: int = len(STYLES)) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Judge(nn.Module):
 
 
 class Stage(nn.Module):
-    """Two convolutions and a halving."""
+    """Two convolutions with downsampling."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -46,19 +46,19 @@ class Stage(nn.Module):
         self.norms = nn.ModuleList([nn.GroupNorm(8, outputs), nn.GroupNorm(8, outputs)])
 
     def forward(self, values: Tensor) -> Tensor:
-        """Halve the resolution, change the width."""
+        """Halve the resolution and change the number of channels."""
         values = F.silu(self.norms[0](F.max_pool2d(self.first(values), 2)))
         return values + F.silu(self.norms[1](self.second(values)))
 
 
 def shrunk(pictures: Tensor) -> Tensor:
-    """(n, 3, 128, 128) bytes or [-1, 1] floats as the judge sees them."""
+    """Resize (n, 3, 128, 128) bytes or [-1, 1] floats to the classifier's input."""
     signed = pictures.float() / 127.5 - 1 if pictures.dtype == torch.uint8 else pictures
     return F.interpolate(signed, (SIDE, SIDE), mode="area").contiguous(memory_format=torch.channels_last)
 
 
 def varied(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Real pictures moved, resized, blurred, tinted and made noisy a little: drawings are never exact."""
+    """Augment real pictures by small shifts, scaling, blur, tint and noise, since generated pictures are not exact."""
     count = len(pictures)
 
     def uniform(low: float, high: float) -> Tensor:
@@ -79,7 +79,7 @@ def varied(pictures: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def real_pictures(pictures: Pictures) -> tuple[Tensor, Tensor, Tensor]:
-    """Every picture plainly on white, (n, 3, 64, 64), with its thing and its style."""
+    """All pictures on a white background, (n, 3, 64, 64), with their things and styles."""
     random = np.random.default_rng(0)
     rows = range(len(pictures.rows))
     plain = np.stack([paint(pictures, Scene((Placed(row),)), random) for row in rows])
@@ -89,7 +89,7 @@ def real_pictures(pictures: Pictures) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def train(steps: int, work: Path = WORK) -> None:
-    """Train from the beginning: it takes minutes."""
+    """Train from scratch; takes minutes."""
     pictures = Pictures.load(work)
     torch.manual_seed(0)
     net = Judge(len(pictures.things)).to(memory_format=torch.channels_last)
@@ -112,7 +112,7 @@ def train(steps: int, work: Path = WORK) -> None:
 
 
 def trained_judge(pictures: Pictures, work: Path = WORK) -> Judge:
-    """The judge that `train` left."""
+    """Load the classifier that `train` saved."""
     net = Judge(len(pictures.things))
     net.load_state_dict(load(work / "judge.pt")["net"])
     return net.eval()

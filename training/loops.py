@@ -1,4 +1,4 @@
-"""What every training loop here needs: schedules, checkpoints that survive being killed, a log line."""
+"""Common parts of the training loops: learning-rate schedules, atomic checkpoints, a log."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from torch import Tensor, nn
 
 
 def set_rates(optimisers: list[torch.optim.Optimizer], fraction: float) -> None:
-    """Set every group's rate to a fraction of the one it began with."""
+    """Set each group's learning rate to a fraction of its initial one."""
     for optimiser in optimisers:
         for group in optimiser.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * fraction
 
 
 def warmed_up(step: int, warmup: int = 100) -> float:
-    """The share of the full rate in the first steps."""
+    """The share of the full learning rate during warm-up."""
     return min(1.0, (step + 1) / warmup)
 
 
 def save(path: Path, **parts: Any) -> None:
-    """Write a checkpoint whole: a kill in the middle leaves the last one."""
+    """Write a checkpoint atomically: if the process is killed meanwhile, the last one stays."""
     torch.save(parts, path.with_suffix(".tmp"))
     path.with_suffix(".tmp").replace(path)
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """The last checkpoint, if there is one."""
+    """Load the last checkpoint; None if there is none."""
     return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
 
 
 class Average:
-    """An exponential moving average of a module's parameters: what is shipped."""
+    """An exponential moving average of a module's parameters; it is what is shipped."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -43,7 +43,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
-        """Take in the parameters after a step; early steps count less than the decay says."""
+        """Update the average after a step; the decay is lower in early steps."""
         decay = min(self.decay, (step + 1) / (step + 10))
         for name, value in module.state_dict().items():
             if value.is_floating_point():
@@ -51,20 +51,20 @@ class Average:
 
 
 def batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Endless batches of indices, every one seen once an epoch."""
+    """Endless batches of indices; each index occurs once per epoch."""
     while True:
         order = torch.randperm(count, generator=generator)
         yield from order[: count - count % size].split(size)
 
 
 class Log:
-    """A line every so many steps: step, samples a second, the mean of what was measured since the last line."""
+    """Prints a line every few steps: step, samples per second, and the means of the values since the last line."""
 
     def __init__(self, every: int) -> None:
         self.every, self.sums, self.since, self.samples = every, {}, time.monotonic(), 0
 
     def add(self, step: int, samples: int, **values: float) -> None:
-        """Note one step."""
+        """Record one step."""
         self.samples += samples
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value

@@ -1,8 +1,8 @@
-"""Muon: momentum whose direction is made orthogonal before each step (K. Jordan et al., 2024).
+"""Muon: momentum that is orthogonalised before each step (K. Jordan et al., 2024).
 
-On this project's small convolutional networks it reached in 200 steps what Adam had not reached in 800, so everything
-here trains with it. torch.optim.Muon takes matrices only and works in bfloat16, which processors without bfloat16 units
-are slow in; this one flattens convolution kernels and stays in the parameters' precision.
+On this project's small convolutional networks it reached in 200 steps a loss that Adam had not reached in 800, so all
+networks here are trained with it. torch.optim.Muon supports matrices only and computes in bfloat16, which is slow on
+processors without bfloat16 units; this one flattens convolution kernels and computes in the parameters' precision.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from torch import Tensor
 
 
 def orthogonalised(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrix, roughly, by a quintic Newton-Schulz iteration.
+    """Approximate the nearest semi-orthogonal matrix by a quintic Newton-Schulz iteration.
 
-    The iteration runs on the small Gram matrix and touches the wide one only at both ends: kernels here are up to
-    eighteen times as wide as high, which makes that three times cheaper.
+    The iteration runs on the small Gram matrix and uses the wide one only at the beginning and the end: kernels here
+    are up to eighteen times as wide as high, which makes it three times cheaper.
     """
     tall = matrix.shape[0] > matrix.shape[1]
     wide = matrix.T if tall else matrix
@@ -40,7 +40,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]  # no closure: none of our loops has one
-        """Move every weight by lr in an orthogonal direction; 0.2 √max(shape) matches Adam's step size."""
+        """Update each weight by lr in an orthogonalised direction; 0.2 √max(shape) matches Adam's step size."""
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is None:

@@ -1,8 +1,8 @@
-"""From icon packages to pictures with names: pictures.npy and table.json in work.
+"""Make the training pictures from icon packages: pictures.npy and table.json in work.
 
-Four artists drew the same things, so every thing comes in up to four styles. Animals, plants, food, places, vehicles,
-clothes, instruments, tools and the like are drawn; what is left out are people, the many faces that differ in a line,
-and letters, signs and flags, which are text and not things.
+Four artists drew the same things, so each thing comes in up to four styles. Animals, plants, food, places, vehicles,
+clothes, instruments, tools and the like are used; people, the many similar faces, and letters, signs and flags, which
+are text, are left out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from PIL import Image
 HERE = Path(__file__).parent
 WORK = HERE / "work"
 SIZE = 128
-"""Height and width of every picture, in pixels."""
+"""Height and width of each picture, in pixels."""
 
 STYLES = {
     "3d": "@lobehub/fluent-emoji-3d",
@@ -32,7 +32,7 @@ STYLES = {
     "cartoon": "@iconify-json/noto",
     "sticker": "@iconify-json/twemoji",
 }
-"""Style word of a caption -> the package whose artist draws that way."""
+"""Style word of a caption -> the package with that style."""
 
 DRAWN = {
     *("animal-mammal", "animal-bird", "animal-amphibian", "animal-reptile", "animal-marine", "animal-bug"),
@@ -41,9 +41,9 @@ DRAWN = {
     *("transport-ground", "transport-water", "transport-air", "event", "sport", "game", "clothing"),
     *("musical-instrument", "household", "tool", "light-video", "face-costume", "cat-face"),
 }
-"""The emoji list's subgroups that are drawn: what people ask for first. All would take a processor too long."""
+"""The emoji list's subgroups that are used, the most requested ones; all of them would take too long on a CPU."""
 WORDS = 2
-"""Most words a name may have: longer ones tell look-alikes apart (sun behind large cloud)."""
+"""Maximum number of words of a name: longer names distinguish similar things (sun behind large cloud)."""
 
 SAID = {
     "automobile": "car",
@@ -59,12 +59,12 @@ SAID = {
     "glowing star": "shining star",
     "wrapped gift": "gift",
 }
-"""Names of the list that nobody would type -> what people say."""
+"""Uncommon names of the list -> common names."""
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One drawable thing: its name, other words for it, and where it stands in the emoji list."""
+    """One thing: its name, other words for it, and its place in the emoji list."""
 
     code: str
     name: str
@@ -75,14 +75,14 @@ class Thing:
 
 @dataclass(frozen=True)
 class Row:
-    """One picture: which thing, in which style."""
+    """One picture: its thing and its style."""
 
     thing: int
     style: str
 
 
 def install_packages() -> Path:
-    """Fetch the pinned packages with npm once; returns their node_modules folder."""
+    """Install the pinned packages with npm once; returns their node_modules folder."""
     modules = WORK / "node_modules"
     if not modules.is_dir():
         WORK.mkdir(exist_ok=True)
@@ -94,7 +94,7 @@ def install_packages() -> Path:
 
 
 def plain_code(code: str) -> str:
-    """An emoji's code points in lower case without the variation selector, as all packages can be asked for."""
+    """An emoji's code points in lower case without the variation selector, which works for all packages."""
     return "-".join(part for part in code.lower().split("-") if part != "fe0f")
 
 
@@ -104,7 +104,7 @@ def plain_name(label: str) -> str:
 
 
 def read_things(modules: Path) -> list[Thing]:
-    """The things worth drawing, in the emoji list's order."""
+    """Read the things that are used, in the emoji list's order."""
     data = modules / "emojibase-data"
     words: dict[str, dict[str, str]] = json.loads((data / "meta/groups.json").read_text())
     things = []
@@ -120,12 +120,12 @@ def read_things(modules: Path) -> list[Thing]:
 
 
 def rasterise(svg: str, size: int) -> Image.Image:
-    """An SVG document as a picture with transparency."""
+    """Render an SVG document with transparency."""
     return Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size))))
 
 
 def icons_of(package: Path) -> dict[str, str]:
-    """Every icon of a package by plain code: an SVG document, or (3d) a picture's path."""
+    """All icons of a package by plain code: an SVG document, or (3d) a picture's path."""
     assets = package / "assets"
     if assets.is_dir():
         return {plain_code(path.stem): str(path) for path in sorted(assets.iterdir())}
@@ -144,13 +144,13 @@ def icons_of(package: Path) -> dict[str, str]:
 
 
 def draw(icon: str, size: int = SIZE) -> np.ndarray:
-    """One icon, an SVG document or a picture's path, as (size, size, 4) uint8 with straight alpha."""
+    """Render one icon, an SVG document or a picture's path, to (size, size, 4) uint8 with straight alpha."""
     picture = rasterise(icon, size) if icon.startswith("<svg") else Image.open(icon)
     return np.asarray(picture.convert("RGBA").resize((size, size), Image.Resampling.LANCZOS))
 
 
 def rows_and_icons(things: list[Thing], modules: Path) -> Iterator[tuple[Row, str]]:
-    """Every (thing, style) that was drawn, with its icon."""
+    """Each existing combination of thing and style, with its icon."""
     for style, package in STYLES.items():
         icons = icons_of(modules / package)
         for number, thing in enumerate(things):
@@ -159,13 +159,13 @@ def rows_and_icons(things: list[Thing], modules: Path) -> Iterator[tuple[Row, st
 
 
 def draw_all(icons: Iterable[str], size: int = SIZE) -> np.ndarray:
-    """Icons as (n, size, size, 4) uint8."""
+    """Render icons to (n, size, size, 4) uint8."""
     with ThreadPoolExecutor() as pool:
         return np.stack(list(pool.map(draw, icons, repeat(size))))
 
 
 def main() -> None:
-    """Rasterise everything and write the array and its table."""
+    """Render all icons and write the array and its table."""
     modules = install_packages()
     things = read_things(modules)
     rows, icons = zip(*rows_and_icons(things, modules), strict=True)

@@ -1,7 +1,7 @@
-"""The real pictures of some things, small, for the test that holds the starter's scores: tests/models/references.*.
+"""Make small real pictures of some things for the test of the starter's scores: tests/models/references.*.
 
-Which things is drawn by lot among those that all four artists drew. The pictures stand as captions without a background
-say: alone, in the middle, on white. Columns are things, rows are styles.
+The things are a random sample of those that exist in all four styles. The pictures match captions without a background:
+alone, in the middle, on white. Columns are things, rows are styles.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TARGET = Path(__file__).parents[1] / "tests" / "models"
 
 
 def rows_of_all_styles(pictures: Pictures) -> dict[int, dict[str, int]]:
-    """The rows of each thing that comes in every style, by style."""
+    """The rows by style of each thing that exists in every style."""
     rows: dict[int, dict[str, int]] = {}
     for number, row in enumerate(pictures.rows):
         rows.setdefault(row.thing, {})[row.style] = number
@@ -30,7 +30,7 @@ def rows_of_all_styles(pictures: Pictures) -> dict[int, dict[str, int]]:
 
 
 def small(pictures: Pictures, row: int) -> np.ndarray:
-    """One picture plainly on white, uint8 [SIDE, SIDE, 3]."""
+    """One picture on a white background, uint8 [SIDE, SIDE, 3]."""
     plain = paint(pictures, Scene((Placed(row),)), np.random.default_rng(0))
     return np.asarray(Image.fromarray(plain).resize((SIDE, SIDE), Image.Resampling.BOX))
 

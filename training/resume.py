@@ -1,4 +1,4 @@
-"""Put the shipped starter back into work/, so that denoiser.py trains on from it instead of from nothing."""
+"""Restore checkpoints in work/ from the shipped starter, so that denoiser.py resumes from it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ship import STARTER
 
 
 def resume(folder: Path = STARTER, work: Path = WORK) -> None:
-    """Write the tokenizer and the checkpoints of autoencoder and denoiser as their trainings would have left them."""
+    """Write the tokenizer and the checkpoints of autoencoder and denoiser, as their trainings would have saved them."""
     pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     words.save(pipeline.tokenizer, work / "tokenizer")
     net = Denoiser(len(pipeline.tokenizer))

@@ -1,6 +1,6 @@
-"""From cut-out pictures to scenes: backgrounds, sizes, places, colours, two things side by side.
+"""Compose scenes from cut-out pictures: backgrounds, sizes, places, colours, two things side by side.
 
-A scene keeps the facts its caption may mention, so that a caption never says what the picture does not show.
+A scene keeps the facts that its caption can mention, so that a caption never describes what the picture does not show.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ PLACES: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Placed:
-    """One thing of a scene as it was put there; an empty word means: not worth a word."""
+    """One thing in a scene; an empty attribute is not mentioned in the caption."""
 
     row: int
     colour: str = ""
@@ -64,7 +64,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows: one thing, or two from left to right, on a background."""
+    """The contents of a picture: one thing, or two from left to right, on a background."""
 
     things: tuple[Placed, ...]
     background: str = "white"
@@ -72,7 +72,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Pictures:
-    """All cut-outs with their table."""
+    """All cut-out pictures with their table."""
 
     pixels: np.ndarray
     """(N, 128, 128, 4) uint8, straight alpha."""
@@ -81,13 +81,13 @@ class Pictures:
 
     @classmethod
     def load(cls, work: Path = WORK) -> Pictures:
-        """Read what pictures.py wrote."""
+        """Read the files that pictures.py wrote."""
         table = json.loads((work / "table.json").read_text())
         rows = [Row(**row) for row in table["rows"]]
         return cls(np.load(work / "pictures.npy"), [Thing(**thing) for thing in table["things"]], rows)
 
     def only(self, rows: list[int]) -> Pictures:
-        """These rows alone, so that nothing else can get into a scene."""
+        """A subset with only these rows, so that scenes contain no others."""
         return Pictures(self.pixels[rows], self.things, [self.rows[row] for row in rows])
 
     def thing_of(self, row: int) -> Thing:
@@ -101,7 +101,7 @@ class Pictures:
 
 
 def main_hue(pixels: np.ndarray) -> float | None:
-    """The hue most of a (h, w, 4) picture's colour lies around, or None if there is no such hue."""
+    """The hue that dominates a (h, w, 4) picture, or None if there is none."""
     hsv = np.asarray(Image.fromarray(pixels[..., :3]).convert("HSV"), dtype=np.float32)
     opaque = pixels[..., 3] / 255.0
     weight = opaque * (hsv[..., 1] / 255) * (hsv[..., 2] / 255)
@@ -117,7 +117,7 @@ def hue_word(hue: float) -> str:
 
 
 def repaint(pixels: np.ndarray, hue: float, colour: str) -> np.ndarray:
-    """Turn all hues of a picture so that its main one becomes a colour; shading and transparency stay."""
+    """Rotate all hues of a picture so that its main hue becomes a colour; shading and transparency stay."""
     hsv = np.array(Image.fromarray(pixels[..., :3]).convert("HSV"))
     turn = round((HUES[colour] - hue) * 256 / 360)
     hsv[..., 0] = (hsv[..., 0].astype(np.int32) + turn) % 256
@@ -128,7 +128,7 @@ def repaint(pixels: np.ndarray, hue: float, colour: str) -> np.ndarray:
 
 
 def paste(canvas: Image.Image, pixels: np.ndarray, side: int, corner: tuple[int, int]) -> None:
-    """Lay a cut-out over a canvas at a size in pixels."""
+    """Paste a cut-out onto a canvas at a size in pixels."""
     cut_out = Image.fromarray(pixels)
     if side != SIZE:
         # Premultiplied, so that the colour of transparent pixels does not bleed into the edge.
@@ -137,7 +137,7 @@ def paste(canvas: Image.Image, pixels: np.ndarray, side: int, corner: tuple[int,
 
 
 def paint(pictures: Pictures, scene: Scene, random: np.random.Generator) -> np.ndarray:
-    """A scene as (128, 128, 3) uint8; what its words leave open is drawn from `random`."""
+    """Render a scene to (128, 128, 3) uint8; attributes that are not set are chosen at random."""
     shade = np.clip(np.array(COLOURS[scene.background]) + random.integers(-10, 11, 3), 0, 255)
     background = (255, 255, 255) if scene.background == "white" else tuple(int(value) for value in shade)
     canvas = Image.new("RGB", (SIZE, SIZE), background)
@@ -163,7 +163,7 @@ def paint(pictures: Pictures, scene: Scene, random: np.random.Generator) -> np.n
 
 
 def draw_scene(pictures: Pictures, row: int, random: np.random.Generator) -> Scene:
-    """A varied scene around one picture: a background, perhaps a place, a colour, or a neighbour."""
+    """A random scene with one picture: a background, perhaps a place, a colour, or a second picture."""
     background = str(random.choice(list(COLOURS))) if random.random() < 0.7 else "white"
     kind = random.random()
     if kind < 0.2:

@@ -1,4 +1,4 @@
-"""Put the trained parts together as a Stable Diffusion folder: half precision, safetensors, ready for any tool."""
+"""Assemble the trained components as a Stable Diffusion folder: half precision, safetensors, usable by any tool."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def trained_autoencoder(work: Path) -> autoencoder.AutoencoderKL:
 
 
 def trained_denoiser(work: Path, vocabulary: int) -> Denoiser:
-    """Text encoder and U-Net, as averaged over the last steps."""
+    """Text encoder and U-Net, averaged over the last steps."""
     net = Denoiser(vocabulary)
     net.load_state_dict(load(work / "denoiser.pt")["average"])
     return net
 
 
 def assemble(work: Path) -> StableDiffusionPipeline:
-    """All parts as one pipeline, in full precision."""
+    """All components as one pipeline, in full precision."""
     tokenizer = words.build(Pictures.load(work).things)
     denoiser = trained_denoiser(work, len(tokenizer))
     return StableDiffusionPipeline(
@@ -51,7 +51,7 @@ def assemble(work: Path) -> StableDiffusionPipeline:
 
 
 def ship(folder: Path, work: Path = WORK) -> None:
-    """Write the checkpoint; README.md, the model card, stays where it is."""
+    """Write the checkpoint; README.md, the model card, is kept."""
     pipeline = assemble(work).to(dtype=torch.float16)
     for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
         shutil.rmtree(folder / part, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A byte-pair vocabulary in CLIP's format, learnt from the names, tags and caption words of the pictures."""
+"""Learn a byte-pair vocabulary in CLIP's format from the names, tags and caption words of the pictures."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pictures import WORK, Thing
 from scenes import COLOURS, HUES, PLACES, SIZES
 
 LENGTH = 48
-"""Tokens a caption may have, with the two around it. CLIP's 77 would only make every picture slower."""
+"""Tokens of a caption, start and end token included. CLIP's 77 would only make generation slower."""
 SIZE = 4096
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def corpus(things: list[Thing]) -> list[str]:
-    """Everything a caption can be made of."""
+    """All words that captions consist of."""
     words = [word for words in STYLE_WORDS.values() for word in words]
     words += [*COLOURS, *HUES, *PLACES, *filter(None, SIZES)]
     words += ["a an the on and next to beside background picture of in with two"]
@@ -30,7 +30,7 @@ def corpus(things: list[Thing]) -> list[str]:
 
 
 def learn_merges(texts: list[str]) -> list[tuple[str, str]]:
-    """Byte-pair merges for a corpus, most frequent first, cut into words the way CLIP cuts."""
+    """Learn byte-pair merges for a corpus, most frequent first, split into words as in CLIP."""
     clip = CLIPTokenizer()._tokenizer
     learner = Tokenizer(BPE(end_of_word_suffix="</w>"))
     learner.normalizer, learner.pre_tokenizer = clip.normalizer, clip.pre_tokenizer
@@ -42,7 +42,7 @@ def learn_merges(texts: list[str]) -> list[tuple[str, str]]:
 
 
 def build(things: list[Thing], work: Path = WORK) -> CLIPTokenizer:
-    """The starter's tokenizer, learnt once and kept: between merges of equal count the learner tosses a coin."""
+    """The starter's tokenizer, learnt once and cached, since merges of equal count are learnt in random order."""
     folder = work / "tokenizer"
     if not folder.is_dir():
         save(learn(things), folder)
@@ -50,7 +50,7 @@ def build(things: list[Thing], work: Path = WORK) -> CLIPTokenizer:
 
 
 def learn(things: list[Thing]) -> CLIPTokenizer:
-    """A new vocabulary; any text can be said in it, since every byte is a token."""
+    """Learn a new vocabulary; it can encode any text, since every byte is a token."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = [*alphabet, *(f"{letter}</w>" for letter in alphabet)]
     merges = learn_merges(corpus(things))[: SIZE - len(tokens) - 2]
@@ -60,7 +60,7 @@ def learn(things: list[Thing]) -> CLIPTokenizer:
 
 
 def save(tokenizer: CLIPTokenizer, folder: Path) -> None:
-    """tokenizer.json for today's transformers, vocab.json and merges.txt for older tools."""
+    """Save tokenizer.json for current versions of transformers, vocab.json and merges.txt for older tools."""
     tokenizer.save_pretrained(folder)
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False))

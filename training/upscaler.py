@@ -1,7 +1,8 @@
-"""Train the upscaler: twice as wide and high, with the edges that the autoencoder has softened drawn anew.
+"""Train the upscaler: twice the width and height, restoring edges that the autoencoder has softened.
 
-A compact network of Real-ESRGAN's kind (Wang et al., 2021): all its work is done at the small size, and what it adds to
-the enlarged picture is rearranged from channels. spandrel reads it, and so does every tool that uses spandrel.
+A compact network of Real-ESRGAN's kind (Wang et al., 2021): it computes at the small size, and its residual to the
+enlarged picture is rearranged from channels (pixel shuffle). spandrel loads it, and so does any tool that uses
+spandrel.
 """
 
 from __future__ import annotations
@@ -26,23 +27,23 @@ from ship import trained_autoencoder
 
 UPSCALER = Path(__file__).parents[1] / "src/safelight/models/upscalers/starter-2x.safetensors"
 FACTOR, BATCH, CROP = 2, 16, 48
-"""How much it enlarges; pictures a step; the side of what it is shown of each."""
+"""Scale factor; pictures per step; side of the training crops in pixels."""
 
 
 def build() -> Compact:
-    """Eight convolutions of 32 channels: a picture of 128 x 128 in a few hundredths of a second."""
+    """Build eight convolutions of 32 channels; a picture of 128 x 128 takes a few hundredths of a second."""
     net = Compact(num_feat=32, num_conv=8, upscale=FACTOR)
     return net.to(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """The same pictures small, small as the starter would leave them, and large; bytes."""
+    """The same pictures in bytes: small, small after the starter's autoencoder, and large."""
 
     small: Tensor
     """(n, 3, 128, 128)"""
     drawn: Tensor
-    """(n, 3, 128, 128): through the autoencoder."""
+    """(n, 3, 128, 128): encoded and decoded by the autoencoder."""
     large: Tensor
     """(n, 3, 256, 256)"""
 
@@ -51,7 +52,7 @@ class Pairs:
 
 
 def compose(cut_out: np.ndarray, side: int, random: np.random.Generator) -> np.ndarray:
-    """A cut-out at some size and place on a background, (256, 256, 3)."""
+    """Paste a cut-out at a random place on a random background, (256, 256, 3)."""
     full = SIZE * FACTOR
     background = COLOURS[str(random.choice(list(COLOURS)))] if random.random() < 0.5 else COLOURS["white"]
     canvas = Image.new("RGB", (full, full), background)
@@ -65,7 +66,7 @@ def compose(cut_out: np.ndarray, side: int, random: np.random.Generator) -> np.n
 
 @torch.no_grad()
 def pairs_of(cut_outs: np.ndarray, rounds: int, work: Path, seed: int = 0) -> Pairs:
-    """Every (256, 256, 4) cut-out in so many scenes; the latents a little off, as drawn ones are."""
+    """Compose scenes of all (256, 256, 4) cut-outs; noise is added to the latents, since generated ones are inexact."""
     random = np.random.default_rng(seed)
     net, generator = trained_autoencoder(work).eval(), torch.Generator().manual_seed(seed)
     large, small, drawn = [], [], []
@@ -87,12 +88,12 @@ def pairs_of(cut_outs: np.ndarray, rounds: int, work: Path, seed: int = 0) -> Pa
 
 
 def to_unit(pixels: Tensor) -> Tensor:
-    """Bytes to [0, 1], as upscalers have them."""
+    """Convert bytes to [0, 1], the range of upscalers."""
     return (pixels.float() / 255).contiguous(memory_format=torch.channels_last)
 
 
 def crops(pairs: Pairs, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The same corner of some pictures, small and large; two thirds of the small ones as the starter leaves them."""
+    """The same crops of pictures, small and large; two thirds of the small ones are from the autoencoder."""
     y, x = torch.randint(0, SIZE - CROP + 1, (2,), generator=generator).tolist()
     source = pairs.drawn if torch.rand(1, generator=generator) < 2 / 3 else pairs.small
     inputs = source[rows, :, y : y + CROP, x : x + CROP]
@@ -108,7 +109,7 @@ def psnr(output: Tensor, target: Tensor) -> float:
 
 
 def by_lanczos(pixels: Tensor) -> Tensor:
-    """(n, 3, h, w) bytes, twice as large by Pillow's Lanczos, in [0, 1]: what the network has to beat."""
+    """Enlarge (n, 3, h, w) bytes by Pillow's Lanczos filter, to [0, 1]: the baseline of the network."""
     images = [Image.fromarray(picture) for picture in pixels.permute(0, 2, 3, 1).numpy()]
     side = FACTOR * SIZE
     enlarged = [np.asarray(image.resize((side, side), Image.Resampling.LANCZOS)) for image in images]
@@ -117,7 +118,7 @@ def by_lanczos(pixels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def measure(net: Compact, pairs: Pairs) -> dict[str, float]:
-    """PSNR in dB on pictures that were never seen, of the network and of Lanczos."""
+    """PSNR in dB of the network and of Lanczos on held-out pictures."""
     target, found = to_unit(pairs.large), {}
     for name, pixels in (("small", pairs.small), ("drawn", pairs.drawn)):
         output = torch.cat([net(to_unit(part)) for part in pixels.split(16)])
@@ -127,12 +128,12 @@ def measure(net: Compact, pairs: Pairs) -> dict[str, float]:
 
 
 def said(scores: dict[str, float]) -> str:
-    """Scores for a log line."""
+    """Format scores for a log line."""
     return "  ".join(f"{name} {value:.2f} dB" for name, value in scores.items())
 
 
 def train(steps: int, rate: float, work: Path = WORK) -> Compact:
-    """Train from the beginning: it takes minutes."""
+    """Train from scratch; takes minutes."""
     pictures = Pictures.load(work)
     modules = install_packages()
     cut_outs = draw_all([icon for _, icon in rows_and_icons(pictures.things, modules)], SIZE * FACTOR)
