@@ -22,7 +22,7 @@ from safelight.errors import (
     SafelightError,
 )
 from safelight.files import exists
-from safelight.models import families
+from safelight.models import BUNDLED, families
 from safelight.models.detect import detect_folder
 from safelight.models.digests import combined_digest, file_digest, known_combined_digest, known_digest
 from safelight.models.families import Family
@@ -38,7 +38,7 @@ from safelight.models.headers import (
 from safelight.models.single_file import identify
 
 STARTER = "starter"
-STARTER_FOLDER = Path(__file__).parent / "starter"
+STARTER_FOLDER = BUNDLED / "starter"
 
 Fetch = Callable[[str], Path]
 """Returns a hub id's folder on this machine, downloading it where that is allowed; raises CheckpointMissingError."""

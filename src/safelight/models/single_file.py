@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Literal
 
 from safelight.errors import CheckpointFamilyError, CheckpointInvalidError
+from safelight.models import BUNDLED
 from safelight.models.detect import unet_variant
 from safelight.models.families import FAMILIES, Family
 from safelight.models.headers import Header, Tensor, read_header
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
-CONFIGS = Path(__file__).parent / "configs"
+CONFIGS = BUNDLED / "configs"
 
 Prediction = Literal["epsilon", "v_prediction"]
 
