@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     policy: str = Field("standard", description="strict, standard, lenient, or the path of a policy file.")
     exact: bool = Field(
         False,
-        description="Full decoding and fp32 reference arithmetic instead of the fast road.",
+        description="Decode pictures in full and compute in fp32 reference arithmetic; slower than the default.",
     )
     tiles: bool = Field(
         False, description="Also judge square tiles of tall and wide pictures; the worst counts."
@@ -65,15 +65,16 @@ class Settings(BaseSettings):
     )
     max_frames: int = Field(16, ge=1, le=1000, description="How many frames of an animation are judged.")
     background: tuple[Byte, Byte, Byte] = Field(
-        (255, 255, 255), description="What transparent pictures are laid on: red, green, blue, each 0 to 255."
+        (255, 255, 255), description="Colour behind transparent pixels: red, green, blue, each 0 to 255."
     )
 
     checkpoint: str = Field(
-        "starter", description="What draws: starter, a checkpoint's name, a folder, a file or a hub id."
+        "starter",
+        description="Checkpoint that generates pictures: starter, a name, a folder, a file or a hub id.",
     )
-    device: str = Field("auto", description="Where pictures are drawn: auto, cpu, cuda, cuda:1, mps …")
+    device: str = Field("auto", description="Device that generates pictures: auto, cpu, cuda, cuda:1, mps …")
     drawing_precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="Arithmetic of drawing; auto: fp32 on CPUs, fp16 elsewhere."
+        "auto", description="Arithmetic of generation; auto: fp32 on CPUs, fp16 elsewhere."
     )
     memory_budget: int = Field(
         0,
@@ -81,13 +82,17 @@ class Settings(BaseSettings):
         description="Bytes that loaded checkpoints and a picture may take; 0: most of the device's memory.",
     )
     batch_pictures: int = Field(
-        8, ge=1, le=64, description="How many pictures are drawn together at most; 1: one after the other."
+        8,
+        ge=1,
+        le=64,
+        description="How many pictures are generated together at most; 1: one after the other.",
     )
     batch_wait: float = Field(
-        20.0, ge=0, le=1000, description="How long a step waits for those of other pictures, in milliseconds."
+        20.0, ge=0, le=1000, description="How long a step waits for steps of other pictures, in milliseconds."
     )
     allow_network: bool = Field(
-        False, description="Whether a checkpoint named by its hub id may be fetched when it is not here yet."
+        False,
+        description="Whether a checkpoint named by its hub id may be downloaded if it is not on this machine.",
     )
 
     host: str = Field(
@@ -104,18 +109,18 @@ class Settings(BaseSettings):
     waiting_per_owner: int = Field(
         1000,
         ge=1,
-        description="How many of them may be of one key, and never more than there are places left.",
+        description="How many jobs of one key may wait, and never more than there are free places in the queue.",
     )
     waiting_bytes_per_owner: int = Field(
         1024**3,
         ge=0,
-        description="How large the pictures may be that one key's unfinished jobs came with, in bytes of all files.",
+        description="Limit on the pictures that came with one key's unfinished jobs, in bytes of all files.",
     )
     max_job_work: float = Field(
         1_000_000,
         gt=0,
         allow_inf_nan=False,
-        description="How much work a job may be: megapixels times steps, over all its pictures.",
+        description="Limit on a job's work: megapixels times steps, over all its pictures.",
     )
     max_job_seconds: float = Field(
         86400,
@@ -139,13 +144,13 @@ class Settings(BaseSettings):
         (), description="Origins of web pages that may use the server, as https://example.org; no others may."
     )
     trusted_proxies: tuple[str, ...] = Field(
-        (), description="Addresses of reverse proxies whose X-Forwarded-For and -Proto are believed."
+        (), description="Addresses of reverse proxies whose X-Forwarded-For and -Proto are trusted."
     )
     max_request_bytes: int = Field(
         64 * 1024 * 1024, ge=1024, description="Larger requests to the server are refused, in bytes."
     )
     body_patience: float = Field(
-        30.0, gt=0, le=3600, description="Seconds without a byte after which a request is given up."
+        30.0, gt=0, le=3600, description="Seconds without a byte after which a request is aborted."
     )
     requests_per_minute: int = Field(
         1200,
@@ -182,7 +187,7 @@ class Settings(BaseSettings):
     audit_bytes: int = Field(
         60_000_000,
         ge=600_000,
-        description="How much of audit.log and of security.log is kept, in bytes each, with what was set aside.",
+        description="How much of audit.log and of security.log is kept, in bytes each, rotated files included.",
     )
     audit_prompts: bool = Field(False, description="Whether audit.log holds the prompts of jobs.")
 
