@@ -74,7 +74,7 @@ def feed(name: str, count: int, seed: int) -> dict[str, object]:
     """Decode a number of damaged files of a format."""
     originals = more_seeds(Pictures, name)
     for data in originals:
-        assert look(data) == "decoded", name  # and whatever is loaded late is loaded
+        assert look(data) == "decoded", name  # this also loads what decoders load at first use
     outcomes: Counter[str] = Counter()
     wrong: list[str] = []
     slowest = most = 0.0

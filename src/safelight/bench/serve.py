@@ -158,11 +158,11 @@ def measure(
         first = statistics.median(_first_step(ours.url, steps, seed) for seed in range(5))
         throughput = []
         for clients in CLIENTS:
-            tell(f"Pictures a second with {clients} clients …")
+            tell(f"Pictures per second with {clients} clients …")
             mine = [_rate(draw_ours, clients, seconds / 2), _rate(draw_ours, clients, seconds / 2)]
             other = _rate(draw_plain, clients, seconds)
             throughput.append(Throughput(clients, statistics.mean(mine), other))
-        tell("Answers while pictures are drawn …")
+        tell("Response times while pictures are generated …")
         latencies = _latencies(ours.url, draw_ours, plain.url, draw_plain, seconds)
         api_mb, plain_mb = ours.megabytes("api"), plain.megabytes()
         plain.process.terminate()

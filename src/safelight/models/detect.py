@@ -27,7 +27,7 @@ def detect_folder(folder: Folder) -> Family:
     key = _keys().get(folder.class_name)
     if key is None:
         raise CheckpointFamilyError(
-            f"{folder.path} is for {folder.class_name}, which Safelight does not draw with."
+            f"{folder.path} is for {folder.class_name}, which Safelight does not support."
         )
     if key in ("sd1", "sd2"):
         key = "sd2" if _config(folder, "text_encoder").get("hidden_act") == "gelu" else "sd1"

@@ -144,7 +144,7 @@ def _prediction(configs: str, header: Header) -> Prediction | None:
     """What the U-Net predicts, by the marker key of v-prediction fine-tunes or Stability AI's model specification."""
     if "edm_mean" in header.tensors:
         raise CheckpointFamilyError(
-            "The file is an EDM model (Playground 2.5), which Safelight does not draw with."
+            "The file is an EDM model (Playground 2.5), which Safelight does not support."
         )
     declared = header.metadata.get("modelspec.prediction_type", "").lower()
     if "v_pred" in header.tensors or declared in ("v", "v_prediction"):

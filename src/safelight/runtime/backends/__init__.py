@@ -57,7 +57,7 @@ def compile_network(graph: Graph, plan: Plan, cache: Path | None = None) -> Netw
         return _backend(plan.backend)(graph, plan, cache)
     except ImportError as error:
         raise BackendError(f"{plan.backend} cannot be imported: {error}.") from error
-    except RuntimeError as error:  # what engines raise for whatever they cannot do
+    except RuntimeError as error:  # engines raise it for what they do not support
         raise BackendError(f"{plan} cannot run this network here: {str(error).splitlines()[0]}") from error
 
 
