@@ -16,8 +16,8 @@ from safelight.images.encode import encode_picture
 from safelight.images.metadata import Metadata, read_metadata
 from safelight.server.compat.a1111_fields import Base64, Name, Sent
 from safelight.server.compat.a1111_refusals import check_extras
-from safelight.server.compat.a1111_start import CROP, Size, resized
 from safelight.server.compat.a1111_upscalers import NOTHING, named
+from safelight.server.compat.resizing import CROP, Size, resize
 from safelight.server.picture_cost import reading, writing
 from safelight.server.picture_threads import Cost
 
@@ -159,4 +159,4 @@ def cropped(data: bytes, size: Size | None, limits: DecodeLimits) -> bytes:
     if image.size == size:
         return data
     metadata = Metadata(parameters=read_metadata(data, limits=limits).parameters)
-    return encode_picture(resized(image, size, CROP), "png", metadata)
+    return encode_picture(resize(image, size, CROP), "png", metadata)

@@ -15,9 +15,9 @@ from safelight.server.compat.a1111_fields import Drawing, PictureDrawing, TextDr
 from safelight.server.compat.a1111_options import Choices
 from safelight.server.compat.a1111_refusals import check_extras, without_effect
 from safelight.server.compat.a1111_scripts import check_scripts, passed_over
-from safelight.server.compat.a1111_start import Size
 from safelight.server.compat.a1111_upscalers import for_hires
 from safelight.server.compat.checkpoints import Chosen
+from safelight.server.compat.resizing import Size
 
 HIRES_STRENGTH = 0.75
 """Denoising strength of a second pass where none is given, as in A1111."""

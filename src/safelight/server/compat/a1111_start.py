@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, replace
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from safelight.errors import FieldError
 from safelight.generation.request import UNMARKED
 from safelight.images import DecodeLimits, decode
 from safelight.images.alpha import alpha_of
+from safelight.server.compat.resizing import CROP, PAD, STRETCH, Size, fast_png, resize
 from safelight.server.picture_cost import reading, reading_alpha, writing
 from safelight.server.picture_threads import Cost
-
-Size = tuple[int, int]
-STRETCH, CROP, FILL = range(3)
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ def start(
         ImageError: A picture cannot be read.
         FieldError: The mode enlarges latents.
     """
-    if mode not in (STRETCH, CROP, FILL):
+    if mode not in (STRETCH, CROP, PAD):
         raise FieldError(
             "resize_mode: latents are not enlarged.", field="resize_mode", hint="Give 0, 1 or 2."
         )
@@ -65,7 +61,7 @@ def start(
     cover = None if mask is None else _cover(mask, limits, target, mode, hard=hard)
     if target is not None:
         picture = decode(init, limits=limits).image
-        init = init if picture.size == target else png_of(resized(picture, target, mode))
+        init = init if picture.size == target else fast_png(resize(picture, target, mode))
     return Start(init, cover)
 
 
@@ -87,31 +83,7 @@ def start_cost(
 def _cover(data: bytes, limits: DecodeLimits, size: Size | None, mode: int, *, hard: bool) -> bytes:
     """A mask's file for us, in another size where one is given."""
     cover = _mask(data, limits, hard=hard)
-    return png_of(cover if size is None else resized(cover, size, mode))
-
-
-def resized(image: Image.Image, size: Size, mode: int) -> Image.Image:
-    """A picture in another size: stretched, cropped, or whole with its edges drawn out."""
-    if image.size == size:
-        return image
-    if mode == CROP:
-        return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
-    if mode == STRETCH:
-        return image.resize(size, Image.Resampling.LANCZOS)
-    scale = min(whole / side for whole, side in zip(size, image.size, strict=True))
-    fitting = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    inner = image.resize(fitting, Image.Resampling.LANCZOS)
-    missing = [(whole - part, (whole - part) // 2) for whole, part in zip(size, inner.size, strict=True)]
-    (across, left), (down, top) = missing
-    edges = [(top, down - top), (left, across - left)] + ([(0, 0)] if inner.mode == "RGB" else [])
-    return Image.fromarray(np.pad(np.asarray(inner), edges, mode="edge"))
-
-
-def png_of(image: Image.Image) -> bytes:
-    """A picture as PNG, made quickly rather than small."""
-    out = io.BytesIO()
-    image.save(out, "PNG", compress_level=1)
-    return out.getvalue()
+    return fast_png(cover if size is None else resize(cover, size, mode))
 
 
 def _mask(data: bytes, limits: DecodeLimits, *, hard: bool) -> Image.Image:

@@ -14,9 +14,9 @@ from safelight.generation.infotext import parse
 from safelight.images import DecodeLimits, decode
 from safelight.images.alpha import alpha_of
 from safelight.images.metadata import read_metadata
-from safelight.server.compat.a1111_start import CROP, Size, png_of, resized
 from safelight.server.compat.checkpoints import Chosen
 from safelight.server.compat.openai_fields import Common, Drawing, EditForm
+from safelight.server.compat.resizing import CROP, Size, fast_png, resize
 from safelight.server.picture_cost import reading, reading_alpha
 from safelight.server.picture_threads import Cost
 
@@ -125,9 +125,9 @@ def edit_fields(
     size = form.sides or within(picture.size, chosen)
     fields = drawing_fields(form, chosen) | {"init_image": image} | _sides(size)
     if cover is not None:
-        fields["mask"] = png_of(resized(cover, size or cover.size, CROP))
+        fields["mask"] = fast_png(resize(cover, size or cover.size, CROP))
     if cover is not None and size is not None and size != picture.size:
-        fields["init_image"] = png_of(resized(picture, size, CROP))
+        fields["init_image"] = fast_png(resize(picture, size, CROP))
     strength = FIDELITY[form.input_fidelity] if cover is None else None
     return fields | _given({"strength": strength if form.strength is None else form.strength})
 

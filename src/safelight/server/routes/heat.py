@@ -15,13 +15,14 @@ from safelight.errors import (
 )
 from safelight.server.auth import Who
 from safelight.server.bodies import PictureRoute
+from safelight.server.compat.charging import charge_images
 from safelight.server.compat.previews import TheJudge
 from safelight.server.fields import taken_in
 from safelight.server.formats import media_type
 from safelight.server.middleware.disconnects import ENDS_WITH_CALLER
 from safelight.server.routes.describing import BINARY, errors, form
 from safelight.server.routes.examples import MODERATION
-from safelight.server.routes.moderation import BARE, charged
+from safelight.server.routes.moderation import BARE
 from safelight.server.schemas.moderation import PictureToExplain
 from safelight.server.state import Behind
 
@@ -58,6 +59,6 @@ async def explain_picture(
     It counts as one picture that is judged; nothing is kept.
     """
     explainer = await judging.explainer(classifier)
-    async with charged(behind, who, 1):
+    async with charge_images(behind, who, 1):
         heat = await judging.heat(explainer, await taken_in(body.image, behind), frame)
     return Response(heat, media_type=WEBP, headers={"Cache-Control": "no-store"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
@@ -18,8 +17,9 @@ from safelight.errors import (
     SafelightError,
 )
 from safelight.moderation.verdict import Judgement
-from safelight.server.auth import Caller, Who
+from safelight.server.auth import Who
 from safelight.server.bodies import PictureRoute
+from safelight.server.compat.charging import charge_images
 from safelight.server.fields import intake_of
 from safelight.server.judging import Judge
 from safelight.server.middleware.disconnects import ENDS_WITH_CALLER
@@ -27,7 +27,7 @@ from safelight.server.pictures_in import Intake
 from safelight.server.routes.describing import errors, form, shown
 from safelight.server.routes.examples import MODERATION, VERDICTS
 from safelight.server.schemas.moderation import PicturesToJudge, PictureVerdict, Verdicts
-from safelight.server.state import Backstage, Behind
+from safelight.server.state import Behind
 
 
 @asynccontextmanager
@@ -76,7 +76,7 @@ async def moderate(
     given = _given(body)
     judge: Judge = request.state.judge
     await judge.check(classifier)
-    async with charged(behind, who, len(given)):
+    async with charge_images(behind, who, len(given)):
         intake = intake_of(behind)
         pictures = [await _attempted(picture, intake) for picture in given]
         readable = [picture for picture in pictures if isinstance(picture, bytes)]
@@ -101,21 +101,6 @@ async def _attempted(picture: str | bytes, intake: Intake) -> bytes | SafelightE
         return await intake.picture(picture)
     except SafelightError as error:
         return error
-
-
-@asynccontextmanager
-async def charged(behind: Backstage, who: Caller, pictures: int) -> AsyncIterator[None]:
-    """Count pictures before they are looked at; where the request as a whole fails, they cost nothing.
-
-    Raises:
-        RateLimitError, QuotaError: They are more than the caller may ask for.
-    """
-    await asyncio.to_thread(behind.limits.charge, who, pictures=pictures, pixels=0)
-    try:
-        yield
-    except Exception:
-        await asyncio.to_thread(behind.limits.refund, who, pictures=pictures, pixels=0)
-        raise
 
 
 def _verdict(index: int, judgement: Judgement, embeddings: bool) -> PictureVerdict:

@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from safelight.moderation.verdict import Verdict
 from safelight.server.auth import Who
 from safelight.server.bodies import JsonRoute
+from safelight.server.compat.charging import charge_images
 from safelight.server.compat.openai_moderation import (
     Asked,
     ModerationAnswer,
@@ -23,7 +24,6 @@ from safelight.server.compat.word_lists import TheWordLists, lifespan
 from safelight.server.fields import intake_of
 from safelight.server.judging import Judge
 from safelight.server.middleware.disconnects import ENDS_WITH_CALLER
-from safelight.server.routes.moderation import charged
 from safelight.server.state import Backstage, Behind
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"], lifespan=lifespan, route_class=JsonRoute)
@@ -51,7 +51,7 @@ async def moderations(
         words = await asyncio.to_thread(lists.get, Path(settings.text_blocklist))
     check(request, words)
     skip = settings.moderation_texts == "skip"
-    async with charged(behind, who, len(request.pictures) + (len(request.texts) if words else 0)):
+    async with charge_images(behind, who, len(request.pictures) + (len(request.texts) if words else 0)):
         verdicts = await _verdicts(request, body.classifier, behind, judging) if request.pictures else []
         return await asyncio.to_thread(answer, request, verdicts, words, skip=skip)
 
