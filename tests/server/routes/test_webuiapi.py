@@ -255,7 +255,7 @@ def test_lists(api: webuiapi.WebUIApi) -> None:
             lambda api, image: api.img2img(images=[image], inpainting_fill=3, mask_image=image),
             "latent nothing",
         ),
-        (lambda api, image: api.img2img(images=[image], resize_mode=3), "latents are not enlarged"),
+        (lambda api, image: api.img2img(images=[image], resize_mode=3), "upscaling latents is not supported"),
         (lambda api, image: api.extra_single_image(image, gfpgan_visibility=1), "no face restoration"),
         (lambda api, image: api.extra_single_image(image, upscaler_1="R-ESRGAN 4x+"), "no upscaler"),
         (lambda api, image: api.interrogate(image), "not put into words"),

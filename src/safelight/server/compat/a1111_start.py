@@ -1,4 +1,4 @@
-"""What A1111's clients send to draw from, made into what Safelight draws from."""
+"""Convert the images of an img2img request to the initial image and mask that Safelight takes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from safelight.server.picture_threads import Cost
 
 @dataclass(frozen=True)
 class Start:
-    """What img2img starts from.
+    """The images for img2img.
 
     Args:
-        init: The initial picture, a file.
+        init: The initial image, a file.
         mask: Its mask, a file; None for none.
     """
 
@@ -38,24 +38,24 @@ def start(
     whole: bool = True,
     hard: bool = True,
 ) -> Start:
-    """Bring the pictures into the shape that A1111 would.
+    """Resize the images and convert the mask, as A1111 does.
 
     Args:
-        init: The initial picture, a file.
+        init: The initial image, a file.
         mask: Its mask, a file.
-        limits: What decoding may cost.
-        mode: How another size is reached: 0 stretches, 1 crops, 2 fills.
-        size: Width and height to be drawn; None leaves the picture's own.
-        whole: Whether all of the picture is brought to that size; not where the masked part is drawn alone.
-        hard: Whether a mask's opacity becomes all or nothing; one without transparent parts keeps its greys.
+        limits: Limits for decoding.
+        mode: How to resize: 0 stretches, 1 crops, 2 pads.
+        size: Width and height to generate, in pixels; None keeps the image's own.
+        whole: Whether to resize the whole image; False where only the masked part is generated.
+        hard: Whether to threshold the mask's opacity; a mask without transparent parts keeps its grey levels.
 
     Raises:
-        ImageError: A picture cannot be read.
-        FieldError: The mode enlarges latents.
+        ImageError: An image cannot be read.
+        FieldError: The mode upscales latents.
     """
     if mode not in (STRETCH, CROP, PAD):
         raise FieldError(
-            "resize_mode: latents are not enlarged.", field="resize_mode", hint="Give 0, 1 or 2."
+            "resize_mode: upscaling latents is not supported.", field="resize_mode", hint="Give 0, 1 or 2."
         )
     target = size if whole else None
     cover = None if mask is None else _cover(mask, limits, target, mode, hard=hard)
@@ -68,10 +68,10 @@ def start(
 def start_cost(
     init: bytes, mask: bytes | None, limits: DecodeLimits, *, size: Size | None = None, whole: bool = True
 ) -> Cost:
-    """What ``start`` takes, with the same arguments; one picture is decoded after the other.
+    """The cost of ``start`` with the same arguments; the images are decoded one after the other.
 
     Raises:
-        ImageError: One of them is no picture, or beyond the limits.
+        ImageError: A file is no image, or exceeds the limits.
     """
     target = size if whole else None
     cost = Cost() if mask is None else reading_alpha(mask, limits)
@@ -81,13 +81,13 @@ def start_cost(
 
 
 def _cover(data: bytes, limits: DecodeLimits, size: Size | None, mode: int, *, hard: bool) -> bytes:
-    """A mask's file for us, in another size where one is given."""
+    """Convert a mask file, and resize it where a size is given."""
     cover = _mask(data, limits, hard=hard)
     return fast_png(cover if size is None else resize(cover, size, mode))
 
 
 def _mask(data: bytes, limits: DecodeLimits, *, hard: bool) -> Image.Image:
-    """A mask, mode L: what is opaque where some of it is transparent, otherwise what is light, as A1111 reads it."""
+    """Decode a mask, mode L: its opacity where a part of it is transparent, otherwise its brightness, as A1111 does."""
     alpha = alpha_of(data, limits)
     if alpha is None:
         return decode(data, limits=replace(limits, background=UNMARKED)).image.convert("L")
