@@ -258,7 +258,7 @@ def test_lists(api: webuiapi.WebUIApi) -> None:
         (lambda api, image: api.img2img(images=[image], resize_mode=3), "upscaling latents is not supported"),
         (lambda api, image: api.extra_single_image(image, gfpgan_visibility=1), "no face restoration"),
         (lambda api, image: api.extra_single_image(image, upscaler_1="R-ESRGAN 4x+"), "no upscaler"),
-        (lambda api, image: api.interrogate(image), "not put into words"),
+        (lambda api, image: api.interrogate(image), "Captioning is not supported"),
         (lambda api, image: api.controlnet_detect([image]), "404"),
         (lambda api, image: api.prompt_gen(), "404"),
         (lambda api, image: webuiapi.RemBGInterface(api).rembg(input_image=image), "404"),

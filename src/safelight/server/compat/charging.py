@@ -11,15 +11,15 @@ from safelight.server.state import Backstage
 
 
 @asynccontextmanager
-async def charge_images(state: Backstage, principal: Caller, count: int) -> AsyncIterator[None]:
+async def charge_images(app_state: Backstage, principal: Caller, count: int) -> AsyncIterator[None]:
     """Charge a number of images; refund them where the request fails as a whole.
 
     Raises:
         RateLimitError, QuotaError: They exceed the principal's limits.
     """
-    await asyncio.to_thread(state.limits.charge, principal, pictures=count, pixels=0)
+    await asyncio.to_thread(app_state.limits.charge, principal, pictures=count, pixels=0)
     try:
         yield
     except Exception:
-        await asyncio.to_thread(state.limits.refund, principal, pictures=count, pixels=0)
+        await asyncio.to_thread(app_state.limits.refund, principal, pictures=count, pixels=0)
         raise

@@ -32,8 +32,8 @@ from safelight.server.state import Behind
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-    """What judges, for as long as the server runs."""
-    state = app.state  # without its backstage yet, when the server begins
+    """Keep the moderation service for as long as the server runs."""
+    state = app.state  # its ``backstage`` is only set after this
     judge = Judge(lambda: state.backstage.studio, lambda: state.backstage.threads)
     try:
         yield {"judge": judge}
@@ -61,17 +61,18 @@ async def moderate(
     who: Who,
     classifier: Annotated[
         str | None,
-        Query(max_length=300, description="An installed classifier; the server's own when not given."),
+        Query(max_length=300, description="An installed classifier; the server's default when not given."),
     ] = None,
     policy: Annotated[
-        Literal["strict", "standard", "lenient"] | None, Query(description="The server's own when not given.")
+        Literal["strict", "standard", "lenient"] | None,
+        Query(description="The server's default when not given."),
     ] = None,
-    embeddings: Annotated[bool, Query(description="Give the classifier's features too.")] = False,
+    embeddings: Annotated[bool, Query(description="Return the classifier's embeddings too.")] = False,
 ) -> Verdicts:
-    """Say of each picture: allow, review or block. Takes milliseconds; nothing is kept.
+    """Decide on each picture: allow, review or block. Takes milliseconds; nothing is stored.
 
-    The body is a picture's bytes, or JSON or multipart/form-data with one picture or several. Of several, one that
-    cannot be read has the decision ``error``; a single one is answered with the error itself.
+    The body is a picture's bytes, or JSON or multipart/form-data with one picture or several. Of several, a picture
+    that cannot be read has the decision ``error``; a single one is answered with the error itself.
     """
     given = _given(body)
     judge: Judge = request.state.judge

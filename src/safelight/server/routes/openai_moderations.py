@@ -38,10 +38,10 @@ router = APIRouter(prefix="/v1", tags=["OpenAI"], lifespan=lifespan, route_class
 async def moderations(
     body: ModerationBody, behind: Behind, who: Who, judging: TheJudge, lists: TheWordLists
 ) -> ModerationAnswer:
-    """Judge pictures by the server's classifier and policy, and texts by its list of words, where it has one.
+    """Judge pictures with the server's classifier and policy, and texts with its blocklist, where it has one.
 
-    Of OpenAI's categories only ``sexual`` is judged; ``category_applied_input_types`` says so of each. A text that is
-    judged counts as a picture does.
+    Of OpenAI's categories only ``sexual`` is judged, as ``category_applied_input_types`` says. A judged text counts as
+    one picture.
     """
     settings = behind.service.settings
     request = asked(body)
@@ -59,7 +59,7 @@ async def moderations(
 async def _verdicts(
     request: Asked, classifier: str | None, behind: Backstage, judging: Judge
 ) -> list[Verdict]:
-    """Of the pictures, all of which have to be readable."""
+    """The verdicts of the pictures, all of which must be readable."""
     intake = intake_of(behind)
     pictures = [await intake.picture(address) for address in request.pictures]
     verdicts: list[Verdict] = []
