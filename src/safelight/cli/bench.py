@@ -108,7 +108,7 @@ def generate(
     )
     typer.echo(
         f"The gate takes {found.gate_share:.1%} of a picture's time, and {found.edit_gate_share:.1%} where a picture "
-        f"is drawn from a picture, since it judges both."
+        f"is generated from a picture, since it judges both."
     )
     if found.cold and found.peer_cold:
         typer.echo(
@@ -116,7 +116,9 @@ def generate(
             f"(plain diffusers: {found.peer_cold.seconds:.1f} s, {found.peer_cold.peak_mb:.0f} MB)."
         )
     for each in several:
-        typer.echo(f"{each.threads} drawn together: {each.ratio:.2f} times as many as one after the other.")
+        typer.echo(
+            f"{each.threads} generated together: {each.ratio:.2f} times as many as one after the other."
+        )
 
 
 @app.command()

@@ -221,7 +221,7 @@ class Target:
             raise UsageError(f"{self.out} is no name for the format {self.kind}.")
         if self._is_file and self.count > 1:
             raise UsageError(
-                f"{self.out} is one file, and {self.count} pictures were asked for: give a folder."
+                f"{self.out} is one file, and {self.count} pictures were requested: give a folder."
             )
         self._check_writable()
 

@@ -55,7 +55,7 @@ def reproduce(
     elif result.identical:
         say(f"{legible(str(image))}: the same, byte for byte.")
     else:
-        near = "the same within tolerance, since it was drawn together with other pictures."
+        near = "the same within tolerance, since it was batched with other pictures."
         say(f"{legible(str(image))}: {near if result.within_tolerance else 'not the same.'}")
         for difference in result.differences:
             say(f"  {difference}")

@@ -166,7 +166,7 @@ def _common(drawing: Drawing, choices: Choices, chosen: Chosen) -> Fields:
 
 
 def _without_defaults(fields: Fields) -> Fields:
-    """Only the fields that differ from their default: jobs store, and show, what was asked."""
+    """Only the fields that differ from their default: jobs store, and show, what the client requested."""
     model = GenerationRequest.model_fields
     return {name: value for name, value in fields.items() if value != model[name].get_default()}
 
@@ -235,7 +235,7 @@ def _hires_sampler(drawing: TextDrawing, first: str | None, choices: Choices, ch
     sampler = sampler or first or (chosen.family.sampler if chosen.family else None)
     if sampler is None:
         raise FieldError(
-            "hr_scheduler: this checkpoint's own sampler is not known here.",
+            "hr_scheduler: this checkpoint's default sampler is unknown.",
             field="hr_scheduler",
             hint="Give hr_sampler_name or sampler_name too.",
         )
@@ -270,7 +270,7 @@ def _scale(drawing: TextDrawing) -> tuple[str, float]:
 def _inpaint(drawing: PictureDrawing) -> Fields:
     if drawing.inpainting_fill >= len(FILLS):
         raise FieldError(
-            "inpainting_fill: 3, latent nothing, is not there.",
+            "inpainting_fill: 3, latent nothing, is not supported.",
             field="inpainting_fill",
             hint="Give 0 for fill, 1 for original or 2 for noise.",
         )

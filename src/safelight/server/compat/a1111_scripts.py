@@ -37,7 +37,7 @@ def check_scripts(drawing: Drawing) -> None:
             raise FieldError(
                 f"alwayson_scripts: there is no script {name!r}.",
                 field="alwayson_scripts",
-                hint="/sdapi/v1/scripts lists what there is: none.",
+                hint="Safelight has no scripts.",
             )
 
 

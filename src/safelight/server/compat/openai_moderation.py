@@ -205,4 +205,4 @@ def _item(verdict: Verdict | None, text: TextVerdict | None, *, passed_over: boo
 
 
 def _unjudged() -> TextUnjudgedError:
-    return TextUnjudgedError("input: there is nothing here that judges texts.", field="input")
+    return TextUnjudgedError("input: this server cannot judge texts.", field="input")

@@ -118,7 +118,7 @@ def edit_fields(
     """
     cover = hole_of(image, limits) if mask is None else mask_of(mask, limits)
     if mask is not None and cover is None:
-        raise MaskError("The mask has no transparent parts.", hint="They are what is drawn anew.")
+        raise MaskError("The mask has no transparent parts.", hint="They mark the part to repaint.")
     picture = decode(image, limits=limits).image
     if cover is not None and cover.size != picture.size:
         raise MaskError(f"The mask is {_shown(cover.size)} pixels, its picture {_shown(picture.size)}.")
@@ -200,7 +200,7 @@ def _steps(form: Drawing, chosen: Chosen) -> int | None:
         return None
     if chosen.family is None:
         raise FieldError(
-            "quality: how many steps this checkpoint usually takes is not known here.",
+            "quality: the default number of steps of this checkpoint is unknown.",
             field="quality",
             hint="Give auto, or steps.",
         )

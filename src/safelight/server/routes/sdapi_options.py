@@ -70,7 +70,7 @@ async def set_options(given: Given, behind: Behind, who: Who, kept: Remembered) 
     new = await _choose(given, behind, who, kept)
     if strange:
         names = [name[:LONGEST_LOGGED] for name in strange[:MOST_LOGGED]]
-        logger(__name__).info("unknown options passed over", names=names, count=len(strange))
+        logger(__name__).info("unknown options ignored", names=names, count=len(strange))
     return Updated(updated=[{name: name in new} for name in given], unknown=strange)
 
 
