@@ -149,7 +149,7 @@ def test_what_the_policy_blocks_is_kept_back(inside: Run, nothing_goes: Path, tm
     folder = tmp_path / "safelight-demo"
     assert not (folder / "drawn").exists()
     page = (folder / "index.html").read_text()
-    assert "kept back by the policy" in page
+    assert "blocked by the policy" in page
     assert "<h2>Edited</h2>" not in page
     assert "safelight info" not in page
 
