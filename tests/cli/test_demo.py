@@ -89,7 +89,7 @@ def test_everything_is_judged_and_the_most_remarkable_shown(tour: Tour) -> None:
     assert len(own) == len(sample_photographs()) + 32
     assert own["holiday & sun.jpg"] == own["astronaut.jpg"] == "allow"
     assert own["torn.jpg"] == "error"
-    assert "and 13 less remarkable ones" in tour.ran.out
+    assert "and 13 more with lower scores" in tour.ran.out
     unsafe = [row["unsafe"] for row in tour.rows if row["unsafe"] is not None]
     assert unsafe == sorted(unsafe, reverse=True)
     # The torn one comes first, and has nothing to show.
@@ -105,7 +105,7 @@ def test_the_page_shows_all_of_it(tour: Tour) -> None:
     }
     assert all((tour.folder / link).is_file() for link in links(tour))
     assert len(links(tour)) == PROMPTS + 2 + 2 * 23
-    assert "and 13 less remarkable ones" in tour.page
+    assert "and 13 more with lower scores" in tour.page
     assert "holiday &amp; sun.jpg" in tour.page
     assert "<script" not in tour.page
     assert not re.search(r"https?://", tour.page)
@@ -138,7 +138,7 @@ def test_one_object_for_programs(inside: Run, tmp_path: Path) -> None:
     ]
     page = unescape((tmp_path / "my tour" / "index.html").read_text())
     assert "safelight info 'my tour/drawn/00.png'" in page
-    assert "less remarkable" not in page
+    assert "more with lower scores" not in page
 
 
 @pytest.mark.usefixtures("short")
@@ -149,7 +149,7 @@ def test_what_the_policy_blocks_is_kept_back(inside: Run, nothing_goes: Path, tm
     folder = tmp_path / "safelight-demo"
     assert not (folder / "drawn").exists()
     page = (folder / "index.html").read_text()
-    assert "kept back by the policy" in page
+    assert "blocked by the policy" in page
     assert "<h2>Edited</h2>" not in page
     assert "safelight info" not in page
 

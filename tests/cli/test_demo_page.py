@@ -66,4 +66,4 @@ def test_a_picture_that_cannot_be_read_says_why(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("left_out", [0, 7])
 def test_what_is_left_out_is_said(left_out: int, tmp_path: Path) -> None:
-    assert ("and 7 less remarkable ones" in page(NOTHING, [], left_out, tmp_path)) == (left_out == 7)
+    assert ("and 7 more with lower scores" in page(NOTHING, [], left_out, tmp_path)) == (left_out == 7)

@@ -1,4 +1,4 @@
-"""The command line: one file for each command; nothing heavy is imported before a command needs it."""
+"""The command line: one file per command; heavy modules are imported inside the commands that need them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run ``safelight`` and leave with the exit status of the contract."""
+    """Run ``safelight`` and exit with the documented status."""
     from safelight.cli.app import run
 
     sys.exit(run(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""``safelight api``: the process of ``safelight serve`` that answers requests. Not for people."""
+"""``safelight api``: the process of ``safelight serve`` that answers HTTP requests. Not for direct use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def api(
     checkpoint: Annotated[str | None, typer.Option(metavar="NAME")] = None,
     supervised: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Answer requests; ``safelight serve`` starts this process and its workers."""
+    """Answer HTTP requests; ``safelight serve`` starts this process and its workers."""
     from safelight import logs
     from safelight.jobs.supervisor import leave_with_parent, telling_what_passes
     from safelight.private import keep_private

@@ -1,4 +1,4 @@
-"""The list of commands, and what happens when one of them fails."""
+"""The list of commands, and the handling of their errors."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ app.command("doctor")(doctor.doctor)
 
 
 def run(arguments: list[str]) -> int:
-    """Run a command and turn every failure into one message and an exit status: 2 for input, 3 for Safelight itself.
+    """Run a command and turn every error into one message and an exit status: 2 for input, 3 for Safelight itself.
 
     Args:
-        arguments: What follows the word safelight.
+        arguments: The arguments after the program's name.
     """
     try:
         return int(app(arguments or ["--help"], prog_name="safelight", standalone_mode=False) or 0)
@@ -90,8 +90,8 @@ def run(arguments: list[str]) -> int:
         return _report(UsageError(error.format_message()), arguments)
     except typer.Abort:
         return 130
-    except Exception as error:  # noqa: BLE001  the outermost place: a defect gets a code, not a traceback
-        from safelight.settings import debug_wanted  # a fifth of a second to import
+    except Exception as error:  # noqa: BLE001  top level: a bug gets an error code, not a traceback
+        from safelight.settings import debug_wanted  # takes 0.2 s to import
 
         if debug_wanted():
             traceback.print_exc()

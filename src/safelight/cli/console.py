@@ -1,4 +1,4 @@
-"""What commands share: JSON on stdout, words on stderr, progress, and the options they have in common."""
+"""Shared by the commands: JSON on stdout, messages on stderr, progress, and common options."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Exact = Annotated[
     bool | None,
     typer.Option(
         "--exact/--fast",
-        help="Full decoding and fp32 reference arithmetic, or the fast road (default).",
+        help="Full decoding and fp32 reference arithmetic, or the fast path (default).",
         show_default=False,
     ),
 ]
@@ -55,7 +55,7 @@ AllFiles = Annotated[
     bool,
     typer.Option(
         "--all-files/--only-known",
-        help="In folders, look at the first bytes of every file (default), or go by names alone.",
+        help="In folders, detect pictures by content (default), or by file name only.",
         show_default=False,
     ),
 ]
@@ -71,37 +71,37 @@ Precision = Annotated[
 
 
 def print_json(body: dict[str, Any]) -> None:
-    """One JSON object on a line of its own on stdout."""
+    """Print a JSON object on a line of stdout."""
     text = json.dumps(body, ensure_ascii=False)
     say(text if legible(text) == text else json.dumps(body))
 
 
 def say(line: str) -> None:
-    """A line on stdout; where the reader has gone, the end, with the status a shell gives a broken pipe."""
+    """Print a line on stdout; where the reader has closed the pipe, exit with the status of a broken pipe."""
     try:
         typer.echo(line)
     except BrokenPipeError:
-        # What is still buffered must not fail once more when Python ends.
+        # Flushing what is still buffered must not fail again when Python exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(141) from None
 
 
 def legible(text: str) -> str:
-    """A file name's bytes that are not text as question marks, so that it can be printed."""
+    """Replace bytes of a file name that are not text by question marks, so that it can be printed."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def warn(line: str) -> None:
-    """A line on stderr, at once."""
+    """Print a line on stderr, and flush it."""
     typer.echo(line, err=True)
     sys.stderr.flush()
 
 
 class SkippedFiles:
-    """Counts the files that were not judged, to be passed to ``find_pictures``.
+    """Counts the files that were not judged; passed to ``find_pictures``.
 
     Args:
-        listed: Also name each on stderr.
+        listed: Whether to also print each on stderr.
     """
 
     def __init__(self, listed: bool) -> None:
@@ -109,13 +109,13 @@ class SkippedFiles:
         self._listed = listed
 
     def __call__(self, path: str, reason: Skip) -> None:
-        """Count one."""
+        """Count a file."""
         self.counts[reason] += 1
         if self._listed:
             warn(f"skipped {legible(path)}: {reason.value.replace('_', ' ')}")
 
     def warn(self) -> None:
-        """Say on stderr how many there were, if any."""
+        """Print the number of skipped files on stderr, if any."""
         if self.counts:
             each = ", ".join(
                 f"{reason.value.replace('_', ' ')} ({number})"
@@ -126,33 +126,33 @@ class SkippedFiles:
 
 
 def exit_flagged(flagged: int, failed: int = 0, broken: int = 0) -> None:
-    """Leave with the contract's status.
+    """Exit with the documented status.
 
     Args:
-        flagged: Pictures for review or blocked: status 1.
-        failed: Pictures that could not be judged: status 2 where nothing was flagged.
-        broken: Those among them that Safelight itself failed on: status 3 where nothing was flagged.
+        flagged: Number of pictures for review or blocked: status 1.
+        failed: Number of pictures that could not be judged: status 2 where none was flagged.
+        broken: Number of those that failed by an internal error: status 3 where none was flagged.
     """
     if flagged or failed:
         raise typer.Exit(1 if flagged else 3 if broken else 2)
 
 
 class Ticker(Protocol):
-    """Something that is told of progress."""
+    """Receives progress."""
 
     def advance(self) -> None:
-        """One more is done."""
+        """Count one finished item."""
 
     def skip(self, number: int) -> None:
-        """So many were done before, which says nothing of the rate."""
+        """Set the number of items finished in an earlier run, which do not count for the rate."""
 
     def expect(self, total: int) -> None:
-        """So many there will be."""
+        """Set the total number of items."""
 
 
 @contextmanager
 def progress(what: str) -> Iterator[Ticker]:
-    """Progress on stderr: a bar with rate and time left on a terminal, a line every ten seconds elsewhere."""
+    """Progress on stderr: a bar with rate and remaining time on a terminal, a line every ten seconds elsewhere."""
     if not sys.stderr.isatty():
         yield LineTicker(what)
         return
@@ -202,7 +202,7 @@ class BarTicker:
 
 
 class LineTicker:
-    """Progress as a line now and then, for logs."""
+    """Progress as an occasional line, for logs."""
 
     def __init__(self, what: str, every: float = 10.0) -> None:
         self._what, self._every = what, every

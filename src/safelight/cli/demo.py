@@ -1,4 +1,4 @@
-"""``safelight demo``: the tour."""
+"""``safelight demo``: a tour of generating, editing and judging."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from safelight.studio import Picture, Studio
 
 _SHOWN = 24
-"""Pictures on the sheet and in the table; a folder of thousands must not become one picture of a mile."""
+"""Maximum number of images on the contact sheet and in the table; a folder may hold thousands."""
 _VERDICTS = "verdicts.png"
 _REPORT = "verdicts.jsonl"
 _HEAT = "heat"
@@ -38,12 +38,12 @@ EDIT = "a green apple, 3d style"
 
 @dataclass(frozen=True)
 class Drawings:
-    """What the tour drew.
+    """The images of the tour.
 
     Args:
-        pictures: The prompts' pictures with their paths; None where the policy blocks one.
-        before: The picture that was edited.
-        after: The edited one.
+        pictures: The generated images with their paths; None where the policy blocks one.
+        before: The image that was edited.
+        after: The edited image.
     """
 
     pictures: list[tuple[Picture, Path | None]]
@@ -53,11 +53,11 @@ class Drawings:
 
 @dataclass(frozen=True)
 class Shown:
-    """A judged picture with what there is to see of it.
+    """A judged image with its files for the page.
 
     Args:
-        judgement: What was found.
-        picture: A copy of the picture, small enough for a page; None where it cannot be read.
+        judgement: The judgement.
+        picture: A copy of the image, small enough for a page; None where it cannot be read.
         heat: Its heat map.
     """
 
@@ -76,13 +76,13 @@ def demo(
     ),
     json: Json = False,
 ) -> None:
-    """The tour: draws, edits, judges what it drew and what you point it at, and leaves a page to look at."""
+    """A tour: generates, edits, judges its own pictures and yours, and writes a page to look at."""
     import json as jsonlib
 
     from safelight.files import written_whole
     from safelight.settings import Settings
 
-    warn("Safelight draws and judges on this machine; nothing is sent anywhere.")
+    warn("Safelight generates and judges on this machine; nothing is sent anywhere.")
     from safelight.studio import Studio
 
     studio = Studio(Settings.load(classifier="open-nsfw", checkpoint="starter"), tell=warn)
@@ -100,16 +100,16 @@ def demo(
         return
     _print_table(judgements)
     if len(judgements) > _SHOWN:
-        typer.echo(f"… and {len(judgements) - _SHOWN} less remarkable ones, in {out / _REPORT}.")
-    typer.echo(f"\nLook at {out / _PAGE} in a browser; what was drawn is also in {out / _SHEET}.")
+        typer.echo(f"… and {len(judgements) - _SHOWN} more with lower scores, in {out / _REPORT}.")
+    typer.echo(f"\nLook at {out / _PAGE} in a browser; the generated pictures are also in {out / _SHEET}.")
     typer.echo("What the numbers show and what they don't: docs/moderation.md")
 
 
 def _draw(studio: Studio, folder: Path) -> Drawings:
-    """Every prompt of the tour, and an edit of the first picture."""
+    """Generate every prompt of the tour, and edit the first picture."""
     prompts = [f"{thing}, {style}" for thing in THINGS for style in STYLES] + list(MORE)
     drawn = []
-    with progress("Drawing") as ticker:
+    with progress("Generating") as ticker:
         ticker.expect(len(prompts) + 1)
         for number, prompt in enumerate(prompts):
             picture = studio.generate(prompt, seed=number)[0]
@@ -133,7 +133,7 @@ def _all(drawings: Drawings) -> list[tuple[Picture, Path | None]]:
 
 
 def _write_sheet(drawings: Drawings, path: Path) -> None:
-    """The drawn pictures, four in a row."""
+    """Write the generated images as a contact sheet, four in a row."""
     from PIL import Image
 
     from safelight.files import written_whole
@@ -158,7 +158,7 @@ def _write_page(drawings: Drawings, shown: list[Shown], left_out: int, out: Path
 
 
 def _judge(studio: Studio, pictures: list[tuple[str, Path]]) -> list[Judgement]:
-    """Judgements, the most remarkable first where there are more than can be shown."""
+    """Judge the images; where there are more than can be shown, sort them by unsafe score, the highest first."""
     from safelight.runtime.machine import usable_cores
 
     judged = []
@@ -182,7 +182,7 @@ def _pictures(own: list[str]) -> list[tuple[str, Path]]:
 
 
 def _explain(studio: Studio, judgements: list[Judgement], out: Path) -> list[Shown]:
-    """A heat map for each picture that could be read, and a sheet with all of them."""
+    """A heat map of each image that could be read, and a contact sheet of all."""
     from safelight.files import written_whole
     from safelight.moderation.sheet import draw_sheet
 

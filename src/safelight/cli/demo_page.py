@@ -1,4 +1,4 @@
-"""The tour's page: what was drawn, what was edited, what was judged, in one file without scripts."""
+"""The tour's page: generated, edited and judged images, in one file without scripts."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ figcaption small { color: var(--faint); display: block }
 
 
 def page(drawings: Drawings, shown: list[Shown], left_out: int, folder: Path) -> str:
-    """The page as HTML; pictures are linked relative to the folder it goes into.
+    """The page as HTML; images are linked relative to its folder.
 
     Args:
-        drawings: What was drawn.
-        shown: What was judged.
-        left_out: How many more were judged than are shown.
-        folder: Where the page will lie.
+        drawings: The generated images.
+        shown: The judged images.
+        left_out: Number of judged images that are not shown.
+        folder: The folder of the page.
     """
     drawn = "".join(_drawn(picture, path, folder) for picture, path in drawings.pictures)
     judged = "".join(_judged(each, folder) for each in shown)
@@ -56,14 +56,14 @@ def page(drawings: Drawings, shown: list[Shown], left_out: int, folder: Path) ->
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Safelight: the tour</title><style>{_STYLE}</style>
 <h1>Safelight: the tour</h1>
-<p>Everything here was drawn or judged on this machine, by Safelight {escape(__version__)}.</p>
+<p>Everything here was generated or judged on this machine, by Safelight {escape(__version__)}.</p>
 {_records(drawings)}
-<h2>Drawn from words</h2>
-<p>By the small checkpoint that comes along. Each picture was judged before it was written.</p>
+<h2>Generated from prompts</h2>
+<p>By the small built-in checkpoint. Each picture was judged before it was written.</p>
 <div class="grid">{drawn}</div>
 {_edited(drawings, folder)}
 <h2>Judged</h2>
-<p>Beside each picture, where its score comes from: blue pulls toward safe, red toward unsafe; inside the white frame is
+<p>Beside each picture, where its score comes from: blue lowers it, red raises it; inside the white frame is
 what the classifier saw.</p>
 <div class="grid wide">{judged}</div>
 {_more(left_out)}
@@ -72,20 +72,21 @@ what the classifier saw.</p>
 
 
 def _records(drawings: Drawings) -> str:
-    """How to read and use what the drawn files carry, by the example of one of them."""
+    """How to read and use the metadata of the generated files, with one of them as the example."""
     example = next((path for _, path in drawings.pictures if path), None)
     if example is None:
         return ""
     name = escape(legible(shlex.quote(str(example))))
     return (
-        "<p>Each drawn picture carries its prompt, seed and settings. To see them, and to make the same file again:</p>"
+        "<p>Each generated picture carries its prompt, seed and settings. "
+        "To see them, and to make the same file again:</p>"
         f"<pre>safelight info {name}\nsafelight reproduce {name}</pre>"
     )
 
 
 def _drawn(picture: Picture, path: Path | None, folder: Path) -> str:
     prompt = escape(picture.record.expanded_prompt)
-    seen = _image(path, folder, prompt) if path else '<div class="blocked">kept back by the policy</div>'
+    seen = _image(path, folder, prompt) if path else '<div class="blocked">blocked by the policy</div>'
     details = f"seed {picture.seed}, {picture.record.steps} steps, {picture.seconds:.1f} s"
     return _card(seen, prompt, details, picture.verdict)
 
@@ -99,7 +100,7 @@ def _edited(drawings: Drawings, folder: Path) -> str:
     prompt = escape(picture.record.expanded_prompt)
     before = _image(drawings.before, folder, "before the edit")
     after = _image(path, folder, f"after the edit: {prompt}")
-    details = f"drawn from the picture on the left, strength {picture.record.strength:g}"
+    details = f"generated from the picture on the left, strength {picture.record.strength:g}"
     card = _card(_pair(before, after), prompt, details, picture.verdict)
     return f'<h2>Edited</h2><div class="grid wide">{card}</div>'
 
@@ -117,7 +118,7 @@ def _judged(shown: Shown, folder: Path) -> str:
 
 
 def _more(left_out: int) -> str:
-    return f"<p>… and {left_out} less remarkable ones, in verdicts.jsonl.</p>" if left_out else ""
+    return f"<p>… and {left_out} more with lower scores, in verdicts.jsonl.</p>" if left_out else ""
 
 
 def _card(seen: str, title: str, details: str, verdict: Verdict) -> str:
@@ -131,5 +132,6 @@ def _pair(left: str, right: str) -> str:
 
 
 def _image(path: Path, folder: Path, words: str) -> str:
-    link = quote(path.relative_to(folder).as_posix(), errors="surrogateescape")  # names need not be text
+    # file names may contain bytes that are not text
+    link = quote(path.relative_to(folder).as_posix(), errors="surrogateescape")
     return f'<img src="{link}" alt="{words}" loading="lazy">'

@@ -1,4 +1,4 @@
-"""``safelight doctor``: what this machine is, what is installed, and what would go wrong."""
+"""``safelight doctor``: checks of the machine and the installation."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ _ENOUGH_DISK = 2 * 1024**3
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
     Args:
-        name: What it is.
+        name: Name of the check.
         state: "ok", "warning" or "broken".
-        detail: What was found.
+        detail: The finding.
     """
 
     name: str
@@ -60,7 +60,7 @@ def doctor(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Look over this installation. Exit status 3: something is broken."""
+    """Check this installation. Exit status 3: something is broken."""
     from safelight.runtime.machine import inspect_machine, package_version
     from safelight.settings import Settings
 
@@ -133,7 +133,7 @@ def _check_classifier(settings: Settings) -> Check:
 
 
 def _check_drawing(settings: Settings) -> Check:
-    """What draws here: the device that was chosen or found, and its arithmetic."""
+    """The device and the precision that generation uses here."""
     from safelight.errors import SafelightError
     from safelight.studio import Studio
 
@@ -146,7 +146,7 @@ def _check_drawing(settings: Settings) -> Check:
 
 
 def _check_checkpoints(settings: Settings) -> Iterator[Check]:
-    """The starter, and what the settings draw with where that is another."""
+    """The starter, and the checkpoint of the settings where that is another."""
     from safelight.errors import SafelightError
     from safelight.models.checkpoint_hub import hub_lookup
     from safelight.models.checkpoints import STARTER, resolve

@@ -1,4 +1,4 @@
-"""What the drawing commands share: their options, progress, stopping with Ctrl-C, and writing results."""
+"""Shared by the commands that generate: their options, progress, stopping with Ctrl-C, and writing files."""
 
 from __future__ import annotations
 
@@ -30,35 +30,37 @@ PICTURES = Path("safelight-pictures")
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 KINDS: dict[str, FileFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
-Negative = Annotated[str, typer.Option("--negative", "-n", metavar="TEXT", help="What to keep away from.")]
-Style = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A prompt style; may be given again.")]
+Negative = Annotated[str, typer.Option("--negative", "-n", metavar="TEXT", help="What to avoid.")]
+Style = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A prompt style; can be repeated.")]
 Checkpoint = Annotated[
     str | None,
-    typer.Option("--checkpoint", "-m", metavar="NAME", help="What draws: a name, folder, file or hub id."),
+    typer.Option("--checkpoint", "-m", metavar="NAME", help="Checkpoint: a name, folder, file or hub id."),
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", "-s", metavar="N", help="Random when not given.")]
 StepsOption = Annotated[int | None, typer.Option(metavar="N", help="Steps, 1 to 1000.")]
 SamplerOption = Annotated[str | None, typer.Option(metavar="NAME", help="safelight samplers lists them.")]
 Schedule = Annotated[str | None, typer.Option(metavar="NAME", help="Sigma schedule: karras, exponential …")]
-GuidanceOption = Annotated[float | None, typer.Option("--guidance", "-g", metavar="X", help="1 is none.")]
+GuidanceOption = Annotated[
+    float | None, typer.Option("--guidance", "-g", metavar="X", help="Guidance scale; 1 is off.")
+]
 Size = Annotated[str | None, typer.Option(metavar="WxH", help="Width and height in pixels: 128x128.")]
-Count = Annotated[int, typer.Option("--count", "-c", metavar="N", help="How many; each its own seed.")]
-ClipSkip = Annotated[int, typer.Option(metavar="N", help="1: the text encoder's last layer.")]
+Count = Annotated[int, typer.Option("--count", "-c", metavar="N", help="How many, each with its own seed.")]
+ClipSkip = Annotated[int, typer.Option(metavar="N", help="1: use the text encoder's last layer.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Any other field of a request; may be given again."),
+    typer.Option("--set", metavar="FIELD=VALUE", help="Any other field of a request; can be repeated."),
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR|FILE", help="Where pictures go.")]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR|FILE", help="Where to write pictures.")]
 Format = Annotated[
     str | None,
     typer.Option("--format", metavar="NAME", help="png, jpeg or webp; png in a folder.", show_default=False),
 ]
 Quality = Annotated[int, typer.Option(metavar="N", min=1, max=100, help="Of JPEG and WebP, 1 to 100.")]
-Partial = Annotated[bool, typer.Option("--keep-partial", help="After Ctrl-C, write what is there.")]
+Partial = Annotated[bool, typer.Option("--keep-partial", help="After Ctrl-C, write the unfinished picture.")]
 
 
 def sides(size: str | None) -> dict[str, int]:
-    """Width and height of "WxH"; nothing where none was given.
+    """Parse "WxH" to width and height; empty where none was given.
 
     Raises:
         UsageError: It is not two whole numbers.
@@ -72,11 +74,11 @@ def sides(size: str | None) -> dict[str, int]:
 
 
 def with_settings(fields: dict[str, Any], settings: list[str] | None) -> dict[str, Any]:
-    """Fields with those of ``--set name=value`` and ``--set group.name=value`` added, which win.
+    """Fields with those of ``--set name=value`` and ``--set group.name=value`` added, which take precedence.
 
     Args:
-        fields: What the other options gave.
-        settings: As they were given; values are JSON, or text where they are none.
+        fields: The fields of the other options.
+        settings: The values of ``--set``; each value is parsed as JSON, or else used as text.
 
     Raises:
         UsageError: There is no "=", or a group is given as a value too.
@@ -103,13 +105,13 @@ def with_settings(fields: dict[str, Any], settings: list[str] | None) -> dict[st
 
 
 def given(**fields: Any) -> dict[str, Any]:
-    """The fields that were given."""
+    """The fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
 @dataclass
 class Stop:
-    """Whether Ctrl-C was pressed; the second time it ends the program at once."""
+    """A request to stop, made by Ctrl-C; the second Ctrl-C ends the program at once."""
 
     asked: bool = False
 
@@ -121,12 +123,12 @@ class Stop:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        # Not through sys.stderr, which may be in the middle of writing when the signal comes.
+        # Not through sys.stderr, which the signal may have interrupted while it was writing.
         os.write(2, b"Stopping after this step; Ctrl-C again to leave at once.\n")
 
     @contextmanager
     def listening(self) -> Iterator[Stop]:
-        """Take Ctrl-C as a wish to stop."""
+        """Handle Ctrl-C as a request to stop."""
         before = signal.signal(signal.SIGINT, self._press)
         try:
             yield self
@@ -136,20 +138,20 @@ class Stop:
 
 @dataclass
 class Steps:
-    """Progress on stderr: one line that is written over on a terminal, a line now and then elsewhere."""
+    """Progress on stderr: one line that is overwritten on a terminal, an occasional line elsewhere."""
 
     every: float = 5.0
     _last: float = field(default_factory=time.monotonic)
     _shown: bool = False
 
     def tell(self, progress: Progress) -> None:
-        """Show where a request stands."""
+        """Show the progress of a request."""
         self.show(
             f"picture {progress.picture + 1} of {progress.count}, {progress.stage}: {progress.step}/{progress.steps}"
         )
 
     def show(self, line: str) -> None:
-        """Show a line in place of the one before."""
+        """Show a line in place of the previous one."""
         if sys.stderr.isatty():
             sys.stderr.write(f"\r\x1b[K{line}")
             sys.stderr.flush()
@@ -159,7 +161,7 @@ class Steps:
             warn(line)
 
     def clear(self) -> None:
-        """Make room for other lines."""
+        """Clear the line before other output."""
         if self._shown:
             sys.stderr.write("\r\x1b[K")
             self._shown = False
@@ -175,9 +177,9 @@ def draw_and_write(
     keep_partial: bool,
     json: bool,
 ) -> None:
-    """Draw a request, write each picture as soon as it is there, and leave with the contract's status.
+    """Generate a request's images, write each as soon as it is finished, and exit with the documented status.
 
-    After Ctrl-C that is 130, and what was written stays.
+    After Ctrl-C the status is 130, and files that were written stay.
     """
     from safelight.generation.painting import Watcher
 
@@ -200,11 +202,11 @@ def draw_and_write(
 
 @dataclass(frozen=True)
 class Target:
-    """Where pictures are written: a folder, where each gets a free name, or one file.
+    """Where images are written: a folder, in which each gets an unused name, or one file.
 
     Raises:
-        UsageError: An unknown format, another one than the file's suffix says, or one file for several pictures.
-        OutputError: Nothing can be written there.
+        UsageError: An unknown format, a format that contradicts the file's suffix, or one file for several images.
+        OutputError: The place cannot be written.
     """
 
     out: Path
@@ -219,7 +221,7 @@ class Target:
             raise UsageError(f"{self.out} is no name for the format {self.kind}.")
         if self._is_file and self.count > 1:
             raise UsageError(
-                f"{self.out} is one file, and {self.count} pictures were asked for: give a folder."
+                f"{self.out} is one file, and {self.count} pictures were requested: give a folder."
             )
         self._check_writable()
 
@@ -229,11 +231,11 @@ class Target:
 
     @property
     def file_kind(self) -> FileFormat:
-        """The format of what is written."""
+        """The format of the written files."""
         return KINDS[self.out.suffix.lower() if self._is_file else SUFFIXES[self.kind or "png"]]
 
     def _check_writable(self) -> None:
-        """Find out before hours of drawing what can be known of the place; writing itself has the last word."""
+        """Check, before hours of work, that the place looks writable; writing itself may still fail."""
         folder = self.out.parent if self._is_file else self.out
         there = next(place for place in (folder, *folder.absolute().parents) if exists(place))
         if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
@@ -242,13 +244,13 @@ class Target:
             raise OutputError(f"{self.out} is a folder whose name looks like a picture's.")
 
     def write(self, picture: Picture) -> Path | None:
-        """Write a picture; None where the policy blocks it."""
+        """Write an image; None where the policy blocks it."""
         if picture.image is None:
             return None
         return picture.save(self.path(picture.record.expanded_prompt, picture.seed), quality=self.quality)
 
     def path(self, words: str, seed: int | None) -> Path:
-        """Where a picture goes: the file, or a name in the folder that is still free."""
+        """The path of an image: the file, or an unused name in the folder."""
         from safelight.studio.picture import free_name
 
         return self.out if self._is_file else free_name(self.out, words, seed, SUFFIXES[self.kind or "png"])

@@ -1,4 +1,4 @@
-"""``safelight edit``: pictures from a picture and words."""
+"""``safelight edit``: images from an image and a prompt."""
 
 from __future__ import annotations
 
@@ -15,28 +15,26 @@ def edit(
     image: Annotated[
         Path, typer.Argument(metavar="IMAGE", help="The picture to start from.", show_default=False)
     ],
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to draw.", show_default=False)],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to generate.", show_default=False)],
     mask: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="White where the picture is drawn anew.")
+        Path | None, typer.Option(metavar="FILE", help="White where the picture is repainted.")
     ] = None,
-    strength: Annotated[
-        float | None, typer.Option(metavar="X", help="How much is drawn anew, 0 to 1.")
-    ] = None,
+    strength: Annotated[float | None, typer.Option(metavar="X", help="Denoising strength, 0 to 1.")] = None,
     fill: Annotated[
         str | None, typer.Option(metavar="NAME", help="Under the mask: original, blur or noise.")
     ] = None,
     blur: Annotated[int | None, typer.Option(metavar="PIXELS", help="Softness of the mask's edge.")] = None,
     only_masked: Annotated[
-        bool, typer.Option("--only-masked", help="Draw the masked part alone, at full size.")
+        bool, typer.Option("--only-masked", help="Generate only the masked part, at full size.")
     ] = False,
     padding: Annotated[
         int | None, typer.Option(metavar="PIXELS", help="Around the mask, with --only-masked.")
     ] = None,
-    invert: Annotated[bool, typer.Option("--invert", help="Draw what the mask leaves black.")] = False,
-    left: Annotated[int, typer.Option(metavar="PIXELS", help="Draw on beyond the left edge.")] = 0,
-    right: Annotated[int, typer.Option(metavar="PIXELS", help="Beyond the right edge.")] = 0,
-    top: Annotated[int, typer.Option(metavar="PIXELS", help="Beyond the top edge.")] = 0,
-    bottom: Annotated[int, typer.Option(metavar="PIXELS", help="Beyond the bottom edge.")] = 0,
+    invert: Annotated[bool, typer.Option("--invert", help="Repaint where the mask is black.")] = False,
+    left: Annotated[int, typer.Option(metavar="PIXELS", help="Extend beyond the left edge.")] = 0,
+    right: Annotated[int, typer.Option(metavar="PIXELS", help="Extend beyond the right edge.")] = 0,
+    top: Annotated[int, typer.Option(metavar="PIXELS", help="Extend beyond the top edge.")] = 0,
+    bottom: Annotated[int, typer.Option(metavar="PIXELS", help="Extend beyond the bottom edge.")] = 0,
     negative: drawing.Negative = "",
     style: drawing.Style = None,
     checkpoint: drawing.Checkpoint = None,
@@ -57,9 +55,9 @@ def edit(
     server: remote.Server = None,
     json: Json = False,
 ) -> None:
-    """Draw from a picture: all of it, what a mask marks, or beyond its edges.
+    """Generate from a picture: all of it, what a mask marks, or beyond its edges.
 
-    The picture passes the policy first, and so does every result before it is written.
+    The policy applies to the picture first, and to every result before it is written.
     """
     from safelight.generation.request import GenerationRequest
     from safelight.settings import Settings

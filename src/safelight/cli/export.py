@@ -1,4 +1,4 @@
-"""``safelight export``: take a classifier elsewhere."""
+"""``safelight export``: write a classifier for other runtimes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
     json: Json = False,
 ) -> None:
-    """Write a classifier as ONNX, OpenVINO or TorchScript, and check that it still gives the same answers."""
+    """Write a classifier as ONNX, OpenVINO or TorchScript, and verify that its outputs are the same."""
     from safelight.settings import Settings
 
     settings = Settings.load(classifier=classifier)

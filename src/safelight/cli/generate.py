@@ -1,4 +1,4 @@
-"""``safelight generate``: pictures from words."""
+"""``safelight generate``: images from a prompt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def generate(
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to draw.", show_default=False)],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to generate.", show_default=False)],
     negative: drawing.Negative = "",
     style: drawing.Style = None,
     checkpoint: drawing.Checkpoint = None,
@@ -27,7 +27,7 @@ def generate(
     count: drawing.Count = 1,
     clip_skip: drawing.ClipSkip = 1,
     hires: Annotated[
-        float | None, typer.Option(metavar="FACTOR", help="Draw over, so many times as large.")
+        float | None, typer.Option(metavar="FACTOR", help="Second pass at this multiple of the size.")
     ] = None,
     hires_upscaler: Annotated[
         str | None, typer.Option(metavar="NAME", help="latent, lanczos, or an upscaler's name.")
@@ -41,13 +41,14 @@ def generate(
     keep_partial: drawing.Partial = False,
     server: remote.Server = None,
     explain_prompt: Annotated[
-        bool, typer.Option("--explain-prompt", help="Show how the prompt is read, and draw nothing.")
+        bool, typer.Option("--explain-prompt", help="Show how the prompt is read; generate nothing.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Draw pictures from words.
+    """Generate pictures from a prompt.
 
-    Every picture passes the policy before it is written; a blocked one is not written. Exit status 1: one was flagged.
+    The policy applies before a picture is written; a blocked one is not written.
+    Exit status 1: one was flagged.
     """
     from safelight.generation.request import GenerationRequest
     from safelight.settings import Settings
@@ -73,7 +74,7 @@ def generate(
     if explain_prompt:
         _explain(settings, request, json)
         return
-    target = drawing.Target(out, kind, quality, request.count)  # refuses before anything is loaded
+    target = drawing.Target(out, kind, quality, request.count)  # raises before anything is loaded
     if settings.server:
         remote.draw_and_write(settings, request, checkpoint, target, keep_partial=keep_partial, json=json)
         return
@@ -85,7 +86,7 @@ def generate(
 
 
 def _explain(settings: Settings, request: object, json: bool) -> None:
-    """How the prompt is read: filled in, parsed, and cut into the checkpoint's tokens."""
+    """Print how the prompt is read: with wildcards filled in, parsed, and split into the checkpoint's tokens."""
     from safelight.generation.request import GenerationRequest
     from safelight.studio import Studio
 

@@ -1,4 +1,4 @@
-"""``safelight info``: what pictures say about how they were made."""
+"""``safelight info``: the metadata of images about how they were made."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ def info(
 ) -> None:
     """Show prompt, parameters and reproduction record of pictures.
 
-    Reads what Safelight, A1111, Forge and SD.Next write into PNG, JPEG and WebP. A picture that cannot be read or that
-    says nothing gets a line that says so, and the run goes on. Exit status 2: there was such a picture.
+    Reads what Safelight, A1111, Forge and SD.Next write into PNG, JPEG and WebP. A picture that
+    cannot be read or has no such metadata gets a line with the error, and the run goes on.
+    Exit status 2: there was such a picture.
     """
     from safelight.images.picture import DecodeLimits
     from safelight.settings import Settings
@@ -67,7 +68,7 @@ def _look(name: str, source: bytes | Path, limits: DecodeLimits) -> dict[str, An
 
 
 def _tell(found: dict[str, Any], metadata: Metadata) -> None:
-    """Fill in what the metadata say; what was filled in stays where the rest is an error."""
+    """Add the metadata; keys that are set stay where the rest is an error."""
     from safelight.generation import infotext
     from safelight.generation.record import ReproductionRecord
 
@@ -124,5 +125,5 @@ def _summary(record: dict[str, Any]) -> dict[str, str]:
 
 
 def _plain(text: str) -> str:
-    """Text of unknown origin without what a terminal would obey."""
+    """Text of unknown origin without control characters for the terminal."""
     return _CONTROL.sub("\ufffd", legible(text))

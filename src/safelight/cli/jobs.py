@@ -1,4 +1,4 @@
-"""``safelight jobs``: what a server is doing, has done and is to do."""
+"""``safelight jobs``: the jobs of a server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from safelight.client.models import Job
 
 app = typer.Typer(
-    help="List, show, cancel and watch the jobs of a server; of this machine's if none is named."
+    help="List, show, cancel and watch the jobs of a server; this machine's when none is given."
 )
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.", show_default=False)]
 STATES = ("queued", "running", "succeeded", "failed", "cancelled")
@@ -25,13 +25,13 @@ STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 @app.command("list")
 def list_jobs(
     state: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help=f"Only {', '.join(STATES)}; may be given again.")
+        list[str] | None, typer.Option(metavar="NAME", help=f"Only {', '.join(STATES)}; can be repeated.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="How many at most.")] = 20,
     server: remote.Server = None,
     json: Json = False,
 ) -> None:
-    """List jobs, the newest first."""
+    """List jobs, newest first."""
     if unknown := set(state or ()).difference(STATES):
         raise UsageError(f"--state {unknown.pop()}: give one of {', '.join(STATES)}.")
     with _connect(server) as client:
@@ -45,7 +45,7 @@ def list_jobs(
 
 @app.command()
 def show(job_id: JobId, server: remote.Server = None, json: Json = False) -> None:
-    """Show a job: where it stands, what was asked for, what came of it."""
+    """Show a job: its state, its request and its result."""
     with _connect(server) as client:
         job = client.job(job_id)
     if json:
@@ -56,7 +56,7 @@ def show(job_id: JobId, server: remote.Server = None, json: Json = False) -> Non
 
 @app.command()
 def cancel(job_id: JobId, server: remote.Server = None, json: Json = False) -> None:
-    """Cancel a job: a waiting one at once, a running one at its next step; finished pictures stay."""
+    """Cancel a job: a queued one at once, a running one at its next step; finished pictures are kept."""
     with _connect(server) as client:
         job = client.cancel(job_id)
     if json:

@@ -1,4 +1,4 @@
-"""``safelight keys``: who may use the server."""
+"""``safelight keys``: API keys of the server."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from safelight.audit import AuditLog
     from safelight.server.keys import Key, Keys
 
-app = typer.Typer(help="Make, list and revoke the keys that the server wants.", no_args_is_help=True)
+app = typer.Typer(help="Make, list and revoke the API keys of the server.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is: a-z, 0-9, '.', '-', '_'.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The key's owner: a-z, 0-9, '.', '-', '_'.")]
 
 
 @app.command("add")
@@ -26,17 +26,17 @@ def add(
     name: Name,
     role: Annotated[
         Literal["user", "admin"],
-        typer.Option(help="user: submits and sees what is their own; admin: may do everything."),
+        typer.Option(help="user: submits jobs and sees only their own; admin: may do everything."),
     ] = "user",
     pictures_per_day: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="How many pictures it may ask for in a day (UTC).")
+        int | None, typer.Option(min=0, metavar="N", help="Maximum pictures per day (UTC).")
     ] = None,
     megapixels_per_day: Annotated[
-        float | None, typer.Option(min=0, metavar="N", help="How many megapixels, over all pictures.")
+        float | None, typer.Option(min=0, metavar="N", help="Maximum megapixels per day, over all pictures.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a key and print it: it is shown this once and kept nowhere. From the first one on, the server wants one."""
+    """Make a key and print it: it is shown only once and not stored. From the first key on, the server requires one."""
     from safelight.server.roles import Role
 
     with _open() as (keys, audit):
@@ -53,7 +53,7 @@ def add(
 
 @app.command("list")
 def show(as_json: Json = False) -> None:
-    """List all keys there ever were; the keys themselves are not kept."""
+    """List all keys, also revoked ones; the keys themselves are not stored."""
     with _open() as (keys, _):
         found = keys.all()
     if as_json:
@@ -62,12 +62,12 @@ def show(as_json: Json = False) -> None:
     for key in found:
         typer.echo(_line(key))
     if not found:
-        warn("There are no keys: the server lets in everybody on this machine, and listens nowhere else.")
+        warn("There are no keys: the server accepts everybody on this machine, and listens on loopback only.")
 
 
 @app.command("revoke")
 def revoke(name: Name, as_json: Json = False) -> None:
-    """Make a key invalid, from this moment on."""
+    """Make a key invalid, effective immediately."""
     with _open() as (keys, audit):
         key = keys.revoke(name)
         audit.note("key.revoked", key=name)

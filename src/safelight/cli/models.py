@@ -1,4 +1,4 @@
-"""``safelight models``: what is on this machine, what draws and what judges, and fetching more."""
+"""``safelight models``: list, show, pull and remove checkpoints and classifiers."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from safelight.settings import Settings
 
 DAMAGED = (CheckpointFamilyError, CheckpointInvalidError, FileMissingError, PickleRefusedError)
-"""A checkpoint is there, and cannot be used."""
+"""Errors of a checkpoint that exists and cannot be used."""
 app = typer.Typer(help="List, show, pull and remove models.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model's name or hub id.", show_default=False)]
 
 
 @app.command("list")
 def list_models(server: remote.Server = None, json: Json = False) -> None:
-    """List what is on this machine: checkpoints that draw and classifiers that judge."""
+    """List the models on this machine: checkpoints that generate and classifiers that judge."""
     from safelight.models.checkpoint_hub import hub_cache
     from safelight.models.checkpoints import find_checkpoints
     from safelight.settings import Settings
@@ -55,13 +55,13 @@ def list_models(server: remote.Server = None, json: Json = False) -> None:
         checkpoints = [checkpoint.to_dict() for checkpoint in found]
         print_json({"checkpoints": checkpoints, "models": rows, "problems": problems})
         return
-    say(typer.style("Checkpoints, which draw", bold=True))
+    say(typer.style("Checkpoints (generate)", bold=True))
     for checkpoint in found:
         size = f"{checkpoint.size / 1e6:.0f} MB {checkpoint.precision}"
         say(f"{legible(checkpoint.name):<28} {size:<14} {checkpoint.family.title}")
     for problem in problems:
         say(typer.style(f"{problem['path']}: {problem['error']['message']}", fg="magenta"))
-    say(typer.style("Classifiers, which judge", bold=True))
+    say(typer.style("Classifiers (judge)", bold=True))
     for row in rows:
         say(f"{row['name']:<28} {row['state']:<14} {row['repository']}")
 
@@ -80,11 +80,11 @@ def _list_remote(settings: Settings, json: bool) -> None:
             }
         )
         return
-    say(typer.style("Checkpoints, which draw", bold=True))
+    say(typer.style("Checkpoints (generate)", bold=True))
     for model in checkpoints:
         size = f"{(model.size or 0) / 1e6:.0f} MB {model.precision}"
         say(f"{legible(model.id):<28} {size:<14} {model.family}")
-    say(typer.style("Classifiers, which judge", bold=True))
+    say(typer.style("Classifiers (judge)", bold=True))
     for model in classifiers:
         say(f"{model.id:<28} {'installed':<14} {model.owned_by}")
 
@@ -95,7 +95,7 @@ def _picked(model: Model, names: Iterable[str]) -> dict[str, Any]:
 
 @app.command()
 def families(json: Json = False) -> None:
-    """List the families of checkpoints that Safelight draws with, and their defaults."""
+    """List the families of checkpoints that Safelight supports, and their defaults."""
     from safelight.models.families import FAMILIES
 
     rows: list[dict[str, Any]] = [
@@ -131,7 +131,7 @@ def show(name: Name, json: Json = False) -> None:
 
 @app.command()
 def pull(name: Name, json: Json = False) -> None:
-    """Fetch a classifier or a checkpoint from the Hugging Face hub: the one command here that uses the network."""
+    """Download a classifier or a checkpoint from the Hugging Face hub: the only command here that uses the network."""
     from safelight.models.store import BUILT_IN
 
     settings = _settings()
@@ -150,7 +150,7 @@ def pull(name: Name, json: Json = False) -> None:
     record = store.pull(name, fetch_from_hub)
     for file, digest in before.files.items() if before else ():
         if record.files.get(file) != digest:
-            warn(f"{file} is another than at the last pull: it had SHA-256 {digest}.")
+            warn(f"{file} has changed since the last pull: it had SHA-256 {digest}.")
     _print_record(record, json)
 
 
@@ -171,7 +171,7 @@ def remove(name: Name, json: Json = False) -> None:
 
 
 def _remove_checkpoint(name: str, settings: Settings) -> dict[str, Any]:
-    """Delete a checkpoint, wherever it is one of ours: never the starter, nor what lies elsewhere."""
+    """Delete a checkpoint from the data directory; the starter and checkpoints elsewhere are refused."""
     from safelight.models.checkpoints import checkpoints_folder, describe, place_of
 
     place = place_of(name, settings.home)
@@ -181,12 +181,12 @@ def _remove_checkpoint(name: str, settings: Settings) -> dict[str, Any]:
         raise UsageError(f"{name} lies outside the data directory, behind a link, and stays where it is.")
     try:
         body = describe(place, name).to_dict()
-    except SafelightError:  # damaged, or a pickle: all the more to be deleted
+    except SafelightError:  # damaged, or a pickle: deleted too
         body = {"name": name, "path": str(place)}
     if place.is_dir() and not place.is_symlink():
-        # Hidden at once, so that no half of it is ever found.
+        # Renamed first, so that a partly deleted folder is never listed.
         doomed = place.with_name(f".{place.name}.removed")
-        shutil.rmtree(doomed, ignore_errors=True)  # what was left of one that was interrupted
+        shutil.rmtree(doomed, ignore_errors=True)  # left over from an interrupted removal
         shutil.rmtree(place.rename(doomed))
     else:
         place.unlink()
@@ -199,7 +199,7 @@ def _remove_from_hub_cache(name: str, settings: Settings) -> dict[str, Any]:
     body: dict[str, Any] = {"name": name, "path": str(hub_cache())}
     try:
         checkpoint = _checkpoint(name, settings)
-    except DAMAGED:  # deleted all the same
+    except DAMAGED:  # deleted too
         pass
     else:
         if checkpoint.kind != "hub":
@@ -215,7 +215,7 @@ def _draws(name: str) -> bool:
 
     try:
         return bool(file_exists(name, "model_index.json"))
-    except Exception:  # noqa: BLE001  the fetch that follows says better what is wrong
+    except Exception:  # noqa: BLE001  the download that follows reports the error better
         return False
 
 
@@ -237,7 +237,7 @@ def _classifiers(store: ModelStore) -> list[dict[str, object]]:
 
 
 def _embedded() -> ModelRecord:
-    """open-nsfw's weights are inside a package, not in the store."""
+    """The record of open-nsfw, whose weights are inside a package, not in the store."""
     from importlib.metadata import distribution
 
     from safelight.models.store import ModelRecord
@@ -257,7 +257,7 @@ def _checkpoint(name: str, settings: Settings) -> Checkpoint:
     from safelight.models.store import BUILT_IN
 
     if name in BUILT_IN:
-        _store(settings).record(name)  # says how it is pulled
+        _store(settings).record(name)  # its error says how to pull it
     return resolve(name, settings.home, fetch=hub_lookup())
 
 

@@ -1,4 +1,4 @@
-"""``safelight moderate``: judge some pictures."""
+"""``safelight moderate``: judge some images."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from safelight.studio import Studio
 
 Row = dict[str, Any]
-"""What is said of one picture, as JSON output shows it."""
+"""The JSON output for one image."""
 
 
 def moderate(
@@ -65,9 +65,9 @@ def moderate(
 ) -> None:
     """Judge pictures: allow, review or block.
 
-    Of a folder, every file is judged whose content is a picture, whatever its name. A file that cannot be read gets a
-    line that says why, and the run goes on. Exit status 1: something was flagged;
-    2: nothing flagged, but something could not be read.
+    In a folder, every file is judged whose content is a picture, whatever its name. A file that
+    cannot be read gets a line with the error, and the run goes on. Exit status 1: something was
+    flagged; 2: nothing flagged, but something could not be read.
     """
     from safelight.settings import Settings
 
@@ -80,7 +80,7 @@ def moderate(
         precision=precision,
         server=server,
     )
-    # One byte more than is allowed is enough to refuse the rest.
+    # One byte more than the limit is enough to refuse the file.
     stdin = sys.stdin.buffer.read(settings.max_bytes + 1) if "-" in images else b""
     skipped = SkippedFiles(list_skipped)
     sources = _sources(images, stdin, not all_files, skipped)
@@ -106,7 +106,7 @@ def moderate(
 
 
 def _say_all(rows: Iterable[Row], skipped: SkippedFiles, json: bool) -> None:
-    """Print what is said of each picture, and leave with the contract's status."""
+    """Print the row of each image, and exit with the documented status."""
     judged = []
     for row in rows:
         broken = row["error"] is not None and row["error"]["code"] == "internal"
@@ -130,7 +130,7 @@ def _judge(
     embeddings: bool,
     explain: Path | None,
 ) -> Iterator[Row]:
-    """Judge on this machine, and explain what could be judged."""
+    """Judge on this machine, and write heat maps of the judged images."""
     from safelight.runtime.machine import usable_cores
 
     warn(f"Loading {settings.classifier} …")
@@ -173,7 +173,7 @@ def _print_line(row: Row) -> None:
 
 
 class HeatMaps:
-    """Writes a heat map for each picture into a folder; pictures that share a name are numbered."""
+    """Writes a heat map of each image into a folder; images that share a name are numbered."""
 
     def __init__(self, studio: Studio, folder: Path) -> None:
         self._explainer = studio.explainer()
@@ -182,7 +182,7 @@ class HeatMaps:
         self._taken: set[str] = set()
 
     def write(self, path: str, source: ImageSource, frame: int) -> None:
-        """Explain the frame that the verdict is about."""
+        """Explain the frame of the verdict."""
         heat = self._folder / f"{self._free_name(Path(path).name if path != '-' else 'stdin')}.heat.png"
         self._explainer.explain(source, limits=self._limits, frame=frame).save(heat)
         warn(f"Wrote {heat}")

@@ -1,4 +1,4 @@
-"""``safelight reproduce``: the same picture again."""
+"""``safelight reproduce``: make the same image again."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ def reproduce(
         Path, typer.Argument(metavar="IMAGE", help="A picture with its record.", show_default=False)
     ],
     init: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The picture it was drawn from, if it was.")
+        Path | None, typer.Option(metavar="FILE", help="Its initial picture, if it had one.")
     ] = None,
     mask: Annotated[Path | None, typer.Option(metavar="FILE", help="Its mask, if it had one.")] = None,
     checkpoint: Annotated[
         str | None,
-        typer.Option("--checkpoint", "-m", metavar="NAME", help="What its checkpoint is called here."),
+        typer.Option("--checkpoint", "-m", metavar="NAME", help="The name of its checkpoint here."),
     ] = None,
     policy: PolicyName = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write it there.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Where to write the result.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Make a picture again from the record in its file.
 
-    Says whether the bytes are the same, and if not, what differs. Exit status 1: something differs, by more than it may
-    for having been drawn together with other pictures.
+    Reports whether the bytes are the same, and if not, what differs. Exit status 1: the difference
+    is larger than batching with other pictures explains.
     """
     from safelight.files import written_whole
     from safelight.settings import Settings
@@ -53,7 +55,7 @@ def reproduce(
     elif result.identical:
         say(f"{legible(str(image))}: the same, byte for byte.")
     else:
-        near = "the same within tolerance, since it was drawn together with other pictures."
+        near = "the same within tolerance, since it was batched with other pictures."
         say(f"{legible(str(image))}: {near if result.within_tolerance else 'not the same.'}")
         for difference in result.differences:
             say(f"  {difference}")

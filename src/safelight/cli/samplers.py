@@ -1,4 +1,4 @@
-"""``safelight samplers``: the samplers there are, and the sigma schedules each takes."""
+"""``safelight samplers``: the samplers, and the sigma schedules each supports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KindName = Annotated[
 
 
 def samplers(kind: KindName = None, json: Json = False) -> None:
-    """List the samplers with the sigma schedules they take."""
+    """List the samplers with the sigma schedules they support."""
     from safelight.generation.sampler_table import SAMPLERS, Kind
 
     kinds = [each.value for each in Kind]

@@ -1,4 +1,4 @@
-"""``safelight scan``: judge very many pictures into a report."""
+"""``safelight scan``: judge very many images into a report."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 def scan(
     target: Annotated[
-        str, typer.Argument(metavar="DIR|GLOB|PARQUET", help="What to look at.", show_default=False)
+        str, typer.Argument(metavar="DIR|GLOB|PARQUET", help="What to judge.", show_default=False)
     ],
     out: Annotated[
         Path,
@@ -43,12 +43,12 @@ def scan(
             "--out", "-o", metavar="REPORT", help="The report: .jsonl, .csv or .parquet.", show_default=False
         ),
     ],
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished report.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report that is there.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished report.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing report.")] = False,
     batch_size: Annotated[
-        int, typer.Option(min=1, max=256, help="Pictures a worker decodes before it has them judged.")
+        int, typer.Option(min=1, max=256, help="Pictures that a thread decodes before it judges them.")
     ] = 1,
-    workers: Annotated[int, typer.Option(min=0, max=256, help="Threads; 0: one for each core.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, max=256, help="Threads; 0: one per core.")] = 0,
     classifier: ClassifierName = None,
     policy: PolicyName = None,
     embeddings: Annotated[
@@ -64,9 +64,10 @@ def scan(
 ) -> None:
     """Judge every picture in a folder, a glob or a Parquet table.
 
-    The run can be stopped, even killed, and goes on with --resume: nothing is judged twice and nothing is missed.
-    A file whose content is a picture is judged, whatever its name; what cannot be judged and might show something has
-    an error for its line, and exit status 2 where nothing was flagged.
+    The run can be stopped, even killed, and continues with --resume: nothing is judged twice and
+    nothing is missed. A file whose content is a picture is judged, whatever its name; a file that
+    may be a picture and cannot be judged has an error in its line, and exit status 2 where nothing
+    was flagged.
     """
     from safelight.settings import Settings
 
@@ -99,12 +100,12 @@ def scan(
 
 
 def _count_in_background(target: str, only_known: bool, ticker: Ticker) -> None:
-    """Find out how many there will be, for the time left, without keeping the first verdict waiting."""
+    """Count the images for the remaining time, without delaying the first verdict."""
 
     def count() -> None:
         from safelight.moderation.finding import count_pictures
 
-        with suppress(SafelightError, OSError, ValueError):  # the scan itself says what is wrong
+        with suppress(SafelightError, OSError, ValueError):  # the scan itself reports the error
             ticker.expect(count_pictures(target, only_known=only_known))
 
     threading.Thread(target=count, daemon=True).start()

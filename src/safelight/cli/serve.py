@@ -22,13 +22,11 @@ def serve(
     port: Annotated[
         int | None, typer.Option(metavar="PORT", help="Port to listen on.", show_default=False)
     ] = None,
-    checkpoint: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What draws where a request does not say.")
-    ] = None,
+    checkpoint: Annotated[str | None, typer.Option(metavar="NAME", help="Default checkpoint.")] = None,
 ) -> None:
     """Serve pictures and verdicts over HTTP: our own API, OpenAI's and A1111's on one queue.
 
-    Jobs survive: what is interrupted by a crash or a restart is done afterwards.
+    Jobs are durable: jobs that a crash or a restart interrupts are run again.
     """
     from safelight import logs
     from safelight.server.guard import check_address
@@ -44,7 +42,7 @@ def serve(
 
 
 def _supervisor(settings: Settings) -> Supervisor:
-    """What runs everything, and listens to signals from now on."""
+    """The supervisor of all processes; it handles signals from now on."""
     from safelight.jobs.supervisor import Child, Supervisor
 
     chosen = ["--checkpoint", settings.checkpoint]

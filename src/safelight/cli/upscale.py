@@ -1,4 +1,4 @@
-"""``safelight upscale``: larger pictures."""
+"""``safelight upscale``: larger images."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def upscale(
     image: Annotated[
         Path, typer.Argument(metavar="IMAGE", help="The picture to enlarge.", show_default=False)
     ],
-    by: Annotated[float, typer.Option(metavar="FACTOR", help="On width and height, 1 to 8.")] = 2.0,
+    by: Annotated[float, typer.Option(metavar="FACTOR", help="Factor on width and height, 1 to 8.")] = 2.0,
     upscaler: Annotated[
-        str, typer.Option(metavar="NAME", help="lanczos, bicubic …, a file of yours, or its name.")
+        str, typer.Option(metavar="NAME", help="lanczos, bicubic …, or a network's name or file.")
     ] = "lanczos",
     policy: PolicyName = None,
     out: drawing.Out = drawing.PICTURES,
@@ -26,9 +26,9 @@ def upscale(
     server: remote.Server = None,
     json: Json = False,
 ) -> None:
-    """Enlarge a picture, by interpolation or with a network of yours.
+    """Enlarge a picture, by interpolation or with an upscaler network.
 
-    What the picture says of its making is kept, with a note of the enlargement.
+    The picture's metadata is kept, with a note of the upscaling.
     """
     from safelight.settings import Settings
 

@@ -1,4 +1,4 @@
-"""``safelight worker``: a process that does jobs."""
+"""``safelight worker``: a process that runs jobs."""
 
 from __future__ import annotations
 
@@ -10,25 +10,23 @@ import typer
 
 def worker(
     device: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Where it draws: auto, cpu, cuda:0, mps …")
+        str | None, typer.Option(metavar="NAME", help="The device: auto, cpu, cuda:0, mps …")
     ] = None,
     name: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Its name, the same at each start; host, device and number if not given."
+            metavar="NAME", help="Its name, the same at each start; host, device and number when not given."
         ),
     ] = None,
     number: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Which of several workers on one device it is.")
+        int, typer.Option(min=0, metavar="N", help="Number among several workers on one device.")
     ] = 0,
-    checkpoint: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What draws where a request does not say.")
-    ] = None,
+    checkpoint: Annotated[str | None, typer.Option(metavar="NAME", help="Default checkpoint.")] = None,
     supervised: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Do jobs from the queue until it is stopped. ``safelight serve`` starts its own; this is for further hosts.
+    """Run jobs from the queue until stopped. ``safelight serve`` starts its own workers; this is for further hosts.
 
-    It shares database and gallery with the server: the settings ``database`` and ``home`` have to be the server's.
+    It shares database and gallery with the server: the settings ``database`` and ``home`` must be the server's.
     """
     from safelight import logs
     from safelight.jobs.supervisor import PATIENCE, leave_with_parent, telling_what_passes
@@ -41,7 +39,7 @@ def worker(
     keep_private()
     if supervised:
         leave_with_parent()
-    # a worker of a supervisor that was killed is still about to leave
+    # the worker of a killed supervisor may still be exiting
     patience = PATIENCE + 5 if supervised else 0.0
     with telling_what_passes() if supervised else nullcontext():
         serve(settings, name or worker_name(settings.device, number), patience=patience)

@@ -1,4 +1,4 @@
-"""Talking to a Safelight server from Python. Needs nothing that draws or judges."""
+"""A Python client of the Safelight server. It imports neither torch nor a classifier."""
 
 from safelight.client.client import Client
 from safelight.client.models import GenerateJob, ScanJob, UpscaleJob

@@ -1,4 +1,4 @@
-"""The client: one method for each thing that a server does."""
+"""The client: one method per operation of the server."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ from safelight.errors import FileMissingError, NoResultError, RequestError, erro
 
 AnyJob = GenerateJob | UpscaleJob | ScanJob
 PictureFile = bytes | str | PathLike[str]
-"""A picture file's content, or its path."""
+"""The content of an image file, or its path."""
 FileKind = Literal["png", "jpeg", "webp"]
 
 
 class Client:
-    """A Safelight server.
+    """A client of a Safelight server.
 
     Args:
-        url: Its address.
-        key: Where it wants one (``safelight keys add``).
-        timeout: Seconds to wait for an answer; following a job takes as long as the job.
-        transport: Another way to get there, for tests.
+        url: The server's address.
+        key: An API key, where the server requires one (``safelight keys add``).
+        timeout: Seconds to wait for a response; waiting for a job is not limited.
+        transport: Another HTTP transport, for tests.
 
     Raises:
-        SettingsError: The address is none. Every method raises the server's own errors, and ServerError where it cannot
-            be reached or understood.
+        SettingsError: The address is invalid. Every method raises the server's own errors, and ServerError where the
+            server cannot be reached or its response cannot be parsed.
 
     Example:
         >>> with Client() as client:
@@ -99,13 +99,13 @@ class Client:
         on_event: Callable[[Event], None] = lambda _: None,
         **fields: Any,
     ) -> list[DrawnPicture]:
-        """Draw pictures and wait for them; what the policy blocks has no file.
+        """Generate pictures and wait for them; a picture that the policy blocks has no file.
 
         Args:
-            prompt: What to draw.
-            init_image: The picture to start from.
-            mask: White where it is drawn anew.
-            on_event: Told of everything that happens on the way.
+            prompt: What to generate.
+            init_image: The initial picture.
+            mask: White where the initial picture is repainted.
+            on_event: Called with every event of the job.
             fields: The other fields of ``GenerateJob``.
         """
         given = {"init_image": init_image, "mask": mask}
@@ -114,7 +114,7 @@ class Client:
         return list(self.outcome(self.wait(job.id, on_event)).pictures)
 
     def upscale(self, image: PictureFile, *, by: float = 2.0, upscaler: str = "lanczos") -> DrawnPicture:
-        """Enlarge a picture and wait for it."""
+        """Upscale a picture and wait for it."""
         job = self.submit(UpscaleJob(image=encoded(image), by=by, upscaler=upscaler))
         return self.outcome(self.wait(job.id)).pictures[0]
 
@@ -122,15 +122,15 @@ class Client:
         """Queue a job.
 
         Args:
-            job: What to do, with pictures as ``encoded`` text.
-            idempotency_key: The same key again gives the job it gave the first time.
+            job: The job, with pictures as ``encoded`` text.
+            idempotency_key: Repeating a key returns the job of its first request.
         """
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         body = job.model_dump(mode="json", exclude_unset=True) | {"kind": job.kind}
         return self._server.send("POST", "/v1/jobs", Job, json=body, headers=headers)
 
     def job(self, job_id: str) -> Job:
-        """Look at a job."""
+        """Get a job."""
         return self._server.get(f"/v1/jobs/{job_id}", Job)
 
     def jobs(
@@ -141,38 +141,38 @@ class Client:
         before: str | None = None,
         limit: int = 50,
     ) -> JobPage:
-        """A page of jobs, the newest first; give its ``next`` as ``before`` for the next one."""
+        """A page of jobs, newest first; pass its ``next`` as ``before`` to get the next page."""
         query = {"state": list(states), "kind": kind, "before": before, "limit": limit}
         return self._server.get("/v1/jobs", JobPage, query)
 
     def cancel(self, job_id: str) -> Job:
-        """Cancel a job; finished pictures stay."""
+        """Cancel a job; finished pictures are kept."""
         return self._server.send("DELETE", f"/v1/jobs/{job_id}", Job)
 
     def finish(self, job_id: str) -> Job:
-        """Have a job end with the picture on its way as far as it got."""
+        """End a job with the picture in progress as it is."""
         return self._server.send("POST", f"/v1/jobs/{job_id}/finish", Job)
 
     def skip(self, job_id: str) -> Job:
-        """Leave the picture on its way, go on with the next."""
+        """Discard the picture in progress and continue with the next."""
         return self._server.send("POST", f"/v1/jobs/{job_id}/skip", Job)
 
     def events(self, job_id: str, after: int = 0) -> Iterator[Event]:
-        """What happens to a job until it has ended; a broken connection is made again."""
+        """The events of a job until it has ended; a broken connection is reopened."""
         return self._server.events(f"/v1/jobs/{job_id}/events", after)
 
     def wait(self, job_id: str, on_event: Callable[[Event], None] = lambda _: None) -> Job:
-        """Wait until a job has ended, however it ends."""
+        """Wait until a job has ended, in whatever state."""
         for event in self.events(job_id):
             on_event(event)
         return self._server.get_patiently(f"/v1/jobs/{job_id}", Job)
 
     def outcome(self, job: Job) -> JobResult:
-        """What an ended job gave.
+        """The result of a finished job.
 
         Raises:
-            SafelightError: What it failed with.
-            NoResultError: It was cancelled before there was anything, or has not ended.
+            SafelightError: The error the job failed with.
+            NoResultError: The job was cancelled before it had a result, or has not ended.
         """
         if job.error is not None:
             raise error_of(job.error.code, job.error.message, job.error.hint)
@@ -181,25 +181,25 @@ class Client:
         return JobResult.model_validate(job.result)
 
     def result(self, job_id: str) -> JobResult:
-        """What a job gave; the errors are those of ``outcome``."""
+        """The result of a job; raises the same errors as ``outcome``."""
         return self._server.send(
             "GET", f"/v1/jobs/{job_id}/result", JobResult, headers={"Accept": "application/json"}
         )
 
     def picture(self, job_id: str, index: int = 0, kind: FileKind = "png", *, quality: int = 95) -> bytes:
-        """A job's picture as a file.
+        """A picture of a job as a file.
 
         Args:
             job_id: The job, which has ended.
-            index: Which of its pictures, from 0.
-            kind: The file's format.
-            quality: 1 to 100, of JPEG and WebP.
+            index: Index of the picture in the job, from 0.
+            kind: The file format.
+            quality: 1 to 100, for JPEG and WebP.
         """
         query = {"picture": index, "quality": quality}
         return self._server.data(f"/v1/jobs/{job_id}/result", query, accept=f"image/{kind}")
 
     def preview(self, job_id: str) -> bytes:
-        """The newest preview of the picture on its way, WebP."""
+        """The newest preview of the picture in progress, WebP."""
         return self._server.data(f"/v1/jobs/{job_id}/preview")
 
     def moderate(
@@ -209,13 +209,13 @@ class Client:
         policy: str | None = None,
         embeddings: bool = False,
     ) -> list[PictureVerdict]:
-        """Judge up to 64 pictures; one that cannot be read has the decision ``error``.
+        """Judge up to 64 pictures; a picture that cannot be read has the decision ``error``.
 
         Args:
             pictures: The files.
-            classifier: An installed one; the server's own when not given.
-            policy: strict, standard or lenient; the server's own when not given.
-            embeddings: Whether to give the classifier's features too.
+            classifier: An installed classifier; the server's default when not given.
+            policy: strict, standard or lenient; the server's default when not given.
+            embeddings: Whether to return the classifier's embeddings.
         """
         query = {"classifier": classifier, "policy": policy, "embeddings": embeddings or None}
         params = {name: value for name, value in query.items() if value is not None}
@@ -223,7 +223,7 @@ class Client:
         return self._server.send("POST", "/v1/moderate", Verdicts, params=params, files=files).verdicts
 
     def models(self, kind: str | None = None) -> list[Model]:
-        """What can be named in a request: checkpoints, classifiers, upscalers, or one kind of them."""
+        """The models that requests may name: checkpoints, classifiers, upscalers, or one kind of them."""
         return self._server.get("/v1/models", ModelList, {"kind": kind}).data
 
     def samplers(self) -> list[SamplerView]:
@@ -235,7 +235,7 @@ class Client:
         return self._server.get("/v1/styles", StyleList).styles
 
     def system(self) -> SystemView:
-        """What runs there, and how it is."""
+        """Versions, machine, workers and queue of the server."""
         return self._server.get("/v1/system", SystemView)
 
     def search(self, query: str = "", *, after: str | None = None, **filters: Any) -> EntryPage:
@@ -243,14 +243,14 @@ class Client:
 
         Args:
             query: Words in prompt, negative prompt or infotext.
-            after: The page before's ``next``.
+            after: The previous page's ``next``.
             filters: checkpoint, sampler, decision, seed, job_id, tag, favourite, min_width, max_width, min_height,
                 max_height, since, until, order, limit.
         """
         return self._server.get("/v1/gallery", EntryPage, {"query": query or None, "after": after, **filters})
 
     def entries(self, query: str = "", **filters: Any) -> Iterator[EntryView]:
-        """All that ``search`` finds, page after page."""
+        """All entries that ``search`` finds, over all pages."""
         after = None
         while True:
             page = self.search(query, after=after, **filters)
@@ -259,11 +259,11 @@ class Client:
                 return
 
     def facets(self) -> FacetsView:
-        """How many pictures there are, by what they can be filtered by."""
+        """The number of pictures by each filter's values."""
         return self._server.get("/v1/gallery/facets", FacetsView)
 
     def entry(self, entry_id: str) -> EntryRecord:
-        """All that is known of a picture."""
+        """All metadata of a picture."""
         return self._server.get(f"/v1/gallery/{entry_id}", EntryRecord)
 
     def file(self, entry_id: str) -> bytes:
@@ -271,13 +271,13 @@ class Client:
         return self._server.data(f"/v1/gallery/{entry_id}/file")
 
     def thumbnail(self, entry_id: str, side: int = 256) -> bytes:
-        """A picture made small, WebP."""
+        """A scaled-down copy of a picture, WebP."""
         return self._server.data(f"/v1/gallery/{entry_id}/thumbnail", {"side": side})
 
     def mark(
         self, entry_id: str, *, favourite: bool | None = None, tags: Sequence[str] | None = None
     ) -> EntryRecord:
-        """Make a picture a favourite or not, or give it tags."""
+        """Set or clear a picture's favourite flag, or set its tags."""
         marks: Mapping[str, Any] = {"favourite": favourite, "tags": None if tags is None else list(tags)}
         body = {name: value for name, value in marks.items() if value is not None}
         return self._server.send("PATCH", f"/v1/gallery/{entry_id}", EntryRecord, json=body)
@@ -288,7 +288,7 @@ class Client:
 
 
 def encoded(picture: PictureFile) -> str:
-    """A picture file as text, for a job's fields."""
+    """Encode an image file as base64, for a job's fields."""
     return base64.b64encode(_content(picture)).decode()
 
 
@@ -302,7 +302,7 @@ def _content(picture: PictureFile) -> bytes:
 
 
 def _checked(kind: type[GenerateJob], fields: Mapping[str, Any]) -> GenerateJob:
-    """A job from loose values; what they may be is for the server to say."""
+    """Validate a job's types from keyword arguments; the server validates the values."""
     try:
         return kind(kind="generate", **fields)
     except ValidationError as error:

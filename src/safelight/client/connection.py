@@ -1,4 +1,4 @@
-"""One server over HTTP: requests, answers, and errors that are the same as in this process."""
+"""HTTP connection to one server: requests, responses, and the server's errors as exceptions of this process."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from safelight.errors import SafelightError, ServerError, SettingsError, error_o
 
 Shape = TypeVar("Shape", bound=BaseModel)
 FINAL = ("succeeded", "failed", "cancelled")
-"""States after which nothing more happens."""
+"""States that a job does not leave."""
 
 SILENCE = 60.0
-"""Seconds without a word after which a stream of events counts as broken; the server says something every 15."""
+"""Seconds without data after which an event stream counts as broken; the server sends a comment every 15."""
 TRIES, FIRST_PAUSE, LONGEST_PAUSE = 10, 0.2, 5.0
-"""How often a broken stream is opened again in a row, and the seconds between two tries."""
+"""Maximum number of consecutive retries of a broken stream, and the first and longest delay in seconds."""
 PUT_OFF, LONGEST_WAIT = (429, 503), 60.0
-"""Statuses of a server that asks to come again, and the seconds after which that is done at the latest."""
+"""Statuses of temporary unavailability, and the longest delay in seconds that Retry-After may set."""
 
 
 class Connection:
-    """A server.
+    """An HTTP connection to a server.
 
     Args:
-        url: Its address, as http://127.0.0.1:7860.
-        key: Where it wants one.
-        timeout: Seconds to wait for an answer.
-        transport: Another way to get there, for tests.
+        url: The server's address, as http://127.0.0.1:7860.
+        key: An API key, where the server requires one.
+        timeout: Seconds to wait for a response.
+        transport: Another HTTP transport, for tests.
 
     Raises:
-        SettingsError: The address is none.
+        SettingsError: The address is invalid.
     """
 
     def __init__(
@@ -53,33 +53,33 @@ class Connection:
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=timeout,
             transport=transport,
-            trust_env=not _is_here(address.host),  # a proxy has no business between here and here
+            trust_env=not _is_here(address.host),  # never through a proxy to this machine itself
         )
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self._http.close()
 
     def get(self, path: str, kind: type[Shape], query: Mapping[str, Any] | None = None) -> Shape:
-        """Ask for something."""
+        """Send a GET request."""
         return self.send("GET", path, kind, params=_given(query or {}))
 
     def get_patiently(self, path: str, kind: type[Shape]) -> Shape:
-        """Ask for something, again and again where the server says that it cannot answer at this moment."""
+        """Send a GET request, and retry it while the server is temporarily unavailable."""
         return self.send("GET", path, kind, patient=True)
 
     def send(self, method: str, path: str, kind: type[Shape], **request: Any) -> Shape:
-        """Make a request whose answer has a shape.
+        """Send a request and parse its response.
 
         Args:
             method: GET, POST …
-            path: From the root, with a slash.
-            kind: The answer's shape.
-            request: As httpx2 takes it: json, params, headers, files, data.
+            path: Absolute path, with a leading slash.
+            kind: The model of the response.
+            request: Arguments of httpx2: json, params, headers, files, data.
 
         Raises:
-            ServerError: The server cannot be reached, or its answer has another shape.
-            SafelightError: What the server says.
+            ServerError: The server cannot be reached, or its response does not fit the model.
+            SafelightError: The server's error.
         """
         answer = self.answer(method, path, **request)
         try:
@@ -90,11 +90,11 @@ class Connection:
             ) from error
 
     def data(self, path: str, query: Mapping[str, Any] | None = None, accept: str = "*/*") -> bytes:
-        """Ask for a file; the errors are those of ``send``."""
+        """Get a file; raises the same errors as ``send``."""
         return self.answer("GET", path, params=_given(query or {}), headers={"Accept": accept}).content
 
     def answer(self, method: str, path: str, *, patient: bool = False, **request: Any) -> httpx2.Response:
-        """Make a request, of the patient kind several times; the errors are those of ``send``."""
+        """Send a request, with retries where ``patient``; raises the same errors as ``send``."""
         for tries in range(TRIES + 1):
             try:
                 answer = self._http.request(method, path, **request)
@@ -110,15 +110,15 @@ class Connection:
         raise _error_in(answer)
 
     def events(self, path: str, after: int) -> Iterator[Event]:
-        """A job's events until its last; a broken stream is opened again where it broke.
+        """A job's events until its last; a broken stream is reopened after the last received event.
 
         Args:
-            path: Of the stream.
-            after: The last event that is known already.
+            path: Path of the stream.
+            after: Id of the last event that is known.
 
         Raises:
-            ServerError: It broke too often without anything new.
-            SafelightError: What the server says.
+            ServerError: It broke too often without a new event.
+            SafelightError: The server's error.
         """
         tries = 0
         while True:
@@ -153,7 +153,7 @@ class Connection:
 
 
 class _PutOffError(Exception):
-    """The server cannot answer at this moment, and says when to come again."""
+    """The server is temporarily unavailable and says when to retry."""
 
     def __init__(self, message: str, seconds: float) -> None:
         super().__init__(message)
@@ -161,18 +161,18 @@ class _PutOffError(Exception):
 
 
 def _pause(tries: int, wanted: float) -> float:
-    """Seconds until the next try: longer and longer, and at least what the server wants."""
+    """Seconds until the next attempt: exponential backoff, and at least the server's Retry-After."""
     return max(min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**tries), min(LONGEST_WAIT, wanted))
 
 
 def _wanted_pause(answer: httpx2.Response) -> float:
-    """The seconds of Retry-After; it may also be a date, which our server never gives."""
+    """The seconds of Retry-After; it may also be a date, which our server never sends."""
     given: str = answer.headers.get("Retry-After", "")
     return float(given) if given.isascii() and given.isdigit() else 0.0
 
 
 def _events_in(lines: Iterable[str], path: str) -> Iterator[Event]:
-    """Events of a stream (WHATWG, server-sent events); one that was cut off does not count."""
+    """Parse events of a stream (WHATWG, server-sent events); a truncated event is dropped."""
     data = ""
     for line in lines:
         if line.startswith("data:"):

@@ -168,7 +168,7 @@ def test_what_a_second_pass_leaves_open_is_the_firsts(
 
 def test_a_second_passs_schedule_needs_a_sampler_that_is_known() -> None:
     drawing = TextDrawing(prompt="x", enable_hr=True, hr_scheduler="Karras")
-    with pytest.raises(FieldError, match="own sampler is not known"):
+    with pytest.raises(FieldError, match="default sampler is unknown"):
         text_fields(drawing, CHOICES, Chosen(None, None), UPSCALERS)
 
 

@@ -4,14 +4,12 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
-from tests.exploring import examples
 
 from safelight.errors import FieldError, ImageError
 from safelight.images import DecodeLimits
-from safelight.server.compat.a1111_start import CROP, FILL, STRETCH, resized, start
+from safelight.server.compat.a1111_start import start
+from safelight.server.compat.resizing import CROP, PAD, STRETCH
 
 LIMITS = DecodeLimits()
 
@@ -56,7 +54,7 @@ def test_cropping_cuts_the_sides_off() -> None:
 
 
 def test_filling_draws_the_edges_out() -> None:
-    image = opened(start(png(halves()), None, LIMITS, mode=FILL, size=(64, 64)).init)
+    image = opened(start(png(halves()), None, LIMITS, mode=PAD, size=(64, 64)).init)
     assert image.size == (64, 64)
     assert image.getpixel((2, 2)) == image.getpixel((2, 60)) == (255, 0, 0)
     assert image.getpixel((61, 2)) == (0, 0, 255)
@@ -65,20 +63,6 @@ def test_filling_draws_the_edges_out() -> None:
 def test_enlarging_latents_is_refused() -> None:
     with pytest.raises(FieldError, match="resize_mode"):
         start(png(halves()), None, LIMITS, mode=3)
-
-
-@given(
-    st.tuples(st.integers(1, 60), st.integers(1, 60)),
-    st.tuples(st.integers(1, 60), st.integers(1, 60)),
-    st.sampled_from([STRETCH, CROP, FILL]),
-    st.sampled_from(["RGB", "L"]),
-)
-@settings(max_examples=examples(80))
-def test_every_mode_gives_the_size(
-    size: tuple[int, int], target: tuple[int, int], mode: int, kind: str
-) -> None:
-    image = resized(Image.new(kind, size), target, mode)
-    assert (image.size, image.mode) == (target, kind)
 
 
 @pytest.mark.parametrize("hard", [True, False])

@@ -1,1 +1,1 @@
-"""Between other programs' APIs and ours: pure translation, and what their routes share."""
+"""Translation between other programs' APIs and ours, and helpers that several API families share."""

@@ -1,4 +1,4 @@
-"""From the bodies of extra-single-image and extra-batch-images to enlarging, and its result into the size asked for."""
+"""Translate the bodies of extra-single-image and extra-batch-images to upscaling, and crop the result to a size."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from safelight.images.encode import encode_picture
 from safelight.images.metadata import Metadata, read_metadata
 from safelight.server.compat.a1111_fields import Base64, Name, Sent
 from safelight.server.compat.a1111_refusals import check_extras
-from safelight.server.compat.a1111_start import CROP, Size, resized
 from safelight.server.compat.a1111_upscalers import NOTHING, named
+from safelight.server.compat.resizing import CROP, Size, resize
 from safelight.server.picture_cost import reading, writing
 from safelight.server.picture_threads import Cost
 
@@ -26,20 +26,20 @@ Side = Annotated[int, Field(ge=1, le=16384)]
 
 
 class Extras(Sent):
-    """What both routes take; all other fields are kept, and judged by ``a1111_refusals``."""
+    """Fields of both routes. All other fields are kept, and ``a1111_refusals`` checks them."""
 
     resize_mode: int = Field(0, ge=0, le=1, description="0: by upscaling_resize; 1: to a width and height.")
     upscaling_resize: float = Field(2.0, ge=1, le=8, allow_inf_nan=False, description="Factor on both sides.")
     upscaling_resize_w: Side = Field(512, description="Width, with resize_mode 1.")
     upscaling_resize_h: Side = Field(512, description="Height, with resize_mode 1.")
-    upscaling_crop: bool = Field(True, description="Cut off what goes beyond that width and height.")
+    upscaling_crop: bool = Field(True, description="Crop to exactly that width and height.")
     upscaler_1: Name = Field(
-        NOTHING, description="From /sdapi/v1/upscalers; None leaves the picture as it is."
+        NOTHING, description="From /sdapi/v1/upscalers; None keeps the picture as it is."
     )
-    upscaler_2: Name = Field(NOTHING, description="None: a second upscaler is not mixed in.")
-    extras_upscaler_2_visibility: Share = Field(0.0, description="0: likewise.")
-    gfpgan_visibility: Share = Field(0.0, description="0: faces are not restored.")
-    codeformer_visibility: Share = Field(0.0, description="0: likewise.")
+    upscaler_2: Name = Field(NOTHING, description="Must be None: a second upscaler is not supported.")
+    extras_upscaler_2_visibility: Share = Field(0.0, description="Must be 0, unless upscaler_2 is None.")
+    gfpgan_visibility: Share = Field(0.0, description="Must be 0: there is no face restoration.")
+    codeformer_visibility: Share = Field(0.0, description="Must be 0, unless upscaler_2 is None.")
     codeformer_weight: Share = Field(0.0, description="Without effect.")
     show_extras_results: bool = Field(True, description="Without effect.")
     upscale_first: bool = Field(False, description="Without effect.")
@@ -52,7 +52,7 @@ class SingleExtras(Extras):
 
 
 class NamedPicture(BaseModel):
-    """One of several pictures."""
+    """One of several images."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -68,12 +68,12 @@ class BatchExtras(Extras):
 
 @dataclass(frozen=True)
 class Plan:
-    """How a picture is enlarged.
+    """How to upscale an image.
 
     Args:
         by: Factor on width and height.
-        upscaler: Our name.
-        crop: Width and height to be cut to afterwards; None for none.
+        upscaler: Our name of the upscaler.
+        crop: Width and height in pixels to crop to afterwards; None for no crop.
     """
 
     by: float
@@ -82,15 +82,15 @@ class Plan:
 
     @property
     def summary(self) -> dict[str, str]:
-        """A1111's keys for it."""
+        """The upscaling under A1111's infotext keys."""
         return {"Postprocess upscale by": f"{self.by:g}", "Postprocess upscaler": self.upscaler}
 
 
 def check(extras: Extras) -> None:
-    """See that nothing is asked for that is not done here.
+    """Check that a body asks for nothing that Safelight does not support.
 
     Raises:
-        FieldError: Something is.
+        FieldError: A field asks for something unsupported.
     """
     check_extras(extras.model_extra or {})
     for name in ("gfpgan_visibility", "codeformer_visibility"):
@@ -105,18 +105,18 @@ def check(extras: Extras) -> None:
 
 
 def plan(extras: Extras, data: bytes, upscalers: Sequence[UpscalerInfo], limits: DecodeLimits) -> Plan:
-    """How a picture is to be enlarged.
+    """Choose the factor and the upscaler for an image.
 
     Args:
-        extras: What was sent, checked.
-        data: The picture's file.
-        upscalers: Those there are.
-        limits: What the picture may cost.
+        extras: The body, checked.
+        data: The image file.
+        upscalers: The available upscalers.
+        limits: Limits for decoding the image.
 
     Raises:
-        UpscalerUnknownError: There is none of that name.
-        FieldError: The size that is asked for is smaller than the picture's, or more than eight times as large.
-        ImageError: The picture cannot be read.
+        UpscalerUnknownError: There is no upscaler of that name.
+        FieldError: The requested size is smaller than the image, or more than eight times as large.
+        ImageError: The image cannot be read.
     """
     if extras.upscaler_1 == NOTHING:
         return Plan(1.0, "nearest")
@@ -136,22 +136,22 @@ def plan(extras: Extras, data: bytes, upscalers: Sequence[UpscalerInfo], limits:
 
 
 def plan_cost(extras: Extras, data: bytes, limits: DecodeLimits) -> Cost:
-    """What ``plan`` takes, with the same arguments."""
+    """The cost of ``plan`` with the same arguments."""
     return Cost() if extras.resize_mode == 0 else reading(data, limits)
 
 
 def cropped_cost(data: bytes, size: Size | None, limits: DecodeLimits) -> Cost:
-    """What ``cropped`` takes, with the same arguments."""
+    """The cost of ``cropped`` with the same arguments."""
     return Cost() if size is None else reading(data, limits) + writing(size, "png")
 
 
 def cropped(data: bytes, size: Size | None, limits: DecodeLimits) -> bytes:
-    """An enlarged picture's file, cut around its middle to a size; its infotext stays.
+    """Crop the file of an upscaled image around its center; the infotext is kept.
 
     Args:
         data: The file.
-        size: Width and height; None leaves it.
-        limits: What decoding may cost.
+        size: Width and height in pixels; None for no crop.
+        limits: Limits for decoding.
     """
     if size is None:
         return data
@@ -159,4 +159,4 @@ def cropped(data: bytes, size: Size | None, limits: DecodeLimits) -> bytes:
     if image.size == size:
         return data
     metadata = Metadata(parameters=read_metadata(data, limits=limits).parameters)
-    return encode_picture(resized(image, size, CROP), "png", metadata)
+    return encode_picture(resize(image, size, CROP), "png", metadata)

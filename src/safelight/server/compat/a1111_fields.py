@@ -1,4 +1,4 @@
-"""What clients of A1111 and SD.Next send to draw: the fields that Safelight does something with."""
+"""Request bodies of txt2img and img2img, as clients of A1111 and SD.Next send them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Base64 = Annotated[str, Field(min_length=1, description="Base64 or a data URI.")
 
 
 class Sent(BaseModel):
-    """A body as A1111 takes it: what is null is not there, and fields that are not known are kept."""
+    """A lenient body, as in A1111: null means absent, and unknown fields are kept."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     @model_validator(mode="before")
     @classmethod
     def _without_nothing(cls, body: object) -> object:
-        """The body without nulls, and without a mask that is an empty text."""
+        """Drop nulls, and a mask that is an empty string."""
         if not isinstance(body, Mapping):
             return body
         return {
@@ -36,58 +36,62 @@ class Sent(BaseModel):
 
 
 class Drawing(Sent):
-    """Fields that text-to-image and image-to-image share. All others are judged by ``a1111_refusals``."""
+    """Fields that txt2img and img2img share. ``a1111_refusals`` checks all other fields."""
 
-    prompt: Words = Field("", description="What to draw.")
-    negative_prompt: Words = Field("", description="What to keep away from.")
+    prompt: Words = Field("", description="What to generate.")
+    negative_prompt: Words = Field("", description="What to avoid.")
     styles: list[Name] | None = Field(None, description="Names from /sdapi/v1/prompt-styles.")
-    seed: Whole | None = Field(-1, description="-1: drawn at random.")
-    subseed: Whole | None = Field(-1, description="-1: drawn at random.")
+    seed: Whole | None = Field(-1, description="-1: random.")
+    subseed: Whole | None = Field(-1, description="-1: random.")
     subseed_strength: Share = Field(0.0, description="Share of the subseed's noise, 0 to 1.")
     sampler_name: Name | None = Field(
-        None, description="From /sdapi/v1/samplers; the checkpoint's own when not given."
+        None, description="From /sdapi/v1/samplers; the checkpoint's default when not given."
     )
-    sampler_index: Name | None = Field(None, description="The old name of sampler_name, which counts first.")
+    sampler_index: Name | None = Field(
+        None, description="The old name of sampler_name, which takes precedence."
+    )
     scheduler: Name | None = Field(None, description="From /sdapi/v1/schedulers.")
     schedulers_sigma: Name | None = Field(
-        None, description="SD.Next's name of scheduler, which counts first."
+        None, description="SD.Next's name of scheduler; takes precedence over it."
     )
     batch_size: Count = Field(1, description="Times n_iter: how many pictures.")
     n_iter: Count = Field(1, description="Times batch_size: how many pictures.")
-    steps: Steps | None = Field(None, description="The checkpoint's own number when not given.")
-    cfg_scale: Scale | None = Field(None, description="The checkpoint's own when not given.")
+    steps: Steps | None = Field(None, description="The checkpoint's default when not given.")
+    cfg_scale: Scale | None = Field(None, description="The checkpoint's default when not given.")
     distilled_cfg_scale: Scale | None = Field(
         None, description="Forge: guidance of checkpoints with embedded guidance; without effect on others."
     )
     cfg_end: Share = Field(1.0, description="SD.Next: share of the steps after which guidance ends.")
     diffusers_guidance_rescale: Share = Field(0.0, description="SD.Next: guidance rescale.")
     pag_scale: Scale = Field(0.0, description="SD.Next: perturbed-attention guidance; 0 is none.")
-    pag_adaptive: Share | None = Field(None, description="SD.Next: what pag_scale loses at each timestep.")
+    pag_adaptive: Share | None = Field(
+        None, description="SD.Next: how much pag_scale decreases at each timestep."
+    )
     cfg_adaptive: Share | None = Field(None, description="SD.Next's later name of pag_adaptive.")
     clip_skip: Annotated[float, Field(ge=0, le=12, allow_inf_nan=False)] | None = Field(
         None,
-        description="SD.Next: 1 is the last layer, and so is 0; between two layers the nearer one counts.",
+        description="SD.Next: 1 is the last layer, and so is 0; a fraction is rounded to the nearest layer.",
     )
-    width: Side | None = Field(None, description="Pixels; the checkpoint's own when not given.")
-    height: Side | None = Field(None, description="Pixels; the checkpoint's own when not given.")
-    eta: Share | None = Field(None, description="For samplers that take it.")
+    width: Side | None = Field(None, description="Pixels; the checkpoint's default when not given.")
+    height: Side | None = Field(None, description="Pixels; the checkpoint's default when not given.")
+    eta: Share | None = Field(None, description="For samplers that use it.")
     sd_model_checkpoint: Name | None = Field(None, description="SD.Next: checkpoint for this request.")
     override_settings: dict[str, JsonValue] = Field({}, description="Options for this request.")
     override_settings_restore_afterwards: bool = Field(
-        True, description="False: the options given with it stay the caller's own."
+        True, description="False: these options stay set for this user."
     )
     alwayson_scripts: dict[str, JsonValue] = Field(
         {},
-        description="Empty, scripts that are switched off, or A1111's own where they say what the fields say.",
+        description="Empty, scripts that are switched off, or A1111's built-in scripts that agree with the fields.",
     )
     send_images: bool = Field(
-        True, description="False: only info comes back; the pictures lie in the gallery."
+        True, description="False: only info is returned; the pictures are in the gallery."
     )
-    force_task_id: Name | None = Field(None, description="A name to ask /internal/progress with.")
+    force_task_id: Name | None = Field(None, description="A name for this request in /internal/progress.")
 
     @property
     def count(self) -> int:
-        """How many pictures are wanted."""
+        """How many images to generate."""
         return self.batch_size * self.n_iter
 
 
@@ -97,13 +101,13 @@ class TextDrawing(Drawing):
     denoising_strength: Share | None = Field(
         None, description="Of the second pass, 0 to 1; 0.75 when not given."
     )
-    enable_hr: bool = Field(False, description="Draw a second pass at a larger size.")
+    enable_hr: bool = Field(False, description="Run a second pass at a larger size.")
     hr_scale: float = Field(
         2.0, ge=0, le=8, allow_inf_nan=False, description="Factor on width and height; 1: no second pass."
     )
     hr_upscaler: Name | None = Field(None, description="Latent, Lanczos, or from /sdapi/v1/upscalers.")
     hr_second_pass_steps: int = Field(
-        0, ge=0, le=1000, description="All of them are drawn; 0: as many as the first pass."
+        0, ge=0, le=1000, description="All of them are run; 0: as many as the first pass."
     )
     hr_resize_x: Pixels = Field(0, description="Width of the second pass instead of hr_scale.")
     hr_resize_y: Pixels = Field(0, description="Height of the second pass instead of hr_scale.")
@@ -126,14 +130,14 @@ class PictureDrawing(Drawing):
 
     init_images: list[Base64] = Field(min_length=1, description="One picture.")
     resize_mode: int = Field(0, ge=0, le=3, description="0: stretch, 1: crop, 2: fill; 3 is refused.")
-    denoising_strength: Share = Field(0.75, description="How much is drawn anew, 0 to 1.")
-    mask: Base64 | None = Field(None, description="White, or opaque, where the picture is drawn anew.")
+    denoising_strength: Share = Field(0.75, description="Denoising strength, 0 to 1.")
+    mask: Base64 | None = Field(None, description="White, or opaque, where the picture is repainted.")
     mask_blur: int | None = Field(None, ge=0, le=256, description="Pixels; 4 when not given.")
     mask_blur_x: int | None = Field(None, ge=0, le=256, description="Equal to mask_blur_y.")
     mask_blur_y: int | None = Field(None, ge=0, le=256, description="Equal to mask_blur_x.")
-    mask_round: bool = Field(True, description="Make a mask's opacity all or nothing.")
+    mask_round: bool = Field(True, description="Threshold the mask's opacity to fully opaque or transparent.")
     inpainting_fill: int = Field(0, ge=0, le=3, description="0: fill, 1: original, 2: noise; 3 is refused.")
-    inpaint_full_res: bool = Field(True, description="Draw the masked part alone, at the full size.")
+    inpaint_full_res: bool = Field(True, description="Generate only the masked part, at the full size.")
     inpaint_full_res_padding: int = Field(0, ge=0, le=4096, description="Pixels around the masked part.")
-    inpainting_mask_invert: int = Field(0, ge=0, le=1, description="1: draw what the mask leaves black.")
-    include_init_images: bool = Field(False, description="Echo the initial picture in parameters.")
+    inpainting_mask_invert: int = Field(0, ge=0, le=1, description="1: repaint where the mask is black.")
+    include_init_images: bool = Field(False, description="Return the initial picture in parameters.")

@@ -1,4 +1,4 @@
-"""What txt2img and img2img answer beside the pictures: ``info``, a JSON text, and the echo of the parameters."""
+"""Answers of txt2img and img2img beside the images: ``info``, a JSON text, and the echo of the parameters."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _OWN = frozenset(
     }
     | {"Version", "Variation seed", "Variation seed strength"}
 )
-"""Keys of the infotext that have a place of their own in ``info``."""
+"""Infotext keys that have a field of their own in ``info``."""
 
 
 def info_of(outcome: Outcome, batch_size: int, ignored: Sequence[str] = ()) -> dict[str, Any]:
-    """Everything that typed clients read from ``info``; lists have one item for each picture that is shown.
+    """Build ``info`` with all fields that typed clients read; lists have one item per image that may be shown.
 
     Args:
-        outcome: Of the job.
-        batch_size: As it was asked for.
-        ignored: Fields that were passed over; parts of prompts that were left out come in addition.
+        outcome: The outcome of the job.
+        batch_size: As requested.
+        ignored: Fields that had no effect. Unsupported parts of prompts are added to them.
     """
     job, pictures = outcome.job, outcome.shown
     texts = [str(picture.get("infotext") or "") for picture in pictures]
@@ -91,7 +91,7 @@ def _numbers(first: Infotext, picture: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _nothing_there() -> dict[str, Any]:
-    """Keys of things that Safelight has not, as A1111 writes them where they are off."""
+    """Fields of features that Safelight does not have, with the values A1111 writes where they are off."""
     return {"restore_faces": False, "face_restoration_model": None, "sd_vae_name": None, "sd_vae_hash": None}
 
 
@@ -101,11 +101,11 @@ def _subseed(job: Job, index: int) -> int:
 
 
 def echo(drawing: Drawing, info: Mapping[str, Any]) -> dict[str, Any]:
-    """The request as ``parameters`` gives it back, without the pictures it came with unless they are asked for.
+    """The request as ``parameters`` returns it, without its images unless the client asks for them.
 
     Args:
-        drawing: What was sent.
-        info: From ``info_of``: what was left open is filled in from it.
+        drawing: The body.
+        info: From ``info_of``; fills in what the body leaves open.
     """
     body = _sound(drawing.model_dump(exclude={"init_images", "mask"}))
     if isinstance(drawing, PictureDrawing):
@@ -123,19 +123,19 @@ def echo(drawing: Drawing, info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sound(body: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON whose texts can be sent: half a surrogate pair, which clients may send escaped, becomes a question mark."""
+    """Replace lone surrogates, which clients may send escaped, by question marks, so that the JSON can be encoded."""
     text = json.dumps(body, ensure_ascii=False)
     sound: dict[str, Any] = json.loads(text.encode("utf-8", "replace"))
     return sound
 
 
 def as_text(info: Mapping[str, Any]) -> str:
-    """``info`` as it is sent: JSON within JSON."""
+    """Encode ``info`` as a JSON text, which is sent inside the JSON answer."""
     return json.dumps(info, ensure_ascii=False)
 
 
 def png_items(infotext: str | None) -> dict[str, str]:
-    """An infotext taken apart as A1111 does it: prompts, parameters, and the size as two numbers; empty for none."""
+    """Parse an infotext as A1111 does: prompts, parameters, and the size as two numbers; empty for none."""
     if not infotext:
         return {}
     found = parse(infotext).to_dict()

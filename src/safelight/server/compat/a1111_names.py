@@ -1,4 +1,4 @@
-"""Fields that mean something to A1111, Forge or SD.Next, and nothing here: which of their values ask for nothing."""
+"""Fields of A1111, Forge and SD.Next that Safelight ignores, and which of their values request nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Test = Callable[[object], bool]
 
 
 def empty(value: object) -> bool:
-    """Whether a value asks for nothing in any field: none, no, nothing, zero."""
+    """Whether a value requests nothing in any field: null, false, zero or an empty value."""
     return value in (None, False, "", [], {}, 0)
 
 
@@ -41,12 +41,13 @@ PASSED_OVER = _each(
     """,
     _any,
 )
-"""Fields that say where pictures go and what is sent beside them: always into the gallery, and nothing. They change no
-picture, so they are not refused; where they ask for something, the answer lists them."""
+"""Fields that say where images are saved and what is returned beside them. Images always go to the gallery only. These
+fields change no image, so they are not refused; the answer lists those that are set.
+"""
 
 NAMES: Mapping[str, Test] = MappingProxyType(
     PASSED_OVER
-    # Without effect as long as another field does not ask for something.
+    # Without effect unless another field is set.
     | _each(
         """
         s_tmin s_tmax refiner_switch_at refiner_steps script_args image_cfg_scale disable_extra_networks
@@ -56,7 +57,7 @@ NAMES: Mapping[str, Test] = MappingProxyType(
         """,
         _any,
     )
-    # A1111's and Forge's, with the values that are the same as without the field.
+    # Fields of A1111 and Forge, with the values that mean the same as no field.
     | _each(
         """
         restore_faces tiling script_name refiner_checkpoint s_churn s_min_uncond firstphase_width firstphase_height
@@ -70,7 +71,7 @@ NAMES: Mapping[str, Test] = MappingProxyType(
         "hr_checkpoint_name": _or("Use same checkpoint"),
         "hr_additional_modules": _or(["Use same choices"]),
     }
-    # SD.Next's, likewise.
+    # Fields of SD.Next, likewise.
     | _each(
         """
         cfg_start cfg_rescale cfg_true cfg_image guidance_start guidance_rescale guidance_true guidance_image
@@ -112,7 +113,7 @@ NAMES: Mapping[str, Test] = MappingProxyType(
         "prompt_attention": _or("native", "a1111"),
     }
 )
-"""Fields that one of the three programs knows, and which of their values ask for nothing."""
+"""Fields that one of the three programs knows, with the test for values that request nothing."""
 
 SWITCHED: Mapping[str, str] = MappingProxyType(
     {
@@ -124,18 +125,18 @@ SWITCHED: Mapping[str, str] = MappingProxyType(
         "detailer_": "detailer_enabled",
     }
 )
-"""Beginnings of fields that count only where another one is on."""
+"""Prefixes of fields that only have an effect while another field is on."""
 
 REASONS: Mapping[str, str] = MappingProxyType(
     {
         "restore_faces": "There is no face restoration.",
-        "tiling": "Pictures are not drawn as tiles.",
+        "tiling": "Tileable pictures are not supported.",
         "script_name": "There are no scripts.",
         "refiner_checkpoint": "There is no pass with another checkpoint.",
         "hr_checkpoint_name": "Both passes use one checkpoint.",
-        "s_churn": "Samplers do not take churn.",
-        "s_noise": "Samplers do not take s_noise.",
-        "s_min_uncond": "Guidance is not left out by sigma; cfg_end ends it by steps.",
+        "s_churn": "Samplers do not support churn.",
+        "s_noise": "Samplers do not support s_noise.",
+        "s_min_uncond": "Guidance cannot be skipped by sigma; cfg_end ends it by steps.",
         "firstphase_width": "Give width and height of the first pass, and hr_resize_x and hr_resize_y.",
         "firstphase_height": "Give width and height of the first pass, and hr_resize_x and hr_resize_y.",
         "latent_mask": "Give mask.",

@@ -1,4 +1,4 @@
-"""Options as A1111's and SD.Next's clients know them: those that mean something here, for each caller."""
+"""Options as clients of A1111 and SD.Next know them: those that have a meaning here, per owner."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Option:
 
     Args:
         default: Its value until it is set.
-        takes: What it may be, in words.
-        fits: Whether a value is one of those.
+        takes: The accepted values, as text.
+        fits: Whether a value is accepted.
     """
 
     default: JsonValue
@@ -64,7 +64,7 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
         "samples_format": _one_of(*FORMATS),
         "jpeg_quality": _number(95, 1, 100),
         "webp_lossless": _one_of(False, True),
-        # What there is only one way of, for clients that read it or send everything back.
+        # Options with one value only, for clients that read them or send all options back.
         "sd_vae": _one_of("Automatic", "None"),
         "prompt_attention": _one_of("native", "a1111"),
         "enable_pnginfo": _one_of(True),
@@ -73,18 +73,18 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
         "img2img_fix_steps": _one_of(False),
     }
 )
-"""All options but the checkpoint's two."""
+"""All options but the two of the checkpoint."""
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What options mean for a request.
+    """What the options mean for a request.
 
     Args:
-        checkpoint: Its name; None for the server's own.
+        checkpoint: Name of the checkpoint; None for the server's default.
         clip_skip: 1 is the last layer.
-        schedule: None for the sampler's usual one.
-        kind: Format of the pictures that are sent.
+        schedule: Name of the sigma schedule; None for the sampler's default.
+        kind: File format of the returned images.
         quality: Of JPEG and lossy WebP, 1 to 100.
         lossless: For WebP.
     """
@@ -98,7 +98,7 @@ class Choices:
 
 
 def choices(options: Options) -> Choices:
-    """What checked options mean."""
+    """Interpret checked options."""
     values: dict[str, Any] = {name: options.get(name, option.default) for name, option in OPTIONS.items()}
     schedule = schedule_named(values["schedulers_sigma"])
     checkpoint = options.get(CHECKPOINT)
@@ -113,7 +113,7 @@ def choices(options: Options) -> Choices:
 
 
 def shown(options: Options, settings: Settings) -> dict[str, JsonValue]:
-    """All options with their values, as /sdapi/v1/options gives them."""
+    """All options with their values, as /sdapi/v1/options returns them."""
     chosen = options.get(CHECKPOINT)
     title, digest = checkpoints.shown(None if chosen is None else str(chosen), settings)
     values = {name: options.get(name, option.default) for name, option in OPTIONS.items()}
@@ -121,21 +121,21 @@ def shown(options: Options, settings: Settings) -> dict[str, JsonValue]:
 
 
 def unknown(given: Options) -> list[str]:
-    """Names that are no option's here, of which A1111 and SD.Next have many hundreds."""
+    """Names that are no options here. A1111 and SD.Next have many hundreds of those."""
     return [name for name in given if name not in OPTIONS and name not in (CHECKPOINT, DIGEST)]
 
 
 def checked(given: Options, options: Options, settings: Settings) -> dict[str, JsonValue]:
-    """New options, once all of them are known to be right; unknown ones are passed over, see ``unknown``.
+    """Validate a change of options and return those that change. Unknown names are skipped, see ``unknown``.
 
     Args:
-        given: What is to change; what is sent back unchanged is passed over.
-        options: As they are now.
-        settings: Where checkpoints are looked for.
+        given: The change; values that are set already are skipped.
+        options: The current options.
+        settings: Says where checkpoints are.
 
     Raises:
-        FieldError: An option cannot have that value.
-        ModelError: The checkpoint is not there, or cannot be used.
+        FieldError: An option does not accept its value.
+        ModelError: The checkpoint does not exist, or cannot be used.
     """
     now = shown(options, settings)
     new = {name: value for name, value in given.items() if name in now and value != now[name]}
@@ -150,7 +150,7 @@ def checked(given: Options, options: Options, settings: Settings) -> dict[str, J
 
 
 def _checkpoint(new: Options, settings: Settings) -> dict[str, JsonValue]:
-    """The chosen checkpoint under its plain name; nothing where nothing is said of it."""
+    """The checkpoint option with the checkpoint's plain name; empty where the change has no checkpoint."""
     if CHECKPOINT not in new and DIGEST not in new:
         return {}
     wanted = new.get(CHECKPOINT, new.get(DIGEST))

@@ -1,4 +1,4 @@
-"""Where a job stands, as A1111's and SD.Next's clients read it."""
+"""Progress of jobs, in the form that clients of A1111 and SD.Next read."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ DRAWING = (JobKind.GENERATE, JobKind.UPSCALE)
 
 @dataclass(frozen=True)
 class Stand:
-    """What a caller's jobs are doing.
+    """The unfinished jobs of one owner.
 
     Args:
-        current: The one that is told of: the oldest that runs, otherwise the next that waits; None without any.
-        waiting: How many wait.
+        current: The job to report the progress of: the oldest running one, else the next queued one; None for none.
+        waiting: Number of queued jobs.
     """
 
     current: Job | None = None
@@ -30,7 +30,7 @@ class Stand:
 
     @classmethod
     def of(cls, jobs: Sequence[Job]) -> Self:
-        """Of a caller's unfinished jobs."""
+        """Summarize an owner's unfinished jobs."""
         drawing = sorted((job for job in jobs if job.kind in DRAWING), key=lambda job: job.id)
         running = [job for job in drawing if job.state is JobState.RUNNING]
         queued = [job for job in drawing if job.state is JobState.QUEUED]
@@ -38,15 +38,15 @@ class Stand:
 
 
 class State(BaseModel):
-    """A1111's state of its only job."""
+    """The state of the current job, in A1111's fields."""
 
     skipped: bool = False
     interrupted: bool = False
     stopping_generation: bool = False
     job: str = Field("", description="The job's id; empty for none.")
-    job_count: int = Field(0, description="Its pictures, or the jobs that wait.")
+    job_count: int = Field(0, description="The number of its pictures, or of queued jobs.")
     job_timestamp: str = Field("0", description="When it was submitted, UTC.")
-    job_no: int = Field(0, description="Which of its pictures is being drawn, from 0.")
+    job_no: int = Field(0, description="Index of the picture in progress, from 0.")
     sampling_step: int = 0
     sampling_steps: int = 0
 
@@ -56,7 +56,7 @@ class ProgressBody(BaseModel):
 
     id: str = Field("", description="SD.Next: the job's id.")
     progress: float = Field(0.0, description="0 to 1.")
-    eta_relative: float = Field(0.0, description="Seconds; 0 where it is not known.")
+    eta_relative: float = Field(0.0, description="Seconds; 0 where unknown.")
     state: State = State()
     current_image: str | None = Field(None, description="Base64, PNG.")
     textinfo: str | None = None
@@ -64,12 +64,12 @@ class ProgressBody(BaseModel):
 
 
 def progress_of(stand: Stand, task: str | None, image: str | None) -> ProgressBody:
-    """Where a caller's job stands.
+    """Report the progress of an owner's current job.
 
     Args:
-        stand: Of the caller.
-        task: What the caller called the job.
-        image: Its preview.
+        stand: The owner's jobs.
+        task: The client's name of the job.
+        image: The preview, base64.
     """
     job = stand.current
     if job is None:
@@ -86,7 +86,7 @@ def progress_of(stand: Stand, task: str | None, image: str | None) -> ProgressBo
 
 
 def state_of(stand: Stand) -> State:
-    """The state of a caller's job."""
+    """The state of an owner's current job."""
     job = stand.current
     if job is None:
         return State()
@@ -102,32 +102,32 @@ def state_of(stand: Stand) -> State:
 
 
 def fraction(job: Job) -> float:
-    """How much of a job is done, 0 to 1."""
+    """The finished fraction of a job, 0 to 1."""
     return 1.0 if job.state in FINAL else job.progress.fraction if job.progress else 0.0
 
 
 def seconds_left(job: Job) -> float:
-    """Seconds until it ends; 0 where they are not known."""
+    """Seconds until the job ends; 0 where they are unknown."""
     return 0.0 if job.eta is None or not math.isfinite(job.eta) else round(job.eta, 2)
 
 
 def words(job: Job) -> str | None:
-    """What to tell somebody who waits."""
+    """A line about the job's status for its user."""
     if job.state is JobState.QUEUED:
         return f"Waiting, place {job.position} in the queue."
     return job.progress.stage if job.progress else None
 
 
 class TaskQuestion(BaseModel):
-    """What a client asks of its task."""
+    """A client's query for the progress of its task."""
 
     id_task: str | None = Field(None, max_length=500, description="As in force_task_id, or a job's id.")
-    id_live_preview: int = Field(-1, description="The preview that it has.")
-    live_preview: bool = Field(True, description="Whether it wants a preview.")
+    id_live_preview: int = Field(-1, description="Id of the preview that the client has.")
+    live_preview: bool = Field(True, description="Whether to return a preview.")
 
 
 class TaskBody(BaseModel):
-    """The answer of /internal/progress: A1111's fields, and SD.Next's."""
+    """The answer of /internal/progress, in the fields of A1111 and SD.Next."""
 
     active: bool = False
     queued: bool = False
@@ -135,7 +135,9 @@ class TaskBody(BaseModel):
     paused: bool = False
     progress: float | None = None
     eta: float | None = None
-    live_preview: str | None = Field(None, description="A data URI, where there is a newer one.")
+    live_preview: str | None = Field(
+        None, description="The preview as a data URI, where there is a newer one."
+    )
     id_live_preview: int | None = None
     textinfo: str | None = None
     job: str = ""
@@ -146,7 +148,7 @@ class TaskBody(BaseModel):
 
 
 def task_of(job: Job | None) -> TaskBody:
-    """Where a task stands; one that is not known is neither active nor queued nor completed."""
+    """The progress of a task; an unknown task is neither active nor queued nor completed."""
     if job is None:
         return TaskBody(textinfo="There is no such task.")
     now = job.progress
@@ -166,16 +168,16 @@ def task_of(job: Job | None) -> TaskBody:
 
 
 class StatusBody(BaseModel):
-    """The answer of SD.Next's /sdapi/v1/status, of the caller's own jobs."""
+    """The answer of SD.Next's /sdapi/v1/status, about the user's own jobs."""
 
     status: str = Field(description="running, queued or idle.")
     task: str = ""
-    timestamp: float = Field(description="Now, seconds since 1970.")
-    current: str = Field("", description="What is being done.")
+    timestamp: float = Field(description="The current time, seconds since 1970.")
+    current: str = Field("", description="The current stage.")
     id: str = ""
     job: str = ""
-    jobs: int = Field(description="How many run or wait.")
-    total: int = Field(description="Pictures of the current one.")
+    jobs: int = Field(description="Number of running and queued jobs.")
+    total: int = Field(description="Pictures of the current job.")
     step: int = 0
     steps: int = 0
     queued: int = 0
@@ -186,7 +188,7 @@ class StatusBody(BaseModel):
 
 
 def status_of(stand: Stand, uptime: float) -> StatusBody:
-    """What a caller's jobs are doing, in SD.Next's words."""
+    """The status of an owner's jobs, in SD.Next's fields."""
     job, state, now = stand.current, state_of(stand), datetime.now(UTC)
     running = job is not None and job.state is JobState.RUNNING
     started = job.started if job else None

@@ -1,4 +1,4 @@
-"""What clients of A1111 and SD.Next may ask for in vain: refused by name, unless the value asks for nothing."""
+"""Refuse, by name, fields of A1111 and SD.Next that Safelight does not support, unless their value requests nothing."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from safelight.server.compat.a1111_names import NAMES, PASSED_OVER, REASONS, SWI
 
 
 def check_extras(extras: Mapping[str, object]) -> None:
-    """See that fields which A1111, Forge or SD.Next know, and Safelight does nothing with, ask for nothing.
+    """Check that unsupported fields of A1111, Forge and SD.Next request nothing.
 
-    Names that none of them knows pass, as they do there; ``without_effect`` lists them.
+    Names that none of these programs knows pass, as they do there; ``without_effect`` lists them.
 
     Args:
         extras: Fields by name.
 
     Raises:
-        FieldError: One asks for something.
+        FieldError: A field requests something.
     """
     for name, value in extras.items():
         switch = _switch(name)
@@ -26,15 +26,15 @@ def check_extras(extras: Mapping[str, object]) -> None:
             continue
         fits = NAMES.get(name) if switch is None else empty
         if fits is not None and not fits(value):
-            reason = REASONS.get(name, "Nothing of Safelight's is behind this field.")
+            reason = REASONS.get(name, "Safelight does not support this field.")
             shown = name if name.isascii() else ascii(name)
             raise FieldError(f"{shown}: {reason}", field=name, hint="Leave the field out.")
 
 
 def without_effect(extras: Mapping[str, object]) -> list[str]:
-    """The fields that ask for something and were passed over, by their names, as texts that can be sent.
+    """Names of the fields that request something and were ignored, as texts that can be encoded.
 
-    They are those that none of the three programs knows, and those that say where pictures go.
+    They are fields that none of the three programs knows, and fields that say where images are saved.
     """
     names = [
         name
@@ -45,5 +45,5 @@ def without_effect(extras: Mapping[str, object]) -> list[str]:
 
 
 def _switch(name: str) -> str | None:
-    """The field that switches this one on; None for one that no other switches."""
+    """The field that switches this one on; None where no other field does."""
     return next((switch for start, switch in SWITCHED.items() if name.startswith(start)), None)

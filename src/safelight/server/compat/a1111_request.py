@@ -1,4 +1,4 @@
-"""From the bodies of txt2img and img2img to the fields of our own request."""
+"""Translate the bodies of txt2img and img2img to the fields of our own request."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from safelight.server.compat.a1111_fields import Drawing, PictureDrawing, TextDr
 from safelight.server.compat.a1111_options import Choices
 from safelight.server.compat.a1111_refusals import check_extras, without_effect
 from safelight.server.compat.a1111_scripts import check_scripts, passed_over
-from safelight.server.compat.a1111_start import Size
 from safelight.server.compat.a1111_upscalers import for_hires
 from safelight.server.compat.checkpoints import Chosen
+from safelight.server.compat.resizing import Size
 
 HIRES_STRENGTH = 0.75
-"""Denoising strength of a second pass where none is given, as in A1111."""
+"""Default denoising strength of a second pass, as in A1111."""
 FILLS = ("blur", "original", "noise")
-"""What A1111's numbers for the masked part's content mean."""
+"""Meaning of A1111's numbers in ``inpainting_fill``."""
 DISTILLED = ("distilled_cfg_scale", "hr_distilled_cfg")
 """Forge's fields for checkpoints with embedded guidance."""
 
@@ -30,10 +30,10 @@ Fields = dict[str, Any]
 
 
 def check(drawing: Drawing) -> None:
-    """See that nothing is asked for that is not done here.
+    """Check that a body asks for nothing that Safelight does not support.
 
     Raises:
-        FieldError: Something is.
+        FieldError: A field asks for something unsupported.
     """
     check_extras(drawing.model_extra or {})
     check_scripts(drawing)
@@ -42,7 +42,7 @@ def check(drawing: Drawing) -> None:
 
 
 def _check_second_pass(drawing: TextDrawing) -> None:
-    """See that the second pass has the first's prompts and guidance; what prompts are drawn without may differ."""
+    """Check that the second pass has the first's prompts and guidance; unsupported parts of prompts may differ."""
     for name in ("prompt", "negative_prompt"):
         first, second = getattr(drawing, name), getattr(drawing, f"hr_{name}")
         if second and without_unsupported(second) != without_unsupported(first):
@@ -58,7 +58,7 @@ def _other_guidance(name: str) -> FieldError:
 
 
 def ignored(drawing: Drawing, chosen: Chosen) -> list[str]:
-    """Fields that were passed over because they mean nothing to A1111, or nothing to this checkpoint."""
+    """Names of fields without effect, since A1111 ignores them too or this checkpoint does not use them."""
     names = without_effect(drawing.model_extra or {}) + passed_over(drawing)
     if drawing.clip_skip is not None and _layer(drawing.clip_skip) != drawing.clip_skip:
         names.append("clip_skip")
@@ -71,12 +71,12 @@ def ignored(drawing: Drawing, chosen: Chosen) -> list[str]:
 
 
 def _layer(clip_skip: float) -> int:
-    """The whole number that is nearest to SD.Next's clip skip, which may lie between two layers."""
+    """Round SD.Next's clip skip, which may lie between two layers, to the nearest whole number."""
     return max(1, int(clip_skip + 0.5))
 
 
 def _adaptive(drawing: Drawing) -> float:
-    """What SD.Next takes off the scale of perturbed-attention guidance at each timestep, under either name."""
+    """The decrease of the PAG scale per timestep, which SD.Next has under two names."""
     given = {each for each in (drawing.pag_adaptive, drawing.cfg_adaptive) if each is not None}
     if len(given) > 1:
         raise FieldError(
@@ -93,13 +93,13 @@ def text_fields(
     """The fields of our request for txt2img.
 
     Args:
-        drawing: What was sent, checked.
-        choices: The caller's options, and those of this request.
+        drawing: The body, checked.
+        choices: The owner's options, with those of this request.
         chosen: The checkpoint.
-        upscalers: Those there are.
+        upscalers: The available upscalers.
 
     Raises:
-        SafelightError: Something of it is unknown here.
+        SafelightError: A name is unknown, or a value is not supported.
     """
     fields = _common(drawing, choices, chosen)
     hires = _hires(drawing, fields, choices, chosen, upscalers) if drawing.enable_hr else None
@@ -107,16 +107,16 @@ def text_fields(
 
 
 def picture_fields(drawing: PictureDrawing, choices: Choices, chosen: Chosen) -> Fields:
-    """The fields of our request for img2img, without the pictures themselves; see ``text_fields``."""
+    """The fields of our request for img2img, without the images themselves; see ``text_fields``."""
     fields = _common(drawing, choices, chosen) | {"strength": drawing.denoising_strength}
     return fields | ({"inpaint": _inpaint(drawing)} if drawing.mask is not None else {})
 
 
 def size_of(drawing: Drawing) -> Size | None:
-    """Width and height that are asked for.
+    """The requested width and height in pixels.
 
     Raises:
-        FieldError: One is there without the other.
+        FieldError: One is given without the other.
     """
     if drawing.width is None and drawing.height is None:
         return None
@@ -166,7 +166,7 @@ def _common(drawing: Drawing, choices: Choices, chosen: Chosen) -> Fields:
 
 
 def _without_defaults(fields: Fields) -> Fields:
-    """Only what says more than its absence would: jobs keep, and show, what was asked."""
+    """Only the fields that differ from their default: jobs store, and show, what the client requested."""
     model = GenerationRequest.model_fields
     return {name: value for name, value in fields.items() if value != model[name].get_default()}
 
@@ -180,7 +180,7 @@ def _scheduler(drawing: Drawing, choices: Choices) -> str | None:
 
 
 def _distilled(chosen: Chosen) -> bool:
-    """Whether the checkpoint was trained to be told its guidance, as Forge's distilled_cfg_scale does."""
+    """Whether the checkpoint takes its guidance scale as an input, as Forge's distilled_cfg_scale gives it."""
     return chosen.family is not None and chosen.family.guidance == "embedded"
 
 
@@ -204,7 +204,7 @@ def _hires(
     chosen: Chosen,
     upscalers: Sequence[UpscalerInfo],
 ) -> Fields | None:
-    """The second pass; None where it would be as large as the first, which A1111 takes for no second pass."""
+    """The fields of the second pass; None for a factor of 1, which A1111 treats as no second pass."""
     name, scale = _scale(drawing)
     if scale == 1:
         return None
@@ -228,14 +228,14 @@ def _hires(
 
 
 def _hires_sampler(drawing: TextDrawing, first: str | None, choices: Choices, chosen: Chosen) -> str | None:
-    """Sampler and schedule of a second pass: what is left open is the first's. None for the first's altogether."""
+    """Sampler and schedule of the second pass, each inherited where it is not given; None where both are inherited."""
     sampler, scheduler = samplers.given(drawing.hr_sampler_name), samplers.given(drawing.hr_scheduler)
     if sampler is None and scheduler is None:
         return None
     sampler = sampler or first or (chosen.family.sampler if chosen.family else None)
     if sampler is None:
         raise FieldError(
-            "hr_scheduler: this checkpoint's own sampler is not known here.",
+            "hr_scheduler: this checkpoint's default sampler is unknown.",
             field="hr_scheduler",
             hint="Give hr_sampler_name or sampler_name too.",
         )
@@ -243,7 +243,10 @@ def _hires_sampler(drawing: TextDrawing, first: str | None, choices: Choices, ch
 
 
 def _scale(drawing: TextDrawing) -> tuple[str, float]:
-    """The factor of a second pass, and the field that says it: as such or as a size, of which one side may be 0."""
+    """The field that sets the size of the second pass, and the factor.
+
+    The factor is given directly, or by a size of which one side may be 0.
+    """
     across, down = drawing.hr_resize_x, drawing.hr_resize_y
     if not across and not down:
         return "hr_scale", drawing.hr_scale
@@ -267,7 +270,7 @@ def _scale(drawing: TextDrawing) -> tuple[str, float]:
 def _inpaint(drawing: PictureDrawing) -> Fields:
     if drawing.inpainting_fill >= len(FILLS):
         raise FieldError(
-            "inpainting_fill: 3, latent nothing, is not there.",
+            "inpainting_fill: 3, latent nothing, is not supported.",
             field="inpainting_fill",
             hint="Give 0 for fill, 1 for original or 2 for noise.",
         )

@@ -1,4 +1,4 @@
-"""Samplers and schedulers under A1111's names, both ways."""
+"""Translate the names of samplers and schedulers between A1111 and Safelight."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ USUAL: Mapping[str, str] = MappingProxyType(
         "DPM++ 3M SDE": "exponential",
     }
 )
-"""The schedule that A1111 gives a sampler where none is asked for."""
+"""The schedule that A1111 uses with a sampler by default."""
 
 LABELS: Mapping[str, str] = MappingProxyType(
     {"sgm-uniform": "SGM Uniform", "kl-optimal": "KL Optimal", "leading": "DDIM Uniform"}
@@ -35,13 +35,13 @@ _NO_SCHEDULE = _SAME | {"automatic"}
 def chosen(
     sampler: str | None, scheduler: str | None, kind: Kind | None, *, usual: bool = True
 ) -> tuple[str | None, str | None]:
-    """Our sampler and schedule for A1111's; None for what the checkpoint decides.
+    """Our sampler and schedule for A1111's names; None for what the checkpoint decides.
 
     Args:
-        sampler: A name, which may end with a schedule's, as until A1111 1.8.
-        scheduler: A name; Automatic is the sampler's usual one.
-        kind: What the checkpoint learned; None where that is not known here.
-        usual: Whether A1111's usual schedules count.
+        sampler: A name, which may end with the name of a schedule, as until A1111 1.8.
+        scheduler: A name; Automatic is the sampler's default schedule.
+        kind: What the checkpoint predicts; None where that is unknown.
+        usual: Whether to apply A1111's default schedules.
 
     Raises:
         SamplerUnknownError, SamplerUnfitError: As in ``samplers.resolve``.
@@ -54,7 +54,7 @@ def chosen(
 
 
 def _resolved(sampler: str, schedule: str | None, kind: Kind | None) -> Choice:
-    """The choice for a checkpoint; families do not tell EDM apart, and of some checkpoints nothing is known here."""
+    """Resolve the sampler for a checkpoint; families do not tell EDM from diffusion, and some are unknown."""
     kinds = list(Kind) if kind is None else [kind]
     if kind is Kind.DIFFUSION:
         kinds.append(Kind.EDM)
@@ -77,24 +77,24 @@ def schedule_named(name: str) -> str:
     """Our name of a schedule.
 
     Raises:
-        SamplerUnknownError: There is none of that name.
+        SamplerUnknownError: There is no schedule of that name.
     """
     return AUTOMATIC if name.strip().lower() in _NO_SCHEDULE else resolve("Euler", name).schedule
 
 
 def given(name: str | None) -> str | None:
-    """The name of a second pass's sampler or schedule; None where it is to be the first's."""
+    """The name of the second pass's sampler or schedule; None to inherit the first pass's."""
     return None if name is None or name.strip().lower() in _SAME else name
 
 
 def for_hires(sampler: str, scheduler: str | None, inherited: str | None, kind: Kind | None) -> str:
-    """The sampler of a second pass, with its schedule in its name.
+    """The sampler of the second pass, with the schedule in its name.
 
     Args:
         sampler: A name.
-        scheduler: A name; None for the first pass's.
-        inherited: The first pass's, which samplers leave unused that do not take it.
-        kind: What the checkpoint learned; None where that is not known here.
+        scheduler: A name; None to inherit.
+        inherited: The first pass's schedule; not used with samplers that do not support it.
+        kind: What the checkpoint predicts; None where that is unknown.
 
     Raises:
         SamplerUnknownError, SamplerUnfitError: As in ``samplers.resolve``.
@@ -110,20 +110,20 @@ def for_hires(sampler: str, scheduler: str | None, inherited: str | None, kind: 
 
 
 def alike(name: object, other: object) -> bool:
-    """Whether two names of samplers or of schedules are the same, or one of them leaves it open."""
+    """Whether two names of samplers or of schedules are the same, or one of them is left open."""
     names = {str(each or "").strip().lower() for each in (name, other)}
     return len(names) == 1 or not names.isdisjoint(_NO_SAMPLER | _NO_SCHEDULE)
 
 
 def eta_for(sampler: str | None, eta: float | None) -> float | None:
-    """The eta to draw with. A1111's clients send 1 with every sampler, and those without noise leave it unused.
+    """The eta to sample with. A1111's clients send 1 with every sampler, and deterministic samplers ignore it there.
 
     Args:
         sampler: Our name; None where the checkpoint decides.
-        eta: As it was sent.
+        eta: As sent.
 
     Returns:
-        What was sent for samplers that take it, and for all others what they would complain of; None for nothing.
+        The value as sent for samplers that use it; for others None, or a value that validation refuses.
     """
     row = next((row for row in SAMPLERS if row.name == sampler), None)
     if row is not None and row.eta is not None:

@@ -1,4 +1,4 @@
-"""Always-on scripts: Safelight has none, but A1111's own ones come along with some clients' requests."""
+"""Always-on scripts. Safelight has none, but some clients send those that are built into A1111 with their requests."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from safelight.server.compat.a1111_samplers import alike
 SWITCH_FIRST = frozenset({"refiner", "soft inpainting", "adetailer", "freeu integrated", "tiled diffusion"})
 """Scripts whose first argument is known to be their switch."""
 BUILT_IN = ("sampler", "seed", "comments", "extra options")
-"""Scripts that are a part of A1111's page: what they hold counts there only when the page itself sends it."""
+"""Scripts that are part of A1111's page; there, their values only have an effect when the page itself sends them."""
 
 
 def check_scripts(drawing: Drawing) -> None:
-    """See that all scripts are switched off, or say what the request's fields say.
+    """Check that every script is switched off, or agrees with the request's fields.
 
     Args:
-        drawing: What was sent; its ``alwayson_scripts`` are {"args": […]} by name.
+        drawing: The body; its ``alwayson_scripts`` are {"args": […]} by name.
 
     Raises:
-        FieldError: One is on, or one of A1111's own contradicts the fields.
+        FieldError: A script is on, or one of A1111's built-in scripts contradicts the fields.
     """
     for name, given in drawing.alwayson_scripts.items():
         arguments = _arguments(given)
@@ -31,21 +31,21 @@ def check_scripts(drawing: Drawing) -> None:
                 raise FieldError(
                     f"alwayson_scripts: {name} contradicts the request's own fields.",
                     field="alwayson_scripts",
-                    hint="Leave it out: the fields count.",
+                    hint="Leave the script out: the fields are used.",
                 )
         elif not _off(arguments):
             raise FieldError(
                 f"alwayson_scripts: there is no script {name!r}.",
                 field="alwayson_scripts",
-                hint="/sdapi/v1/scripts lists what there is: none.",
+                hint="Safelight has no scripts.",
             )
 
 
 def passed_over(drawing: Drawing) -> list[str]:
-    """Scripts that hold something that does not count, as fields.
+    """Names of scripts whose values were ignored, as fields.
 
-    They are A1111's own, and those that are only taken to be off because their first argument is false: most have
-    their switch there, but none has to.
+    These are A1111's built-in scripts, and scripts that are presumed off because their first argument is false: most
+    scripts have their switch there, but none has to.
     """
     return [
         f"alwayson_scripts.{name}"
@@ -55,7 +55,7 @@ def passed_over(drawing: Drawing) -> list[str]:
 
 
 def _agrees(name: str, given: Sequence[object], drawing: Drawing) -> bool:
-    """Whether a script's values are those of the fields, as far as both are there."""
+    """Whether a script's values equal those of the fields, where both are given."""
     if name == "sampler":
         steps, sampler, scheduler = (*given, None, None, None)[:3]
         return (
@@ -75,7 +75,7 @@ def _agrees(name: str, given: Sequence[object], drawing: Drawing) -> bool:
 
 
 def _same(given: object, drawing: Drawing, field: str) -> bool:
-    """Whether a script's value is a field's; one that was not given contradicts nothing."""
+    """Whether a script's value equals a field's; a missing value contradicts nothing."""
     return given is None or field not in drawing.model_fields_set or given == getattr(drawing, field)
 
 
@@ -84,7 +84,7 @@ def _arguments(given: object) -> object:
 
 
 def _off(arguments: object) -> bool:
-    """No arguments, a first one that is False, or units that are all switched off."""
+    """Whether a script has no arguments, a first argument that is False, or only units that are switched off."""
     given = list(arguments.values()) if isinstance(arguments, Mapping) else arguments
     if not isinstance(given, list):
         return empty(given)
@@ -92,7 +92,7 @@ def _off(arguments: object) -> bool:
 
 
 def _presumed_off(name: str, arguments: object) -> bool:
-    """Whether a script is only taken to be off: its first argument is false, which need not be its switch."""
+    """Whether a script is only presumed off: its first argument is false, but need not be its switch."""
     given = list(arguments.values()) if isinstance(arguments, Mapping) else arguments
     if name.casefold() in SWITCH_FIRST or not isinstance(given, list):
         return False

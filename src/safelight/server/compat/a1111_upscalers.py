@@ -1,4 +1,4 @@
-"""Upscalers under A1111's names."""
+"""Translate the names of upscalers between A1111 and Safelight."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from safelight.errors import UpscalerUnknownError
 from safelight.generation.upscaling.finding import UpscalerInfo
 
 LATENT = "Latent"
-"""The one way of enlarging latents: bilinear, as A1111's of that name."""
+"""The one way of upscaling latents: bilinear, as A1111's mode of that name."""
 NOTHING = "None"
-"""A1111's upscaler that enlarges nothing; what then makes the size fit there is Lanczos."""
+"""A1111's upscaler that does nothing; where a size is needed, A1111 then resizes with Lanczos."""
 
 
 FILTERS_SCALE = 4.0
-"""What A1111 says of filters, which enlarge by any factor."""
+"""The factor that A1111 reports for resampling filters, which take any factor."""
 
 
 def shown(upscaler: UpscalerInfo) -> str:
-    """An upscaler's name for A1111's clients: filters with a capital, as they know them."""
+    """An upscaler's name for A1111's clients: filters are capitalized there."""
     return upscaler.name.title() if upscaler.kind == "resampling" else upscaler.name
 
 
@@ -28,10 +28,10 @@ def for_hires(name: str | None, known: Sequence[UpscalerInfo]) -> str:
 
     Args:
         name: A1111's or SD.Next's name; Latent when not given.
-        known: Those there are.
+        known: The available upscalers.
 
     Raises:
-        UpscalerUnknownError: There is none of that name; the hint lists all.
+        UpscalerUnknownError: There is no upscaler of that name; the hint lists all.
     """
     if name is None or name.casefold() in ("", "latent", "latent bilinear"):
         return "latent"
@@ -42,12 +42,12 @@ def named(name: str, known: Sequence[UpscalerInfo], *others: str) -> str:
     """Our name of an upscaler, never a path.
 
     Args:
-        name: A1111's or SD.Next's.
-        known: Those there are.
-        others: What else the hint lists.
+        name: A1111's or SD.Next's name.
+        known: The available upscalers.
+        others: More names for the hint.
 
     Raises:
-        UpscalerUnknownError: There is none of that name.
+        UpscalerUnknownError: There is no upscaler of that name.
     """
     ours = {upscaler.name.casefold(): upscaler.name for upscaler in known}
     if found := ours.get(name.casefold().removeprefix("resize ")):
@@ -61,7 +61,7 @@ def named(name: str, known: Sequence[UpscalerInfo], *others: str) -> str:
 
 
 def rows(known: Sequence[UpscalerInfo]) -> list[dict[str, object]]:
-    """The upscalers as /sdapi/v1/upscalers lists them, None first; paths are nobody's business.
+    """The upscalers as /sdapi/v1/upscalers lists them, None first; paths are not published.
 
     Each network has its own factor, null where its file does not tell. Filters have none of their own, and A1111's 4.
     """

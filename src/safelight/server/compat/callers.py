@@ -1,4 +1,4 @@
-"""What the server remembers of A1111's callers while it runs: options they chose, and names of their tasks."""
+"""State of A1111's clients, kept in memory while the server runs: their options, and the names of their tasks."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from fastapi.requests import HTTPConnection
 from pydantic import JsonValue
 
 MOST_TASKS, MOST_OWNERS = 1000, 1000
-"""How many names of one owner's tasks are remembered, and those of how many owners; what was used last stays."""
+"""How many task names are kept per owner, and for how many owners; the least recently used are dropped."""
 
 
 class Tasks:
-    """Names of one owner's tasks."""
+    """The names of one owner's tasks."""
 
     def __init__(self) -> None:
         self._jobs: OrderedDict[str, str] = OrderedDict()
         self._names: dict[str, str] = {}
 
     def begin(self, task: str, job_id: str) -> None:
-        """Note which job a task is; of equal names the latest counts."""
+        """Map a task's name to its job; the latest job of a name wins."""
         self._forget(task)
         self._jobs[task] = job_id
         self._names[job_id] = task
@@ -31,11 +31,11 @@ class Tasks:
             self._forget(next(iter(self._jobs)))
 
     def job_of(self, task: str) -> str | None:
-        """The job of a task; None for one that is not known."""
+        """The job of a task; None for an unknown task."""
         return self._jobs.get(task)
 
     def task_of(self, job_id: str) -> str | None:
-        """What a job was called; None where it was not."""
+        """The task name of a job; None where it has none."""
         return self._names.get(job_id)
 
     def _forget(self, task: str) -> None:
@@ -45,44 +45,44 @@ class Tasks:
 
 
 class Callers:
-    """Options and tasks by caller. Used on the event loop only."""
+    """Options and tasks by owner. Used on the event loop only."""
 
     def __init__(self) -> None:
         self._options: dict[str, Mapping[str, JsonValue]] = {}
         self._tasks: OrderedDict[str, Tasks] = OrderedDict()
 
     def options(self, owner: str) -> Mapping[str, JsonValue]:
-        """What a caller chose."""
+        """The options that an owner set."""
         return self._options.get(owner, {})
 
     def choose(self, owner: str, options: Mapping[str, JsonValue]) -> None:
-        """Note what a caller chose, beside what they chose before."""
+        """Set options of an owner; others keep their values."""
         self._options[owner] = {**self.options(owner), **options}
 
     def begin(self, owner: str, task: str, job_id: str) -> None:
-        """Note which job a caller's task is; of equal names the latest counts."""
+        """Map an owner's task name to its job; the latest job of a name wins."""
         self._tasks.setdefault(owner, Tasks()).begin(task, job_id)
         self._tasks.move_to_end(owner)
         if len(self._tasks) > MOST_OWNERS:
             self._tasks.popitem(last=False)
 
     def job_of(self, owner: str, task: str) -> str | None:
-        """The job of a caller's task; None for one that is not known."""
+        """The job of an owner's task; None for an unknown task."""
         return self._tasks[owner].job_of(task) if owner in self._tasks else None
 
     def task_of(self, owner: str, job_id: str) -> str | None:
-        """What a caller called a job; None where they did not."""
+        """The owner's task name of a job; None where it has none."""
         return self._tasks[owner].task_of(job_id) if owner in self._tasks else None
 
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Callers]]:
-    """The memory, for as long as the server runs."""
+    """Keep the client state for as long as the server runs."""
     yield {"callers": Callers()}
 
 
 def callers(connection: HTTPConnection) -> Callers:
-    """The memory of the server that a request came to."""
+    """The client state of the server that handles a request."""
     found: Callers = connection.state.callers
     return found
 

@@ -1,4 +1,4 @@
-"""Checkpoints as clients of other programs name them: by name, title or hash, never by a path or a hub id."""
+"""Checkpoints as clients name them: by name, title or hash, never by a path or a hub id."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from safelight.models.family import Family
 from safelight.server.names import check_checkpoint, own_name
 from safelight.settings import Settings
 
-_TITLE = re.compile(r"\[[0-9a-f]{10}\]$")  # the space before it is stripped: \s* here would take squared time
+_TITLE = re.compile(
+    r"\[[0-9a-f]{10}\]$"
+)  # the space before it is stripped: \s* here would take quadratic time
 _HASH = re.compile(r"[0-9a-f]{10}|[0-9a-f]{64}")
 
 
@@ -21,10 +23,10 @@ class Listed:
     """A checkpoint that clients may name.
 
     Args:
-        name: By which.
-        checkpoint: What lies there.
-        digest: SHA-256 of its weights; None where it was never reckoned.
-        own: Whether it is what the server draws with where none is named.
+        name: Its public name.
+        checkpoint: The checkpoint on disk.
+        digest: SHA-256 of its weights; None where it was never computed.
+        own: Whether it is the server's default checkpoint.
     """
 
     name: str
@@ -43,8 +45,8 @@ class Chosen:
     """The checkpoint of a request.
 
     Args:
-        name: What a job is given; None for the server's own.
-        family: Its family; None where only a worker will know it (the server's own, by a hub id).
+        name: The name for the job; None for the server's default.
+        family: Its family; None where only a worker can know it (the server's default, given by a hub id).
     """
 
     name: str | None
@@ -52,12 +54,12 @@ class Chosen:
 
     @property
     def kind(self) -> Kind | None:
-        """What it learned, as far as its family tells."""
+        """What the checkpoint predicts, as far as its family tells."""
         return Kind(self.family.kind) if self.family else None
 
 
 def listed(settings: Settings) -> list[Listed]:
-    """All checkpoints that clients may name, the server's own included."""
+    """All checkpoints that clients may name, including the server's default."""
     found = {checkpoint.name: checkpoint for checkpoint in find_checkpoints(settings.home)}
     own = _own(settings)
     if own is not None and own.name not in found:
@@ -69,14 +71,14 @@ def listed(settings: Settings) -> list[Listed]:
 
 
 def chosen(name: str | None, settings: Settings) -> Chosen:
-    """The checkpoint that a client asks for.
+    """Resolve the checkpoint of a request.
 
     Args:
-        name: Its name, its title or its hash; the server's own when not given.
-        settings: The data directory, and the server's own checkpoint.
+        name: Its name, its title or its hash; the server's default when not given.
+        settings: The data directory, and the server's default checkpoint.
 
     Raises:
-        CheckpointMissingError: There is none of that name.
+        CheckpointMissingError: There is no checkpoint of that name.
         ModelError: It cannot be used.
     """
     plain = _TITLE.sub("", (name or "").strip()).rstrip()
@@ -92,10 +94,10 @@ def chosen(name: str | None, settings: Settings) -> Chosen:
 
 
 def shown(name: str | None, settings: Settings) -> tuple[str, str | None]:
-    """A chosen checkpoint's title, and its digest as far as it is known; the server's own when no name is given."""
+    """The title of a checkpoint, and its digest where it is known; of the server's default without a name."""
     try:
         digest = resolve(name or settings.checkpoint, settings.home).known_digest(settings.cache)
-    except SafelightError:  # gone since it was chosen, or a hub id
+    except SafelightError:  # deleted since it was selected, or a hub id
         digest = None
     plain = name or own_name(settings)
     return title(plain, digest), digest
@@ -107,7 +109,7 @@ def title(name: str, digest: str | None) -> str:
 
 
 def _own(settings: Settings) -> Checkpoint | None:
-    """The server's own checkpoint, where it is not a hub id or out of order: requests will hear of that."""
+    """The server's default checkpoint; None for a hub id or a broken one, which requests will report."""
     try:
         return resolve(settings.checkpoint, settings.home)
     except SafelightError:

@@ -1,4 +1,4 @@
-"""What OpenAI's routes for pictures answer, whole or as events."""
+"""Answers of OpenAI's image routes, whole or as events."""
 
 from __future__ import annotations
 
@@ -23,43 +23,41 @@ NO_USAGE = {
     "output_tokens": 0,
     "total_tokens": 0,
 }
-"""Nothing is counted in tokens here; clients expect the field in events."""
+"""Tokens are not counted here; clients expect the field in events."""
 
 
 class ImageItem(BaseModel):
-    """One picture: itself or its address."""
+    """One picture: its data or its address."""
 
     b64_json: str | None = None
-    url: str | None = Field(None, description="In the gallery; it takes the same key.")
+    url: str | None = Field(None, description="Address in the gallery; it takes the same API key.")
 
 
 class ImagesBody(BaseModel):
-    """Pictures."""
+    """The pictures of a request."""
 
     created: int = Field(description="Seconds since 1970.")
-    data: list[ImageItem] = Field(description="What the policy blocks is left out.")
+    data: list[ImageItem] = Field(description="Pictures that the policy blocks are left out.")
     background: str = "opaque"
     output_format: str = "png"
     quality: str | None = None
     size: str
     safety_identifier: str | None = None
-    checkpoint: str | None = Field(None, description="Ours: what drew.")
-    blocked: int | None = Field(
-        None, description="Ours: how many pictures the policy blocks, where it does any."
-    )
+    checkpoint: str | None = Field(None, description="Ours: the checkpoint that generated the pictures.")
+    blocked: int | None = Field(None, description="Ours: how many pictures the policy blocked, if any.")
     ignored_fields: list[str] | None = Field(
         None, description="Ours: fields and parts of the prompts (<lora:…>, AND) that had no effect, if any."
     )
 
 
 def images_body(form: Common, outcome: Outcome, items: Sequence[ImageItem], checkpoint: str) -> ImagesBody:
-    """The answer as a whole.
+    """The complete answer.
 
     Args:
-        form: What was sent.
-        outcome: Of the job.
-        items: Its pictures.
-        checkpoint: What drew.
+        form: The body.
+        outcome: The outcome of the job.
+        items: Its images.
+        checkpoint: The checkpoint that generated them.
     """
     drawing = form if isinstance(form, Drawing) else None
     return ImagesBody(
@@ -76,7 +74,7 @@ def images_body(form: Common, outcome: Outcome, items: Sequence[ImageItem], chec
 
 
 def encoded(form: Common, data: bytes, limits: DecodeLimits) -> str:
-    """A picture file in the format that was asked for, in base64."""
+    """Convert an image file to the requested format and encode it as base64."""
     if not isinstance(form, Drawing):
         return _base64(data)
     quality = 100 if form.output_compression is None else max(1, form.output_compression)
@@ -84,7 +82,7 @@ def encoded(form: Common, data: bytes, limits: DecodeLimits) -> str:
 
 
 def encoded_cost(form: Common, data: bytes, limits: DecodeLimits) -> Cost:
-    """What ``encoded`` takes, with the same arguments."""
+    """The cost of ``encoded`` with the same arguments."""
     return converting(data, form.kind, limits) if isinstance(form, Drawing) else Cost()
 
 
@@ -93,8 +91,8 @@ def partial_event(name: str, form: Drawing, number: int, picture: str) -> dict[s
 
     Args:
         name: image_generation or image_edit.
-        form: What was sent.
-        number: Which preview, from 0.
+        form: The body.
+        number: Index of the preview, from 0.
         picture: Base64.
     """
     body = _event(f"{name}.partial_image", form, picture, form.size or "auto")
@@ -102,7 +100,7 @@ def partial_event(name: str, form: Drawing, number: int, picture: str) -> dict[s
 
 
 def ignored(form: Common, outcome: Outcome) -> list[str]:
-    """Fields that ask for something and have no effect, and the parts of prompts that were left out."""
+    """Names of fields that are set and had no effect, and the unsupported parts of prompts."""
     fields = {"moderation": (None, "auto"), "style": (None,)}
     names = [name for name, idle in fields.items() if getattr(form, name, None) not in idle]
     return names + left_out(outcome)
@@ -111,14 +109,14 @@ def ignored(form: Common, outcome: Outcome) -> list[str]:
 def completed_event(
     name: str, form: Drawing, made: Made, picture: str, checkpoint: str, passed_over: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The event of a finished picture; see ``partial_event`` and ``images_body``."""
+    """The event of a finished image; see ``partial_event`` and ``images_body``."""
     body = _event(f"{name}.completed", form, picture, size_text(made.facts)) | {"checkpoint": checkpoint}
     body |= {"ignored_fields": list(passed_over)} if passed_over else {}
     return body | {"usage": NO_USAGE} | ({"safety_identifier": form.safety} if form.safety else {})
 
 
 def size_text(facts: Any) -> str:
-    """Width and height of a picture."""
+    """Width and height of an image as WIDTHxHEIGHT."""
     return f"{facts['width']}x{facts['height']}"
 
 

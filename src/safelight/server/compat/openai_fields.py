@@ -1,4 +1,4 @@
-"""What OpenAI's clients send for pictures; fields beyond these are refused by name."""
+"""Request bodies of OpenAI's image routes; any other field is refused by name."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ Name = Annotated[str, Field(max_length=500)]
 
 
 class Common(BaseModel):
-    """What all three routes take."""
+    """Fields of all three routes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: Name | None = Field(
         None,
-        description="A checkpoint that /v1/models lists, or a name of the setting openai_models; the server's own when "
-        "not given.",
+        description="A checkpoint that /v1/models lists, or a name in the setting openai_models; the server's "
+        "default when not given.",
     )
     n: Annotated[int, Field(ge=1, le=10)] | None = Field(None, description="How many pictures.")
     size: Size | None = Field(
-        None, description="auto: the checkpoint's own, or the picture's up to about a megapixel."
+        None, description="auto: the checkpoint's default, or the picture's size up to about a megapixel."
     )
     response_format: Literal["b64_json", "url"] | None = Field(None, description="b64_json when not given.")
     user: Name | None = Field(None, description="Without effect; see safety_identifier.")
 
     @property
     def count(self) -> int:
-        """How many pictures are wanted."""
+        """How many images to generate."""
         return self.n or 1
 
     @property
@@ -48,9 +48,9 @@ class Common(BaseModel):
 
 
 class Drawing(Common):
-    """What drawing and editing take; from negative_prompt on, the fields are ours."""
+    """Fields of generations and edits; the fields from negative_prompt on are ours."""
 
-    prompt: Words = Field(min_length=1, description="What to draw.")
+    prompt: Words = Field(min_length=1, description="What to generate.")
     quality: Quality | None = Field(
         None, description="How many steps: low half as many, high and hd 1.5 times …"
     )
@@ -62,16 +62,16 @@ class Drawing(Common):
         None, description="transparent is refused."
     )
     moderation: Literal["low", "auto"] | None = Field(
-        None, description="Without effect: the server's policy counts."
+        None, description="Without effect: the server's policy applies."
     )
     style: Literal["vivid", "natural"] | None = Field(None, description="Without effect, as with OpenAI.")
-    safety_identifier: Name | None = Field(None, description="Given back.")
+    safety_identifier: Name | None = Field(None, description="Returned unchanged.")
     stream: bool | None = Field(None, description="Answer with events.")
     partial_images: Annotated[int, Field(ge=0, le=3)] | None = Field(
         None, description="Previews, with stream."
     )
 
-    negative_prompt: Words | None = Field(None, description="What to keep away from.")
+    negative_prompt: Words | None = Field(None, description="What to avoid.")
     seed: Seed | None = Field(None, description="The same seed gives the same pictures.")
     steps: Steps | None = Field(None, description="Instead of quality.")
     guidance_scale: Scale | None = None
@@ -80,12 +80,12 @@ class Drawing(Common):
 
     @property
     def kind(self) -> Literal["png", "webp", "jpeg"]:
-        """Format of the pictures."""
+        """File format of the images."""
         return self.output_format or "png"
 
     @property
     def safety(self) -> str | None:
-        """The identifier that is given back."""
+        """The identifier to return."""
         return self.safety_identifier or self.user
 
 
@@ -99,12 +99,12 @@ class EditForm(Drawing):
     image: list[UploadFile] = Field([], description="The picture.")
     images: list[UploadFile] = Field([], alias="image[]", description="The same; one picture at a time.")
     mask: UploadFile | None = Field(
-        None, description="A picture of the same size, transparent where to draw."
+        None, description="A picture of the same size, transparent where to repaint."
     )
     input_fidelity: Literal["low", "high"] | None = Field(
-        None, description="Without a mask: high draws 0.5 of the picture anew, low 0.75."
+        None, description="Without a mask: a strength of 0.5 for high, 0.75 for low."
     )
-    strength: Share | None = Field(None, description="Ours: how much is drawn anew, 0 to 1.")
+    strength: Share | None = Field(None, description="Ours: denoising strength, 0 to 1.")
 
 
 class VariationForm(Common):

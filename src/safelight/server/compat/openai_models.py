@@ -1,4 +1,4 @@
-"""Checkpoints under the names that OpenAI's clients give as a model."""
+"""Checkpoints under the model names that OpenAI's clients send."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from safelight.server.compat.checkpoints import Chosen, chosen
 from safelight.settings import Settings
 
 ANY = "*"
-"""Stands in the setting for every name that is no checkpoint's."""
+"""In the setting, stands for every name that is no checkpoint."""
 HINT = "The setting openai_models says which checkpoint another name means."
 _OPENAIS = re.compile(
     r"(?:(?P<checkpoint>dall-e|gpt-image|chatgpt-image)|(?P<classifier>omni-moderation|text-moderation))"
     r"-[A-Za-z0-9.\-]{1,100}"
 )
-"""Names of OpenAI's own models for pictures and for moderation, which its clients send without being asked."""
+"""Names of OpenAI's own models for images and moderation, which its clients send by default."""
 
 
 def openais_own(name: str) -> Literal["checkpoint", "classifier"] | None:
-    """Whether a name of OpenAI's models stands for the server's own checkpoint or classifier; None for other names."""
+    """Whether a model name of OpenAI's means the server's default checkpoint or classifier; None for other names."""
     found = _OPENAIS.fullmatch(name)
     if found is None:
         return None
@@ -28,13 +28,13 @@ def openais_own(name: str) -> Literal["checkpoint", "classifier"] | None:
 
 
 def model_named(name: str | None, settings: Settings) -> Chosen:
-    """The checkpoint that a client asks for: one of that name, else the one that the setting says.
+    """Resolve a model name: a checkpoint of that name, else the checkpoint that the setting maps it to.
 
-    OpenAI's own names of models mean the server's own checkpoint where the setting says nothing of them.
+    OpenAI's own model names mean the server's default checkpoint where the setting does not map them.
 
     Raises:
-        CheckpointMissingError: There is none of that name, and nothing says what it means.
-        ModelError: It cannot be used.
+        CheckpointMissingError: There is no checkpoint of that name, and nothing maps it.
+        ModelError: The checkpoint cannot be used.
     """
     try:
         return chosen(name, settings)

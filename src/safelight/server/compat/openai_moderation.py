@@ -1,4 +1,4 @@
-"""OpenAI's moderation, with our classifier and a list of words; of its categories they tell something of one."""
+"""OpenAI's moderation with our classifier and a blocklist; of its categories only ``sexual`` is judged."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ CATEGORIES = (
     "violence/graphic",
 )
 WORDS = "text-blocklist"
-"""What answers name where only texts were judged."""
+"""The model that answers name where only texts were judged."""
 MOST_INPUTS, MOST_CHARACTERS = 64, 100_000
-"""How many parts a request may have, and how many characters all its texts."""
+"""Maximum number of parts in a request, and of characters in all its texts."""
 
 
 class ImageUrl(BaseModel):
-    """Where a picture is."""
+    """The address of a picture."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,7 +45,7 @@ class ImageUrl(BaseModel):
 
 
 class ImageInput(BaseModel):
-    """A picture to be judged."""
+    """A picture to judge."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,7 +54,7 @@ class ImageInput(BaseModel):
 
 
 class TextInput(BaseModel):
-    """A text to be judged, where there is a list of words."""
+    """A text to judge, where the server has a blocklist."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -76,45 +76,47 @@ class ModerationBody(BaseModel):
     )
     model: Annotated[str, Field(max_length=300)] | None = Field(
         None,
-        description="A classifier that /v1/models lists; the server's own for OpenAI's names, or for none.",
+        description="A classifier that /v1/models lists; the server's default for OpenAI's names, or when not given.",
     )
 
     @property
     def classifier(self) -> str | None:
-        """The classifier that is asked for; None for the server's own, which OpenAI's names mean too."""
+        """The requested classifier; None for the server's default, which OpenAI's model names mean too."""
         return None if openais_own(self.model or "") == "classifier" else self.model
 
 
 class ModerationItem(BaseModel):
-    """What is said of one picture, of one text, or of a picture and the texts beside it."""
+    """The result for one picture, for one text, or for a picture and the texts beside it."""
 
     flagged: bool = Field(
-        description="Whether the policy decides anything but allow, or a word of the list is there."
+        description="Whether the policy decides anything but allow, or a text matches the blocklist."
     )
     categories: dict[str, bool]
-    category_scores: dict[str, float] = Field(description="0 to 1; 0 for what is not judged.")
-    category_applied_input_types: dict[str, list[str]] = Field(description="Empty for what is not judged.")
-    verdict: dict[str, JsonValue] = Field(
-        description="Ours: the picture's as /v1/moderate gives it; under text the list's, with its digest."
+    category_scores: dict[str, float] = Field(description="0 to 1; 0 for categories that are not judged.")
+    category_applied_input_types: dict[str, list[str]] = Field(
+        description="Empty for categories that are not judged."
     )
-    unjudged: list[str] = Field([], description="Ours: [text] where texts were passed over.")
+    verdict: dict[str, JsonValue] = Field(
+        description="Ours: the picture's verdict as /v1/moderate gives it; under text the blocklist's, with its digest."
+    )
+    unjudged: list[str] = Field([], description="Ours: [text] where texts were not judged.")
 
 
 class ModerationAnswer(BaseModel):
-    """One result for each picture, or for each text where there are no pictures, in their order."""
+    """One result per picture, or per text where there are no pictures, in their order."""
 
     id: str
-    model: str = Field(description="What judged: a classifier, or text-blocklist.")
+    model: str = Field(description="The classifier that judged, or text-blocklist.")
     results: list[ModerationItem]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be judged.
+    """What to judge.
 
     Args:
         pictures: Data URIs or addresses.
-        texts: Texts that are judged together: all those beside pictures, or each one alone.
+        texts: Groups of texts that are judged together: all texts beside pictures, or each text alone.
     """
 
     pictures: tuple[str, ...]
@@ -122,10 +124,10 @@ class Asked:
 
 
 def asked(body: ModerationBody) -> Asked:
-    """What a body asks for. A list of parts is one input, as with OpenAI; a list of texts is many.
+    """The inputs of a body. A list of parts is one input, as with OpenAI; a list of texts is many.
 
     Raises:
-        FieldError: There is nothing at all, or too much.
+        FieldError: There is no input, or too much.
     """
     given = [body.input] if isinstance(body.input, str) else body.input
     if not 1 <= len(given) <= MOST_INPUTS:
@@ -150,10 +152,10 @@ def asked(body: ModerationBody) -> Asked:
 
 
 def check(request: Asked, words: Blocklist | None) -> None:
-    """See before anything is judged that texts which stand alone can be.
+    """Check, before anything is judged, that texts without pictures can be judged.
 
     Raises:
-        TextUnjudgedError: There are texts alone, and no list.
+        TextUnjudgedError: There are texts only, and no blocklist.
     """
     if words is None and not request.pictures:
         raise _unjudged()
@@ -162,16 +164,16 @@ def check(request: Asked, words: Blocklist | None) -> None:
 def answer(
     request: Asked, verdicts: Sequence[Verdict], words: Blocklist | None, *, skip: bool = False
 ) -> ModerationAnswer:
-    """The answer.
+    """Build the answer.
 
     Args:
-        request: What was to be judged.
-        verdicts: Of its pictures.
-        words: What texts are judged by.
-        skip: Whether texts beside pictures may go unjudged.
+        request: The inputs.
+        verdicts: One per picture.
+        words: The blocklist that judges texts.
+        skip: Whether texts beside pictures may stay unjudged.
 
     Raises:
-        TextUnjudgedError: A picture is not flagged, and nothing can be said of the text beside it.
+        TextUnjudgedError: A picture is not flagged, and the text beside it cannot be judged.
     """
     found = [None if words is None else words.judge(texts) for texts in request.texts]
     if not verdicts:
@@ -203,4 +205,4 @@ def _item(verdict: Verdict | None, text: TextVerdict | None, *, passed_over: boo
 
 
 def _unjudged() -> TextUnjudgedError:
-    return TextUnjudgedError("input: there is nothing here that judges texts.", field="input")
+    return TextUnjudgedError("input: this server cannot judge texts.", field="input")

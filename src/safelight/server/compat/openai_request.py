@@ -1,4 +1,4 @@
-"""From the bodies of OpenAI's routes to the fields of our own request."""
+"""Translate the bodies of OpenAI's image routes to the fields of our own request."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from safelight.generation.infotext import parse
 from safelight.images import DecodeLimits, decode
 from safelight.images.alpha import alpha_of
 from safelight.images.metadata import read_metadata
-from safelight.server.compat.a1111_start import CROP, Size, png_of, resized
 from safelight.server.compat.checkpoints import Chosen
 from safelight.server.compat.openai_fields import Common, Drawing, EditForm
+from safelight.server.compat.resizing import CROP, Size, fast_png, resize
 from safelight.server.picture_cost import reading, reading_alpha
 from safelight.server.picture_threads import Cost
 
@@ -24,21 +24,21 @@ Fields = dict[str, Any]
 STEPS: Mapping[str, float] = MappingProxyType(
     {"low": 0.5, "medium": 1.0, "high": 1.5, "xhigh": 2.0, "max": 3.0}
 )
-"""Steps by quality, as multiples of those that the checkpoint's family is drawn with."""
+"""Steps by quality, as multiples of the default steps of the checkpoint's family."""
 SAME: Mapping[str, str] = MappingProxyType({"auto": "medium", "standard": "medium", "hd": "high"})
-"""Older names of qualities, and the one that leaves it to us."""
+"""Older names of qualities, and auto."""
 FIDELITY: Mapping[str | None, float] = MappingProxyType({None: 0.75, "low": 0.75, "high": 0.5})
 """Denoising strength of an edit without a mask."""
 VARIATION = 0.6
 """Denoising strength of a variation."""
 MEGAPIXEL = 1024 * 1024
-"""Pixels up to which a picture is drawn from at its own size where none is asked for."""
+"""Up to this number of pixels, an image keeps its own size where no size is requested."""
 UNKNOWN_UNIT = 64
-"""What sides are multiples of where the checkpoint's family is not known here: every family takes it."""
+"""Sides are multiples of this where the checkpoint's family is unknown: every family accepts it."""
 
 
 def check(form: Drawing) -> None:
-    """See that fields fit each other and what is done here.
+    """Check that the fields agree with each other and are supported.
 
     Raises:
         FieldError: They do not.
@@ -72,7 +72,7 @@ def quality_of(form: Drawing) -> str:
 
 
 def common_fields(form: Common, chosen: Chosen) -> Fields:
-    """Checkpoint, number and size."""
+    """Checkpoint, number of images and size."""
     width, height = form.sides or (None, None)
     fields = {"checkpoint": chosen.name, "count": form.count, "width": width, "height": height}
     return {"ignore_unsupported": True} | _given(fields)
@@ -82,11 +82,11 @@ def drawing_fields(form: Drawing, chosen: Chosen) -> Fields:
     """The fields of our request.
 
     Args:
-        form: What was sent, checked.
+        form: The body, checked.
         chosen: The checkpoint.
 
     Raises:
-        FieldError: A quality is asked for of a checkpoint whose usual steps are not known here.
+        FieldError: A quality is requested of a checkpoint whose default steps are unknown.
     """
     fields = {
         "prompt": form.prompt,
@@ -103,40 +103,40 @@ def drawing_fields(form: Drawing, chosen: Chosen) -> Fields:
 def edit_fields(
     form: EditForm, chosen: Chosen, image: bytes, mask: bytes | None, limits: DecodeLimits
 ) -> Fields:
-    """The fields of our request for an edit. A masked picture is brought to the size that is asked for, mask and all.
+    """The fields of our request for an edit. With a mask, image and mask are resized to the requested size.
 
     Args:
-        form: What was sent, checked.
+        form: The form, checked.
         chosen: The checkpoint.
-        image: The picture's file.
-        mask: Its mask's file; what of the picture is wholly transparent counts where there is none.
-        limits: What pictures may cost.
+        image: The image file.
+        mask: Its mask's file; without one, the fully transparent parts of the image are the mask.
+        limits: Limits for decoding.
 
     Raises:
-        MaskError: The mask has no transparent parts, or another size than the picture.
-        ImageError: A picture cannot be read.
+        MaskError: The mask has no transparent parts, or another size than the image.
+        ImageError: An image cannot be read.
     """
     cover = hole_of(image, limits) if mask is None else mask_of(mask, limits)
     if mask is not None and cover is None:
-        raise MaskError("The mask has no transparent parts.", hint="They are what is drawn anew.")
+        raise MaskError("The mask has no transparent parts.", hint="They mark the part to repaint.")
     picture = decode(image, limits=limits).image
     if cover is not None and cover.size != picture.size:
         raise MaskError(f"The mask is {_shown(cover.size)} pixels, its picture {_shown(picture.size)}.")
     size = form.sides or within(picture.size, chosen)
     fields = drawing_fields(form, chosen) | {"init_image": image} | _sides(size)
     if cover is not None:
-        fields["mask"] = png_of(resized(cover, size or cover.size, CROP))
+        fields["mask"] = fast_png(resize(cover, size or cover.size, CROP))
     if cover is not None and size is not None and size != picture.size:
-        fields["init_image"] = png_of(resized(picture, size, CROP))
+        fields["init_image"] = fast_png(resize(picture, size, CROP))
     strength = FIDELITY[form.input_fidelity] if cover is None else None
     return fields | _given({"strength": strength if form.strength is None else form.strength})
 
 
 def edit_cost(image: bytes, mask: bytes | None, limits: DecodeLimits) -> Cost:
-    """What ``edit_fields`` takes, with the same arguments: what is transparent is kept while the picture is decoded.
+    """The cost of ``edit_fields`` with the same arguments: the alpha channel is kept while the image is decoded.
 
     Raises:
-        ImageError: One of them is no picture, or beyond the limits.
+        ImageError: A file is no image, or exceeds the limits.
     """
     cover = reading_alpha(image if mask is None else mask, limits)
     picture = reading(image, limits)
@@ -144,7 +144,7 @@ def edit_cost(image: bytes, mask: bytes | None, limits: DecodeLimits) -> Cost:
 
 
 def variation_fields(form: Common, chosen: Chosen, image: bytes, limits: DecodeLimits) -> Fields:
-    """The fields of our request for variations: the picture's own words, where it carries any."""
+    """The fields of our request for variations, with the image's own prompt where its metadata has one."""
     told = parse(read_metadata(image, limits=limits).parameters or "")
     words = {"prompt": told.prompt, "negative_prompt": told.negative_prompt}
     size = form.sides or within(decode(image, limits=limits).image.size, chosen)
@@ -152,9 +152,9 @@ def variation_fields(form: Common, chosen: Chosen, image: bytes, limits: DecodeL
 
 
 def within(size: Size, chosen: Chosen) -> Size | None:
-    """The size to draw a picture at where none is asked for; None for its own.
+    """The size to generate at where none is requested; None for the image's own.
 
-    A picture that has more pixels than a megapixel, and than the checkpoint draws best, keeps its proportions only.
+    An image with more pixels than a megapixel, and than the checkpoint's best size, keeps its proportions only.
     """
     side, unit = (chosen.family.side, chosen.family.size_multiple) if chosen.family else (0, UNKNOWN_UNIT)
     share = math.sqrt(max(side**2, MEGAPIXEL) / (size[0] * size[1]))
@@ -165,7 +165,7 @@ def within(size: Size, chosen: Chosen) -> Size | None:
 
 
 def mask_of(data: bytes, limits: DecodeLimits) -> Image.Image | None:
-    """A mask of ours, mode L, white where a mask is transparent; None where it is opaque everywhere.
+    """Our mask, mode L, white where a mask file is transparent; None where it is opaque everywhere.
 
     Raises:
         ImageError: It cannot be read.
@@ -175,10 +175,10 @@ def mask_of(data: bytes, limits: DecodeLimits) -> Image.Image | None:
 
 
 def hole_of(data: bytes, limits: DecodeLimits) -> Image.Image | None:
-    """The same for a picture without a mask: only what cannot be seen at all is a hole, not shadows and soft edges.
+    """Our mask for an image without a mask file: its fully transparent pixels, without shadows and soft edges.
 
     Raises:
-        ImageError: The picture cannot be read.
+        ImageError: The image cannot be read.
     """
     alpha = alpha_of(data, limits)
     if alpha is None or alpha.getextrema()[0] != 0:
@@ -200,7 +200,7 @@ def _steps(form: Drawing, chosen: Chosen) -> int | None:
         return None
     if chosen.family is None:
         raise FieldError(
-            "quality: how many steps this checkpoint usually takes is not known here.",
+            "quality: the default number of steps of this checkpoint is unknown.",
             field="quality",
             hint="Give auto, or steps.",
         )

@@ -1,4 +1,4 @@
-"""Pictures on their way, for callers: previews pass the policy as finished pictures do."""
+"""Previews of running jobs; the policy applies to them as to finished images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from safelight.server.state import Backstage
 
 
 def judge(connection: HTTPConnection) -> Judge:
-    """What judges within this process."""
+    """The moderation service of the server that handles a request."""
     found: Judge = connection.state.judge
     return found
 
@@ -28,7 +28,7 @@ TheJudge = Annotated[Judge, Depends(judge)]
 async def preview_of(
     behind: Backstage, judging: Judge, job_id: str, kind: FileFormat = "png"
 ) -> bytes | None:
-    """A job's newest preview as a file of some format; None where there is none that may be shown."""
+    """A job's newest preview in a file format; None where there is none that may be shown."""
     data = await asyncio.to_thread(behind.service.ledger.preview, job_id)
     if data is None:
         return None

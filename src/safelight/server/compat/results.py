@@ -1,4 +1,4 @@
-"""What became of a job, for callers who wait for it."""
+"""Outcomes of jobs, for requests that wait for them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from safelight.server.state import Backstage
 
 @dataclass(frozen=True)
 class Made:
-    """A picture that a job made and that may be shown.
+    """An image that a job made and that may be shown.
 
     Args:
-        facts: What the job's result says of it.
-        data: Its file.
+        facts: The image's part of the job's result.
+        data: The file.
     """
 
     facts: Mapping[str, Any]
@@ -30,12 +30,12 @@ class Made:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A job that has ended well.
+    """A job that succeeded.
 
     Args:
         job: The job.
-        shown: What it made, without what the policy blocks; at least one.
-        blocked: What the policy blocks.
+        shown: The images of its result that may be shown; at least one.
+        blocked: The images that the policy blocks.
     """
 
     job: Job
@@ -44,18 +44,18 @@ class Outcome:
 
 
 async def ended(behind: Backstage, job: Job) -> Outcome:
-    """Wait for a job. One whose caller has gone goes on nevertheless, and its pictures lie in the gallery.
+    """Wait for a job to end. A job goes on when its client disconnects, and its images go to the gallery.
 
     Raises:
-        BlockedError: The policy blocks all of its pictures.
-        StoppedError: It was cancelled, or stopped before there was a picture.
-        SafelightError: Whatever it failed with.
+        BlockedError: The policy blocks all of its images.
+        StoppedError: It was cancelled, or stopped before it made an image.
+        SafelightError: The error it failed with.
     """
     return outcome_of(await behind.feed.ended(job.id))
 
 
 def outcome_of(job: Job) -> Outcome:
-    """A finished job's outcome; raises as ``ended`` does."""
+    """The outcome of a finished job; raises the same errors as ``ended``."""
     if job.error is not None:
         raise error_of(job.error.code, job.error.message, job.error.hint)
     if job.state is JobState.CANCELLED:
@@ -71,13 +71,13 @@ def outcome_of(job: Job) -> Outcome:
 
 
 def left_out(outcome: Outcome) -> list[str]:
-    """The parts of prompts that the pictures were drawn without, as they were written."""
+    """The unsupported parts of prompts that were left out, as they were written."""
     texts = [parse(str(facts.get("infotext") or "")).parameters.get(LEFT_OUT, "") for facts in outcome.shown]
     return list(distinct(part for text in texts for part in find_unsupported(text)))
 
 
 async def read(behind: Backstage, outcome: Outcome) -> list[Made]:
-    """The pictures of an outcome with their files.
+    """Read the files of an outcome's images.
 
     Raises:
         EntryMissingError, EntryFileMissingError: One was deleted meanwhile.

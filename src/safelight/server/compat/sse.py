@@ -1,4 +1,4 @@
-"""Server-sent events, with a sign of life where there is nothing to send for long."""
+"""Server-sent events with keep-alive comments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
 QUIET = 15.0
-"""Seconds after which a comment is sent, so that nobody on the way closes the connection."""
+"""Seconds without an event after which a comment is sent, so that no proxy closes the connection."""
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 Event = Mapping[str, Any]
@@ -23,7 +23,7 @@ def event_stream(events: AsyncGenerator[Event, None], quiet: float = QUIET) -> S
 
     Args:
         events: JSON objects.
-        quiet: Seconds between two signs of life.
+        quiet: Seconds between two keep-alive comments.
     """
     return StreamingResponse(_alive(events, quiet), media_type="text/event-stream", headers=HEADERS)
 

@@ -1,4 +1,4 @@
-"""Lists of words, read once and again when their file has changed."""
+"""Cache of the blocklist: read once, and again when its file has changed."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ State = tuple[int, int, int]
 
 
 class WordLists:
-    """The list that was read last; threads may share it."""
+    """The blocklist that was read last. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last: tuple[Path, State, Blocklist] | None = None
 
     def get(self, path: Path) -> Blocklist:
-        """The list in a file.
+        """The blocklist in a file.
 
         Raises:
-            BlocklistError: It cannot be read, or not used.
+            BlocklistError: It cannot be read or parsed.
         """
         with self._lock:
             state = _state(path)
@@ -38,7 +38,7 @@ class WordLists:
 
 
 def _state(path: Path) -> State:
-    """What changes when a file does."""
+    """Inode, modification time and size, which change when the file does."""
     try:
         found = path.stat()
     except OSError as error:
@@ -48,12 +48,12 @@ def _state(path: Path) -> State:
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, WordLists]]:
-    """The lists, for as long as the server runs."""
+    """Keep the cache for as long as the server runs."""
     yield {"word_lists": WordLists()}
 
 
 def word_lists(connection: HTTPConnection) -> WordLists:
-    """The lists of the server that a request came to."""
+    """The cache of the server that handles a request."""
     found: WordLists = connection.state.word_lists
     return found
 

@@ -1,1 +1,1 @@
-"""One file for each family of routes, or for each large part of one."""
+"""Routes: one file per group of paths."""

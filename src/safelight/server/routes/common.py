@@ -1,4 +1,4 @@
-"""What our own routes share: the job that a path names, and pictures as answers."""
+"""Helpers of our own routes: the job that a path names, and images as responses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from safelight.server.formats import media_type
 from safelight.server.state import Behind
 
 FOREVER = "private, max-age=31536000, immutable"
-"""A picture of an id never changes, and is its owner's matter."""
+"""The file of an image id never changes, and is private to its owner."""
 SUFFIXES = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{27}$", description="A job's id.")]
@@ -22,7 +22,7 @@ EntryId = Annotated[str, Path(pattern="^[0-9a-z]{22}$", description="An entry's 
 
 
 async def visible_job(job_id: JobId, behind: Behind, who: Who) -> Job:
-    """The job that a path names, where the caller may see it."""
+    """The job that a path names, where the principal may see it."""
     return await asyncio.to_thread(behind.service.ledger.get, job_id, who.scope)
 
 
@@ -30,18 +30,18 @@ TheJob = Annotated[Job, Depends(visible_job)]
 
 
 def same_as_before(request: Request, tag: str) -> bool:
-    """Whether the caller has this very thing already."""
+    """Whether the client's If-None-Match holds this ETag."""
     held = request.headers.get("if-none-match", "")
     return held.strip() == "*" or tag in [part.strip().removeprefix("W/") for part in held.split(",")]
 
 
 def unchanged(tag: str) -> Response:
-    """What a caller is told that has it already."""
+    """A 304 Not Modified response."""
     return Response(status_code=304, headers={"ETag": tag, "Cache-Control": FOREVER, "Vary": "Accept"})
 
 
 def picture_response(data: bytes, kind: FileFormat, tag: str, name: str) -> Response:
-    """A picture file that may be kept for ever."""
+    """An image file as an immutable response."""
     headers = {
         "ETag": tag,
         "Cache-Control": FOREVER,

@@ -1,4 +1,4 @@
-"""How our own routes are described in the OpenAPI document: answers with examples, errors, forms."""
+"""OpenAPI descriptions of our own routes: responses with examples, errors, forms."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ ANYWHERE: tuple[type[SafelightError], ...] = (
     ServerStartingError,
     DatabaseBusyError,
 )
-"""What every route can be refused with."""
+"""Errors that every route can raise."""
 BINARY = {"type": "string", "format": "binary"}
 
 
 def errors(*kinds: type[SafelightError]) -> Responses:
-    """The failures of a route by their status, each with an example; those that any route can have come along."""
+    """The error responses of a route by status, each with an example; errors that every route can raise are added."""
     described: Responses = {}
     for kind in (*kinds, *ANYWHERE):
         body = described.setdefault(
@@ -48,26 +48,26 @@ def errors(*kinds: type[SafelightError]) -> Responses:
 
 
 def shown(example: object, status: int = 200, **more: Any) -> Responses:
-    """The answer of a route, with an example."""
+    """The response of a route, with an example."""
     return {status: {"content": {JSON: {"example": example}}} | more}
 
 
 def pictures(*kinds: FileFormat, or_else: object = None) -> Responses:
-    """The answer of a route that gives a picture, or JSON as in an example where a caller likes that better."""
+    """The response of a route that returns an image, or JSON as in an example where the client prefers it."""
     content: dict[str, Any] = {media_type(kind): {"schema": BINARY} for kind in kinds}
     if or_else is not None:
         content[JSON] = {"example": or_else}
     return {
         200: {"description": "The picture.", "content": content},
-        304: {"description": "The picture that the caller has is still the same."},
+        304: {"description": "The picture has not changed."},
     }
 
 
 def form(*files: str, others: bool = True) -> dict[str, Any]:
-    """A body as a form, beside the JSON that a route declares.
+    """A body as a multipart form, beside the JSON body that a route declares.
 
     Args:
-        files: Fields that hold pictures; ``images`` holds several.
+        files: Fields that hold images; ``images`` holds several.
         others: Whether there are other fields, which the part ``request`` holds.
     """
     parts: dict[str, Any] = dict.fromkeys(files, BINARY)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from fastapi.openapi.models import Example
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGOYoKAAAAIUANFdfjhEAAAAAElFTkSuQmCC"
-"""A picture of one pixel, PNG."""
+"""An image of one pixel, PNG."""
 
 
 def _example(summary: str, **value: object) -> Example:
@@ -17,7 +17,7 @@ def _example(summary: str, **value: object) -> Example:
 
 SUBMISSIONS: Mapping[str, Example] = MappingProxyType(
     {
-        "words": _example("A picture from words", kind="generate", prompt="a red apple, 3d style", seed=7),
+        "words": _example("A picture from a prompt", kind="generate", prompt="a red apple, 3d style", seed=7),
         "picture": _example(
             "A picture from a picture", kind="generate", prompt="a hat", init_image=PIXEL, strength=0.6
         ),

@@ -1,4 +1,4 @@
-"""Following a job on its way: events as a stream or over a WebSocket, and previews."""
+"""Events of a running job, as server-sent events or over a WebSocket, and its previews."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ from safelight.server.submitting import tell
 router = APIRouter()
 
 DONE = 1000
-"""The code with which a WebSocket is closed when there is nothing more to be told."""
+"""The code that closes a WebSocket after the last event."""
 MOST = 2**53
-"""The largest event id that JSON's readers keep exactly."""
+"""The largest event id that JSON parsers represent exactly."""
 After = Annotated[int, Query(ge=0, le=MOST, description="Only events after this one.")]
 
 
 async def streaming(behind: Behind, who: Who) -> AsyncIterator[None]:
-    """Count a stream for as long as it lasts.
+    """Count a stream against the principal's limit while it lasts.
 
     Raises:
-        RateLimitError: The caller follows too many at once.
+        RateLimitError: The principal has too many streams open.
     """
     if who.role is Role.ADMIN:
         yield
@@ -72,15 +72,15 @@ async def follow_job(
     behind: Behind,
     after: After = 0,
     last_event_id: Annotated[
-        int | None, Header(ge=0, le=MOST, description="Likewise; what browsers send when they connect again.")
+        int | None, Header(ge=0, le=MOST, description="Likewise; browsers send it when they reconnect.")
     ] = None,
 ) -> AsyncIterator[Event]:
-    """A job's events, those that were and those to come, until it has ended: state, progress and preview.
+    """A job's events, past and future, until the job has ended: state, progress and preview.
 
-    Each has its kind as event and its id as id; its data is an Event as JSON. Comments keep the connection open.
+    Each event has its kind as name and its id as id; its data is an Event as JSON. Comments keep the connection open.
     """
     async for event in events_of(behind, job, max(after, last_event_id or 0)):
-        # FastAPI takes the annotation for the document, and from what is yielded also the name and the id.
+        # FastAPI takes the schema from the annotation, and the name and the id from what is yielded.
         yield ServerSentEvent(data=event, event=event.kind, id=str(event.id))  # type: ignore[misc]
 
 
@@ -88,11 +88,11 @@ async def follow_job(
     "/{job_id}/preview",
     response_class=Response,
     operation_id="preview_job",
-    summary="See the picture on its way",
+    summary="Get the preview of a picture in progress",
     responses=errors(JobMissingError, PreviewMissingError) | {200: pictures("webp")[200]},
 )
 async def preview_job(job: TheJob, behind: Behind, judging: TheJudge) -> Response:
-    """The newest preview of the picture that is being drawn, at most 256 pixels wide and high.
+    """The newest preview of the picture in progress, at most 256 pixels wide and high.
 
     There is none while the policy blocks it.
     """
@@ -111,9 +111,9 @@ async def job_socket(
     after: After = 0,
     previews: Literal["binary", "base64", "none"] = "binary",
 ) -> None:
-    """The same events as JSON; the caller may send {"action": "cancel"}, "finish" or "skip".
+    """The same events as JSON; the client may send {"action": "cancel"}, "finish" or "skip".
 
-    After an event of kind preview comes its picture as a binary message, or it is in its data as ``image``.
+    The picture of a preview event follows it as a binary message, or is in the event's data as ``image``.
     """
     await socket.accept()
     async with create_task_group() as group:
@@ -133,17 +133,17 @@ async def job_socket(
 
 
 def is_open(socket: WebSocket) -> bool:
-    """Whether neither side has closed a WebSocket, nor the connection is gone."""
+    """Whether a WebSocket is connected, and neither side has closed it."""
     return socket.client_state is socket.application_state is WebSocketState.CONNECTED
 
 
 async def events_of(behind: Backstage, job: Job, after: int) -> AsyncGenerator[Event]:
-    """A job's events after one of them until its last, whether it has ended already or not.
+    """A job's events after a given one until its last, whether or not the job has ended.
 
     Args:
-        behind: The server's open things.
+        behind: The server's state.
         job: The job.
-        after: The last one that is known already; one that is yet to come counts as the newest there is.
+        after: Id of the last event that is known; an id that does not exist yet counts as the newest one.
     """
     ledger = behind.service.ledger
     after = min(after, await asyncio.to_thread(ledger.last_event))
@@ -156,14 +156,14 @@ async def events_of(behind: Backstage, job: Job, after: int) -> AsyncGenerator[E
 
 
 async def _image(behind: Backstage, judging: Judge, event: Event, previews: str) -> bytes | None:
-    """The picture that an event tells of, where there is one that may be shown and is wanted."""
+    """The image of a preview event, where one may be shown and is wanted."""
     if event.kind != "preview" or previews == "none":
         return None
     return await preview_of(behind, judging, event.job_id, "webp")
 
 
 async def _send(socket: WebSocket, event: Event, image: bytes | None, previews: str) -> None:
-    """Send an event; one of a preview only together with its picture."""
+    """Send an event; a preview event only together with its image."""
     body = event.model_dump(mode="json")
     if event.kind == "preview" and image is None:
         return
@@ -175,7 +175,7 @@ async def _send(socket: WebSocket, event: Event, image: bytes | None, previews: 
 
 
 async def _listen(socket: WebSocket, behind: Backstage, job: Job, talk: CancelScope) -> None:
-    """Do what the caller says until they go; what cannot be followed gets an error, and the events go on."""
+    """Apply the client's messages until it disconnects; an invalid message gets an error, and the events go on."""
     who = caller(socket)
     while (message := await socket.receive())["type"] == "websocket.receive":
         try:
@@ -183,7 +183,7 @@ async def _listen(socket: WebSocket, behind: Backstage, job: Job, talk: CancelSc
             await tell(behind, job.id, _signal_in(message), job.owner)
         except SafelightError as error:
             await socket.send_json({"error": error.to_dict()})
-            if isinstance(error, LimitedError):  # no more is read, and the connection holds the rest back
+            if isinstance(error, LimitedError):  # nothing is read meanwhile: backpressure on the connection
                 await asyncio.sleep(error.retry_after or 1)
     talk.cancel()
 

@@ -1,4 +1,4 @@
-"""``/v1/gallery``: what was made, found again."""
+"""``/v1/gallery``: search, metadata and files of stored images."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FILE = errors(BlockedError, EntryFileMissingError, EntryMissingError)
     responses=errors(GalleryError) | shown(ENTRIES),
 )
 async def search_gallery(wanted: Annotated[Search, Query()], behind: Behind, who: Who) -> EntryPage:
-    """The caller's pictures by words and filters, all of which must hold; administrators see everybody's."""
+    """The user's pictures by text and filters, all of which must match; administrators see those of all users."""
     page = await asyncio.to_thread(behind.service.gallery.search, wanted, who.scope)
     return EntryPage(entries=[EntryView.model_validate(entry) for entry in page.entries], next=page.next)
 
@@ -50,15 +50,17 @@ async def gallery_facets(behind: Behind, who: Who) -> FacetsView:
     return FacetsView.model_validate(await asyncio.to_thread(behind.service.gallery.facets, who.scope))
 
 
-@router.get("/{entry_id}", operation_id="get_entry", summary="Look at a picture's record", responses=ONE)
+@router.get(
+    "/{entry_id}", operation_id="get_entry", summary="Get a picture's metadata and record", responses=ONE
+)
 async def get_entry(entry_id: EntryId, behind: Behind, who: Who) -> EntryRecord:
-    """All that is known of a picture, with the record that says how to make it again."""
+    """All metadata of a picture, with the record that says how to reproduce it."""
     return _record(await asyncio.to_thread(behind.service.gallery.get, entry_id, who.scope))
 
 
 @router.patch("/{entry_id}", operation_id="mark_entry", summary="Mark a picture", responses=ONE)
 async def mark_entry(entry_id: EntryId, marks: EntryMarks, behind: Behind, who: Who) -> EntryRecord:
-    """Make it a favourite or not, or give it tags."""
+    """Set or clear the favourite flag, or set tags."""
     changed = await asyncio.to_thread(
         behind.service.gallery.mark, entry_id, who.scope, favourite=marks.favourite, tags=marks.tags
     )
@@ -114,7 +116,7 @@ async def entry_thumbnail(
     request: Request,
     side: Annotated[int, Query(ge=SMALLEST, le=LARGEST, description="The longer side, in pixels.")] = 256,
 ) -> Response:
-    """The picture made small, WebP."""
+    """The picture scaled down, as WebP."""
     gallery = behind.service.gallery
     entry = await asyncio.to_thread(gallery.get, entry_id, who.scope)
     tag = f'"{entry.sha256}-{side}"'
@@ -128,7 +130,7 @@ async def entry_thumbnail(
 
 
 def _kind(entry: Entry) -> FileFormat:
-    assert entry.kind is not None, "what has no file was refused before"
+    assert entry.kind is not None, "an entry without a file is refused earlier"
     return entry.kind
 
 

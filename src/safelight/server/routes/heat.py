@@ -1,4 +1,4 @@
-"""``/v1/moderate/heat``: which parts of a picture moved its score, as a picture."""
+"""``/v1/moderate/heat``: a heat map of the pixels that contributed to an image's score."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from safelight.errors import (
 )
 from safelight.server.auth import Who
 from safelight.server.bodies import PictureRoute
+from safelight.server.compat.charging import charge_images
 from safelight.server.compat.previews import TheJudge
 from safelight.server.fields import taken_in
 from safelight.server.formats import media_type
 from safelight.server.middleware.disconnects import ENDS_WITH_CALLER
 from safelight.server.routes.describing import BINARY, errors, form
 from safelight.server.routes.examples import MODERATION
-from safelight.server.routes.moderation import BARE, charged
+from safelight.server.routes.moderation import BARE
 from safelight.server.schemas.moderation import PictureToExplain
 from safelight.server.state import Behind
 
@@ -33,7 +34,7 @@ WEBP = media_type("webp")
     "/v1/moderate/heat",
     operation_id="explain_picture",
     dependencies=ENDS_WITH_CALLER,
-    summary="See what moved a score",
+    summary="Explain a score",
     response_class=Response,
     responses=errors(
         BodyTooLargeError, ClassifierUnknownError, ExplainUnsupportedError, ImageFormatError, MediaTypeError
@@ -48,16 +49,18 @@ async def explain_picture(
     judging: TheJudge,
     classifier: Annotated[
         str | None,
-        Query(max_length=300, description="An installed classifier; the server's own when not given."),
+        Query(max_length=300, description="An installed classifier; the server's default when not given."),
     ] = None,
-    frame: Annotated[int, Query(ge=0, le=10**6, description="Of an animation, as a verdict names it.")] = 0,
+    frame: Annotated[
+        int, Query(ge=0, le=10**6, description="Index of an animation's frame, as in a verdict.")
+    ] = 0,
 ) -> Response:
-    """The picture in grey, red where it pushes toward unsafe and blue where away from it, as WebP.
+    """The picture in grey, red where it raises the unsafe score and blue where it lowers it, as WebP.
 
     Exact, and so for open-nsfw only. The body is a picture's bytes, or JSON or multipart/form-data with one picture.
-    It counts as one picture that is judged; nothing is kept.
+    It counts as one judged picture; nothing is stored.
     """
     explainer = await judging.explainer(classifier)
-    async with charged(behind, who, 1):
+    async with charge_images(behind, who, 1):
         heat = await judging.heat(explainer, await taken_in(body.image, behind), frame)
     return Response(heat, media_type=WEBP, headers={"Cache-Control": "no-store"})

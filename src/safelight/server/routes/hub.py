@@ -1,4 +1,4 @@
-"""``/v1/models/hub``: what a checkpoint of the Hugging Face hub would take, for administrators."""
+"""``/v1/models/hub``: which files a checkpoint of the Hugging Face hub needs, for administrators."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ async def look_at_hub(
         ),
     ],
 ) -> HubView:
-    """The files that drawing with it needs, and which of them are on this machine; for administrators.
+    """The files that generating with it needs, and which of them are on this machine; for administrators.
 
-    The hub is asked only where the setting ``allow_network`` is set; otherwise nothing leaves this machine, and what
-    is listed is what is here.
+    The hub is only contacted where the setting ``allow_network`` is set; otherwise nothing leaves this machine, and the
+    list holds the files that are here.
     """
     network = behind.service.settings.allow_network
     found = await asyncio.to_thread(on_hub if network else here, name)
@@ -57,13 +57,13 @@ async def look_at_hub(
 def _hint(name: str, found: HubContents, network: bool) -> str:
     start = f"safelight serve --checkpoint {name}"
     if found.present:
-        return f"It is on this machine. To draw with it: {start}"
+        return f"It is on this machine. To generate with it: {start}"
     if network and not found.draws:
-        return "It is no checkpoint that pictures can be drawn with: it has no model_index.json."
+        return "It cannot generate pictures: it has no model_index.json."
     pull = f"safelight models pull {name}"
     if network:
         return f"To fetch it: {pull}. Or {start}, which fetches it first, since allow_network is set."
     return (
         f"To fetch it, on the server's machine: {pull}. "
-        "This server asks the hub for nothing, since the setting allow_network is not set."
+        "This server does not contact the hub, since the setting allow_network is not set."
     )

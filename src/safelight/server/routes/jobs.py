@@ -1,4 +1,4 @@
-"""``/v1/jobs``: work is submitted, listed, looked at and stopped."""
+"""``/v1/jobs``: submit, list, read and stop jobs."""
 
 from __future__ import annotations
 
@@ -38,13 +38,11 @@ STOPPED = errors(JobMissingError, JobOverError) | shown(JOB, 202)
 
 IdempotencyKey = Annotated[
     str | None,
-    Header(
-        min_length=1, max_length=200, description="The same key again gives the job it gave the first time."
-    ),
+    Header(min_length=1, max_length=200, description="Repeating a key returns the job of its first request."),
 ]
 Before = Annotated[
     str | None,
-    Query(pattern="^[0-9a-f]{27}$", description="Only jobs older than this one: the page before's next."),
+    Query(pattern="^[0-9a-f]{27}$", description="Only jobs older than this one: next of the previous page."),
 ]
 
 
@@ -73,10 +71,10 @@ async def submit_job(
     who: Who,
     idempotency_key: IdempotencyKey = None,
 ) -> Job:
-    """Queue a drawing, an enlargement or a scan, and answer at once.
+    """Queue a generation, an upscaling or a scan, and return at once.
 
-    In multipart/form-data the pictures are parts of their own, and all other fields are JSON in the part ``request``.
-    A job goes on when its submitter goes away; its result stays until it expires.
+    In multipart/form-data each picture is a part of its own, and all other fields are JSON in the part ``request``.
+    A job continues when the client that submitted it disconnects; its result is kept until it expires.
     """
     if body.priority > 0 and who.role is not Role.ADMIN:
         raise PriorityError
@@ -104,7 +102,7 @@ async def list_jobs(
     before: Before = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> JobPage:
-    """The caller's jobs, the newest first; administrators see everybody's. Results come with each job alone."""
+    """The user's jobs, newest first; administrators see those of all users. Only a single job includes its result."""
     found = await asyncio.to_thread(
         behind.service.ledger.find, who.scope, states=state, kind=kind, before=before, limit=limit + 1
     )
@@ -115,11 +113,11 @@ async def list_jobs(
 @router.get(
     "/{job_id}",
     operation_id="get_job",
-    summary="Look at a job",
+    summary="Get a job",
     responses=errors(JobMissingError) | shown(JOB),
 )
 async def get_job(job: TheJob) -> Job:
-    """Where a job stands: its place in the queue, the time it will take, its progress, its result."""
+    """A job's place in the queue, estimated time, progress and result."""
     return job
 
 
@@ -131,7 +129,7 @@ async def get_job(job: TheJob) -> Job:
     responses=STOPPED,
 )
 async def cancel_job(job_id: JobId, behind: Behind, who: Who) -> Job:
-    """Cancel a job: a waiting one at once, a running one at its next step. Finished pictures stay."""
+    """Cancel a job: a queued one at once, a running one at its next step. Finished pictures are kept."""
     return await tell(behind, job_id, Signal.CANCEL, who.scope)
 
 
@@ -143,7 +141,7 @@ async def cancel_job(job_id: JobId, behind: Behind, who: Who) -> Job:
     responses=STOPPED,
 )
 async def finish_job(job_id: JobId, behind: Behind, who: Who) -> Job:
-    """Take the picture on its way as far as it got, leave the rest, and succeed. A waiting job is cancelled."""
+    """Keep the picture in progress as it is, skip the rest, and succeed. A queued job is cancelled."""
     return await tell(behind, job_id, Signal.FINISH, who.scope)
 
 
@@ -155,7 +153,7 @@ async def finish_job(job_id: JobId, behind: Behind, who: Who) -> Job:
     responses=errors(JobMissingError, JobOverError, JobSkipError) | shown(JOB, 202),
 )
 async def skip_picture(job_id: JobId, behind: Behind, who: Who) -> Job:
-    """Leave the picture on its way and go on with the next. A waiting job is cancelled."""
+    """Discard the picture in progress and continue with the next. A queued job is cancelled."""
     return await tell(behind, job_id, Signal.SKIP, who.scope)
 
 

@@ -1,4 +1,4 @@
-"""``/v1/live``: everything that happens to a caller's jobs, over one WebSocket."""
+"""``/v1/live``: all events of a user's jobs, over one WebSocket."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNREAD = 'Only {"action": "cancel", "id": a job\'s id}, "finish" and "skip" are 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Live]]:
-    """What tells listeners, for as long as the server runs."""
+    """Keep the broadcaster for as long as the server runs."""
     async with Live(lambda: app.state.backstage) as live:
         yield {"live": live}
 
@@ -38,13 +38,13 @@ router = APIRouter(lifespan=lifespan)
 
 
 def live_of(connection: HTTPConnection) -> Live:
-    """What tells listeners of jobs."""
+    """The broadcaster of the server that handles a request."""
     found: Live = connection.state.live
     return found
 
 
 class Order(Shape):
-    """What a listener says."""
+    """A client's message."""
 
     action: Signal
     id: Annotated[str, StringConstraints(pattern="^[0-9a-f]{27}$")]
@@ -54,9 +54,9 @@ class Order(Shape):
 async def live_socket(
     socket: WebSocket, behind: Behind, who: Who, judge: TheJudge, live: Annotated[Live, Depends(live_of)]
 ) -> None:
-    """The caller's jobs as they are, then all that happens to them; administrators see everybody's.
+    """The user's jobs, then all events of them; administrators see those of all users.
 
-    The caller may send {"action": "cancel", "id": a job's id}, "finish" and "skip". docs/live.md has the messages.
+    The client may send {"action": "cancel", "id": a job's id}, "finish" and "skip". docs/live.md has the messages.
     """
     await socket.accept()
     async with create_task_group() as group:
@@ -73,10 +73,10 @@ async def live_socket(
 
 
 async def talk(socket: WebSocket, live: Live, inbox: Inbox) -> None:
-    """Tell a listener everything, then what is new, as fast as they read.
+    """Send a snapshot of all jobs, then updates, as fast as the client reads.
 
     Raises:
-        DatabaseError: That cannot be known.
+        DatabaseError: The jobs cannot be read.
     """
     while True:
         if inbox.lost:
@@ -87,14 +87,16 @@ async def talk(socket: WebSocket, live: Live, inbox: Inbox) -> None:
 
 
 async def _listen(socket: WebSocket, behind: Backstage, talk: CancelScope) -> None:
-    """Do what the caller says until they go; what cannot be followed gets an error, and the talk goes on."""
+    """Apply the client's messages until it disconnects; an invalid message gets an error, and the updates go on."""
     with suppress(WebSocketDisconnect):
         while (given := await socket.receive())["type"] == "websocket.receive":
             try:
                 await _follow(behind, caller(socket), given)
             except SafelightError as error:
                 await socket.send_text(message("error", error=error.to_dict()))
-                if isinstance(error, LimitedError):  # no more is read, and the connection holds the rest back
+                if isinstance(
+                    error, LimitedError
+                ):  # nothing is read meanwhile: backpressure on the connection
                     await asyncio.sleep(error.retry_after or 1)
     talk.cancel()
 

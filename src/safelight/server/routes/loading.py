@@ -1,4 +1,4 @@
-"""``/v1/models/load`` and ``/v1/models/unload``: what workers have in memory, for administrators."""
+"""``/v1/models/load`` and ``/v1/models/unload``: the checkpoints that workers keep in memory, for administrators."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ Workers = Sequence[Mapping[str, Any]]
     responses=REFUSALS | shown(MEMORY_ORDER, 202),
 )
 async def load_model(body: ModelToLoad, behind: Behind, _: Admin) -> MemoryOrder:
-    """Have every worker load a checkpoint, so that drawing begins at once; for administrators.
+    """Have every worker load a checkpoint, so that generation starts at once; for administrators.
 
-    Each does it when no job is on its way there, before it begins the next one; the least recently used checkpoints
-    make room. ``loaded_by`` of ``GET /v1/models`` says when it is done, ``last_error`` of ``GET /v1/system`` why not.
+    Each worker does it when it runs no job, before it claims the next one; the least recently used checkpoints are
+    evicted for it. ``loaded_by`` of ``GET /v1/models`` shows when it is done, ``last_error`` of ``GET /v1/system`` why
+    it failed.
     """
 
     def put() -> MemoryOrder:
@@ -46,15 +47,15 @@ async def load_model(body: ModelToLoad, behind: Behind, _: Admin) -> MemoryOrder
 @router.post(
     "/unload",
     operation_id="unload_model",
-    summary="Take checkpoints out of memory",
+    summary="Unload checkpoints from memory",
     status_code=202,
     responses=REFUSALS | shown(MEMORY_ORDER, 202),
 )
 async def unload_model(body: ModelToUnload, behind: Behind, _: Admin) -> MemoryOrder:
-    """Have every worker drop a checkpoint, or with null all of them; for administrators.
+    """Have every worker unload a checkpoint, or with null all of them; for administrators.
 
-    What no job is using goes within a second or two, all else when the jobs on their way are done. Drawing loads it
-    again.
+    Checkpoints that no job uses are unloaded within a second or two, others when their jobs are done. A job that needs
+    one loads it again.
     """
 
     def put() -> MemoryOrder:
@@ -67,21 +68,21 @@ async def unload_model(body: ModelToUnload, behind: Behind, _: Admin) -> MemoryO
 
 
 def _workers(behind: Backstage) -> Workers:
-    """Those who hear it; there has to be one, since nobody hears later what was said before."""
+    """The running workers, which receive the command; there must be one, since a later worker would not receive it."""
     if not (workers := behind.service.workers()):
         raise WorkerMissingError
     return workers
 
 
 def _held(name: str, workers: Workers, behind: Backstage) -> str:
-    """A checkpoint's name among workers, also where its files are gone and it is still in memory."""
+    """A checkpoint's name among workers, also where its files are deleted and it is still in memory."""
     if any(name in worker["checkpoints"] for worker in workers):
         return name
     return _called(name, behind)
 
 
 def _called(name: str, behind: Backstage) -> str:
-    """What workers call a checkpoint that callers name."""
+    """The workers' name of a checkpoint that users name."""
     settings = behind.service.settings
     return settings.checkpoint if name == own_name(settings) else check_checkpoint(name, settings.home)
 

@@ -1,4 +1,4 @@
-"""``/v1/models`` and what else can be named in a request: samplers, schedules, styles."""
+"""``/v1/models`` and other names that requests take: samplers, schedules, styles."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from safelight.server.schemas.models import (
 from safelight.server.state import Backstage, Behind
 
 router = APIRouter(prefix="/v1", tags=["models"])
-KindName = Annotated[Kind | None, Query(description="Only those that fit such checkpoints.")]
+KindName = Annotated[Kind | None, Query(description="Only those that fit checkpoints of this kind.")]
 
 
 @router.get("/models", operation_id="list_models", summary="List models", responses=errors() | shown(MODELS))
 async def list_models(
     behind: Behind,
     kind: Annotated[
-        Literal["checkpoint", "classifier", "upscaler"] | None, Query(description="Only those.")
+        Literal["checkpoint", "classifier", "upscaler"] | None, Query(description="Only models of this kind.")
     ] = None,
 ) -> ModelList:
-    """What draws, what judges and what enlarges. OpenAI's clients read it too."""
+    """Checkpoints, classifiers and upscalers. OpenAI's clients read it too."""
     found = await asyncio.to_thread(_models, behind)
     return ModelList(data=[model for model in found if kind in (None, model.kind)])
 
@@ -45,14 +45,14 @@ async def list_models(
 @router.get(
     "/models/{name:path}",
     operation_id="get_model",
-    summary="Look at a model",
+    summary="Get a model",
     responses=errors(ModelMissingError) | shown(MODEL),
 )
 async def get_model(
-    name: Annotated[str, Path(max_length=300, description="Its id; it may hold slashes.")],
+    name: Annotated[str, Path(max_length=300, description="Its id; it may contain slashes.")],
     behind: Behind,
 ) -> Model:
-    """One model by its id; OpenAI's own names mean the server's own checkpoint or classifier."""
+    """A model by its id; OpenAI's own names mean the server's default checkpoint or classifier."""
     found, kind = await asyncio.to_thread(_models, behind), openais_own(name)
     for model in found:
         if model.id == name:
@@ -70,7 +70,7 @@ async def get_model(
     responses=errors() | shown(SAMPLER_LIST),
 )
 async def list_samplers(kind: KindName = None) -> SamplerList:
-    """The samplers with the sigma schedules they take."""
+    """The samplers, with the sigma schedules they support."""
     rows = [sampler.to_dict() for sampler in SAMPLERS if kind is None or kind in sampler.kinds]
     return SamplerList(samplers=[SamplerView.model_validate(row) for row in rows])
 
@@ -82,7 +82,7 @@ async def list_samplers(kind: KindName = None) -> SamplerList:
     responses=errors() | shown(SCHEDULES),
 )
 async def list_schedules(kind: KindName = None) -> ScheduleList:
-    """The sigma schedules, and which checkpoints each fits."""
+    """The sigma schedules, and the kinds of checkpoints that each fits."""
     fitting: dict[str, set[Kind]] = {}
     for sampler in SAMPLERS:
         for name in sampler.schedules:
@@ -98,7 +98,7 @@ async def list_schedules(kind: KindName = None) -> ScheduleList:
     responses=errors(PromptError) | shown(STYLES),
 )
 async def list_styles(behind: Behind) -> StyleList:
-    """Words that can be put around a prompt by name."""
+    """Named texts that are put around a prompt."""
     found = await asyncio.to_thread(load_styles, behind.service.settings.home / "styles")
     return StyleList(styles=[StyleView.model_validate(style) for style in found.values()])
 

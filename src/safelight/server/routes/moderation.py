@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
@@ -18,8 +17,9 @@ from safelight.errors import (
     SafelightError,
 )
 from safelight.moderation.verdict import Judgement
-from safelight.server.auth import Caller, Who
+from safelight.server.auth import Who
 from safelight.server.bodies import PictureRoute
+from safelight.server.compat.charging import charge_images
 from safelight.server.fields import intake_of
 from safelight.server.judging import Judge
 from safelight.server.middleware.disconnects import ENDS_WITH_CALLER
@@ -27,13 +27,13 @@ from safelight.server.pictures_in import Intake
 from safelight.server.routes.describing import errors, form, shown
 from safelight.server.routes.examples import MODERATION, VERDICTS
 from safelight.server.schemas.moderation import PicturesToJudge, PictureVerdict, Verdicts
-from safelight.server.state import Backstage, Behind
+from safelight.server.state import Behind
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-    """What judges, for as long as the server runs."""
-    state = app.state  # without its backstage yet, when the server begins
+    """Keep the moderation service for as long as the server runs."""
+    state = app.state  # its ``backstage`` is only set after this
     judge = Judge(lambda: state.backstage.studio, lambda: state.backstage.threads)
     try:
         yield {"judge": judge}
@@ -61,22 +61,23 @@ async def moderate(
     who: Who,
     classifier: Annotated[
         str | None,
-        Query(max_length=300, description="An installed classifier; the server's own when not given."),
+        Query(max_length=300, description="An installed classifier; the server's default when not given."),
     ] = None,
     policy: Annotated[
-        Literal["strict", "standard", "lenient"] | None, Query(description="The server's own when not given.")
+        Literal["strict", "standard", "lenient"] | None,
+        Query(description="The server's default when not given."),
     ] = None,
-    embeddings: Annotated[bool, Query(description="Give the classifier's features too.")] = False,
+    embeddings: Annotated[bool, Query(description="Return the classifier's embeddings too.")] = False,
 ) -> Verdicts:
-    """Say of each picture: allow, review or block. Takes milliseconds; nothing is kept.
+    """Decide on each picture: allow, review or block. Takes milliseconds; nothing is stored.
 
-    The body is a picture's bytes, or JSON or multipart/form-data with one picture or several. Of several, one that
-    cannot be read has the decision ``error``; a single one is answered with the error itself.
+    The body is a picture's bytes, or JSON or multipart/form-data with one picture or several. Of several, a picture
+    that cannot be read has the decision ``error``; a single one is answered with the error itself.
     """
     given = _given(body)
     judge: Judge = request.state.judge
     await judge.check(classifier)
-    async with charged(behind, who, len(given)):
+    async with charge_images(behind, who, len(given)):
         intake = intake_of(behind)
         pictures = [await _attempted(picture, intake) for picture in given]
         readable = [picture for picture in pictures if isinstance(picture, bytes)]
@@ -101,21 +102,6 @@ async def _attempted(picture: str | bytes, intake: Intake) -> bytes | SafelightE
         return await intake.picture(picture)
     except SafelightError as error:
         return error
-
-
-@asynccontextmanager
-async def charged(behind: Backstage, who: Caller, pictures: int) -> AsyncIterator[None]:
-    """Count pictures before they are looked at; where the request as a whole fails, they cost nothing.
-
-    Raises:
-        RateLimitError, QuotaError: They are more than the caller may ask for.
-    """
-    await asyncio.to_thread(behind.limits.charge, who, pictures=pictures, pixels=0)
-    try:
-        yield
-    except Exception:
-        await asyncio.to_thread(behind.limits.refund, who, pictures=pictures, pixels=0)
-        raise
 
 
 def _verdict(index: int, judgement: Judgement, embeddings: bool) -> PictureVerdict:

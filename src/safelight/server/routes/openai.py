@@ -1,4 +1,4 @@
-"""OpenAI's API, as far as pictures go; ``/v1/models`` is ours and has OpenAI's fields."""
+"""OpenAI's API for images; ``/v1/models`` is a route of our own with OpenAI's fields."""
 
 from __future__ import annotations
 

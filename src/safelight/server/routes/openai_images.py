@@ -1,4 +1,4 @@
-"""``/v1/images/…`` as OpenAI's clients call them: jobs that are waited for, or followed as events."""
+"""``/v1/images/…`` as OpenAI's clients call them: the request waits for its job, or streams its events."""
 
 from __future__ import annotations
 
@@ -49,16 +49,14 @@ EVENTS: dict[int | str, dict[str, Any]] = {
 }
 IdempotencyKey = Annotated[
     str | None,
-    Header(
-        min_length=1, max_length=200, description="The same key again gives the job it gave the first time."
-    ),
+    Header(min_length=1, max_length=200, description="Repeating a key returns the job of its first request."),
 ]
 
 
 @router.post(
     "/generations",
     operation_id="openai_generate",
-    summary="Draw from words",
+    summary="Generate from a prompt",
     response_model=ImagesBody,
     response_model_exclude_none=True,
     responses=EVENTS,
@@ -71,7 +69,7 @@ async def generations(
     judging: TheJudge,
     idempotency_key: IdempotencyKey = None,
 ) -> ImagesBody | Response:
-    """Draw pictures and wait for them, or with ``stream`` follow them as events."""
+    """Generate pictures and wait for them, or with ``stream`` receive them as events."""
     check(form)
     checkpoint = await _checkpoint(form, behind)
     job = await _begun(request, behind, who, drawing_fields(form, checkpoint), idempotency_key)
@@ -81,7 +79,7 @@ async def generations(
 @router.post(
     "/edits",
     operation_id="openai_edit",
-    summary="Draw from a picture",
+    summary="Edit a picture",
     response_model=ImagesBody,
     response_model_exclude_none=True,
     responses=EVENTS,
@@ -94,7 +92,7 @@ async def edits(
     judging: TheJudge,
     idempotency_key: IdempotencyKey = None,
 ) -> ImagesBody | Response:
-    """Draw anew what is transparent, in the mask or in the picture itself; all of the picture where nothing is."""
+    """Repaint the transparent part of the mask or of the picture itself; without one, all of the picture."""
     check(form)
     given = [*form.image, *form.images]
     if len(given) != 1:
@@ -112,7 +110,7 @@ async def edits(
 @router.post(
     "/variations",
     operation_id="openai_vary",
-    summary="Draw a picture again, a little different",
+    summary="Vary a picture",
     response_model=ImagesBody,
     response_model_exclude_none=True,
 )
@@ -123,7 +121,7 @@ async def variations(
     who: Who,
     idempotency_key: IdempotencyKey = None,
 ) -> ImagesBody | Response:
-    """Draw from a picture, with its own prompt where it carries one."""
+    """Generate from a picture, with its own prompt where its metadata has one."""
     image = await _read(form.image, behind)
     checkpoint = await _checkpoint(form, behind)
     limits = behind.studio.limits
@@ -144,7 +142,7 @@ async def _read(upload: UploadFile, behind: Backstage) -> bytes:
 async def _begun(
     request: Request, behind: Backstage, who: Caller, fields: dict[str, Any], key: str | None
 ) -> Job:
-    """The job for a call: where OpenAI's client tries again by itself, the one that its earlier try began."""
+    """Submit the job of a request, or find the one that an earlier attempt of OpenAI's client submitted."""
     tries = retries.tries_before(request.headers)
     if key is None and tries is not None:
         mark = retries.mark_of(request.url.path, fields)
@@ -166,7 +164,7 @@ async def _whole(form: Common, job: Job, request: Request, behind: Backstage) ->
     client(request).end_work_with_them()
     try:
         outcome = await results.ended(behind, job)
-    except SafelightError as error:  # the job has ended: to ask for it again would change nothing
+    except SafelightError as error:  # the job has ended: a retry would get the same error
         remember(error, request.scope)
         response = response_to(error, request.url.path)
         response.headers.update(retries.NO_MORE)
@@ -181,14 +179,14 @@ async def _whole(form: Common, job: Job, request: Request, behind: Backstage) ->
 
 
 def _drew(job: Job, behind: Backstage) -> str:
-    """The checkpoint of a job, as callers know it."""
+    """The public name of a job's checkpoint."""
     return str(job.request.get("checkpoint") or own_name(behind.service.settings))
 
 
 async def _events(
     form: Drawing, job: Job, name: str, behind: Backstage, judging: Judge
 ) -> AsyncGenerator[Event, None]:
-    """Previews on the way, then the pictures; or an error, since the response has begun already."""
+    """Previews, then the pictures; errors are events too, since the response has already started."""
     encode = _encoder(form, behind)
     try:
         async for number, preview in _previews(form.partial_images or 0, job, behind, judging):
@@ -204,7 +202,7 @@ async def _events(
 async def _previews(
     wanted: int, job: Job, behind: Backstage, judging: Judge
 ) -> AsyncIterator[tuple[int, bytes]]:
-    """At most so many previews, spread over the job; a job that is faster than its previews has fewer."""
+    """At most the wanted number of previews, spread over the job; a fast job has fewer."""
     sent, share = 0, 0.0
     async for event in behind.feed.events(job.id):
         if event.kind == "progress":
@@ -217,7 +215,7 @@ async def _previews(
 
 
 def _encoder(form: Common, behind: Backstage) -> Callable[[bytes], Any]:
-    """What makes base64 of a picture file, in a thread."""
+    """A function that encodes an image file as base64 in a thread."""
 
     async def encode(data: bytes) -> str:
         limits = behind.studio.limits

@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from safelight.moderation.verdict import Verdict
 from safelight.server.auth import Who
 from safelight.server.bodies import JsonRoute
+from safelight.server.compat.charging import charge_images
 from safelight.server.compat.openai_moderation import (
     Asked,
     ModerationAnswer,
@@ -23,7 +24,6 @@ from safelight.server.compat.word_lists import TheWordLists, lifespan
 from safelight.server.fields import intake_of
 from safelight.server.judging import Judge
 from safelight.server.middleware.disconnects import ENDS_WITH_CALLER
-from safelight.server.routes.moderation import charged
 from safelight.server.state import Backstage, Behind
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"], lifespan=lifespan, route_class=JsonRoute)
@@ -38,10 +38,10 @@ router = APIRouter(prefix="/v1", tags=["OpenAI"], lifespan=lifespan, route_class
 async def moderations(
     body: ModerationBody, behind: Behind, who: Who, judging: TheJudge, lists: TheWordLists
 ) -> ModerationAnswer:
-    """Judge pictures by the server's classifier and policy, and texts by its list of words, where it has one.
+    """Judge pictures with the server's classifier and policy, and texts with its blocklist, where it has one.
 
-    Of OpenAI's categories only ``sexual`` is judged; ``category_applied_input_types`` says so of each. A text that is
-    judged counts as a picture does.
+    Of OpenAI's categories only ``sexual`` is judged, as ``category_applied_input_types`` says. A judged text counts as
+    one picture.
     """
     settings = behind.service.settings
     request = asked(body)
@@ -51,7 +51,7 @@ async def moderations(
         words = await asyncio.to_thread(lists.get, Path(settings.text_blocklist))
     check(request, words)
     skip = settings.moderation_texts == "skip"
-    async with charged(behind, who, len(request.pictures) + (len(request.texts) if words else 0)):
+    async with charge_images(behind, who, len(request.pictures) + (len(request.texts) if words else 0)):
         verdicts = await _verdicts(request, body.classifier, behind, judging) if request.pictures else []
         return await asyncio.to_thread(answer, request, verdicts, words, skip=skip)
 
@@ -59,7 +59,7 @@ async def moderations(
 async def _verdicts(
     request: Asked, classifier: str | None, behind: Backstage, judging: Judge
 ) -> list[Verdict]:
-    """Of the pictures, all of which have to be readable."""
+    """The verdicts of the pictures, all of which must be readable."""
     intake = intake_of(behind)
     pictures = [await intake.picture(address) for address in request.pictures]
     verdicts: list[Verdict] = []

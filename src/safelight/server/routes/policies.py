@@ -1,4 +1,4 @@
-"""``/v1/policies``: what scores mean here."""
+"""``/v1/policies``: the thresholds that turn scores into decisions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _policies(chosen: str) -> list[PolicyRules]:
 
 
 def _own(path: str) -> Policy:
-    """The policy in a file, which callers need not know the place of."""
+    """The server's policy from a file. Errors do not show its path."""
     try:
         return Policy.load(path)
     except SafelightError as error:

@@ -1,4 +1,4 @@
-"""``/v1/prompts`` and ``/v1/wildcards``: how a prompt is read while somebody writes it."""
+"""``/v1/prompts`` and ``/v1/wildcards``: how a prompt is parsed, for editors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from safelight.settings import Settings
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Counting]]:
-    """The tokenizers, for as long as the server runs."""
+    """Keep the tokenizers for as long as the server runs."""
     yield {"counting": Counting()}
 
 
@@ -45,7 +45,7 @@ router = APIRouter(prefix="/v1", tags=["prompts"], lifespan=lifespan)
 
 
 def counting(connection: HTTPConnection) -> Counting:
-    """The tokenizers of the server that a request came to."""
+    """The tokenizers of the server that handles a request."""
     found: Counting = connection.state.counting
     return found
 
@@ -62,9 +62,9 @@ async def explain_prompts(
     behind: Behind,
     tokens: Annotated[Counting, Depends(counting)],
 ) -> ExplainedPrompts:
-    """How long both prompts are in the checkpoint's tokens, and which of their words are weighed.
+    """Token counts of both prompts for the checkpoint's tokenizers, and their weighted spans.
 
-    A prompt that cannot be read is answered with what is wrong with it, in its own part.
+    A prompt that cannot be parsed has its error in its own part of the answer.
     """
     return await behind.threads.prompt(_explained, body, behind.service.settings, tokens)
 
@@ -76,7 +76,7 @@ async def explain_prompts(
     responses=errors() | shown(WILDCARDS),
 )
 async def list_wildcards(behind: Behind) -> WildcardList:
-    """What prompts can name between two pairs of underscores: files of ``wildcards/`` in the data directory."""
+    """The names that prompts use between two pairs of underscores: files of ``wildcards/`` in the data directory."""
     found = await asyncio.to_thread(find_wildcards, behind.service.settings.home / "wildcards")
     return WildcardList(wildcards=[WildcardView.model_validate(wildcard) for wildcard in found])
 

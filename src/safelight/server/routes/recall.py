@@ -1,4 +1,4 @@
-"""``/v1/recall``: from a picture, or a text about one, back to the fields of a request."""
+"""``/v1/recall``: request fields from the metadata of an image, or from a text about one."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ router = APIRouter(tags=["pictures"], route_class=PictureRoute)
 async def recall(
     body: Annotated[ToRecall, Body(openapi_examples=dict(RECALLS))], behind: Behind
 ) -> RecalledRequest:
-    """Fill in a request from what a picture's file says, or from a text: Safelight's, A1111's, SD.Next's or ComfyUI's.
+    """Fill in a request from a picture's metadata, or from a text: Safelight's, A1111's, SD.Next's or ComfyUI's.
 
-    The body is a picture's bytes, JSON, or multipart/form-data. Nothing is kept, and the pixels are not looked at.
-    Where nothing is said of how it was made, the source is none.
+    The body is a picture's bytes, JSON, or multipart/form-data. Nothing is stored, and the pixels are not decoded.
+    Where the metadata does not say how the picture was made, the source is none.
     """
     if (body.image is None) == (body.text is None):
         raise BodyInvalidError("Give either image or text.")
@@ -64,7 +64,7 @@ def _recalled(given: str | bytes, settings: Settings) -> Recalled:
 
 
 def _here(settings: Settings) -> Here:
-    """What can be named on this server."""
+    """The names that exist on this server."""
     upscalers = find_upscalers(settings.home)
     checkpoints = [
         Known(each.name, each.digest, Kind(each.checkpoint.family.kind)) for each in listed(settings)
@@ -73,7 +73,7 @@ def _here(settings: Settings) -> Here:
 
 
 def _styles(settings: Settings) -> frozenset[str]:
-    """The names of the styles; none where their files cannot be read, which GET /v1/styles complains of."""
+    """The names of the styles; empty where their files cannot be read, which GET /v1/styles reports."""
     try:
         return frozenset(load_styles(settings.home / "styles"))
     except SafelightError:

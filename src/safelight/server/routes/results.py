@@ -1,4 +1,4 @@
-"""What came of a job: as JSON, or one of its pictures in the format that the caller likes."""
+"""The result of a job: as JSON, or one of its images in the negotiated format."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ async def job_result(
     request: Request,
     response: Response,
     picture: Annotated[
-        int, Query(ge=0, le=1000, description="Which picture, where the caller accepts pictures.")
+        int, Query(ge=0, le=1000, description="Index of the picture, where the client accepts pictures.")
     ] = 0,
-    quality: Annotated[int, Query(ge=1, le=100, description="Of JPEG and WebP.")] = QUALITY,
+    quality: Annotated[int, Query(ge=1, le=100, description="Quality of JPEG and WebP.")] = QUALITY,
     accept: Annotated[str | None, Header(description="application/json, or a picture's type.")] = None,
 ) -> JobResult | Response:
     """Pictures or verdicts as JSON; with ``Accept: image/png``, webp or jpeg the bytes of one picture.
 
-    A job that failed answers with its error, and one that was cancelled with what it had.
+    A failed job is answered with its error, and a cancelled one with the pictures it had finished.
     """
     response.headers["Vary"] = "Accept"
     kind = negotiated(accept)
@@ -79,12 +79,12 @@ async def job_result(
 
 
 def result_of(job: Job) -> JobResult:
-    """What came of a job.
+    """The result of a job.
 
     Raises:
-        JobUnfinishedError: Nothing yet.
-        NoResultError: Nothing, since it was cancelled before.
-        SafelightError: What it failed with.
+        JobUnfinishedError: The job has not ended.
+        NoResultError: The job was cancelled before it had a result.
+        SafelightError: The error the job failed with.
     """
     if not job.state.final:
         raise JobUnfinishedError(f"The job {job.id} is {job.state} yet.")
@@ -93,7 +93,7 @@ def result_of(job: Job) -> JobResult:
     if job.result is None:
         raise NoResultError(f"The job {job.id} was cancelled before there was a result.")
     pictures, verdicts = (_rows(job.result.get(name)) for name in ("pictures", "verdicts"))
-    return JobResult(  # one by one, so that the event loop has its turn between thousands of them
+    return JobResult(  # one by one: validating thousands in one call would hold the GIL
         pictures=tuple(DrawnPicture.model_validate(row) for row in pictures),
         verdicts=tuple(PictureVerdict.model_validate(row) for row in verdicts),
     )

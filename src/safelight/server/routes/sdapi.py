@@ -1,4 +1,4 @@
-"""A1111's and SD.Next's API, all of it."""
+"""All routes of A1111's and SD.Next's API."""
 
 from __future__ import annotations
 

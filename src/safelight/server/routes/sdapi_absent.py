@@ -1,7 +1,7 @@
-"""What A1111 itself has and Safelight has not: each gets the reason.
+"""A1111's operations that Safelight does not support: each answers with the reason.
 
-What only extensions of A1111 have is not here: it is a 404, as where the extension is not installed, and clients find
-out in this way what there is.
+Operations of A1111's extensions are not listed here: they are a 404, as where the extension is not installed, and
+clients detect features in this way.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ router = APIRouter(prefix="/sdapi/v1", include_in_schema=False)
 
 ABSENT: Mapping[str, str] = MappingProxyType(
     {
-        "interrogate": "Pictures are not put into words: there is no model for it.",
+        "interrogate": "Captioning is not supported: there is no model for it.",
         "create/embedding": "Textual inversions are not trained.",
         "create/hypernetwork": "Hypernetworks are not trained.",
         "train/embedding": "Textual inversions are not trained.",
         "train/hypernetwork": "Hypernetworks are not trained.",
     }
 )
-"""Operations of A1111 by their paths, with the reasons why they are not done."""
+"""Unsupported operations of A1111 by their paths, with the reasons."""
 
 
 async def absent(request: Request) -> None:
-    """There is nothing behind this.
+    """Refuse the operation.
 
     Raises:
         AbsentError: Always.

@@ -1,4 +1,4 @@
-"""``/sdapi/v1/txt2img`` and ``img2img``: jobs that are waited for."""
+"""``/sdapi/v1/txt2img`` and ``img2img``: the request waits for its job."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ router = APIRouter(prefix="/sdapi/v1", tags=["A1111"], route_class=JsonRoute)
 
 
 class Drawn(BaseModel):
-    """Pictures and what is to be said of them."""
+    """Pictures and their generation info."""
 
     images: list[str] = Field(
-        description="Base64, with the infotext inside; what the policy blocks is left out."
+        description="Base64, with the infotext inside; pictures that the policy blocks are left out."
     )
-    parameters: dict[str, JsonValue] = Field(description="The request, with what was left open filled in.")
+    parameters: dict[str, JsonValue] = Field(description="The request, with defaults filled in.")
     info: str = Field(
-        description="JSON: seeds, prompts, infotexts of the pictures, one item each; blocked_seeds, ignored_fields."
+        description="JSON: lists with the seed, prompt and infotext of each picture; blocked_seeds, ignored_fields."
     )
 
 
-@router.post("/txt2img", operation_id="a1111_txt2img", summary="Draw from words")
+@router.post("/txt2img", operation_id="a1111_txt2img", summary="Generate from a prompt")
 async def txt2img(
     drawing: TextDrawing, behind: Behind, who: Who, kept: Remembered, client: TheClient
 ) -> Drawn:
-    """Draw pictures and wait for them. The job goes on when its caller leaves; its pictures lie in the gallery."""
+    """Generate pictures and wait. The job continues when the client disconnects; its pictures go to the gallery."""
     settings = behind.service.settings
     chose, checkpoint = await _settled(drawing, behind, who, kept)
     upscalers = await asyncio.to_thread(find_upscalers, settings.home)
@@ -58,11 +58,11 @@ async def txt2img(
     return await _drawn(drawing, fields, chose, checkpoint, behind, who, kept, client)
 
 
-@router.post("/img2img", operation_id="a1111_img2img", summary="Draw from a picture")
+@router.post("/img2img", operation_id="a1111_img2img", summary="Generate from a picture")
 async def img2img(
     drawing: PictureDrawing, behind: Behind, who: Who, kept: Remembered, client: TheClient
 ) -> Drawn:
-    """Draw from a picture, all of it or what a mask marks, and wait; otherwise like txt2img."""
+    """Generate from a picture, all of it or what a mask marks, and wait; otherwise like txt2img."""
     if len(drawing.init_images) != 1:
         raise FieldError("init_images: one picture at a time.", field="init_images")
     chose, checkpoint = await _settled(drawing, behind, who, kept)
@@ -73,7 +73,7 @@ async def img2img(
 
 
 async def _settled(drawing: Drawing, behind: Backstage, who: Caller, kept: Callers) -> tuple[Choices, Chosen]:
-    """What the options mean for a request, and its checkpoint, once nothing is asked for that is not done here."""
+    """Check a body, and resolve its options and its checkpoint."""
     check(drawing)
     before, settings = kept.options(who.owner), behind.service.settings
     given = dict(drawing.override_settings)
@@ -133,7 +133,7 @@ async def _drawn(
 
 
 async def _encoded(data: bytes, chose: Choices, behind: Backstage) -> str:
-    """A picture file as base64, in the format that the caller's options say."""
+    """An image file as base64, in the format that the owner's options set."""
     limits = behind.studio.limits
 
     def encoded() -> str:

@@ -1,4 +1,4 @@
-"""``/sdapi/v1/extra-*-image(s)``: enlarging; ``png-info``: what a picture says of itself."""
+"""``/sdapi/v1/extra-*-image(s)``: upscaling; ``png-info``: the metadata of an image."""
 
 from __future__ import annotations
 
@@ -38,36 +38,36 @@ router = APIRouter(prefix="/sdapi/v1", tags=["A1111"], route_class=JsonRoute)
 
 
 class Enlarged(BaseModel):
-    """One picture."""
+    """An upscaled picture."""
 
     html_info: str
     image: str = Field(description="Base64, PNG.")
 
 
 class AllEnlarged(BaseModel):
-    """Several pictures."""
+    """Several upscaled pictures."""
 
     html_info: str
-    images: list[str] = Field(description="Base64, PNG, in the order they came.")
+    images: list[str] = Field(description="Base64, PNG, in the order of the request.")
 
 
 class PictureBody(BaseModel):
-    """A picture to be read."""
+    """A picture to read the metadata of."""
 
     image: Base64
 
 
 class PictureInfo(BaseModel):
-    """What a picture says of itself."""
+    """The metadata of a picture."""
 
     info: str = Field(description="The infotext; empty where there is none.")
     items: dict[str, str] = Field(description="All texts of the file.")
-    parameters: dict[str, str] = Field(description="The infotext taken apart.")
+    parameters: dict[str, str] = Field(description="The parsed infotext.")
 
 
-@router.post("/extra-single-image", operation_id="a1111_extra_single_image", summary="Enlarge a picture")
+@router.post("/extra-single-image", operation_id="a1111_extra_single_image", summary="Upscale a picture")
 async def extra_single_image(extras: SingleExtras, behind: Behind, who: Who, client: TheClient) -> Enlarged:
-    """Enlarge a picture and wait. It passes the policy before and after, and lies in the gallery, uncropped."""
+    """Upscale a picture and wait. The policy applies before and after; the gallery keeps the uncropped result."""
     check(extras)
     planned = await _planned(extras, extras.image, behind)
     job = await _begun(*planned, behind, who)
@@ -77,10 +77,10 @@ async def extra_single_image(extras: SingleExtras, behind: Behind, who: Who, cli
 
 
 @router.post(
-    "/extra-batch-images", operation_id="a1111_extra_batch_images", summary="Enlarge several pictures"
+    "/extra-batch-images", operation_id="a1111_extra_batch_images", summary="Upscale several pictures"
 )
 async def extra_batch_images(extras: BatchExtras, behind: Behind, who: Who, client: TheClient) -> AllEnlarged:
-    """Enlarge pictures, a job each. The first that fails is the answer; what the others give lies in the gallery."""
+    """Upscale pictures, a job each. The first error is the answer; the other jobs' pictures are in the gallery."""
     check(extras)
     planned = [await _planned(extras, picture.data, behind) for picture in extras.image_list]
     jobs = [await _begun(*each, behind, who) for each in planned]
@@ -93,11 +93,11 @@ async def extra_batch_images(extras: BatchExtras, behind: Behind, who: Who, clie
 @router.post(
     "/png-info",
     operation_id="a1111_png_info",
-    summary="Read what a picture says of itself",
+    summary="Read a picture's metadata",
     dependencies=ENDS_WITH_CALLER,
 )
 async def png_info(body: PictureBody, behind: Behind) -> PictureInfo:
-    """The infotext in a PNG, JPEG or WebP, as text and taken apart."""
+    """The infotext in a PNG, JPEG or WebP, as text and parsed."""
     data = await taken_in(body.image, behind)
     found = await behind.threads.picture(read_metadata, data, limits=behind.studio.limits)
     items = dict(found.others) | ({"parameters": found.parameters} if found.parameters else {})

@@ -1,4 +1,4 @@
-"""What there is to choose from, under A1111's and SD.Next's paths."""
+"""Lists of samplers, upscalers, checkpoints and more, under A1111's and SD.Next's paths."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NOTHING_THERE = (
     "artists",
     "artist-categories",
 )
-"""Lists of what Safelight has not: clients ask for them and take an empty answer."""
+"""Lists of things that Safelight does not have: clients request them and accept an empty answer."""
 
 
 class SamplerItem(BaseModel):
@@ -43,7 +43,7 @@ class SamplerItem(BaseModel):
     name: str
     aliases: list[str]
     options: dict[str, str] = Field(
-        description="scheduler: its usual one, where that is not the checkpoint's own."
+        description="scheduler: its default schedule, where that is not the checkpoint's."
     )
 
 
@@ -58,7 +58,7 @@ class SchedulerItem(BaseModel):
 
 
 class UpscalerItem(BaseModel):
-    """An upscaler; where its weights lie is not told."""
+    """An upscaler, without the path of its weights."""
 
     name: str
     model_name: str | None
@@ -68,7 +68,7 @@ class UpscalerItem(BaseModel):
 
 
 class NamedItem(BaseModel):
-    """Something with a name."""
+    """A name."""
 
     name: str
 
@@ -82,19 +82,21 @@ class StyleItem(BaseModel):
 
 
 class ModelItem(BaseModel):
-    """A checkpoint, as A1111 and SD.Next show it."""
+    """A checkpoint, in the fields of A1111 and SD.Next."""
 
     title: str
     model_name: str
-    filename: str = Field(description="Its path for administrators, its name for others.")
-    hash: str | None = Field(description="Ten digits; null until a worker has reckoned it.")
+    filename: str = Field(description="Its path for administrators, its file name for others.")
+    hash: str | None = Field(
+        description="Ten hexadecimal digits; null until a worker has computed the digest."
+    )
     sha256: str | None
     config: str | None = None
     type: str = Field(description="Its family.")
 
 
 class DatedModel(ModelItem):
-    """A checkpoint with its size and age."""
+    """A checkpoint with its size and modification time."""
 
     size: int = Field(description="Bytes of weights.")
     mtime: datetime
@@ -133,7 +135,7 @@ class Scripts(BaseModel):
 
 @router.get("/v1/samplers", operation_id="a1111_samplers", summary="List samplers")
 async def samplers() -> list[SamplerItem]:
-    """All samplers; those whose names end with FlowMatch or EDM fit such checkpoints only."""
+    """All samplers; those whose names end with FlowMatch or EDM fit checkpoints of that kind only."""
     return [SamplerItem.model_validate(sampler_row(sampler)) for sampler in SAMPLERS]
 
 
@@ -153,7 +155,7 @@ async def upscalers(behind: Behind) -> list[UpscalerItem]:
 @router.get(
     "/v1/latent-upscale-modes",
     operation_id="a1111_latent_upscale_modes",
-    summary="List ways to enlarge latents",
+    summary="List latent upscaling modes",
 )
 async def latent_upscale_modes() -> list[NamedItem]:
     """Bilinear, under A1111's name."""
@@ -162,7 +164,7 @@ async def latent_upscale_modes() -> list[NamedItem]:
 
 @router.get("/v1/prompt-styles", operation_id="a1111_prompt_styles", summary="List prompt styles")
 async def prompt_styles(behind: Behind) -> list[StyleItem]:
-    """Words that can be put around a prompt."""
+    """Named texts that are put around a prompt."""
     styles = await asyncio.to_thread(load_styles, behind.service.settings.home / "styles")
     return [
         StyleItem(name=style.name, prompt=style.prompt, negative_prompt=style.negative_prompt)
@@ -179,7 +181,7 @@ async def sd_models(behind: Behind, who: Who) -> list[ModelItem]:
 
 @router.get("/v2/sd-models", operation_id="sdnext_sd_models", summary="List checkpoints")
 async def sd_model_items(behind: Behind, who: Who) -> ModelItems:
-    """The same with sizes and times."""
+    """The same with sizes and modification times."""
     found = await asyncio.to_thread(listed, behind.service.settings)
     items = [DatedModel.model_validate(_model(each, who.role)) for each in found]
     return ModelItems(items=items, total=len(items), limit=len(items))
@@ -218,7 +220,7 @@ def _model(each: Listed, role: Role) -> dict[str, Any]:
 
 
 async def nothing_there() -> Sequence[NamedItem]:
-    """An empty list: Safelight has nothing of the kind."""
+    """An empty list: Safelight has none."""
     return []
 
 

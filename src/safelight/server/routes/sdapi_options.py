@@ -1,4 +1,4 @@
-"""Options and the checkpoint, under A1111's and SD.Next's paths: each caller has their own."""
+"""Options and the checkpoint, under A1111's and SD.Next's paths: each user has their own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from safelight.server.state import Backstage, Behind
 router = APIRouter(prefix="/sdapi", tags=["A1111"])
 
 MOST_LOGGED, LONGEST_LOGGED = 20, 80
-"""Of the names of unknown options, so many are logged, and of each so many characters: a client may send hundreds."""
+"""Limits for logging names of unknown options: how many, and characters of each. A client may send hundreds."""
 
 Given = Annotated[
     dict[str, JsonValue], Body(examples=[{"sd_model_checkpoint": "starter"}], description="Option by name.")
@@ -27,18 +27,18 @@ Given = Annotated[
 
 
 class Updated(BaseModel):
-    """Which options have changed, as SD.Next says it."""
+    """Which options have changed, in SD.Next's form."""
 
     updated: list[dict[str, bool]] = Field(
-        description="Each name that was sent: whether its value is another now."
+        description="Each name that was sent, and whether its value changed."
     )
-    unknown: list[str] = Field(description="Ours: names that are no option's here, and were passed over.")
+    unknown: list[str] = Field(description="Ours: names that are no options here, and were ignored.")
 
 
 class CheckpointBody(BaseModel):
-    """The caller's checkpoint in SD.Next's words."""
+    """The user's checkpoint in SD.Next's fields."""
 
-    type: str | None = Field(description="Its family; null where only a worker will know it.")
+    type: str | None = Field(description="Its family; null where only a worker can know it.")
     checkpoint: str
     title: str
     name: str
@@ -47,36 +47,36 @@ class CheckpointBody(BaseModel):
 
 
 class Done(BaseModel):
-    """That something was done."""
+    """Confirmation of a change."""
 
     ok: bool = True
 
 
-@router.get("/v1/options", operation_id="a1111_options", summary="Look at your options")
-@router.get("/v2/options", operation_id="sdnext_options", summary="Look at your options")
+@router.get("/v1/options", operation_id="a1111_options", summary="Get your options")
+@router.get("/v2/options", operation_id="sdnext_options", summary="Get your options")
 async def options(behind: Behind, who: Who, kept: Remembered) -> dict[str, JsonValue]:
-    """All options with the values that count for the caller."""
+    """All options with the values that apply to the user."""
     return await asyncio.to_thread(shown, kept.options(who.owner), behind.service.settings)
 
 
 @router.post("/v1/options", operation_id="a1111_set_options", summary="Change your options")
 @router.post("/v2/options", operation_id="sdnext_set_options", summary="Change your options")
 async def set_options(given: Given, behind: Behind, who: Who, kept: Remembered) -> Updated:
-    """Change options of the caller's own; they are forgotten when the server is started again.
+    """Change the user's own options; they are lost when the server restarts.
 
-    Unknown names are passed over, and the answer names them. Where a value cannot be, nothing is changed.
+    Unknown names are ignored and listed in the answer. Where one value is invalid, nothing is changed.
     """
     strange = unknown(given)
     new = await _choose(given, behind, who, kept)
     if strange:
         names = [name[:LONGEST_LOGGED] for name in strange[:MOST_LOGGED]]
-        logger(__name__).info("unknown options passed over", names=names, count=len(strange))
+        logger(__name__).info("unknown options ignored", names=names, count=len(strange))
     return Updated(updated=[{name: name in new} for name in given], unknown=strange)
 
 
-@router.get("/v1/checkpoint", operation_id="sdnext_checkpoint", summary="Look at your checkpoint")
+@router.get("/v1/checkpoint", operation_id="sdnext_checkpoint", summary="Get your checkpoint")
 async def checkpoint(behind: Behind, who: Who, kept: Remembered) -> CheckpointBody:
-    """What the caller's pictures are drawn with where a request names no checkpoint."""
+    """The checkpoint of the user's requests that name none."""
     chosen = kept.options(who.owner).get(CHECKPOINT)
     return await asyncio.to_thread(_described, None if chosen is None else str(chosen), behind)
 

@@ -1,4 +1,4 @@
-"""Progress, interrupt and skip under A1111's paths: of the caller's own jobs only."""
+"""Progress, interrupt and skip under A1111's paths: for the user's own jobs only."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ from safelight.server.submitting import tell
 router = APIRouter(tags=["A1111"])
 
 MOST_JOBS = 200
-"""How many of a caller's unfinished jobs are looked at."""
+"""The most unfinished jobs of an owner that are read."""
 Task = Annotated[str | None, Query(max_length=500, description="As in force_task_id, or a job's id.")]
 
 
 class PendingTasks(BaseModel):
-    """The tasks that run or wait."""
+    """The running and queued tasks."""
 
     size: int
     tasks: list[str]
 
 
-@router.get("/sdapi/v1/progress", operation_id="a1111_progress", summary="See where your job stands")
+@router.get("/sdapi/v1/progress", operation_id="a1111_progress", summary="Get the progress of your job")
 async def progress(
     behind: Behind,
     who: Who,
@@ -54,7 +54,7 @@ async def progress(
     skip_current_image: bool = False,
     id_task: Task = None,
 ) -> ProgressBody:
-    """The oldest of the caller's running jobs, or the one that is named; other callers' never show."""
+    """The progress of the user's oldest running job, or of a named one; other users' jobs are never shown."""
     stand = await _stand(behind, who, kept, id_task)
     job, image = stand.current, None
     if job is None:
@@ -64,11 +64,11 @@ async def progress(
     return progress_of(stand, id_task or kept.task_of(who.owner, job.id), image)
 
 
-@router.post("/internal/progress", operation_id="a1111_task_progress", summary="See where a task stands")
+@router.post("/internal/progress", operation_id="a1111_task_progress", summary="Get the progress of a task")
 async def task_progress(
     question: TaskQuestion, behind: Behind, who: Who, kept: Remembered, judging: TheJudge
 ) -> TaskBody:
-    """One task of the caller's, by the name it was given with force_task_id."""
+    """The progress of one task of the user's, by the name it was given with force_task_id."""
     if question.id_task is None:
         job = (await _stand(behind, who, kept, None)).current
     else:
@@ -88,41 +88,41 @@ async def task_progress(
     "/internal/pending-tasks", operation_id="a1111_pending_tasks", summary="List your unfinished tasks"
 )
 async def pending_tasks(behind: Behind, who: Who, kept: Remembered) -> PendingTasks:
-    """The caller's jobs that run or wait, by their task's name or their id."""
+    """The user's running and queued jobs, by their task names or their ids."""
     jobs = await _unfinished(behind, who)
     tasks = [kept.task_of(who.owner, job.id) or job.id for job in jobs]
     return PendingTasks(size=len(tasks), tasks=tasks)
 
 
-@router.get("/internal/ping", operation_id="a1111_ping", summary="See whether the server answers")
+@router.get("/internal/ping", operation_id="a1111_ping", summary="Check that the server responds")
 async def ping() -> dict[str, str]:
-    """Nothing, at once."""
+    """An empty answer, at once."""
     return {}
 
 
 @router.post("/sdapi/v1/interrupt", operation_id="a1111_interrupt", summary="Stop your running jobs")
 async def interrupt(behind: Behind, who: Who, kept: Remembered, id_task: Task = None) -> dict[str, str]:
-    """Stop the caller's running jobs, or the one that is named; what is drawn so far is their result."""
+    """Stop the user's running jobs, or the named one; the pictures made so far are the result."""
     await _tell(behind, who, kept, id_task, Signal.FINISH)
     return {}
 
 
-@router.post("/sdapi/v1/skip", operation_id="a1111_skip", summary="Leave the pictures on their way")
+@router.post("/sdapi/v1/skip", operation_id="a1111_skip", summary="Skip the pictures in progress")
 async def skip(behind: Behind, who: Who, kept: Remembered, id_task: Task = None) -> dict[str, str]:
-    """Leave the picture on its way, in the caller's running jobs or the one that is named, and go on with the next."""
+    """Discard the picture in progress, of the user's running jobs or the named one, and continue with the next."""
     await _tell(behind, who, kept, id_task, Signal.SKIP)
     return {}
 
 
-@router.get("/sdapi/v1/status", operation_id="sdnext_status", summary="See what your jobs are doing")
+@router.get("/sdapi/v1/status", operation_id="sdnext_status", summary="Get the status of your jobs")
 async def status(behind: Behind, who: Who) -> StatusBody:
-    """The caller's jobs in SD.Next's words."""
+    """The user's jobs in SD.Next's fields."""
     jobs = await _unfinished(behind, who)
     return status_of(Stand.of(jobs), time.time() - psutil.Process().create_time())
 
 
 async def _tell(behind: Backstage, who: Caller, kept: Callers, task: str | None, signal: Signal) -> None:
-    """Signal running jobs. One that has ended meanwhile needs no telling, and one without pictures skips none."""
+    """Signal running jobs. Jobs that have ended meanwhile are ignored, and so are jobs without pictures to skip."""
     if task is None:
         jobs = await _unfinished(behind, who, JobState.RUNNING)
     else:
@@ -134,7 +134,7 @@ async def _tell(behind: Backstage, who: Caller, kept: Callers, task: str | None,
 
 
 async def _stand(behind: Backstage, who: Caller, kept: Callers, task: str | None) -> Stand:
-    """What the named task, or the caller's oldest running job, is doing; the queue is asked only if nothing runs."""
+    """The named task, or the owner's running jobs; queued jobs are only queried where none runs."""
     if task is not None:
         job = await _named(behind, who, kept, task)
         return Stand.of([job] if job else [])
@@ -143,7 +143,7 @@ async def _stand(behind: Backstage, who: Caller, kept: Callers, task: str | None
 
 
 async def _named(behind: Backstage, who: Caller, kept: Callers, task: str) -> Job | None:
-    """A caller's job by its task's name or its id."""
+    """An owner's job by its task name or its id."""
     job_id = kept.job_of(who.owner, task) or task
     with suppress(JobMissingError):
         return await asyncio.to_thread(behind.service.ledger.get, job_id, who.owner)
@@ -151,6 +151,6 @@ async def _named(behind: Backstage, who: Caller, kept: Callers, task: str) -> Jo
 
 
 async def _unfinished(behind: Backstage, who: Caller, *states: JobState) -> list[Job]:
-    """The caller's own jobs that run or wait, administrators' too: nobody stops others' by accident."""
+    """The owner's own running and queued jobs, for administrators too: nobody stops others' jobs by accident."""
     wanted = states or (JobState.RUNNING, JobState.QUEUED)
     return await asyncio.to_thread(behind.service.ledger.find, who.owner, states=wanted, limit=MOST_JOBS)

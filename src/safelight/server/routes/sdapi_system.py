@@ -1,4 +1,4 @@
-"""What the server is and has done, under A1111's and SD.Next's paths."""
+"""Versions, memory, history and log of the server, under A1111's and SD.Next's paths."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from safelight.server.state import Behind
 router = APIRouter(prefix="/sdapi", tags=["A1111"])
 
 SPOKEN = "sd.next"
-"""What SD.Next's clients look for before they talk to a server: whose API it speaks."""
+"""The name of the API, which SD.Next's clients check before they use a server."""
 LONGEST_LINE = 4096
-"""Bytes that a line of the log is taken to have at most."""
+"""The assumed maximum length of a log line, in bytes."""
 LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "accelerate", "pillow")
 
 
 class Version(BaseModel):
-    """Which program answers, in SD.Next's fields."""
+    """The program's version, in SD.Next's fields."""
 
     app: str
     updated: str
@@ -53,7 +53,7 @@ class Ram(BaseModel):
 
 
 class NoCuda(BaseModel):
-    """Why nothing is said of a GPU's memory."""
+    """The reason why no GPU memory is reported."""
 
     error: str = "This process uses no GPU; GET /v1/system lists the workers with their devices."
 
@@ -66,7 +66,7 @@ class Memory(BaseModel):
 
 
 class Flags(BaseModel):
-    """The command line in A1111's words; nothing secret is in it."""
+    """The command line in A1111's fields; it holds no secrets."""
 
     api: bool = True
     listen: bool = Field(description="Whether other machines can reach the server.")
@@ -80,7 +80,7 @@ class Flags(BaseModel):
 
 
 class SystemInfo(BaseModel):
-    """The server in SD.Next's second version."""
+    """Information about the server in SD.Next's second version."""
 
     version: Version
     platform: dict[str, str | None]
@@ -88,39 +88,39 @@ class SystemInfo(BaseModel):
 
 
 class HistoryItem(BaseModel):
-    """A job that has ended, in SD.Next's words."""
+    """A finished job, in SD.Next's fields."""
 
     id: str
     job: str
     op: str
     timestamp: datetime
     duration: float | None = Field(description="Seconds of work.")
-    outputs: list[str] = Field(description="Where its pictures are.")
+    outputs: list[str] = Field(description="Addresses of its pictures.")
 
 
-@router.get("/v1/version", operation_id="sdnext_version", summary="See which program answers")
+@router.get("/v1/version", operation_id="sdnext_version", summary="Get the program's version")
 async def version() -> Version:
     """Safelight's version, in SD.Next's fields."""
     return _version("safelight")
 
 
-@router.get("/v2/system-info", operation_id="sdnext_system_info", summary="Look at the server")
+@router.get("/v2/system-info", operation_id="sdnext_system_info", summary="Get information about the server")
 async def system_info() -> SystemInfo:
-    """Versions and memory. ``version.app`` says whose API is spoken, ``version.server`` who speaks it."""
+    """Versions and memory. ``version.app`` names the API, ``version.server`` the program that implements it."""
     machine = {"arch": platform.machine(), "system": platform.system(), "python": platform.python_version()}
     libraries = await asyncio.to_thread(lambda: {name: package_version(name) for name in LIBRARIES})
     return SystemInfo(version=_version(SPOKEN), platform=machine | libraries, memory=_memory())
 
 
-@router.get("/v1/memory", operation_id="a1111_memory", summary="Look at the memory")
+@router.get("/v1/memory", operation_id="a1111_memory", summary="Get the memory of the machine")
 async def memory() -> Memory:
-    """The machine's memory; that of each worker is in /v1/system."""
+    """The machine's memory; /v1/system has that of each worker."""
     return _memory()
 
 
-@router.get("/v1/cmd-flags", operation_id="a1111_cmd_flags", summary="Look at the command line")
+@router.get("/v1/cmd-flags", operation_id="a1111_cmd_flags", summary="Get the command line flags")
 async def cmd_flags(behind: Behind) -> Flags:
-    """How the server was started, as far as A1111 has words for it."""
+    """How the server was started, as far as A1111 has flags for it."""
     settings = behind.service.settings
     return Flags(
         listen=settings.host not in ("127.0.0.1", "::1", "localhost"),
@@ -137,7 +137,7 @@ async def history(
     id: Annotated[str | None, Query(max_length=100, description="Only this job.")] = None,  # noqa: A002
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> list[HistoryItem]:
-    """The caller's jobs that have ended, the newest first."""
+    """The user's finished jobs, newest first."""
     ledger = behind.service.ledger
     if id is not None:
         jobs = await asyncio.to_thread(_ended, ledger, who.owner, id)
@@ -155,27 +155,25 @@ async def history(
 )
 async def log(
     behind: Behind,
-    lines: Annotated[int, Query(ge=1, le=1000, description="The last so many.")] = 100,
+    lines: Annotated[int, Query(ge=1, le=1000, description="The number of lines.")] = 100,
 ) -> list[str]:
     """The last lines of the audit log, for administrators."""
     return await asyncio.to_thread(_last_lines, behind.audit.path, lines)
 
 
 @router.post(
-    "/v1/refresh-checkpoints", operation_id="a1111_refresh_checkpoints", summary="Look for checkpoints again"
+    "/v1/refresh-checkpoints", operation_id="a1111_refresh_checkpoints", summary="Refresh the checkpoints"
 )
-@router.post("/v1/refresh-loras", operation_id="a1111_refresh_loras", summary="Look for adapters again")
+@router.post("/v1/refresh-loras", operation_id="a1111_refresh_loras", summary="Refresh the adapters")
 @router.post(
     "/v1/refresh-embeddings",
     operation_id="a1111_refresh_embeddings",
-    summary="Look for textual inversions again",
+    summary="Refresh the textual inversions",
 )
-@router.post("/v1/refresh-vae", operation_id="a1111_refresh_vae", summary="Look for autoencoders again")
-@router.post(
-    "/v1/reload-checkpoint", operation_id="a1111_reload_checkpoint", summary="Load the checkpoint again"
-)
+@router.post("/v1/refresh-vae", operation_id="a1111_refresh_vae", summary="Refresh the autoencoders")
+@router.post("/v1/reload-checkpoint", operation_id="a1111_reload_checkpoint", summary="Reload the checkpoint")
 async def always_fresh() -> dict[str, str]:
-    """Nothing is to be done: lists are read anew each time, and workers notice when a checkpoint's files change."""
+    """Do nothing: lists are read from disk each time, and workers notice when a checkpoint's files change."""
     return {}
 
 
@@ -186,9 +184,9 @@ async def always_fresh() -> dict[str, str]:
     dependencies=[Depends(administrator)],
 )
 async def unload_checkpoint(behind: Behind) -> dict[str, str]:
-    """Have workers drop the checkpoints that no job is using, within a second or two; for administrators.
+    """Have workers unload the checkpoints that no job uses, within a second or two; for administrators.
 
-    Drawing loads them again.
+    A job that needs one loads it again.
     """
     await asyncio.to_thread(behind.service.unload)
     behind.audit.note("checkpoint.unload", checkpoint=None)
@@ -196,7 +194,7 @@ async def unload_checkpoint(behind: Behind) -> dict[str, str]:
 
 
 def _ended(ledger: Ledger, owner: str, job_id: str) -> list[Job]:
-    """An owner's job, if it has drawn and ended."""
+    """An owner's job, if it made images and has ended."""
     with suppress(JobMissingError):
         job = ledger.get(job_id, owner)
         return [job] if job.kind in DRAWING and job.state.final else []
@@ -204,14 +202,14 @@ def _ended(ledger: Ledger, owner: str, job_id: str) -> list[Job]:
 
 
 def _newest(ledger: Ledger, owner: str, limit: int) -> list[Job]:
-    """An owner's newest jobs that have drawn and ended."""
+    """An owner's newest finished jobs that made images."""
     final = [state for state in JobState if state.final]
     found = [job for kind in DRAWING for job in ledger.find(owner, states=final, kind=kind, limit=limit)]
     return sorted(found, key=lambda job: job.id, reverse=True)[:limit]
 
 
 def _last_lines(path: Path, count: int) -> list[str]:
-    """The last lines of a text file; none of one that is not there."""
+    """The last lines of a text file; none where the file does not exist."""
     if not path.exists():
         return []
     with path.open("rb") as file:

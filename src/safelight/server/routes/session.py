@@ -1,4 +1,4 @@
-"""``/v1/session``: a browser signs in with a key, sees who it is to the server, and signs out."""
+"""``/v1/session``: a browser signs in with a key, reads its session, and signs out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ router = APIRouter(prefix=SESSION, tags=["session"])
 
 
 class Attributes(TypedDict):
-    """How a browser is to keep a cookie."""
+    """Attributes of a cookie."""
 
     path: str
     secure: bool
@@ -38,7 +38,7 @@ class Attributes(TypedDict):
     openapi_extra={"security": []},
 )
 async def open_session(body: SignIn, request: Request, response: Response, behind: Behind) -> SessionView:
-    """Show a key once; the answer sets a cookie for a browser. A server that wants no key sets none."""
+    """Exchange a key for a session cookie. A server that requires no keys sets none."""
     if not is_from_here(request.headers):
         raise OriginRefusedError(
             "Pages of other origins cannot sign in.", hint="Send the key along with each request."
@@ -53,24 +53,24 @@ async def open_session(body: SignIn, request: Request, response: Response, behin
 @router.get(
     "",
     operation_id="get_session",
-    summary="See who you are",
+    summary="Get your session",
     responses=errors() | shown(SESSION_OF_ANNA),
 )
 async def get_session(request: Request, who: Who) -> SessionView:
-    """Whose requests these are, by key, by cookie, or because nobody needs a key here."""
+    """The principal of the requests: by key, by cookie, or local where no key is required."""
     return _view(who, cookie=who is not LOCAL and credentials(request.headers)[1] is None)
 
 
 @router.delete("", status_code=204, operation_id="close_session", summary="Sign out", responses=errors())
 async def close_session(request: Request, response: Response, behind: Behind) -> None:
-    """Forget this browser: its cookie is worth nothing any longer, and what it follows ends."""
+    """End the session: its cookie becomes invalid, and its event streams end."""
     if (token := session_of(request.scope)) is not None:
         await behind.threads.write(_closed, token, behind)
     response.delete_cookie(COOKIE, **_attributes(request))
 
 
 def _shown(body: SignIn, request: Request, behind: Backstage) -> Caller:
-    """Who shows a key; runs in a thread, since it asks the database, but in none that others write with."""
+    """Authenticate a key. Runs in a thread, since it queries the database, but not in the writers' thread."""
     if not wants_keys(behind.service.settings, behind.keys):
         return LOCAL
     with counted(behind.limits, request.scope):
@@ -80,7 +80,7 @@ def _shown(body: SignIn, request: Request, behind: Backstage) -> Caller:
 
 
 def _opened(who: Caller, request: Request, behind: Backstage) -> str:
-    """Begin a session, in place of the one that the browser had: nobody could end that any more."""
+    """Open a session and close the browser's former one, which nobody could close any more."""
     if (former := session_of(request.scope)) is not None:
         _closed(former, behind)
     token = behind.sessions.open(str(who.key_id))
@@ -94,7 +94,7 @@ def _closed(token: str, behind: Backstage) -> None:
 
 
 def _attributes(request: Request) -> Attributes:
-    """How the cookie is kept: from scripts and other sites, and once it came by https, for https alone."""
+    """Attributes that keep the cookie from scripts and other sites, and for https only once it was set over https."""
     return {"path": "/", "secure": request.url.scheme == "https", "httponly": True, "samesite": "strict"}
 
 

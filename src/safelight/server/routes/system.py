@@ -1,4 +1,4 @@
-"""``/v1/system``: what runs here, and how it is."""
+"""``/v1/system``: versions, machine, workers, queue and limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ LIBRARIES = ("torch", "diffusers", "transformers", "timm", "onnxruntime", "openv
 
 
 @router.get(
-    "/system", operation_id="get_system", summary="Look at the server", responses=errors() | shown(SYSTEM)
+    "/system",
+    operation_id="get_system",
+    summary="Get information about the server",
+    responses=errors() | shown(SYSTEM),
 )
 async def get_system(behind: Behind, who: Who) -> SystemView:
     """Versions, the machine, workers, the queue and the limits; neither paths nor secrets."""
@@ -54,7 +57,7 @@ def _machine() -> MachineView:
 
 
 def _worker(worker: Mapping[str, Any], who: Caller) -> WorkerView:
-    """A worker as callers see it. What went wrong in it may name files, which is for administrators."""
+    """A worker as users see it. Its last error may name files, and is for administrators only."""
     loading = worker["loading"]
     return WorkerView.model_validate(
         {

@@ -1,4 +1,4 @@
-"""``/v1/system/memory`` and ``/v1/system/log``: how the server has been lately."""
+"""``/v1/system/memory`` and ``/v1/system/log``: recent memory use and log lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from safelight.server.schemas.system import LogLine, LogLines, MemoryHistory, Me
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-    """What looks on, for as long as the server runs."""
+    """Keep the log buffer and the memory history for as long as the server runs."""
     ring = LogRing()
     with ring.attached():
         async with MemoryWatch(lambda: app.state.backstage.service) as watch:
@@ -32,11 +32,11 @@ router = APIRouter(prefix="/v1/system", tags=["system"], lifespan=lifespan)
 @router.get(
     "/memory",
     operation_id="get_memory",
-    summary="Look at the memory of the last hour",
+    summary="Get the memory use of the last hour",
     responses=errors() | shown(MEMORY),
 )
 async def get_memory(request: Request) -> MemoryHistory:
-    """What the server and each worker have taken, sampled every ten seconds since the server began."""
+    """The memory of the server and of each worker, sampled every ten seconds since the server started."""
     watch: MemoryWatch = request.state.memory_watch
     samples = [MemorySample.model_validate(sample) for sample in watch.samples]
     return MemoryHistory(every=watch.every, samples=samples)
@@ -46,14 +46,14 @@ async def get_memory(request: Request) -> MemoryHistory:
 async def get_log(
     request: Request,
     _: Admin,
-    limit: Annotated[int, Query(ge=1, le=KEPT, description="The newest so many.")] = 200,
+    limit: Annotated[int, Query(ge=1, le=KEPT, description="The number of lines.")] = 200,
     level: Annotated[
         Literal["info", "warning", "error"], Query(description="Only lines of this level and above.")
     ] = "info",
 ) -> LogLines:
-    """The newest lines of the server's own log, for administrators. Workers write theirs to stderr only.
+    """The newest lines of the server's own log, for administrators. Workers log to stderr only.
 
-    Requests for the log are left out, and long texts are cut to their ends.
+    Requests for the log are left out, and long texts are truncated.
     """
     ring: LogRing = request.state.log_ring
     return LogLines(lines=[LogLine.model_validate(line) for line in ring.lines(limit, level)])
