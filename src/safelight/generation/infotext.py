@@ -23,7 +23,7 @@ _MARKS = frozenset(
 )
 _ENOUGH = 3
 _LONGEST = 64 * 1024  # a longer last line is a prompt
-_KEY = re.compile(r'\s*(\w[^:,"\n]*):\s*')  # the key is stripped later: \s* before the colon takes quadratic time
+_KEY = re.compile(r'\s*(\w[^:,"\n]*):\s*')  # stripped later: \s* before the colon takes quadratic time
 _END = re.compile(r"\s*+(?:,|\Z)")
 _UNFIT = str.maketrans("", "", ',:"\n')
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
@@ -77,9 +77,8 @@ class Infotext:
         if variation := self._numbers(_VARIATION):
             fields["variation"] = {"seed": 0, "strength": 0.0} | variation
         if hires := self._numbers(_HIRES):
-            if (
-                "strength" in fields and "strength" not in hires
-            ):  # A1111 has one key for the only strength there is
+            # With one strength, A1111 always writes it under the same key.
+            if "strength" in fields and "strength" not in hires:
                 hires["strength"] = fields.pop("strength")
             fields["hires"] = hires | ({"all_steps": True} if self._counts_all_steps else {})
         return fields

@@ -202,7 +202,8 @@ def _kind(config: Mapping[str, Any]) -> Kind:
 
 
 def _build_diffusion(choice: Choice, config: Mapping[str, Any], seeds: Sequence[int]) -> SchedulerMixin:
-    on = {"use_karras_sigmas": choice.sampler.calls == 2}  # OnDoubledGrid replaces diffusers' karras conversion
+    # With two calls per step diffusers calls its conversion to Karras sigmas, which OnDoubledGrid replaces.
+    on = {"use_karras_sigmas": choice.sampler.calls == 2}
     options = {**_OFF, **_TO_ZERO, **on, "noise_sampler_seed": list(seeds), **choice.sampler.options}
     scheduler = _solver(choice.sampler).from_config(dict(config), **options)
     scheduler.grid = _grid(choice, config)

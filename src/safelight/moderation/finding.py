@@ -180,9 +180,7 @@ def _source_by_content(path: Path) -> ImageSource | Skip:
     try:
         sniff(head)
     except ImageFormatError:
-        return (
-            head  # a known format that is not supported: its first bytes suffice for an error that names it
-        )
+        return head  # a known but unsupported format: its first bytes suffice for an error that names it
     except (ImageEmptyError, ImageNotRecognisedError):
         is_archive = head.startswith(_ARCHIVES) or head[_TAR] == b"ustar"
         return Skip.ARCHIVE if is_archive else Skip.NOT_A_PICTURE

@@ -90,9 +90,8 @@ def choose_plan(
     if settings.exact:
         return _exact_plan(settings)
     plans = candidates(settings.backend, settings.precision, settings.threads)
-    settled = settled_plan(
-        blueprint.graph, plans, settings.cache
-    )  # usually cached, and then no probe images are needed
+    # The plan is usually cached, and then no probe images are needed.
+    settled = settled_plan(blueprint.graph, plans, settings.cache)
     return settled or choose(blueprint.graph, plans, blueprint.probe_squares(), settings.cache, tell)
 
 

@@ -69,9 +69,7 @@ def trace(graph: Graph, folder: Path | None) -> torch.jit.ScriptModule:
     module = build_module(read_timm_folder(folder)) if folder else OnnxReplay(graph).eval()
     pixels = torch.zeros((2, graph.height, graph.width, 3), dtype=torch.uint8)
     with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter(
-            "ignore"
-        )  # torch warns that TorchScript is deprecated, and the user has requested it
+        warnings.simplefilter("ignore")  # TorchScript is deprecated, but the user has requested it
         return torch.jit.freeze(torch.jit.trace(module, (pixels,)))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-EMPHASIS = 1.1  # one pair of round brackets multiplies the weight by it, one pair of square brackets divides by it
+EMPHASIS = 1.1  # round brackets multiply the weight by it, square brackets divide by it
 
 _SPECIAL_OUTSIDE = re.compile(r"[\\()\[\]]")
 _SPECIAL_INSIDE = re.compile(r"[\\()\[\]:|]")

@@ -27,12 +27,7 @@ def factor_of(path: Path) -> int | None:
                 return list(file.get_slice(name).get_shape())
 
             found = _compact(names, sides) or _esrgan(names, sides)
-    except (
-        SafetensorError,
-        OSError,
-        ValueError,
-        LookupError,
-    ):  # a damaged file, or inconsistent shapes
+    except (SafetensorError, OSError, ValueError, LookupError):  # a damaged file, or inconsistent shapes
         return None
     return found or _named(path.stem)
 
@@ -53,7 +48,8 @@ def _esrgan(names: Collection[str], sides: Callable[[str], list[int]]) -> int | 
     elif "model.0.weight" in names and any(name.startswith("model.1.sub.") for name in names):
         end = _last(names, "model")
         first, last = "model.0.weight", f"model.{end}.weight"
-        doublings = (end - 4) // 3  # three layers for each doubling, after the first two and before the last three
+        # Each doubling has three layers, after the first two and before the last three.
+        doublings = (end - 4) // 3
     else:
         return None
     folded = _root(sides(first)[1], sides(last)[0]) or 1
