@@ -101,8 +101,8 @@ def lightness(image: Image.Image, mask: Image.Image, options: Inpaint) -> Image.
     hard = ImageOps.invert(grey) if options.invert else grey
     if np.asarray(hard).max() < HALF:
         raise MaskError(
-            "The mask marks nothing to be drawn.",
-            hint="White parts are drawn anew; with invert, black parts.",
+            "The mask marks nothing to generate.",
+            hint="White parts are generated anew; with invert, black parts.",
         )
     return hard
 
@@ -199,7 +199,7 @@ def _blur(values: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
 
 
 def _spans(length: int, drawn: int, unit: int) -> list[tuple[int, int]]:
-    """Return the pixel range that each latent touches, if ``length`` pixels are generated as ``drawn`` pixels."""
+    """Return the pixel range of each latent, if ``length`` pixels are generated as ``drawn`` pixels."""
     edges = np.arange(0, drawn, unit)
     first = edges * length // drawn
     last = -(-np.minimum(edges + unit, drawn) * length // drawn)

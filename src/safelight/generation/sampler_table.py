@@ -139,14 +139,18 @@ _DIFFUSION = (
     ),
     Sampler("DPM++ SDE", "solvers:DPMppSDE", predictions=NO_SAMPLE, stochastic=True, calls=2),
     Sampler(
-        "DPM++ 2S", "solvers:DPMppSinglestep", options=_multistep(2), open_end=True, note="Steps go in twos."
+        "DPM++ 2S",
+        "solvers:DPMppSinglestep",
+        options=_multistep(2),
+        open_end=True,
+        note="Steps are taken in twos.",
     ),
     Sampler(
         "DPM++ 3S",
         "solvers:DPMppSinglestep",
         options=_multistep(3),
         open_end=True,
-        note="Steps go in threes.",
+        note="Steps are taken in threes.",
     ),
     Sampler(
         "DPM++ 2S SDE",
@@ -154,7 +158,7 @@ _DIFFUSION = (
         options=_multistep(2, sde=True),
         open_end=True,
         stochastic=True,
-        note="Steps go in twos.",
+        note="Steps are taken in twos.",
     ),
     Sampler("DPM++ 2M", "solvers:DPMppMultistep", options=_multistep(2), open_end=True),
     Sampler("DPM++ 2M Heun", "solvers:DPMppMultistep", options=_multistep(2, heun=True), open_end=True),
@@ -187,14 +191,18 @@ _DIFFUSION = (
     Sampler("DEIS 3M", "solvers:DEIS", options=_order(3), open_end=True),
     Sampler("SA Solver", "solvers:SASolver", options=_PREDICTS_DATA, open_end=True, stochastic=True),
     Sampler(
-        "DDIM", "ddim_solvers:DDIM", ("DDIM Parallel",), eta=0.0, note="Draws the same as DDIM Parallel."
+        "DDIM",
+        "ddim_solvers:DDIM",
+        ("DDIM Parallel",),
+        eta=0.0,
+        note="Gives the same picture as DDIM Parallel.",
     ),
     Sampler(
         "DDPM",
         "ddim_solvers:DDPM",
         ("DDPM Parallel",),
         stochastic=True,
-        note="Draws the same as DDPM Parallel.",
+        note="Gives the same picture as DDPM Parallel.",
     ),
     Sampler(
         "PLMS",
@@ -253,7 +261,7 @@ _FLOW = (
     _flow("Euler a", "FlowEulerAncestral", "Euler ancestral", stochastic=True),
     _flow("Heun", "FlowHeun", calls=2),
     _flow("LCM", "FlowLCM", stochastic=True, note="For checkpoints distilled for few steps."),
-    _flow("DPM++ 2S", "FlowDPMppSinglestep", options=_multistep(2), note="Steps go in twos."),
+    _flow("DPM++ 2S", "FlowDPMppSinglestep", options=_multistep(2), note="Steps are taken in twos."),
     _flow("DPM++ 2M", "FlowDPMppMultistep", options=_multistep(2)),
     _flow("DPM++ 2M SDE", "FlowDPMppMultistep", options=_multistep(2, sde=True), stochastic=True),
     _flow("DPM++ 3M", "FlowDPMppMultistep", options=_multistep(3)),

@@ -1,8 +1,8 @@
 """Look up a sampler by name and build its solver for one run.
 
 An unknown name, or a sampler that does not work with the checkpoint, is an error: there is no fallback to another
-sampler. ``resolve`` accepts names as A1111, SD.Next and ComfyUI write them, without importing torch; ``build`` creates
-the solver.
+sampler. ``resolve`` accepts names as A1111, SD.Next and ComfyUI write them, without importing torch;
+``build`` creates the solver.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class Grid:
         return np.exp(np.interp(timesteps, np.arange(len(self.trained)), np.log(self.trained)))
 
     def timestep(self, sigmas: npt.ArrayLike) -> Levels:
-        """Return the timesteps of sigmas, the inverse of ``sigma``; values outside the trained range are clipped."""
+        """Return the timesteps of sigmas, the inverse of ``sigma``; values are clipped to the trained range."""
         logs = np.log(np.maximum(np.asarray(sigmas, dtype=np.float64), 1e-10))
         return np.interp(logs, np.log(self.trained), np.arange(len(self.trained)))
 

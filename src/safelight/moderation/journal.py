@@ -101,7 +101,7 @@ class Journal:
                 raise ScanBusyError(f"Another scan is writing {self.path}.") from None
 
     def _cut_off(self, whole: int, header: Row) -> None:
-        """Truncate the file after its ``whole`` bytes of complete lines, and write the header if it is empty."""
+        """Truncate the file after ``whole`` bytes of complete lines, and write the header if it is empty."""
         if os.fstat(self._file.fileno()).st_size > whole:
             self._file.truncate(whole)
         self._file.seek(whole)

@@ -255,5 +255,5 @@ def _check_weight(weight: float) -> None:
     if not 0 <= weight <= MAX_WEIGHT:
         raise PromptError(
             f"A part of the prompt has the weight {weight:g}; a weight is 0 to {MAX_WEIGHT:g}.",
-            hint="Nested weights multiply. What should not be there belongs into the negative prompt.",
+            hint="Nested weights multiply. What should not be there belongs in the negative prompt.",
         )

@@ -53,8 +53,8 @@ def segments_at(parsed: ParsedPrompt, step: int, steps: int, *, earlier: int = 0
         parsed: A parsed prompt.
         step: The step, from 0.
         steps: Number of steps of this pass, at least 1.
-        earlier: Number of steps of the previous pass, 0 in the first. A second pass (hires, for example) continues
-            where the first one ended, as in A1111: fractions from 1 to 2 refer to it.
+        earlier: Number of steps of the previous pass, 0 in the first. A second pass (hires, for example)
+            continues where the first one ended, as in A1111: fractions from 1 to 2 refer to it.
 
     Raises:
         RequestError: step or earlier is negative, or steps is not positive.

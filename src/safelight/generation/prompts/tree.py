@@ -51,8 +51,8 @@ class When:
 
         Args:
             steps: Number of steps of this pass, at least 1.
-            earlier: Number of steps of the previous pass; 0 in the first pass. Fractions from 1 to 2 refer to the
-                second pass, and step numbers continue from the first.
+            earlier: Number of steps of the previous pass; 0 in the first pass. Fractions from 1 to 2 refer to
+                the second pass, and step numbers continue from the first.
         """
         value = (self.value - bool(earlier)) * steps if self.share else self.value - earlier
         return int(min(max(value, 0), steps))

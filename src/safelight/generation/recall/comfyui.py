@@ -46,7 +46,7 @@ def _is_sampler(node: Node) -> bool:
 
 
 def _draws_on(graph: Graph, node: Node, drawn: Set[str]) -> bool:
-    """Whether a sampler's initial latents come from one of the nodes ``drawn``, which are downstream of a sampler."""
+    """Whether a sampler's initial latents come from the nodes ``drawn``, which depend on a sampler."""
     behind = graph.behind(node, "latent_image")
     return behind is not None and behind.number in drawn
 

@@ -26,8 +26,8 @@ PARTS: Mapping[str, type[Part]] = {
 }
 """Fields with nested fields."""
 NO_FIELD = "Safelight has no such field."
-NOT_HELD = "The picture that it was drawn from is not in the file: add it again."
-ADAPTERS = "Adapters are not drawn with here."
+NOT_HELD = "The picture that it was generated from is not in the file: add it again."
+ADAPTERS = "Adapters are not supported here."
 LEFT_OUT = "The prompt is filled in without it: it asks for {}."
 MOST_UNFILLED, LONGEST_VALUE = 100, 300
 """Limits of what is reported as not filled in: number of entries, and characters of each of their texts."""

@@ -164,6 +164,6 @@ def _leave_others(filling: Filling, given: Mapping[str, str], fields: Mapping[st
         if key in _ADAPTERS:
             filling.leave(key, value, ADAPTERS)
         elif key == LEFT_OUT:
-            filling.leave(key, value, "The picture was drawn without it.")
+            filling.leave(key, value, "The picture was generated without it.")
         elif key not in _HANDLED and Infotext("", "", {key: value}).request_fields().keys() == _PROMPTS:
             filling.leave(key, value, NO_FIELD)

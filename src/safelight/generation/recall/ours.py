@@ -26,7 +26,7 @@ def fill_from_record(filling: Filling, record: ReproductionRecord) -> None:
     # Older versions treated unsupported parts as plain text, so they are escaped; newer records contain none.
     filling.put_prompts(as_words(record.expanded_prompt), as_words(record.expanded_negative_prompt))
     if record.prompt != record.expanded_prompt:
-        reason = "The prompt is filled in as it was drawn, with styles and wildcards written out."
+        reason = "The prompt is filled in as it was used, with styles and wildcards expanded."
         filling.leave("prompt as it was written", record.prompt, reason)
     filling.put_checkpoint(record.checkpoint.name, record.checkpoint.digest)
     _put_most(filling, fields)
@@ -34,7 +34,7 @@ def fill_from_record(filling: Filling, record: ReproductionRecord) -> None:
         if name in fields:
             filling.leave(name, f"sha256 of its pixels {fields[name]}", NOT_HELD)
     for part in record.left_out:
-        filling.leave("left out", part, "The picture was drawn without it.")
+        filling.leave("left out", part, "The picture was generated without it.")
     for adapter in record.adapters:
         filling.leave("adapter", f"{adapter.name} at {adapter.weight:g}", ADAPTERS)
 

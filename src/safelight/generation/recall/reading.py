@@ -109,7 +109,7 @@ def _from_ours(body: Mapping[str, Any], filling: Filling) -> Recalled | None:
 def _nothing(metadata: Metadata, filling: Filling) -> Recalled:
     if WORKFLOW in metadata.others:
         filling.leave(
-            WORKFLOW, "", "ComfyUI's workflow alone does not say what was drawn; its prompt is missing."
+            WORKFLOW, "", "ComfyUI's workflow alone does not say what was generated; its prompt is missing."
         )
     return filling.recalled("none", metadata.parameters)
 
