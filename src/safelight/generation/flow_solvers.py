@@ -81,7 +81,7 @@ class FlowGrid:
             return self._scheduler.sigmas, self._scheduler.timesteps
         if base is None or self._schedule in ("karras", "exponential"):
             raise SamplerUnfitError(
-                f"The sigma schedule {self._schedule!r} does not fit this checkpoint, which expects unshifted timesteps."
+                f"The sigma schedule {self._schedule!r} does not fit a checkpoint that expects unshifted timesteps."
             )
         return self._scheduler.sigmas, torch.tensor(np.asarray(base) * self._trained, dtype=torch.float32)
 
