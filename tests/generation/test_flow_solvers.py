@@ -90,7 +90,7 @@ def test_cogview4s_times_follow_the_schedule(sampler: Sampler, schedule: str) ->
 @pytest.mark.parametrize("schedule", ["karras", "exponential"])
 def test_levels_without_a_time_before_the_shift_are_refused(schedule: str) -> None:
     solver = build(resolve("Euler", schedule, "flow"), COGVIEW4, [0])
-    with pytest.raises(SamplerUnfitError, match="told unshifted times"):
+    with pytest.raises(SamplerUnfitError, match="expects unshifted timesteps"):
         placed_by_cogview4(solver)
 
 

@@ -1,1 +1,1 @@
-"""From a request to pictures: prompts, samplers, pipelines, previews, upscaling, records."""
+"""Image generation: requests, prompts, samplers, pipelines, previews, upscaling and reproduction records."""

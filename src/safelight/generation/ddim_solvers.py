@@ -1,6 +1,7 @@
-"""DDIM and its relatives: split latents into picture and noise, and put them together at the next level.
+"""DDIM, DDPM and PLMS: split latents into the clean image and noise, and combine them at the next noise level.
 
-diffusers' own step by fixed strides of timesteps, which agrees with one spacing only; these go between any two levels.
+diffusers' versions step by a fixed stride of timesteps, which matches one spacing only; these step between any two
+noise levels.
 """
 
 from __future__ import annotations
@@ -14,21 +15,21 @@ from safelight.generation.solvers import Device, Generators, OnGrid, Stepped, st
 
 
 class BetweenLevels(OnGrid, DPMSolverMultistepScheduler):
-    """What DDIM's relatives share: split latents into picture and noise, and put them together at the next level."""
+    """Base of the DDIM solvers: splits latents into clean image and noise and combines them at the next level."""
 
     def final_sigma(self, last: float) -> float:
-        """The first trained level where the checkpoint says that sampling ends there (set_alpha_to_one: false)."""
+        """0, or the lowest trained sigma if the checkpoint's config ends there (``set_alpha_to_one: false``)."""
         assert self.grid is not None
         first = float(self.grid.trained[0])
         return first if self.config.get("set_alpha_to_one", True) is False and last > first * 1.001 else 0.0
 
     def begin(self, timestep: Tensor) -> None:
-        """Find the place where the run begins, at its first step."""
+        """Set the step index at the first step of a run, which need not start at the first timestep."""
         if self.step_index is None:
             self._init_step_index(timestep)
 
     def split(self, model_output: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
-        """The clean latents the network predicts, clipped where the checkpoint wants it, and the noise beside them."""
+        """Return the predicted clean latents (clipped if the checkpoint's config says so) and the predicted noise."""
         alpha, sigma = self._sigma_to_alpha_sigma_t(self.sigmas[self.step_index])
         clean = self.convert_model_output(model_output, sample=sample.to(torch.float32))
         if self.config.get("clip_sample", False):
@@ -37,7 +38,7 @@ class BetweenLevels(OnGrid, DPMSolverMultistepScheduler):
         return clean, (sample - alpha * clean) / sigma
 
     def ddim_step(self, model_output: Tensor, sample: Tensor, eta: float, generator: Generators) -> Tensor:
-        """Equation 12 of Song et al., 2020."""
+        """Take one DDIM step (Song et al., 2020, equation 12)."""
         alpha, sigma = self._sigma_to_alpha_sigma_t(self.sigmas[self.step_index])
         next_alpha, next_sigma = self._sigma_to_alpha_sigma_t(self.sigmas[self.step_index + 1])
         clean, noise = self.split(model_output, sample)
@@ -50,7 +51,7 @@ class BetweenLevels(OnGrid, DPMSolverMultistepScheduler):
 
 
 class DDIM(BetweenLevels):
-    """Denoising diffusion implicit models (Song et al., 2020), between any two levels."""
+    """Denoising diffusion implicit models (Song et al., 2020), between any two noise levels."""
 
     def step(
         self,
@@ -61,22 +62,22 @@ class DDIM(BetweenLevels):
         generator: Generators = None,
         return_dict: bool = True,
     ) -> Stepped:
-        """One step.
+        """Take one step.
 
         Args:
-            model_output: What the network predicted.
-            timestep: Where it did.
-            sample: The latents.
-            eta: Share of DDPM's noise to add, 0 to 1.
-            generator: Where that noise comes from.
-            return_dict: Whether to return an object or a tuple.
+            model_output: The network's prediction.
+            timestep: The timestep of that prediction.
+            sample: The current latents.
+            eta: Fraction of DDPM's noise to add, 0 to 1.
+            generator: Source of that noise.
+            return_dict: Whether to return a ``SchedulerOutput`` or a tuple.
         """
         self.begin(timestep)
         return stepped(self.ddim_step(model_output, sample, eta, generator), return_dict)
 
 
 class DDPM(BetweenLevels):
-    """Ancestral sampling (Ho et al., 2020, algorithm 2, small variance), which is DDIM's step at eta 1."""
+    """Ancestral sampling (Ho et al., 2020, algorithm 2, small variance): DDIM's step with eta 1."""
 
     def step(
         self,
@@ -86,24 +87,24 @@ class DDPM(BetweenLevels):
         generator: Generators = None,
         return_dict: bool = True,
     ) -> Stepped:
-        """One step.
+        """Take one step.
 
         Args:
-            model_output: What the network predicted.
-            timestep: Where it did.
-            sample: The latents.
-            generator: Where the noise comes from.
-            return_dict: Whether to return an object or a tuple.
+            model_output: The network's prediction.
+            timestep: The timestep of that prediction.
+            sample: The current latents.
+            generator: Source of the noise.
+            return_dict: Whether to return a ``SchedulerOutput`` or a tuple.
         """
         self.begin(timestep)
         return stepped(self.ddim_step(model_output, sample, 1.0, generator), return_dict)
 
 
 class PLMS(BetweenLevels):
-    """Pseudo linear multistep (Liu et al., 2022), warmed up by lower orders (iPNDM: Zhang & Chen, 2022).
+    """Pseudo linear multistep (Liu et al., 2022), with lower-order steps as warm-up (iPNDM: Zhang & Chen, 2022).
 
-    The paper's warm-up calls the network more than once for the first steps, which a run that begins in the middle
-    cannot follow: diffusers' own leaves such a picture one step short.
+    The paper's warm-up calls the network more than once in each of the first steps. That does not work for a run that
+    starts in the middle: with diffusers' version such a run ends one step short.
     """
 
     WEIGHTS = ((1.0,), (1.5, -0.5), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
@@ -116,13 +117,13 @@ class PLMS(BetweenLevels):
     def step(
         self, model_output: Tensor, timestep: Tensor, sample: Tensor, return_dict: bool = True
     ) -> Stepped:
-        """One step along the mean of up to four noise predictions.
+        """Take one step along a weighted mean of up to four noise predictions.
 
         Args:
-            model_output: What the network predicted.
-            timestep: Where it did.
-            sample: The latents.
-            return_dict: Whether to return an object or a tuple.
+            model_output: The network's prediction.
+            timestep: The timestep of that prediction.
+            sample: The current latents.
+            return_dict: Whether to return a ``SchedulerOutput`` or a tuple.
         """
         self.begin(timestep)
         self.noises = [self.split(model_output, sample)[1], *self.noises[:3]]

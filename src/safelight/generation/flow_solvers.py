@@ -1,8 +1,8 @@
-"""The steps a sampler takes on a flow-matching checkpoint: x = (1 - sigma) * x0 + sigma * noise, sigma from 1 to 0.
+"""Solvers for flow-matching checkpoints: x = (1 - sigma) * x0 + sigma * noise, with sigma from 1 to 0.
 
-The levels are the checkpoint's own: its shift, its dynamic shift by picture size (mu), its pipeline's spacing. Every
-solver here takes what flow pipelines pass to ``set_timesteps`` (sigmas, mu) and answers their ``scale_noise``; most of
-diffusers' solvers do neither.
+The sigmas follow the checkpoint: its shift, its dynamic shift by image size (mu), and its pipeline's spacing. Every
+solver here accepts the arguments that flow pipelines pass to ``set_timesteps`` (sigmas, mu) and implements the
+``scale_noise`` method they call; most of diffusers' solvers do neither.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from safelight.generation.solvers import (
 
 Spacing: TypeAlias = Sequence[float] | Levels
 NEARLY_ALL_NOISE = 1 - 1e-4
-"""Where solvers in log SNR begin: at sigma 1 the log SNR is minus infinity."""
+"""First sigma of solvers that work in log SNR: at sigma 1 the log SNR is minus infinity."""
 
 
 class FlowGrid:
-    """The levels of one run on a flow-matching checkpoint.
+    """The sigmas and timesteps of one run on a flow-matching checkpoint.
 
     Args:
-        config: The checkpoint's own scheduler configuration.
+        config: The checkpoint's scheduler configuration.
         schedule: One of ``FLOW_SCHEDULES``.
-        open_end: Whether the scheduler's own even spacing stops one level early (``sigmas.Grid``).
+        open_end: Whether the scheduler's own even spacing stops one level early (see ``sigmas.Grid``).
     """
 
     def __init__(
@@ -58,22 +58,22 @@ class FlowGrid:
         )
         self._schedule = schedule
         self._trained = int(self._scheduler.config.num_train_timesteps)
-        # Where the checkpoint's own scheduler is one in log SNR, so is its spacing.
+        # A checkpoint whose own scheduler works in log SNR also uses that scheduler's spacing.
         self._open_end = open_end or not str(config.get("_class_name", "FlowMatch")).startswith("FlowMatch")
 
     def levels(
         self, steps: int, sigmas: Spacing | None, mu: float | None, *, unshifted_times: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Sigmas with the final one, and the timesteps that belong to all but it.
+        """Return the sigmas, including the final one, and the timesteps of all sigmas but the final one.
 
         Args:
             steps: Number of steps.
-            sigmas: The pipeline's unshifted spacing; used where the schedule is automatic.
-            mu: Log of the shift where the checkpoint shifts by picture size.
-            unshifted_times: Whether the network is told the time before the shift, as CogView4's is.
+            sigmas: The pipeline's unshifted spacing; used with the automatic schedule.
+            mu: Log of the shift, for checkpoints that shift by image size.
+            unshifted_times: Whether the network expects timesteps from before the shift, as CogView4's does.
 
         Raises:
-            SamplerUnfitError: The schedule makes levels that no unshifted time belongs to.
+            SamplerUnfitError: The schedule has sigmas that no unshifted timestep corresponds to.
         """
         base = self._unshifted(steps, sigmas)
         self._scheduler.set_timesteps(steps, sigmas=None if base is None else list(base), mu=mu)
@@ -81,7 +81,7 @@ class FlowGrid:
             return self._scheduler.sigmas, self._scheduler.timesteps
         if base is None or self._schedule in ("karras", "exponential"):
             raise SamplerUnfitError(
-                f"The sigma schedule {self._schedule!r} does not fit this checkpoint, which is told unshifted times."
+                f"The sigma schedule {self._schedule!r} does not fit a checkpoint that expects unshifted timesteps."
             )
         return self._scheduler.sigmas, torch.tensor(np.asarray(base) * self._trained, dtype=torch.float32)
 
@@ -97,7 +97,7 @@ class FlowGrid:
 
 
 class OnFlowGrid:
-    """A solver whose levels are a flow grid's."""
+    """Mixin for solvers whose sigmas and timesteps come from a ``FlowGrid``."""
 
     grid: FlowGrid
     first_sigma: ClassVar[float] = NEARLY_ALL_NOISE
@@ -111,14 +111,15 @@ class OnFlowGrid:
         mu: float | None = None,
         timesteps: Spacing | None = None,
     ) -> None:
-        """Forget the run before, and place the steps.
+        """Reset the solver's state and set the sigmas and timesteps of a run.
 
         Args:
-            num_inference_steps: Number of steps; that of the sigmas when not given.
-            device: Where the network runs.
-            sigmas: The pipeline's own spacing, before any shift.
-            mu: Log of the shift where the checkpoint shifts by picture size.
-            timesteps: Given where the network is told the time before any shift; it is that of the sigmas.
+            num_inference_steps: Number of steps; the number of sigmas by default.
+            device: The network's device.
+            sigmas: The pipeline's spacing, before any shift.
+            mu: Log of the shift, for checkpoints that shift by image size.
+            timesteps: Passed by pipelines whose network expects timesteps from before any shift; the values are those
+                that belong to ``sigmas``.
         """
         steps = num_inference_steps or (0 if sigmas is None else len(sigmas))
         super().set_timesteps(steps, device=device, **self.reset_arguments)  # type: ignore[misc]
@@ -126,16 +127,16 @@ class OnFlowGrid:
         self.place(levels.clamp(max=self.first_sigma), times.to(device))
 
     def place(self, sigmas: Tensor, timesteps: Tensor) -> None:
-        """Take levels, with the final one, and their timesteps."""
+        """Store the sigmas, including the final one, and their timesteps."""
         self.sigmas, self.timesteps = sigmas, timesteps
 
     def scale_noise(self, sample: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
-        """Noise a clean picture to the level where the run begins.
+        """Add noise to clean latents, up to the sigma at which the run starts.
 
         Args:
             sample: Clean latents.
-            timestep: One of ``timesteps``, for each picture.
-            noise: Unit noise of the same shape.
+            timestep: One of ``timesteps`` for each image.
+            noise: Standard normal noise of the same shape.
         """
         begin = self.begin_index if self.step_index is None else self.step_index  # type: ignore[attr-defined]
         if begin is None:
@@ -144,7 +145,7 @@ class OnFlowGrid:
         return sigma * noise + (1 - sigma) * sample
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """``scale_noise`` in the order of arguments that diffusion pipelines use."""
+        """Call ``scale_noise`` with the argument order of diffusion pipelines."""
         return self.scale_noise(original_samples, timesteps, noise)
 
     def _sigma_to_alpha_sigma_t(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,18 +167,18 @@ class FlowEulerAncestral(OnFlowGrid, LTXEulerAncestralRFScheduler):
 
 
 class FlowHeun(OnFlowGrid, FlowMatchHeunDiscreteScheduler):
-    """Heun's method: two network calls a step."""
+    """Heun's method: two network calls per step."""
 
     first_sigma = 1.0
 
     def place(self, sigmas: Tensor, timesteps: Tensor) -> None:
-        """Every level but the first and the last is visited twice."""
+        """Store the sigmas and timesteps; every sigma but the first and the last is visited twice."""
         self.sigmas = torch.cat([sigmas[:1], sigmas[1:-1].repeat_interleave(2), sigmas[-1:]])
         self.timesteps = torch.cat([timesteps[:1], timesteps[1:].repeat_interleave(2)])
 
 
 class FlowLCM(OnFlowGrid, FlowMatchLCMScheduler):
-    """Latent consistency: predict the clean picture and noise it anew."""
+    """Latent consistency: predict the clean image and add noise to it again."""
 
     first_sigma = 1.0
     reset_arguments: ClassVar[Mapping[str, Any]] = {"mu": 1.0}
@@ -188,7 +189,7 @@ class FlowDPMppMultistep(OnFlowGrid, RepairedMultistep):
 
 
 class FlowDPMppSinglestep(OnFlowGrid, DPMSolverSinglestepScheduler):
-    """DPM-Solver++, single step."""
+    """DPM-Solver++, singlestep."""
 
 
 class FlowUniPC(OnFlowGrid, RepairedUniPC):

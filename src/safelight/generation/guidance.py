@@ -1,8 +1,8 @@
-"""What happens around each call of the denoiser: guidance windows, rescaling, CFG-Zero*, changing prompts, stopping.
+"""Hooks around each denoiser call: guidance interval, rescaling, CFG-Zero*, scheduled prompts and cancellation.
 
-An adapter is injected from outside with forward hooks and removed after the run, so that the stock pipelines and
-networks stay as they are. It relies on what diffusers' pipelines have in common: with classifier-free guidance the
-denoiser is called once with a batch of two, the negative prompt first.
+The hooks are forward hooks, registered for one run and removed after it, so that stock pipelines and networks stay
+unchanged. They rely on what diffusers' pipelines have in common: with classifier-free guidance the denoiser is called
+once with a batch of two, the negative prompt first.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from safelight.generation.prompts.encode import Conditioning, GuidedPhase
 
 @dataclass(frozen=True)
 class Guidance:
-    """How much the prompt counts, and when.
+    """Classifier-free guidance: its scale, its correction, and the interval of steps in which it applies.
 
     Args:
-        scale: Classifier-free guidance in the usual counting; 1 is none.
-        rescale: Share of overexposure to take back (Lin et al., 2023, arXiv 2305.08891, section 3.4), 0 to 1.
-        start: Share of the steps before which there is no guidance.
-        end: Share of the steps from which on there is no guidance any more.
-        cfg_zero: Correct the guidance as CFG-Zero* does (Fan et al., 2025, arXiv 2503.18886); flow models only.
+        scale: Guidance scale as in diffusers; 1 means no guidance.
+        rescale: Guidance rescale factor against overexposure (Lin et al., 2023, arXiv 2305.08891, section 3.4), 0 to 1.
+        start: Fraction of the steps before which guidance is off.
+        end: Fraction of the steps from which guidance is off again.
+        cfg_zero: Use CFG-Zero* (Fan et al., 2025, arXiv 2503.18886); flow models only.
     """
 
     scale: float = 1.0
@@ -38,24 +38,24 @@ class Guidance:
     cfg_zero: bool = False
 
     def on(self, done: float) -> bool:
-        """Whether there is guidance in the step that begins with this share of the steps done."""
+        """Whether guidance applies to the step that starts after this fraction of the steps."""
         return self.start <= done < self.end
 
 
 @dataclass
 class DenoiserAdapter:
-    """Hooks on a denoiser for the length of one run; use it as a context manager.
+    """Forward hooks on a denoiser for one run; use it as a context manager.
 
     Args:
         denoiser: The U-Net or transformer.
-        guidance: How the two predictions become one.
-        guided: Whether the negative prompt's half comes first in every call.
-        phases: Text embeddings by step; none to leave the pipeline's own.
-        steps: Steps of this run.
-        should_stop: Asked before every call of the network.
+        guidance: How the two predictions are combined.
+        guided: Whether every call is a batch whose first half is the negative prompt.
+        phases: Text embeddings by step; empty to keep the pipeline's own.
+        steps: Number of steps of this run.
+        should_stop: Called before every denoiser call; the run stops if it returns True.
 
     Attributes:
-        step: The step that is on, from 0; the run keeps it up to date.
+        step: The current step, from 0; the run updates it.
     """
 
     denoiser: nn.Module
@@ -92,7 +92,7 @@ class DenoiserAdapter:
         on = self.guidance.on(self.step / self.steps)
         self._halved = self.guided and not on and sample is not None and len(sample) == 2
         if self._halved:
-            # Half the work: the negative prompt's half would have no say.
+            # Without guidance the negative prompt's half has no effect, so only the prompt's half is computed.
             return tuple(_second_half(value) for value in args), {
                 name: _second_half(value) for name, value in kwargs.items()
             }
@@ -110,25 +110,26 @@ class DenoiserAdapter:
             guided = combined(values, self.guidance, first_step=self.step == 0, channels=sample.shape[1])
         else:
             return output
-        # The pipeline adds the scaled difference of the two halves; equal halves are left as they are.
+        # The pipeline adds the scaled difference of the two halves, which is zero for equal halves.
         values = torch.cat([guided, guided])
         return (values, *output[1:]) if isinstance(output, tuple) else values
 
     def _parts(self, batch: int) -> list[Conditioning]:
-        """What each row of a call is conditioned on at this step."""
+        """Return the conditioning of each row of the batch at this step."""
         phase = [phase for phase in self.phases if phase.first_step <= self.step][-1]
         negatives = [phase.negative] if self.guided else []
         return negatives + [phase.positive] * (batch - len(negatives))
 
 
 def combined(values: Tensor, guidance: Guidance, *, first_step: bool, channels: int) -> Tensor:
-    """The guided prediction of two.
+    """Combine the two predictions into the guided one, (1, ...).
 
     Args:
         values: (2, ...), the negative prompt's prediction first.
         guidance: Scale, rescaling and method.
-        first_step: Whether this is the first step, in which CFG-Zero* moves nothing: there the network knows least.
-        channels: Of the latents; a prediction of twice as many has a learnt variance in its second half.
+        first_step: Whether this is the first step, where CFG-Zero* returns zeros because the network's prediction is
+            least reliable there.
+        channels: Channels of the latents; a prediction with twice as many has a learned variance in its second half.
     """
     negative, positive = values[:1], values[1:]
     if guidance.cfg_zero:
@@ -144,7 +145,7 @@ def combined(values: Tensor, guidance: Guidance, *, first_step: bool, channels: 
 
 
 def _projection(positive: Tensor, negative: Tensor) -> Tensor:
-    """The factor that brings the negative prediction nearest to the positive one (CFG-Zero*'s s)."""
+    """Return the factor that brings the negative prediction closest to the positive one (s in CFG-Zero*)."""
     return (positive * negative).sum() / (negative.square().sum() + 1e-8)
 
 
@@ -154,7 +155,7 @@ def _sample(args: tuple[object, ...], kwargs: dict[str, object]) -> Tensor | Non
 
 
 def _conditioned(kwargs: dict[str, object], parts: Sequence[Conditioning]) -> dict[str, object]:
-    """The call's arguments with other embeddings, one for each row."""
+    """Return the call's arguments with the text embeddings replaced, one for each row."""
     changed = kwargs | {"encoder_hidden_states": torch.cat([part.embeddings for part in parts])}
     added = kwargs.get("added_cond_kwargs")
     pooled = [part.pooled for part in parts if part.pooled is not None]
@@ -164,7 +165,7 @@ def _conditioned(kwargs: dict[str, object], parts: Sequence[Conditioning]) -> di
 
 
 def _second_half(value: object) -> object:
-    """What belongs to the prompt, of a value that may hold the negative prompt's half first."""
+    """Return the prompt's half of a value whose first half may belong to the negative prompt."""
     if isinstance(value, Tensor) and value.ndim and len(value) == 2:
         return value[1:]
     if isinstance(value, dict):

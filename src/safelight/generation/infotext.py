@@ -1,7 +1,7 @@
-"""The infotext: A1111's lines of text about how a picture was made, which every gallery and model site reads.
+"""The infotext: A1111's text format for generation parameters, which galleries and model sites read.
 
-Prompt, a line ``Negative prompt: …`` where there is one, and a last line of ``key: value`` pairs. Where that layout is
-ambiguous (a prompt with a line that begins with "Negative prompt:"), the reproduction record is right.
+It holds the prompt, a line ``Negative prompt: …`` if there is one, and a last line of ``key: value`` pairs. If the
+text is ambiguous (a prompt with a line that starts with "Negative prompt:"), the reproduction record is authoritative.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MARKS = frozenset(
 )
 _ENOUGH = 3
 _LONGEST = 64 * 1024  # a longer last line is a prompt
-_KEY = re.compile(r'\s*(\w[^:,"\n]*):\s*')  # cut at its end later: \s* here would take squared time
+_KEY = re.compile(r'\s*(\w[^:,"\n]*):\s*')  # stripped later: \s* before the colon takes quadratic time
 _END = re.compile(r"\s*+(?:,|\Z)")
 _UNFIT = str.maketrans("", "", ',:"\n')
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
@@ -32,18 +32,18 @@ _SUFFIXES = ("Karras", "Exponential", "Polyexponential", "SGM Uniform")  # of sa
 _FILLS = MappingProxyType({"original": None, "blur": "fill", "noise": "latent noise"})
 _ALL_STEPS = "Hires all steps"
 LEFT_OUT = "Left out"
-"""The key of what a picture was drawn without: <lora:…>, AND …, with spaces between them."""
+"""Key of the unsupported prompt parts that the image was generated without (<lora:…>, AND …), separated by spaces."""
 _DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True)
 class Infotext:
-    """An infotext taken apart.
+    """A parsed infotext.
 
     Args:
-        prompt: As it stands there; A1111 writes it with styles and wildcards filled in.
-        negative_prompt: Empty where there is none.
-        parameters: The pairs of the last line in their order, values as text; empty where there is no such line.
+        prompt: The prompt as written; A1111 writes it with styles and wildcards expanded.
+        negative_prompt: Empty if there is none.
+        parameters: The pairs of the last line in order, values as text; empty if there is no such line.
     """
 
     prompt: str
@@ -52,41 +52,40 @@ class Infotext:
 
     @property
     def model(self) -> str | None:
-        """The checkpoint's name, as the program that drew called it."""
+        """The checkpoint's name in the program that generated the image."""
         return self.parameters.get("Model")
 
     @property
     def model_hash(self) -> str | None:
-        """The first digits of the SHA-256 of the checkpoint's file: ten in A1111."""
+        """The first digits of the SHA-256 of the checkpoint's file; A1111 writes ten."""
         return self.parameters.get("Model hash")
 
     def to_dict(self) -> dict[str, str]:
-        """Prompts and parameters under A1111's keys."""
+        """Return prompts and parameters under A1111's keys."""
         return {"Prompt": self.prompt, "Negative prompt": self.negative_prompt, **self.parameters}
 
     def request_fields(self) -> dict[str, Any]:
-        """What a ``GenerationRequest`` can be made of.
+        """Return fields for a ``GenerationRequest``.
 
-        Left to the caller: the checkpoint, the mask's fields, and a ``strength`` where no initial picture is given.
+        The caller has to handle the checkpoint, the mask's fields, and a ``strength`` without an initial image.
 
         Raises:
-            RecordInvalidError: A number cannot be read.
+            RecordInvalidError: A value is not a number.
         """
         fields: dict[str, Any] = {"prompt": self.prompt, "negative_prompt": self.negative_prompt}
         fields |= self._numbers(_NUMBERS) | self._sampler() | self._size()
         if variation := self._numbers(_VARIATION):
             fields["variation"] = {"seed": 0, "strength": 0.0} | variation
         if hires := self._numbers(_HIRES):
-            if (
-                "strength" in fields and "strength" not in hires
-            ):  # A1111 has one key for the only strength there is
+            # With one strength, A1111 always writes it under the same key.
+            if "strength" in fields and "strength" not in hires:
                 hires["strength"] = fields.pop("strength")
             fields["hires"] = hires | ({"all_steps": True} if self._counts_all_steps else {})
         return fields
 
     @property
     def _counts_all_steps(self) -> bool:
-        """Whether a second pass draws all of its steps: always with others, with Safelight where it was asked for."""
+        """Whether the hires pass runs all of its steps: always in other programs, in Safelight only if requested."""
         ours = self.parameters.get("Version", "").startswith("Safelight")
         return not ours or self.parameters.get(_ALL_STEPS) == "True"
 
@@ -150,14 +149,14 @@ _HIRES: MappingProxyType[str, tuple[str, Callable[[str], Value]]] = MappingProxy
 
 
 def render(prompt: str, negative_prompt: str, parameters: Mapping[str, Value | None]) -> str:
-    """An infotext: None and empty values are left out, and values that would be read otherwise are quoted as JSON.
+    """Format an infotext: None and empty values are left out, and ambiguous values are quoted as JSON.
 
-    U+0000, which no file format holds in a text, becomes U+FFFD.
+    U+0000 becomes U+FFFD, since no image format can store it in text.
 
     Args:
-        prompt: What was drawn.
-        negative_prompt: May be empty: then A1111 has no line for it.
-        parameters: The last line's pairs, in order.
+        prompt: The expanded prompt.
+        negative_prompt: May be empty; A1111 then writes no line for it.
+        parameters: The pairs of the last line, in order.
     """
     pairs = [f"{key}: {_quoted(value)}" for key, value in parameters.items() if value not in (None, "")]
     lines = [prompt] if prompt else []
@@ -166,7 +165,7 @@ def render(prompt: str, negative_prompt: str, parameters: Mapping[str, Value | N
 
 
 def describe(record: ReproductionRecord) -> str:
-    """The infotext of a record: A1111's keys in A1111's order, then what A1111 has no key for, then the version."""
+    """Return the infotext of a record: A1111's keys in A1111's order, then Safelight's own keys, then the version."""
     return render(
         record.expanded_prompt,
         record.expanded_negative_prompt,
@@ -175,9 +174,9 @@ def describe(record: ReproductionRecord) -> str:
 
 
 def parse(text: str) -> Infotext:
-    """Take an infotext apart: A1111's, Forge's, SD.Next's or our own.
+    """Parse an infotext written by A1111, Forge, SD.Next or Safelight.
 
-    Any text has a result: where the last line is no list of parameters, all of it is the prompt.
+    Any text gives a result: if the last line is no list of parameters, the whole text is the prompt.
     """
     lines = text.rstrip().split("\n")
     parameters = dict(_pairs(lines[-1])) if len(lines[-1]) <= _LONGEST else {}
@@ -203,7 +202,7 @@ def _main(record: ReproductionRecord) -> dict[str, Value | None]:
         "Seed": record.seed,
         "Size": f"{record.width}x{record.height}",
         "Model hash": record.checkpoint.digest[:10],
-        "Model": record.checkpoint.name.translate(_UNFIT),  # as A1111 does: simple readers cut at commas
+        "Model": record.checkpoint.name.translate(_UNFIT),  # as A1111 does: simple parsers split at commas
         "Variation seed": variation.seed if variation else None,
         "Variation seed strength": variation.strength if variation else None,
         "Denoising strength": strength,
@@ -273,7 +272,7 @@ def _schedule_of(label: str) -> str:
 
 
 def _prompts(lines: list[str]) -> tuple[str, str]:
-    """Prompt and negative prompt; the first line that begins as the latter does divides them."""
+    """Split lines into prompt and negative prompt, at the first line that starts with "Negative prompt:"."""
     cut = next((number for number, line in enumerate(lines) if line.startswith(NEGATIVE)), None)
     if cut is None:
         return "\n".join(lines), ""
@@ -282,7 +281,7 @@ def _prompts(lines: list[str]) -> tuple[str, str]:
 
 
 def _without_templates(lines: list[str]) -> tuple[list[str], dict[str, str]]:
-    """SD.Next's prompts before styles, which it writes between the prompts and the parameters."""
+    """Split off SD.Next's prompts before styles, which it writes between the prompts and the parameters."""
     templates: dict[str, str] = {}
     for key in ("Negative template", "Template"):
         cut = next((n for n, line in reversed(list(enumerate(lines))) if line.startswith(f"{key}:")), None)
@@ -293,7 +292,7 @@ def _without_templates(lines: list[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def _pairs(line: str) -> Iterator[tuple[str, str]]:
-    """Each ``key: value`` of a line of parameters; what has no colon is passed over."""
+    """Yield each ``key: value`` of a line of parameters; parts without a colon are skipped."""
     position = 0
     while position < len(line):
         key = _KEY.match(line, position)
@@ -305,7 +304,7 @@ def _pairs(line: str) -> Iterator[tuple[str, str]]:
 
 
 def _value(line: str, start: int) -> tuple[str, int]:
-    """The value that begins here, and where the next pair begins: JSON where it is quoted or bracketed."""
+    """Return the value at a position and the start of the next pair; a quoted or bracketed value is JSON."""
     if line[start : start + 1] in ('"', "{", "["):
         try:
             value, end = _DECODER.raw_decode(line, start)

@@ -1,4 +1,4 @@
-"""Masks and canvases: what of a picture is drawn anew, what it is drawn from, and how the result is put back."""
+"""Masks and canvases of inpainting and outpainting: prepare the mask and initial image, and composite the result."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from safelight.errors import MaskError
 from safelight.generation.request import Inpaint, Outpaint
 
 HALF = 128
-"""Of 255: from here on a mask marks."""
+"""Lightness, of 255, from which a mask pixel counts as marked."""
 Box = tuple[int, int, int, int]
-"""Left, top, right, bottom, in pixels; right and bottom are the first that no longer belong to it."""
+"""Left, top, right, bottom, in pixels; right and bottom are exclusive."""
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """A picture to be drawn on in part.
+    """An image of which a part is to be generated anew.
 
     Args:
-        original: What the result is laid over, RGB.
-        start: What the drawing starts from, RGB: the original, with the masked part filled.
-        marked: Mode L, 255 where it is drawn anew and 0 elsewhere.
-        mask: The same with a soft edge, by which it is put back.
-        box: The part that is given to the network.
+        original: The image that the result is composited onto, RGB.
+        start: The initial image for denoising, RGB: the original with the masked part filled.
+        marked: The hard mask, mode L: 255 where pixels are generated and 0 elsewhere.
+        mask: The same mask with a soft edge, used to composite the result.
+        box: The part of the image that is passed to the network.
     """
 
     original: Image.Image
@@ -37,10 +37,10 @@ class Canvas:
     box: Box
 
     def put_back(self, drawn: Image.Image) -> Image.Image:
-        """The original with the drawn part in it; where the mask is black not one pixel changes.
+        """Composite the generated part onto the original; where the mask is black no pixel changes.
 
         Args:
-            drawn: The result for `box`, at any size.
+            drawn: The generated image for ``box``, at any size.
         """
         left, top, right, bottom = self.box
         fitted = drawn.resize((right - left, bottom - top), Image.Resampling.LANCZOS)
@@ -49,13 +49,13 @@ class Canvas:
         return whole
 
     def marked_latents(self, size: tuple[int, int], unit: int) -> Image.Image:
-        """What the network is to draw of `box`: every latent that has anything marked in it, however thin.
+        """Return the mask for the pipeline: it marks every latent that contains any marked pixel of ``box``.
 
-        Pipelines halve a mask at grey and look at one pixel of each latent: a line or a soft spot would be lost.
+        Pipelines threshold a mask at grey and sample one pixel per latent, so a thin line or a soft spot would be lost.
 
         Args:
-            size: Width and height that `box` is drawn at.
-            unit: Pixels of that size that a latent is wide.
+            size: Width and height at which ``box`` is generated.
+            unit: Width of a latent, in pixels of that size.
         """
         marked = np.asarray(self.marked.crop(self.box)) > 0
         rows = [marked[first:last].any(0) for first, last in _spans(len(marked), size[1], unit)]
@@ -68,32 +68,32 @@ class Canvas:
 def canvas_for_mask(
     image: Image.Image, mask: Image.Image, options: Inpaint, seed: int, shape: tuple[int, int]
 ) -> Canvas:
-    """A canvas for inpainting.
+    """Return a canvas for inpainting.
 
     Args:
         image: RGB.
-        mask: Any mode; lightness counts, white is drawn anew.
-        options: Blur, padding, fill, inversion.
-        seed: For the fill "noise".
-        shape: Width and height that `box` will be drawn at, which give its proportions.
+        mask: Any mode; only its lightness is used, and white pixels are generated.
+        options: Blur, padding, fill and inversion.
+        seed: Seed of the fill "noise".
+        shape: Width and height at which ``box`` will be generated; they set its aspect ratio.
 
     Raises:
-        MaskError: Another size than the picture's, or nothing to draw.
+        MaskError: The mask has another size than the image, or marks nothing.
     """
     hard = lightness(image, mask, options)
     soft = hard.filter(ImageFilter.GaussianBlur(options.blur)) if options.blur else hard
     start = filled(image, hard, options.fill, seed)
-    # Around all of the soft edge: a box that cut it would leave a seam.
+    # The box includes the whole soft edge: cutting it would leave a visible seam.
     extent = soft.getbbox() if options.only_masked else None
     box = padded_box(extent, options.padding, shape, image.size) if extent else (0, 0, *image.size)
     return Canvas(image, start, _halved(hard), soft, box)
 
 
 def lightness(image: Image.Image, mask: Image.Image, options: Inpaint) -> Image.Image:
-    """A mask in mode L, the right way round.
+    """Return the mask in mode L, inverted if the options say so.
 
     Raises:
-        MaskError: Another size than the picture's, or nothing to draw.
+        MaskError: The mask has another size than the image, or marks nothing.
     """
     if mask.size != image.size:
         raise MaskError(f"The mask is {_size(mask)} pixels, its picture {_size(image)}.")
@@ -101,33 +101,33 @@ def lightness(image: Image.Image, mask: Image.Image, options: Inpaint) -> Image.
     hard = ImageOps.invert(grey) if options.invert else grey
     if np.asarray(hard).max() < HALF:
         raise MaskError(
-            "The mask marks nothing to be drawn.",
-            hint="White parts are drawn anew; with invert, black parts.",
+            "The mask marks nothing to generate.",
+            hint="White parts are generated anew; with invert, black parts.",
         )
     return hard
 
 
 def see_beyond(beyond: Outpaint) -> None:
-    """See that a picture is drawn on at all.
+    """Check that outpainting extends at least one side.
 
     Raises:
-        MaskError: No side is drawn out.
+        MaskError: No side is extended.
     """
     if beyond.left + beyond.right + beyond.top + beyond.bottom == 0:
         raise MaskError("Outpainting by no pixels on all sides.", hint="Give left, right, top or bottom.")
 
 
 def canvas_for_outpainting(image: Image.Image, beyond: Outpaint, options: Inpaint, seed: int) -> Canvas:
-    """A larger canvas with the picture in its place, its edges drawn out, and a mask over what is new.
+    """Return a larger canvas: the image in place, its edge pixels repeated outwards, and a mask over the new area.
 
     Raises:
-        MaskError: No side is drawn out.
+        MaskError: No side is extended.
     """
     see_beyond(beyond)
     edges = ((beyond.top, beyond.bottom), (beyond.left, beyond.right), (0, 0))
     canvas = Image.fromarray(np.pad(np.asarray(image), edges, mode="edge"))
     mask = Image.new("L", canvas.size, 255)
-    # The mask reaches a little into the picture, so that the seam is drawn anew and not merely covered.
+    # The mask reaches a little into the image, so that the seam itself is generated anew.
     inner = [beyond.left, beyond.top, beyond.left + image.width, beyond.top + image.height]
     for side, (grown, inwards) in enumerate(
         [(beyond.left, 1), (beyond.top, 1), (beyond.right, -1), (beyond.bottom, -1)]
@@ -141,7 +141,7 @@ def canvas_for_outpainting(image: Image.Image, beyond: Outpaint, options: Inpain
 
 
 def filled(image: Image.Image, mask: Image.Image, how: str, seed: int) -> Image.Image:
-    """The picture with its masked part left ("original"), filled from around it ("blur"), or made noise."""
+    """Return the image with its masked part kept ("original"), filled from its surroundings ("blur"), or noise."""
     if how == "original":
         return image
     if how == "noise":
@@ -153,7 +153,7 @@ def filled(image: Image.Image, mask: Image.Image, how: str, seed: int) -> Image.
 
 
 def spread(image: Image.Image, mask: Image.Image) -> Image.Image:
-    """What lies around the mask, blurred into it from coarse to fine: near the edge the fine blur wins."""
+    """Fill the mask by blurring its surroundings into it, coarse to fine; near the edge the fine blur dominates."""
     known = np.asarray(ImageOps.invert(mask), dtype=np.float32)[..., None] / np.float32(255)
     pixels = np.asarray(image, dtype=np.float32)
     mean = (pixels * known).sum((0, 1)) / max(1.0, float(known.sum()))
@@ -169,13 +169,13 @@ def spread(image: Image.Image, mask: Image.Image) -> Image.Image:
 
 
 def padded_box(extent: Box, padding: int, shape: tuple[int, int], size: tuple[int, int]) -> Box:
-    """The masked part with some of its surroundings, in the proportions it will be drawn at, inside the picture.
+    """Return the box of the masked part with padding, in the aspect ratio of generation and inside the image.
 
     Args:
-        extent: Where the mask is, with its soft edge.
-        padding: Pixels on every side.
-        shape: Width and height to be drawn at; only their ratio counts.
-        size: Width and height of the picture.
+        extent: Bounding box of the mask with its soft edge.
+        padding: Pixels to add on every side.
+        shape: Width and height of generation; only their ratio is used.
+        size: Width and height of the image.
     """
     width = min(size[0], extent[2] - extent[0] + 2 * padding)
     height = min(size[1], extent[3] - extent[1] + 2 * padding)
@@ -199,7 +199,7 @@ def _blur(values: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
 
 
 def _spans(length: int, drawn: int, unit: int) -> list[tuple[int, int]]:
-    """The pixels that touch each latent, first and last, where `length` of them are drawn as `drawn`."""
+    """Return the pixel range of each latent, if ``length`` pixels are generated as ``drawn`` pixels."""
     edges = np.arange(0, drawn, unit)
     first = edges * length // drawn
     last = -(-np.minimum(edges + unit, drawn) * length // drawn)

@@ -1,4 +1,4 @@
-"""Where a picture's noise comes from: a generator for its seed, and a little of another seed's noise."""
+"""The initial noise of an image: a random generator for its seed, and the variation seed's noise mixed in."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from safelight.generation.request import Variation
 
 
 def generator_for(seed: int) -> Generator:
-    """A generator on the CPU, so that a seed means the same noise whatever the device that draws."""
+    """Return a generator on the CPU, so that a seed gives the same noise on every device."""
     return Generator("cpu").manual_seed(seed)
 
 
 def varied_noise(shape: tuple[int, ...], generator: Generator, variation: Variation, index: int) -> Tensor:
-    """Standard normal noise with another seed's mixed in, float32.
+    """Return standard normal noise with the variation seed's noise mixed in, float32.
 
     Args:
         shape: (1, channels, rows, columns) in latent space.
-        generator: The picture's own; it goes on to serve the sampler.
-        variation: The other seed, and how much of it.
-        index: Which picture of the batch this is, from 0: it takes the variation's seed + index.
+        generator: The image's own generator; the sampler uses it afterwards.
+        variation: The variation seed and its strength.
+        index: Index of the image in the batch, from 0; the variation seed used is the variation's seed + index.
     """
     own = torch.randn(shape, generator=generator)
     other = torch.randn(shape, generator=generator_for(variation.seed + index))
@@ -28,7 +28,7 @@ def varied_noise(shape: tuple[int, ...], generator: Generator, variation: Variat
 
 
 def slerp(start: Tensor, end: Tensor, share: float) -> Tensor:
-    """Spherical interpolation (Shoemake, 1985): a mix of two noises that is as strong as either."""
+    """Interpolate spherically (Shoemake, 1985), so that the mix of two noises has the norm of either."""
     if share in (0, 1):
         return end if share else start
     cosine = torch.dot(start.flatten() / start.norm(), end.flatten() / end.norm()).clamp(-1, 1)

@@ -1,7 +1,7 @@
-"""Small pictures of a run on its way: a linear map from latents to colours, fitted to the checkpoint's own autoencoder.
+"""Preview images of a running generation: a linear map from latents to RGB, fitted to the checkpoint's autoencoder.
 
-A map of a few dozen numbers shows what is being drawn at hardly any cost. It is fitted by least squares on photographs
-that ship with Safelight, so that it fits every autoencoder, also one nobody has published a map for.
+The map has a few dozen numbers and costs hardly any time. It is fitted by least squares on photographs that ship with
+Safelight, so it also works for autoencoders for which no map has been published.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from safelight.images import decode
 from safelight.samples import sample_photographs
 
 FIT_SIZE = 256
-"""Side of the photographs the map is fitted on, in pixels."""
+"""Side of the photographs used for fitting, in pixels."""
 
 
 @dataclass(frozen=True)
 class LatentToRGB:
-    """The map of one autoencoder.
+    """The linear map of one autoencoder.
 
     Args:
-        weight: (channels, 3), from the denoiser's latents to colours in [0, 1].
+        weight: (channels, 3), from the denoiser's latents to RGB in [0, 1].
         bias: (3,).
     """
 
@@ -35,10 +35,10 @@ class LatentToRGB:
     bias: Tensor
 
     def preview(self, latents: Tensor) -> Image.Image:
-        """A picture with one pixel for each latent position.
+        """Return an RGB image with one pixel per latent position.
 
         Args:
-            latents: (1, channels, rows, columns), as the denoiser sees them.
+            latents: (1, channels, rows, columns), in the denoiser's scale.
         """
         colours = latents[0].float().cpu().movedim(0, -1) @ self.weight + self.bias
         pixels = colours.nan_to_num(0.5).clamp(0, 1).mul(255).round().byte()
@@ -46,7 +46,7 @@ class LatentToRGB:
 
 
 def fit(vae: nn.Module) -> LatentToRGB:
-    """Fit the map for an autoencoder of (n, 3, height, width) pictures in [-1, 1]."""
+    """Fit the map of an autoencoder that takes images (n, 3, height, width) in [-1, 1]."""
     with torch.no_grad():
         return _fitted(vae)
 
@@ -65,13 +65,13 @@ def _fitted(vae: nn.Module) -> LatentToRGB:
 
 
 def _latents_of(vae: nn.Module, pictures: Tensor) -> Tensor:
-    """Latents as the denoiser sees them, (n, channels, rows, columns)."""
-    if getattr(vae.config, "temperal_downsample", None) is not None:  # the library's own spelling
+    """Encode images to latents in the denoiser's scale, (n, channels, rows, columns)."""
+    if getattr(vae.config, "temperal_downsample", None) is not None:  # diffusers' spelling
         pictures = pictures.unsqueeze(2)
     encoded = vae.encode(pictures)
     if hasattr(encoded, "latent_dist"):
         latents = encoded.latent_dist.mode()
-    else:  # the deterministic autoencoders name their only field differently
+    else:  # deterministic autoencoders: the name of the only field differs
         latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent
     latents = latents.squeeze(2) if latents.ndim == 5 else latents
     shift, scale = getattr(vae.config, "shift_factor", None), getattr(vae.config, "scaling_factor", None)
@@ -91,13 +91,13 @@ def _square(image: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a sampler was told in its last step.
+    """The inputs of a scheduler's last step.
 
     Args:
-        sample: The latents it moved from.
-        seen: The same as the denoiser saw them: some samplers scale them.
-        timestep: The sampler's own.
-        output: The denoiser's prediction, guided.
+        sample: The latents before the step.
+        seen: The same latents as passed to the denoiser; some schedulers scale them.
+        timestep: The scheduler's timestep.
+        output: The denoiser's prediction after guidance.
     """
 
     sample: Tensor
@@ -107,11 +107,11 @@ class Prediction:
 
 
 def clean_latents(scheduler: Any, prediction: Prediction) -> Tensor:
-    """What the denoiser takes the finished latents to be: much clearer than the noisy ones, early on.
+    """Return the denoiser's estimate of the clean latents, which is much clearer than the noisy ones in early steps.
 
     Args:
-        scheduler: The run's.
-        prediction: Its last step.
+        scheduler: The scheduler of the run.
+        prediction: The inputs of its last step.
     """
     config, timestep = scheduler.config, prediction.timestep
     seen, output = prediction.seen.float(), prediction.output.float()
@@ -132,17 +132,17 @@ def clean_latents(scheduler: Any, prediction: Prediction) -> Tensor:
 
 
 def spatial(latents: Tensor, pipeline: Any, width: int, height: int) -> Tensor:
-    """Latents as (1, channels, rows, columns), unpacked where the pipeline packs them.
+    """Return latents as (1, channels, rows, columns), unpacked if the pipeline packs them.
 
     Args:
-        latents: As the pipeline keeps them.
-        pipeline: It knows how it packed them.
-        width: Of the picture, in pixels.
-        height: Likewise.
+        latents: In the pipeline's layout.
+        pipeline: The pipeline, which has the function to unpack them.
+        width: Width of the image, in pixels.
+        height: Height of the image, in pixels.
     """
     if latents.ndim == 3 and hasattr(pipeline, "_unpack_latents"):
         latents = pipeline._unpack_latents(latents, height, width, pipeline.vae_scale_factor)
-    elif latents.ndim == 3:  # Flux.2: four neighbours in one patch, normalised
+    elif latents.ndim == 3:  # Flux.2: four neighbouring latents in one patch, normalized
         side = 2 * pipeline.vae_scale_factor
         latents = latents.movedim(1, -1).unflatten(-1, (height // side, width // side))
         norm = pipeline.vae.bn
@@ -153,7 +153,7 @@ def spatial(latents: Tensor, pipeline: Any, width: int, height: int) -> Tensor:
 
 
 def _signal_and_noise(cumulative: Tensor, timestep: float) -> tuple[float, float]:
-    """The shares of signal and noise at a timestep, which may lie between two that were trained."""
+    """Return the signal and noise factors at a timestep, which may lie between two trained ones."""
     last = len(cumulative) - 1
     below = min(max(int(timestep), 0), last)
     between = min(max(timestep - below, 0.0), 1.0)

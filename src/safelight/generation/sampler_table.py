@@ -1,4 +1,4 @@
-"""The samplers there are, one row each. No solver is imported here: the table can be listed without torch."""
+"""The table of samplers, one row each. It imports no solver, so samplers can be listed without torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_SAMPLE = frozenset({"epsilon", "v_prediction"})
 
 
 class Kind(StrEnum):
-    """What a checkpoint learned, which decides the samplers that fit it."""
+    """The formulation a checkpoint was trained with, which determines the samplers that work with it."""
 
     DIFFUSION = "diffusion"
     FLOW = "flow"
@@ -26,7 +26,7 @@ class Kind(StrEnum):
 
 
 class SamplerRow(TypedDict):
-    """A sampler as JSON."""
+    """A sampler's entry in JSON output."""
 
     name: str
     aliases: list[str]
@@ -42,22 +42,22 @@ class SamplerRow(TypedDict):
 
 @dataclass(frozen=True)
 class Sampler:
-    """A way to get from noise to a picture.
+    """A sampler: a solver class with its options.
 
     Args:
-        name: As A1111 and SD.Next users know it.
+        name: The name that A1111 and SD.Next use.
         solver: Module and class, as in "solvers:Euler".
-        aliases: Other names; case, spaces, dashes, underscores and A1111's ``k_`` never matter.
-        kinds: The checkpoints it fits.
-        schedules: The sigma schedules it takes, the default first.
-        options: What the solver's configuration is set to.
-        predictions: What the network may predict.
-        eta: The usual eta where it takes one, None where it takes none.
-        stochastic: Whether it adds noise on the way (at its usual eta).
-        calls: Network calls a step; where it is 2, the last step needs only one.
-        max_steps: The most steps it can take, None where only the checkpoint limits them.
-        open_end: Whether evenly spaced schedules stop one level early (``sigmas.Grid``).
-        note: What is worth knowing before choosing it.
+        aliases: Other names; case, spaces, dashes, underscores and A1111's prefix ``k_`` are ignored.
+        kinds: The kinds of checkpoint it works with.
+        schedules: The sigma schedules it supports, the default first.
+        options: Settings of the solver's configuration.
+        predictions: The prediction types it supports.
+        eta: The default eta, or None if it has no eta.
+        stochastic: Whether it adds noise during sampling (at its default eta).
+        calls: Network calls per step; if it is 2, the last step needs only one.
+        max_steps: The largest number of steps, or None if only the checkpoint limits it.
+        open_end: Whether evenly spaced schedules stop one level early (see ``sigmas.Grid``).
+        note: A hint for users who choose a sampler.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Sampler:
     note: str = ""
 
     def to_dict(self) -> SamplerRow:
-        """The row as it appears in JSON output."""
+        """Return the sampler's entry for JSON output."""
         return {
             "name": self.name,
             "aliases": list(self.aliases),
@@ -139,14 +139,18 @@ _DIFFUSION = (
     ),
     Sampler("DPM++ SDE", "solvers:DPMppSDE", predictions=NO_SAMPLE, stochastic=True, calls=2),
     Sampler(
-        "DPM++ 2S", "solvers:DPMppSinglestep", options=_multistep(2), open_end=True, note="Steps go in twos."
+        "DPM++ 2S",
+        "solvers:DPMppSinglestep",
+        options=_multistep(2),
+        open_end=True,
+        note="Steps are taken in twos.",
     ),
     Sampler(
         "DPM++ 3S",
         "solvers:DPMppSinglestep",
         options=_multistep(3),
         open_end=True,
-        note="Steps go in threes.",
+        note="Steps are taken in threes.",
     ),
     Sampler(
         "DPM++ 2S SDE",
@@ -154,7 +158,7 @@ _DIFFUSION = (
         options=_multistep(2, sde=True),
         open_end=True,
         stochastic=True,
-        note="Steps go in twos.",
+        note="Steps are taken in twos.",
     ),
     Sampler("DPM++ 2M", "solvers:DPMppMultistep", options=_multistep(2), open_end=True),
     Sampler("DPM++ 2M Heun", "solvers:DPMppMultistep", options=_multistep(2, heun=True), open_end=True),
@@ -187,14 +191,18 @@ _DIFFUSION = (
     Sampler("DEIS 3M", "solvers:DEIS", options=_order(3), open_end=True),
     Sampler("SA Solver", "solvers:SASolver", options=_PREDICTS_DATA, open_end=True, stochastic=True),
     Sampler(
-        "DDIM", "ddim_solvers:DDIM", ("DDIM Parallel",), eta=0.0, note="Draws the same as DDIM Parallel."
+        "DDIM",
+        "ddim_solvers:DDIM",
+        ("DDIM Parallel",),
+        eta=0.0,
+        note="Gives the same picture as DDIM Parallel.",
     ),
     Sampler(
         "DDPM",
         "ddim_solvers:DDPM",
         ("DDPM Parallel",),
         stochastic=True,
-        note="Draws the same as DDPM Parallel.",
+        note="Gives the same picture as DDPM Parallel.",
     ),
     Sampler(
         "PLMS",
@@ -232,7 +240,7 @@ def _flow(
     calls: int = 1,
     note: str = "",
 ) -> Sampler:
-    """A row for flow-matching checkpoints, also found by its name without FlowMatch."""
+    """Return a row for flow-matching checkpoints; the name without FlowMatch is an alias."""
     return Sampler(
         f"{name} FlowMatch",
         f"flow_solvers:{solver}",
@@ -253,7 +261,7 @@ _FLOW = (
     _flow("Euler a", "FlowEulerAncestral", "Euler ancestral", stochastic=True),
     _flow("Heun", "FlowHeun", calls=2),
     _flow("LCM", "FlowLCM", stochastic=True, note="For checkpoints distilled for few steps."),
-    _flow("DPM++ 2S", "FlowDPMppSinglestep", options=_multistep(2), note="Steps go in twos."),
+    _flow("DPM++ 2S", "FlowDPMppSinglestep", options=_multistep(2), note="Steps are taken in twos."),
     _flow("DPM++ 2M", "FlowDPMppMultistep", options=_multistep(2)),
     _flow("DPM++ 2M SDE", "FlowDPMppMultistep", options=_multistep(2, sde=True), stochastic=True),
     _flow("DPM++ 3M", "FlowDPMppMultistep", options=_multistep(3)),
@@ -266,7 +274,7 @@ _FLOW = (
 
 
 def _edm(name: str, solver: str, options: Mapping[str, Option], stochastic: bool = False) -> Sampler:
-    """A row for checkpoints with EDM preconditioning, also found by its name without EDM."""
+    """Return a row for checkpoints with EDM preconditioning; the name without EDM is an alias."""
     return Sampler(
         f"{name} EDM",
         f"diffusers:{solver}",
@@ -287,4 +295,4 @@ _EDM = (
 )
 
 SAMPLERS: tuple[Sampler, ...] = (*_DIFFUSION, *_FLOW, *_EDM)
-"""Every sampler, those of one kind of checkpoint together."""
+"""Every sampler, grouped by kind of checkpoint."""

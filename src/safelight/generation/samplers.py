@@ -1,7 +1,8 @@
-"""From a sampler's name to a solver for one run.
+"""Look up a sampler by name and build its solver for one run.
 
-A name that means nothing, or that does not fit, is an error: no sampler ever stands in for another. ``resolve`` reads
-names as A1111, SD.Next and ComfyUI write them, without importing torch; ``build`` makes the solver.
+An unknown name, or a sampler that does not work with the checkpoint, is an error: there is no fallback to another
+sampler. ``resolve`` accepts names as A1111, SD.Next and ComfyUI write them, without importing torch;
+``build`` creates the solver.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ SCHEDULE_ALIASES: Mapping[str, str] = MappingProxyType(
         "ddim uniform": "leading",
         "trailing": "sgm-uniform",
         "simple": "sgm-uniform",
-        "polyexponential": "exponential",  # with rho 1, as A1111 has it
+        "polyexponential": "exponential",  # with rho 1, as in A1111
         "lu": "exponential",
         "lambdas": "exponential",
         "ka": "karras",  # as in A1111's k_dpmpp_2m_ka
@@ -42,7 +43,7 @@ SCHEDULE_ALIASES: Mapping[str, str] = MappingProxyType(
         "default": AUTOMATIC,
     }
 )
-"""Other names of the same levels."""
+"""Other names of the sigma schedules."""
 
 _OFF: Mapping[str, bool] = MappingProxyType(
     dict.fromkeys(("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas"), False)
@@ -54,20 +55,20 @@ _TO_ZERO: Mapping[str, str | bool] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Choice:
-    """A sampler with a sigma schedule that it takes."""
+    """A sampler with one of its sigma schedules."""
 
     sampler: Sampler
     schedule: str = AUTOMATIC
 
     def check_steps(self, steps: int, trained: int = 1000) -> None:
-        """See that the sampler can take so many steps.
+        """Check that the sampler supports a number of steps.
 
         Args:
             steps: Number of steps.
             trained: Number of timesteps the checkpoint was trained with.
 
         Raises:
-            SamplerUnfitError: It cannot.
+            SamplerUnfitError: The number is below 1, or above the sampler's or the checkpoint's limit.
         """
         most = min(trained, self.sampler.max_steps or trained)
         if not 1 <= steps <= most:
@@ -78,16 +79,16 @@ class Choice:
 
 
 def resolve(name: str, schedule: str | None = None, kind: Kind | str = Kind.DIFFUSION) -> Choice:
-    """The sampler of a name, which may end with a schedule's: "DPM++ 2M Karras".
+    """Look up a sampler by name; the name may end with a schedule, as in "DPM++ 2M Karras".
 
     Args:
-        name: A sampler's name or alias; case and punctuation between words never matter.
-        schedule: A sigma schedule's name; automatic, the checkpoint's own, when not given.
-        kind: What the checkpoint learned.
+        name: A sampler's name or alias; case and punctuation between words are ignored.
+        schedule: A sigma schedule's name; by default automatic, the checkpoint's own.
+        kind: The checkpoint's kind.
 
     Raises:
         SamplerUnknownError: There is no such sampler, or no such schedule.
-        SamplerUnfitError: The sampler does not fit the checkpoint, or the schedule not the sampler.
+        SamplerUnfitError: The sampler does not work with the checkpoint, or the schedule not with the sampler.
     """
     kind = Kind(kind)
     given = AUTOMATIC if schedule is None else _schedule(schedule)
@@ -109,33 +110,33 @@ def resolve(name: str, schedule: str | None = None, kind: Kind | str = Kind.DIFF
 
 
 def fit_names(kind: Kind | str) -> list[str]:
-    """The names of the samplers that fit a kind of checkpoint, in the table's order."""
+    """Return the names of the samplers that work with a kind of checkpoint, in the table's order."""
     return [sampler.name for sampler in SAMPLERS if Kind(kind) in sampler.kinds]
 
 
 def kind_of(config: Mapping[str, Any]) -> Kind:
-    """What a checkpoint learned, by its own scheduler's configuration.
+    """Return a checkpoint's kind, from its scheduler configuration.
 
     Args:
         config: The content of scheduler/scheduler_config.json.
 
     Raises:
-        SamplerUnfitError: Its scheduler is of none of the kinds that samplers are known for.
+        SamplerUnfitError: The scheduler is of no kind that has samplers.
     """
     return _kind(_completed(config))
 
 
 def build(choice: Choice, config: Mapping[str, Any], seeds: Sequence[int]) -> SchedulerMixin:
-    """A solver for one run: it keeps that run's memory, so it is never shared.
+    """Build a solver for one run; it holds the state of that run, so it must not be shared.
 
     Args:
         choice: From ``resolve``.
-        config: The checkpoint's own scheduler configuration; its betas, prediction type, spacing and shift are kept.
-        seeds: One for each picture of the batch: Brownian noise comes from them, other noise from the generators that
-            the pipeline is given.
+        config: The checkpoint's scheduler configuration; its betas, prediction type, spacing and shift are kept.
+        seeds: One for each image of the batch, used for Brownian noise; other noise comes from the generators that are
+            passed to the pipeline.
 
     Raises:
-        SamplerUnfitError: The sampler is for another kind of checkpoint, or not for what this one predicts.
+        SamplerUnfitError: The sampler does not support the checkpoint's kind or prediction type.
         RequestError: There is no seed.
     """
     if not seeds:
@@ -155,16 +156,16 @@ def build(choice: Choice, config: Mapping[str, Any], seeds: Sequence[int]) -> Sc
 
 
 def check_fit(choice: Choice, config: Mapping[str, Any]) -> None:
-    """See that a sampler is for what a checkpoint learned.
+    """Check that a sampler works with a checkpoint.
 
     Raises:
-        SamplerUnfitError: It is for another kind of checkpoint, or not for what this one predicts.
+        SamplerUnfitError: The sampler does not support the checkpoint's kind or prediction type.
     """
     _fit(choice, _completed(config))
 
 
 def _fit(choice: Choice, config: Mapping[str, Any]) -> Kind:
-    """The kind of checkpoint, once the sampler is known to fit it."""
+    """Return the checkpoint's kind after checking that the sampler supports it."""
     sampler, kind = choice.sampler, _kind(config)
     prediction = "flow_prediction" if kind is Kind.FLOW else str(config.get("prediction_type", "epsilon"))
     if kind not in sampler.kinds or prediction not in sampler.predictions:
@@ -176,7 +177,7 @@ def _fit(choice: Choice, config: Mapping[str, Any]) -> Kind:
 
 
 def _completed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with its own class's defaults filled in: another class would fill in its own."""
+    """Return a configuration with the defaults of its own class, since another class would add different defaults."""
     import diffusers
 
     name = str(config.get("_class_name", "none"))
@@ -201,7 +202,8 @@ def _kind(config: Mapping[str, Any]) -> Kind:
 
 
 def _build_diffusion(choice: Choice, config: Mapping[str, Any], seeds: Sequence[int]) -> SchedulerMixin:
-    on = {"use_karras_sigmas": choice.sampler.calls == 2}  # how a grid gets into diffusers' doubled layouts
+    # With two calls per step diffusers calls its conversion to Karras sigmas, which OnDoubledGrid replaces.
+    on = {"use_karras_sigmas": choice.sampler.calls == 2}
     options = {**_OFF, **_TO_ZERO, **on, "noise_sampler_seed": list(seeds), **choice.sampler.options}
     scheduler = _solver(choice.sampler).from_config(dict(config), **options)
     scheduler.grid = _grid(choice, config)
@@ -214,16 +216,16 @@ def _build_flow(choice: Choice, config: Mapping[str, Any]) -> SchedulerMixin:
     if config.get("invert_sigmas"):
         raise SamplerUnfitError("No sampler is known for checkpoints with inverted sigmas.")
     options = {**_OFF, **_TO_ZERO, **choice.sampler.options, "prediction_type": "flow_prediction"}
-    # The grid has the levels; with this switch on, pipelines would keep their own spacing from it.
+    # The grid sets the sigmas; with use_flow_sigmas on, pipelines would not pass it their own spacing.
     options |= {"use_flow_sigmas": False, "stochastic_sampling": False}
-    own = dict(config) | {"shift_terminal": None}  # which the grid has, and UniPC would refuse
+    own = dict(config) | {"shift_terminal": None}  # the grid applies it, and UniPC would refuse it
     scheduler = _solver(choice.sampler).from_config(own, **options)
     scheduler.grid = FlowGrid(config, choice.schedule, open_end=choice.sampler.open_end)
     return scheduler
 
 
 def _grid(choice: Choice, config: Mapping[str, Any]) -> Grid:
-    """The grid of a diffusion checkpoint, with its betas as diffusers reads them (zero terminal SNR included)."""
+    """Return the grid of a diffusion checkpoint; diffusers computes the betas, including zero terminal SNR."""
     from diffusers import EulerDiscreteScheduler
 
     plain = EulerDiscreteScheduler.from_config(
@@ -251,7 +253,7 @@ def _schedule(name: str) -> str:
 
 
 def _rows(name: str, kind: Kind) -> tuple[tuple[Sampler, ...], str]:
-    """The rows of a name and the schedule it ends with."""
+    """Return the table rows of a name, and the schedule that the name ends with."""
     rows, key = _sampler_keys(), _key(name)
     if key in rows:
         return rows[key], AUTOMATIC
@@ -265,7 +267,7 @@ def _rows(name: str, kind: Kind) -> tuple[tuple[Sampler, ...], str]:
 
 
 def _key(name: str) -> str:
-    """A name without what never matters: case, spaces, dashes, underscores, and API prefixes and spellings."""
+    """Normalize a name: remove case, spaces, dashes, underscores, API prefixes and spelling variants."""
     text = re.sub(r"^(sample_|k_|k-diffusion[ _])", "", name.strip().lower())
     text = re.sub(r"[\s_\-]+", "", text).removesuffix("gpu")
     return text.replace("dpmpp", "dpm++").replace("ancestral", "a")
@@ -273,7 +275,7 @@ def _key(name: str) -> str:
 
 @cache
 def _sampler_keys() -> Mapping[str, tuple[Sampler, ...]]:
-    """Rows by key; a name is looked up before aliases."""
+    """Return the table rows by normalized name or alias."""
     keys: dict[str, tuple[Sampler, ...]] = {}
     for sampler in SAMPLERS:
         for name in dict.fromkeys(_key(each) for each in (sampler.name, *sampler.aliases)):

@@ -1,7 +1,7 @@
-"""Which noise levels a run visits: sigma schedules of diffusion checkpoints, as numbers only.
+"""Sigma schedules of diffusion checkpoints, computed with NumPy only: the noise levels that a run visits.
 
-A level is k-diffusion's sigma, noise over signal: x = x0 + sigma * noise (Karras et al., 2022). A schedule is either a
-spacing of the timesteps the network was trained on, or a curve between the smallest and the largest sigma.
+Sigma is k-diffusion's, the ratio of noise to signal: x = x0 + sigma * noise (Karras et al., 2022). A schedule is
+either a spacing of the timesteps the network was trained on, or a curve between the smallest and the largest sigma.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _SPACINGS: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Grid:
-    """The levels that the steps of one run are placed on.
+    """The noise levels of one run.
 
     Args:
-        trained: Sigma of each timestep the network was trained on, rising.
+        trained: Sigma of each timestep the network was trained on, ascending.
         schedule: One of ``DIFFUSION_SCHEDULES``.
-        spacing: What automatic means for this checkpoint: linspace, leading or trailing.
+        spacing: The checkpoint's spacing, used by the automatic schedule: linspace, leading or trailing.
         offset: Added to the timesteps of leading spacing.
-        open_end: Whether linspace and leading spacing stop one level early. A solver in log SNR would else take a last
-            step many times as long as the one before it, and overshoot.
+        open_end: Whether linspace and leading spacing stop one level early. Otherwise the last step of a solver in log
+            SNR would be many times as long as the one before it, and overshoot.
     """
 
     trained: Levels
@@ -43,7 +43,7 @@ class Grid:
     open_end: bool = False
 
     def levels(self, steps: int) -> tuple[Levels, Levels]:
-        """Sigmas from noisy to clean, without the final zero, and the timesteps that belong to them.
+        """Return sigmas from noisy to clean, without the final zero, and their timesteps.
 
         Raises:
             SamplerUnfitError: There are more steps than trained timesteps.
@@ -59,11 +59,11 @@ class Grid:
         return self.sigma(timesteps), timesteps
 
     def sigma(self, timesteps: Levels) -> Levels:
-        """Sigma at timesteps, which need not be whole: interpolated in log sigma."""
+        """Return sigma at timesteps, which need not be integers: interpolated in log sigma."""
         return np.exp(np.interp(timesteps, np.arange(len(self.trained)), np.log(self.trained)))
 
     def timestep(self, sigmas: npt.ArrayLike) -> Levels:
-        """The inverse of ``sigma``; sigmas outside the trained range get its ends."""
+        """Return the timesteps of sigmas, the inverse of ``sigma``; values are clipped to the trained range."""
         logs = np.log(np.maximum(np.asarray(sigmas, dtype=np.float64), 1e-10))
         return np.interp(logs, np.log(self.trained), np.arange(len(self.trained)))
 
@@ -77,9 +77,9 @@ class Grid:
 
 
 def spaced(spacing: str, trained: int, steps: int, offset: int) -> Levels:
-    """Timesteps from high to low under one of the spacings of Lin et al., 2023 (table 2).
+    """Return timesteps from high to low in one of the spacings of Lin et al., 2023 (table 2).
 
-    A single step always begins at the last timestep: leading spacing would begin it at the first, on almost no noise.
+    A single step always starts at the last timestep; leading spacing would start it at the first, with almost no noise.
 
     Args:
         spacing: linspace, leading or trailing.
@@ -88,7 +88,7 @@ def spaced(spacing: str, trained: int, steps: int, offset: int) -> Levels:
         offset: Added to leading timesteps.
 
     Raises:
-        SamplerUnfitError: There is no such spacing.
+        SamplerUnfitError: The spacing is unknown.
     """
     if spacing not in _SPACINGS.values():
         raise SamplerUnfitError(f"The checkpoint spaces its timesteps by {spacing!r}, which is not known.")
@@ -104,27 +104,27 @@ def spaced(spacing: str, trained: int, steps: int, offset: int) -> Levels:
 
 
 def beta_quantiles(steps: int) -> Levels:
-    """Places between 1 and 0, denser towards both ends (Lee et al., 2024, "Beta sampling is all you need")."""
+    """Return quantiles between 1 and 0, denser at both ends (Lee et al., 2024, "Beta sampling is all you need")."""
     from scipy.special import betaincinv
 
     return np.asarray(betaincinv(0.6, 0.6, 1 - np.arange(steps) / steps), dtype=np.float64)
 
 
 def _karras(ramp: Levels, low: float, high: float, rho: float = 7.0) -> Levels:
-    """Karras et al., 2022, equation 5."""
+    """The Karras schedule (Karras et al., 2022, equation 5)."""
     first, last = high ** (1 / rho), low ** (1 / rho)
     levels: Levels = (first + ramp * (last - first)) ** rho
     return levels
 
 
 def _exponential(ramp: Levels, low: float, high: float) -> Levels:
-    """Even in log sigma, which is even in log SNR: what DPM-Solver calls uniform lambda."""
+    """Even steps in log sigma and so in log SNR; DPM-Solver calls it uniform lambda."""
     levels: Levels = np.exp(np.log(high) + ramp * np.log(low / high))
     return levels
 
 
 def _kl_optimal(ramp: Levels, low: float, high: float) -> Levels:
-    """Sabour et al., 2024 ("Align Your Steps"), section 3.1: optimal for Gaussian data."""
+    """The schedule that is optimal for Gaussian data (Sabour et al., 2024, "Align Your Steps", section 3.1)."""
     levels: Levels = np.tan((1 - ramp) * np.arctan(high) + ramp * np.arctan(low))
     return levels
 

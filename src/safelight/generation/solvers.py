@@ -1,9 +1,9 @@
-"""The steps a sampler takes: diffusers' solvers, put on the noise levels of ``sigmas.Grid``.
+"""Solvers for diffusion checkpoints: diffusers' schedulers on the noise levels of ``sigmas.Grid``.
 
-diffusers gives every solver its own idea of the sigma schedules: some round timesteps, some repeat the last sigma, some
-know no schedule at all. Here the levels come from one place and the solver only steps between them, so a schedule
-means the same under every sampler. What diffusers lacks or gets wrong is written out below, with its source.
-A solver keeps the memory of one run: make a fresh one for each (``samplers.build``).
+In diffusers every solver implements sigma schedules in its own way: some round timesteps, some repeat the last sigma,
+some support no schedule at all. Here one class computes the levels and the solver only steps between them, so a
+schedule means the same with every sampler. What diffusers lacks or gets wrong is implemented below, with its source.
+A solver holds the state of one run: build a new one for each run (``samplers.build``).
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ Generators: TypeAlias = Generator | list[Generator] | None
 
 
 class OnGrid:
-    """A solver with one network call a step, whose levels are a grid's."""
+    """Mixin for solvers with one network call per step, whose noise levels come from a ``Grid``."""
 
     grid: Grid | None = None
 
     def set_timesteps(self, num_inference_steps: int, device: Device = None) -> None:
-        """Forget the run before, and place the steps.
+        """Reset the solver's state and set the sigmas and timesteps of a run.
 
         Args:
             num_inference_steps: Number of steps.
-            device: Where the network runs.
+            device: The network's device.
         """
         super().set_timesteps(num_inference_steps, device=device)  # type: ignore[misc]
         if self.grid is None:  # still in diffusers' constructor
@@ -59,12 +59,15 @@ class OnGrid:
         self.timesteps = torch.tensor(timesteps, dtype=torch.float32, device=device)
 
     def final_sigma(self, last: float) -> float:  # noqa: ARG002
-        """Where the step after the last level ends: no noise at all."""
+        """Return the sigma at the end of the last step: 0, no noise."""
         return 0.0
 
 
 class OnDoubledGrid:
-    """A solver with two network calls a step. diffusers lays them out; its karras switch is where the grid comes in."""
+    """Mixin for solvers with two network calls per step.
+
+    diffusers computes the layout of the calls; the ``Grid`` replaces its conversion to Karras sigmas.
+    """
 
     grid: Grid | None = None
     timesteps: Tensor
@@ -72,16 +75,16 @@ class OnDoubledGrid:
     def set_timesteps(
         self, num_inference_steps: int, device: Device = None, num_train_timesteps: int | None = None
     ) -> None:
-        """Forget the run before, and place the steps.
+        """Reset the solver's state and set the sigmas and timesteps of a run.
 
         Args:
-            num_inference_steps: Number of steps, each of two calls but the last.
-            device: Where the network runs.
-            num_train_timesteps: For diffusers' constructors alone.
+            num_inference_steps: Number of steps, each with two calls but the last.
+            device: The network's device.
+            num_train_timesteps: Used by diffusers' constructors only.
         """
         super().set_timesteps(num_inference_steps, device, num_train_timesteps)  # type: ignore[misc]
         if self.grid is not None:
-            # Some of diffusers' layouts round these.
+            # Some diffusers schedulers round the timesteps.
             timesteps = self.timesteps.to(torch.float32)
             timesteps[::2] = torch.tensor(self.grid.levels(num_inference_steps)[1], dtype=torch.float32)
             self.timesteps = timesteps
@@ -110,7 +113,7 @@ class Heun(OnDoubledGrid, HeunDiscreteScheduler):
         """See ``OnDoubledGrid.set_timesteps``."""
         super().set_timesteps(num_inference_steps, device, num_train_timesteps)
         if self.grid is not None:
-            self.timesteps[1::2] = self.timesteps[2::2]  # the second call is at the next level itself
+            self.timesteps[1::2] = self.timesteps[2::2]  # the second call is at the next noise level
 
 
 class DPM2(OnDoubledGrid, KDPM2DiscreteScheduler):
@@ -122,7 +125,7 @@ class DPM2Ancestral(OnDoubledGrid, KDPM2AncestralDiscreteScheduler):
 
 
 class DPMpp2SAncestral(DPM2Ancestral):
-    """DPM-Solver++(2S) with ancestral noise (Lu et al., 2022b; k-diffusion). diffusers has none."""
+    """DPM-Solver++(2S) with ancestral noise (Lu et al., 2022b; k-diffusion), which diffusers lacks."""
 
     def step(
         self,
@@ -132,14 +135,14 @@ class DPMpp2SAncestral(DPM2Ancestral):
         generator: Generators = None,
         return_dict: bool = True,
     ) -> Stepped:
-        """One network call's share of a step.
+        """Process one network call, half a step.
 
         Args:
-            model_output: What the network predicted, (pictures, channels, rows, columns).
-            timestep: Where it did.
-            sample: The latents it saw, before ``scale_model_input``.
-            generator: Where the ancestral noise comes from.
-            return_dict: Whether to return an object or a tuple.
+            model_output: The network's prediction, (batch, channels, rows, columns).
+            timestep: The timestep of that prediction.
+            sample: The latents it was computed from, before ``scale_model_input``.
+            generator: Source of the ancestral noise.
+            return_dict: Whether to return a ``SchedulerOutput`` or a tuple.
         """
         if self.step_index is None:
             self._init_step_index(timestep)
@@ -148,7 +151,7 @@ class DPMpp2SAncestral(DPM2Ancestral):
         clean = _clean(self.config.prediction_type, model_output, sample, sigma if first else middle)
         if first:
             self.sample = sample if middle > 0 else None
-            # The last step has no middle: it goes to the clean picture at once.
+            # The last step has no midpoint: it goes straight to the clean latents.
             ratio = middle / sigma
             moved = ratio * sample + (1 - ratio) * clean
         else:
@@ -161,61 +164,61 @@ class DPMpp2SAncestral(DPM2Ancestral):
 
 
 class DPMppSDE(OnDoubledGrid, DPMSolverSDEScheduler):
-    """DPM-Solver++ for the stochastic equation, single step, with Brownian noise from each picture's own seed."""
+    """DPM-Solver++ for the stochastic equation, singlestep, with Brownian noise from each image's own seed."""
 
     noise_sampler: BrownianTreeNoiseSampler | None
 
     def step(
         self, model_output: Tensor, timestep: Tensor, sample: Tensor, return_dict: bool = True
     ) -> Stepped:
-        """One network call's share of a step.
+        """Process one network call, half a step.
 
         Args:
-            model_output: What the network predicted.
-            timestep: Where it did.
-            sample: The latents.
-            return_dict: Whether to return an object or a tuple.
+            model_output: The network's prediction.
+            timestep: The timestep of that prediction.
+            sample: The current latents.
+            return_dict: Whether to return a ``SchedulerOutput`` or a tuple.
         """
         if self.noise_sampler is None:
-            # A little wider than the run: rounding must not ask for noise outside it.
+            # A little wider than the run's sigmas, so that rounding cannot request noise outside the range.
             low, high = float(self.sigmas[self.sigmas > 0].min()) * 0.99, float(self.sigmas.max()) * 1.01
             self.noise_sampler = BrownianTreeNoiseSampler(sample, low, high, self.noise_sampler_seed)
         return super().step(model_output, timestep, sample, return_dict)
 
 
 class LMS(OnGrid, LMSDiscreteScheduler):
-    """Linear multistep on uneven levels."""
+    """Linear multistep on unevenly spaced sigmas."""
 
     def step(
         self, model_output: Tensor, timestep: Tensor, sample: Tensor, return_dict: bool = True
     ) -> Stepped:
-        """One step, of no higher order than there is memory: a run may begin in the middle.
+        """Take one step; its order is limited by the predictions so far, since a run may start in the middle.
 
         Args:
-            model_output: What the network predicted.
-            timestep: Where it did.
-            sample: The latents.
-            return_dict: Whether to return an object or a tuple.
+            model_output: The network's prediction.
+            timestep: The timestep of that prediction.
+            sample: The current latents.
+            return_dict: Whether to return a ``SchedulerOutput`` or a tuple.
         """
         order = min(len(self.derivatives) + 1, 4)
         return super().step(model_output, timestep, sample, order=order, return_dict=return_dict)
 
 
 class RepairedMultistep(DPMSolverMultistepScheduler):
-    """diffusers' multistep DPM-Solver++ with its stochastic third order put right."""
+    """diffusers' multistep DPM-Solver++ with its stochastic third-order update corrected."""
 
     def multistep_dpm_solver_third_order_update(
         self, model_output_list: list[Tensor], *, sample: Tensor, noise: Tensor | None = None
     ) -> Tensor:
-        """The third-order step.
+        """Take the third-order step.
 
-        diffusers 0.42 takes one half away in the stochastic coefficient of the second difference where it belongs
-        added: that coefficient must vanish with the step's length, and theirs goes to minus one.
+        In the stochastic coefficient of the second difference, diffusers 0.42 subtracts one half where it has to be
+        added: that coefficient must vanish with the step's length, and diffusers' goes to minus one.
 
         Args:
             model_output_list: The last three clean predictions, oldest first.
             sample: The latents.
-            noise: Unit noise where the equation is stochastic.
+            noise: Standard normal noise if the equation is stochastic, else None.
         """
         if noise is None:
             return super().multistep_dpm_solver_third_order_update(model_output_list, sample=sample)
@@ -241,11 +244,11 @@ class DPMppMultistep(OnGrid, RepairedMultistep):
 
 
 class DPMppSinglestep(OnGrid, DPMSolverSinglestepScheduler):
-    """DPM-Solver++, single step: steps go together in twos or threes."""
+    """DPM-Solver++, singlestep: steps are grouped in twos or threes."""
 
 
 class EndsClean:
-    """The last step goes to the network's clean prediction, the limit of first order; diffusers' formulas give NaN."""
+    """Mixin whose last step returns the network's clean prediction, the first-order limit; diffusers' returns NaN."""
 
     timesteps: Tensor
     step_index: int | None
@@ -259,14 +262,14 @@ class EndsClean:
         generator: Generators = None,
         return_dict: bool = True,
     ) -> Stepped:
-        """One step.
+        """Take one step.
 
         Args:
-            model_output: What the network predicted.
-            timestep: Where it did.
-            sample: The latents.
-            generator: Where noise comes from, if the solver adds any.
-            return_dict: Whether to return an object or a tuple.
+            model_output: The network's prediction.
+            timestep: The timestep of that prediction.
+            sample: The current latents.
+            generator: Source of noise, if the solver adds any.
+            return_dict: Whether to return a ``SchedulerOutput`` or a tuple.
         """
         if self.step_index is None:
             self._init_step_index(timestep)  # type: ignore[attr-defined]
@@ -278,16 +281,16 @@ class EndsClean:
         return super().step(model_output, timestep, sample, return_dict=return_dict, **extra)  # type: ignore[misc]
 
     def clean(self, model_output: Tensor, sample: Tensor) -> Tensor:
-        """The clean latents that the network's prediction stands for."""
+        """Return the clean latents that correspond to the network's prediction."""
         return self.convert_model_output(model_output, sample=sample)  # type: ignore[attr-defined]
 
 
 class RepairedUniPC(EndsClean, UniPCMultistepScheduler):
-    """diffusers' UniPC, able to end at zero noise in both its variants."""
+    """diffusers' UniPC, which can end at zero noise in both variants."""
 
 
 class RepairedDEIS(EndsClean, DEISMultistepScheduler):
-    """diffusers' DEIS, able to end at zero noise."""
+    """diffusers' DEIS, which can end at zero noise."""
 
     def clean(self, model_output: Tensor, sample: Tensor) -> Tensor:
         """See ``EndsClean.clean``; this solver converts predictions to noise."""
@@ -296,7 +299,7 @@ class RepairedDEIS(EndsClean, DEISMultistepScheduler):
 
 
 class RepairedSASolver(EndsClean, SASolverScheduler):
-    """diffusers' SA-Solver, able to end at zero noise; it noises pictures to the run's own levels."""
+    """diffusers' SA-Solver, which can end at zero noise; ``add_noise`` uses the run's own noise levels."""
 
     add_noise = DPMSolverMultistepScheduler.add_noise
     index_for_timestep = DPMSolverMultistepScheduler.index_for_timestep
@@ -315,7 +318,7 @@ class SASolver(OnGrid, RepairedSASolver):
 
 
 def _clean(prediction: str, model_output: Tensor, sample: Tensor, sigma: Tensor) -> Tensor:
-    """The clean latents that a prediction stands for, at k-diffusion's sigma."""
+    """Return the clean latents that correspond to a prediction, at k-diffusion's sigma."""
     if prediction == "epsilon":
         return sample - sigma * model_output
     scale = sigma**2 + 1
@@ -323,5 +326,5 @@ def _clean(prediction: str, model_output: Tensor, sample: Tensor, sigma: Tensor)
 
 
 def stepped(latents: Tensor, return_dict: bool) -> Stepped:
-    """Latents as diffusers' pipelines want them back from a step."""
+    """Return latents in the form that diffusers' pipelines expect from ``step``."""
     return SchedulerOutput(prev_sample=latents) if return_dict else (latents,)

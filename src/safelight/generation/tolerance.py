@@ -1,4 +1,4 @@
-"""How far a picture that was drawn together with others may be from the same one drawn alone."""
+"""How far an image generated in a batch with others may differ from the same image generated alone."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEVELS = 1
-"""Of 255: the most that one value may differ by."""
+"""Largest allowed difference of one value, of 255."""
 SHARE = 0.001
-"""Of all values: how many may differ at most. Measured: 0.0001; see ``docs/generation.md``."""
+"""Largest allowed fraction of values that differ. Measured: 0.0001; see ``docs/generation.md``."""
 
 
 def within_tolerance(pixels: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
-    """Whether two pictures differ by no more than drawing together explains.
+    """Whether two images differ by no more than batching explains.
 
     Args:
         pixels: [height, width, channels].
-        other: Likewise.
+        other: The same layout; images of different shapes never match.
     """
     if pixels.shape != other.shape:
         return False

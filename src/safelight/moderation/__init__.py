@@ -1,4 +1,4 @@
-"""Picture in, verdict out: classifiers, policies, scans, explanations, export."""
+"""Moderation of images: classifiers, policies, verdicts, scans, explanations and export."""
 
 from safelight.moderation.classifier import Classifier, ClassifierInfo, Prediction
 from safelight.moderation.loading import load_classifier

@@ -1,4 +1,4 @@
-"""A classifier: squares of pixels in, probabilities by label and embeddings out, in one pass."""
+"""Classifiers: from square images to probabilities by label and embeddings, in one pass."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from safelight.runtime.backends import Network
 from safelight.runtime.graph import EMBEDDING, PROBABILITIES
 
 _OVERSAMPLING = 2
-"""Pictures are decoded to at least twice the size they are then resized to: with less, scores move too far."""
+"""Images are decoded at no less than this multiple of the size they are then resized to; below it, scores change."""
 
 
 @dataclass(frozen=True)
 class ClassifierInfo:
-    """Which classifier judged, and with which arithmetic.
+    """Identity of a classifier, and the arithmetic it runs in.
 
     Args:
-        name: The name it was asked for by.
+        name: Its name in requests.
         digest: SHA-256 of its weights, in hexadecimal.
         labels: Label names, in the order of the network's outputs. Always look a label up by name.
         embedding_dim: Length of an embedding.
-        arithmetic: Road and precision, such as "fast, openvino bf16" or "exact, onnxruntime fp32".
+        arithmetic: Mode, backend and precision, such as "fast, openvino bf16" or "exact, onnxruntime fp32".
     """
 
     name: str
@@ -37,13 +37,13 @@ class ClassifierInfo:
     arithmetic: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Name, digest and arithmetic for JSON output."""
+        """Return name, digest and arithmetic for JSON output."""
         return {"name": self.name, "digest": self.digest, "arithmetic": self.arithmetic}
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a classifier says of one square of pixels.
+    """A classifier's output for one square image.
 
     Args:
         scores: Probability by label name.
@@ -55,7 +55,7 @@ class Prediction:
 
 
 class Classifier(Protocol):
-    """Anything that judges pictures. Implementations are thread-safe."""
+    """Classifies images. Implementations are thread-safe."""
 
     @property
     def info(self) -> ClassifierInfo:
@@ -63,24 +63,24 @@ class Classifier(Protocol):
 
     @property
     def shrink_to(self) -> int | None:
-        """Both sides of a picture may be decoded down to this many pixels; None: decode it in full."""
+        """Minimum side in pixels to which an image may be reduced while decoding; None: decode it in full."""
 
     def prepare(self, picture: Image.Image) -> NDArray[np.uint8]:
-        """Turn an upright sRGB picture of mode RGB into the square the network takes, uint8 [side, side, 3]."""
+        """Preprocess an upright sRGB image of mode RGB into the network's input, uint8 [side, side, 3]."""
 
     def predict(self, squares: NDArray[np.uint8]) -> list[Prediction]:
-        """Judge any number of squares, uint8 [n, side, side, 3]; memory does not grow with n beyond its results."""
+        """Classify n square images, uint8 [n, side, side, 3]; apart from the results, memory does not grow with n."""
 
 
 @dataclass(frozen=True)
 class NetworkClassifier:
-    """A classifier that is a compiled network and its preprocessing.
+    """A classifier made of a compiled network and its preprocessing.
 
     Args:
         info: Name, digest, labels and arithmetic.
         network: The compiled network, with outputs ``probabilities`` and ``embedding``.
-        preprocessing: How pictures are resized and cropped.
-        exact: Decode pictures in full, as the reference does, never at reduced scale.
+        preprocessing: How images are resized and cropped.
+        exact: Decode images in full, as the reference does, never at reduced scale.
     """
 
     info: ClassifierInfo

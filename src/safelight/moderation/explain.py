@@ -1,4 +1,4 @@
-"""Heat maps: which parts of a picture moved open-nsfw's score, and which way."""
+"""Heat maps: which parts of an image raise or lower open-nsfw's score."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from safelight.runtime.graph import FEATURES, PROBABILITIES
 from safelight.runtime.machine import usable_cores
 
 _FULL_SCALE = 16.0
-"""Log-odds at which a colour is at its strongest: fixed, so that a harmless picture does not look alarming."""
+"""Log-odds at which the colour saturates: a constant, so that a harmless image does not look alarming."""
 _RED = np.array([214, 40, 57], np.float32)
 _BLUE = np.array([38, 110, 190], np.float32)
 _LONG_SIDE = 768
@@ -27,13 +27,13 @@ _LONG_SIDE = 768
 
 @dataclass(frozen=True)
 class Explanation:
-    """Where a score comes from.
+    """The contributions of an image's parts to its score.
 
     Args:
         unsafe: The probability of nsfw.
-        contributions: float32 [7, 7], in log-odds: positive pushes toward nsfw; the mean is the score's log-odds.
-        picture: The picture, at most 768 pixels long.
-        heat: The same, greyed, under red where it pushes toward nsfw and blue where away from it.
+        contributions: float32 [7, 7], in log-odds: positive means towards nsfw; the mean is the score's log-odds.
+        picture: The image, at most 768 pixels on its longer side.
+        heat: The heat map: the same image in grey, overlaid with red towards nsfw and blue away from it.
     """
 
     unsafe: float
@@ -42,7 +42,7 @@ class Explanation:
     heat: Image.Image
 
     def save(self, path: Path) -> None:
-        """Write the heat map as a PNG, whole or not at all, with the contributions in its text.
+        """Write the heat map atomically as a PNG, with the contributions in its text chunks.
 
         Raises:
             OutputError: The file cannot be written.
@@ -57,7 +57,7 @@ class Explanation:
 class Explainer:
     """Explains open-nsfw by its exact class-activation map.
 
-    The head is linear over averaged features, so the map is the score, cut into pieces: not an approximation
+    The head is linear over averaged features, so the map is an exact decomposition of the score, not an approximation
     (Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016).
     """
 
@@ -75,15 +75,15 @@ class Explainer:
     def explain(
         self, source: ImageSource, *, limits: DecodeLimits | None = None, frame: int = 0
     ) -> Explanation:
-        """Explain one frame of a picture, in reference arithmetic.
+        """Explain one frame of an image, in reference arithmetic.
 
         Args:
-            source: The picture.
-            limits: How large it may be.
-            frame: Which frame, as a verdict names it.
+            source: The image.
+            limits: Limits of its size.
+            frame: Index of the frame, as in a verdict.
 
         Raises:
-            ImageError, FileMissingError: The picture cannot be read.
+            ImageError, FileMissingError: The image cannot be read.
             UsageError: There is no such frame.
         """
         looked_at = frames(source, limits=limits or DecodeLimits())
@@ -98,12 +98,12 @@ class Explainer:
         return Explanation(unsafe, contributions, picture, _paint(picture, contributions))
 
     def _contributions(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32 [7, 7] whose mean is the log-odds of nsfw; the head's bias is spread evenly."""
+        """Return float32 [7, 7] whose mean is the log-odds of nsfw; the head's bias is spread evenly."""
         return np.asarray(np.tensordot(self._weight, features, axes=1) + self._bias, dtype=np.float32)
 
 
 def _fitted(picture: Image.Image) -> Image.Image:
-    """The picture, at most 768 pixels long; a large one is not copied as a whole."""
+    """Return the image, at most 768 pixels on its longer side; a large one is not copied at full size."""
     scale = _LONG_SIDE / max(picture.size)
     if scale >= 1:
         return picture.copy()
@@ -123,7 +123,7 @@ def _paint(picture: Image.Image, contributions: NDArray[np.float32]) -> Image.Im
 
 
 def _stretch(contributions: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """The 7 x 7 map over the part of the picture that the network saw, and zero outside it."""
+    """Resize the 7 x 7 map to the part of the image that the network saw; it is zero outside."""
     width, height = size
     left, top, right, bottom = _seen_box(size)
     smooth = Image.fromarray(contributions).resize((right - left, bottom - top), Image.Resampling.BICUBIC)
@@ -140,6 +140,6 @@ def _seen_box(size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 
 def _outline(picture: Image.Image) -> None:
-    """Show the edge of what the network saw."""
+    """Outline the part of the image that the network saw."""
     left, top, right, bottom = _seen_box(picture.size)
     ImageDraw.Draw(picture).rectangle((left, top, right - 1, bottom - 1), outline=(255, 255, 255))

@@ -1,4 +1,4 @@
-"""Taking a classifier elsewhere: ONNX, OpenVINO or TorchScript, checked before it is handed over."""
+"""Export a classifier to ONNX, OpenVINO or TorchScript, and compare its outputs with the original."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ Run = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
 
 @dataclass(frozen=True)
 class Export:
-    """What was written, and how exactly it agrees with the original.
+    """The result of an export: its files, and its differences from the original.
 
     Args:
-        folder: The folder that holds the network and its manifest.
+        folder: Folder of the network and its manifest.
         files: Names of the files in it.
-        probability_error: Largest difference of a probability over the probe pictures.
-        embedding_error: Largest difference of an embedding's number, relative to the largest number.
+        probability_error: Largest difference of a probability over the probe images.
+        embedding_error: Largest difference of an embedding's value, relative to the largest value.
     """
 
     folder: Path
@@ -44,21 +44,21 @@ class Export:
 
 
 def export(blueprint: Blueprint, form: str, folder: Path, *, overwrite: bool = False) -> Export:
-    """Write a classifier in another form, with a manifest, and check that it gives the same answers.
+    """Export a classifier with a manifest, and check that its outputs match the original's.
 
-    The network takes uint8 pixels [n, side, side, 3]; normalisation is inside. The manifest says how to resize and
-    what the labels are.
+    The network takes uint8 pixels [n, side, side, 3]; it contains the normalization. The manifest describes the
+    preprocessing and the labels.
 
     Args:
         blueprint: The classifier.
         form: onnx, openvino or torchscript.
-        folder: Where the files go; made when it is not there.
-        overwrite: Replace an earlier export; a folder that holds anything else is never touched.
+        folder: The output folder; created if missing.
+        overwrite: Replace an earlier export; a folder with any other content is never changed.
 
     Raises:
-        UsageError: No such form.
-        OutputExistsError, OutputError: The folder is there, or cannot be written.
-        ExportParityError: The written network strays by more than 1e-3; nothing is kept.
+        UsageError: The format is unknown.
+        OutputExistsError, OutputError: The folder exists, or cannot be written.
+        ExportParityError: The exported network's outputs differ by more than 1e-3; nothing is written.
     """
     if form not in _WRITERS:
         raise UsageError(f"There is no export format {form!r}; there are {', '.join(_WRITERS)}.")

@@ -1,4 +1,4 @@
-"""What a scan is to look at: a folder, a glob, a file, or a Parquet table of paths or of picture bytes."""
+"""The sources of a scan's images: a folder, a glob, a file, or a Parquet table of paths or of image bytes."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from safelight.images.sniff import sniff
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"}
     | {".tif", ".tiff", ".avif", ".avifs", ".heic", ".heif", ".hif"}
-    # not opened, so that their lines are errors
+    # formats that cannot be decoded: their rows in the report are errors
     | {".jxl", ".jp2", ".j2k", ".jpx", ".psd", ".psb", ".tga"}
 )
-"""Endings of pictures' names, in lower case."""
+"""File name extensions of images, in lower case."""
 _PREFIX = 1024
 _ARCHIVES = (
     b"PK\x03\x04",
@@ -40,14 +40,14 @@ _ARCHIVES = (
     b"Rar!\x1a\x07",
     b"\x28\xb5\x2f\xfd",
 )
-"""How ZIP (also .cbz, .docx, .epub), gzip, bzip2, xz, 7-Zip, RAR and Zstandard begin."""
+"""First bytes of ZIP (also .cbz, .docx, .epub), gzip, bzip2, xz, 7-Zip, RAR and Zstandard files."""
 _TAR = slice(257, 262)
 _PATH_COLUMNS = ("path", "file", "file_name", "filename")
 _IMAGE_COLUMNS = ("image", "bytes", "content")
 
 
 class Skip(StrEnum):
-    """Why a file is not judged and has no line in the report: these are counted."""
+    """Why a file is skipped: it is not classified and has no row in the report, but it is counted."""
 
     NOT_A_PICTURE = "not_a_picture"
     ARCHIVE = "archive"
@@ -59,30 +59,30 @@ class Skip(StrEnum):
 
 
 Found = Iterator[tuple[Path, bool]]
-"""Files, and whether each has to get a line whatever it is."""
+"""Files, each with whether it gets a row in the report whatever its content."""
 Skipped = Callable[[str, Skip], None]
-"""Called with the path of a file that is not judged, and the reason."""
+"""Called with the path of a skipped file and the reason."""
 
 
 def find_pictures(
     target: str, *, only_known: bool = False, skipped: Skipped = lambda _path, _why: None
 ) -> Iterator[tuple[str, ImageSource]]:
-    """Pairs of a name and a source, in the same order on every run.
+    """Yield pairs of a name and an image source, in the same order on every run.
 
-    In folders and globs, a file is given if its name ends like a picture's, or if its first bytes are those of a
-    picture, video or document of any kind that is known, opened or not, or if they cannot be read. So whatever may
-    show something gets its line in a report, if only an error; what is left out is told to ``skipped``. Hidden files
-    count like others. Links to files are followed, links to folders are not.
+    In folders and globs, a file is included if it has an image's extension, or if its first bytes are those of any
+    known image, video or document format, supported or not, or if it cannot be read. So everything that may show
+    something gets a row in the report, even if only an error; ``skipped`` is called for the rest. Hidden files are
+    included. Links to files are followed, links to folders are not.
 
     Args:
-        target: A folder (searched to the bottom), a glob pattern (``**`` for any depth), a file, or a ``.parquet``
-            file with a column ``path``, or a column ``image`` or ``bytes`` that holds files' contents.
-        only_known: Go by names alone, and open nothing: fewer reads, for slow disks.
-        skipped: Called for each file that is left out.
+        target: A folder (searched recursively), a glob pattern (``**`` for any depth), a file, or a ``.parquet`` file
+            with a column ``path``, or a column ``image`` or ``bytes`` that contains the files' bytes.
+        only_known: Decide by extensions alone and open no file: fewer reads, for slow disks.
+        skipped: Called for each skipped file.
 
     Raises:
-        FileMissingError: There is nothing there.
-        InputError: A Parquet table without such a column.
+        FileMissingError: The target does not exist or matches nothing.
+        InputError: The Parquet table has no such column.
     """
     path = Path(target)
     if exists(path) and path.is_dir():
@@ -95,7 +95,7 @@ def find_pictures(
 
 
 def count_pictures(target: str, *, only_known: bool = False) -> int:
-    """How many pictures ``find_pictures`` would give; of a table, without reading its cells."""
+    """Return how many images ``find_pictures`` would yield; the cells of a table are not read."""
     if target.lower().endswith(".parquet") and exists(Path(target)):
         import pyarrow.parquet as pq
 
@@ -104,7 +104,7 @@ def count_pictures(target: str, *, only_known: bool = False) -> int:
 
 
 def _walk(folder: Path) -> Found:
-    """Every file and link below a folder, by name; a folder that cannot be listed has to get a line in its place."""
+    """Yield every file and link below a folder, sorted by name; a folder that cannot be listed gets a row itself."""
     pending = [(str(folder), True)]
     while pending:
         path, is_folder = pending.pop()
@@ -120,15 +120,15 @@ def _walk(folder: Path) -> Found:
 
 
 def _glob(pattern: str, skipped: Skipped) -> Found:
-    """What matches a pattern, by name. pathlib's ``**`` follows no links, so that no circle of them is walked."""
-    parts = Path(os.path.expanduser(pattern)).parts  # noqa: PTH111  Path's own raises for a user who is not there
+    """Yield the matches of a pattern, sorted by name. pathlib's ``**`` follows no links, so there are no cycles."""
+    parts = Path(os.path.expanduser(pattern)).parts  # noqa: PTH111  Path.expanduser raises for an unknown user
     fixed = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
     wild = [part if part == "**" else re.sub(r"\*{2,}", "*", part) for part in parts[fixed:]]
     if wild and wild[-1] == "**":
         wild.append("*")
     try:
         found = sorted(set(Path(*parts[:fixed]).glob("/".join(wild)))) if wild else []
-    except (OSError, ValueError):  # a name that cannot be one
+    except (OSError, ValueError):  # not a valid file name
         found = []
     if not found:
         raise FileMissingError(
@@ -156,7 +156,7 @@ def _chosen(found: Found, only_known: bool, skipped: Skipped) -> Iterator[tuple[
 
 
 def _source(path: Path, only_known: bool) -> ImageSource | Skip:
-    """What is to be judged of a file, or why it is not; a file that cannot be read may be a picture, and is to be."""
+    """Return a file's image source, or why it is skipped; an unreadable file may be an image, so it is included."""
     if path.suffix.lower() in EXTENSIONS:
         return path
     if only_known:
@@ -169,20 +169,18 @@ def _source(path: Path, only_known: bool) -> ImageSource | Skip:
 
 
 def _source_by_content(path: Path) -> ImageSource | Skip:
-    kind = path.stat().st_mode  # before it is opened: with some devices that alone does something
+    kind = path.stat().st_mode  # before it is opened: opening some devices has side effects
     if stat.S_ISDIR(kind):
         return Skip.LINKED_FOLDER
     if not stat.S_ISREG(kind):
         return Skip.SPECIAL_FILE
-    # Should it have become a pipe meanwhile, opening must not wait for somebody to write.
+    # If it has become a pipe meanwhile, opening must not block until there is a writer.
     with open(path, "rb", buffering=0, opener=_open_at_once) as file:
         head = file.read(_PREFIX) or b""
     try:
         sniff(head)
     except ImageFormatError:
-        return (
-            head  # known and not opened: enough for an error that names the format, of however long a video
-        )
+        return head  # a known but unsupported format: its first bytes suffice for an error that names it
     except (ImageEmptyError, ImageNotRecognisedError):
         is_archive = head.startswith(_ARCHIVES) or head[_TAR] == b"ustar"
         return Skip.ARCHIVE if is_archive else Skip.NOT_A_PICTURE
@@ -194,7 +192,7 @@ def _open_at_once(path: str, flags: int) -> int:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, ImageSource]]:
-    # Imported here: pyarrow takes a tenth of a second, and most scans never need it.
+    # Imported here: importing pyarrow takes a tenth of a second, and most scans do not need it.
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -223,7 +221,7 @@ def _read_rows(table: Any, path: Path, column: str) -> Iterator[tuple[str, Image
 
 
 def _row_source(value: Any, path: Path, row: int) -> tuple[str, ImageSource]:
-    """A cell is a path, a file's bytes, or both in the struct that Hugging Face datasets write."""
+    """Return the source in a cell: a path, a file's bytes, or a struct of both as Hugging Face datasets write it."""
     data = value.get("bytes") if isinstance(value, dict) else value
     if isinstance(data, str):
         return data, path.parent / data

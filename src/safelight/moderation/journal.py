@@ -1,7 +1,7 @@
-"""A scan's journal: one JSON line for each picture, appended as it is judged, that a kill cannot spoil.
+"""A scan's journal: one JSON line for each image, appended as soon as it is classified, and safe against kills.
 
-The journal lies beside the report as ``REPORT.partial``. Its first line says which classifier and policy judge.
-A line counts once it ends in a newline; a half-written last one is cut off when the scan resumes.
+The journal is ``REPORT.partial`` beside the report. Its first line names the classifier and the policy. A line is
+valid only if it ends in a newline; an incomplete last line is truncated when the scan resumes.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Journal:
     """An append-only file of JSON lines, open for writing.
 
     Args:
-        path: Where it lies.
-        header: What the whole run has in common.
-        resume: Go on with a journal that is there; otherwise start anew.
-        earlier: Called with every row that is there already.
+        path: The journal's file.
+        header: The classifier, policy and options of the whole scan.
+        resume: Continue an existing journal; otherwise it is overwritten.
+        earlier: Called with every existing row.
 
     Raises:
-        ResumeMismatchError: The journal that is there was begun with another header.
+        ResumeMismatchError: The existing journal has another header.
         ScanBusyError: Another process is writing it.
         OutputError: It cannot be written.
     """
@@ -46,7 +46,7 @@ class Journal:
         self._done: set[bytes] = set()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Unbuffered: what could not be written must not be tried again when the file is closed.
+            # Unbuffered: after a failed write, closing the file must not try to write again.
             self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
         except OSError as error:
             raise self._complaint(error) from error
@@ -67,15 +67,15 @@ class Journal:
         self.close()
 
     def __len__(self) -> int:
-        """How many pictures an earlier run had judged."""
+        """Return how many images an earlier run had classified."""
         return len(self._done)
 
     def has(self, path: str) -> bool:
-        """Whether an earlier run judged a picture."""
+        """Whether an earlier run classified an image."""
         return _key(path) in self._done
 
     def append(self, rows: Iterable[Row]) -> None:
-        """Write lines, all at once, and hand them to the operating system.
+        """Write rows in one call, without buffering.
 
         Raises:
             OutputError: The disk is full, or the file is gone.
@@ -86,22 +86,22 @@ class Journal:
             raise self._complaint(error) from error
 
     def close(self) -> None:
-        """Close the file and see it onto the disk."""
+        """Synchronize the file to the disk and close it."""
         if not self._file.closed:
-            with suppress(OSError):  # not every kind of file can be synchronised
+            with suppress(OSError):  # not every kind of file can be synchronized
                 os.fsync(self._file.fileno())
             self._file.close()
 
     def _lock(self) -> None:
-        """Two scans into one report would lose each other's lines. The lock goes with the process, however it ends."""
-        if sys.platform != "win32":  # where two scans into one report are not kept apart
+        """Lock the file, so that no two scans write one report. The lock ends with the process, however that ends."""
+        if sys.platform != "win32":  # there is no lock on Windows
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ScanBusyError(f"Another scan is writing {self.path}.") from None
 
     def _cut_off(self, whole: int, header: Row) -> None:
-        """Drop what is not whole lines, and begin with the header where there is nothing."""
+        """Truncate the file after ``whole`` bytes of complete lines, and write the header if it is empty."""
         if os.fstat(self._file.fileno()).st_size > whole:
             self._file.truncate(whole)
         self._file.seek(whole)
@@ -114,10 +114,10 @@ class Journal:
             left = left[self._file.write(left) :]
 
     def _read(self, header: Row) -> int:
-        """Remember what was judged, and say how many bytes of the file are whole lines; 0: not even the first."""
+        """Read the rows and return the number of bytes in complete lines; 0 if even the header is incomplete."""
         with self.path.open("rb") as file:
             first = file.readline()
-            if not first.endswith(b"\n"):  # killed while the header was being written
+            if not first.endswith(b"\n"):  # killed while writing the header
                 return 0
             try:
                 _compare(self.path, json.loads(first), header)
@@ -151,7 +151,7 @@ def _compare(path: Path, earlier: Row, header: Row) -> None:
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """A journal's rows, without its header."""
+    """Yield a journal's rows, without its header."""
     with path.open("rb") as file:
         file.readline()
         for line in file:
@@ -159,10 +159,10 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 
 def _line(row: Row) -> bytes:
-    """One line in ASCII: a file name may hold bytes that are not text, and must come back as it was."""
+    """Format a row as one ASCII line: file names may contain bytes that are not text and must round-trip."""
     return json.dumps(row).encode("ascii") + b"\n"
 
 
 def _key(path: str) -> bytes:
-    """Twelve bytes for a path: millions of them fit in memory, and no two paths will ever share one."""
+    """Return a path's hash of twelve bytes: millions fit in memory, and collisions are practically impossible."""
     return hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=12).digest()

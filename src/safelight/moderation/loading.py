@@ -1,4 +1,4 @@
-"""From a classifier's name to a classifier that runs."""
+"""Load a classifier by name and compile it for this machine."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from safelight.settings import Settings
 
 @dataclass(frozen=True)
 class Blueprint:
-    """A classifier before it is compiled: the graph and everything around it.
+    """A classifier before compilation: its graph, labels and preprocessing.
 
     Args:
-        name: The name it was asked for by.
+        name: Its name in requests.
         digest: SHA-256 of its weights.
         labels: Label names in the order of the outputs.
         graph: The network.
-        preprocessing: How pictures are resized and cropped.
-        folder: The timm checkpoint it came from; None for open-nsfw.
+        preprocessing: How images are resized and cropped.
+        folder: Folder of the timm checkpoint; None for open-nsfw.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Blueprint:
     folder: Path | None = None
 
     def probe_squares(self) -> NDArray[np.uint8]:
-        """The probe's pictures as this classifier sees them: uint8 [n, side, side, 3]."""
+        """Return the probe images, preprocessed for this classifier: uint8 [n, side, side, 3]."""
         return np.stack([self.preprocessing.apply(picture) for picture in probe_pictures()])
 
 
@@ -57,15 +57,15 @@ def load_classifier(
     """Load and compile a classifier.
 
     Args:
-        settings: Where models lie, and which backend, precision and road are wanted.
-        name: open-nsfw, a built-in or pulled model's name, or a folder; the setting's when not given.
-        tell: Called with a line for the user when something takes longer.
+        settings: The model folder, and the requested backend, precision and mode (fast or exact).
+        name: open-nsfw, the name of a built-in or pulled model, or a folder; by default the setting's.
+        tell: Called with a line for the user before something that takes longer.
 
     Raises:
-        ClassifierUnknownError: The name means nothing.
-        ModelNotPulledError: It is a name that has to be pulled first.
+        ClassifierUnknownError: The name is unknown.
+        ModelNotPulledError: The model has to be pulled first.
         ModelInvalidError, PickleRefusedError, FileMissingError: Its files cannot be used.
-        BackendError: The backend or precision cannot run it here.
+        BackendError: The backend or precision does not work on this machine.
     """
     blueprint = draw_blueprint(settings, name, tell=tell)
     plan = choose_plan(blueprint, settings, tell=tell)
@@ -86,18 +86,17 @@ def load_classifier(
 def choose_plan(
     blueprint: Blueprint, settings: Settings, *, tell: Callable[[str], None] = lambda _: None
 ) -> Plan:
-    """How the classifier will run here: as asked for, in reference arithmetic, or as the probe finds."""
+    """Choose backend, precision and threads: as requested, reference arithmetic, or the probe's fastest."""
     if settings.exact:
         return _exact_plan(settings)
     plans = candidates(settings.backend, settings.precision, settings.threads)
-    settled = settled_plan(
-        blueprint.graph, plans, settings.cache
-    )  # mostly, and then no pictures have to be made
+    # The plan is usually cached, and then no probe images are needed.
+    settled = settled_plan(blueprint.graph, plans, settings.cache)
     return settled or choose(blueprint.graph, plans, blueprint.probe_squares(), settings.cache, tell)
 
 
 def _exact_plan(settings: Settings) -> Plan:
-    """Reference arithmetic: fp32, on ONNX Runtime unless another engine was asked for."""
+    """Return the plan of reference arithmetic: fp32, on ONNX Runtime unless another backend is requested."""
     if settings.precision not in ("auto", "fp32"):
         raise UsageError(
             f"exact means fp32, and {settings.precision} was asked for too.", hint="Leave out one of the two."
@@ -123,13 +122,13 @@ def draw_blueprint(
 
 
 def find_folder(name: str, settings: Settings) -> Path:
-    """A folder as it is given, or a pulled model's."""
+    """Return a classifier's folder: the given one, or that of a pulled model."""
     store = ModelStore(settings.models)
     if name in BUILT_IN or store.has(name):
         return store.folder(name)
     if name.startswith((".", "/", "~")) or exists(Path(name)):
-        return Path(os.path.expanduser(name))  # noqa: PTH111  Path's own raises for a user who is not there
-    if name.count("/") == 1:  # a hub id that was never pulled: folder() says how to
+        return Path(os.path.expanduser(name))  # noqa: PTH111  Path.expanduser raises for an unknown user
+    if name.count("/") == 1:  # a hub id that was not pulled: folder() raises an error that says how to
         return store.folder(name)
     raise ClassifierUnknownError(f"There is no classifier {name!r}.")
 

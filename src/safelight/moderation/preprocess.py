@@ -1,4 +1,4 @@
-"""From a decoded picture to the square of pixels that a classifier looks at."""
+"""Preprocess a decoded image into the square input of a classifier."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _RESAMPLING = {
     "hamming": Image.Resampling.HAMMING,
 }
 _LONGEST = 16
-"""Of pictures that resizing would make longer than this many crops, only what is kept is computed: the same bits."""
+"""If resizing would make an image longer than this many crops, only the kept part is computed, with equal results."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a classifier was shown pictures when it was trained; resizing is Pillow's, with antialiasing.
+    """The preprocessing a classifier was trained with; resizing is Pillow's, with antialiasing.
 
     Args:
-        resize: "squash" makes the whole picture a square, whatever its aspect; "short_side" keeps the aspect and
-            gives the shorter side the size.
+        resize: "squash" resizes the whole image to a square, ignoring its aspect ratio; "short_side" keeps the aspect
+            ratio and resizes the shorter side.
         resized: Side of the square, or length of the shorter side, in pixels.
         crop: Side of the central square that is kept, in pixels, at most ``resized``.
         interpolation: Pillow's name of the resampling filter.
-        jpeg_round_trip: Compress and decompress after cropping, as open-nsfw's training data was. It costs most of
-            a millisecond, and leaving it out moved harmless scores by up to 0.016.
+        jpeg_round_trip: Compress and decompress as JPEG after cropping, as open-nsfw's training data was. It takes
+            most of a millisecond, and without it harmless scores changed by up to 0.016.
     """
 
     resize: Resize
@@ -59,18 +59,18 @@ class Preprocessing:
             )
 
     def to_dict(self) -> dict[str, object]:
-        """The fields, for a manifest."""
+        """Return the fields for a manifest."""
         return asdict(self)
 
     def apply(self, picture: Image.Image) -> NDArray[np.uint8]:
-        """Resize and crop an upright sRGB picture of mode RGB to uint8 [crop, crop, 3]."""
+        """Resize and crop an upright sRGB image of mode RGB to uint8 [crop, crop, 3]."""
         picture = self._resize_and_crop(picture)
         if self.jpeg_round_trip:
             picture = _through_jpeg(picture)
         return np.asarray(picture)
 
     def seen(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
-        """The part of a picture that survives the crop: left, top, right, bottom as fractions of (width, height)."""
+        """Return the part of an image within the crop: left, top, right, bottom as fractions of (width, height)."""
         width, height = self._resized_size(size)
         left, top, right, bottom = self._centre((width, height))
         return left / width, top / height, right / width, bottom / height
@@ -80,7 +80,7 @@ class Preprocessing:
         size = self._resized_size(picture.size)
         if max(size) <= _LONGEST * self.crop:
             return picture.resize(size, filter_).crop(self._centre(size))
-        # A strip of 1 x 60,000 pixels, resized as a whole, would fill the memory.
+        # A strip of 1 x 60,000 pixels, resized as a whole, would exhaust the memory.
         return resize_part(picture, size, self._centre(size), filter_)
 
     def _resized_size(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -88,11 +88,11 @@ class Preprocessing:
             return self.resized, self.resized
         width, height = size
         short = min(width, height)
-        # Truncated, as torchvision's Resize does it, so that every pixel falls where timm's transforms put it.
+        # Truncated, as in torchvision's Resize, so that every pixel is where timm's transforms put it.
         return max(1, int(self.resized * width / short)), max(1, int(self.resized * height / short))
 
     def _centre(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
-        left = round((size[0] - self.crop) / 2)  # half to even, as torchvision's CenterCrop does it
+        left = round((size[0] - self.crop) / 2)  # half to even, as in torchvision's CenterCrop
         top = round((size[1] - self.crop) / 2)
         return left, top, left + self.crop, top + self.crop
 

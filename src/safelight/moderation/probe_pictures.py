@@ -1,4 +1,4 @@
-"""The pictures on which candidates are timed and held against the reference: samples, and shapes made on the spot."""
+"""The probe images, on which backends are timed and compared with the reference: samples and synthetic gradients."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _SIDE = 384
 
 
 def probe_pictures() -> list[Image.Image]:
-    """Two dozen harmless pictures: the sample photographs, and gradients with noise.
+    """Return two dozen harmless images: the sample photographs, and gradients with noise.
 
-    The made ones are there because photographs alone all score alike; flat and skin-coloured areas do not.
+    The gradients are needed because the photographs all have similar scores; flat and skin-coloured areas do not.
     """
     generator = np.random.default_rng(20261122)
     return [decode(path).image for path in sample_photographs()] + [
@@ -23,7 +23,7 @@ def probe_pictures() -> list[Image.Image]:
 
 
 def _gradient(generator: np.random.Generator, *, skin: bool) -> Image.Image:
-    """A smooth blend of a few random colours, with a little noise."""
+    """Return a smooth blend of a few random colours with a little noise."""
     cells = int(generator.integers(1, 7))
     centre, spread = ((200, 150, 120), 40) if skin else ((128, 128, 128), 75)
     colours = np.clip(generator.normal(centre, spread, (cells, cells, 3)), 0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""A finished scan's report: JSONL, CSV or Parquet, made from the journal in one piece."""
+"""The report of a finished scan: JSONL, CSV or Parquet, written atomically from the journal."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _COLUMNS = (
 
 
 def write_report(journal: Path, report: Path, labels: tuple[str, ...]) -> None:
-    """Turn a journal into a report, under a temporary name first, and delete the journal.
+    """Convert a journal into a report, under a temporary name first, and delete the journal.
 
     Args:
         journal: The finished journal.
-        report: Where the report goes; its extension says which format.
+        report: The report's path; its extension selects the format.
         labels: The classifier's labels; each has a column ``score_LABEL`` in CSV and Parquet.
 
     Raises:
@@ -50,10 +50,10 @@ def write_report(journal: Path, report: Path, labels: tuple[str, ...]) -> None:
 
 
 def writer_for(report: Path) -> Callable[[Path, Path, tuple[str, ...]], None]:
-    """The function that writes a report's format.
+    """Return the function that writes a report's format.
 
     Raises:
-        UsageError: An extension that stands for no format.
+        UsageError: The extension is not that of a report format.
     """
     writer = _WRITERS.get(report.suffix.lower())
     if writer is None:
@@ -63,7 +63,7 @@ def writer_for(report: Path) -> Callable[[Path, Path, tuple[str, ...]], None]:
     return writer
 
 
-def _write_jsonl(journal: Path, path: Path, labels: tuple[str, ...]) -> None:  # noqa: ARG001  a writer's signature
+def _write_jsonl(journal: Path, path: Path, labels: tuple[str, ...]) -> None:  # noqa: ARG001  the writers' signature
     with journal.open("rb") as source, path.open("wb") as target:
         source.readline()  # the header
         while block := source.read(1 << 20):
@@ -135,7 +135,7 @@ def _flatten(row: Row, labels: tuple[str, ...]) -> Row:
 
 
 def _legible(text: str | None) -> str | None:
-    """File names may hold any bytes, text in tables may not; the JSONL report keeps them as they are."""
+    """Replace bytes in a file name that are not text, which tables cannot store; the JSONL report keeps them."""
     return text and text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 

@@ -1,7 +1,7 @@
-"""Pillow's ``resize``, computed only where the result is kept, to the same bits.
+"""Pillow's ``resize``, computed only for the part of the result that is kept, with bit-identical output.
 
-Pillow resizes a whole picture or a box whose corners are 32-bit floats; a part of a result has corners that are not,
-so resizing the box gives other roundings. Here the weights are those of the whole picture.
+Pillow resizes a whole image or a box with 32-bit float corners. The corners of a part of the result are not exact in
+32 bits, so resizing the box would round differently. Here the weights are those of the whole image.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
 
 _PRECISION = 22
-"""Bits after the point in Pillow's weights for pictures of eight bits."""
+"""Fractional bits of Pillow's fixed-point weights for 8-bit images."""
 _MANY = 1 << 24
 
 
@@ -72,10 +72,10 @@ _FILTERS = {
 
 @dataclass(frozen=True)
 class _Taps:
-    """The pixels and weights that make up each pixel of a result along one axis.
+    """The filter taps of each result pixel along one axis: source pixels and their weights.
 
     Args:
-        indices: int64 [pixels, taps]; those beyond the picture have no weight.
+        indices: int64 [pixels, taps]; indices outside the image have weight 0.
         weights: int64 [pixels, taps], in units of 2**-22.
     """
 
@@ -84,16 +84,16 @@ class _Taps:
 
     @property
     def span(self) -> tuple[int, int]:
-        """The pixels that are needed: first, and one after the last."""
+        """Range of the source pixels that are needed: the first, and one after the last."""
         needed = self.indices[self.weights != 0]
         return int(needed.min()), int(needed.max()) + 1
 
     def apply(self, pixels: Bytes, first: int) -> Bytes:
-        """Resample along the first axis, where ``pixels`` begins with pixel ``first`` of the whole.
+        """Resample along the first axis.
 
         Args:
-            pixels: uint8 [length, ...].
-            first: The index of ``pixels[0]``.
+            pixels: uint8 [length, ...], a part of the source.
+            first: Index of ``pixels[0]`` in the source.
 
         Returns:
             uint8 [pixels, ...].
@@ -110,21 +110,21 @@ class _Taps:
 def resize_part(
     picture: Image.Image, size: tuple[int, int], part: tuple[int, int, int, int], filter_: Image.Resampling
 ) -> Image.Image:
-    """What ``picture.resize(size, filter_).crop(part)`` is, without making the whole.
+    """Return ``picture.resize(size, filter_).crop(part)`` without computing the whole result.
 
     Args:
-        picture: Of mode RGB.
+        picture: Mode RGB.
         size: Width and height of the whole result, in pixels.
-        part: What is kept of it: left, top, right, bottom, in pixels within ``size``.
-        filter_: Any of Pillow's filters. "Nearest" alone may take the neighbour of the pixel that Pillow takes, in
-            results longer than 2**24 pixels: Pillow adds up its steps and their rounding, which would take long.
+        part: The part to compute: left, top, right, bottom, in pixels within ``size``.
+        filter_: Any of Pillow's filters. Only "nearest" can differ, by one pixel, in results longer than 2**24 pixels:
+            Pillow sums its steps with their rounding errors, and repeating that would take long.
     """
     left, top, right, bottom = part
     across = _taps(picture.width, size[0], left, right, filter_)
     down = _taps(picture.height, size[1], top, bottom, filter_)
     (first_column, last_column), (first_row, last_row) = across.span, down.span
     pixels: Bytes = np.asarray(picture.crop((first_column, first_row, last_column, last_row)))
-    # Pillow's order, which matters as pixels are rounded in between: very tall pictures shrink in height first.
+    # Pillow's order, which matters because pixels are rounded in between: very tall images shrink in height first.
     if picture.height > 100 * picture.width and size[1] < picture.height:
         pixels = across.apply(down.apply(pixels, first_row).swapaxes(0, 1), first_column).swapaxes(0, 1)
     else:
@@ -133,7 +133,7 @@ def resize_part(
 
 
 def _taps(length: int, resized: int, start: int, stop: int, filter_: Image.Resampling) -> _Taps:
-    """Pillow's weights for the pixels from ``start`` to ``stop`` of ``resized``, computed in its order of steps."""
+    """Return Pillow's taps for the pixels from ``start`` to ``stop`` of ``resized``, in its order of operations."""
     scale = float(np.float32(length)) / resized
     centres = (np.arange(start, stop) + 0.5) * scale
     if length == resized or filter_ == Image.Resampling.NEAREST:
@@ -150,6 +150,6 @@ def _taps(length: int, resized: int, start: int, stop: int, filter_: Image.Resam
     indices = first[:, None] + np.arange((last - first).max())
     weights = kernel.weigh((indices - centres[:, None] + 0.5) * (1 / stretch))
     weights = np.where(indices < last[:, None], weights, 0.0)
-    totals = weights.cumsum(axis=1)[:, -1:]  # added up one by one: sum() pairs, and rounds otherwise
+    totals = weights.cumsum(axis=1)[:, -1:]  # sequential: sum() adds pairwise and rounds differently
     weights = weights / np.where(totals == 0, 1.0, totals)
     return _Taps(indices, np.trunc(weights * (1 << _PRECISION) + np.copysign(0.5, weights)).astype(np.int64))

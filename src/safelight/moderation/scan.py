@@ -1,4 +1,4 @@
-"""Judging very many pictures: find, judge, write down, resume, sum up."""
+"""Scans: judge very many images into a report, with a journal to resume from and a summary."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ BINS = 10
 
 @dataclass
 class Summary:
-    """What a scan found, in numbers.
+    """The counts of a scan.
 
     Args:
-        decisions: Pictures by decision, "error" among them.
-        errors: Pictures that could not be judged, by error code.
-        skipped: Files that were not judged and have no line, by reason: those of this run, which looks at all of them.
-        histogram: Judged pictures by unsafe probability, in ten bins of a tenth each.
-        seconds: How long this run took.
-        judged: Pictures judged by this run.
-        resumed: Pictures an earlier run had judged.
+        decisions: Number of images by decision, including "error".
+        errors: Number of images that could not be judged, by error code.
+        skipped: Number of files without a row, by reason; a resumed run counts all of them again.
+        histogram: Number of judged images by unsafe probability, in ten bins of a tenth each.
+        seconds: Duration of this run.
+        judged: Number of images judged by this run.
+        resumed: Number of images judged by earlier runs.
     """
 
     decisions: Counter[str] = field(default_factory=Counter)
@@ -53,21 +53,21 @@ class Summary:
 
     @property
     def total(self) -> int:
-        """Pictures in the report."""
+        """Number of images in the report."""
         return self.decisions.total()
 
     @property
     def flagged(self) -> int:
-        """Pictures for review or blocked."""
+        """Number of images to review or blocked."""
         return self.decisions["review"] + self.decisions["block"]
 
     @property
     def rate(self) -> float:
-        """Pictures a second in this run."""
+        """Images per second in this run."""
         return self.judged / self.seconds if self.seconds else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """The summary for JSON output."""
+        """Return the summary for JSON output."""
         return {
             "total": self.total,
             "decisions": {name: self.decisions[name] for name in ("allow", "review", "block", "error")},
@@ -86,15 +86,15 @@ class Scan:
     """A scan of a folder, glob or Parquet table into a report.
 
     Args:
-        moderator: What judges.
-        target: What to look at; see ``finding.find_pictures``.
-        report: Where the report goes: .jsonl, .csv or .parquet.
-        resume: Go on with an unfinished report.
-        overwrite: Replace a finished one.
-        workers: Threads; 0: one for each core.
-        batch_size: Pictures that a worker decodes before it has them judged.
+        moderator: The moderator.
+        target: What to scan; see ``finding.find_pictures``.
+        report: Path of the report: .jsonl, .csv or .parquet.
+        resume: Continue an unfinished report.
+        overwrite: Replace a finished report.
+        workers: Number of threads; 0: one for each core.
+        batch_size: Images that a worker decodes before it classifies them.
         embeddings: Write embeddings into the report.
-        only_known: Go by files' names alone; see ``finding.find_pictures``.
+        only_known: Select files by extension alone; see ``finding.find_pictures``.
     """
 
     moderator: Moderator
@@ -109,15 +109,15 @@ class Scan:
 
     @property
     def journal_path(self) -> Path:
-        """The unfinished report."""
+        """Path of the unfinished report."""
         return self.report.with_name(f"{self.report.name}.partial")
 
     def check(self) -> None:
-        """See that the report can be written, before anything is judged.
+        """Check that the report can be written, before anything is judged.
 
         Raises:
-            UsageError: The report's extension stands for no format, or resume and overwrite were both asked for.
-            OutputExistsError: A report, finished or not, is there, and neither resume nor overwrite was asked for.
+            UsageError: The report's extension is unknown, or both resume and overwrite are set.
+            OutputExistsError: A report, finished or not, exists, and neither resume nor overwrite is set.
         """
         writer_for(self.report)
         if self.overwrite and self.resume:
@@ -142,11 +142,11 @@ class Scan:
         earlier: Callable[[Row], None] = lambda _: None,
         skipped: Skipped = lambda _path, _reason: None,
     ) -> Iterator[Judgement]:
-        """Judge what is not judged yet; once exhausted, the report is written. See ``check`` for the errors.
+        """Judge the remaining images; the report is written once the iterator is exhausted. Raises as ``check``.
 
         Args:
-            earlier: Called first with every row that an earlier run has written.
-            skipped: Called for each file that is not judged.
+            earlier: Called first with every row that an earlier run wrote.
+            skipped: Called for each skipped file.
         """
         self.check()
         pictures = find_pictures(self.target, only_known=self.only_known, skipped=skipped)
@@ -160,12 +160,12 @@ class Scan:
         resumed: Callable[[int], None] = lambda _: None,
         skipped: Skipped = lambda _path, _reason: None,
     ) -> Summary:
-        """Run to the end.
+        """Run the scan to the end and return its summary.
 
         Args:
             each: Called with every judgement, for progress.
-            resumed: Called before that with how many pictures an earlier run had judged.
-            skipped: Called for each file that is not judged.
+            resumed: Called before the first of them with the number of images judged by earlier runs.
+            skipped: Called for each skipped file.
         """
         summary = Summary()
         start = time.perf_counter()
@@ -204,5 +204,5 @@ class Scan:
             "tiles": self.moderator.tiles,
             "embeddings": self.embeddings,
         }
-        # Only where it is not the default, so that journals from before there was a choice can be gone on with.
+        # Written only if it is not the default, so that journals from before this option can be resumed.
         return header | {"only_known": True} if self.only_known else header

@@ -1,4 +1,4 @@
-"""A contact sheet of verdicts: each picture beside its heat map, with its decision and score."""
+"""A contact sheet of verdicts: each image beside its heat map, with its decision and score."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _COLOURS = {
 
 
 def draw_sheet(cells: list[Cell], path: Path) -> None:
-    """Draw the sheet and write it as a PNG, whole or not at all."""
+    """Draw the contact sheet and write it atomically as a PNG."""
     rows = max(1, -(-len(cells) // _COLUMNS))
     step_x, step_y = 2 * _WIDTH + _GAP + _MARGIN, _HEIGHT + _CAPTION + _MARGIN
     sheet = Image.new("RGB", (_COLUMNS * step_x + _MARGIN, rows * step_y + 2 * _MARGIN + 12), _GROUND)

@@ -1,7 +1,7 @@
-"""Texts judged by a list of words: all that can be said of them honestly without a classifier.
+"""Match texts against a blocklist of words: without a classifier nothing more can be said of a text.
 
-A list finds what stands in it, whole words only, whatever their case and their Unicode form. It does not understand a
-text: it knows no meaning, no misspelling, no other language, and no word inside another one.
+A blocklist matches whole words and phrases, whatever their case and Unicode form. It does not understand a text: it
+detects no meaning, no misspelling, no other language, and no word inside another one.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _IN_WORD = re.compile(r"\w")
 
 @dataclass(frozen=True)
 class TextVerdict:
-    """What a list says of texts.
+    """The result of matching texts against a blocklist.
 
     Args:
         list: The file's name.
         digest: SHA-256 of the file.
-        hit: Whether something of the list stands in one of them.
+        hit: Whether one of the texts contains an entry of the list.
     """
 
     list: str
@@ -34,19 +34,19 @@ class TextVerdict:
     hit: bool
 
     def to_dict(self) -> dict[str, str | bool]:
-        """The verdict for JSON output."""
+        """Return the verdict for JSON output."""
         return {"list": self.list, "digest": self.digest, "hit": self.hit}
 
 
 @dataclass(frozen=True)
 class Blocklist:
-    """Words and phrases.
+    """A list of blocked words and phrases.
 
     Args:
         name: The file's name.
         digest: SHA-256 of the file.
-        phrases: Normalised.
-        lengths: Of the phrases in characters, by the word or the sign that they begin with.
+        phrases: The words and phrases, normalized.
+        lengths: Lengths of the phrases in characters, by their first word or sign.
     """
 
     name: str
@@ -56,10 +56,10 @@ class Blocklist:
 
     @classmethod
     def read(cls, path: Path) -> Blocklist:
-        """The list in a text file, one word or phrase a line; blank lines and those that begin with # do not count.
+        """Read a text file with one word or phrase per line; blank lines and lines that start with # are ignored.
 
         Raises:
-            BlocklistError: It cannot be read, is not UTF-8, or has no words.
+            BlocklistError: The file cannot be read, is not UTF-8, or has no words.
         """
         try:
             data = path.read_bytes()
@@ -76,9 +76,9 @@ class Blocklist:
         return cls(path.name, hashlib.sha256(data).hexdigest(), phrases, found)
 
     def judge(self, texts: Sequence[str]) -> TextVerdict:
-        """Whether something of the list stands in one of some texts.
+        """Check whether one of the texts contains an entry of the list.
 
-        Time grows with the texts, not with the list; other threads have their turns meanwhile.
+        The time grows with the texts, not with the list; other threads can run meanwhile.
         """
         hit = any(self._stands_in(normalised(text)) for text in texts)
         return TextVerdict(self.name, self.digest, hit)
@@ -93,19 +93,19 @@ class Blocklist:
 
 
 def _beginning(phrase: str) -> str:
-    """What a phrase is looked up by: its first word, or the sign that comes before that."""
+    """Return a phrase's key in ``lengths``: its first word, or the sign before that."""
     found = _WORD_OR_SIGN.match(phrase)
     assert found is not None, "normalised phrases do not begin with a space"
     return found[0]
 
 
 def _is_whole(text: str, start: int, length: int) -> bool:
-    """Whether what stands at a place is not part of a longer word."""
+    """Whether the text at a position is not part of a longer word."""
     end = start + length
     return not _IN_WORD.match(text[start - 1 : start]) and not _IN_WORD.match(text[end : end + 1])
 
 
 def normalised(text: str) -> str:
-    """A text in one Unicode form (NFKC) and one case, with single spaces."""
+    """Normalize a text: Unicode form NFKC, folded case, and single spaces."""
     folded = normalize("NFKC", normalize("NFKC", text).casefold())
     return " ".join(folded.split())

@@ -1,4 +1,4 @@
-"""Square tiles along a tall or wide picture, so that a centre crop cannot hide its ends."""
+"""Square tiles along a tall or wide image, so that its ends are classified and not lost to a centre crop."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ Box = tuple[int, int, int, int]
 
 MAX_TILES = 32
 _NEARLY_SQUARE = 1.1
-"""Below this aspect the whole-picture view already shows all but the edges."""
+"""Below this aspect ratio the view of the whole image already shows all but the edges."""
 
 
 def tile_boxes(width: int, height: int) -> list[Box]:
-    """Boxes (left, top, right, bottom) in pixels that together cover the picture from end to end.
+    """Return boxes (left, top, right, bottom) in pixels that together cover the image from end to end.
 
-    As few squares as cover the long side, evenly spread, the first and the last flush with the ends. A nearly
-    square picture has none. Beyond a ratio of ``MAX_TILES`` to 1 the squares no longer touch.
+    The boxes are as few squares as cover the long side, evenly spaced, the first and the last aligned with the ends. A
+    nearly square image has none. Beyond an aspect ratio of ``MAX_TILES`` to 1 the squares no longer touch.
     """
     short, long = sorted((width, height))
     if long / short < _NEARLY_SQUARE:

@@ -1,7 +1,7 @@
-"""Reading a timm classifier's folder: ``config.json`` with label names, and ``model.safetensors``.
+"""Read a timm classifier's folder: ``config.json`` with label names, and ``model.safetensors``.
 
-The layout is the one timm writes to the hub; Marqo/nsfw-image-detection-384 is the reference. Nothing here
-imports torch.
+The layout is the one timm writes to the hub; Marqo/nsfw-image-detection-384 is the reference. This module does not
+import torch.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _CROP_MODES: dict[str, Resize] = {"center": "short_side", "squash": "squash"}
 
 @dataclass(frozen=True)
 class TimmConfig:
-    """What a classifier's folder says of it.
+    """The configuration of a timm classifier.
 
     Args:
-        folder: Where it lies.
+        folder: The classifier's folder.
         architecture: timm's name of the network.
         labels: Label names in the order of the outputs.
         side: Height and width of the input, in pixels.
-        preprocessing: How pictures are resized and cropped.
-        mean: What is subtracted from each channel, in 0..1.
-        std: What each channel is then divided by.
+        preprocessing: How images are resized and cropped.
+        mean: Mean of each channel, in 0..1, which is subtracted.
+        std: Standard deviation of each channel, which the result is divided by.
         digest: SHA-256 over the configuration and the weights, in hexadecimal.
     """
 
@@ -61,13 +61,13 @@ class TimmConfig:
 def read_timm_folder(folder: Path) -> TimmConfig:
     """Read and check a classifier's folder without building the network.
 
-    What was pulled has to be what it was when it was pulled: with two labels swapped in ``config.json``, everything
-    unsafe would be allowed.
+    The files of a pulled classifier must be unchanged since it was pulled: with two labels swapped in ``config.json``,
+    everything unsafe would be allowed.
 
     Raises:
-        DigestMismatchError: A file of a pulled classifier has changed since.
-        FileMissingError: The folder or one of its two files is not there.
-        PickleRefusedError: The weights are there only as a pickle.
+        DigestMismatchError: A file of a pulled classifier has changed.
+        FileMissingError: The folder or one of its two files does not exist.
+        PickleRefusedError: The weights exist only as a pickle.
         ModelInvalidError: A file is damaged, or a field is missing or contradicts another.
     """
     if folder.suffix in _PICKLES:
@@ -77,7 +77,7 @@ def read_timm_folder(folder: Path) -> TimmConfig:
     weights = _find_weights(folder)
     config_bytes = _read_config(folder / CONFIG)
     digests = {CONFIG: hashlib.sha256(config_bytes).hexdigest(), WEIGHTS: _sha256(weights)}
-    _compare(folder, digests)  # before anything in them is believed
+    _compare(folder, digests)  # before their content is used
     _check_weights(weights)
     config = _parse_object(config_bytes)
     try:
@@ -111,7 +111,7 @@ def _read_config(path: Path) -> bytes:
 
 
 def _compare(folder: Path, digests: dict[str, str]) -> None:
-    """See that a pulled classifier's files are those that were pulled."""
+    """Check that a pulled classifier's files are unchanged."""
     expected = expected_digests(folder)
     for file, found in digests.items() if expected else ():
         if expected.get(file) != found:
@@ -157,9 +157,9 @@ def _parse(folder: Path, config: dict[str, Any], digest: str) -> TimmConfig:
 
 
 def _labels(config: dict[str, Any], pretrained: dict[str, Any]) -> tuple[str, ...]:
-    """Label names, held against the number of classes the head has.
+    """Return the label names after checking them against the number of classes.
 
-    Only the outer ``num_classes`` counts: the inner one often still says what the backbone was pretrained for.
+    Only the outer ``num_classes`` is used: the inner one is often still that of the backbone's pretraining.
     """
     names = config.get("label_names") or pretrained.get("label_names")
     if not names:
@@ -197,5 +197,5 @@ def _sha256(path: Path) -> str:
 
 
 def _combined(digests: dict[str, str]) -> str:
-    """One digest for the configuration and the weights."""
+    """Combine the digests of the configuration and the weights into one."""
     return hashlib.sha256(bytes.fromhex(digests[CONFIG] + digests[WEIGHTS])).hexdigest()

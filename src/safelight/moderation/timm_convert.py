@@ -1,7 +1,7 @@
-"""Turning a timm classifier into a graph: the one place where moderation needs torch.
+"""Convert a timm classifier to ONNX; apart from exports, only this part of moderation needs torch.
 
-It runs as a process of its own (``python -m safelight.moderation.timm_convert FOLDER OUT.onnx``), once for each
-checkpoint, so that whoever judges pictures never carries torch's memory or its start-up time.
+The conversion runs in its own process (``python -m safelight.moderation.timm_convert FOLDER OUT.onnx``), once for each
+checkpoint, so that processes that classify images need neither torch's memory nor its start-up time.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 _PARITY = 1e-4
 _REFUSED = 4
-"""Exit status of the converting process when the checkpoint is at fault."""
+"""Exit status of the conversion process if the checkpoint is invalid."""
 
 
 def converted(config: TimmConfig, cache: Path) -> bytes:
-    """The checkpoint as an ONNX model, converted now or earlier.
+    """Return the checkpoint as an ONNX model, converted now or from the cache.
 
     Args:
         config: The checkpoint.
-        cache: Folder that keeps conversions.
+        cache: Folder of the conversion cache.
 
     Raises:
-        ModelInvalidError: The weights do not fit the architecture that config.json names.
+        ModelInvalidError: The weights do not match the architecture in config.json.
         OutputError: The cache cannot be written.
     """
     path = _path(config, cache)
@@ -46,7 +46,7 @@ def converted(config: TimmConfig, cache: Path) -> bytes:
 
 
 def is_converted(config: TimmConfig, cache: Path) -> bool:
-    """Whether ``converted`` would only have to read a file."""
+    """Whether the conversion is in the cache."""
     return _path(config, cache).is_file()
 
 
@@ -56,7 +56,7 @@ def _path(config: TimmConfig, cache: Path) -> Path:
 
 
 def _convert_in_child(folder: Path, path: Path) -> None:
-    # -P: the working folder may hold uploads, and a file there named timm.py must not be run.
+    # -P: the working directory may contain uploads, and a file there named timm.py must not be imported.
     command = [sys.executable, "-P", "-m", __name__, str(folder.absolute()), str(path.absolute())]
     child = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own module
     if child.returncode == _REFUSED:
@@ -66,17 +66,17 @@ def _convert_in_child(folder: Path, path: Path) -> None:
 
 
 def build_module(config: TimmConfig) -> torch.nn.Module:
-    """The checkpoint as a torch module: uint8 [n, side, side, 3] to (probabilities, embedding).
+    """Build the checkpoint as a torch module: uint8 [n, side, side, 3] to (probabilities, embedding).
 
     Raises:
-        ModelInvalidError: timm does not know the architecture, or the weights do not fit it.
+        ModelInvalidError: timm does not know the architecture, or the weights do not match it.
     """
     import timm
     import torch
     from safetensors.torch import load_file
 
     try:
-        # timm reads config.json itself, so that sizes and arguments mean what they mean to timm.
+        # timm reads config.json itself, so that sizes and arguments have timm's meaning.
         network = timm.create_model(
             f"local-dir:{config.folder.absolute()}", pretrained=False, num_classes=len(config.labels)
         )
@@ -88,7 +88,7 @@ def build_module(config: TimmConfig) -> torch.nn.Module:
         ) from error
 
     class PixelsToVerdict(torch.nn.Module):
-        """Normalisation, the network cut open at its head, and softmax."""
+        """Normalization, the network split before its head, and softmax."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -108,7 +108,7 @@ def build_module(config: TimmConfig) -> torch.nn.Module:
 
 
 def _has_one_head(module: torch.nn.Module, network: Any, config: TimmConfig) -> bool:
-    """Networks with several heads do not come apart like this: better to refuse than to answer otherwise."""
+    """Whether the split module gives the network's own probabilities; networks with several heads do not."""
     import torch
 
     pixels = torch.randint(0, 256, (1, config.side, config.side, 3), dtype=torch.uint8)
@@ -123,7 +123,7 @@ def _has_one_head(module: torch.nn.Module, network: Any, config: TimmConfig) -> 
 
 
 def convert(folder: Path, path: Path) -> None:
-    """Write the ONNX model of a classifier's folder."""
+    """Convert the classifier in a folder and write the ONNX model."""
     import torch
 
     config = read_timm_folder(folder)
@@ -142,8 +142,8 @@ def convert(folder: Path, path: Path) -> None:
 
 
 def main() -> int:
-    """Convert as a process of its own."""
-    warnings.simplefilter("ignore")  # torch's exporter warns about itself
+    """Run the conversion process; returns its exit status."""
+    warnings.simplefilter("ignore")  # torch's exporter emits warnings about its own code
     logging.disable(logging.WARNING)
     try:
         convert(Path(sys.argv[1]), Path(sys.argv[2]))

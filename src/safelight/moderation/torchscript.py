@@ -1,7 +1,7 @@
-"""Classifiers as TorchScript.
+"""Convert classifiers to TorchScript.
 
-A timm checkpoint is traced as it is. open-nsfw exists only as an ONNX graph of nine kinds of nodes, so it is replayed
-node by node in torch and that replay is traced.
+A timm checkpoint is traced directly. open-nsfw exists only as an ONNX graph with nine kinds of nodes, so a torch
+module runs it node by node, and that module is traced.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ Attributes = dict[str, Any]
 
 
 class OnnxReplay(torch.nn.Module):
-    """Runs an ONNX graph with torch: enough kinds of nodes for open-nsfw, and a refusal for any other.
+    """Runs an ONNX graph in torch; it supports the operations of open-nsfw and refuses any other.
 
     Args:
-        graph: The network; its outputs come back as a tuple, in the graph's order.
+        graph: The network; its outputs are returned as a tuple, in the graph's order.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -60,18 +60,16 @@ class OnnxReplay(torch.nn.Module):
 
 
 def trace(graph: Graph, folder: Path | None) -> torch.jit.ScriptModule:
-    """A classifier as a traced module: uint8 [n, side, side, 3] to (probabilities, embedding).
+    """Trace a classifier: uint8 [n, side, side, 3] to (probabilities, embedding).
 
     Args:
         graph: The network.
-        folder: The timm checkpoint it came from; None for open-nsfw.
+        folder: Folder of the timm checkpoint; None for open-nsfw.
     """
     module = build_module(read_timm_folder(folder)) if folder else OnnxReplay(graph).eval()
     pixels = torch.zeros((2, graph.height, graph.width, 3), dtype=torch.uint8)
     with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter(
-            "ignore"
-        )  # torch announces the end of TorchScript, which is asked for here by name
+        warnings.simplefilter("ignore")  # TorchScript is deprecated, but the user has requested it
         return torch.jit.freeze(torch.jit.trace(module, (pixels,)))
 
 
@@ -83,7 +81,7 @@ def save(module: torch.jit.ScriptModule, path: Path) -> None:
 
 
 def run(path: Path, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-    """Load a written module and run it, as whoever receives it will."""
+    """Load a written module and run it, as its users will."""
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         return [output.numpy() for output in torch.jit.load(str(path))(torch.from_numpy(pixels))]
@@ -108,7 +106,7 @@ def _max_pool(attributes: Attributes, x: torch.Tensor) -> torch.Tensor:
 
 
 def _torch_padding(attributes: Attributes) -> list[int]:
-    """ONNX says top, left, bottom, right; torch wants left, right, top, bottom."""
+    """Convert ONNX's padding order (top, left, bottom, right) to torch's (left, right, top, bottom)."""
     top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
     return [left, right, top, bottom]
 

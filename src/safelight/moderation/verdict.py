@@ -1,4 +1,4 @@
-"""What moderation says of a picture."""
+"""Verdicts: the results of moderating images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from safelight.moderation.policy import Decision, Policy
 
 @dataclass(frozen=True)
 class PolicyRef:
-    """Which policy decided: name, version, and the SHA-256 of its rules."""
+    """Reference to a policy: name, version, and the SHA-256 of its rules."""
 
     name: str
     version: str
@@ -24,28 +24,28 @@ class PolicyRef:
 
     @classmethod
     def of(cls, policy: Policy) -> PolicyRef:
-        """The reference to a policy."""
+        """Return the reference to a policy."""
         return cls(policy.name, policy.version, policy.digest)
 
     def to_dict(self) -> dict[str, str]:
-        """The reference for JSON output."""
+        """Return the reference for JSON output."""
         return {"name": self.name, "version": self.version, "digest": self.digest}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What moderation says of a picture. Same input, same digests, same arithmetic: same verdict.
+    """The moderation result of an image. The same input, digests and arithmetic give the same verdict.
 
     Args:
         decision: allow, review or block.
         scores: Probability by label name, each 0 to 1.
-        unsafe: Probability that the picture is unsafe: the sum over the labels that the policy counts as such.
-        embedding: float32 [dimension], the feature under the classifier's head.
+        unsafe: Probability that the image is unsafe: the sum over the labels that the policy counts as unsafe.
+        embedding: float32 [dimension], the input of the classifier's head.
         classifier: Name, digest and arithmetic of the classifier.
         policy: Name, version and digest of the policy.
-        frame: Which frame of an animation was the worst, from 0; 0 for a still picture.
-        tile: Which tile of the frame was the worst, from 0; None where the whole picture was.
-        notes: What was done to the picture on its way in, and what was not seen of it.
+        frame: Index of the worst frame of an animation, from 0; 0 for a still image.
+        tile: Index of the worst tile of the frame, from 0; None if the whole image was worst.
+        notes: How the image was changed while decoding, and which parts of it were not classified.
     """
 
     decision: Decision
@@ -60,11 +60,11 @@ class Verdict:
 
     @property
     def flagged(self) -> bool:
-        """Whether anything but allow was decided."""
+        """Whether the decision is not allow."""
         return self.decision is not Decision.ALLOW
 
     def to_dict(self, *, embedding: bool = False) -> dict[str, Any]:
-        """The verdict for JSON output; with the embedding's numbers only where they are asked for."""
+        """Return the verdict for JSON output; the embedding's values are included only on request."""
         body: dict[str, Any] = {
             "decision": self.decision.value,
             "scores": dict(self.scores),
@@ -82,12 +82,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The outcome for one file of many: a verdict, or the error that kept it from one.
+    """The result of one file of many: a verdict or an error.
 
     Args:
-        path: What was judged, as it was given.
+        path: The path or name as given.
         verdict: The verdict, or None.
-        error: The error, or None; exactly one of the two is there.
+        error: The error, or None; exactly one of the two is set.
     """
 
     path: str
@@ -100,7 +100,7 @@ class Judgement:
         return self.verdict.decision.value if self.verdict else "error"
 
     def to_dict(self, *, embedding: bool = False) -> dict[str, Any]:
-        """The line for JSON output, with the same keys for verdicts and errors."""
+        """Return the row for JSON output, with the same keys for verdicts and errors."""
         if self.verdict:
             return {"path": self.path} | self.verdict.to_dict(embedding=embedding)
         assert self.error is not None

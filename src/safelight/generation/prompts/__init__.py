@@ -1,6 +1,6 @@
-"""Prompts: what they mean, which words count at which step, and what the text encoders make of them.
+"""Prompts: parsing, schedules, styles, wildcards and text encoding.
 
-Nothing here imports torch; ``encode`` does and is imported by its own name.
+This package imports no torch. Its module ``encode`` does, so import that module directly.
 """
 
 from safelight.generation.prompts.explain import Explanation, explain

@@ -1,4 +1,4 @@
-"""Keeping what was encoded, up to so many bytes."""
+"""A cache of text embeddings with a limit in bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Sized(Protocol):
-    """Something that knows its size."""
+    """A value with a size in bytes."""
 
     @property
     def nbytes(self) -> int:
@@ -20,10 +20,10 @@ V = TypeVar("V", bound=Sized)
 
 
 class EmbeddingCache(Generic[V]):
-    """A cache that forgets what was used least recently; safe to share between threads.
+    """A thread-safe LRU cache with a limit in bytes.
 
     Args:
-        max_bytes: How much may be kept, in bytes; 0 keeps nothing. What alone is larger is never kept.
+        max_bytes: The limit in bytes; 0 caches nothing. A value larger than the limit is never cached.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -34,24 +34,24 @@ class EmbeddingCache(Generic[V]):
 
     @property
     def nbytes(self) -> int:
-        """What is kept, in bytes."""
+        """Size of all cached values in bytes."""
         return self._bytes
 
     @property
     def hits(self) -> int:
-        """How often something was there."""
+        """Number of cache hits."""
         return self._hits
 
     @property
     def misses(self) -> int:
-        """How often something had to be made."""
+        """Number of cache misses."""
         return self._misses
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def get(self, key: Hashable, make: Callable[[], V]) -> V:
-        """What is kept under a key, or else what ``make`` gives; two threads at once may both have to make it."""
+        """Return the value of a key, computed by ``make`` if it is missing; two threads may both compute it."""
         with self._lock:
             if (found := self._kept.get(key)) is not None:
                 self._kept.move_to_end(key)
@@ -63,7 +63,7 @@ class EmbeddingCache(Generic[V]):
         return made
 
     def clear(self) -> None:
-        """Forget everything; the counters go on."""
+        """Remove all values; the hit and miss counters continue."""
         with self._lock:
             self._kept.clear()
             self._bytes = 0

@@ -1,4 +1,4 @@
-"""Cutting a prompt of any length into pieces as long as a CLIP text encoder can read."""
+"""Split a prompt of any length into chunks that fit a CLIP text encoder."""
 
 from __future__ import annotations
 
@@ -9,47 +9,47 @@ from typing import Protocol
 from safelight.generation.prompts.schedule import Segments
 from safelight.generation.prompts.tree import Break
 
-# In tokens, as in A1111: a phrase that a chunk's end would cut moves on whole if its comma is this near.
+# In tokens, as in A1111: a phrase that would be split moves to the next chunk if the comma before it is this near.
 COMMA_REACH = 20
 
 
 class Tokenizer(Protocol):
-    """What is needed of a transformers tokenizer."""
+    """The part of a transformers tokenizer that is used here."""
 
     @property
     def model_max_length(self) -> int:
-        """How many tokens the text encoder reads at once, the framing two among them."""
+        """Number of tokens the text encoder takes at once, including the start and end tokens."""
 
     @property
     def bos_token_id(self) -> int:
-        """What every chunk begins with."""
+        """The start token of every chunk."""
 
     @property
     def eos_token_id(self) -> int:
-        """What ends the words of a chunk."""
+        """The end token after the text of a chunk."""
 
     @property
     def pad_token_id(self) -> int:
-        """What fills a chunk up."""
+        """The token that pads a chunk."""
 
     @property
     def added_tokens_encoder(self) -> Mapping[str, int]:
         """Tokens beyond the vocabulary, such as textual inversions."""
 
     def __call__(self, text: str, *, add_special_tokens: bool, verbose: bool) -> Mapping[str, list[int]]:
-        """The text's tokens under ``input_ids``."""
+        """Return the text's tokens under ``input_ids``."""
 
     def decode(self, token_ids: list[int]) -> str:
-        """The text of some tokens."""
+        """Return the text of tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The words of one chunk, not yet framed or filled up.
+    """The tokens of one chunk, without start and end tokens and without padding.
 
     Attributes:
         ids: Token ids, at most ``chunk_room``.
-        weights: Their weights, 0 to 100.
+        weights: One weight for each token, 0 to 100.
     """
 
     ids: tuple[int, ...]
@@ -57,14 +57,14 @@ class Chunk:
 
 
 def chunk_room(tokenizer: Tokenizer) -> int:
-    """How many tokens of words fit into a chunk: all but the two that frame it."""
+    """Return how many text tokens fit into a chunk: all but the start and end tokens."""
     return tokenizer.model_max_length - 2
 
 
 def chunked(segments: Segments, tokenizer: Tokenizer) -> tuple[Chunk, ...]:
-    """Words as chunks, at least one.
+    """Split weighted text into chunks, at least one.
 
-    A break begins a new chunk. A phrase is not cut where the comma before it is near enough, nor is a textual
+    A break starts a new chunk. A phrase is not split if the comma before it is near enough, and neither is a textual
     inversion of several vectors (its tokens are ``name``, ``name_1``, ``name_2`` …, as diffusers adds them).
     """
     cutter = _Cutter(tokenizer)
@@ -79,7 +79,7 @@ def chunked(segments: Segments, tokenizer: Tokenizer) -> tuple[Chunk, ...]:
 
 
 class _Cutter:
-    """The chunk that is being filled and those that are full."""
+    """Builds chunks: holds the chunk that is being filled and the complete ones."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._room = chunk_room(tokenizer)
@@ -90,7 +90,7 @@ class _Cutter:
         self._weights: list[float] = []
 
     def add(self, ids: Sequence[int], weight: float) -> None:
-        """Tokens that stay together if a chunk can hold them at all."""
+        """Add tokens that stay in one chunk, unless there are more than a chunk can hold."""
         if len(ids) > self._room:
             for each in ids:
                 self.add((each,), weight)
@@ -103,7 +103,7 @@ class _Cutter:
         self._weights += [weight] * len(ids)
 
     def flush(self, keep: int | None = None) -> None:
-        """Close the chunk after ``keep`` tokens; the others begin the next one."""
+        """Complete the chunk after ``keep`` tokens; the others start the next one."""
         keep = len(self._ids) if keep is None else keep
         self._full.append(Chunk(tuple(self._ids[:keep]), tuple(self._weights[:keep])))
         del self._ids[:keep], self._weights[:keep]
@@ -114,7 +114,7 @@ class _Cutter:
         return tuple(self._full)
 
     def _cut(self, incoming: int) -> int:
-        """Where a full chunk ends: behind the last comma, if it is near and the phrase after it goes on."""
+        """Return where a full chunk ends: after the last comma, if it is near and the phrase after it continues."""
         if incoming == self._comma:
             return len(self._ids)
         reach = min(COMMA_REACH, self._room // 2)
@@ -124,7 +124,7 @@ class _Cutter:
 
 
 def _vectors(tokenizer: Tokenizer) -> dict[int, tuple[int, ...]]:
-    """For each textual inversion of several vectors, its first token and all of them."""
+    """Map the first token of each textual inversion of several vectors to all of its tokens."""
     added = tokenizer.added_tokens_encoder
     return {first: _family(name, first, added) for name, first in added.items() if f"{name}_1" in added}
 

@@ -1,4 +1,4 @@
-"""How many tokens a prompt has, and how many chunks they fill."""
+"""Count the tokens of a prompt and the chunks they fill."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from safelight.generation.prompts.schedule import nodes_of, segments_at
 from safelight.generation.prompts.tree import Alternation, Emphasis, Node, ParsedPrompt, Schedule, Text
 
 MOST_PHASES, MOST_CHARACTERS = 32, 20_000
-"""How many are cut into tokens, and how many characters of them: ten thousand take a few hundredths of a second."""
+"""Limits of what is tokenized: phases, and characters of them. Ten thousand take a few hundredths of a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How long a prompt is for its text encoders.
+    """The length of a prompt for its text encoders.
 
     Attributes:
-        tokens: Of the longest phase, without those that frame and fill up chunks.
-        chunks: That it fills, at least 1.
-        room: How many tokens of words a chunk holds.
+        tokens: Number of tokens of the longest phase, without start, end and padding tokens.
+        chunks: Number of chunks it fills, at least 1.
+        room: Number of text tokens that fit into a chunk.
     """
 
     tokens: int
@@ -35,14 +35,14 @@ class Count:
 
 
 def count(parsed: ParsedPrompt, steps: int, tokenizers: Sequence[Tokenizer]) -> Count:
-    """Count a prompt as it is drawn: of several phases, and for several text encoders, the longest.
+    """Count the tokens of a prompt: those of the longest of its phases, for the text encoder with the most.
 
-    Of more than MOST_PHASES different phases, or of fewer where the prompt is long (``most_phases``), those with the
-    most characters are counted. Time grows with the prompt and with the steps, but not with their product.
+    If there are more than ``MOST_PHASES`` different phases (fewer for a long prompt, see ``most_phases``), only those
+    with the most characters are counted. The time grows with the prompt and with the steps, but not with their product.
 
     Args:
         parsed: The prompt.
-        steps: For how many steps, at least 1.
+        steps: Number of steps, at least 1.
         tokenizers: One for each text encoder, at least one.
     """
     lengths = _lengths(parsed, steps)
@@ -59,12 +59,12 @@ def count(parsed: ParsedPrompt, steps: int, tokenizers: Sequence[Tokenizer]) -> 
 
 
 def most_phases(prompt: str) -> int:
-    """How many phases of a prompt are counted, 2 to MOST_PHASES: as many as MOST_CHARACTERS allow."""
+    """Return how many phases of a prompt are counted: 2 to ``MOST_PHASES``, limited by ``MOST_CHARACTERS``."""
     return min(MOST_PHASES, max(2, MOST_CHARACTERS // max(1, len(prompt))))
 
 
 def _different(parsed: ParsedPrompt, steps: int) -> list[int]:
-    """Steps that can have different words, one of each kind: equal turns of schedules and alternations, equal words."""
+    """Return one step for each state of the schedules and alternations: steps in the same state have the same text."""
     nodes = list(nodes_of(parsed.tree))
     begins = sorted({node.when.step(steps, 0) for node in nodes if isinstance(node, Schedule)})
     period = lcm(*(len(node.options) for node in nodes if isinstance(node, Alternation)))
@@ -72,11 +72,11 @@ def _different(parsed: ParsedPrompt, steps: int) -> list[int]:
 
 
 def _lengths(parsed: ParsedPrompt, steps: int) -> NDArray[np.int64]:
-    """How many characters the words of each step have: int64 [steps]."""
+    """Return the number of characters of the text of each step: int64 [steps]."""
     lengths = np.zeros(steps, np.int64)
 
     def add(nodes: Sequence[Node], during: range) -> None:
-        """Add what counts during some steps; those of an alternation's option are every so manieth of them."""
+        """Add the characters of nodes that apply during a range of steps; an alternation's option takes every nth."""
         plain = 0
         for node in nodes:
             match node:

@@ -1,7 +1,7 @@
-"""What CLIP text encoders make of a prompt: the embeddings a denoiser is conditioned on.
+"""Encode prompts with CLIP text encoders into the embeddings a denoiser is conditioned on.
 
-Without weights and within one chunk this is, to the bit, what diffusers' own pipelines compute. Beyond that it
-does what AUTOMATIC1111's web UI made common: long prompts in chunks, weights on the embeddings.
+Without weights and within one chunk the result equals, bit for bit, what diffusers' pipelines compute. Beyond that it
+follows AUTOMATIC1111's web UI: long prompts are split into chunks, and weights multiply the embeddings.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ CACHE_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Conditioning:
-    """What the denoiser gets for a prompt.
+    """The text embeddings of a prompt.
 
     Attributes:
         embeddings: (1, tokens, width); tokens is a multiple of the chunk's length.
-        pooled: (1, width) of the first chunk, from encoders with a projection; None where there is none.
+        pooled: (1, width), of the first chunk; None if the encoder has no projection.
     """
 
     embeddings: torch.Tensor
@@ -35,23 +35,23 @@ class Conditioning:
 
     @property
     def nbytes(self) -> int:
-        """Its size in bytes."""
+        """Size in bytes."""
         return sum(int(each.nbytes) for each in (self.embeddings, self.pooled) if each is not None)
 
     def zeros(self) -> Conditioning:
-        """The same with nothing in it."""
+        """Return a conditioning of the same shapes, all zeros."""
         pooled = None if self.pooled is None else torch.zeros_like(self.pooled)
         return Conditioning(torch.zeros_like(self.embeddings), pooled)
 
 
 @dataclass(frozen=True, slots=True)
 class GuidedPhase:
-    """Steps that follow each other and share their conditioning.
+    """Consecutive steps with the same conditioning.
 
     Attributes:
-        first_step: Where the phase begins, from 0; it lasts until the next one.
-        positive: What to draw.
-        negative: What to keep away from; of the same shapes as positive.
+        first_step: The first step, from 0; the phase lasts until the next one.
+        positive: Conditioning of the prompt.
+        negative: Conditioning of the negative prompt, of the same shapes.
     """
 
     first_step: int
@@ -60,25 +60,25 @@ class GuidedPhase:
 
 
 class TextEncoder(Protocol):
-    """What is needed of a transformers CLIPTextModel, with or without a projection."""
+    """The part of a transformers CLIPTextModel that is used here, with or without a projection."""
 
     config: CLIPConfig
     device: torch.device
     dtype: torch.dtype
 
     def __call__(self, input_ids: torch.Tensor, *, output_hidden_states: bool) -> TextEncoderOutput:
-        """Token ids (1, tokens) to hidden states."""
+        """Encode token ids (1, tokens) to hidden states."""
 
 
 class CLIPConfig(Protocol):
-    """What is needed of a CLIPTextConfig."""
+    """The part of a CLIPTextConfig that is used here."""
 
     num_hidden_layers: int
     max_position_embeddings: int
 
 
 class TextEncoderOutput(Protocol):
-    """What is needed of its result; ``text_embeds`` (1, width) beside it, where there is a projection."""
+    """The part of the text encoder's output that is used here; with a projection also ``text_embeds`` (1, width)."""
 
     last_hidden_state: torch.Tensor
     hidden_states: Sequence[torch.Tensor]
@@ -90,13 +90,13 @@ class ClipEncoder:
     Args:
         tokenizer: A CLIPTokenizer.
         text_encoder: A CLIPTextModel or CLIPTextModelWithProjection.
-        layer: Which layer the checkpoint was trained with, from the end: 1 is the last. A clip skip below it
-            changes nothing.
-        final_norm: Whether the final layer norm is applied to it.
-        restore_mean: Whether the embeddings' mean is brought back after weighing.
+        layer: The layer the checkpoint was trained with, counted from the end: 1 is the last. A clip skip below it
+            has no effect.
+        final_norm: Whether the final layer norm is applied to that layer.
+        restore_mean: Whether the embeddings' mean is restored after weighting.
 
     Raises:
-        CheckpointInvalidError: The tokenizer makes longer texts than the text encoder reads.
+        CheckpointInvalidError: The tokenizer returns more tokens than the text encoder takes.
     """
 
     def __init__(
@@ -122,14 +122,14 @@ class ClipEncoder:
         self._restore_mean = restore_mean
 
     def chunks(self, segments: Segments) -> tuple[Chunk, ...]:
-        """The words as chunks of this encoder's tokens, at least one."""
+        """Split weighted text into chunks of this encoder's tokens, at least one."""
         return chunked(segments, self._tokenizer)
 
     def check_clip_skip(self, clip_skip: int) -> None:
-        """See that there is such a layer.
+        """Check that the text encoder has the layer of a clip skip.
 
         Raises:
-            RequestError: There is none.
+            RequestError: There is no such layer.
         """
         layers = self._encoder.config.num_hidden_layers
         if not 1 <= clip_skip <= layers:
@@ -138,11 +138,11 @@ class ClipEncoder:
             )
 
     def encode(self, chunks: Sequence[Chunk], clip_skip: int = 1) -> Conditioning:
-        """Each chunk on its own, then side by side: (1, chunks x length, width).
+        """Encode each chunk and concatenate them: (1, chunks x length, width).
 
         Args:
             chunks: At least one.
-            clip_skip: The layer to take, from the end; 1 is the last.
+            clip_skip: The layer to use, counted from the end; 1 is the last.
 
         Raises:
             RequestError: There is no such layer.
@@ -167,15 +167,16 @@ class ClipEncoder:
         return [self._tokenizer.bos_token_id, *chunk.ids, self._tokenizer.eos_token_id, *fill]
 
     def _norm(self, hidden: torch.Tensor) -> torch.Tensor:
-        # The layers lie in the model itself, or under text_model beside a projection and in older versions.
+        # The layer norm is in the model itself, or in text_model for models with a projection and older versions.
         inner: Any = getattr(self._encoder, "text_model", self._encoder)
         return inner.final_layer_norm(hidden)
 
     def _weighed(self, hidden: torch.Tensor, weights: tuple[float, ...]) -> torch.Tensor:
-        """Each token's embedding times its weight, then all by one factor, so that the mean is as before.
+        """Multiply each token's embedding by its weight, then all by one factor that restores the mean.
 
-        The factor lies between 1/greatest and 1/least weight wherever the tokens' means have one sign, as those
-        of the usual CLIPs have. Where they cancel out it would be a quotient of noise, so it is kept in there.
+        The factor lies between 1/largest and 1/smallest weight if the tokens' means have the same sign, as they do in
+        the usual CLIP models. If they cancel out, the factor would be a quotient of noise, so it is clamped to that
+        range.
         """
         if all(weight == 1 for weight in weights):
             return hidden
@@ -190,14 +191,14 @@ class ClipEncoder:
 
 
 class PromptEncoder:
-    """All the CLIP text encoders of a checkpoint: their embeddings side by side, the last one's pooled.
+    """All CLIP text encoders of a checkpoint: their embeddings are concatenated, the last one's pooled output is used.
 
     Args:
         encoders: One, or two for SDXL.
-        zeros_for_empty: Whether an empty negative prompt is zeros instead of an empty text's embedding
+        zeros_for_empty: Whether an empty negative prompt is encoded as zeros instead of an empty text's embedding
             (``force_zeros_for_empty_prompt`` in an SDXL checkpoint's model_index.json).
-        cache: Where embeddings are kept; one of 64 MiB of its own when not given.
-        identity: What the encoders' weights are known by, adapters included: part of every key of the cache.
+        cache: Cache of embeddings; by default a new one of 64 MiB.
+        identity: Identity of the encoders' weights, part of every cache key.
     """
 
     def __init__(
@@ -214,16 +215,16 @@ class PromptEncoder:
         self.cache = EmbeddingCache[Conditioning](CACHE_BYTES) if cache is None else cache
 
     def chunk_count(self, segments: Segments) -> int:
-        """How many chunks the words need, at least 1."""
+        """Return how many chunks the text needs, at least 1."""
         return max(len(encoder.chunks(segments)) for encoder in self._encoders)
 
     def encode(self, segments: Segments, *, clip_skip: int = 1, chunks: int = 1) -> Conditioning:
-        """Words to embeddings.
+        """Encode weighted text.
 
         Args:
-            segments: Words with their weights and breaks; none at all is the empty prompt.
-            clip_skip: Which layer of the text encoders, from the end; 1 is the last.
-            chunks: How many chunks there are to be at least; empty ones are added.
+            segments: Text with weights and breaks; empty for the empty prompt.
+            clip_skip: Layer of the text encoders, counted from the end; 1 is the last.
+            chunks: Minimum number of chunks; empty chunks are added.
 
         Raises:
             RequestError: The text encoders have no such layer.
@@ -235,7 +236,7 @@ class PromptEncoder:
     def encode_pair(
         self, positive: Segments, negative: Segments, *, clip_skip: int = 1, chunks: int = 1
     ) -> tuple[Conditioning, Conditioning]:
-        """A prompt and a negative prompt, with as many chunks as the longer of them needs.
+        """Encode a prompt and a negative prompt, both with as many chunks as the longer one needs.
 
         Raises:
             RequestError: The text encoders have no such layer.
@@ -249,12 +250,12 @@ class PromptEncoder:
     def encode_phases(
         self, positive: Sequence[Phase], negative: Sequence[Phase], *, clip_skip: int = 1
     ) -> list[GuidedPhase]:
-        """A whole pass: a new phase wherever either prompt changes, all of the same shapes.
+        """Encode a whole pass: a new phase starts wherever either prompt changes, and all have the same shapes.
 
         Args:
             positive: The prompt's phases, the first from step 0 (``phases``).
-            negative: Those of the negative prompt.
-            clip_skip: Which layer of the text encoders, from the end; 1 is the last.
+            negative: The negative prompt's phases.
+            clip_skip: Layer of the text encoders, counted from the end; 1 is the last.
 
         Raises:
             RequestError: The text encoders have no such layer.
@@ -283,10 +284,10 @@ def sd_encoder(
     cache: EmbeddingCache[Conditioning] | None = None,
     identity: Hashable = (),
 ) -> PromptEncoder:
-    """For Stable Diffusion 1 and 2: one CLIP text encoder, its last layer by default.
+    """Return the encoder of Stable Diffusion 1 and 2: one CLIP text encoder, its last layer by default.
 
     Raises:
-        CheckpointInvalidError: Tokenizer and text encoder do not fit.
+        CheckpointInvalidError: The tokenizer does not match the text encoder.
     """
     return PromptEncoder([ClipEncoder(tokenizer, text_encoder)], cache=cache, identity=identity)
 
@@ -299,12 +300,12 @@ def sdxl_encoder(
     cache: EmbeddingCache[Conditioning] | None = None,
     identity: Hashable = (),
 ) -> PromptEncoder:
-    """For SDXL: two text encoders (the refiner: the second alone), the layer before the last, without final norm.
+    """Return the encoder of SDXL: two text encoders (refiner: the second only), penultimate layer, no final norm.
 
-    Clip skip 1 and 2 are the same here, since no SDXL checkpoint was trained with the last layer.
+    Clip skip 1 and 2 are the same, since no SDXL checkpoint was trained with the last layer.
 
     Raises:
-        CheckpointInvalidError: A tokenizer and its text encoder do not fit.
+        CheckpointInvalidError: A tokenizer does not match its text encoder.
     """
     pairs = zip(tokenizers, text_encoders, strict=True)
     encoders = [ClipEncoder(*pair, layer=2, final_norm=False) for pair in pairs]

@@ -1,4 +1,4 @@
-"""Showing how a prompt was read: its tree, its phases, and the tokens of each chunk."""
+"""Explain how a prompt is parsed: its tree, its phases, and the tokens of each chunk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from safelight.generation.prompts.tree import (
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token of a chunk: what it stands for, and its weight."""
+    """A token of a chunk: its text and its weight."""
 
     text: str
     weight: float
@@ -29,14 +29,14 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """How a prompt was read; ``str()`` of it is for people, ``to_dict()`` for programs.
+    """The interpretation of a prompt; ``str()`` is for people, ``to_dict()`` for programs.
 
     Attributes:
-        parsed: The prompt.
-        steps: For how many steps.
-        phases: Which words count when.
-        chunks: For each phase its chunks of tokens; empty when no tokenizer was given.
-        room: How many tokens a chunk holds; None when no tokenizer was given.
+        parsed: The parsed prompt.
+        steps: Number of steps.
+        phases: The text of each phase of the steps.
+        chunks: The token chunks of each phase; empty without a tokenizer.
+        room: Number of tokens that fit into a chunk; None without a tokenizer.
     """
 
     parsed: ParsedPrompt
@@ -49,7 +49,7 @@ class Explanation:
         return "\n".join(self._lines())
 
     def to_dict(self) -> dict[str, object]:
-        """Everything as JSON values."""
+        """Return the explanation as JSON values."""
         return {
             "prompt": self.parsed.text,
             "steps": self.steps,
@@ -85,15 +85,15 @@ class Explanation:
 
 
 def explain(prompt: str | ParsedPrompt, steps: int = 20, tokenizer: Tokenizer | None = None) -> Explanation:
-    """How a prompt is read.
+    """Explain how a prompt is parsed.
 
     Args:
-        prompt: The prompt, its wildcards and variants already filled in.
-        steps: For how many steps, at least 1.
-        tokenizer: To show the chunks of tokens as well.
+        prompt: The prompt, with wildcards and variants already expanded.
+        steps: Number of steps, at least 1.
+        tokenizer: If given, the token chunks are included.
 
     Raises:
-        PromptError: The prompt cannot be read.
+        PromptError: The prompt cannot be parsed.
         RequestError: steps is not positive.
     """
     parsed = parse(prompt) if isinstance(prompt, str) else prompt

@@ -1,4 +1,4 @@
-r"""Reading a prompt: from text to a tree, in one pass and without ever giving up on a stray bracket.
+r"""Parse a prompt into a tree, in one pass; unbalanced brackets are not an error.
 
 The grammar is that of AUTOMATIC1111's web UI (its wiki, "Features": attention, prompt editing, alternating words)::
 
@@ -7,11 +7,11 @@ The grammar is that of AUTOMATIC1111's web UI (its wiki, "Features": attention, 
     emphasis    = "(" prompt ")" | "(" prompt ":" weight ")" | "[" prompt "]"
     schedule    = "[" [ prompt ":" ] prompt ":" when "]"
     alternation = "[" prompt "|" prompt { "|" prompt } "]"
-    escape      = "\" any character, which then has no meaning but itself
+    escape      = "\" any character, which is then plain text
 
-Brackets that do not pair are no error, since people paste prompts with ``:)`` in them: a closing one without an
-opening one is text; an open one works until the end; of brackets that overlap, as in ``(a [b) c]``, each works
-on all it encloses. Each of these leaves a note.
+Unbalanced brackets are accepted, since people paste prompts that contain ``:)``: a closing bracket without an opening
+one is text; an unclosed bracket applies until the end; brackets that overlap, as in ``(a [b) c]``, each apply to
+everything they enclose. Each of these cases adds a note.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ _OPENING = {")": "(", "]": "["}
 
 
 def parse(text: str) -> ParsedPrompt:
-    """Read a prompt.
+    """Parse a prompt.
 
     Raises:
-        PromptError: A weight, or the product of nested ones, is not between 0 and 100; or brackets are nested
+        PromptError: A weight, or the product of nested weights, is not between 0 and 100; or brackets are nested
             deeper than 40.
     """
     reader = _Reader()
@@ -67,7 +67,7 @@ def parse(text: str) -> ParsedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class _Sign:
-    """A colon or a bar whose meaning shows when its bracket closes."""
+    """A colon or a bar; its meaning is known only when its bracket closes."""
 
     sign: str
     at: int = field(default=0, compare=False)
@@ -78,16 +78,16 @@ _Item = Node | _Sign
 
 @dataclass(slots=True)
 class _Frame:
-    """An open bracket and what has come after it."""
+    """An open bracket and the items after it."""
 
     bracket: str
     at: int
     items: list[_Item] = field(default_factory=list)
-    goes_on: bool = False  # opened anew after an overlapping bracket had closed
+    goes_on: bool = False  # reopened after an overlapping bracket was closed
 
 
 class _Reader:
-    """The stack of brackets that are open, and the notes so far."""
+    """The parser's state: the stack of open brackets, and the notes so far."""
 
     def __init__(self) -> None:
         self.notes: list[Note] = []
@@ -133,7 +133,7 @@ class _Reader:
         return next(found, None)
 
     def _close_overlapping(self, index: int, sign: str, at: int) -> None:
-        """Close a bracket below others, which go on behind it: (a [b) c] is (a [b])[ c]."""
+        """Close a bracket below others in the stack and reopen those: (a [b) c] is (a [b])[ c]."""
         self._note(at, f"{sign!r} overlaps another bracket: each weighs all that it encloses.")
         weight = _default_weight(_OPENING[sign])
         if sign == ")" and (tail := _number_at_end(self._stack[-1].items)):
@@ -146,7 +146,7 @@ class _Reader:
         self._stack += going_on
 
     def _fold(self) -> None:
-        """Make the innermost open bracket a plain emphasis of what it has so far."""
+        """Close the innermost open bracket as a plain emphasis of its items so far."""
         frame = self._stack.pop()
         if children := _settled(frame.items):
             self.add(Emphasis(children, _default_weight(frame.bracket)))
@@ -186,7 +186,7 @@ def _default_weight(bracket: str) -> float:
 
 
 def _number_at_end(items: Sequence[_Item]) -> tuple[list[_Item], str] | None:
-    """What comes before the last colon and the number after it, if that is what comes after it."""
+    """Split items at the last colon into the items before it and the number after it; None if no number follows."""
     tail = ""
     for index in range(len(items) - 1, -1, -1):
         match items[index]:
@@ -210,7 +210,7 @@ def _split(items: Sequence[_Item], sign: str) -> list[list[_Item]]:
 
 
 def _settled(items: Sequence[_Item]) -> tuple[Node, ...]:
-    """Signs become text, neighbouring texts one, and the white space around a break goes."""
+    """Turn separators into text, join adjacent texts, and strip white space around breaks."""
     return tuple(_settle(items))
 
 
@@ -255,5 +255,5 @@ def _check_weight(weight: float) -> None:
     if not 0 <= weight <= MAX_WEIGHT:
         raise PromptError(
             f"A part of the prompt has the weight {weight:g}; a weight is 0 to {MAX_WEIGHT:g}.",
-            hint="Nested weights multiply. What should not be there belongs into the negative prompt.",
+            hint="Nested weights multiply. What should not be there belongs in the negative prompt.",
         )

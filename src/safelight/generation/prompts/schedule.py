@@ -1,4 +1,4 @@
-"""Which words count at which step, and how much each of them weighs."""
+"""Evaluate a parsed prompt for each step: its text and weights, with schedules and alternations resolved."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from safelight.generation.prompts.tree import Alternation, Break, Emphasis, Node
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Words of one weight.
+    """Text with one weight.
 
     Attributes:
-        text: The words, never empty.
-        weight: 0 to 100; 1 is plain.
+        text: The text, never empty.
+        weight: 0 to 100; 1 is neutral.
     """
 
     text: str
@@ -28,11 +28,11 @@ Segments = tuple[Segment | Break, ...]
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Steps that follow each other and have the same words.
+    """Consecutive steps with the same text.
 
     Attributes:
-        first_step: Where the phase begins, from 0; it lasts until the next one.
-        segments: Its words.
+        first_step: The first step, from 0; the phase lasts until the next one.
+        segments: The text of these steps.
     """
 
     first_step: int
@@ -47,14 +47,14 @@ class _Moment:
 
 
 def segments_at(parsed: ParsedPrompt, step: int, steps: int, *, earlier: int = 0) -> Segments:
-    """The words of one step with their weights; neighbours of the same weight are one segment.
+    """Return the text of one step with weights; adjacent texts of the same weight are one segment.
 
     Args:
-        parsed: A prompt.
+        parsed: A parsed prompt.
         step: The step, from 0.
-        steps: How many steps this pass has, at least 1.
-        earlier: How many steps the pass before it had, 0 in the first. A second pass (at a larger size, say)
-            goes on where the first one ended, as in A1111: shares from 1 to 2 are its own.
+        steps: Number of steps of this pass, at least 1.
+        earlier: Number of steps of the previous pass, 0 in the first. A second pass (hires, for example)
+            continues where the first one ended, as in A1111: fractions from 1 to 2 refer to it.
 
     Raises:
         RequestError: step or earlier is negative, or steps is not positive.
@@ -65,7 +65,7 @@ def segments_at(parsed: ParsedPrompt, step: int, steps: int, *, earlier: int = 0
 
 
 def phases(parsed: ParsedPrompt, steps: int, *, earlier: int = 0) -> list[Phase]:
-    """The whole pass as few phases as possible; the first one begins at step 0.
+    """Return the phases of a whole pass, as few as possible; the first starts at step 0.
 
     Raises:
         RequestError: steps is not positive or earlier is negative.
@@ -79,12 +79,12 @@ def phases(parsed: ParsedPrompt, steps: int, *, earlier: int = 0) -> list[Phase]
 
 
 def turns(parsed: ParsedPrompt, steps: int, *, earlier: int = 0) -> list[int]:
-    """The steps from which on other words can count, in order: step 0, and wherever a phase begins.
+    """Return the steps at which the text can change, in order: step 0, and wherever a phase can start.
 
     Args:
-        parsed: A prompt.
-        steps: How many steps this pass has, at least 1.
-        earlier: How many steps the pass before it had.
+        parsed: A parsed prompt.
+        steps: Number of steps of this pass, at least 1.
+        earlier: Number of steps of the previous pass.
     """
     found = {0}
     for node in nodes_of(parsed.tree):
@@ -96,12 +96,12 @@ def turns(parsed: ParsedPrompt, steps: int, *, earlier: int = 0) -> list[int]:
 
 
 def changes(parsed: ParsedPrompt) -> bool:
-    """Whether the prompt has a schedule or an alternation anywhere."""
+    """Whether the prompt contains a schedule or an alternation."""
     return any(isinstance(node, Schedule | Alternation) for node in nodes_of(parsed.tree))
 
 
 def plain_text(parsed: ParsedPrompt, step: int, steps: int, *, earlier: int = 0) -> str:
-    """The words of one step for text encoders that cannot weigh; a break is a space.
+    """Return the text of one step without weights, for text encoders that do not support them; a break is a space.
 
     Raises:
         RequestError: As for ``segments_at``.
@@ -111,12 +111,12 @@ def plain_text(parsed: ParsedPrompt, step: int, steps: int, *, earlier: int = 0)
 
 
 def is_weighted(segments: Segments) -> bool:
-    """Whether any of the words weighs more or less than the others."""
+    """Whether any segment has a weight other than 1."""
     return any(isinstance(part, Segment) and part.weight != 1 for part in segments)
 
 
 def nodes_of(nodes: Sequence[Node]) -> Iterator[Node]:
-    """Nodes and those within them."""
+    """Yield nodes and all their descendants."""
     for node in nodes:
         yield node
         match node:

@@ -1,4 +1,4 @@
-"""Where in a prompt the words are that weigh more or less than others, as somebody wrote it."""
+"""Find the weighted parts of a prompt's source text, for highlighting in an editor."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from itertools import accumulate
 from safelight.generation.prompts.tree import Alternation, Emphasis, Node, ParsedPrompt, Schedule, Text
 
 LAST_OF_ONE_UNIT = "\uffff"
-"""Characters beyond it are two units in UTF-16."""
+"""The last character that is one code unit in UTF-16; characters after it are two."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Words of one weight; brackets and numbers around them are no part of it.
+    """A range of text with one weight, without the brackets and numbers around it.
 
     Attributes:
-        start: Where they begin, in UTF-16 code units from 0, as JavaScript counts.
-        end: Where they end.
+        start: Start, in UTF-16 code units from 0, as JavaScript counts.
+        end: End, exclusive, in the same units.
         weight: 0 to 100, and not 1.
     """
 
@@ -29,9 +29,9 @@ class Span:
 
 
 def weighted_spans(parsed: ParsedPrompt) -> list[Span]:
-    """The words that are weighed, in the order of the text; no two of them overlap.
+    """Return the weighted ranges of the text, in order; they do not overlap.
 
-    Of schedules and alternations all parts are looked at, whenever their turn is.
+    All branches of schedules and alternations are included, whatever the step.
     """
     units = [0, *accumulate(1 + (character > LAST_OF_ONE_UNIT) for character in parsed.text)]
     return [

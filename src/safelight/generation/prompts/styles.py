@@ -1,4 +1,4 @@
-"""Prompt styles: words that are used again and again, kept under a name."""
+"""Prompt styles: named prompt templates, read from JSON and CSV files."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _HINT = (
 
 @dataclass(frozen=True, slots=True)
 class PromptStyle:
-    """Words around a prompt.
+    """A prompt template.
 
     Attributes:
-        name: What it is called.
-        prompt: With ``{prompt}`` where the prompt goes; without it the style's words come after the prompt's.
-        negative_prompt: The same for the negative prompt.
+        name: The style's name.
+        prompt: The template, with ``{prompt}`` in place of the prompt; without it, it is appended to the prompt.
+        negative_prompt: The template of the negative prompt, likewise.
     """
 
     name: str
@@ -35,12 +35,12 @@ class PromptStyle:
 
 
 def load_styles(folder: Path) -> dict[str, PromptStyle]:
-    """Every style of a folder's ``*.json`` and ``*.csv`` files (A1111's styles.csv) by its name.
+    """Load all styles of a folder's ``*.json`` and ``*.csv`` files (A1111's styles.csv), by name.
 
     A folder that does not exist has no styles.
 
     Raises:
-        PromptError: A file cannot be read, is no style file, or gives a name that another style has.
+        PromptError: A file cannot be read, is no style file, or repeats the name of another style.
     """
     styles: dict[str, PromptStyle] = {}
     origin: dict[str, Path] = {}
@@ -58,10 +58,10 @@ def load_styles(folder: Path) -> dict[str, PromptStyle]:
 
 
 def find_styles(names: Iterable[str], styles: Mapping[str, PromptStyle]) -> list[PromptStyle]:
-    """The styles of those names, in that order.
+    """Look up styles by name, in the given order.
 
     Raises:
-        StyleUnknownError: There is none of a name.
+        StyleUnknownError: There is no style of that name.
     """
     names = list(names)
     for name in names:
@@ -73,7 +73,7 @@ def find_styles(names: Iterable[str], styles: Mapping[str, PromptStyle]) -> list
 
 
 def apply_styles(prompt: str, negative_prompt: str, styles: Iterable[PromptStyle]) -> tuple[str, str]:
-    """The prompt and the negative prompt with each style applied in turn, as A1111 does it."""
+    """Return the prompt and the negative prompt with each style applied in order, as in A1111."""
     for style in styles:
         prompt = _merged(prompt, style.prompt)
         negative_prompt = _merged(negative_prompt, style.negative_prompt)
@@ -95,14 +95,14 @@ def _read(path: Path) -> list[PromptStyle]:
         return [_style(row) for row in rows]
     except OSError as error:
         raise PromptError(f"{path.name} cannot be read: {error.strerror or error}.", hint=_HINT) from error
-    except (ValueError, csv.Error) as error:  # not UTF-8, not JSON, or not what we say below
+    except (ValueError, csv.Error) as error:  # not UTF-8, not JSON, or rejected by the functions below
         raise PromptError(f"{path.name} is no style file: {error}.", hint=_HINT) from error
     except RecursionError as error:
         raise PromptError(f"{path.name} is no style file: it is nested too deep.", hint=_HINT) from error
 
 
 def _csv_rows(text: str) -> list[dict[str, object]]:
-    """Rows with a name; A1111's first versions called the prompt's column text."""
+    """Return the rows that have a name; the first versions of A1111 called the prompt's column "text"."""
     table = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
     if "name" not in (table.fieldnames or ()):
         raise ValueError("its first line has no column name")

@@ -1,4 +1,4 @@
-"""What a prompt is once it has been read: a tree of text, emphasis, schedules, alternations and breaks."""
+"""The syntax tree of a parsed prompt: text, emphasis, schedules, alternations and breaks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-EMPHASIS = 1.1  # what one pair of round brackets multiplies by, and one pair of square brackets divides by
+EMPHASIS = 1.1  # round brackets multiply the weight by it, square brackets divide by it
 
 _SPECIAL_OUTSIDE = re.compile(r"[\\()\[\]]")
 _SPECIAL_INSIDE = re.compile(r"[\\()\[\]:|]")
@@ -16,12 +16,12 @@ _BREAK_WORD = re.compile(r"\bBREAK\b")
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Words, with their escapes already resolved.
+    """Plain text, with escapes resolved.
 
     Attributes:
-        text: The words.
-        start: Where they begin in what was written, in characters from 0; no part of what they mean.
-        end: Where they end there.
+        text: The text.
+        start: Start in the source text, in characters from 0; ignored in comparisons.
+        end: End in the source text, exclusive; ignored in comparisons.
     """
 
     text: str
@@ -31,28 +31,28 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """The word BREAK: what follows begins a new chunk of tokens."""
+    """The word BREAK: the text after it starts a new chunk of tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """The moment of a schedule.
+    """The time at which a schedule switches.
 
     Attributes:
-        value: A share of the steps, or a number of steps.
-        share: Which of the two: numbers written with a decimal point are shares.
+        value: A fraction of the steps, or a number of steps.
+        share: Whether it is a fraction: numbers written with a decimal point are.
     """
 
     value: float
     share: bool
 
     def step(self, steps: int, earlier: int = 0) -> int:
-        """The first step, counted from 0, at which the moment has come; ``steps`` if it never does.
+        """Return the first step, from 0, after the switch; ``steps`` if there is none.
 
         Args:
-            steps: How many steps this pass has, at least 1.
-            earlier: How many steps the pass before it had; 0 in the first pass. In a second pass shares
-                from 1 to 2 speak of it, and step numbers count on from the first.
+            steps: Number of steps of this pass, at least 1.
+            earlier: Number of steps of the previous pass; 0 in the first pass. Fractions from 1 to 2 refer to
+                the second pass, and step numbers continue from the first.
         """
         value = (self.value - bool(earlier)) * steps if self.share else self.value - earlier
         return int(min(max(value, 0), steps))
@@ -63,11 +63,11 @@ class When:
 
 @dataclass(frozen=True, slots=True)
 class Emphasis:
-    """A part whose words weigh more or less; nested weights multiply.
+    """A part with a weight; nested weights multiply.
 
     Attributes:
-        children: The part.
-        weight: 0 to 100; 1 changes nothing.
+        children: The nodes of the part.
+        weight: 0 to 100; 1 is neutral.
     """
 
     children: tuple[Node, ...]
@@ -76,7 +76,7 @@ class Emphasis:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """One part until a moment, another one from then on; either may be empty."""
+    """One part before a time and another from then on; either may be empty."""
 
     before: tuple[Node, ...]
     after: tuple[Node, ...]
@@ -85,7 +85,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Alternation:
-    """Parts that take turns, one step each."""
+    """Parts that alternate, one step each."""
 
     options: tuple[tuple[Node, ...], ...]
 
@@ -95,11 +95,11 @@ Node = Text | Break | Emphasis | Schedule | Alternation
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something in a prompt that was read otherwise than it may have been meant.
+    """A warning about a part of a prompt that may have been meant differently.
 
     Attributes:
-        at: Where in the text, in characters from 0.
-        message: What was done with it.
+        at: Position in the source text, in characters from 0.
+        message: How the part was interpreted.
     """
 
     at: int
@@ -108,12 +108,12 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class ParsedPrompt:
-    """A prompt that was read.
+    """A parsed prompt.
 
     Attributes:
-        text: As it was written.
-        tree: What it means.
-        notes: Stray brackets and the like, in the order of the text.
+        text: The source text.
+        tree: The syntax tree.
+        notes: Warnings about unbalanced brackets and the like, in the order of the text.
     """
 
     text: str
@@ -122,7 +122,7 @@ class ParsedPrompt:
 
 
 def unparse(tree: Sequence[Node]) -> str:
-    """The shortest plain way to write a tree: ``parse(unparse(tree)).tree == tree`` for every parsed tree."""
+    """Format a tree as prompt text: ``parse(unparse(tree)).tree == tree`` for every parsed tree."""
     return "".join(_write(node, _SPECIAL_OUTSIDE) for node in tree)
 
 
@@ -152,5 +152,5 @@ def _inside(nodes: Sequence[Node]) -> str:
 
 
 def _number(value: float) -> str:
-    """Without an exponent and always with a decimal point."""
+    """Format a number without an exponent and with a decimal point."""
     return format(Decimal(repr(value)), "f")

@@ -1,11 +1,11 @@
-r"""Parts of a prompt that mean something to other programs and nothing here yet: one place that knows them all.
+r"""Find and remove parts of a prompt that other programs support and Safelight does not.
 
     <lora:name:1> <lyco:…> <hypernet:…> <anything:…>   networks to load (A1111, Forge, SD.Next)
     embedding:name                                     a textual inversion (ComfyUI)
     a cat AND a dog :0.5                               composed prompts with their weights (A1111)
 
-What is to be read as plain words gets a backslash before it: ``\<lora:name:1>``, ``\AND``. A textual inversion that
-A1111 would know by its bare name is a word like any other and cannot be told from one.
+A backslash before such a part makes it plain text: ``\<lora:name:1>``, ``\AND``. A textual inversion that A1111 knows
+by its bare name looks like any other word and cannot be detected.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PARTS = re.compile(
 )
 _WEIGHT = re.compile(r":\s*[+-]?(?:[0-9]{1,9}\.?[0-9]{0,18}|\.[0-9]{1,18})\s*$")
 _LONGEST_WEIGHT = 64
-"""Characters at the end of a composed prompt among which its weight is looked for."""
+"""Number of characters at the end of a composed prompt that are searched for its weight."""
 _NETWORKS = {"lora": "a LoRA", "lyco": "a LyCORIS", "hypernet": "a hypernetwork"}
 _SHOWN = 80
 
@@ -35,12 +35,12 @@ Kind = Literal["network", "embedding", "composition"]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a prompt that nothing is done with.
+    """An unsupported part of a prompt.
 
     Attributes:
-        kind: What it asks for.
-        text: As it is written.
-        at: Where it begins, in characters from 0.
+        kind: The kind of feature.
+        text: The part as written.
+        at: Start, in characters from 0.
     """
 
     kind: Kind
@@ -49,12 +49,12 @@ class Part:
 
     @property
     def end(self) -> int:
-        """Where it ends."""
+        """End, exclusive, in characters from 0."""
         return self.at + len(self.text)
 
     @property
     def asks_for(self) -> str:
-        """What it asks for, in words, and that this is not done."""
+        """A phrase for messages: what the part asks for, and that it is not supported."""
         if self.kind == "composition":
             return "prompts that are composed, which is not done here"
         if self.kind == "embedding":
@@ -64,7 +64,7 @@ class Part:
 
 
 def find_unsupported(text: str) -> list[Part]:
-    """The unsupported parts of a prompt, in their order; what a backslash stands before is none."""
+    """Return the unsupported parts of a prompt in order; parts after a backslash are plain text."""
     return [
         Part(kind, match[kind], match.start())
         for match in _PARTS.finditer(text)
@@ -74,14 +74,14 @@ def find_unsupported(text: str) -> list[Part]:
 
 
 def refuse_unsupported(text: str, where: str) -> None:
-    """See that a prompt has no unsupported part.
+    """Check that a prompt has no unsupported part.
 
     Args:
         text: The prompt.
-        where: What it is called in the message: "prompt", "negative prompt".
+        where: The prompt's name in the message: "prompt", "negative prompt".
 
     Raises:
-        PromptUnsupportedError: It has one; the message names it and its place, and the others.
+        PromptUnsupportedError: There is one; the message names it, its position, and the others.
     """
     found = find_unsupported(text)
     if not found:
@@ -98,10 +98,10 @@ def refuse_unsupported(text: str, where: str) -> None:
 
 
 def without_unsupported(text: str) -> str:
-    """A prompt without its unsupported parts, so that finding them again finds nothing.
+    """Return a prompt without its unsupported parts; the result contains none.
 
-    Networks and embeddings are cut out, as A1111 does where it has none of the name. Composed prompts become one,
-    with commas between them and without their weights.
+    Networks and embeddings are removed, as A1111 does with unknown ones. Composed prompts are joined with commas,
+    without their weights.
     """
     prompts, start = [""], 0
     for part in find_unsupported(text):
@@ -112,29 +112,29 @@ def without_unsupported(text: str) -> str:
     prompts[-1] += text[start:]
     if len(prompts) > 1:
         prompts = [prompt for prompt in map(_without_weight, prompts) if prompt]
-    return as_words(", ".join(prompts))  # cutting can put together what was none: <lo<x:1>ra:y:1>
+    return as_words(", ".join(prompts))  # removing a part can form a new one: <lo<x:1>ra:y:1>
 
 
 def as_words(text: str) -> str:
-    """The prompt with a backslash before each unsupported part: so its characters are words and nothing else."""
+    """Return the prompt with a backslash before each unsupported part, which makes it plain text."""
     found = find_unsupported(text)
     ends = [*(part.at for part in found), len(text)]
     return "\\".join(text[start:end] for start, end in zip([0, *ends], ends, strict=False))
 
 
 def distinct(parts: Iterable[Part]) -> tuple[str, ...]:
-    """The parts as they are written, each once, in their order."""
+    """Return the texts of the parts, without duplicates, in order."""
     return tuple(dict.fromkeys(part.text for part in parts))
 
 
 def left_out_notes(texts: Iterable[str]) -> tuple[str, ...]:
-    """What a picture's notes say of parts that it was drawn without, as ``distinct`` gives them."""
+    """Return an image's notes about the parts that were left out, given as ``distinct`` returns them."""
     parts = [part for text in texts for part in find_unsupported(text)[:1]]
     return tuple(f"{_cut(part.text)} was left out: it asks for {part.asks_for}." for part in parts)
 
 
 def _without_weight(prompt: str) -> str:
-    """A composed prompt without the weight at its end, and without a comma there."""
+    """Remove the weight and a comma from the end of a composed prompt."""
     tail = max(0, len(prompt) - _LONGEST_WEIGHT)
     return (prompt[:tail] + _WEIGHT.sub("", prompt[tail:])).strip().removesuffix(",").rstrip()
 

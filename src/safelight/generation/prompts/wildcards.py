@@ -1,10 +1,10 @@
-r"""Choosing among the words a prompt leaves open: ``__file__`` and ``{a|b}``.
+r"""Expand wildcards (``__file__``) and variants (``{a|b}``) in a prompt.
 
-This comes before the prompt is read (``grammar``), and a backslash keeps its meaning: ``\{`` is a brace.
+Expansion comes before parsing (``grammar``), and a backslash has the same meaning: ``\{`` is a brace.
 
     __animals__           a line of animals.txt; __plants/trees__ one of plants/trees.txt
-    {a|b|c}               one of them; an option may be empty, or hold wildcards and further braces
-    {0.3::a|b} {a:.6|b}   with weights, 1 where none is given
+    {a|b|c}               one of them; an option may be empty, or contain wildcards and nested braces
+    {0.3::a|b} {a:.6|b}   with weights; the default is 1
     {2$$a|b|c}            two different ones, joined with ", "
     {1-2$$ and $$a|b|c}   one or two, joined with " and "
 """
@@ -32,37 +32,37 @@ _WEIGHT_AFTER = re.compile(rf"((?:\\.|[^\\])*?):\s*({_DIGITS})\s*", re.DOTALL)
 
 
 def expand(text: str, seed: int, folder: Path | None) -> str:
-    """A prompt with every choice made; expanding the result again changes nothing.
+    """Expand a prompt; expanding the result again changes nothing.
 
     Args:
-        text: The prompt. Braces that do not pair are text, and so is what stands between two pairs of
-            underscores but cannot be a name.
-        seed: Decides every choice: the same text, seed and files give the same result on every machine.
-        folder: Where the wildcards' files lie: UTF-8, one choice a line, which may begin with its weight
-            (``0.3::red``); empty lines and those that begin with # do not count.
+        text: The prompt. Unbalanced braces are text, and so is text between two pairs of underscores that cannot be a
+            wildcard's name.
+        seed: Seed of the choices: the same text, seed and files give the same result on every machine.
+        folder: Folder of the wildcard files: UTF-8, one choice per line, which may start with its weight
+            (``0.3::red``); empty lines and lines that start with # are ignored.
 
     Raises:
-        WildcardError: A wildcard has no file or its file no choice, a name leads out of the folder, or wildcards
-            go on naming each other.
-        PromptError: More different options are asked for than there are, all weights are 0, or braces are
-            nested too deep.
+        WildcardError: A wildcard has no file or its file no choice, a name points outside the folder, or wildcards
+            reference each other endlessly.
+        PromptError: More different options are requested than there are, all weights are 0, or braces are nested too
+            deep.
     """
     return _final(_Expansion(seed, folder).expand(text, ()))
 
 
 def named_in(text: str) -> list[str]:
-    """The wildcards that a prompt names, each once, in their order; those that others lead to are not among them."""
+    """Return the names of a prompt's wildcards, without duplicates, in order; nested wildcards are not included."""
     found = (match["name"] for match in _ESCAPE_OR_WILDCARD.finditer(text))
     return list(dict.fromkeys(name for name in found if name))
 
 
 @dataclass(frozen=True, slots=True)
 class Wildcard:
-    """A file of words to choose from.
+    """A file of choices.
 
     Attributes:
-        name: What a prompt calls it, between two pairs of underscores.
-        lines: How many choices it has.
+        name: The name in a prompt, between two pairs of underscores.
+        lines: Number of choices.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Wildcard:
 
 
 def find_wildcards(folder: Path) -> list[Wildcard]:
-    """The wildcards of a folder and those below it, by name; files that no prompt can name or read are left out."""
+    """Find the wildcards of a folder and its subfolders, sorted by name; unusable names and files are left out."""
     found = []
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -82,7 +82,7 @@ def find_wildcards(folder: Path) -> list[Wildcard]:
 
 
 def _count(path: Path) -> int:
-    """How many choices a file has; 0 where it cannot be read."""
+    """Return the number of choices in a file; 0 if it cannot be read."""
     try:
         return len(_choices(path.read_text("utf-8-sig")))
     except (OSError, ValueError):
@@ -102,16 +102,16 @@ class _Option:
 
 
 class _Expansion:
-    """One run of choices: the random numbers, and the files read so far."""
+    """The state of one expansion: the random numbers, and the files read so far."""
 
     def __init__(self, seed: int, folder: Path | None) -> None:
-        self._random = random.Random(seed)  # noqa: S311  choices are to repeat, not to be secret
+        self._random = random.Random(seed)  # noqa: S311  choices must be reproducible, not secret
         self._folder = folder
         self._files: dict[str, list[_Option]] = {}
         self._wildcards = 0
 
     def expand(self, text: str, chain: tuple[str, ...]) -> str:
-        """A text with its choices made; the chain names the wildcards and braces it came out of."""
+        """Expand a text; ``chain`` lists the wildcards and braces that it came from."""
         if len(chain) > MAX_DEPTH:
             raise _too_deep(chain)
         pairs, done, at = _pairs(text), [], 0
@@ -156,10 +156,10 @@ class _Expansion:
             left -= option.weight
             if left < 0:
                 return index
-        return len(options) - 1  # the sum was rounded up
+        return len(options) - 1  # reached only if the sum was rounded up
 
     def _share(self) -> float:
-        """From 0 to below 1; of Python's random numbers the only ones promised never to change."""
+        """Return a number in [0, 1); ``random()`` is the only method whose sequence Python guarantees to keep."""
         return self._random.random()
 
     def _wildcard(self, name: str, chain: tuple[str, ...]) -> str:
@@ -192,7 +192,7 @@ class _Expansion:
 
 
 def _final(text: str) -> str:
-    """The same words, with a backslash before what only looks like a choice, such as __cat__ out of __{cat|dog}__."""
+    """Escape text that only looks like a choice after expansion, such as __cat__ from __{cat|dog}__."""
     braces = {at for pair in _pairs(text).items() for at in pair if text[at] in "{}"}
     done, at = [], 0
     while at < len(text):
@@ -212,7 +212,7 @@ def _too_deep(chain: tuple[str, ...]) -> PromptError:
 
 
 def _pairs(text: str) -> dict[int, int]:
-    """Where each brace and square bracket that is closed opens and closes; a brace closes over open brackets."""
+    """Map the position of each opening brace and square bracket to its closing one; a brace closes open brackets."""
     pairs: dict[int, int] = {}
     still_open: list[int] = []
     braces = 0
@@ -232,7 +232,7 @@ def _pairs(text: str) -> dict[int, int]:
 
 
 def _split(inside: str) -> list[str]:
-    """Options between bars; bars inside further braces or square brackets are theirs."""
+    """Split options at bars, except at bars inside nested braces or square brackets."""
     pairs, options, start, at = _pairs(inside), [], 0, 0
     while at < len(inside):
         if inside[at] == "|":

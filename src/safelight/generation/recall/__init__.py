@@ -1,4 +1,4 @@
-"""From what a picture or a text says of how it was made, back to the fields of a request. Nothing is drawn here."""
+"""Recall: read an image's metadata, or a text, into request fields. Nothing is generated here."""
 
 from safelight.generation.recall.filling import Here, Known, Recalled, Source, Unfilled
 from safelight.generation.recall.reading import recall_picture, recall_text

@@ -1,4 +1,4 @@
-"""Fields from ComfyUI's graphs: from the sampler back to what it was given."""
+"""Read request fields from ComfyUI graphs, starting at the sampler node and following its inputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from safelight.generation.recall.filling import ADAPTERS, NO_FIELD, NOT_HELD, Fi
 from safelight.generation.recall.graph import Graph, Node, links
 
 _SAMPLERS: Mapping[str, str] = MappingProxyType({"uni_pc": "UniPC BH1", "uni_pc_bh2": "UniPC"})
-"""Names that mean another sampler there than here; ``samplers.resolve`` reads all others."""
+"""ComfyUI names that mean a different sampler in Safelight; ``samplers.resolve`` accepts all others."""
 _SIGMAS: Mapping[str, str] = MappingProxyType(
     {
         "KarrasScheduler": "karras",
@@ -19,16 +19,16 @@ _SIGMAS: Mapping[str, str] = MappingProxyType(
         "BetaSamplingScheduler": "beta",
     }
 )
-"""Nodes that are a schedule of their own."""
+"""Nodes that stand for a sigma schedule."""
 _HELPERS = ("noise", "guider", "sampler", "sigmas")
-"""Inputs of the samplers that are put together from parts."""
+"""Inputs of custom samplers, which are composed of several nodes."""
 _LOADED = ("ckpt_name", "unet_name", "model_name")
 _WORDS = ("text", "text_g", "t5xxl", "clip_l", "clip_g", "text_l", "prompt")
-"""What nodes that read words call them, the most telling first."""
+"""Input names of nodes that take text, in order of preference."""
 
 
 def fill_from_graph(filling: Filling, graph: Graph) -> bool:
-    """Fill in what a graph draws in its first pass; False where no sampler is in it."""
+    """Set the fields from the first pass of a graph; return False if the graph has no sampler."""
     samplers = [node for node in graph.nodes.values() if _is_sampler(node)]
     if not samplers:
         return False
@@ -46,18 +46,18 @@ def _is_sampler(node: Node) -> bool:
 
 
 def _draws_on(graph: Graph, node: Node, drawn: Set[str]) -> bool:
-    """Whether a sampler begins with what another one made, which the nodes ``drawn`` give."""
+    """Whether a sampler's initial latents come from the nodes ``drawn``, which depend on a sampler."""
     behind = graph.behind(node, "latent_image")
     return behind is not None and behind.number in drawn
 
 
 class _Pass:
-    """One sampler and what it was given.
+    """One sampler node and its inputs.
 
     Args:
-        filling: What is filled in.
-        graph: Where it is from.
-        sampler: The sampler's node.
+        filling: The fields to set.
+        graph: The graph.
+        sampler: The sampler node.
     """
 
     def __init__(self, filling: Filling, graph: Graph, sampler: Node) -> None:
@@ -66,7 +66,7 @@ class _Pass:
         self._parts = [sampler, *(each for each in helpers if each is not None)]
 
     def fill(self) -> None:
-        """Fill in all of it."""
+        """Set all fields of the pass."""
         self._put_checkpoint()
         self._put_words()
         self._put_numbers()
@@ -74,7 +74,7 @@ class _Pass:
         self._put_start()
 
     def _value(self, *names: str) -> Any:
-        """The first value of one of these names among the sampler's parts."""
+        """Return the first value with one of these input names among the sampler's nodes."""
         pairs = ((part, name) for name in names for part in self._parts if name in part.inputs)
         return next((value for pair in pairs if (value := self._graph.value(*pair)) is not None), None)
 
@@ -101,7 +101,7 @@ class _Pass:
         self._filling.put_prompts(positive, negative)
 
     def _words(self, side: str, start: Node | None) -> str | None:
-        """What a side's conditioning was made of; more than one text cannot be filled in."""
+        """Return the text of one side's conditioning; further texts are noted as not filled in."""
 
         def follow(node: Node) -> list[str]:
             if side in node.inputs:
@@ -157,7 +157,7 @@ class _Pass:
         self._filling.put_sampler(_SAMPLERS.get(str(name), name), schedule)
 
     def _put_start(self) -> None:
-        """What drawing begins with: nothing but noise of some size, or a picture."""
+        """Set the size from an empty latent, or the strength if there is an initial image."""
 
         def begins(node: Node) -> bool:
             return "width" in node.inputs and "height" in node.inputs and node.kind.startswith("Empty")

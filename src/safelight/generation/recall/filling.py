@@ -1,4 +1,4 @@
-"""A request's fields as they are filled in, each checked by itself; what cannot be is kept with the reason."""
+"""Collect the fields of a request, each validated on its own; values that do not fit are kept with the reason."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ PARTS: Mapping[str, type[Part]] = {
     "outpaint": Outpaint,
     "hires": Hires,
 }
-"""Fields that have fields of their own."""
+"""Fields with nested fields."""
 NO_FIELD = "Safelight has no such field."
-NOT_HELD = "The picture that it was drawn from is not in the file: add it again."
-ADAPTERS = "Adapters are not drawn with here."
+NOT_HELD = "The picture that it was generated from is not in the file: add it again."
+ADAPTERS = "Adapters are not supported here."
 LEFT_OUT = "The prompt is filled in without it: it asks for {}."
 MOST_UNFILLED, LONGEST_VALUE = 100, 300
-"""How much is kept of what was not filled in: so many things, and of each of their texts so many characters."""
+"""Limits of what is reported as not filled in: number of entries, and characters of each of their texts."""
 _SUFFIX = re.compile(r"\.(safetensors|ckpt|pt|pth|bin|gguf|sft)$", re.IGNORECASE)
 _UNSUPPORTED: Mapping[PartKind, str] = {
     "network": "adapter",
     "embedding": "textual inversion",
     "composition": "composed prompts",
 }
-"""What unsupported parts of prompts are called."""
+"""Names of the kinds of unsupported prompt parts."""
 _SURE_DIGITS = 10
-"""With fewer a hash is one of A1111's first kind, which is not of the whole file."""
+"""Minimum number of digits: a shorter hash is A1111's old kind, which does not cover the whole file."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """A checkpoint that is here.
+    """An available checkpoint.
 
     Args:
-        name: What requests call it.
-        digest: SHA-256 of its weights; None where that was never reckoned.
-        kind: What it learned, as far as its family tells.
+        name: Its name in requests.
+        digest: SHA-256 of its weights; None if it was never computed.
+        kind: The checkpoint's kind, if its family determines it.
     """
 
     name: str
@@ -59,12 +59,12 @@ class Known:
 
 @dataclass(frozen=True)
 class Here:
-    """What can be named in a request here.
+    """The checkpoints, upscalers and styles that are available on this installation.
 
     Args:
-        checkpoints: All of them.
-        upscaler: Our name for somebody's name of an upscaler; raises UpscalerUnknownError.
-        styles: Names of prompt styles.
+        checkpoints: All available checkpoints.
+        upscaler: Maps another program's upscaler name to Safelight's; raises UpscalerUnknownError.
+        styles: Names of the available prompt styles.
     """
 
     checkpoints: Sequence[Known]
@@ -74,12 +74,12 @@ class Here:
 
 @dataclass(frozen=True)
 class Unfilled:
-    """Something that was said and could not be filled in.
+    """A value that could not be filled in.
 
     Args:
-        name: What it is called where it was said.
-        value: What was said.
-        reason: Why not, in a sentence.
+        name: Its name in the source.
+        value: Its value in the source.
+        reason: Why it was not filled in, in a sentence.
     """
 
     name: str
@@ -89,14 +89,14 @@ class Unfilled:
 
 @dataclass(frozen=True)
 class Recalled:
-    """What was found.
+    """The result of reading metadata.
 
     Args:
-        source: Whose words they are.
-        fields: Of a GenerationRequest, as JSON; only those that were named. Each of them alone can be used;
-            strength and outpaint beside an initial picture, which is never among them.
-        infotext: The text it was read from, where there was one.
-        unfilled: What could not be filled in.
+        source: The program that wrote the metadata.
+        fields: Fields of a GenerationRequest, as JSON; only those that the source names. Each of them is valid on its
+            own; strength and outpaint also need an initial image, which is never among the fields.
+        infotext: The infotext that was read, if there was one.
+        unfilled: The values that could not be filled in.
     """
 
     source: Source
@@ -106,10 +106,10 @@ class Recalled:
 
 
 class Filling:
-    """The fields so far.
+    """Builds the fields of a request from metadata.
 
     Args:
-        here: What can be named.
+        here: The available checkpoints, upscalers and styles.
     """
 
     def __init__(self, here: Here) -> None:
@@ -119,23 +119,23 @@ class Filling:
         self._kind: Kind | None = None
 
     def recalled(self, source: Source, infotext: str | None = None) -> Recalled:
-        """All of it."""
+        """Return the result."""
         text = None if infotext is None else sound(infotext)
         return Recalled(source, self.fields, text, tuple(self._unfilled[:MOST_UNFILLED]))
 
     def leave(self, name: str, value: object, reason: str) -> None:
-        """Note what cannot be filled in."""
+        """Record a value that cannot be filled in."""
         if len(self._unfilled) < MOST_UNFILLED:
             self._unfilled.append(Unfilled(_cut(name), _cut(_text(value)), _cut(reason)))
 
     def put(self, name: str, value: object) -> None:
-        """Fill in a field, if it may have that value; fields of fields by ``put_part``."""
+        """Set a field if the value is valid; nested fields are set by ``put_part``."""
         checked = self._checked(GenerationRequest, name, value, name)
         if checked is not None:
             self.fields[name] = checked
 
     def put_prompts(self, prompt: object, negative_prompt: object) -> None:
-        """Fill in both prompts, without the parts that nothing is done with here, and name those."""
+        """Set both prompts without their unsupported parts, and record those parts."""
         for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
             if not isinstance(text, str):
                 self.put(name, text)
@@ -145,7 +145,7 @@ class Filling:
                 self.leave(_UNSUPPORTED[part.kind], part.text, LEFT_OUT.format(part.asks_for))
 
     def put_part(self, name: str, values: Mapping[str, Any]) -> None:
-        """Fill in variation, inpaint, outpaint or hires, with those of its fields that it may have."""
+        """Set variation, inpaint, outpaint or hires, with the nested fields that are valid."""
         model, good = PARTS[name], {}
         for key, value in values.items():
             found = self._checked(model, key, value, f"{name}.{key}")
@@ -157,7 +157,7 @@ class Filling:
             self.leave(name, values, _complaint(error))
 
     def put_hires(self, values: Mapping[str, Any]) -> None:
-        """Fill in a second pass, whose upscaler and sampler may be under other programs' names."""
+        """Set the hires pass; its upscaler and sampler may have other programs' names."""
         known = dict(values)
         for key, look_up in (("upscaler", self._here.upscaler), ("sampler", self._second_sampler)):
             if isinstance(given := known.pop(key, None), str):
@@ -170,7 +170,7 @@ class Filling:
         self.put_part("hires", known)
 
     def put_sampler(self, name: object, schedule: object = None) -> None:
-        """Fill in sampler and schedule, under whichever program's names; after the checkpoint, which has a say."""
+        """Set sampler and schedule from any program's names; call it after the checkpoint, whose kind matters."""
         choice = self._resolved("sampler", name)
         if choice is not None:
             self.fields["sampler"] = choice.sampler.name
@@ -181,7 +181,7 @@ class Filling:
             self.fields["schedule"] = choice.schedule
 
     def put_styles(self, names: object) -> None:
-        """Fill in those prompt styles that are here."""
+        """Set the prompt styles that are available."""
         given = names if isinstance(names, list | tuple) else [names]
         here: list[str] = []
         for name in given:
@@ -193,11 +193,11 @@ class Filling:
             self.put("styles", here)
 
     def put_checkpoint(self, name: object, digest: str | None = None) -> None:
-        """Fill in the checkpoint, if it is here: by its hash, or else by its name.
+        """Set the checkpoint if it is available, found by its hash or else by its name.
 
         Args:
-            name: What it was called.
-            digest: SHA-256 of its weights, or so many of its first digits.
+            name: The checkpoint's name in the source.
+            digest: SHA-256 of its weights, or the first digits of it.
         """
         name = name if isinstance(name, str) else ""
         found = self._by_digest(digest) or self._by_name(name)
@@ -218,7 +218,7 @@ class Filling:
         return next(same, None) if len(start) >= _SURE_DIGITS else None
 
     def _by_name(self, name: str) -> Known | None:
-        """The checkpoint of a name; without its folder only where that leaves no doubt."""
+        """Find a checkpoint by name; a name without its folder matches only if it is unambiguous."""
         wanted = _plain(name)
         exact = [each for each in self._here.checkpoints if _plain(each.name) == wanted]
         last = wanted.rpartition("/")[2]
@@ -232,7 +232,7 @@ class Filling:
         return f"{choice.sampler.name}{schedule}"
 
     def _resolved(self, name: str, value: object, sampler: str | None = None) -> Choice | None:
-        """A sampler, or a schedule of a sampler."""
+        """Resolve a sampler, or a schedule of a given sampler; None if that fails, which is recorded."""
         if not isinstance(value, str):
             if value is not None:
                 self.leave(name, value, "It has to be a name.")
@@ -244,10 +244,10 @@ class Filling:
             return None
 
     def _choice(self, sampler: str, schedule: str | None) -> Choice:
-        """The choice for the checkpoint's kind; for all kinds where that is not known."""
+        """Resolve a sampler for the checkpoint's kind, or for any kind if that is unknown."""
         kinds = list(Kind) if self._kind is None else [self._kind]
         if self._kind is Kind.DIFFUSION:
-            kinds.append(Kind.EDM)  # families do not tell it apart
+            kinds.append(Kind.EDM)  # families do not distinguish it from diffusion
         problems: list[SafelightError] = []
         for kind in kinds:
             try:
@@ -257,7 +257,7 @@ class Filling:
         raise problems[0]
 
     def _checked(self, model: type[Part], key: str, value: object, name: str) -> Any:
-        """A value as JSON; None where there is none, or where it may not be, which is noted."""
+        """Validate a value and return it as JSON; None if it is missing or invalid, which is recorded."""
         if value is None:
             return None
         if key not in model.model_fields:
@@ -272,15 +272,15 @@ class Filling:
 
 
 def sound(text: str) -> str:
-    """Text that can be sent: half a surrogate pair, which JSON may hold escaped, becomes a question mark."""
+    """Return text that can be encoded: a lone surrogate, which JSON may contain escaped, becomes a question mark."""
     return text.encode("utf-8", "replace").decode()
 
 
 @cache
 def _adapter(model: type[Part], key: str) -> TypeAdapter[Any]:
-    """What checks one field of a model and no other."""
+    """Return a type adapter that validates one field of a model."""
     info = model.model_fields[key]
-    return TypeAdapter(Annotated[info.annotation, info])  # type: ignore[arg-type]  # known only now
+    return TypeAdapter(Annotated[info.annotation, info])  # type: ignore[arg-type]  # known only at run time
 
 
 def _plain(name: str) -> str:

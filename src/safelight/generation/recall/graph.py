@@ -1,4 +1,4 @@
-"""ComfyUI's graphs: nodes by number, whose inputs are values or links to other nodes."""
+"""ComfyUI graphs: nodes by number, whose inputs are values or links to other nodes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MOST_NODES, MOST_LINKS = 5_000, 50_000
-"""How large the graphs are that are read; what people draw with has hundreds of nodes at most."""
+"""Limits of graphs that are read; the graphs people use have hundreds of nodes at most."""
 DEEPEST = 50
-"""How many links in a row a value is looked for behind."""
+"""Number of links that are followed in a row to find a value."""
 _VALUES = (
     "value",
     "seed",
@@ -24,16 +24,16 @@ _VALUES = (
     "Text",
     "String",
 )
-"""What nodes call the value that they do nothing but give."""
+"""Input names of nodes that only provide a value."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """One step of a graph.
+    """A node of a graph.
 
     Args:
-        number: What links call it.
-        kind: Its class.
+        number: Its number, which links refer to.
+        kind: Its class in ComfyUI.
         inputs: Values and links by name.
     """
 
@@ -43,10 +43,10 @@ class Node:
 
 
 class Graph:
-    """A graph in the layout that ComfyUI's API takes.
+    """A graph in ComfyUI's API format.
 
     Args:
-        nodes: As they came, by number.
+        nodes: The nodes as parsed from JSON, by number.
     """
 
     def __init__(self, nodes: Mapping[str, Any]) -> None:
@@ -58,17 +58,17 @@ class Graph:
 
     @property
     def is_too_large(self) -> bool:
-        """Whether it has more nodes or links than are read."""
+        """Whether it has more nodes or links than the limits allow."""
         nodes = self.nodes.values()
         return len(nodes) > MOST_NODES or sum(len(links(node)) for node in nodes) > MOST_LINKS
 
     def behind(self, node: Node | None, name: str) -> Node | None:
-        """The node that an input is linked to; None where it is a value, or nothing."""
+        """Return the node that an input is linked to; None if it is a value or missing."""
         link = None if node is None else _link(node.inputs.get(name))
         return None if link is None else self.nodes.get(link)
 
     def value(self, node: Node | None, name: str) -> Any:
-        """An input's value, looked for behind links to nodes that only give one; None where there is none."""
+        """Return an input's value, following links to nodes that only provide a value; None if there is none."""
         for _ in range(DEEPEST):
             if node is None or name not in node.inputs:
                 return None
@@ -82,12 +82,12 @@ class Graph:
     def upstream(
         self, node: Node | None, names: Callable[[Node], list[str]], stop: Callable[[Node], bool]
     ) -> Iterator[Node]:
-        """A node and those behind it, each once, the nearest first.
+        """Yield a node and the nodes upstream of it, each once, breadth first.
 
         Args:
-            node: Where to begin.
-            names: Which of a node's inputs to follow.
-            stop: Behind which not to go on.
+            node: The node to start from.
+            names: Returns the names of a node's inputs to follow.
+            stop: Returns whether to stop at a node.
         """
         waiting, seen = deque([node] if node is not None else []), set[str]()
         while waiting:
@@ -101,10 +101,10 @@ class Graph:
                 waiting += [each for each in found if each is not None]
 
     def downstream(self, nodes: Iterable[Node]) -> set[str]:
-        """The numbers of some nodes, and of all that take anything from them, over however many links.
+        """Return the numbers of nodes and of all nodes downstream of them.
 
         Args:
-            nodes: Where to begin.
+            nodes: The nodes to start from.
         """
         takers: dict[str | None, list[str]] = {}
         for node in self.nodes.values():
@@ -120,12 +120,12 @@ class Graph:
 
 
 def is_graph(value: object) -> bool:
-    """Whether JSON is a graph."""
+    """Whether a JSON value is a graph."""
     return isinstance(value, Mapping) and any(_is_node(node) for node in value.values())
 
 
 def links(node: Node) -> list[str]:
-    """The inputs of a node that are links."""
+    """Return the names of a node's inputs that are links."""
     return [name for name, value in node.inputs.items() if _link(value) is not None]
 
 
@@ -138,7 +138,7 @@ def _is_node(value: object) -> bool:
 
 
 def _link(value: object) -> str | None:
-    """The number of the node that an input is linked to; None where it is a value."""
+    """Return the number of the node that an input is linked to; None if it is a value."""
     if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str | int):
         return str(value[0])
     return None

@@ -1,4 +1,4 @@
-"""Fields from infotexts: A1111's, Forge's and SD.Next's, and our own where the record is gone."""
+"""Read request fields from infotexts of A1111, Forge and SD.Next, and of Safelight if there is no record."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _ABOUT_THE_PROGRAM = frozenset(
         "Hires all steps",
     }
 )
-"""Keys that say nothing of how to draw."""
+"""Keys that do not affect generation."""
 _SIGMA = "Sampler sigma"
-"""SD.Next's key of the sigma schedule."""
+"""SD.Next's key for the sigma schedule."""
 _ALIKE = 0.01
 _FILLS: Mapping[str, str] = MappingProxyType(
     {"fill": "blur", "original": "original", "latent noise": "noise"}
@@ -38,19 +38,19 @@ _SECOND_PASS = frozenset(
 )
 _OTHERWISE = {"Model", "Model hash", "Size", "Init image size", "Init image hash", "Outpaint"}
 _HANDLED = _ABOUT_THE_PROGRAM | _MASK | _SECOND_PASS | _OURS.keys() | _OTHERWISE | {"Schedule type", _SIGMA}
-"""Keys whose values are not filled in one by one."""
+"""Keys that are handled separately."""
 _ADAPTERS = frozenset({"Lora hashes", "TI hashes", "TI", "Networks", "Embeddings"})
 
 
 def source_of(text: Infotext) -> Source:
-    """Whose text it is."""
+    """Return the program that wrote an infotext."""
     if text.parameters.get("App") == "SD.Next":
         return "sdnext"
     return "safelight" if text.parameters.get("Version", "").startswith("Safelight") else "a1111"
 
 
 def fill_from_infotext(filling: Filling, text: Infotext) -> None:
-    """Fill in what an infotext says, as far as its values can be read."""
+    """Set the fields of an infotext whose values can be read."""
     given = dict(text.parameters)
     broken = {key for key, value in given.items() if not _is_sound(key, value, filling)}
     sound = {key: value for key, value in given.items() if key not in broken}
@@ -71,7 +71,7 @@ def fill_from_infotext(filling: Filling, text: Infotext) -> None:
 
 
 def _is_sound(key: str, value: str, filling: Filling) -> bool:
-    """Whether the value of a parameter can be read, where it is a number; noted where it cannot."""
+    """Whether a parameter's value can be read if it should be a number; if it cannot, that is recorded."""
     try:
         Infotext("", "", {key: value}).request_fields()
     except RecordInvalidError as error:
@@ -81,7 +81,7 @@ def _is_sound(key: str, value: str, filling: Filling) -> bool:
 
 
 def _schedule(given: Mapping[str, str], named: str | None) -> str | None:
-    """The sigma schedule; None where the sampler's own is meant."""
+    """Return the sigma schedule; None for the sampler's default."""
     other = given.get(_SIGMA, "")
     return named or (None if other.lower() in ("", "automatic", "default") else other)
 
@@ -89,7 +89,7 @@ def _schedule(given: Mapping[str, str], named: str | None) -> str | None:
 def _hires(
     filling: Filling, given: Mapping[str, str], hires: Mapping[str, Any], first: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The second pass, with what A1111 says of it in other words than we do; empty where there is none."""
+    """Return the hires pass, with A1111's parameters converted to Safelight's; empty if there is none."""
     if not hires:
         return {}
     found = dict(hires)
@@ -108,7 +108,7 @@ def _hires(
 
 
 def _scale(size: str, first: Mapping[str, Any]) -> float | None:
-    """How many times as large as the first pass a size is; None where that is no one number."""
+    """Return a size as a multiple of the first pass's size; None if the factors of its sides differ or are unknown."""
     sides = [int(side) for side in size.split("x") if side.isascii() and side.isdecimal() and len(side) < 7]
     own = [first.get("width"), first.get("height")]
     scales = [new / old for new, old in zip(sides, own, strict=False) if new and old]
@@ -116,7 +116,7 @@ def _scale(size: str, first: Mapping[str, Any]) -> float | None:
 
 
 def _put_start(filling: Filling, given: Mapping[str, str], fields: Mapping[str, Any]) -> None:
-    """What a picture was drawn from, which no file holds, and how its mask was used."""
+    """Record that initial image and mask are not in the file, and set the inpainting options."""
     masked = _MASK & given.keys()
     if masked or "strength" in fields or "Init image hash" in given:
         filling.leave("init_image", given.get("Init image hash", ""), NOT_HELD)
@@ -143,7 +143,7 @@ def _put_inpaint(filling: Filling, given: Mapping[str, str]) -> None:
 
 
 def _put_ours(filling: Filling, given: Mapping[str, str]) -> None:
-    """What A1111 has no key for and our own infotexts say."""
+    """Set the fields for which only Safelight's infotexts have keys."""
     for key, name in _OURS.items():
         if key in given:
             filling.put(name, given[key])
@@ -164,6 +164,6 @@ def _leave_others(filling: Filling, given: Mapping[str, str], fields: Mapping[st
         if key in _ADAPTERS:
             filling.leave(key, value, ADAPTERS)
         elif key == LEFT_OUT:
-            filling.leave(key, value, "The picture was drawn without it.")
+            filling.leave(key, value, "The picture was generated without it.")
         elif key not in _HANDLED and Infotext("", "", {key: value}).request_fields().keys() == _PROMPTS:
             filling.leave(key, value, NO_FIELD)

@@ -1,4 +1,4 @@
-"""Fields from Safelight's own words: the record of a picture, and requests."""
+"""Read request fields from Safelight's own formats: reproduction records and requests."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _APART = frozenset(
     {"prompt", "negative_prompt", "styles", "ignore_unsupported", "checkpoint", "sampler", "schedule"}
     | {*PICTURES, *PARTS}
 )
-"""Fields that are not filled in one by one."""
+"""Fields that are handled separately."""
 _ABOUT_THE_JOB = frozenset({"kind", "priority", "timeout"})
 
 
 def fill_from_record(filling: Filling, record: ReproductionRecord) -> None:
-    """Fill in how a picture was drawn, with the prompts as styles and wildcards made them: so it comes out again."""
+    """Set the fields of a record, with the expanded prompts, so that the same image is generated again."""
     body = record.to_dict()
     fields = {name: body[name] for name in GenerationRequest.model_fields if body.get(name) is not None}
-    # What an older version drew as words is words again; newer records have nothing of the kind.
+    # Older versions treated unsupported parts as plain text, so they are escaped; newer records contain none.
     filling.put_prompts(as_words(record.expanded_prompt), as_words(record.expanded_negative_prompt))
     if record.prompt != record.expanded_prompt:
-        reason = "The prompt is filled in as it was drawn, with styles and wildcards written out."
+        reason = "The prompt is filled in as it was used, with styles and wildcards expanded."
         filling.leave("prompt as it was written", record.prompt, reason)
     filling.put_checkpoint(record.checkpoint.name, record.checkpoint.digest)
     _put_most(filling, fields)
@@ -34,13 +34,13 @@ def fill_from_record(filling: Filling, record: ReproductionRecord) -> None:
         if name in fields:
             filling.leave(name, f"sha256 of its pixels {fields[name]}", NOT_HELD)
     for part in record.left_out:
-        filling.leave("left out", part, "The picture was drawn without it.")
+        filling.leave("left out", part, "The picture was generated without it.")
     for adapter in record.adapters:
         filling.leave("adapter", f"{adapter.name} at {adapter.weight:g}", ADAPTERS)
 
 
 def fill_from_request(filling: Filling, request: Mapping[str, Any]) -> None:
-    """Fill in what somebody asked for, or what a job was asked for."""
+    """Set the fields of a request, or of a job's request."""
     filling.put_prompts(request.get("prompt"), request.get("negative_prompt"))
     if request.get("styles"):
         filling.put_styles(request["styles"])

@@ -1,4 +1,4 @@
-"""Finding out whose words a picture or a text holds, and reading them."""
+"""Detect which program wrote an image's metadata or a text, and read it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from safelight.images.metadata import Metadata, read_metadata
 from safelight.images.picture import DecodeLimits
 
 GRAPH, WORKFLOW = "prompt", "workflow"
-"""Where ComfyUI writes its graph in a PNG, and the same as it is shown on the screen."""
+"""PNG text keys of ComfyUI: the graph in API format, and the workflow of its editor."""
 
 
 def recall_picture(data: bytes, here: Here, limits: DecodeLimits) -> Recalled:
-    """What a picture file says of how it was made; its pixels are not looked at.
+    """Read request fields from an image file's metadata; pixels are not decoded.
 
     Args:
-        data: The file.
-        here: What can be named here.
-        limits: ``max_bytes`` bounds the file.
+        data: Content of the file.
+        here: The available checkpoints, upscalers and styles.
+        limits: ``max_bytes`` limits the file's size.
 
     Raises:
-        ImageError: It is empty, too large, or no picture.
+        ImageError: The file is empty, too large, or no image.
     """
     metadata, filling = read_metadata(data, limits=limits), Filling(here)
     for note in metadata.notes:
@@ -45,11 +45,11 @@ def recall_picture(data: bytes, here: Here, limits: DecodeLimits) -> Recalled:
 
 
 def recall_text(text: str, here: Here) -> Recalled:
-    """What a text says of how a picture was made: an infotext, or JSON of a request, a record or ComfyUI's graph.
+    """Read request fields from text: an infotext, or the JSON of a request, a record or a ComfyUI graph.
 
     Args:
-        text: Anything.
-        here: What can be named here.
+        text: Any text; one in no known format gives no fields.
+        here: The available checkpoints, upscalers and styles.
     """
     filling, body = Filling(here), _json(text)
     if isinstance(body, Mapping):
@@ -62,7 +62,7 @@ def _from_record(metadata: Metadata, filling: Filling) -> Recalled | None:
         return None
     try:
         record = ReproductionRecord.parse(metadata.record)
-    except RecordInvalidError as error:  # what else the picture says is still worth reading
+    except RecordInvalidError as error:  # the other metadata may still be readable
         filling.leave("record", "", error.message)
         return None
     fill_from_record(filling, record)
@@ -95,7 +95,7 @@ def _from_graph(body: object, filling: Filling) -> Recalled | None:
 
 
 def _from_ours(body: Mapping[str, Any], filling: Filling) -> Recalled | None:
-    """A record, a request, or a job with its request."""
+    """Read a record, a request, or a job with its request."""
     if {"format", "versions", "expanded_prompt"} <= body.keys():
         return _from_record(Metadata(record=json.dumps(body)), filling)
     request = body.get("request")
@@ -109,13 +109,13 @@ def _from_ours(body: Mapping[str, Any], filling: Filling) -> Recalled | None:
 def _nothing(metadata: Metadata, filling: Filling) -> Recalled:
     if WORKFLOW in metadata.others:
         filling.leave(
-            WORKFLOW, "", "ComfyUI's workflow alone does not say what was drawn; its prompt is missing."
+            WORKFLOW, "", "ComfyUI's workflow alone does not say what was generated; its prompt is missing."
         )
     return filling.recalled("none", metadata.parameters)
 
 
 def _json(text: str | None) -> object:
-    """What a text is as JSON; None where it is none."""
+    """Parse a text as a JSON object; None if it is not JSON."""
     if text is None or text.lstrip()[:1] != "{":
         return None
     try:

@@ -1,4 +1,4 @@
-"""Pictures made larger: by interpolation, or by a network that was trained for it."""
+"""Upscaling images by interpolation or by a super-resolution network."""
 
 from safelight.generation.upscaling.finding import UpscalerInfo, find_upscalers, load_upscaler
 from safelight.generation.upscaling.resampling import RESAMPLING, ResamplingUpscaler

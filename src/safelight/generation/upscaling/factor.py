@@ -1,4 +1,4 @@
-"""How many times an upscaler's network enlarges, told from its file's header: no weights are read, and no torch."""
+"""Read an upscaler network's scale factor from its file's header, without its weights and without torch."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _NUMBERED = re.compile(r"(body|model|upconv|conv_up)\.?(\d{1,3})\.")
 
 
 def factor_of(path: Path) -> int | None:
-    """How many times a network enlarges in one go.
+    """Return the scale factor of one pass of a network; None if it cannot be determined.
 
-    Of RealESRGAN Compact and ESRGAN, in all their layouts, the shapes of the last layers tell it; of others the file's
-    name, where it holds 4x or x4 as such files' names usually do. None where neither does.
+    For RealESRGAN Compact and ESRGAN, in all their layouts, it follows from the shapes of the last layers; for other
+    architectures from the file's name, if that contains 4x or x4, as such names usually do.
     """
     try:
         with safe_open(path, framework="np") as file:
@@ -27,18 +27,13 @@ def factor_of(path: Path) -> int | None:
                 return list(file.get_slice(name).get_shape())
 
             found = _compact(names, sides) or _esrgan(names, sides)
-    except (
-        SafetensorError,
-        OSError,
-        ValueError,
-        LookupError,
-    ):  # damaged, or shapes that contradict each other
+    except (SafetensorError, OSError, ValueError, LookupError):  # a damaged file, or inconsistent shapes
         return None
     return found or _named(path.stem)
 
 
 def _compact(names: Collection[str], sides: Callable[[str], list[int]]) -> int | None:
-    """RealESRGAN Compact ends with as many channels as there are pixels for each one of before."""
+    """RealESRGAN Compact: the last layer has scale² channels for each input channel."""
     if not {"body.0.weight", "body.1.weight"} <= set(names):
         return None
     channels, pixels = sides("body.0.weight")[1], sides(f"body.{_last(names, 'body')}.bias")[0]
@@ -46,14 +41,15 @@ def _compact(names: Collection[str], sides: Callable[[str], list[int]]) -> int |
 
 
 def _esrgan(names: Collection[str], sides: Callable[[str], list[int]]) -> int | None:
-    """ESRGAN doubles the sides some times; Real-ESRGAN may have folded pixels into channels before."""
+    """ESRGAN: each upsampling layer doubles the size; Real-ESRGAN may first fold pixels into channels."""
     if {"conv_first.weight", "conv_last.weight"} <= set(names):
         first, last = "conv_first.weight", "conv_last.weight"
         doublings = max(_last(names, "upconv"), _last(names, "conv_up"))
     elif "model.0.weight" in names and any(name.startswith("model.1.sub.") for name in names):
         end = _last(names, "model")
         first, last = "model.0.weight", f"model.{end}.weight"
-        doublings = (end - 4) // 3  # three layers each, between two before and three behind
+        # Each doubling has three layers, after the first two and before the last three.
+        doublings = (end - 4) // 3
     else:
         return None
     folded = _root(sides(first)[1], sides(last)[0]) or 1
@@ -61,13 +57,13 @@ def _esrgan(names: Collection[str], sides: Callable[[str], list[int]]) -> int | 
 
 
 def _last(names: Collection[str], start: str) -> int:
-    """The highest number of layers whose names begin so; 0 for none."""
+    """Return the highest layer number with this name prefix; 0 if there is none."""
     numbers = (found for name in names if (found := _NUMBERED.match(name)) and found[1] == start)
     return max((int(found[2]) for found in numbers), default=0)
 
 
 def _root(many: int, each: int) -> int | None:
-    """The whole number whose square, times `each`, is `many`."""
+    """Return the integer whose square, times ``each``, is ``many``; None if there is none."""
     root = math.isqrt(many // each)
     return root if root and root**2 * each == many else None
 

@@ -1,4 +1,4 @@
-"""Upscalers by name: Pillow's filters, the weights in the data directory, the weights that ship with Safelight."""
+"""Find and load upscalers by name: Pillow's filters, networks in the data directory, and networks in the package."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     import torch
 
 PACKAGED = Path(__file__).parents[2] / "models" / "upscalers"
-"""Where weights lie that ship with Safelight; the folder need not be there."""
+"""Folder of the networks that ship with Safelight; it need not exist."""
 
 
 @dataclass(frozen=True)
 class UpscalerInfo:
-    """An upscaler that can be asked for.
+    """An available upscaler.
 
     Args:
-        name: By which.
+        name: Its name in requests.
         kind: "resampling" for interpolation, "network" for weights in a file.
-        path: That file.
+        path: The network's file; None for interpolation.
     """
 
     name: str
@@ -39,16 +39,16 @@ class UpscalerInfo:
 
     @property
     def factor(self) -> int | None:
-        """How many times a network enlarges in one go; None for filters, and where the file's header does not tell."""
+        """Scale factor of one pass of a network; None for filters, and if it cannot be determined from the file."""
         return None if self.path is None else factor_of(self.path)
 
     def to_dict(self) -> dict[str, str | None]:
-        """The entry for JSON output."""
+        """Return the upscaler's entry for JSON output."""
         return {"name": self.name, "kind": self.kind, "path": str(self.path) if self.path else None}
 
 
 def upscaler_folder(home: Path) -> Path:
-    """Where a user's own upscalers lie, as NAME.safetensors.
+    """Return the folder of the user's own upscalers, as NAME.safetensors.
 
     Args:
         home: The data directory.
@@ -57,10 +57,10 @@ def upscaler_folder(home: Path) -> Path:
 
 
 def find_upscalers(home: Path) -> list[UpscalerInfo]:
-    """All upscalers: Pillow's filters first, then networks by name; no file is opened.
+    """Find all upscalers: Pillow's filters first, then networks sorted by name; no file is opened.
 
-    A user's file hides one of the same name that ships with Safelight. The filters' names are theirs alone: a file
-    of such a name can be given by its path.
+    A user's file takes precedence over one of the same name that ships with Safelight. The filters' names are
+    reserved: a file with such a name can only be given by its path.
 
     Args:
         home: The data directory.
@@ -80,20 +80,20 @@ def load_upscaler(
     *,
     tiling: Tiling | None = None,
 ) -> Upscaler:
-    """An upscaler, ready to work.
+    """Load an upscaler.
 
     Args:
-        name: As `find_upscalers` lists it, or the path of a .safetensors file; a `Path` is always a path.
+        name: A name from ``find_upscalers``, or the path of a .safetensors file; a ``Path`` is always a path.
         home: The data directory.
-        device: Where a network runs; "auto" as in the setting.
-        dtype: In which precision: float32 (also when not given), float16 or bfloat16.
-        tiling: How pictures are cut for a network; 512 pixels with 32 of overlap when not given.
+        device: The device of a network; "auto" as in the setting.
+        dtype: The precision: float32 (the default), float16 or bfloat16.
+        tiling: How images are split into tiles for a network; by default 512 pixels with an overlap of 32.
 
     Raises:
         UpscalerUnknownError: Neither a known name nor a path.
-        FileMissingError: A path to nothing that can be read.
-        PickleRefusedError: Weights in a format that can run code.
-        ModelInvalidError: Damaged weights, or no network that upscales.
+        FileMissingError: The file does not exist or cannot be read.
+        PickleRefusedError: The weights are in a format that can run code.
+        ModelInvalidError: The weights are damaged, or the network does not upscale.
         BackendError: The network cannot run in that precision.
     """
     if isinstance(name, str) and name in RESAMPLING:
@@ -107,7 +107,7 @@ def load_upscaler(
 
 
 def _resolve(name: str | Path, home: Path) -> Path:
-    """The file that a name or path means."""
+    """Return the file of a name or path."""
     if isinstance(name, Path):
         return name
     known = {info.name: info.path for info in find_upscalers(home)}
@@ -116,7 +116,7 @@ def _resolve(name: str | Path, home: Path) -> Path:
     path = Path(name)
     if {"/", os.sep} & set(name) or path.suffix.lower() in (SUFFIX, *PICKLES):
         return path
-    for suffix in PICKLES:  # so that its owner learns why it is not listed
+    for suffix in PICKLES:  # returned so that loading it raises an error that explains why it is not listed
         if exists(pickle := upscaler_folder(home) / f"{name}{suffix}"):
             return pickle
     raise UpscalerUnknownError(f"There is no upscaler {name!r}.", hint=_hint(name, list(known)))

@@ -1,4 +1,4 @@
-"""Upscalers with a network: applied tile by tile, as often as needed, and brought to the exact size."""
+"""Upscalers with a network, which is applied tile by tile, repeatedly if needed; the result is resized to fit."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
 
 HEADROOM = 4
-"""How many times max_pixels a picture on the way to the result may have: a 4x network has to pass 4x to reach 2x."""
+"""Limit of intermediate images, as a multiple of max_pixels: a 4x network makes a 4x image to reach a factor of 2."""
 
 
 @dataclass
 class Watch:
-    """Asks before each tile whether to stop, and tells after it how much is done."""
+    """Checks for cancellation before each tile and reports progress after it."""
 
     total: int
     on_progress: Progress | None
@@ -42,7 +42,7 @@ class Watch:
 
     @contextmanager
     def tile(self) -> Iterator[None]:
-        """Around the work on one tile."""
+        """Wrap the work on one tile."""
         check_stop(self.should_stop)
         yield
         self.done += 1
@@ -52,13 +52,13 @@ class Watch:
 
 @dataclass(frozen=True)
 class NetworkUpscaler:
-    """A super-resolution or restoration network; see `Upscaler`.
+    """A super-resolution or restoration network; see ``Upscaler``.
 
     Args:
-        name: What it is asked for by.
+        name: Its name in requests.
         digest: SHA-256 of its file.
-        network: The network and what spandrel knows of it, on its device.
-        tiling: How pictures are cut for it.
+        network: The network on its device, with spandrel's description of it.
+        tiling: How images are split into tiles for it.
     """
 
     name: str
@@ -70,11 +70,11 @@ class NetworkUpscaler:
     def load(
         cls, path: Path, device: torch.device | str, dtype: torch.dtype | None, tiling: Tiling
     ) -> NetworkUpscaler:
-        """The upscaler of a safetensors file.
+        """Load the upscaler in a safetensors file.
 
         Raises:
-            FileMissingError, PickleRefusedError, ModelInvalidError: As in `read_network`.
-            BackendError: The network cannot be run in that precision.
+            FileMissingError, PickleRefusedError, ModelInvalidError: As in ``read_network``.
+            BackendError: The network cannot run in that precision.
         """
         network = read_network(path)
         wanted = torch.float32 if dtype is None else dtype
@@ -95,12 +95,12 @@ class NetworkUpscaler:
 
     @property
     def factor(self) -> int:
-        """How much the network enlarges at a time; 1 for one that only restores."""
+        """Scale factor of one pass of the network; 1 if it only restores."""
         return int(self.network.scale)
 
     @property
     def architecture(self) -> str:
-        """What kind of network it is, by its paper's or project's name."""
+        """Name of the network's architecture, from its paper or project."""
         return str(self.network.architecture.name)
 
     def upscale(
@@ -112,7 +112,7 @@ class NetworkUpscaler:
         on_progress: Progress | None = None,
         should_stop: Stop | None = None,
     ) -> Image.Image:
-        """See `Upscaler.upscale`. At factor 1 the network is applied once and its result brought back to size."""
+        """See ``Upscaler.upscale``. At factor 1 the network is applied once and its result is resized back."""
         size = target_size(image, factor, max_pixels)
         sizes = self._sizes(image.size, size, max_pixels)
         watch = Watch(sum(self.tiling.count(*each) for each in sizes), on_progress, should_stop)
@@ -123,7 +123,7 @@ class NetworkUpscaler:
         return result if result.size == size else result.resize(size, Image.Resampling.LANCZOS)
 
     def _sizes(self, start: tuple[int, int], goal: tuple[int, int], max_pixels: int) -> list[tuple[int, int]]:
-        """Width and height of each picture that the network is given."""
+        """Return width and height of each image that the network is applied to."""
         if self.factor == 1 and goal != start:
             raise RequestError(
                 f"{self.name} ({self.architecture}) restores a picture at its own size and does not enlarge it.",
@@ -150,7 +150,7 @@ class NetworkUpscaler:
         return enlarge_in_tiles(pixels, self.factor, self.tiling, enlarge)
 
     def _run(self, tile: Pixels) -> NDArray[np.float32]:
-        """One tile through the network; values 0 to 255."""
+        """Run the network on one tile; values are 0 to 255."""
         values = torch.from_numpy(tile.astype(np.float32) / 255).movedim(-1, 0)
         values = values.to(self.network.device, self.network.dtype)
         try:
@@ -166,7 +166,7 @@ class NetworkUpscaler:
         return np.asarray(enlarged.float().cpu().movedim(0, -1).numpy() * 255, dtype=np.float32)
 
     def _split(self, values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """What the network is given for (3, height, width): each colour alone, all three, or all with full opacity."""
+        """Split (3, height, width) into the network's inputs: single channels, RGB, or RGB with an opaque alpha."""
         if self.network.input_channels == 1:
             return tuple(values.split(1))
         if self.network.input_channels == 4:
@@ -186,7 +186,7 @@ class NetworkUpscaler:
 
 @contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
-    """The same random numbers for each tile, for networks that draw any (AuraSR does); nobody else's are touched."""
+    """Seed the random numbers equally for each tile (AuraSR uses some) and restore the generators afterwards."""
     cuda = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if cuda else []):
         torch.default_generator.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Upscalers without a network: Pillow's interpolation, on sRGB values as they are."""
+"""Upscalers without a network: Pillow's interpolation, applied to sRGB values without linearization."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ RESAMPLING = MappingProxyType(
         "lanczos": Image.Resampling.LANCZOS,
     }
 )
-"""Pillow's filters, by the names they are asked for by."""
+"""Pillow's filters by their names in requests."""
 
 
 @dataclass(frozen=True)
 class ResamplingUpscaler:
-    """Interpolation; see `Upscaler`.
+    """Interpolation; see ``Upscaler``.
 
     Args:
-        name: One of RESAMPLING.
+        name: A key of ``RESAMPLING``.
     """
 
     name: str
@@ -41,7 +41,7 @@ class ResamplingUpscaler:
         on_progress: Progress | None = None,
         should_stop: Stop | None = None,
     ) -> Image.Image:
-        """See `Upscaler.upscale`."""
+        """See ``Upscaler.upscale``."""
         size = target_size(image, factor, max_pixels)
         check_stop(should_stop)
         result = image.resize(size, RESAMPLING[self.name])

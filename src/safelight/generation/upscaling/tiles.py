@@ -1,4 +1,4 @@
-"""Work on a large picture tile by tile, and lay the results together without a seam."""
+"""Upscale a large image tile by tile and blend the tiles without visible seams."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Pixels = NDArray[np.uint8]
 """Height x width x 3, sRGB."""
 
 Enlarge = Callable[[Pixels], NDArray[np.float32]]
-"""From the pixels of a tile to those of its enlargement, 0 to 255, scale times as high and as wide."""
+"""Upscales a tile: returns values 0 to 255, scale times as high and as wide."""
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a picture is cut.
+    """How an image is split into tiles.
 
     Args:
-        tile: Side of a tile in pixels, at most; what decides how much memory a network needs.
-        overlap: Pixels that two neighbours share, at least. In the middle half of what they share one fades into the
-            other; what lies nearer to a tile's edge, where a convolution misses its surroundings, is not used.
-        multiple: Sides are multiples of it wherever the picture is large enough.
+        tile: Maximum side of a tile in pixels; it determines how much memory a network needs.
+        overlap: Minimum overlap of two neighbours in pixels. They are blended in the middle half of the overlap; pixels
+            nearer to a tile's edge, where a convolution lacks context, are not used.
+        multiple: Sides are multiples of it if the image is large enough.
     """
 
     tile: int = 512
@@ -41,7 +41,7 @@ class Tiling:
             )
 
     def cut(self, length: int) -> Cut:
-        """One axis of a picture in as few tiles as possible, all of one size and evenly spread."""
+        """Split one axis of an image into as few tiles as possible, all of one size and evenly spaced."""
         most = _round_up(self.tile, self.multiple)
         count = max(1, ceil((length - self.overlap) / (most - self.overlap)))
         needed = ceil((length + (count - 1) * self.overlap) / count)
@@ -50,18 +50,18 @@ class Tiling:
         return Cut(starts, size, self.overlap)
 
     def count(self, width: int, height: int) -> int:
-        """How many tiles a picture has."""
+        """Return the number of tiles of an image."""
         return len(self.cut(width).starts) * len(self.cut(height).starts)
 
 
 @dataclass(frozen=True)
 class Cut:
-    """One axis in tiles.
+    """One axis of an image, split into tiles.
 
     Args:
         starts: The first pixel of each tile.
-        size: Pixels of each tile.
-        overlap: Pixels that neighbours share, at least.
+        size: Length of each tile in pixels.
+        overlap: Minimum overlap of neighbours in pixels.
     """
 
     starts: tuple[int, ...]
@@ -69,7 +69,7 @@ class Cut:
     overlap: int
 
     def weights(self, scale: int) -> NDArray[np.float32]:
-        """Each tile's share in the result, [tiles, size * scale]; at every position the shares add up to 1."""
+        """Return each tile's blend weights, float32 [tiles, size * scale]; they sum to 1 at every position."""
         inside = (np.arange(self.size * scale) + 0.5) / scale
         where = inside + np.array(self.starts)[:, None]
         shares = np.ones_like(where)
@@ -82,13 +82,13 @@ class Cut:
 
 
 def enlarge_in_tiles(pixels: Pixels, scale: int, tiling: Tiling, enlarge: Enlarge) -> Pixels:
-    """A picture enlarged tile by tile, from top to bottom; only one row of tiles is held in floats.
+    """Upscale an image tile by tile, from top to bottom; only one row of tiles is held as floats.
 
     Args:
-        pixels: The picture.
-        scale: How much larger the result is, a whole number.
-        tiling: How it is cut.
-        enlarge: Enlarges one tile.
+        pixels: The image.
+        scale: The scale factor, an integer.
+        tiling: How the image is split.
+        enlarge: Upscales one tile.
     """
     height, width = pixels.shape[:2]
     rows, columns = tiling.cut(height), tiling.cut(width)
@@ -105,7 +105,7 @@ def enlarge_in_tiles(pixels: Pixels, scale: int, tiling: Tiling, enlarge: Enlarg
 
 
 def _enlarge_band(pixels: Pixels, scale: int, columns: Cut, enlarge: Enlarge) -> NDArray[np.float32]:
-    """One row of tiles, enlarged and laid together from left to right."""
+    """Upscale one row of tiles and blend them from left to right."""
     height, width = pixels.shape[:2]
     band = np.zeros((height * scale, width * scale, 3), np.float32)
     for left, share in zip(columns.starts, columns.weights(scale), strict=True):
@@ -115,7 +115,7 @@ def _enlarge_band(pixels: Pixels, scale: int, columns: Cut, enlarge: Enlarge) ->
 
 
 def _rise(where: NDArray[np.float64], middle: float, width: float) -> NDArray[np.float64]:
-    """From 0 to 1 around the middle, smooth at both ends (the smoothstep polynomial)."""
+    """Rise from 0 to 1 around ``middle`` along the smoothstep polynomial."""
     share = np.clip((where - middle) / width + 0.5, 0, 1)
     return np.asarray(share * share * (3 - 2 * share))
 

@@ -1,4 +1,4 @@
-"""What every upscaler can do, and what all of them check before they work."""
+"""The protocol of upscalers, and the checks that all of them make before they start."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from safelight.errors import (
 from safelight.images import DecodeLimits
 
 MAX_PIXELS = DecodeLimits().max_pixels
-"""Pixels of a result, at most, where no other limit is given."""
+"""Default limit of a result, in pixels."""
 
 Progress = Callable[[float], None]
-"""Called with the share of the work that is done, 0 to 1."""
+"""Called with the completed fraction of the work, 0 to 1."""
 
 Stop = Callable[[], bool]
-"""Whether the work is to end now."""
+"""Returns whether to stop."""
 
 
 class Upscaler(Protocol):
-    """Makes pictures larger. The same picture and factor give the same result."""
+    """Upscales images. The same image and factor give the same result."""
 
     @property
     def name(self) -> str:
-        """What it is asked for by."""
+        """Its name in requests."""
 
     @property
     def factor(self) -> int | None:
-        """How much its network enlarges at a time; None where any factor is native."""
+        """Scale factor of one pass of its network; None if it supports any factor directly."""
 
     @property
     def digest(self) -> str | None:
-        """SHA-256 of its weights, in hexadecimal; None where there are none."""
+        """SHA-256 of its weights, in hexadecimal; None if it has none."""
 
     def upscale(
         self,
@@ -51,29 +51,29 @@ class Upscaler(Protocol):
         on_progress: Progress | None = None,
         should_stop: Stop | None = None,
     ) -> Image.Image:
-        """A larger picture, RGB, of exactly round(width * factor) x round(height * factor) pixels.
+        """Upscale an image to exactly round(width * factor) x round(height * factor) pixels, RGB.
 
         Args:
             image: Mode RGB.
-            factor: On width and height, at least 1.
+            factor: Factor on width and height, at least 1.
             max_pixels: Larger results are refused.
-            on_progress: Called with the share that is done, 0 to 1.
-            should_stop: Asked before each part of the work.
+            on_progress: Called with the completed fraction, 0 to 1.
+            should_stop: Called before each part of the work.
 
         Raises:
             RequestError: The factor is not finite, below 1, or not possible with this upscaler.
-            MemoryBudgetError: The result, or a picture on the way to it, would be too large.
-            ImageArrayError, ImageZeroSizeError: Not an RGB picture, or one without pixels.
-            StoppedError: should_stop said so.
+            MemoryBudgetError: The result, or an intermediate image, would be too large.
+            ImageArrayError, ImageZeroSizeError: The image is not RGB, or has no pixels.
+            StoppedError: ``should_stop`` returned True.
             NumbersError: The network's result is not finite.
         """
 
 
 def target_size(image: Image.Image, factor: float, max_pixels: int) -> tuple[int, int]:
-    """Width and height of the result, once all that can be checked beforehand is checked.
+    """Check the arguments of ``upscale`` and return width and height of the result.
 
     Raises:
-        RequestError, MemoryBudgetError, ImageArrayError, ImageZeroSizeError: As in `Upscaler.upscale`.
+        RequestError, MemoryBudgetError, ImageArrayError, ImageZeroSizeError: As in ``Upscaler.upscale``.
     """
     if image.mode != "RGB":
         raise ImageArrayError(
@@ -94,10 +94,10 @@ def target_size(image: Image.Image, factor: float, max_pixels: int) -> tuple[int
 
 
 def check_stop(should_stop: Stop | None) -> None:
-    """End the work where that was asked for.
+    """Check that the work was not cancelled.
 
     Raises:
-        StoppedError: It was.
+        StoppedError: ``should_stop`` returned True.
     """
     if should_stop is not None and should_stop():
         raise StoppedError("The upscaling was stopped before it was done.")

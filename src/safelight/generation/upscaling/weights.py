@@ -1,4 +1,4 @@
-"""Reading an upscaler's weights: safetensors alone, never a pickle, and only networks from picture to picture."""
+"""Read an upscaler's weights: only safetensors, never pickles, and only networks that map an image to an image."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 SUFFIX = ".safetensors"
 PICKLES = (".pth", ".pt", ".ckpt", ".bin", ".pkl", ".pickle")
 DEPTH = 999
-"""The highest index a layer may have: one tensor called body.999999999 must not build a network of that many."""
+"""Highest allowed layer index: a tensor named body.999999999 must not build a network with that many layers."""
 
 _HINT = (
     "Give a .safetensors file of a super-resolution or restoration network that the package spandrel knows."
 )
 _BROKEN = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What spandrel's readers raise on tensors whose shapes contradict each other."""
+"""Exceptions that spandrel raises on tensors with inconsistent shapes."""
 
 
 def read_network(path: Path) -> ImageModelDescriptor[torch.nn.Module]:
-    """The network of a file, on the CPU in float32; which architecture it has is told from its tensors.
+    """Read the network in a file, on the CPU in float32; its architecture is detected from its tensors.
 
     Raises:
-        FileMissingError: There is no such file, or it cannot be read.
-        PickleRefusedError: A pickle, by its name or by its first bytes.
-        ModelInvalidError: Damaged, of an unknown architecture, or no network from picture to picture.
+        FileMissingError: The file does not exist or cannot be read.
+        PickleRefusedError: The file is a pickle, by its name or its first bytes.
+        ModelInvalidError: The file is damaged, the architecture unknown, or the network does not map image to image.
     """
     check_no_pickle(path)
     content = _check_tensors(path)
@@ -51,11 +51,11 @@ def read_network(path: Path) -> ImageModelDescriptor[torch.nn.Module]:
 
 
 def check_no_pickle(path: Path) -> None:
-    """See that a file is no pickle, by its name first, then by its first nine bytes.
+    """Check that a file is not a pickle, by its name and then by its first nine bytes.
 
     Raises:
-        PickleRefusedError: It is one.
-        FileMissingError: It cannot be read.
+        PickleRefusedError: The file is a pickle.
+        FileMissingError: The file cannot be read.
     """
     if path.suffix.lower() in PICKLES:
         raise PickleRefusedError(f"{path.name} is a pickle file.")
@@ -65,20 +65,20 @@ def check_no_pickle(path: Path) -> None:
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         reason = getattr(error, "strerror", None) or error
         raise FileMissingError(f"The upscaler {path} cannot be read: {reason}.") from error
-    # A safetensors file begins with eight bytes of length, which can be any, and then its JSON header.
+    # A safetensors file starts with the header's length, eight bytes of any value, and then the JSON header.
     if head[8:] != b"{" and head.startswith((b"PK\x03\x04", b"\x80")):
         raise PickleRefusedError(f"{path.name} is a pickle file, whatever its name says.")
 
 
 def picture_to_picture(path: Path, network: ModelDescriptor) -> ImageModelDescriptor[torch.nn.Module]:
-    """The network, once it is certain that it makes whole pictures from pictures alone.
+    """Check that a network maps whole images to images, and return it.
 
     Args:
-        path: Where it was read, for the message.
-        network: Any network that spandrel knows.
+        path: The network's file, for the message.
+        network: Any network that spandrel supports.
 
     Raises:
-        ModelInvalidError: It needs a mask or a face, makes pictures smaller, or changes the number of channels.
+        ModelInvalidError: The network needs a mask or a face, shrinks images, or changes the number of channels.
     """
     from spandrel import ImageModelDescriptor
 
@@ -98,13 +98,13 @@ def picture_to_picture(path: Path, network: ModelDescriptor) -> ImageModelDescri
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_tensors(path: Path) -> str:
-    """See that the file is whole, and say what is in it without reading the tensors themselves."""
+    """Check that the file is complete, and describe its content without reading the tensors."""
     try:
         with safe_open(path, framework="np") as file:
             names, metadata = sorted(file.keys()), file.metadata() or {}
@@ -120,7 +120,7 @@ def _check_tensors(path: Path) -> str:
 
 
 def _index(part: str) -> int:
-    """A part of a tensor's name as spandrel counts it; 0 where it is no number."""
+    """Return a part of a tensor's name as a layer index; 0 if it is not a number."""
     try:
         return int(part)
     except ValueError:
