@@ -1,4 +1,4 @@
-"""Events of jobs, handed to all who wait for them, from one look at the database for all together."""
+"""The stream of job events: one reader of the database for all listeners of this process."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LONGEST_PAUSE, GIVE_UP = 5.0, 30.0
 OVERLAP = 200
 """How far each look goes back: with several writers, events can come to light out of order."""
 EVERY_JOB = ""
-"""What listeners to all jobs are kept under."""
+"""The key of listeners to all jobs."""
 
 Hear = Callable[[Event], None]
-"""Is told of each event as it comes to light, on the event loop."""
+"""Called with each event as it is read, on the event loop."""
 
 
 class Feed:
@@ -42,7 +42,7 @@ class Feed:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Begin to watch."""
+        """Start reading events."""
         self._task = asyncio.create_task(self._watch())
         return self
 
@@ -102,7 +102,7 @@ class Feed:
                 del self._listeners[job_id]
 
     async def looking(self) -> None:
-        """Wait until it watches: what is read from the book from now on misses nothing that is not heard."""
+        """Wait until events are being read: a job read from the store after this misses no event that follows."""
         await self._looking.wait()
 
     async def past(self, job_id: str, after: int = 0) -> AsyncGenerator[Event]:
@@ -139,7 +139,7 @@ class Feed:
                 logger(__name__).warning("events not read", error=error.message)
                 await asyncio.sleep(LOOK_AGAIN)
                 continue
-            except Exception as error:  # noqa: BLE001  whatever it is, it must not end it for everybody
+            except Exception as error:  # noqa: BLE001  no error may end the stream for all listeners
                 await self._wait_after(error)
                 continue
             self._defect_since = None
@@ -161,7 +161,7 @@ class Feed:
         for hear in listeners:
             try:
                 hear(event)
-            except Exception as error:  # noqa: BLE001  nor must one of them end it for the others
+            except Exception as error:  # noqa: BLE001  one listener's error must not stop the others
                 logger(__name__).error("a defect", exc_info=error)
 
     async def _wait_after(self, error: Exception) -> None:
@@ -186,5 +186,5 @@ class Feed:
 
 
 def is_last(event: Event) -> bool:
-    """Whether nothing more will happen to the job."""
+    """Whether an event is its job's last."""
     return event.kind == "state" and JobState(event.data["state"]).final

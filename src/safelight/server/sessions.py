@@ -1,7 +1,7 @@
-"""Sessions: browsers that have shown a key once, and are known by a cookie from then on.
+"""Sessions of browsers: a browser presents a key once, and a cookie identifies it from then on.
 
-Of the cookie's random token only the SHA-256 is kept, as of keys. A session is worth what its key is worth at each
-moment: it is looked up anew for every request, so that it ends with its key.
+Only the SHA-256 of the cookie's random token is stored, as with keys. A session has the rights of its key at each
+moment: the key is read for every request, so that the session ends with the key.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from safelight.server.keys import Keys, keys, sessions
 from safelight.server.roles import Caller
 
 LASTS = 30 * 86400.0
-"""Seconds until somebody has to sign in again: seldom enough for every day's work, and a device that was given away
-is shut out within a month without anybody's doing."""
+"""Seconds until a session expires: rare enough for daily use, and a device that was given away loses access within a
+month."""
 MOST = 20
-"""How many browsers may be signed in with one key; with one more, the first of them no longer is."""
+"""Maximum number of sessions of one key; one more ends the oldest."""
 
 
 class Sessions:
@@ -30,18 +30,18 @@ class Sessions:
 
     Args:
         engine: The database, with the tables of ``keys.SCHEMA``.
-        keys: Whose they are.
-        clock: Seconds since 1970, by which they end.
+        keys: The keys that sessions belong to.
+        clock: Returns seconds since 1970; sessions expire by it.
     """
 
     def __init__(self, engine: Engine, keys: Keys, clock: Callable[[], float] = time.time) -> None:
         self._engine, self._keys, self._clock = engine, keys, clock
 
     def open(self, key_id: str, now: float | None = None) -> str:
-        """Begin one for a key that was shown; those that are over are forgotten on the way.
+        """Open a session for a key that the browser has presented, and delete expired sessions.
 
         Returns:
-            The token, which is nowhere else.
+            The token, which is stored nowhere.
         """
         now, known, token = now or time.time(), now or self._clock(), secrets.token_urlsafe(32)
         row = {"digest": _digest(token), "key_id": key_id, "opened": now, "expires": now + LASTS}
@@ -51,10 +51,10 @@ class Sessions:
         return token
 
     def caller(self, token: str, now: float | None = None) -> Caller:
-        """Whose session it is.
+        """The principal of a session.
 
         Raises:
-            KeyRequiredError: It is none, has been ended, is too old, or its key was revoked.
+            KeyRequiredError: The session does not exist, was closed, has expired, or its key was revoked.
         """
         live = (sessions.c.digest == _digest(token)) & (sessions.c.expires > (now or self._clock()))
         with reading(self._engine) as connection:
@@ -67,10 +67,10 @@ class Sessions:
             raise _over() from error
 
     def close(self, token: str) -> str | None:
-        """End one.
+        """Close a session.
 
         Returns:
-            Whose it was, by the key's name; None where there was none.
+            The name of its key; None if there was no such session.
         """
         found = sessions.c.digest == _digest(token)
         whose = select(keys.c.name).where(keys.c.id == sessions.c.key_id, found)
@@ -81,7 +81,7 @@ class Sessions:
 
 
 def _make_room(connection: Connection, key_id: str, now: float) -> None:
-    """Forget all that are over, and of one key's the oldest, so that there is room for one more."""
+    """Delete all expired sessions, and the oldest of one key so that it may have one more."""
     revoked = select(keys.c.id).where(keys.c.revoked.is_not(None))
     own = sessions.c.key_id == key_id
     newest = select(sessions.c.digest).where(own).order_by(sessions.c.opened.desc()).limit(MOST - 1)

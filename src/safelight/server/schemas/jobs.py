@@ -1,4 +1,4 @@
-"""Jobs as they are submitted and as they are shown."""
+"""Schemas of jobs: submission, lists and results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from safelight.server.schemas.wire import EncodedPicture, ListedName, Wire
 
 
 class Submitted(Part):
-    """What every kind of job may be given besides its request."""
+    """Options of every kind of job, besides its request."""
 
     priority: Priority = Field(0, description="Larger goes first; above 0 for administrators only.")
     timeout: Timeout | None = Field(
@@ -24,7 +24,7 @@ class Submitted(Part):
 
 
 class GenerateJob(Submitted, GenerationRequest):
-    """Draw pictures from words, and from a picture where one is given."""
+    """Generate pictures from a prompt, and from a picture if one is given."""
 
     kind: Literal["generate"]
     checkpoint: ListedName | None = Field(None, description="A checkpoint that GET /v1/models lists.")
@@ -53,14 +53,14 @@ JobBody = Annotated[GenerateJob | UpscaleJob | ScanJob, Field(discriminator="kin
 
 
 class JobPage(Wire):
-    """Jobs, the newest first; without their results, and of the pictures to judge only how many they are."""
+    """A page of jobs, the newest first, without results; of a scan's pictures only their number."""
 
     jobs: list[Job]
     next: str | None = Field(description="What to give as before for the next page; null on the last.")
 
 
 class DrawnPicture(Wire):
-    """A picture that a job made."""
+    """A picture that a job generated or upscaled."""
 
     id: str = Field(description="Its entry in the gallery.")
     index: int = Field(description="Which of the job's pictures it is, from 0; skipped ones are left out.")
@@ -82,7 +82,7 @@ class DrawnPicture(Wire):
 
 
 class JobResult(Wire):
-    """What came of a job: pictures of generate and upscale, verdicts of scan."""
+    """The result of a job: pictures of generate and upscale, verdicts of scan."""
 
     pictures: tuple[DrawnPicture, ...] = ()
     verdicts: tuple[PictureVerdict, ...] = ()

@@ -1,4 +1,4 @@
-"""What can be named in a request."""
+"""Schemas of models, samplers, schedules and styles, which requests can name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from safelight.server.schemas.wire import ListedName, Wire
 
 
 class Drawing(Wire):
-    """What a checkpoint draws with where a request says nothing."""
+    """A checkpoint's defaults for fields that a request leaves out."""
 
     kind: Literal["diffusion", "flow"] = Field(description="Which samplers and schedules fit.")
     width: int = Field(description="Pixels.")
@@ -23,7 +23,7 @@ class Drawing(Wire):
 
 
 class Model(Wire):
-    """Something with weights or an algorithm that can be named in a request. OpenAI's fields, and ours."""
+    """A model that requests can name: OpenAI's fields, and ours."""
 
     id: str
     object: Literal["model"] = "model"
@@ -50,7 +50,7 @@ class ModelList(Wire):
 
 
 class ModelToLoad(BaseModel):
-    """A checkpoint that is to be in memory."""
+    """A checkpoint to load."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -58,7 +58,7 @@ class ModelToLoad(BaseModel):
 
 
 class ModelToUnload(BaseModel):
-    """A checkpoint that is not to be in memory."""
+    """A checkpoint to unload."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -66,7 +66,7 @@ class ModelToUnload(BaseModel):
 
 
 class MemoryOrder(Wire):
-    """What workers were told."""
+    """A command to load or unload, and the workers that received it."""
 
     checkpoint: str | None = Field(None, description="Null: all there are.")
     workers: list[str] = Field(description="Those who heard it; each does it between two jobs.")
@@ -94,7 +94,7 @@ class HubView(Wire):
 
 
 class SamplerView(Wire):
-    """A sampler and what it takes."""
+    """A sampler and its options."""
 
     name: str
     aliases: list[str]
@@ -128,7 +128,7 @@ class ScheduleList(Wire):
 
 
 class StyleView(Wire):
-    """Words that are put around a prompt."""
+    """A prompt style: text that is added to a prompt."""
 
     name: str
     prompt: str

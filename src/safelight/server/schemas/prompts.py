@@ -1,4 +1,4 @@
-"""Prompts to be explained, and what is said of them."""
+"""Schemas of prompt explanations and wildcards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from safelight.server.schemas.wire import ListedName, Wire
 
 
 class PromptsToExplain(BaseModel):
-    """Prompts as somebody writes them."""
+    """Prompts to explain, as the user wrote them."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -24,7 +24,7 @@ class PromptsToExplain(BaseModel):
 
 
 class SpanView(Wire):
-    """Words that weigh more or less than others, without the brackets around them."""
+    """A span of text with a weight other than 1, without its brackets."""
 
     start: int = Field(description="Where they begin, in UTF-16 code units, as JavaScript counts.")
     end: int
@@ -32,7 +32,7 @@ class SpanView(Wire):
 
 
 class ExplainedPrompt(Wire):
-    """How one prompt is read."""
+    """How one prompt is parsed."""
 
     tokens: int | None = Field(
         None,
@@ -49,14 +49,14 @@ class ExplainedPrompt(Wire):
 
 
 class ExplainedPrompts(Wire):
-    """How both prompts are read."""
+    """How both prompts are parsed."""
 
     prompt: ExplainedPrompt
     negative_prompt: ExplainedPrompt
 
 
 class WildcardView(Wire):
-    """Words to choose from, by name."""
+    """A wildcard: a named list of texts to choose from."""
 
     name: str
     lines: int = Field(description="How many choices there are.")

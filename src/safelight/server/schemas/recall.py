@@ -1,4 +1,4 @@
-"""What a picture or a text says of how it was made."""
+"""Schemas for reading a request's fields from a picture or a text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ToRecall(BaseModel):
 
 
 class UnfilledView(Wire):
-    """Something that was said and is not among the fields."""
+    """A value in the source that could not become a field."""
 
     name: str = Field(description="What it is called where it was said.")
     value: str = Field(description="What was said; long ones are cut.")
@@ -32,7 +32,7 @@ class UnfilledView(Wire):
 
 
 class RecalledRequest(Wire):
-    """Fields for a request, as far as they could be read."""
+    """The fields of a request that could be read from the source."""
 
     source: Source = Field(description="Whose words they are.")
     fields: dict[str, JsonValue] = Field(

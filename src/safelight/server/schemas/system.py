@@ -1,4 +1,4 @@
-"""The server itself."""
+"""Schemas of the server's state: workers, limits, memory and log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LoadFailure(Failure):
 
 
 class WorkerView(Wire):
-    """A process that does jobs."""
+    """A worker process."""
 
     name: str
     device: str = Field(description="Where it draws: cpu, cuda:0 …")
@@ -38,7 +38,7 @@ class WorkerView(Wire):
 
 
 class MachineView(Wire):
-    """What the server runs on."""
+    """The server's machine."""
 
     processor: str
     cores: int = Field(description="Those it may use.")
@@ -47,7 +47,7 @@ class MachineView(Wire):
 
 
 class LimitsView(Wire):
-    """What requests are held to."""
+    """Limits of requests."""
 
     max_pixels: int = Field(description="Of a picture that comes in.")
     max_bytes: int = Field(description="Of a picture file that comes in.")
@@ -70,7 +70,7 @@ class SystemView(Wire):
 
 
 class MemorySample(Wire):
-    """What was taken at one time, in bytes."""
+    """Memory use at one time, in bytes."""
 
     time: datetime
     server: int = Field(description="Resident memory of the process that answers requests.")
@@ -79,7 +79,7 @@ class MemorySample(Wire):
 
 
 class MemoryHistory(Wire):
-    """The last hour."""
+    """Memory use in the last hour."""
 
     every: float = Field(description="Seconds between two samples.")
     samples: list[MemorySample] = Field(description="The newest last.")
