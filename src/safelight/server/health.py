@@ -27,7 +27,9 @@ class Ready(BaseModel):
     """Whether the server can do work."""
 
     status: Literal["ready", "not ready"]
-    missing: list[str] = Field(description="What it lacks; empty when it is ready.", examples=[["worker"]])
+    missing: list[str] = Field(
+        description="The missing parts; empty when the server is ready.", examples=[["worker"]]
+    )
 
 
 LIVE = Live()

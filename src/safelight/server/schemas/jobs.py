@@ -30,7 +30,7 @@ class GenerateJob(Submitted, GenerationRequest):
     checkpoint: ListedName | None = Field(None, description="A checkpoint that GET /v1/models lists.")
     init_image: EncodedPicture | None = Field(None, description="The picture to start from, in base64.")
     mask: EncodedPicture | None = Field(
-        None, description="White where the picture is to be drawn anew, in base64."
+        None, description="White where the picture is to be regenerated, in base64."
     )
 
 
@@ -75,7 +75,7 @@ class DrawnPicture(Wire):
     checkpoint: str | None = None
     infotext: str | None = Field(None, description="How it was made, as A1111 writes it.")
     notes: list[str] = Field(
-        [], description="What was done that the request did not ask for, and what had no effect."
+        [], description="Changes that the request did not ask for, and fields that had no effect."
     )
     sha256: str | None = Field(None, description="Of the file.")
     url: str | None = Field(None, description="Where the file is; null where the policy blocks the picture.")

@@ -15,7 +15,7 @@ class Drawing(Wire):
     kind: Literal["diffusion", "flow"] = Field(description="Which samplers and schedules fit.")
     width: int = Field(description="Pixels.")
     height: int = Field(description="Pixels.")
-    size_multiple: int = Field(description="What width and height must be a multiple of, in pixels.")
+    size_multiple: int = Field(description="Width and height must be multiples of it, in pixels.")
     steps: int
     guidance_scale: float
     sampler: str
@@ -32,14 +32,14 @@ class Model(Wire):
     )
     owned_by: str
     kind: Literal["checkpoint", "classifier", "upscaler"]
-    default: bool = Field(False, description="Whether it is what a request gets that names none.")
+    default: bool = Field(False, description="Whether it is the default of requests that name none.")
     family: str | None = Field(None, description="Of a checkpoint.")
-    modes: list[str] = Field([], description="What a checkpoint can draw.")
+    modes: list[str] = Field([], description="Of a checkpoint: what it can generate.")
     size: int | None = Field(None, description="Bytes of its weights.")
     precision: str | None = None
-    digest: str | None = Field(None, description="SHA-256 of its weights, where it is known already.")
+    digest: str | None = Field(None, description="SHA-256 of its weights, if it is known already.")
     loaded_by: list[str] = Field([], description="Workers that have it in memory.")
-    draws: Drawing | None = Field(None, description="Of a checkpoint: what it draws with by itself.")
+    draws: Drawing | None = Field(None, description="Of a checkpoint: its defaults.")
 
 
 class ModelList(Wire):
@@ -62,21 +62,21 @@ class ModelToUnload(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    checkpoint: ListedName | None = Field(description="Null: all there are.")
+    checkpoint: ListedName | None = Field(description="Null: all checkpoints.")
 
 
 class MemoryOrder(Wire):
     """A command to load or unload, and the workers that received it."""
 
-    checkpoint: str | None = Field(None, description="Null: all there are.")
-    workers: list[str] = Field(description="Those who heard it; each does it between two jobs.")
+    checkpoint: str | None = Field(None, description="Null: all checkpoints.")
+    workers: list[str] = Field(description="The workers that received it; each executes it between two jobs.")
 
 
 class HubFileView(Wire):
     """A file of a checkpoint on the hub."""
 
     name: str
-    size: int | None = Field(None, description="Bytes, where that is known.")
+    size: int | None = Field(None, description="Bytes, if known.")
     present: bool = Field(description="Whether it is on this machine.")
 
 
@@ -84,13 +84,13 @@ class HubView(Wire):
     """A checkpoint on the hub."""
 
     id: str
-    present: bool = Field(description="Whether what is on this machine can be drawn with.")
+    present: bool = Field(description="Whether its files on this machine suffice to generate.")
     network: bool = Field(
-        description="Whether the hub was asked; otherwise only files that are here are known."
+        description="Whether the hub was asked; otherwise only files on this machine are known."
     )
-    files: list[HubFileView] = Field(description="Those that drawing needs.")
-    size: int | None = Field(None, description="Bytes of all files, where that is known.")
-    hint: str = Field(description="What to do to draw with it.")
+    files: list[HubFileView] = Field(description="The files that generation needs.")
+    size: int | None = Field(None, description="Bytes of all files, if known.")
+    hint: str = Field(description="How to make it usable.")
 
 
 class SamplerView(Wire):

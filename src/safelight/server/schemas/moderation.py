@@ -32,7 +32,7 @@ class ClassifierView(Wire):
 
     name: str
     digest: str = Field(description="SHA-256 of its weights.")
-    arithmetic: str = Field(description="Road and precision.")
+    arithmetic: str = Field(description="Mode, backend and precision, such as exact, onnxruntime fp32.")
 
 
 class PolicyView(Wire):
@@ -78,11 +78,11 @@ class PolicyRules(Wire):
 
     name: str
     version: str
-    description: str = Field(description="For whom it is meant.")
+    description: str = Field(description="The purpose of the policy.")
     abstain: float = Field(description="Within this distance of block a person decides, 0 to 0.5.")
     unsafe: dict[str, ThresholdsView] = Field(description="By label.")
     safe: list[str] = Field(description="Labels that count as safe.")
-    default: bool = Field(description="Whether it is the server's own.")
+    default: bool = Field(description="Whether it is the server's default.")
 
 
 class PolicyList(Wire):
