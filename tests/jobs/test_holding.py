@@ -5,11 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Engine, select, update
-from tests.jobs.book import Turns, begun, submission
+from tests.jobs.book import begun, notified, submission
 
 from safelight.database import reading, writing
+from safelight.database.notifications import Listener
 from safelight.errors import InternalError
-from safelight.jobs.holding import MAX_LOST
+from safelight.jobs.channels import Channel
 from safelight.jobs.job import JobState, Progress, Signal
 from safelight.jobs.ledger import Ledger
 from safelight.jobs.tables import clock, jobs
@@ -55,15 +56,16 @@ def test_two_workers_never_get_the_same_job(ledger: Ledger) -> None:
 
 
 def test_a_lost_workers_job_goes_back_and_its_word_counts_no_more(
-    ledger: Ledger, database: Engine, turns: Turns
+    ledger: Ledger, database: Engine, listener: Listener
 ) -> None:
     ledger.submit(submission())
+    assert notified(listener) == {Channel.JOBS}
     lost = begun(ledger, "w1")
     assert ledger.take_back() == 0
     with writing(database) as connection:
         connection.execute(update(jobs).values(lease=time.time() - 1))
     assert ledger.take_back() == 1
-    assert len(turns) == 2
+    assert notified(listener) == {Channel.JOBS}
     successor = begun(ledger, "w2")
     assert (successor.id, successor.attempt) == (lost.id, 2)
     assert not ledger.report(lost, Progress(stage="first pass"))
@@ -84,9 +86,12 @@ def test_a_worker_that_comes_back_puts_back_its_own(ledger: Ledger) -> None:
     assert ledger.get(other.id).state is JobState.RUNNING
 
 
-def test_a_job_that_kills_its_workers_ends(ledger: Ledger) -> None:
+@pytest.mark.parametrize("attempts", [1, 3, 5])
+def test_a_job_that_kills_its_workers_ends(database: Engine, attempts: int) -> None:
+    ledger = Ledger(database, max_attempts=attempts)
     job_id = ledger.submit(submission()).id
-    for attempt in range(1, MAX_LOST + 1):
+    for attempt in range(1, attempts + 1):
+        assert not ledger.get(job_id).state.final
         assert begun(ledger).attempt == attempt
         ledger.take_back("w1")
     ended = ledger.get(job_id)
@@ -114,7 +119,7 @@ def test_a_cancelled_job_of_a_lost_worker_is_not_begun_again(ledger: Ledger) -> 
 
 def test_getting_on_forgets_lost_workers(ledger: Ledger) -> None:
     job_id = ledger.submit(submission()).id
-    for lost in range(MAX_LOST + 2):  # with a picture each time, it may go on for ever
+    for lost in range(5):  # with a picture each time, it may go on for ever
         job = begun(ledger)
         assert (job.lost, job.attempt) == (min(lost, 1), lost + 1)
         ledger.got_on(job)
@@ -134,7 +139,7 @@ def test_only_the_holder_gets_on(ledger: Ledger) -> None:
 
 def test_giving_back_is_no_loss(ledger: Ledger) -> None:
     ledger.submit(submission())
-    for _ in range(MAX_LOST + 1):
+    for _ in range(4):
         assert ledger.give_back(begun(ledger))
     assert begun(ledger).lost == 0
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,7 +13,6 @@ from tests.jobs.book import submission
 
 from safelight.database import blobs, writing
 from safelight.gallery import NewEntry, Search
-from safelight.jobs.dispatch import TURN
 from safelight.jobs.job import JobKind, JobState, Signal, Submission
 from safelight.jobs.service import Service, prepare
 from safelight.jobs.tables import jobs, workers
@@ -100,7 +97,7 @@ def test_workers_that_never_come_back_are_forgotten(service: Service) -> None:
         assert connection.execute(select(workers.c.name)).scalars().all() == ["away"]
 
 
-def test_retention_deletes_turns_jobs_entries_and_files(database_settings: Settings) -> None:
+def test_retention_deletes_jobs_entries_and_files(database_settings: Settings) -> None:
     settings = database_settings.model_copy(update={"job_retention": 0.0, "gallery_retention": 3600.0})
     prepare(settings)
     service = Service.open(settings)
@@ -111,11 +108,9 @@ def test_retention_deletes_turns_jobs_entries_and_files(database_settings: Setti
             assert job is not None
             service.gallery.add(entry_of(job.id, hours_ago=2 if name == "old" else 0))
             service.ledger.succeed(job, {})
-        take_turns(settings, 1)
         time.sleep(0.01)  # so that both have ended before now
         service.clean()
         assert service.ledger.find() == []
-        assert turns_of(service) == ["ENQUEUED"]
         (kept,) = service.gallery.search(Search()).entries
         files = [path.stem for path in (settings.home / "gallery").rglob("*.png")]
         assert files == [kept.id]
@@ -138,29 +133,6 @@ def entry_of(job_id: str, hours_ago: int) -> NewEntry:
         scores={},
         policy="standard",
     )
-
-
-def turns_of(service: Service) -> list[str]:
-    return [turn.status for turn in service.dispatcher._client.list_workflows(name=TURN)]
-
-
-def take_turns(settings: Settings, count: int) -> None:
-    """Let so many turns be taken, in another process: there is one DBOS in each."""
-    program = f"""
-import threading
-from safelight.jobs.dispatch import Turns
-taken, enough = [], threading.Event()
-def take():
-    taken.append(None)
-    if len(taken) == {count}:
-        enough.set()
-        threading.Event().wait(0.5)
-turns = Turns({settings.database_url!r}, "w", take, concurrency=1)
-turns.start()
-enough.wait(60)
-turns.stop(10)
-"""
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
 def test_a_clock_that_is_set_forward_deletes_nothing_at_once(

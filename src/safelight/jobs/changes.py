@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, and_, delete, insert, select, update
 
 from safelight.database import blobs
+from safelight.database.notifications import notify
 from safelight.errors import JobMissingError, SafelightError
+from safelight.jobs.channels import Channel
 from safelight.jobs.job import Job, JobState, JsonObject
-from safelight.jobs.rows import new_id
 from safelight.jobs.tables import events, job_blobs, job_inputs, jobs, previews
-
-Enqueue = Callable[[Connection, str], None]
-"""Puts a turn into the queue within a transaction; the string is its name."""
 
 
 class Book:
@@ -23,12 +20,11 @@ class Book:
 
     Args:
         engine: The database.
-        enqueue: Puts a turn into the queue.
         retention: Seconds for which a finished job and its events are kept.
     """
 
-    def __init__(self, engine: Engine, enqueue: Enqueue, *, retention: float) -> None:
-        self._engine, self._enqueue, self._retention = engine, enqueue, retention
+    def __init__(self, engine: Engine, *, retention: float) -> None:
+        self._engine, self._retention = engine, retention
 
     def _requeue(self, connection: Connection, row: RowMapping, *, attempt: int, lost: int) -> None:
         values = {"state": JobState.QUEUED, "worker": None, "lease": None, "signal": None, "progress": None}
@@ -38,7 +34,7 @@ class Book:
             .values(**values, started=None, attempt=attempt, lost=lost)
         )
         tell(connection, row["id"], "state", state=JobState.QUEUED, attempt=attempt)
-        self._enqueue(connection, new_id())
+        notify(connection, Channel.JOBS)
 
     def _end(
         self,
@@ -83,10 +79,11 @@ def _release_inputs(connection: Connection, job_id: str) -> None:
 
 
 def tell(connection: Connection, job_id: str, kind: str, **data: object) -> None:
-    """Note an event of a job."""
+    """Note an event of a job, and notify those who follow events."""
     connection.execute(
         insert(events).values(job_id=job_id, kind=kind, data=json.dumps(data), created=time.time())
     )
+    notify(connection, Channel.EVENTS)
 
 
 def the_row(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
-from sqlalchemy import Connection, RowMapping, and_, func, or_, select, update
+from sqlalchemy import Connection, Engine, RowMapping, and_, func, or_, select, update
 
 from safelight.database.engine import reading, writing
 from safelight.database.hosts import now
@@ -22,12 +22,21 @@ from safelight.jobs.turns import LOOKAHEAD, Holders, Waiting, choose
 
 LEASE = 15.0
 """Seconds after which a silent worker's jobs go back to the queue."""
-MAX_LOST = 3
-"""How often a job may lose its worker without getting on: one that kills it each time must not do so for ever."""
 
 
 class Holding(Book):
-    """What workers do with jobs; see ``Ledger``."""
+    """What workers do with jobs; see ``Ledger``.
+
+    Args:
+        engine: The database.
+        retention: Seconds for which a finished job and its events are kept.
+        max_attempts: How many workers in a row a job may lose without finishing a picture; then it fails, since one
+            that kills its worker each time must not do so for ever.
+    """
+
+    def __init__(self, engine: Engine, *, retention: float, max_attempts: int) -> None:
+        super().__init__(engine, retention=retention)
+        self._max_attempts = max_attempts
 
     def waiting(self) -> int:
         """How many jobs wait."""
@@ -205,7 +214,7 @@ class Holding(Book):
             return True
 
     def take_back(self, worker: str | None = None, *, but: Collection[str] = ()) -> int:
-        """Put jobs of lost workers back into the queue; those that lost too many without getting on fail.
+        """Put jobs of lost workers back into the queue; those that lost ``max_attempts`` without getting on fail.
 
         Args:
             worker: This worker's, which has just begun a new life; those whose lease has run out when not given.
@@ -226,7 +235,7 @@ class Holding(Book):
                 times = row["lost"] + 1
                 if row["signal"] == Signal.CANCEL:
                     self._end(connection, row, JobState.CANCELLED)
-                elif times >= MAX_LOST:
+                elif times >= self._max_attempts:
                     error = WorkerLostError(f"Doing this job, {times} workers were lost one after the other.")
                     self._end(connection, row, JobState.FAILED, error=error)
                 else:

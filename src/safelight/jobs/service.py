@@ -16,12 +16,12 @@ from safelight.clock import ExpiryClock
 from safelight.database import Schema, blobs, migrate, open_database, reading, writing
 from safelight.database.hosts import now as clock_of
 from safelight.database.inserting import upsert
+from safelight.database.notifications import Listener, listen
 from safelight.gallery import Gallery
 from safelight.gallery import tables as gallery_tables
 from safelight.jobs import tables
 from safelight.jobs.admission import QueueLimits
-from safelight.jobs.dispatch import Dispatcher
-from safelight.jobs.dispatch import prepare as prepare_turns
+from safelight.jobs.channels import Channel
 from safelight.jobs.ledger import Ledger
 from safelight.jobs.orders import Order, give, newer, newest
 from safelight.jobs.outlook import LOST_AFTER
@@ -50,7 +50,6 @@ def prepare(settings: Settings, *others: Schema) -> None:
         migrate(engine, [*SCHEMAS, *others])
     finally:
         engine.dispose()
-    prepare_turns(settings.database_url)
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,6 @@ class Service:
         engine: The database.
         ledger: The book of jobs.
         gallery: What was made.
-        dispatcher: Puts turns into the queue.
         clock: What is too old, is so by this clock.
     """
 
@@ -70,19 +68,26 @@ class Service:
     engine: Engine
     ledger: Ledger
     gallery: Gallery
-    dispatcher: Dispatcher
     clock: ExpiryClock = field(default_factory=ExpiryClock)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
         """Open the database, whose tables have been made by ``prepare``."""
         engine = open_database(settings)
-        dispatcher = Dispatcher(settings.database_url)
         limits = QueueLimits(
             settings.queue_capacity, settings.waiting_per_owner, settings.waiting_bytes_per_owner
         )
-        ledger = Ledger(engine, dispatcher.enqueue, retention=settings.job_retention, limits=limits)
-        return cls(settings, engine, ledger, Gallery(engine, settings.home), dispatcher)
+        ledger = Ledger(
+            engine,
+            retention=settings.job_retention,
+            max_attempts=settings.max_attempts,
+            limits=limits,
+        )
+        return cls(settings, engine, ledger, Gallery(engine, settings.home))
+
+    def listen(self, *channels: Channel) -> Listener:
+        """A listener for changes that other processes make; whoever asked for it closes it."""
+        return listen(self.engine, *channels)
 
     def reading(self) -> AbstractContextManager[Connection]:
         """A connection to read with."""
@@ -101,7 +106,6 @@ class Service:
 
     def close(self) -> None:
         """Close all connections."""
-        self.dispatcher.close()
         self.engine.dispose()
 
     def register_worker(self, name: str, description: Mapping[str, Any]) -> None:
@@ -116,7 +120,7 @@ class Service:
             connection.execute(delete(workers).where(workers.c.name == name))
 
     def load(self, checkpoint: str) -> None:
-        """Tell all workers to load a checkpoint, each when no job is on its way there; they listen once a second."""
+        """Tell all workers to load a checkpoint, each when no job is on its way there."""
         with writing(self.engine) as connection:
             give(connection, checkpoint, load=True)
 
@@ -136,7 +140,7 @@ class Service:
             return newest(connection)
 
     def clean(self) -> None:
-        """Delete what has expired or was left by a crash: jobs, turns, inputs, entries and files of the gallery.
+        """Delete what has expired or was left by a crash: jobs, inputs, entries and files of the gallery.
 
         Raises:
             DatabaseError, OutputError: It was not all deleted; the rest is the next time.
@@ -152,7 +156,6 @@ class Service:
         if self.settings.gallery_retention:
             self.gallery.expire(now - timedelta(seconds=self.settings.gallery_retention))
         self.gallery.repair(now=expiry)
-        self.dispatcher.forget(now - timedelta(seconds=self.settings.job_retention))
 
     def workers(self) -> list[dict[str, Any]]:
         """The workers that have been heard of lately."""
