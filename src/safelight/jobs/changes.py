@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
+from datetime import timedelta
 
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, and_, delete, insert, select, update
 
 from safelight.database import blobs
+from safelight.database.hosts import current_time, now
 from safelight.errors import JobMissingError, SafelightError
 from safelight.jobs.job import Job, JobState, JsonObject
 from safelight.jobs.rows import new_id
@@ -38,7 +39,7 @@ class Book:
             .values(**values, started=None, attempt=attempt, lost=lost)
         )
         tell(connection, row["id"], "state", state=JobState.QUEUED, attempt=attempt)
-        self._enqueue(connection, new_id())
+        self._enqueue(connection, new_id(now(connection)))
 
     def _end(
         self,
@@ -49,14 +50,14 @@ class Book:
         result: JsonObject | None = None,
         error: SafelightError | None = None,
     ) -> None:
-        now = time.time()
+        ended = now(connection)
         connection.execute(
             update(jobs)
             .where(jobs.c.id == row["id"])
             .values(
                 state=state,
-                ended=now,
-                expires=now + self._retention,
+                ended=ended,
+                expires=ended + timedelta(seconds=self._retention),
                 lease=None,
                 signal=None,
                 result=None if result is None else json.dumps(result),
@@ -84,8 +85,9 @@ def _release_inputs(connection: Connection, job_id: str) -> None:
 
 def tell(connection: Connection, job_id: str, kind: str, **data: object) -> None:
     """Note an event of a job."""
+    created = current_time(connection)
     connection.execute(
-        insert(events).values(job_id=job_id, kind=kind, data=json.dumps(data), created=time.time())
+        insert(events).values(job_id=job_id, kind=kind, data=json.dumps(data), created=created)
     )
 
 

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import psutil
@@ -81,10 +82,10 @@ class Watch:
     """Whether leases can be judged: not just after the clock was set or the machine slept, when all look late.
 
     Args:
-        clock: Seconds since 1970 by the clock that leases are measured with.
+        clock: The time by the clock that leases are measured with.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self._offset: float | None = None
         self._trusted_from = 0.0
@@ -96,7 +97,7 @@ class Watch:
             DatabaseError: The clock cannot be read.
         """
         before = time.monotonic()
-        offset = self._clock() - before
+        offset = self._clock().timestamp() - before
         after = time.monotonic()
         if self._offset is not None and abs(offset - self._offset) > CLOCK_JUMP + (after - before):
             self._trusted_from = after + LEASE
@@ -127,7 +128,7 @@ class Worker:
         self.replaced = False
         """Whether another process goes by the same name now; this one has ended because of it."""
         self._stopping = False
-        self._born, self._renewed = time.time(), 0.0
+        self._started, self._renewed = self._service.now(), 0.0
         self._watch = Watch(self._service.now)
         self._cleaner: threading.Thread | None = None
         self._keeper = Keeper(self._service, self._desk.studio, self._tell, self._in_use)
@@ -432,7 +433,7 @@ class Worker:
             "loading": self._keeper.loading,
             "last_error": self._keeper.last_error,
             "memory": float(psutil.Process().memory_info().rss),
-            "started": self._born,
+            "started": self._started,
         }
 
 
