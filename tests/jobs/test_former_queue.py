@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import insert, text
 from tests.jobs.running import Workshop, wait_for, workshop
+from tests.times import ago
 
 from safelight.database import reading, writing
-from safelight.jobs.job import JobState
+from safelight.jobs.job import JobKind, JobState
+from safelight.jobs.tables import jobs
 
 BEFORE = Path(__file__).parent / "before"
-ROW = """
-INSERT INTO jobs (id, owner, kind, state, request, priority, turn, cost, passed, checkpoint, request_id, created,
-  attempt, lost, worker, lease)
-VALUES (:id, 'local', 'generate', :state, :request, 0, :turn, 1, 0, 'starter', 'r', :created, :attempt, 0, :worker,
-  :lease)"""
+FORMER = {
+    "owner": "local",
+    "kind": JobKind.GENERATE,
+    "request": json.dumps({"prompt": "a red apple", "steps": 2, "seed": 1}),
+    "priority": 0,
+    "cost": 1.0,
+    "checkpoint": "starter",
+    "request_id": "r",
+}
 
 
-def make_former(shop: Workshop, *jobs: dict[str, object]) -> None:
+def make_former(shop: Workshop, *rows: dict[str, object]) -> None:
     """Give a database what an older version left in it: DBOS's tables with rows, and jobs of which nobody is told."""
     if shop.service.engine.dialect.name == "sqlite":
         with sqlite3.connect(shop.settings.home / "safelight.db") as database:
@@ -33,11 +38,10 @@ def make_former(shop: Workshop, *jobs: dict[str, object]) -> None:
             driver = connection.connection.driver_connection
             assert driver is not None
             driver.execute((BEFORE / "dbos.postgresql.sql").read_text())
-    request = json.dumps({"prompt": "a red apple", "steps": 2, "seed": 1})
     with writing(shop.service.engine) as connection:
-        for number, job in enumerate(jobs):
-            values = {"request": request, "turn": 1.0 + number, "attempt": 0, "worker": None, "lease": None}
-            connection.execute(text(ROW), values | {"created": time.time()} | job)
+        for number, job in enumerate(rows):
+            values = FORMER | {"turn": 1.0 + number, "created": ago(60)} | job
+            connection.execute(insert(jobs).values(**values))
 
 
 def turns(shop: Workshop) -> int:
@@ -57,7 +61,7 @@ def test_jobs_that_waited_or_ran_are_done(kind: str, request: pytest.FixtureRequ
             "state": "running",
             "attempt": 1,
             "worker": "w",
-            "lease": time.time() + 10,
+            "lease": ago(-10),
         }
         make_former(shop, waiting, interrupted)
         before = turns(shop)

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine, select, update
 from tests.jobs.book import begun, notified, submission
+from tests.times import ago
 
 from safelight.database import reading, writing
 from safelight.database.notifications import Listener
@@ -63,7 +64,7 @@ def test_a_lost_workers_job_goes_back_and_its_word_counts_no_more(
     lost = begun(ledger, "w1")
     assert ledger.take_back() == 0
     with writing(database) as connection:
-        connection.execute(update(jobs).values(lease=time.time() - 1))
+        connection.execute(update(jobs).values(lease=ago(1)))
     assert ledger.take_back() == 1
     assert notified(listener) == {Channel.JOBS}
     successor = begun(ledger, "w2")
@@ -160,7 +161,7 @@ def test_nobody_takes_back_what_they_are_doing(ledger: Ledger, database: Engine)
     ledger.submit(submission())
     mine, other = begun(ledger, "w1"), begun(ledger, "w2")
     with writing(database) as connection:
-        connection.execute(update(jobs).values(lease=time.time() - 100))
+        connection.execute(update(jobs).values(lease=ago(100)))
     assert ledger.take_back(but=[mine.id]) == 1
     assert ledger.get(mine.id).state is JobState.RUNNING
     assert ledger.get(other.id).state is JobState.QUEUED
@@ -174,7 +175,7 @@ def test_leases_go_by_the_databases_clock(
     ledger.submit(submission())
     job = begun(ledger)
     ahead = time.time() + 3600
-    monkeypatch.setattr("safelight.jobs.changes.time.time", lambda: ahead)
+    monkeypatch.setattr("safelight.database.hosts.time.time", lambda: ahead)
     taken = ledger.take_back()
     assert taken == (0 if database.dialect.name == "postgresql" else 1)
     monkeypatch.undo()
@@ -235,7 +236,7 @@ def test_a_lease_from_before_the_clock_was_set_back_holds_nothing(ledger: Ledger
     ledger.submit(submission())
     lost, alive = begun(ledger), begun(ledger, "w2")
     with writing(database) as connection:
-        connection.execute(update(jobs).values(lease=jobs.c.lease + 7 * 86400))
+        connection.execute(update(jobs).values(lease=ago(-7 * 86400)))
     ledger.renew("w2", [alive])
     assert ledger.take_back() == 1
     assert ledger.get(lost.id).state is JobState.QUEUED

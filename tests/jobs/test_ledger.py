@@ -8,6 +8,7 @@ import pytest
 from pydantic import JsonValue
 from sqlalchemy import Engine, insert, select, update
 from tests.jobs.book import begun, notified, submission
+from tests.times import ago
 
 from safelight.database import blobs, writing
 from safelight.database.notifications import Listener
@@ -158,8 +159,8 @@ def test_the_past_is_forgotten_when_its_time_is_over(ledger: Ledger, database: E
     ended = begun(ledger)
     ledger.succeed(ended, {}, 1.0)
     waiting = ledger.submit(submission())
-    assert ledger.forget(time.time()) == 0
-    assert ledger.forget(time.time() + 30 * 86400) == 1
+    assert ledger.forget(ago(0)) == 0
+    assert ledger.forget(ago(-30 * 86400)) == 1
     assert [job.id for job in ledger.find()] == [waiting.id]
     with database.connect() as connection:
         left = set(connection.execute(select(events.c.job_id)).scalars())
@@ -251,7 +252,7 @@ def test_one_owner_has_one_turn_after_the_other(ledger: Ledger, database: Engine
 def test_ids_of_events_outlast_a_busy_year(ledger: Ledger, database: Engine) -> None:
     job_id = ledger.submit(submission()).id
     with writing(database) as connection:
-        tall = insert(events).values(id=2**40, job_id=job_id, kind="state", data="{}", created=0.0)
+        tall = insert(events).values(id=2**40, job_id=job_id, kind="state", data="{}", created=ago(0))
         connection.execute(tall)
     assert ledger.last_event() == 2**40
 

@@ -10,6 +10,7 @@ from PIL import Image
 from sqlalchemy import func, select, update
 from tests.gallery.conftest import new_entry
 from tests.jobs.book import submission
+from tests.times import ago
 
 from safelight.database import blobs, writing
 from safelight.gallery import NewEntry, Search
@@ -55,7 +56,7 @@ def test_what_has_expired_is_deleted_with_all_it_needed(service: Service) -> Non
     assert kept(service) == 1  # what came with it is gone at once
     with writing(service.engine) as connection:
         blobs.put(connection, b"left by a job that an older version forgot")
-        connection.execute(update(jobs).where(jobs.c.id == old).values(expires=time.time() - 1))
+        connection.execute(update(jobs).where(jobs.c.id == old).values(expires=ago(1)))
         long_ago = datetime.now(UTC) - timedelta(days=1)
         connection.execute(update(blobs.blobs).values(created=long_ago))
     assert kept(service) == 2
@@ -72,7 +73,7 @@ def described() -> dict[str, object]:
         "state": "idle",
         "checkpoints": ["starter"],
         "memory": 1e9,
-        "started": time.time(),
+        "started": ago(0),
     }
 
 
@@ -89,9 +90,7 @@ def test_workers_that_never_come_back_are_forgotten(service: Service) -> None:
     for name, silent in (("gone", 90_000.0), ("away", 3600.0)):
         service.register_worker(name, described())
         with writing(service.engine) as connection:
-            connection.execute(
-                update(workers).where(workers.c.name == name).values(seen=time.time() - silent)
-            )
+            connection.execute(update(workers).where(workers.c.name == name).values(seen=ago(silent)))
     service.clean()
     with service.reading() as connection:
         assert connection.execute(select(workers.c.name)).scalars().all() == ["away"]
@@ -165,8 +164,7 @@ def test_workers_that_were_heard_of_before_the_clock_was_set_back_are_not_there(
     for name in ("old", "new"):
         service.register_worker(name, described())
     with writing(service.engine) as connection:
-        later = workers.c.seen + 7 * 86400
-        connection.execute(update(workers).where(workers.c.name == "old").values(seen=later))
+        connection.execute(update(workers).where(workers.c.name == "old").values(seen=ago(-7 * 86400)))
     assert [worker["name"] for worker in service.workers()] == ["new"]
     service.clean()
     with service.reading() as connection:

@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.jobs.book import submission
+from tests.times import ago
 
 from safelight.errors import DatabaseBusyError
 from safelight.jobs import heartbeat as heartbeat_module
@@ -341,7 +343,7 @@ def test_how_it_is_can_be_seen(worker: Worker, monkeypatch: pytest.MonkeyPatch) 
 def test_its_own_jobs_are_not_swept(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     submit(worker, 1)
     running = begun(worker)
-    monkeypatch.setattr("safelight.jobs.holding.now", lambda _: time.time() + 10 * LEASE)
+    monkeypatch.setattr("safelight.jobs.holding.now", lambda _: ago(-10 * LEASE))
     worker._sweeper.sweep()
     assert worker._ledger.get(running.job.id).state is JobState.RUNNING
     worker._company.leave(running)
@@ -356,7 +358,7 @@ def test_leases_are_not_judged_just_after_the_clock_jumped(
     """The machine slept, or somebody set the clock that leases are measured with."""
     day, monotonic = [1000.0], [50.0]
     monkeypatch.setattr(sweeping_module.time, "monotonic", lambda: monotonic[0])
-    watch = ClockWatch(lambda: day[0])
+    watch = ClockWatch(lambda: datetime.fromtimestamp(day[0], UTC))
     assert watch.trusted()
     day[0] += jump
     assert not watch.trusted()

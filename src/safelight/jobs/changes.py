@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
+from datetime import timedelta
 
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, and_, delete, insert, select, update
 
 from safelight.database import blobs
+from safelight.database.hosts import current_time, now
 from safelight.database.notifications import notify
 from safelight.errors import JobMissingError, SafelightError
 from safelight.jobs.channels import Channel
@@ -45,14 +46,14 @@ class Book:
         result: JsonObject | None = None,
         error: SafelightError | None = None,
     ) -> None:
-        now = time.time()
+        ended = now(connection)
         connection.execute(
             update(jobs)
             .where(jobs.c.id == row["id"])
             .values(
                 state=state,
-                ended=now,
-                expires=now + self._retention,
+                ended=ended,
+                expires=ended + timedelta(seconds=self._retention),
                 lease=None,
                 signal=None,
                 result=None if result is None else json.dumps(result),
@@ -80,8 +81,9 @@ def _release_inputs(connection: Connection, job_id: str) -> None:
 
 def tell(connection: Connection, job_id: str, kind: str, **data: object) -> None:
     """Note an event of a job, and notify those who follow events."""
+    created = current_time(connection)
     connection.execute(
-        insert(events).values(job_id=job_id, kind=kind, data=json.dumps(data), created=time.time())
+        insert(events).values(job_id=job_id, kind=kind, data=json.dumps(data), created=created)
     )
     notify(connection, Channel.EVENTS)
 

@@ -7,6 +7,7 @@ cannot write over its successor.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from datetime import timedelta
 
 from sqlalchemy import Connection, Engine, RowMapping, and_, func, or_, select, update
 
@@ -97,7 +98,7 @@ class Holding(Book):
                 started=began,
                 attempt=attempt,
                 worker=worker,
-                lease=began + LEASE,
+                lease=began + timedelta(seconds=LEASE),
                 signal=None,
                 progress=None,
             )
@@ -114,7 +115,7 @@ class Holding(Book):
             connection.execute(
                 update(jobs)
                 .where(mine, jobs.c.state == JobState.RUNNING)
-                .values(lease=now(connection) + LEASE)
+                .values(lease=now(connection) + timedelta(seconds=LEASE))
             )
             query = select(jobs.c.id, jobs.c.attempt, jobs.c.state, jobs.c.signal).where(mine)
             found = {row.id: row for row in connection.execute(query)}
@@ -225,9 +226,8 @@ class Holding(Book):
         """
         with writing(self._engine) as connection:
             present = now(connection)
-            alive = jobs.c.lease.between(
-                present, present + 2 * LEASE
-            )  # longer ones are from before a clock was set
+            longest = present + timedelta(seconds=2 * LEASE)  # longer ones are from before a clock was set
+            alive = jobs.c.lease.between(present, longest)
             lost = ~alive if worker is None else jobs.c.worker == worker
             query = select(jobs).where(jobs.c.state == JobState.RUNNING, lost, jobs.c.id.not_in(but))
             rows = connection.execute(query.with_for_update(skip_locked=True)).mappings().all()

@@ -6,15 +6,15 @@ Front doors submit, look and signal: that is in this file. Workers claim, report
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Collection, Container, Mapping
+from datetime import datetime
 
 from sqlalchemy import Connection, Engine, RowMapping, and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from safelight.database import blobs
 from safelight.database.engine import reading, writing
-from safelight.database.hosts import wait_in_line
+from safelight.database.hosts import now, wait_in_line
 from safelight.database.notifications import Listener, listen, notify
 from safelight.errors import IdempotencyError, JobOverError, JobSkipError
 from safelight.jobs.admission import QueueLimits, admit
@@ -91,7 +91,8 @@ class Ledger(Holding):
             return str(row["id"])
         nbytes = sum(map(len, pictures.values()))
         admit(connection, self._limits, given.owner if shares else None, nbytes)
-        job_id = new_id()
+        created = now(connection)
+        job_id = new_id(created)
         values = {
             "id": job_id,
             "owner": given.owner,
@@ -107,7 +108,7 @@ class Ledger(Holding):
             "timeout": given.timeout,
             "idempotency_key": given.idempotency_key,
             "request_id": given.request_id,
-            "created": time.time(),
+            "created": created,
             "attempt": 0,
             "lost": 0,
         }
@@ -128,10 +129,10 @@ class Ledger(Holding):
     @staticmethod
     def _turn(connection: Connection, given: Submission) -> float:
         priority = given.priority
-        now = connection.execute(select(clock.c.turn).where(clock.c.priority == priority)).scalar() or 0.0
+        reached = connection.execute(select(clock.c.turn).where(clock.c.priority == priority)).scalar() or 0.0
         own = and_(jobs.c.owner == given.owner, jobs.c.state == JobState.QUEUED, jobs.c.priority == priority)
         last = connection.execute(select(func.max(jobs.c.turn)).where(own)).scalar()
-        return next_turn(now, last, given.cost)
+        return next_turn(reached, last, given.cost)
 
     def get(self, job_id: str, owner: str | None = None) -> Job:
         """A job with its place in the queue.
@@ -280,7 +281,7 @@ class Ledger(Holding):
             found = {row[0]: row[1] for row in connection.execute(query)}
         return {state: found.get(state, 0) for state in JobState}
 
-    def forget(self, now: float) -> int:
-        """Delete finished jobs whose time is over, with their events; returns how many."""
+    def forget(self, at: datetime) -> int:
+        """Delete finished jobs whose time is over at a moment, with their events; returns how many."""
         with writing(self._engine) as connection:
-            return connection.execute(delete(jobs).where(jobs.c.expires < now)).rowcount
+            return connection.execute(delete(jobs).where(jobs.c.expires < at)).rowcount

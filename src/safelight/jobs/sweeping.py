@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 
 from safelight.errors import DatabaseError, SafelightError
 from safelight.jobs.company import Company
@@ -24,10 +25,10 @@ class ClockWatch:
     """Whether leases can be judged: not just after the clock was set or the machine slept, when all look expired.
 
     Args:
-        clock: Seconds since 1970 by the clock that leases are measured with.
+        clock: The time by the clock that leases are measured with.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self._offset: float | None = None
         self._trusted_from = 0.0
@@ -39,7 +40,7 @@ class ClockWatch:
             DatabaseError: The clock cannot be read.
         """
         before = time.monotonic()
-        offset = self._clock() - before
+        offset = self._clock().timestamp() - before
         after = time.monotonic()
         if self._offset is not None and abs(offset - self._offset) > CLOCK_JUMP + (after - before):
             self._trusted_from = after + LEASE

@@ -1,9 +1,9 @@
 """A worker: the process that loads models and runs jobs, one device each.
 
-It has a thread for each of its concerns: ``claim_loop.py`` claims jobs, ``execution.py`` runs each of them in a thread
-of its own, ``heartbeat.py`` renews their leases. The main thread waits for notifications: it lets the claim loop know of
-new jobs, reads commands (``control.py``) and sweeps now and then (``sweeping.py``). On SIGTERM a worker finishes what can
-be finished soon and gives the rest back.
+It has a thread for each of its concerns: ``claim_loop.py`` claims jobs, ``execution.py`` runs each of them in a
+thread of its own, ``heartbeat.py`` renews their leases. The main thread waits for notifications: it lets the claim loop
+know of new jobs, reads commands (``control.py``) and sweeps now and then (``sweeping.py``). On SIGTERM a worker
+finishes what can be finished soon and gives the rest back.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Worker:
         self.replaced = False
         """Whether another process goes by the same name now; this one has ended because of it."""
         self._stopping = False
-        self._started, self._warm = time.time(), False
+        self._started, self._warm = self._service.now(), False
         self._ways: Mapping[str, str] = {"device": settings.device}
         self._log = logger(__name__)
 

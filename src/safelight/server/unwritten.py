@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 
 
 @dataclass
@@ -16,12 +17,12 @@ class Uses:
     """Notes of the use of keys.
 
     Args:
-        seen: When keys were used last, by id: seconds since 1970.
+        seen: When keys were used last, by id.
         pictures: How many were asked for, by key and day.
         pixels: Likewise.
     """
 
-    seen: dict[str, float] = field(default_factory=dict)
+    seen: dict[str, datetime] = field(default_factory=dict)
     pictures: Counter[tuple[str, int]] = field(default_factory=Counter)
     pixels: Counter[tuple[str, int]] = field(default_factory=Counter)
 
@@ -34,12 +35,12 @@ class Unwritten:
         self.lock = threading.RLock()
         """For whoever compares what is here with a limit and then adds to it."""
 
-    def note_seen(self, key_id: str, now: float) -> None:
+    def note_seen(self, key_id: str, at: datetime) -> None:
         """A key was used."""
         with self.lock:
-            self._uses.seen[key_id] = now
+            self._uses.seen[key_id] = at
 
-    def seen(self, key_id: str) -> float | None:
+    def seen(self, key_id: str) -> datetime | None:
         """When a key was used last, where that is not written down."""
         with self.lock:
             return self._uses.seen.get(key_id)
