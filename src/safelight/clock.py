@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import UTC, datetime
 
 from safelight.logs import logger
 
@@ -14,22 +15,32 @@ DOUBTED_FOR = 7 * 86400.0
 
 
 class ExpiryClock:
-    """Seconds since 1970, for deciding what is too old. Threads may share it.
+    """The time by which it is decided what is too old. Threads may share it.
 
-    It is the time of day, with one exception: when that is set forward while this process runs, the clock goes on as
+    It is the database's, with one exception: when that is set forward while this process runs, the clock goes on as
     before for a week. So what expires does so late, and never early. Sleep counts as time, where the system can tell.
+
+    Args:
+        present: The time by the database's clock.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, present: datetime) -> None:
         self._lock = threading.Lock()
-        self._offset = time.time() - _passed()
+        self._offset = present.timestamp() - _passed()
         self._doubted_since: float | None = None
 
-    def now(self) -> float:
-        """Seconds since 1970; never later than the time of day."""
+    def at(self, present: datetime) -> datetime:
+        """The time to compare with.
+
+        Args:
+            present: The time by the database's clock.
+
+        Returns:
+            That time, or an earlier one.
+        """
         with self._lock:
             passed = _passed()
-            jump = time.time() - passed - self._offset
+            jump = present.timestamp() - passed - self._offset
             if jump <= TOLERANCE:
                 self._believe(self._offset + jump)
             elif self._doubted_since is None:
@@ -39,7 +50,7 @@ class ExpiryClock:
                 )
             elif passed - self._doubted_since >= DOUBTED_FOR:
                 self._believe(self._offset + jump)
-            return passed + self._offset
+            return datetime.fromtimestamp(passed + self._offset, UTC)
 
     def _believe(self, offset: float) -> None:
         self._offset, self._doubted_since = offset, None

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import structlog
 
-QUIET = ("dbos", "httpx", "httpx2", "httpcore", "httpcore2")
+QUIET = ("httpx", "httpx2", "httpcore", "httpcore2")
 """Libraries of which only warnings are heard, whatever the level: they tell of every start at length, and of whole
 addresses with what is secret in them."""
 

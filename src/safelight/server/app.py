@@ -116,7 +116,7 @@ def _life(service: Service, settings: Settings, audit: AuditLog, studio: LateStu
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         keys = Keys(service.engine)
-        sessions = Sessions(service.engine, keys, service.clock.now)
+        sessions = Sessions(service.engine, keys, service.clock.at)
         limits = Limits(settings, keys)
         fetches, streams = asyncio.Semaphore(FETCHES), Seats("streams", STREAMS)
         use_others()

@@ -1,20 +1,26 @@
-"""The stream of job events: one reader of the database for all listeners of this process."""
+"""The stream of job events: one reader of the database for all listeners of this process.
+
+A thread waits for notifications of new events; while there are listeners, each notification leads to one read of the
+database.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Self
 
+from safelight.database.notifications import Listener
 from safelight.errors import DatabaseError, InternalError
 from safelight.jobs.job import Event, Job, JobState
 from safelight.jobs.ledger import Ledger
 from safelight.logs import logger
 
-LOOK_EVERY, LOOK_AGAIN = 0.05, 0.5
-"""Seconds between two looks while somebody waits, and after one that failed."""
+LOOK_PAUSE, LOOK_AGAIN = 0.01, 0.5
+"""Seconds between the beginnings of two looks at least, and after a look that failed."""
 LONGEST_PAUSE, GIVE_UP = 5.0, 30.0
 """Seconds between two looks at most while a defect lasts, and after which whoever waits is told of it."""
 OVERLAP = 200
@@ -36,13 +42,15 @@ class Feed:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._listeners: dict[str, set[Hear]] = {}
-        self._somebody, self._looking = asyncio.Event(), asyncio.Event()
+        self._somebody, self._looking, self._changed = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._waiting: set[asyncio.Queue[Event | InternalError]] = set()
         self._defect_since: float | None = None
         self._task: asyncio.Task[None] | None = None
+        self._notified: _Notified | None = None
 
     async def __aenter__(self) -> Self:
         """Start reading events."""
+        self._notified = _Notified(self._ledger.listen(), asyncio.get_running_loop(), self._changed.set)
         self._task = asyncio.create_task(self._watch())
         return self
 
@@ -52,6 +60,8 @@ class Feed:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
+        if self._notified is not None:
+            await asyncio.to_thread(self._notified.close)
 
     async def events(self, job_id: str, after: int = 0) -> AsyncGenerator[Event]:
         """A job's events after one of them, those to come included, until it has ended.
@@ -113,12 +123,21 @@ class Feed:
             after = page[-1].id
 
     async def ended(self, job_id: str) -> Job:
-        """The job, once it has ended."""
-        job = await asyncio.to_thread(self._ledger.get, job_id)
-        if not job.state.final:
-            async for _ in self.events(job_id):
-                pass
+        """The job, once it has ended.
+
+        Raises:
+            JobMissingError: There is none, or it was deleted meanwhile.
+            InternalError: As in ``events``.
+        """
+        queue: asyncio.Queue[Event | InternalError] = asyncio.Queue()
+        with self.listening(queue.put_nowait, job_id), self._told_of_defects(queue):
             job = await asyncio.to_thread(self._ledger.get, job_id)
+            while not job.state.final:
+                heard = await queue.get()
+                if isinstance(heard, InternalError):
+                    raise heard
+                if is_last(heard):
+                    job = await asyncio.to_thread(self._ledger.get, job_id)
         return job
 
     async def _watch(self) -> None:
@@ -130,11 +149,13 @@ class Feed:
                 self._looking.clear()
                 await self._somebody.wait()
                 started = False
+            looked = time.monotonic()
+            self._changed.clear()
             try:
                 if not started:
                     last, started = await asyncio.to_thread(self._ledger.last_event), True
                     seen.clear()
-                found = await asyncio.to_thread(self._ledger.events, max(0, last - OVERLAP))
+                found = await asyncio.to_thread(self._ledger.events, max(0, last - OVERLAP), known=seen)
             except DatabaseError as error:
                 logger(__name__).warning("events not read", error=error.message)
                 await asyncio.sleep(LOOK_AGAIN)
@@ -144,14 +165,14 @@ class Feed:
                 continue
             self._defect_since = None
             for event in found:
-                if event.id not in seen:
-                    seen[event.id] = None
-                    self._tell(event)
+                seen[event.id] = None
+                self._tell(event)
             self._looking.set()
             last = max([last, *(event.id for event in found)])
             for old in [event_id for event_id in seen if event_id < last - 2 * OVERLAP]:
                 del seen[old]
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(max(0.0, looked + LOOK_PAUSE - time.monotonic()))
+            await self._changed.wait()
 
     def _tell(self, event: Event) -> None:
         """Hand an event on; the first look's, some of which are old, only to those who know what they have heard."""
@@ -183,6 +204,31 @@ class Feed:
             yield
         finally:
             self._waiting.discard(queue)
+
+
+class _Notified:
+    """A thread that waits for notifications and passes them on to the event loop."""
+
+    def __init__(
+        self, listener: Listener, loop: asyncio.AbstractEventLoop, changed: Callable[[], None]
+    ) -> None:
+        self._listener, self._loop, self._changed = listener, loop, changed
+        self._over = False
+        self._thread = threading.Thread(target=self._run, daemon=True, name="notifications")
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._over:
+            if self._listener.wait():
+                with suppress(RuntimeError):  # the loop is closed
+                    self._loop.call_soon_threadsafe(self._changed)
+
+    def close(self) -> None:
+        """Stop the thread and close the listener."""
+        self._over = True
+        self._listener.wake()
+        self._thread.join()
+        self._listener.close()
 
 
 def is_last(event: Event) -> bool:

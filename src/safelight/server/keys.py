@@ -11,10 +11,11 @@ import hashlib
 import hmac
 import re
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -35,7 +36,9 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from safelight.database import METADATA, Schema, reading, writing
+from safelight.database.hosts import current_time, now
 from safelight.database.inserting import insert_into
+from safelight.database.types import Instant
 from safelight.errors import DatabaseError, KeyInvalidError, KeyNameError, QuotaError
 from safelight.logs import logger
 from safelight.server.roles import Caller, Role
@@ -51,9 +54,9 @@ keys = Table(
     Column("role", String(20), nullable=False),
     Column("pictures_per_day", Integer),
     Column("megapixels_per_day", Float),
-    Column("created", Float, nullable=False),  # times are seconds since 1970, UTC
-    Column("used", Float),
-    Column("revoked", Float),
+    Column("created", Instant, nullable=False),
+    Column("used", Instant),
+    Column("revoked", Instant),
 )
 usage = Table(
     "key_usage",
@@ -68,14 +71,15 @@ sessions = Table(  # of browsers; see ``sessions.py``
     METADATA,
     Column("digest", String(64), primary_key=True),  # SHA-256 of the token
     Column("key_id", ForeignKey("keys.id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("opened", Float, nullable=False),
-    Column("expires", Float, nullable=False),
+    Column("opened", Instant, nullable=False),
+    Column("expires", Instant, nullable=False),
 )
 SCHEMA = Schema.read("keys")
 
-NOTE_EVERY = 60.0
-"""Minimum seconds between two updates of a key's last use."""
+NOTE_EVERY = timedelta(minutes=1)
+"""Minimum time between two updates of a key's last use."""
 DAY = 86400
+"""Seconds of a day."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 _KEY = re.compile(r"sl_([0-9a-f]{12})_([a-z2-7]{52})", re.ASCII)
 _LARGEST = 2**62
@@ -91,9 +95,9 @@ class Key:
         role: The role that the key gives.
         pictures_per_day: Quota of pictures from midnight to midnight UTC; None: unlimited.
         megapixels_per_day: Quota of megapixels, over all pictures; None: unlimited.
-        created: Seconds since 1970.
-        used: Time of the last use, to the minute, in seconds since 1970.
-        revoked: Time of revocation, in seconds since 1970; None for a valid key.
+        created: Time of creation.
+        used: Time of the last use, to the minute.
+        revoked: Time of revocation; None for a valid key.
     """
 
     id: str
@@ -101,9 +105,15 @@ class Key:
     role: Role
     pictures_per_day: int | None
     megapixels_per_day: float | None
-    created: float
-    used: float | None
-    revoked: float | None
+    created: datetime
+    used: datetime | None
+    revoked: datetime | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The key for JSON output; times are seconds since 1970."""
+        fields = asdict(self)
+        times = {name: value.timestamp() for name, value in fields.items() if isinstance(value, datetime)}
+        return fields | times
 
 
 class Keys:
@@ -148,11 +158,10 @@ class Keys:
             "role": role,
             "pictures_per_day": pictures_per_day,
             "megapixels_per_day": megapixels_per_day,
-            "created": time.time(),
         }
         try:
             with writing(self._engine) as connection:
-                connection.execute(insert(keys).values(**row))
+                connection.execute(insert(keys).values(**row, created=current_time(connection)))
         except IntegrityError as error:
             raise KeyNameError(f"There is a key of the name {name} already.") from error
         return f"sl_{key_id}_{secret}"
@@ -179,9 +188,9 @@ class Keys:
             row = connection.execute(select(keys).where(found)).mappings().first()
             if row is None:
                 raise KeyNameError(f"There is no valid key of the name {name[:80]!r}.")
-            now = time.time()
-            connection.execute(update(keys).where(found).values(revoked=now, active_name=None))
-            return replace(_key(row), revoked=now)
+            revoked = now(connection)
+            connection.execute(update(keys).where(found).values(revoked=revoked, active_name=None))
+            return replace(_key(row), revoked=revoked)
 
     def caller(self, key: str, name: str | None = None) -> Caller:
         """The principal of a key.
@@ -197,7 +206,7 @@ class Keys:
         if parts is None:
             raise KeyInvalidError
         with reading(self._engine) as connection:
-            row = connection.execute(select(keys).where(keys.c.id == parts[1])).mappings().first()
+            row = _row_of(connection, parts[1])
         same = hmac.compare_digest(row["digest"] if row else "", _digest(parts[2]))
         if row is None or not same or name not in (None, row["name"]):
             raise KeyInvalidError
@@ -210,7 +219,7 @@ class Keys:
             KeyInvalidError: The key does not exist or was revoked.
         """
         with reading(self._engine) as connection:
-            row = connection.execute(select(keys).where(keys.c.id == key_id)).mappings().first()
+            row = _row_of(connection, key_id)
         if row is None:
             raise KeyInvalidError
         return self._holder(row)
@@ -223,39 +232,45 @@ class Keys:
 
     def _note(self, row: RowMapping) -> None:
         """Record the use of a key; a failure to write it does not refuse the request."""
-        now, known = time.time(), self._unwritten.seen(row["id"]) or row["used"]
-        if known is not None and abs(now - known) <= NOTE_EVERY:  # also if the clock was set back
+        present, known = row["present"], self._unwritten.seen(row["id"]) or row["used"]
+        if known is not None and abs(present - known) <= NOTE_EVERY:  # also if the clock was set back
             return
-        self._unwritten.note_seen(row["id"], now)
+        self._unwritten.note_seen(row["id"], present)
         try:
             self.write_down()
         except DatabaseError as error:
             logger(__name__).warning("the use of a key is not written down yet", error=error.message)
 
-    def spend(self, key_id: str, pictures: int, pixels: int, now: float | None = None) -> None:
+    def spend(self, key_id: str, pictures: int, pixels: int, at: datetime | None = None) -> None:
         """Count pictures against a key's daily quota: all of them or none.
 
         The usage of a key without a quota is written with the next write about keys, or at the end of the process, so
         that a verdict does not wait for writers of jobs. Usage that cannot be written stays in memory likewise.
 
+        Args:
+            key_id: The key's id.
+            pictures: Number of pictures.
+            pixels: Number of pixels, over all pictures.
+            at: The time of the request; now when not given.
+
         Raises:
             QuotaError: The quota would be exceeded.
             DatabaseError: The database cannot be read.
         """
-        now = time.time() if now is None else now
-        where, amount = (key_id, int(now // DAY)), (pictures, pixels)
         with reading(self._engine) as connection:
-            limited = _quota(connection, key_id).limited
-        if not limited:
+            quota, present = _quota(connection, key_id)
+        at = at or present
+        where, amount = (key_id, _day(at)), (pictures, pixels)
+        if not quota.limited:
             self._unwritten.add(*where, *amount)
             return
         try:
             with self._writing() as connection:
-                allowed = _quota(connection, key_id)
-                if not _spend(connection, where, amount, allowed.largest):
-                    raise allowed.exceeded(now)
+                quota, _ = _quota(connection, key_id)
+                if not _spend(connection, where, amount, quota.largest):
+                    raise quota.exceeded(at)
         except DatabaseError as error:
-            self._spend_in_memory(where, amount, now)
+            self._spend_in_memory(where, amount, at)
             logger(__name__).warning("what a key asks for is not written down yet", error=error.message)
 
     def write_down(self) -> None:
@@ -267,26 +282,35 @@ class Keys:
         with self._writing():
             pass
 
-    def _spend_in_memory(self, where: tuple[str, int], amount: tuple[int, int], now: float) -> None:
+    def _spend_in_memory(self, where: tuple[str, int], amount: tuple[int, int], at: datetime) -> None:
         with self._unwritten.lock, reading(self._engine) as connection:
-            allowed = _quota(connection, where[0])
+            quota, _ = _quota(connection, where[0])
             known = connection.execute(
                 select(usage.c.pictures, usage.c.pixels).where(
                     usage.c.key_id == where[0], usage.c.day == where[1]
                 )
             ).one_or_none() or (0, 0)
             total = map(sum, zip(known, self._unwritten.spent(*where), amount, strict=True))
-            if any(one > limit for one, limit in zip(total, allowed.largest, strict=True)):
-                raise allowed.exceeded(now)
+            if any(one > limit for one, limit in zip(total, quota.largest, strict=True)):
+                raise quota.exceeded(at)
             self._unwritten.add(*where, *amount)
 
-    def refund(self, key_id: str, pictures: int, pixels: int, now: float | None = None) -> None:
+    def refund(self, key_id: str, pictures: int, pixels: int, at: datetime | None = None) -> None:
         """Undo today's count of pictures that are not made.
+
+        Args:
+            key_id: The key's id.
+            pictures: Number of pictures.
+            pixels: Number of pixels, over all pictures.
+            at: The time of the request; now when not given.
 
         Raises:
             DatabaseError: The count is in the database and could not be changed.
         """
-        day = int((time.time() if now is None else now) // DAY)
+        if at is None:
+            with reading(self._engine) as connection:
+                at = now(connection)
+        day = _day(at)
         with self._unwritten.lock:
             unwritten = self._unwritten.spent(key_id, day)
             if pictures <= unwritten[0] and pixels <= unwritten[1]:
@@ -337,16 +361,31 @@ class _Quota:
             _LARGEST if self.megapixels is None else int(self.megapixels * 1e6),
         )
 
-    def exceeded(self, now: float) -> QuotaError:
+    def exceeded(self, at: datetime) -> QuotaError:
         """The error for an exceeded quota."""
         parts = [f"{self.pictures} pictures"] if self.pictures is not None else []
         parts += [f"{self.megapixels:g} megapixels"] if self.megapixels is not None else []
-        return QuotaError(f"The key's quota is {' and '.join(parts)} a day.", retry_after=DAY - now % DAY)
+        return QuotaError(
+            f"The key's quota is {' and '.join(parts)} a day.", retry_after=DAY - at.timestamp() % DAY
+        )
 
 
-def _quota(connection: Connection, key_id: str) -> _Quota:
-    query = select(keys.c.pictures_per_day, keys.c.megapixels_per_day).where(keys.c.id == key_id)
-    return _Quota(*connection.execute(query).one())
+def _row_of(connection: Connection, key_id: str) -> RowMapping | None:
+    """A key's row, with the database's current time as ``present``."""
+    query = select(keys, current_time(connection).label("present")).where(keys.c.id == key_id)
+    return connection.execute(query).mappings().first()
+
+
+def _quota(connection: Connection, key_id: str) -> tuple[_Quota, datetime]:
+    """A key's quota, and the database's current time."""
+    query = select(keys.c.pictures_per_day, keys.c.megapixels_per_day, current_time(connection))
+    pictures, megapixels, present = connection.execute(query.where(keys.c.id == key_id)).one()
+    return _Quota(pictures, megapixels), present
+
+
+def _day(at: datetime) -> int:
+    """Days since 1970, UTC."""
+    return int(at.timestamp() // DAY)
 
 
 def _spend(

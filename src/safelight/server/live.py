@@ -13,7 +13,7 @@ from safelight.errors import DatabaseError, SafelightError
 from safelight.jobs.job import Event, Job
 from safelight.logs import logger
 from safelight.server.compat.previews import preview_of
-from safelight.server.feed import LOOK_AGAIN, LOOK_EVERY
+from safelight.server.feed import LOOK_AGAIN
 from safelight.server.inbox import PREVIEW, PROGRESS, Inbox, message
 from safelight.server.judging import Judge
 from safelight.server.queue_view import LOOK_EVERY as QUEUE_EVERY
@@ -22,6 +22,8 @@ from safelight.server.state import Backstage
 
 PACE = 0.1
 """Minimum seconds between two batches of messages to one client, and between two rounds of previews."""
+ROUND_PAUSE = 0.05
+"""Minimum seconds between two rounds: changes in between are sent in the same messages."""
 MOST_WAITING, MOST_ENDED = 200, 20
 """Maximum waiting jobs, and ended jobs, in a snapshot."""
 LARGEST, MOST = 256 * 1024, 4 * 1024 * 1024
@@ -162,7 +164,7 @@ class Live:
             await asyncio.sleep(LOOK_AGAIN)
         except Exception as error:  # noqa: BLE001  a defect must not stop the broadcast for all clients
             logger(__name__).error("a defect", exc_info=error)
-        await asyncio.sleep(LOOK_EVERY)
+        await asyncio.sleep(ROUND_PAUSE)
 
     async def _tell_of_jobs(self) -> None:
         """Send the jobs that changed; also look up the owners of jobs with progress."""

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, delete, insert, or_, select
 
 from safelight.database import reading, writing
+from safelight.database.hosts import current_time, now
 from safelight.errors import KeyInvalidError, KeyRequiredError
 from safelight.server.keys import Keys, keys, sessions
 from safelight.server.roles import Caller
 
-LASTS = 30 * 86400.0
-"""Seconds until a session expires: rare enough for daily use, and a device that was given away loses access within a
+LASTS = timedelta(days=30)
+"""Time until a session expires: rare enough for daily use, and a device that was given away loses access within a
 month."""
 MOST = 20
 """Maximum number of sessions of one key; one more ends the oldest."""
@@ -31,38 +32,50 @@ class Sessions:
     Args:
         engine: The database, with the tables of ``keys.SCHEMA``.
         keys: The keys that sessions belong to.
-        clock: Returns seconds since 1970; sessions expire by it.
+        believed: Returns the time to compare expiry with, given the database's; see ``ExpiryClock.at``.
     """
 
-    def __init__(self, engine: Engine, keys: Keys, clock: Callable[[], float] = time.time) -> None:
-        self._engine, self._keys, self._clock = engine, keys, clock
+    def __init__(
+        self, engine: Engine, keys: Keys, believed: Callable[[datetime], datetime] = lambda present: present
+    ) -> None:
+        self._engine, self._keys, self._believed = engine, keys, believed
 
-    def open(self, key_id: str, now: float | None = None) -> str:
+    def open(self, key_id: str, at: datetime | None = None) -> str:
         """Open a session for a key that the browser has presented, and delete expired sessions.
+
+        Args:
+            key_id: The key's id.
+            at: The time of opening; now when not given.
 
         Returns:
             The token, which is stored nowhere.
         """
-        now, known, token = now or time.time(), now or self._clock(), secrets.token_urlsafe(32)
-        row = {"digest": _digest(token), "key_id": key_id, "opened": now, "expires": now + LASTS}
+        token = secrets.token_urlsafe(32)
         with writing(self._engine) as connection:
-            _make_room(connection, key_id, known)
+            opened = at or now(connection)
+            row = {"digest": _digest(token), "key_id": key_id, "opened": opened, "expires": opened + LASTS}
+            _make_room(connection, key_id, self._believed(opened))
             connection.execute(insert(sessions).values(**row))
         return token
 
-    def caller(self, token: str, now: float | None = None) -> Caller:
+    def caller(self, token: str, at: datetime | None = None) -> Caller:
         """The principal of a session.
+
+        Args:
+            token: The token that ``open`` returned.
+            at: The time of the request; now when not given.
 
         Raises:
             KeyRequiredError: The session does not exist, was closed, has expired, or its key was revoked.
         """
-        live = (sessions.c.digest == _digest(token)) & (sessions.c.expires > (now or self._clock()))
+        query = select(sessions.c.key_id, sessions.c.expires).where(sessions.c.digest == _digest(token))
         with reading(self._engine) as connection:
-            key_id = connection.execute(select(sessions.c.key_id).where(live)).scalar()
-        if key_id is None:
+            query = query.add_columns(current_time(connection).label("present"))
+            row = connection.execute(query).one_or_none()
+        if row is None or row.expires <= self._believed(at or row.present):
             raise _over()
         try:
-            return self._keys.holder(key_id)
+            return self._keys.holder(row.key_id)
         except KeyInvalidError as error:
             raise _over() from error
 
@@ -80,12 +93,12 @@ class Sessions:
         return owner
 
 
-def _make_room(connection: Connection, key_id: str, now: float) -> None:
+def _make_room(connection: Connection, key_id: str, at: datetime) -> None:
     """Delete all expired sessions, and the oldest of one key so that it may have one more."""
     revoked = select(keys.c.id).where(keys.c.revoked.is_not(None))
     own = sessions.c.key_id == key_id
     newest = select(sessions.c.digest).where(own).order_by(sessions.c.opened.desc()).limit(MOST - 1)
-    connection.execute(delete(sessions).where(or_(sessions.c.expires <= now, sessions.c.key_id.in_(revoked))))
+    connection.execute(delete(sessions).where(or_(sessions.c.expires <= at, sessions.c.key_id.in_(revoked))))
     connection.execute(delete(sessions).where(own & sessions.c.digest.not_in(newest)))
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import exists, select
 from structlog.contextvars import get_contextvars
 
 from safelight.database.engine import reading
+from safelight.database.hosts import now
 from safelight.errors import RequestError
 from safelight.generation.request import GenerationRequest, Part
 from safelight.jobs.job import Job, JobKind, Priority, Signal, Submission, Timeout
@@ -100,8 +101,9 @@ async def latest(behind: Backstage, caller: Caller, mark: str, seconds: float) -
 
     def find() -> Job | None:
         same = (jobs.c.owner == caller.owner) & jobs.c.idempotency_key.startswith(mark, autoescape=True)
-        query = select(jobs.c.id).where(same, jobs.c.created > time.time() - seconds)
         with reading(behind.service.engine) as connection:
+            since = now(connection) - timedelta(seconds=seconds)
+            query = select(jobs.c.id).where(same, jobs.c.created > since)
             job_id = connection.execute(query.order_by(jobs.c.id.desc()).limit(1)).scalar()
         return None if job_id is None else behind.service.ledger.get(job_id)
 

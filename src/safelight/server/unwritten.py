@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 
 
 @dataclass
@@ -16,12 +17,12 @@ class Uses:
     """Usage of keys.
 
     Args:
-        seen: Time of the last use by key id, in seconds since 1970.
+        seen: Time of the last use by key id.
         pictures: Number of pictures by key id and day.
         pixels: Number of pixels by key id and day.
     """
 
-    seen: dict[str, float] = field(default_factory=dict)
+    seen: dict[str, datetime] = field(default_factory=dict)
     pictures: Counter[tuple[str, int]] = field(default_factory=Counter)
     pixels: Counter[tuple[str, int]] = field(default_factory=Counter)
 
@@ -34,12 +35,12 @@ class Unwritten:
         self.lock = threading.RLock()
         """Hold it to compare usage with a limit and add to it in one step."""
 
-    def note_seen(self, key_id: str, now: float) -> None:
+    def note_seen(self, key_id: str, at: datetime) -> None:
         """Record the use of a key."""
         with self.lock:
-            self._uses.seen[key_id] = now
+            self._uses.seen[key_id] = at
 
-    def seen(self, key_id: str) -> float | None:
+    def seen(self, key_id: str) -> datetime | None:
         """The last use of a key, if it is not in the database."""
         with self.lock:
             return self._uses.seen.get(key_id)
