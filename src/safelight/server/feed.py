@@ -20,11 +20,11 @@ from safelight.jobs.ledger import Ledger
 from safelight.logs import logger
 
 LOOK_PAUSE, LOOK_AGAIN = 0.01, 0.5
-"""Seconds between the beginnings of two looks at least, and after a look that failed."""
+"""Minimum seconds between the starts of two reads, and seconds to wait after a read that failed."""
 LONGEST_PAUSE, GIVE_UP = 5.0, 30.0
-"""Seconds between two looks at most while a defect lasts, and after which whoever waits is told of it."""
+"""Maximum seconds between two reads during a defect, and seconds after which listeners get an error."""
 OVERLAP = 200
-"""How far each look goes back: with several writers, events can come to light out of order."""
+"""How many event ids each read goes back: with several writers, events can become visible out of order."""
 EVERY_JOB = ""
 """The key of listeners to all jobs."""
 
@@ -33,10 +33,10 @@ Hear = Callable[[Event], None]
 
 
 class Feed:
-    """Watches the table of events while somebody listens.
+    """Reads new events from the store while there are listeners.
 
     Args:
-        ledger: Where events come from.
+        ledger: The store that has the events.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -55,7 +55,7 @@ class Feed:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End."""
+        """Stop reading events."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -64,14 +64,14 @@ class Feed:
             await asyncio.to_thread(self._notified.close)
 
     async def events(self, job_id: str, after: int = 0) -> AsyncGenerator[Event]:
-        """A job's events after one of them, those to come included, until it has ended.
+        """A job's events after one of them, past and future, until the job has ended.
 
         Args:
-            job_id: The job, which has to be there.
-            after: The last event that is known already.
+            job_id: The id of an existing job.
+            after: The id of the last known event.
 
         Raises:
-            InternalError: A defect keeps events from being read, and has done so for long.
+            InternalError: Events could not be read for ``ERROR_DEADLINE`` seconds because of a defect.
         """
         queue: asyncio.Queue[Event | InternalError] = asyncio.Queue()
         with self.listening(queue.put_nowait, job_id), self._told_of_defects(queue):
@@ -94,12 +94,12 @@ class Feed:
 
     @contextmanager
     def listening(self, hear: Hear, job_id: str = EVERY_JOB) -> Iterator[None]:
-        """Within it, events are heard as they come to light, each once.
+        """A context in which a listener receives new events, each once.
 
         Args:
-            hear: Is told of them; it must not wait.
-            job_id: Of this job, and of it possibly some again that had come to light before; of all jobs, and only new
-                ones, when not given.
+            hear: Called with each event; it must not block.
+            job_id: The job to listen to, of which some earlier events may be repeated; all jobs, without repeated
+                events, when not given.
         """
         listeners = self._listeners.setdefault(job_id, set())
         listeners.add(hear)
@@ -116,17 +116,17 @@ class Feed:
         await self._looking.wait()
 
     async def past(self, job_id: str, after: int = 0) -> AsyncGenerator[Event]:
-        """A job's events after one of them, as far as they have happened; read page by page."""
+        """A job's past events after one of them, read page by page."""
         while page := await asyncio.to_thread(self._ledger.events, after, job_id):
             for event in page:
                 yield event
             after = page[-1].id
 
     async def ended(self, job_id: str) -> Job:
-        """The job, once it has ended.
+        """Wait until a job has ended and return it.
 
         Raises:
-            JobMissingError: There is none, or it was deleted meanwhile.
+            JobMissingError: There is no such job, or it was deleted meanwhile.
             InternalError: As in ``events``.
         """
         queue: asyncio.Queue[Event | InternalError] = asyncio.Queue()
@@ -175,7 +175,7 @@ class Feed:
             await self._changed.wait()
 
     def _tell(self, event: Event) -> None:
-        """Hand an event on; the first look's, some of which are old, only to those who know what they have heard."""
+        """Pass an event to its listeners; those of the first read, which may be old, only to listeners of one job."""
         listeners = [*self._listeners.get(event.job_id, ())]
         if self._looking.is_set():
             listeners += self._listeners.get(EVERY_JOB, ())
@@ -186,7 +186,7 @@ class Feed:
                 logger(__name__).error("a defect", exc_info=error)
 
     async def _wait_after(self, error: Exception) -> None:
-        """Log the first of a row of defects, and wait longer after each; when they last, tell everybody who waits."""
+        """Log the first of several defects and wait longer after each; if they persist, send listeners an error."""
         now = time.monotonic()
         if self._defect_since is None:
             self._defect_since = now

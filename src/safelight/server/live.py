@@ -62,7 +62,7 @@ class Live:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End."""
+        """Stop the tasks."""
         for task in self._tasks:
             task.cancel()
             with suppress(asyncio.CancelledError):
