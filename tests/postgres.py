@@ -33,6 +33,16 @@ def postgres() -> Iterator[str]:
         yield url
 
 
+@contextmanager
+def running_server() -> Iterator[str]:
+    """The same for a script, which needs it to be installed."""
+    programs = _programs()
+    if programs is None:
+        raise SystemExit(f"PostgreSQL is not installed (no initdb in {PROGRAMS}/*/bin)")
+    with _cluster(programs) as url:
+        yield url
+
+
 @pytest.fixture
 def postgres_url(postgres: str) -> Iterator[str]:
     """The URL of an empty database for one test."""

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import structlog
@@ -15,12 +15,11 @@ class Times:
     """The time of day, and time itself, as a test has them go."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.day, self.passed = 1_000_000.0, 50.0
+        self.day, self.passed = datetime(2026, 1, 1, tzinfo=UTC), 50.0
         monkeypatch.setattr(module, "_passed", lambda: self.passed)
-        monkeypatch.setattr(time, "time", lambda: self.day)
 
     def go_on(self, seconds: float) -> None:
-        self.day, self.passed = self.day + seconds, self.passed + seconds
+        self.day, self.passed = self.day + timedelta(seconds=seconds), self.passed + seconds
 
 
 @pytest.fixture
@@ -29,45 +28,41 @@ def times(monkeypatch: pytest.MonkeyPatch) -> Times:
 
 
 def test_it_is_the_time_of_day(times: Times) -> None:
-    clock = ExpiryClock()
+    clock = ExpiryClock(times.day)
     times.go_on(30 * DAY)
-    assert clock.now() == times.day
+    assert clock.at(times.day) == times.day
     for _ in range(100):  # a clock that is corrected all the time
         times.go_on(3600)
-        times.day += TOLERANCE / 2
-        assert clock.now() == times.day
+        times.day += timedelta(seconds=TOLERANCE / 2)
+        assert clock.at(times.day) == times.day
 
 
 def test_set_forward_it_is_doubted_for_a_week_and_then_believed(times: Times) -> None:
-    clock, before = ExpiryClock(), times.day
-    times.day += 7 * DAY
+    clock, before = ExpiryClock(times.day), times.day
+    times.day += timedelta(days=7)
     with structlog.testing.capture_logs() as lines:
-        assert clock.now() == before
+        assert clock.at(times.day) == before
         times.go_on(DOUBTED_FOR - 1)
-        assert clock.now() == before + DOUBTED_FOR - 1
+        assert clock.at(times.day) == before + timedelta(seconds=DOUBTED_FOR - 1)
     assert [line["seconds"] for line in lines] == [7 * DAY]
     times.go_on(1)
-    clock.now()
-    assert clock.now() == times.day
+    clock.at(times.day)
+    assert clock.at(times.day) == times.day
 
 
 def test_set_right_again_nothing_has_happened(times: Times) -> None:
-    clock = ExpiryClock()
-    times.day += 7 * DAY
-    clock.now()
+    clock = ExpiryClock(times.day)
+    times.day += timedelta(days=7)
+    clock.at(times.day)
     times.go_on(60)
-    times.day -= 7 * DAY
-    assert clock.now() == times.day
+    times.day -= timedelta(days=7)
+    assert clock.at(times.day) == times.day
     times.go_on(8 * DAY)
-    assert clock.now() == times.day
+    assert clock.at(times.day) == times.day
 
 
 def test_set_back_it_goes_back(times: Times) -> None:
     """What was made since has an earlier time, and must not look old."""
-    clock = ExpiryClock()
-    times.day -= 7 * DAY
-    assert clock.now() == times.day
-
-
-def test_it_goes_on() -> None:
-    assert abs(ExpiryClock().now() - time.time()) < 5
+    clock = ExpiryClock(times.day)
+    times.day -= timedelta(days=7)
+    assert clock.at(times.day) == times.day

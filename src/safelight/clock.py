@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import UTC, datetime
 
 from safelight.logs import logger
 
@@ -14,23 +15,33 @@ DOUBTED_FOR = 7 * 86400.0
 
 
 class ExpiryClock:
-    """Seconds since 1970, for expiry. Thread-safe.
+    """The time that decides what has expired. Thread-safe.
 
-    It follows the system clock, with one exception: if that is set forward while this process runs, this clock ignores
-    the jump for a week. So things expire late, never early. Time in which the machine sleeps counts where the system
-    can tell it.
+    It follows the database's clock, with one exception: if that is set forward while this process runs, this clock
+    ignores the jump for a week. So things expire late, never early. Time in which the machine sleeps counts where the
+    system can tell it.
+
+    Args:
+        present: The time by the database's clock.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, present: datetime) -> None:
         self._lock = threading.Lock()
-        self._offset = time.time() - _passed()
+        self._offset = present.timestamp() - _passed()
         self._doubted_since: float | None = None
 
-    def now(self) -> float:
-        """Seconds since 1970; never later than the system clock."""
+    def at(self, present: datetime) -> datetime:
+        """The time to compare with.
+
+        Args:
+            present: The time by the database's clock.
+
+        Returns:
+            That time, or an earlier one.
+        """
         with self._lock:
             passed = _passed()
-            jump = time.time() - passed - self._offset
+            jump = present.timestamp() - passed - self._offset
             if jump <= TOLERANCE:
                 self._believe(self._offset + jump)
             elif self._doubted_since is None:
@@ -40,7 +51,7 @@ class ExpiryClock:
                 )
             elif passed - self._doubted_since >= DOUBTED_FOR:
                 self._believe(self._offset + jump)
-            return passed + self._offset
+            return datetime.fromtimestamp(passed + self._offset, UTC)
 
     def _believe(self, offset: float) -> None:
         self._offset, self._doubted_since = offset, None

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import structlog
 
-QUIET = ("dbos", "httpx", "httpx2", "httpcore", "httpcore2")
+QUIET = ("httpx", "httpx2", "httpcore", "httpcore2")
 """Libraries whose messages below warning are dropped at any level: they describe each start at length, and log complete
 URLs with the secrets in them."""
 

@@ -20,6 +20,7 @@ OURS = (
     "models",
     "cache",
     "locks",
+    "listeners",
     "safelight.db*",
     "safelight.toml",
     "audit.log*",

@@ -128,6 +128,12 @@ class Settings(BaseSettings):
         le=30 * 86400,
         description="Seconds a job may run, its pauses not counted; then it fails and keeps what it has.",
     )
+    max_attempts: int = Field(
+        3,
+        ge=1,
+        le=1000,
+        description="How many workers in a row a job may lose without finishing a picture; then it fails.",
+    )
     job_retention: float = Field(
         7 * 86400, gt=0, description="Seconds for which a finished job and its result can be asked for."
     )

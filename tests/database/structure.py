@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 
 Structure = dict[str, list[str]]
 
@@ -14,6 +14,13 @@ def structure(connection: Connection) -> Structure:
     for table, line in sorted(lines):
         found.setdefault(table, []).append(line)
     return found
+
+
+def tables_of(connection: Connection) -> list[str]:
+    """The tables that hold rows, those that others refer to before these; without what full text keeps for itself."""
+    found = [table for table in inspect(connection).get_sorted_table_and_fkc_names() if table[0] is not None]
+    names = [str(name) for name, _ in found]
+    return [name for name in names if not name.startswith(("entry_words_", "sqlite_"))]
 
 
 def _of_sqlite(connection: Connection) -> list[tuple[str, str]]:

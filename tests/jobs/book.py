@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection
-
+from safelight.database.notifications import Listener
 from safelight.jobs.job import Job, JobKind, Submission
 from safelight.jobs.ledger import Ledger
 
+SOON = 2.0
+"""Seconds within which a notification has to come: less than ``BACKSTOP``, after which a listener looks by itself."""
 
-class Turns(list[str]):
-    """Stands for the durable queue: names of the turns that were put there by transactions that were committed."""
 
-    def put(self, _connection: Connection, name: str) -> None:
-        self.append(name)
+def notified(listener: Listener) -> set[str]:
+    """The channels that were notified since this was asked last; waits a little for the first of them."""
+    channels = listener.wait(SOON)
+    while more := listener.wait(0.0):
+        channels |= more
+    return channels
 
 
 def submission(owner: str = "anna", **fields: object) -> Submission:

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import Engine
-from tests.jobs.book import Turns
 
 from safelight.database import blobs, migrate, open_database
+from safelight.database.notifications import Listener, listen
 from safelight.jobs import tables
 from safelight.jobs.admission import QueueLimits
+from safelight.jobs.channels import Channel
 from safelight.jobs.ledger import Ledger
 from safelight.settings import Settings
 
@@ -22,10 +23,14 @@ def database(database_settings: Settings) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def turns() -> Turns:
-    return Turns()
+def ledger(database: Engine) -> Ledger:
+    return Ledger(database, limits=QueueLimits(capacity=50))
 
 
 @pytest.fixture
-def ledger(database: Engine, turns: Turns) -> Ledger:
-    return Ledger(database, turns.put, limits=QueueLimits(capacity=50))
+def listener(database: Engine) -> Iterator[Listener]:
+    """What a worker listens with; it has looked once."""
+    opened = listen(database, Channel.JOBS, Channel.COMMANDS)
+    assert opened.wait(0.0) == {Channel.JOBS, Channel.COMMANDS}
+    yield opened
+    opened.close()

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from safelight.generation.request import Part
-from safelight.jobs.dispatch import TURN
 from safelight.jobs.job import Job, JobKind, JobState, Submission
 from safelight.jobs.requests import separated
 from safelight.jobs.service import Service, prepare
@@ -71,15 +70,6 @@ class Workshop:
         """Queue something that is no drawing; returns its id."""
         body, pictures = separated(request)
         return self.service.ledger.submit(Submission(kind=kind, request=body), pictures).id
-
-    def turns(self) -> list[str]:
-        """The turns that nobody has taken."""
-        found = self.service.dispatcher._client.list_workflows(name=TURN, status="ENQUEUED")
-        return [turn.workflow_id for turn in found]
-
-    def lose_turns(self) -> None:
-        """Make all that wait go without one."""
-        self.service.dispatcher._client.delete_workflows(self.turns())
 
     def running(self) -> list[Job]:
         """The jobs that run now."""

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 from sqlalchemy import Engine, func, select
-from tests.jobs.book import Turns, begun, submission
+from tests.jobs.book import begun, submission
 
 from safelight.database import blobs, reading
 from safelight.errors import (
@@ -23,8 +23,8 @@ from safelight.jobs.tables import job_blobs, job_inputs
 
 
 @pytest.fixture
-def limited(database: Engine, turns: Turns) -> Callable[..., Ledger]:
-    return lambda **limits: Ledger(database, turns.put, limits=QueueLimits(**limits))
+def limited(database: Engine) -> Callable[..., Ledger]:
+    return lambda **limits: Ledger(database, limits=QueueLimits(**limits))
 
 
 def enlarging(ledger: Ledger, data: bytes, owner: str = "anna", **fields: object) -> Job:

@@ -5,11 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Engine, select, update
-from tests.jobs.book import Turns, begun, submission
+from tests.jobs.book import begun, notified, submission
+from tests.times import ago
 
 from safelight.database import reading, writing
+from safelight.database.notifications import Listener
 from safelight.errors import InternalError
-from safelight.jobs.holding import MAX_LOST
+from safelight.jobs.channels import Channel
 from safelight.jobs.job import JobState, Progress, Signal
 from safelight.jobs.ledger import Ledger
 from safelight.jobs.tables import clock, jobs
@@ -55,15 +57,16 @@ def test_two_workers_never_get_the_same_job(ledger: Ledger) -> None:
 
 
 def test_a_lost_workers_job_goes_back_and_its_word_counts_no_more(
-    ledger: Ledger, database: Engine, turns: Turns
+    ledger: Ledger, database: Engine, listener: Listener
 ) -> None:
     ledger.submit(submission())
+    assert notified(listener) == {Channel.JOBS}
     lost = begun(ledger, "w1")
     assert ledger.take_back() == 0
     with writing(database) as connection:
-        connection.execute(update(jobs).values(lease=time.time() - 1))
+        connection.execute(update(jobs).values(lease=ago(1)))
     assert ledger.take_back() == 1
-    assert len(turns) == 2
+    assert notified(listener) == {Channel.JOBS}
     successor = begun(ledger, "w2")
     assert (successor.id, successor.attempt) == (lost.id, 2)
     assert not ledger.report(lost, Progress(stage="first pass"))
@@ -84,9 +87,12 @@ def test_a_worker_that_comes_back_puts_back_its_own(ledger: Ledger) -> None:
     assert ledger.get(other.id).state is JobState.RUNNING
 
 
-def test_a_job_that_kills_its_workers_ends(ledger: Ledger) -> None:
+@pytest.mark.parametrize("attempts", [1, 3, 5])
+def test_a_job_that_kills_its_workers_ends(database: Engine, attempts: int) -> None:
+    ledger = Ledger(database, max_attempts=attempts)
     job_id = ledger.submit(submission()).id
-    for attempt in range(1, MAX_LOST + 1):
+    for attempt in range(1, attempts + 1):
+        assert not ledger.get(job_id).state.final
         assert begun(ledger).attempt == attempt
         ledger.take_back("w1")
     ended = ledger.get(job_id)
@@ -114,7 +120,7 @@ def test_a_cancelled_job_of_a_lost_worker_is_not_begun_again(ledger: Ledger) -> 
 
 def test_getting_on_forgets_lost_workers(ledger: Ledger) -> None:
     job_id = ledger.submit(submission()).id
-    for lost in range(MAX_LOST + 2):  # with a picture each time, it may go on for ever
+    for lost in range(5):  # with a picture each time, it may go on for ever
         job = begun(ledger)
         assert (job.lost, job.attempt) == (min(lost, 1), lost + 1)
         ledger.got_on(job)
@@ -134,7 +140,7 @@ def test_only_the_holder_gets_on(ledger: Ledger) -> None:
 
 def test_giving_back_is_no_loss(ledger: Ledger) -> None:
     ledger.submit(submission())
-    for _ in range(MAX_LOST + 1):
+    for _ in range(4):
         assert ledger.give_back(begun(ledger))
     assert begun(ledger).lost == 0
 
@@ -155,7 +161,7 @@ def test_nobody_takes_back_what_they_are_doing(ledger: Ledger, database: Engine)
     ledger.submit(submission())
     mine, other = begun(ledger, "w1"), begun(ledger, "w2")
     with writing(database) as connection:
-        connection.execute(update(jobs).values(lease=time.time() - 100))
+        connection.execute(update(jobs).values(lease=ago(100)))
     assert ledger.take_back(but=[mine.id]) == 1
     assert ledger.get(mine.id).state is JobState.RUNNING
     assert ledger.get(other.id).state is JobState.QUEUED
@@ -169,7 +175,7 @@ def test_leases_go_by_the_databases_clock(
     ledger.submit(submission())
     job = begun(ledger)
     ahead = time.time() + 3600
-    monkeypatch.setattr("safelight.jobs.changes.time.time", lambda: ahead)
+    monkeypatch.setattr("safelight.database.hosts.time.time", lambda: ahead)
     taken = ledger.take_back()
     assert taken == (0 if database.dialect.name == "postgresql" else 1)
     monkeypatch.undo()
@@ -230,7 +236,7 @@ def test_a_lease_from_before_the_clock_was_set_back_holds_nothing(ledger: Ledger
     ledger.submit(submission())
     lost, alive = begun(ledger), begun(ledger, "w2")
     with writing(database) as connection:
-        connection.execute(update(jobs).values(lease=jobs.c.lease + 7 * 86400))
+        connection.execute(update(jobs).values(lease=ago(-7 * 86400)))
     ledger.renew("w2", [alive])
     assert ledger.take_back() == 1
     assert ledger.get(lost.id).state is JobState.QUEUED

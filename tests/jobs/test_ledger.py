@@ -6,10 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pydantic import JsonValue
-from sqlalchemy import Connection, Engine, insert, select, update
-from tests.jobs.book import Turns, begun, submission
+from sqlalchemy import Engine, insert, select, update
+from tests.jobs.book import begun, notified, submission
+from tests.times import ago
 
 from safelight.database import blobs, writing
+from safelight.database.notifications import Listener
 from safelight.errors import (
     IdempotencyError,
     InternalError,
@@ -18,15 +20,18 @@ from safelight.errors import (
     JobSkipError,
     QueueFullError,
 )
+from safelight.jobs.channels import Channel
 from safelight.jobs.job import JobKind, JobState, Progress, Signal
 from safelight.jobs.ledger import Ledger
 from safelight.jobs.tables import events, jobs
 
 
-def test_a_job_waits_in_its_place(ledger: Ledger, turns: Turns) -> None:
-    first, second = ledger.submit(submission()), ledger.submit(submission())
+def test_a_job_waits_in_its_place(ledger: Ledger, listener: Listener) -> None:
+    first = ledger.submit(submission())
+    assert notified(listener) == {Channel.JOBS}
+    second = ledger.submit(submission())
+    assert notified(listener) == {Channel.JOBS}
     assert (first.state, first.position, second.position) == (JobState.QUEUED, 1, 2)
-    assert turns == [first.id, second.id]
     assert ledger.get(second.id) == second
     assert [job.id for job in ledger.find()] == [second.id, first.id]
 
@@ -83,13 +88,13 @@ def test_priority_goes_first(ledger: Ledger) -> None:
     assert begun(ledger).id == urgent.id
 
 
-def test_the_same_key_gives_the_same_job(ledger: Ledger, turns: Turns) -> None:
+def test_the_same_key_gives_the_same_job(ledger: Ledger) -> None:
     first = ledger.submit(submission(idempotency_key="k"))
     assert ledger.submit(submission(idempotency_key="k")).id == first.id
     assert ledger.submit(submission("berta", idempotency_key="k")).id != first.id
     with pytest.raises(IdempotencyError):
         ledger.submit(submission(idempotency_key="k", request={"prompt": "a dog"}))
-    assert len(turns) == 2
+    assert ledger.waiting() == 2
 
 
 def test_the_same_key_at_the_same_moment(ledger: Ledger) -> None:
@@ -154,21 +159,24 @@ def test_the_past_is_forgotten_when_its_time_is_over(ledger: Ledger, database: E
     ended = begun(ledger)
     ledger.succeed(ended, {}, 1.0)
     waiting = ledger.submit(submission())
-    assert ledger.forget(time.time()) == 0
-    assert ledger.forget(time.time() + 30 * 86400) == 1
+    assert ledger.forget(ago(0)) == 0
+    assert ledger.forget(ago(-30 * 86400)) == 1
     assert [job.id for job in ledger.find()] == [waiting.id]
     with database.connect() as connection:
         left = set(connection.execute(select(events.c.job_id)).scalars())
     assert left == {waiting.id}
 
 
-def test_a_submission_that_fails_leaves_nothing(database: Engine) -> None:
-    def broken(_connection: Connection, _name: str) -> None:
-        raise RuntimeError("no queue")
+def test_a_submission_that_fails_leaves_nothing(
+    ledger: Ledger, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no event")
 
-    ledger = Ledger(database, broken)
+    monkeypatch.setattr("safelight.jobs.ledger.tell", broken)
     with pytest.raises(RuntimeError):
         ledger.submit(submission())
+    assert listener.wait(0.1) == set()
     assert ledger.find() == []
     assert ledger.last_event() == 0
 
@@ -244,7 +252,7 @@ def test_one_owner_has_one_turn_after_the_other(ledger: Ledger, database: Engine
 def test_ids_of_events_outlast_a_busy_year(ledger: Ledger, database: Engine) -> None:
     job_id = ledger.submit(submission()).id
     with writing(database) as connection:
-        tall = insert(events).values(id=2**40, job_id=job_id, kind="state", data="{}", created=0.0)
+        tall = insert(events).values(id=2**40, job_id=job_id, kind="state", data="{}", created=ago(0))
         connection.execute(tall)
     assert ledger.last_event() == 2**40
 

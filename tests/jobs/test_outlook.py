@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 from sqlalchemy import Engine, event, insert, update
 from tests.jobs.book import begun, submission
+from tests.times import ago
 
 from safelight.database import writing
 from safelight.jobs.job import PAUSED, Job, JobState, Progress, Signal
@@ -32,7 +31,7 @@ def test_own_pace_counts_once_it_is_known(ledger: Ledger, database: Engine) -> N
     job = begun(ledger)
     ledger.report(job, Progress(stage="first pass", fraction=0.25))
     with writing(database) as connection:
-        connection.execute(update(jobs).values(started=time.time() - 10))
+        connection.execute(update(jobs).values(started=ago(10)))
     assert ledger.get(job.id).eta == pytest.approx(30.0, abs=1.0)
 
 
@@ -44,10 +43,10 @@ def worker(database: Engine, name: str, seen: float = 0.0) -> None:
         "state": "idle",
         "checkpoints": "[]",
         "memory": 1.0,
-        "started": 0.0,
+        "started": ago(0),
     }
     with writing(database) as connection:
-        connection.execute(insert(workers).values(name=name, seen=time.time() - seen, **values))
+        connection.execute(insert(workers).values(name=name, seen=ago(seen), **values))
 
 
 def timed(ledger: Ledger, seconds: float = 10.0) -> None:
@@ -81,7 +80,7 @@ def test_jobs_that_are_drawn_together_go_on_side_by_side(ledger: Ledger, databas
         ledger.report(job, Progress(stage="first pass", fraction=0.5))
     with writing(database) as connection:
         began = update(jobs).where(jobs.c.state == JobState.RUNNING)
-        connection.execute(began.values(started=time.time() - 10))
+        connection.execute(began.values(started=ago(10)))
     assert eta(ledger.submit(submission())) == pytest.approx(10.0 + 10.0, abs=1.0)
 
 
@@ -137,7 +136,7 @@ def running_at(
     job = begun(ledger)
     ledger.report(job, Progress(stage=stage, fraction=fraction, seconds=seconds))
     with writing(database) as connection:
-        connection.execute(update(jobs).where(jobs.c.id == job.id).values(started=time.time() - 10_000))
+        connection.execute(update(jobs).where(jobs.c.id == job.id).values(started=ago(10_000)))
     return job
 
 

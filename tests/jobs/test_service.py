@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,10 +10,10 @@ from PIL import Image
 from sqlalchemy import func, select, update
 from tests.gallery.conftest import new_entry
 from tests.jobs.book import submission
+from tests.times import ago
 
 from safelight.database import blobs, writing
 from safelight.gallery import NewEntry, Search
-from safelight.jobs.dispatch import TURN
 from safelight.jobs.job import JobKind, JobState, Signal, Submission
 from safelight.jobs.service import Service, prepare
 from safelight.jobs.tables import jobs, workers
@@ -58,7 +56,7 @@ def test_what_has_expired_is_deleted_with_all_it_needed(service: Service) -> Non
     assert kept(service) == 1  # what came with it is gone at once
     with writing(service.engine) as connection:
         blobs.put(connection, b"left by a job that an older version forgot")
-        connection.execute(update(jobs).where(jobs.c.id == old).values(expires=time.time() - 1))
+        connection.execute(update(jobs).where(jobs.c.id == old).values(expires=ago(1)))
         long_ago = datetime.now(UTC) - timedelta(days=1)
         connection.execute(update(blobs.blobs).values(created=long_ago))
     assert kept(service) == 2
@@ -75,7 +73,7 @@ def described() -> dict[str, object]:
         "state": "idle",
         "checkpoints": ["starter"],
         "memory": 1e9,
-        "started": time.time(),
+        "started": ago(0),
     }
 
 
@@ -92,15 +90,13 @@ def test_workers_that_never_come_back_are_forgotten(service: Service) -> None:
     for name, silent in (("gone", 90_000.0), ("away", 3600.0)):
         service.register_worker(name, described())
         with writing(service.engine) as connection:
-            connection.execute(
-                update(workers).where(workers.c.name == name).values(seen=time.time() - silent)
-            )
+            connection.execute(update(workers).where(workers.c.name == name).values(seen=ago(silent)))
     service.clean()
     with service.reading() as connection:
         assert connection.execute(select(workers.c.name)).scalars().all() == ["away"]
 
 
-def test_retention_deletes_turns_jobs_entries_and_files(database_settings: Settings) -> None:
+def test_retention_deletes_jobs_entries_and_files(database_settings: Settings) -> None:
     settings = database_settings.model_copy(update={"job_retention": 0.0, "gallery_retention": 3600.0})
     prepare(settings)
     service = Service.open(settings)
@@ -111,11 +107,9 @@ def test_retention_deletes_turns_jobs_entries_and_files(database_settings: Setti
             assert job is not None
             service.gallery.add(entry_of(job.id, hours_ago=2 if name == "old" else 0))
             service.ledger.succeed(job, {})
-        take_turns(settings, 1)
         time.sleep(0.01)  # so that both have ended before now
         service.clean()
         assert service.ledger.find() == []
-        assert turns_of(service) == ["ENQUEUED"]
         (kept,) = service.gallery.search(Search()).entries
         files = [path.stem for path in (settings.home / "gallery").rglob("*.png")]
         assert files == [kept.id]
@@ -138,29 +132,6 @@ def entry_of(job_id: str, hours_ago: int) -> NewEntry:
         scores={},
         policy="standard",
     )
-
-
-def turns_of(service: Service) -> list[str]:
-    return [turn.status for turn in service.dispatcher._client.list_workflows(name=TURN)]
-
-
-def take_turns(settings: Settings, count: int) -> None:
-    """Let so many turns be taken, in another process: there is one DBOS in each."""
-    program = f"""
-import threading
-from safelight.jobs.dispatch import Turns
-taken, enough = [], threading.Event()
-def take():
-    taken.append(None)
-    if len(taken) == {count}:
-        enough.set()
-        threading.Event().wait(0.5)
-turns = Turns({settings.database_url!r}, "w", take, concurrency=1)
-turns.start()
-enough.wait(60)
-turns.stop(10)
-"""
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
 def test_a_clock_that_is_set_forward_deletes_nothing_at_once(
@@ -193,8 +164,7 @@ def test_workers_that_were_heard_of_before_the_clock_was_set_back_are_not_there(
     for name in ("old", "new"):
         service.register_worker(name, described())
     with writing(service.engine) as connection:
-        later = workers.c.seen + 7 * 86400
-        connection.execute(update(workers).where(workers.c.name == "old").values(seen=later))
+        connection.execute(update(workers).where(workers.c.name == "old").values(seen=ago(-7 * 86400)))
     assert [worker["name"] for worker in service.workers()] == ["new"]
     service.clean()
     with service.reading() as connection:

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dbos import DBOS
-from sqlalchemy.exc import OperationalError
 from tests.jobs.book import submission
+from tests.times import ago
 
-from safelight.errors import DatabaseBusyError, DatabaseError
+from safelight.errors import DatabaseBusyError
+from safelight.jobs import heartbeat as heartbeat_module
+from safelight.jobs import sweeping as sweeping_module
 from safelight.jobs import worker as worker_module
-from safelight.jobs.dispatch import Turns
+from safelight.jobs.channels import Channel
+from safelight.jobs.execution import Execution
 from safelight.jobs.holding import LEASE
 from safelight.jobs.job import Job, JobKind, JobState, Signal
 from safelight.jobs.ledger import Ledger
 from safelight.jobs.running import Running
 from safelight.jobs.service import Service, prepare
-from safelight.jobs.worker import Tally, Watch, Worker
+from safelight.jobs.sweeping import ClockWatch
+from safelight.jobs.worker import Worker
 from safelight.settings import Settings
 from safelight.studio import Studio
 
@@ -33,22 +37,7 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
     prepare(settings)
     made = Worker(settings, "w")
     yield made
-    made._service.close()
-
-
-class CountedTurns(Turns):
-    """Stands for the durable queue of a worker's process."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.error, self.taken, self.stopped = error, 0, 0.0
-
-    def take_one(self) -> None:
-        if self.error:
-            raise self.error
-        self.taken += 1
-
-    def stop(self, seconds: int) -> None:
-        self.stopped = time.monotonic()
+    made.close()
 
 
 def submit(worker: Worker, count: int) -> None:
@@ -64,38 +53,119 @@ def begun(worker: Worker) -> Running:
     return running
 
 
-def test_there_are_turns_for_all_who_fit(worker: Worker) -> None:
-    """Also while something runs: where turns were lost, jobs are still drawn together."""
+@contextmanager
+def claiming(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Running]]:
+    """Within it the worker claims jobs, and those that it runs are in a list; they end when they are stopped."""
+    running: list[Running] = []
+
+    def run(_: Execution, each: Running) -> None:
+        running.append(each)
+        while not each.should_stop():
+            time.sleep(0.005)
+        each.cut_short = True
+        worker._execution.conclude(each, {})
+        worker._company.leave(each)
+
+    monkeypatch.setattr(Execution, "run", run)
+    worker._claims.start()
+    try:
+        yield running
+    finally:
+        worker._claims.stop(30)
+        for each in worker._company.members:
+            each.leaving = True
+        until(lambda: not worker._company.members)
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_as_many_jobs_as_fit_are_begun(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the next one as soon as one has ended, without another notification."""
     places = worker._company.places
     submit(worker, places + 5)
-    turns = CountedTurns()
-    with worker._taken, worker._taken:
-        worker._top_up(turns)
-    assert turns.taken == places - 2
+    with claiming(worker, monkeypatch) as running:
+        worker._claims.notify()
+        until(lambda: len(running) == places)
+        time.sleep(0.05)
+        assert len(running) == places
+        running[0].told = Signal.CANCEL
+        until(lambda: len(running) == places + 1)
 
 
-def test_no_more_turns_than_wait_or_while_one_is_choosing(worker: Worker) -> None:
-    submit(worker, 2)
-    turns = CountedTurns()
-    with worker._door:
-        worker._top_up(turns)
-    assert turns.taken == 0
-    worker._top_up(turns)
-    assert turns.taken == 2
+def test_a_job_that_is_submitted_wakes_an_idle_worker(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long before it would look by itself."""
+    monkeypatch.setattr("safelight.database.notifications.BACKSTOP", 1000.0)
+    monkeypatch.setattr(sweeping_module, "SWEEP_EVERY", 1000.0)
+    monkeypatch.setattr(Studio, "preload", lambda *_: None)
+    monkeypatch.setattr(worker_module, "described", lambda _: {"device": "cpu"})
+    monkeypatch.setattr(Service, "close", lambda _: None)
+    ended: list[Running] = []
 
+    def run(execution: Execution, running: Running) -> None:
+        ended.append(running)
+        execution._company.leave(running)
 
-def test_a_full_disk_does_not_end_the_worker(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Execution, "run", run)
+    process = threading.Thread(target=worker.run)
+    process.start()
+    until(lambda: worker._state == "idle")
+    time.sleep(0.3)  # it has looked at everything that there was
     submit(worker, 1)
-    worker._top_up(CountedTurns(DatabaseBusyError()))
+    until(lambda: ended)
+    worker.stop()
+    process.join(10)
+    assert not process.is_alive()
 
-    def full(*_: Any) -> None:
-        raise OperationalError("INSERT", {}, Exception("database or disk is full"))
 
-    monkeypatch.setattr(DBOS, "start_workflow", full)
-    turns = object.__new__(Turns)
-    turns._take = lambda: None
-    with pytest.raises(DatabaseError):
-        turns.take_one()
+def test_a_running_job_gets_its_signal_at_once(worker: Worker) -> None:
+    submit(worker, 1)
+    running = begun(worker)
+    worker._listener.wait(0.0)
+    worker._ledger.signal(running.job.id, Signal.FINISH)
+    changed = worker._listener.wait(2.0)
+    assert Channel.COMMANDS in changed
+    worker._attend(changed)
+    assert running.told is Signal.FINISH
+
+
+def test_a_defect_does_not_end_the_claims(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim, failed = Ledger.claim, threading.Event()
+
+    def fails_once(*args: Any, **options: Any) -> Job | None:
+        if not failed.is_set():
+            failed.set()
+            raise RuntimeError("a surprise")
+        return claim(*args, **options)
+
+    monkeypatch.setattr(Ledger, "claim", fails_once)
+    monkeypatch.setattr("safelight.jobs.claim_loop.LOOK_AGAIN", 0.01)
+    submit(worker, 1)
+    with claiming(worker, monkeypatch) as running:
+        worker._claims.notify()
+        until(lambda: running)
+    assert failed.is_set()
+
+
+def test_a_locked_database_is_waited_for(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim, tried = Ledger.claim, []
+
+    def locked_once(*args: Any, **options: Any) -> Job | None:
+        tried.append(None)
+        if len(tried) == 1:
+            raise DatabaseBusyError
+        return claim(*args, **options)
+
+    monkeypatch.setattr(Ledger, "claim", locked_once)
+    monkeypatch.setattr("safelight.jobs.patience.RETRY_EVERY", 0.01)
+    submit(worker, 1)
+    assert worker._claims.claim() is not None
 
 
 def test_a_locked_database_does_not_keep_it_from_starting(
@@ -127,13 +197,45 @@ def test_who_starts_for_long_is_not_gone(worker: Worker, monkeypatch: pytest.Mon
             seen.extend((each["state"], each["seen"]) for each in worker._service.workers())
             time.sleep(0.01)
 
-    monkeypatch.setattr(worker_module, "SIGN_EVERY", 0.02)
+    monkeypatch.setattr(heartbeat_module, "INTERVAL", 0.02)
     monkeypatch.setattr(worker_module, "described", lambda _: {"device": "cpu"})
     monkeypatch.setattr(Studio, "preload", slow)
+    worker._heartbeat.start()
     worker._warm_up()
+    worker._heartbeat.stop()
     assert len(set(seen)) >= 3
     assert {state for state, _ in seen} == {"starting"}
-    assert not [thread for thread in threading.enumerate() if thread.name == "signs of life"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "heartbeat"]
+
+
+def test_a_heartbeat_that_cannot_be_written_is_tried_again(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renew, tried = Ledger.renew, []
+
+    def locked_once(*args: Any) -> Any:
+        tried.append(None)
+        if len(tried) == 1:
+            raise DatabaseBusyError
+        return renew(*args)
+
+    monkeypatch.setattr(Ledger, "renew", locked_once)
+    monkeypatch.setattr(heartbeat_module, "RETRY_AFTER", 0.01)
+    worker._heartbeat.start()
+    until(worker._service.workers)
+    worker._heartbeat.stop()
+    assert len(tried) == 2
+
+
+def test_one_whose_name_another_process_has_stops(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    prepare(settings)
+    worker = Worker(settings, "w", lambda: False)
+    assert not worker._heartbeat.beat()
+    assert worker.replaced
+    assert worker._claims.stopping
+    assert worker._service.workers() == []
+    worker.close()
 
 
 class Shelf:
@@ -157,14 +259,12 @@ def test_what_is_to_be_loaded_goes_before_the_next_job(
     first = begun(worker)
     heard(worker, "apples")
     entering: list[Running | None] = []
-    door = threading.Thread(target=lambda: entering.append(worker._enter()))
-    door.start()
-    time.sleep(0.2)
-    assert (shelf.loaded, entering) == ([], [])  # the first one is not disturbed
+    entering.append(worker._claims.claim())
+    assert (shelf.loaded, entering) == ([], [None])  # the first one is not disturbed
     worker._company.leave(first)
-    door.join()
+    entering.append(worker._claims.claim())
     assert shelf.loaded == ["apples"]
-    assert entering[0] is not None
+    assert entering[1] is not None
 
 
 def test_the_next_job_does_not_wait_for_what_is_done(worker: Worker) -> None:
@@ -172,13 +272,8 @@ def test_the_next_job_does_not_wait_for_what_is_done(worker: Worker) -> None:
     first = begun(worker)
     worker._service.unload("apples")
     worker._keeper.listen()
-    entering: list[Running | None] = []
-    door = threading.Thread(target=lambda: entering.append(worker._enter()))
-    door.start()
-    door.join(5)
+    assert worker._claims.claim() is not None
     worker._company.leave(first)
-    assert len(entering) == 1
-    door.join()
 
 
 def test_what_a_job_draws_with_is_unloaded_after_it(worker: Worker) -> None:
@@ -207,15 +302,11 @@ def test_who_draws_nothing_uses_no_checkpoint(worker: Worker) -> None:
 
 def test_who_is_idle_sees_to_it_at_once(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf = Shelf(monkeypatch)
-    worker._service.load("apples")
-    with worker._door:
-        worker._keep()
-        assert shelf.loaded == []  # whoever is at the door does it
-    worker._keep()
-    deadline = time.monotonic() + 10
-    while worker._keeper.wanted:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    with claiming(worker, monkeypatch):
+        worker._listener.wait(0.0)
+        worker._service.load("apples")
+        worker._attend(worker._listener.wait(2.0))
+        until(lambda: shelf.loaded and not worker._keeper.wanted)
     assert shelf.loaded == ["apples"]
 
 
@@ -223,7 +314,7 @@ def test_who_has_to_go_loads_nothing_more(worker: Worker, monkeypatch: pytest.Mo
     shelf = Shelf(monkeypatch)
     heard(worker, "apples")
     worker.stop()
-    worker._keep_at_door()
+    worker._claims.claim()
     assert shelf.loaded == []
 
 
@@ -242,7 +333,7 @@ def test_how_it_is_can_be_seen(worker: Worker, monkeypatch: pytest.MonkeyPatch) 
     heard(worker, "apples")
     assert states() == [("busy", "apples")]
     worker._company.leave(running)
-    worker._keep_at_door()
+    worker._claims.claim()
     assert seen == [[("loading", "apples")]]
     assert states() == [("idle", None)]
     (told,) = worker._service.workers()
@@ -252,11 +343,11 @@ def test_how_it_is_can_be_seen(worker: Worker, monkeypatch: pytest.MonkeyPatch) 
 def test_its_own_jobs_are_not_swept(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     submit(worker, 1)
     running = begun(worker)
-    monkeypatch.setattr("safelight.jobs.holding.now", lambda _: time.time() + 10 * LEASE)
-    worker._sweep()
+    monkeypatch.setattr("safelight.jobs.holding.now", lambda _: ago(-10 * LEASE))
+    worker._sweeper.sweep()
     assert worker._ledger.get(running.job.id).state is JobState.RUNNING
     worker._company.leave(running)
-    worker._sweep()
+    worker._sweeper.sweep()
     assert worker._ledger.get(running.job.id).state is JobState.QUEUED
 
 
@@ -266,8 +357,8 @@ def test_leases_are_not_judged_just_after_the_clock_jumped(
 ) -> None:
     """The machine slept, or somebody set the clock that leases are measured with."""
     day, monotonic = [1000.0], [50.0]
-    monkeypatch.setattr(worker_module.time, "monotonic", lambda: monotonic[0])
-    watch = Watch(lambda: day[0])
+    monkeypatch.setattr(sweeping_module.time, "monotonic", lambda: monotonic[0])
+    watch = ClockWatch(lambda: datetime.fromtimestamp(day[0], UTC))
     assert watch.trusted()
     day[0] += jump
     assert not watch.trusted()
@@ -288,26 +379,26 @@ def test_a_job_that_is_claimed_while_leaving_is_given_back(
         return job
 
     monkeypatch.setattr(Ledger, "claim", told_to_go_meanwhile)
-    running = worker._enter()
+    running = worker._claims.claim()
     assert running is not None
     assert running.leaving
 
 
 def test_who_leaves_listens_from_the_first_moment(worker: Worker) -> None:
     submit(worker, 1)
-    running, turns = begun(worker), CountedTurns()
+    running = begun(worker)
     worker.stop()
     began = time.monotonic()
-    leaving = threading.Thread(target=worker._leave, args=(turns,))
+    leaving = threading.Thread(target=worker._leave)
     leaving.start()
     worker._ledger.signal(running.job.id, Signal.CANCEL)
     while running.told is None:
         assert time.monotonic() - began < 4
         time.sleep(0.01)
-    assert turns.stopped - began < 1  # no more are taken
+    assert worker._claims.stopping  # no more are begun
     assert not running.leaving
     running.cut_short = True
-    worker._conclude(running, {"pictures": []})
+    worker._execution.conclude(running, {"pictures": []})
     worker._company.leave(running)
     leaving.join()
     assert worker._ledger.get(running.job.id).state is JobState.CANCELLED
@@ -318,7 +409,7 @@ def test_cancelling_counts_also_where_it_was_not_heard(worker: Worker) -> None:
     running = begun(worker)
     running.leaving = running.cut_short = True
     worker._ledger.signal(running.job.id, Signal.CANCEL)
-    worker._conclude(running, {"pictures": [1]})
+    worker._execution.conclude(running, {"pictures": [1]})
     job = worker._ledger.get(running.job.id)
     assert (job.state, job.result) == (JobState.CANCELLED, {"pictures": [1]})
 
@@ -328,7 +419,7 @@ def test_only_whole_jobs_are_timed(worker: Worker) -> None:
         submit(worker, 1)
         running = begun(worker)
         running.partial = partial
-        worker._conclude(running, {})
+        worker._execution.conclude(running, {})
         worker._company.leave(running)
         known = worker._ledger.submit(submission()).eta is not None
         assert known is not partial
@@ -343,28 +434,19 @@ def test_cleaning_holds_nobody_up(worker: Worker, monkeypatch: pytest.MonkeyPatc
         done.wait(30)
 
     monkeypatch.setattr(Service, "clean", clean)
-    worker._clean_aside()
-    worker._clean_aside()
-    worker._attend()
+    worker._sweeper.start_cleaning()
+    worker._sweeper.start_cleaning()
+    worker._heartbeat.beat()
     done.set()
     assert len(cleanings) == 1
     cleanings[0].join()
-    worker._clean_aside()
+    worker._sweeper.start_cleaning()
     assert len(cleanings) == 2
 
 
-def test_a_tally_counts_whoever_is_within() -> None:
-    tally = Tally()
-    with tally:
-        with tally:
-            assert tally.count == 2
-        assert tally.count == 1
-    assert tally.count == 0
-
-
 def entering(worker: Worker) -> str | None:
-    """Whose job is begun now, by whoever is at the door."""
-    job = worker._claimed()
+    """Whose job is begun now."""
+    job = worker._claims._claimed()
     if job is not None:
         worker._company.join(Running(job, worker._ledger))
     return None if job is None else job.owner
@@ -400,17 +482,28 @@ def test_who_pauses_goes_on_when_nobody_waits(worker: Worker) -> None:
     submit_alone(worker, "berta", 128)
     assert entering(worker) == "berta"
     (berta,) = worker._company.active
-    worker._resume(CountedTurns())
+    worker._company._slice = 1000.0
+    assert entering(worker) is None
     assert active(worker) == ["berta"]
     worker._company.leave(berta)
-    with worker._door:
-        worker._resume(CountedTurns())  # whoever is at the door chooses
     assert active(worker) == []
-    worker._resume(CountedTurns())
+    assert entering(worker) is None
     assert active(worker) == ["anna"]
 
 
-def test_somebody_comes_to_choose_where_all_pause_and_jobs_wait(worker: Worker) -> None:
+def test_who_pauses_goes_on_after_the_slice_of_one_who_runs_for_long(worker: Worker) -> None:
+    """Though no job waits in the queue."""
+    submit_alone(worker, "anna", 512)
+    assert entering(worker) == "anna"
+    worker._company._slice = 0.0
+    submit_alone(worker, "berta", 128)
+    assert entering(worker) == "berta"
+    worker._company._times.charge("berta", 1.0)
+    assert entering(worker) is None
+    assert active(worker) == ["anna"]
+
+
+def test_who_waits_begins_where_all_pause(worker: Worker) -> None:
     submit_alone(worker, "anna", 512)
     assert entering(worker) == "anna"
     worker._company._slice = 0.0
@@ -418,26 +511,22 @@ def test_somebody_comes_to_choose_where_all_pause_and_jobs_wait(worker: Worker) 
     assert entering(worker) == "berta"
     worker._company.leave(worker._company.active[0])
     submit_alone(worker, "carla", 256)
-    turns = CountedTurns()
-    worker._resume(turns)
-    assert (turns.taken, active(worker)) == (1, [])
     worker._company._times.charge("anna", 1.0)
     assert entering(worker) == "carla"
 
 
-def test_there_is_always_somebody_to_choose_while_jobs_wait(worker: Worker) -> None:
-    submit(worker, worker._company.places + 1)
+def test_a_slice_that_is_over_lets_others_in_though_all_places_are_taken(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And without any notification: the claim loop knows how long a slice is."""
     for _ in range(worker._company.places):
-        begun(worker)
-    turns = CountedTurns()
-    with ExitStack() as taken:
-        for _ in range(worker._company.places):
-            taken.enter_context(worker._taken)
-        worker._top_up(turns)
-        assert turns.taken == 1
-        taken.enter_context(worker._taken)
-        worker._top_up(turns)
-        assert turns.taken == 1
+        submit_alone(worker, "anna", 512, cost=1000.0)
+    worker._company._slice = 0.3
+    with claiming(worker, monkeypatch) as running:
+        worker._claims.notify()
+        until(lambda: len(running) == worker._company.places)
+        submit_alone(worker, "berta", 128)
+        until(lambda: active(worker) == ["berta"])
 
 
 def test_a_long_job_holds_nobody_up_who_waits_beside_what_is_to_be_loaded(
@@ -450,22 +539,22 @@ def test_a_long_job_holds_nobody_up_who_waits_beside_what_is_to_be_loaded(
     submit_alone(worker, "anna", 512)
     heard(worker, "apples")
     worker._company._slice = 0.0
-    running = worker._enter()
+    running = worker._claims.claim()
     assert running is not None
     assert running.job.owner == "berta"
     assert shelf.loaded == []
-    assert worker._claimed() is None  # Anna's other one would only keep the worker busy
+    assert worker._claims._claimed() is None  # Anna's other one would only keep the worker busy
 
 
 def test_what_any_job_may_run_holds_for_each(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "settings", worker.settings.model_copy(update={"max_job_seconds": 0.001}))
+    monkeypatch.setattr(worker._claims, "_max_seconds", 0.001)
     worker._ledger.submit(submission(timeout=3600.0))
-    running = worker._enter()
+    running = worker._claims.claim()
     assert running is not None
     while not running.late:
         time.sleep(0.001)
     running.cut_short = True
-    worker._conclude(running, {"pictures": [1]})
+    worker._execution.conclude(running, {"pictures": [1]})
     job = worker._ledger.get(running.job.id)
     assert (job.state, job.result) == (JobState.FAILED, {"pictures": [1]})
     assert job.error is not None

@@ -30,11 +30,11 @@ async def wait_through_an_outage(service: Service, broken: str, error: Exception
     job = ledger.submit(Submission(kind=JobKind.GENERATE, request={}))
     whole, failures = getattr(ledger, broken), []
 
-    def fail(*given: Any) -> Any:
+    def fail(*given: Any, **options: Any) -> Any:
         if len(failures) < 2 and len(given) < 2:  # events of one job are read by who waits for it
             failures.append(broken)
             raise error
-        return whole(*given)
+        return whole(*given, **options)
 
     setattr(ledger, broken, fail)
     async with asyncio.timeout(30), Feed(ledger) as feed:

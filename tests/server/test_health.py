@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 from tests.server.conftest import client_of
+from tests.times import ago
 
 from safelight.jobs.service import LOST_AFTER, Service
 from safelight.jobs.tables import workers
@@ -21,7 +21,7 @@ WORKER = {
     "state": "idle",
     "checkpoints": ["starter"],
     "memory": 5e8,
-    "started": time.time(),
+    "started": ago(0),
 }
 
 
@@ -38,7 +38,7 @@ def test_ready_with_a_worker(client: TestClient, service: Service) -> None:
     response = client.get("/health/ready")
     assert (response.status_code, response.json()) == (200, {"status": "ready", "missing": []})
     with service.engine.begin() as connection:
-        connection.execute(workers.update().values(seen=time.time() - LOST_AFTER - 1))
+        connection.execute(workers.update().values(seen=ago(LOST_AFTER + 1)))
     assert client.get("/health/ready").status_code == 503
 
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Engine, event, select, update
+from tests.times import ago
 
 from safelight.database import migrate, open_database, reading, writing
 from safelight.errors import KeyInvalidError, KeyNameError, QuotaError, StorageFullError
@@ -91,7 +92,7 @@ def test_its_use_is_noted_by_the_minute(keys: Keys, monkeypatch: pytest.MonkeyPa
     first = keys.all()[0].used
     keys.caller(key)
     assert keys.all()[0].used == first
-    monkeypatch.setattr(module, "NOTE_EVERY", -1.0)
+    monkeypatch.setattr(module, "NOTE_EVERY", timedelta(seconds=-1))
     keys.caller(key)
     assert keys.all()[0].used != first
 
@@ -99,7 +100,7 @@ def test_its_use_is_noted_by_the_minute(keys: Keys, monkeypatch: pytest.MonkeyPa
 def test_a_quota_is_a_day_s(keys: Keys) -> None:
     key_id = keys.caller(keys.add("anna", pictures_per_day=10, megapixels_per_day=2)).key_id
     assert key_id is not None
-    noon = 20_000 * DAY + DAY / 2
+    noon = datetime(2024, 10, 4, 12, tzinfo=UTC)
     keys.spend(key_id, 6, 1_000_000, noon)
     with pytest.raises(QuotaError) as caught:
         keys.spend(key_id, 5, 0, noon)
@@ -109,9 +110,9 @@ def test_a_quota_is_a_day_s(keys: Keys) -> None:
     keys.spend(key_id, 4, 1_000_000, noon)
     with pytest.raises(QuotaError):
         keys.spend(key_id, 1, 0, noon)
-    keys.spend(key_id, 10, 0, noon + DAY)
+    keys.spend(key_id, 10, 0, noon + timedelta(days=1))
     with pytest.raises(QuotaError):
-        keys.spend(key_id, 11, 0, noon + 2 * DAY)
+        keys.spend(key_id, 11, 0, noon + timedelta(days=2))
 
 
 def test_without_a_quota_all_is_counted_and_nothing_refused(keys: Keys, engine: Engine) -> None:
@@ -132,7 +133,7 @@ def test_no_two_get_the_last_picture(keys: Keys) -> None:
 
     def spend(_: int) -> bool:
         try:
-            keys.spend(key_id, 1, 0, 20_000.0 * DAY)
+            keys.spend(key_id, 1, 0, datetime(2024, 10, 4, tzinfo=UTC))
         except QuotaError:
             return False
         return True
@@ -144,17 +145,17 @@ def test_no_two_get_the_last_picture(keys: Keys) -> None:
 def test_what_is_given_back_can_be_asked_for_again(keys: Keys) -> None:
     key = keys.caller(keys.add("anna", pictures_per_day=3)).key_id
     assert key is not None
-    now = DAY * 20_000.0
+    now = datetime(2024, 10, 4, tzinfo=UTC)
     keys.spend(key, 3, 10, now)
     keys.refund(key, 2, 10, now)
     with pytest.raises(QuotaError):
         keys.spend(key, 3, 0, now)
     keys.spend(key, 2, 0, now)
-    keys.refund(key, 1, 0, now + DAY)  # yesterday's is not today's
-    keys.spend(key, 3, 0, now + DAY)
-    keys.refund(key, 4, 0, now + DAY)
+    keys.refund(key, 1, 0, now + timedelta(days=1))  # yesterday's is not today's
+    keys.spend(key, 3, 0, now + timedelta(days=1))
+    keys.refund(key, 4, 0, now + timedelta(days=1))
     with pytest.raises(QuotaError):
-        keys.spend(key, 1, 0, now + DAY)
+        keys.spend(key, 1, 0, now + timedelta(days=1))
 
 
 @pytest.fixture
@@ -191,7 +192,7 @@ def test_on_a_full_disk_all_is_counted_and_quotas_hold(
     free = keys.caller(keys.add("bert")).key_id
     assert key is not None
     assert free is not None
-    now = DAY * 20_000.0
+    now = datetime(2024, 10, 4, tzinfo=UTC)
     keys.spend(key, 3, 100, now)
     stuck(True)
     keys.spend(key, 4, 100, now)
@@ -209,11 +210,19 @@ def test_on_a_full_disk_all_is_counted_and_quotas_hold(
     assert rows == {key: 10, free: 10**6}
 
 
-def test_a_clock_that_was_set_back_does_not_stop_the_notes(
-    keys: Keys, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    key, now = keys.add("anna"), time.time()
+def test_a_clock_that_was_set_back_does_not_stop_the_notes(keys: Keys, engine: Engine) -> None:
+    key = keys.add("anna")
+    with writing(engine) as connection:
+        connection.execute(update(module.keys).values(used=ago(-7 * DAY)))
     keys.caller(key)
-    monkeypatch.setattr(time, "time", lambda: now - 7 * DAY)
-    keys.caller(key)
-    assert keys.all()[0].used == now - 7 * DAY
+    (known,) = keys.all()
+    assert known.used is not None
+    assert abs(known.used - ago(0)) < timedelta(minutes=1)
+
+
+def test_a_key_as_json_has_its_times_in_seconds(keys: Keys) -> None:
+    keys.caller(keys.add("anna", Role.ADMIN))
+    (key,) = keys.all()
+    body = key.to_dict()
+    assert (body["created"], body["used"]) == (key.created.timestamp(), key.used and key.used.timestamp())
+    assert (body["name"], body["role"], body["revoked"]) == ("anna", "admin", None)

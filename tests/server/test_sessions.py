@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, func, select
+from tests.times import ago
 
 from safelight.clock import ExpiryClock
 from safelight.database import migrate, open_database, reading
@@ -16,7 +18,8 @@ from safelight.server.roles import Caller, Role
 from safelight.server.sessions import LASTS, MOST, Sessions
 from safelight.settings import Settings
 
-NOW = 2_000_000_000.0
+NOW = datetime(2033, 5, 18, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
@@ -74,7 +77,7 @@ def test_tokens_that_are_none(keys: Keys, sessions: Sessions) -> None:
 
 def test_a_session_gets_too_old(keys: Keys, sessions: Sessions) -> None:
     token = sessions.open(id_of(keys, "anna"), NOW)
-    assert sessions.caller(token, NOW + LASTS - 1).owner == "anna"
+    assert sessions.caller(token, NOW + LASTS - SECOND).owner == "anna"
     with pytest.raises(KeyRequiredError):
         sessions.caller(token, NOW + LASTS)
 
@@ -109,8 +112,8 @@ def test_those_that_are_over_are_forgotten(keys: Keys, sessions: Sessions, engin
 
 def test_one_key_has_so_many(keys: Keys, sessions: Sessions, engine: Engine) -> None:
     anna, berta = id_of(keys, "anna"), id_of(keys, "berta")
-    others = sessions.open(berta, NOW - 1)
-    tokens = [sessions.open(anna, NOW + number) for number in range(MOST + 2)]
+    others = sessions.open(berta, NOW - SECOND)
+    tokens = [sessions.open(anna, NOW + number * SECOND) for number in range(MOST + 2)]
     assert kept(engine) == MOST + 1
     for over in tokens[:2]:
         with pytest.raises(KeyRequiredError):
@@ -124,21 +127,21 @@ def test_a_key_s_use_by_a_session_is_noted(
 ) -> None:
     token = sessions.open(id_of(keys, "anna"))
     before = keys.all()[0].used
-    monkeypatch.setattr("safelight.server.keys.NOTE_EVERY", -1.0)
+    monkeypatch.setattr("safelight.server.keys.NOTE_EVERY", -SECOND)
     time.sleep(0.01)
     sessions.caller(token)
     assert keys.all()[0].used != before
 
 
 def test_it_lasts_a_month() -> None:
-    assert module.LASTS == 30 * 24 * 3600
+    assert timedelta(days=30) == module.LASTS
 
 
 def test_a_clock_that_is_set_forward_signs_nobody_out(
     engine: Engine, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock, now = ExpiryClock(), time.time()
-    sessions = Sessions(engine, keys, clock.now)
+    now = time.time()
+    sessions = Sessions(engine, keys, ExpiryClock(ago(0)).at)
     token = sessions.open(id_of(keys, "anna"))
     monkeypatch.setattr(time, "time", lambda: now + 60 * 86400)
     assert sessions.caller(token).owner == "anna"

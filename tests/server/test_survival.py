@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ import httpx2
 import psutil
 import pytest
 from tests.jobs.running import wait_for
-from tests.postgres import empty_database
 from tests.server.whole import STARTED, Studio, serving
 
 TRIES = [{"X-Stainless-Retry-Count": str(tries)} for tries in range(2)]
@@ -139,39 +139,55 @@ def test_a_taken_port_is_said_and_ends_it(tmp_path: Path) -> None:
     assert b"server.port" in ended.stderr
 
 
-def suspected(studio: Studio) -> bool:
-    """Whether a job runs that has lost a worker: were it killed time and again, it would rightly be given up."""
-    running = studio.call("GET", "/v1/jobs", params={"state": "running"}).json()["jobs"]
-    return any(job["lost"] for job in running)
+WAYS: list[Callable[[Studio], None]] = [
+    lambda studio: studio.kill("api"),
+    lambda studio: studio.kill("0"),
+    lambda studio: studio.kill("1"),
+    lambda studio: studio.kill("0", "1"),
+    lambda studio: studio.kill("api", "0"),
+    lambda studio: studio.kill_supervisor(alone=True),
+    lambda studio: studio.kill_supervisor(alone=False),
+]
+"""What may be killed at any moment, whatever is running then."""
 
 
-def hundred(studio: Studio, seconds: float) -> None:
-    """A hundred jobs, while something is killed every few seconds."""
-    lot = random.Random(4)
+def kill_while_working(studio: Studio, count: int, kills: int, seconds: float, seed: int) -> None:
+    """Submit jobs, and kill something every few seconds until all have ended; each picture is there, once."""
+    lot = random.Random(seed)
+    ways = [way for _ in range(1 + kills // len(WAYS)) for way in lot.sample(WAYS, len(WAYS))][:kills]
     jobs: list[str] = []
-    killed, due = 0, time.monotonic() + seconds
-    while len(jobs) < 100 or not studio.over(*jobs):
-        if len(jobs) < 100:
-            jobs.append(studio.submit(len(jobs)))
+    wait_for(lambda: studio.call("GET", "/health/ready").status_code == 200, STARTED)
+    due = time.monotonic() + lot.uniform(0.0, seconds)
+    while ways or len(jobs) < count or not studio.over(*jobs):
+        if len(jobs) < count:
+            jobs.append(studio.submit(len(jobs), steps=lot.choice([2, 2, 20])))
         else:
-            time.sleep(0.5)
-        if time.monotonic() > due and killed < 40:
-            chosen = lot.choice([("api",), ("0",), ("1",), ("api", "0")])
-            studio.kill(*(("api",) if suspected(studio) else chosen))
-            killed, due = killed + 1, time.monotonic() + seconds
-    assert killed > 5
+            time.sleep(0.1)
+        if ways and time.monotonic() > due:
+            ways.pop()(studio)
+            due = time.monotonic() + lot.uniform(0.0, 2 * seconds)
     check_all_done_once(studio, jobs)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_a_hundred_jobs_on_sqlite(tmp_path: Path) -> None:
-    with serving(tmp_path, workers=2) as studio:
-        hundred(studio, 5.0)
+INNOCENT = {"SAFELIGHT_MAX_ATTEMPTS": "1000"}
+"""Whatever is lost here is not lost by its job's fault."""
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_twenty_jobs_while_anything_is_killed(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = request.getfixturevalue("postgres_url") if kind == "postgresql" else ""
+    with serving(tmp_path, workers=2, database=url, **INNOCENT) as studio:
+        kill_while_working(studio, count=20, kills=5, seconds=1.0, seed=4)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_hundred_jobs_on_postgresql(tmp_path: Path, postgres: str) -> None:
-    with empty_database(postgres) as url, serving(tmp_path, workers=2, database=url) as studio:
-        hundred(studio, 5.0)
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_hundred_jobs_while_anything_is_killed(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = request.getfixturevalue("postgres_url") if kind == "postgresql" else ""
+    with serving(tmp_path, workers=2, database=url, **INNOCENT) as studio:
+        kill_while_working(studio, count=100, kills=40, seconds=5.0, seed=4)

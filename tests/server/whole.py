@@ -26,10 +26,26 @@ class Studio:
     """A running ``safelight serve``."""
 
     home: Path
-    process: subprocess.Popen[bytes]
+    command: list[str]
+    environment: dict[str, str]
     url: str
     client: httpx2.Client = field(default_factory=lambda: httpx2.Client(timeout=60))
     """One for all requests: making one takes 60 ms of a core that those who draw need."""
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.process = self._begin()
+
+    def _begin(self) -> subprocess.Popen[bytes]:
+        with (self.home / "server.log").open("ab") as log:
+            return subprocess.Popen(self.command, env=self.environment, stdin=subprocess.DEVNULL, stderr=log)
+
+    def family(self) -> list[psutil.Process]:
+        """The supervisor, if it is there, and its children."""
+        if self.process.poll() is not None:
+            return []
+        first = psutil.Process(self.process.pid)
+        return [first, *first.children()]
 
     def child(self, role: str) -> psutil.Process | None:
         """One of its processes: api, or the worker of a number."""
@@ -46,6 +62,19 @@ class Studio:
         """End processes without a word of warning, if they are there."""
         for child in filter(None, map(self.child, roles)):
             child.kill()
+
+    def kill_supervisor(self, *, alone: bool) -> None:
+        """End the supervisor without a word of warning, and start everything again once all of it is gone.
+
+        Args:
+            alone: Its children find out by themselves, and leave; otherwise they are killed as well.
+        """
+        family = self.family()
+        for member in family[: 1 if alone else None]:
+            member.kill()
+        self.process.wait()
+        psutil.wait_procs(family[1:], STARTED)
+        self.process = self._begin()
 
     def call(self, method: str, path: str, **arguments: Any) -> httpx2.Response:
         """Ask, and ask again while nobody answers."""
@@ -93,14 +122,11 @@ def serving(home: Path, *, workers: int = 1, database: str = "", **settings: str
         **settings,
     }
     command = [sys.executable, "-m", "safelight", "serve", "--port", str(port)]
-    with (home / "server.log").open("ab") as log:
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stderr=log)
-    studio = Studio(home, process, f"http://127.0.0.1:{port}")
+    studio = Studio(home, command, environment, f"http://127.0.0.1:{port}")
     try:
         yield studio
     finally:
         studio.client.close()
-        family = [process, *psutil.Process(process.pid).children()] if process.poll() is None else []
-        for member in family:
+        for member in studio.family():
             member.kill()
-        process.wait()
+        studio.process.wait()

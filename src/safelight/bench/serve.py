@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -146,7 +146,7 @@ def measure(
     with ExitStack() as opened:
         home = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="safelight-bench-")))
         started = time.perf_counter()
-        ours = opened.enter_context(_safelight(home))
+        ours = opened.enter_context(safelight_server(home))
         live = _until(ours.url + "/health/live", started)
         ready = _until(ours.url + "/health/ready", started)
         plain = opened.enter_context(_plain(checkpoint))
@@ -171,13 +171,31 @@ def measure(
 
 
 @contextmanager
-def _safelight(home: Path) -> Iterator[Served]:
+def safelight_server(
+    home: Path, *, checkpoint: str = "starter", environment: Mapping[str, str] | None = None
+) -> Iterator[Served]:
+    """A running ``safelight serve``.
+
+    Args:
+        home: Its data directory.
+        checkpoint: What its worker loads at the start.
+        environment: Further variables. Without any the studio's page is off, since the plain server has none either;
+            bench/studio.py measures with it.
+    """
     port = _free_port()
-    command = [sys.executable, "-m", "safelight", "serve", "--port", str(port), "--checkpoint", "starter"]
-    # Without the web UI, which the plain server does not have either; bench/studio.py measures with it.
-    environment = os.environ | {"SAFELIGHT_HOME": str(home), "SAFELIGHT_STUDIO": "false"}
-    with _running(command, environment, port, home / "server.log") as served:
+    command = [sys.executable, "-m", "safelight", "serve", "--port", str(port), "--checkpoint", checkpoint]
+    variables = os.environ | {"SAFELIGHT_HOME": str(home), "SAFELIGHT_STUDIO": "false"} | (environment or {})
+    with _running(command, variables, port, home / "server.log") as served:
         yield served
+
+
+def until_ready(url: str) -> None:
+    """Wait until a server's worker takes jobs.
+
+    Raises:
+        InternalError: It does not within ``START`` seconds.
+    """
+    _until(url + "/health/ready", time.perf_counter())
 
 
 @contextmanager

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -57,7 +56,7 @@ def show(as_json: Json = False) -> None:
     with _open() as (keys, _):
         found = keys.all()
     if as_json:
-        print_json({"keys": [asdict(key) for key in found]})
+        print_json({"keys": [key.to_dict() for key in found]})
         return
     for key in found:
         typer.echo(_line(key))
@@ -72,7 +71,7 @@ def revoke(name: Name, as_json: Json = False) -> None:
         key = keys.revoke(name)
         audit.note("key.revoked", key=name)
     if as_json:
-        print_json(asdict(key))
+        print_json(key.to_dict())
     else:
         warn(f"The key of {name} is revoked.")
 
@@ -106,5 +105,5 @@ def _line(key: Key) -> str:
     return "  ".join([f"{key.name:20}", f"{key.role:5}", f"made {_time(key.created)}", state, *quota])
 
 
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M UTC")

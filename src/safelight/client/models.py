@@ -8,17 +8,17 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 
 class ClassifierView(BaseModel):
-    """Which classifier judged."""
+    """The classifier of a verdict."""
 
     name: str
     digest: str
     """SHA-256 of its weights."""
     arithmetic: str
-    """Road and precision."""
+    """Mode, backend and precision, such as exact, onnxruntime fp32."""
 
 
 class Drawing(BaseModel):
-    """What a checkpoint draws with where a request says nothing."""
+    """A checkpoint's defaults for fields that a request leaves out."""
 
     kind: Literal["diffusion", "flow"]
     """Which samplers and schedules fit."""
@@ -27,7 +27,7 @@ class Drawing(BaseModel):
     height: int
     """Pixels."""
     size_multiple: int
-    """What width and height must be a multiple of, in pixels."""
+    """Width and height must be multiples of it, in pixels."""
     steps: int
     guidance_scale: float
     sampler: str
@@ -36,7 +36,7 @@ class Drawing(BaseModel):
 
 
 class DrawnPicture(BaseModel):
-    """A picture that a job made."""
+    """A picture that a job generated or upscaled."""
 
     id: str
     """Its entry in the gallery."""
@@ -57,7 +57,7 @@ class DrawnPicture(BaseModel):
     infotext: str | None = None
     """How it was made, as A1111 writes it."""
     notes: list[str] = []
-    """What was done that the request did not ask for, and what had no effect."""
+    """Changes that the request did not ask for, and fields that had no effect."""
     sha256: str | None = None
     """Of the file."""
     url: str | None = None
@@ -65,7 +65,7 @@ class DrawnPicture(BaseModel):
 
 
 class EntryMarks(BaseModel):
-    """What the user says of an entry; what is left out stays."""
+    """The user's marks of an entry; fields that are left out do not change."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -77,7 +77,7 @@ class EntryMarks(BaseModel):
 
 
 class EntryPage(BaseModel):
-    """A part of what was found."""
+    """A page of the entries that were found."""
 
     entries: list[EntryView]
     next: str | None
@@ -85,7 +85,7 @@ class EntryPage(BaseModel):
 
 
 class EntryRecord(BaseModel):
-    """A picture in the gallery with all that says how to make it again."""
+    """A picture in the gallery with its reproduction record."""
 
     id: str
     job_id: str | None
@@ -170,7 +170,7 @@ class Event(BaseModel):
 
 
 class FacetsView(BaseModel):
-    """How many entries there are, by what they can be filtered by."""
+    """Number of entries by each filter's values."""
 
     checkpoints: dict[str, int]
     samplers: dict[str, int]
@@ -187,7 +187,7 @@ class Failure(BaseModel):
 
 
 class GenerateJob(BaseModel):
-    """Draw pictures from words, and from a picture where one is given."""
+    """Generate pictures from a prompt, and from a picture if one is given."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -237,7 +237,7 @@ class GenerateJob(BaseModel):
     init_image: str | None = None
     """The picture to start from, in base64."""
     mask: str | None = None
-    """White where the picture is to be drawn anew, in base64."""
+    """White where the picture is to be regenerated, in base64."""
     strength: float | None = None
     """How much of the initial picture is drawn anew, 0 to 1."""
     inpaint: Inpaint | None = None
@@ -330,7 +330,7 @@ class Job(BaseModel):
 
 
 class JobPage(BaseModel):
-    """Jobs, the newest first; without their results, and of the pictures to judge only how many they are."""
+    """A page of jobs, the newest first, without results; of a scan's pictures only their number."""
 
     jobs: list[Job]
     next: str | None
@@ -338,25 +338,25 @@ class JobPage(BaseModel):
 
 
 class JobResult(BaseModel):
-    """What came of a job: pictures of generate and upscale, verdicts of scan."""
+    """The result of a job: pictures of generate and upscale, verdicts of scan."""
 
     pictures: Annotated[list[DrawnPicture], Field(validate_default=True)] = []
     verdicts: Annotated[list[PictureVerdict], Field(validate_default=True)] = []
 
 
 class LimitsView(BaseModel):
-    """What requests are held to."""
+    """Limits of requests."""
 
     max_pixels: int
-    """Of a picture that comes in."""
+    """Maximum pixels of an input picture."""
     max_bytes: int
-    """Of a picture file that comes in."""
+    """Maximum bytes of an input picture's file."""
     max_frames: int
-    """How many frames of an animation are judged."""
+    """Maximum frames of an animation that are judged."""
     queue_capacity: int
-    """How many jobs may wait."""
+    """Maximum number of waiting jobs."""
     job_retention: float
-    """Seconds for which a finished job can be asked for."""
+    """Seconds for which a finished job is kept."""
 
 
 class LoadFailure(BaseModel):
@@ -370,19 +370,19 @@ class LoadFailure(BaseModel):
 
 
 class MachineView(BaseModel):
-    """What the server runs on."""
+    """The server's machine."""
 
     processor: str
     cores: int
-    """Those it may use."""
+    """Cores that the process may use."""
     memory: int
-    """Bytes, in all."""
+    """Total memory, in bytes."""
     features: list[str]
     """Vector and matrix units, as far as the processor names them."""
 
 
 class Model(BaseModel):
-    """Something with weights or an algorithm that can be named in a request. OpenAI's fields, and ours."""
+    """A model that requests can name: OpenAI's fields, and ours."""
 
     id: str
     object: Literal["model"] = "model"
@@ -391,20 +391,20 @@ class Model(BaseModel):
     owned_by: str
     kind: Literal["checkpoint", "classifier", "upscaler"]
     default: bool = False
-    """Whether it is what a request gets that names none."""
+    """Whether it is the default of requests that name none."""
     family: str | None = None
     """Of a checkpoint."""
     modes: list[str] = []
-    """What a checkpoint can draw."""
+    """Of a checkpoint: what it can generate."""
     size: int | None = None
     """Bytes of its weights."""
     precision: str | None = None
     digest: str | None = None
-    """SHA-256 of its weights, where it is known already."""
+    """SHA-256 of its weights, if it is known already."""
     loaded_by: list[str] = []
     """Workers that have it in memory."""
     draws: Drawing | None = None
-    """Of a checkpoint: what it draws with by itself."""
+    """Of a checkpoint: its defaults."""
 
 
 class ModelList(BaseModel):
@@ -444,7 +444,7 @@ class Outpaint(BaseModel):
 
 
 class PictureVerdict(BaseModel):
-    """What moderation says of one of several pictures."""
+    """The verdict on one of several pictures."""
 
     index: int
     """Which of the pictures, from 0."""
@@ -478,7 +478,7 @@ class PicturesToJudge(BaseModel):
 
 
 class PolicyView(BaseModel):
-    """Which policy decided."""
+    """The policy of a verdict."""
 
     name: str
     version: str
@@ -512,7 +512,7 @@ class SamplerList(BaseModel):
 
 
 class SamplerView(BaseModel):
-    """A sampler and what it takes."""
+    """A sampler and its options."""
 
     name: str
     aliases: list[str]
@@ -563,7 +563,7 @@ class StyleList(BaseModel):
 
 
 class StyleView(BaseModel):
-    """Words that are put around a prompt."""
+    """A prompt style: text that is added to a prompt."""
 
     name: str
     prompt: str
@@ -575,13 +575,13 @@ class SystemView(BaseModel):
 
     version: str
     versions: dict[str, str | None]
-    """Of the libraries that decide what comes out."""
+    """Versions of the libraries that affect results."""
     machine: MachineView
     classifier: str
     policy: str
     workers: list[WorkerView]
     jobs: dict[str, int]
-    """How many there are in each state."""
+    """Number of jobs by state."""
     limits: LimitsView
 
 
@@ -625,24 +625,24 @@ class Verdicts(BaseModel):
 
 
 class WorkerView(BaseModel):
-    """A process that does jobs."""
+    """A worker process."""
 
     name: str
     device: str
-    """Where it draws: cpu, cuda:0 …"""
+    """The device it generates on: cpu, cuda:0 …"""
     precision: str = ""
-    """Arithmetic of drawing: fp32, fp16 …; empty until it has started."""
+    """Precision of generation: fp32, fp16 …; empty until it has started."""
     backend: str = ""
-    """What runs the networks that draw."""
+    """The backend that runs the generation networks."""
     why: str = ""
-    """Why it draws and judges in this way, in plain sentences."""
+    """Why it uses this device, precision and backend, in plain sentences."""
     state: str
     """starting, loading, idle or busy."""
     checkpoints: list[str]
-    """Those in memory."""
+    """The checkpoints in memory."""
     loading: str | None = None
-    """The checkpoint that is being loaded, or will be when the jobs on their way are done."""
+    """The checkpoint that is being loaded, or will be after the running jobs."""
     last_error: LoadFailure | None = None
     """Why the last checkpoint could not be loaded; shown to administrators."""
     memory: float
-    """Bytes resident."""
+    """Resident memory, in bytes."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import Column, Connection, LargeBinary, Select, String, Table, delete, exists, select
 
+from safelight.database.hosts import now
 from safelight.database.inserting import insert_into
 from safelight.database.schema import METADATA, Schema
 from safelight.database.types import Instant
@@ -46,11 +47,13 @@ def keep(connection: Connection, contents: Mapping[str, bytes]) -> None:
         connection: The transaction of whatever refers to them.
         contents: Bytes by their digest.
     """
-    now = datetime.now(UTC)
+    if not contents:
+        return
+    put_at = now(connection)
     for digest in sorted(contents):  # in one order, so that two transactions cannot lock crosswise
-        insert = insert_into(connection, blobs).values(digest=digest, created=now, data=contents[digest])
+        insert = insert_into(connection, blobs).values(digest=digest, created=put_at, data=contents[digest])
         # touching the row also keeps it from a ``delete_unreferenced`` that runs at this moment
-        connection.execute(insert.on_conflict_do_update(index_elements=["digest"], set_={"created": now}))
+        connection.execute(insert.on_conflict_do_update(index_elements=["digest"], set_={"created": put_at}))
 
 
 def get(connection: Connection, digest: str) -> bytes:

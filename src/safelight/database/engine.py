@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from safelight.database.failures import explained
+from safelight.database.notifications import PENDING, send_after_commit, send_before_commit
 from safelight.errors import DatabaseOpenError, DatabaseUrlError
 from safelight.private import private_file, private_folder
 from safelight.settings import Settings
@@ -87,13 +88,18 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that is committed when the block ends well, and leaves no trace when it does not.
 
     SQLite has one writer at a time: the lock is taken at the start, so what was read within the block is still true
-    when it is written. PostgreSQL reads what is committed, statement by statement.
+    when it is written. PostgreSQL reads what is committed, statement by statement. What was given to
+    ``notifications.notify`` within the block is sent when it is committed.
 
     Raises:
         DatabaseError, StorageFullError: As in ``failures.explained``.
     """
+    channels: dict[str, None] = {}
     with explained(), engine.begin() as connection:
+        connection.execution_options(**{PENDING: channels})
         yield connection
+        send_before_commit(connection, channels)
+    send_after_commit(engine, channels)
 
 
 def _open_sqlite(url: URL, patience: float) -> Engine:

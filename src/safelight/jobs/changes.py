@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
+from datetime import timedelta
 
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, and_, delete, insert, select, update
 
 from safelight.database import blobs
+from safelight.database.hosts import current_time, now
+from safelight.database.notifications import notify
 from safelight.errors import JobMissingError, SafelightError
+from safelight.jobs.channels import Channel
 from safelight.jobs.job import Job, JobState, JsonObject
-from safelight.jobs.rows import new_id
 from safelight.jobs.tables import events, job_blobs, job_inputs, jobs, previews
-
-Enqueue = Callable[[Connection, str], None]
-"""Puts a turn into the queue within a transaction; the string is its name."""
 
 
 class Book:
@@ -23,12 +21,11 @@ class Book:
 
     Args:
         engine: The database.
-        enqueue: Puts a turn into the queue.
         retention: Seconds for which a finished job and its events are kept.
     """
 
-    def __init__(self, engine: Engine, enqueue: Enqueue, *, retention: float) -> None:
-        self._engine, self._enqueue, self._retention = engine, enqueue, retention
+    def __init__(self, engine: Engine, *, retention: float) -> None:
+        self._engine, self._retention = engine, retention
 
     def _requeue(self, connection: Connection, row: RowMapping, *, attempt: int, lost: int) -> None:
         values = {"state": JobState.QUEUED, "worker": None, "lease": None, "signal": None, "progress": None}
@@ -38,7 +35,7 @@ class Book:
             .values(**values, started=None, attempt=attempt, lost=lost)
         )
         tell(connection, row["id"], "state", state=JobState.QUEUED, attempt=attempt)
-        self._enqueue(connection, new_id())
+        notify(connection, Channel.JOBS)
 
     def _end(
         self,
@@ -49,14 +46,14 @@ class Book:
         result: JsonObject | None = None,
         error: SafelightError | None = None,
     ) -> None:
-        now = time.time()
+        ended = now(connection)
         connection.execute(
             update(jobs)
             .where(jobs.c.id == row["id"])
             .values(
                 state=state,
-                ended=now,
-                expires=now + self._retention,
+                ended=ended,
+                expires=ended + timedelta(seconds=self._retention),
                 lease=None,
                 signal=None,
                 result=None if result is None else json.dumps(result),
@@ -83,10 +80,12 @@ def _release_inputs(connection: Connection, job_id: str) -> None:
 
 
 def tell(connection: Connection, job_id: str, kind: str, **data: object) -> None:
-    """Note an event of a job."""
+    """Note an event of a job, and notify those who follow events."""
+    created = current_time(connection)
     connection.execute(
-        insert(events).values(job_id=job_id, kind=kind, data=json.dumps(data), created=time.time())
+        insert(events).values(job_id=job_id, kind=kind, data=json.dumps(data), created=created)
     )
+    notify(connection, Channel.EVENTS)
 
 
 def the_row(

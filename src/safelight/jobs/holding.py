@@ -7,8 +7,9 @@ cannot write over its successor.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from datetime import timedelta
 
-from sqlalchemy import Connection, RowMapping, and_, func, or_, select, update
+from sqlalchemy import Connection, Engine, RowMapping, and_, func, or_, select, update
 
 from safelight.database.engine import reading, writing
 from safelight.database.hosts import now
@@ -22,12 +23,21 @@ from safelight.jobs.turns import LOOKAHEAD, Holders, Waiting, choose
 
 LEASE = 15.0
 """Seconds after which a silent worker's jobs go back to the queue."""
-MAX_LOST = 3
-"""How often a job may lose its worker without getting on: one that kills it each time must not do so for ever."""
 
 
 class Holding(Book):
-    """What workers do with jobs; see ``Ledger``."""
+    """What workers do with jobs; see ``Ledger``.
+
+    Args:
+        engine: The database.
+        retention: Seconds for which a finished job and its events are kept.
+        max_attempts: How many workers in a row a job may lose without finishing a picture; then it fails, since one
+            that kills its worker each time must not do so for ever.
+    """
+
+    def __init__(self, engine: Engine, *, retention: float, max_attempts: int) -> None:
+        super().__init__(engine, retention=retention)
+        self._max_attempts = max_attempts
 
     def waiting(self) -> int:
         """How many jobs wait."""
@@ -88,7 +98,7 @@ class Holding(Book):
                 started=began,
                 attempt=attempt,
                 worker=worker,
-                lease=began + LEASE,
+                lease=began + timedelta(seconds=LEASE),
                 signal=None,
                 progress=None,
             )
@@ -105,7 +115,7 @@ class Holding(Book):
             connection.execute(
                 update(jobs)
                 .where(mine, jobs.c.state == JobState.RUNNING)
-                .values(lease=now(connection) + LEASE)
+                .values(lease=now(connection) + timedelta(seconds=LEASE))
             )
             query = select(jobs.c.id, jobs.c.attempt, jobs.c.state, jobs.c.signal).where(mine)
             found = {row.id: row for row in connection.execute(query)}
@@ -205,7 +215,7 @@ class Holding(Book):
             return True
 
     def take_back(self, worker: str | None = None, *, but: Collection[str] = ()) -> int:
-        """Put jobs of lost workers back into the queue; those that lost too many without getting on fail.
+        """Put jobs of lost workers back into the queue; those that lost ``max_attempts`` without getting on fail.
 
         Args:
             worker: This worker's, which has just begun a new life; those whose lease has run out when not given.
@@ -216,9 +226,8 @@ class Holding(Book):
         """
         with writing(self._engine) as connection:
             present = now(connection)
-            alive = jobs.c.lease.between(
-                present, present + 2 * LEASE
-            )  # longer ones are from before a clock was set
+            longest = present + timedelta(seconds=2 * LEASE)  # longer ones are from before a clock was set
+            alive = jobs.c.lease.between(present, longest)
             lost = ~alive if worker is None else jobs.c.worker == worker
             query = select(jobs).where(jobs.c.state == JobState.RUNNING, lost, jobs.c.id.not_in(but))
             rows = connection.execute(query.with_for_update(skip_locked=True)).mappings().all()
@@ -226,7 +235,7 @@ class Holding(Book):
                 times = row["lost"] + 1
                 if row["signal"] == Signal.CANCEL:
                     self._end(connection, row, JobState.CANCELLED)
-                elif times >= MAX_LOST:
+                elif times >= self._max_attempts:
                     error = WorkerLostError(f"Doing this job, {times} workers were lost one after the other.")
                     self._end(connection, row, JobState.FAILED, error=error)
                 else:

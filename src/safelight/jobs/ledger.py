@@ -6,19 +6,21 @@ Front doors submit, look and signal: that is in this file. Workers claim, report
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
+from datetime import datetime
 
 from sqlalchemy import Connection, Engine, RowMapping, and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from safelight.database import blobs
 from safelight.database.engine import reading, writing
-from safelight.database.hosts import wait_in_line
+from safelight.database.hosts import now, wait_in_line
+from safelight.database.notifications import Listener, listen, notify
 from safelight.errors import IdempotencyError, JobOverError, JobSkipError
 from safelight.jobs.admission import QueueLimits, admit
 from safelight.jobs.brief import brief, listed, rows_within, summary
-from safelight.jobs.changes import Enqueue, tell, the_row
+from safelight.jobs.changes import tell, the_row
+from safelight.jobs.channels import Channel
 from safelight.jobs.holding import Holding
 from safelight.jobs.job import Event, Job, JobKind, JobState, Signal, Submission
 from safelight.jobs.outlook import Standing, standings, with_outlook
@@ -33,20 +35,20 @@ class Ledger(Holding):
 
     Args:
         engine: The database.
-        enqueue: Puts a turn into the queue.
         retention: Seconds for which a finished job and its events are kept.
+        max_attempts: See ``Holding``.
         limits: How much may wait.
     """
 
     def __init__(
         self,
         engine: Engine,
-        enqueue: Enqueue,
         *,
         retention: float = 7 * 86400,
+        max_attempts: int = 3,
         limits: QueueLimits = QueueLimits(),  # noqa: B008  it is frozen
     ) -> None:
-        super().__init__(engine, enqueue, retention=retention)
+        super().__init__(engine, retention=retention, max_attempts=max_attempts)
         self._limits = limits
 
     def submit(
@@ -89,7 +91,8 @@ class Ledger(Holding):
             return str(row["id"])
         nbytes = sum(map(len, pictures.values()))
         admit(connection, self._limits, given.owner if shares else None, nbytes)
-        job_id = new_id()
+        created = now(connection)
+        job_id = new_id(created)
         values = {
             "id": job_id,
             "owner": given.owner,
@@ -105,7 +108,7 @@ class Ledger(Holding):
             "timeout": given.timeout,
             "idempotency_key": given.idempotency_key,
             "request_id": given.request_id,
-            "created": time.time(),
+            "created": created,
             "attempt": 0,
             "lost": 0,
         }
@@ -115,7 +118,7 @@ class Ledger(Holding):
             connection.execute(insert(job_blobs), [{"job_id": job_id, "digest": digest} for digest in needed])
             connection.execute(insert(job_inputs).values(job_id=job_id, owner=given.owner, bytes=nbytes))
         tell(connection, job_id, "state", state=JobState.QUEUED)
-        self._enqueue(connection, job_id)
+        notify(connection, Channel.JOBS)
         return job_id
 
     @staticmethod
@@ -126,10 +129,10 @@ class Ledger(Holding):
     @staticmethod
     def _turn(connection: Connection, given: Submission) -> float:
         priority = given.priority
-        now = connection.execute(select(clock.c.turn).where(clock.c.priority == priority)).scalar() or 0.0
+        reached = connection.execute(select(clock.c.turn).where(clock.c.priority == priority)).scalar() or 0.0
         own = and_(jobs.c.owner == given.owner, jobs.c.state == JobState.QUEUED, jobs.c.priority == priority)
         last = connection.execute(select(func.max(jobs.c.turn)).where(own)).scalar()
-        return next_turn(now, last, given.cost)
+        return next_turn(reached, last, given.cost)
 
     def get(self, job_id: str, owner: str | None = None) -> Job:
         """A job with its place in the queue.
@@ -231,15 +234,35 @@ class Ledger(Holding):
                 self._end(connection, row, JobState.CANCELLED)
             elif signal.outdoes(row["signal"]):
                 connection.execute(update(jobs).where(jobs.c.id == job_id).values(signal=signal))
+                notify(connection, Channel.COMMANDS)
             return with_outlook(connection, [the_row(connection, job_id)])[0]
 
-    def events(self, after: int, job_id: str | None = None, limit: int = 1000) -> list[Event]:
-        """What happened after an event, in order; of one job or of all."""
+    def listen(self) -> Listener:
+        """A listener for new events; whoever asked for it closes it."""
+        return listen(self._engine, Channel.EVENTS)
+
+    def events(
+        self,
+        after: int,
+        job_id: str | None = None,
+        limit: int = 1000,
+        *,
+        known: Container[int] = frozenset(),
+    ) -> list[Event]:
+        """What happened after an event, in order.
+
+        Args:
+            after: The event's id.
+            job_id: Only events of this job; of all jobs when not given.
+            limit: How many rows are read at most.
+            known: Ids of events that are left out.
+        """
         query = select(events).where(events.c.id > after).order_by(events.c.id).limit(limit)
         if job_id is not None:
             query = query.where(events.c.job_id == job_id)
         with reading(self._engine) as connection:
-            return [event_of(row) for row in connection.execute(query).mappings()]
+            rows = connection.execute(query).mappings()
+            return [event_of(row) for row in rows if row["id"] not in known]
 
     def last_event(self) -> int:
         """The id of the newest event; 0 before the first."""
@@ -258,7 +281,7 @@ class Ledger(Holding):
             found = {row[0]: row[1] for row in connection.execute(query)}
         return {state: found.get(state, 0) for state in JobState}
 
-    def forget(self, now: float) -> int:
-        """Delete finished jobs whose time is over, with their events; returns how many."""
+    def forget(self, at: datetime) -> int:
+        """Delete finished jobs whose time is over at a moment, with their events; returns how many."""
         with writing(self._engine) as connection:
-            return connection.execute(delete(jobs).where(jobs.c.expires < now)).rowcount
+            return connection.execute(delete(jobs).where(jobs.c.expires < at)).rowcount

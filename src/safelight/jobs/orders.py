@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, func, insert, select
 
 from safelight.database.hosts import wait_in_line
+from safelight.database.notifications import notify
+from safelight.jobs.channels import Channel
 from safelight.jobs.tables import orders
 
 
@@ -42,6 +44,7 @@ def give(connection: Connection, checkpoint: str | None, *, load: bool) -> None:
         superseded if checkpoint is None else superseded.where(orders.c.checkpoint == checkpoint)
     )
     connection.execute(insert(orders).values(checkpoint=checkpoint or "", load=load))
+    notify(connection, Channel.COMMANDS)
 
 
 def newer(connection: Connection, after: int) -> list[Order]:

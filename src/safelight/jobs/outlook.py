@@ -7,10 +7,10 @@ were drawn together. So the work ahead of a job adds up, however workers put it 
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -84,11 +84,13 @@ class _Outlook:
         paces: Work of one unit of cost, by kind and checkpoint.
         running: Rows of the jobs that run.
         workers: How many there are.
+        present: The time by the database's clock, which also says when jobs were begun.
     """
 
     paces: Mapping[str, float]
     running: Sequence[RowMapping]
     workers: int
+    present: datetime
 
     @classmethod
     def of(cls, connection: Connection) -> _Outlook:
@@ -96,12 +98,14 @@ class _Outlook:
         needed = (jobs.c.id, jobs.c.owner, jobs.c.kind, jobs.c.checkpoint, jobs.c.cost, jobs.c.priority)
         query = select(*needed, jobs.c.worker, jobs.c.started, jobs.c.attempt, jobs.c.progress)
         present = now(connection)
-        recent = workers.c.seen.between(present - LOST_AFTER, present + LOST_AFTER)
+        near = timedelta(seconds=LOST_AFTER)
+        recent = workers.c.seen.between(present - near, present + near)
         seen = select(func.count()).select_from(workers).where(recent)
         return cls(
             paces,
             connection.execute(query.where(jobs.c.state == JobState.RUNNING)).mappings().all(),
             max(1, connection.execute(seen).scalar_one()),
+            present,
         )
 
     def job(self, row: RowMapping, ahead: _Ahead | None) -> Job:
@@ -205,7 +209,7 @@ class _Outlook:
     def _alone(self, row: RowMapping) -> float | None:
         """Seconds a running job takes if it need not pause: by its own pace once known, by others' until then."""
         progress = _progress(row)
-        elapsed: float = progress.get("seconds") or max(0.0, time.time() - row["started"])
+        elapsed: float = progress.get("seconds") or self._since(row["started"])
         fraction = float(progress.get("fraction", 0.0))
         afresh = row["attempt"] == 1  # otherwise a part of it was not done in this time
         if afresh and fraction >= KNOWN_PACE:
@@ -215,6 +219,10 @@ class _Outlook:
             return None
         whole = work * self._company[self._group(row)]
         return max(0.0, whole - elapsed) if afresh else whole * (1 - fraction)
+
+    def _since(self, started: datetime) -> float:
+        """Seconds that have passed."""
+        return max(0.0, (self.present - started).total_seconds())
 
 
 def _progress(row: RowMapping) -> Mapping[str, Any]:

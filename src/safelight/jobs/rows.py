@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import RowMapping
 
 from safelight.jobs.job import Event, Failure, Job, Progress
 
 
-def new_id() -> str:
-    """An id that sorts by time and cannot be guessed: milliseconds and 64 random bits, in hexadecimal."""
-    return f"{int(time.time() * 1000):011x}{secrets.token_hex(8)}"
+def new_id(created: datetime) -> str:
+    """An id that sorts by time and cannot be guessed: milliseconds and 64 random bits, in hexadecimal.
 
-
-def moment(seconds: float | None) -> datetime | None:
-    """Seconds since 1970 as a time in UTC."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    Args:
+        created: By the database's clock, so that ids from several hosts sort as well.
+    """
+    return f"{int(created.timestamp() * 1000):011x}{secrets.token_hex(8)}"
 
 
 def job_of(row: RowMapping, *, position: int | None = None, eta: float | None = None) -> Job:
     """A row of the table of jobs as a job."""
     progress, result, error = (json.loads(row[name] or "null") for name in ("progress", "result", "error"))
-    created = moment(row["created"])
-    assert created is not None
     return Job(
         id=row["id"],
         owner=row["owner"],
@@ -40,10 +36,10 @@ def job_of(row: RowMapping, *, position: int | None = None, eta: float | None = 
         position=position,
         eta=eta,
         progress=Progress(**progress) if progress else None,
-        created=created,
-        started=moment(row["started"]),
-        ended=moment(row["ended"]),
-        expires=moment(row["expires"]),
+        created=row["created"],
+        started=row["started"],
+        ended=row["ended"],
+        expires=row["expires"],
         attempt=row["attempt"],
         lost=row["lost"],
         worker=row["worker"],
@@ -54,10 +50,12 @@ def job_of(row: RowMapping, *, position: int | None = None, eta: float | None = 
 
 def event_of(row: RowMapping) -> Event:
     """A row of the table of events as an event."""
-    created = moment(row["created"])
-    assert created is not None
     return Event(
-        id=row["id"], job_id=row["job_id"], kind=row["kind"], data=json.loads(row["data"]), created=created
+        id=row["id"],
+        job_id=row["job_id"],
+        kind=row["kind"],
+        data=json.loads(row["data"]),
+        created=row["created"],
     )
 
 

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Connection, Engine, delete, select
 
 from safelight.clock import ExpiryClock
 from safelight.database import Schema, blobs, migrate, open_database, reading, writing
-from safelight.database.hosts import now as clock_of
+from safelight.database.hosts import now
 from safelight.database.inserting import upsert
+from safelight.database.notifications import Listener, listen
 from safelight.gallery import Gallery
 from safelight.gallery import tables as gallery_tables
 from safelight.jobs import tables
 from safelight.jobs.admission import QueueLimits
-from safelight.jobs.dispatch import Dispatcher
-from safelight.jobs.dispatch import prepare as prepare_turns
+from safelight.jobs.channels import Channel
 from safelight.jobs.ledger import Ledger
 from safelight.jobs.orders import Order, give, newer, newest
 from safelight.jobs.outlook import LOST_AFTER
@@ -31,8 +30,8 @@ from safelight.settings import Settings
 SCHEMAS = (blobs.SCHEMA, gallery_tables.SCHEMA, tables.SCHEMA)
 TEXTS = ("checkpoints", "last_error")
 """What of a worker's description is written down as JSON."""
-FORGOTTEN_AFTER = 86400.0
-"""Seconds after which a silent worker is no longer listed."""
+FORGOTTEN_AFTER = timedelta(days=1)
+"""Time after which a silent worker is no longer listed."""
 
 
 def prepare(settings: Settings, *others: Schema) -> None:
@@ -50,7 +49,6 @@ def prepare(settings: Settings, *others: Schema) -> None:
         migrate(engine, [*SCHEMAS, *others])
     finally:
         engine.dispose()
-    prepare_turns(settings.database_url)
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,6 @@ class Service:
         engine: The database.
         ledger: The book of jobs.
         gallery: What was made.
-        dispatcher: Puts turns into the queue.
         clock: What is too old, is so by this clock.
     """
 
@@ -70,45 +67,51 @@ class Service:
     engine: Engine
     ledger: Ledger
     gallery: Gallery
-    dispatcher: Dispatcher
-    clock: ExpiryClock = field(default_factory=ExpiryClock)
+    clock: ExpiryClock
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
         """Open the database, whose tables have been made by ``prepare``."""
         engine = open_database(settings)
-        dispatcher = Dispatcher(settings.database_url)
         limits = QueueLimits(
             settings.queue_capacity, settings.waiting_per_owner, settings.waiting_bytes_per_owner
         )
-        ledger = Ledger(engine, dispatcher.enqueue, retention=settings.job_retention, limits=limits)
-        return cls(settings, engine, ledger, Gallery(engine, settings.home), dispatcher)
+        ledger = Ledger(
+            engine,
+            retention=settings.job_retention,
+            max_attempts=settings.max_attempts,
+            limits=limits,
+        )
+        with reading(engine) as connection:
+            clock = ExpiryClock(now(connection))
+        return cls(settings, engine, ledger, Gallery(engine, settings.home), clock)
+
+    def listen(self, *channels: Channel) -> Listener:
+        """A listener for changes that other processes make; whoever asked for it closes it."""
+        return listen(self.engine, *channels)
 
     def reading(self) -> AbstractContextManager[Connection]:
         """A connection to read with."""
         return reading(self.engine)
 
-    def now(self) -> float:
-        """Seconds since 1970 by the clock that all workers share.
+    def now(self) -> datetime:
+        """The time by the clock that all hosts share.
 
         Raises:
             DatabaseError: It cannot be read.
         """
-        if self.engine.dialect.name == "sqlite":  # without a transaction
-            return time.time()
         with self.reading() as connection:
-            return clock_of(connection)
+            return now(connection)
 
     def close(self) -> None:
         """Close all connections."""
-        self.dispatcher.close()
         self.engine.dispose()
 
     def register_worker(self, name: str, description: Mapping[str, Any]) -> None:
         """Note that a worker lives, and how it is."""
         values = {**description, **{field: json.dumps(description.get(field)) for field in TEXTS}}
         with writing(self.engine) as connection:
-            upsert(connection, workers, {"name": name}, {**values, "seen": clock_of(connection)})
+            upsert(connection, workers, {"name": name}, {**values, "seen": now(connection)})
 
     def forget_worker(self, name: str) -> None:
         """A worker has left."""
@@ -116,7 +119,7 @@ class Service:
             connection.execute(delete(workers).where(workers.c.name == name))
 
     def load(self, checkpoint: str) -> None:
-        """Tell all workers to load a checkpoint, each when no job is on its way there; they listen once a second."""
+        """Tell all workers to load a checkpoint, each when no job is on its way there."""
         with writing(self.engine) as connection:
             give(connection, checkpoint, load=True)
 
@@ -136,33 +139,35 @@ class Service:
             return newest(connection)
 
     def clean(self) -> None:
-        """Delete what has expired or was left by a crash: jobs, turns, inputs, entries and files of the gallery.
+        """Delete what has expired or was left by a crash: jobs, inputs, entries and files of the gallery.
 
         Raises:
             DatabaseError, OutputError: It was not all deleted; the rest is the next time.
         """
-        expiry = self.clock.now()
-        now = datetime.fromtimestamp(expiry, UTC)
+        expiry = self.clock.at(self.now())
         self.ledger.forget(expiry)
         with writing(self.engine) as connection:
             blobs.delete_unreferenced(
-                connection, select(tables.job_blobs.c.digest), before=now - timedelta(hours=1)
+                connection, select(tables.job_blobs.c.digest), before=expiry - timedelta(hours=1)
             )
             connection.execute(delete(workers).where(~_heard_within(connection, FORGOTTEN_AFTER)))
         if self.settings.gallery_retention:
-            self.gallery.expire(now - timedelta(seconds=self.settings.gallery_retention))
-        self.gallery.repair(now=expiry)
-        self.dispatcher.forget(now - timedelta(seconds=self.settings.job_retention))
+            self.gallery.expire(expiry - timedelta(seconds=self.settings.gallery_retention))
+        self.gallery.repair(now=expiry.timestamp())
 
     def workers(self) -> list[dict[str, Any]]:
         """The workers that have been heard of lately."""
         with self.reading() as connection:
-            recent = select(workers).where(_heard_within(connection, LOST_AFTER)).order_by(workers.c.name)
+            recent = (
+                select(workers)
+                .where(_heard_within(connection, timedelta(seconds=LOST_AFTER)))
+                .order_by(workers.c.name)
+            )
             rows = connection.execute(recent).mappings().all()
         return [{**row, **{field: json.loads(row[field]) for field in TEXTS}} for row in rows]
 
 
-def _heard_within(connection: Connection, seconds: float) -> ColumnElement[bool]:
+def _heard_within(connection: Connection, period: timedelta) -> ColumnElement[bool]:
     """Which workers were heard of lately; what is still to come was said before the clock was set back."""
-    now = clock_of(connection)
-    return workers.c.seen.between(now - seconds, now + seconds)
+    present = now(connection)
+    return workers.c.seen.between(present - period, present + period)

@@ -1,7 +1,4 @@
-"""The tables of the queue, as statements name them; ``database/migrations/`` makes them.
-
-Times are seconds since 1970, UTC.
-"""
+"""The tables of the queue, as statements name them; ``database/migrations/`` makes them."""
 
 from __future__ import annotations
 
@@ -22,6 +19,7 @@ from sqlalchemy import (
 )
 
 from safelight.database.schema import METADATA, Schema
+from safelight.database.types import Instant
 
 jobs = Table(
     "jobs",
@@ -36,17 +34,17 @@ jobs = Table(
     Column("cost", Float, nullable=False),
     Column("passed", Integer, nullable=False, default=0),  # how often another one was preferred to it
     Column("checkpoint", Text, nullable=False),
-    Column("timeout", Float),
+    Column("timeout", Float),  # seconds
     Column("idempotency_key", String(200)),
     Column("request_id", String(200), nullable=False),
-    Column("created", Float, nullable=False),
-    Column("started", Float),
-    Column("ended", Float),
-    Column("expires", Float),
+    Column("created", Instant, nullable=False),
+    Column("started", Instant),
+    Column("ended", Instant),
+    Column("expires", Instant),
     Column("attempt", Integer, nullable=False, default=0),
     Column("lost", Integer, nullable=False, default=0),  # workers, one after the other, without getting on
     Column("worker", String(200)),
-    Column("lease", Float),  # until when the worker has it; renewed while it lives
+    Column("lease", Instant),  # until when the worker has it; renewed while it lives
     Column("signal", String(20)),
     Column("progress", Text),
     Column("result", Text),
@@ -82,7 +80,7 @@ events = Table(
     Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("kind", String(20), nullable=False),
     Column("data", Text, nullable=False),
-    Column("created", Float, nullable=False),
+    Column("created", Instant, nullable=False),
     sqlite_autoincrement=True,  # an id is never given twice, so a client can go on from its last one
 )
 
@@ -123,8 +121,8 @@ workers = Table(
     Column("last_error", Text, nullable=False, server_default="null"),  # of the last load: JSON
     Column("checkpoints", Text, nullable=False),  # those in memory
     Column("memory", Float, nullable=False),  # bytes resident
-    Column("started", Float, nullable=False),
-    Column("seen", Float, nullable=False),
+    Column("started", Instant, nullable=False),
+    Column("seen", Instant, nullable=False),
 )
 
 orders = Table(

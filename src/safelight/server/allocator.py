@@ -1,4 +1,4 @@
-"""How the server's process keeps memory: pictures are large and go soon, what was loaded stays."""
+"""Settings of malloc and of the garbage collector for a process with short-lived images and long-lived modules."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 LARGE, ARENAS = 1024 * 1024, 2
-"""From how many bytes on a block is the system's own, and how many pools of smaller ones there are."""
+"""Bytes from which on malloc maps a block by itself, and the number of arenas for smaller blocks."""
 
 
 def give_memory_back() -> bool:
-    """From now on, blocks of a megabyte go back to the system when they are freed; returns whether glibc was told.
+    """Make malloc return freed blocks of a megabyte or more to the system; returns whether glibc accepted it.
 
-    By itself glibc raises that bound to 32 MB when the first large block is freed, and then keeps what pictures took;
-    and it has a pool for each of many threads. To be called before other threads begin.
+    By default glibc raises this threshold to 32 MB when the first large block is freed, and then keeps the memory that
+    images took; it also has an arena for each of many threads. Call this before other threads start.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -28,9 +28,9 @@ def give_memory_back() -> bool:
 
 
 def leave_to_stay() -> None:
-    """Leave whatever is in memory now out of all garbage collections that follow.
+    """Exclude all objects that exist now from later garbage collections.
 
-    What modules and pages a server loads stays as long as it runs. Going through all of it in each full collection
-    finds nothing, and no thread runs meanwhile.
+    The modules and pages that a server loads live as long as the process. Each full collection would traverse all of
+    them, find nothing, and stop every thread meanwhile.
     """
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Everything put together: three families of routes behind one guard."""
+"""Build the FastAPI application: the routes of three API families behind one stack of middleware."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ ROUTERS = {
         heat.router,
         policies.router,
         loading.router,
-        hub.router,  # before what takes any name
+        hub.router,  # before the routes whose path takes any model name
         models.router,
         gallery.router,
         system.router,
@@ -73,19 +73,19 @@ ROUTERS = {
     Family.A1111: (sdapi.router,),
 }
 FETCHES, STREAMS = 8, 20
-"""How many pictures are fetched from elsewhere at the same time, and how many jobs one user follows."""
+"""How many remote images are fetched at the same time, and how many job streams one owner may have open."""
 SENT = ("Authorization", "X-API-Key", REQUEST_ID, "Idempotency-Key", "Last-Event-ID", "If-None-Match")
 SHOWN = (REQUEST_ID, "RateLimit", "RateLimit-Policy", "Retry-After", "Location", "ETag")
-"""Headers that pages of ``cors_origins`` may send, and may read."""
+"""Request headers that pages of ``cors_origins`` may send, and response headers that they may read."""
 
 
 def create_app(service: Service, settings: Settings, *, loaded: Callable[[], None] = lambda: None) -> FastAPI:
-    """The application.
+    """Create the application.
 
     Args:
-        service: Open, with the tables of ``keys.SCHEMA`` too; whoever opened it closes it.
-        settings: Everything that can be set.
-        loaded: Called when the studio's page has been loaded, which is after the start.
+        service: An open service, whose database also has the tables of ``keys.SCHEMA``; the caller closes it.
+        settings: The server's settings.
+        loaded: Called when the web UI has been loaded, which is after startup.
     """
     audit, numbers, studio = audit_log(settings.home, settings.audit_bytes), Metrics(), LateStudio(loaded)
     app = FastAPI(
@@ -111,12 +111,12 @@ def create_app(service: Service, settings: Settings, *, loaded: Callable[[], Non
 
 
 def _life(service: Service, settings: Settings, audit: AuditLog, studio: LateStudio) -> Lifespan[FastAPI]:
-    """What is open while the application runs; routes that open something of their own come after it."""
+    """The lifespan that opens and closes the application's state; lifespans of routers run inside it."""
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         keys = Keys(service.engine)
-        sessions = Sessions(service.engine, keys, service.clock.now)
+        sessions = Sessions(service.engine, keys, service.clock.at)
         limits = Limits(settings, keys)
         fetches, streams = asyncio.Semaphore(FETCHES), Seats("streams", STREAMS)
         use_others()
@@ -129,16 +129,14 @@ def _life(service: Service, settings: Settings, audit: AuditLog, studio: LateStu
                     studio.begin()
                 yield
                 await studio.end()
-            with suppress(
-                DatabaseError
-            ):  # what is lost is what keys without a quota asked for in the last minute
+            with suppress(DatabaseError):  # only the last minute's usage of keys without a quota is lost
                 await threads.key(keys.write_down)
 
     return life
 
 
 def _guard(app: FastAPI, settings: Settings, numbers: Metrics, audit: AuditLog) -> None:
-    """Put the layers around the routes; the last one that is added is the outermost."""
+    """Add the middleware; the one added last is the outermost."""
     app.add_middleware(Disconnects)
     app.add_middleware(Bodies, settings=settings)
     app.add_middleware(Access, settings=settings)

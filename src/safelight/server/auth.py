@@ -1,4 +1,4 @@
-"""Who makes a request, as every route sees them. ``middleware.access`` finds it out before the request is read."""
+"""FastAPI dependencies that give the principal of a request, which ``middleware.authentication`` has set."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["LOCAL", "Admin", "Caller", "Role", "Who", "administrator", "caller"]
 
 
 def caller(connection: HTTPConnection) -> Caller:
-    """Who made the request or opened the WebSocket."""
+    """The principal that made the request or opened the WebSocket."""
     found: Caller = connection.state.caller
     return found
 
 
 def administrator(connection: HTTPConnection) -> Caller:
-    """The same, where only administrators may go.
+    """The principal, who must be an administrator.
 
     Raises:
-        RoleError: They are none.
+        RoleError: The principal is no administrator.
     """
     who = caller(connection)
     if who.role is not Role.ADMIN:

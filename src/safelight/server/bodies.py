@@ -1,6 +1,7 @@
-"""Bodies that are not JSON, as if they were: pictures as parts of a form, or one picture bare.
+"""Route classes that parse JSON, multipart and binary bodies into the same fields.
 
-What a route declares and the OpenAPI document shows is one model; its pictures are text in JSON and bytes here.
+A route declares one pydantic model, which the OpenAPI document shows. Its images are text in JSON and bytes in a
+multipart form or in a body that is one image file.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ BARE = ("image/", "application/octet-stream")
 REQUEST, LISTS = "request", ("images",)
 MAX_FILES = 1000
 SMALL = 256 * 1024
-"""JSON of more bytes is parsed in a thread."""
+"""Bytes of JSON above which it is parsed in a thread."""
 MAX_REQUEST_PART = 1024 * 1024
-"""Bytes of the JSON in a form; where it is no file, Starlette bounds it likewise."""
+"""Maximum bytes of a form's JSON part; Starlette has the same limit for parts that are no files."""
 
 Fields = dict[str, Any]
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class JsonRoute(APIRoute):
-    """A route whose JSON is parsed beside the event loop where there is much of it, and then kept once."""
+    """A route that parses large JSON outside the event loop and drops the raw bytes afterwards."""
 
     def get_route_handler(self) -> Handler:
-        """The usual handler, given JSON."""
+        """FastAPI's handler, called with a request whose JSON is parsed."""
         handle = super().get_route_handler()
 
         async def handler(request: Request) -> Response:
@@ -52,7 +53,7 @@ class JsonRoute(APIRoute):
 
 
 class FormRoute(JsonRoute):
-    """A route that also takes forms: pictures in parts of their field's name, all else as JSON in ``request``."""
+    """A route that also accepts forms: each image is a part named after its field, the rest is JSON in ``request``."""
 
     takes_bare = False
 
@@ -68,13 +69,13 @@ class FormRoute(JsonRoute):
 
 
 class PictureRoute(FormRoute):
-    """A route that also takes the bytes of a picture as its whole body."""
+    """A route that also accepts the bytes of one image file as its body."""
 
     takes_bare = True
 
 
 class _Given(Request):
-    """A request whose JSON is there already."""
+    """A request whose JSON is parsed already."""
 
     def __init__(self, request: Request, fields: Any) -> None:
         others = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
@@ -83,37 +84,37 @@ class _Given(Request):
         self._fields = fields
 
     async def body(self) -> bytes:
-        """Only that there is one."""
+        """A placeholder that says that there is a body."""
         return b"{}"
 
     async def json(self) -> Any:
-        """The fields, with pictures as bytes."""
+        """The fields, with images as bytes."""
         return self._fields
 
 
 class _Unreadable(Request):
-    """A request whose JSON could not be parsed; the usual handler says why."""
+    """A request whose JSON could not be parsed; FastAPI's handler reports the error."""
 
     def __init__(self, request: Request, empty: bool, error: ValueError | RecursionError) -> None:
         super().__init__(request.scope, request.receive)
         self._empty, self._error = empty, error
 
     async def body(self) -> bytes:
-        """Only whether there is one."""
+        """A placeholder that says whether there is a body."""
         return b"" if self._empty else b"{}"
 
     async def json(self) -> Any:
-        """Raises what parsing raised."""
+        """Raise the parser's error."""
         raise self._error
 
 
 def kind_of(request: Request) -> str:
-    """A body's media type."""
+    """The media type of a request's body, in lower case and without parameters."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def _parsed_early(request: Request) -> Request:
-    """The request with its JSON in place of its bytes, which nobody holds any longer."""
+    """The request with its parsed JSON; no reference to the raw bytes remains."""
     data = b"".join([part async for part in request.stream()])
     try:
         if len(data) <= SMALL:

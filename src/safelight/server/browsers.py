@@ -1,4 +1,4 @@
-"""What is different where a browser asks: people are sent to sign in, and see no window but our own."""
+"""Authentication of browsers: redirects to the sign-in page, and challenges that open no login dialog."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from safelight.ui.paths import PATH, STATIC
 SESSION = "/v1/session"
 SIGN_IN = "/sign-in"
 PARTS = (f"{PATH}/assets/", f"{PATH}/static/", f"{STATIC}/")
-"""Where the studio's scripts, styles and fonts are: Gradio's and our own."""
+"""Path prefixes of the web UI's scripts, styles and fonts: Gradio's and our own."""
 CHALLENGE = 'Bearer realm="safelight"'
-"""What a 401 says to a page: of Basic, browsers would make a window of their own over the page that is about to ask."""
+"""The challenge of a 401 for pages: for Basic, a browser would open its own login dialog over the sign-in page."""
 
 
 def is_part_of_page(scope: Scope) -> bool:
-    """Whether a request is for one of the files that the studio's page is made of: a hundred of them are one visit."""
+    """Whether a request is for an asset of the web UI's page, which loads about a hundred of them."""
     return scope.get("method") in ("GET", "HEAD") and scope["path"].startswith(PARTS)
 
 
 def is_visit(scope: Scope) -> bool:
-    """Whether somebody opens the studio in a browser."""
+    """Whether a browser navigates to the web UI."""
     path = scope["path"]
     ours = path in ("/", PATH) or path.startswith(f"{PATH}/")
     return ours and scope.get("method") == "GET" and _wants_page(Headers(scope=scope))
 
 
 def to_sign_in(scope: Scope) -> RedirectResponse:
-    """Where somebody signs in, who then comes back; to be used for visits only, whose paths lead nowhere else."""
+    """A redirect to the sign-in page, which returns to this path; use it for page visits only (no open redirect)."""
     query = scope.get("query_string", b"").decode("latin-1")
     back = quote(scope["path"]) + (f"?{query}" if query else "")
     return RedirectResponse(f"{SIGN_IN}?{urlencode({'next': back})}", 303)
 
 
 def without_window(scope: Scope, send: Send) -> Send:
-    """Have a 401 offer no Basic where a page reads it: whoever opens an address themselves may still use that."""
+    """Remove Basic from the challenge of a 401 that a page reads; a direct navigation to an API path keeps it."""
     headers = Headers(scope=scope)
     told = session_of(scope) is not None or headers.get("sec-fetch-mode") is not None
     if scope["path"] != SESSION and (_wants_page(headers) or not told):

@@ -1,10 +1,11 @@
-"""Bounds on connections, for each client address and in total: whoever asks for nothing makes room for who comes.
+"""Connection limits, for each client address and in total; a new connection replaces an idle one.
 
-A connection is idle until a request's headers are there: a new one, a slow one, one that is kept open between two
-requests. It is receiving while a request's body arrives, and busy while a request is answered or a WebSocket is open.
-At a bound, a new connection closes the oldest idle one of its address, or of the address with most. One that is busy is
-never closed: where nobody is idle the new one stays, and what it asks for is refused. An address at its bound gets new
-ones only so fast, since making them costs more than turning them away.
+A connection is idle until a request's headers have arrived: a new connection, a slow one, or one that is kept alive
+between two requests. It is receiving while a request's body arrives, and busy while a request is answered or a
+WebSocket is open. At a limit, a new connection closes the oldest idle connection of its address, or of the address with
+most connections. A busy connection is never closed: if none is idle, the new connection stays open and its request is
+refused. An address at its limit gets new connections at a limited rate only, since accepting one costs more than
+closing it.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ if sys.platform != "win32":
     import resource
 
 MOST, SHARE = 2048, 4
-"""Connections in total where there are descriptors enough, and the part (1/SHARE) that one address may have."""
+"""Maximum connections in total, if there are enough descriptors, and the part (1/share) that one address may have."""
 WANTED, USUAL = 65_536, 1024
-"""File descriptors that are asked of the system, and how many there are where it does not tell."""
+"""File descriptors to request from the system, and the number to assume if it reports none."""
 REPLACED = 100
-"""Connections a second that an address at its bound gets for older ones."""
+"""Connections a second that an address at its limit may replace."""
 TELL_EVERY = 60.0
-"""Seconds between two lines of the log about connections that were closed."""
+"""Minimum seconds between two log lines about closed connections."""
 
 
 class Phase(Enum):
-    """What a connection is doing."""
+    """The phase of a connection."""
 
     IDLE = auto()
     RECEIVING = auto()
@@ -41,7 +42,7 @@ class Phase(Enum):
 
 
 class _Client:
-    """The connections of one address, by phase, each with the time since when; the oldest first."""
+    """The connections of one address by phase, oldest first, each with the time at which it entered the phase."""
 
     def __init__(self, most: int) -> None:
         self.most, self.next = most, 0.0
@@ -51,22 +52,22 @@ class _Client:
         return sum(map(len, self.phases.values()))
 
     def requests(self) -> int:
-        """Connections that are not idle."""
+        """How many connections are not idle."""
         return len(self) - len(self.phases[Phase.IDLE])
 
     def oldest(self, phase: Phase) -> tuple[float, asyncio.Transport]:
-        """The connection that has been in a phase for longest, of which there is one, after the time since when."""
+        """The connection that has been in a phase for longest, and when it entered it; the phase must not be empty."""
         transport, since = next(iter(self.phases[phase].items()))
         return since, transport
 
 
 class Connections:
-    """Counts connections and closes those beyond a bound. Used on the event loop only.
+    """Counts connections and closes those above a limit. Use it on the event loop only.
 
     Args:
-        total: How many there may be.
-        each: How many one address may have.
-        is_proxy: Whether an address may have as many as there may be in total: everybody behind a proxy comes from its.
+        total: Maximum connections in total.
+        each: Maximum connections of one address.
+        is_proxy: Whether an address belongs to a trusted proxy and may use the total: its clients share its address.
     """
 
     def __init__(self, total: int, each: int, is_proxy: Callable[[str], bool] = lambda _: False) -> None:
@@ -79,7 +80,7 @@ class Connections:
         return len(self._names)
 
     def may_connect(self, address: str) -> bool:
-        """Whether a connection that was just accepted is to be made, rather than closed at once."""
+        """Whether to keep a connection that was just accepted; otherwise the caller closes it at once."""
         client = self._clients.get(client_name(address))
         if client is None or len(client) < client.most:
             return True
@@ -91,7 +92,7 @@ class Connections:
         return True
 
     def opened(self, transport: asyncio.Transport) -> None:
-        """A connection has been made; it is idle."""
+        """Register a new connection, which is idle."""
         address = transport.get_extra_info("peername")[0]
         most = self.total if self._is_proxy(address) else self.each
         name = client_name(address)
@@ -105,9 +106,9 @@ class Connections:
         client.phases[Phase.IDLE][transport] = time.monotonic()
 
     def enters(self, transport: asyncio.Transport, phase: Phase) -> None:
-        """A connection is in a phase from now on, or still is."""
+        """Set a connection's phase; nothing changes if it is in that phase already."""
         name = self._names.get(transport)
-        if name is None:  # closed here, which it has not been told yet
+        if name is None:  # this class closed it; the transport does not know that yet
             return
         phases = self._clients[name].phases
         if transport not in phases[phase]:
@@ -116,7 +117,7 @@ class Connections:
             phases[phase][transport] = time.monotonic()
 
     def closed(self, transport: asyncio.Transport) -> None:
-        """A connection is gone."""
+        """Remove a connection that is closed."""
         name = self._names.pop(transport, None)
         if name is None:
             return
@@ -127,14 +128,14 @@ class Connections:
             del self._clients[name]
 
     def refuses(self, transport: asyncio.Transport) -> bool:
-        """Whether the request on a connection is one more than its address, or all together, may make at once."""
+        """Whether the request on a connection exceeds the limit of its address or of all addresses together."""
         name = self._names.get(transport)
         if name is None or self._clients[name].requests() > self._clients[name].most:
             return True
         return len(self) > self.total < sum(client.requests() for client in self._clients.values())
 
     def _close_one(self, clients: Collection[_Client], phase: Phase) -> bool:
-        """Close the oldest connection in a phase, of the address with most that has any; whether there was one."""
+        """Close the oldest connection in a phase, of the address with most; returns whether there was one."""
         having = [client for client in clients if client.phases[phase]]
         if not having:
             return False
@@ -153,7 +154,7 @@ class Connections:
 
 
 def client_name(address: str) -> str:
-    """Whom an address stands for: of IPv6 the network of 64 bits, of which one client has all addresses."""
+    """The key to count an address under: for IPv6 its /64 network, since one client has all addresses of it."""
     found = ipaddress.ip_address(address)
     if isinstance(found, ipaddress.IPv4Address):
         return address
@@ -163,9 +164,9 @@ def client_name(address: str) -> str:
 
 
 def most_connections() -> tuple[int, int]:
-    """How many connections there may be in total and of one address; half the descriptors are left for files.
+    """Maximum connections in total and of one address; half of the descriptors are left for files.
 
-    The process's limit of file descriptors is raised as far as the system lets it.
+    Raises the process's limit of file descriptors as far as the system allows.
     """
     total = min(MOST, _descriptors() // 2)
     return total, max(1, total // SHARE)

@@ -1,4 +1,4 @@
-"""Tokenizers by checkpoint, kept for those who count while they write."""
+"""A cache of tokenizers by checkpoint, for token counts while a prompt is being typed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from safelight.server.names import check_checkpoint, own_name
 from safelight.settings import Settings
 
 SURE_FOR = 10.0
-"""Seconds for which a checkpoint is taken to be what it was."""
+"""Seconds before a checkpoint is looked up again."""
 MOST_NAMES, MOST_OPEN = 64, 4
-"""How many checkpoints are remembered, and how many tokenizers are kept: one takes up to 20 MB."""
+"""Maximum number of cached checkpoints, and of cached tokenizers: one takes up to 20 MB."""
 
 Sources = tuple[ClipSource, ...]
 K = TypeVar("K")
@@ -24,7 +24,7 @@ V = TypeVar("V")
 
 
 class Counting:
-    """Gives the tokenizers of checkpoints; threads may share it."""
+    """Tokenizers of checkpoints. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,15 +32,15 @@ class Counting:
         self._open: OrderedDict[ClipSource, ClipTokens] = OrderedDict()
 
     def tokenizers(self, name: str | None, settings: Settings) -> list[ClipTokens]:
-        """Those that read a checkpoint's prompts in chunks; none where it has no such, or only workers know it.
+        """The tokenizers that split a checkpoint's prompts into chunks; empty if it has none or only workers know it.
 
         Args:
-            name: What GET /v1/models calls it; the server's own when not given.
-            settings: The data directory, and the server's own checkpoint.
+            name: The checkpoint's name in GET /v1/models; the server's default when not given.
+            settings: The data directory and the default checkpoint.
 
         Raises:
-            CheckpointMissingError: There is none of that name.
-            ModelError: It cannot be used.
+            CheckpointMissingError: There is no checkpoint of that name.
+            ModelError: The checkpoint cannot be used.
         """
         with self._lock:
             return [self._tokens(source) for source in self._sources(name, settings)]
@@ -62,14 +62,14 @@ class Counting:
 
 
 def _keep(memory: OrderedDict[K, V], key: K, most: int) -> None:
-    """Note that something is used, and forget what was not for longest where there is too much."""
+    """Mark a key as used, and evict the least recently used entry above the limit."""
     memory.move_to_end(key)
     if len(memory) > most:
         memory.popitem(last=False)
 
 
 def _checkpoint(name: str | None, settings: Settings) -> Checkpoint | None:
-    """A checkpoint by its name; None for the server's own where that is a hub id, which workers look up."""
+    """A checkpoint by its name; None for a default checkpoint that is a hub id, which only workers resolve."""
     if name not in (None, own_name(settings)):
         return resolve(check_checkpoint(str(name), settings.home), settings.home, paths=False)
     try:

@@ -1,4 +1,4 @@
-"""What a request brings along to say whose it is: a key in a header, or a browser's session in a cookie."""
+"""The credentials of a request: an API key in a header, or a browser's session in a cookie."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ COOKIE = "safelight_session"
 
 
 def credentials(headers: Headers) -> tuple[str | None, str | None]:
-    """A key's name, where it was given, and the key.
+    """The name of a key, if the request gives one, and the key.
 
     Raises:
-        KeyInvalidError: The header cannot be read.
+        KeyInvalidError: The Authorization header cannot be parsed.
     """
     scheme, _, value = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
@@ -42,9 +42,9 @@ def _basic(value: str) -> tuple[str, str]:
 
 
 def session_of(scope: Scope) -> str | None:
-    """The token of a browser's session, if it sent one, and not for another origin's page.
+    """The session token of a browser, if the request has one and comes from the same origin.
 
-    Browsers keep a cookie from other sites only: to them, other ports and neighbouring names are the same site.
+    Browsers withhold a cookie from other sites only: other ports and sibling subdomains are the same site to them.
     """
     connection = HTTPConnection(scope)
     return connection.cookies.get(COOKIE) if is_from_here(connection.headers) else None
@@ -52,10 +52,10 @@ def session_of(scope: Scope) -> str | None:
 
 @contextmanager
 def counted(limits: Limits, scope: Scope) -> Iterator[None]:
-    """Within it a wrong key counts against the address that a request came from.
+    """A context that counts a wrong key against the client's address.
 
     Raises:
-        RateLimitError: Too many came from there.
+        RateLimitError: Too many wrong keys came from this address.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The OpenAPI document and the page that shows it, with all that the page needs: nothing comes from elsewhere."""
+"""The OpenAPI document, and the Swagger UI page with all of its assets: nothing is loaded from another host."""
 
 from __future__ import annotations
 
@@ -47,36 +47,36 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""What the page may do: its library sets styles, and calls this server."""
+"""The page's Content-Security-Policy: Swagger UI sets styles and calls this server."""
 
 
 @router.get("/docs")
 async def page() -> HTMLResponse:
-    """The page."""
+    """The Swagger UI page."""
     return HTMLResponse(PAGE, headers={"Content-Security-Policy": POLICY})
 
 
 @router.get("/docs/start.js")
 async def start() -> Response:
-    """What begins it."""
+    """The script that starts Swagger UI."""
     return Response(START, media_type="text/javascript")
 
 
 @router.get("/docs/swagger-ui-bundle.js")
 async def script() -> Response:
-    """Swagger UI."""
+    """Swagger UI's code."""
     return Response(_asset("swagger-ui-bundle.js"), media_type="text/javascript")
 
 
 @router.get("/docs/swagger-ui.css")
 async def style() -> Response:
-    """Its look."""
+    """Swagger UI's styles."""
     return Response(_asset("swagger-ui.css"), media_type="text/css")
 
 
 @router.get("/openapi.json")
 async def openapi(request: Request) -> Response:
-    """The document, which takes a while to make the first time."""
+    """The OpenAPI document; the first request builds it."""
     document: Rendered = request.app.state.document
     data, tag = await document.get()
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
@@ -91,10 +91,10 @@ def _asset(name: str) -> bytes:
 
 
 class Rendered:
-    """The document as it is sent, made once, by whoever asks first.
+    """The serialized document, built once, at the first request.
 
     Args:
-        app: Of which it tells.
+        app: The application that the document describes.
     """
 
     def __init__(self, app: FastAPI) -> None:
@@ -103,7 +103,7 @@ class Rendered:
         self._made: tuple[bytes, str] | None = None
 
     async def get(self) -> tuple[bytes, str]:
-        """Its bytes and their ETag."""
+        """The document's bytes and their ETag."""
         async with self._making:
             if self._made is None:
                 self._made = await asyncio.to_thread(self._make)
@@ -115,14 +115,14 @@ class Rendered:
 
 
 def install(app: FastAPI) -> None:
-    """Have an application's document say how to come with a key."""
+    """Add the document, its page and the security schemes to an application."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = _document(app)
         return app.openapi_schema
 
-    app.openapi = document  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    app.openapi = document  # type: ignore[method-assign]  # as FastAPI documents it
     app.state.document = Rendered(app)
     app.include_router(router)
 
@@ -130,7 +130,7 @@ def install(app: FastAPI) -> None:
 def _document(app: FastAPI) -> dict[str, Any]:
     found = get_openapi(title=app.title, version=__version__, description=ABOUT, routes=app.routes)
     found.setdefault("components", {})["securitySchemes"] = SECURITY
-    # the empty one: without keys, this machine needs none
+    # the empty requirement: without keys, requests need no credentials
     found["security"] = [{}, *({name: []} for name in SECURITY)]
     for path, operations in found["paths"].items():
         for operation in operations.values():
@@ -141,7 +141,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 
 def _correct_errors(responses: dict[str, Any]) -> None:
-    """Say that errors are JSON: FastAPI gives them the type that the route's own answer has."""
+    """Set the media type of errors to JSON: FastAPI gives them that of the route's response."""
     for status, response in responses.items():
         bodies = list(response.get("content", {}).values())
         if bodies and not status.startswith(("2", "3")):

@@ -1,7 +1,7 @@
-"""What listens while everything else is still being loaded.
+"""The ASGI application that answers while the real one is being loaded.
 
-Loading takes seconds; whoever asks meanwhile whether the server lives gets an answer at once, and whoever wants
-something of it is told to come back. Nothing heavy may be imported here.
+Loading takes seconds. Meanwhile liveness checks succeed, and all other requests get 503 with Retry-After. This module
+must not import anything slow.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ STARTING = {"error": {"code": "server.starting", "message": "The server is still
 
 
 class Doorway:
-    """Answers until the application is there, then hands every request on.
+    """Answers until the application is loaded, then passes every request to it.
 
     Args:
-        load: Makes the application; called in a thread.
-        failed: Called with what went wrong if it cannot be made or started.
+        load: Creates the application; called in a thread.
+        failed: Called with the error if the application cannot be created or started.
     """
 
     def __init__(self, load: Callable[[], Application], failed: Callable[[Exception], None]) -> None:
@@ -36,7 +36,7 @@ class Doorway:
         self._leave = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request, or the server's whole life."""
+        """Handle one request or the server's lifespan."""
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
         elif self._app is not None:
@@ -45,7 +45,7 @@ class Doorway:
             await _put_off(scope, send)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Say at once that the server has started, and load meanwhile; the application ends when the server does."""
+        """Report startup at once and load the application in a task; it shuts down with the server."""
         await receive()
         await send({"type": "lifespan.startup.complete"})
         life = asyncio.create_task(self._run(scope))
@@ -55,11 +55,11 @@ class Doorway:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _run(self, scope: Scope) -> None:
-        """Load the application and lead it through a life of its own, within the server's."""
+        """Load the application and run its lifespan inside the server's."""
         try:
             app = await asyncio.to_thread(self._load)
             await app(scope, self._steps(), self._hear(app))
-        except Exception as error:  # noqa: BLE001  whatever it is, the process has to end with it
+        except Exception as error:  # noqa: BLE001  any failure to start ends the process
             self._app = None
             self._failed(error)
 

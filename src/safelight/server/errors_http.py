@@ -1,4 +1,4 @@
-"""From errors to HTTP responses."""
+"""Convert errors to HTTP responses and WebSocket closes."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from safelight.errors import (
 from safelight.server.families import body_of, family_of, status_of
 
 CHALLENGE = 'Bearer realm="safelight", Basic realm="safelight", charset="UTF-8"'
-"""What a 401 has to say: how to come with a key."""
+"""The WWW-Authenticate header of a 401."""
 TRY_AGAIN = 2
-"""Seconds after which to ask again a server that was not able to answer."""
+"""Retry-After of a 503, in seconds."""
 REFUSED, FAILED = 1008, 1011
-"""WebSocket's codes for what was refused and for what failed."""
+"""WebSocket close codes (RFC 6455): policy violation, internal error."""
 _LONGEST_REASON = 123
 
 
 def response_to(error: SafelightError, path: str, field: str | None = None) -> JSONResponse:
-    """The response for an error, in the shape of the path's family.
+    """The response for an error, in the format of the path's API family.
 
     Args:
-        error: What was wrong.
-        path: Of the request.
-        field: The request's field that was wrong, where it was one.
+        error: The error.
+        path: The request's path.
+        field: The name of the invalid field, if the error is about one.
     """
     family = family_of(path)
     status = status_of(error, family)
@@ -53,16 +53,16 @@ def _headers(error: SafelightError, status: int) -> dict[str, str]:
 
 
 def remember(error: SafelightError, scope: Scope) -> None:
-    """Leave word of an error for the layers outside, which log it."""
+    """Store an error in the request's scope for the outer middleware, which logs it."""
     scope.setdefault("state", {})["error"] = error
 
 
 async def refuse(error: SafelightError, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a request, or the opening of a WebSocket, with an error, from a middleware."""
+    """Answer a request or a WebSocket handshake with an error; for middleware."""
     remember(error, scope)
     response = response_to(error, scope["path"])
     if scope["type"] == "http":
-        response.headers["Connection"] = "close"  # what was not read of the request stays unread
+        response.headers["Connection"] = "close"  # the rest of the request's body stays unread
     elif not _takes_response(websocket := WebSocket(scope, receive, send)):
         await _close(websocket, error)
         return
@@ -75,7 +75,7 @@ async def _close(websocket: WebSocket, error: SafelightError) -> None:
 
 
 def _takes_response(connection: HTTPConnection) -> bool:
-    """Whether a response can be sent: of WebSockets, to those that are not open yet, where the server can do it."""
+    """Whether an HTTP response can be sent: to a WebSocket only before it is accepted, if the server supports that."""
     if not isinstance(connection, WebSocket):
         return True
     opening = connection.application_state is WebSocketState.CONNECTING
@@ -83,7 +83,7 @@ def _takes_response(connection: HTTPConnection) -> bool:
 
 
 def install(app: FastAPI) -> None:
-    """Have an application answer every error in the shape of its family."""
+    """Register exception handlers that answer every error in the format of its API family."""
 
     async def answer(
         connection: HTTPConnection, error: SafelightError, field: str | None = None
@@ -112,14 +112,14 @@ def install(app: FastAPI) -> None:
 
 
 def _complaint(error: RequestValidationError) -> tuple[str | None, str]:
-    """The first field that was wrong, and what was wrong with it; never its value, which may be a whole picture."""
+    """The first invalid field and its message, without its value, which may be a whole image."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"][1:]) or None
     return field, f"{field}: {first['msg']}." if field else f"{first['msg']}."
 
 
 def _from_status(error: HTTPException, request: Request) -> SafelightError:
-    """The catalogue's error for what Starlette and FastAPI raise themselves."""
+    """The catalogue's error for an exception that Starlette or FastAPI raised."""
     if error.status_code == 404:
         return RouteMissingError(f"There is nothing under {request.url.path}.")
     if error.status_code == 405:

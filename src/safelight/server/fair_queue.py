@@ -1,4 +1,4 @@
-"""A queue in which owners take turns, whatever each of them has put into it."""
+"""A fair queue (start-time fair queueing): owners take turns, however many items each of them has queued."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _MOST_REMEMBERED = 1000
 
 
 class FairQueue(Generic[Item]):
-    """Next is whoever has the fewest being worked on, and of those whoever has had the least done for them.
+    """The next item is of the owner with the fewest running items, and among those, with the least service so far.
 
-    What was done is counted in seconds. Who comes anew begins with as much as the others have, so that nobody can
-    save turns up (start-time fair queueing). Not thread-safe: its user holds a lock.
+    Service is counted in seconds. An owner who returns starts at the current virtual time, so that nobody can save up
+    turns. Not thread-safe: the caller holds a lock.
 
     Args:
-        each: How many of one owner's are worked on at once, at most.
+        each: Maximum number of running items of one owner.
     """
 
     def __init__(self, each: int) -> None:
@@ -31,20 +31,20 @@ class FairQueue(Generic[Item]):
         return bool(self._waiting)
 
     def waiting(self, owner: str) -> int:
-        """How many of one owner's wait."""
+        """How many items of an owner wait."""
         return len(self._waiting.get(owner, ()))
 
     def put(self, owner: str, item: Item) -> None:
-        """Let something of an owner's wait."""
+        """Queue an item of an owner."""
         if owner not in self._waiting and not self._working[owner]:
             self._had[owner] = max(self._had.get(owner, 0.0), self._now)
         self._waiting.setdefault(owner, deque()).append(item)
 
     def first(self, barred: Callable[[str], bool] = lambda _: False) -> tuple[str, Item] | None:
-        """Whose turn it is, and with what; None where nothing waits that may be worked on now.
+        """The next owner and their first item; None if no waiting item may start now.
 
         Args:
-            barred: Whether somebody may have no more for another reason.
+            barred: Whether an owner may start nothing more, for another reason.
         """
         able = [owner for owner in self._waiting if self._working[owner] < self._each and not barred(owner)]
         if not able:
@@ -53,7 +53,7 @@ class FairQueue(Generic[Item]):
         return owner, self._waiting[owner][0]
 
     def begin(self, owner: str) -> None:
-        """Take the owner's first out of the queue: it is worked on from now on."""
+        """Remove the owner's first item from the queue and count it as running."""
         items = self._waiting[owner]
         items.popleft()
         if not items:
@@ -62,7 +62,7 @@ class FairQueue(Generic[Item]):
         self._working[owner] += 1
 
     def end(self, owner: str, seconds: float) -> None:
-        """Something of an owner's is no longer worked on, and took so many seconds."""
+        """Count a running item of an owner as finished, after so many seconds."""
         self._working[owner] -= 1
         if not self._working[owner]:
             del self._working[owner]
@@ -71,7 +71,7 @@ class FairQueue(Generic[Item]):
             self._forget()
 
     def remove(self, owner: str, item: Item) -> None:
-        """Take something out that has not begun; nothing happens where it has."""
+        """Remove an item that has not started; does nothing if it has."""
         items = self._waiting.get(owner)
         if items is None or item not in items:
             return
@@ -80,12 +80,12 @@ class FairQueue(Generic[Item]):
             del self._waiting[owner]
 
     def clear(self) -> list[Item]:
-        """Take everything out that waits."""
+        """Remove and return all waiting items."""
         found = [item for items in self._waiting.values() for item in items]
         self._waiting.clear()
         return found
 
     def _forget(self) -> None:
-        """Drop what owners have had who are not here and have no more than a newcomer would begin with."""
+        """Forget owners who have no items and no more service than a new owner would start with."""
         here = self._waiting.keys() | self._working.keys()
         self._had = {owner: had for owner, had in self._had.items() if owner in here or had > self._now}

@@ -1,4 +1,4 @@
-"""Threads that owners share: what one of them asks for does not make the others wait for all of it."""
+"""A thread pool that owners share fairly: a long queue of one owner does not delay the others."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from structlog.contextvars import get_contextvars
 from safelight.server.fair_queue import FairQueue
 
 SHARE = 4
-"""One owner has at most one in so many threads: what computes in Python takes the interpreter from everybody."""
+"""One owner has at most one in so many threads: Python code holds the interpreter lock that all threads need."""
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
 
 def current_owner() -> str:
-    """For whom the code that calls this works; empty for the server itself. ``middleware.access`` notes it."""
+    """The owner of the current context; empty for the server itself. ``middleware.authentication`` sets it."""
     return str(get_contextvars().get("owner", ""))
 
 
 @dataclass(eq=False)
 class Task:
-    """Something to be done in a thread.
+    """A call to run in a thread.
 
     Args:
-        owner: For whom.
-        do: What.
-        memory: Bytes that it takes for as long as it runs.
+        owner: The owner that the call is for.
+        do: The function to call.
+        memory: Bytes that the call takes while it runs.
     """
 
     owner: str
@@ -41,27 +41,27 @@ class Task:
     future: Future[Any] = field(default_factory=Future)
 
     def run(self) -> float:
-        """Do it, unless nobody wants it any more; returns the seconds it took."""
+        """Call the function unless the future was cancelled; returns the seconds it took."""
         if not self.future.set_running_or_notify_cancel():
             return 0.0
         began = time.monotonic()
         try:
             self.future.set_result(self.do())
-        except BaseException as error:  # noqa: BLE001  it belongs to whoever waits for it
+        except BaseException as error:  # noqa: BLE001  passed to the future, as every executor does
             self.future.set_exception(error)
         return time.monotonic() - began
 
 
 class FairThreads(ThreadPoolExecutor):
-    """An executor in which the owners of what is submitted take turns.
+    """An executor that shares its threads fairly between owners.
 
-    Whose it is follows from the context it is submitted in.
+    The owner of a call is that of the context in which it is submitted.
 
     Args:
-        threads: How many, at least 1.
-        name: What their names begin with.
-        each: How many one owner has at most; not given, one in `SHARE`.
-        initializer: Called in each thread when it begins.
+        threads: Number of threads, at least 1.
+        name: Prefix of the threads' names.
+        each: Maximum number of threads of one owner; one in ``OWNER_SHARE`` when not given.
+        initializer: Called in each thread when it starts.
     """
 
     def __init__(
@@ -76,16 +76,16 @@ class FairThreads(ThreadPoolExecutor):
         self._guard = threading.Lock()
 
     def submit(self, do: Callable[P, Result], /, *args: P.args, **options: P.kwargs) -> Future[Result]:
-        """Do something when its owner's turn has come."""
+        """Run a function when its owner's turn comes."""
         return self.enqueue(Task(current_owner(), lambda: do(*args, **options)))
 
     def waiting(self, owner: str) -> int:
-        """How much of one owner's waits."""
+        """How many calls of an owner wait."""
         with self._guard:
             return self._turns.waiting(owner)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End when all is done, or when what has begun is."""
+        """Shut down after all calls, or with ``cancel_futures`` after those that are running."""
         if cancel_futures:
             with self._guard:
                 dropped = self._turns.clear()
@@ -94,7 +94,7 @@ class FairThreads(ThreadPoolExecutor):
         super().shutdown(wait, cancel_futures=cancel_futures)
 
     def enqueue(self, task: Task) -> Future[Any]:
-        """Do something when its owner's turn has come."""
+        """Queue a call until its owner's turn comes."""
         with self._guard:
             self._turns.put(task.owner, task)
         task.future.add_done_callback(lambda future: self._forget(task) if future.cancelled() else None)
@@ -102,10 +102,10 @@ class FairThreads(ThreadPoolExecutor):
         return task.future
 
     def _work(self) -> None:
-        """Do what is next, until nothing may begin; each end can let something else begin."""
+        """Run the next call until none may start; each one that ends may allow another to start."""
         while (task := self._begin()) is not None:
-            with suppress(RuntimeError):  # which is raised when the pool is being shut down
-                super().submit(self._work)  # what ends can make room for more than one
+            with suppress(RuntimeError):  # raised while the pool is being shut down
+                super().submit(self._work)  # one call that ends can make room for several
             seconds = task.run()
             with self._guard:
                 self._end(task, seconds)
@@ -119,7 +119,7 @@ class FairThreads(ThreadPoolExecutor):
             self._turns.remove(task.owner, task)
 
     def _next(self) -> Task | None:
-        """Take out what is next, if anything may begin; called with the lock held."""
+        """Take the next call, if one may start; called with the lock held."""
         found = self._turns.first()
         if found is None:
             return None
@@ -127,5 +127,5 @@ class FairThreads(ThreadPoolExecutor):
         return found[1]
 
     def _end(self, task: Task, seconds: float) -> None:
-        """Note that something is over; called with the lock held."""
+        """Count a call as finished; called with the lock held."""
         self._turns.end(task.owner, seconds)

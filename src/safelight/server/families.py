@@ -1,4 +1,4 @@
-"""The three API families and the shape of each one's errors, as its clients read them."""
+"""The three API families and the format of their errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from safelight.errors import (
 
 
 class Family(StrEnum):
-    """Whose API a path belongs to."""
+    """The API that a path belongs to."""
 
     OURS = "safelight"
     OPENAI = "openai"
@@ -43,7 +43,7 @@ _OPENAI_CODES: Mapping[type[SafelightError], str] = {
 
 
 def family_of(path: str) -> Family:
-    """The family of a path; everything that is not others' is ours."""
+    """The API family of a path; the native one if no prefix of another matches."""
     return next((family for prefix, family in _PREFIXES if path.startswith(prefix)), Family.OURS)
 
 
@@ -92,24 +92,24 @@ ERROR_BODIES: Mapping[Family, type[BaseModel]] = {
 
 
 def error_responses(family: Family) -> dict[int | str, dict[str, Any]]:
-    """What FastAPI's ``responses`` is to say of a family's errors, so that the document shows them."""
+    """The ``responses`` argument that documents a family's errors in OpenAPI."""
     return {"default": {"model": ERROR_BODIES[family], "description": "Refused or failed."}}
 
 
 def status_of(error: SafelightError, family: Family) -> int:
-    """The HTTP status of an error: the catalogue's own, but where OpenAI's clients go by another."""
+    """The HTTP status of an error: the catalogue's, except where OpenAI's clients expect 400."""
     if family is Family.OPENAI and (isinstance(error, BlockedError) or error.http_status == 422):
         return 400
     return error.http_status
 
 
 def body_of(error: SafelightError, family: Family, field: str | None = None) -> dict[str, object]:
-    """An error as a family's clients read it.
+    """The body of an error response in the format of an API family.
 
     Args:
-        error: What was wrong.
-        family: Whose clients read it.
-        field: The request's field that was wrong, where it was one.
+        error: The error.
+        family: The API family.
+        field: The name of the invalid field, if the error is about one.
     """
     if family is Family.A1111:
         return {"error": error.code, "detail": error.message, "errors": error.hint}

@@ -1,67 +1,77 @@
-"""Events of jobs, handed to all who wait for them, from one look at the database for all together."""
+"""The stream of job events: one reader of the database for all listeners of this process.
+
+A thread waits for notifications of new events; while there are listeners, each notification leads to one read of the
+database.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Self
 
+from safelight.database.notifications import Listener
 from safelight.errors import DatabaseError, InternalError
 from safelight.jobs.job import Event, Job, JobState
 from safelight.jobs.ledger import Ledger
 from safelight.logs import logger
 
-LOOK_EVERY, LOOK_AGAIN = 0.05, 0.5
-"""Seconds between two looks while somebody waits, and after one that failed."""
+LOOK_PAUSE, LOOK_AGAIN = 0.01, 0.5
+"""Minimum seconds between the starts of two reads, and seconds to wait after a read that failed."""
 LONGEST_PAUSE, GIVE_UP = 5.0, 30.0
-"""Seconds between two looks at most while a defect lasts, and after which whoever waits is told of it."""
+"""Maximum seconds between two reads during a defect, and seconds after which listeners get an error."""
 OVERLAP = 200
-"""How far each look goes back: with several writers, events can come to light out of order."""
+"""How many event ids each read goes back: with several writers, events can become visible out of order."""
 EVERY_JOB = ""
-"""What listeners to all jobs are kept under."""
+"""The key of listeners to all jobs."""
 
 Hear = Callable[[Event], None]
-"""Is told of each event as it comes to light, on the event loop."""
+"""Called with each event as it is read, on the event loop."""
 
 
 class Feed:
-    """Watches the table of events while somebody listens.
+    """Reads new events from the store while there are listeners.
 
     Args:
-        ledger: Where events come from.
+        ledger: The store that has the events.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._listeners: dict[str, set[Hear]] = {}
-        self._somebody, self._looking = asyncio.Event(), asyncio.Event()
+        self._somebody, self._looking, self._changed = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._waiting: set[asyncio.Queue[Event | InternalError]] = set()
         self._defect_since: float | None = None
         self._task: asyncio.Task[None] | None = None
+        self._notified: _Notified | None = None
 
     async def __aenter__(self) -> Self:
-        """Begin to watch."""
+        """Start reading events."""
+        self._notified = _Notified(self._ledger.listen(), asyncio.get_running_loop(), self._changed.set)
         self._task = asyncio.create_task(self._watch())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End."""
+        """Stop reading events."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
+        if self._notified is not None:
+            await asyncio.to_thread(self._notified.close)
 
     async def events(self, job_id: str, after: int = 0) -> AsyncGenerator[Event]:
-        """A job's events after one of them, those to come included, until it has ended.
+        """A job's events after one of them, past and future, until the job has ended.
 
         Args:
-            job_id: The job, which has to be there.
-            after: The last event that is known already.
+            job_id: The id of an existing job.
+            after: The id of the last known event.
 
         Raises:
-            InternalError: A defect keeps events from being read, and has done so for long.
+            InternalError: Events could not be read for ``ERROR_DEADLINE`` seconds because of a defect.
         """
         queue: asyncio.Queue[Event | InternalError] = asyncio.Queue()
         with self.listening(queue.put_nowait, job_id), self._told_of_defects(queue):
@@ -84,12 +94,12 @@ class Feed:
 
     @contextmanager
     def listening(self, hear: Hear, job_id: str = EVERY_JOB) -> Iterator[None]:
-        """Within it, events are heard as they come to light, each once.
+        """A context in which a listener receives new events, each once.
 
         Args:
-            hear: Is told of them; it must not wait.
-            job_id: Of this job, and of it possibly some again that had come to light before; of all jobs, and only new
-                ones, when not given.
+            hear: Called with each event; it must not block.
+            job_id: The job to listen to, of which some earlier events may be repeated; all jobs, without repeated
+                events, when not given.
         """
         listeners = self._listeners.setdefault(job_id, set())
         listeners.add(hear)
@@ -102,23 +112,32 @@ class Feed:
                 del self._listeners[job_id]
 
     async def looking(self) -> None:
-        """Wait until it watches: what is read from the book from now on misses nothing that is not heard."""
+        """Wait until events are being read: a job read from the store after this misses no event that follows."""
         await self._looking.wait()
 
     async def past(self, job_id: str, after: int = 0) -> AsyncGenerator[Event]:
-        """A job's events after one of them, as far as they have happened; read page by page."""
+        """A job's past events after one of them, read page by page."""
         while page := await asyncio.to_thread(self._ledger.events, after, job_id):
             for event in page:
                 yield event
             after = page[-1].id
 
     async def ended(self, job_id: str) -> Job:
-        """The job, once it has ended."""
-        job = await asyncio.to_thread(self._ledger.get, job_id)
-        if not job.state.final:
-            async for _ in self.events(job_id):
-                pass
+        """Wait until a job has ended and return it.
+
+        Raises:
+            JobMissingError: There is no such job, or it was deleted meanwhile.
+            InternalError: As in ``events``.
+        """
+        queue: asyncio.Queue[Event | InternalError] = asyncio.Queue()
+        with self.listening(queue.put_nowait, job_id), self._told_of_defects(queue):
             job = await asyncio.to_thread(self._ledger.get, job_id)
+            while not job.state.final:
+                heard = await queue.get()
+                if isinstance(heard, InternalError):
+                    raise heard
+                if is_last(heard):
+                    job = await asyncio.to_thread(self._ledger.get, job_id)
         return job
 
     async def _watch(self) -> None:
@@ -130,42 +149,44 @@ class Feed:
                 self._looking.clear()
                 await self._somebody.wait()
                 started = False
+            looked = time.monotonic()
+            self._changed.clear()
             try:
                 if not started:
                     last, started = await asyncio.to_thread(self._ledger.last_event), True
                     seen.clear()
-                found = await asyncio.to_thread(self._ledger.events, max(0, last - OVERLAP))
+                found = await asyncio.to_thread(self._ledger.events, max(0, last - OVERLAP), known=seen)
             except DatabaseError as error:
                 logger(__name__).warning("events not read", error=error.message)
                 await asyncio.sleep(LOOK_AGAIN)
                 continue
-            except Exception as error:  # noqa: BLE001  whatever it is, it must not end it for everybody
+            except Exception as error:  # noqa: BLE001  no error may end the stream for all listeners
                 await self._wait_after(error)
                 continue
             self._defect_since = None
             for event in found:
-                if event.id not in seen:
-                    seen[event.id] = None
-                    self._tell(event)
+                seen[event.id] = None
+                self._tell(event)
             self._looking.set()
             last = max([last, *(event.id for event in found)])
             for old in [event_id for event_id in seen if event_id < last - 2 * OVERLAP]:
                 del seen[old]
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(max(0.0, looked + LOOK_PAUSE - time.monotonic()))
+            await self._changed.wait()
 
     def _tell(self, event: Event) -> None:
-        """Hand an event on; the first look's, some of which are old, only to those who know what they have heard."""
+        """Pass an event to its listeners; those of the first read, which may be old, only to listeners of one job."""
         listeners = [*self._listeners.get(event.job_id, ())]
         if self._looking.is_set():
             listeners += self._listeners.get(EVERY_JOB, ())
         for hear in listeners:
             try:
                 hear(event)
-            except Exception as error:  # noqa: BLE001  nor must one of them end it for the others
+            except Exception as error:  # noqa: BLE001  one listener's error must not stop the others
                 logger(__name__).error("a defect", exc_info=error)
 
     async def _wait_after(self, error: Exception) -> None:
-        """Log the first of a row of defects, and wait longer after each; when they last, tell everybody who waits."""
+        """Log the first of several defects and wait longer after each; if they persist, send listeners an error."""
         now = time.monotonic()
         if self._defect_since is None:
             self._defect_since = now
@@ -185,6 +206,31 @@ class Feed:
             self._waiting.discard(queue)
 
 
+class _Notified:
+    """A thread that waits for notifications and passes them on to the event loop."""
+
+    def __init__(
+        self, listener: Listener, loop: asyncio.AbstractEventLoop, changed: Callable[[], None]
+    ) -> None:
+        self._listener, self._loop, self._changed = listener, loop, changed
+        self._over = False
+        self._thread = threading.Thread(target=self._run, daemon=True, name="notifications")
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._over:
+            if self._listener.wait():
+                with suppress(RuntimeError):  # the loop is closed
+                    self._loop.call_soon_threadsafe(self._changed)
+
+    def close(self) -> None:
+        """Stop the thread and close the listener."""
+        self._over = True
+        self._listener.wake()
+        self._thread.join()
+        self._listener.close()
+
+
 def is_last(event: Event) -> bool:
-    """Whether nothing more will happen to the job."""
+    """Whether an event is its job's last."""
     return event.kind == "state" and JobState(event.data["state"]).final

@@ -1,8 +1,8 @@
-"""Fetching a picture from an address that a client gave, without reaching what only this machine can reach.
+"""Fetch an image from a URL that a client gave, without access to private networks (SSRF).
 
-A name is looked up once, and the connection goes to the very address that was checked: a name that changes its mind
-between the check and the connection (DNS rebinding) gains nothing by it. Redirections are followed by hand, each with
-the same checks.
+A host name is resolved once, and the connection goes to the address that was checked: a name that resolves differently
+between the check and the connection (DNS rebinding) gains nothing. Redirects are followed one by one, each with the
+same checks.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Permitted = Callable[[Address], bool]
 
 PATIENCE = 20.0
-"""Seconds that a picture may take, redirections included."""
+"""Seconds that a fetch may take, redirects included."""
 MAX_REDIRECTS = 3
 _LONGEST = 2048
 _RELAYS = tuple(
     ipaddress.ip_network(net) for net in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
 )
-"""Addresses within which another one is hidden: NAT64, 6to4, Teredo."""
+"""Networks whose addresses embed another address: NAT64, 6to4, Teredo."""
 _HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "safelight"}
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address belongs to the world at large, and neither to this machine nor to its neighbourhood."""
+    """Whether an address is globally routable: neither of this machine nor of a private or reserved network."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return is_public(address.ipv4_mapped)
@@ -50,17 +50,17 @@ def is_public(address: Address) -> bool:
 
 
 async def fetched(url: str, max_bytes: int, threads: Threads, *, permitted: Permitted = is_public) -> bytes:
-    """What lies at an address, whatever the other side calls it.
+    """The bytes at a URL, whatever their media type.
 
     Args:
-        url: With http or https.
-        max_bytes: More is refused while it comes.
-        threads: Look names up.
-        permitted: Which addresses may be connected to.
+        url: An http or https URL.
+        max_bytes: Maximum size, checked while the response arrives.
+        threads: The thread pools, for name resolution.
+        permitted: Whether an address may be connected to.
 
     Raises:
-        PictureUrlError: The address is not allowed or there is nothing at it.
-        ImageTooManyBytesError: It is larger than the limit.
+        PictureUrlError: The URL is not allowed, or nothing could be fetched from it.
+        ImageTooManyBytesError: The response is larger than the limit.
     """
     try:
         async with (
@@ -79,7 +79,7 @@ async def fetched(url: str, max_bytes: int, threads: Threads, *, permitted: Perm
 async def _follow(
     client: httpx2.AsyncClient, url: httpx2.URL, threads: Threads, permitted: Permitted
 ) -> httpx2.Response:
-    """The answer after all redirections, to be read and closed."""
+    """The response after all redirects; the caller reads and closes it."""
     for _ in range(MAX_REDIRECTS + 1):
         address = await _looked_up(url, threads, permitted)
         response = await client.send(_request(client, url, address), stream=True)
@@ -102,7 +102,7 @@ def _parsed(text: str) -> httpx2.URL:
 
 
 def _request(client: httpx2.AsyncClient, url: httpx2.URL, address: Address) -> httpx2.Request:
-    """A request that goes to a checked address under the name's own Host header and TLS name."""
+    """A request to a checked address, with the Host header and TLS server name of the URL's host."""
     host = url.netloc.decode("ascii")
     return client.build_request(
         "GET",
@@ -113,7 +113,7 @@ def _request(client: httpx2.AsyncClient, url: httpx2.URL, address: Address) -> h
 
 
 async def _looked_up(url: httpx2.URL, threads: Threads, permitted: Permitted) -> Address:
-    """The name's first address, if all of its addresses may be connected to."""
+    """The host's first address; all of its addresses must be permitted."""
     port = url.port or (443 if url.scheme == "https" else 80)
     name = url.raw_host.decode("ascii")
     found = await threads.name(socket.getaddrinfo, name, port, type=socket.SOCK_STREAM)

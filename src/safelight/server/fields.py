@@ -1,4 +1,4 @@
-"""From a body on the wire to a request's fields, with pictures as bytes."""
+"""Decode a request's body into fields, with images as bytes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def fields_of(body: Submitted, behind: Backstage) -> dict[str, Any]:
 
 
 def intake_of(behind: Backstage) -> Intake:
-    """What takes in the pictures of one request."""
+    """The decoder of one request's images."""
     return Intake(behind.service.settings, behind.threads, behind.fetches)
 
 

@@ -1,4 +1,4 @@
-"""Which type a caller gets, and pictures in it."""
+"""Content negotiation (RFC 9110), and conversion of image files to the negotiated format."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ PICTURES: Mapping[str, FileFormat] = {"image/png": "png", "image/webp": "webp", 
 OFFERED = (JSON, *PICTURES)
 QUALITY = 95
 APART = 200 * 10**6
-"""What takes more bytes to write is written by a child: WebP takes ten times as much as the picture itself."""
+"""Bytes of memory above which a child process encodes: WebP takes ten times as much as the image itself."""
 
 
 def media_type(kind: FileFormat) -> str:
-    """The media type of a picture file."""
+    """The media type of an image format."""
     return f"image/{kind}"
 
 
 def negotiated(accept: str | None, offered: Sequence[str] = OFFERED) -> str:
-    """The type that a caller likes best (RFC 9110, 12.5.1); of equals the first.
+    """The offered media type with the highest weight (RFC 9110, 12.5.1); the first of equal ones.
 
     Args:
-        accept: The header; nothing accepts everything.
-        offered: Media types.
+        accept: The Accept header; None accepts everything.
+        offered: The media types to choose from.
 
     Raises:
-        NotAcceptableError: None of them is accepted.
+        NotAcceptableError: The header accepts none of them.
     """
     wanted = _ranges(accept or "*/*")
     best = max(offered, key=lambda kind: _liking(kind, wanted))
@@ -62,7 +62,7 @@ def _weight(text: str) -> float:
 
 
 def _liking(kind: str, wanted: Mapping[str, float]) -> float:
-    """A type's weight: that of the most specific range it is in."""
+    """A media type's weight: that of the most specific range that matches it."""
     group = f"{kind.partition('/')[0]}/*"
     return next((wanted[name] for name in (kind, group, "*/*") if name in wanted), 0.0)
 
@@ -70,14 +70,14 @@ def _liking(kind: str, wanted: Mapping[str, float]) -> float:
 def in_format(
     data: bytes, kind: FileFormat, limits: DecodeLimits, *, quality: int = QUALITY, lossless: bool = False
 ) -> bytes:
-    """A picture file in another format, with its infotext and a record that tells of the new file.
+    """Convert an image file to another format, with its infotext and a record that describes the new file.
 
     Args:
-        data: PNG, JPEG or WebP.
-        kind: What is wanted; the same gives the same bytes.
-        limits: How large it may be.
-        quality: Of JPEG and lossy WebP, 1 to 100.
-        lossless: WebP keeps every pixel.
+        data: A PNG, JPEG or WebP file.
+        kind: The target format; a file of that format is returned unchanged.
+        limits: The decoding limits.
+        quality: Quality of JPEG and lossy WebP, 1 to 100.
+        lossless: Whether WebP keeps every pixel.
     """
     if sniff(data).lower() == kind:
         return data
@@ -89,7 +89,7 @@ def in_format(
 
 
 def converted(data: bytes, kind: FileFormat, limits: DecodeLimits, quality: int, lossless: bool) -> bytes:
-    """The same, in this process, whatever it takes."""
+    """Convert an image file in this process, whatever memory that takes."""
     told = read_metadata(data, limits=limits)
     file = FileRef(kind=kind, quality=None if kind == "png" or lossless else quality, lossless=lossless)
     metadata = Metadata(parameters=told.parameters, record=_record_of(told.record, file))

@@ -1,4 +1,4 @@
-"""When the server may be reached without a key, and the refusal to start where it may not."""
+"""The rule for serving without keys: on loopback only; a server that others can reach needs a key to start."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from safelight.server.keys import Keys
 
 OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
-"""What anybody may ask: whether the server is there."""
+"""Paths that need no key: the health checks."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine only."""
+    """Whether a host is a loopback address or ``localhost``."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -24,21 +24,21 @@ def is_loopback(host: str) -> bool:
 
 
 def listens_beyond_loopback(settings: Settings) -> bool:
-    """Whether others can reach the server: by its address, or by a name that leads to it through a proxy."""
+    """Whether other machines can reach the server: by its address, or through a proxy."""
     return not is_loopback(settings.host) or bool(settings.allowed_hosts or settings.trusted_proxies)
 
 
 def wants_keys(settings: Settings, keys: Keys) -> bool:
-    """Whether requests have to come with a key; where others can reach the server, even when the last was revoked."""
+    """Whether requests need a key; on a server that others can reach, also after the last key was revoked."""
     return listens_beyond_loopback(settings) or keys.any()
 
 
 def check_address(settings: Settings) -> None:
-    """Refuse to start a server that others can reach and nobody has a key for.
+    """Raise unless the server is on loopback only or has a valid key.
 
     Raises:
-        KeysNeededError: There is no valid key.
-        DatabaseError: It cannot be found out.
+        KeysNeededError: Others can reach the server, and there is no valid key.
+        DatabaseError: The keys cannot be read.
     """
     if not listens_beyond_loopback(settings):
         return

@@ -1,4 +1,4 @@
-"""``/health``: whether the server is there, and whether it can do work; ``/metrics``: its numbers."""
+"""``/health``: liveness and readiness; ``/metrics``: metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class Ready(BaseModel):
     """Whether the server can do work."""
 
     status: Literal["ready", "not ready"]
-    missing: list[str] = Field(description="What it lacks; empty when it is ready.", examples=[["worker"]])
+    missing: list[str] = Field(
+        description="The missing parts; empty when the server is ready.", examples=[["worker"]]
+    )
 
 
 LIVE = Live()
@@ -56,7 +58,7 @@ async def ready(request: Request, response: Response) -> Ready:
 
 
 def lacking(service: Service) -> list[str]:
-    """What has to be there for jobs to be done, and is not."""
+    """The parts that jobs need and that are missing."""
     try:
         return [] if service.workers() else ["worker"]
     except DatabaseError:

@@ -1,4 +1,4 @@
-"""What a server begins with: a data directory that it has to itself, and a database that can be used."""
+"""Checks before the server starts: exclusive use of the data directory, and a usable database."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from safelight.private import close_to_others, keep_private, private_folder
 from safelight.settings import Settings
 
 PATIENCE = 5.0
-"""Seconds to wait for a database that is away before the server is started without it."""
+"""Seconds to wait for an unavailable database before the server starts without it."""
 SIDES = ("", "-wal", "-shm", "-journal")
-"""What SQLite adds to the names of the files beside a database."""
+"""Suffixes of a SQLite database's files."""
 
 
 @contextmanager
 def own_home(settings: Settings) -> Iterator[None]:
-    """Use the data directory alone while the block lasts, and close it to others.
+    """Lock the data directory for this process, and make it private to its user.
 
     Raises:
-        HomeInUseError: Another server uses it; nothing in it was touched.
-        HomeError: It cannot be used.
+        HomeInUseError: Another server uses the directory; nothing in it was changed.
+        HomeError: The directory cannot be used.
     """
     lock = FileLock(settings.home / "locks" / "server.lock")
     try:
@@ -46,14 +46,14 @@ def own_home(settings: Settings) -> Iterator[None]:
 
 
 def check_database(settings: Settings) -> bool:
-    """Refuse to start on a database that every process would end on, one after the other.
+    """Raise if the database cannot be used, so that the processes of the server don't fail one after the other.
 
     Returns:
-        Whether it can be used; False for one that may be there later, which is waited for.
+        Whether the database can be used now; False if it may become available, and the server is to wait for it.
 
     Raises:
-        DatabaseDamagedError, DatabaseVersionError, DatabaseOpenError: It cannot be used, now or later.
-        DatabaseUrlError: The setting names none.
+        DatabaseDamagedError, DatabaseVersionError, DatabaseOpenError: The database cannot be used, now or later.
+        DatabaseUrlError: The setting is no database URL.
     """
     try:
         engine = open_database(settings, patience=PATIENCE)
@@ -71,6 +71,6 @@ def check_database(settings: Settings) -> bool:
 
 
 def database_files(settings: Settings) -> list[Path]:
-    """The files of the settings' database, which may lie elsewhere; none of PostgreSQL's."""
+    """The files of a SQLite database, which may lie outside the data directory; none for PostgreSQL."""
     url = parse_url(settings.database_url)
     return [Path(f"{url.database}{side}") for side in SIDES] if url.drivername == "sqlite" else []

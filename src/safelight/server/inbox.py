@@ -1,4 +1,7 @@
-"""What one listener has yet to be told: of each job only the newest, so that whoever reads slowly costs no memory."""
+"""A queue of messages for one WebSocket client that keeps only the newest of each kind and job.
+
+A client that reads slowly misses intermediate states, and costs a bounded amount of memory.
+"""
 
 from __future__ import annotations
 
@@ -10,24 +13,24 @@ from datetime import datetime
 from safelight.jobs.job import Job, JobState
 
 MOST = 4 * 1024 * 1024
-"""Characters that may wait for one listener; beyond it all of them are dropped, and the listener begins anew."""
+"""Maximum characters that wait for one client; above it all are dropped, and the client gets a new snapshot."""
 JOB, PROGRESS, PREVIEW, QUEUE = "job", "progress", "preview", "queue"
-"""What there are messages of."""
+"""The kinds of message."""
 
 Stage = tuple[JobState, int, datetime | None]
 
 
 class Inbox:
-    """Messages that wait for one listener. Used on the event loop only.
+    """Messages that wait for one client. Use it on the event loop only.
 
     Args:
-        scope: Whose jobs they are told of; everybody's with None.
+        scope: The owner whose jobs the client sees; None for all owners.
     """
 
     def __init__(self, scope: str | None) -> None:
         self.scope = scope
         self.lost = True
-        """Whether the listener has to be told everything: at the beginning, and after too much has waited."""
+        """Whether the client needs a snapshot: at the start, and after an overflow."""
         self._waiting: dict[tuple[str, str], str] = {}
         self._size = 0
         self._there = asyncio.Event()
@@ -35,26 +38,26 @@ class Inbox:
         self._queue = ""
 
     def sees(self, owner: str) -> bool:
-        """Whether the listener may hear of an owner's jobs."""
+        """Whether the client may see an owner's jobs."""
         return self.scope in (None, owner)
 
     def begin(self) -> None:
-        """Drop what waits: the listener is about to be told everything."""
+        """Drop all waiting messages: a snapshot is about to be sent."""
         self._waiting.clear()
         self._size, self.lost = 0, False
 
     def lose(self) -> None:
-        """Drop what waits, and have the listener told everything anew."""
+        """Drop all waiting messages and request a new snapshot."""
         self.begin()
         self.lost = True
         self._there.set()
 
     def know(self, jobs: Iterable[Job]) -> None:
-        """Note what the listener was told of: the same is not to be said again."""
+        """Note which jobs the client has seen in which stage, so that they are not sent again."""
         self._told = {job.id: _stage(job) for job in jobs}
 
     def put_job(self, job: Job, text: str) -> None:
-        """A job's new state; what was to be told of the old one is dropped."""
+        """Queue a job's new state, and drop its waiting progress and preview."""
         if self._told.get(job.id) == _stage(job):
             return
         self._told.pop(job.id, None)
@@ -63,13 +66,13 @@ class Inbox:
         self.put(JOB, job.id, text)
 
     def put_queue(self, text: str) -> None:
-        """The queue, if it is another one than was told last."""
+        """Queue a snapshot of the job queue, unless it equals the last one."""
         if text != self._queue:
             self._queue = text
             self.put(QUEUE, "", text)
 
     def put(self, kind: str, job_id: str, text: str) -> None:
-        """A message that takes the place of the last one of its kind and job."""
+        """Queue a message in place of a waiting one of the same kind and job."""
         self._drop(kind, job_id)
         self._waiting[kind, job_id] = text
         self._size += len(text)
@@ -78,7 +81,7 @@ class Inbox:
         self._there.set()
 
     async def news(self) -> list[str]:
-        """The messages that wait, in their order, once there are any; none where there were too many."""
+        """Wait for messages and return them in order; empty after an overflow."""
         await self._there.wait()
         self._there.clear()
         found = list(self._waiting.values())
@@ -95,5 +98,5 @@ def _stage(job: Job) -> Stage:
 
 
 def message(kind: str, **fields: object) -> str:
-    """A message as it is sent."""
+    """A message as JSON text."""
     return json.dumps({"type": kind, **fields}, ensure_ascii=False, separators=(",", ":"))

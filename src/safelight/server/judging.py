@@ -1,6 +1,7 @@
-"""Verdicts within the server's own process, in its threads for pictures, so that the event loop stays free.
+"""Moderation in the server's own process, in its image threads, so that the event loop stays free.
 
-One picture at a time: batches do not pay on CPUs (docs/decisions/0004), and a picture that arrives alone does not wait.
+Each image is classified by itself: batches are no faster on CPUs (docs/decisions/0004), and a single image does not
+wait for others.
 """
 
 from __future__ import annotations
@@ -42,19 +43,19 @@ from safelight.studio import Studio
 Result = TypeVar("Result")
 
 FORGIVEN = 30.0
-"""Seconds after which a classifier that could not be loaded is tried again."""
+"""Seconds before a classifier that failed to load is loaded again."""
 HEAT_QUALITY = 85
-"""Of heat maps, as WebP's quality."""
+"""WebP quality of heat maps."""
 MOST_PREVIEWS = 256
-"""How many pictures' verdicts are kept for those who ask again."""
+"""Maximum number of cached verdicts of previews."""
 
 
 class Judge:
-    """Judges pictures for many callers at once.
+    """Judges images for many requests at once.
 
     Args:
-        studio: Gives what loads classifiers; each is loaded when it is first asked for, and kept.
-        threads: Gives the threads that look at pictures.
+        studio: Returns the studio that loads classifiers; each is loaded at its first use, and kept.
+        threads: Returns the thread pools.
     """
 
     def __init__(self, studio: Callable[[], Studio], threads: Callable[[], Threads]) -> None:
@@ -65,15 +66,15 @@ class Judge:
         self._previews: OrderedDict[bytes, asyncio.Task[Judgement]] = OrderedDict()
 
     def close(self) -> None:
-        """Load what is being loaded, and nothing more."""
+        """Finish the classifiers that are being loaded, and load no more."""
         self._loader.shutdown(cancel_futures=True)
         self._usual.shutdown(cancel_futures=True)
 
     async def check(self, classifier: str | None) -> None:
-        """See that a classifier may be named.
+        """Raise unless a classifier is installed.
 
         Raises:
-            ClassifierUnknownError: It is not installed.
+            ClassifierUnknownError: The classifier is not installed.
         """
         if classifier is not None:
             await asyncio.to_thread(check_classifier, classifier, self._studio().settings)
@@ -81,20 +82,20 @@ class Judge:
     async def judge(
         self, pictures: Sequence[bytes], *, classifier: str | None = None, policy: str | None = None
     ) -> list[Judgement]:
-        """Judge pictures; one that cannot be read becomes a judgement with an error.
+        """Judge images; one that cannot be read gives a judgement with an error.
 
-        No more of them are underway than there are threads, so that other requests of the same owner come in between.
-        Where this is cancelled, those that have not begun never do.
+        No more images are in progress than there are threads, so that other requests of the same owner can interleave.
+        On cancellation, images that have not started are dropped.
 
         Args:
-            pictures: Picture files.
-            classifier: An installed classifier's name; the setting's when not given.
-            policy: A preset's name; the setting's when not given.
+            pictures: Image files.
+            classifier: Name of an installed classifier; the setting's when not given.
+            policy: Name of a preset; the setting's when not given.
 
         Raises:
-            ClassifierUnknownError: It is not installed.
-            PolicyLabelError: The policy does not know the classifier's labels.
-            RateLimitError: Too many of the caller's pictures wait already.
+            ClassifierUnknownError: The classifier is not installed.
+            PolicyLabelError: The policy has no rule for a label of the classifier.
+            RateLimitError: Too many images of this owner wait already.
         """
         await self.check(classifier)
         moderator = await _result(self._moderator(classifier, policy))
@@ -112,14 +113,14 @@ class Judge:
                 task.cancel()
 
     async def explainer(self, classifier: str | None = None) -> Explainer:
-        """What makes heat maps: loaded when it is first asked for, and kept.
+        """The explainer that computes heat maps: loaded at its first use, and kept.
 
         Args:
-            classifier: An installed classifier's name; the setting's when not given.
+            classifier: Name of an installed classifier; the setting's when not given.
 
         Raises:
-            ClassifierUnknownError: It is not installed.
-            ExplainUnsupportedError: It has no exact map.
+            ClassifierUnknownError: The classifier is not installed.
+            ExplainUnsupportedError: The classifier has no exact explanation.
         """
         await self.check(classifier)
         studio = self._studio()
@@ -131,24 +132,24 @@ class Judge:
         return await _result(self._usual.submit(studio.explainer, name))
 
     async def heat(self, explainer: Explainer, picture: bytes, frame: int = 0) -> bytes:
-        """A picture's heat map, as a WebP file.
+        """An image's heat map, as a WebP file.
 
         Args:
-            explainer: What makes it.
-            picture: A picture file.
-            frame: Which frame of an animation.
+            explainer: The explainer of a classifier.
+            picture: An image file.
+            frame: Index of an animation's frame.
 
         Raises:
-            ImageError: The picture cannot be read.
+            ImageError: The image cannot be read.
             RequestError: There is no such frame.
-            RateLimitError: Too many of the caller's pictures wait already.
+            RateLimitError: Too many images of this owner wait already.
         """
         threads, limits = self._threads(), self._studio().limits
         cost = await threads.picture(all_frames, picture, limits)
         return await threads.pixels(cost, _heat, explainer, picture, limits, frame)
 
     async def judge_once(self, picture: bytes) -> Judgement:
-        """The same for one picture that many ask for, again and again: it is judged when the first of them does."""
+        """Judge an image that many clients request repeatedly, such as a preview; its verdict is cached."""
         digest = hashlib.sha256(picture).digest()
         moderator = await _result(self._moderator(None, None))
         if digest not in self._previews:
@@ -159,7 +160,7 @@ class Judge:
         return await asyncio.shield(self._previews[digest])
 
     def _forget_failed(self, digest: bytes, task: asyncio.Task[Judgement]) -> None:
-        """Let a preview be judged again when somebody asks again, where nothing can be said of it now."""
+        """Remove a failed judgement from the cache, so that the next request tries again."""
         if (task.cancelled() or task.exception() is not None) and self._previews.get(digest) is task:
             del self._previews[digest]
 
@@ -170,7 +171,7 @@ class Judge:
             raise
         except SafelightError as error:
             return Judgement(name, error=error)
-        except Exception as error:  # noqa: BLE001  one picture that surprises us must not take the others with it
+        except Exception as error:  # noqa: BLE001  a defect at one image must not fail the others
             logger(__name__).error("a defect", exc_info=error)
             return Judgement(name, error=InternalError(f"{type(error).__name__}: {error}"))
 
@@ -184,7 +185,7 @@ class Judge:
         return await threads.pixels(cost, moderator.judge_full, data)
 
     def _moderator(self, classifier: str | None, policy: str | None) -> Future[Moderator]:
-        """A moderator on its way: one for all who ask. The usual one does not wait for others to be loaded."""
+        """A future of a moderator, shared by all requests. The default one does not wait for others to be loaded."""
         settings = self._studio().settings
         pair = classifier or settings.classifier, policy or settings.policy
         loading = self._moderators.get(pair)
@@ -208,13 +209,13 @@ class _Loading:
     began: float
 
     def failed_long_ago(self) -> bool:
-        """Whether it is time for another try."""
+        """Whether loading failed long enough ago to be tried again."""
         failed = self.moderator.done() and self.moderator.exception() is not None
         return failed and time.monotonic() - self.began > FORGIVEN
 
 
 async def _result(future: Future[Result]) -> Result:
-    """What comes of something that others wait for too: it goes on where one of them leaves."""
+    """Wait for a shared future; cancelling one waiter does not cancel the future."""
     return await asyncio.shield(asyncio.wrap_future(future))
 
 
@@ -231,11 +232,11 @@ def _is_converted(settings: Settings, name: str) -> bool:
 
 
 def _converted_elsewhere(settings: Settings, name: str) -> None:
-    """Convert a classifier in a process of its own: conversion needs torch."""
+    """Convert a classifier in a child process: conversion needs torch."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         pool.submit(convert, settings, name).result()
 
 
 def convert(settings: Settings, name: str) -> None:
-    """See that a classifier's graph is in the cache."""
+    """Write a classifier's graph to the cache, if it is not there."""
     draw_blueprint(settings, name)

@@ -1,7 +1,7 @@
-"""Keys: who may use the server, and how much of it in a day.
+"""API keys and their daily quotas, stored in the database.
 
-A key is ``sl_``, an id that may be known, and a secret of 32 random bytes. Of the secret only the SHA-256 is kept:
-nobody can try out 2^256 values, so a slow hash, as passwords need, would only slow down every request.
+A key is ``sl_``, a public id, and a secret of 32 random bytes. Only the SHA-256 of the secret is stored: nobody can try
+2^256 values, so a slow hash, as passwords need, would only slow down every request.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import hashlib
 import hmac
 import re
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -35,7 +36,9 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from safelight.database import METADATA, Schema, reading, writing
+from safelight.database.hosts import current_time, now
 from safelight.database.inserting import insert_into
+from safelight.database.types import Instant
 from safelight.errors import DatabaseError, KeyInvalidError, KeyNameError, QuotaError
 from safelight.logs import logger
 from safelight.server.roles import Caller, Role
@@ -51,9 +54,9 @@ keys = Table(
     Column("role", String(20), nullable=False),
     Column("pictures_per_day", Integer),
     Column("megapixels_per_day", Float),
-    Column("created", Float, nullable=False),  # times are seconds since 1970, UTC
-    Column("used", Float),
-    Column("revoked", Float),
+    Column("created", Instant, nullable=False),
+    Column("used", Instant),
+    Column("revoked", Instant),
 )
 usage = Table(
     "key_usage",
@@ -63,19 +66,20 @@ usage = Table(
     Column("pictures", BigInteger, nullable=False),
     Column("pixels", BigInteger, nullable=False),
 )
-sessions = Table(  # of browsers; ``sessions.py`` opens and ends them
+sessions = Table(  # of browsers; see ``sessions.py``
     "key_sessions",
     METADATA,
     Column("digest", String(64), primary_key=True),  # SHA-256 of the token
     Column("key_id", ForeignKey("keys.id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("opened", Float, nullable=False),
-    Column("expires", Float, nullable=False),
+    Column("opened", Instant, nullable=False),
+    Column("expires", Instant, nullable=False),
 )
 SCHEMA = Schema.read("keys")
 
-NOTE_EVERY = 60.0
-"""Seconds between two notes of when a key was used last."""
+NOTE_EVERY = timedelta(minutes=1)
+"""Minimum time between two updates of a key's last use."""
 DAY = 86400
+"""Seconds of a day."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 _KEY = re.compile(r"sl_([0-9a-f]{12})_([a-z2-7]{52})", re.ASCII)
 _LARGEST = 2**62
@@ -83,17 +87,17 @@ _LARGEST = 2**62
 
 @dataclass(frozen=True)
 class Key:
-    """What is known of a key.
+    """A key without its secret.
 
     Args:
-        id: Part of the key that may be known.
-        name: Whose it is: the owner of what is made with it.
-        role: What it may do.
-        pictures_per_day: How many pictures may be asked for from midnight to midnight UTC; None: any number.
-        megapixels_per_day: How many megapixels, over all pictures.
-        created: Seconds since 1970.
-        used: When it was used last, to the minute.
-        revoked: Since when it is no longer valid.
+        id: The public part of the key.
+        name: The key's name, which is the owner of all that is made with it.
+        role: The role that the key gives.
+        pictures_per_day: Quota of pictures from midnight to midnight UTC; None: unlimited.
+        megapixels_per_day: Quota of megapixels, over all pictures; None: unlimited.
+        created: Time of creation.
+        used: Time of the last use, to the minute.
+        revoked: Time of revocation; None for a valid key.
     """
 
     id: str
@@ -101,9 +105,15 @@ class Key:
     role: Role
     pictures_per_day: int | None
     megapixels_per_day: float | None
-    created: float
-    used: float | None
-    revoked: float | None
+    created: datetime
+    used: datetime | None
+    revoked: datetime | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The key for JSON output; times are seconds since 1970."""
+        fields = asdict(self)
+        times = {name: value.timestamp() for name, value in fields.items() if isinstance(value, datetime)}
+        return fields | times
 
 
 class Keys:
@@ -125,14 +135,14 @@ class Keys:
         pictures_per_day: int | None = None,
         megapixels_per_day: float | None = None,
     ) -> str:
-        """Make a key.
+        """Create a key.
 
         Returns:
-            The key itself, which is nowhere else.
+            The key with its secret, which is stored nowhere.
 
         Raises:
-            KeyNameError: The name has other characters than a-z, 0-9, dot, hyphen and underscore, is longer than 64
-                of them, is ``local``, or belongs to another key that is valid.
+            KeyNameError: The name has characters other than a-z, 0-9, dot, hyphen and underscore, is longer than 64
+                characters, is ``local``, or belongs to another valid key.
         """
         if not _NAME.fullmatch(name) or name == "local":
             raise KeyNameError(
@@ -148,17 +158,16 @@ class Keys:
             "role": role,
             "pictures_per_day": pictures_per_day,
             "megapixels_per_day": megapixels_per_day,
-            "created": time.time(),
         }
         try:
             with writing(self._engine) as connection:
-                connection.execute(insert(keys).values(**row))
+                connection.execute(insert(keys).values(**row, created=current_time(connection)))
         except IntegrityError as error:
             raise KeyNameError(f"There is a key of the name {name} already.") from error
         return f"sl_{key_id}_{secret}"
 
     def all(self) -> list[Key]:
-        """Every key there ever was, oldest first."""
+        """All keys, revoked ones too, oldest first."""
         with reading(self._engine) as connection:
             rows = connection.execute(select(keys).order_by(keys.c.created, keys.c.id)).mappings()
             return [_key(row) for row in rows]
@@ -169,7 +178,7 @@ class Keys:
             return bool(connection.execute(select(exists().where(keys.c.active_name.is_not(None)))).scalar())
 
     def revoke(self, name: str) -> Key:
-        """Make a key invalid, from this moment on.
+        """Revoke a key, with immediate effect.
 
         Raises:
             KeyNameError: There is no valid key of that name.
@@ -179,38 +188,38 @@ class Keys:
             row = connection.execute(select(keys).where(found)).mappings().first()
             if row is None:
                 raise KeyNameError(f"There is no valid key of the name {name[:80]!r}.")
-            now = time.time()
-            connection.execute(update(keys).where(found).values(revoked=now, active_name=None))
-            return replace(_key(row), revoked=now)
+            revoked = now(connection)
+            connection.execute(update(keys).where(found).values(revoked=revoked, active_name=None))
+            return replace(_key(row), revoked=revoked)
 
     def caller(self, key: str, name: str | None = None) -> Caller:
-        """Whose key this is.
+        """The principal of a key.
 
         Args:
-            key: As it was given.
-            name: What its name has to be, where one was given with it.
+            key: The key as the client sent it.
+            name: The name that the key must have, if the client sent one.
 
         Raises:
-            KeyInvalidError: It is no key, was revoked, or has another name.
+            KeyInvalidError: The key does not exist, was revoked, or has another name.
         """
         parts = _KEY.fullmatch(key)
         if parts is None:
             raise KeyInvalidError
         with reading(self._engine) as connection:
-            row = connection.execute(select(keys).where(keys.c.id == parts[1])).mappings().first()
+            row = _row_of(connection, parts[1])
         same = hmac.compare_digest(row["digest"] if row else "", _digest(parts[2]))
         if row is None or not same or name not in (None, row["name"]):
             raise KeyInvalidError
         return self._holder(row)
 
     def holder(self, key_id: str) -> Caller:
-        """Whose key has an id; for those who have shown the key itself before.
+        """The principal of a key's id, for a client that has shown the key itself before.
 
         Raises:
-            KeyInvalidError: There is no such key, or it was revoked.
+            KeyInvalidError: The key does not exist or was revoked.
         """
         with reading(self._engine) as connection:
-            row = connection.execute(select(keys).where(keys.c.id == key_id)).mappings().first()
+            row = _row_of(connection, key_id)
         if row is None:
             raise KeyInvalidError
         return self._holder(row)
@@ -222,71 +231,86 @@ class Keys:
         return Caller(row["name"], Role(row["role"]), row["id"])
 
     def _note(self, row: RowMapping) -> None:
-        """Note that a key was used; one that cannot be noted now is let in all the same."""
-        now, known = time.time(), self._unwritten.seen(row["id"]) or row["used"]
-        if known is not None and abs(now - known) <= NOTE_EVERY:  # however the clock was set since
+        """Record the use of a key; a failure to write it does not refuse the request."""
+        present, known = row["present"], self._unwritten.seen(row["id"]) or row["used"]
+        if known is not None and abs(present - known) <= NOTE_EVERY:  # also if the clock was set back
             return
-        self._unwritten.note_seen(row["id"], now)
+        self._unwritten.note_seen(row["id"], present)
         try:
             self.write_down()
         except DatabaseError as error:
             logger(__name__).warning("the use of a key is not written down yet", error=error.message)
 
-    def spend(self, key_id: str, pictures: int, pixels: int, now: float | None = None) -> None:
-        """Count what a key asks for against its quota of the day: all of it, or nothing.
+    def spend(self, key_id: str, pictures: int, pixels: int, at: datetime | None = None) -> None:
+        """Count pictures against a key's daily quota: all of them or none.
 
-        What a key without a quota asks for is written down with whatever is written of keys next, or at the end of the
-        process: a verdict does not wait for those who submit jobs. What cannot be written down waits likewise.
+        The usage of a key without a quota is written with the next write about keys, or at the end of the process, so
+        that a verdict does not wait for writers of jobs. Usage that cannot be written stays in memory likewise.
+
+        Args:
+            key_id: The key's id.
+            pictures: Number of pictures.
+            pixels: Number of pixels, over all pictures.
+            at: The time of the request; now when not given.
 
         Raises:
-            QuotaError: It would be more than the quota.
-            DatabaseError: The database cannot even be read.
+            QuotaError: The quota would be exceeded.
+            DatabaseError: The database cannot be read.
         """
-        now = time.time() if now is None else now
-        where, amount = (key_id, int(now // DAY)), (pictures, pixels)
         with reading(self._engine) as connection:
-            limited = _quota(connection, key_id).limited
-        if not limited:
+            quota, present = _quota(connection, key_id)
+        at = at or present
+        where, amount = (key_id, _day(at)), (pictures, pixels)
+        if not quota.limited:
             self._unwritten.add(*where, *amount)
             return
         try:
             with self._writing() as connection:
-                allowed = _quota(connection, key_id)
-                if not _spend(connection, where, amount, allowed.largest):
-                    raise allowed.exceeded(now)
+                quota, _ = _quota(connection, key_id)
+                if not _spend(connection, where, amount, quota.largest):
+                    raise quota.exceeded(at)
         except DatabaseError as error:
-            self._spend_in_memory(where, amount, now)
+            self._spend_in_memory(where, amount, at)
             logger(__name__).warning("what a key asks for is not written down yet", error=error.message)
 
     def write_down(self) -> None:
-        """Write what is only in memory, as before the process ends.
+        """Write the usage that is in memory only, as before the process ends.
 
         Raises:
-            DatabaseError: It stays there.
+            DatabaseError: It could not be written and stays in memory.
         """
         with self._writing():
             pass
 
-    def _spend_in_memory(self, where: tuple[str, int], amount: tuple[int, int], now: float) -> None:
+    def _spend_in_memory(self, where: tuple[str, int], amount: tuple[int, int], at: datetime) -> None:
         with self._unwritten.lock, reading(self._engine) as connection:
-            allowed = _quota(connection, where[0])
+            quota, _ = _quota(connection, where[0])
             known = connection.execute(
                 select(usage.c.pictures, usage.c.pixels).where(
                     usage.c.key_id == where[0], usage.c.day == where[1]
                 )
             ).one_or_none() or (0, 0)
             total = map(sum, zip(known, self._unwritten.spent(*where), amount, strict=True))
-            if any(one > limit for one, limit in zip(total, allowed.largest, strict=True)):
-                raise allowed.exceeded(now)
+            if any(one > limit for one, limit in zip(total, quota.largest, strict=True)):
+                raise quota.exceeded(at)
             self._unwritten.add(*where, *amount)
 
-    def refund(self, key_id: str, pictures: int, pixels: int, now: float | None = None) -> None:
-        """Take back what was counted today for pictures that are not made.
+    def refund(self, key_id: str, pictures: int, pixels: int, at: datetime | None = None) -> None:
+        """Undo today's count of pictures that are not made.
+
+        Args:
+            key_id: The key's id.
+            pictures: Number of pictures.
+            pixels: Number of pixels, over all pictures.
+            at: The time of the request; now when not given.
 
         Raises:
-            DatabaseError: It was written down and cannot be taken back.
+            DatabaseError: The count is in the database and could not be changed.
         """
-        day = int((time.time() if now is None else now) // DAY)
+        if at is None:
+            with reading(self._engine) as connection:
+                at = now(connection)
+        day = _day(at)
         with self._unwritten.lock:
             unwritten = self._unwritten.spent(key_id, day)
             if pictures <= unwritten[0] and pixels <= unwritten[1]:
@@ -303,7 +327,7 @@ class Keys:
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        """A writing transaction that begins with what could not be written before."""
+        """A write transaction that first writes the pending usage."""
         uses = self._unwritten.take()
         try:
             with writing(self._engine) as connection:
@@ -319,40 +343,55 @@ class Keys:
 
 @dataclass(frozen=True)
 class _Quota:
-    """What a key may ask for in a day; None: any number."""
+    """The daily quota of a key; None: unlimited."""
 
     pictures: int | None
     megapixels: float | None
 
     @property
     def limited(self) -> bool:
-        """Whether there is a quota at all."""
+        """Whether the key has a quota."""
         return self.pictures is not None or self.megapixels is not None
 
     @property
     def largest(self) -> tuple[int, int]:
-        """In pictures and pixels."""
+        """The limits in pictures and pixels."""
         return (
             _LARGEST if self.pictures is None else self.pictures,
             _LARGEST if self.megapixels is None else int(self.megapixels * 1e6),
         )
 
-    def exceeded(self, now: float) -> QuotaError:
-        """The error to raise for more than that."""
+    def exceeded(self, at: datetime) -> QuotaError:
+        """The error for an exceeded quota."""
         parts = [f"{self.pictures} pictures"] if self.pictures is not None else []
         parts += [f"{self.megapixels:g} megapixels"] if self.megapixels is not None else []
-        return QuotaError(f"The key's quota is {' and '.join(parts)} a day.", retry_after=DAY - now % DAY)
+        return QuotaError(
+            f"The key's quota is {' and '.join(parts)} a day.", retry_after=DAY - at.timestamp() % DAY
+        )
 
 
-def _quota(connection: Connection, key_id: str) -> _Quota:
-    query = select(keys.c.pictures_per_day, keys.c.megapixels_per_day).where(keys.c.id == key_id)
-    return _Quota(*connection.execute(query).one())
+def _row_of(connection: Connection, key_id: str) -> RowMapping | None:
+    """A key's row, with the database's current time as ``present``."""
+    query = select(keys, current_time(connection).label("present")).where(keys.c.id == key_id)
+    return connection.execute(query).mappings().first()
+
+
+def _quota(connection: Connection, key_id: str) -> tuple[_Quota, datetime]:
+    """A key's quota, and the database's current time."""
+    query = select(keys.c.pictures_per_day, keys.c.megapixels_per_day, current_time(connection))
+    pictures, megapixels, present = connection.execute(query.where(keys.c.id == key_id)).one()
+    return _Quota(pictures, megapixels), present
+
+
+def _day(at: datetime) -> int:
+    """Days since 1970, UTC."""
+    return int(at.timestamp() // DAY)
 
 
 def _spend(
     connection: Connection, where: tuple[str, int], amount: tuple[int, int], limits: tuple[int, int]
 ) -> bool:
-    """One statement that counts and compares, so that two requests at once cannot both have the last picture."""
+    """Count and compare in one statement, so that two concurrent requests cannot both get the last picture."""
     if any(one > limit for one, limit in zip(amount, limits, strict=True)):
         return False
     pictures, pixels = usage.c.pictures + amount[0], usage.c.pixels + amount[1]

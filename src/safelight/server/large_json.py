@@ -1,6 +1,6 @@
-"""JSON with pictures in it, parsed so that other threads have their turn: Python's parser gives them none.
+"""Parse JSON with images in it without blocking other threads: Python's parser holds the interpreter lock throughout.
 
-Strings that are long are cut out, and parsed a piece at a time; what is left is small.
+Long strings are cut out and parsed a piece at a time; the rest is small.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections.abc import Iterator
 from typing import Any
 
 LARGE = 1 << 20
-"""Bytes from which on it is worth while."""
+"""Bytes from which on this is worth its overhead."""
 _LONG = 1 << 16
 _PIECE = 1 << 20
 
 
 def loads(data: bytes) -> Any:
-    """As ``json.loads`` does it, of UTF-8.
+    """Parse UTF-8 JSON as ``json.loads`` does.
 
     Raises:
-        json.JSONDecodeError: It is no JSON; ``doc`` is empty.
+        json.JSONDecodeError: The data is no JSON; the error's ``doc`` is empty.
     """
     if len(data) < LARGE:
         return json.loads(data)
@@ -42,7 +42,7 @@ def loads(data: bytes) -> Any:
 
 
 def _long_strings(data: bytes) -> Iterator[tuple[int, int]]:
-    """Where the long strings are, with their quotes, as far as they can be parsed in pieces."""
+    """Start and end of each long string that can be parsed in pieces, its quotes included."""
     end = 0
     while (start := data.find(b'"', end)) >= 0 and (end := _end(data, start)):
         if end - start > _LONG and _can_be_cut(data, start, end):
@@ -50,13 +50,13 @@ def _long_strings(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _can_be_cut(data: bytes, start: int, end: int) -> bool:
-    """Whether no sign takes more than two bytes."""
+    """Whether no character takes more than two bytes: ASCII and simple escapes only."""
     pieces = (data[at : min(at + _PIECE + 1, end)] for at in range(start, end, _PIECE))
     return all(piece.isascii() and b"\\u" not in piece for piece in pieces)
 
 
 def _end(data: bytes, start: int) -> int:
-    """Behind the quote that ends a string; 0 where there is none."""
+    """The index after a string's closing quote; 0 if there is none."""
     quote = start
     while (quote := data.find(b'"', quote + 1)) >= 0:
         before = quote - 1
@@ -71,7 +71,7 @@ def _string(data: bytes, start: int, end: int) -> str:
     parts = []
     while start < end:
         piece = data[start : min(start + _PIECE, end)]
-        if (len(piece) - len(piece.rstrip(b"\\"))) % 2:  # not between a backslash and what it is for
+        if (len(piece) - len(piece.rstrip(b"\\"))) % 2:  # do not split an escape
             piece = piece[:-1]
         parts.append(json.loads(b'"%b"' % piece))
         start += len(piece)
@@ -79,7 +79,7 @@ def _string(data: bytes, start: int, end: int) -> str:
 
 
 def _place(position: int, data: bytes, token: str) -> int:
-    """Where in the whole an error is."""
+    """The position in the whole data of a position in the shortened text."""
     for number, (start, end) in enumerate(_long_strings(data)):
         if start >= position:
             break
@@ -88,7 +88,7 @@ def _place(position: int, data: bytes, token: str) -> int:
 
 
 def _put_back(found: list[Any], strings: dict[str, str]) -> None:
-    """Put the strings where they were, names too."""
+    """Replace the placeholders by their strings, in names too."""
     waiting: list[dict[str, Any] | list[Any]] = [found]
     while waiting:
         here = waiting.pop()

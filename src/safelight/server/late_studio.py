@@ -1,4 +1,4 @@
-"""The browser's studio, loaded while the server answers already: Gradio takes seconds to import."""
+"""The web UI, loaded in the background after startup: Gradio takes seconds to import."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from safelight.server.errors_http import refuse
 
 
 class LateStudio:
-    """Answers with the studio's page; whoever comes before it is loaded waits for it.
+    """An ASGI application that serves the web UI; requests wait until it is loaded.
 
     Args:
-        loaded: Called when it has been loaded.
+        loaded: Called when the web UI has been loaded.
     """
 
     def __init__(self, loaded: Callable[[], None] = lambda: None) -> None:
@@ -26,14 +26,14 @@ class LateStudio:
         self._loading: asyncio.Task[ASGIApp] | None = None
 
     def begin(self) -> None:
-        """Load it, from now on."""
-        # Where no loop runs, Gradio makes one and leaves it open: it is given one.
+        """Start loading the web UI."""
+        # Gradio creates an event loop if none runs and leaves it open: asyncio.run gives it one.
         self._loading = asyncio.create_task(asyncio.to_thread(asyncio.run, _load()))
         self._loading.add_done_callback(_tell)
         self._loading.add_done_callback(lambda _: self._loaded())
 
     async def end(self) -> None:
-        """Stop waiting for it."""
+        """Stop loading."""
         if self._loading is not None:
             self._loading.cancel()
             with suppress(asyncio.CancelledError, Exception):
@@ -46,7 +46,7 @@ class LateStudio:
             return
         try:
             app = await asyncio.shield(self._loading)
-        except Exception:  # noqa: BLE001  _tell has told of it; here it is one answer for everybody
+        except Exception:  # noqa: BLE001  logged when loading ended; every request gets the same error
             hint = "The server's log tells why."
             await refuse(
                 InternalError("The studio's page cannot be loaded.", hint=hint), scope, receive, send

@@ -1,7 +1,7 @@
-"""How much may be asked for: counted before the work, per owner.
+"""Rate limits, counted for each owner before the work is done.
 
-What may be asked for within a minute is kept in memory, since one process answers all requests. What a key may ask for
-within a day is in the database (``keys.spend``). Administrators are not held back by the minute.
+Limits per minute are token buckets in memory, since one process answers all requests. A key's daily quota is in the
+database (``keys.spend``). Administrators have no limits per minute.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from safelight.settings import Settings
 
 MINUTE = 60.0
 WRONG_KEYS_PER_MINUTE = 60
-"""How many wrong keys may come from one address."""
+"""Maximum number of wrong keys from one address in a minute."""
 NOTES_PER_MINUTE = 60
-"""How many refusals of one address are noted in the audit log."""
+"""Maximum number of refusals of one address that are written to the audit log in a minute."""
 COUNTED = ("requests", "pictures", "megapixels")
-"""What is limited by the minute."""
+"""The limits per minute that clients see."""
 _MOST_BUCKETS = 10_000
 
 
 @dataclass
 class Bucket:
-    """A token bucket: so much at once, and as much again in a minute.
+    """A token bucket that is refilled in a minute.
 
     Args:
-        size: How much it holds.
-        level: How much is in it.
-        seen: When that was, on the monotonic clock.
+        size: Its capacity, in tokens.
+        level: Its tokens at the last update.
+        seen: Time of the last update, on the monotonic clock.
     """
 
     size: float
@@ -44,24 +44,24 @@ class Bucket:
     seen: float
 
     def fill(self, now: float) -> None:
-        """Let in what has come since it was looked at."""
+        """Add the tokens that have accrued since the last update."""
         self.level = min(self.size, self.level + (now - self.seen) * self.size / MINUTE)
         self.seen = now
 
     def wait_for(self, amount: float) -> float:
-        """Seconds until so much is in it."""
+        """Seconds until the bucket has so many tokens."""
         return max(0.0, (amount - self.level) * MINUTE / self.size)
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Where somebody stands with one limit, for the RateLimit headers.
+    """The status of one limit for one owner, for the RateLimit headers.
 
     Args:
         name: requests, pictures or megapixels.
-        limit: How much in a minute.
-        left: How much is left now.
-        reset: Seconds until all of it is there again.
+        limit: The limit per minute.
+        left: What remains now.
+        reset: Seconds until the full limit is available again.
     """
 
     name: str
@@ -71,12 +71,12 @@ class Rate:
 
 
 class Limits:
-    """Counts what is asked for.
+    """Counts requests, pictures and megapixels against their limits.
 
     Args:
-        settings: With the limits per minute.
-        keys: Counts by the day.
-        clock: The time in seconds, for tests.
+        settings: The settings with the limits per minute.
+        keys: The keys, which have daily quotas.
+        clock: Returns monotonic seconds; tests pass their own.
     """
 
     def __init__(self, settings: Settings, keys: Keys, clock: Callable[[], float] = time.monotonic) -> None:
@@ -95,29 +95,29 @@ class Limits:
         """Count one request.
 
         Raises:
-            RateLimitError: It is one too many.
+            RateLimitError: The owner has no requests left.
         """
         if caller.role is not Role.ADMIN:
             self._take(caller.owner, {"requests": 1.0})
 
     def rates(self, caller: Caller) -> list[Rate]:
-        """Where somebody stands with the limits that hold for them."""
+        """The status of each limit that applies to a principal."""
         if caller.role is Role.ADMIN:
             return []
         with self._lock:
             return [self._rate(name, caller.owner) for name in COUNTED if self._sizes[name]]
 
     def charge(self, caller: Caller, *, pictures: int, pixels: int) -> None:
-        """Count pictures before they are made or judged: all of them, or nothing.
+        """Count pictures before they are generated or judged: all of them or none.
 
         Args:
-            caller: Who asks for them.
-            pictures: How many.
-            pixels: Width times height, over all of them.
+            caller: The principal that requests them.
+            pictures: Number of pictures.
+            pixels: Sum of width times height over all pictures.
 
         Raises:
-            RateLimitError: It is more than may be asked for within a minute.
-            QuotaError: It is more than the key has left for today.
+            RateLimitError: A limit per minute would be exceeded.
+            QuotaError: The key's quota of the day would be exceeded.
         """
         amounts = {"pictures": float(pictures), "megapixels": pixels / 1e6}
         limited = {} if caller.role is Role.ADMIN else amounts
@@ -131,7 +131,7 @@ class Limits:
 
     @contextmanager
     def charged(self, caller: Caller, *, pictures: int, pixels: int) -> Iterator[None]:
-        """Count pictures as ``charge`` does; what fails within costs nothing."""
+        """Count pictures as ``charge`` does, and refund them if the block fails."""
         self.charge(caller, pictures=pictures, pixels=pixels)
         try:
             yield
@@ -140,25 +140,25 @@ class Limits:
             raise
 
     def refund(self, caller: Caller, *, pictures: int, pixels: int) -> None:
-        """Take back what was charged for pictures that are not made."""
+        """Undo the charge of pictures that are not made."""
         if caller.role is not Role.ADMIN:
             self._give_back(caller.owner, {"pictures": float(pictures), "megapixels": pixels / 1e6})
         if caller.key_id is not None:
             try:
                 self._keys.refund(caller.key_id, pictures, pixels)
-            except DatabaseError as error:  # what went wrong before is what the caller is to hear of
+            except DatabaseError as error:  # the client gets the error that caused the refund
                 logger(__name__).warning("a refund is lost", error=error.message, owner=caller.owner)
 
     def wrong_key(self, address: str) -> None:
         """Count a wrong key.
 
         Raises:
-            RateLimitError: Too many came from this address.
+            RateLimitError: Too many wrong keys came from this address.
         """
         self._take(address, {"wrong keys": 1.0})
 
     def worth_noting(self, address: str) -> bool:
-        """Whether one more refusal goes into the audit log: nobody is to drive out what is in it by asking often."""
+        """Whether to write one more refusal to the audit log: frequent requests must not displace its other entries."""
         try:
             self._take(address, {"notes": 1.0})
         except RateLimitError:
@@ -193,7 +193,7 @@ class Limits:
         return Rate(name, bucket.size, bucket.level, bucket.wait_for(bucket.size))
 
     def _bucket(self, name: str, owner: str) -> Bucket:
-        """A bucket as it is now; of too many, the one that was not looked at for longest is forgotten."""
+        """A refilled bucket; above the maximum number, the least recently used one is evicted."""
         now, size = self._clock(), self._sizes[name]
         bucket = self._buckets.setdefault((name, owner), Bucket(size, size, now))
         self._buckets.move_to_end((name, owner))

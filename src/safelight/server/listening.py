@@ -1,4 +1,4 @@
-"""The socket that clients connect to."""
+"""The listening socket."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from safelight.logs import logger
 from safelight.settings import Settings
 
 BACKLOG = 4096
-"""Connections that wait to be accepted, as far as the system allows as many."""
+"""Connections that may wait to be accepted; the system may allow fewer."""
 AT_ONCE, REFUSED_AT_ONCE = 32, 128
-"""Connections that are accepted, or closed at once, before those that are there get their turn."""
+"""Connections that are accepted, and that are closed, in one turn of the event loop."""
 TELL_EVERY = 60.0
-"""Seconds between two lines of the log about connections that could not be accepted."""
+"""Minimum seconds between two log lines about connections that could not be accepted."""
 OPTIONS = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4, "TCP_NOTSENT_LOWAT": 128 * 1024}
-"""When the system asks whether a silent client's machine is still there, how often, and how often in vain; and how many
-bytes it takes of an answer before it can send them, so that clients that read nothing cost little."""
+"""TCP options: seconds of silence before the first keep-alive probe, seconds between probes, and failed probes before
+the connection is closed; bytes that may wait unsent in the system, so that clients that read nothing cost little."""
 _NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 def listen(settings: Settings, may_connect: Callable[[str], bool]) -> ListeningSocket:
-    """A socket that clients can connect to from now on.
+    """Open the listening socket.
 
     Args:
-        settings: With host and port.
-        may_connect: Whether to let in one more connection from an address.
+        settings: The settings with host and port.
+        may_connect: Whether to accept one more connection from an address.
 
     Raises:
-        PortTakenError: The address is not this machine's, or the port is in use or not allowed.
+        PortTakenError: The address is not one of this machine, or the port is in use or not permitted.
     """
     where = f"{settings.host} port {settings.port}"
     try:
@@ -45,7 +45,7 @@ def listen(settings: Settings, may_connect: Callable[[str], bool]) -> ListeningS
         raise PortTakenError(f"{where} cannot be listened on: {error}.") from error
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # connections inherit all of them
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # connections inherit all options
         for name, value in OPTIONS.items():
             if (option := getattr(socket, name, None)) is not None:
                 listening.setsockopt(socket.IPPROTO_TCP, option, value)
@@ -58,7 +58,7 @@ def listen(settings: Settings, may_connect: Callable[[str], bool]) -> ListeningS
 
 
 def _place(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
-    """Family and address of a host; names are looked up."""
+    """Socket family and address of a host; a name is resolved."""
     try:
         version = ipaddress.ip_address(host).version
     except ValueError:
@@ -68,29 +68,29 @@ def _place(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]
 
 
 class ListeningSocket(socket.socket):
-    """Gives asyncio few connections at a time, and goes on where there are no file descriptors left.
+    """Gives asyncio few connections at a time, and continues when there are no file descriptors left.
 
-    By itself asyncio accepts as many at once as may wait, before any of them can be looked at; and for each that could
-    not be accepted it logs a traceback and begins anew, several times over.
+    By default asyncio accepts the whole backlog at once, before any connection is handled; and for each one that could
+    not be accepted it logs a traceback and starts again, several times over.
 
     Args:
         family: AF_INET or AF_INET6.
-        may_connect: Whether to let in one more connection from an address; it is closed otherwise.
+        may_connect: Whether to accept one more connection from an address; it is closed otherwise.
     """
 
     def __init__(self, family: socket.AddressFamily, may_connect: Callable[[str], bool]) -> None:
-        # asyncio turns Nagle's algorithm off where the protocol is named; otherwise every answer takes 40 ms more.
+        # asyncio disables Nagle's algorithm only if the protocol is given; otherwise every response takes 40 ms longer.
         super().__init__(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._may_connect = may_connect
         self._spare: int | None = os.open(os.devnull, os.O_RDONLY)
         self._accepted, self._dropped, self._told = 0, 0, -TELL_EVERY
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """The next connection.
+        """Accept the next connection.
 
         Raises:
-            BlockingIOError: There is none, or others are to have their turn first.
-            OSError: It cannot be accepted, nor dropped; asyncio tries again after a second.
+            BlockingIOError: There is none, or this turn of the event loop has accepted enough.
+            OSError: The connection can neither be accepted nor dropped; asyncio tries again after a second.
         """
         for _ in range(REFUSED_AT_ONCE if self._accepted < AT_ONCE else 0):
             connection, address = self._accept_one()
@@ -110,17 +110,17 @@ class ListeningSocket(socket.socket):
         except OSError as error:
             if error.errno not in _NONE_LEFT:
                 raise
-            self._accepted = AT_ONCE  # asyncio would go on at once where no spare one helps
+            self._accepted = AT_ONCE  # asyncio would try again at once although the spare descriptor is gone
             self._drop_one(error)
             raise BlockingIOError from error
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Close the socket."""
         super().close()
         self._give_up_spare()
 
     def _drop_one(self, error: OSError) -> None:
-        """Close the next connection, which takes the spare descriptor; it would be offered again and again."""
+        """Accept the next connection with the spare descriptor and close it; else asyncio would retry it forever."""
         self._dropped += 1
         if time.monotonic() - self._told >= TELL_EVERY:
             logger(__name__).error("connections are dropped", why=error.strerror, dropped=self._dropped)

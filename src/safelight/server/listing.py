@@ -1,4 +1,4 @@
-"""The models of this server: what draws, what judges, what enlarges."""
+"""The catalog of this server's models: checkpoints, classifiers and upscalers."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Workers = Iterable[Mapping[str, Any]]
 
 
 def models(settings: Settings, workers: Workers) -> list[Model]:
-    """All models, those that draw first; of equal names the first counts.
+    """All models, checkpoints first; the first of several with one name counts.
 
     Args:
-        settings: Where they lie, and which are used where a request names none.
-        workers: Those that live, with the checkpoints they have in memory.
+        settings: The settings with the data directory and the default models.
+        workers: The live workers, with the checkpoints that they have loaded.
     """
     loaded: dict[str, list[str]] = {}
     for worker in workers:
@@ -40,15 +40,15 @@ def models(settings: Settings, workers: Workers) -> list[Model]:
 
 
 def _checkpoints(settings: Settings) -> list[Checkpoint]:
-    """Those of the data directory, and the setting's own where it lies elsewhere."""
+    """The checkpoints of the data directory, and the default one if it lies elsewhere."""
     found = find_checkpoints(settings.home)
     if settings.checkpoint in [each.name for each in found]:
         return found
     try:
         return [resolve(settings.checkpoint, settings.home), *found]
-    except CheckpointMissingError:  # a hub id, which only workers look up
+    except CheckpointMissingError:  # a hub id, which only workers resolve
         return found
-    except SafelightError:  # a file that cannot be used: requests will hear of it
+    except SafelightError:  # an unusable file: requests that need it get the error
         return found
 
 

@@ -1,4 +1,4 @@
-"""What happens to all jobs, looked up once and handed to everybody who listens and may know of it."""
+"""Broadcasts changes of jobs and of the queue to WebSocket clients, with one read of the database for all of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from safelight.errors import DatabaseError, SafelightError
 from safelight.jobs.job import Event, Job
 from safelight.logs import logger
 from safelight.server.compat.previews import preview_of
-from safelight.server.feed import LOOK_AGAIN, LOOK_EVERY
+from safelight.server.feed import LOOK_AGAIN
 from safelight.server.inbox import PREVIEW, PROGRESS, Inbox, message
 from safelight.server.judging import Judge
 from safelight.server.queue_view import LOOK_EVERY as QUEUE_EVERY
@@ -21,21 +21,23 @@ from safelight.server.queue_view import QueueView
 from safelight.server.state import Backstage
 
 PACE = 0.1
-"""Seconds between two messages of progress, or two previews, of one job."""
+"""Minimum seconds between two batches of messages to one client, and between two rounds of previews."""
+ROUND_PAUSE = 0.05
+"""Minimum seconds between two rounds: changes in between are sent in the same messages."""
 MOST_WAITING, MOST_ENDED = 200, 20
-"""How many jobs somebody is told of who begins to listen, of those that wait and of those that have ended."""
+"""Maximum waiting jobs, and ended jobs, in a snapshot."""
 LARGEST, MOST = 256 * 1024, 4 * 1024 * 1024
-"""Characters of a request and of a result that are told, and of all of them that somebody is told to begin with."""
+"""Maximum characters of one request or result in a message, and of all of them in a snapshot."""
 PATIENCE = 10.0
-"""Seconds that somebody who begins to listen waits for a database that does not answer."""
+"""Seconds that a new client waits for a database that does not answer."""
 _MOST_OWNERS = 10_000
 
 
 class Live:
-    """Tells listeners of jobs. It asks the database once for all of them, and not at all while there are none.
+    """Sends changes of jobs to clients. It reads the database once for all of them, and not at all without clients.
 
     Args:
-        behind: Gives the server's open things.
+        behind: Returns the application's state.
     """
 
     def __init__(self, behind: Callable[[], Backstage]) -> None:
@@ -43,7 +45,7 @@ class Live:
         self._inboxes: set[Inbox] = set()
         self._judge: Judge | None = None
         self._somebody, self._listening = asyncio.Event(), asyncio.Event()
-        self._reading = asyncio.Lock()  # what is read later is told later
+        self._reading = asyncio.Lock()  # messages are queued in the order of the reads
         self._heard, self._sighted = asyncio.Event(), asyncio.Event()
         self._changed: set[str] = set()
         self._progress: dict[str, dict[str, Any]] = {}
@@ -55,12 +57,12 @@ class Live:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        """Begin to wait for listeners."""
+        """Start to wait for subscribers."""
         self._tasks = [asyncio.create_task(task) for task in (self._tell_listeners(), self._show())]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End."""
+        """Stop the tasks."""
         for task in self._tasks:
             task.cancel()
             with suppress(asyncio.CancelledError):
@@ -68,14 +70,14 @@ class Live:
 
     @asynccontextmanager
     async def joined(self, scope: str | None, judge: Judge) -> AsyncIterator[Inbox]:
-        """Within it, somebody listens.
+        """A context in which a client receives messages.
 
         Args:
-            scope: Whose jobs they may know of; everybody's with None.
-            judge: Looks at previews before they are shown.
+            scope: The owner whose jobs the client sees; None for all owners.
+            judge: Judges previews before they are sent.
 
         Raises:
-            DatabaseError: For long, nothing could be read of what happens.
+            DatabaseError: Events could not be read for some seconds.
         """
         inbox = Inbox(scope)
         self._judge = judge
@@ -94,10 +96,10 @@ class Live:
             raise DatabaseError(f"The database could not be read for {PATIENCE:g} seconds.") from error
 
     async def hello(self, inbox: Inbox) -> str:
-        """All that a listener has to know to begin with; what happens from then on comes into the inbox.
+        """The first message: a snapshot of the jobs. Later changes arrive in the client's queue.
 
         Raises:
-            DatabaseError: It cannot be looked up.
+            DatabaseError: The jobs cannot be read.
         """
         async with self._reading:
             inbox.begin()
@@ -107,7 +109,7 @@ class Live:
 
     def _all(self, scope: str | None) -> tuple[list[Job], str]:
         ledger = self._behind().service.ledger
-        last = ledger.last_event()  # noted first: what comes after it is told of
+        last = ledger.last_event()  # read first: later events are sent as messages
         jobs = ledger.overview(scope, waiting=MOST_WAITING, ended=MOST_ENDED, largest=LARGEST, total=MOST)
         texts = ",".join(job.model_dump_json() for job in jobs)
         return jobs, f'{{"type":"hello","jobs":[{texts}],"last_event":{last}}}'
@@ -128,7 +130,7 @@ class Live:
         self._heard.set()
 
     def _forget(self, job_id: str) -> None:
-        """Drop what there was to be told of how a job gets on."""
+        """Drop a job's pending progress and preview."""
         self._progress.pop(job_id, None)
         self._pictures.pop(job_id, None)
         self._previews.discard(job_id)
@@ -160,12 +162,12 @@ class Live:
             logger(__name__).warning("jobs not read", error=error.message)
             self._heard.set()
             await asyncio.sleep(LOOK_AGAIN)
-        except Exception as error:  # noqa: BLE001  one that surprises us must not end it for everybody
+        except Exception as error:  # noqa: BLE001  a defect must not stop the broadcast for all clients
             logger(__name__).error("a defect", exc_info=error)
-        await asyncio.sleep(LOOK_EVERY)
+        await asyncio.sleep(ROUND_PAUSE)
 
     async def _tell_of_jobs(self) -> None:
-        """Those that changed, and those that get on of which the owner is not known yet."""
+        """Send the jobs that changed; also look up the owners of jobs with progress."""
         wanted = self._changed | (self._progress.keys() | self._previews) - self._owners.keys()
         if not wanted:
             return
@@ -190,7 +192,7 @@ class Live:
             self._forget(gone)
 
     def _begin_anew(self, missed: Iterable[str]) -> None:
-        """Have all listeners told everything: of some jobs they missed something, and trying again might end alike."""
+        """Send all clients a new snapshot: they missed a change of some jobs, and a retry might fail alike."""
         for job_id in missed:
             self._forget(job_id)
         for inbox in self._inboxes:
@@ -199,7 +201,7 @@ class Live:
     def _some(
         self, job_ids: Collection[str], scopes: Collection[str | None]
     ) -> tuple[list[Job], dict[str, str]]:
-        """Some jobs, and by their ids what is to be said of those that somebody sees."""
+        """Some jobs, and the messages about those that a client may see, by job id."""
         jobs = self._behind().service.ledger.several(job_ids, LARGEST)
         seen = [job for job in jobs if None in scopes or job.owner in scopes]
         return jobs, {job.id: f'{{"type":"job","job":{job.model_dump_json()}}}' for job in seen}
@@ -220,7 +222,7 @@ class Live:
             inbox.put_queue(texts[inbox.scope])
 
     async def _show(self) -> None:
-        """Hand previews on: looking at one can take longer than all else, which is not to wait for it."""
+        """Send previews, in a task of its own: judging one can take longer than everything else."""
         while True:
             await self._sighted.wait()
             self._sighted.clear()
@@ -239,10 +241,10 @@ class Live:
         except SafelightError as error:
             logger(__name__).warning("a preview is not shown", job_id=job_id, error=error.message)
             return
-        except Exception as error:  # noqa: BLE001  nor must one preview
+        except Exception as error:  # noqa: BLE001  nor must a defect at one preview
             logger(__name__).error("a defect", job_id=job_id, exc_info=error)
             return
-        if data is None or self._previewing != job_id:  # nothing to be shown, or the job went on meanwhile
+        if data is None or self._previewing != job_id:  # blocked or missing, or the job moved on meanwhile
             return
         text = message("preview", id=job_id, picture=picture, image=base64.b64encode(data).decode())
         for inbox in self._those_who_see(self._owners.get(job_id)):

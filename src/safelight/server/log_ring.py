@@ -1,4 +1,4 @@
-"""The newest lines of this process's log, kept in memory for whoever looks after the server."""
+"""The newest lines of this process's log, kept in memory for administrators."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from datetime import UTC, datetime
 from safelight.logs import formatter
 
 KEPT, LONGEST = 2000, 2000
-"""How many lines are kept, and how many characters of each text in one: the last ones, where tracebacks say most."""
+"""Maximum number of lines, and of characters of a text: the last ones are kept, as a traceback ends with the error."""
 OWN = frozenset({"timestamp", "level", "event", "logger"})
-"""What of a line has a place of its own."""
+"""Fields of a line that have an attribute of their own."""
 LOG_PATH = "/v1/system/log"
-"""Whoever looks at the log is not in it: a page that looks every second would soon drive out everything else."""
+"""Requests of this path are not kept: a page that polls the log would displace everything else."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line.
+    """One line of the log.
 
     Args:
-        time: When.
+        time: The time of the record.
         level: info, warning …
-        severity: The level as the standard library counts it; there are some without a name of their own.
-        event: What happened.
-        source: Which module says so.
-        fields: Everything else that the line holds.
+        severity: The standard library's numeric level, since not every level has a name.
+        event: The message.
+        source: The module that logged it.
+        fields: All other fields of the line.
     """
 
     time: datetime
@@ -42,7 +42,7 @@ class Line:
 
 
 class LogRing(logging.Handler):
-    """Keeps what the log on stderr holds, line by line."""
+    """A logging handler that keeps the lines of the log in memory."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class LogRing(logging.Handler):
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """Hear all loggers of the process within the block."""
+        """Receive the records of all loggers within the block."""
         root = logging.getLogger()
         root.addHandler(self)
         try:
@@ -60,7 +60,7 @@ class LogRing(logging.Handler):
             root.removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a record."""
+        """Keep a record as a line."""
         try:
             line = _line(json.loads(self.format(record)), record)
         except Exception:  # noqa: BLE001  as every handler of the standard library does
@@ -73,7 +73,7 @@ class LogRing(logging.Handler):
         """The newest lines of a level and above, the newest last.
 
         Args:
-            count: How many at most.
+            count: Maximum number of lines.
             level: info, warning or error.
         """
         least = logging.getLevelNamesMapping()[level.upper()]

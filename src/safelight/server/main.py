@@ -1,4 +1,4 @@
-"""The process that answers requests: listens first, loads afterwards, never imports torch."""
+"""The server process: it listens first, loads the application afterwards, and never imports torch."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 MAX_HEADERS = 32 * 1024
-"""Bytes of a request's line and headers."""
+"""Maximum bytes of a request's line and headers."""
 MAX_MESSAGE = 64 * 1024
-"""Bytes of a message that comes over a WebSocket: clients only send signals."""
+"""Maximum bytes of a message from a WebSocket client: clients only send signals."""
 SWITCH = 0.001
-"""Seconds after which a thread that computes in Python lets another one in. By default it is five times that, each time
-somebody's picture needs the interpreter for a moment; an ordinary one needs it dozens of times."""
+"""The interpreter's switch interval, in seconds. With the default, which is five times as long, a request waits that
+long each time another thread holds the interpreter lock: dozens of times in an ordinary request."""
 GRACE = 3
-"""Seconds that requests on their way are given when the process is told to leave."""
+"""Seconds that running requests get to finish at shutdown."""
 
 
 def serve(settings: Settings) -> None:
@@ -38,7 +38,7 @@ def serve(settings: Settings) -> None:
 
     Raises:
         PortTakenError: The address cannot be listened on.
-        SafelightError: What had to be loaded could not be.
+        SafelightError: The application could not be loaded.
     """
     give_memory_back()
     sys.setswitchinterval(SWITCH)
@@ -50,7 +50,7 @@ def serve(settings: Settings) -> None:
         problems.append(error)
         server.should_exit = True
 
-    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises again what it was stopped by
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises the signal again after its shutdown
         signal.signal(number, lambda *_: None)
     with ExitStack() as opened:
         doorway = Doorway(lambda: load(settings, opened), failed)
@@ -62,11 +62,11 @@ def serve(settings: Settings) -> None:
 
 
 def load(settings: Settings, opened: ExitStack) -> FastAPI:
-    """The application with an open database.
+    """Create the application with an open database.
 
     Args:
-        settings: Everything that can be set.
-        opened: Closes the database in the end.
+        settings: The server's settings.
+        opened: The stack that closes the database at exit.
 
     Raises:
         KeysNeededError: Others can reach the server, and there is no key.
@@ -87,7 +87,7 @@ def load(settings: Settings, opened: ExitStack) -> FastAPI:
 
 
 def _connections(settings: Settings) -> Connections:
-    """What bounds connections; a proxy is one here by the rule by which its headers are believed."""
+    """The connection limiter; it recognizes trusted proxies by uvicorn's own rule for forwarded headers."""
     proxies = ProxyHeadersMiddleware(cast(Any, None), list(settings.trusted_proxies)).trusted_hosts
     return Connections(*most_connections(), proxies.__contains__)
 

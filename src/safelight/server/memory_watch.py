@@ -1,4 +1,4 @@
-"""How much memory the server and its workers have taken: the last hour, sampled by one task and kept in memory."""
+"""Memory use of the server and its workers in the last hour, sampled by one task."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from safelight.jobs.service import Service
 from safelight.logs import logger
 
 EVERY, KEPT = 10.0, 360
-"""Seconds between two samples, and how many are kept: an hour's."""
+"""Seconds between two samples, and the number of samples to keep: one hour."""
 GRACE = 1.0
-"""Seconds that a sample on its way is given at the end."""
+"""Seconds that a running sample gets to finish at shutdown."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What was taken at one time, in bytes.
+    """Memory use at one time, in bytes.
 
     Args:
-        time: When.
-        server: Resident memory of the process that answers requests.
-        workers: That of each worker, as they said last.
-        free: What programs can still have of this machine's memory.
+        time: The time of the sample.
+        server: Resident memory of the server process.
+        workers: Resident memory of each worker, as it last reported.
+        free: Available memory of this machine.
     """
 
     time: datetime
@@ -43,7 +43,7 @@ class MemoryWatch:
     """Takes samples while it is open.
 
     Args:
-        service: Knows the workers; asked when the first sample is taken.
+        service: Returns the service that lists the workers; called at each sample.
         every: Seconds between two samples.
     """
 
@@ -54,12 +54,12 @@ class MemoryWatch:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Begin."""
+        """Start sampling."""
         self._task = asyncio.create_task(self._watch())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End; a sample on its way uses the database, which is closed afterwards."""
+        """Stop, after a running sample: it uses the database, which is closed next."""
         self._over.set()
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=GRACE)
@@ -67,7 +67,7 @@ class MemoryWatch:
 
     @property
     def samples(self) -> list[Sample]:
-        """Those of the last hour, the newest last."""
+        """The samples of the last hour, the newest last."""
         return list(self._samples)
 
     async def _watch(self) -> None:

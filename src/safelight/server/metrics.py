@@ -1,4 +1,4 @@
-"""Numbers for Prometheus: requests as they are answered; jobs, workers and pictures as the database has them."""
+"""Prometheus metrics: requests, counted as they are answered; jobs, workers and pictures, read from the database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from safelight.jobs.service import Service
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-"""Upper bounds of the latency histogram, in seconds: from a health check to a drawing that was waited for."""
+"""Upper bounds of the latency histogram, in seconds: from a health check to a generation that the client waits for."""
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"})
 
@@ -24,7 +24,7 @@ Label = TypeVar("Label", bound=str)
 
 
 class Metrics:
-    """One application's numbers."""
+    """The metrics of one application."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -49,20 +49,20 @@ class Metrics:
 
         Args:
             method: GET, POST … or WEBSOCKET.
-            route: Its route's path with the names of its parameters.
-            status: Of the response; 0 where there was none.
-            seconds: How long it took.
+            route: The path template of its route.
+            status: The response's status; 0 if there was none.
+            seconds: Duration.
         """
-        method = method if method in METHODS else "other"  # callers may make up words
+        method = method if method in METHODS else "other"  # clients can send any word
         self._requests.labels(method, route, status).inc()
         self._seconds.labels(method, route).observe(seconds)
 
     def watch(self, service: Service) -> None:
-        """Give jobs, workers and pictures too, looked up each time."""
+        """Add jobs, workers and pictures, read from the service at each scrape."""
         self._registry.register(_InDatabase(service))
 
     def render(self) -> bytes:
-        """Everything in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
@@ -71,11 +71,11 @@ class _InDatabase(Collector):
         self._service = service
 
     def describe(self) -> list[Metric]:
-        """Nothing: asking for names must not ask the database."""
+        """Nothing, so that registration does not read the database."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Ask the database."""
+        """Read the metrics from the database."""
         counts = self._service.ledger.counts()
         yield _family("safelight_jobs", "Jobs that are known, by state.", "state", counts)
         yield GaugeMetricFamily("safelight_queue_length", "Jobs that wait.", value=counts[JobState.QUEUED])

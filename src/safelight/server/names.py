@@ -1,4 +1,4 @@
-"""What callers may name: only what the server lists, never a path or a hub id."""
+"""The models that a request may name: those that the server lists, never a path or a hub id."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from safelight.settings import Settings
 
 LISTED = "GET /v1/models lists what can be named; paths and hub ids are not taken from callers."
 LATENT = "latent"
-"""The second pass's own way to enlarge, which is no upscaler."""
+"""The second pass's upscaling of latents, which is no upscaler."""
 
 
 def own_name(settings: Settings) -> str:
-    """What the setting's checkpoint is called before callers, who need not know in which folder it lies."""
+    """The public name of the default checkpoint, without its folder."""
     return without_folder(settings.checkpoint)
 
 
 def without_folder(checkpoint: str) -> str:
-    """A checkpoint's name, or the last part of the path where it is one."""
+    """A checkpoint's name, or the last part of a path."""
     return Path(checkpoint).name if checkpoint.startswith((".", "/", "~")) else checkpoint
 
 
 def with_known_names(fields: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """A request's fields, once it is sure that they name only what the server lists.
+    """Check the models that a request's fields name, and return the fields with canonical names.
 
     Raises:
-        CheckpointMissingError, UpscalerUnknownError: They name something else.
-        ModelError: The checkpoint of that name cannot be used.
+        CheckpointMissingError, UpscalerUnknownError: The server does not list a model of that name.
+        ModelError: The checkpoint cannot be used.
     """
     known, own = dict(fields), own_name(settings)
     if known.get("checkpoint") not in (None, own):
@@ -48,14 +48,14 @@ def with_known_names(fields: Mapping[str, Any], settings: Settings) -> dict[str,
 
 
 def check_checkpoint(name: str, home: Path) -> str:
-    """See that a checkpoint is one of the data directory's, or the starter.
+    """Raise unless a checkpoint is in the data directory or is the starter model.
 
     Returns:
-        What it is called here: with and without its suffix it is the same one.
+        Its canonical name: a name with and without the suffix means the same checkpoint.
 
     Raises:
-        CheckpointMissingError: It is not.
-        ModelError: It is, and cannot be used.
+        CheckpointMissingError: There is no such checkpoint.
+        ModelError: The checkpoint cannot be used.
     """
     try:
         return resolve(name, home, paths=False).name
@@ -67,10 +67,10 @@ def check_checkpoint(name: str, home: Path) -> str:
 
 
 def check_upscaler(name: str, home: Path) -> None:
-    """See that an upscaler is one of those that are listed.
+    """Raise unless the server lists an upscaler.
 
     Raises:
-        UpscalerUnknownError: It is not.
+        UpscalerUnknownError: There is no such upscaler.
     """
     known = [info.name for info in find_upscalers(home)]
     if name not in known:
@@ -80,10 +80,10 @@ def check_upscaler(name: str, home: Path) -> None:
 
 
 def check_classifier(name: str, settings: Settings) -> None:
-    """See that a classifier is the embedded one or was pulled.
+    """Raise unless a classifier is embedded or installed.
 
     Raises:
-        ClassifierUnknownError: It is neither.
+        ClassifierUnknownError: There is no such classifier.
     """
     if name != open_nsfw.NAME and not ModelStore(settings.models).has(name):
         raise ClassifierUnknownError(f"There is no classifier {name!r} on this server.", hint=LISTED)

@@ -1,4 +1,4 @@
-"""The pages beside the studio: where somebody signs in, the lamp that stands for us, and the way in from the root."""
+"""Static pages beside the web UI: the sign-in page, the icon, and the redirect from the root."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ FILES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "/favicon.ico": ("lamp.svg", DRAWING),
     }
 )
-"""What is under which path: a file of ``sign_in/`` and its type."""
+"""File of ``sign_in/`` and media type by path."""
 OPEN_PAGES = frozenset(FILES)
-"""What anybody may see, so that they can sign in."""
+"""Paths that need no key, so that users can sign in."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-"""What the page may do: use its own script and style, and call this server."""
+"""The sign-in page's Content-Security-Policy: its own script and style, and calls to this server."""
 
 
 @router.get("/")
 async def root(behind: Behind) -> RedirectResponse:
-    """The studio; where it is off, the API's documents."""
+    """Redirect to the web UI, or to the API's documentation if the web UI is off."""
     return RedirectResponse(f"{PATH}/" if behind.service.settings.studio else "/docs", 307)
 
 

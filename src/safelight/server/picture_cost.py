@@ -1,4 +1,4 @@
-"""What work on pictures takes, found out before anything is decoded."""
+"""The cost of decoding and encoding images, estimated from their headers."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from safelight.server.picture_threads import Cost
 
 
 def reading(data: bytes, limits: DecodeLimits, shrink_to: int | None = None) -> Cost:
-    """Of decoding a picture, or the first frame of an animation.
+    """The cost of decoding an image, or the first frame of an animation.
 
     Args:
-        data: The file.
-        limits: What it may cost.
+        data: The image file.
+        limits: The decoding limits.
         shrink_to: As for ``images.decode``.
 
     Raises:
-        ImageError: It is no picture, or beyond the limits by its header's own word.
+        ImageError: The file is no image, or exceeds the limits by its header.
     """
     layout = inspect(data, limits)
     head = layout.header
@@ -28,18 +28,18 @@ def reading(data: bytes, limits: DecodeLimits, shrink_to: int | None = None) -> 
 
 
 def all_frames(data: bytes, limits: DecodeLimits, shrink_to: int | None = None) -> Cost:
-    """Of decoding an animation as ``images.frames`` does; raises as ``reading`` does."""
+    """The cost of decoding an animation as ``images.frames`` does; raises as ``decode_cost`` does."""
     layout = inspect(data, limits)
     head = layout.header
     return Cost(decode_bytes(layout, limits, shrink_to), head.width * head.height * reach(layout))
 
 
 def reading_ours(size: tuple[int, int], limits: DecodeLimits, shrink_to: int | None = None) -> Cost:
-    """Of decoding a PNG of ours, whose size is known.
+    """The cost of decoding a PNG that we wrote, whose size is known.
 
     Args:
-        size: Width and height.
-        limits: What it may cost.
+        size: Width and height, in pixels.
+        limits: The decoding limits.
         shrink_to: As for ``images.decode``.
     """
     layout = Layout(Header("PNG", *size))
@@ -47,23 +47,23 @@ def reading_ours(size: tuple[int, int], limits: DecodeLimits, shrink_to: int | N
 
 
 def reading_alpha(data: bytes, limits: DecodeLimits) -> Cost:
-    """Of decoding a picture for what is transparent, or for what is light; raises as ``reading``."""
+    """The cost of decoding an image for its alpha channel or its brightness; raises as ``decode_cost`` does."""
     cost = reading(data, limits)
-    return Cost(cost.memory + 2 * cost.pixels, cost.pixels)  # the part that is kept, and its upright copy
+    return Cost(cost.memory + 2 * cost.pixels, cost.pixels)  # the channel that is kept, and its rotated copy
 
 
 def writing(size: tuple[int, int], kind: FileFormat) -> Cost:
-    """Of encoding a picture.
+    """The cost of encoding an image.
 
     Args:
-        size: Width and height.
-        kind: The format.
+        size: Width and height, in pixels.
+        kind: The file format.
     """
     return Cost(encode_bytes(size, kind), size[0] * size[1])
 
 
 def converting(data: bytes, kind: FileFormat, limits: DecodeLimits) -> Cost:
-    """Of writing a picture file anew in another format; raises as ``reading`` does."""
+    """The cost of converting an image file to another format; raises as ``decode_cost`` does."""
     layout = inspect(data, limits)
     head = layout.header
     if head.format.lower() == kind:

@@ -1,4 +1,4 @@
-"""The threads in which this process looks at pixels: few, fair between owners, and within a budget of memory."""
+"""Executors for work on pixels: few threads, shared fairly between owners, within a memory budget."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from safelight.runtime.machine import usable_cores
 from safelight.server.fair_threads import FairThreads, Task, current_owner
 
 MOST_CORES = 4
-"""How many cores are used for pictures, at most."""
+"""Maximum number of cores for work on images."""
 BUDGET = 320 * 10**6
-"""Bytes that all work on pictures may take at once. What takes more by itself runs when nothing large does."""
+"""Bytes that all work on images may take at once. A call that exceeds it runs when no other large call does."""
 SMALL_MEMORY, SMALL_PIXELS = 32 * 10**6, 16 * 10**6
-"""Work of fewer bytes and pixels is small: it takes a fraction of a second, and is not held up by what is large."""
+"""Work up to these bytes and pixels is small: it takes a fraction of a second and does not wait for large work."""
 PRIORITY = 10
-"""Of threads for large work, as nice has it: 0 is usual, 19 the lowest."""
+"""Niceness of threads for large work: 0 is the default priority, 19 the lowest."""
 MOST_WAITING = 256
-"""How many pieces of one owner's work wait, small and large each."""
+"""Maximum number of waiting calls of one owner, for small and for large work each."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What work on a picture takes.
+    """The cost of work on an image.
 
     Args:
-        memory: Bytes at its peak.
-        pixels: That are gone through, over all frames.
+        memory: Peak memory, in bytes.
+        pixels: Pixels to process, over all frames.
     """
 
     memory: int = 0
@@ -41,28 +41,28 @@ class Cost:
 
     @property
     def large(self) -> bool:
-        """Whether it takes long."""
+        """Whether the work is large, which takes seconds."""
         return self.memory > SMALL_MEMORY or self.pixels > SMALL_PIXELS
 
     def __add__(self, other: Cost) -> Cost:
-        """Of two things at the same time."""
+        """The cost of both at the same time."""
         return Cost(self.memory + other.memory, self.pixels + other.pixels)
 
     def then(self, other: Cost) -> Cost:
-        """Of one thing after another, which needs nothing of it."""
+        """The cost of both one after the other, if the first keeps no memory."""
         return Cost(max(self.memory, other.memory), self.pixels + other.pixels)
 
 
 class BudgetedThreads(FairThreads):
-    """Threads for what takes much memory: something begins when it fits, and nothing overtakes what waits for that.
+    """An executor with a memory budget: a call starts when it fits, and no other call overtakes one that waits to fit.
 
-    What takes more than the budget by itself begins when nothing else is underway. Where the system allows it, these
-    threads have a low priority: what takes seconds anyway lets in what takes milliseconds.
+    A call that exceeds the budget by itself starts when nothing else runs. If the system allows it, these threads have
+    a low priority: work that takes seconds yields to work that takes milliseconds.
 
     Args:
-        threads: How many, at least 2; one owner has all but one.
-        name: What their names begin with.
-        budget: Bytes.
+        threads: Number of threads, at least 2; one owner may have all but one.
+        name: Prefix of the threads' names.
+        budget: Memory budget, in bytes.
     """
 
     def __init__(self, threads: int, name: str, budget: int) -> None:
@@ -86,13 +86,13 @@ class BudgetedThreads(FairThreads):
 
 
 class PictureThreads:
-    """Small work on pictures in some threads and large work in others, so that neither waits for the other.
+    """Runs small and large work on images in separate threads, so that neither waits for the other.
 
-    No owner has all threads of a kind: one picture of another owner always finds one that is free, or soon will be.
+    No owner may have all threads of one size: another owner's image always finds a thread that is free or soon will be.
 
     Args:
-        cores: How many cores to use.
-        budget: Bytes, for everything at once.
+        cores: Number of cores to use.
+        budget: Memory budget of all work together, in bytes.
     """
 
     def __init__(self, cores: int | None = None, budget: int = BUDGET) -> None:
@@ -102,10 +102,10 @@ class PictureThreads:
         self._large = BudgetedThreads(max(2, cores), "large pictures", budget - self.size * SMALL_MEMORY)
 
     def start(self, do: Callable[[], Any], cost: Cost) -> Future[Any]:
-        """Do something when its owner's turn has come and its bytes fit.
+        """Run a function when its owner's turn comes and its memory fits.
 
         Raises:
-            RateLimitError: Too much of its owner's waits already.
+            RateLimitError: Too many calls of this owner wait already.
         """
         threads = self._large if cost.large else self._small
         owner = current_owner()
@@ -114,13 +114,13 @@ class PictureThreads:
         return threads.enqueue(Task(owner, do, cost.memory))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End when all is done, or when what has begun is."""
+        """Shut down after all calls, or with ``cancel_futures`` after those that are running."""
         for threads in (self._small, self._large):
             threads.shutdown(wait, cancel_futures=cancel_futures)
 
 
 def _stand_back() -> None:
-    """Give this thread a low priority; elsewhere than on Linux that would be the whole process's."""
+    """Lower this thread's priority, on Linux only: elsewhere it would be that of the whole process."""
     if sys.platform == "linux":
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), PRIORITY)

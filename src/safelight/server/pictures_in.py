@@ -1,4 +1,4 @@
-"""Pictures that come within requests as text: base64, data URIs and, where that is allowed, addresses."""
+"""Decode the images of a request: bytes, base64, data URIs and, if allowed, URLs."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from safelight.server.threads import Threads
 from safelight.settings import Settings
 
 MOST_ADDRESSES = 8
-"""How many pictures of one request are fetched."""
+"""Maximum number of images that one request may name by URL."""
 _DATA_URI = re.compile(r"data:[^,;]{0,100}(?:;[^,;]{0,100}){0,4},", re.ASCII | re.IGNORECASE)
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _SPACE = b" \t\r\n"
 _PIECE = 1 << 20
-"""Characters that are decoded at a time: other threads have no turn meanwhile."""
+"""Characters to decode at a time: the decoder holds the interpreter lock meanwhile."""
 
 
 class Intake:
-    """Takes in the pictures of one request.
+    """Decodes the images of one request.
 
     Args:
-        settings: With the limits ``max_bytes``, ``max_pixels`` and ``max_request_bytes``.
-        threads: Read pictures and look names up.
-        turns: How many pictures are fetched at the same time, over all requests.
+        settings: The settings with the limits ``max_bytes``, ``max_pixels`` and ``max_request_bytes``.
+        threads: The thread pools, for reading images and resolving names.
+        turns: Limits the number of concurrent fetches over all requests.
     """
 
     def __init__(self, settings: Settings, threads: Threads, turns: asyncio.Semaphore) -> None:
@@ -39,16 +39,15 @@ class Intake:
         self._addresses, self._bytes = MOST_ADDRESSES, settings.max_request_bytes
 
     async def picture(self, given: str | bytes) -> bytes:
-        """The bytes of a picture's file, whose header says that it can be decoded within the limits.
+        """The bytes of an image file whose header is within the limits.
 
         Args:
-            given: The file, as it is, in base64 or as a data URI; or its http(s) address, where ``allow_image_urls``
-                is set.
+            given: The file as bytes, in base64 or as a data URI; or its http(s) URL, if ``allow_image_urls`` is set.
 
         Raises:
-            PictureTextError: It is none of these.
-            PictureUrlError: Nothing is fetched from this address, or not so much for one request.
-            ImageError: It is no picture, or larger than the limits by its header's own word.
+            PictureTextError: The text is none of these.
+            PictureUrlError: The URL may not be fetched, or the request names too many.
+            ImageError: The file is no image, or exceeds the limits by its header.
         """
         if isinstance(given, bytes):
             data = given
@@ -61,7 +60,7 @@ class Intake:
         return data
 
     async def _fetched(self, address: str) -> bytes:
-        """What lies at an address; all of a request's addresses share its bound, as if the pictures lay within it."""
+        """Fetch a URL; all URLs of a request share its size limit, as if their images were in its body."""
         if not self._settings.allow_image_urls:
             raise PictureUrlError(
                 "This server fetches no pictures.",
@@ -77,19 +76,19 @@ class Intake:
 
 
 def limits_of(settings: Settings) -> DecodeLimits:
-    """What pictures may cost, by the settings."""
+    """The decoding limits of the settings."""
     return DecodeLimits(settings.max_pixels, settings.max_bytes, settings.max_frames, settings.background)
 
 
 def from_base64(text: str, max_bytes: int) -> bytes:
-    """The bytes of base64 text or of a data URI.
+    """Decode base64 text or a data URI.
 
     Raises:
-        PictureTextError: It is neither.
-        ImageTooManyBytesError: They would be more than the limit; found out before they are decoded.
+        PictureTextError: The text is neither.
+        ImageTooManyBytesError: The bytes would exceed the limit; checked before decoding.
     """
     body = _payload(text)
-    if len(body) > max_bytes // 3 * 4 + 1024:  # some room for line ends
+    if len(body) > max_bytes // 3 * 4 + 1024:  # slack for line breaks
         raise _too_many(max_bytes)
     try:
         data = b"".join(_decoded(body))
@@ -120,7 +119,7 @@ def _too_many(max_bytes: int) -> ImageTooManyBytesError:
 
 
 def _payload(text: str) -> str:
-    """What follows the head of a data URI, or all of it."""
+    """The text after the prefix of a data URI, or all of a text that is none."""
     if text[:5].lower() != "data:":
         return text
     head = _DATA_URI.match(text)

@@ -1,6 +1,7 @@
-"""HTTP/1.1 and WebSockets as uvicorn speaks them, and nobody may dawdle, nor have more connections than others.
+"""uvicorn's HTTP/1.1 and WebSocket protocols with timeouts and connection limits.
 
-Headers have to arrive, and answers to be taken. ``Connections`` is told what each connection does.
+A client has to send its headers and to read its responses in time. The protocols report the phase of each connection to
+``ConnectionLimiter``.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from safelight.server.connections import Connections, Phase
 
 PATIENCE = 20.0
-"""Seconds from a connection's beginning, or from the last answer, to the end of a request's headers."""
+"""Seconds from the start of a connection, or from the last response, to the end of a request's headers."""
 TAKING, LEAST = 60.0, 16 * 1024
-"""Seconds within which a client takes at least so many bytes of what was sent, or all there is."""
+"""Seconds within which a client has to read at least so many bytes of the response, or all that is left."""
 PIECE = 64 * 1024
-"""Bytes of an answer's body that are given to a connection at once; the next when the system has taken them."""
+"""Bytes of a response's body that are written at once; the next follow when the system has accepted them."""
 REFUSED = "refused_connection"
-"""The key of a request's state that says that there are too many connections for it to be answered."""
+"""The key in a request's state that says that its connection exceeds a limit and the request is to be refused."""
 
 
 class Taking(asyncio.Protocol):
-    """Closes a connection whose client does not take what was sent.
+    """Closes a connection whose client does not read its response in time.
 
-    Writing pauses as soon as the system takes no more, so that nothing piles up here, and an answer that is complete
-    but was not taken counts as not taken.
+    Writing pauses as soon as the system accepts no more bytes, so that nothing is buffered here, and a response that is
+    complete but unread still counts as unread.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -38,17 +39,17 @@ class Taking(asyncio.Protocol):
     _look: asyncio.TimerHandle | None = None
 
     def pause_writing(self) -> None:
-        """What was sent is not being taken."""
+        """The client does not read; start the timer."""
         super().pause_writing()
         self._look_later()
 
     def resume_writing(self) -> None:
-        """All of it was taken."""
+        """Everything was written; stop the timer."""
         super().resume_writing()
         self._look_no_more()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone."""
+        """Stop the timer."""
         self._look_no_more()
         super().connection_lost(exc)
 
@@ -69,16 +70,16 @@ class Taking(asyncio.Protocol):
 
 
 HEAD_AT_ONCE, BODY_AT_ONCE = 256 * 1024, 32 * 1024
-"""Bytes that are read of a connection before others have their turn: of headers asyncio's usual number, since a client
-that is refused while it still sends them sees a reset; of bodies fewer, since uploads make others wait."""
+"""Maximum bytes to read of a connection in one turn of the event loop: for headers asyncio's default, since a client
+that is refused while it still sends them sees a reset; for bodies fewer, so that uploads do not delay others."""
 
 
 class PatientProtocol(Taking, H11Protocol):
-    """HTTP/1.1; closes connections whose next request's headers do not end in time.
+    """HTTP/1.1; closes connections whose next request's headers do not arrive in time.
 
     Args:
-        connections: Of all clients.
-        options: uvicorn's.
+        connections: The connection limiter of the server.
+        options: Passed to uvicorn's protocol.
     """
 
     def __init__(self, *, connections: Connections, **options: Any) -> None:
@@ -88,50 +89,50 @@ class PatientProtocol(Taking, H11Protocol):
         self._is_websocket = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has connected."""
+        """Register a new connection."""
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=0)
         self._connections.opened(transport)
         self._note()
 
     def data_received(self, data: bytes) -> None:
-        """Something has arrived."""
+        """Handle received bytes."""
         super().data_received(data)
         self._note()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone."""
+        """Unregister the connection."""
         self._connections.closed(self.transport)
         self._stop_waiting()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """An answer is not being taken."""
+        """Count the connection as busy while its client does not read."""
         super().pause_writing()
         self._note()
 
     def resume_writing(self) -> None:
-        """It was taken."""
+        """Update the phase after everything was written."""
         super().resume_writing()
         self._note()
 
     def on_response_complete(self) -> None:
-        """An answer is complete."""
+        """Update the phase after a response."""
         super().on_response_complete()
         self._note()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """The connection becomes a WebSocket."""
+        """Hand the connection over to the WebSocket protocol."""
         self._is_websocket = True
         self._stop_waiting()
         self._look_no_more()
         self._connections.enters(self.transport, Phase.BUSY)
         super().handle_websocket_upgrade(event)
-        if self.flow.write_paused:  # by an answer before it, of which the new protocol was not told
+        if self.flow.write_paused:  # by an earlier response; the new protocol does not know that
             self.transport.get_protocol().pause_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """What came is no HTTP; where an answer has begun, there is no place for another."""
+        """Answer bytes that are no HTTP; if a response has started, only close the connection."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             super().send_400_response(msg)
         else:
@@ -142,7 +143,7 @@ class PatientProtocol(Taking, H11Protocol):
         await self._app(scope, receive, in_pieces(send))
 
     def _note(self) -> None:
-        """Tell what the connection does, and wait for headers only where nothing else goes on."""
+        """Report the connection's phase, and run the headers timer only while it is idle."""
         if self._is_websocket:
             return
         phase = self._phase()
@@ -167,11 +168,11 @@ class PatientProtocol(Taking, H11Protocol):
 
 
 class PatientWebSocket(Taking, WebSocketsSansIOProtocol):
-    """A WebSocket; it has the place of the connection that it was.
+    """A WebSocket; it stays registered as the connection that it was.
 
     Args:
-        connections: Of all clients.
-        options: uvicorn's.
+        connections: The connection limiter of the server.
+        options: Passed to uvicorn's protocol.
     """
 
     def __init__(self, *, connections: Connections, **options: Any) -> None:
@@ -179,7 +180,7 @@ class PatientWebSocket(Taking, WebSocketsSansIOProtocol):
         self._connections, self._app, self.app = connections, self.app, self._answer
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone."""
+        """Unregister the connection."""
         self._connections.closed(self.transport)
         super().connection_lost(exc)
 
@@ -187,11 +188,11 @@ class PatientWebSocket(Taking, WebSocketsSansIOProtocol):
         """Send a message.
 
         Raises:
-            ClientDisconnected: The client has gone, or was sent away for what it sent.
+            ClientDisconnected: The client has disconnected, or was disconnected for an invalid message.
         """
         try:
             await super().send(message)
-        except RuntimeError as error:  # uvicorn takes the closing for the application's
+        except RuntimeError as error:  # uvicorn assumes that the application closed it
             if self.transport.is_closing():
                 raise ClientDisconnected from error
             raise
@@ -202,7 +203,7 @@ class PatientWebSocket(Taking, WebSocketsSansIOProtocol):
 
 
 def in_pieces(send: Send) -> Send:
-    """Send large bodies in pieces, of which one at a time is copied for a client that takes its time."""
+    """Send large bodies in chunks, so that only one at a time is copied for a slow client."""
 
     async def sent(message: Message) -> None:
         body, more = message.get("body", b""), message.get("more_body", False)

@@ -1,4 +1,4 @@
-"""Where all jobs stand, seen once a second for everybody, and told to each of their own."""
+"""A snapshot of the queue, read once a second for all clients; each client gets the part about its own jobs."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from safelight.jobs.outlook import Standing
 from safelight.server.inbox import message
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks at the queue, while it changes or something runs."""
+"""Seconds between two reads of the queue while it changes or a job runs."""
 MOST_JOBS = 1000
-"""How many jobs somebody is told of at once where they stand."""
+"""Maximum number of jobs in one message."""
 
 
 class QueueView:
-    """The queue as it was seen last."""
+    """The queue as it was last read."""
 
     def __init__(self) -> None:
         self.changed = False
-        """Whether something happened since."""
+        """Whether a job has changed since the last read."""
         self._runs = False
         self._seen = -LOOK_EVERY
         self._standings: Sequence[Standing] = ()
         self._etas: dict[str, float] = {}
 
     def due(self) -> bool:
-        """Whether it is time for another look: nothing is looked at while nothing changes and nothing runs."""
+        """Whether to read the queue again; not while nothing changes and nothing runs."""
         return (self.changed or self._runs) and time.monotonic() - self._seen >= LOOK_EVERY
 
     async def look(self, ledger: Ledger) -> None:
-        """See where jobs stand now.
+        """Read the queue.
 
         Raises:
-            DatabaseError: It cannot be seen.
+            DatabaseError: The queue cannot be read.
         """
         self.changed = False
         try:
@@ -49,15 +49,15 @@ class QueueView:
         self._etas = {each.id: each.eta for each in self._standings if each.eta is not None}
 
     def eta(self, job_id: str) -> float | None:
-        """Seconds until a job ends, from what was known when it was seen."""
+        """Seconds until a job ends, estimated at the last read; None if unknown."""
         eta = self._etas.get(job_id)
         return None if eta is None else round(max(0.0, eta - (time.monotonic() - self._seen)), 2)
 
     def text(self, scope: str | None) -> str:
-        """The message that tells somebody of it.
+        """The message with positions and estimates; of too many jobs, those that come first.
 
         Args:
-            scope: Whose jobs; everybody's with None. Of too many, those whose turn comes first.
+            scope: The owner whose jobs to include; None for all owners.
         """
         theirs = [each for each in self._standings if scope in (None, each.owner)][:MOST_JOBS]
         return message("queue", positions=_positions(theirs), etas=_etas(theirs))

@@ -1,4 +1,4 @@
-"""Who somebody is to the server, and what they may do."""
+"""The principal of a request: its owner name, role and key."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """What somebody may do."""
+    """What a principal may do."""
 
     USER = "user"
-    """Submit, and see and change what is their own."""
+    """Submit jobs, and see and change their own."""
     ADMIN = "admin"
     """Everything."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody who makes requests.
+    """The authenticated client of a request.
 
     Args:
-        owner: Whose jobs and pictures they are: the key's name, or local without keys.
-        role: What they may do.
-        key_id: Of the key they came with; None without keys.
+        owner: The owner of the jobs and pictures that it makes: the key's name, or ``local`` without keys.
+        role: What the principal may do.
+        key_id: The id of its key; None without keys.
     """
 
     owner: str
@@ -31,9 +31,9 @@ class Caller:
 
     @property
     def scope(self) -> str | None:
-        """Whose jobs and pictures they see: their own, or with None everybody's."""
+        """The owner whose jobs and pictures the principal sees; None for those of all owners."""
         return None if self.role is Role.ADMIN else self.owner
 
 
 LOCAL = Caller("local", Role.ADMIN)
-"""Who makes requests to a server without keys: it listens on loopback only, so they have this machine anyway."""
+"""The principal of all requests to a server without keys: on loopback only, so its users have this machine anyway."""

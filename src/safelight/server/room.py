@@ -1,4 +1,4 @@
-"""Room that callers share, of which none may take more than half of what the others leave."""
+"""Quotas that are shared between owners: bytes in memory, and concurrent operations."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from safelight.errors import RateLimitError, ServerBusyError
 
 
 class Room:
-    """Counts bytes of what is on its way. Used on the event loop only.
+    """A budget of bytes that are held in memory. Use it on the event loop only.
 
-    One owner may hold half of what others do not hold, so that there is always some for whoever comes next.
+    One owner may hold half of what other owners do not hold, so that some is always left for the next owner.
 
     Args:
-        size: How many there may be at once.
+        size: The budget, in bytes.
     """
 
     def __init__(self, size: int) -> None:
@@ -25,20 +25,20 @@ class Room:
         self._waiting: deque[tuple[str, int, asyncio.Future[None]]] = deque()
 
     def enter(self, owner: str, amount: int) -> None:
-        """Take some of it now.
+        """Acquire bytes without waiting.
 
         Raises:
-            ServerBusyError: There is not so much left for this owner.
+            ServerBusyError: Too few bytes are left for this owner.
         """
         if not self._has(owner, amount):
             raise ServerBusyError
         self._held[owner] += amount
 
     async def wait(self, owner: str, amount: int, seconds: float) -> None:
-        """Take some of it as soon as it is there; who came first is first.
+        """Acquire bytes, and wait for them if necessary; first come, first served.
 
         Raises:
-            ServerBusyError: There was not so much for this owner within some seconds.
+            ServerBusyError: Too few bytes became available for this owner within the given seconds.
         """
         if self._has(owner, amount) and all(waiting != owner for waiting, _, _ in self._waiting):
             self._held[owner] += amount
@@ -59,7 +59,7 @@ class Room:
                 self._waiting.remove(place)
 
     def leave(self, owner: str, amount: int) -> None:
-        """Give some of it back."""
+        """Release bytes."""
         self._held[owner] -= amount
         if self._held[owner] <= 0:
             del self._held[owner]
@@ -70,7 +70,7 @@ class Room:
         return self._held[owner] + amount <= (self._size - others) // 2
 
     def _let_in(self) -> None:
-        """Give what is there to those who wait; of one owner, to the first."""
+        """Grant free bytes to waiting requests; of one owner, to the first."""
         passed: set[str] = set()
         for place in list(self._waiting):
             owner, amount, let_in = place
@@ -83,11 +83,11 @@ class Room:
 
 
 class Seats:
-    """Counts what somebody does at once. Used on the event loop only.
+    """Limits the concurrent operations of each owner. Use it on the event loop only.
 
     Args:
-        what: In words, as requests.
-        each: How many one owner may have.
+        what: The operations' name in error messages, such as requests.
+        each: Maximum number of concurrent operations of one owner.
     """
 
     def __init__(self, what: str, each: int) -> None:
@@ -96,10 +96,10 @@ class Seats:
 
     @contextmanager
     def taken(self, owner: str) -> Iterator[None]:
-        """Within it one more is taken.
+        """A context that counts as one operation.
 
         Raises:
-            RateLimitError: The owner has as many as they may.
+            RateLimitError: The owner has reached the maximum.
         """
         if self._taken[owner] >= self._each:
             raise RateLimitError(f"{self._each} {self._what} at once are the limit.", retry_after=1)

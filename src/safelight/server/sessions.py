@@ -1,28 +1,29 @@
-"""Sessions: browsers that have shown a key once, and are known by a cookie from then on.
+"""Sessions of browsers: a browser presents a key once, and a cookie identifies it from then on.
 
-Of the cookie's random token only the SHA-256 is kept, as of keys. A session is worth what its key is worth at each
-moment: it is looked up anew for every request, so that it ends with its key.
+Only the SHA-256 of the cookie's random token is stored, as with keys. A session has the rights of its key at each
+moment: the key is read for every request, so that the session ends with the key.
 """
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, delete, insert, or_, select
 
 from safelight.database import reading, writing
+from safelight.database.hosts import current_time, now
 from safelight.errors import KeyInvalidError, KeyRequiredError
 from safelight.server.keys import Keys, keys, sessions
 from safelight.server.roles import Caller
 
-LASTS = 30 * 86400.0
-"""Seconds until somebody has to sign in again: seldom enough for every day's work, and a device that was given away
-is shut out within a month without anybody's doing."""
+LASTS = timedelta(days=30)
+"""Time until a session expires: rare enough for daily use, and a device that was given away loses access within a
+month."""
 MOST = 20
-"""How many browsers may be signed in with one key; with one more, the first of them no longer is."""
+"""Maximum number of sessions of one key; one more ends the oldest."""
 
 
 class Sessions:
@@ -30,47 +31,59 @@ class Sessions:
 
     Args:
         engine: The database, with the tables of ``keys.SCHEMA``.
-        keys: Whose they are.
-        clock: Seconds since 1970, by which they end.
+        keys: The keys that sessions belong to.
+        believed: Returns the time to compare expiry with, given the database's; see ``ExpiryClock.at``.
     """
 
-    def __init__(self, engine: Engine, keys: Keys, clock: Callable[[], float] = time.time) -> None:
-        self._engine, self._keys, self._clock = engine, keys, clock
+    def __init__(
+        self, engine: Engine, keys: Keys, believed: Callable[[datetime], datetime] = lambda present: present
+    ) -> None:
+        self._engine, self._keys, self._believed = engine, keys, believed
 
-    def open(self, key_id: str, now: float | None = None) -> str:
-        """Begin one for a key that was shown; those that are over are forgotten on the way.
+    def open(self, key_id: str, at: datetime | None = None) -> str:
+        """Open a session for a key that the browser has presented, and delete expired sessions.
+
+        Args:
+            key_id: The key's id.
+            at: The time of opening; now when not given.
 
         Returns:
-            The token, which is nowhere else.
+            The token, which is stored nowhere.
         """
-        now, known, token = now or time.time(), now or self._clock(), secrets.token_urlsafe(32)
-        row = {"digest": _digest(token), "key_id": key_id, "opened": now, "expires": now + LASTS}
+        token = secrets.token_urlsafe(32)
         with writing(self._engine) as connection:
-            _make_room(connection, key_id, known)
+            opened = at or now(connection)
+            row = {"digest": _digest(token), "key_id": key_id, "opened": opened, "expires": opened + LASTS}
+            _make_room(connection, key_id, self._believed(opened))
             connection.execute(insert(sessions).values(**row))
         return token
 
-    def caller(self, token: str, now: float | None = None) -> Caller:
-        """Whose session it is.
+    def caller(self, token: str, at: datetime | None = None) -> Caller:
+        """The principal of a session.
+
+        Args:
+            token: The token that ``open`` returned.
+            at: The time of the request; now when not given.
 
         Raises:
-            KeyRequiredError: It is none, has been ended, is too old, or its key was revoked.
+            KeyRequiredError: The session does not exist, was closed, has expired, or its key was revoked.
         """
-        live = (sessions.c.digest == _digest(token)) & (sessions.c.expires > (now or self._clock()))
+        query = select(sessions.c.key_id, sessions.c.expires).where(sessions.c.digest == _digest(token))
         with reading(self._engine) as connection:
-            key_id = connection.execute(select(sessions.c.key_id).where(live)).scalar()
-        if key_id is None:
+            query = query.add_columns(current_time(connection).label("present"))
+            row = connection.execute(query).one_or_none()
+        if row is None or row.expires <= self._believed(at or row.present):
             raise _over()
         try:
-            return self._keys.holder(key_id)
+            return self._keys.holder(row.key_id)
         except KeyInvalidError as error:
             raise _over() from error
 
     def close(self, token: str) -> str | None:
-        """End one.
+        """Close a session.
 
         Returns:
-            Whose it was, by the key's name; None where there was none.
+            The name of its key; None if there was no such session.
         """
         found = sessions.c.digest == _digest(token)
         whose = select(keys.c.name).where(keys.c.id == sessions.c.key_id, found)
@@ -80,12 +93,12 @@ class Sessions:
         return owner
 
 
-def _make_room(connection: Connection, key_id: str, now: float) -> None:
-    """Forget all that are over, and of one key's the oldest, so that there is room for one more."""
+def _make_room(connection: Connection, key_id: str, at: datetime) -> None:
+    """Delete all expired sessions, and the oldest of one key so that it may have one more."""
     revoked = select(keys.c.id).where(keys.c.revoked.is_not(None))
     own = sessions.c.key_id == key_id
     newest = select(sessions.c.digest).where(own).order_by(sessions.c.opened.desc()).limit(MOST - 1)
-    connection.execute(delete(sessions).where(or_(sessions.c.expires <= now, sessions.c.key_id.in_(revoked))))
+    connection.execute(delete(sessions).where(or_(sessions.c.expires <= at, sessions.c.key_id.in_(revoked))))
     connection.execute(delete(sessions).where(own & sessions.c.digest.not_in(newest)))
 
 

@@ -1,4 +1,4 @@
-"""The shape of JSON before it is parsed: a small body can become a large tree of objects."""
+"""Limits of JSON, checked before it is parsed: a small body can become a large tree of objects."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from safelight.errors import BodyInvalidError
 
 MAX_DEPTH, MAX_VALUES = 64, 200_000
-"""How deep JSON may be nested, and how many values it may have."""
+"""Maximum nesting depth and number of values."""
 MAX_QUOTES = 4 * MAX_VALUES
-"""A value has at most two strings, its name and itself."""
+"""Maximum number of quotes: a value has at most two strings, its name and itself."""
 MAX_ESCAPES = 4_000_000
-"""Backslashes; base64 of the largest request has so many if it is broken into lines and its slashes are escaped."""
+"""Maximum number of backslashes: base64 of the largest request has so many if lines and slashes are escaped."""
 _PIECE = 1 << 20
-"""Bytes that are looked at in one step: other threads have no turn meanwhile."""
+"""Bytes to scan in one step: a step holds the interpreter lock."""
 _ESCAPE = 12
-"""Bytes of the longest escape, a pair of surrogates."""
+"""Bytes of the longest escape, a surrogate pair."""
 _SIGN = re.compile(rb'["[{\]}]')
 _SURROGATES = re.compile(
     rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>[89a-fA-F]))"
@@ -26,13 +26,13 @@ _SURROGATES = re.compile(
 
 
 def complaint_about_json(data: bytes) -> BodyInvalidError | None:
-    """What is wrong with JSON before it is parsed, if anything is: encoding, number of values, depth, surrogates.
+    """The first violated limit of JSON, if any: encoding, number of values, depth, lone surrogates.
 
-    Counts first, which is quick even where there are many megabytes of base64 in it; what follows takes no longer
-    than so many values can take.
+    Counting comes first, which is fast even with many megabytes of base64; the time of all further checks is bounded by
+    the maximum number of values.
     """
     counts = _counts(data)
-    if counts["\0"] or not _is_utf8(data):  # UTF-16 and UTF-32, which Python's parser would take, have zeros
+    if counts["\0"] or not _is_utf8(data):  # UTF-16 and UTF-32, which Python's parser accepts, have zeros
         return BodyInvalidError("The request's JSON is not in UTF-8.")
     if any(counts[sign] > MAX_VALUES for sign in ",[]{}") or counts['"'] > MAX_QUOTES:
         return BodyInvalidError(f"The request has more than {MAX_VALUES} values.")
@@ -42,7 +42,7 @@ def complaint_about_json(data: bytes) -> BodyInvalidError | None:
         return BodyInvalidError("The request has too many escapes: send text as it is, in UTF-8.")
     deep = counts["["] + counts["{"] > MAX_DEPTH
     if escapes and (surrogates or deep):
-        data = b"".join(_without_escapes(data))  # from here on a quote is a string's end
+        data = b"".join(_without_escapes(data))  # from here on every quote delimits a string
     if surrogates and _has_lone_surrogate(data):
         return BodyInvalidError("The request's text has half a character in it: a lone surrogate.")
     if deep and _deepest(data) > MAX_DEPTH:
@@ -55,12 +55,12 @@ def _pieces(data: bytes, overlap: int = 0) -> Iterator[bytes]:
 
 
 def _without_escapes(data: bytes) -> Iterator[bytes]:
-    """Pieces in which escaped backslashes and quotes are something else, of the same length."""
+    """The data in pieces, with escaped backslashes and quotes replaced by text of the same length."""
     start = 0
     while start < len(data):
         piece = data[start : start + _PIECE]
         if (len(piece) - len(piece.rstrip(b"\\"))) % 2 and len(piece) > 1:
-            piece = piece[:-1]  # not between a backslash and what it is for
+            piece = piece[:-1]  # do not split an escape
         yield piece.replace(b"\\\\", b"__").replace(b'\\"', b"__")
         start += len(piece)
 
@@ -79,7 +79,7 @@ def _has_lone_surrogate(data: bytes) -> bool:
 
 
 def _counts(data: bytes) -> Counter[str]:
-    """How often each sign that matters is there, within strings too."""
+    """How often each relevant character occurs, within strings too."""
     counts: Counter[str] = Counter()
     for piece in _pieces(data):
         counts.update({sign: piece.count(sign.encode()) for sign in '\0,[]{}"\\'})
@@ -90,7 +90,7 @@ def _counts(data: bytes) -> Counter[str]:
 
 
 def _is_utf8(data: bytes) -> bool:
-    """Whether it is; Python's parser would let surrogates through, which nothing can write down again."""
+    """Whether the data is valid UTF-8; Python's parser accepts encoded surrogates, which cannot be encoded again."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         for piece in _pieces(data):
@@ -107,7 +107,7 @@ def _deepest(data: bytes) -> int:
         position = found.end()
         if found[0] == b'"':
             position = data.find(b'"', position) + 1
-            if not position:  # a string that never ends
+            if not position:  # an unterminated string
                 break
         else:
             depth += 1 if found[0] in b"[{" else -1

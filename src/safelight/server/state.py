@@ -1,4 +1,4 @@
-"""What every route can use."""
+"""The application's state: the open resources that every route can use."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from safelight.studio import Studio
 
 @dataclass(frozen=True)
 class Backstage:
-    """The server's open things.
+    """The open resources of the application.
 
     Args:
-        service: Database, queue, gallery, workers.
-        feed: Events of jobs.
-        studio: Judges pictures within this process; never draws here.
-        keys: Who may use the server.
-        limits: How much of it.
-        audit: Who was turned away, and what was done that cannot be undone.
-        threads: For what must not wait for everything else.
-        fetches: How many pictures are fetched from elsewhere at the same time.
-        streams: How many jobs each caller follows at the same time.
-        sessions: Browsers that are signed in.
+        service: Database, queue, gallery and workers.
+        feed: The stream of job events.
+        studio: Loads classifiers and judges images in this process; never generates here.
+        keys: API keys and quotas.
+        limits: Rate limits.
+        audit: The audit log of refusals and irreversible actions.
+        threads: Thread pools for blocking calls.
+        fetches: Limits the number of concurrent fetches of remote images.
+        streams: Limits the number of job streams of each owner.
+        sessions: Sessions of browsers.
     """
 
     service: Service
@@ -50,7 +50,7 @@ class Backstage:
 
 
 def backstage(connection: HTTPConnection) -> Backstage:
-    """The open things of the application that a request came to."""
+    """The state of the application that handles a request."""
     found: Backstage = connection.app.state.backstage
     return found
 

@@ -1,16 +1,17 @@
-"""From a checked request to a job in the queue, for every family of routes; and the signals that stop one."""
+"""Submit jobs to the queue and send them signals, for every API family."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import exists, select
 from structlog.contextvars import get_contextvars
 
 from safelight.database.engine import reading
+from safelight.database.hosts import now
 from safelight.errors import RequestError
 from safelight.generation.request import GenerationRequest, Part
 from safelight.jobs.job import Job, JobKind, Priority, Signal, Submission, Timeout
@@ -36,19 +37,19 @@ async def submit(
     """Check a request and put it into the queue.
 
     Args:
-        behind: The server's open things.
-        caller: Who asks; their limits are counted before.
-        kind: What to do.
-        fields: The request's fields, with pictures as bytes.
-        priority: Larger goes first; users may not go above 0.
-        timeout: Seconds it may run.
-        idempotency_key: The same key again gives the same job, and counts once.
-        request_id: Of the call; that which is being answered when not given.
+        behind: The application's state.
+        caller: The principal; the job is charged to its limits first.
+        kind: The kind of job.
+        fields: The request's fields, with images as bytes.
+        priority: Jobs of higher priority run first; users may not go above 0.
+        timeout: Maximum seconds of running time.
+        idempotency_key: A repeated key returns the same job, and is charged once.
+        request_id: The id of the HTTP request; that of the current context when not given.
 
     Raises:
-        RequestError, ImageError: A field, or a picture, cannot be used.
-        JobSizeError: It is more work than one job may be.
-        RateLimitError, QuotaError: It is more than the caller may ask for.
+        RequestError, ImageError: A field or an image is invalid.
+        JobSizeError: The job exceeds the maximum work of one job.
+        RateLimitError, QuotaError: The principal's limits would be exceeded.
         IdempotencyError, QueueFullError, QueueShareError, QueueBytesError, DatabaseError: Nothing was queued.
     """
 
@@ -87,21 +88,22 @@ async def submit(
 
 
 def _charged(behind: Backstage, caller: Caller, size: Size, called: str, queue: Callable[[], Job]) -> Job:
-    """Count a request and queue it; what becomes no job of this call costs nothing."""
+    """Charge a request and queue it; refund it if this call creates no job."""
     with behind.limits.charged(caller, pictures=size.pictures, pixels=size.pixels):
         job = queue()
-    if job.request_id != called:  # another call with the same idempotency key was quicker, and has paid
+    if job.request_id != called:  # a concurrent call with the same key was charged
         behind.limits.refund(caller, pictures=size.pictures, pixels=size.pixels)
     return job
 
 
 async def latest(behind: Backstage, caller: Caller, mark: str, seconds: float) -> Job | None:
-    """The caller's newest job of the last so many seconds whose idempotency key begins in a way; None for none."""
+    """The principal's newest job of the last seconds whose idempotency key has a prefix; None if there is none."""
 
     def find() -> Job | None:
         same = (jobs.c.owner == caller.owner) & jobs.c.idempotency_key.startswith(mark, autoescape=True)
-        query = select(jobs.c.id).where(same, jobs.c.created > time.time() - seconds)
         with reading(behind.service.engine) as connection:
+            since = now(connection) - timedelta(seconds=seconds)
+            query = select(jobs.c.id).where(same, jobs.c.created > since)
             job_id = connection.execute(query.order_by(jobs.c.id.desc()).limit(1)).scalar()
         return None if job_id is None else behind.service.ledger.get(job_id)
 
@@ -109,24 +111,24 @@ async def latest(behind: Backstage, caller: Caller, mark: str, seconds: float) -
 
 
 async def tell(behind: Backstage, job_id: str, signal: Signal, owner: str | None) -> Job:
-    """Tell one job to stop, and note that somebody did.
+    """Signal one job to stop, and write that to the audit log.
 
     Args:
-        behind: The server's open things.
-        job_id: Which.
-        signal: How it is to stop.
-        owner: Only if it is theirs; anybody's with None.
+        behind: The application's state.
+        job_id: The job's id.
+        signal: How the job is to stop.
+        owner: The owner that the job must have; None for any owner.
 
     Raises:
-        JobMissingError: There is none, or it is somebody else's.
-        JobOverError: It has ended already.
+        JobMissingError: There is no such job, or it belongs to another owner.
+        JobOverError: The job has ended already.
     """
 
     def put() -> Job:
         ledger = behind.service.ledger
         before = ledger.signals([job_id]).get(job_id)
         job = ledger.signal(job_id, signal, owner)
-        if before != signal:  # once: who says it a thousand times is not to drive out what else is noted
+        if before != signal:  # once: repeated signals must not displace other entries of the log
             behind.audit.note(f"job.{signal}", job_id=job.id)
         return job
 
@@ -134,7 +136,7 @@ async def tell(behind: Backstage, job_id: str, signal: Signal, owner: str | None
 
 
 def _see_bytes(fields: Mapping[str, Any]) -> None:
-    """Refuse a picture that is given as text: below here, text is the path of a file."""
+    """Raise for an image that is given as text: the lower layers take text for a file's path."""
     for name in PICTURES:
         value = fields.get(name)
         parts = value if isinstance(value, list | tuple) else [value]
@@ -143,7 +145,7 @@ def _see_bytes(fields: Mapping[str, Any]) -> None:
 
 
 def _is_known(behind: Backstage, caller: Caller, idempotency_key: str | None) -> bool:
-    """Whether this was submitted before, so that asking again makes no further work."""
+    """Whether a job with this idempotency key exists, so that a repeated request makes no further work."""
     if idempotency_key is None:
         return False
     same = (jobs.c.owner == caller.owner) & (jobs.c.idempotency_key == idempotency_key)
@@ -152,7 +154,7 @@ def _is_known(behind: Backstage, caller: Caller, idempotency_key: str | None) ->
 
 
 def _told_of(request: Part, behind: Backstage) -> dict[str, str]:
-    """What the audit log is to hold of a request: its prompt, only where that was asked for."""
+    """The fields of a request for the audit log: its prompt, if the settings ask for it."""
     if behind.service.settings.audit_prompts and isinstance(request, GenerationRequest):
         return {"prompt": request.prompt}
     return {}

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.cookies import Morsel, SimpleCookie
@@ -13,6 +12,7 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 from tests.server.conftest import client_of
+from tests.times import ago
 
 from safelight.jobs.service import Service
 from safelight.server import limits
@@ -222,5 +222,5 @@ def test_a_key_that_is_revoked_ends_its_sessions(client: TestClient, keys: Keys)
 
 def test_a_session_that_is_too_old(client: TestClient, keys: Keys, service: Service) -> None:
     key_id = str(keys.caller(keys.add("anna")).key_id)
-    token = Sessions(service.engine, keys).open(key_id, time.time() - LASTS)
+    token = Sessions(service.engine, keys).open(key_id, ago(LASTS.total_seconds()))
     assert client.get("/v1/jobs", headers={"Cookie": f"{COOKIE}={token}"}).status_code == 401

@@ -1,1 +1,1 @@
-"""What every request passes before a route sees it, from the outside in: observing, origins, access, bodies."""
+"""ASGI middleware, from the outside in: telemetry, host_origin, authentication, body_limits, disconnects."""

@@ -1,4 +1,4 @@
-"""Nobody passes without being known: finds out whose key came along, before anything of the request is read."""
+"""Authentication middleware: finds the principal of a request before its body is read."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from safelight.server.state import Backstage
 from safelight.settings import Settings
 
 ASK_AGAIN = 5.0
-"""Seconds after which a request that is still being answered is asked again whose it is."""
+"""Seconds between two checks of the credentials of a request that is still being answered."""
 MOST_REQUESTS = 100
-"""How many requests of one user are answered at the same time, streams and sockets included."""
+"""Maximum number of concurrent requests of one user, streams and WebSockets included."""
 
 
 class Access:
-    """Lets in who has a key or is signed in, and everybody where the server is this machine's alone without keys.
+    """Accepts requests with a valid key or session, and all requests on a loopback server without keys.
 
     Args:
-        app: What is inside.
-        settings: With the host.
+        app: The next ASGI application.
+        settings: The server's settings.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -80,7 +80,7 @@ class Access:
         return nullcontext() if who.role is Role.ADMIN else self._seats.taken(who.owner)
 
     async def _while_known(self, behind: Backstage, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a request on, and end it when its key is revoked or its session closed: streams can take hours."""
+        """Run a request, and end it when its key is revoked or its session closed: streams can take hours."""
         answer = _Answer(scope, receive, send)
         with CancelScope() as talk:
             watching = asyncio.create_task(self._watch(behind, scope, talk))
@@ -92,19 +92,19 @@ class Access:
             await answer.end(watching.result())
 
     async def _watch(self, behind: Backstage, scope: Scope, talk: CancelScope) -> SafelightError:
-        """End a request as soon as its caller is no longer let in; why that is."""
+        """Cancel a request as soon as its credentials are no longer valid; returns the error."""
         while True:
             await asyncio.sleep(ASK_AGAIN)
             try:
                 await behind.threads.key(self._caller, behind, scope)
             except DatabaseError:
-                continue  # that the database does not answer is no reason to believe worse of anybody
+                continue  # an unavailable database does not make credentials invalid
             except SafelightError as error:
                 talk.cancel()
                 return error
 
     def _caller(self, behind: Backstage, scope: Scope) -> Caller:
-        """Who it is; runs in a thread, since it asks the database."""
+        """The principal of a request; runs in a thread, since it reads the database."""
         if not wants_keys(self._settings, behind.keys):
             return LOCAL
         with counted(behind.limits, scope):
@@ -117,12 +117,12 @@ class Access:
 
 
 class _Answer:
-    """What is being sent, so that it can be ended from outside.
+    """A response that can be ended while it is being sent.
 
     Args:
-        scope: Of the request.
-        receive: Gives what comes.
-        send: Takes what goes.
+        scope: The request's scope.
+        receive: The request's receive channel.
+        send: The request's send channel.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -130,14 +130,14 @@ class _Answer:
         self._begun = self._over = False
 
     async def send(self, message: Message) -> None:
-        """Hand a message on."""
+        """Send a message and track the state of the response."""
         await self._send(message)
         self._begun |= message["type"] in ("http.response.start", "websocket.accept")
         self._over |= message["type"] == "websocket.close"
         self._over |= message["type"] == "http.response.body" and not message.get("more_body", False)
 
     async def end(self, error: SafelightError) -> None:
-        """Refuse what has not begun, and end what has."""
+        """Send an error if the response has not started, else end it."""
         if self._over:
             return
         if not self._begun:
@@ -149,13 +149,13 @@ class _Answer:
 
 
 def _is_open(scope: Scope) -> bool:
-    """Whether anybody may ask: to see that the server is there, and to sign in."""
+    """Whether a request needs no key: health checks and signing in."""
     signs_in = scope["path"] == SESSION and scope.get("method") == "POST"
     return signs_in or scope["path"] in OPEN_PATHS or scope["path"] in OPEN_PAGES
 
 
 async def _turn_away(error: SafelightError, scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuse somebody; who opens the studio without a valid key is shown where to sign in."""
+    """Refuse a request; a browser that opens the web UI is redirected to the sign-in page."""
     if isinstance(error, KeyRequiredError | KeyInvalidError) and is_visit(scope):
         remember(error, scope)
         await to_sign_in(scope)(scope, receive, send)
@@ -164,7 +164,7 @@ async def _turn_away(error: SafelightError, scope: Scope, receive: Receive, send
 
 
 def _with_rates(send: Send, limits: Limits, who: Caller) -> Send:
-    """Say with the response what is left, in the words of the IETF's draft on RateLimit headers."""
+    """Add the RateLimit headers of the IETF draft to the response."""
 
     async def told(message: Message) -> None:
         if message["type"] == "http.response.start" and (rates := limits.rates(who)):

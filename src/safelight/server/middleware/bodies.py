@@ -1,4 +1,4 @@
-"""Bounds a request's body: its size before it is read, its pace while it comes, JSON's shape before it is parsed."""
+"""Body limits: size before reading, transfer rate while reading, and JSON's limits before parsing."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from safelight.server.shape import complaint_about_json
 from safelight.settings import Settings
 
 MIN_PACE = 8192
-"""Bytes a second that a body has to come with, once its first seconds are over."""
+"""Minimum transfer rate of a body in bytes a second, after its first seconds."""
 STRANGER = 16 * 1024
-"""Bytes that a body may have of which it is not known whose it is: a key to sign in with."""
+"""Maximum bytes of an unauthenticated body: a key to sign in with."""
 SMALL = 256 * 1024
-"""JSON of more bytes is looked at in a thread."""
+"""Bytes of JSON above which it is checked in a thread."""
 SHARE = 4
-"""So much memory is for bodies, as a multiple of the largest: one owner may have half of what the others leave."""
+"""Memory for all bodies, as a multiple of the largest: one owner may have half of what the others leave."""
 COPIES = 2
-"""So often JSON and forms are in memory: as they came, and as the pictures in them."""
+"""Copies of JSON and forms in memory: the body, and the images decoded from it."""
 _MULTIPART = "multipart/form-data"
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{1,70}")
 
 
 class Bodies:
-    """Refuses bodies that are too large, too slow or too deep, and those for which there is no room now.
+    """Refuses bodies that are too large, too slow or too deep, or for which no memory is free now.
 
     Args:
-        app: What is inside.
-        settings: With ``max_request_bytes`` and ``body_patience``.
+        app: The next ASGI application.
+        settings: The settings with ``max_request_bytes`` and ``body_patience``.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -61,7 +61,7 @@ class Bodies:
 
         async def sent(message: Message) -> None:
             nonlocal answered
-            if body.error is None or answered:  # what the application makes of the error is ours to say
+            if body.error is None or answered:  # the application's response to our error is dropped
                 answered = True
                 await send(message)
 
@@ -75,13 +75,13 @@ class Bodies:
 
 
 class _Body:
-    """A body on its way.
+    """A body that is being received.
 
     Args:
-        scope: Of the request.
-        receive: Gives its parts.
-        settings: With the limits.
-        room: What all bodies share.
+        scope: The request's scope.
+        receive: The request's receive channel.
+        settings: The settings with the limits.
+        room: The byte quota that all bodies share.
     """
 
     def __init__(self, scope: Scope, receive: Receive, settings: Settings, room: Room) -> None:
@@ -102,13 +102,13 @@ class _Body:
         self.error: SafelightError | None = None
 
     def announced_too_large(self) -> SafelightError | None:
-        """What is wrong with the size that the headers say, if anything is."""
+        """The error of the Content-Length header, if any."""
         if not self._announced.isascii() or not self._announced.isdigit():
             return BodyInvalidError("The header Content-Length is no number.")
         return self._too_large(int(self._announced[:20]))
 
     async def receive(self) -> Message:
-        """The next part, within the bounds; once the body is whole, whatever comes."""
+        """The next part of the body, within the limits; after the last one, any message."""
         if self._whole:
             return await self._receive()
         try:
@@ -125,17 +125,17 @@ class _Body:
         return message
 
     def _patience_left(self) -> float:
-        """Seconds to wait for the next part; fewer where the pace was slow."""
+        """Seconds to wait for the next part; fewer if the transfer was slow so far."""
         due = self._began + self._patience + self._size / MIN_PACE
         return max(0.001, min(self._patience, due - time.monotonic()))
 
     def free(self) -> None:
-        """Nobody holds it any longer."""
+        """Release the memory of the body."""
         self._room.leave(self._owner, self._held)
         self._held = 0
 
     async def _reserve(self) -> None:
-        """Wait until there is room for what is announced; none of it is read before."""
+        """Reserve memory for the announced size before anything is read."""
         wanted = self._weight(0 if self._chunked else int(self._announced))
         if self._size or self._held or not wanted:
             return
@@ -144,12 +144,12 @@ class _Body:
         self._began = time.monotonic()
 
     def _weight(self, size: int) -> int:
-        """How much memory so many bytes take."""
+        """The memory that a body of a size takes."""
         return size * COPIES if self._copied else size
 
     def _take(self, message: Message) -> bool:
-        """Count a part; whether it was the last."""
-        if message["type"] != "http.request":  # the client has gone
+        """Count a part; returns whether it was the last."""
+        if message["type"] != "http.request":  # the client has disconnected
             self._whole = True
             return False
         part = message.get("body", b"")
@@ -157,7 +157,7 @@ class _Body:
         if (error := self._too_large(self._size)) is not None:
             raise error
         more = self._weight(self._size) - self._held
-        if more > 0:  # what was not announced
+        if more > 0:  # not announced by Content-Length
             self._room.enter(self._owner, more)
             self._held += more
         self._whole = not message.get("more_body", False)
@@ -166,7 +166,7 @@ class _Body:
         return self._whole
 
     async def _complaint(self) -> BodyInvalidError | None:
-        """What is wrong with the whole of it."""
+        """The error of the complete JSON, if any."""
         data = b"".join(self._parts)
         self._parts.clear()
         if len(data) <= SMALL:
@@ -180,7 +180,7 @@ class _Body:
 
 
 def _complaint_about_form(scope: Scope) -> BodyInvalidError | None:
-    """What is wrong with a form's head, if anything is; its charset is forgotten, since a codec can be slow or odd."""
+    """The error of a form's Content-Type, if any; its charset is removed, since a codec can be slow or odd."""
     given = Headers(scope=scope).get("content-type", "")
     if given.partition(";")[0].strip().lower() != _MULTIPART:
         return None

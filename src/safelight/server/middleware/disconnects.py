@@ -1,7 +1,7 @@
-"""Ends the work for callers who have gone.
+"""Cancels the handling of a request when its client disconnects.
 
-What only gives an answer ends with its caller: all that is read, and of the rest what asks for ``ends_with_caller``,
-such as verdicts. Whatever changes something goes on: a job is queued although whoever sent it does not wait to hear so.
+Requests without side effects are cancelled: GET and HEAD, and routes that depend on ``cancel_on_disconnect``, such as
+verdicts. All others continue: a job is queued even if its client does not wait for the response.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 GONE = 499
-"""The status under which logs and metrics have a request whose caller did not wait for the answer, as with nginx."""
+"""The status in logs and metrics of a request whose client did not wait for the response, as in nginx."""
 _READING = frozenset({"GET", "HEAD"})
 
 
 class Client:
-    """Who made a request, as long as they are there.
+    """The connection of a request's client, which detects its disconnect.
 
     Args:
-        scope: Of the request.
-        receive: Gives what comes from them.
+        scope: The request's scope.
+        receive: The request's receive channel.
     """
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
@@ -38,23 +38,23 @@ class Client:
         self._bodiless = self._ends and not announced
 
     def end_work_with_them(self) -> None:
-        """From now on, nothing more is done once they have gone."""
+        """Cancel the handling when the client disconnects, or now if it has."""
         self._ends = True
         if self._gone.is_set():
             self.work.cancel()
 
     def begin(self) -> None:
-        """Watch from the beginning where there is no body to be read first."""
+        """Start to wait for a disconnect, if there is no body to be read first."""
         if self._bodiless:
             self._watch = asyncio.create_task(self._until_gone())
 
     def end(self) -> None:
-        """Watch no longer."""
+        """Stop waiting for a disconnect."""
         if self._watch is not None:
             self._watch.cancel()
 
     async def receive(self) -> Message:
-        """What comes next: parts of the body, then in the end that they have gone."""
+        """The next message: parts of the body, then the disconnect."""
         if self._bodiless:
             self._bodiless = False
             return {"type": "http.request", "body": b"", "more_body": False}
@@ -80,10 +80,10 @@ class Client:
 
 
 class Disconnects:
-    """Cancels the handling of requests that end with their callers.
+    """Cancels the handling of requests whose clients disconnect.
 
     Args:
-        app: What is inside.
+        app: The next ASGI application.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -100,7 +100,7 @@ class Disconnects:
             nonlocal begun
             begun = True
             if message["type"] == "http.response.body" and not message.get("more_body", False):
-                client.end()  # whoever has the whole answer may go
+                client.end()  # after the complete response, a disconnect cancels nothing
             await send(message)
 
         scope.setdefault("state", {})["client"] = client
@@ -116,13 +116,13 @@ class Disconnects:
 
 
 def client(request: Request) -> Client:
-    """Who made a request."""
+    """The connection of a request's client."""
     found: Client = request.state.client
     return found
 
 
 def ends_with_caller(request: Request) -> None:
-    """For routes: nothing more is done for a caller who has gone."""
+    """A dependency for routes whose handling is cancelled when the client disconnects."""
     client(request).end_work_with_them()
 
 

@@ -1,4 +1,4 @@
-"""The outermost layer: names each request, times and logs it, counts it, and answers for what nobody else caught."""
+"""Telemetry, the outermost middleware: request ids, logs, metrics, default headers, responses to unexpected errors."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
-"""What every response says where its route does not say otherwise."""
+"""Default headers of responses; a route may set its own."""
 _NOTED = {DeniedError: "denied", LimitedError: "limited"}
 
 
 class Observing:
-    """Gives every request an id and every response its general headers.
+    """Gives every request an id and every response the default headers.
 
     Args:
-        app: What is inside.
-        metrics: Where requests are counted.
-        audit: Where it is noted that somebody was turned away.
+        app: The next ASGI application.
+        metrics: The metrics that count requests.
+        audit: The audit log of refusals.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, audit: AuditLog) -> None:
@@ -68,7 +68,7 @@ class Observing:
                 await refuse(ConnectionLimitError(), scope, receive, observed)
             else:
                 await self._app(scope, receive, observed)
-        except Exception as error:  # noqa: BLE001  the outermost place: a defect becomes a response
+        except Exception as error:  # noqa: BLE001  the outermost middleware answers every defect
             logger(__name__).error("a defect", exc_info=error)
             if not status:
                 await refuse(_defect(error), scope, receive, observed)
@@ -95,7 +95,7 @@ class Observing:
 
 
 def template_of(scope: Scope) -> str:
-    """The path of the route that took the request, with its parameters' names; few enough to count by."""
+    """The path template of the request's route: of low cardinality, as metrics need."""
     return getattr(scope.get("route"), "path", None) or "none"
 
 
@@ -105,7 +105,7 @@ def _address(scope: Scope) -> str:
 
 
 def _request_id(scope: Scope) -> str:
-    """The one that came along, if it is harmless, or a new one."""
+    """The client's request id, if it is valid, or a new one."""
     given = Headers(scope=scope).get(REQUEST_ID, "")
     return given if _SANE.fullmatch(given) else uuid4().hex
 

@@ -1,8 +1,8 @@
-"""Keeps other web sites out: a page open in somebody's browser can send requests to this machine, too.
+"""Host and Origin checks: a web page that is open in a user's browser can send requests to this machine, too.
 
-Against names that are made to point here (DNS rebinding), the Host header has to be a name of this server. Against
-pages that send requests without reading the answers (CSRF), what a browser says of a request's origin has to be this
-server or one that ``cors_origins`` allows. Programs that are no browsers say nothing of an origin, and pass.
+Against foreign names that resolve to this machine (DNS rebinding), the Host header has to be a name of this server.
+Against pages that send requests without reading the responses (CSRF), the Origin of a request has to be this server or
+one of ``cors_origins``. Clients that are no browsers send no Origin, and pass.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Origins:
-    """Refuses requests under foreign names and from foreign pages.
+    """Refuses requests with a foreign Host or from foreign pages.
 
     Args:
-        app: What is inside.
-        settings: With the host, ``allowed_hosts`` and ``cors_origins``.
+        app: The next ASGI application.
+        settings: The settings with the host, ``allowed_hosts`` and ``cors_origins``.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -58,7 +58,7 @@ class Origins:
         return None
 
     def _is_ours(self, host: str) -> bool:
-        """Whether a name may lead here. An address always may where others are let in: no name points elsewhere."""
+        """Whether a Host is this server's. An IP address always is on an exposed server: rebinding needs a name."""
         name = _name(host)
         if name in self._hosts or name == "localhost" or name.endswith(".localhost"):
             return True
@@ -69,7 +69,7 @@ class Origins:
 
 
 def _may_come(scope: Scope, headers: Headers, origins: Collection[str]) -> bool:
-    """Whether a request comes from no page at all, from our own, or from one that is allowed."""
+    """Whether a request comes from no page, from our own, or from an allowed origin."""
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     if origin is not None and origin.lower() in origins:
         return True
@@ -81,6 +81,6 @@ def _may_come(scope: Scope, headers: Headers, origins: Collection[str]) -> bool:
 
 
 def _name(host: str) -> str:
-    """A Host header without its port; empty where it is none."""
+    """A Host header without its port, in lower case; empty if it is invalid."""
     found = _HOST.fullmatch(host)
     return (found["address"] or found["name"]).lower().rstrip(".") if found else ""

@@ -1,1 +1,1 @@
-"""What goes over the wire in our own family of routes, as the OpenAPI document shows it."""
+"""Pydantic schemas of the native API, as its OpenAPI document shows them."""

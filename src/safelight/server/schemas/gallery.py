@@ -1,4 +1,4 @@
-"""Entries of the gallery."""
+"""Schemas of gallery entries."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ class EntryView(Wire):
 
 
 class EntryRecord(EntryView):
-    """A picture in the gallery with all that says how to make it again."""
+    """A picture in the gallery with its reproduction record."""
 
     record: JsonObject | None = Field(description="The reproduction record.")
 
 
 class EntryPage(Wire):
-    """A part of what was found."""
+    """A page of the entries that were found."""
 
     entries: list[EntryView]
     next: str | None = Field(description="What to give as after for the next page; null on the last.")
 
 
 class FacetsView(Wire):
-    """How many entries there are, by what they can be filtered by."""
+    """Number of entries by each filter's values."""
 
     checkpoints: dict[str, int]
     samplers: dict[str, int]
@@ -70,7 +70,7 @@ class FacetsView(Wire):
 
 
 class EntryMarks(BaseModel):
-    """What the user says of an entry; what is left out stays."""
+    """The user's marks of an entry; fields that are left out do not change."""
 
     model_config = ConfigDict(extra="forbid")
 

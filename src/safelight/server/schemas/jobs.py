@@ -1,4 +1,4 @@
-"""Jobs as they are submitted and as they are shown."""
+"""Schemas of jobs: submission, lists and results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from safelight.server.schemas.wire import EncodedPicture, ListedName, Wire
 
 
 class Submitted(Part):
-    """What every kind of job may be given besides its request."""
+    """Options of every kind of job, besides its request."""
 
     priority: Priority = Field(0, description="Larger goes first; above 0 for administrators only.")
     timeout: Timeout | None = Field(
@@ -24,13 +24,13 @@ class Submitted(Part):
 
 
 class GenerateJob(Submitted, GenerationRequest):
-    """Draw pictures from words, and from a picture where one is given."""
+    """Generate pictures from a prompt, and from a picture if one is given."""
 
     kind: Literal["generate"]
     checkpoint: ListedName | None = Field(None, description="A checkpoint that GET /v1/models lists.")
     init_image: EncodedPicture | None = Field(None, description="The picture to start from, in base64.")
     mask: EncodedPicture | None = Field(
-        None, description="White where the picture is to be drawn anew, in base64."
+        None, description="White where the picture is to be regenerated, in base64."
     )
 
 
@@ -53,14 +53,14 @@ JobBody = Annotated[GenerateJob | UpscaleJob | ScanJob, Field(discriminator="kin
 
 
 class JobPage(Wire):
-    """Jobs, the newest first; without their results, and of the pictures to judge only how many they are."""
+    """A page of jobs, the newest first, without results; of a scan's pictures only their number."""
 
     jobs: list[Job]
     next: str | None = Field(description="What to give as before for the next page; null on the last.")
 
 
 class DrawnPicture(Wire):
-    """A picture that a job made."""
+    """A picture that a job generated or upscaled."""
 
     id: str = Field(description="Its entry in the gallery.")
     index: int = Field(description="Which of the job's pictures it is, from 0; skipped ones are left out.")
@@ -75,14 +75,14 @@ class DrawnPicture(Wire):
     checkpoint: str | None = None
     infotext: str | None = Field(None, description="How it was made, as A1111 writes it.")
     notes: list[str] = Field(
-        [], description="What was done that the request did not ask for, and what had no effect."
+        [], description="Changes that the request did not ask for, and fields that had no effect."
     )
     sha256: str | None = Field(None, description="Of the file.")
     url: str | None = Field(None, description="Where the file is; null where the policy blocks the picture.")
 
 
 class JobResult(Wire):
-    """What came of a job: pictures of generate and upscale, verdicts of scan."""
+    """The result of a job: pictures of generate and upscale, verdicts of scan."""
 
     pictures: tuple[DrawnPicture, ...] = ()
     verdicts: tuple[PictureVerdict, ...] = ()

@@ -1,4 +1,4 @@
-"""What can be named in a request."""
+"""Schemas of models, samplers, schedules and styles, which requests can name."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from safelight.server.schemas.wire import ListedName, Wire
 
 
 class Drawing(Wire):
-    """What a checkpoint draws with where a request says nothing."""
+    """A checkpoint's defaults for fields that a request leaves out."""
 
     kind: Literal["diffusion", "flow"] = Field(description="Which samplers and schedules fit.")
     width: int = Field(description="Pixels.")
     height: int = Field(description="Pixels.")
-    size_multiple: int = Field(description="What width and height must be a multiple of, in pixels.")
+    size_multiple: int = Field(description="Width and height must be multiples of it, in pixels.")
     steps: int
     guidance_scale: float
     sampler: str
@@ -23,7 +23,7 @@ class Drawing(Wire):
 
 
 class Model(Wire):
-    """Something with weights or an algorithm that can be named in a request. OpenAI's fields, and ours."""
+    """A model that requests can name: OpenAI's fields, and ours."""
 
     id: str
     object: Literal["model"] = "model"
@@ -32,14 +32,14 @@ class Model(Wire):
     )
     owned_by: str
     kind: Literal["checkpoint", "classifier", "upscaler"]
-    default: bool = Field(False, description="Whether it is what a request gets that names none.")
+    default: bool = Field(False, description="Whether it is the default of requests that name none.")
     family: str | None = Field(None, description="Of a checkpoint.")
-    modes: list[str] = Field([], description="What a checkpoint can draw.")
+    modes: list[str] = Field([], description="Of a checkpoint: what it can generate.")
     size: int | None = Field(None, description="Bytes of its weights.")
     precision: str | None = None
-    digest: str | None = Field(None, description="SHA-256 of its weights, where it is known already.")
+    digest: str | None = Field(None, description="SHA-256 of its weights, if it is known already.")
     loaded_by: list[str] = Field([], description="Workers that have it in memory.")
-    draws: Drawing | None = Field(None, description="Of a checkpoint: what it draws with by itself.")
+    draws: Drawing | None = Field(None, description="Of a checkpoint: its defaults.")
 
 
 class ModelList(Wire):
@@ -50,7 +50,7 @@ class ModelList(Wire):
 
 
 class ModelToLoad(BaseModel):
-    """A checkpoint that is to be in memory."""
+    """A checkpoint to load."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -58,25 +58,25 @@ class ModelToLoad(BaseModel):
 
 
 class ModelToUnload(BaseModel):
-    """A checkpoint that is not to be in memory."""
+    """A checkpoint to unload."""
 
     model_config = ConfigDict(extra="forbid")
 
-    checkpoint: ListedName | None = Field(description="Null: all there are.")
+    checkpoint: ListedName | None = Field(description="Null: all checkpoints.")
 
 
 class MemoryOrder(Wire):
-    """What workers were told."""
+    """A command to load or unload, and the workers that received it."""
 
-    checkpoint: str | None = Field(None, description="Null: all there are.")
-    workers: list[str] = Field(description="Those who heard it; each does it between two jobs.")
+    checkpoint: str | None = Field(None, description="Null: all checkpoints.")
+    workers: list[str] = Field(description="The workers that received it; each executes it between two jobs.")
 
 
 class HubFileView(Wire):
     """A file of a checkpoint on the hub."""
 
     name: str
-    size: int | None = Field(None, description="Bytes, where that is known.")
+    size: int | None = Field(None, description="Bytes, if known.")
     present: bool = Field(description="Whether it is on this machine.")
 
 
@@ -84,17 +84,17 @@ class HubView(Wire):
     """A checkpoint on the hub."""
 
     id: str
-    present: bool = Field(description="Whether what is on this machine can be drawn with.")
+    present: bool = Field(description="Whether its files on this machine suffice to generate.")
     network: bool = Field(
-        description="Whether the hub was asked; otherwise only files that are here are known."
+        description="Whether the hub was asked; otherwise only files on this machine are known."
     )
-    files: list[HubFileView] = Field(description="Those that drawing needs.")
-    size: int | None = Field(None, description="Bytes of all files, where that is known.")
-    hint: str = Field(description="What to do to draw with it.")
+    files: list[HubFileView] = Field(description="The files that generation needs.")
+    size: int | None = Field(None, description="Bytes of all files, if known.")
+    hint: str = Field(description="How to make it usable.")
 
 
 class SamplerView(Wire):
-    """A sampler and what it takes."""
+    """A sampler and its options."""
 
     name: str
     aliases: list[str]
@@ -128,7 +128,7 @@ class ScheduleList(Wire):
 
 
 class StyleView(Wire):
-    """Words that are put around a prompt."""
+    """A prompt style: text that is added to a prompt."""
 
     name: str
     prompt: str

@@ -1,4 +1,4 @@
-"""Pictures to be judged, and what is said of them."""
+"""Schemas of moderation: requests, verdicts and policies."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class PictureToExplain(BaseModel):
 
 
 class ClassifierView(Wire):
-    """Which classifier judged."""
+    """The classifier of a verdict."""
 
     name: str
     digest: str = Field(description="SHA-256 of its weights.")
-    arithmetic: str = Field(description="Road and precision.")
+    arithmetic: str = Field(description="Mode, backend and precision, such as exact, onnxruntime fp32.")
 
 
 class PolicyView(Wire):
-    """Which policy decided."""
+    """The policy of a verdict."""
 
     name: str
     version: str
@@ -44,7 +44,7 @@ class PolicyView(Wire):
 
 
 class PictureVerdict(Wire):
-    """What moderation says of one of several pictures."""
+    """The verdict on one of several pictures."""
 
     index: int = Field(description="Which of the pictures, from 0.")
     decision: Literal["allow", "review", "block", "error"]
@@ -67,7 +67,7 @@ class Verdicts(Wire):
 
 
 class ThresholdsView(Wire):
-    """What a label's score means."""
+    """The thresholds of a label's score."""
 
     review: float = Field(description="From this score on a person decides, 0 to 1.")
     block: float = Field(description="From this score on it is blocked, 0 to 1.")
@@ -78,11 +78,11 @@ class PolicyRules(Wire):
 
     name: str
     version: str
-    description: str = Field(description="For whom it is meant.")
+    description: str = Field(description="The purpose of the policy.")
     abstain: float = Field(description="Within this distance of block a person decides, 0 to 0.5.")
     unsafe: dict[str, ThresholdsView] = Field(description="By label.")
     safe: list[str] = Field(description="Labels that count as safe.")
-    default: bool = Field(description="Whether it is the server's own.")
+    default: bool = Field(description="Whether it is the server's default.")
 
 
 class PolicyList(Wire):

@@ -1,4 +1,4 @@
-"""Prompts to be explained, and what is said of them."""
+"""Schemas of prompt explanations and wildcards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from safelight.server.schemas.wire import ListedName, Wire
 
 
 class PromptsToExplain(BaseModel):
-    """Prompts as somebody writes them."""
+    """Prompts to explain, as the user wrote them."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -19,47 +19,47 @@ class PromptsToExplain(BaseModel):
     negative_prompt: Words = ""
     steps: Steps | None = Field(None, description="For how many steps; 20 when not given.")
     checkpoint: ListedName | None = Field(
-        None, description="Whose tokens are counted; the server's own when not given."
+        None, description="The checkpoint whose tokens are counted; the server's default when not given."
     )
 
 
 class SpanView(Wire):
-    """Words that weigh more or less than others, without the brackets around them."""
+    """A span of text with a weight other than 1, without its brackets."""
 
-    start: int = Field(description="Where they begin, in UTF-16 code units, as JavaScript counts.")
+    start: int = Field(description="The start of the span, in UTF-16 code units, as JavaScript counts.")
     end: int
     weight: float = Field(description="0 to 100, and not 1; nested weights are multiplied.")
 
 
 class ExplainedPrompt(Wire):
-    """How one prompt is read."""
+    """How one prompt is parsed."""
 
     tokens: int | None = Field(
         None,
-        description="How many, with wildcards and variants counted as they are written, and of a prompt that changes "
-        f"while it is drawn its longest phase (of more than {MOST_PHASES} phases, or of fewer in a prompt of more "
-        f"than {MOST_CHARACTERS // MOST_PHASES} characters, those with the most characters are counted); null where "
-        "the checkpoint's text encoder reads no chunks, and where the prompt cannot be read.",
+        description="Number of tokens, with wildcards and variants counted as written, and of a prompt that changes "
+        f"during generation its longest phase (of more than {MOST_PHASES} phases, or of fewer in a prompt of more "
+        f"than {MOST_CHARACTERS // MOST_PHASES} characters, those with the most characters are counted); null if "
+        "the checkpoint's text encoder reads no chunks, or if the prompt cannot be parsed.",
     )
-    chunks: int | None = Field(None, description="How many chunks they fill, at least 1.")
-    per_chunk: int | None = Field(None, description="How many tokens a chunk holds.")
+    chunks: int | None = Field(None, description="Number of chunks that the tokens fill, at least 1.")
+    per_chunk: int | None = Field(None, description="Maximum tokens of a chunk.")
     spans: list[SpanView] = Field([], description="In the order of the text; no two overlap.")
     wildcards: list[str] = Field([], description="Names of the wildcards in it.")
-    error: Failure | None = Field(None, description="Why it cannot be read.")
+    error: Failure | None = Field(None, description="Why it cannot be parsed.")
 
 
 class ExplainedPrompts(Wire):
-    """How both prompts are read."""
+    """How both prompts are parsed."""
 
     prompt: ExplainedPrompt
     negative_prompt: ExplainedPrompt
 
 
 class WildcardView(Wire):
-    """Words to choose from, by name."""
+    """A wildcard: a named list of texts to choose from."""
 
     name: str
-    lines: int = Field(description="How many choices there are.")
+    lines: int = Field(description="Number of choices.")
 
 
 class WildcardList(Wire):

@@ -1,4 +1,4 @@
-"""What a picture or a text says of how it was made."""
+"""Schemas for reading a request's fields from a picture or a text."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ class ToRecall(BaseModel):
 
 
 class UnfilledView(Wire):
-    """Something that was said and is not among the fields."""
+    """A value in the source that could not become a field."""
 
-    name: str = Field(description="What it is called where it was said.")
-    value: str = Field(description="What was said; long ones are cut.")
-    reason: str = Field(description="Why it could not be filled in; long ones are cut.")
+    name: str = Field(description="Its name in the source.")
+    value: str = Field(description="Its value in the source; long ones are cut.")
+    reason: str = Field(description="Why it could not become a field; long ones are cut.")
 
 
 class RecalledRequest(Wire):
-    """Fields for a request, as far as they could be read."""
+    """The fields of a request that could be read from the source."""
 
-    source: Source = Field(description="Whose words they are.")
+    source: Source = Field(description="The kind of source.")
     fields: dict[str, JsonValue] = Field(
-        description="Fields of a request to draw, only those that were named. Each of them alone can be used; strength "
-        "and outpaint need an init_image beside them, which is never among the fields: without one, leave them out."
+        description="Fields of a generation request, only those that the source names. Each can be used alone, "
+        "but strength and outpaint need an init_image, which is never among the fields: without one, leave them out."
     )
     infotext: str | None = Field(None, description="The text that was read, where there was one.")
-    unfilled: list[UnfilledView] = Field([], description="What could not be filled in, 100 things at most.")
+    unfilled: list[UnfilledView] = Field([], description="Values that could not become fields, 100 at most.")

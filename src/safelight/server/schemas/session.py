@@ -1,4 +1,4 @@
-"""Who somebody is, and what they sign in with."""
+"""Schemas of sessions: signing in, and the current principal."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from safelight.server.schemas.wire import Wire
 
 
 class SignIn(Part):
-    """A key, shown once."""
+    """A key to sign in with."""
 
     key: str = Field(max_length=200, description="A key of `safelight keys add`.")
-    name: str | None = Field(None, max_length=64, description="What its name has to be.")
+    name: str | None = Field(None, max_length=64, description="The name that the key must have.")
 
 
 class SessionView(Wire):
-    """Who makes requests."""
+    """The principal of the request."""
 
-    owner: str = Field(description="Whose jobs and pictures they are: the key's name, or local without keys.")
+    owner: str = Field(
+        description="The owner of the jobs and pictures: the key's name, or local without keys."
+    )
     role: Role = Field(description="user: what is their own; admin: everything.")
-    keys: bool = Field(description="Whether this server wants a key.")
+    keys: bool = Field(description="Whether this server requires a key.")
     cookie: bool = Field(description="Whether it is a browser that is signed in, which can sign out.")

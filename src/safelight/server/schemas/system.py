@@ -1,4 +1,4 @@
-"""The server itself."""
+"""Schemas of the server's state: workers, limits, memory and log."""
 
 from __future__ import annotations
 
@@ -18,68 +18,70 @@ class LoadFailure(Failure):
 
 
 class WorkerView(Wire):
-    """A process that does jobs."""
+    """A worker process."""
 
     name: str
-    device: str = Field(description="Where it draws: cpu, cuda:0 …")
-    precision: str = Field("", description="Arithmetic of drawing: fp32, fp16 …; empty until it has started.")
-    backend: str = Field("", description="What runs the networks that draw.")
-    why: str = Field("", description="Why it draws and judges in this way, in plain sentences.")
+    device: str = Field(description="The device it generates on: cpu, cuda:0 …")
+    precision: str = Field(
+        "", description="Precision of generation: fp32, fp16 …; empty until it has started."
+    )
+    backend: str = Field("", description="The backend that runs the generation networks.")
+    why: str = Field("", description="Why it uses this device, precision and backend, in plain sentences.")
     state: str = Field(description="starting, loading, idle or busy.")
-    checkpoints: list[str] = Field(description="Those in memory.")
+    checkpoints: list[str] = Field(description="The checkpoints in memory.")
     loading: str | None = Field(
         None,
-        description="The checkpoint that is being loaded, or will be when the jobs on their way are done.",
+        description="The checkpoint that is being loaded, or will be after the running jobs.",
     )
     last_error: LoadFailure | None = Field(
         None, description="Why the last checkpoint could not be loaded; shown to administrators."
     )
-    memory: float = Field(description="Bytes resident.")
+    memory: float = Field(description="Resident memory, in bytes.")
 
 
 class MachineView(Wire):
-    """What the server runs on."""
+    """The server's machine."""
 
     processor: str
-    cores: int = Field(description="Those it may use.")
-    memory: int = Field(description="Bytes, in all.")
+    cores: int = Field(description="Cores that the process may use.")
+    memory: int = Field(description="Total memory, in bytes.")
     features: list[str] = Field(description="Vector and matrix units, as far as the processor names them.")
 
 
 class LimitsView(Wire):
-    """What requests are held to."""
+    """Limits of requests."""
 
-    max_pixels: int = Field(description="Of a picture that comes in.")
-    max_bytes: int = Field(description="Of a picture file that comes in.")
-    max_frames: int = Field(description="How many frames of an animation are judged.")
-    queue_capacity: int = Field(description="How many jobs may wait.")
-    job_retention: float = Field(description="Seconds for which a finished job can be asked for.")
+    max_pixels: int = Field(description="Maximum pixels of an input picture.")
+    max_bytes: int = Field(description="Maximum bytes of an input picture's file.")
+    max_frames: int = Field(description="Maximum frames of an animation that are judged.")
+    queue_capacity: int = Field(description="Maximum number of waiting jobs.")
+    job_retention: float = Field(description="Seconds for which a finished job is kept.")
 
 
 class SystemView(Wire):
     """The server, its workers and its queue."""
 
     version: str
-    versions: dict[str, str | None] = Field(description="Of the libraries that decide what comes out.")
+    versions: dict[str, str | None] = Field(description="Versions of the libraries that affect results.")
     machine: MachineView
     classifier: str
     policy: str
     workers: list[WorkerView]
-    jobs: dict[str, int] = Field(description="How many there are in each state.")
+    jobs: dict[str, int] = Field(description="Number of jobs by state.")
     limits: LimitsView
 
 
 class MemorySample(Wire):
-    """What was taken at one time, in bytes."""
+    """Memory use at one time, in bytes."""
 
     time: datetime
     server: int = Field(description="Resident memory of the process that answers requests.")
-    workers: dict[str, int] = Field(description="That of each worker, as they said last.")
-    free: int = Field(description="What programs can still have of the server's machine.")
+    workers: dict[str, int] = Field(description="Resident memory of each worker, as it last reported.")
+    free: int = Field(description="Available memory of the server's machine.")
 
 
 class MemoryHistory(Wire):
-    """The last hour."""
+    """Memory use in the last hour."""
 
     every: float = Field(description="Seconds between two samples.")
     samples: list[MemorySample] = Field(description="The newest last.")
@@ -91,8 +93,8 @@ class LogLine(Wire):
     time: datetime
     level: str
     event: str = Field(description="What happened.")
-    source: str = Field(description="Which module says so.")
-    fields: dict[str, JsonValue] = Field(description="Everything else that the line holds.")
+    source: str = Field(description="The module that logged it.")
+    fields: dict[str, JsonValue] = Field(description="All other fields of the line.")
 
 
 class LogLines(Wire):

@@ -1,4 +1,4 @@
-"""What all shapes on the wire share."""
+"""Base class and common types of the schemas."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ ListedName = Annotated[Name, Field(description="A name that GET /v1/models lists
 
 
 class Wire(BaseModel):
-    """What we send; made from objects of ours by their attributes."""
+    """Base class of responses; an instance can be created from an object's attributes."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)

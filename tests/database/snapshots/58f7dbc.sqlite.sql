@@ -9,17 +9,17 @@ CREATE TABLE schema_versions (
 CREATE TABLE blobs (
   digest VARCHAR(64) NOT NULL,
   created BIGINT NOT NULL,
-  data BYTEA NOT NULL,
+  data BLOB NOT NULL,
   PRIMARY KEY (digest)
 );
 
 CREATE INDEX ix_blobs_created ON blobs (created);
 
 CREATE TABLE entries (
-  number BIGSERIAL NOT NULL,
+  number INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
   id VARCHAR(22) NOT NULL,
   job_id TEXT,
-  index INTEGER NOT NULL,
+  "index" INTEGER NOT NULL,
   owner TEXT,
   created BIGINT NOT NULL,
   width INTEGER NOT NULL,
@@ -37,8 +37,7 @@ CREATE TABLE entries (
   sha256 VARCHAR(64),
   missing BOOLEAN NOT NULL,
   favourite BOOLEAN NOT NULL,
-  PRIMARY KEY (number),
-  UNIQUE (job_id, index),
+  UNIQUE (job_id, "index"),
   UNIQUE (id)
 );
 
@@ -51,7 +50,7 @@ CREATE INDEX ix_entries_created ON entries (created);
 CREATE INDEX ix_entries_seed ON entries (seed);
 
 CREATE TABLE entry_details (
-  number BIGINT NOT NULL,
+  number INTEGER NOT NULL,
   prompt TEXT NOT NULL,
   negative_prompt TEXT NOT NULL,
   infotext TEXT,
@@ -59,23 +58,23 @@ CREATE TABLE entry_details (
   checkpoint_digest TEXT,
   policy TEXT,
   scores TEXT NOT NULL,
-  embedding BYTEA,
+  embedding BLOB,
   PRIMARY KEY (number),
   FOREIGN KEY(number) REFERENCES entries (number) ON DELETE CASCADE
 );
 
 CREATE TABLE entry_tags (
   tag VARCHAR(64) NOT NULL,
-  number BIGINT NOT NULL,
+  number INTEGER NOT NULL,
   PRIMARY KEY (tag, number),
   FOREIGN KEY(number) REFERENCES entries (number) ON DELETE CASCADE
 );
 
 CREATE INDEX ix_entry_tags_number ON entry_tags (number);
 
-CREATE TABLE entry_words (number BIGINT PRIMARY KEY REFERENCES entries ON DELETE CASCADE, vector TSVECTOR NOT NULL);
+CREATE VIRTUAL TABLE entry_words USING fts5(prompt, negative, rest, tokenize='ascii', prefix='1 2 3');
 
-CREATE INDEX entry_words_vector ON entry_words USING gin (vector) WITH (fastupdate = off);
+CREATE TRIGGER entry_words_follow AFTER DELETE ON entries BEGIN DELETE FROM entry_words WHERE rowid = old.number; END;
 
 CREATE TABLE jobs (
   id VARCHAR(40) NOT NULL,
@@ -122,9 +121,9 @@ CREATE TABLE turn_clock (
 );
 
 CREATE TABLE timings (
-  key TEXT NOT NULL,
+  "key" TEXT NOT NULL,
   seconds FLOAT NOT NULL,
-  PRIMARY KEY (key)
+  PRIMARY KEY ("key")
 );
 
 CREATE TABLE job_blobs (
@@ -137,12 +136,11 @@ CREATE TABLE job_blobs (
 CREATE INDEX ix_job_blobs_digest ON job_blobs (digest);
 
 CREATE TABLE events (
-  id BIGSERIAL NOT NULL,
+  id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
   job_id VARCHAR(40) NOT NULL,
   kind VARCHAR(20) NOT NULL,
   data TEXT NOT NULL,
   created FLOAT NOT NULL,
-  PRIMARY KEY (id),
   FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE
 );
 
@@ -151,7 +149,7 @@ CREATE INDEX ix_events_job_id ON events (job_id);
 CREATE TABLE previews (
   job_id VARCHAR(40) NOT NULL,
   number INTEGER NOT NULL,
-  data BYTEA NOT NULL,
+  data BLOB NOT NULL,
   PRIMARY KEY (job_id),
   FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE
 );
@@ -175,10 +173,9 @@ CREATE TABLE workers (
 );
 
 CREATE TABLE memory_orders (
-  number BIGSERIAL NOT NULL,
+  number INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
   checkpoint TEXT NOT NULL,
-  load BOOLEAN NOT NULL,
-  PRIMARY KEY (number)
+  load BOOLEAN NOT NULL
 );
 
 CREATE TABLE keys (
@@ -217,3 +214,49 @@ CREATE TABLE key_sessions (
 CREATE INDEX ix_key_sessions_key_id ON key_sessions (key_id);
 
 INSERT INTO schema_versions VALUES ('blobs', 1), ('gallery', 2), ('jobs', 3), ('keys', 2);
+
+INSERT INTO blobs VALUES ('aa', 1, 'data');
+
+INSERT INTO jobs (id, owner, kind, state, request, priority, turn, cost, passed, checkpoint, request_id, created,
+  attempt, lost) VALUES ('j1', 'anna', 'generate', 'queued', '{"prompt": "a red apple"}', 0, 1.5, 1, 0, 'starter', 'r',
+  1795957063.6905794, 0, 0);
+
+INSERT INTO jobs (id, owner, kind, state, request, priority, turn, cost, passed, checkpoint, request_id, created,
+  attempt, lost) VALUES ('j2', 'anna', 'scan', 'queued', '{"images": [{"blob": "aa"}, {"blob": "aa"}, {"blob": "aa"}]}',
+  0, 2.5, 1, 0, '', 'r', 1795957064.25, 0, 0);
+
+INSERT INTO jobs (id, owner, kind, state, request, priority, turn, cost, passed, checkpoint, timeout, idempotency_key,
+  request_id, created, started, ended, expires, attempt, lost, worker, lease, progress, result)
+  VALUES ('j3', 'anna', 'upscale', 'succeeded', '{}', 0, 3.5, 1, 0, '', 60.5, 'key', 'r', 1795957065.5, 1795957066.5,
+  1795957067.5, 1796561867.5, 1, 0, 'w', 1795957080.5, '{"stage": "upscaling"}', '{"pictures": []}');
+
+INSERT INTO job_blobs VALUES ('j2', 'aa');
+
+INSERT INTO events (job_id, kind, data, created) VALUES ('j1', 'state', '{}', 1795957063.6905794);
+
+INSERT INTO previews VALUES ('j1', 1, 'data');
+
+INSERT INTO turn_clock VALUES (0, 1.5);
+
+INSERT INTO entries (id, job_id, "index", owner, created, width, height, decision, size, missing, favourite)
+  VALUES ('0000000000000000000abc', 'j3', 0, 'anna', 1795957065500000, 64, 64, 'allow', 3, false, true);
+
+INSERT INTO entry_details (number, prompt, negative_prompt, scores, embedding)
+  VALUES (1, 'a red apple', '', '{}', 'eightlong bytes!');
+
+INSERT INTO entry_tags VALUES ('fruit', 1);
+
+INSERT INTO keys (id, name, digest, role, created) VALUES ('k', 'anna', 'd', 'user', 1795957060.125);
+
+INSERT INTO key_usage VALUES ('k', 20000, 3, 4000);
+
+INSERT INTO key_sessions VALUES ('s', 'k', 1795957061.5, 1798549061.5);
+
+INSERT INTO entry_words (rowid, prompt, negative, rest) VALUES (1, 'a red apple', '', '');
+
+INSERT INTO timings VALUES ('generate starter', 0.25);
+
+INSERT INTO workers (name, host, pid, device, state, checkpoints, memory, started, seen)
+  VALUES ('here:cpu:0', 'here', 1234, 'cpu', 'idle', '["starter"]', 1250000000.0, 1795957060.5, 1795957070.25);
+
+INSERT INTO memory_orders (checkpoint, load) VALUES ('starter', true);

@@ -1,0 +1,82 @@
+"""Running one job to its end: from the stored request to the state that the job ends in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from safelight.errors import InternalError, JobTimeoutError, SafelightError
+from safelight.jobs.company import Company
+from safelight.jobs.job import JsonObject, Signal
+from safelight.jobs.mishaps import understood
+from safelight.jobs.patience import patiently
+from safelight.jobs.requests import restored
+from safelight.jobs.running import Running
+from safelight.jobs.service import Service
+from safelight.jobs.work import WORK, Desk
+from safelight.logs import bound, logger
+
+if TYPE_CHECKING:
+    from safelight.generation.request import Part
+
+
+class Execution:
+    """Runs jobs, whatever they do, and writes down how each of them ended.
+
+    Args:
+        service: The queue and the database.
+        desk: What jobs are done with.
+        company: The jobs that are running; each is a member of it before it is run, and none afterwards.
+    """
+
+    def __init__(self, service: Service, desk: Desk, company: Company) -> None:
+        self._service, self._desk, self._company = service, desk, company
+        self._log = logger(__name__)
+
+    def run(self, running: Running) -> None:
+        """Run a job to its end."""
+        job = running.job
+        with bound(job_id=job.id, request_id=job.request_id, worker=job.worker):
+            try:
+                self._run(running)
+            finally:
+                self._company.leave(running)
+
+    def _run(self, running: Running) -> None:
+        job = running.job
+        self._log.info("job begins", kind=job.kind, attempt=job.attempt)
+        try:
+            request = running.patiently(lambda: self._request_of(running))
+            result = WORK[job.kind](self._desk, running, request)
+        except Exception as error:  # noqa: BLE001  whatever a job does, the worker goes on
+            self.conclude(running, error=understood(error))
+        else:
+            self.conclude(running, result)
+
+    def _request_of(self, running: Running) -> Part:
+        with self._service.reading() as connection:
+            return restored(connection, running.job.kind, running.job.request)
+
+    def conclude(
+        self, running: Running, result: JsonObject | None = None, error: SafelightError | None = None
+    ) -> None:
+        """Write down how a job ended; tried again and again, since a result must not get lost for a locked database."""
+        kept = patiently(lambda: self._write_end(running, result, error), always=True)
+        self._log.info(
+            "job ends", seconds=round(running.seconds, 3), error=error.code if error else None, kept=kept
+        )
+        if isinstance(error, InternalError):
+            self._log.error("a defect", exc_info=error.__cause__)
+
+    def _write_end(self, running: Running, result: JsonObject | None, error: SafelightError | None) -> bool:
+        job, ledger = running.job, self._service.ledger
+        if running.cut_short and running.told is Signal.CANCEL:
+            return ledger.cancelled(job, result)
+        if running.cut_short and running.leaving:
+            return ledger.give_back(job, result)
+        if running.cut_short and running.late:
+            late = JobTimeoutError(f"The job ran longer than {running.limit:g} seconds.")
+            return ledger.fail(job, late, result)
+        if error is not None:
+            return ledger.fail(job, error)
+        whole = not (running.partial or running.cut_short)
+        return ledger.succeed(job, result or {}, self._company.share(running) if whole else None)

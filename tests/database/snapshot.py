@@ -1,0 +1,222 @@
+"""Snapshots of released databases, with rows in every table: what ``test_migrations.py`` brings up to date.
+
+At each release:
+
+    python -m tests.database.snapshot 0.3.0
+
+writes ``snapshots/0.3.0.sqlite.sql`` and ``snapshots/0.3.0.postgresql.sql``: the migrations as they are, and rows that
+this version's own code wrote. A snapshot is never changed afterwards.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from pydantic import SecretStr
+from sqlalchemy import Connection, Engine, insert, inspect, text
+from tests.database.structure import tables_of
+from tests.gallery.conftest import new_entry
+from tests.postgres import empty_database, running_server
+
+from safelight.database import Migration, migrate, open_database, reading, writing
+from safelight.database.hosts import now
+from safelight.errors import RequestError
+from safelight.gallery import Gallery
+from safelight.jobs.job import JobKind, Progress, Signal, Submission
+from safelight.jobs.ledger import Ledger
+from safelight.jobs.orders import give
+from safelight.jobs.requests import checked, separated
+from safelight.jobs.service import SCHEMAS
+from safelight.jobs.tables import workers
+from safelight.moderation.policy import Decision
+from safelight.server.keys import SCHEMA as KEYS
+from safelight.server.keys import Keys
+from safelight.server.sessions import Sessions
+from safelight.settings import Settings
+
+ALL = (*SCHEMAS, KEYS)
+FOLDER = Path(__file__).parent / "snapshots"
+
+
+def names() -> list[str]:
+    """The versions there are snapshots of."""
+    return sorted(path.name.removesuffix(".sqlite.sql") for path in FOLDER.glob("*.sqlite.sql"))
+
+
+def restore(engine: Engine, name: str) -> None:
+    """Make an empty database what it was in that version."""
+    statements = (FOLDER / f"{name}.{engine.dialect.name}.sql").read_text(encoding="utf-8")
+    with writing(engine) as connection:
+        Migration.of(statements).run(connection)
+
+
+def take(engine: Engine, home: Path) -> str:
+    """Fill an empty database and write it down as SQL."""
+    migrate(engine, ALL)
+    fill(engine, home)
+    parts = [_text_of(migration, engine) for schema in ALL for migration in schema.migrations]
+    with reading(engine) as connection:
+        return "\n\n".join([_versions(connection), *parts, *_rows(connection)]) + "\n"
+
+
+def fill(engine: Engine, home: Path) -> None:
+    """Write rows into every table, as this version does it."""
+    _fill_jobs(engine)
+    _fill_gallery(engine, home)
+    keys = Keys(engine)
+    key_id = keys.caller(keys.add("anna", pictures_per_day=100, megapixels_per_day=250.5)).key_id
+    assert key_id is not None
+    keys.spend(key_id, 3, 786_432)
+    keys.add("bert")
+    keys.revoke("bert")
+    Sessions(engine, keys).open(key_id)
+
+
+def _fill_jobs(engine: Engine) -> None:
+    ledger = Ledger(engine, lambda *_: None)
+
+    def submit(kind: JobKind, key: str | None = None, **fields: object) -> str:
+        request, pictures = separated(checked(kind, fields))
+        checkpoint = "starter" if kind is JobKind.GENERATE else ""
+        given = Submission(
+            kind=kind,
+            request=request,
+            owner="anna",
+            idempotency_key=key,
+            checkpoint=checkpoint,
+            request_id="r-1",
+        )
+        return ledger.submit(given, pictures).id
+
+    for seed in range(2):
+        submit(JobKind.GENERATE, prompt=f"a red apple, {seed}", seed=seed)
+        job = ledger.claim("here:cpu:0")
+        assert job is not None
+        if seed:
+            ledger.fail(job, RequestError("0 steps are too few; it's no error of ours."))
+        else:
+            ledger.succeed(job, {"pictures": [{"id": "1", "url": None, "scores": {"sfw": 0.875}}]}, 1.5)
+    ledger.signal(submit(JobKind.UPSCALE, image=b"a picture"), Signal.CANCEL)
+    submit(JobKind.GENERATE, prompt="a kitchen; a table\nand 'chairs' \\ 100 %", seed=7)
+    job = ledger.claim("here:cpu:0")
+    assert job is not None
+    ledger.report(
+        job, Progress(stage="first pass", step=3, steps=20, fraction=0.15, seconds=0.5), b"\x00webp\xff"
+    )
+    submit(JobKind.GENERATE, "again-1", prompt="ein grüner Apfel", init_image=b"another picture")
+    submit(JobKind.SCAN, images=[b"one", b"two", b"one"])
+    with writing(engine) as connection:
+        give(connection, "starter", load=True)
+        connection.execute(
+            insert(workers).values(
+                name="here:cpu:0",
+                host="here",
+                pid=1234,
+                device="cpu",
+                precision="fp32",
+                backend="eager",
+                why="There is no GPU.",
+                state="busy",
+                last_error="null",
+                checkpoints='["starter"]',
+                memory=1.25e9,
+                started=now(connection),
+                seen=now(connection),
+            )
+        )
+
+
+def _fill_gallery(engine: Engine, home: Path) -> None:
+    gallery = Gallery(engine, home)
+    vector = np.linspace(-1, 1, 8, dtype=np.float32)
+    gallery.add(new_entry(1, embedding=vector, tags=("fruit", "red"), favourite=True))
+    gallery.add(new_entry(2, "a green pear; it's ripe", decision=Decision.REVIEW, embedding=2 * vector))
+    gallery.add(new_entry(3, "a blocked one", decision=Decision.BLOCK, embedding=vector[:4]))
+    gallery.add(new_entry(4, "without any"))
+    gallery.delete(gallery.add(new_entry(5, "deleted", embedding=vector)).id)
+
+
+def _versions(connection: Connection) -> str:
+    """The table that says which migrations a database has been through."""
+    if connection.dialect.name == "sqlite":
+        found = connection.execute(text("SELECT sql FROM sqlite_master WHERE name = 'schema_versions'"))
+        return f"{found.scalar_one()};"
+    return "CREATE TABLE schema_versions (part VARCHAR(40) NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (part));"
+
+
+def _text_of(migration: Migration, engine: Engine) -> str:
+    own = migration.postgresql if engine.dialect.name == "postgresql" else migration.sqlite
+    return own.strip()
+
+
+def _rows(connection: Connection) -> Iterator[str]:
+    """Statements that write all rows; tables that others refer to come first."""
+    for table in tables_of(connection):
+        columns = [column["name"] for column in inspect(connection).get_columns(table)]
+        if table == "entry_words" and connection.dialect.name == "sqlite":
+            columns = ["rowid", "prompt", "negative", "rest"]
+        shown = ", ".join(f'"{column}"' for column in columns)
+        for row in connection.execute(text(f"SELECT {shown} FROM {table} ORDER BY 1")):
+            values = ", ".join(_literal(value, connection.dialect.name) for value in row)
+            yield f"INSERT INTO {table} ({shown}) VALUES ({values});"
+    yield from _counters(connection)
+
+
+def _counters(connection: Connection) -> Iterator[str]:
+    """Statements that set what counts up to where it is."""
+    if connection.dialect.name == "sqlite":
+        yield "DELETE FROM sqlite_sequence;"
+        for name, last in connection.execute(text("SELECT name, seq FROM sqlite_sequence ORDER BY name")):
+            yield f"INSERT INTO sqlite_sequence (name, seq) VALUES ('{name}', {last});"
+        return
+    query = "SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'public' ORDER BY 1"
+    for name, last in connection.execute(text(query)):
+        if last is not None:
+            yield f"SELECT setval('{name}', {last});"
+
+
+def _literal(value: object, dialect: str) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, bytes | memoryview):
+        digits = bytes(value).hex()
+        return f"'\\x{digits}'" if dialect == "postgresql" else f"X'{digits}'"
+    quoted = str(value).replace("'", "''")
+    return f"'{quoted}'"
+
+
+@contextmanager
+def _databases(home: Path) -> Iterator[dict[str, Settings]]:
+    with running_server() as server, empty_database(server) as url:
+        yield {
+            "sqlite": Settings(home=home / "sqlite"),
+            "postgresql": Settings(home=home / "postgresql", database=SecretStr(url)),
+        }
+
+
+def main(name: str) -> None:
+    """Take both snapshots."""
+    with tempfile.TemporaryDirectory() as home, _databases(Path(home)) as databases:
+        for dialect, settings in databases.items():
+            target = FOLDER / f"{name}.{dialect}.sql"
+            if target.exists():
+                sys.exit(f"{target} is there already, and stays as it is.")
+            engine = open_database(settings)
+            target.write_text(
+                f"-- The database as {name} made it. It stays as it is.\n\n{take(engine, settings.home)}"
+            )
+            engine.dispose()
+            sys.stdout.write(f"{target}\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

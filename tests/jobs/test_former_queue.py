@@ -1,0 +1,75 @@
+"""A database in which Safelight kept its queue twice, in its own tables and in those of DBOS."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, text
+from tests.jobs.running import Workshop, wait_for, workshop
+from tests.times import ago
+
+from safelight.database import reading, writing
+from safelight.jobs.job import JobKind, JobState
+from safelight.jobs.tables import jobs
+
+BEFORE = Path(__file__).parent / "before"
+FORMER = {
+    "owner": "local",
+    "kind": JobKind.GENERATE,
+    "request": json.dumps({"prompt": "a red apple", "steps": 2, "seed": 1}),
+    "priority": 0,
+    "cost": 1.0,
+    "checkpoint": "starter",
+    "request_id": "r",
+}
+
+
+def make_former(shop: Workshop, *rows: dict[str, object]) -> None:
+    """Give a database what an older version left in it: DBOS's tables with rows, and jobs of which nobody is told."""
+    if shop.service.engine.dialect.name == "sqlite":
+        with sqlite3.connect(shop.settings.home / "safelight.db") as database:
+            database.executescript((BEFORE / "dbos.sqlite.sql").read_text())
+        database.close()
+    else:
+        with writing(shop.service.engine) as connection:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            driver.execute((BEFORE / "dbos.postgresql.sql").read_text())
+    with writing(shop.service.engine) as connection:
+        for number, job in enumerate(rows):
+            values = FORMER | {"turn": 1.0 + number, "created": ago(60)} | job
+            connection.execute(insert(jobs).values(**values))
+
+
+def turns(shop: Workshop) -> int:
+    schema = "" if shop.service.engine.dialect.name == "sqlite" else "dbos."
+    with reading(shop.service.engine) as connection:
+        return connection.execute(text(f"SELECT count(*) FROM {schema}workflow_status")).scalar_one()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_jobs_that_waited_or_ran_are_done(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Nothing of DBOS's is read, and nothing of it is changed."""
+    url = request.getfixturevalue("postgres_url") if kind == "postgresql" else ""
+    with workshop(tmp_path / "home", url) as shop:
+        waiting = {"id": "1a227618c11b865a7b13624a37c", "state": "queued"}
+        interrupted = {
+            "id": "1a227618c4d7b4a619df54e9087",
+            "state": "running",
+            "attempt": 1,
+            "worker": "w",
+            "lease": ago(-10),
+        }
+        make_former(shop, waiting, interrupted)
+        before = turns(shop)
+        assert before == 2
+        shop.start()
+        ids = [str(job["id"]) for job in (waiting, interrupted)]
+        wait_for(lambda: all(shop.state(job_id).final for job_id in ids))
+        assert [shop.state(job_id) for job_id in ids] == [JobState.SUCCEEDED] * 2
+        assert [shop.job(job_id).attempt for job_id in ids] == [1, 2]
+        assert turns(shop) == before
+        assert shop.end() == 0
