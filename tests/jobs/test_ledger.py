@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pydantic import JsonValue
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, event, func, insert, select, update
 from tests.jobs.book import Turns, begun, submission
 from tests.times import ago
 
@@ -18,10 +18,11 @@ from safelight.errors import (
     JobOverError,
     JobSkipError,
     QueueFullError,
+    StorageFullError,
 )
 from safelight.jobs.job import JobKind, JobState, Progress, Signal
 from safelight.jobs.ledger import Ledger
-from safelight.jobs.tables import events, jobs
+from safelight.jobs.tables import events, job_blobs, job_inputs, jobs
 
 
 def test_a_job_waits_in_its_place(ledger: Ledger, turns: Turns) -> None:
@@ -30,6 +31,44 @@ def test_a_job_waits_in_its_place(ledger: Ledger, turns: Turns) -> None:
     assert turns == [first.id, second.id]
     assert ledger.get(second.id) == second
     assert [job.id for job in ledger.find()] == [second.id, first.id]
+
+
+@pytest.mark.parametrize("table", ["blobs", "job_blobs", "job_inputs", "events"])
+def test_a_job_and_its_pictures_are_written_together_or_not_at_all(
+    ledger: Ledger, database: Engine, table: str
+) -> None:
+    """Whatever fails on the way, such as a full disk, leaves nothing of it."""
+
+    def fail(_: object, __: object, statement: str, *___: object) -> None:
+        if statement.startswith(f"INSERT INTO {table} "):
+            raise StorageFullError
+
+    job = submission(request={"prompt": "a cat", "init_image": {"blob": blobs.digest_of(b"a picture")}})
+    pictures = {blobs.digest_of(b"a picture"): b"a picture"}
+    event.listen(database, "before_cursor_execute", fail)
+    with pytest.raises(StorageFullError):
+        ledger.submit(job, pictures)
+    event.remove(database, "before_cursor_execute", fail)
+    assert kept(database) == [0, 0, 0, 0, 0]
+    ledger.submit(job, pictures)
+    assert kept(database) == [1, 1, 1, 1, 1]
+
+
+def test_without_a_place_in_the_queue_there_is_no_job(database: Engine) -> None:
+    def fail(*_: object) -> None:
+        raise StorageFullError
+
+    pictures = {blobs.digest_of(b"a picture"): b"a picture"}
+    with pytest.raises(StorageFullError):
+        Ledger(database, fail).submit(submission(), pictures)
+    assert kept(database) == [0, 0, 0, 0, 0]
+
+
+def kept(database: Engine) -> list[int]:
+    """How many rows there are of jobs and of all that comes with them."""
+    tables = (jobs, blobs.blobs, job_blobs, job_inputs, events)
+    with database.connect() as connection:
+        return [connection.execute(select(func.count()).select_from(table)).scalar_one() for table in tables]
 
 
 def test_the_whole_way(ledger: Ledger) -> None:
