@@ -1,7 +1,8 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, and their digests."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,6 +36,16 @@ def written_whole(path: Path) -> Iterator[Path]:
 def temporary_beside(path: Path) -> Path:
     """A name in the same folder that no other process and no other thread uses."""
     return path.with_name(f".{path.name[:100]}.{uuid4().hex}.tmp")
+
+
+def sha256_of(path: Path) -> str:
+    """A file's SHA-256, in hexadecimal; ``models.digests`` remembers those of weights.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def exists(path: Path) -> bool:
