@@ -1,300 +1,317 @@
-"""One picture of a request: its first pass, and the second one at a larger size where that is asked for."""
+"""A run: generates the pictures of one request, each with its first pass and, where asked for, a second one.
+
+What all pictures share is done once: the request is planned, its input pictures are decoded, names are resolved.
+Weights are leased for one picture at a time (see ``engine.py``), so that others get the memory between two pictures.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Generator, Tensor
 
 from safelight.errors import StoppedError
+from safelight.generation.artifact import Artifact
 from safelight.generation.batching import Rendezvous, Seat
 from safelight.generation.conditioning import Prompts
+from safelight.generation.denoising import DenoisingPass
 from safelight.generation.guidance import Guidance
 from safelight.generation.noise import generator_for, varied_noise
-from safelight.generation.passes import Outcome, Pass, PassRun, Report, Watch
+from safelight.generation.plan import ExpandedPrompts, Plan, executed_steps
 from safelight.generation.previews import LatentToRGB
+from safelight.generation.progress import Progress, Stage, Watcher
+from safelight.generation.record import CheckpointRef, Machine, ReproductionRecord, pixels_digest
+from safelight.generation.recording import record_of
 from safelight.generation.request import Hires, Mode
 from safelight.generation.samplers import Choice, build
-from safelight.generation.settle import Settled, Words, executed
 from safelight.generation.starts import Start, start_of
 from safelight.generation.upscaling import Upscaler
 from safelight.models.loading import Loaded, pixels_per_latent
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a request stands.
+class Components:
+    """What a run leases to generate one picture.
 
     Args:
-        picture: Which picture is being drawn, from 0.
-        count: How many were asked for.
-        stage: "first pass", "upscaling" or "second pass".
-        step: Steps done of this stage.
-        steps: Steps of this stage.
-        preview: Makes a small picture of where it stands, in the size of the latents; None while upscaling.
-    """
-
-    picture: int
-    count: int
-    stage: str
-    step: int
-    steps: int
-    preview: Callable[[], Image.Image | None] = lambda: None
-
-
-@dataclass(frozen=True)
-class Watcher:
-    """Who looks on while a request is drawn.
-
-    Args:
-        on_progress: Called after each step. It may take its time: others draw on meanwhile.
-        should_stop: Asked before each picture, each call of a network and after each step; True ends the run. It has
-            to answer at once.
-        keep_partial: When stopped between two steps, also give the picture that was on its way, as far as it got.
-            That cannot be done for a picture whose first pass ends with latents (the hires upscaler latent), nor with
-            checkpoints whose pipelines cannot be cut short (AuraFlow, Lumina Image 2, PixArt): StoppedError is raised.
-        should_pause: Asked after each step; while it is True the picture waits, and others draw. Nothing of it changes
-            by that. It has to answer at once.
-        on_pause: Called with True when the picture begins to wait, and with False when it goes on.
-    """
-
-    on_progress: Callable[[Progress], None] = lambda _progress: None
-    should_stop: Callable[[], bool] = lambda: False
-    keep_partial: bool = False
-    should_pause: Callable[[], bool] = lambda: False
-    on_pause: Callable[[bool], None] = lambda _waits: None
-
-
-@dataclass(frozen=True)
-class Easel:
-    """What all pictures of a request share.
-
-    Args:
-        settled: What to draw.
         loaded: The checkpoint.
         prompts: How it takes prompts.
-        colours: Gives the preview's map.
-        init: The initial picture, RGB.
-        mask: Its mask.
-        upscaler: What enlarges between two passes; None where the latents are, or where there is but one pass.
-        watcher: Who looks on.
-        home: The data directory, for wildcards and styles.
-        max_pixels: Of a picture, at most.
-        rendezvous: Where it meets other pictures; None for one that is to be computed alone.
-        pause: Lets others draw for as long as the watcher says.
+        previewer: Returns its map from latents to colours; called when a preview is first wanted.
+        upscaler: What enlarges between two passes; None where the latents are enlarged, and without a second pass.
     """
 
-    settled: Settled
     loaded: Loaded
     prompts: Prompts
-    colours: Callable[[], LatentToRGB]
-    init: Image.Image | None
-    mask: Image.Image | None
-    upscaler: Upscaler | None
-    watcher: Watcher
+    previewer: Callable[[], LatentToRGB]
+    upscaler: Upscaler | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The pictures of one request. Nothing is locked or leased between two of them.
+
+    Args:
+        plan: What to generate.
+        checkpoint: Which weights generate, for the record.
+        machine: What they run on, for the record.
+        lease: Leases the weights, waiting for memory where others use it, with the right to compute.
+        init_image: The initial picture, RGB.
+        mask: Its mask, RGB.
+        watcher: Callbacks.
+        home: The data directory, for wildcards and styles.
+        max_pixels: Of a picture, at most.
+        rendezvous: Where calls of the denoiser meet those of other runs; None to compute all of them alone.
+        pause: Lets others compute for as long as the watcher says.
+    """
+
+    plan: Plan
+    checkpoint: CheckpointRef
+    machine: Machine
+    lease: Callable[[], AbstractContextManager[Components]]
+    init_image: Image.Image | None = None
+    mask: Image.Image | None = None
+    watcher: Watcher = field(default_factory=Watcher)
     home: Path
     max_pixels: int
     rendezvous: Rendezvous | None = None
     pause: Callable[[], None] = lambda: None
 
+    def generate(self, index: int) -> Artifact:
+        """Picture `index`, from 0.
 
-@dataclass(frozen=True)
-class Painted:
-    """A picture, finished or not.
+        Raises:
+            MemoryBudgetError: There is not enough memory for it.
+            ModelError: The checkpoint or the upscaler cannot be loaded.
+            MaskError: The mask does not fit the initial picture, or marks nothing.
+            StoppedError: The watcher stopped it, and no partial picture is wanted or possible.
+            NumbersError: The network's result is not finite.
+        """
+        with self.lease() as components:
+            if self.watcher.should_stop():
+                raise StoppedError
+            return _Picture(self, index, components).generate()
 
-    Args:
-        image: RGB.
-        stopped_at: The step after which it was stopped; None for a finished picture.
-        notes: Where it was stopped, in words.
-        together: Whether part of it was computed together with other pictures.
-    """
-
-    image: Image.Image
-    stopped_at: int | None = None
-    notes: tuple[str, ...] = ()
-    together: bool = False
-
-
-@dataclass(frozen=True)
-class Painting:
-    """Picture `index` of a request."""
-
-    easel: Easel
-    index: int
+    def artifacts(self, skip: Collection[int] = ()) -> Iterator[Artifact]:
+        """All pictures in their order, but those whose index is to be skipped; a stopped one is the last."""
+        for index in range(self.plan.request.count):
+            if index in skip:
+                continue
+            yield (artifact := self.generate(index))
+            if artifact.stopped_at is not None:
+                return
 
     @cached_property
-    def words(self) -> Words:
-        """Its prompts, filled in."""
-        return self.easel.settled.words(self.index, self.easel.home)
+    def input_digests(self) -> dict[str, str | None]:
+        """SHA-256 of the input pictures' pixels, by the record's fields."""
+        inputs = {"init_image": self.init_image, "mask": self.mask}
+        return {
+            name: None if image is None else pixels_digest(np.asarray(image))
+            for name, image in inputs.items()
+        }
 
-    @property
-    def seed(self) -> int:
-        """Its seed."""
-        return self.easel.settled.seed_of(self.index)
+
+@dataclass(frozen=True)
+class _Picture:
+    """One picture of a run while it is generated."""
+
+    run: Run
+    index: int
+    components: Components
+
+    def generate(self) -> Artifact:
+        """See ``Run.generate``."""
+        started = time.perf_counter()
+        plan, hires = self.run.plan, self.run.plan.request.hires
+        start = self._start()
+        first = self._first_pass(start)
+        stage, result, stopped_at = Stage.FIRST_PASS, first.run(), first.stopped_at
+        if hires is not None and stopped_at is None:
+            try:
+                second = self._second_pass(hires, first, result)
+            except StoppedError:  # while upscaling: the first pass is complete, and is what there is
+                if isinstance(result, Tensor) or not self.run.watcher.keep_partial:
+                    raise
+                stopped_at = executed_steps(plan.steps, plan.strength, plan.family)
+            else:
+                stage, result, stopped_at = Stage.SECOND_PASS, second.run(), second.stopped_at
+        if isinstance(result, Tensor):  # latents are no picture yet
+            raise StoppedError
+        image = start.finished(result)
+        seconds = time.perf_counter() - started
+        note = f"Stopped after step {stopped_at} of the {stage}: the picture is unfinished."
+        record = self._record(() if stopped_at is None else (note,))
+        return Artifact(image, record, seconds, self.index, stopped_at)
 
     @cached_property
     def _seat(self) -> Seat:
         """Where its calls of the denoiser go, in both passes."""
-        return Seat(self.easel.rendezvous)
+        return Seat(self.run.rendezvous)
 
-    def paint(self) -> Painted:
-        """The picture.
+    @cached_property
+    def _words(self) -> ExpandedPrompts:
+        return self.run.plan.prompts(self.index, self.run.home)
 
-        Raises:
-            MaskError: The mask does not fit the initial picture, or marks nothing.
-            StoppedError: It was stopped, and nothing partial was wanted, or there is nothing to give.
-            NumbersError: The result is not finite.
-        """
-        settled = self.easel.settled
-        size = (settled.width, settled.height)
-        unit = self._mask_unit()
-        start = start_of(settled.request, self.easel.init, self.easel.mask, self.seed, size, unit)
-        first = self._first_pass(start)
-        stage, outcome = "first pass", self._run(first, "first pass")
-        if settled.request.hires is not None and outcome.stopped_at is None:
-            stage, outcome = self._second(settled.request.hires, first, outcome)
-        if outcome.image is None:
-            raise StoppedError
-        image, step = start.finished(outcome.image), outcome.stopped_at
-        notes = (
-            () if step is None else (f"Stopped after step {step} of the {stage}: the picture is unfinished.",)
-        )
-        return Painted(image, step, notes, self._seat.together)
+    @property
+    def _seed(self) -> int:
+        return self.run.plan.seed_of(self.index)
+
+    @property
+    def _loaded(self) -> Loaded:
+        return self.components.loaded
+
+    def _start(self) -> Start:
+        plan = self.run.plan
+        size = (plan.width, plan.height)
+        return start_of(plan.request, self.run.init_image, self.run.mask, self._seed, size, self._mask_unit())
 
     def _mask_unit(self) -> int:
         """Pixels of a mask that the network takes as one."""
-        family = self.easel.settled.family
+        family = self.run.plan.family
         if family.pixel_masks:
             return 1
         # Packed latents are those of several neighbours.
         packed = family.latents == "packed"
-        return family.size_multiple if packed else pixels_per_latent(self.easel.loaded.components["vae"])
+        return family.size_multiple if packed else pixels_per_latent(self._loaded.components["vae"])
 
-    def _second(self, hires: Hires, first: Pass, outcome: Outcome) -> tuple[str, Outcome]:
-        """The second pass, and its name; the first one's where that was stopped before the second could begin."""
-        try:
-            second = self._second_pass(hires, first, outcome)
-        except StoppedError:
-            if outcome.image is None or not self.easel.watcher.keep_partial:
-                raise
-            settled = self.easel.settled
-            done = executed(settled.steps, settled.strength, settled.family)
-            return "first pass", replace(outcome, stopped_at=done)
-        return "second pass", self._run(second, "second pass")
-
-    def _first_pass(self, start: Start) -> Pass:
-        settled, request = self.easel.settled, self.easel.settled.request
-        generator = generator_for(self.seed)
-        return Pass(
+    def _first_pass(self, start: Start) -> DenoisingPass:
+        plan, request, prompts = self.run.plan, self.run.plan.request, self.components.prompts
+        generator = generator_for(self._seed)
+        latents_out = request.hires is not None and request.hires.upscaler == "latent"
+        return DenoisingPass(
+            loaded=self._loaded,
             mode=request.mode,
-            width=settled.width,
-            height=settled.height,
-            steps=settled.steps,
-            scheduler=self._scheduler(settled.choice),
+            width=plan.width,
+            height=plan.height,
+            steps=plan.steps,
+            scheduler=self._scheduler(plan.choice),
             generator=generator,
             guidance=Guidance(
-                settled.guidance_scale,
+                plan.guidance_scale,
                 request.guidance_rescale,
                 request.guidance_start,
                 request.guidance_end,
                 request.guidance_method == "cfg-zero",
             ),
-            guided=settled.guided,
-            words=self.easel.prompts.plain(self.words),
-            phases=self.easel.prompts.phases(
-                self.words, executed(settled.steps, settled.strength, settled.family), request.clip_skip
+            guided=plan.guided,
+            words=prompts.plain(self._words),
+            phases=prompts.phases(
+                self._words, executed_steps(plan.steps, plan.strength, plan.family), request.clip_skip
             ),
             noise=self._noise(generator),
             image=start.image,
             mask=start.mask,
-            strength=settled.strength,
-            eta=settled.eta,
+            strength=plan.strength,
+            eta=plan.eta,
             clip_skip=request.clip_skip,
             pag_scale=request.pag_scale,
             pag_adaptive=request.pag_adaptive,
-            latents_out=request.hires is not None and request.hires.upscaler == "latent",
+            latents_out=latents_out,
+            previewer=self.components.previewer,
+            seat=self._seat,
+            on_step=self._reporter(Stage.FIRST_PASS),
+            should_stop=self.run.watcher.should_stop,
+            keep_partial=self.run.watcher.keep_partial and not latents_out,
+            pause=self._pause_if_asked,
         )
 
-    def _second_pass(self, hires: Hires, first: Pass, outcome: Outcome) -> Pass:
-        """The first pass's result, enlarged, to be drawn over."""
-        settled = self.easel.settled
-        width, height = settled.hires_size
-        steps = settled.hires_steps
+    def _second_pass(self, hires: Hires, first: DenoisingPass, result: Image.Image | Tensor) -> DenoisingPass:
+        """The pass that starts from the first one's result, enlarged."""
+        plan = self.run.plan
+        width, height = plan.hires_size
+        steps = plan.hires_steps
         return replace(
             first,
             mode=Mode.IMAGE,
             width=width,
             height=height,
             steps=steps,
-            scheduler=self._scheduler(settled.hires_choice or settled.choice),
-            eta=(settled.hires_choice or settled.choice).sampler.eta if hires.sampler else settled.eta,
-            phases=self.easel.prompts.phases(
-                self.words,
-                executed(steps, hires.strength, settled.family),
+            scheduler=self._scheduler(plan.hires_choice or plan.choice),
+            eta=(plan.hires_choice or plan.choice).sampler.eta if hires.sampler else plan.eta,
+            phases=self.components.prompts.phases(
+                self._words,
+                executed_steps(steps, hires.strength, plan.family),
                 first.clip_skip,
-                earlier=settled.steps,
+                earlier=plan.steps,
             ),
             noise=None,
-            image=self._enlarged(hires, outcome, (width, height)),
+            image=self._enlarged(hires, result, (width, height)),
             strength=hires.strength,
             latents_out=False,
+            on_step=self._reporter(Stage.SECOND_PASS),
+            keep_partial=self.run.watcher.keep_partial,
         )
 
-    def _run(self, task: Pass, stage: str) -> Outcome:
-        watcher = self.easel.watcher
-        keep = watcher.keep_partial and not task.latents_out
+    def _reporter(self, stage: Stage) -> Callable[[int, int, Callable[[], Image.Image]], None]:
+        """What reports a pass's steps to the watcher."""
+        watcher, count = self.run.watcher, self.run.plan.request.count
 
-        def tell(report: Report) -> None:
-            count = self.easel.settled.request.count
-            watcher.on_progress(Progress(self.index, count, stage, report.step, report.steps, report.preview))
+        def report(step: int, steps: int, preview: Callable[[], Image.Image]) -> None:
+            watcher.on_progress(Progress(self.index, count, stage, step, steps, preview))
 
-        watch = Watch(tell, watcher.should_stop, keep, self._pause_if_asked)
-        return PassRun(self.easel.loaded, task, watch, self.easel.colours, self._seat).run()
+        return report
 
     def _pause_if_asked(self) -> None:
-        if self.easel.watcher.should_pause():
-            self._seat.leave()  # no picture waits for this one's calls
-            self.easel.pause()
+        if self.run.watcher.should_pause():
+            self._seat.leave()  # no other picture waits for this one's calls
+            self.run.pause()
 
-    def _enlarged(self, hires: Hires, outcome: Outcome, size: tuple[int, int]) -> Image.Image | Tensor:
-        if outcome.latents is not None:
-            unit = pixels_per_latent(self.easel.loaded.components["vae"])
+    def _enlarged(
+        self, hires: Hires, result: Image.Image | Tensor, size: tuple[int, int]
+    ) -> Image.Image | Tensor:
+        if isinstance(result, Tensor):
+            unit = pixels_per_latent(self._loaded.components["vae"])
             return torch.nn.functional.interpolate(
-                outcome.latents, (size[1] // unit, size[0] // unit), mode="bilinear"
+                result, (size[1] // unit, size[0] // unit), mode="bilinear"
             )
-        assert outcome.image is not None
-        assert self.easel.upscaler is not None
-        watcher, count = self.easel.watcher, self.easel.settled.request.count
+        assert self.components.upscaler is not None
+        watcher, count = self.run.watcher, self.run.plan.request.count
 
-        def tell(share: float) -> None:
-            watcher.on_progress(Progress(self.index, count, "upscaling", round(share * 100), 100))
+        def report(share: float) -> None:
+            watcher.on_progress(Progress(self.index, count, Stage.UPSCALING, round(share * 100), 100))
             self._pause_if_asked()
 
-        enlarged = self.easel.upscaler.upscale(
-            outcome.image,
+        enlarged = self.components.upscaler.upscale(
+            result,
             hires.scale,
-            max_pixels=self.easel.max_pixels,
-            on_progress=tell,
+            max_pixels=self.run.max_pixels,
+            on_progress=report,
             should_stop=watcher.should_stop,
         )
         return enlarged.resize(size, Image.Resampling.LANCZOS)
 
     def _scheduler(self, choice: Choice) -> Any:
-        return build(choice, self.easel.loaded.scheduler_config, [self.seed])
+        return build(choice, self._loaded.scheduler_config, [self._seed])
 
     def _noise(self, generator: Generator) -> Tensor | None:
-        """The initial noise where another seed's is mixed in; otherwise the pipeline draws it itself."""
-        settled = self.easel.settled
-        variation = settled.request.variation
+        """The initial noise where another seed's is mixed in; otherwise the pipeline makes it."""
+        plan = self.run.plan
+        variation = plan.request.variation
         if variation is None or variation.strength == 0:
             return None
-        unit = pixels_per_latent(self.easel.loaded.components["vae"])
-        denoiser: Any = self.easel.loaded.components[settled.family.denoiser]
-        shape = (1, denoiser.config.in_channels, settled.height // unit, settled.width // unit)
+        unit = pixels_per_latent(self._loaded.components["vae"])
+        denoiser: Any = self._loaded.components[plan.family.denoiser]
+        shape = (1, denoiser.config.in_channels, plan.height // unit, plan.width // unit)
         return varied_noise(shape, generator, variation, self.index).to(denoiser.device, denoiser.dtype)
+
+    def _record(self, notes: tuple[str, ...]) -> ReproductionRecord:
+        run, upscaler = self.run, self.components.upscaler
+        return record_of(
+            run.plan,
+            self.index,
+            self._words,
+            run.checkpoint,
+            run.machine,
+            (*self.components.prompts.notes(self._words), *notes),
+            **run.input_digests,
+            upscaler=None if upscaler is None else upscaler.digest,
+            batched=self._seat.together,
+        )
