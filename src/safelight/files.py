@@ -1,7 +1,8 @@
-"""Write files atomically."""
+"""Write files atomically, and take their digests."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -37,6 +38,16 @@ def written_whole(path: Path) -> Iterator[Path]:
 def temporary_beside(path: Path) -> Path:
     """A unique name for a temporary file in the same folder."""
     return path.with_name(f".{path.name[:100]}.{uuid4().hex}.tmp")
+
+
+def sha256_of(path: Path) -> str:
+    """A file's SHA-256, in hexadecimal; ``models.digests`` remembers those of weights.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def exists(path: Path) -> bool:

@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from safelight.errors import SettingsError
+from safelight.validation import first_problem
 
 BackendName = Literal["auto", "openvino", "onnxruntime"]
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -265,9 +266,8 @@ def debug_wanted() -> bool:
 
 
 def _first_complaint(error: ValidationError) -> str:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"There is no setting {name!r}."
-    given = "" if name.startswith("database") else f" (given: {first['input']!r})"
-    return f"{name}: {first['msg']}{given}."
+    problem = first_problem(error)
+    if problem.type == "extra_forbidden":
+        return f"There is no setting {problem.field!r}."
+    given = "" if problem.field.startswith("database") else f" (given: {problem.given!r})"
+    return f"{problem}{given}."

@@ -36,7 +36,7 @@ def draw_soon(service: Service) -> threading.Thread:
         service.ledger.report(job, Progress(stage="first pass", fraction=0.5))
         time.sleep(0.2)
         entry = service.gallery.add(new_entry(5, job_id=job.id, owner=job.owner))
-        service.ledger.succeed(job, result_of([entry]), 1.0)
+        service.ledger.succeed(job, result_of([entry]).stored(), 1.0)
 
     thread = threading.Thread(target=work)
     thread.start()

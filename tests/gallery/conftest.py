@@ -12,10 +12,11 @@ from PIL import Image
 from sqlalchemy import Engine
 
 from safelight.database import migrate, open_database
+from safelight.file_formats import FileFormat
 from safelight.gallery import SCHEMA, Gallery, NewEntry
 from safelight.generation.infotext import describe
 from safelight.generation.record import ReproductionRecord
-from safelight.images.encode import FileFormat, encode_picture
+from safelight.images.encode import encode_picture
 from safelight.images.metadata import Metadata
 from safelight.moderation.policy import Decision
 from safelight.settings import Settings

@@ -22,10 +22,10 @@ from safelight.errors import (
     OutputError,
     SafelightError,
 )
+from safelight.file_formats import FileFormat
 from safelight.gallery import Gallery, NewEntry, Search
 from safelight.gallery.entry import Facts
 from safelight.gallery.tables import details, entries, tags
-from safelight.images.encode import FileFormat
 from safelight.moderation.policy import Decision
 from safelight.settings import Settings
 

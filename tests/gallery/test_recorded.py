@@ -4,9 +4,10 @@ import pytest
 from tests.gallery.conftest import NOON, file_of, new_entry, record_of
 
 from safelight.errors import ImageError
+from safelight.file_formats import FileFormat
 from safelight.gallery.ids import entry_id, entry_key
 from safelight.gallery.recorded import found_entry, recorded
-from safelight.images.encode import FileFormat, encode_picture
+from safelight.images.encode import encode_picture
 from safelight.images.metadata import Metadata
 from safelight.moderation.policy import Decision
 

@@ -10,8 +10,8 @@ from PIL import Image
 from tests.gallery.conftest import file_of, record_of
 
 from safelight.errors import GalleryError, ImageError, OutputError
+from safelight.file_formats import FileFormat
 from safelight.gallery.thumbnails import Thumbnails
-from safelight.images.encode import FileFormat
 
 
 def size_of(data: bytes) -> tuple[int, int]:

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 
-from safelight.generation.engine import Drawn, Engine
-from safelight.generation.painting import Watcher
+from safelight.generation.artifact import Artifact
+from safelight.generation.engine import Engine
+from safelight.generation.progress import Watcher
 from safelight.generation.request import GenerationRequest
 from safelight.models.loading import Loaded
 from safelight.settings import Settings
@@ -23,7 +24,7 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 class Draw(Protocol):
     def __call__(
         self, name: str = "sd1", watcher: Watcher | None = None, *, alone: bool = False, **fields: Any
-    ) -> list[Drawn]: ...
+    ) -> list[Artifact]: ...
 
 
 @pytest.fixture(scope="session")
@@ -45,11 +46,11 @@ def draw(engine: Engine, tiny: Callable[[str], Path]) -> Draw:
 
     def run(
         name: str = "sd1", watcher: Watcher | None = None, *, alone: bool = False, **fields: Any
-    ) -> list[Drawn]:
+    ) -> list[Artifact]:
         usual = {"prompt": "a red cat", "seed": 7, "steps": 3, "checkpoint": str(tiny(name))}
         if "init_image" not in fields:
             usual |= {"width": SIDE, "height": SIDE}
-        return list(engine.draw(GenerationRequest.parse(**(usual | fields)), watcher, alone=alone))
+        return list(engine.generate(GenerationRequest.parse(**(usual | fields)), watcher, alone=alone))
 
     return run
 
@@ -64,10 +65,10 @@ def in_memory(engine: Engine, tiny: Callable[[str], Path]) -> Callable[[str], Lo
     return get
 
 
-def pixels(drawn: Drawn) -> Pixels:
+def pixels(drawn: Artifact) -> Pixels:
     return np.asarray(drawn.image)
 
 
-def same(first: Drawn, second: Drawn) -> bool:
+def same(first: Artifact, second: Artifact) -> bool:
     """Whether two pictures are the same, bit for bit."""
     return np.array_equal(pixels(first), pixels(second))

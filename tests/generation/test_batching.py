@@ -21,11 +21,12 @@ from tests.tiny.drawing import MASK, PICTURE
 from torch import Tensor, nn
 
 from safelight.errors import MemoryBudgetError, NumbersError, StoppedError
+from safelight.generation.artifact import Artifact
 from safelight.generation.batching import Rendezvous, Seat, StandIn
 from safelight.generation.calls import Call
-from safelight.generation.engine import Drawn, Engine, picture_bytes
+from safelight.generation.engine import Engine, picture_bytes
 from safelight.generation.fair_lock import FairLock
-from safelight.generation.painting import Watcher
+from safelight.generation.progress import Watcher
 from safelight.generation.request import GenerationRequest
 from safelight.generation.tolerance import within_tolerance
 from safelight.settings import Settings
@@ -331,11 +332,11 @@ def together(
     requests: Sequence[GenerationRequest],
     watchers: Sequence[Watcher] = (),
     alone: Sequence[int] = (),
-) -> list[Drawn | Exception]:
+) -> list[Artifact | Exception]:
     """Draw requests of one picture each at the same time: none goes beyond its first step before all have made it."""
     ready = threading.Barrier(len(requests))
 
-    def draw(number: int) -> Drawn | Exception:
+    def draw(number: int) -> Artifact | Exception:
         watcher = watchers[number] if watchers else Watcher()
         begun: list[object] = []
 
@@ -347,7 +348,7 @@ def together(
 
         told = Watcher(tell, watcher.should_stop, watcher.keep_partial)
         try:
-            return next(engine.draw(requests[number], told, alone=number in alone))
+            return next(engine.generate(requests[number], told, alone=number in alone))
         except Exception as error:  # noqa: BLE001  looked at by the test
             return error
 
@@ -355,13 +356,13 @@ def together(
         return list(pool.map(draw, range(len(requests))))
 
 
-def near(one: Drawn | Exception, other: Drawn) -> bool:
-    assert isinstance(one, Drawn), one
+def near(one: Artifact | Exception, other: Artifact) -> bool:
+    assert isinstance(one, Artifact), one
     return within_tolerance(pixels(one), pixels(other))
 
 
-def alone(engine: Engine, requests: Sequence[GenerationRequest]) -> list[Drawn]:
-    drawn = [next(engine.draw(request)) for request in requests]
+def alone(engine: Engine, requests: Sequence[GenerationRequest]) -> list[Artifact]:
+    drawn = [next(engine.generate(request)) for request in requests]
     assert not any(each.record.batched for each in drawn)
     return drawn
 
@@ -381,9 +382,9 @@ def test_different_pictures_are_drawn_together_and_are_the_same_within_tolerance
     with calls(engine, tiny("sd1")) as rows:
         drawn = together(engine, requests)
     assert all(near(*pair) for pair in zip(drawn, expected, strict=True))
-    assert all(each.record.batched for each in drawn if isinstance(each, Drawn))
+    assert all(each.record.batched for each in drawn if isinstance(each, Artifact))
     assert max(rows) == 5 * 2 + 1
-    made = [{**each.record.to_dict(), "batched": False} for each in drawn if isinstance(each, Drawn)]
+    made = [{**each.record.to_dict(), "batched": False} for each in drawn if isinstance(each, Artifact)]
     assert made == [each.record.to_dict() for each in expected]
 
 
@@ -440,12 +441,12 @@ def test_pictures_come_and_go(engine: Engine, ask: Ask, tiny: Tiny) -> None:
         second_calls.set()
         return False
 
-    def late() -> Drawn:
+    def late() -> Artifact:
         assert first_waits.wait(PATIENCE)
-        return next(engine.draw(requests[1], Watcher(should_stop=asked_before_its_first_call)))
+        return next(engine.generate(requests[1], Watcher(should_stop=asked_before_its_first_call)))
 
     with calls(engine, tiny("sd1")) as rows, ThreadPoolExecutor(2) as pool:
-        first = pool.submit(lambda: next(engine.draw(requests[0], Watcher(wait))))
+        first = pool.submit(lambda: next(engine.generate(requests[0], Watcher(wait))))
         second = pool.submit(late)
         drawn = [first.result(), second.result()]
     assert rows[:3] == [2, 2, 2]
@@ -467,7 +468,7 @@ def test_one_that_is_stopped_stops_within_a_step_and_disturbs_nobody(
     with calls(engine, tiny("sd1")) as rows:
         drawn = together(engine, requests, [Watcher(), stopped, Watcher()])
     if keep:
-        assert isinstance(drawn[1], Drawn)
+        assert isinstance(drawn[1], Artifact)
         assert drawn[1].stopped_at == 3
     else:
         assert isinstance(drawn[1], StoppedError)
@@ -521,7 +522,7 @@ def test_where_memory_is_short_they_are_computed_one_by_one(engine: Engine, ask:
     with breaking(engine, tiny("sd1"), 2, torch.OutOfMemoryError()):
         drawn = together(engine, requests)
     for one, other in zip(drawn, expected, strict=True):
-        assert isinstance(one, Drawn)
+        assert isinstance(one, Artifact)
         assert same(one, other)
         assert one.record == other.record
 
@@ -532,7 +533,7 @@ def test_who_asks_for_it_is_computed_alone_among_others(engine: Engine, ask: Ask
     with calls(engine, tiny("sd1")) as rows:
         drawn = together(engine, requests, alone=[1])
     assert max(rows) == 4
-    assert isinstance(drawn[1], Drawn)
+    assert isinstance(drawn[1], Artifact)
     assert same(drawn[1], expected[1])
     assert drawn[1].record == expected[1].record
     assert near(drawn[0], expected[0])
@@ -545,7 +546,7 @@ def test_perturbed_attention_is_computed_alone_among_others(engine: Engine, ask:
     with calls(engine, tiny("sd1")) as rows:
         drawn = together(engine, requests)
     assert max(rows) == 4
-    assert isinstance(drawn[1], Drawn)
+    assert isinstance(drawn[1], Artifact)
     assert same(drawn[1], expected[1])
     assert not drawn[1].record.batched
     assert near(drawn[0], expected[0])
@@ -570,7 +571,7 @@ def test_two_checkpoints_at_once_in_a_memory_for_one(ask: Ask, engine: Engine, d
     budget = max(each.nbytes for each in loaded) + 2 * room + min(each.nbytes for each in loaded) // 2
     small = Engine(Settings(home=drawing_home, device="cpu", memory_budget=budget))
     with ThreadPoolExecutor(len(requests)) as pool:
-        drawn = list(pool.map(lambda request: next(small.draw(request)), requests))
+        drawn = list(pool.map(lambda request: next(small.generate(request)), requests))
     assert all(near(*pair) for pair in zip(drawn, expected, strict=True))
 
 
@@ -588,7 +589,7 @@ def test_no_more_are_drawn_together_than_may_be(
     }[limit]
     bounded = Engine(Settings(home=drawing_home, device="cpu", batch_wait=WAIT, **chosen))
     with calls(bounded, tiny("sd1")) as rows, ThreadPoolExecutor(6) as pool:
-        drawn = list(pool.map(lambda request: next(bounded.draw(request)), requests))
+        drawn = list(pool.map(lambda request: next(bounded.generate(request)), requests))
     assert max(rows) <= 2 * most
     assert sum(rows) == 2 * 4 * 6
     if most == 1:
@@ -607,18 +608,18 @@ def test_a_picture_too_large_for_the_memory_is_refused_while_others_draw(
 
     def refused(_: object) -> None:
         try:
-            next(small.draw(ask(width=2 * SIDE)))
+            next(small.generate(ask(width=2 * SIDE)))
         except MemoryBudgetError as error:
             errors.append(error)
 
-    assert next(small.draw(ask(steps=2), Watcher(refused))).stopped_at is None
+    assert next(small.generate(ask(steps=2), Watcher(refused))).stopped_at is None
     assert len(errors) == 2
 
 
 def test_a_picture_alone_waits_for_nobody(engine: Engine, ask: Ask) -> None:
-    next(engine.draw(ask()))
+    next(engine.generate(ask()))
     began = time.monotonic()
-    next(engine.draw(ask(steps=20)))
+    next(engine.generate(ask(steps=20)))
     assert time.monotonic() - began < 20 * WAIT / 1000 / 2
 
 
@@ -628,22 +629,22 @@ def test_who_is_decoding_is_not_waited_for(stop_after: int, engine: Engine, ask:
     told: list[Any] = []
     members: list[int] = []
     handle = vae.decoder.register_forward_pre_hook(lambda *_: members.append(engine._rendezvous._members))
-    next(engine.draw(ask(), Watcher(told.append, lambda: len(told) >= stop_after, keep_partial=True)))
+    next(engine.generate(ask(), Watcher(told.append, lambda: len(told) >= stop_after, keep_partial=True)))
     handle.remove()
     assert len(told) == min(stop_after, 4)
     assert members == [0]
 
 
 def test_others_draw_on_while_a_picture_is_looked_at(engine: Engine, ask: Ask) -> None:
-    drawn: list[Drawn] = []
+    drawn: list[Artifact] = []
     previews: list[tuple[int, int]] = []
 
     def look(progress: Any) -> None:
         previews.append(progress.preview().size)
         if not drawn:
-            drawn.append(next(engine.draw(ask(seed=8, steps=2))))  # in this very thread
+            drawn.append(next(engine.generate(ask(seed=8, steps=2))))  # in this very thread
 
-    (outer,) = engine.draw(ask(seed=7), Watcher(look))
+    (outer,) = engine.generate(ask(seed=7), Watcher(look))
     assert previews == [(SIDE // 8, SIDE // 8)] * 4
     assert same(drawn[0], *alone(engine, [ask(seed=8, steps=2)]))
     assert same(outer, *alone(engine, [ask(seed=7)]))
@@ -660,5 +661,5 @@ def test_eight_pictures_of_the_starter(drawing_home: Path) -> None:
     expected = alone(engine, requests)
     drawn = together(engine, requests)
     assert all(near(*pair) for pair in zip(drawn, expected, strict=True))
-    assert all(each.record.batched for each in drawn if isinstance(each, Drawn))
+    assert all(each.record.batched for each in drawn if isinstance(each, Artifact))
     assert all(np.ptp(pixels(each)) > 0 for each in expected)

@@ -27,11 +27,11 @@ def test_a_prompt_changes_at_its_step(
 ) -> None:
     """Step 2 of 4 on is drawn with other words: the stock pipeline gets their embeddings from a callback."""
     from safelight.generation.conditioning import prompts_for
+    from safelight.generation.plan import ExpandedPrompts
     from safelight.generation.prompts.cache import EmbeddingCache
-    from safelight.generation.settle import Words
 
     prompts = prompts_for(in_memory(name), EmbeddingCache(10**6))
-    (later,) = prompts.phases(Words("a blue cat", ""), 1, 1)
+    (later,) = prompts.phases(ExpandedPrompts("a blue cat", ""), 1, 1)
     changed = {"prompt_embeds": torch.cat([later.negative.embeddings, later.positive.embeddings])}
     if later.positive.pooled is not None:
         changed["add_text_embeds"] = torch.cat([later.negative.pooled, later.positive.pooled])

@@ -28,6 +28,7 @@ from safelight.errors import (
     ImageError,
     MaskError,
     MemoryBudgetError,
+    ModelInvalidError,
     PromptError,
     RequestError,
     SafelightError,
@@ -39,7 +40,7 @@ from safelight.errors import (
     WildcardError,
 )
 from safelight.generation.engine import Engine, picture_bytes
-from safelight.generation.painting import Progress, Watcher
+from safelight.generation.progress import Progress, Watcher
 from safelight.generation.record import differences
 from safelight.generation.request import GenerationRequest, Hires
 from safelight.models.loading import Loaded
@@ -118,7 +119,7 @@ def test_what_cannot_be_drawn_is_said_before_weights_are_read(
     engine = Engine(Settings(home=tmp_path, device="cpu"))
     usual = {"prompt": "", "seed": 7, "steps": 3, "checkpoint": str(place)}
     with pytest.raises(error):
-        list(engine.draw(GenerationRequest.parse(**(usual | fields))))
+        list(engine.generate(GenerationRequest.parse(**(usual | fields))))
     assert not engine.loaded_checkpoints
 
 
@@ -145,10 +146,10 @@ def test_a_picture_that_does_not_fit_the_memory(tiny: Tiny, drawing_home: Path, 
     budget = loaded.nbytes + picture_bytes(loaded, 128, 128)
     engine = Engine(Settings(home=drawing_home, device="cpu", memory_budget=budget))
     fields = {"prompt": "", "steps": 2, "checkpoint": str(tiny("sd1"))}
-    assert len(list(engine.draw(GenerationRequest.parse(**fields, width=128, height=128)))) == 1
+    assert len(list(engine.generate(GenerationRequest.parse(**fields, width=128, height=128)))) == 1
     for more in ({"width": 136, "height": 128}, {"width": 64, "height": 64, "hires": {"scale": 3}}):
         with pytest.raises(MemoryBudgetError, match="the budget is"):
-            list(engine.draw(GenerationRequest.parse(**fields, **more)))
+            list(engine.generate(GenerationRequest.parse(**fields, **more)))
 
 
 def test_memory_that_runs_out_on_the_way_is_our_error(draw: Draw, in_memory: Memory) -> None:
@@ -180,7 +181,7 @@ def test_a_thread_that_has_loaded_or_drawn_lets_go_of_its_team(
     monkeypatch.setattr("safelight.generation.engine.letting_go", lambda: lambda: let_go.append(1))
     engine = Engine(Settings(home=drawing_home, device="cpu"))
     request = GenerationRequest.parse(prompt="", steps=2, count=2, checkpoint=str(tiny("sd1")), **SIZE)
-    after = [len(let_go) for _ in engine.draw(request)]
+    after = [len(let_go) for _ in engine.generate(request)]
     assert after == [2, 3]  # loading, and each picture
 
 
@@ -188,14 +189,14 @@ def test_between_two_pictures_others_may_draw(draw: Draw, engine: Engine, tiny: 
     request = GenerationRequest.parse(
         prompt="a red cat", seed=7, steps=3, count=2, checkpoint=str(tiny("sd1")), **SIZE
     )
-    pictures = engine.draw(request)
+    pictures = engine.generate(request)
     first = next(pictures)
     (other,) = draw("sdxl")  # in this very thread: a lock held here would hold for ever
     second = next(pictures)
     assert same(first, *draw(seed=7))
     assert same(second, *draw(seed=8))
     assert same(other, *draw("sdxl"))
-    abandoned = engine.draw(request)
+    abandoned = engine.generate(request)
     next(abandoned)
     del abandoned
     assert len(draw()) == 1
@@ -262,10 +263,10 @@ def test_a_picture_that_pauses_is_the_same_and_so_is_what_is_drawn_meanwhile(
     pausing, asked = Pausing(), {"prompt": "a red cat", "steps": 3, "checkpoint": str(tiny(name)), **SIZE}
     request = GenerationRequest.parse(**asked | fields)
     with ThreadPoolExecutor(1) as pool:
-        drawing = pool.submit(lambda: list(engine.draw(request, pausing.watcher)))
+        drawing = pool.submit(lambda: list(engine.generate(request, pausing.watcher)))
         assert pausing.waits.wait(60)
         short = asked | {"seed": 9, "checkpoint": str(tiny("sd1")), "width": 2 * SIDE}
-        (meanwhile,) = engine.draw(GenerationRequest.parse(**short))
+        (meanwhile,) = engine.generate(GenerationRequest.parse(**short))
         assert not drawing.done()
         pausing.over = True
         (drawn,) = drawing.result(60)
@@ -310,9 +311,9 @@ def test_nobody_pauses_with_memory_that_others_wait_for(
     pausing, asked = Pausing(), {"prompt": "a red cat", "seed": 7, "steps": 3, **SIZE}
     with ThreadPoolExecutor(1) as pool:
         request = GenerationRequest.parse(checkpoint=str(tiny("sd1")), **asked)
-        drawing = pool.submit(lambda: list(engine.draw(request, pausing.watcher)))
+        drawing = pool.submit(lambda: list(engine.generate(request, pausing.watcher)))
         assert pausing.waits.wait(60)
-        (other,) = engine.draw(GenerationRequest.parse(checkpoint=str(tiny("sd2")), **asked))
+        (other,) = engine.generate(GenerationRequest.parse(checkpoint=str(tiny("sd2")), **asked))
         (drawn,) = drawing.result(60)
     assert same(drawn, *draw("sd1"))
     assert same(other, *draw("sd2"))
@@ -320,7 +321,7 @@ def test_nobody_pauses_with_memory_that_others_wait_for(
 
 def test_an_iterator_may_be_finished_by_another_thread(engine: Engine, tiny: Tiny) -> None:
     request = GenerationRequest.parse(prompt="", steps=2, count=3, checkpoint=str(tiny("sd1")), **SIZE)
-    pictures = engine.draw(request)
+    pictures = engine.generate(request)
     next(pictures)
     with ThreadPoolExecutor(1) as pool:
         assert len(pool.submit(list, pictures).result()) == 2
@@ -336,7 +337,7 @@ def test_two_checkpoints_take_turns_in_a_memory_for_one(
     )
     for name in ("sd1", "sd2", "sd1", "sd2"):
         fields = {"prompt": "a red cat", "seed": 7, "steps": 3, "checkpoint": str(tiny(name)), **SIZE}
-        (drawn,) = engine.draw(GenerationRequest.parse(**fields))
+        (drawn,) = engine.generate(GenerationRequest.parse(**fields))
         assert same(drawn, *draw(name))
         assert [each.path for each in engine._loaded.checkpoints()] == [tiny(name)]
 
@@ -348,7 +349,7 @@ def test_a_picture_takes_its_room_from_checkpoints_that_are_idle(
     engine = Engine(Settings(home=drawing_home, device="cpu", memory_budget=both + 10))
     for name, left in (("sd1", 1), ("sd2", 1)):
         list(
-            engine.draw(
+            engine.generate(
                 GenerationRequest.parse(prompt="", steps=2, checkpoint=str(tiny(name)), width=32, height=32)
             )
         )
@@ -358,10 +359,10 @@ def test_a_picture_takes_its_room_from_checkpoints_that_are_idle(
 def test_a_checkpoint_that_was_replaced_is_loaded_anew(tiny: Tiny, tmp_path: Path, engine: Engine) -> None:
     folder = Path(shutil.copytree(tiny("sd1"), tmp_path / "sd1"))
     fields = {"prompt": "a red cat", "seed": 7, "steps": 2, "checkpoint": str(folder), **SIZE}
-    (before,) = engine.draw(GenerationRequest.parse(**fields))
+    (before,) = engine.generate(GenerationRequest.parse(**fields))
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     save_file({name: tensor * 1.5 for name, tensor in load_file(weights).items()}, weights)
-    (after,) = engine.draw(GenerationRequest.parse(**fields))
+    (after,) = engine.generate(GenerationRequest.parse(**fields))
     assert not same(before, after)
     assert before.record.checkpoint.digest != after.record.checkpoint.digest
 
@@ -369,10 +370,10 @@ def test_a_checkpoint_that_was_replaced_is_loaded_anew(tiny: Tiny, tmp_path: Pat
 def test_a_changed_config_makes_another_checkpoint(tiny: Tiny, tmp_path: Path, engine: Engine) -> None:
     folder = Path(shutil.copytree(tiny("sd1"), tmp_path / "sd1"))
     fields = {"prompt": "a red cat", "seed": 7, "steps": 2, "checkpoint": str(folder), **SIZE}
-    (before,) = engine.draw(GenerationRequest.parse(**fields))
+    (before,) = engine.generate(GenerationRequest.parse(**fields))
     config = folder / "scheduler" / "scheduler_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"beta_end": 0.02}))
-    (after,) = engine.draw(GenerationRequest.parse(**fields))
+    (after,) = engine.generate(GenerationRequest.parse(**fields))
     assert not same(before, after)
     assert before.record.checkpoint.digest == after.record.checkpoint.digest
     assert any("checkpoint.configs" in each for each in differences(before.record, after.record))
@@ -386,7 +387,7 @@ def test_a_wish_to_stop_between_pictures_begins_no_other(keep: bool, engine: Eng
     finished: list[Any] = []
     told: list[Progress] = []
     request = GenerationRequest.parse(prompt="", steps=2, count=5, checkpoint=str(tiny("sd1")), **SIZE)
-    pictures = engine.draw(request, Watcher(told.append, lambda: bool(finished), keep))
+    pictures = engine.generate(request, Watcher(told.append, lambda: bool(finished), keep))
     finished.append(next(pictures))
     assert [each.step for each in told] == [1, 2]
     with pytest.raises(StoppedError):
@@ -420,7 +421,7 @@ def test_a_record_asks_for_the_same_picture(draw: Draw, engine: Engine) -> None:
     for asked in fields:
         (drawn,) = draw(**asked)
         inputs = {name: asked[name] for name in ("init_image", "mask") if name in asked}
-        (again,) = engine.draw(drawn.record.to_request(**inputs))
+        (again,) = engine.generate(drawn.record.to_request(**inputs))
         assert same(drawn, again)
         kept = {"prompt": drawn.record.prompt, "styles": drawn.record.styles}
         assert again.record.model_copy(update=kept) == drawn.record
@@ -429,7 +430,7 @@ def test_a_record_asks_for_the_same_picture(draw: Draw, engine: Engine) -> None:
 @pytest.mark.parametrize("prompt", ["__{cat|cat}__", "{{|{} red}"])
 def test_what_choices_left_is_drawn_again_as_it_was(prompt: str, draw: Draw, engine: Engine) -> None:
     (drawn,) = draw(prompt=prompt)
-    (again,) = engine.draw(drawn.record.to_request())
+    (again,) = engine.generate(drawn.record.to_request())
     assert same(drawn, again)
     assert again.record.expanded_prompt == drawn.record.expanded_prompt
 
@@ -442,10 +443,46 @@ def test_the_record_knows_what_enlarged(tiny: Tiny, tmp_path: Path) -> None:
     engine = Engine(Settings(home=tmp_path, device="cpu"))
     fields = {"prompt": "", "seed": 7, "steps": 2, "checkpoint": str(tiny("sd1")), **SIZE}
     request = GenerationRequest.parse(**fields, hires={"upscaler": "x2", "steps": 4})
-    (drawn,) = engine.draw(request)
+    (drawn,) = engine.generate(request)
     assert drawn.record.upscaler == hashlib.sha256(network.read_bytes()).hexdigest()
-    (plain,) = engine.draw(request.model_copy(update={"hires": Hires(upscaler="lanczos", steps=4)}))
+    (plain,) = engine.generate(request.model_copy(update={"hires": Hires(upscaler="lanczos", steps=4)}))
     assert plain.record.upscaler is None
+
+
+def test_an_upscaler_stays_in_memory_and_counts_there(tiny: Tiny, tmp_path: Path) -> None:
+    network = tmp_path / "upscalers" / "x2.safetensors"
+    network.parent.mkdir()
+    save_file(Compact(num_feat=4, num_conv=1, upscale=2).state_dict(), network)
+    engine = Engine(Settings(home=tmp_path, device="cpu"))
+    fields = {"prompt": "", "seed": 7, "steps": 2, "checkpoint": str(tiny("sd1")), **SIZE}
+    request = GenerationRequest.parse(**fields, count=2, hires={"upscaler": "x2", "steps": 4})
+    engine.preload(str(tiny("sd1")))
+    without = engine._loaded.nbytes
+    list(engine.generate(request))
+    with engine.lease_upscaler("x2") as first, engine.lease_upscaler("x2") as second:
+        assert first is second
+    assert engine._loaded.nbytes == without + first.nbytes
+    assert len(engine.loaded_checkpoints) == 1, "an upscaler is no checkpoint"
+    save_file(Compact(num_feat=4, num_conv=2, upscale=2).state_dict(), network)
+    with engine.lease_upscaler("x2") as replaced:
+        assert replaced is not first
+        assert replaced.digest == hashlib.sha256(network.read_bytes()).hexdigest()
+    engine.unload()
+    assert engine._loaded.nbytes == 0
+
+
+def test_a_damaged_upscaler_is_found_before_a_checkpoint_is_loaded(tiny: Tiny, tmp_path: Path) -> None:
+    network = tmp_path / "upscalers" / "x2.safetensors"
+    network.parent.mkdir()
+    network.write_bytes(b"no weights")
+    engine = Engine(Settings(home=tmp_path, device="cpu"))
+    request = GenerationRequest.parse(
+        prompt="", checkpoint=str(tiny("sd1")), hires={"upscaler": "x2"}, **SIZE
+    )
+    with pytest.raises(ModelInvalidError):
+        list(engine.generate(request))
+    assert not engine.loaded_checkpoints
+    assert engine._loaded.nbytes == 0
 
 
 def test_prompts_are_explained_without_drawing(engine: Engine, tiny: Tiny) -> None:
@@ -474,7 +511,7 @@ def test_no_map_is_fitted_where_nobody_wants_previews(
 ) -> None:
     engine = Engine(Settings(home=drawing_home, device="cpu"))
     request = GenerationRequest.parse(prompt="", steps=2, checkpoint=str(tiny("sd1")), **SIZE)
-    assert len(list(islice(engine.draw(request, Watcher(lambda _: None)), 1))) == 1
+    assert len(list(islice(engine.generate(request, Watcher(lambda _: None)), 1))) == 1
     assert engine._colours == {}
 
 
@@ -484,12 +521,12 @@ def test_reduced_precision_draws_and_varies(name: str, tiny: Tiny, drawing_home:
     fields = {"prompt": "a cat", "seed": 7, "steps": 2, "checkpoint": str(tiny(name)), **SIZE}
     told: list[Any] = []
     watcher = Watcher(lambda each: told.append(each.preview().size))
-    (plain,) = engine.draw(GenerationRequest.parse(**fields), watcher)
+    (plain,) = engine.generate(GenerationRequest.parse(**fields), watcher)
     assert plain.record.machine.precision == "bf16"
     assert told == [(8, 8), (8, 8)]
     near = {"variation": {"seed": 1, "strength": 0.01}}
-    (varied,) = engine.draw(GenerationRequest.parse(**fields, **near))
+    (varied,) = engine.generate(GenerationRequest.parse(**fields, **near))
     far = {"variation": {"seed": 1, "strength": 1.0}}
-    (other,) = engine.draw(GenerationRequest.parse(**fields, **far))
+    (other,) = engine.generate(GenerationRequest.parse(**fields, **far))
     distances = [np.abs(pixels(each).astype(int) - pixels(plain)).mean() for each in (varied, other)]
     assert distances[0] < distances[1]

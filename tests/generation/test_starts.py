@@ -8,7 +8,7 @@ from PIL import Image
 
 from safelight.errors import MaskError
 from safelight.generation.request import GenerationRequest
-from safelight.generation.starts import Start, canvas_size, check_start, start_of
+from safelight.generation.starts import Start, check_start, start_of
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 200, 3), np.uint8))
 MASK = Image.new("L", PICTURE.size, 0)
@@ -22,7 +22,7 @@ def request(**fields: Any) -> GenerationRequest:
 def test_text_starts_from_nothing() -> None:
     asked = GenerationRequest.parse(prompt="")
     assert start_of(asked, None, None, 7, (64, 64), 8) == Start()
-    assert canvas_size(asked, None) is None
+    assert asked.canvas_size(None) is None
     assert Start().finished(PICTURE) is PICTURE
 
 
@@ -58,12 +58,12 @@ def test_a_masked_part_alone_is_enlarged_to_the_requests_size() -> None:
 
 def test_outpainting_draws_on_the_larger_canvas() -> None:
     asked = request(outpaint={"left": 10, "top": 6})
-    assert canvas_size(asked, PICTURE) == (210, 96)
+    assert asked.canvas_size(PICTURE.size) == (210, 96)
     start = start_of(asked, PICTURE, None, 7, (208, 96), 8)
     assert start.image is not None
     assert start.image.size == (208, 96)
     assert start.finished(Image.new("RGB", (208, 96))).size == (210, 96)
-    assert canvas_size(request(), PICTURE) == (200, 90)
+    assert request().canvas_size(PICTURE.size) == (200, 90)
 
 
 def test_a_mask_of_another_size_is_refused() -> None:

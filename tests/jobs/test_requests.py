@@ -1,23 +1,23 @@
 from __future__ import annotations
 
 import json
+from typing import Annotated
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from safelight.database import blobs, reading, writing
 from safelight.errors import BlobMissingError, RequestError
-from safelight.generation.request import MAX_SEED, GenerationRequest, Variation
+from safelight.generation.request import GenerationRequest, Part
+from safelight.images.fields import ImageField
 from safelight.jobs.job import JobKind
 from safelight.jobs.requests import (
+    REQUESTS,
     ScanRequest,
     checked,
     digests,
     restored,
     separated,
-    single,
     with_seed,
 )
 
@@ -78,18 +78,35 @@ def test_a_random_seed_is_drawn_once() -> None:
     assert with_seed(GenerationRequest.parse(prompt="x", seed=5)).seed == 5
 
 
-@given(st.integers(0, 2**62), st.integers(0, 999))
-def test_each_picture_is_a_request_of_its_own(seed: int, index: int) -> None:
-    request = GenerationRequest.parse(
-        prompt="x", seed=seed, count=1000, variation=Variation(seed=7, strength=0.1)
-    )
-    one = single(request, index)
-    assert (one.seed, one.count) == (seed + index, 1)
-    assert one.variation is not None
-    assert one.variation.seed == 7 + index
+class Control(Part):
+    kind: str
+    image: Annotated[bytes, ImageField()]
 
 
-def test_one_of_a_batch_about_one_seed_keeps_it() -> None:
-    variation = Variation(seed=7, strength=0.1, same_seed=True)
-    one = single(GenerationRequest(prompt="x", seed=MAX_SEED, count=5, variation=variation), 4)
-    assert (one.seed, one.variation) == (MAX_SEED, Variation(seed=11, strength=0.1))
+class Controlled(GenerationRequest):
+    """A request as it may be one day: its pictures lie deeper."""
+
+    control: tuple[Control, ...] = ()
+    references: tuple[Annotated[bytes, ImageField()], ...] = ()
+
+
+def test_pictures_within_parts_of_a_request_come_back_too(
+    database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(REQUESTS, JobKind.GENERATE, Controlled)  # type: ignore[arg-type]
+    fields = {
+        "prompt": "a hat",
+        "init_image": b"one",
+        "control": ({"kind": "depth", "image": b"two"}, {"kind": "edges", "image": b"one"}),
+        "references": (b"three",),
+    }
+    request = checked(JobKind.GENERATE, fields)
+    body, pictures = separated(request)
+    assert set(pictures.values()) == {b"one", b"two", b"three"}
+    assert set(digests(body)) == set(pictures)
+    with writing(database) as connection:
+        blobs.keep(connection, pictures)
+        again = restored(connection, JobKind.GENERATE, body)
+    assert again == request
+    assert isinstance(again, Controlled)
+    assert [each.image for each in again.control] == [b"two", b"one"]

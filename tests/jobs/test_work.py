@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -23,8 +26,10 @@ from safelight.jobs import patience
 from safelight.jobs.job import PAUSED, JobKind, Progress, Signal
 from safelight.jobs.ledger import Ledger
 from safelight.jobs.requests import ScanRequest, UpscaleRequest
+from safelight.jobs.result import JobResult
 from safelight.jobs.running import Running
 from safelight.jobs.work import Desk, generate, scan, upscale
+from safelight.moderation.moderator import Moderator
 from safelight.moderation.policy import Decision
 from safelight.settings import Settings
 from safelight.studio import Studio
@@ -83,11 +88,11 @@ def made(desk: Desk, running: Running) -> bool:
 
 
 def test_enlarging(desk: Desk, running: Running, picture: UpscaleRequest) -> None:
-    assert upscale(desk, running, picture)["pictures"]
+    assert upscale(desk, running, picture).pictures
     assert made(desk, running)
     assert not running.cut_short
     assert not running.partial
-    assert upscale(desk, running, picture)["pictures"]
+    assert upscale(desk, running, picture).pictures
     assert running.partial  # it was there
 
 
@@ -109,7 +114,7 @@ def test_enlarging_stops(desk: Desk, ledger: Ledger, picture: UpscaleRequest, ho
     if how == "told":
         running.hear(Signal.CANCEL, 0)
     running.leaving = how == "leaving"
-    assert upscale(desk, running, picture) == {"pictures": []}
+    assert upscale(desk, running, picture) == JobResult.of_pictures([])
     assert running.cut_short
     assert not made(desk, running)
 
@@ -128,7 +133,7 @@ def test_enlarging_pauses_between_two_tiles(
         wait_for(lambda: paused(ledger, running.job.id))
         assert not made(desk, running)
         running.paused = False
-        assert working.result(60)["pictures"]
+        assert working.result(60).pictures
 
 
 def test_judging_pauses_between_two_pictures(desk: Desk, ledger: Ledger, picture: UpscaleRequest) -> None:
@@ -139,8 +144,7 @@ def test_judging_pauses_between_two_pictures(desk: Desk, ledger: Ledger, picture
         wait_for(lambda: paused(ledger, running.job.id))
         assert not working.done()
         running.paused = False
-        verdicts = working.result(60)["verdicts"]
-    assert isinstance(verdicts, list)
+        verdicts = working.result(60).verdicts
     assert len(verdicts) == 3
 
 
@@ -150,12 +154,12 @@ def test_drawing_pauses_between_two_pictures(
     """Nothing is begun meanwhile, and who is told to stop begins nothing any more."""
     drawn: list[int] = []
 
-    def draw(_desk: Desk, running: Running, _request: object, index: int) -> None:
+    def draw(_desk: Desk, running: Running, _run: object, index: int) -> None:
         drawn.append(index)
         running.report(Progress(stage="first pass"))
         running.paused = True
 
-    monkeypatch.setattr("safelight.jobs.work._draw", draw)
+    monkeypatch.setattr("safelight.jobs.work._generate", draw)
     ledger.submit(submission())
     running = Running(begun(ledger), ledger)
     with ThreadPoolExecutor(1) as pool:
@@ -168,7 +172,7 @@ def test_drawing_pauses_between_two_pictures(
                 ledger.report(running.job, Progress(stage="gone on"))
                 running.paused = False
         running.hear(Signal.CANCEL, 0)
-        assert working.result(60) == {"pictures": []}
+        assert working.result(60) == JobResult.of_pictures([])
     assert drawn == [0, 1]
     assert running.cut_short
 
@@ -184,7 +188,7 @@ def test_enlarging_that_was_cancelled_at_its_end_leaves_nothing(
         return enlarged
 
     monkeypatch.setattr(Studio, "upscale", told_meanwhile)
-    assert upscale(desk, running, picture) == {"pictures": []}
+    assert upscale(desk, running, picture) == JobResult.of_pictures([])
     assert running.cut_short
     assert not made(desk, running)
 
@@ -201,5 +205,79 @@ def test_a_finished_picture_waits_for_the_database(
         return whole(gallery, new)
 
     monkeypatch.setattr(Gallery, "add", add)
-    assert upscale(desk, running, picture)["pictures"]
+    assert upscale(desk, running, picture).pictures
     assert not failures
+
+
+class Counting:
+    """Counts how often something is done."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *targets: tuple[object, str]) -> None:
+        self.done: Counter[str] = Counter()
+        for owner, name in targets:
+            monkeypatch.setattr(owner, name, self._counted(name, getattr(owner, name)))
+
+    def _counted(self, name: str, whole: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **options: Any) -> Any:
+            self.done[name] += 1
+            return whole(*args, **options)
+
+        return counted
+
+
+def test_a_job_of_many_pictures_is_one_run_and_is_resumed(
+    desk: Desk, ledger: Ledger, picture: UpscaleRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its initial picture is judged once, it is planned once, its upscaler is read once; what is there is kept."""
+    from safelight.generation import engine
+    from safelight.generation.upscaling import network
+
+    counting = Counting(
+        monkeypatch,
+        (Moderator, "judge"),
+        (Studio, "start"),
+        (engine, "resolve"),
+        (engine, "make_plan"),
+        (network, "read_network"),
+    )
+    fields = {
+        "prompt": "a red ball",
+        "seed": 3,
+        "count": 3,
+        "width": 64,
+        "height": 64,
+        "steps": 2,
+        "hires": {"scale": 2, "upscaler": "starter-2x", "strength": 0.9},
+    }
+    request = GenerationRequest.parse(**fields)
+    ledger.submit(submission())
+    running = Running(begun(ledger), ledger)
+    result = generate(desk, running, request)
+    assert [each.seed for each in result.pictures] == [3, 4, 5]
+    assert all(each.seconds and each.verdict and each.verdict.classifier for each in result.pictures)
+    assert counting.done == {"judge": 3, "start": 1, "resolve": 1, "make_plan": 2, "read_network": 1}
+
+    desk.gallery.delete(result.pictures[1].id)
+    again = generate(desk, running, request)
+    assert [each.sha256 for each in again.pictures] == [each.sha256 for each in result.pictures]
+    assert [each.seconds is None for each in again.pictures] == [True, False, True]
+    assert running.partial
+    assert counting.done["judge"] == 4
+    assert counting.done["read_network"] == 1, "it lives in the pool"
+
+    edit = GenerationRequest.parse(prompt="a red ball", seed=3, count=2, steps=2, init_image=picture.image)
+    ledger.submit(submission())
+    counting.done.clear()
+    generate(desk, Running(begun(ledger), ledger), edit)
+    assert counting.done["judge"] == 3, "the initial picture once, and both results"
+
+
+def test_a_job_whose_pictures_are_all_there_begins_no_run(
+    desk: Desk, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.submit(submission())
+    running = Running(begun(ledger), ledger)
+    desk.enter(replace(entry(0, Decision.BLOCK), job_id=running.job.id))
+    monkeypatch.setattr(Studio, "start", lambda *_, **__: pytest.fail("a run"))
+    (shown,) = generate(desk, running, GenerationRequest(prompt="x", seed=1)).pictures
+    assert shown.decision is Decision.BLOCK

@@ -89,7 +89,7 @@ def test_cancelling_stops_within_a_step(shop: Workshop) -> None:
     assert time.monotonic() - told < 5  # a tenth of a second for the signal and a step, on a busy machine
     job = shop.job(job_id)
     assert job.state is JobState.CANCELLED
-    assert job.result == {"pictures": []}
+    assert job.result == {"version": 2, "pictures": []}
 
 
 def test_cancelling_keeps_what_was_finished(shop: Workshop) -> None:

@@ -139,6 +139,41 @@ def test_what_others_hold_is_waited_for(three: list[Checkpoint]) -> None:
     assert order == ["a drawn", "b drawn"]
 
 
+def test_several_are_leased_at_once_and_none_of_them_is_evicted_for_another(
+    three: list[Checkpoint],
+) -> None:
+    a, b, c = three
+    pool = models(250, Loader())
+    pool.get(c)
+    with pool.lease_all([a, b], 50) as (first, second):
+        assert (first.checkpoint, second.checkpoint) == (a, b)
+        assert names(pool) == "ab"
+        with pytest.raises(MemoryBudgetError), pool.lease(c):
+            pass
+    with pytest.raises(MemoryBudgetError), pool.lease_all([a, b], 51):
+        pass
+    pool.get(c)
+    assert names(pool) == "bc"
+
+
+def test_threads_that_need_two_do_not_wait_for_each_other_with_one_each(three: list[Checkpoint]) -> None:
+    a, b, c = three
+    pool = models(200, Loader(seconds=0.01))
+    done: list[str] = []
+
+    def use(keys: list[Checkpoint]) -> None:
+        for _ in range(5):
+            with pool.lease_all(keys) as loaded:
+                done.append("".join(each.checkpoint.name for each in loaded))
+
+    threads = [threading.Thread(target=use, args=(keys,)) for keys in ([a, b], [b, c], [c, a])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(done) == ["ab"] * 5 + ["bc"] * 5 + ["ca"] * 5
+
+
 def test_two_threads_get_the_same_one(three: list[Checkpoint]) -> None:
     loader = Loader(seconds=0.05)
     pool = models(300, loader)

@@ -40,7 +40,7 @@ def draw(home: Path) -> Draw:
 
     def one(**fields: Any) -> Image.Image:
         usual = {"prompt": "a red apple, 3d style", "seed": 7, "steps": 3}
-        (drawn,) = engine.draw(GenerationRequest.parse(**(usual | fields)))
+        (drawn,) = engine.generate(GenerationRequest.parse(**(usual | fields)))
         return drawn.image
 
     return one

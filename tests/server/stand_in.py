@@ -59,7 +59,7 @@ class StandIn(threading.Thread):
     def _result(self, job: Job) -> dict[str, Any]:
         if job.kind is JobKind.SCAN:
             return {"verdicts": []}
-        return result_of([self._service.gallery.add(self._entry(job))])
+        return result_of([self._service.gallery.add(self._entry(job))]).stored()
 
     @staticmethod
     def _entry(job: Job) -> NewEntry:

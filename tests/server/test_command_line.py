@@ -77,6 +77,9 @@ def test_pictures_from_words(afar: Command, tmp_path: Path) -> None:
         record = ReproductionRecord.parse(read_metadata(tmp_path / row["path"]).record or "")
         assert (record.seed, record.steps) == (row["seed"], 4)
         assert row["verdict"]["policy"]["digest"]
+        assert row["verdict"]["classifier"]["name"] == "open-nsfw"
+        assert row["verdict"]["embedding_dim"] == 1024
+        assert (row["seconds"] > 0, row["stopped_at"]) == (True, None)
     assert not (tmp_path / "nothing-here").exists()
 
 

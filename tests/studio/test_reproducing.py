@@ -18,7 +18,7 @@ from tests.studio.conftest import DOUBT, NOTHING
 from tests.tiny.drawing import MASK, PICTURE
 
 from safelight.errors import CheckpointMissingError, RecordInvalidError, RecordMissingError, ReproduceError
-from safelight.generation.painting import Progress, Watcher
+from safelight.generation.progress import Progress, Watcher
 from safelight.images.encode import encode_picture
 from safelight.images.metadata import Metadata
 from safelight.settings import Settings

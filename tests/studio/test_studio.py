@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
@@ -21,11 +21,13 @@ from safelight.errors import (
     MaskError,
     MemoryBudgetError,
     RequestError,
+    StoppedError,
     UpscalerUnknownError,
 )
-from safelight.generation.painting import Progress, Watcher
-from safelight.generation.request import GenerationRequest
+from safelight.generation.progress import Progress, Watcher
+from safelight.generation.request import GenerationRequest, Part
 from safelight.generation.tolerance import within_tolerance
+from safelight.images.fields import ImageField
 from safelight.moderation.moderator import Moderator
 from safelight.moderation.policy import Decision
 from safelight.moderation.verdict import Verdict
@@ -98,6 +100,62 @@ def test_a_blocked_initial_picture_is_not_drawn_from(drawing_studio: Studio) -> 
             drawing_studio.edit(PICTURE, "a cat", policy=NOTHING, watcher=Watcher(told.append), **more)
         assert caught.value.exit_code == 1
     assert told == []
+
+
+class Control(Part):
+    image: Annotated[bytes, ImageField()]
+    mask: Annotated[bytes | None, ImageField(judged=False)] = None
+
+
+class Controlled(GenerationRequest):
+    """A request as it may be one day: its pictures lie deeper."""
+
+    control: tuple[Control, ...] = ()
+
+
+def test_every_picture_within_a_request_is_judged_but_masks(
+    drawing_studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[object] = []
+    whole = Moderator.judge
+
+    def judge(moderator: Moderator, source: Any) -> Verdict:
+        judged.append(source)
+        return whole(moderator, source)
+
+    monkeypatch.setattr(Moderator, "judge", judge)
+    data = io.BytesIO()
+    PICTURE.save(data, "PNG")
+    control = {"image": data.getvalue(), "mask": b"no picture"}
+    request = Controlled.parse(prompt="a cat", init_image=PICTURE, control=(control, control), **SMALL)
+    assert len(list(drawing_studio.draw(request))) == 1
+    assert len(judged) == 4, "the initial picture, two within, and the result"
+    request = Controlled.parse(prompt="a cat", control=(control,), **SMALL)
+    with pytest.raises(BlockedError, match=r"policy nothing blocks the picture control\[0\].image"):
+        next(drawing_studio.draw(request, policy=NOTHING))
+
+
+def test_pictures_that_are_not_needed_are_skipped(drawing_studio: Studio) -> None:
+    request = GenerationRequest.parse(prompt="a __colours__ cat", count=4, **SMALL)
+    whole = list(drawing_studio.draw(request))
+    some = list(drawing_studio.draw(request, skip={0, 2}))
+    assert [each.record for each in some] == [whole[1].record, whole[3].record]
+    assert all(same(*pair) for pair in zip(some, (whole[1], whole[3]), strict=True))
+
+
+def test_a_run_generates_its_pictures_in_any_order_and_goes_on_after_a_stop(
+    drawing_studio: Studio,
+) -> None:
+    stop: list[bool] = []
+    request = GenerationRequest.parse(prompt="a red cat", count=2, **SMALL)
+    run = drawing_studio.start(request, watcher=Watcher(should_stop=lambda: bool(stop)))
+    second = run.generate(1)
+    stop.append(True)
+    with pytest.raises(StoppedError):
+        run.generate(0)
+    stop.clear()
+    pictures = [run.generate(0), second]
+    assert all(same(*pair) for pair in zip(pictures, drawing_studio.generate(request), strict=True))
 
 
 def test_the_policys_file_is_read_before_anything_is_drawn(drawing_studio: Studio) -> None:

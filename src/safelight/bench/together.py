@@ -96,4 +96,4 @@ def _together(engine: Engine, request: GenerationRequest, count: int) -> float:
 
 
 def _draw(engine: Engine, request: GenerationRequest, seed: int) -> None:
-    list(engine.draw(request.model_copy(update={"seed": seed})))
+    list(engine.generate(request.model_copy(update={"seed": seed})))

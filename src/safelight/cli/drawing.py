@@ -18,17 +18,15 @@ import typer
 
 from safelight.cli.console import exit_flagged, legible, print_json, say, warn
 from safelight.errors import OutputError, StoppedError, UsageError
+from safelight.file_formats import FORMATS, SUFFIXES, FileFormat
 from safelight.files import exists
 
 if TYPE_CHECKING:
-    from safelight.generation.painting import Progress
+    from safelight.generation.progress import Progress
     from safelight.generation.request import GenerationRequest
-    from safelight.images.encode import FileFormat
     from safelight.studio import Picture, Studio
 
 PICTURES = Path("safelight-pictures")
-SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
-KINDS: dict[str, FileFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 Negative = Annotated[str, typer.Option("--negative", "-n", metavar="TEXT", help="What to avoid.")]
 Style = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A prompt style; can be repeated.")]
@@ -181,7 +179,7 @@ def draw_and_write(
 
     After Ctrl-C the status is 130, and files that were written stay.
     """
-    from safelight.generation.painting import Watcher
+    from safelight.generation.progress import Watcher
 
     target = Target(out, kind, quality, request.count)
     flagged, stop, steps = 0, Stop(), Steps()
@@ -217,7 +215,7 @@ class Target:
     def __post_init__(self) -> None:
         if self.kind not in (None, *SUFFIXES):
             raise UsageError(f"--format {self.kind}: give png, jpeg or webp.")
-        if self._is_file and self.kind not in (None, KINDS[self.out.suffix.lower()]):
+        if self._is_file and self.kind not in (None, FORMATS[self.out.suffix.lower()]):
             raise UsageError(f"{self.out} is no name for the format {self.kind}.")
         if self._is_file and self.count > 1:
             raise UsageError(
@@ -227,12 +225,17 @@ class Target:
 
     @property
     def _is_file(self) -> bool:
-        return self.out.suffix.lower() in KINDS
+        return self.out.suffix.lower() in FORMATS
 
     @property
     def file_kind(self) -> FileFormat:
-        """The format of the written files."""
-        return KINDS[self.out.suffix.lower() if self._is_file else SUFFIXES[self.kind or "png"]]
+        """The format of what is written."""
+        return FORMATS[self.out.suffix.lower()] if self._is_file else self._folder_format
+
+    @property
+    def _folder_format(self) -> FileFormat:
+        """The format of files in a folder, once ``kind`` is known to be one."""
+        return FORMATS[f".{self.kind or 'png'}"]
 
     def _check_writable(self) -> None:
         """Check, before hours of work, that the place looks writable; writing itself may still fail."""
@@ -253,7 +256,7 @@ class Target:
         """The path of an image: the file, or an unused name in the folder."""
         from safelight.studio.picture import free_name
 
-        return self.out if self._is_file else free_name(self.out, words, seed, SUFFIXES[self.kind or "png"])
+        return self.out if self._is_file else free_name(self.out, words, seed, SUFFIXES[self._folder_format])
 
 
 def _print_line(picture: Picture, path: Path | None) -> None:

@@ -36,7 +36,7 @@ def info(
     from safelight.settings import Settings
 
     settings = Settings.load()
-    limits = DecodeLimits(settings.max_pixels, settings.max_bytes)
+    limits = DecodeLimits.of(settings)
     stdin = sys.stdin.buffer.read(settings.max_bytes + 1) if "-" in images else b""
     failed = 0
     for name in images:

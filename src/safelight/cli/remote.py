@@ -1,4 +1,4 @@
-"""Drawing, enlarging and judging by a Safelight server, with the same lines and statuses as on this machine."""
+"""Generating, enlarging and judging by a Safelight server, with the same lines and exit statuses as on this machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ Server = Annotated[
 ]
 AT_ONCE, AHEAD = 4, 32
 """How many pictures are judged at the same time, and how many are read ahead."""
-PICTURES = ("init_image", "mask")
 
 
 def connect(settings: Settings) -> Client:
@@ -41,7 +40,7 @@ def connect(settings: Settings) -> Client:
 
 
 def refuse(settings: Settings, **options: object) -> None:
-    """Refuse options that only this machine could follow.
+    """Refuse options that have no meaning for a server.
 
     Args:
         settings: With the server.
@@ -67,28 +66,26 @@ def draw_and_write(
     keep_partial: bool,
     json: bool,
 ) -> None:
-    """Have a request drawn, write its pictures, and leave with the contract's status; after Ctrl-C that is 130."""
+    """Have pictures generated, write them, and exit with the contract's status; after Ctrl-C that is 130."""
     from safelight.client import GenerateJob
     from safelight.client.client import encoded
+    from safelight.images.fields import replace_images
 
-    fields = request.model_dump(mode="json", exclude_unset=True, exclude=set(PICTURES))
-    for name in PICTURES:
-        if (picture := getattr(request, name)) is not None:
-            fields[name] = encoded(picture)
+    given = request.model_dump(exclude_unset=True)
+    fields = replace_images(type(request), given, lambda found: encoded(found.value))
     if checkpoint is not None:
         fields["checkpoint"] = checkpoint
     stop = Stop()
     with connect(settings) as client, stop.listening():
         ended = follow(client, client.submit(GenerateJob(**fields)), stop, keep_partial=keep_partial)
-        seconds = _seconds(ended)
         flagged = 0
         for picture in _pictures(client, ended, stopped=stop.asked):
             entry = client.entry(picture.id)
             words = str((entry.record or {}).get("expanded_prompt", entry.prompt))
             path = _fetched(client, ended, picture, target, words)
             flagged += picture.decision != "allow"
-            row = _drawn_row(entry, path, seconds)
-            _print(row, f"seed {picture.seed}, {seconds:.1f} s", json=json)
+            row = _generated_row(ended, picture, entry, path)
+            _print(row, f"seed {picture.seed}, {row['seconds']:.1f} s", json=json)
     if stop.asked:
         raise typer.Exit(130)
     exit_flagged(flagged)
@@ -97,7 +94,7 @@ def draw_and_write(
 def upscale_and_write(
     settings: Settings, image: Path, by: float, upscaler: str, target: Target, *, json: bool
 ) -> None:
-    """Have a picture enlarged, write it, and leave with the contract's status."""
+    """Have a picture enlarged, write it, and exit with the contract's status."""
     from safelight.client import UpscaleJob
     from safelight.client.client import encoded
 
@@ -115,8 +112,8 @@ def upscale_and_write(
                 "height": picture.height or None,
                 "upscaler": upscaler,
                 "factor": by,
-                "seconds": _seconds(ended),
-                "verdict": _verdict(client.entry(picture.id)),
+                "seconds": _seconds(ended, picture),
+                "verdict": _verdict(picture, client.entry(picture.id)),
             }
             _print(row, f"{picture.width} x {picture.height}", json=json)
     if stop.asked:
@@ -125,7 +122,7 @@ def upscale_and_write(
 
 
 def follow(client: Client, job: Job, stop: Stop, *, keep_partial: bool) -> Job:
-    """Show how a job goes until it has ended; when asked to stop, cancel it, or finish it with what there is."""
+    """Show a job's progress until it has ended; when asked to stop, cancel it, or finish it early."""
     import queue
 
     arrived: queue.Queue[Event | SafelightError | None] = queue.Queue()
@@ -159,7 +156,7 @@ def judge(
     embeddings: bool,
     max_bytes: int,
 ) -> Iterator[dict[str, Any]]:
-    """Have pictures judged, several at once, and give their lines in order; one that cannot be read gets one too."""
+    """Have pictures judged, several at once; returns their lines in order, also for those that cannot be read."""
     from concurrent.futures import ThreadPoolExecutor
 
     from safelight.images.source import read_bytes
@@ -200,7 +197,7 @@ def _show(steps: Steps, event: Event) -> None:
 
 
 def _pictures(client: Client, ended: Job, *, stopped: bool) -> list[DrawnPicture]:
-    """What an ended job made; of one that was stopped here, that may be nothing."""
+    """The pictures of an ended job; none, if it was stopped from here before the first one."""
     try:
         return list(client.outcome(ended).pictures)
     except NoResultError:
@@ -222,38 +219,42 @@ def _fetched(client: Client, job: Job, picture: DrawnPicture, target: Target, wo
     return path
 
 
-def _seconds(job: Job) -> float:
-    """What drawing one of its pictures took."""
+def _seconds(job: Job, picture: DrawnPicture) -> float:
+    """What generating a picture took; its share of the job's time where the server does not say."""
+    if picture.seconds is not None:
+        return picture.seconds
     if job.started is None or job.ended is None:
         return 0.0
     pictures = (job.result or {}).get("pictures") or [None]
     return round((job.ended - job.started).total_seconds() / len(pictures), 3)
 
 
-def _drawn_row(entry: EntryRecord, path: Path | None, seconds: float) -> dict[str, Any]:
-    """The line of a picture; the server keeps no step after which it was stopped."""
+def _generated_row(job: Job, picture: DrawnPicture, entry: EntryRecord, path: Path | None) -> dict[str, Any]:
+    """The line of a picture, as ``Picture.to_dict`` makes it on this machine."""
     return {
         "path": None if path is None else str(path),
-        "seed": entry.seed,
-        "width": entry.width,
-        "height": entry.height,
-        "steps": entry.steps,
-        "sampler": entry.sampler,
-        "checkpoint": entry.checkpoint,
-        "seconds": seconds,
-        "stopped_at": None,
-        "notes": list((entry.record or {}).get("notes", [])),
-        "verdict": _verdict(entry),
+        "seed": picture.seed,
+        "width": picture.width,
+        "height": picture.height,
+        "steps": picture.steps,
+        "sampler": picture.sampler,
+        "checkpoint": picture.checkpoint,
+        "seconds": _seconds(job, picture),
+        "stopped_at": picture.stopped_at,
+        "notes": list(picture.notes),
+        "verdict": _verdict(picture, entry),
     }
 
 
-def _verdict(entry: EntryRecord) -> dict[str, Any]:
-    """A verdict as the gallery keeps it: without the classifier."""
+def _verdict(picture: DrawnPicture, entry: EntryRecord) -> dict[str, Any]:
+    """A picture's verdict; what the gallery keeps of it where an earlier attempt of the job made the picture."""
+    if picture.verdict is not None:
+        return picture.verdict.model_dump(mode="json")
     kept = (entry.record or {}).get("verdict") or {}
     return {
-        "decision": entry.decision,
-        "scores": entry.scores,
-        "unsafe": entry.unsafe,
+        "decision": picture.decision,
+        "scores": picture.scores,
+        "unsafe": picture.unsafe,
         "embedding_dim": None,
         "classifier": None,
         "policy": {"name": entry.policy, "version": kept.get("version"), "digest": kept.get("digest")},

@@ -37,6 +37,7 @@ from safelight.client.models import (
     Verdicts,
 )
 from safelight.errors import FileMissingError, NoResultError, RequestError, error_of
+from safelight.validation import first_problem
 
 AnyJob = GenerateJob | UpscaleJob | ScanJob
 PictureFile = bytes | str | PathLike[str]
@@ -306,5 +307,4 @@ def _checked(kind: type[GenerateJob], fields: Mapping[str, Any]) -> GenerateJob:
     try:
         return kind(kind="generate", **fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise RequestError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
+        raise RequestError(f"{first_problem(error)}.") from error

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from safelight.client.models import Event, OurErrorBody
 from safelight.errors import SafelightError, ServerError, SettingsError, error_of
+from safelight.validation import first_problem
 
 Shape = TypeVar("Shape", bound=BaseModel)
 FINAL = ("succeeded", "failed", "cancelled")
@@ -85,9 +86,8 @@ class Connection:
         try:
             return kind.model_validate_json(answer.content)
         except ValidationError as error:
-            raise ServerError(
-                f"{self.url}{path} answers what cannot be understood: {error.errors()[0]['msg']}."
-            ) from error
+            message = first_problem(error).message
+            raise ServerError(f"{self.url}{path} answers what cannot be understood: {message}.") from error
 
     def data(self, path: str, query: Mapping[str, Any] | None = None, accept: str = "*/*") -> bytes:
         """Get a file; raises the same errors as ``send``."""

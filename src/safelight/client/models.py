@@ -62,6 +62,12 @@ class DrawnPicture(BaseModel):
     """Of the file."""
     url: str | None = None
     """Where the file is; null where the policy blocks the picture."""
+    seconds: float | None = None
+    """What it took; null if an earlier attempt made it."""
+    stopped_at: int | None = None
+    """The step after which it was stopped; null for a finished picture."""
+    verdict: VerdictView | None = None
+    """The whole verdict; null if an earlier attempt made the picture."""
 
 
 class EntryMarks(BaseModel):
@@ -340,6 +346,8 @@ class JobPage(BaseModel):
 class JobResult(BaseModel):
     """The result of a job: pictures of generate and upscale, verdicts of scan."""
 
+    version: Literal[1, 2] = 1
+    """Of this layout; 1 where it is not given."""
     pictures: Annotated[list[DrawnPicture], Field(validate_default=True)] = []
     verdicts: Annotated[list[PictureVerdict], Field(validate_default=True)] = []
 
@@ -446,16 +454,12 @@ class Outpaint(BaseModel):
 class PictureVerdict(BaseModel):
     """The verdict on one of several pictures."""
 
-    index: int
-    """Which of the pictures, from 0."""
     decision: Literal["allow", "review", "block", "error"]
     scores: dict[str, float] = {}
     """Probability by label, 0 to 1."""
     unsafe: float | None = None
     """Probability that it is unsafe, 0 to 1."""
     embedding_dim: int | None = None
-    embedding: list[float] | None = None
-    """Where it was asked for."""
     classifier: ClassifierView | None = None
     policy: PolicyView | None = None
     frame: int | None = None
@@ -465,6 +469,10 @@ class PictureVerdict(BaseModel):
     notes: list[str] = []
     error: Failure | None = None
     """Why it could not be judged; then decision is error."""
+    index: int
+    """Which of the pictures, from 0."""
+    embedding: list[float] | None = None
+    """Where it was asked for."""
 
 
 class PicturesToJudge(BaseModel):
@@ -616,6 +624,26 @@ class Variation(BaseModel):
     """Share of the other seed's noise, 0 to 1; spherically interpolated."""
     same_seed: bool = False
     """Keep the request's own seed for all pictures, so that only this one counts up."""
+
+
+class VerdictView(BaseModel):
+    """What moderation says of a picture."""
+
+    decision: Literal["allow", "review", "block", "error"]
+    scores: dict[str, float] = {}
+    """Probability by label, 0 to 1."""
+    unsafe: float | None = None
+    """Probability that it is unsafe, 0 to 1."""
+    embedding_dim: int | None = None
+    classifier: ClassifierView | None = None
+    policy: PolicyView | None = None
+    frame: int | None = None
+    """Which frame of an animation was the worst."""
+    tile: int | None = None
+    """Which tile was the worst; null: the whole picture."""
+    notes: list[str] = []
+    error: Failure | None = None
+    """Why it could not be judged; then decision is error."""
 
 
 class Verdicts(BaseModel):

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from safelight.errors import GalleryError
+from safelight.file_formats import SUFFIXES, FileFormat
 from safelight.generation.request import MAX_SEED
-from safelight.images.encode import FileFormat
 from safelight.moderation.policy import Decision
+from safelight.validation import first_problem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -161,8 +162,7 @@ class Entry(Facts):
 
 def path_of(name: str, created: datetime, kind: FileFormat) -> PurePosixPath:
     """Where an entry's file lies in the gallery's folder: a folder for each day, UTC."""
-    suffix = "jpg" if kind == "jpeg" else kind
-    return PurePosixPath(f"{created.astimezone(UTC):%Y/%m/%d}") / f"{name}.{suffix}"
+    return PurePosixPath(f"{created.astimezone(UTC):%Y/%m/%d}") / f"{name}{SUFFIXES[kind]}"
 
 
 class Search(BaseModel):
@@ -210,9 +210,7 @@ class Search(BaseModel):
         try:
             return cls(**fields)
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            raise GalleryError(f"{name}: {first['msg']}.") from error
+            raise GalleryError(f"{first_problem(error)}.") from error
 
 
 @dataclass(frozen=True)

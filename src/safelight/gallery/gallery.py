@@ -23,6 +23,7 @@ from safelight.gallery.search import facets, search, visible
 from safelight.gallery.tables import entries, keys
 from safelight.gallery.thumbnails import Thumbnails
 from safelight.moderation.policy import Decision
+from safelight.validation import first_problem
 
 _TAGS = TypeAdapter(list[Tag])
 _BATCH = 200
@@ -308,7 +309,7 @@ def _checked_tags(tags: Iterable[str]) -> list[str]:
     try:
         words = _TAGS.validate_python(list(tags))
     except ValidationError as error:
-        raise GalleryError(f"A tag cannot be used: {error.errors()[0]['msg']}.") from error
+        raise GalleryError(f"A tag cannot be used: {first_problem(error).message}.") from error
     if len(set(words)) > MAX_TAGS:
         raise GalleryError(f"An entry has at most {MAX_TAGS} tags.")
     return words

@@ -11,15 +11,15 @@ from sqlalchemy import Connection, RowMapping, delete, insert, select
 
 from safelight.database.inserting import insert_into
 from safelight.errors import GalleryError
+from safelight.file_formats import SUFFIXES, FileFormat
 from safelight.gallery.embeddings import put_embedding
 from safelight.gallery.entry import Entry, NewEntry
 from safelight.gallery.tables import details, entries, tags
 from safelight.gallery.words import words_in
-from safelight.images.encode import FileFormat
 from safelight.images.sniff import sniff
 from safelight.moderation.policy import Decision
 
-_KINDS: Mapping[str, FileFormat] = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}
+_KINDS: Mapping[str, FileFormat] = {kind.upper(): kind for kind in SUFFIXES}
 SHOWN = select(*entries.c, *(column for column in details.c if column.name != "number")).join_from(
     entries, details
 )

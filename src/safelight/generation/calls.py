@@ -1,4 +1,4 @@
-"""Calls of a denoiser: which of them can be computed as one, how they are joined, and how the result comes apart.
+"""Calls of a denoiser: which of them can be computed as one, how they are joined, and how the result is split.
 
 A call's rows are those of its first argument: two for a picture with classifier-free guidance, one without. Tensors
 and lists of as many rows belong to the batch and are joined; everything else has to be the same in all calls.
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 SHARED = frozenset({"img_ids", "txt_ids", "image_rotary_emb"})
-"""Arguments that hold positions and no rows, whatever their length."""
+"""Arguments that hold positions, not rows, whatever their length."""
 
 TIMESTEP = "timestep"
 _REDUCED = (torch.float16, torch.bfloat16)
@@ -53,7 +53,7 @@ class Call:
         return self.network is other.network and self._pattern == other._pattern
 
     def compute(self) -> object:
-        """The network's answer."""
+        """The network's result."""
         return self.network(*self.args, **self.kwargs)
 
     @cached_property
@@ -62,9 +62,9 @@ class Call:
 
 
 def computed(calls: Sequence[Call]) -> list[object]:
-    """The answer to each of some calls that fit each other, from one call of the network.
+    """The result of each of some calls that fit each other, from one call of the network.
 
-    A single call is made as it is, so that its answer is the same, bit for bit, as without all this.
+    A single call is computed as it is, so that its result is the same, bit for bit, as without batching.
     """
     if len(calls) == 1:
         return [calls[0].compute()]

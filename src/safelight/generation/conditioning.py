@@ -1,4 +1,4 @@
-"""What a checkpoint's denoiser is told: embeddings of our own making for CLIPs, plain words for all others."""
+"""From prompts to what a checkpoint's pipeline takes: embeddings of our own for CLIPs, plain text for all others."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from safelight.errors import UnsupportedError
+from safelight.generation.plan import ExpandedPrompts
 from safelight.generation.prompts import Break, parse, phases, plain_text
 from safelight.generation.prompts.cache import EmbeddingCache
 from safelight.generation.prompts.encode import (
@@ -17,7 +18,6 @@ from safelight.generation.prompts.encode import (
     sdxl_encoder,
 )
 from safelight.generation.prompts.schedule import changes, is_weighted, segments_at
-from safelight.generation.settle import Words
 from safelight.models.loading import Loaded
 from safelight.models.reading import Reader, reader_of
 
@@ -25,10 +25,12 @@ from safelight.models.reading import Reader, reader_of
 class Prompts(Protocol):
     """How a checkpoint takes prompts."""
 
-    def plain(self, words: Words) -> tuple[str, str]:
+    def plain(self, words: ExpandedPrompts) -> tuple[str, str]:
         """Prompt and negative prompt for pipelines that encode text themselves."""
 
-    def phases(self, words: Words, steps: int, clip_skip: int, earlier: int = 0) -> Sequence[GuidedPhase]:
+    def phases(
+        self, words: ExpandedPrompts, steps: int, clip_skip: int, earlier: int = 0
+    ) -> Sequence[GuidedPhase]:
         """Embeddings by step; none for pipelines that encode text themselves.
 
         Args:
@@ -38,44 +40,46 @@ class Prompts(Protocol):
             earlier: Steps of the pass before it.
         """
 
-    def notes(self, words: Words) -> tuple[str, ...]:
-        """What was read otherwise than it was written."""
+    def notes(self, words: ExpandedPrompts) -> tuple[str, ...]:
+        """Notes on parts that are read differently from how they are written."""
 
 
 @dataclass(frozen=True)
 class EncodedPrompts:
-    """For CLIP text encoders: weights, chunks, breaks and schedules all count."""
+    """For CLIP text encoders: weights, chunks, breaks and schedules are followed."""
 
     encoder: PromptEncoder
 
-    def plain(self, words: Words) -> tuple[str, str]:
-        """Prompt and negative prompt as they are; the embeddings count."""
+    def plain(self, words: ExpandedPrompts) -> tuple[str, str]:
+        """Prompt and negative prompt as they are; the pipeline uses the embeddings."""
         return words.prompt, words.negative_prompt
 
-    def phases(self, words: Words, steps: int, clip_skip: int, earlier: int = 0) -> Sequence[GuidedPhase]:
+    def phases(
+        self, words: ExpandedPrompts, steps: int, clip_skip: int, earlier: int = 0
+    ) -> Sequence[GuidedPhase]:
         """Embeddings by step."""
         positive = phases(parse(words.prompt), steps, earlier=earlier)
         negative = phases(parse(words.negative_prompt), steps, earlier=earlier)
         return self.encoder.encode_phases(positive, negative, clip_skip=clip_skip)
 
-    def notes(self, words: Words) -> tuple[str, ...]:
+    def notes(self, words: ExpandedPrompts) -> tuple[str, ...]:
         """The parser's notes."""
         return _reading_notes(words)
 
 
 @dataclass(frozen=True)
 class PlainPrompts:
-    """For all other text encoders: words alone count, and what is lost is said.
+    """For all other text encoders: only the words are used, and notes say what was ignored.
 
     Args:
-        family: The checkpoint's, as people know it.
-        reader: How much is read; None where that is not known.
+        family: The checkpoint's family, as people know it.
+        reader: How many tokens the text encoder reads; None where that is not known.
     """
 
     family: str
     reader: Reader | None = None
 
-    def plain(self, words: Words) -> tuple[str, str]:
+    def plain(self, words: ExpandedPrompts) -> tuple[str, str]:
         """Both prompts without weights and breaks.
 
         Raises:
@@ -85,16 +89,16 @@ class PlainPrompts:
 
     def phases(
         self,
-        words: Words,  # noqa: ARG002  the protocol's
+        words: ExpandedPrompts,  # noqa: ARG002  the protocol's
         steps: int,  # noqa: ARG002
         clip_skip: int,  # noqa: ARG002
         earlier: int = 0,  # noqa: ARG002
     ) -> Sequence[GuidedPhase]:
-        """None: the pipeline encodes the words."""
+        """None: the pipeline encodes the text."""
         return ()
 
-    def notes(self, words: Words) -> tuple[str, ...]:
-        """The parser's notes, and what was left out: weights, breaks, the end of what is too long."""
+    def notes(self, words: ExpandedPrompts) -> tuple[str, ...]:
+        """The parser's notes, and what was ignored: weights, breaks, the end of long prompts."""
         both = [segments_at(parse(text), 0, 1) for text in (words.prompt, words.negative_prompt)]
         lost = []
         if any(map(is_weighted, both)):
@@ -103,7 +107,7 @@ class PlainPrompts:
             lost.append(f"{self.family} reads a prompt in one piece: BREAK had no effect.")
         return (*_reading_notes(words), *lost, *self._too_long(words))
 
-    def _too_long(self, words: Words) -> Iterator[str]:
+    def _too_long(self, words: ExpandedPrompts) -> Iterator[str]:
         if self.reader is None:
             return
         for name, text in zip(("prompt", "negative prompt"), self.plain(words), strict=True):
@@ -128,7 +132,7 @@ def prompts_for(loaded: Loaded, cache: EmbeddingCache[Conditioning]) -> Prompts:
 
     Args:
         loaded: The checkpoint.
-        cache: Where embeddings are kept, for all checkpoints.
+        cache: The cache of embeddings, for all checkpoints.
 
     Raises:
         CheckpointInvalidError: A tokenizer does not fit its text encoder.
@@ -149,6 +153,6 @@ def prompts_for(loaded: Loaded, cache: EmbeddingCache[Conditioning]) -> Prompts:
     return EncodedPrompts(encoder)
 
 
-def _reading_notes(words: Words) -> tuple[str, ...]:
+def _reading_notes(words: ExpandedPrompts) -> tuple[str, ...]:
     both = (parse(words.prompt), parse(words.negative_prompt))
     return tuple(note.message for parsed in both for note in parsed.notes)

@@ -1,4 +1,4 @@
-"""From a device's name to the device."""
+"""Devices by their names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from safelight.errors import BackendError
 
 
 def device_named(name: str) -> torch.device:
-    """The device of a name as torch knows them; "auto" is the accelerator there is, or else the processor.
+    """The device of a name in torch's syntax; "auto" is the machine's accelerator, or else the CPU.
 
     Raises:
         BackendError: This machine does not have it.

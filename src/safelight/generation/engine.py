@@ -1,38 +1,41 @@
-"""The engine: a request goes in, pictures with their records come out, one after the other.
+"""The engine: owns the device, the networks in memory and the caches, and starts runs.
 
-Pictures of one request are drawn one by one. Threads that draw at the same time draw together (``batching.py``); a
-picture that is drawn alone is the same, bit for bit, as when its seed is asked for alone.
+Pictures of one request are generated one by one. Runs of several threads are computed together (``batching.py``); a
+picture that is computed alone is the same, bit for bit, as when its seed is asked for alone.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import psutil
 import torch
 from PIL import Image
 
-from safelight.errors import MemoryBudgetError, StoppedError
+from safelight.errors import MemoryBudgetError
+from safelight.generation.artifact import Artifact
 from safelight.generation.batching import Rendezvous
 from safelight.generation.conditioning import prompts_for
 from safelight.generation.devices import device_named
 from safelight.generation.fair_lock import FairLock
-from safelight.generation.painting import Easel, Painting, Progress, Watcher
 from safelight.generation.places import Places
+from safelight.generation.plan import Plan, make_plan
 from safelight.generation.previews import LatentToRGB, fit
+from safelight.generation.progress import Progress, Watcher
 from safelight.generation.prompts import Explanation, explain
 from safelight.generation.prompts.cache import EmbeddingCache
 from safelight.generation.prompts.encode import CACHE_BYTES, Conditioning
-from safelight.generation.record import CheckpointRef, Machine, ReproductionRecord
-from safelight.generation.recording import record_of
+from safelight.generation.record import CheckpointRef, Machine
 from safelight.generation.request import UNMARKED, GenerationRequest
+from safelight.generation.run import Components, Run
 from safelight.generation.samplers import check_fit
-from safelight.generation.settle import Settled, settle
-from safelight.generation.starts import canvas_size, check_start
-from safelight.generation.upscaling import Upscaler, load_upscaler
+from safelight.generation.starts import check_start
+from safelight.generation.upscaling import Upscaler, UpscalerFile, find_upscaler
+from safelight.generation.upscaling.network import NetworkUpscaler
 from safelight.images import DecodeLimits, ImageSource, decode
 from safelight.models.checkpoint_hub import hub_lookup
 from safelight.models.checkpoints import Checkpoint, resolve
@@ -42,56 +45,12 @@ from safelight.runtime.openmp import letting_go
 from safelight.settings import Settings
 
 PAUSE = 0.05
-"""Seconds between two looks whether a picture that pauses may go on."""
+"""Seconds between two checks whether a paused picture may go on."""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """One picture.
-
-    Args:
-        image: RGB.
-        record: How it was made.
-        seconds: What it took, without loading the checkpoint; with the time of those it was drawn together with.
-        stopped_at: The step after which the run was stopped; None for a finished picture.
-    """
-
-    image: Image.Image
-    record: ReproductionRecord
-    seconds: float
-    stopped_at: int | None = None
-
-
-@dataclass(frozen=True)
-class Commission:
-    """A request with all that it needs, checked, but for the checkpoint in memory.
-
-    Args:
-        settled: What to draw.
-        checkpoint: Which weights draw.
-        reference: The same for the record.
-        init: The initial picture, RGB.
-        mask: Its mask, RGB.
-        upscaler: What enlarges between two passes.
-        watcher: Who looks on.
-        room: Bytes to keep free for a picture.
-        alone: Whether its calls of the denoiser are to be computed alone.
-    """
-
-    settled: Settled
-    checkpoint: Checkpoint
-    reference: CheckpointRef
-    init: Image.Image | None
-    mask: Image.Image | None
-    upscaler: Upscaler | None
-    watcher: Watcher
-    room: int
-    alone: bool
-
-
 class Engine:
-    """Draws pictures. Threads may share it: it draws their pictures together, up to the setting batch_pictures.
+    """Generates pictures. Threads may share it: their pictures are computed together, up to the setting batch_pictures.
 
     Args:
         settings: Device, precision, memory budget, data directory.
@@ -104,11 +63,13 @@ class Engine:
         self._settings = settings
         self._device = device_named(settings.device)
         self._precision = _precision(settings.drawing_precision, self._device)
-        self._loaded = LoadedModels(self.budget, self._load, self._weight_bytes)
+        self._loaded = LoadedModels[Checkpoint | UpscalerFile, Loaded | NetworkUpscaler](
+            self.budget, self._load, self._weight_bytes
+        )
         self._embeddings: EmbeddingCache[Conditioning] = EmbeddingCache(CACHE_BYTES)
         self._colours: dict[Checkpoint, LatentToRGB] = {}
         self._references: dict[Checkpoint, CheckpointRef] = {}
-        # In this order: a place among those who draw, memory, the floor. See batching.py about the floor.
+        # Threads take these in this order: a place among those that compute, memory, the lock (see batching.py).
         self._places = Places(settings.batch_pictures)
         self._floor = FairLock()
         self._let_go = letting_go()
@@ -116,7 +77,7 @@ class Engine:
 
     @property
     def budget(self) -> int:
-        """Bytes that weights and the picture on its way may take together."""
+        """Bytes that weights and the pictures that are being generated may take together."""
         if self._settings.memory_budget:
             return self._settings.memory_budget
         if self._device.type == "cuda":
@@ -132,15 +93,15 @@ class Engine:
         self._loaded.get(self.checkpoint(name))
 
     def unload(self, name: str | None = None) -> None:
-        """Free the memory of checkpoints that nothing is drawn with; they are loaded again when they are needed.
+        """Free the memory of networks that are not in use; they are loaded again when they are needed.
 
         Args:
-            name: Only of this one.
+            name: Only of this checkpoint.
         """
         self._loaded.clear(name)
 
     def holds(self, name: str) -> bool:
-        """Whether a checkpoint is in memory as it lies on the disk now; nothing is fetched to find that out.
+        """Whether a checkpoint is in memory in the version that is on the disk now; the network is not used.
 
         Raises:
             ModelError: It is in memory, and what lies on the disk cannot be used.
@@ -174,117 +135,150 @@ class Engine:
         fetch = hub_lookup(allow_network=self._settings.allow_network)
         return resolve(name, self._settings.home, fetch=fetch)
 
-    def draw(
-        self, request: GenerationRequest, watcher: Watcher | None = None, *, alone: bool = False
-    ) -> Iterator[Drawn]:
-        """Draw a request's pictures, in order; all that can be checked is checked before the first one.
+    def generate(
+        self,
+        request: GenerationRequest,
+        watcher: Watcher | None = None,
+        *,
+        alone: bool = False,
+        skip: Collection[int] = (),
+    ) -> Iterator[Artifact]:
+        """A request's pictures in order; all that can be checked is checked before the first one.
 
-        Between two pictures nothing is locked: others may draw meanwhile, and whoever iterates may take their time.
+        Between two pictures nothing is locked: the caller may take its time, and other threads go on meanwhile.
 
         Args:
-            request: What to draw.
-            watcher: Who looks on.
+            request: What to generate.
+            watcher: Callbacks.
             alone: Compute nothing together with pictures of other threads, so that the result is exact to the bit;
-                they still take turns.
+                threads still take turns.
+            skip: Indices of pictures that are not needed.
 
         Raises:
-            RequestError: A value cannot be drawn with this checkpoint.
+            RequestError: The checkpoint does not support a value.
             ModelError: The checkpoint or the upscaler cannot be used.
             ImageError: The initial picture or the mask cannot be read.
-            StoppedError: The watcher stopped it, and there is no partial picture to give.
+            StoppedError: The watcher stopped it, and no partial picture is wanted or possible.
             NumbersError: The network's result is not finite.
         """
-        commission = self._commission(request, watcher or Watcher(), alone)
-        for index in range(request.count):
-            drawn = self._draw_one(commission, index)
-            yield drawn
-            if drawn.stopped_at is not None:
-                return
+        yield from self.start(request, watcher, alone=alone).artifacts(skip)
+
+    def start(
+        self, request: GenerationRequest, watcher: Watcher | None = None, *, alone: bool = False
+    ) -> Run:
+        """Check and plan a request; the run generates its pictures. The arguments are those of ``generate``.
+
+        Raises:
+            RequestError, ModelError, ImageError: As in ``generate``.
+        """
+        watcher = self._unlocked(watcher or Watcher())
+        checkpoint = self.checkpoint(request.checkpoint or self._settings.checkpoint)
+        init_image = self._decoded(request.init_image)
+        mask = self._decoded(request.mask, background=UNMARKED)
+        upscaler = self._upscaler(request)
+        check_start(request, init_image, mask)
+        if canvas := _canvas_size(request, init_image):
+            self._check_pixels(*canvas)
+        if checkpoint not in self._loaded.checkpoints():
+            self._check_before_loading(request, checkpoint, canvas)
+        with self._loaded.lease(checkpoint) as loaded, self._floor:
+            assert isinstance(loaded, Loaded)
+            plan = make_plan(
+                request,
+                loaded.family,
+                loaded.scheduler_config,
+                native_side=loaded.default_side,
+                canvas=canvas,
+            )
+            room = self._room(plan, loaded)
+        self._check_prompts(plan)
+        return Run(
+            plan=plan,
+            checkpoint=self._reference(checkpoint),
+            machine=self.machine,
+            lease=lambda: self._lease(checkpoint, upscaler, room),
+            init_image=init_image,
+            mask=mask,
+            watcher=watcher,
+            home=self._settings.home,
+            max_pixels=self._settings.max_pixels,
+            rendezvous=None if alone else self._rendezvous,
+            pause=lambda: self._pause(watcher),
+        )
+
+    @contextmanager
+    def lease_upscaler(self, name: str) -> Iterator[Upscaler]:
+        """An upscaler to use within the block; a network stays in memory as long as the budget allows.
+
+        Raises:
+            UpscalerUnknownError, FileMissingError, PickleRefusedError, ModelInvalidError: It cannot be used.
+            MemoryBudgetError: It does not fit the memory.
+        """
+        found = find_upscaler(name, self._settings.home)
+        if not isinstance(found, UpscalerFile):
+            yield found
+            return
+        with self._loaded.lease(found) as network:
+            assert isinstance(network, NetworkUpscaler)
+            yield network
 
     def explain(self, request: GenerationRequest) -> dict[str, Explanation]:
-        """How the prompts of a request's first picture are read: "prompt" and, where there is one, "negative prompt".
+        """How the prompts of a request's first picture are parsed: "prompt" and, where there is one, "negative prompt".
 
-        No weights are read for it.
+        No weights are read.
 
         Raises:
             ModelError: The checkpoint cannot be used.
             PromptError: A prompt, wildcard or style cannot be used.
         """
         checkpoint = self.checkpoint(request.checkpoint or self._settings.checkpoint)
-        canvas = canvas_size(request, self._decoded(request.init_image))
-        settled = self._see_before_loading(request, checkpoint, canvas)
-        words = settled.words(0, self._settings.home)
+        canvas = _canvas_size(request, self._decoded(request.init_image))
+        plan = self._check_before_loading(request, checkpoint, canvas)
+        prompts = plan.prompts(0, self._settings.home)
         plain = checkpoint.family.text_encoding == "plain"
         tokenizer: Any = None if plain else load_tokenizer(checkpoint)
-        texts = {"prompt": words.prompt, "negative prompt": words.negative_prompt}
-        return {name: explain(text, settled.steps, tokenizer) for name, text in texts.items() if text}
+        texts = {"prompt": prompts.prompt, "negative prompt": prompts.negative_prompt}
+        return {name: explain(text, plan.steps, tokenizer) for name, text in texts.items() if text}
 
-    def _commission(self, request: GenerationRequest, watcher: Watcher, alone: bool) -> Commission:
-        checkpoint = self.checkpoint(request.checkpoint or self._settings.checkpoint)
-        init = self._decoded(request.init_image)
-        mask = self._decoded(request.mask, background=UNMARKED)
-        upscaler = None
-        if request.hires is not None and request.hires.upscaler != "latent":
-            upscaler = load_upscaler(request.hires.upscaler, self._settings.home, self._device)
-        check_start(request, init, mask)
-        if canvas := canvas_size(request, init):
-            self._see_pixels(*canvas)
-        if checkpoint not in self._loaded.checkpoints():
-            self._see_before_loading(request, checkpoint, canvas)
-        with self._loaded.lease(checkpoint) as loaded, self._floor:
-            settled, room = self._settled(request, loaded, init)
-        self._see_words(settled)
-        reference = self._reference(checkpoint)
-        watcher = self._aside(watcher)
-        return Commission(settled, checkpoint, reference, init, mask, upscaler, watcher, room, alone)
+    def _upscaler(self, request: GenerationRequest) -> Upscaler | UpscalerFile | None:
+        """What enlarges between two passes; a network is loaded, so that a damaged file is found at once."""
+        if request.hires is None or request.hires.upscaler == "latent":
+            return None
+        found = find_upscaler(request.hires.upscaler, self._settings.home)
+        if isinstance(found, UpscalerFile):
+            self._loaded.get(found)
+        return found
 
-    def _draw_one(self, commission: Commission, index: int) -> Drawn:
-        lease = self._loaded.lease(commission.checkpoint, commission.room)
-        with self._places, lease as loaded, self._floor:
-            if commission.watcher.should_stop():
-                raise StoppedError
-            started = time.perf_counter()
-            easel = self._easel(commission, loaded)
-            painting = Painting(easel, index)
+    @contextmanager
+    def _lease(
+        self, checkpoint: Checkpoint, upscaler: Upscaler | UpscalerFile | None, room: int
+    ) -> Iterator[Components]:
+        """The networks for one picture, with a place among those that compute, and the lock.
+
+        Args:
+            checkpoint: What generates.
+            upscaler: What enlarges between two passes; a network is leased with the checkpoint.
+            room: Bytes to keep free for the picture.
+        """
+        keys: list[Checkpoint | UpscalerFile] = [checkpoint]
+        if isinstance(upscaler, UpscalerFile):
+            keys.append(upscaler)
+        with self._places, self._loaded.lease_all(keys, room) as (loaded, *networks), self._floor:
+            assert isinstance(loaded, Loaded)
+            for network in networks:
+                assert isinstance(network, NetworkUpscaler)
+                upscaler = network
+            assert not isinstance(upscaler, UpscalerFile)
+            prompts = prompts_for(loaded, self._embeddings)
             try:
-                painted = painting.paint()
+                yield Components(loaded, prompts, lambda: self._map(loaded), upscaler)
             except torch.OutOfMemoryError as error:
                 raise MemoryBudgetError(f"{self._device} has no memory left for this picture.") from error
             finally:
                 self._let_go()
-            seconds = time.perf_counter() - started
-        record = record_of(
-            commission.settled,
-            index,
-            painting.words,
-            commission.reference,
-            self.machine,
-            commission.init,
-            commission.mask,
-            (*easel.prompts.notes(painting.words), *painted.notes),
-            upscaler=None if easel.upscaler is None else easel.upscaler.digest,
-            batched=painted.together,
-        )
-        return Drawn(painted.image, record, seconds, painted.stopped_at)
-
-    def _easel(self, commission: Commission, loaded: Loaded) -> Easel:
-        return Easel(
-            commission.settled,
-            loaded,
-            prompts_for(loaded, self._embeddings),
-            lambda: self._map(loaded),
-            commission.init,
-            commission.mask,
-            commission.upscaler,
-            commission.watcher,
-            self._settings.home,
-            self._settings.max_pixels,
-            None if commission.alone else self._rendezvous,
-            lambda: self._pause(commission.watcher),
-        )
 
     def _pause(self, watcher: Watcher) -> None:
-        """Let others draw for as long as a watcher says; called with the floor, between two steps of a picture."""
+        """Let other threads compute for as long as a watcher says; called with the lock, between two steps."""
         self._let_go()
         with self._floor.lent(), self._places.lent():
             watcher.on_pause(True)
@@ -294,60 +288,48 @@ class Engine:
             finally:
                 watcher.on_pause(False)
 
-    def _aside(self, watcher: Watcher) -> Watcher:
-        """The watcher, told of progress while others draw on; nothing pauses whose memory another picture waits for."""
+    def _unlocked(self, watcher: Watcher) -> Watcher:
+        """The watcher, called without the lock; it does not pause a picture whose memory another thread waits for."""
 
-        def look(progress: Progress) -> Image.Image | None:
+        def preview(progress: Progress) -> Image.Image | None:
             with self._floor:
                 return progress.preview()
 
-        def tell(progress: Progress) -> None:
+        def on_progress(progress: Progress) -> None:
             with self._floor.lent():
-                watcher.on_progress(replace(progress, preview=lambda: look(progress)))
+                watcher.on_progress(replace(progress, preview=lambda: preview(progress)))
 
         def should_pause() -> bool:
             return watcher.should_pause() and not self._loaded.awaited
 
-        return replace(watcher, on_progress=tell, should_pause=should_pause)
+        return replace(watcher, on_progress=on_progress, should_pause=should_pause)
 
-    def _see_before_loading(
+    def _check_before_loading(
         self, request: GenerationRequest, checkpoint: Checkpoint, canvas: tuple[int, int] | None
-    ) -> Settled:
-        """Find what cannot be drawn before gigabytes of weights are read for it; a single file's size is still open."""
+    ) -> Plan:
+        """Find errors before gigabytes of weights are read; the native size of a single file is not known yet."""
         scheduler = scheduler_config(checkpoint)
-        settled = settle(request, checkpoint.family, scheduler, native_side=checkpoint.side(), canvas=canvas)
-        check_fit(settled.choice, scheduler)
-        self._see_pixels(*settled.hires_size)
-        self._see_words(settled)
-        return settled
+        plan = make_plan(request, checkpoint.family, scheduler, native_side=checkpoint.side(), canvas=canvas)
+        check_fit(plan.choice, scheduler)
+        self._check_pixels(*plan.hires_size)
+        self._check_prompts(plan)
+        return plan
 
-    def _see_words(self, settled: Settled) -> None:
-        """Fill in every picture's words: a wildcard without a file may be met by the last one only."""
-        for index in range(settled.request.count):
-            settled.words(index, self._settings.home)
-
-    def _settled(
-        self, request: GenerationRequest, loaded: Loaded, init: Image.Image | None
-    ) -> tuple[Settled, int]:
-        """What to draw, and the bytes that a picture of it takes."""
-        settled = settle(
-            request,
-            loaded.family,
-            loaded.scheduler_config,
-            native_side=loaded.default_side,
-            canvas=canvas_size(request, init),
-        )
-        return settled, self._room(settled, loaded)
+    def _check_prompts(self, plan: Plan) -> None:
+        """Fill in every picture's prompts: only the last one may choose a wildcard whose file is missing."""
+        for index in range(plan.request.count):
+            plan.prompts(index, self._settings.home)
 
     def _decoded(
         self, source: ImageSource | None, background: tuple[int, int, int] | None = None
     ) -> Image.Image | None:
-        chosen = self._settings
-        limits = DecodeLimits(chosen.max_pixels, chosen.max_bytes, background=background or chosen.background)
+        limits = DecodeLimits.of(self._settings)
+        if background is not None:
+            limits = replace(limits, background=background)
         return None if source is None else decode(source, limits=limits).image
 
     def _reference(self, checkpoint: Checkpoint) -> CheckpointRef:
-        """What the record says of a checkpoint; one that was replaced on the disk is another one."""
+        """What the record says of a checkpoint; one that was replaced on the disk has another digest."""
         if checkpoint not in self._references:
             self._references[checkpoint] = CheckpointRef(
                 name=checkpoint.name,
@@ -357,10 +339,12 @@ class Engine:
             )
         return self._references[checkpoint]
 
-    def _load(self, checkpoint: Checkpoint) -> Loaded:
+    def _load(self, key: Checkpoint | UpscalerFile) -> Loaded | NetworkUpscaler:
         with self._floor:  # while it loads, the libraries' defaults are those of the checkpoint's precision
             try:
-                return load(checkpoint, DTYPES[self._precision], self._device)
+                if isinstance(key, UpscalerFile):
+                    return key.load(self._settings.cache, self._device)
+                return load(key, DTYPES[self._precision], self._device)
             finally:
                 self._let_go()
 
@@ -371,20 +355,27 @@ class Engine:
             self._colours[key] = fit(loaded.components["vae"])
         return self._colours[key]
 
-    def _weight_bytes(self, checkpoint: Checkpoint) -> int:
-        """Bytes that a checkpoint's weights will take in memory, in the precision that is drawn in."""
-        return checkpoint.elements * int(DTYPES[self._precision].itemsize)
+    def _weight_bytes(self, key: Checkpoint | UpscalerFile) -> int:
+        """Bytes that weights will take in memory: in the engine's precision, and an upscaler's as they are stored."""
+        if isinstance(key, UpscalerFile):
+            return key.size
+        return key.elements * int(DTYPES[self._precision].itemsize)
 
-    def _see_pixels(self, width: int, height: int) -> None:
+    def _check_pixels(self, width: int, height: int) -> None:
         if width * height > self._settings.max_pixels:
             raise MemoryBudgetError(
                 f"{width} x {height} is more than the {self._settings.max_pixels} pixels a picture may have.",
                 hint="Ask for a smaller picture, or raise the setting max_pixels.",
             )
 
-    def _room(self, settled: Settled, loaded: Loaded) -> int:
-        width, height = settled.hires_size
-        self._see_pixels(width, height)
+    def _room(self, plan: Plan, loaded: Loaded) -> int:
+        """Bytes that one picture takes beside the weights.
+
+        Raises:
+            MemoryBudgetError: It does not fit the budget, or has too many pixels.
+        """
+        width, height = plan.hires_size
+        self._check_pixels(width, height)
         picture = picture_bytes(loaded, width, height)
         needed = loaded.nbytes + picture
         if needed > self.budget:
@@ -396,7 +387,7 @@ class Engine:
 
 
 def picture_bytes(loaded: Loaded, width: int, height: int) -> int:
-    """About what decoding a picture takes at its peak, in bytes.
+    """An estimate of what decoding a picture takes at its peak, in bytes.
 
     The autoencoder's last stage works at full size with its second-narrowest width and holds about three such arrays.
     """
@@ -405,6 +396,10 @@ def picture_bytes(loaded: Loaded, width: int, height: int) -> int:
         vae.config.get("block_out_channels") or vae.config.get("decoder_block_out_channels") or (128, 256)
     )
     return int(width * height * max(widths[:2]) * next(vae.parameters()).element_size() * 3)
+
+
+def _canvas_size(request: GenerationRequest, init_image: Image.Image | None) -> tuple[int, int] | None:
+    return request.canvas_size(None if init_image is None else init_image.size)
 
 
 def _precision(name: str, device: torch.device) -> str:

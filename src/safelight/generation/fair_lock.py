@@ -1,4 +1,4 @@
-"""A lock that is had in the order in which it was asked for."""
+"""A lock that threads get in the order in which they asked for it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 
 class FairLock:
-    """Like ``threading.Lock``, but nobody overtakes.
+    """Like ``threading.Lock``, but first in, first out.
 
-    Whoever releases it and asks for it again comes after all who were waiting meanwhile, so that threads that hold it
-    nearly all the time still take turns.
+    A thread that releases it and acquires it again comes after all that were waiting meanwhile, so that threads that
+    hold it nearly all the time still take turns.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class FairLock:
         self._held = False
 
     def acquire(self, blocking: bool = True) -> bool:
-        """Wait for the lock; says whether it was had, which without blocking may be false."""
+        """Wait for the lock; returns whether it was acquired, which without blocking may be false."""
         with self._door:
             if not self._held:
                 self._held = True
@@ -39,10 +39,10 @@ class FairLock:
         return True
 
     def release(self) -> None:
-        """Hand the lock to who has waited longest.
+        """Hand the lock to the thread that has waited longest.
 
         Raises:
-            RuntimeError: Nobody holds it.
+            RuntimeError: No thread holds it.
         """
         with self._door:
             if not self._held:
@@ -54,7 +54,7 @@ class FairLock:
 
     @contextmanager
     def lent(self) -> Iterator[None]:
-        """Let others have the lock within the block; held again after it."""
+        """Release the lock within the block, and acquire it again after it."""
         self.release()
         try:
             yield
@@ -68,7 +68,7 @@ class FairLock:
         self.release()
 
     def _give_up(self, place: threading.Lock) -> None:
-        """Leave the queue, as on Ctrl-C; what was handed over meanwhile goes on to the next."""
+        """Leave the queue, as on Ctrl-C; if the lock was handed over meanwhile, release it."""
         with self._door:
             waiting = place in self._queue
             if waiting:

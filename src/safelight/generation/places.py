@@ -1,4 +1,4 @@
-"""How many may draw at the same time."""
+"""A limit on how many threads generate at the same time."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 
 class Places:
-    """A number of places, each to be held as a context manager; whoever comes when all are taken waits for one.
+    """A semaphore, used as a context manager: a thread waits while all places are taken.
 
     Args:
-        count: How many there are.
+        count: How many places there are.
     """
 
     def __init__(self, count: int) -> None:
@@ -30,10 +30,10 @@ class Places:
 
     @contextmanager
     def lent(self) -> Iterator[None]:
-        """Give one's place to others within the block.
+        """Give this thread's place to another one within the block.
 
-        It is taken back without waiting, even where it is one too many then: who lent it may hold memory that those
-        who have the places wait for.
+        It is taken back without waiting, even if that is one too many: this thread may hold memory that those with
+        places wait for.
         """
         self.__exit__()
         try:

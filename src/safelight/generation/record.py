@@ -30,6 +30,7 @@ from safelight.generation.request import (
     Steps,
     Variation,
 )
+from safelight.validation import first_problem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +45,7 @@ _SHORT = 60
 
 
 class CheckpointRef(Part):
-    """Which weights drew."""
+    """Which weights were used."""
 
     name: str
     family: str = Field(description="A key of models/families.py.")
@@ -56,7 +57,7 @@ class CheckpointRef(Part):
 
 
 class AdapterRef(Part):
-    """Which adapter was on, and how strongly."""
+    """Which adapter was used, and its weight."""
 
     name: str
     digest: Digest = Field(description="SHA-256 of its file.")
@@ -64,7 +65,7 @@ class AdapterRef(Part):
 
 
 class Versions(Part):
-    """The programs that drew."""
+    """Versions of the programs that generated the picture."""
 
     safelight: str
     torch: str
@@ -101,7 +102,7 @@ class FileRef(Part):
 
 
 class ReproductionRecord(Part):
-    """How one picture was made: every value as it was used, with no default left open."""
+    """How one picture was made: every value as it was used, defaults included."""
 
     format: Literal[1] = Field(FORMAT, description="Version of this record's layout.")
     versions: Versions
@@ -167,14 +168,14 @@ class ReproductionRecord(Part):
             raise RecordInvalidError(_complaint(error)) from error
 
     def to_json(self) -> str:
-        """The record on one line; equal records give equal text, and XML can hold every character of it."""
+        """The record on one line; equal records give equal text, and every character of it is valid in XML."""
         text = json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
         return _NOT_IN_XML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
     def to_dict(self) -> dict[str, Any]:
         """The record for JSON output.
 
-        Fields that came later are left out where they hold nothing: made again, an older picture is the same file.
+        Fields of later versions are left out where they are empty, so that older pictures reproduce to the same file.
         """
         body = self.model_dump(mode="json")
         if self.upscaler is None:
@@ -192,10 +193,10 @@ class ReproductionRecord(Part):
     ) -> GenerationRequest:
         """The request that makes this picture again, with its prompt already expanded.
 
-        Where an older version drew ``<lora:…>`` and the like as words, they are words again.
+        Where an older version took ``<lora:…>`` and the like as plain text, they are plain text again.
 
         Args:
-            init_image: The initial picture, which the record knows by its digest only.
+            init_image: The initial picture; the record has only its digest.
             mask: The mask, likewise.
 
         Raises:
@@ -262,10 +263,7 @@ def _shown(name: str, value: object) -> str:
 
 
 def _complaint(error: ValidationError) -> str:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
-    if name == "format":
-        return (
-            f"The record has the layout {str(first['input'])[:20]!r}; this Safelight reads layout {FORMAT}."
-        )
-    return f"The record cannot be read: {name + ': ' if name else ''}{first['msg']}."
+    problem = first_problem(error)
+    if problem.field == "format":
+        return f"The record has the layout {str(problem.given)[:20]!r}; this Safelight reads layout {FORMAT}."
+    return f"The record cannot be read: {problem}."

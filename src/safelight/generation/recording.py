@@ -1,48 +1,46 @@
-"""From a settled request to the record of one picture."""
+"""From a plan to the record of one picture."""
 
 from __future__ import annotations
 
 from importlib.metadata import version
 
-import numpy as np
 import torch
-from PIL import Image
 
+from safelight.generation.plan import ExpandedPrompts, Plan
 from safelight.generation.prompts.unsupported import left_out_notes
-from safelight.generation.record import CheckpointRef, Machine, ReproductionRecord, Versions, pixels_digest
+from safelight.generation.record import CheckpointRef, Machine, ReproductionRecord, Versions
 from safelight.generation.request import Mode
-from safelight.generation.settle import Settled, Words
 from safelight.generation.sigmas import AUTOMATIC
 
 
 def record_of(
-    settled: Settled,
+    plan: Plan,
     index: int,
-    words: Words,
+    prompts: ExpandedPrompts,
     checkpoint: CheckpointRef,
     machine: Machine,
-    init: Image.Image | None,
-    mask: Image.Image | None,
     notes: tuple[str, ...],
     *,
+    init_image: str | None = None,
+    mask: str | None = None,
     upscaler: str | None = None,
     batched: bool = False,
 ) -> ReproductionRecord:
     """The record of picture `index` of a request.
 
     Args:
-        settled: What was drawn.
+        plan: What was generated.
         index: Which picture of the batch, from 0.
-        words: Its prompts, filled in.
-        checkpoint: Which weights drew.
+        prompts: Its prompts, filled in.
+        checkpoint: Which weights were used.
         machine: What they ran on.
-        init: The initial picture, decoded.
-        mask: The mask, decoded.
-        notes: What the user should know beside the request's own notes.
+        notes: What the user should know beside the plan's own notes.
+        init_image: ``pixels_digest`` of the initial picture, decoded.
+        mask: ``pixels_digest`` of the mask, decoded.
         upscaler: Digest of the network that enlarged between two passes.
         batched: Whether part of it was computed together with other pictures.
     """
-    request = settled.request
+    request = plan.request
     variation = request.variation
     if variation is not None:
         variation = variation.of(index)
@@ -56,18 +54,18 @@ def record_of(
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
         styles=request.styles,
-        expanded_prompt=words.prompt,
-        expanded_negative_prompt=words.negative_prompt,
-        left_out=words.left_out,
-        seed=settled.seed_of(index),
+        expanded_prompt=prompts.prompt,
+        expanded_negative_prompt=prompts.negative_prompt,
+        left_out=prompts.left_out,
+        seed=plan.seed_of(index),
         variation=variation,
-        width=settled.width,
-        height=settled.height,
-        steps=settled.steps,
-        sampler=settled.choice.sampler.name,
-        schedule=None if settled.choice.schedule == AUTOMATIC else settled.choice.schedule,
-        eta=settled.eta,
-        guidance_scale=settled.guidance_scale,
+        width=plan.width,
+        height=plan.height,
+        steps=plan.steps,
+        sampler=plan.choice.sampler.name,
+        schedule=None if plan.choice.schedule == AUTOMATIC else plan.choice.schedule,
+        eta=plan.eta,
+        guidance_scale=plan.guidance_scale,
         guidance_rescale=request.guidance_rescale,
         guidance_start=request.guidance_start,
         guidance_end=request.guidance_end,
@@ -75,19 +73,19 @@ def record_of(
         pag_scale=request.pag_scale,
         pag_adaptive=request.pag_adaptive,
         clip_skip=request.clip_skip,
-        init_image=None if init is None else pixels_digest(np.asarray(init)),
-        mask=None if mask is None else pixels_digest(np.asarray(mask)),
-        strength=settled.strength,
+        init_image=init_image,
+        mask=mask,
+        strength=plan.strength,
         inpaint=request.inpaint if inpainting else None,
         outpaint=request.outpaint,
         hires=request.hires,
         upscaler=upscaler,
-        notes=(*left_out_notes(words.left_out), *settled.notes, *notes),
+        notes=(*left_out_notes(prompts.left_out), *plan.notes, *notes),
     )
 
 
 def versions() -> Versions:
-    """The programs that draw here."""
+    """Versions of the programs that generate here."""
     return Versions(
         safelight=version("safelight"),
         torch=torch.__version__,

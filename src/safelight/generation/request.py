@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationErr
 from safelight.errors import RequestError
 from safelight.generation.prompts.unsupported import refuse_unsupported
 from safelight.images import ImageSource
+from safelight.images.fields import ImageField
+from safelight.validation import first_problem
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Scale = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
@@ -29,8 +31,10 @@ MAX_STYLES = 100
 MAX_SEED = 2**63 - 1
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
-Picture = Annotated[ImageSource | None, SkipValidation]
-"""Whatever ``images.decode`` takes, which also says what it does not take."""
+Picture = Annotated[ImageSource | None, SkipValidation, ImageField()]
+"""Whatever ``images.decode`` takes, which also says what it does not take. Moderation judges it before it is used."""
+Mask = Annotated[ImageSource | None, SkipValidation, ImageField(judged=False)]
+"""The same for a mask, which says where, and is not judged."""
 UNMARKED = (0, 0, 0)
 """What a mask's transparent parts count as, red, green and blue: nothing is drawn there."""
 
@@ -90,6 +94,10 @@ class Outpaint(Part):
     right: int = Field(0, ge=0, le=8192)
     top: int = Field(0, ge=0, le=8192)
     bottom: int = Field(0, ge=0, le=8192)
+
+    def enlarged(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of a picture of this size with its new edges, in pixels."""
+        return width + self.left + self.right, height + self.top + self.bottom
 
 
 class Hires(Part):
@@ -160,7 +168,7 @@ class GenerationRequest(Part):
     )
 
     init_image: Picture = Field(None, description="The picture to start from.")
-    mask: Picture = Field(None, description="White where the picture is to be drawn anew.")
+    mask: Mask = Field(None, description="White where the picture is to be drawn anew.")
     strength: Share | None = Field(None, description="How much of the initial picture is drawn anew, 0 to 1.")
     inpaint: Inpaint = Inpaint()
     outpaint: Outpaint | None = None
@@ -207,6 +215,16 @@ class GenerationRequest(Part):
         """How far picture `index`'s own seed lies above the first picture's."""
         return 0 if self.variation is not None and self.variation.same_seed else index
 
+    def canvas_size(self, init_image: tuple[int, int] | None) -> tuple[int, int] | None:
+        """Width and height of what is changed, in pixels; None for text-to-image.
+
+        Args:
+            init_image: Width and height of the initial picture; None without one.
+        """
+        if init_image is None or self.outpaint is None:
+            return init_image
+        return self.outpaint.enlarged(*init_image)
+
     @property
     def mode(self) -> Mode:
         """What kind of run this is."""
@@ -216,9 +234,8 @@ class GenerationRequest(Part):
 
 
 def _complaint(error: ValidationError) -> str:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"There is no field {name!r}."
-    given = repr(first["input"])
-    return f"{name + ': ' if name else ''}{first['msg']}{f' (given: {given})' if name and len(given) < 80 else ''}."
+    problem = first_problem(error)
+    if problem.type == "extra_forbidden":
+        return f"There is no field {problem.field!r}."
+    given = repr(problem.given)
+    return f"{problem}{f' (given: {given})' if problem.field and len(given) < 80 else ''}."

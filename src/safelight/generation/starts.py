@@ -1,4 +1,4 @@
-"""What a picture starts from: nothing, a whole picture, or a canvas with a mask."""
+"""What a picture starts from: nothing, a whole picture, or a canvas with a mask. All pictures are RGB."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ class Start:
     """What the network is given to start from.
 
     Args:
-        image: RGB, in the size to be drawn; None for text-to-image.
-        mask: Mode L, in the same size, black or white by the network's own units; None where all of it is drawn.
-        canvas: Where the drawn part is put back into; None where all of it is drawn.
+        image: RGB, in the size that is denoised; None for text-to-image.
+        mask: Mode L, in the same size, black or white in blocks of the network's own units; None without a mask.
+        canvas: What the changed part is put back into; None without a mask.
     """
 
     image: Image.Image | None = None
     mask: Image.Image | None = None
     canvas: Canvas | None = None
 
-    def finished(self, drawn: Image.Image) -> Image.Image:
-        """The result: the drawn picture itself, or the canvas with it put back."""
-        return drawn if self.canvas is None else self.canvas.put_back(drawn)
+    def finished(self, image: Image.Image) -> Image.Image:
+        """The result: the denoised picture itself, or the canvas with it put back."""
+        return image if self.canvas is None else self.canvas.put_back(image)
 
 
 def check_start(request: GenerationRequest, init: Image.Image | None, mask: Image.Image | None) -> None:
-    """See that initial picture, mask and outpainting go together, before anything is loaded.
+    """Check that initial picture, mask and outpainting fit each other, before anything is loaded.
 
     Raises:
         MaskError: They do not.
@@ -54,11 +54,11 @@ def start_of(
     """What a request's picture starts from.
 
     Args:
-        request: What was asked.
+        request: The request.
         init: The initial picture, RGB.
         mask: Its mask.
-        seed: Of the picture, for masks filled with noise.
-        size: Width and height to be drawn.
+        seed: The picture's, for masks filled with noise.
+        size: Width and height in pixels that are denoised.
         unit: Pixels of a mask that the network takes as one.
 
     Raises:
@@ -71,16 +71,6 @@ def start_of(
     if request.outpaint is not None:
         return _on(canvas_for_outpainting(init, request.outpaint, request.inpaint, seed), size, unit)
     return Start(ImageOps.fit(init, size, Image.Resampling.LANCZOS))
-
-
-def canvas_size(request: GenerationRequest, init: Image.Image | None) -> Size | None:
-    """Width and height of what is drawn on; None for text-to-image."""
-    if init is None:
-        return None
-    beyond = request.outpaint
-    if beyond is None:
-        return init.size
-    return init.width + beyond.left + beyond.right, init.height + beyond.top + beyond.bottom
 
 
 def _on(canvas: Canvas, size: Size, unit: int) -> Start:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from safelight.file_formats import FileFormat
 from safelight.images import jpeg
 from safelight.images.arrays import PART
-from safelight.images.encode import FileFormat
 from safelight.images.picture import DecodeLimits, Layout
 
 _RGB = 4

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import io
-from typing import Literal, get_args
+from typing import get_args
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from safelight.errors import ImageArrayError, OutputError, UsageError
+from safelight.file_formats import FileFormat
 from safelight.images import usercomment, xmp
 from safelight.images.metadata import MAX_BLOCK, PARAMETERS, RECORD, Metadata
 
-FileFormat = Literal["png", "jpeg", "webp"]
 LONGEST_SIDE = {"png": 2**31 - 1, "jpeg": 65500, "webp": 16383}
 _EXIF = b"Exif\0\0"
 _JPEG_EXIF, _JPEG_XMP = 65533, 65504  # one APP1 segment, less the identifier before its content

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,19 @@ from PIL import Image
 from safelight.errors import ImageTooManyPixelsError, ImageZeroSizeError
 
 ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any]
+
+
+class LimitSettings(Protocol):
+    """The settings that limit pictures; see ``DecodeLimits``."""
+
+    @property
+    def max_pixels(self) -> int: ...  # noqa: D102  as in DecodeLimits
+    @property
+    def max_bytes(self) -> int: ...  # noqa: D102
+    @property
+    def max_frames(self) -> int: ...  # noqa: D102
+    @property
+    def background(self) -> tuple[int, int, int]: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -31,6 +44,11 @@ class DecodeLimits:
     max_bytes: int = 256 * 1024 * 1024
     max_frames: int = 16
     background: tuple[int, int, int] = (255, 255, 255)
+
+    @classmethod
+    def of(cls, settings: LimitSettings) -> Self:
+        """The limits that are set."""
+        return cls(settings.max_pixels, settings.max_bytes, settings.max_frames, settings.background)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class Execution:
         self._log.info("job begins", kind=job.kind, attempt=job.attempt)
         try:
             request = running.patiently(lambda: self._request_of(running))
-            result = WORK[job.kind](self._desk, running, request)
+            result = WORK[job.kind](self._desk, running, request).stored()
         except Exception as error:  # noqa: BLE001  whatever a job does, the worker goes on
             self.conclude(running, error=understood(error))
         else:

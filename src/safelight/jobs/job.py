@@ -59,8 +59,17 @@ class Shape(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-PAUSED = "paused"
-"""The stage of a job that waits while those of others are done."""
+class JobStage(StrEnum):
+    """What is done for a job beside the stages of generation (``generation.progress.Stage``)."""
+
+    JUDGING = "judging"
+    PAUSED = "paused"
+    """It waits while jobs of other owners run."""
+    WAITING_FOR_DISK = "waiting for disk space"
+    WAITING_FOR_DATABASE = "waiting for the database"
+
+
+PAUSED = JobStage.PAUSED
 
 
 class Progress(Shape):

@@ -1,37 +1,38 @@
-"""From what a front door was given to a job's request, and back: pictures lie in the database as blobs."""
+"""A job's request as it is stored: JSON with a reference to a blob in place of each image, and back."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import secrets
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, JsonValue, ValidationError
 from sqlalchemy import Connection
 
 from safelight.database import blobs
 from safelight.errors import RequestError
 from safelight.generation.request import GenerationRequest, Name, Part
+from safelight.images.fields import FoundImage, ImageField, replace_images
 from safelight.jobs.job import JobKind, JsonObject
+from safelight.validation import first_problem
 
-PICTURES = ("init_image", "mask", "image", "images")
-"""Fields of requests that hold pictures."""
+Image = Annotated[bytes, ImageField()]
 
 
 class UpscaleRequest(Part):
-    """What to enlarge, and how."""
+    """A picture to enlarge."""
 
-    image: bytes
+    image: Image
     by: float = Field(2.0, ge=1, le=8, allow_inf_nan=False, description="Factor on width and height.")
     upscaler: Name = Field("lanczos", description="Its name; safelight upscale lists them.")
 
 
 class ScanRequest(Part):
-    """What to judge."""
+    """Pictures to judge."""
 
-    images: tuple[bytes, ...] = Field(min_length=1, max_length=10_000)
+    images: tuple[Image, ...] = Field(min_length=1, max_length=10_000)
 
 
 REQUESTS: Mapping[JobKind, type[Part]] = {
@@ -47,79 +48,61 @@ def checked(kind: JobKind, fields: Mapping[str, Any]) -> Part:
     Raises:
         RequestError: A field is unknown, of the wrong type or out of range.
     """
-    if kind is JobKind.GENERATE:
-        return GenerationRequest.parse(**fields)
+    model = REQUESTS[kind]
+    if issubclass(model, GenerationRequest):
+        return model.parse(**fields)
     try:
-        return REQUESTS[kind](**fields)
+        return model(**fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise RequestError(f"{name}: {first['msg']}.") from error
+        raise RequestError(f"{first_problem(error)}.") from error
 
 
 def with_seed(request: GenerationRequest, key: str | None = None) -> GenerationRequest:
-    """The request with its seed drawn, so that the job gives the same pictures however often it is begun.
+    """The request with a random seed where it has none, so that every attempt of the job gives the same pictures.
 
     Args:
-        request: What to draw.
+        request: What to generate.
         key: An idempotency key: the same one gives the same seed.
     """
     if request.seed is not None:
         return request
-    lot = secrets.token_bytes(4) if key is None else hashlib.sha256(key.encode()).digest()[:4]
-    return request.model_copy(update={"seed": int.from_bytes(lot, "big")})
+    seed = secrets.token_bytes(4) if key is None else hashlib.sha256(key.encode()).digest()[:4]
+    return request.model_copy(update={"seed": int.from_bytes(seed, "big")})
 
 
 def separated(request: Part) -> tuple[JsonObject, dict[str, bytes]]:
-    """A request as JSON, with the names of its pictures in their place; and the pictures, by name."""
-    fields = request.model_dump(exclude_unset=True, exclude=set(PICTURES))
-    pictures: dict[str, bytes] = {}
+    """A request as JSON with ``{"blob": digest}`` in place of each image; and the images, by digest."""
+    images: dict[str, bytes] = {}
 
-    def named(data: bytes) -> dict[str, str]:
-        digest = blobs.digest_of(data)
-        pictures[digest] = data
+    def reference(found: FoundImage) -> dict[str, str]:
+        digest = blobs.digest_of(found.value)
+        images[digest] = found.value
         return {"blob": digest}
 
-    for name in PICTURES:
-        value = getattr(request, name, None)
-        if isinstance(value, bytes):
-            fields[name] = named(value)
-        elif isinstance(value, tuple):
-            fields[name] = [named(data) for data in value]
+    fields = replace_images(type(request), request.model_dump(exclude_unset=True), reference)
     loaded: JsonObject = json.loads(json.dumps(fields))
-    return loaded, pictures
+    return loaded, images
 
 
 def restored(connection: Connection, kind: JobKind, request: JsonObject) -> Part:
-    """The request that was ``separated``, with its pictures as bytes.
+    """The request that was ``separated``, with its images as bytes.
 
     Raises:
-        BlobMissingError: A picture is gone.
+        BlobMissingError: An image is gone.
     """
-    fields: dict[str, Any] = dict(request)
-    for name in PICTURES:
-        value = fields.get(name)
-        if isinstance(value, Mapping):
-            fields[name] = blobs.get(connection, value["blob"])
-        elif isinstance(value, list):
-            fields[name] = tuple(blobs.get(connection, part["blob"]) for part in value)
-    return checked(kind, fields)
+    model = REQUESTS[kind]
+    return checked(
+        kind, replace_images(model, request, lambda found: blobs.get(connection, found.value["blob"]))
+    )
 
 
-def digests(request: JsonObject) -> Iterable[str]:
-    """The blobs that a stored request needs."""
-    for name in PICTURES:
-        value = request.get(name)
-        for part in value if isinstance(value, list) else [value]:
-            if isinstance(part, Mapping) and isinstance(part.get("blob"), str):
-                yield str(part["blob"])
-
-
-def single(request: GenerationRequest, index: int) -> GenerationRequest:
-    """Picture `index` of a request, as a request of its own; it gives the same picture."""
-    assert request.seed is not None
-    variation = request.variation
-    if variation is not None:
-        variation = variation.of(index)
-    seed = request.seed + request.counted(index)
-    return request.model_copy(update={"seed": seed, "count": 1, "variation": variation})
+def digests(request: JsonValue) -> Iterator[str]:
+    """The blobs that a stored request needs; nothing else in it is an object with the key blob."""
+    if isinstance(request, dict):
+        if isinstance(digest := request.get("blob"), str):
+            yield digest
+        for value in request.values():
+            yield from digests(value)
+    elif isinstance(request, list):
+        for value in request:
+            yield from digests(value)

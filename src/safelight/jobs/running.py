@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from safelight.errors import DatabaseError, StoppedError, StorageFullError
-from safelight.jobs.job import PAUSED, Job, Progress, Signal
+from safelight.jobs.job import PAUSED, Job, JobStage, Progress, Signal
 from safelight.jobs.patience import patiently
 from safelight.logs import logger
 
@@ -173,9 +173,8 @@ class Running:
 
     def _say_waiting(self, error: DatabaseError) -> None:
         """Let the job's progress say why it does not go on, where that can be written."""
-        stage = (
-            "waiting for disk space" if isinstance(error, StorageFullError) else "waiting for the database"
-        )
+        full = isinstance(error, StorageFullError)
+        stage = JobStage.WAITING_FOR_DISK if full else JobStage.WAITING_FOR_DATABASE
         self._reported = 0.0
         self.report((self._last or Progress(stage=stage)).model_copy(update={"stage": stage}))
 

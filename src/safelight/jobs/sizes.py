@@ -1,7 +1,7 @@
-"""How much a request asks for, from its fields and the headers of its pictures: what is counted before the work.
+"""The cost of a request, estimated from its fields and the headers of its pictures, before any work.
 
-The unit of cost is a megapixel through one step of drawing, or as much work of another kind. Turns, timings and the
-setting max_job_work are in it.
+The unit of cost is one megapixel through one denoising step, or as much work of another kind. Scheduling, time
+estimates and the setting max_job_work use it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from safelight.images.picture import DecodeLimits
 from safelight.jobs.requests import ScanRequest, UpscaleRequest
 
 DEFAULT_SIDE, DEFAULT_STEPS = 512, 20
-"""What is reckoned with where a request leaves them open."""
+"""Assumed where a request does not give them."""
 LEAST = 0.001
 """Cost of the smallest job."""
 NETWORK, RESAMPLED = 8.0, 0.05
-"""Cost of a megapixel that an upscaler makes, with a network and without: rough figures, which timings correct."""
+"""Cost of a megapixel that an upscaler makes, with a network and without: rough; measured times correct it."""
 JUDGED, DECODED = 0.01, 0.005
 """Cost of a frame that is judged, and of each of its megapixels."""
 
@@ -32,8 +32,8 @@ class Size:
 
     Args:
         pictures: How many are made or judged.
-        pixels: Width times height, over all that are made; judging makes none.
-        cost: How much work it is.
+        pixels: Width times height, summed over all that are made; judging makes none.
+        cost: Megapixels times steps, or as much work of another kind.
     """
 
     pictures: int
@@ -42,14 +42,14 @@ class Size:
 
 
 def size_of(request: Part, limits: DecodeLimits) -> Size:
-    """How much a request asks for; pictures are not decoded for it.
+    """The size of a request; pictures are not decoded.
 
     Args:
-        request: What is asked for, with pictures as bytes.
+        request: The request, with pictures as bytes.
         limits: What a picture may cost.
 
     Raises:
-        ImageError: A picture to start from is none, or too large.
+        ImageError: The initial picture is no picture, or too large.
     """
     if isinstance(request, ScanRequest):
         return Size(len(request.images), 0, sum(_judged(image, limits) for image in request.images))
@@ -59,14 +59,14 @@ def size_of(request: Part, limits: DecodeLimits) -> Size:
         rate = RESAMPLED if request.upscaler in RESAMPLING else NETWORK
         return Size(1, pixels, max(LEAST, rate * pixels / 1e6))
     assert isinstance(request, GenerationRequest)
-    return _of_drawing(request, limits)
+    return _of_generation(request, limits)
 
 
 def check_size(size: Size, max_work: float) -> None:
-    """Refuse a job that is more work than one may be.
+    """Refuse a job that costs more than is allowed.
 
     Raises:
-        JobSizeError: It is; the message names what would be allowed.
+        JobSizeError: It does; the message says how many pictures are allowed.
     """
     if size.cost <= max_work:
         return
@@ -78,7 +78,7 @@ def check_size(size: Size, max_work: float) -> None:
     )
 
 
-def _of_drawing(request: GenerationRequest, limits: DecodeLimits) -> Size:
+def _of_generation(request: GenerationRequest, limits: DecodeLimits) -> Size:
     canvas = _canvas(request, limits)
     alone = request.mask is not None and request.inpaint.only_masked
     width, height = (DEFAULT_SIDE, DEFAULT_SIDE) if canvas is None or alone else canvas
@@ -91,24 +91,22 @@ def _of_drawing(request: GenerationRequest, limits: DecodeLimits) -> Size:
         made *= hires.scale**2
         again = (hires.steps or steps) * (1.0 if hires.all_steps else hires.strength)
         work += made * max(1.0, again)
-    if canvas is not None and request.outpaint is not None:  # whatever is drawn is put back into all of it
+    if canvas is not None and request.outpaint is not None:  # the result has the whole canvas
         made = max(made, canvas[0] * canvas[1])
     return Size(request.count, int(made * request.count), max(LEAST, work / 1e6 * request.count))
 
 
 def _canvas(request: GenerationRequest, limits: DecodeLimits) -> tuple[int, int] | None:
-    """Width and height of what is drawn on, as far as that is known before drawing."""
+    """Width and height of the initial picture, with outpainting; None for text-to-image."""
     if request.init_image is None:
         return None
     assert isinstance(request.init_image, bytes)
-    found, beyond = header(request.init_image, limits=limits), request.outpaint
-    if beyond is None:
-        return found.width, found.height
-    return found.width + beyond.left + beyond.right, found.height + beyond.top + beyond.bottom
+    found = header(request.init_image, limits=limits)
+    return request.canvas_size((found.width, found.height))
 
 
 def _judged(image: bytes, limits: DecodeLimits) -> float:
-    """Cost of judging a picture with its frames; one that cannot be read, which the scan will say, is looked at too."""
+    """Cost of judging a picture with its frames; a picture that cannot be read is counted as one frame."""
     try:
         found = header(image, limits=limits)
     except ImageError:

@@ -1,34 +1,37 @@
-"""What workers do: one function for each kind of job. A job that is begun again goes on where it was."""
+"""What workers do: one function for each kind of job. A job that is begun again continues where it was."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
-
-from pydantic import JsonValue
 
 from safelight.audit import AuditLog
 from safelight.errors import StoppedError
 from safelight.gallery import Entry, Gallery, NewEntry
+from safelight.generation.progress import Stage
 from safelight.generation.request import GenerationRequest
-from safelight.jobs.entries import drawn_entry, enlarged_entry, result_of
-from safelight.jobs.job import JobKind, JsonObject, Progress, Signal
-from safelight.jobs.requests import ScanRequest, UpscaleRequest, single
+from safelight.jobs.entries import drawn_entry, enlarged_entry, picture_result
+from safelight.jobs.job import JobKind, JobStage, Progress, Signal
+from safelight.jobs.requests import ScanRequest, UpscaleRequest
+from safelight.jobs.result import DrawnPicture, JobResult, PictureVerdict
 from safelight.moderation.policy import Decision
 from safelight.runtime.machine import usable_cores
 
 if TYPE_CHECKING:
-    from safelight.generation.painting import Progress as Painted
+    from safelight.generation.progress import Progress as RunProgress
+    from safelight.generation.progress import Watcher
     from safelight.generation.request import Part
     from safelight.jobs.running import Running
     from safelight.studio import Studio
+    from safelight.studio.judged_run import JudgedRun
 
 
 @dataclass(frozen=True)
 class Desk:
-    """What a job is done with."""
+    """What jobs use: the studio, the gallery and the audit log."""
 
     studio: Studio
     gallery: Gallery
@@ -42,29 +45,35 @@ class Desk:
         return entry
 
 
-def generate(desk: Desk, running: Running, request: Part) -> JsonObject:
-    """Draw a request's pictures one after the other, each into the gallery; returns the job's result."""
+def generate(desk: Desk, running: Running, request: Part) -> JobResult:
+    """Generate a request's pictures and put each into the gallery; pictures of an earlier attempt are kept.
+
+    All of them are one run: it is planned, and its input pictures are judged, when its first picture is needed.
+    """
     assert isinstance(request, GenerationRequest)
-    done: list[Entry] = []
+    done: list[DrawnPicture] = []
+    run = cache(lambda: desk.studio.start(request, watcher=_watcher(running, request)))
     for index in range(request.count):
         running.pause()
         if running.over:
             running.cut_short = True
             break
         try:
-            entry = _there(desk, running, index) or _draw(desk, running, request, index)
-        except StoppedError:  # while the database was waited for
+            picture = _earlier(desk, running, index) or _generate(desk, running, run, index)
+        except StoppedError:  # while waiting for the database
             break
-        if entry is not None:
-            done.append(entry)
-    return result_of(done)
+        if picture is not None:
+            done.append(picture)
+    return JobResult.of_pictures(done)
 
 
-def _there(desk: Desk, running: Running, index: int) -> Entry | None:
-    """A picture that an earlier attempt has made."""
+def _earlier(desk: Desk, running: Running, index: int) -> DrawnPicture | None:
+    """A picture that an earlier attempt has put into the gallery."""
     found = running.patiently(lambda: desk.gallery.find(running.job.id, index))
-    running.partial = running.partial or found is not None
-    return found
+    if found is None:
+        return None
+    running.partial = True
+    return picture_result(found)
 
 
 def _enter(desk: Desk, running: Running, new: NewEntry) -> Entry:
@@ -73,34 +82,36 @@ def _enter(desk: Desk, running: Running, new: NewEntry) -> Entry:
     return entry
 
 
-def _draw(desk: Desk, running: Running, request: GenerationRequest, index: int) -> Entry | None:
-    from safelight.generation.painting import Watcher
+def _watcher(running: Running, request: GenerationRequest) -> Watcher:
+    """Callbacks that report a run's progress and stop or pause it as the job is told."""
+    from safelight.generation.progress import Watcher
 
-    def look(painted: Painted) -> None:
-        share = painted.step / max(painted.steps, 1)
-        if request.hires is not None:
-            share = {"first pass": 0.5 * share, "upscaling": 0.5}.get(painted.stage, 0.5 + 0.5 * share)
+    def report(progress: RunProgress) -> None:
         running.report(
             Progress(
-                stage=painted.stage,
-                step=painted.step,
-                steps=painted.steps,
-                picture=index,
-                pictures=request.count,
-                fraction=min(1.0, (index + share) / request.count),
+                stage=progress.stage,
+                step=progress.step,
+                steps=progress.steps,
+                picture=progress.picture,
+                pictures=progress.count,
+                fraction=progress.fraction(hires=request.hires is not None),
             ),
-            painted.preview,
+            progress.preview,
         )
 
-    watcher = Watcher(
-        look,
+    return Watcher(
+        report,
         running.should_stop,
         keep_partial=True,
         should_pause=lambda: running.paused,
         on_pause=running.on_pause,
     )
+
+
+def _generate(desk: Desk, running: Running, run: Callable[[], JudgedRun], index: int) -> DrawnPicture | None:
+    """Picture `index` in the gallery; None if it was skipped, or stopped and not wanted."""
     try:
-        (picture,) = desk.studio.draw(single(request, index), watcher=watcher)
+        picture = run().generate(index)
     except StoppedError:
         picture = None
     if running.told is Signal.SKIP:
@@ -111,15 +122,15 @@ def _draw(desk: Desk, running: Running, request: GenerationRequest, index: int) 
         running.cut_short = True
         return None
     running.partial = running.partial or stopped
-    return _enter(desk, running, drawn_entry(running.job, picture, index))
+    return picture_result(_enter(desk, running, drawn_entry(running.job, picture, index)), picture)
 
 
-def upscale(desk: Desk, running: Running, request: Part) -> JsonObject:
-    """Enlarge one picture; returns the job's result. It has no parts to give, so finishing early is going on."""
+def upscale(desk: Desk, running: Running, request: Part) -> JobResult:
+    """Enlarge one picture; the job has no partial result, so that finishing early lets it go on."""
     assert isinstance(request, UpscaleRequest)
-    if found := _there(desk, running, 0):
-        return result_of([found])
-    running.report(Progress(stage="upscaling"))
+    if earlier := _earlier(desk, running, 0):
+        return JobResult.of_pictures([earlier])
+    running.report(Progress(stage=Stage.UPSCALING))
 
     def should_stop() -> bool:  # before each tile
         running.pause()
@@ -130,34 +141,34 @@ def upscale(desk: Desk, running: Running, request: Part) -> JsonObject:
             request.image, by=request.by, upscaler=request.upscaler, should_stop=should_stop
         )
         if not running.unwanted:
-            return result_of([_enter(desk, running, enlarged_entry(running.job, enlarged))])
+            entry = _enter(desk, running, enlarged_entry(running.job, enlarged))
+            return JobResult.of_pictures([picture_result(entry, enlarged)])
     running.cut_short = True
-    return result_of([])
+    return JobResult.of_pictures([])
 
 
-def scan(desk: Desk, running: Running, request: Part) -> JsonObject:
+def scan(desk: Desk, running: Running, request: Part) -> JobResult:
     """Judge pictures; one that cannot be read does not end the job."""
     assert isinstance(request, ScanRequest)
-    total, verdicts = len(request.images), list[JsonValue]()
+    total, verdicts = len(request.images), list[PictureVerdict]()
     named = ((str(index), image) for index, image in enumerate(request.images))
     for judgement in desk.studio.moderator().judge_many(named, workers=usable_cores()):
-        verdicts.append({"index": len(verdicts)} | _without_path(judgement.to_dict()))
+        fields = {"index": len(verdicts), **judgement.to_dict()}
+        verdicts.append(PictureVerdict.model_validate(fields))
         share = len(verdicts) / total
-        running.report(Progress(stage="judging", picture=len(verdicts) - 1, pictures=total, fraction=share))
+        running.report(
+            Progress(stage=JobStage.JUDGING, picture=len(verdicts) - 1, pictures=total, fraction=share)
+        )
         running.pause()
         if running.over and len(verdicts) < total:
             running.cut_short = True
             break
-    return {"verdicts": verdicts}
+    return JobResult.of_verdicts(verdicts)
 
 
-WORK: Mapping[JobKind, Callable[[Desk, Running, Part], JsonObject]] = {
+WORK: Mapping[JobKind, Callable[[Desk, Running, Part], JobResult]] = {
     JobKind.GENERATE: generate,
     JobKind.UPSCALE: upscale,
     JobKind.SCAN: scan,
 }
-"""What does each kind of job. A result that does not hold everything is one of a job that was stopped."""
-
-
-def _without_path(body: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    return {name: value for name, value in body.items() if name != "path"}
+"""The function for each kind of job. The result of a job that was stopped has what was made until then."""

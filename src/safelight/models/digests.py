@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from safelight.errors import FileMissingError, OutputError
-from safelight.files import written_whole
+from safelight.files import sha256_of, written_whole
 
 
 def file_digest(path: Path, cache: Path) -> str:
@@ -26,8 +26,7 @@ def file_digest(path: Path, cache: Path) -> str:
         memory, key = _memory(path, cache)
         if (known := _remembered(memory, key)) is not None:
             return known
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256_of(path)
     except OSError as error:
         raise FileMissingError(f"{path} cannot be read: {error.strerror or error}.") from error
     _remember(memory, key | {"sha256": digest})

@@ -1,4 +1,7 @@
-"""Keep several checkpoints in memory under a budget; the least recently used one is evicted first."""
+"""Several networks in memory at once, under a budget: the least recently used one is evicted for another.
+
+Checkpoints and upscalers share the budget.
+"""
 
 from __future__ import annotations
 
@@ -7,36 +10,57 @@ import gc
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 
 import torch
 
 from safelight.errors import MemoryBudgetError
 from safelight.models.checkpoints import Checkpoint
-from safelight.models.loading import Loaded
 
-Load = Callable[[Checkpoint], Loaded]
-Estimate = Callable[[Checkpoint], int]
+
+class Stored(Protocol):
+    """Weights on the disk; hashable, and not equal to other weights of the same name."""
+
+    @property
+    def name(self) -> str:
+        """By which they are asked for."""
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk."""
+
+
+class InMemory(Protocol):
+    """Weights in memory."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all weights and buffers."""
+
+
+Key = TypeVar("Key", bound=Stored)
+Value = TypeVar("Value", bound=InMemory)
 
 
 @dataclass(eq=False)
 class _Hold:
-    """One thread's lease of a checkpoint, with the memory reserved beside the weights."""
+    """A thread's lease, with the room it has beside the weights."""
 
     room: int
     thread: int = field(default_factory=threading.get_ident)
 
 
 @dataclass(eq=False)
-class _Place:
-    """A checkpoint's entry in the cache; made before the checkpoint is loaded, so that its memory is reserved."""
+class _Place(Generic[Value]):
+    """A network's place in memory: reserved before it is loaded, so that other threads count it."""
 
     nbytes: int
     holds: list[_Hold] = field(default_factory=list)
     loading: threading.Lock = field(default_factory=threading.Lock)
-    loaded: Loaded | None = None
+    loaded: Value | None = None
 
     @property
     def taken(self) -> int:
@@ -44,62 +68,73 @@ class _Place:
         return self.nbytes + sum(hold.room for hold in self.holds)
 
 
-class LoadedModels:
-    """A cache of loaded checkpoints with least-recently-used eviction. Thread-safe.
+class LoadedModels(Generic[Key, Value]):
+    """A pool of loaded checkpoints and upscalers, the most recently used ones.
 
-    Loading a checkpoint does not block the use of others, and threads that lease the same checkpoint share one copy.
-    No thread overtakes one that waits for memory.
+    Threads may share it. While one network is loaded, other threads use others, and two threads that lease the same
+    one get the same object. Threads get memory in the order in which they asked for it.
 
     Args:
-        budget: Limit in bytes of all weights and of the memory reserved beside them.
-        load: Loads a checkpoint.
-        estimate: Estimates a checkpoint's bytes before it is loaded; by default the weights' size on disk.
+        budget: Bytes that all weights, and the room that is asked for beside them, may take together.
+        load: Loads a network.
+        estimate: Bytes that a network will take, before it is loaded; by default its weights' size on disk.
     """
 
     def __init__(
-        self, budget: int, load: Load, estimate: Estimate = lambda checkpoint: checkpoint.size
+        self,
+        budget: int,
+        load: Callable[[Key], Value],
+        estimate: Callable[[Key], int] = lambda key: key.size,
     ) -> None:
         self._budget = budget
         self._load = load
         self._estimate = estimate
-        self._places: OrderedDict[Checkpoint, _Place] = OrderedDict()
+        self._places: OrderedDict[Key, _Place[Value]] = OrderedDict()
         self._changed = threading.Condition()
         self._turn = threading.Lock()
         self._waiting: set[int] = set()
 
     @contextmanager
-    def lease(self, checkpoint: Checkpoint, room: int = 0) -> Iterator[Loaded]:
-        """Lease a checkpoint: within the block it is loaded and not evicted.
+    def lease(self, key: Key, room: int = 0) -> Iterator[Value]:
+        """One network; see ``lease_all``."""
+        with self.lease_all([key], room) as (loaded,):
+            yield loaded
 
-        Waits while the checkpoints that would have to be evicted are leased by other threads.
+    @contextmanager
+    def lease_all(self, keys: Sequence[Key], room: int = 0) -> Iterator[list[Value]]:
+        """Networks to use within the block, in the order of their keys; until it ends, they are not evicted.
+
+        Where others must be evicted and are in use by other threads, this waits for them. Memory for all of them is
+        reserved at once, so that two threads never wait for each other with half of what they need.
 
         Args:
-            checkpoint: The checkpoint.
-            room: Bytes to reserve beside the weights, for the work that is done with it.
+            keys: What to use.
+            room: Bytes to keep free beside them, for what is computed with them.
 
         Raises:
-            MemoryBudgetError: It exceeds the budget, alone or together with this thread's other leases.
+            MemoryBudgetError: They need more than the budget, or more than what this thread's other leases leave of it.
             CheckpointInvalidError, and the other errors of loading.
         """
-        place, hold = self._hold(checkpoint, room)
+        places, holds = self._hold(keys, room)
         try:
-            yield self._loaded(checkpoint, place)
+            yield [self._loaded(key, place) for key, place in zip(keys, places, strict=True)]
         finally:
-            self._let_go(place, hold)
+            self._let_go(places, holds)
 
-    def get(self, checkpoint: Checkpoint) -> Loaded:
-        """Return a checkpoint, loading it if necessary; it may be evicted at any time. See ``lease``."""
-        with self.lease(checkpoint) as loaded:
+    def get(self, key: Key) -> Value:
+        """A network, loaded if need be; it may be evicted at any time. See ``lease``."""
+        with self.lease(key) as loaded:
             return loaded
 
     def checkpoints(self) -> list[Checkpoint]:
-        """The loaded checkpoints, the least recently used first."""
+        """The checkpoints in memory, the least recently used first."""
         with self._changed:
-            return [checkpoint for checkpoint, place in self._places.items() if place.loaded]
+            loaded = [key for key, place in self._places.items() if place.loaded is not None]
+        return [key for key in loaded if isinstance(key, Checkpoint)]
 
     @property
     def awaited(self) -> bool:
-        """Whether a thread waits for others to release memory."""
+        """Whether a thread waits until others release memory."""
         return bool(self._waiting)
 
     @property
@@ -109,76 +144,78 @@ class LoadedModels:
             return sum(place.nbytes for place in self._places.values())
 
     def clear(self, name: str | None = None) -> None:
-        """Evict checkpoints that are not leased: all of them, or those of one name."""
+        """Evict what is not in use: everything, or the checkpoints that one name means or meant."""
         with self._changed:
-            idle = [checkpoint for checkpoint, place in self._places.items() if not place.holds]
-            for checkpoint in idle:
-                if name in (None, checkpoint.name):
-                    del self._places[checkpoint]
+            idle = [key for key, place in self._places.items() if not place.holds]
+            for key in idle:
+                if name is None or (isinstance(key, Checkpoint) and key.name == name):
+                    del self._places[key]
         return_memory()
 
-    def _hold(self, checkpoint: Checkpoint, room: int) -> tuple[_Place, _Hold]:
+    def _hold(self, keys: Sequence[Key], room: int) -> tuple[list[_Place[Value]], list[_Hold]]:
         with self._in_turn(), self._changed:
-            self._make_room(room, checkpoint)
-            place = self._places.setdefault(checkpoint, _Place(self._estimate(checkpoint)))
-            self._places.move_to_end(checkpoint)
-            hold = _Hold(room)
-            place.holds.append(hold)
-            return place, hold
+            self._make_room(room, keys)
+            places, holds = list[_Place[Value]](), list[_Hold]()
+            for key in keys:
+                place = self._places.setdefault(key, _Place(self._estimate(key)))
+                self._places.move_to_end(key)
+                hold = _Hold(0 if holds else room)
+                place.holds.append(hold)
+                places.append(place)
+                holds.append(hold)
+            return places, holds
 
     def _in_turn(self) -> AbstractContextManager[object]:
-        """The lock that keeps threads from overtaking one that waits for memory; holders of a lease do not take it.
-
-        Otherwise it would wait for threads that wait for its lease.
-        """
+        """Lets threads ask for memory one after the other; a thread that has leases does not wait for its turn."""
         with self._changed:
             return nullcontext() if self._held_by(threading.get_ident()) else self._turn
 
-    def _let_go(self, place: _Place, hold: _Hold) -> None:
+    def _let_go(self, places: Sequence[_Place[Value]], holds: Sequence[_Hold]) -> None:
         with self._changed:
-            place.holds.remove(hold)
+            for place, hold in zip(places, holds, strict=True):
+                place.holds.remove(hold)
             self._tell()
 
-    def _loaded(self, checkpoint: Checkpoint, place: _Place) -> Loaded:
+    def _loaded(self, key: Key, place: _Place[Value]) -> Value:
         with place.loading:
             if place.loaded is None:
                 try:
-                    place.loaded = self._load(checkpoint)
+                    place.loaded = self._load(key)
                     self._account(place, place.loaded.nbytes)
                 except BaseException:
-                    self._forget(checkpoint, place)
+                    self._forget(key, place)
                     raise
             return place.loaded
 
-    def _account(self, place: _Place, nbytes: int) -> None:
-        """Replace the estimate by the actual size, and evict others for the difference."""
+    def _account(self, place: _Place[Value], nbytes: int) -> None:
+        """Put the true size in place of the estimate, and evict for the difference."""
         with self._changed:
             place.nbytes = 0
             self._make_room(nbytes)
             place.nbytes = nbytes
 
-    def _forget(self, checkpoint: Checkpoint, place: _Place) -> None:
+    def _forget(self, key: Key, place: _Place[Value]) -> None:
         with self._changed:
             place.loaded = None
-            if self._places.get(checkpoint) is place:
-                del self._places[checkpoint]
+            if self._places.get(key) is place:
+                del self._places[key]
             self._tell()
         return_memory()
 
-    def _make_room(self, nbytes: int, checkpoint: Checkpoint | None = None) -> None:
-        """Evict checkpoints until the given number of bytes fits into the budget; called with the lock held.
+    def _make_room(self, nbytes: int, keys: Collection[Key] = ()) -> None:
+        """Evict until so many bytes more fit the budget; called with the lock held.
 
         Args:
-            nbytes: Bytes to make room for.
-            checkpoint: A checkpoint that is not evicted and, if it is not in the cache yet, needs room as well.
+            nbytes: Bytes.
+            keys: What is not evicted; for those that are not in memory their own size is needed as well.
         """
-        if (needed := nbytes + self._missing(checkpoint)) > self._budget:
+        if (needed := nbytes + self._missing(keys)) > self._budget:
             raise MemoryBudgetError(
                 f"The checkpoint needs {_gigabytes(needed)}, and the budget is {_gigabytes(self._budget)}."
             )
         evicted = False
-        while self._taken() + (needed := nbytes + self._missing(checkpoint)) > self._budget:
-            if (idle := self._idle(checkpoint)) is not None:
+        while self._taken() + (needed := nbytes + self._missing(keys)) > self._budget:
+            if (idle := self._idle(keys)) is not None:
                 del self._places[idle]
                 evicted = True
             else:
@@ -189,16 +226,16 @@ class LoadedModels:
     def _taken(self) -> int:
         return sum(place.taken for place in self._places.values())
 
-    def _missing(self, checkpoint: Checkpoint | None) -> int:
-        return 0 if checkpoint is None or checkpoint in self._places else self._estimate(checkpoint)
+    def _missing(self, keys: Collection[Key]) -> int:
+        return sum(self._estimate(key) for key in keys if key not in self._places)
 
-    def _idle(self, kept: Checkpoint | None) -> Checkpoint | None:
-        """The least recently used checkpoint without a lease."""
-        idle = (each for each, place in self._places.items() if not place.holds and each != kept)
+    def _idle(self, kept: Collection[Key]) -> Key | None:
+        """The least recently used network that nobody uses."""
+        idle = (each for each, place in self._places.items() if not place.holds and each not in kept)
         return next(idle, None)
 
     def _wait_for(self, nbytes: int) -> None:
-        """Wait until another thread releases a lease; raises MemoryBudgetError if all holders wait themselves."""
+        """Wait until other threads release memory, if there are others that do not wait themselves."""
         me = threading.get_ident()
         holders = {hold.thread for place in self._places.values() for hold in place.holds}
         if self._held_by(me) + nbytes > self._budget or holders <= self._waiting | {me}:
@@ -213,12 +250,12 @@ class LoadedModels:
             self._waiting.discard(me)
 
     def _tell(self) -> None:
-        """Wake all threads that wait for memory; each checks again whether it has to wait."""
+        """Wake all threads that wait for memory, so that they try again."""
         self._waiting.clear()
         self._changed.notify_all()
 
     def _held_by(self, thread: int) -> int:
-        """Bytes of a thread's leases."""
+        """Bytes that a thread leases."""
         return sum(
             place.taken for place in self._places.values() for hold in place.holds if hold.thread == thread
         )

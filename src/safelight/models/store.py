@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -19,7 +18,7 @@ from safelight.errors import (
     ModelNotPulledError,
     OutputError,
 )
-from safelight.files import exists
+from safelight.files import exists, sha256_of
 from safelight.private import private_folder
 
 _RECORD = "safelight.json"
@@ -209,7 +208,7 @@ def _source(name: str) -> Source:
 
 
 def _describe(name: str, source: Source, revision: str, folder: Path) -> ModelRecord:
-    digests = {file: _sha256(folder / file) for file in source.files}
+    digests = {file: sha256_of(folder / file) for file in source.files}
     for file, expected in source.files.items():
         if expected and digests[file] != expected:
             raise DigestMismatchError(
@@ -232,8 +231,3 @@ def _read_record(path: Path) -> ModelRecord:
     except (OSError, ValueError, TypeError) as error:
         raise ModelInvalidError(f"The record of {path.parent.name} cannot be read: {error}.") from error
     return replace(record, files=files)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

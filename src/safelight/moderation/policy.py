@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from safelight.errors import FileMissingError, PolicyError, PolicyLabelError
+from safelight.validation import first_problem
 
 PRESETS = ("strict", "standard", "lenient")
 
@@ -129,9 +130,8 @@ class Policy(BaseModel):
         except tomllib.TOMLDecodeError as error:
             raise PolicyError(f"The policy is not TOML: {error}.") from error
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "policy"
-            raise PolicyError(f"{where}: {first['msg']}.") from error
+            problem = first_problem(error)
+            raise PolicyError(f"{problem.field or 'policy'}: {problem.message}.") from error
 
     @cached_property
     def digest(self) -> str:

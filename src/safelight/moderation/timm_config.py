@@ -16,6 +16,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from safelight.errors import DigestMismatchError, FileMissingError, ModelInvalidError, PickleRefusedError
+from safelight.files import sha256_of
 from safelight.models.store import expected_digests
 from safelight.moderation.preprocess import Preprocessing, Resize
 
@@ -190,8 +191,7 @@ def _triple(values: Any) -> tuple[float, float, float]:
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise ModelInvalidError(f"{path.name} cannot be read: {error.strerror or error}.") from error
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
+from functools import cached_property
 from typing import Any
 
 from fastapi import Request, Response
@@ -16,6 +17,7 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import UploadFile
 
 from safelight.errors import BodyInvalidError, MediaTypeError
+from safelight.images.fields import image_fields, models_in
 from safelight.server.large_json import loads
 from safelight.server.picture_threads import Cost
 from safelight.server.shape import complaint_about_json
@@ -23,7 +25,7 @@ from safelight.server.state import Backstage
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
 BARE = ("image/", "application/octet-stream")
-REQUEST, LISTS = "request", ("images",)
+REQUEST = "request"
 MAX_FILES = 1000
 SMALL = 256 * 1024
 """Bytes of JSON above which it is parsed in a thread."""
@@ -57,12 +59,19 @@ class FormRoute(JsonRoute):
 
     takes_bare = False
 
+    @cached_property
+    def _lists(self) -> frozenset[str]:
+        """The body's fields that hold several pictures, one part of the form each."""
+        assert self.body_field is not None
+        fields = (image_fields(model) for model in models_in(self.body_field.field_info.annotation))
+        return frozenset(name for each in fields for name, several in each.items() if several)
+
     async def _as_json(self, request: Request) -> Request:
         kind = kind_of(request)
         if kind == JSON or self.body_field is None:
             return await super()._as_json(request)
         if kind == MULTIPART:
-            return _Given(request, await _form_fields(request))
+            return _Given(request, await _form_fields(request, self._lists))
         if self.takes_bare and kind.startswith(BARE):
             return _Given(request, {"image": await request.body()})
         raise MediaTypeError(f"A body of the type {kind or 'none'!r} cannot be read here.")
@@ -125,7 +134,7 @@ async def _parsed_early(request: Request) -> Request:
         return _Unreadable(request, not data, error)
 
 
-async def _form_fields(request: Request) -> Fields:
+async def _form_fields(request: Request, lists: Collection[str]) -> Fields:
     given: Fields = {}
     pictures: Fields = {}
     async with request.form(max_files=MAX_FILES, max_fields=1) as form:
@@ -136,7 +145,7 @@ async def _form_fields(request: Request) -> Fields:
                 raise BodyInvalidError(
                     f"The part {name!r} is text: all but pictures goes into {REQUEST!r}, as JSON."
                 )
-            elif name in LISTS:
+            elif name in lists:
                 pictures.setdefault(name, []).append(await part.read())
             elif name in pictures:
                 raise BodyInvalidError(f"The part {name!r} is there twice.")

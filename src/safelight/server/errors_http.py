@@ -21,6 +21,7 @@ from safelight.errors import (
     SafelightError,
 )
 from safelight.server.families import body_of, family_of, status_of
+from safelight.validation import first_problem
 
 CHALLENGE = 'Bearer realm="safelight", Basic realm="safelight", charset="UTF-8"'
 """The WWW-Authenticate header of a 401."""
@@ -112,10 +113,9 @@ def install(app: FastAPI) -> None:
 
 
 def _complaint(error: RequestValidationError) -> tuple[str | None, str]:
-    """The first invalid field and its message, without its value, which may be a whole image."""
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"][1:]) or None
-    return field, f"{field}: {first['msg']}." if field else f"{first['msg']}."
+    """The first field that was wrong, and what was wrong with it; never its value, which may be a whole picture."""
+    problem = first_problem(error, skip=1)
+    return problem.field or None, f"{problem}."
 
 
 def _from_status(error: HTTPException, request: Request) -> SafelightError:

@@ -7,11 +7,12 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 from safelight.errors import NotAcceptableError
+from safelight.file_formats import FileFormat
 from safelight.generation.record import FileRef, ReproductionRecord
 from safelight.images import DecodeLimits, decode
 from safelight.images.cost import encode_bytes
 from safelight.images.decode import header
-from safelight.images.encode import FileFormat, encode_picture
+from safelight.images.encode import encode_picture
 from safelight.images.metadata import Metadata, read_metadata
 from safelight.images.sniff import sniff
 

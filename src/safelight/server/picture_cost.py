@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from safelight.file_formats import FileFormat
 from safelight.images import DecodeLimits
 from safelight.images.cost import decode_bytes, encode_bytes
 from safelight.images.decode import inspect
-from safelight.images.encode import FileFormat
 from safelight.images.picture import Header, Layout
 from safelight.images.sampling import reach
 from safelight.server.picture_threads import Cost

@@ -35,7 +35,7 @@ class Intake:
 
     def __init__(self, settings: Settings, threads: Threads, turns: asyncio.Semaphore) -> None:
         self._settings, self._threads, self._turns = settings, threads, turns
-        self._limits = limits_of(settings)
+        self._limits = DecodeLimits.of(settings)
         self._addresses, self._bytes = MOST_ADDRESSES, settings.max_request_bytes
 
     async def picture(self, given: str | bytes) -> bytes:
@@ -73,11 +73,6 @@ class Intake:
             data = await fetched(address, min(self._limits.max_bytes, self._bytes), self._threads)
         self._bytes -= len(data)
         return data
-
-
-def limits_of(settings: Settings) -> DecodeLimits:
-    """The decoding limits of the settings."""
-    return DecodeLimits(settings.max_pixels, settings.max_bytes, settings.max_frames, settings.background)
 
 
 def from_base64(text: str, max_bytes: int) -> bytes:

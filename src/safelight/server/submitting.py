@@ -14,12 +14,13 @@ from safelight.database.engine import reading
 from safelight.database.hosts import now
 from safelight.errors import RequestError
 from safelight.generation.request import GenerationRequest, Part
+from safelight.images import DecodeLimits
+from safelight.images.fields import find_images
 from safelight.jobs.job import Job, JobKind, Priority, Signal, Submission, Timeout
-from safelight.jobs.requests import PICTURES, checked, separated, with_seed
+from safelight.jobs.requests import REQUESTS, checked, separated, with_seed
 from safelight.jobs.sizes import Size, check_size, size_of
 from safelight.jobs.tables import jobs
 from safelight.server.auth import Caller
-from safelight.server.pictures_in import limits_of
 from safelight.server.state import Backstage
 
 
@@ -54,12 +55,12 @@ async def submit(
     """
 
     def put() -> Job:
-        _see_bytes(fields)
+        _check_bytes(kind, fields)
         request = checked(kind, fields)
         if isinstance(request, GenerationRequest):
             request = with_seed(request, idempotency_key)
         settings = behind.service.settings
-        size = size_of(request, limits_of(settings))
+        size = size_of(request, DecodeLimits.of(settings))
         check_size(size, settings.max_job_work)
         checkpoint = getattr(request, "checkpoint", None) or settings.checkpoint
         body, pictures = separated(request)
@@ -135,13 +136,11 @@ async def tell(behind: Backstage, job_id: str, signal: Signal, owner: str | None
     return await behind.threads.write(put)
 
 
-def _see_bytes(fields: Mapping[str, Any]) -> None:
-    """Raise for an image that is given as text: the lower layers take text for a file's path."""
-    for name in PICTURES:
-        value = fields.get(name)
-        parts = value if isinstance(value, list | tuple) else [value]
-        if not all(part is None or isinstance(part, bytes) for part in parts):
-            raise RequestError(f"{name}: a picture has to be its file's bytes.")
+def _check_bytes(kind: JobKind, fields: Mapping[str, Any]) -> None:
+    """Refuse an image that is given as text: from here on, text would be the path of a file."""
+    for found in find_images(REQUESTS[kind], fields):
+        if not isinstance(found.value, bytes):
+            raise RequestError(f"{found.name}: a picture has to be its file's bytes.")
 
 
 def _is_known(behind: Backstage, caller: Caller, idempotency_key: str | None) -> bool:

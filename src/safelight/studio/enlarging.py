@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safelight.errors import BlockedError
+from safelight.file_formats import FileFormat
 from safelight.generation.infotext import parse, render
-from safelight.images.encode import FileFormat, encode_picture
+from safelight.images.encode import encode_picture
 from safelight.images.metadata import Metadata
 from safelight.moderation.verdict import Verdict
 from safelight.studio.picture import kind_of, write

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safelight.errors import BlockedError, UsageError
+from safelight.file_formats import FORMATS, FileFormat
 from safelight.files import exists, written_whole
 from safelight.generation.infotext import describe
 from safelight.generation.record import FileRef, Judged, ReproductionRecord
-from safelight.images.encode import FileFormat, encode_picture
+from safelight.images.encode import encode_picture
 from safelight.images.metadata import Metadata
 from safelight.moderation.policy import Decision
 from safelight.moderation.verdict import Verdict
 
 if TYPE_CHECKING:
     from PIL import Image
-
-KINDS: dict[str, FileFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 
 @dataclass(frozen=True)
@@ -120,8 +119,8 @@ def kind_of(path: Path) -> FileFormat:
     Raises:
         UsageError: It names none.
     """
-    if (kind := KINDS.get(path.suffix.lower())) is None:
-        raise UsageError(f"{path.name}: the suffix has to be one of {', '.join(KINDS)}.")
+    if (kind := FORMATS.get(path.suffix.lower())) is None:
+        raise UsageError(f"{path.name}: the suffix has to be one of {', '.join(FORMATS)}.")
     return kind
 
 

@@ -1,10 +1,11 @@
-"""The one object that front doors and Python programs talk to."""
+"""The façade over generation and moderation: the API for Python programs, the command line and workers."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,9 @@ from PIL import Image
 
 from safelight.errors import BlockedError, RequestError
 from safelight.generation.request import GenerationRequest
+from safelight.generation.upscaling.resampling import RESAMPLING, ResamplingUpscaler
 from safelight.images import DecodeLimits, ImageSource, decode
+from safelight.images.fields import FoundImage, replace_images
 from safelight.images.metadata import read_metadata
 from safelight.images.source import read_bytes
 from safelight.moderation.classifier import Classifier
@@ -27,17 +30,19 @@ from safelight.moderation.verdict import Judgement, Verdict
 from safelight.runtime.machine import usable_cores
 from safelight.settings import Settings
 from safelight.studio.enlarging import Enlarged, with_enlargement
-from safelight.studio.picture import Picture, is_blocked, judged
+from safelight.studio.judged_run import JudgedRun
+from safelight.studio.picture import Picture, is_blocked
 from safelight.studio.reproducing import Original, Reproduction, compare
 
 if TYPE_CHECKING:
-    from safelight.generation.engine import Drawn, Engine
-    from safelight.generation.painting import Watcher
+    from safelight.generation.engine import Engine
+    from safelight.generation.progress import Watcher
     from safelight.generation.prompts import Explanation as PromptExplanation
+    from safelight.generation.upscaling import Upscaler
 
 
 class Studio:
-    """Draws and judges pictures on this machine. Thread-safe; what is needed is loaded when it is first needed, once.
+    """Generates and judges pictures on this machine. Thread-safe; networks are loaded when they are first needed, once.
 
     Args:
         settings: Everything that can be set; from flags, environment and ``safelight.toml`` when not given.
@@ -68,12 +73,12 @@ class Studio:
         watcher: Watcher | None = None,
         **fields: Any,
     ) -> list[Picture]:
-        """Draw pictures; what the policy blocks comes without pixels. See ``draw``.
+        """All pictures of a request; those that the policy blocks come without pixels. See ``draw``.
 
         Args:
-            prompt: What to draw, or a whole request.
+            prompt: What to generate, or a whole request.
             policy: Another policy than the setting's.
-            watcher: Who looks on.
+            watcher: Callbacks.
             fields: The other fields of ``GenerationRequest``.
 
         Raises:
@@ -96,13 +101,13 @@ class Studio:
         watcher: Watcher | None = None,
         **fields: Any,
     ) -> list[Picture]:
-        """Draw from a picture: all of it, what a mask marks, or beyond its edges. See ``draw``.
+        """Change a picture: all of it, what a mask marks, or beyond its edges. See ``draw``.
 
         Args:
             image: The picture to start from.
-            prompt: What to draw.
+            prompt: What to generate.
             policy: Another policy than the setting's.
-            watcher: Who looks on.
+            watcher: Callbacks.
             fields: ``mask``, ``strength``, ``inpaint``, ``outpaint`` and the other fields of ``GenerationRequest``.
         """
         return self.generate(prompt, policy=policy, watcher=watcher, init_image=image, **fields)
@@ -114,25 +119,39 @@ class Studio:
         policy: str | Path | Policy | None = None,
         watcher: Watcher | None = None,
         alone: bool = False,
+        skip: Collection[int] = (),
     ) -> Iterator[Picture]:
-        """Draw a request's pictures, one after the other; each passes the policy before it is given.
+        """A request's pictures, one after the other; each passes the policy before it is returned.
 
-        What several threads ask for at the same time is drawn together.
+        Requests of several threads are computed together.
 
         Args:
-            request: What to draw.
+            request: What to generate.
             policy: Another policy than the setting's.
-            watcher: Who looks on.
+            watcher: Callbacks.
             alone: Compute nothing together with other threads' pictures, so that the result is exact to the bit.
+            skip: Indices of pictures that are not needed, from 0.
 
         Raises:
-            BlockedError: The policy blocks the initial picture.
+            BlockedError: The policy blocks an input picture.
             SafelightError: The request, the checkpoint, a picture or the policy cannot be used.
         """
+        yield from self.start(request, policy=policy, watcher=watcher, alone=alone).pictures(skip)
+
+    def start(
+        self,
+        request: GenerationRequest,
+        *,
+        policy: str | Path | Policy | None = None,
+        watcher: Watcher | None = None,
+        alone: bool = False,
+    ) -> JudgedRun:
+        """Judge a request's input pictures, check and plan it; the run then generates its pictures.
+
+        The arguments and errors are those of ``draw``.
+        """
         gate = self.moderator(policy=policy)
-        request = self._admitted(request, gate)
-        for drawn in self.engine.draw(request, watcher, alone=alone):
-            yield self._let_out(drawn, gate)
+        return JudgedRun(self.engine.start(self._admitted(request, gate), watcher, alone=alone), gate)
 
     def upscale(
         self,
@@ -157,8 +176,6 @@ class Studio:
             BlockedError: The policy blocks the picture.
             SafelightError: The picture, the upscaler or the policy cannot be used.
         """
-        from safelight.generation.upscaling import load_upscaler
-
         if not 1 <= by <= 8:
             raise RequestError(f"Enlarging by {by} is not possible.", hint="Give a factor of 1 to 8.")
         gate = self.moderator(policy=policy)
@@ -168,8 +185,10 @@ class Studio:
         pixels = self._admitted_picture(data, gate)
         infotext = read_metadata(data, limits=self.limits).parameters if isinstance(data, bytes) else None
         started = time.perf_counter()
-        chosen = load_upscaler(upscaler, self.settings.home, self.settings.device)
-        enlarged = chosen.upscale(pixels, by, max_pixels=self.settings.max_pixels, should_stop=should_stop)
+        with self._upscaler(upscaler) as chosen:
+            enlarged = chosen.upscale(
+                pixels, by, max_pixels=self.settings.max_pixels, should_stop=should_stop
+            )
         seconds = time.perf_counter() - started
         verdict = gate.judge(enlarged)
         kept = with_enlargement(infotext, by, chosen.name)
@@ -188,7 +207,7 @@ class Studio:
 
         Args:
             source: The picture file.
-            init_image: The picture it was drawn from, where it was: the record has only its digest.
+            init_image: The picture it was generated from, if any: the record has only its digest.
             mask: Its mask, likewise.
             checkpoint: What its checkpoint is called here; as in the record when not given.
             policy: Another policy than the setting's.
@@ -205,7 +224,7 @@ class Studio:
         return compare(original, next(iter(self.draw(request, policy=policy, alone=True))), self.limits)
 
     def explain_prompt(self, request: GenerationRequest) -> dict[str, PromptExplanation]:
-        """How a request's prompts are read: filled in, parsed, and cut into the checkpoint's tokens.
+        """How a request's prompts are filled in, parsed, and split into the checkpoint's tokens.
 
         Raises:
             PromptError, ModelError: A prompt or the checkpoint cannot be used.
@@ -214,7 +233,7 @@ class Studio:
 
     @property
     def engine(self) -> Engine:
-        """What draws; made when it is first needed, since its libraries take seconds to import."""
+        """The engine; created when it is first needed, since its libraries take seconds to import."""
         with self._lock:
             if self._engine is None:
                 from safelight.generation.engine import Engine
@@ -223,7 +242,7 @@ class Studio:
             return self._engine
 
     def preload(self, checkpoint: str | None = None) -> None:
-        """Load the classifier and a checkpoint now, and not with the first picture.
+        """Load the classifier and a checkpoint now instead of with the first picture.
 
         Args:
             checkpoint: Another one than the setting's.
@@ -235,16 +254,16 @@ class Studio:
         self.engine.preload(checkpoint or self.settings.checkpoint)
 
     def unload(self, checkpoint: str | None = None) -> None:
-        """Free the memory of checkpoints that nothing is drawn with; they are loaded again when they are needed.
+        """Free the memory of networks that are not in use; they are loaded again when they are needed.
 
         Args:
-            checkpoint: Only of this one.
+            checkpoint: Only of this checkpoint.
         """
         if self._engine is not None:
             self._engine.unload(checkpoint)
 
     def holds(self, checkpoint: str) -> bool:
-        """Whether a checkpoint is in memory as it lies on the disk now: loading it would change nothing.
+        """Whether a checkpoint is in memory in the version that is on the disk now.
 
         Raises:
             SafelightError: It is in memory, and what lies on the disk cannot be used.
@@ -257,25 +276,38 @@ class Studio:
         engine = self._engine
         return frozenset() if engine is None else engine.loaded_checkpoints
 
-    def _admitted(self, request: GenerationRequest, gate: Moderator) -> GenerationRequest:
-        """The request with its pictures decoded, once the policy has seen the initial one."""
-        if request.init_image is None:
-            return request
-        return request.model_copy(update={"init_image": self._admitted_picture(request.init_image, gate)})
+    def _upscaler(self, name: str) -> AbstractContextManager[Upscaler]:
+        """An upscaler by its name; a network is leased from the engine."""
+        if name in RESAMPLING:
+            return nullcontext(
+                ResamplingUpscaler(name)
+            )  # without the engine, whose libraries take seconds to import
+        return self.engine.lease_upscaler(name)
 
-    def _admitted_picture(self, source: ImageSource, gate: Moderator) -> Image.Image:
+    def _admitted(self, request: GenerationRequest, gate: Moderator) -> GenerationRequest:
+        """The request with its judged input pictures decoded.
+
+        Raises:
+            BlockedError: The policy blocks one of them.
+        """
+
+        def admitted(found: FoundImage) -> object:
+            if not found.field.judged:
+                return found.value
+            what = "initial picture" if found.path == ("init_image",) else f"picture {found.name}"
+            return self._admitted_picture(found.value, gate, what)
+
+        return replace_images(type(request), request, admitted)
+
+    def _admitted_picture(
+        self, source: ImageSource, gate: Moderator, what: str = "initial picture"
+    ) -> Image.Image:
         verdict = gate.judge(image := decode(source, limits=self.limits).image)
         if is_blocked(verdict):
             raise BlockedError(
-                f"The policy {verdict.policy.name} blocks the initial picture: unsafe {verdict.unsafe:.4f}."
+                f"The policy {verdict.policy.name} blocks the {what}: unsafe {verdict.unsafe:.4f}."
             )
         return image
-
-    @staticmethod
-    def _let_out(drawn: Drawn, gate: Moderator) -> Picture:
-        verdict = gate.judge(drawn.image)
-        image = None if is_blocked(verdict) else drawn.image
-        return Picture(image, judged(drawn.record, verdict), verdict, drawn.seconds, drawn.stopped_at)
 
     def moderate(
         self, source: ImageSource, *, classifier: str | None = None, policy: str | Path | Policy | None = None
@@ -358,5 +390,4 @@ class Studio:
     @property
     def limits(self) -> DecodeLimits:
         """The settings' limits on pictures."""
-        chosen = self.settings
-        return DecodeLimits(chosen.max_pixels, chosen.max_bytes, chosen.max_frames, chosen.background)
+        return DecodeLimits.of(self.settings)

@@ -53,7 +53,7 @@ class Bench:
             )
             for index, change in enumerate(changes or ({},))
         ]
-        assert self.service.ledger.succeed(job, result_of(entries), 1.0)
+        assert self.service.ledger.succeed(job, result_of(entries).stored(), 1.0)
         return self.service.ledger.get(job.id)
 
     def fail(self, error: SafelightError) -> Job:

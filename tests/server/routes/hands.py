@@ -60,7 +60,7 @@ def drawing(*decisions: Decision) -> Work:
     def work(service: Service, job: Job) -> None:
         wanted = decisions or (Decision.ALLOW,) * int(str(job.request.get("count", 1)))
         entries = [entered(service, job, index, decision) for index, decision in enumerate(wanted)]
-        service.ledger.succeed(job, result_of(entries), 0.1)
+        service.ledger.succeed(job, result_of(entries).stored(), 0.1)
 
     return work
 

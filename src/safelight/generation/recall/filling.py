@@ -16,6 +16,7 @@ from safelight.generation.prompts.unsupported import find_unsupported, without_u
 from safelight.generation.request import GenerationRequest, Hires, Inpaint, Outpaint, Part, Variation
 from safelight.generation.samplers import Choice, Kind, resolve
 from safelight.generation.sigmas import AUTOMATIC
+from safelight.validation import first_problem
 
 Source = Literal["safelight", "a1111", "sdnext", "comfyui", "none"]
 PARTS: Mapping[str, type[Part]] = {
@@ -154,7 +155,7 @@ class Filling:
         try:
             self.fields[name] = model(**good).model_dump(mode="json", exclude_unset=True)
         except ValidationError as error:
-            self.leave(name, values, _complaint(error))
+            self.leave(name, values, f"{first_problem(error)}.")
 
     def put_hires(self, values: Mapping[str, Any]) -> None:
         """Set the hires pass; its upscaler and sampler may have other programs' names."""
@@ -267,7 +268,7 @@ class Filling:
         try:
             return adapter.dump_python(adapter.validate_python(value), mode="json")
         except ValidationError as error:
-            self.leave(name, value, _complaint(error))
+            self.leave(name, value, f"{first_problem(error)}.")
             return None
 
 
@@ -285,12 +286,6 @@ def _adapter(model: type[Part], key: str) -> TypeAdapter[Any]:
 
 def _plain(name: str) -> str:
     return _SUFFIX.sub("", name.strip().replace("\\", "/")).casefold()
-
-
-def _complaint(error: ValidationError) -> str:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
-    return f"{name}: {first['msg']}." if name else f"{first['msg']}."
 
 
 def _text(value: object) -> str:

@@ -9,11 +9,12 @@ from safelight.generation.prompts.unsupported import as_words
 from safelight.generation.recall.filling import ADAPTERS, NO_FIELD, NOT_HELD, PARTS, Filling
 from safelight.generation.record import ReproductionRecord
 from safelight.generation.request import GenerationRequest
+from safelight.images.fields import find_images, image_fields
 
-PICTURES = ("init_image", "mask")
+IMAGES = frozenset(image_fields(GenerationRequest))
 _APART = frozenset(
     {"prompt", "negative_prompt", "styles", "ignore_unsupported", "checkpoint", "sampler", "schedule"}
-    | {*PICTURES, *PARTS}
+    | {*IMAGES, *PARTS}
 )
 """Fields that are handled separately."""
 _ABOUT_THE_JOB = frozenset({"kind", "priority", "timeout"})
@@ -30,8 +31,8 @@ def fill_from_record(filling: Filling, record: ReproductionRecord) -> None:
         filling.leave("prompt as it was written", record.prompt, reason)
     filling.put_checkpoint(record.checkpoint.name, record.checkpoint.digest)
     _put_most(filling, fields)
-    for name in PICTURES:
-        if name in fields:
+    for name in GenerationRequest.model_fields:
+        if name in IMAGES and name in fields:
             filling.leave(name, f"sha256 of its pixels {fields[name]}", NOT_HELD)
     for part in record.left_out:
         filling.leave("left out", part, "The picture was generated without it.")
@@ -46,9 +47,8 @@ def fill_from_request(filling: Filling, request: Mapping[str, Any]) -> None:
         filling.put_styles(request["styles"])
     filling.put_checkpoint(request.get("checkpoint"))
     _put_most(filling, request)
-    for name in PICTURES:
-        if request.get(name) is not None:
-            filling.leave(name, "", "Pictures are not taken from text: add it again.")
+    for found in find_images(GenerationRequest, request):
+        filling.leave(found.name, "", "Pictures are not taken from text: add it again.")
     for name in request.keys() - GenerationRequest.model_fields.keys() - _ABOUT_THE_JOB:
         filling.leave(name, request[name], NO_FIELD)
 

@@ -19,6 +19,8 @@ from safelight.generation.upscaling.weights import PICKLES, SUFFIX
 if TYPE_CHECKING:
     import torch
 
+    from safelight.generation.upscaling.network import NetworkUpscaler
+
 PACKAGED = Path(__file__).parents[2] / "models" / "upscalers"
 """Folder of the networks that ship with Safelight; it need not exist."""
 
@@ -47,6 +49,56 @@ class UpscalerInfo:
         return {"name": self.name, "kind": self.kind, "path": str(self.path) if self.path else None}
 
 
+@dataclass(frozen=True)
+class UpscalerFile:
+    """A network's weights on the disk; a file that was replaced is not equal to the one before.
+
+    Args:
+        name: By which it is asked for.
+        path: The file.
+        size: Its bytes.
+        modified: When it was last written, in nanoseconds since 1970.
+    """
+
+    name: str
+    path: Path
+    size: int
+    modified: int
+
+    @classmethod
+    def at(cls, path: Path) -> UpscalerFile:
+        """The file at a path; what is not there or no network is found when it is loaded."""
+        try:
+            stat = path.stat()
+        except (OSError, ValueError):  # ValueError: a name that no file can have
+            return cls(path.stem, path, 0, 0)
+        return cls(path.stem, path, stat.st_size, stat.st_mtime_ns)
+
+    def load(
+        self,
+        cache: Path,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+        tiling: Tiling | None = None,
+    ) -> NetworkUpscaler:
+        """The network, ready to work; the arguments are those of ``load_upscaler``.
+
+        Args:
+            cache: Where digests of files are remembered.
+            device: Where it runs.
+            dtype: In which precision.
+            tiling: How pictures are cut for it.
+
+        Raises:
+            FileMissingError, PickleRefusedError, ModelInvalidError, BackendError: As in ``load_upscaler``.
+        """
+        from safelight.generation.devices import device_named
+        from safelight.generation.upscaling.network import NetworkUpscaler
+
+        where = device_named(device) if isinstance(device, str) else device
+        return NetworkUpscaler.load(self.path, cache, where, dtype, tiling or Tiling())
+
+
 def upscaler_folder(home: Path) -> Path:
     """Return the folder of the user's own upscalers, as NAME.safetensors.
 
@@ -70,6 +122,21 @@ def find_upscalers(home: Path) -> list[UpscalerInfo]:
         UpscalerInfo(name, "network", files[name]) for name in sorted(files) if name not in RESAMPLING
     ]
     return [*(UpscalerInfo(name, "resampling") for name in RESAMPLING), *networks]
+
+
+def find_upscaler(name: str | Path, home: Path) -> ResamplingUpscaler | UpscalerFile:
+    """The upscaler that a name means: one that is ready, or the file of a network; the file is not opened.
+
+    Args:
+        name: As in ``load_upscaler``.
+        home: The data directory.
+
+    Raises:
+        UpscalerUnknownError: Neither a known name nor a path.
+    """
+    if isinstance(name, str) and name in RESAMPLING:
+        return ResamplingUpscaler(name)
+    return UpscalerFile.at(_resolve(name, home))
 
 
 def load_upscaler(
@@ -96,14 +163,8 @@ def load_upscaler(
         ModelInvalidError: The weights are damaged, or the network does not upscale.
         BackendError: The network cannot run in that precision.
     """
-    if isinstance(name, str) and name in RESAMPLING:
-        return ResamplingUpscaler(name)
-    path = _resolve(name, home)
-    from safelight.generation.devices import device_named
-    from safelight.generation.upscaling.network import NetworkUpscaler
-
-    place = device_named(device) if isinstance(device, str) else device
-    return NetworkUpscaler.load(path, place, dtype, tiling or Tiling())
+    found = find_upscaler(name, home)
+    return found.load(home / "cache", device, dtype, tiling) if isinstance(found, UpscalerFile) else found
 
 
 def _resolve(name: str | Path, home: Path) -> Path:

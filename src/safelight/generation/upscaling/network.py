@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,8 @@ from safelight.errors import (
 )
 from safelight.generation.upscaling.tiles import Pixels, Tiling, enlarge_in_tiles
 from safelight.generation.upscaling.upscaler import MAX_PIXELS, Progress, Stop, check_stop, target_size
-from safelight.generation.upscaling.weights import digest_of, read_network
+from safelight.generation.upscaling.weights import read_network
+from safelight.models.digests import file_digest
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
@@ -52,7 +54,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class NetworkUpscaler:
-    """A super-resolution or restoration network; see ``Upscaler``.
+    """A super-resolution or restoration network; see `Upscaler`. Threads may share it: it computes one tile at a time.
 
     Args:
         name: Its name in requests.
@@ -65,12 +67,13 @@ class NetworkUpscaler:
     digest: str
     network: ImageModelDescriptor[torch.nn.Module]
     tiling: Tiling
+    _computing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
     def load(
-        cls, path: Path, device: torch.device | str, dtype: torch.dtype | None, tiling: Tiling
+        cls, path: Path, cache: Path, device: torch.device | str, dtype: torch.dtype | None, tiling: Tiling
     ) -> NetworkUpscaler:
-        """Load the upscaler in a safetensors file.
+        """The upscaler of a safetensors file; its digest is remembered in the cache folder.
 
         Raises:
             FileMissingError, PickleRefusedError, ModelInvalidError: As in ``read_network``.
@@ -91,12 +94,18 @@ class NetworkUpscaler:
             )
         network.to(device, wanted).eval()
         tiling = replace(tiling, multiple=network.size_requirements.multiple_of)
-        return cls(path.stem, digest_of(path), network, tiling)
+        return cls(path.stem, file_digest(path, cache), network, tiling)
 
     @property
     def factor(self) -> int:
         """Scale factor of one pass of the network; 1 if it only restores."""
         return int(self.network.scale)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all weights and buffers."""
+        module = self.network.model
+        return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
 
     @property
     def architecture(self) -> str:
@@ -154,7 +163,7 @@ class NetworkUpscaler:
         values = torch.from_numpy(tile.astype(np.float32) / 255).movedim(-1, 0)
         values = values.to(self.network.device, self.network.dtype)
         try:
-            with repeatable(self.network.device):
+            with self._computing, repeatable(self.network.device):
                 enlarged = torch.cat([self._apply(planes) for planes in self._split(values)])[:3]
         except torch.OutOfMemoryError as error:
             raise MemoryBudgetError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,12 +94,6 @@ def picture_to_picture(path: Path, network: ModelDescriptor) -> ImageModelDescri
             f"{name}, and it makes {channels[1]} channels from {channels[0]}.", hint=_HINT
         )
     return network
-
-
-def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_tensors(path: Path) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from safelight import __version__
 from safelight.generation.infotext import Infotext, parse
 from safelight.jobs.job import Job
+from safelight.jobs.result import DrawnPicture
 from safelight.server.compat.a1111_fields import Drawing, PictureDrawing
 from safelight.server.compat.results import Outcome, left_out
 
@@ -38,18 +39,18 @@ def info_of(outcome: Outcome, batch_size: int, ignored: Sequence[str] = ()) -> d
         ignored: Fields that had no effect. Unsupported parts of prompts are added to them.
     """
     job, pictures = outcome.job, outcome.shown
-    texts = [str(picture.get("infotext") or "") for picture in pictures]
+    texts = [picture.infotext or "" for picture in pictures]
     first = parse(texts[0])
     count = len(pictures)
-    subseeds = [_subseed(job, int(picture["index"])) for picture in pictures]
+    subseeds = [_subseed(job, picture.index) for picture in pictures]
     prompts = [parse(text) for text in texts]
     return {
         "prompt": str(job.request.get("prompt", "")),
         "all_prompts": [each.prompt for each in prompts],
         "negative_prompt": str(job.request.get("negative_prompt", "")),
         "all_negative_prompts": [each.negative_prompt for each in prompts],
-        "seed": pictures[0]["seed"],
-        "all_seeds": [picture["seed"] for picture in pictures],
+        "seed": pictures[0].seed,
+        "all_seeds": [picture.seed for picture in pictures],
         "subseed": subseeds[0],
         "all_subseeds": subseeds,
         "batch_size": min(batch_size, count),
@@ -65,16 +66,16 @@ def info_of(outcome: Outcome, batch_size: int, ignored: Sequence[str] = ()) -> d
         "is_using_inpainting_conditioning": False,
         "version": f"Safelight {__version__}",
         "job_id": job.id,
-        "picture_ids": [picture["id"] for picture in pictures],
+        "picture_ids": [picture.id for picture in pictures],
         "ignored_fields": list(dict.fromkeys([*ignored, *left_out(outcome)])),
-        "notes": list(dict.fromkeys(note for picture in pictures for note in picture.get("notes", []))),
-        "blocked_seeds": [picture["seed"] for picture in outcome.blocked],
+        "notes": list(dict.fromkeys(note for picture in pictures for note in picture.notes)),
+        "blocked_seeds": [picture.seed for picture in outcome.blocked],
     }
 
 
-def _numbers(first: Infotext, picture: Mapping[str, Any]) -> dict[str, Any]:
+def _numbers(first: Infotext, picture: DrawnPicture) -> dict[str, Any]:
     given = first.parameters
-    size = [int(side) for side in given.get("Size", f"{picture['width']}x{picture['height']}").split("x")]
+    size = [int(side) for side in given.get("Size", f"{picture.width}x{picture.height}").split("x")]
     strength = given.get("Denoising strength")
     return {
         "subseed_strength": float(given.get("Variation seed strength", 0)),

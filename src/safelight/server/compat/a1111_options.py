@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from safelight import file_formats
 from safelight.errors import FieldError, SamplerUnknownError
+from safelight.file_formats import FileFormat
 from safelight.generation.sigmas import AUTOMATIC
-from safelight.images.encode import FileFormat
 from safelight.server.compat import checkpoints
 from safelight.server.compat.a1111_samplers import schedule_named
 from safelight.settings import Settings
@@ -19,7 +20,7 @@ from safelight.settings import Settings
 Options = Mapping[str, JsonValue]
 CHECKPOINT, DIGEST = "sd_model_checkpoint", "sd_checkpoint_hash"
 FORMATS: Mapping[str, FileFormat] = MappingProxyType(
-    {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
+    {suffix.removeprefix("."): kind for suffix, kind in file_formats.FORMATS.items()}
 )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from safelight.images import DecodeLimits
+from safelight.jobs.result import DrawnPicture
 from safelight.server.compat.openai_fields import Common, Drawing
 from safelight.server.compat.openai_request import quality_of
 from safelight.server.compat.results import Made, Outcome, left_out
@@ -115,9 +116,9 @@ def completed_event(
     return body | {"usage": NO_USAGE} | ({"safety_identifier": form.safety} if form.safety else {})
 
 
-def size_text(facts: Any) -> str:
-    """Width and height of an image as WIDTHxHEIGHT."""
-    return f"{facts['width']}x{facts['height']}"
+def size_text(facts: DrawnPicture) -> str:
+    """Width and height of a picture."""
+    return f"{facts.width}x{facts.height}"
 
 
 def _event(kind: str, form: Drawing, picture: str, size: str) -> dict[str, Any]:

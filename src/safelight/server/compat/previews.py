@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
 
-from safelight.images.encode import FileFormat
+from safelight.file_formats import FileFormat
 from safelight.moderation.policy import Decision
 from safelight.server.formats import in_format
 from safelight.server.judging import Judge

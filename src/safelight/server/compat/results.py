@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from safelight.errors import BlockedError, StoppedError, error_of
 from safelight.generation.infotext import LEFT_OUT, parse
 from safelight.generation.prompts.unsupported import distinct, find_unsupported
 from safelight.jobs.job import Job, JobState
+from safelight.jobs.result import DrawnPicture, JobResult
 from safelight.moderation.policy import Decision
 from safelight.server.state import Backstage
 
@@ -24,7 +23,7 @@ class Made:
         data: The file.
     """
 
-    facts: Mapping[str, Any]
+    facts: DrawnPicture
     data: bytes
 
 
@@ -39,8 +38,8 @@ class Outcome:
     """
 
     job: Job
-    shown: tuple[Mapping[str, Any], ...]
-    blocked: tuple[Mapping[str, Any], ...] = ()
+    shown: tuple[DrawnPicture, ...]
+    blocked: tuple[DrawnPicture, ...] = ()
 
 
 async def ended(behind: Backstage, job: Job) -> Outcome:
@@ -60,9 +59,9 @@ def outcome_of(job: Job) -> Outcome:
         raise error_of(job.error.code, job.error.message, job.error.hint)
     if job.state is JobState.CANCELLED:
         raise StoppedError(f"The job {job.id} was cancelled.")
-    pictures: Any = (job.result or {}).get("pictures", [])
-    shown = tuple(each for each in pictures if each["decision"] != Decision.BLOCK)
-    blocked = tuple(each for each in pictures if each["decision"] == Decision.BLOCK)
+    pictures = JobResult.read(job.result or {}).pictures
+    shown = tuple(each for each in pictures if each.decision is not Decision.BLOCK)
+    blocked = tuple(each for each in pictures if each.decision is Decision.BLOCK)
     if not shown:
         raise (
             _blocked(blocked) if blocked else StoppedError("The job was stopped before there was a picture.")
@@ -71,8 +70,8 @@ def outcome_of(job: Job) -> Outcome:
 
 
 def left_out(outcome: Outcome) -> list[str]:
-    """The unsupported parts of prompts that were left out, as they were written."""
-    texts = [parse(str(facts.get("infotext") or "")).parameters.get(LEFT_OUT, "") for facts in outcome.shown]
+    """The parts of prompts that the pictures were drawn without, as they were written."""
+    texts = [parse(each.infotext or "").parameters.get(LEFT_OUT, "") for each in outcome.shown]
     return list(distinct(part for text in texts for part in find_unsupported(text)))
 
 
@@ -85,11 +84,11 @@ async def read(behind: Backstage, outcome: Outcome) -> list[Made]:
 
     def files() -> list[Made]:
         gallery = behind.service.gallery
-        return [Made(facts, gallery.read(facts["id"])) for facts in outcome.shown]
+        return [Made(each, gallery.read(each.id)) for each in outcome.shown]
 
     return await asyncio.to_thread(files)
 
 
-def _blocked(pictures: tuple[Mapping[str, Any], ...]) -> BlockedError:
-    scores = ", ".join(f"{each['unsafe']:.4f}" for each in pictures if each.get("unsafe") is not None)
+def _blocked(pictures: tuple[DrawnPicture, ...]) -> BlockedError:
+    scores = ", ".join(f"{each.unsafe:.4f}" for each in pictures if each.unsafe is not None)
     return BlockedError(f"The policy blocks the picture{'s' * (len(pictures) > 1)}: unsafe {scores}.")

@@ -7,15 +7,14 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Request, Response
 
-from safelight.images.encode import FileFormat
+from safelight.file_formats import SUFFIXES, FileFormat
 from safelight.jobs.job import Job
 from safelight.server.auth import Who
 from safelight.server.formats import media_type
 from safelight.server.state import Behind
 
 FOREVER = "private, max-age=31536000, immutable"
-"""The file of an image id never changes, and is private to its owner."""
-SUFFIXES = {"png": "png", "jpeg": "jpg", "webp": "webp"}
+"""A picture of an id never changes, and is its owner's matter."""
 
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{27}$", description="A job's id.")]
 EntryId = Annotated[str, Path(pattern="^[0-9a-z]{22}$", description="An entry's id.")]
@@ -46,6 +45,6 @@ def picture_response(data: bytes, kind: FileFormat, tag: str, name: str) -> Resp
         "ETag": tag,
         "Cache-Control": FOREVER,
         "Vary": "Accept",
-        "Content-Disposition": f'inline; filename="{name}.{SUFFIXES[kind]}"',
+        "Content-Disposition": f'inline; filename="{name}{SUFFIXES[kind]}"',
     }
     return Response(data, media_type=media_type(kind), headers=headers)

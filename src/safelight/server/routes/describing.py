@@ -15,7 +15,7 @@ from safelight.errors import (
     SafelightError,
     ServerStartingError,
 )
-from safelight.images.encode import FileFormat
+from safelight.file_formats import FileFormat
 from safelight.server.families import OurErrorBody
 from safelight.server.formats import JSON, media_type
 

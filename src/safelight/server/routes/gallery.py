@@ -9,9 +9,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from safelight.errors import BlockedError, EntryFileMissingError, EntryMissingError, GalleryError
+from safelight.file_formats import FileFormat
 from safelight.gallery import Entry, Search
 from safelight.gallery.thumbnails import LARGEST, SMALLEST
-from safelight.images.encode import FileFormat
 from safelight.server.auth import Who
 from safelight.server.picture_cost import reading_ours
 from safelight.server.routes.common import (

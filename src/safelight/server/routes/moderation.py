@@ -16,6 +16,7 @@ from safelight.errors import (
     MediaTypeError,
     SafelightError,
 )
+from safelight.jobs.result import PictureVerdict
 from safelight.moderation.verdict import Judgement
 from safelight.server.auth import Who
 from safelight.server.bodies import PictureRoute
@@ -26,7 +27,7 @@ from safelight.server.middleware.disconnects import ENDS_WITH_CALLER
 from safelight.server.pictures_in import Intake
 from safelight.server.routes.describing import errors, form, shown
 from safelight.server.routes.examples import MODERATION, VERDICTS
-from safelight.server.schemas.moderation import PicturesToJudge, PictureVerdict, Verdicts
+from safelight.server.schemas.moderation import PicturesToJudge, Verdicts
 from safelight.server.state import Behind
 
 

@@ -171,7 +171,7 @@ async def _whole(form: Common, job: Job, request: Request, behind: Backstage) ->
         return response
     if form.response_format == "url":
         base = str(request.base_url).rstrip("/")
-        items = [ImageItem(url=f"{base}{facts['url']}") for facts in outcome.shown]
+        items = [ImageItem(url=f"{base}{facts.url}") for facts in outcome.shown]
     else:
         encode = _encoder(form, behind)
         items = [ImageItem(b64_json=await encode(made.data)) for made in await results.read(behind, outcome)]

@@ -17,12 +17,12 @@ from safelight.generation.prompts import load_styles
 from safelight.generation.recall import Here, Known, Recalled, recall_picture, recall_text
 from safelight.generation.samplers import Kind
 from safelight.generation.upscaling.finding import find_upscalers
+from safelight.images import DecodeLimits
 from safelight.server.bodies import PictureRoute
 from safelight.server.compat.a1111_upscalers import for_hires
 from safelight.server.compat.checkpoints import listed
 from safelight.server.fields import taken_in
 from safelight.server.middleware.disconnects import ENDS_WITH_CALLER
-from safelight.server.pictures_in import limits_of
 from safelight.server.routes.describing import errors, form, shown
 from safelight.server.routes.examples import RECALLED, RECALLS
 from safelight.server.routes.moderation import BARE
@@ -59,7 +59,7 @@ async def recall(
 def _recalled(given: str | bytes, settings: Settings) -> Recalled:
     here = _here(settings)
     if isinstance(given, bytes):
-        return recall_picture(given, here, limits_of(settings))
+        return recall_picture(given, here, DecodeLimits.of(settings))
     return recall_text(given, here)
 
 

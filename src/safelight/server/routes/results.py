@@ -6,7 +6,6 @@ import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import JsonValue
 
 from safelight.errors import (
     BlockedError,
@@ -17,6 +16,7 @@ from safelight.errors import (
     error_of,
 )
 from safelight.jobs.job import Job
+from safelight.jobs.result import DrawnPicture, JobResult
 from safelight.server.auth import Who
 from safelight.server.formats import JSON, PICTURES, QUALITY, in_format, negotiated
 from safelight.server.picture_cost import converting
@@ -28,8 +28,6 @@ from safelight.server.routes.common import (
 )
 from safelight.server.routes.describing import errors, pictures
 from safelight.server.routes.examples import RESULT
-from safelight.server.schemas.jobs import DrawnPicture, JobResult
-from safelight.server.schemas.moderation import PictureVerdict
 from safelight.server.state import Behind
 
 router = APIRouter()
@@ -92,15 +90,7 @@ def result_of(job: Job) -> JobResult:
         raise error_of(job.error.code, job.error.message, job.error.hint)
     if job.result is None:
         raise NoResultError(f"The job {job.id} was cancelled before there was a result.")
-    pictures, verdicts = (_rows(job.result.get(name)) for name in ("pictures", "verdicts"))
-    return JobResult(  # one by one: validating thousands in one call would hold the GIL
-        pictures=tuple(DrawnPicture.model_validate(row) for row in pictures),
-        verdicts=tuple(PictureVerdict.model_validate(row) for row in verdicts),
-    )
-
-
-def _rows(value: JsonValue) -> list[JsonValue]:
-    return value if isinstance(value, list) else []
+    return JobResult.read(job.result)
 
 
 def _chosen(result: JobResult, index: int) -> DrawnPicture:

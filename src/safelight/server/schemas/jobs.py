@@ -9,8 +9,6 @@ from pydantic import Field
 from safelight.generation.request import GenerationRequest, Part
 from safelight.jobs.job import Job, Priority, Timeout
 from safelight.jobs.requests import ScanRequest, UpscaleRequest
-from safelight.moderation.policy import Decision
-from safelight.server.schemas.moderation import PictureVerdict
 from safelight.server.schemas.wire import EncodedPicture, ListedName, Wire
 
 
@@ -57,32 +55,3 @@ class JobPage(Wire):
 
     jobs: list[Job]
     next: str | None = Field(description="What to give as before for the next page; null on the last.")
-
-
-class DrawnPicture(Wire):
-    """A picture that a job generated or upscaled."""
-
-    id: str = Field(description="Its entry in the gallery.")
-    index: int = Field(description="Which of the job's pictures it is, from 0; skipped ones are left out.")
-    seed: int | None = None
-    width: int
-    height: int
-    decision: Decision
-    unsafe: float | None = Field(None, description="Probability that it is unsafe, 0 to 1.")
-    scores: dict[str, float] = Field({}, description="Probability by label, 0 to 1.")
-    sampler: str | None = None
-    steps: int | None = None
-    checkpoint: str | None = None
-    infotext: str | None = Field(None, description="How it was made, as A1111 writes it.")
-    notes: list[str] = Field(
-        [], description="Changes that the request did not ask for, and fields that had no effect."
-    )
-    sha256: str | None = Field(None, description="Of the file.")
-    url: str | None = Field(None, description="Where the file is; null where the policy blocks the picture.")
-
-
-class JobResult(Wire):
-    """The result of a job: pictures of generate and upscale, verdicts of scan."""
-
-    pictures: tuple[DrawnPicture, ...] = ()
-    verdicts: tuple[PictureVerdict, ...] = ()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field
 
-from safelight.jobs.job import Failure
+from safelight.jobs.result import PictureVerdict
 from safelight.server.schemas.wire import EncodedPicture, Wire
 
 
@@ -25,39 +23,6 @@ class PictureToExplain(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     image: EncodedPicture
-
-
-class ClassifierView(Wire):
-    """The classifier of a verdict."""
-
-    name: str
-    digest: str = Field(description="SHA-256 of its weights.")
-    arithmetic: str = Field(description="Mode, backend and precision, such as exact, onnxruntime fp32.")
-
-
-class PolicyView(Wire):
-    """The policy of a verdict."""
-
-    name: str
-    version: str
-    digest: str = Field(description="SHA-256 of its rules.")
-
-
-class PictureVerdict(Wire):
-    """The verdict on one of several pictures."""
-
-    index: int = Field(description="Which of the pictures, from 0.")
-    decision: Literal["allow", "review", "block", "error"]
-    scores: dict[str, float] = Field({}, description="Probability by label, 0 to 1.")
-    unsafe: float | None = Field(None, description="Probability that it is unsafe, 0 to 1.")
-    embedding_dim: int | None = None
-    embedding: list[float] | None = Field(None, description="Where it was asked for.")
-    classifier: ClassifierView | None = None
-    policy: PolicyView | None = None
-    frame: int | None = Field(None, description="Which frame of an animation was the worst.")
-    tile: int | None = Field(None, description="Which tile was the worst; null: the whole picture.")
-    notes: tuple[str, ...] = ()
-    error: Failure | None = Field(None, description="Why it could not be judged; then decision is error.")
 
 
 class Verdicts(Wire):

@@ -7,9 +7,11 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from safelight.generation.request import Name
+from safelight.images.fields import ImageField
 
 EncodedPicture = Annotated[
     str | bytes,
+    ImageField(),
     WithJsonSchema({"type": "string", "minLength": 1}),
     Field(
         min_length=1,

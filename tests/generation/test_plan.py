@@ -19,8 +19,8 @@ from safelight.errors import (
     StyleUnknownError,
     UnsupportedError,
 )
+from safelight.generation.plan import Plan, executed_steps, make_plan
 from safelight.generation.request import GenerationRequest
-from safelight.generation.settle import Settled, executed, settle
 from safelight.models.families import FAMILIES
 
 PICTURE = Image.new("RGB", (130, 67))
@@ -33,11 +33,11 @@ DIFFUSION = {
 FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
 
 
-def settled(name: str = "sd1", canvas: tuple[int, int] | None = None, **fields: Any) -> Settled:
+def settled(name: str = "sd1", canvas: tuple[int, int] | None = None, **fields: Any) -> Plan:
     family = FAMILIES[name]
     request = GenerationRequest.parse(**({"prompt": "a cat"} | fields))
     scheduler = FLOW if family.kind == "flow" else DIFFUSION
-    return settle(request, family, scheduler, native_side=512, canvas=canvas)
+    return make_plan(request, family, scheduler, native_side=512, canvas=canvas)
 
 
 def test_open_fields_take_the_familys_defaults() -> None:
@@ -112,7 +112,7 @@ def test_the_second_passes_size_is_rounded_to_the_familys_unit(side: int, scale:
 def test_a_second_pass_draws_all_of_its_steps_where_that_is_asked(name, steps, strength):
     family = FAMILIES[name]
     found = settled(name, hires={"steps": steps, "strength": strength, "all_steps": True})
-    assert executed(found.hires_steps, strength, family) == steps
+    assert executed_steps(found.hires_steps, strength, family) == steps
     as_first = settled(name, steps=steps, hires={"strength": strength, "all_steps": True})
     assert as_first.hires_steps == found.hires_steps
     assert settled(name, hires={"steps": 60, "strength": strength}).hires_steps == 60
@@ -139,8 +139,8 @@ def test_as_many_steps_run_as_diffusers_pipelines_keep(steps: int, strength: flo
         scheduler = type("Steps", (), {"order": 1, "timesteps": list(range(steps))})()
         object.__setattr__(pipeline, "scheduler", scheduler)
         kept, _ = pipeline.get_timesteps(steps, strength, "cpu")
-        assert executed(steps, strength, FAMILIES[name]) == len(kept)
-        assert executed(steps, None, FAMILIES[name]) == steps
+        assert executed_steps(steps, strength, FAMILIES[name]) == len(kept)
+        assert executed_steps(steps, None, FAMILIES[name]) == steps
 
 
 @given(st.integers(1, 200), st.floats(0, 1), st.sampled_from(["sd1", "sd3"]))
@@ -148,14 +148,14 @@ def test_a_strength_too_low_for_one_step_gets_a_hint_that_helps(
     steps: int, strength: float, name: str
 ) -> None:
     fields = {"init_image": PICTURE, "canvas": (64, 64), "steps": steps}
-    if executed(steps, strength, FAMILIES[name]):
+    if executed_steps(steps, strength, FAMILIES[name]):
         assert settled(name, strength=strength, **fields).strength == strength
         return
     with pytest.raises(RequestError, match="not one step is drawn") as caught:
         settled(name, strength=strength, **fields)
     better = float(caught.value.hint.split("to ")[1].split(" or")[0])
     assert better <= 1
-    assert executed(steps, settled(name, strength=better, **fields).strength, FAMILIES[name]) >= 1
+    assert executed_steps(steps, settled(name, strength=better, **fields).strength, FAMILIES[name]) >= 1
 
 
 REFUSED: list[tuple[str, dict[str, Any], type[SafelightError], str]] = [
@@ -215,7 +215,7 @@ def test_a_second_pass_that_cannot_be_drawn_is_refused_before_the_first() -> Non
     learnt = DIFFUSION | {"prediction_type": "sample"}
     request = GenerationRequest.parse(prompt="", sampler="DDIM", hires={"sampler": "DPM2"})
     with pytest.raises(SamplerUnfitError, match="DPM2 does not fit this checkpoint, which predicts sample"):
-        settle(request, FAMILIES["sd1"], learnt, native_side=512)
+        make_plan(request, FAMILIES["sd1"], learnt, native_side=512)
 
 
 def test_eta_is_the_samplers_own_where_none_is_given() -> None:
@@ -290,24 +290,24 @@ def test_each_picture_fills_in_its_words_with_its_own_seed(tmp_path: Path) -> No
     (tmp_path / "wildcards").mkdir()
     (tmp_path / "wildcards" / "c.txt").write_text("\n".join("abcdefghij"))
     batch = settled(prompt="__c__ {1|2|3|4}", negative_prompt="__c__", seed=3, count=4)
-    words = [batch.words(index, tmp_path) for index in range(4)]
+    words = [batch.prompts(index, tmp_path) for index in range(4)]
     assert len({each.prompt for each in words}) > 1
     for index, each in enumerate(words):
         alone = settled(prompt="__c__ {1|2|3|4}", negative_prompt="__c__", seed=3 + index)
-        assert alone.words(0, tmp_path) == each
+        assert alone.prompts(0, tmp_path) == each
 
 
 def test_words_that_grow_beyond_what_a_record_can_hold_are_refused(tmp_path: Path) -> None:
     (tmp_path / "wildcards").mkdir()
     (tmp_path / "wildcards" / "long.txt").write_text("x" * 6000)
-    assert len(settled(prompt="__long__").words(0, tmp_path).prompt) == 6000
+    assert len(settled(prompt="__long__").prompts(0, tmp_path).prompt) == 6000
     with pytest.raises(PromptError, match="12001 characters"):
-        settled(prompt="__long__ __long__").words(0, tmp_path)
+        settled(prompt="__long__ __long__").prompts(0, tmp_path)
 
 
 def test_an_unknown_style_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StyleUnknownError):
-        settled(styles=["noir"]).words(0, tmp_path)
+        settled(styles=["noir"]).prompts(0, tmp_path)
 
 
 @pytest.fixture
@@ -333,7 +333,7 @@ WORDS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("fields", WORDS)
 def test_what_styles_and_choices_ask_for_in_vain_is_refused(fields: dict[str, Any], home: Path) -> None:
     with pytest.raises(PromptUnsupportedError, match="with its styles and choices filled in"):
-        settled(**fields).words(0, home)
+        settled(**fields).prompts(0, home)
 
 
 @pytest.mark.parametrize(
@@ -350,8 +350,8 @@ def test_or_it_is_left_out_and_told(home: Path) -> None:
         "negative_prompt": "embedding:bad, blue",
         "styles": ["film"],
     }
-    words = settled(**fields, ignore_unsupported=True).words(0, home)
+    words = settled(**fields, ignore_unsupported=True).prompts(0, home)
     assert (words.prompt, words.negative_prompt) == ("a ink  [cat::0.5], film", ", blue")
     assert words.left_out == ("<lora:ink:0.7>", "<lora:x:1>", "AND", "<lyco:film:1>", "embedding:bad")
-    plain = settled(prompt="a cat", ignore_unsupported=True).words(0, home)
+    plain = settled(prompt="a cat", ignore_unsupported=True).prompts(0, home)
     assert (plain.prompt, plain.left_out) == ("a cat", ())

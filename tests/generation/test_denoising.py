@@ -13,16 +13,16 @@ from tests.tiny import TINY
 
 from safelight.errors import NumbersError, StoppedError
 from safelight.generation.conditioning import prompts_for
+from safelight.generation.denoising import DenoisingPass
 from safelight.generation.guidance import Guidance
 from safelight.generation.noise import generator_for
-from safelight.generation.painting import Progress, Watcher
-from safelight.generation.passes import Outcome, Pass, PassRun, Report, Watch
+from safelight.generation.plan import ExpandedPrompts
 from safelight.generation.previews import spatial
+from safelight.generation.progress import Progress, Watcher
 from safelight.generation.prompts.cache import EmbeddingCache
 from safelight.generation.request import Mode
 from safelight.generation.sampler_table import SAMPLERS
 from safelight.generation.samplers import Kind, build, resolve
-from safelight.generation.settle import Words
 from safelight.models.loading import Loaded
 
 Memory = Callable[[str], Loaded]
@@ -39,12 +39,15 @@ class Spy:
         return Image.new("RGB", (1, 1))
 
 
-def text_pass(loaded: Loaded, steps: int = 3, sampler: str | None = None, **changes: Any) -> Pass:
+def text_pass(loaded: Loaded, steps: int = 3, sampler: str | None = None, **changes: Any) -> DenoisingPass:
     family = loaded.family
     prompts = prompts_for(loaded, EmbeddingCache(10**6))
-    words = Words("a red cat", "blue")
+    words = ExpandedPrompts("a red cat", "blue")
     choice = resolve(sampler or family.sampler, None, family.kind)
+    colours: Any = Spy()
     usual: dict[str, Any] = {
+        "loaded": loaded,
+        "previewer": lambda: colours,
         "mode": Mode.TEXT,
         "width": SIDE,
         "height": SIDE,
@@ -56,12 +59,7 @@ def text_pass(loaded: Loaded, steps: int = 3, sampler: str | None = None, **chan
         "words": prompts.plain(words),
         "phases": prompts.phases(words, steps, 1),
     }
-    return Pass(**(usual | changes))
-
-
-def run(loaded: Loaded, task: Pass, watch: Watch | None = None, spy: Spy | None = None) -> Outcome:
-    colours: Any = spy or Spy()
-    return PassRun(loaded, task, watch or Watch(), lambda: colours).run()
+    return DenoisingPass(**(usual | changes))
 
 
 def text_families() -> list[str]:
@@ -73,11 +71,16 @@ def text_families() -> list[str]:
 def test_the_last_preview_is_the_picture(name: str, in_memory: Memory) -> None:
     """Every family's sign, scale and packing: after an Euler step to zero noise the clean latents are the latents."""
     loaded, spy = in_memory(name), Spy()
-    task = text_pass(loaded, sampler="Euler", latents_out=True)
-    outcome = run(loaded, task, Watch(lambda report: report.preview() and None), spy)
-    assert outcome.latents is not None
+    latents = text_pass(
+        loaded,
+        sampler="Euler",
+        latents_out=True,
+        previewer=lambda: spy,
+        on_step=lambda _step, _steps, preview: preview() and None,
+    ).run()
+    assert isinstance(latents, torch.Tensor)
     pipeline = loaded.pipeline(Mode.TEXT)
-    final = spatial(outcome.latents, pipeline, SIDE, SIDE)
+    final = spatial(latents, pipeline, SIDE, SIDE)
     assert len(spy.latents) == 3
     error = (spy.latents[-1] - final).abs().max() / final.abs().max()
     assert float(error) < 0.02
@@ -92,13 +95,13 @@ FIT = {Kind.DIFFUSION: "sd1", Kind.FLOW: "sd3"}
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_a_step_of_two_calls_is_one_step(sampler: Any, steps: int, in_memory: Memory) -> None:
     loaded = in_memory(FIT[next(iter(sampler.kinds))])
-    told: list[Report] = []
+    told: list[tuple[int, int]] = []
     calls: list[int] = []
     denoiser: Any = loaded.components[loaded.family.denoiser]
     hook = denoiser.register_forward_pre_hook(lambda *_: calls.append(len(told)))
-    run(loaded, text_pass(loaded, steps, sampler.name), Watch(told.append))
+    text_pass(loaded, steps, sampler.name, on_step=lambda *step: told.append(step[:2])).run()
     hook.remove()
-    assert [(report.step, report.steps) for report in told] == [(step, steps) for step in range(1, steps + 1)]
+    assert told == [(step, steps) for step in range(1, steps + 1)]
     # Each call belongs to the step that was not told of yet; the last step calls once.
     assert calls == [step for step in range(steps) for _ in range(2 if step < steps - 1 else 1)]
 
@@ -106,9 +109,9 @@ def test_a_step_of_two_calls_is_one_step(sampler: Any, steps: int, in_memory: Me
 @pytest.mark.parametrize("sampler", [s for s in SAMPLERS if s.kinds & FIT.keys()], ids=lambda s: s.name)
 def test_every_sampler_tells_each_step_once(sampler: Any, in_memory: Memory) -> None:
     loaded = in_memory(FIT[next(iter(sampler.kinds))])
-    told: list[Report] = []
-    run(loaded, text_pass(loaded, 4, sampler.name, latents_out=True), Watch(told.append))
-    assert [(report.step, report.steps) for report in told] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    told: list[tuple[int, int]] = []
+    text_pass(loaded, 4, sampler.name, latents_out=True, on_step=lambda *step: told.append(step[:2])).run()
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 @pytest.mark.parametrize(

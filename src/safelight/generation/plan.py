@@ -1,4 +1,4 @@
-"""From what was asked to what will be done: every open field settled and checked before any work."""
+"""From a request to a plan: every open field gets its value, and all is checked before any work."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from safelight.models.families import Family
 
 
 @dataclass(frozen=True)
-class Words:
+class ExpandedPrompts:
     """A picture's prompts with styles, wildcards and variants filled in.
 
     Args:
-        prompt: What is drawn.
-        negative_prompt: What is kept away from.
-        left_out: Parts that both would have had and that nothing is done with, as they are written.
+        prompt: What to generate.
+        negative_prompt: What to avoid.
+        left_out: Unsupported parts of both that are ignored, as they are written.
     """
 
     prompt: str
@@ -38,23 +38,23 @@ class Words:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settled:
-    """A request with nothing left open.
+class Plan:
+    """A request with a value for every field.
 
     Args:
-        request: As it was asked.
+        request: The request.
         family: The checkpoint's family.
         seed: Of the first picture.
-        width: Pixels that the network draws; of the first pass where there are two.
+        width: Pixels that are denoised; of the first pass where there are two.
         height: Pixels.
         steps: Of the first pass.
         choice: Sampler and sigma schedule.
-        eta: Fresh noise of samplers that let one choose; None for all others.
-        guidance_scale: In the usual counting, where 1 is none.
-        strength: Denoising strength; None without an initial picture.
+        eta: Fresh noise of samplers that take it, 0 to 1; None for all others.
+        guidance_scale: 1 is no guidance.
+        strength: Denoising strength, 0 to 1; None without an initial picture.
         hires_choice: Sampler of the second pass.
-        hires_steps: Its steps, before the strength takes its share; 0 where there is but one pass.
-        notes: What the user should know: what has no effect.
+        hires_steps: Steps of the second pass, before the strength takes its share; 0 without a second pass.
+        notes: What the user should know: which fields have no effect.
     """
 
     request: GenerationRequest
@@ -89,50 +89,54 @@ class Settled:
         width, height = (int(side * factor / unit + 0.5) * unit for side in (self.width, self.height))
         return width, height
 
-    def words(self, index: int, home: Path) -> Words:
-        """Picture `index`'s prompts: wildcards are drawn with its own seed.
+    def prompts(self, index: int, home: Path) -> ExpandedPrompts:
+        """Picture `index`'s prompts: its own seed chooses from wildcards.
+
+        Args:
+            index: Which picture, from 0.
+            home: The data directory, which has the styles and wildcards.
 
         Raises:
-            StyleUnknownError, WildcardError, PromptError: A style or wildcard is not there, never ends, or is too long.
-            PromptUnsupportedError: A style or wildcard asks for what is not done, and that is not to be ignored.
+            StyleUnknownError, WildcardError, PromptError: A style or wildcard is missing, endless or too long.
+            PromptUnsupportedError: A style or wildcard has unsupported syntax, and the request does not ignore it.
         """
         request = self.request
         styles = find_styles(request.styles, load_styles(home / "styles")) if request.styles else []
         prompt, negative = apply_styles(request.prompt, request.negative_prompt, styles)
         folder, seed = home / "wildcards", self.seed_of(index)
         prompt, negative = (expand(text, seed, folder) for text in (prompt, negative))
-        if (longest := max(len(prompt), len(negative))) > MAX_WORDS:  # no record could be read again
+        if (longest := max(len(prompt), len(negative))) > MAX_WORDS:  # the record could not be read again
             raise PromptError(
                 f"With its choices and styles filled in, a prompt comes to {longest} characters, "
                 f"and {MAX_WORDS} are allowed."
             )
         if request.ignore_unsupported:
             left_out = distinct([*find_unsupported(prompt), *find_unsupported(negative)])
-            return Words(without_unsupported(prompt), without_unsupported(negative), left_out)
+            return ExpandedPrompts(without_unsupported(prompt), without_unsupported(negative), left_out)
         for text, name in ((prompt, "prompt"), (negative, "negative prompt")):
             refuse_unsupported(text, f"{name}, with its styles and choices filled in,")
-        return Words(prompt, negative)
+        return ExpandedPrompts(prompt, negative)
 
 
-def settle(
+def make_plan(
     request: GenerationRequest,
     family: Family,
     scheduler: Mapping[str, Any],
     *,
     native_side: int,
     canvas: tuple[int, int] | None = None,
-) -> Settled:
-    """Settle and check a request.
+) -> Plan:
+    """Choose every open value of a request, and check all of them.
 
     Args:
-        request: What was asked.
+        request: The request.
         family: The checkpoint's family.
         scheduler: The checkpoint's own scheduler configuration.
-        native_side: Width and height the checkpoint draws best, in pixels.
-        canvas: Width and height of the initial picture (with outpainting: of the larger canvas).
+        native_side: Width and height that the checkpoint was trained on, in pixels.
+        canvas: Width and height of the initial picture, in pixels (with outpainting: of the larger canvas).
 
     Raises:
-        RequestError, SamplerUnknownError, SamplerUnfitError, UnsupportedError: What was asked cannot be drawn.
+        RequestError, SamplerUnknownError, SamplerUnfitError, UnsupportedError: The checkpoint cannot do it.
     """
     mode = request.mode
     family.pipeline_name(mode, pag=request.pag_scale > 0)
@@ -156,7 +160,7 @@ def settle(
         if request.hires.sampler is not None:
             check_fit(hires_choice, scheduler)
         _check_strength(request.hires.strength, hires_steps, family)
-    return Settled(
+    return Plan(
         request=request,
         family=family,
         seed=secrets.randbelow(2**32) if request.seed is None else request.seed,
@@ -173,30 +177,30 @@ def settle(
     )
 
 
-def executed(steps: int, strength: float | None, family: Family) -> int:
-    """How many of the steps run when drawing starts from a picture: diffusers' pipelines leave out the first ones.
+def executed_steps(steps: int, strength: float | None, family: Family) -> int:
+    """How many of the steps run from an initial picture: diffusers' pipelines leave out the first ones.
 
-    Those of the U-Nets round down, all others up.
+    Pipelines with a U-Net round down, all others up.
     """
     if strength is None:
         return steps
-    drawn = min(steps * strength, steps)
-    return int(drawn) if family.denoiser == "unet" else steps - int(steps - drawn)
+    share = min(steps * strength, steps)
+    return int(share) if family.denoiser == "unet" else steps - int(steps - share)
 
 
 def _hires_steps(hires: Hires, first: int, family: Family) -> int:
-    """Steps of a second pass before the strength takes its share: as asked, or so many that as many are left."""
+    """Steps of the second pass before the strength takes its share; with all_steps as many as leave those asked for."""
     wanted = hires.steps or first
     if not hires.all_steps or hires.strength == 0:
         return wanted
     steps = math.floor(wanted / hires.strength)
-    while executed(steps, hires.strength, family) < wanted:
+    while executed_steps(steps, hires.strength, family) < wanted:
         steps += 1
     return steps
 
 
 def _check_strength(strength: float | None, steps: int, family: Family) -> None:
-    if executed(steps, strength, family) < 1:
+    if executed_steps(steps, strength, family) < 1:
         raise RequestError(
             f"With strength {strength} and {steps} steps not one step is drawn.",
             hint=f"Raise the strength to {math.ceil(100 / steps) / 100} or more, or give more steps.",
@@ -234,7 +238,7 @@ def _hires_choice(
 
 
 def _check_guidance(request: GenerationRequest, family: Family) -> None:
-    """Refuse what the family's own kind of guidance cannot do."""
+    """Refuse guidance options that the family does not support."""
     asked = _special_guidance(request)
     if asked and not (family.guidance == "cfg-batched" and family.uncond_first):
         raise UnsupportedError(f"{family.title} does not take {asked[0]}.", hint="Leave it at its default.")
@@ -255,7 +259,7 @@ def _check_guidance(request: GenerationRequest, family: Family) -> None:
 
 
 def _special_guidance(request: GenerationRequest) -> list[str]:
-    """What is asked for beyond a scale."""
+    """Names of the guidance options that are used beside the scale."""
     special = {
         "guidance_rescale": request.guidance_rescale > 0,
         "guidance_start": request.guidance_start > 0,
@@ -268,7 +272,7 @@ def _special_guidance(request: GenerationRequest) -> list[str]:
 def _size(
     request: GenerationRequest, family: Family, native: int, canvas: tuple[int, int] | None
 ) -> tuple[int, int]:
-    """Width and height to draw at: as asked, or those of what is drawn on, or the checkpoint's own."""
+    """Width and height: as asked for, else those of the canvas, else the checkpoint's own."""
     unit = family.size_multiple
     for name, side in (("width", request.width), ("height", request.height)):
         if side is not None and side % unit:
@@ -277,8 +281,8 @@ def _size(
                 f"{name} {side} is no multiple of {unit}, as {family.title} needs.",
                 hint=f"Give {down} or {down + unit}.",
             )
-    alone = request.mask is not None and request.inpaint.only_masked  # whose size nobody knows yet
-    usual = (native, native) if canvas is None or alone else canvas
+    masked_only = request.mask is not None and request.inpaint.only_masked  # its size is not known yet
+    usual = (native, native) if canvas is None or masked_only else canvas
     width, height = (max(unit, round(side / unit) * unit) for side in usual)
     return request.width or width, request.height or height
 
@@ -301,7 +305,7 @@ def _notes(request: GenerationRequest, family: Family, scale: float) -> tuple[st
 
 
 def _inpainting_notes(request: GenerationRequest, strength: float | None) -> tuple[str, ...]:
-    """What was said about masks and changes nothing."""
+    """Notes on inpainting options that have no effect."""
     usual = Inpaint()
     given = {name for name in Inpaint.model_fields if getattr(request.inpaint, name) != getattr(usual, name)}
     if request.mode is not Mode.INPAINT:
@@ -320,6 +324,6 @@ def _inpainting_notes(request: GenerationRequest, strength: float | None) -> tup
 
 
 def _listed(names: Collection[str]) -> str:
-    """Names in words."""
+    """Names as a phrase: a, b and c."""
     *others, last = sorted(names)
     return f"{', '.join(others)} and {last}" if others else last

@@ -15,7 +15,7 @@ from tests.tiny import TINY
 from tests.tiny.drawing import MASK, PICTURE
 
 from safelight.errors import MaskError, StoppedError
-from safelight.generation.painting import Progress, Watcher
+from safelight.generation.progress import Progress, Watcher
 from safelight.models.families import FAMILIES
 
 Tiny = Callable[[str], Path]

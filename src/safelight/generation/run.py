@@ -1,0 +1,317 @@
+"""A run: generates the pictures of one request, each with its first pass and, where asked for, a second one.
+
+What all pictures share is done once: the request is planned, its input pictures are decoded, names are resolved.
+Weights are leased for one picture at a time (see ``engine.py``), so that others get the memory between two pictures.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Generator, Tensor
+
+from safelight.errors import StoppedError
+from safelight.generation.artifact import Artifact
+from safelight.generation.batching import Rendezvous, Seat
+from safelight.generation.conditioning import Prompts
+from safelight.generation.denoising import DenoisingPass
+from safelight.generation.guidance import Guidance
+from safelight.generation.noise import generator_for, varied_noise
+from safelight.generation.plan import ExpandedPrompts, Plan, executed_steps
+from safelight.generation.previews import LatentToRGB
+from safelight.generation.progress import Progress, Stage, Watcher
+from safelight.generation.record import CheckpointRef, Machine, ReproductionRecord, pixels_digest
+from safelight.generation.recording import record_of
+from safelight.generation.request import Hires, Mode
+from safelight.generation.samplers import Choice, build
+from safelight.generation.starts import Start, start_of
+from safelight.generation.upscaling import Upscaler
+from safelight.models.loading import Loaded, pixels_per_latent
+
+
+@dataclass(frozen=True)
+class Components:
+    """What a run leases to generate one picture.
+
+    Args:
+        loaded: The checkpoint.
+        prompts: How it takes prompts.
+        previewer: Returns its map from latents to colours; called when a preview is first wanted.
+        upscaler: What enlarges between two passes; None where the latents are enlarged, and without a second pass.
+    """
+
+    loaded: Loaded
+    prompts: Prompts
+    previewer: Callable[[], LatentToRGB]
+    upscaler: Upscaler | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The pictures of one request. Nothing is locked or leased between two of them.
+
+    Args:
+        plan: What to generate.
+        checkpoint: Which weights generate, for the record.
+        machine: What they run on, for the record.
+        lease: Leases the weights, waiting for memory where others use it, with the right to compute.
+        init_image: The initial picture, RGB.
+        mask: Its mask, RGB.
+        watcher: Callbacks.
+        home: The data directory, for wildcards and styles.
+        max_pixels: Of a picture, at most.
+        rendezvous: Where calls of the denoiser meet those of other runs; None to compute all of them alone.
+        pause: Lets others compute for as long as the watcher says.
+    """
+
+    plan: Plan
+    checkpoint: CheckpointRef
+    machine: Machine
+    lease: Callable[[], AbstractContextManager[Components]]
+    init_image: Image.Image | None = None
+    mask: Image.Image | None = None
+    watcher: Watcher = field(default_factory=Watcher)
+    home: Path
+    max_pixels: int
+    rendezvous: Rendezvous | None = None
+    pause: Callable[[], None] = lambda: None
+
+    def generate(self, index: int) -> Artifact:
+        """Picture `index`, from 0.
+
+        Raises:
+            MemoryBudgetError: There is not enough memory for it.
+            ModelError: The checkpoint or the upscaler cannot be loaded.
+            MaskError: The mask does not fit the initial picture, or marks nothing.
+            StoppedError: The watcher stopped it, and no partial picture is wanted or possible.
+            NumbersError: The network's result is not finite.
+        """
+        with self.lease() as components:
+            if self.watcher.should_stop():
+                raise StoppedError
+            return _Picture(self, index, components).generate()
+
+    def artifacts(self, skip: Collection[int] = ()) -> Iterator[Artifact]:
+        """All pictures in their order, but those whose index is to be skipped; a stopped one is the last."""
+        for index in range(self.plan.request.count):
+            if index in skip:
+                continue
+            yield (artifact := self.generate(index))
+            if artifact.stopped_at is not None:
+                return
+
+    @cached_property
+    def input_digests(self) -> dict[str, str | None]:
+        """SHA-256 of the input pictures' pixels, by the record's fields."""
+        inputs = {"init_image": self.init_image, "mask": self.mask}
+        return {
+            name: None if image is None else pixels_digest(np.asarray(image))
+            for name, image in inputs.items()
+        }
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """One picture of a run while it is generated."""
+
+    run: Run
+    index: int
+    components: Components
+
+    def generate(self) -> Artifact:
+        """See ``Run.generate``."""
+        started = time.perf_counter()
+        plan, hires = self.run.plan, self.run.plan.request.hires
+        start = self._start()
+        first = self._first_pass(start)
+        stage, result, stopped_at = Stage.FIRST_PASS, first.run(), first.stopped_at
+        if hires is not None and stopped_at is None:
+            try:
+                second = self._second_pass(hires, first, result)
+            except StoppedError:  # while upscaling: the first pass is complete, and is what there is
+                if isinstance(result, Tensor) or not self.run.watcher.keep_partial:
+                    raise
+                stopped_at = executed_steps(plan.steps, plan.strength, plan.family)
+            else:
+                stage, result, stopped_at = Stage.SECOND_PASS, second.run(), second.stopped_at
+        if isinstance(result, Tensor):  # latents are no picture yet
+            raise StoppedError
+        image = start.finished(result)
+        seconds = time.perf_counter() - started
+        note = f"Stopped after step {stopped_at} of the {stage}: the picture is unfinished."
+        record = self._record(() if stopped_at is None else (note,))
+        return Artifact(image, record, seconds, self.index, stopped_at)
+
+    @cached_property
+    def _seat(self) -> Seat:
+        """Where its calls of the denoiser go, in both passes."""
+        return Seat(self.run.rendezvous)
+
+    @cached_property
+    def _words(self) -> ExpandedPrompts:
+        return self.run.plan.prompts(self.index, self.run.home)
+
+    @property
+    def _seed(self) -> int:
+        return self.run.plan.seed_of(self.index)
+
+    @property
+    def _loaded(self) -> Loaded:
+        return self.components.loaded
+
+    def _start(self) -> Start:
+        plan = self.run.plan
+        size = (plan.width, plan.height)
+        return start_of(plan.request, self.run.init_image, self.run.mask, self._seed, size, self._mask_unit())
+
+    def _mask_unit(self) -> int:
+        """Pixels of a mask that the network takes as one."""
+        family = self.run.plan.family
+        if family.pixel_masks:
+            return 1
+        # Packed latents are those of several neighbours.
+        packed = family.latents == "packed"
+        return family.size_multiple if packed else pixels_per_latent(self._loaded.components["vae"])
+
+    def _first_pass(self, start: Start) -> DenoisingPass:
+        plan, request, prompts = self.run.plan, self.run.plan.request, self.components.prompts
+        generator = generator_for(self._seed)
+        latents_out = request.hires is not None and request.hires.upscaler == "latent"
+        return DenoisingPass(
+            loaded=self._loaded,
+            mode=request.mode,
+            width=plan.width,
+            height=plan.height,
+            steps=plan.steps,
+            scheduler=self._scheduler(plan.choice),
+            generator=generator,
+            guidance=Guidance(
+                plan.guidance_scale,
+                request.guidance_rescale,
+                request.guidance_start,
+                request.guidance_end,
+                request.guidance_method == "cfg-zero",
+            ),
+            guided=plan.guided,
+            words=prompts.plain(self._words),
+            phases=prompts.phases(
+                self._words, executed_steps(plan.steps, plan.strength, plan.family), request.clip_skip
+            ),
+            noise=self._noise(generator),
+            image=start.image,
+            mask=start.mask,
+            strength=plan.strength,
+            eta=plan.eta,
+            clip_skip=request.clip_skip,
+            pag_scale=request.pag_scale,
+            pag_adaptive=request.pag_adaptive,
+            latents_out=latents_out,
+            previewer=self.components.previewer,
+            seat=self._seat,
+            on_step=self._reporter(Stage.FIRST_PASS),
+            should_stop=self.run.watcher.should_stop,
+            keep_partial=self.run.watcher.keep_partial and not latents_out,
+            pause=self._pause_if_asked,
+        )
+
+    def _second_pass(self, hires: Hires, first: DenoisingPass, result: Image.Image | Tensor) -> DenoisingPass:
+        """The pass that starts from the first one's result, enlarged."""
+        plan = self.run.plan
+        width, height = plan.hires_size
+        steps = plan.hires_steps
+        return replace(
+            first,
+            mode=Mode.IMAGE,
+            width=width,
+            height=height,
+            steps=steps,
+            scheduler=self._scheduler(plan.hires_choice or plan.choice),
+            eta=(plan.hires_choice or plan.choice).sampler.eta if hires.sampler else plan.eta,
+            phases=self.components.prompts.phases(
+                self._words,
+                executed_steps(steps, hires.strength, plan.family),
+                first.clip_skip,
+                earlier=plan.steps,
+            ),
+            noise=None,
+            image=self._enlarged(hires, result, (width, height)),
+            strength=hires.strength,
+            latents_out=False,
+            on_step=self._reporter(Stage.SECOND_PASS),
+            keep_partial=self.run.watcher.keep_partial,
+        )
+
+    def _reporter(self, stage: Stage) -> Callable[[int, int, Callable[[], Image.Image]], None]:
+        """What reports a pass's steps to the watcher."""
+        watcher, count = self.run.watcher, self.run.plan.request.count
+
+        def report(step: int, steps: int, preview: Callable[[], Image.Image]) -> None:
+            watcher.on_progress(Progress(self.index, count, stage, step, steps, preview))
+
+        return report
+
+    def _pause_if_asked(self) -> None:
+        if self.run.watcher.should_pause():
+            self._seat.leave()  # no other picture waits for this one's calls
+            self.run.pause()
+
+    def _enlarged(
+        self, hires: Hires, result: Image.Image | Tensor, size: tuple[int, int]
+    ) -> Image.Image | Tensor:
+        if isinstance(result, Tensor):
+            unit = pixels_per_latent(self._loaded.components["vae"])
+            return torch.nn.functional.interpolate(
+                result, (size[1] // unit, size[0] // unit), mode="bilinear"
+            )
+        assert self.components.upscaler is not None
+        watcher, count = self.run.watcher, self.run.plan.request.count
+
+        def report(share: float) -> None:
+            watcher.on_progress(Progress(self.index, count, Stage.UPSCALING, round(share * 100), 100))
+            self._pause_if_asked()
+
+        enlarged = self.components.upscaler.upscale(
+            result,
+            hires.scale,
+            max_pixels=self.run.max_pixels,
+            on_progress=report,
+            should_stop=watcher.should_stop,
+        )
+        return enlarged.resize(size, Image.Resampling.LANCZOS)
+
+    def _scheduler(self, choice: Choice) -> Any:
+        return build(choice, self._loaded.scheduler_config, [self._seed])
+
+    def _noise(self, generator: Generator) -> Tensor | None:
+        """The initial noise where another seed's is mixed in; otherwise the pipeline makes it."""
+        plan = self.run.plan
+        variation = plan.request.variation
+        if variation is None or variation.strength == 0:
+            return None
+        unit = pixels_per_latent(self._loaded.components["vae"])
+        denoiser: Any = self._loaded.components[plan.family.denoiser]
+        shape = (1, denoiser.config.in_channels, plan.height // unit, plan.width // unit)
+        return varied_noise(shape, generator, variation, self.index).to(denoiser.device, denoiser.dtype)
+
+    def _record(self, notes: tuple[str, ...]) -> ReproductionRecord:
+        run, upscaler = self.run, self.components.upscaler
+        return record_of(
+            run.plan,
+            self.index,
+            self._words,
+            run.checkpoint,
+            run.machine,
+            (*self.components.prompts.notes(self._words), *notes),
+            **run.input_digests,
+            upscaler=None if upscaler is None else upscaler.digest,
+            batched=self._seat.together,
+        )

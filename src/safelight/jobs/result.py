@@ -1,0 +1,123 @@
+"""What a job gave: one typed, versioned shape for the database, the API, the client and the command line.
+
+Version 1 had no version, and of a picture neither seconds nor stopped_at nor verdict. Results of it are still read.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from safelight.jobs.job import Failure, JsonObject
+from safelight.moderation.policy import Decision
+
+VERSION: Literal[2] = 2
+
+
+class ResultPart(BaseModel):
+    """A frozen part of a result, made from objects by their attributes; fields of later versions are ignored."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+
+class ClassifierView(ResultPart):
+    """Which classifier judged."""
+
+    name: str
+    digest: str = Field(description="SHA-256 of its weights.")
+    arithmetic: str = Field(description="Road and precision.")
+
+
+class PolicyView(ResultPart):
+    """Which policy decided."""
+
+    name: str
+    version: str
+    digest: str = Field(description="SHA-256 of its rules.")
+
+
+class VerdictView(ResultPart):
+    """What moderation says of a picture."""
+
+    decision: Literal["allow", "review", "block", "error"]
+    scores: dict[str, float] = Field({}, description="Probability by label, 0 to 1.")
+    unsafe: float | None = Field(None, description="Probability that it is unsafe, 0 to 1.")
+    embedding_dim: int | None = None
+    classifier: ClassifierView | None = None
+    policy: PolicyView | None = None
+    frame: int | None = Field(None, description="Which frame of an animation was the worst.")
+    tile: int | None = Field(None, description="Which tile was the worst; null: the whole picture.")
+    notes: tuple[str, ...] = ()
+    error: Failure | None = Field(None, description="Why it could not be judged; then decision is error.")
+
+
+class PictureVerdict(VerdictView):
+    """What moderation says of one of several pictures."""
+
+    index: int = Field(description="Which of the pictures, from 0.")
+    embedding: list[float] | None = Field(None, description="Where it was asked for.")
+
+
+class DrawnPicture(ResultPart):
+    """A picture that a job made."""
+
+    id: str = Field(description="Its entry in the gallery.")
+    index: int = Field(description="Which of the job's pictures it is, from 0; skipped ones are left out.")
+    seed: int | None = None
+    width: int
+    height: int
+    decision: Decision
+    unsafe: float | None = Field(None, description="Probability that it is unsafe, 0 to 1.")
+    scores: dict[str, float] = Field({}, description="Probability by label, 0 to 1.")
+    sampler: str | None = None
+    steps: int | None = None
+    checkpoint: str | None = None
+    infotext: str | None = Field(None, description="How it was made, as A1111 writes it.")
+    notes: list[str] = Field(
+        [], description="What was done that the request did not ask for, and what had no effect."
+    )
+    sha256: str | None = Field(None, description="Of the file.")
+    url: str | None = Field(None, description="Where the file is; null where the policy blocks the picture.")
+    seconds: float | None = Field(None, description="What it took; null if an earlier attempt made it.")
+    stopped_at: int | None = Field(
+        None, description="The step after which it was stopped; null for a finished picture."
+    )
+    verdict: VerdictView | None = Field(
+        None, description="The whole verdict; null if an earlier attempt made the picture."
+    )
+
+
+class JobResult(ResultPart):
+    """What came of a job: pictures of generate and upscale, verdicts of scan."""
+
+    version: Literal[1, 2] = Field(1, description="Of this layout; 1 where it is not given.")
+    pictures: tuple[DrawnPicture, ...] = ()
+    verdicts: tuple[PictureVerdict, ...] = ()
+
+    @classmethod
+    def read(cls, stored: JsonObject) -> Self:
+        """A stored result of any version.
+
+        Pictures and verdicts are read one by one, so that other threads get their turn between thousands of them.
+        """
+        parts: dict[str, Any] = {name: value for name, value in stored.items() if isinstance(value, list)}
+        return cls(
+            version=stored.get("version", 1),
+            pictures=tuple(DrawnPicture.model_validate(each) for each in parts.get("pictures", ())),
+            verdicts=tuple(PictureVerdict.model_validate(each) for each in parts.get("verdicts", ())),
+        )
+
+    def stored(self) -> JsonObject:
+        """The result as JSON, with the fields that were set."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+    @classmethod
+    def of_pictures(cls, pictures: list[DrawnPicture]) -> Self:
+        """The result of a job that makes pictures."""
+        return cls(version=VERSION, pictures=tuple(pictures))
+
+    @classmethod
+    def of_verdicts(cls, verdicts: list[PictureVerdict]) -> Self:
+        """The result of a job that judges pictures."""
+        return cls(version=VERSION, verdicts=tuple(verdicts))

@@ -1,0 +1,46 @@
+"""A run whose pictures are judged before they are returned."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from safelight.studio.picture import Picture, is_blocked, judged
+
+if TYPE_CHECKING:
+    from safelight.generation.artifact import Artifact
+    from safelight.generation.run import Run
+    from safelight.moderation.moderator import Moderator
+
+
+@dataclass(frozen=True)
+class JudgedRun:
+    """A run behind the policy. Its pictures can be generated in any order, each as often as it is asked for.
+
+    Args:
+        run: Generates the pictures.
+        gate: Judges them.
+    """
+
+    run: Run
+    gate: Moderator
+
+    def generate(self, index: int) -> Picture:
+        """Picture `index`, from 0; one that the policy blocks comes without pixels.
+
+        Raises:
+            StoppedError, SafelightError: As in ``Run.generate``.
+        """
+        return self._judged(self.run.generate(index))
+
+    def pictures(self, skip: Collection[int] = ()) -> Iterator[Picture]:
+        """All pictures in their order, but those whose index is to be skipped; a stopped one is the last."""
+        for artifact in self.run.artifacts(skip):
+            yield self._judged(artifact)
+
+    def _judged(self, artifact: Artifact) -> Picture:
+        verdict = self.gate.judge(artifact.image)
+        image = None if is_blocked(verdict) else artifact.image
+        record = judged(artifact.record, verdict)
+        return Picture(image, record, verdict, artifact.seconds, artifact.stopped_at)

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from safelight.jobs.job import JsonObject
+from safelight.jobs.result import DrawnPicture, JobResult, PictureVerdict
+from safelight.moderation.policy import Decision
+
+PICTURE: JsonObject = {
+    "id": "x",
+    "index": 0,
+    "seed": 7,
+    "width": 64,
+    "height": 64,
+    "decision": "allow",
+    "unsafe": 0.1,
+    "scores": {"nsfw": 0.1, "sfw": 0.9},
+    "sampler": "Euler",
+    "steps": 3,
+    "checkpoint": "starter",
+    "infotext": "a cat",
+    "notes": [],
+    "sha256": "0" * 64,
+    "url": "/v1/gallery/x/file",
+}
+VERDICT: JsonObject = {"index": 0, "decision": "error", "scores": {}, "unsafe": None, "notes": []}
+
+
+def test_results_of_the_first_version_are_read() -> None:
+    found = JobResult.read({"pictures": [PICTURE]})
+    assert found.version == 1
+    assert found.pictures[0].decision is Decision.ALLOW
+    assert (found.pictures[0].seconds, found.pictures[0].stopped_at, found.pictures[0].verdict) == (None,) * 3
+    assert JobResult.read({"verdicts": [VERDICT]}).verdicts[0].decision == "error"
+    assert JobResult.read({}) == JobResult()
+
+
+def test_what_is_stored_has_a_version_and_only_what_was_set() -> None:
+    picture = DrawnPicture.model_validate(PICTURE)
+    stored = JobResult.of_pictures([picture]).stored()
+    assert stored == {"version": 2, "pictures": [PICTURE]}
+    assert json.loads(json.dumps(stored)) == stored
+    assert JobResult.read(stored) == JobResult.of_pictures([picture])
+    verdicts = JobResult.of_verdicts([PictureVerdict.model_validate(VERDICT)]).stored()
+    assert verdicts == {"version": 2, "verdicts": [VERDICT]}
+    assert JobResult.of_pictures([]).stored() == {"version": 2, "pictures": []}
+
+
+def test_fields_of_a_later_program_are_passed_over_and_its_layout_is_not() -> None:
+    assert JobResult.read({"version": 2, "pictures": [{**PICTURE, "colour": "red"}]}).pictures
+    with pytest.raises(ValidationError):
+        JobResult.read({"version": 3})
