@@ -60,6 +60,7 @@ class Execution:
         self, running: Running, result: JsonObject | None = None, error: SafelightError | None = None
     ) -> None:
         """Write down how a job ended; tried again and again, since a result must not get lost for a locked database."""
+        running.flush()
         kept = patiently(lambda: self._write_end(running, result, error), always=True)
         self._log.info(
             "job ends", seconds=round(running.seconds, 3), error=error.code if error else None, kept=kept
