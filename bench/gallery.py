@@ -17,10 +17,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 from pydantic import SecretStr
 
 from safelight.database import migrate, open_database, writing
-from safelight.gallery import SCHEMA, Gallery, NewEntry, Search
+from safelight.gallery import SCHEMA, Embedding, Gallery, NewEntry, Search
 from safelight.gallery.ids import entry_id, entry_key
 from safelight.gallery.rows import enter
 from safelight.moderation.policy import Decision
@@ -35,6 +36,7 @@ WORDS = [f"{start}{end}" for start in ("bri", "cas", "dol", "fen", "gra") for en
 SAMPLERS = ("Euler", "Euler a", "DPM++ 2M Karras", "DDIM", "UniPC")
 CHECKPOINTS = ("starter", "landscape-xl", "portrait-15", "flux-small")
 OWNERS = ("anna", "ben", "local", "local", "local")
+VECTORS = np.random.default_rng(1).standard_normal((100, 1024), np.float32)
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -101,6 +103,7 @@ def entry(number: int) -> NewEntry:
         infotext=f"{prompt}\nNegative prompt: {negative}\n{settings}",
         record=json.dumps({"prompt": prompt, "filler": "x" * 1500}),
         data=None,
+        embedding=Embedding("ab" * 32, "open-nsfw", VECTORS[number % len(VECTORS)]),
         favourite=chance.random() < 0.01,
         tags=("best",) if chance.random() < 0.02 else (),
     )
@@ -166,6 +169,8 @@ def searches(gallery: Gallery, chance: random.Random, entries: int) -> dict[str,
             until=FIRST + timedelta(days=day + 1),
         ),
         "sampler that is nowhere": lambda: look(sampler="none"),
+        "a thousand embeddings": lambda: gallery.embeddings("ab" * 32, chance.randrange(entries)),
+        "which entries have one": lambda: gallery.embedding_numbers("ab" * 32, limit=entries),
         "facets": lambda: gallery.facets("local"),
         "facets of all": lambda: gallery.facets(None),
     }

@@ -26,7 +26,7 @@ from tests.postgres import empty_database, running_server
 from safelight.database import Migration, migrate, open_database, reading, writing
 from safelight.database.hosts import now
 from safelight.errors import RequestError
-from safelight.gallery import Gallery
+from safelight.gallery import Embedding, Gallery
 from safelight.jobs.job import JobKind, Progress, Signal, Submission
 from safelight.jobs.ledger import Ledger
 from safelight.jobs.orders import give
@@ -134,11 +134,12 @@ def _fill_jobs(engine: Engine) -> None:
 def _fill_gallery(engine: Engine, home: Path) -> None:
     gallery = Gallery(engine, home)
     vector = np.linspace(-1, 1, 8, dtype=np.float32)
-    gallery.add(new_entry(1, embedding=vector, tags=("fruit", "red"), favourite=True))
-    gallery.add(new_entry(2, "a green pear; it's ripe", decision=Decision.REVIEW, embedding=2 * vector))
-    gallery.add(new_entry(3, "a blocked one", decision=Decision.BLOCK, embedding=vector[:4]))
+    first, second = (Embedding("cd" * 32, "open-nsfw", factor * vector) for factor in (1, 2))
+    gallery.add(new_entry(1, embedding=first, tags=("fruit", "red"), favourite=True))
+    gallery.add(new_entry(2, "a green pear; it's ripe", decision=Decision.REVIEW, embedding=second))
+    gallery.add(new_entry(3, "a blocked one", decision=Decision.BLOCK, embedding=first))
     gallery.add(new_entry(4, "without any"))
-    gallery.delete(gallery.add(new_entry(5, "deleted", embedding=vector)).id)
+    gallery.delete(gallery.add(new_entry(5, "deleted", embedding=first)).id)
 
 
 def _versions(connection: Connection) -> str:

@@ -63,6 +63,8 @@ def test_a_released_database_becomes_what_a_new_one_is(engine: Engine, other: En
     assert versions(engine) == versions(other) == {schema.part: len(schema.migrations) for schema in ALL}
     after = contents(engine)
     del before["schema_versions"]
+    for row in before["entry_details"]:  # has a table of its own
+        row.pop("embedding", None)
     for table in before.keys() - DROPPED.get(name, set()):
         assert len(after[table]) == len(before[table]) > 0
         for row in before[table]:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pydantic import JsonValue
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import Connection, Engine, event, func, insert, select, update
 from tests.jobs.book import begun, notified, submission
 from tests.times import ago
 
@@ -19,11 +19,12 @@ from safelight.errors import (
     JobOverError,
     JobSkipError,
     QueueFullError,
+    StorageFullError,
 )
 from safelight.jobs.channels import Channel
 from safelight.jobs.job import JobKind, JobState, Progress, Signal
 from safelight.jobs.ledger import Ledger
-from safelight.jobs.tables import events, jobs
+from safelight.jobs.tables import events, job_blobs, job_inputs, jobs
 
 
 def test_a_job_waits_in_its_place(ledger: Ledger, listener: Listener) -> None:
@@ -34,6 +35,34 @@ def test_a_job_waits_in_its_place(ledger: Ledger, listener: Listener) -> None:
     assert (first.state, first.position, second.position) == (JobState.QUEUED, 1, 2)
     assert ledger.get(second.id) == second
     assert [job.id for job in ledger.find()] == [second.id, first.id]
+
+
+@pytest.mark.parametrize("table", ["blobs", "job_blobs", "job_inputs", "events"])
+def test_a_job_and_its_pictures_are_written_together_or_not_at_all(
+    ledger: Ledger, database: Engine, table: str
+) -> None:
+    """Whatever fails on the way, such as a full disk, leaves nothing of it."""
+
+    def fail(_: object, __: object, statement: str, *___: object) -> None:
+        if statement.startswith(f"INSERT INTO {table} "):
+            raise StorageFullError
+
+    job = submission(request={"prompt": "a cat", "init_image": {"blob": blobs.digest_of(b"a picture")}})
+    pictures = {blobs.digest_of(b"a picture"): b"a picture"}
+    event.listen(database, "before_cursor_execute", fail)
+    with pytest.raises(StorageFullError):
+        ledger.submit(job, pictures)
+    event.remove(database, "before_cursor_execute", fail)
+    assert kept(database) == [0, 0, 0, 0, 0]
+    ledger.submit(job, pictures)
+    assert kept(database) == [1, 1, 1, 1, 1]
+
+
+def kept(database: Engine) -> list[int]:
+    """How many rows there are of jobs and of all that comes with them."""
+    tables = (jobs, blobs.blobs, job_blobs, job_inputs, events)
+    with database.connect() as connection:
+        return [connection.execute(select(func.count()).select_from(table)).scalar_one() for table in tables]
 
 
 def test_the_whole_way(ledger: Ledger) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from sqlalchemy import Engine, event, insert, update
 from tests.jobs.book import begun, submission
@@ -33,6 +35,26 @@ def test_own_pace_counts_once_it_is_known(ledger: Ledger, database: Engine) -> N
     with writing(database) as connection:
         connection.execute(update(jobs).values(started=ago(10)))
     assert ledger.get(job.id).eta == pytest.approx(30.0, abs=1.0)
+
+
+def test_a_host_whose_clock_is_ahead_tells_the_same(
+    ledger: Ledger, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One host says when a job was begun, another how long it has run."""
+    if database.dialect.name == "sqlite":
+        pytest.skip("there is one host, and its clock")
+    timed(ledger)
+    ahead = time.time() + 3600
+    monkeypatch.setattr(time, "time", lambda: ahead)
+    ledger.submit(submission())
+    job = begun(ledger)
+    monkeypatch.undo()
+    assert eta(ledger.get(job.id)) == pytest.approx(10.0, abs=5.0)
+    monkeypatch.setattr(time, "time", lambda: ahead)
+    assert eta(ledger.get(job.id)) == pytest.approx(10.0, abs=5.0)
+    moments = [job.created, job.started, *(event.created for event in ledger.events(0))]
+    assert all(moment is not None and moment.timestamp() < ahead - 60 for moment in moments)
+    assert int(job.id[:11], 16) / 1000 < ahead - 60  # its id, which sorts by time
 
 
 def worker(database: Engine, name: str, seen: float = 0.0) -> None:

@@ -91,6 +91,17 @@ def test_enlarging(desk: Desk, running: Running, picture: UpscaleRequest) -> Non
     assert running.partial  # it was there
 
 
+def test_its_embedding_is_kept_with_the_classifier_that_made_it(
+    desk: Desk, running: Running, picture: UpscaleRequest
+) -> None:
+    upscale(desk, running, picture)
+    classifier = desk.studio.moderator().classifier.info
+    (stored,) = desk.gallery.embeddings(classifier.digest)
+    assert stored.embedding.classifier == classifier.name
+    assert stored.embedding.vector.shape == (classifier.embedding_dim,)
+    assert desk.gallery.find(running.job.id, 0) == desk.gallery.get(stored.entry_id)
+
+
 @pytest.mark.parametrize("how", ["told", "leaving", "late"])
 def test_enlarging_stops(desk: Desk, ledger: Ledger, picture: UpscaleRequest, how: str) -> None:
     ledger.submit(submission(kind=JobKind.UPSCALE, timeout=1e-9))

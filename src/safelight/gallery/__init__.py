@@ -1,8 +1,20 @@
 """The record of what was made: picture files, what is known of each, and finding them again."""
 
-from safelight.gallery.entry import Entry, Facets, NewEntry, Page, Search
+from safelight.gallery.embeddings import StoredEmbedding
+from safelight.gallery.entry import Embedding, Entry, Facets, NewEntry, Page, Search
 from safelight.gallery.gallery import Gallery
 from safelight.gallery.repair import Repaired
 from safelight.gallery.tables import SCHEMA
 
-__all__ = ["SCHEMA", "Entry", "Facets", "Gallery", "NewEntry", "Page", "Repaired", "Search"]
+__all__ = [
+    "SCHEMA",
+    "Embedding",
+    "Entry",
+    "Facets",
+    "Gallery",
+    "NewEntry",
+    "Page",
+    "Repaired",
+    "Search",
+    "StoredEmbedding",
+]

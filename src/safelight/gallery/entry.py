@@ -78,6 +78,25 @@ class Facts:
     record: str | None = None
 
 
+@dataclass(frozen=True)
+class Embedding:
+    """A classifier's feature of a picture. Only those of one classifier can be compared.
+
+    Args:
+        digest: SHA-256 of the classifier's weights, in hexadecimal.
+        classifier: Its name; None where nothing is known of it, and then the digest is ``embeddings.UNKNOWN``.
+        vector: float32 [dimension].
+    """
+
+    digest: str
+    classifier: str | None
+    vector: NDArray[np.float32] = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.vector.ndim != 1:
+            raise ValueError("an embedding has one dimension")
+
+
 @dataclass(frozen=True, kw_only=True)
 class NewEntry(Facts):
     """A picture to be entered.
@@ -86,13 +105,13 @@ class NewEntry(Facts):
         job_id: Together with ``index`` it says which picture this is: the same one is entered once.
         created: Best when the job was accepted, which is the same each time it is run: id and file are named by it.
         data: The file: PNG, JPEG or WebP with its metadata inside. None for what the policy blocks, and only for that.
-        embedding: float32 [dimension], the classifier's feature.
+        embedding: The classifier's feature of it.
         favourite: Kept whatever its age.
         tags: The user's own words.
     """
 
     data: bytes | None
-    embedding: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    embedding: Embedding | None = field(default=None, repr=False, compare=False)
     favourite: bool = False
     tags: tuple[str, ...] = ()
 

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, Engine, RowMapping, delete, select, update
 
 from safelight.database.engine import reading, writing
 from safelight.errors import BlockedError, EntryFileMissingError, EntryMissingError, GalleryError
-from safelight.gallery.entry import MAX_TAGS, Entry, Facets, NewEntry, Page, Search, Tag, path_of
+from safelight.gallery.embeddings import StoredEmbedding, embedding_of, page_of_embeddings, page_of_numbers
+from safelight.gallery.entry import MAX_TAGS, Embedding, Entry, Facets, NewEntry, Page, Search, Tag, path_of
 from safelight.gallery.files import PictureFolder
 from safelight.gallery.ids import entry_id, entry_key, is_id
 from safelight.gallery.repair import Repaired, repair
-from safelight.gallery.rows import SHOWN, embedding_of, enter, entries_of, put_tags, storable, the_row
+from safelight.gallery.rows import SHOWN, enter, entries_of, put_tags, storable, the_row
 from safelight.gallery.search import facets, search, visible
-from safelight.gallery.tables import details, entries, keys
+from safelight.gallery.tables import entries, keys
 from safelight.gallery.thumbnails import Thumbnails
 from safelight.moderation.policy import Decision
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 _TAGS = TypeAdapter(list[Tag])
 _BATCH = 200
@@ -140,16 +136,41 @@ class Gallery:
         data = self._thumbnails.kept(name, side)
         return data if data is not None and self._files.has(path) else None
 
-    def embedding(self, name: str, owner: str | None = None) -> NDArray[np.float32] | None:
-        """The classifier's feature of an entry: float32 [dimension]; None where it was entered without.
+    def embedding(self, name: str, digest: str, owner: str | None = None) -> Embedding | None:
+        """An entry's embedding by one classifier; None where there is none.
+
+        Args:
+            name: The entry's id.
+            digest: SHA-256 of the classifier's weights.
+            owner: Who asks.
 
         Raises:
             EntryMissingError: There is no such entry.
         """
         with reading(self._engine) as connection:
-            number = _row(connection, name, owner)["number"]
-            query = select(details.c.embedding).where(details.c.number == number)
-            return embedding_of(connection.execute(query).scalar())
+            return embedding_of(connection, _row(connection, name, owner)["number"], digest)
+
+    def embeddings(self, digest: str, after: int = 0, limit: int = 1000) -> Sequence[StoredEmbedding]:
+        """All owners' embeddings by one classifier, page by page, by the numbers of their entries.
+
+        With several writers on PostgreSQL a smaller number can come to light after a larger one: ``embedding_numbers``
+        tells a copy of it, as of what was deleted.
+
+        Args:
+            digest: SHA-256 of the classifier's weights.
+            after: The number of the last one that is known already.
+            limit: At most so many.
+        """
+        with reading(self._engine) as connection:
+            return page_of_embeddings(connection, digest, after, limit)
+
+    def embedding_numbers(self, digest: str, after: int = 0, limit: int = 10_000) -> Sequence[int]:
+        """The numbers of all entries with an embedding by one classifier, in order; arguments as in ``embeddings``.
+
+        What a copy has and is not among them was deleted; what is among them and the copy lacks is new.
+        """
+        with reading(self._engine) as connection:
+            return page_of_numbers(connection, digest, after, limit)
 
     def mark(
         self,

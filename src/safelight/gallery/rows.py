@@ -7,12 +7,11 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Connection, RowMapping, delete, insert, select
 
 from safelight.database.inserting import insert_into
 from safelight.errors import GalleryError
+from safelight.gallery.embeddings import put_embedding
 from safelight.gallery.entry import Entry, NewEntry
 from safelight.gallery.tables import details, entries, tags
 from safelight.gallery.words import words_in
@@ -21,10 +20,9 @@ from safelight.images.sniff import sniff
 from safelight.moderation.policy import Decision
 
 _KINDS: Mapping[str, FileFormat] = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}
-_FLOAT32 = np.dtype("<f4")
-SHOWN = select(
-    *entries.c, *(column for column in details.c if column.name not in ("number", "embedding"))
-).join_from(entries, details)
+SHOWN = select(*entries.c, *(column for column in details.c if column.name != "number")).join_from(
+    entries, details
+)
 """Entries with all that is shown of them."""
 
 
@@ -61,6 +59,8 @@ def enter(connection: Connection, name: str, new: NewEntry) -> Entry | None:
         connection, number, detail["prompt"], detail["negative_prompt"], detail["infotext"] or ""
     )
     put_tags(connection, number, new.tags)
+    if new.embedding is not None:
+        put_embedding(connection, number, new.embedding)
     return entries_of(connection, [the_row(connection, number)])[0]
 
 
@@ -74,11 +74,6 @@ def put_tags(connection: Connection, number: int, words: Iterable[str]) -> None:
     connection.execute(delete(tags).where(tags.c.number == number))
     if rows := [{"number": number, "tag": word} for word in sorted({storable(word) for word in words})]:
         connection.execute(insert(tags), rows)
-
-
-def embedding_of(data: bytes | None) -> NDArray[np.float32] | None:
-    """The numbers that ``enter`` wrote: float32 [dimension]."""
-    return None if data is None else np.frombuffer(data, dtype=_FLOAT32).astype(np.float32)
 
 
 def kind_of(data: bytes) -> FileFormat:
@@ -125,7 +120,6 @@ def _row(name: str, new: NewEntry) -> dict[str, object]:
 
 
 def _detail(new: NewEntry) -> dict[str, Any]:
-    vector = new.embedding
     return {
         "prompt": storable(new.prompt),
         "negative_prompt": storable(new.negative_prompt),
@@ -134,7 +128,6 @@ def _detail(new: NewEntry) -> dict[str, Any]:
         "checkpoint_digest": _text(new.checkpoint_digest),
         "policy": _text(new.policy),
         "scores": json.dumps(dict(new.scores)),
-        "embedding": None if vector is None else np.ascontiguousarray(vector, dtype=_FLOAT32).tobytes(),
     }
 
 

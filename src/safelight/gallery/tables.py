@@ -72,7 +72,6 @@ details = Table(
     Column("checkpoint_digest", Text),
     Column("policy", Text),
     Column("scores", Text, nullable=False),  # JSON
-    Column("embedding", LargeBinary),  # float32, little-endian
 )
 
 tags = Table(
@@ -80,6 +79,17 @@ tags = Table(
     METADATA,
     Column("tag", String(64), primary_key=True),
     Column("number", ForeignKey("entries.number", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+embeddings = Table(
+    "entry_embeddings",
+    METADATA,
+    Column("number", ForeignKey("entries.number", ondelete="CASCADE"), primary_key=True),
+    Column("digest", String(64), primary_key=True),  # SHA-256 of the classifier's weights, or "unknown"
+    Column("classifier", Text),  # its name; null where the digest is unknown
+    Column("dimension", Integer, nullable=False),
+    Column("vector", LargeBinary, nullable=False),  # float32, little-endian
+    Index("entry_embeddings_by_digest", "digest", "number"),
 )
 
 SCHEMA = Schema.read("gallery")

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from safelight.gallery import Entry, NewEntry
+from safelight.gallery import Embedding, Entry, NewEntry
 from safelight.jobs.job import Job, JsonObject
 
 if TYPE_CHECKING:
+    from safelight.moderation.verdict import Verdict
     from safelight.studio import Picture
     from safelight.studio.enlarging import Enlarged
 
@@ -31,7 +32,7 @@ def drawn_entry(job: Job, picture: Picture, index: int) -> NewEntry:
         unsafe=verdict.unsafe,
         scores=verdict.scores,
         policy=verdict.policy.name,
-        embedding=verdict.embedding,
+        embedding=_embedding(verdict),
         prompt=record.prompt,
         negative_prompt=record.negative_prompt,
         mode=record.mode.value,
@@ -61,10 +62,15 @@ def enlarged_entry(job: Job, enlarged: Enlarged) -> NewEntry:
         unsafe=verdict.unsafe,
         scores=verdict.scores,
         policy=verdict.policy.name,
-        embedding=verdict.embedding,
+        embedding=_embedding(verdict),
         mode="upscale",
         infotext=enlarged.infotext,
     )
+
+
+def _embedding(verdict: Verdict) -> Embedding:
+    """The classifier's feature, with what says which classifier it was."""
+    return Embedding(verdict.classifier.digest, verdict.classifier.name, verdict.embedding)
 
 
 def result_of(entries: Iterable[Entry]) -> JsonObject:

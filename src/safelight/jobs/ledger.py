@@ -69,21 +69,24 @@ class Ledger(Holding):
             QueueShareError, QueueBytesError: Too much of its owner's waits.
             DatabaseError: Nothing was submitted.
         """
+        request = json.dumps(submission.request, sort_keys=True)  # before anybody has to wait for it
         try:
             with writing(self._engine) as connection:
-                job_id = self._submit(connection, submission, pictures or {}, shares)
+                job_id = self._submit(connection, submission, request, pictures or {}, shares)
         except IntegrityError:  # the same key, at the same moment
             with writing(self._engine) as connection:
-                job_id = self._submit(connection, submission, pictures or {}, shares)
-        return self.get(
-            job_id
-        )  # the outlook takes longer the more jobs wait: nobody has to wait for it to write
+                job_id = self._submit(connection, submission, request, pictures or {}, shares)
+        return self.get(job_id)  # not while writing: the outlook takes longer the more jobs wait
 
     def _submit(
-        self, connection: Connection, given: Submission, pictures: Mapping[str, bytes], shares: bool
+        self,
+        connection: Connection,
+        given: Submission,
+        request: str,
+        pictures: Mapping[str, bytes],
+        shares: bool,
     ) -> str:
-        """Write down a job; returns its id."""
-        request = json.dumps(given.request, sort_keys=True)
+        """Write down a job, its pictures and its place in the queue; returns its id."""
         wait_in_line(connection, given.owner)  # their next job's turn follows from this one's
         if given.idempotency_key is not None and (row := self._by_key(connection, given)):
             if (row["kind"], row["request"]) != (given.kind, request):

@@ -14,7 +14,7 @@ def test_nothing_runs() -> None:
     body = progress_of(Stand.of([]), None, None).model_dump()
     assert (body["progress"], body["eta_relative"], body["current_image"]) == (0.0, 0.0, None)
     assert (body["state"]["job_count"], body["state"]["job"]) == (0, "")
-    assert status_of(Stand(), 5).status == "idle"
+    assert status_of(Stand(), 5, datetime.now(UTC)).status == "idle"
 
 
 def test_a_running_job() -> None:
@@ -56,8 +56,9 @@ def test_tasks() -> None:
 
 
 def test_status_in_sd_nexts_words() -> None:
-    started = datetime.now(UTC) - timedelta(seconds=10)
-    body = status_of(Stand.of([WAITING, running(started=started)]), uptime=99.0)
+    started = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    present = started + timedelta(seconds=10)
+    body = status_of(Stand.of([WAITING, running(started=started)]), uptime=99.0, present=present)
     assert (body.status, body.task, body.jobs, body.queued, body.uptime) == (
         "running",
         "generate",
@@ -65,7 +66,6 @@ def test_status_in_sd_nexts_words() -> None:
         1,
         99.0,
     )
-    assert body.elapsed is not None
-    assert 10 <= body.elapsed < 60
+    assert (body.elapsed, body.timestamp) == (10.0, present.timestamp())
     assert (body.step, body.steps, body.total, body.progress, body.eta) == (3, 8, 4, 0.25, 12.34)
-    assert status_of(Stand.of([WAITING]), 1).status == "queued"
+    assert status_of(Stand.of([WAITING]), 1, present).status == "queued"

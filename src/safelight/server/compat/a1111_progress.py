@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Self
 
 from pydantic import BaseModel, Field
@@ -185,15 +185,21 @@ class StatusBody(BaseModel):
     progress: float = 0.0
 
 
-def status_of(stand: Stand, uptime: float) -> StatusBody:
-    """What a caller's jobs are doing, in SD.Next's words."""
-    job, state, now = stand.current, state_of(stand), datetime.now(UTC)
+def status_of(stand: Stand, uptime: float, present: datetime) -> StatusBody:
+    """What a caller's jobs are doing, in SD.Next's words.
+
+    Args:
+        stand: Of the caller.
+        uptime: Seconds the server has run.
+        present: The time by the clock that says when jobs were begun.
+    """
+    job, state = stand.current, state_of(stand)
     running = job is not None and job.state is JobState.RUNNING
     started = job.started if job else None
     return StatusBody(
         status="running" if running else "queued" if job else "idle",
         task=job.kind.value if job else "",
-        timestamp=now.timestamp(),
+        timestamp=present.timestamp(),
         current=(words(job) or "") if job else "",
         id=state.job,
         job=state.job,
@@ -203,7 +209,7 @@ def status_of(stand: Stand, uptime: float) -> StatusBody:
         steps=state.sampling_steps,
         queued=stand.waiting,
         uptime=round(uptime, 3),
-        elapsed=None if started is None else round((now - started).total_seconds(), 3),
+        elapsed=None if started is None else round((present - started).total_seconds(), 3),
         eta=None if job is None or job.eta is None else seconds_left(job),
         progress=fraction(job) if job else 0.0,
     )

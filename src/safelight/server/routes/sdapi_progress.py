@@ -118,7 +118,8 @@ async def skip(behind: Behind, who: Who, kept: Remembered, id_task: Task = None)
 async def status(behind: Behind, who: Who) -> StatusBody:
     """The caller's jobs in SD.Next's words."""
     jobs = await _unfinished(behind, who)
-    return status_of(Stand.of(jobs), time.time() - psutil.Process().create_time())
+    present = await asyncio.to_thread(behind.service.now)
+    return status_of(Stand.of(jobs), time.time() - psutil.Process().create_time(), present)
 
 
 async def _tell(behind: Backstage, who: Caller, kept: Callers, task: str | None, signal: Signal) -> None:

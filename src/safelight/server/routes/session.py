@@ -46,7 +46,7 @@ async def open_session(body: SignIn, request: Request, response: Response, behin
     who = await behind.threads.key(_shown, body, request, behind)
     if who is not LOCAL:
         token = await behind.threads.write(_opened, who, request, behind)
-        response.set_cookie(COOKIE, token, int(LASTS), **_attributes(request))
+        response.set_cookie(COOKIE, token, int(LASTS.total_seconds()), **_attributes(request))
     return _view(who, cookie=who is not LOCAL)
 
 
