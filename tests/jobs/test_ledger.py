@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pydantic import JsonValue
-from sqlalchemy import Connection, Engine, event, func, insert, select, update
+from sqlalchemy import Engine, event, func, insert, select, update
 from tests.jobs.book import begun, notified, submission
 from tests.times import ago
 
