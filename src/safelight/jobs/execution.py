@@ -35,7 +35,7 @@ class Execution:
     def run(self, running: Running) -> None:
         """Run a job to its end."""
         job = running.job
-        with bound(job_id=job.id, request_id=job.request_id, worker=job.worker):
+        with bound(job_id=job.id, request_id=job.request_id, worker=job.worker or ""):
             try:
                 self._run(running)
             finally:
