@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-explore check check-web starter bench-generate bench-serve bench-studio screenshots docs bench-moderate bench-photos bench-connections bench-flood fuzz-images fuzz-requests schemathesis clean
+.PHONY: demo test test-slow test-explore check check-web starter bench-generate bench-serve bench-road bench-idle bench-studio screenshots docs bench-moderate bench-photos bench-connections bench-flood fuzz-images fuzz-requests schemathesis clean
 
 demo: $(READY)
 	$(BIN)/safelight demo
@@ -49,6 +49,13 @@ bench-generate: $(READY)
 
 bench-serve: $(READY)
 	$(BIN)/safelight bench serve --soak 900
+
+# What the way over HTTP and the queue adds to a picture; and memory and processor time of an idle server (Linux).
+bench-road: $(READY)
+	$(BIN)/python bench/road.py
+
+bench-idle: $(READY)
+	$(BIN)/python bench/idle.py
 
 # What one address with thousands of connections costs another; Linux only.
 bench-connections: $(READY)

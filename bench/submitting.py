@@ -35,7 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         engine = open_database(Settings(home=Path(scratch), database=SecretStr(given.database)))
         migrate(engine, SCHEMAS)
-        ledger = Ledger(engine, lambda *_: None)
+        ledger = Ledger(engine)
         rows = {
             name: timed(ledger, size, given.rounds if size < 10**7 else max(5, given.rounds // 10))
             for name, size in SIZES.items()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +20,9 @@ def database(database_settings: Settings) -> Iterator[Engine]:
     engine = open_database(database_settings)
     migrate(engine, [blobs.SCHEMA, tables.SCHEMA])
     yield engine
+    for thread in threading.enumerate():
+        if thread.name == "progress":  # of a job that a test has left running
+            thread.join(30)
     engine.dispose()
 
 

@@ -83,6 +83,7 @@ def test_a_full_disk_is_waited_for_and_said_in_the_progress(
     running.report(Progress(stage="first pass", step=3, steps=4, fraction=0.75))
     tries = iter([full, full, lambda: "done"])
     assert running.patiently(lambda: next(tries)()) == "done"
+    running.flush()
     progress = ledger.get(running.job.id).progress
     assert progress is not None
     assert (progress.stage, progress.step, progress.fraction) == ("waiting for disk space", 3, 0.75)
@@ -158,14 +159,19 @@ def test_who_pauses_says_so_and_says_when_it_goes_on(
         return progress.stage
 
     running.report(Progress(stage="first pass", step=7, steps=20, fraction=0.35))
+    running.flush()
     pausing(
-        running, monkeypatch, lambda: stage() == "paused" or 1 / 0, lambda: setattr(running, "paused", False)
+        running,
+        monkeypatch,
+        lambda: running.flush() or stage() == "paused" or 1 / 0,  # type: ignore[func-returns-value]
+        lambda: setattr(running, "paused", False),
     )
     stages = [event.data["stage"] for event in ledger.events(0, running.job.id) if event.kind == "progress"]
     assert stages == ["first pass", "paused"]
     running.report(
         Progress(stage="first pass", step=8, steps=20, fraction=0.4)
     )  # a moment after the last report
+    running.flush()
     assert stage() == "first pass"
 
 

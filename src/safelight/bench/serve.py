@@ -184,7 +184,7 @@ def safelight_server(
     """
     port = _free_port()
     command = [sys.executable, "-m", "safelight", "serve", "--port", str(port), "--checkpoint", checkpoint]
-    variables = os.environ | {"SAFELIGHT_HOME": str(home), "SAFELIGHT_STUDIO": "false"} | (environment or {})
+    variables = os.environ | {"SAFELIGHT_HOME": str(home), "SAFELIGHT_STUDIO": "false", **(environment or {})}
     with _running(command, variables, port, home / "server.log") as served:
         yield served
 

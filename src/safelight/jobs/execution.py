@@ -35,7 +35,7 @@ class Execution:
     def run(self, running: Running) -> None:
         """Run a job to its end."""
         job = running.job
-        with bound(job_id=job.id, request_id=job.request_id, worker=job.worker):
+        with bound(job_id=job.id, request_id=job.request_id, worker=job.worker or ""):
             try:
                 self._run(running)
             finally:
@@ -60,6 +60,7 @@ class Execution:
         self, running: Running, result: JsonObject | None = None, error: SafelightError | None = None
     ) -> None:
         """Write down how a job ended; tried again and again, since a result must not get lost for a locked database."""
+        running.flush()
         kept = patiently(lambda: self._write_end(running, result, error), always=True)
         self._log.info(
             "job ends", seconds=round(running.seconds, 3), error=error.code if error else None, kept=kept

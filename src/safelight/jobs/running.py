@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from safelight.errors import DatabaseError, StoppedError, StorageFullError
 from safelight.jobs.job import PAUSED, Job, JobStage, Progress, Signal
 from safelight.jobs.patience import patiently
+from safelight.jobs.progress_writer import ProgressWriter
 from safelight.logs import logger
 
 if TYPE_CHECKING:
@@ -57,11 +58,15 @@ class Running:
     _mind: threading.Lock = field(default_factory=threading.Lock)
     _began: float = field(default_factory=time.monotonic)
     _reported: float = 0.0
-    _previewed: float = 0.0
+    _previewed: float = field(default_factory=time.monotonic)  # short jobs need none
     _got_on: bool = False
     _waited: float = 0.0
     _waits_since: float | None = None
     _last: Progress | None = None
+    _writer: ProgressWriter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._writer = ProgressWriter(self._write)
 
     @property
     def seconds(self) -> float:
@@ -165,7 +170,7 @@ class Running:
         if waits:
             self._waits_since = now
             if self._last is not None:
-                self._write(self._last.model_copy(update={"stage": PAUSED}), None)
+                self._writer.put(self._last.model_copy(update={"stage": PAUSED}))
             return
         assert self._waits_since is not None
         self._waited += now - self._waits_since
@@ -179,19 +184,26 @@ class Running:
         self.report((self._last or Progress(stage=stage)).model_copy(update={"stage": stage}))
 
     def report(self, progress: Progress, preview: Callable[[], Image.Image | None] = lambda: None) -> None:
-        """Tell where the job stands, as often as is worth it. A report that cannot be written is left out."""
+        """Let others see where the job stands, as often as is worth it, without waiting for the database.
+
+        A report that cannot be written is left out, and of several that wait only the last is written.
+        """
         now = time.monotonic()
         if now - self._reported < REPORT_EVERY and progress.fraction < 1:
             return
-        self._reported, data = now, None
+        self._reported, picture = now, None
         self._last = progress = progress.model_copy(update={"seconds": round(self.seconds, 3)})
         if now - self._previewed >= PREVIEW_EVERY and (picture := preview()) is not None:
-            self._previewed, data = now, _webp(picture)
-        self._write(progress, data)
+            self._previewed = now
+        self._writer.put(progress, picture)
 
-    def _write(self, progress: Progress, data: bytes | None) -> None:
+    def flush(self) -> None:
+        """Wait until what was reported is written: the job is about to end."""
+        self._writer.flush()
+
+    def _write(self, progress: Progress, preview: Image.Image | None) -> None:
         try:
-            self.ledger.report(self.job, progress, data)
+            self.ledger.report(self.job, progress, None if preview is None else _webp(preview))
         except DatabaseError as error:
             logger(__name__).warning("progress not written", job_id=self.job.id, error=error.message)
 

@@ -34,6 +34,7 @@ from safelight.jobs.service import Service, prepare
 from safelight.jobs.sweeping import Sweeper
 from safelight.jobs.work import Desk
 from safelight.logs import logger
+from safelight.runtime.allocator import trim
 from safelight.settings import Settings
 from safelight.studio import Studio
 
@@ -119,6 +120,7 @@ class Worker:
             self._ways = described(self._desk.studio)
         except SafelightError as error:  # jobs will say so
             self._log.warning("cannot draw or judge", error=error.message)
+        trim()
         self._warm = True
         self._heartbeat.describe()
 

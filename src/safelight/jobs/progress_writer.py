@@ -1,0 +1,56 @@
+"""Writing a job's progress beside the work, which does not wait for the database."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from safelight.jobs.job import Progress
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Write = Callable[[Progress, "Image.Image | None"], None]
+
+
+class ProgressWriter:
+    """Writes the newest progress in a thread that lives while there is something to write. Threads may share it.
+
+    What is put while the last one is being written takes the place of what waits, with whose preview it is written if
+    it has none.
+
+    Args:
+        write: Writes one; it raises nothing.
+    """
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._changed = threading.Condition()
+        self._waiting: tuple[Progress, Image.Image | None] | None = None
+        self._busy = False
+
+    def put(self, progress: Progress, preview: Image.Image | None = None) -> None:
+        """Have progress written."""
+        with self._changed:
+            if preview is None and self._waiting is not None:
+                preview = self._waiting[1]
+            self._waiting = (progress, preview)
+            if not self._busy:
+                self._busy = True
+                threading.Thread(target=self._run, daemon=True, name="progress").start()
+
+    def flush(self) -> None:
+        """Wait until all that was put is written."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._busy)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if self._waiting is None:
+                    self._busy = False
+                    self._changed.notify_all()
+                    return
+                (progress, preview), self._waiting = self._waiting, None
+            self._write(progress, preview)
