@@ -26,8 +26,8 @@ def uploads(tmp_path: Path) -> Path:
     return tmp_path / "uploads"
 
 
-def test_report_and_summary(safelight, uploads, tmp_path):
-    ran = safelight("scan", uploads, "--out", "report.jsonl", "--json")
+def test_report_and_summary(process, uploads, tmp_path):
+    ran = process("scan", uploads, "--out", "report.jsonl", "--json")
     rows = [json.loads(line) for line in (tmp_path / "report.jsonl").read_text().splitlines()]
     assert len(rows) == 6
     assert ran.body["total"] == 6
