@@ -117,4 +117,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) site safelight-demo
+	rm -rf $(VENV) .coverage site safelight-demo
