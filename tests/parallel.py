@@ -26,7 +26,7 @@ LOADS = frozenset(
     }
 )
 """Fixtures that start a process, load a network or make something large."""
-HEAVY_MODULES = frozenset({"subprocess", "torch", "tests.jobs.running", "tests.server.whole"})
+HEAVY_MODULES = frozenset({"subprocess", "torch", "torch.nn", "tests.jobs.running", "tests.server.whole"})
 """What test files import that start processes or compute with networks."""
 
 
