@@ -32,7 +32,7 @@ test-exhaustive: $(READY)
 # The tests of `make test` with every line and branch counted; fails below the value in pyproject.toml.
 coverage: $(READY)
 	rm -rf .coverage
-	$(BIN)/coverage run -m pytest $(SPREAD) -m "not slow and not exhaustive"
+	PYTHONHASHSEED=0 $(BIN)/coverage run -m pytest $(SPREAD) -m "not slow and not exhaustive"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
