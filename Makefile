@@ -1,26 +1,46 @@
 # The two commands: `make demo` and `make test`. Each sets up .venv by itself.
-# `make test` tries the same examples in the same order on every machine; `make test-explore` looks for new ones.
+# `make test` tries the same examples on every machine; `make test-explore` looks for new ones. CONTRIBUTING.md describes all.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# How many test processes run at once; each needs 2 GB.
+JOBS   ?= 2
+PYTEST := PYTHONHASHSEED=0 $(BIN)/python -m pytest
+SPREAD := --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-slow test-explore check check-web starter bench-generate bench-serve bench-road bench-idle bench-studio screenshots docs bench-moderate bench-photos bench-connections bench-flood fuzz-images fuzz-requests schemathesis clean
+.PHONY: demo test test-fast test-slow test-exhaustive test-explore coverage check check-web starter bench-generate bench-serve bench-road bench-idle bench-studio screenshots docs bench-moderate bench-photos bench-connections bench-flood fuzz-images fuzz-requests schemathesis clean
 
 demo: $(READY)
 	$(BIN)/safelight demo
 
 test: $(READY) check
-	PYTHONHASHSEED=0 $(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) $(SPREAD) -m "not slow and not exhaustive"
 
+# The logic alone, without processes, networks and browsers: for every change, in less than two minutes.
+test-fast: $(READY)
+	$(PYTEST) $(SPREAD) -m fast
+
+# What takes minutes; also run by continuous integration.
 test-slow: $(READY)
-	PYTHONHASHSEED=0 $(BIN)/python -m pytest -m slow
+	$(PYTEST) $(SPREAD) -m slow
+
+# What takes half an hour.
+test-exhaustive: $(READY)
+	$(PYTEST) -s -m exhaustive
+
+# The tests of `make test` with every line and branch counted; fails below the value in pyproject.toml.
+coverage: $(READY)
+	rm -rf .coverage
+	PYTHONHASHSEED=0 $(BIN)/coverage run -m pytest $(SPREAD) -m "not slow and not exhaustive"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 # Property tests alone, each with twenty times as many examples as in `make test`, new ones on every run. For a part of
 # them: make test-explore WHERE=tests/moderation
 WHERE ?= tests
 test-explore: $(READY)
-	$(BIN)/python -m pytest --hypothesis-profile=explore -m "hypothesis and not slow" --timeout 3600 $(WHERE)
+	$(BIN)/python -m pytest --hypothesis-profile=explore -m "hypothesis and not slow and not exhaustive" --timeout 3600 $(WHERE)
 
 check: $(READY)
 	$(BIN)/ruff check src tests bench scripts examples training
@@ -68,7 +88,7 @@ fuzz-requests: $(READY)
 
 # 50 valid and 50 invalid requests of each operation of the OpenAPI document, with and without keys: half an hour.
 schemathesis: $(READY)
-	$(BIN)/python -m pytest -s -m slow tests/server/test_schema.py
+	$(BIN)/python -m pytest -s -m exhaustive tests/server/test_schema.py
 
 # Damaged files of every format; FUZZ="--seed N" gives an earlier run's files again.
 fuzz-images: $(READY)
@@ -104,4 +124,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) site safelight-demo
+	rm -rf $(VENV) .coverage site safelight-demo

@@ -7,10 +7,12 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from tests.exploring import register_profiles
+from tests.parallel import mark_fast, put_longest_first, shared_folder
 from tests.postgres import database_settings, postgres, postgres_url  # noqa: F401  fixtures that many share
 
 from safelight.moderation import load_classifier
@@ -19,6 +21,14 @@ from safelight.samples import sample_photographs
 from safelight.settings import Settings
 
 register_profiles()
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+"""Read by OpenMP when torch is loaded: threads that wait leave the processor to the other processes of a test."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    put_longest_first(items, Path(__file__).parent)
+    mark_fast(items)
 
 
 def refuse_network(log: str) -> None:
@@ -113,12 +123,18 @@ def open_nsfw_exact(exact_settings: Settings) -> NetworkClassifier:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a tiny checkpoint by name, built once; to be read, never changed."""
+    """The folder of a tiny checkpoint by name, built once for all test processes; to be read, never changed."""
     from tests.tiny import build_tiny  # which imports every engine there is
 
-    root = tmp_path_factory.mktemp("tiny")
+    root = shared_folder(tmp_path_factory) / "tiny"
 
     def folder(name: str) -> Path:
-        return root / name if (root / name).exists() else build_tiny(name, root / name)
+        if not (root / name).exists():
+            begun = build_tiny(name, tmp_path_factory.mktemp("building") / name)
+            root.mkdir(exist_ok=True)
+            with suppress(OSError):  # another process was first; the same seed gives the same files
+                begun.rename(root / name)
+        assert (root / name).exists()
+        return root / name
 
     return folder

@@ -1,7 +1,8 @@
-"""The command line, run as a user runs it: in a process of its own, with a data directory of its own."""
+"""The command line with a data directory of its own: in a process of its own, or within the tests' process."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -57,7 +58,9 @@ def environment(home: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def safelight(environment: dict[str, str], tmp_path: Path) -> Run:
+def process(environment: dict[str, str], tmp_path: Path) -> Run:
+    """A command in a process of its own, as a user runs it; for what ``safelight`` cannot show."""
+
     def run(*arguments: str | Path, stdin: bytes = b"", **more: str) -> Ran:
         done = subprocess.run(
             [sys.executable, "-m", "safelight", *map(str, arguments)],
@@ -74,29 +77,39 @@ def safelight(environment: dict[str, str], tmp_path: Path) -> Run:
 
 
 @pytest.fixture
-def inside(
+def safelight(
     environment: dict[str, str],
-    anything_goes: Path,
-    tiny: Callable[[str], Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> Run:
-    """The same within this process, which spares seconds of imports; draws with a tiny checkpoint."""
-    drawing = {"SAFELIGHT_CHECKPOINT": str(tiny("sd1")), "SAFELIGHT_DEVICE": "cpu"}
+    """A command within this process, which spares seconds of imports."""
     settings = {name: value for name, value in environment.items() if name.startswith("SAFELIGHT_")}
 
-    def run(*arguments: str | Path, **more: str) -> Ran:
+    def run(*arguments: str | Path, stdin: bytes = b"", **more: str) -> Ran:
         from safelight.cli.app import run
 
         with monkeypatch.context() as patch:
             patch.chdir(tmp_path)
-            for name, value in ({"SAFELIGHT_POLICY": str(anything_goes)} | settings | drawing | more).items():
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+            patch.setenv("COLUMNS", environment["COLUMNS"])
+            for name, value in (settings | more).items():
                 patch.setenv(name, value)
             status = run([*map(str, arguments)])
         return Ran(status, *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture
+def inside(safelight: Run, anything_goes: Path, tiny: Callable[[str], Path]) -> Run:
+    """The same with a tiny checkpoint and a policy that allows every picture."""
+    drawing = {
+        "SAFELIGHT_CHECKPOINT": str(tiny("sd1")),
+        "SAFELIGHT_DEVICE": "cpu",
+        "SAFELIGHT_POLICY": str(anything_goes),
+    }
+    return lambda *arguments, **more: safelight(*arguments, **(drawing | more))
 
 
 @pytest.fixture(scope="session")

@@ -2,36 +2,57 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
+from tests.parallel import busy
 
 from safelight import __version__
 
 COMMANDS = ["demo", "moderate", "scan", "export", "models", "bench", "doctor"]
 
 
-def _best_of(runs: int, command: list[str], environment: dict[str, str]) -> float:
-    def seconds() -> float:
-        start = time.perf_counter()
-        subprocess.run(command, capture_output=True, check=True, env=environment)
-        return time.perf_counter() - start
+def _within(limit: float, tries: int, run: Callable[[], float]) -> bool:
+    """Whether the best of several tries takes less seconds; on a busy machine seconds of a processor count."""
+    for _ in range(tries):
+        before = _processor_seconds()
+        if run() < limit or (busy() > 1.5 and _processor_seconds() - before < limit):
+            return True
+    return False
 
-    return min(seconds() for _ in range(runs))
+
+def _processor_seconds() -> float:
+    """What processes that have ended used so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
-def test_help_lists_every_command_and_the_exit_status(safelight):
-    ran = safelight("--help")
+@pytest.fixture
+def timed(environment: dict[str, str]) -> dict[str, str]:
+    """The environment without what would count the lines that run, which takes time."""
+    return {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
+
+
+def test_help_lists_every_command_and_the_exit_status(process):
+    ran = process("--help")
     assert ran.status == 0
     assert all(command in ran.out for command in COMMANDS)
     assert "Exit status" in ran.out
 
 
-def test_help_answers_in_under_three_tenths_of_a_second(environment):
-    # Ten tries: on a busy machine the best one says what the command itself costs.
-    assert _best_of(10, [sys.executable, "-m", "safelight", "--help"], environment) < 0.3
+def test_help_answers_in_under_three_tenths_of_a_second(timed):
+    command = [sys.executable, "-m", "safelight", "--help"]
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        subprocess.run(command, capture_output=True, check=True, env=timed)
+        return time.perf_counter() - start
+
+    assert _within(0.3, 10, seconds)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -63,7 +84,7 @@ def test_help_imports_no_engine(environment):
     ],
     ids=" ".join,
 )
-def test_first_line_comes_within_a_second(environment, tmp_path, arguments):
+def test_first_line_comes_within_a_second(timed, tmp_path, arguments):
     def seconds_to_first_line() -> float:
         start = time.perf_counter()
         with subprocess.Popen(
@@ -71,7 +92,7 @@ def test_first_line_comes_within_a_second(environment, tmp_path, arguments):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             cwd=tmp_path,
-            env=environment,
+            env=timed,
         ) as process:
             assert process.stderr is not None
             assert process.stderr.readline()
@@ -79,29 +100,29 @@ def test_first_line_comes_within_a_second(environment, tmp_path, arguments):
             process.kill()
         return elapsed
 
-    assert min(seconds_to_first_line() for _ in range(3)) < 1.0
+    assert _within(1.0, 3, seconds_to_first_line)
 
 
-def test_no_arguments_show_the_help(safelight):
-    ran = safelight()
+def test_no_arguments_show_the_help(process):
+    ran = process()
     assert ran.status == 0
     assert "Usage" in ran.out
 
 
-def test_version(safelight):
-    assert safelight("--version").out.strip() == f"safelight {__version__}"
+def test_version(process):
+    assert process("--version").out.strip() == f"safelight {__version__}"
 
 
 @pytest.mark.parametrize("arguments", [["--nonsense"], ["moderate"], ["nonsense"], ["models"], ["scan", "."]])
-def test_wrong_usage_exits_with_two_and_says_so_in_json_too(safelight, arguments):
-    ran = safelight(*arguments, "--json")
+def test_wrong_usage_exits_with_two_and_says_so_in_json_too(process, arguments):
+    ran = process(*arguments, "--json")
     assert ran.status == 2
     assert ran.body["error"]["code"] == "usage"
     assert "error [usage]" in ran.err
 
 
-def test_a_wrong_setting_is_an_input_error(safelight):
-    ran = safelight("doctor", "--json", SAFELIGHT_MAX_PIXELS="-5")
+def test_a_wrong_setting_is_an_input_error(process):
+    ran = process("doctor", "--json", SAFELIGHT_MAX_PIXELS="-5")
     assert ran.status == 2
     assert ran.body["error"]["code"] == "settings"
     assert "max_pixels" in ran.body["error"]["message"]

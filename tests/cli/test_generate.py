@@ -293,8 +293,8 @@ def test_ctrl_c_within_a_picture(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_process_of_its_own_exits_with_the_contracts_status(safelight: Run, tiny: Any) -> None:
-    ran = safelight("generate", "a cat", *QUICK, "--checkpoint", tiny("sd1"), "--out", "o", "--json")
+def test_a_process_of_its_own_exits_with_the_contracts_status(process: Run, tiny: Any) -> None:
+    ran = process("generate", "a cat", *QUICK, "--checkpoint", tiny("sd1"), "--out", "o", "--json")
     assert ran.status in (0, 1)
     assert ran.body["path"].startswith("o/a-cat-7")
-    assert safelight("generate", "a cat", "--steps", "0", "--json").status == 2
+    assert process("generate", "a cat", "--steps", "0", "--json").status == 2

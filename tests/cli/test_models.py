@@ -5,10 +5,10 @@ import shutil
 from pathlib import Path
 
 
-def test_list_names_what_is_there_and_what_can_be_pulled(safelight):
-    rows = {row["name"]: row["state"] for row in safelight("models", "list", "--json").body["models"]}
+def test_list_names_what_is_there_and_what_can_be_pulled(process):
+    rows = {row["name"]: row["state"] for row in process("models", "list", "--json").body["models"]}
     assert rows == {"open-nsfw": "built in", "nsfw-image-detection-384": "can be pulled"}
-    assert "nsfw-image-detection-384" in safelight("models", "list").out
+    assert "nsfw-image-detection-384" in process("models", "list").out
 
 
 def test_showing_or_removing_what_is_not_there(safelight):
@@ -24,8 +24,8 @@ def test_pulling_a_name_that_means_nothing_touches_no_network(safelight):
     assert ran.body["error"]["code"] == "model.unknown"
 
 
-def test_pulling_without_a_connection_is_a_download_error(safelight, home):
-    ran = safelight("models", "pull", "owner/name", "--json", HF_ENDPOINT="http://127.0.0.1:9")
+def test_pulling_without_a_connection_is_a_download_error(process, home):
+    ran = process("models", "pull", "owner/name", "--json", HF_ENDPOINT="http://127.0.0.1:9")
     assert ran.status == 3
     assert ran.body["error"]["code"] == "model.download"
     assert not list((home / "models").iterdir())
@@ -98,15 +98,15 @@ def test_a_checkpoint_that_lies_elsewhere_stays(safelight, tiny, tmp_path):
     assert (elsewhere / "model_index.json").exists()
 
 
-def test_what_was_pulled_from_the_hub_is_listed_and_removed(safelight, tiny, tmp_path):
+def test_what_was_pulled_from_the_hub_is_listed_and_removed(process, tiny, tmp_path):
     home = tmp_path / "home"
     repository = home / "hub" / "models--owner--painter"
     shutil.copytree(tiny("sd1"), repository / "snapshots" / ("c" * 40))
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("c" * 40)
     own = {"SAFELIGHT_HOME": str(home), "HF_HUB_CACHE": str(home / "hub")}
-    names = [each["name"] for each in safelight("models", "list", "--json", **own).body["checkpoints"]]
+    names = [each["name"] for each in process("models", "list", "--json", **own).body["checkpoints"]]
     assert names == ["starter", "owner/painter"]
     (repository / "snapshots" / ("c" * 40) / "vae" / "config.json").write_text("{")
-    assert safelight("models", "remove", "owner/painter", **own).status == 0
+    assert process("models", "remove", "owner/painter", **own).status == 0
     assert not repository.exists()

@@ -24,9 +24,9 @@ KEYS = {
 }
 
 
-def test_json_line_for_each_picture_in_order(safelight):
+def test_json_line_for_each_picture_in_order(process):
     photographs = sample_photographs()
-    ran = safelight("moderate", *photographs, "--json")
+    ran = process("moderate", *photographs, "--json")
     assert ran.status == 0
     assert [line["path"] for line in ran.lines] == [str(path) for path in photographs]
     for line in ran.lines:
@@ -61,9 +61,9 @@ def test_flagged_pictures_exit_with_one_whatever_else_failed(safelight, nothing_
     assert ran.lines[0]["policy"]["version"] == "7"
 
 
-def test_a_folder_and_standard_input(safelight, tmp_path):
+def test_a_folder_and_standard_input(process, tmp_path):
     shutil.copy(sample_photographs()[1], tmp_path / "one.jpg")
-    ran = safelight("moderate", tmp_path, "-", "--json", stdin=sample_photographs()[1].read_bytes())
+    ran = process("moderate", tmp_path, "-", "--json", stdin=sample_photographs()[1].read_bytes())
     folder, stdin = ran.lines
     assert folder["path"].endswith("one.jpg")
     assert stdin["path"] == "-"
@@ -122,8 +122,8 @@ def test_tiles_are_said_in_the_verdict(safelight, tmp_path):
     assert tiled["unsafe"] > plain["unsafe"]
 
 
-def test_pulled_models_are_needed_only_by_name(safelight):
-    ran = safelight("moderate", "-c", "nsfw-image-detection-384", "x.jpg", "--json")
+def test_pulled_models_are_needed_only_by_name(process):
+    ran = process("moderate", "-c", "nsfw-image-detection-384", "x.jpg", "--json")
     assert ran.status == 2
     assert ran.body["error"]["code"] == "model.not_pulled"
     assert "safelight models pull nsfw-image-detection-384" in ran.body["error"]["hint"]

@@ -26,8 +26,8 @@ def uploads(tmp_path: Path) -> Path:
     return tmp_path / "uploads"
 
 
-def test_report_and_summary(safelight, uploads, tmp_path):
-    ran = safelight("scan", uploads, "--out", "report.jsonl", "--json")
+def test_report_and_summary(process, uploads, tmp_path):
+    ran = process("scan", uploads, "--out", "report.jsonl", "--json")
     rows = [json.loads(line) for line in (tmp_path / "report.jsonl").read_text().splitlines()]
     assert len(rows) == 6
     assert ran.body["total"] == 6
@@ -124,6 +124,7 @@ def test_an_empty_folder_is_said(safelight, tmp_path):
 def test_a_second_scan_into_the_same_report_is_refused(environment, many, tmp_path):
     with start_scan(environment, many, tmp_path) as first:
         wait_for_lines(tmp_path / "r.jsonl.partial", 3)
+        first.send_signal(signal.SIGSTOP)  # so that it has not ended before the second one begins
         second = subprocess.run(
             [*COMMAND, str(many), "--out", "r.jsonl", "--resume", "--json"],
             capture_output=True,
@@ -133,6 +134,7 @@ def test_a_second_scan_into_the_same_report_is_refused(environment, many, tmp_pa
         )
         assert second.returncode == 2
         assert json.loads(second.stdout)["error"]["code"] == "scan.busy"
+        first.send_signal(signal.SIGCONT)
         assert first.wait(60) == 0
     assert len((tmp_path / "r.jsonl").read_text().splitlines()) == len(list(many.iterdir()))
 

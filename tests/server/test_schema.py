@@ -165,7 +165,7 @@ def existing(operation: APIOperation, headers: dict[str, str]) -> dict[str, str]
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("examples", [3, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [3, pytest.param(50, marks=pytest.mark.exhaustive)])
 def test_every_answer_is_in_the_document(asking: Asking, examples: int) -> None:
     operations = [found.ok() for found in asking.document.get_all_operations()]
     assert len(operations) > 60
