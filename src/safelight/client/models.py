@@ -346,8 +346,6 @@ class JobPage(BaseModel):
 class JobResult(BaseModel):
     """The result of a job: pictures of generate and upscale, verdicts of scan."""
 
-    version: Literal[1, 2] = 1
-    """Of this layout; 1 where it is not given."""
     pictures: Annotated[list[DrawnPicture], Field(validate_default=True)] = []
     verdicts: Annotated[list[PictureVerdict], Field(validate_default=True)] = []
 

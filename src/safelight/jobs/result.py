@@ -91,7 +91,11 @@ class DrawnPicture(ResultPart):
 class JobResult(ResultPart):
     """What came of a job: pictures of generate and upscale, verdicts of scan."""
 
-    version: Literal[1, 2] = Field(1, description="Of this layout; 1 where it is not given.")
+    version: Literal[1, 2] = Field(
+        1,
+        exclude=True,
+        description="Of the stored layout; 1 where it is not given. The API has it in its address.",
+    )
     pictures: tuple[DrawnPicture, ...] = ()
     verdicts: tuple[PictureVerdict, ...] = ()
 
@@ -110,7 +114,7 @@ class JobResult(ResultPart):
 
     def stored(self) -> JsonObject:
         """The result as JSON, with the fields that were set."""
-        return self.model_dump(mode="json", exclude_unset=True)
+        return {"version": self.version, **self.model_dump(mode="json", exclude_unset=True)}
 
     @classmethod
     def of_pictures(cls, pictures: list[DrawnPicture]) -> Self:
