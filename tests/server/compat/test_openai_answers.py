@@ -18,6 +18,7 @@ from safelight.images import DecodeLimits
 from safelight.images.encode import encode_picture
 from safelight.images.metadata import Metadata, read_metadata
 from safelight.jobs.job import JobState
+from safelight.jobs.result import DrawnPicture
 from safelight.server.compat.openai_answers import (
     ImageItem,
     completed_event,
@@ -69,7 +70,7 @@ def test_events_are_what_the_client_reads() -> None:
     sent = form(stream=True, output_format="jpeg", safety_identifier="anna")
     partial = ImageGenPartialImageEvent.model_validate(partial_event("image_generation", sent, 1, "aGk="))
     assert (partial.partial_image_index, partial.size, partial.output_format) == (1, "auto", "jpeg")
-    made = Made(picture(), PNG)
+    made = Made(DrawnPicture.model_validate(picture()), PNG)
     done = ImageGenCompletedEvent.model_validate(
         completed_event("image_generation", sent, made, "aGk=", "mine")
     )

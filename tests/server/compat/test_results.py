@@ -10,8 +10,8 @@ from safelight.server.compat.results import outcome_of
 
 def test_pictures_that_may_be_shown_and_those_that_may_not() -> None:
     outcome = outcome_of(job(JobState.SUCCEEDED, picture(1), picture(2, 1, "block"), picture(3, 2, "review")))
-    assert [each["seed"] for each in outcome.shown] == [1, 3]
-    assert [each["seed"] for each in outcome.blocked] == [2]
+    assert [each.seed for each in outcome.shown] == [1, 3]
+    assert [each.seed for each in outcome.blocked] == [2]
 
 
 def test_a_failure_is_the_catalogues_error() -> None:
