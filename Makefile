@@ -100,7 +100,7 @@ bench-flood: $(READY)
 
 # Both need Chromium.
 bench-studio: $(READY)
-	$(BIN)/python bench/studio.py
+	$(BIN)/python bench/web_ui.py
 
 screenshots: $(READY)
 	$(BIN)/python scripts/screenshots.py

@@ -42,7 +42,7 @@ UNREAD = 50
 
 
 @dataclass(frozen=True)
-class Row:
+class AttackResult:
     """Response times of the other address's requests in milliseconds, and how many were not answered with 200."""
 
     descriptors: int
@@ -69,14 +69,14 @@ def main() -> None:
     if given.as_crowd:
         attack, port, number, key = given.as_crowd
         resource.setrlimit(resource.RLIMIT_NOFILE, (highest, highest))
-        Crowd(attack, int(port), int(number), key).run()
+        ConnectionHolder(attack, int(port), int(number), key).run()
         return
     print(
         "| descriptors | attack | opened | kept | requests | refused | p50 ms | p99 ms | longest ms | warnings |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
     rows = [
-        measured(attack, descriptors, given.connections, given.seconds)
+        measure_attack(attack, descriptors, given.connections, given.seconds)
         for descriptors in (1024, highest)
         for attack in given.attacks
     ]
@@ -84,14 +84,14 @@ def main() -> None:
     (HERE / "results" / "connections.json").write_text(json.dumps([asdict(row) for row in rows]))
 
 
-def measured(attack: str, descriptors: int, number: int, seconds: float) -> Row:
+def measure_attack(attack: str, descriptors: int, number: int, seconds: float) -> AttackResult:
     """Measure another address's requests during an attack, and print the row."""
-    with tempfile.TemporaryDirectory() as home, serving(Path(home), descriptors) as (port, key):
+    with tempfile.TemporaryDirectory() as home, start_server(Path(home), descriptors) as (port, key):
         with crowd(attack, port, number, key) as kept:
-            took, refused = asked(port, key, seconds)
-        warnings = warned(Path(home) / "log")
+            took, refused = send_requests(port, key, seconds)
+        warnings = count_warnings(Path(home) / "log")
     cuts = statistics.quantiles(took, n=100)
-    row = Row(
+    row = AttackResult(
         descriptors, attack, *kept, len(took) + refused, refused, cuts[49], cuts[98], max(took), warnings
     )
     print(
@@ -103,7 +103,7 @@ def measured(attack: str, descriptors: int, number: int, seconds: float) -> Row:
 
 
 @contextmanager
-def serving(home: Path, descriptors: int) -> Iterator[tuple[int, str]]:
+def start_server(home: Path, descriptors: int) -> Iterator[tuple[int, str]]:
     """Start a server with a limit on file descriptors; yields its port and a key."""
     with socket.socket() as free:
         free.bind((CROWD, 0))
@@ -126,7 +126,7 @@ def serving(home: Path, descriptors: int) -> Iterator[tuple[int, str]]:
         )
     try:
         deadline = time.monotonic() + 120
-        while answer(port, "/v1/session", key) != 200:
+        while response_status(port, "/v1/session", key) != 200:
             if time.monotonic() > deadline:
                 raise TimeoutError
             time.sleep(0.1)
@@ -152,7 +152,7 @@ def crowd(attack: str, port: int, number: int, key: str) -> Iterator[list[int]]:
             counts += map(int, process.stdout.readline().split())
 
 
-def asked(port: int, key: str, seconds: float) -> tuple[list[float], int]:
+def send_requests(port: int, key: str, seconds: float) -> tuple[list[float], int]:
     """Send requests; returns their times in milliseconds, and how many were not answered with 200."""
     took: list[float] = []
     refused = 0
@@ -160,14 +160,14 @@ def asked(port: int, key: str, seconds: float) -> tuple[list[float], int]:
     while time.monotonic() < deadline:
         for path in ("/health/live", "/v1/jobs?limit=1"):
             began = time.perf_counter()
-            if answer(port, path, key) == 200:
+            if response_status(port, path, key) == 200:
                 took.append((time.perf_counter() - began) * 1e3)
             else:
                 refused += 1
     return took, refused
 
 
-def answer(port: int, path: str, key: str) -> int:
+def response_status(port: int, path: str, key: str) -> int:
     """The response status of a request over a new connection; 0 if there is no response."""
     connection = http.client.HTTPConnection(CROWD, port, timeout=30, source_address=(OTHER, 0))
     try:
@@ -181,7 +181,7 @@ def answer(port: int, path: str, key: str) -> int:
     return response.status
 
 
-def warned(log: Path) -> int:
+def count_warnings(log: Path) -> int:
     """Number of lines in the server's log that are warnings or worse, or not in our format."""
     lines = log.read_text().splitlines()
     return sum(
@@ -189,7 +189,7 @@ def warned(log: Path) -> int:
     )
 
 
-class Crowd:
+class ConnectionHolder:
     """Many connections from one address, held until stdin is closed.
 
     Args:
@@ -203,41 +203,41 @@ class Crowd:
         self._attack, self._port, self._key = attack, port, key
         self._number = UNREAD if attack == "unread" else 0 if attack == "nothing" else number
         self._opened = 0
-        self._open: dict[socket.socket, None] = {}
+        self._connections: dict[socket.socket, None] = {}
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> None:
         """Open the connections, print a line, and hold them."""
         for _ in range(self._number):
-            self._connect()
+            self._open_connection()
         self._selector.register(sys.stdin, selectors.EVENT_READ)
         print(flush=True)
         dripped = time.monotonic()
         while True:
             for found, _ in self._selector.select(1.0):
                 if found.fileobj is sys.stdin:
-                    print(self._opened, len(self._open))
+                    print(self._opened, len(self._connections))
                     return
                 assert isinstance(found.fileobj, socket.socket)
-                self._hear(found.fileobj)
+                self._receive(found.fileobj)
             if self._attack in ("dripping", "slow body") and time.monotonic() - dripped > 1:
                 dripped = time.monotonic()
-                for connection in list(self._open):
-                    self._say(connection, b"x")
+                for connection in list(self._connections):
+                    self._send(connection, b"x")
 
-    def _connect(self) -> None:
+    def _open_connection(self) -> None:
         try:
             connection = socket.create_connection((CROWD, self._port), timeout=30, source_address=(CROWD, 0))
         except OSError:
             return
         self._opened += 1
         connection.setblocking(False)
-        self._open[connection] = None
-        self._say(connection, self._words())
+        self._connections[connection] = None
+        self._send(connection, self._initial_bytes())
         if self._attack != "unread":
             self._selector.register(connection, selectors.EVENT_READ)
 
-    def _words(self) -> bytes:
+    def _initial_bytes(self) -> bytes:
         """The bytes that are sent first."""
         head = GET.format(path="/health/live", key=self._key)
         return {
@@ -249,7 +249,7 @@ class Crowd:
             "unread": f"{GET.format(path='/openapi.json', key=self._key)}\r\n" * 200,
         }.get(self._attack, "").encode()
 
-    def _say(self, connection: socket.socket, words: bytes) -> None:
+    def _send(self, connection: socket.socket, words: bytes) -> None:
         try:
             connection.send(words)
         except BlockingIOError:
@@ -257,7 +257,7 @@ class Crowd:
         except OSError:
             self._close(connection)
 
-    def _hear(self, connection: socket.socket) -> None:
+    def _receive(self, connection: socket.socket) -> None:
         try:
             if connection.recv(65536):
                 return
@@ -265,11 +265,11 @@ class Crowd:
             pass
         self._close(connection)
         if self._attack == "again":
-            self._connect()
+            self._open_connection()
 
     def _close(self, connection: socket.socket) -> None:
-        if connection in self._open:
-            del self._open[connection]
+        if connection in self._connections:
+            del self._connections[connection]
             if self._attack != "unread":
                 with suppress(KeyError):
                     self._selector.unregister(connection)

@@ -34,31 +34,31 @@ from PIL import Image
 
 from safelight.gallery import NewEntry
 from safelight.jobs.job import JobKind, Submission
-from safelight.jobs.service import Service, prepare
+from safelight.jobs.queue_service import QueueService, prepare
 from safelight.moderation.policy import Decision
 from safelight.samples import sample_photographs
-from safelight.server.keys import SCHEMA, Keys
+from safelight.server.security.keys import SCHEMA, KeyStore
 from safelight.settings import Settings
-from studio import serving, wait_until
+from studio import start_server, wait_until
 
 CONNECTIONS = 4
 """Connections for each route."""
-EVERY = 0.1
+REQUEST_INTERVAL = 0.1
 """Seconds between two verdict requests of the other owner."""
-PATIENCE = 5.0
+REQUEST_TIMEOUT = 5.0
 """Seconds after which the flooding owner abandons a request and sends the next."""
 SIZE = (7900, 8000)
 """Width and height of large pictures: 63 megapixels, just below the limit."""
 SCANS, SCANNED, LARGE_ENTRIES = 4, 10_000, 4
 BOUNDARY = "-----flood"
-BARS = {"verdict_p99_ms": 200.0, "begins_s": 15.0, "refused": 0, "api_peak_mb": 1000.0}
+TARGETS = {"verdict_p99_ms": 200.0, "begins_s": 15.0, "refused": 0, "api_peak_mb": 1000.0}
 
 
 def large_png(mode: str = "RGB") -> bytes:
     """A picture of 63 megapixels in a few hundred kilobytes."""
     row = (np.arange(SIZE[0]) // 32 % 256).astype(np.uint8)
     grey = Image.fromarray(np.broadcast_to(row, SIZE[::-1]))
-    return saved(grey.convert(mode), "PNG", compress_level=1)
+    return encode(grey.convert(mode), "PNG", compress_level=1)
 
 
 def wide_png() -> bytes:
@@ -88,17 +88,17 @@ def animation() -> bytes:
 def photograph() -> bytes:
     """An ordinary photograph for web pages: 1280 x 960, JPEG."""
     with Image.open(sample_photographs()[1]) as image:
-        return saved(image.convert("RGB").resize((1280, 960)), "JPEG", quality=90)
+        return encode(image.convert("RGB").resize((1280, 960)), "JPEG", quality=90)
 
 
-def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
     """Encode a picture."""
     out = io.BytesIO()
     image.save(out, kind, **options)
     return out.getvalue()
 
 
-def form(pictures: list[bytes]) -> tuple[bytes, dict[str, str]]:
+def multipart_body(pictures: list[bytes]) -> tuple[bytes, dict[str, str]]:
     """A multipart/form-data body and its headers."""
     parts = [
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="images"; filename="a.png"\r\n'
@@ -112,18 +112,18 @@ def form(pictures: list[bytes]) -> tuple[bytes, dict[str, str]]:
     }
 
 
-def as_json(**fields: Any) -> tuple[bytes, dict[str, str]]:
+def json_body(**fields: Any) -> tuple[bytes, dict[str, str]]:
     """A JSON body and its headers."""
     return json.dumps(fields).encode(), {"Content-Type": "application/json"}
 
 
-def text_of(data: bytes) -> str:
+def to_base64(data: bytes) -> str:
     """Encode bytes in base64."""
     return base64.b64encode(data).decode()
 
 
 @dataclass(frozen=True)
-class Prepared:
+class FloodData:
     """The contents of the data directory before the server starts.
 
     Args:
@@ -139,14 +139,14 @@ class Prepared:
     job: str
 
 
-def prepared(home: Path, large: bytes) -> Prepared:
+def prepare_data(home: Path, large: bytes) -> FloodData:
     """Fill a data directory."""
     settings = Settings(home=home)
     prepare(settings, SCHEMA)
-    service = Service.open(settings)
-    keys = Keys(service.engine)
+    service = QueueService.open(settings)
+    keys = KeyStore(service.engine)
     found = keys.add("flooding"), keys.add("other")
-    entries = [entered(service, large, number) for number in range(LARGE_ENTRIES)]
+    entries = [add_entry(service, large, number) for number in range(LARGE_ENTRIES)]
     verdict = {
         "index": 0,
         "decision": "allow",
@@ -155,7 +155,7 @@ def prepared(home: Path, large: bytes) -> Prepared:
     }
     for _ in range(SCANS):
         images = [{"blob": f"{number:064x}"} for number in range(SCANNED)]
-        ended(service, JobKind.SCAN, {"images": images}, {"verdicts": [verdict] * SCANNED})
+        add_finished_job(service, JobKind.SCAN, {"images": images}, {"verdicts": [verdict] * SCANNED})
     picture = {
         "id": entries[0],
         "index": 0,
@@ -164,12 +164,12 @@ def prepared(home: Path, large: bytes) -> Prepared:
         "decision": "allow",
         "sha256": None,
     }
-    job = ended(service, JobKind.GENERATE, {"prompt": "large", "seed": 1}, {"pictures": [picture]})
+    job = add_finished_job(service, JobKind.GENERATE, {"prompt": "large", "seed": 1}, {"pictures": [picture]})
     service.close()
-    return Prepared(*found, entries, job)
+    return FloodData(*found, entries, job)
 
 
-def entered(service: Service, data: bytes, number: int) -> str:
+def add_entry(service: QueueService, data: bytes, number: int) -> str:
     """Put a large picture into the gallery."""
     return service.gallery.add(
         NewEntry(
@@ -185,9 +185,9 @@ def entered(service: Service, data: bytes, number: int) -> str:
     ).id
 
 
-def ended(service: Service, kind: JobKind, request: dict[str, Any], result: dict[str, Any]) -> str:
+def add_finished_job(service: QueueService, kind: JobKind, request: dict[str, Any], result: dict[str, Any]) -> str:
     """Add a successful job of the flooding owner."""
-    engine, ledger = service.engine, service.ledger
+    engine, ledger = service.engine, service.store
     with engine.begin() as connection:
         for image in request.get("images", ()):
             connection.exec_driver_sql(
@@ -200,29 +200,29 @@ def ended(service: Service, kind: JobKind, request: dict[str, Any], result: dict
     return job.id
 
 
-Road = Callable[[httpx2.Client, int], int]
+RouteRequest = Callable[[httpx2.Client, int], int]
 """Sends a request, given the number of requests before it; returns the response's status."""
 
 
-def roads(url: str, made: Prepared, large: bytes) -> dict[str, Road]:
+def route_requests(url: str, made: FloodData, large: bytes) -> dict[str, RouteRequest]:
     """All routes that can be flooded."""
-    many, many_headers = form([large] * 64)
-    odd, odd_headers = form([wide_png(), animation(), large_png("RGBA")])
+    many, many_headers = multipart_body([large] * 64)
+    odd, odd_headers = multipart_body([wide_png(), animation(), large_png("RGBA")])
     one = large, {"Content-Type": "image/png"}
-    drawing = as_json(
+    drawing = json_body(
         prompt="a",
         steps=1,
         width=128,
         height=128,
-        init_images=[text_of(large)],
-        mask=text_of(large_png("LA")),
+        init_images=[to_base64(large)],
+        mask=to_base64(large_png("LA")),
     )
     worst = "[a|b]" * 1999
-    prompts = as_json(prompt=worst, negative_prompt=worst, steps=1000)
-    job = as_json(kind="generate", prompt="a", steps=20)
+    prompts = json_body(prompt=worst, negative_prompt=worst, steps=1000)
+    job = json_body(kind="generate", prompt="a", steps=20)
     entries = made.entries
 
-    def post(path: str, body: tuple[bytes, dict[str, str]]) -> Road:
+    def post(path: str, body: tuple[bytes, dict[str, str]]) -> RouteRequest:
         return lambda client, _: client.post(url + path, content=body[0], headers=body[1]).status_code
 
     def thumbnail(client: httpx2.Client, number: int) -> int:
@@ -248,18 +248,18 @@ def roads(url: str, made: Prepared, large: bytes) -> dict[str, Road]:
     }
 
 
-def flood(url: str, made: Prepared, names: list[str], seconds: float) -> dict[str, dict[str, int]]:
+def flood(url: str, made: FloodData, names: list[str], seconds: float) -> dict[str, dict[str, int]]:
     """Send as much as four connections can on each route, abandoning slow requests; returns statuses by route."""
     chosen = {
-        name: road for name, road in roads(url, made, large_png()).items() if not names or name in names
+        name: road for name, road in route_requests(url, made, large_png()).items() if not names or name in names
     }
     print("begun", flush=True)
     until = time.monotonic() + seconds
     headers = {"Authorization": f"Bearer {made.flooding}"}
 
-    def one(road: Road) -> Counter[str]:
+    def one(road: RouteRequest) -> Counter[str]:
         seen: Counter[str] = Counter()
-        with httpx2.Client(timeout=PATIENCE, headers=headers) as client:
+        with httpx2.Client(timeout=REQUEST_TIMEOUT, headers=headers) as client:
             while time.monotonic() < until:
                 try:
                     status = str(road(client, seen.total()))
@@ -280,7 +280,7 @@ def flood(url: str, made: Prepared, names: list[str], seconds: float) -> dict[st
 
 
 @dataclass
-class Other:
+class OtherOwner:
     """The measurements of the other owner.
 
     Args:
@@ -293,19 +293,19 @@ class Other:
     begins: list[float | None] = field(default_factory=list)
     statuses: Counter[str] = field(default_factory=Counter)
 
-    async def ask(self, url: str, key: str, seconds: float) -> None:
+    async def run(self, url: str, key: str, seconds: float) -> None:
         """Request verdicts continuously, and a picture now and then."""
         async with httpx2.AsyncClient(timeout=60, headers={"Authorization": f"Bearer {key}"}) as client:
             picture = photograph()
             until = time.monotonic() + seconds
-            drawing = asyncio.create_task(self._draw(client, url, until))
+            drawing = asyncio.create_task(self._request_images(client, url, until))
             asked = []
             while (now := time.monotonic()) < until:
-                asked.append(asyncio.create_task(self._verdict(client, url, picture)))
-                await asyncio.sleep(max(0.0, EVERY - (time.monotonic() - now)))
+                asked.append(asyncio.create_task(self._request_verdict(client, url, picture)))
+                await asyncio.sleep(max(0.0, REQUEST_INTERVAL - (time.monotonic() - now)))
             await asyncio.gather(drawing, *asked)
 
-    async def _verdict(self, client: httpx2.AsyncClient, url: str, picture: bytes) -> None:
+    async def _request_verdict(self, client: httpx2.AsyncClient, url: str, picture: bytes) -> None:
         began = time.monotonic()
         status = await self._status(
             client.post(f"{url}/v1/moderate", content=picture, headers={"Content-Type": "image/jpeg"})
@@ -313,9 +313,9 @@ class Other:
         if status == "200":
             self.verdicts.append(time.monotonic() - began)
 
-    async def _draw(self, client: httpx2.AsyncClient, url: str, until: float) -> None:
+    async def _request_images(self, client: httpx2.AsyncClient, url: str, until: float) -> None:
         await asyncio.sleep(min(3, until - time.monotonic()))
-        while time.monotonic() < until - BARS["begins_s"]:  # a job may take as long to start
+        while time.monotonic() < until - TARGETS["begins_s"]:  # a job may take as long to start
             body = {"kind": "generate", "prompt": "a cat", "steps": 1, "width": 64, "height": 64}
             try:
                 answer = await client.post(f"{url}/v1/jobs", json=body)
@@ -324,10 +324,10 @@ class Other:
                 continue
             self.statuses[str(answer.status_code)] += 1
             if answer.status_code == 202:
-                self.begins.append(await self._begun(client, f"{url}/v1/jobs/{answer.json()['id']}", until))
+                self.begins.append(await self._seconds_to_start(client, f"{url}/v1/jobs/{answer.json()['id']}", until))
             await asyncio.sleep(5)
 
-    async def _begun(self, client: httpx2.AsyncClient, job: str, until: float) -> float | None:
+    async def _seconds_to_start(self, client: httpx2.AsyncClient, job: str, until: float) -> float | None:
         began = time.monotonic()
         while time.monotonic() < until:
             answer = await client.get(job)
@@ -347,7 +347,7 @@ class Other:
 
 
 @contextmanager
-def watched(process: subprocess.Popen[bytes]) -> Iterator[list[float]]:
+def sample_memory(process: subprocess.Popen[bytes]) -> Iterator[list[float]]:
     """Sample the resident memory of the API process every 50 ms, in megabytes."""
     api = next(child for child in psutil.Process(process.pid).children() if "api" in child.cmdline())
     seen, over = [api.memory_info().rss / 1e6], threading.Event()
@@ -365,21 +365,21 @@ def watched(process: subprocess.Popen[bytes]) -> Iterator[list[float]]:
         looking.join()
 
 
-def measured(names: list[str], seconds: float, *, studio: bool) -> dict[str, Any]:
+def measure(names: list[str], seconds: float, *, studio: bool) -> dict[str, Any]:
     """Start a server, flood it, and measure the other owner's requests."""
     with tempfile.TemporaryDirectory(prefix="safelight-flood-") as folder:
         home = Path(folder)
-        made = prepared(home, large_png())
-        other, quiet = Other(), Other()
-        with serving(home, studio=studio) as (url, process):
-            asyncio.run(Other().ask(url, made.other, 0.1))  # loads the classifier and the checkpoint
-            asyncio.run(quiet.ask(url, made.other, min(5, seconds)))
+        made = prepare_data(home, large_png())
+        other, quiet = OtherOwner(), OtherOwner()
+        with start_server(home, studio=studio) as (url, process):
+            asyncio.run(OtherOwner().run(url, made.other, 0.1))  # loads the classifier and the checkpoint
+            asyncio.run(quiet.run(url, made.other, min(5, seconds)))
             wait_until(lambda: not studio or httpx2.get(f"{url}/studio/").status_code != 503)
             command = [sys.executable, __file__, "--flood", url, "--seconds", str(seconds + 2)]
             given = json.dumps([made.flooding, made.other, made.entries, made.job])
             environment = os.environ | {"FLOOD": given}
             with (
-                watched(process) as memory,
+                sample_memory(process) as memory,
                 subprocess.Popen(
                     [*command, *(f"--road={name}" for name in names)],
                     env=environment,
@@ -389,18 +389,18 @@ def measured(names: list[str], seconds: float, *, studio: bool) -> dict[str, Any
             ):
                 assert flooding.stdout is not None
                 flooding.stdout.readline()
-                asyncio.run(other.ask(url, made.other, seconds))
+                asyncio.run(other.run(url, made.other, seconds))
                 answered = json.loads(flooding.stdout.read())
     return {
-        "alone": told(quiet),
-        "flooded": told(other),
+        "alone": summarize(quiet),
+        "flooded": summarize(other),
         "flooding": answered,
         "api_idle_mb": round(memory[0]),
         "api_peak_mb": round(max(memory)),
     }
 
 
-def told(other: Other) -> dict[str, Any]:
+def summarize(other: OtherOwner) -> dict[str, Any]:
     """The figures of an owner's measurements."""
     found = sorted(other.verdicts) or [float("inf")]
     share = lambda part: round(1000 * found[min(len(found) - 1, int(part * len(found)))], 1)  # noqa: E731
@@ -414,7 +414,7 @@ def told(other: Other) -> dict[str, Any]:
     }
 
 
-def missed(found: dict[str, Any]) -> list[str]:
+def missed_targets(found: dict[str, Any]) -> list[str]:
     """The targets that were missed."""
     flooded = found["flooded"]
     begins = [float("inf") if each is None else each for each in flooded["begins_s"]] or [float("inf")]
@@ -426,7 +426,7 @@ def missed(found: dict[str, Any]) -> list[str]:
         ),
         "api_peak_mb": found["api_peak_mb"],
     }
-    return [name for name, bar in BARS.items() if values[name] > bar]
+    return [name for name, bar in TARGETS.items() if values[name] > bar]
 
 
 def main() -> None:
@@ -439,11 +439,11 @@ def main() -> None:
     given = parser.parse_args()
     if given.flood:
         os.nice(19)  # it represents other machines: its own computing must not slow down the server
-        made = Prepared(*json.loads(os.environ["FLOOD"]))
+        made = FloodData(*json.loads(os.environ["FLOOD"]))
         print(json.dumps(flood(given.flood, made, given.road, given.seconds)))
         return
-    found = measured(given.road, given.seconds, studio=given.studio)
-    found["missed"] = missed(found)
+    found = measure(given.road, given.seconds, studio=given.studio)
+    found["missed"] = missed_targets(found)
     print(json.dumps(found, indent=2))
     sys.exit(bool(found["missed"]))
 

@@ -36,9 +36,9 @@ def main() -> None:
     options = parser.parse_args()
     seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
     if options.one:
-        print(json.dumps(feed(options.format, options.count, seed)))
+        print(json.dumps(decode_damaged(options.format, options.count, seed)))
         return
-    print(f"{processor()}; seed {seed}", flush=True)
+    print(f"{processor_name()}; seed {seed}", flush=True)
     failed = 0
     for name in [options.format] if options.format else FORMATS:
         failed += not report(name, *run(name, options.count, seed))
@@ -70,7 +70,7 @@ def report(name: str, status: int, output: str, errors: str) -> bool:
     return not found["wrong"]
 
 
-def feed(name: str, count: int, seed: int) -> dict[str, object]:
+def decode_damaged(name: str, count: int, seed: int) -> dict[str, object]:
     """Decode a number of damaged files of a format."""
     originals = more_seeds(Pictures, name)
     for data in originals:
@@ -80,7 +80,7 @@ def feed(name: str, count: int, seed: int) -> dict[str, object]:
     slowest = most = 0.0
     began = time.perf_counter()
     for number, data in enumerate(damaged(originals, count, random.Random(f"{seed}{name}"))):  # noqa: S311
-        seconds, megabytes, outcome = watched(data)
+        seconds, megabytes, outcome = decode_measured(data)
         outcomes[outcome.splitlines()[0]] += 1
         slowest, most = max(slowest, seconds), max(most, megabytes)
         if "\n" in outcome or seconds > SECONDS or megabytes > MEGABYTES:
@@ -96,31 +96,31 @@ def feed(name: str, count: int, seed: int) -> dict[str, object]:
     }
 
 
-def watched(data: bytes) -> tuple[float, float, str]:
+def decode_measured(data: bytes) -> tuple[float, float, str]:
     """Seconds, peak megabytes, and the outcome: a traceback if it is not an error of ours."""
-    forget_peak()
-    before, began = resident("VmRSS"), time.perf_counter()
+    reset_peak()
+    before, began = process_memory("VmRSS"), time.perf_counter()
     try:
         outcome = look(data)
     except Exception:  # noqa: BLE001 - unexpected exceptions are what this looks for
         outcome = f"not ours\n{traceback.format_exc()}"
     seconds = time.perf_counter() - began
-    return seconds, (resident("VmHWM") - before) / 1000, outcome
+    return seconds, (process_memory("VmHWM") - before) / 1000, outcome
 
 
-def forget_peak() -> None:
+def reset_peak() -> None:
     """Reset this process's peak memory (Linux)."""
     gc.collect(0)
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def resident(name: str) -> int:
+def process_memory(name: str) -> int:
     """A value of the process's status in kilobytes (Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
-def processor() -> str:
+def processor_name() -> str:
     """The processor's model name."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

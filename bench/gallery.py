@@ -22,8 +22,8 @@ from pydantic import SecretStr
 
 from safelight.database import migrate, open_database, writing
 from safelight.gallery import SCHEMA, Embedding, Gallery, NewEntry, Search
-from safelight.gallery.ids import entry_id, entry_key
-from safelight.gallery.rows import enter
+from safelight.gallery.entry_ids import entry_id, entry_key
+from safelight.gallery.mapping import enter
 from safelight.moderation.policy import Decision
 from safelight.settings import Settings
 
@@ -61,7 +61,7 @@ def main() -> None:
                 connection.exec_driver_sql("ANALYZE")  # the server does this by itself within a minute
         print(f"{given.entries} entries in {time.perf_counter() - started:.1f} s", flush=True)
         rows = measure(gallery, given.entries, given.rounds) | {
-            "adding a picture": adding(gallery, given.rounds)
+            "adding a picture": measure_adding(gallery, given.rounds)
         }
         engine.dispose()
     print("| | median ms | p95 ms | p99 ms |\n|---|---|---|---|")
@@ -122,7 +122,7 @@ def measure(gallery: Gallery, entries: int, rounds: int) -> dict[str, dict[str, 
     return {name: percentiles(found) for name, found in times.items()}
 
 
-def adding(gallery: Gallery, rounds: int) -> dict[str, float]:
+def measure_adding(gallery: Gallery, rounds: int) -> dict[str, float]:
     """Time adding pictures with their files."""
     pixels, times = b"\x89PNG\r\n\x1a\n" + bytes(500_000), []
     for number in range(rounds):

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx2
 import psutil
 
-from safelight.bench.serve import Served, safelight_server, until_ready
+from safelight.bench.serve import RunningServer, safelight_server, until_ready
 
 PICTURE = {"prompt": "a red apple", "seed": 1, "steps": 20}
 
@@ -26,7 +26,7 @@ def pss_mb(process: psutil.Process) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
 
 
-def family(served: Served) -> dict[str, psutil.Process]:
+def family(served: RunningServer) -> dict[str, psutil.Process]:
     """The server's processes by what they do."""
     first = psutil.Process(served.process.pid)
     roles = {"supervisor": first}
@@ -36,13 +36,13 @@ def family(served: Served) -> dict[str, psutil.Process]:
     return roles
 
 
-def memory(served: Served) -> dict[str, float]:
+def memory(served: RunningServer) -> dict[str, float]:
     """PSS of each process and in all, in megabytes."""
     found = {role: round(pss_mb(process), 1) for role, process in family(served).items()}
     return found | {"in all": round(sum(found.values()), 1)}
 
 
-def processor(served: Served, seconds: float) -> dict[str, float]:
+def processor(served: RunningServer, seconds: float) -> dict[str, float]:
     """Processor time that each process takes while nothing happens, in percent of one core."""
     processes = family(served)
     before = {role: sum(process.cpu_times()[:2]) for role, process in processes.items()}

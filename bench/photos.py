@@ -29,12 +29,12 @@ def main() -> None:
         fetch(PHOTOS / "originals")
     originals = sorted((PHOTOS / "originals").iterdir())
     if not (PHOTOS / "512").is_dir():
-        derive(small_ones(originals), PHOTOS / "512")
+        save_set(resize_small(originals), PHOTOS / "512")
     jpegs = [path for path in originals if path.suffix == ".jpg" and Image.open(path).width >= 2560]
     if not (PHOTOS / "12mp").is_dir():
-        derive(enlarged(jpegs), PHOTOS / "12mp")
+        save_set(enlarge(jpegs), PHOTOS / "12mp")
     if not (PHOTOS / "12mp-cut").is_dir():
-        derive(large_cuts(jpegs), PHOTOS / "12mp-cut")
+        save_set(crop_large(jpegs), PHOTOS / "12mp-cut")
 
 
 def fetch(folder: Path) -> None:
@@ -50,7 +50,7 @@ def fetch(folder: Path) -> None:
                 shutil.copy(path, folder / "-".join(path.relative_to(root).parts))
 
 
-def small_ones(originals: list[Path]) -> Iterator[Image.Image]:
+def resize_small(originals: list[Path]) -> Iterator[Image.Image]:
     """Each wide picture, resized to 512 pixels in width."""
     for picture in map(Image.open, originals):
         if picture.width >= 1000:
@@ -58,13 +58,13 @@ def small_ones(originals: list[Path]) -> Iterator[Image.Image]:
             yield picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
 
 
-def enlarged(originals: list[Path]) -> Iterator[Image.Image]:
+def enlarge(originals: list[Path]) -> Iterator[Image.Image]:
     """Each picture, cropped and enlarged to twelve megapixels."""
     for picture in map(Image.open, originals):
         yield ImageOps.fit(picture.convert("RGB"), (4000, 3000), Image.Resampling.LANCZOS)
 
 
-def large_cuts(originals: list[Path]) -> Iterator[Image.Image]:
+def crop_large(originals: list[Path]) -> Iterator[Image.Image]:
     """Crops of the left and the right end of each picture that is large enough."""
     for picture in map(Image.open, originals):
         if picture.width > 4096 and picture.height >= 2880:
@@ -72,7 +72,7 @@ def large_cuts(originals: list[Path]) -> Iterator[Image.Image]:
                 yield picture.convert("RGB").crop((left, 0, left + 4096, 2880))
 
 
-def derive(pictures: Iterable[Image.Image], folder: Path) -> None:
+def save_set(pictures: Iterable[Image.Image], folder: Path) -> None:
     """Save a set atomically."""
     staging = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(staging, ignore_errors=True)

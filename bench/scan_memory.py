@@ -28,14 +28,14 @@ def main() -> None:
     count = parser.parse_args().files
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "uploads"
-        fill(folder, count)
-        result = watch(folder, Path(scratch) / "report.jsonl", count)
+        create_links(folder, count)
+        result = scan_measured(folder, Path(scratch) / "report.jsonl", count)
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / "scan_memory.json").write_text(json.dumps(result, indent=1))
     print(json.dumps({key: value for key, value in result.items() if key != "samples"}))
 
 
-def fill(folder: Path, count: int) -> None:
+def create_links(folder: Path, count: int) -> None:
     """Create links to the 512-pixel photographs under as many names as requested."""
     photographs = sorted((HERE / "photos" / "512").iterdir())
     folder.mkdir()
@@ -43,7 +43,7 @@ def fill(folder: Path, count: int) -> None:
         (folder / f"{number:06}.jpg").symlink_to(photographs[number % len(photographs)])
 
 
-def watch(folder: Path, report: Path, count: int) -> dict[str, object]:
+def scan_measured(folder: Path, report: Path, count: int) -> dict[str, object]:
     """Scan while sampling time and memory."""
     scan = Scan(Studio(Settings.load()).moderator(), str(folder), report)
     process, samples, start = psutil.Process(), [], time.perf_counter()

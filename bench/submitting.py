@@ -18,8 +18,8 @@ from pydantic import SecretStr
 
 from safelight.database import blobs, migrate, open_database, writing
 from safelight.jobs.job import JobKind, Signal, Submission
-from safelight.jobs.ledger import Ledger
-from safelight.jobs.service import SCHEMAS
+from safelight.jobs.queue.store import JobStore
+from safelight.jobs.queue_service import SCHEMAS
 from safelight.settings import Settings
 
 HERE = Path(__file__).parent
@@ -35,7 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         engine = open_database(Settings(home=Path(scratch), database=SecretStr(given.database)))
         migrate(engine, SCHEMAS)
-        ledger = Ledger(engine)
+        ledger = JobStore(engine)
         rows = {
             name: timed(ledger, size, given.rounds if size < 10**7 else max(5, given.rounds // 10))
             for name, size in SIZES.items()
@@ -51,7 +51,7 @@ def main() -> None:
     print(json.dumps(result, indent=1))
 
 
-def timed(ledger: Ledger, size: int, rounds: int) -> dict[str, float]:
+def timed(ledger: JobStore, size: int, rounds: int) -> dict[str, float]:
     """Submit jobs with a picture each, and cancel each at once."""
     times = []
     for number in range(rounds):

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from safelight.gallery.thumbnails import LARGEST, Thumbnails
-from safelight.images.encode import encode_picture
+from safelight.images.encoding import encode_image
 
 PICTURES = tuple((side, kind) for side in (512, 1024, 4096) for kind in ("png", "jpeg"))
 SIDES = (256, 512, LARGEST)
@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for size, kind in PICTURES:
             path = Path(folder) / f"{size}.{kind}"
-            path.write_bytes(encode_picture(pattern(size), kind))
+            path.write_bytes(encode_image(pattern(size), kind))
             for side in SIDES:
                 command = [sys.executable, __file__, "--one", str(path), str(side)]
                 found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
@@ -52,8 +52,8 @@ def measure(path: Path, side: int) -> dict[str, float]:
     data = path.read_bytes()
     with tempfile.TemporaryDirectory() as folder:
         thumbnails = Thumbnails(Path(folder))
-        thumbnails.get("warm", 16, lambda: encode_picture(pattern(64), "png"))
-        before = resident("VmRSS")
+        thumbnails.get("warm", 16, lambda: encode_image(pattern(64), "png"))
+        before = process_memory("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         start = time.perf_counter()
         made = thumbnails.get("one", side, lambda: data)
@@ -61,11 +61,11 @@ def measure(path: Path, side: int) -> dict[str, float]:
     return {
         "milliseconds": round(1000 * seconds),
         "kilobytes": round(len(made) / 1000),
-        "megabytes": round(resident("VmHWM") - before),
+        "megabytes": round(process_memory("VmHWM") - before),
     }
 
 
-def resident(name: str) -> float:
+def process_memory(name: str) -> float:
     """A memory value of this process in MB, from Linux's /proc."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 1000

@@ -17,7 +17,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from safelight.server.routes import gallery, jobs, models, moderation, system
+from safelight.server.api.native import gallery, jobs, models, moderation, system
 
 REPOSITORY = Path(__file__).parents[1]
 TARGET = REPOSITORY / "src/safelight/client/models.py"
@@ -57,13 +57,13 @@ def document() -> dict[str, Any]:
     return app.openapi()
 
 
-def shapes(document: dict[str, Any]) -> dict[str, Any]:
+def strip_validation(document: dict[str, Any]) -> dict[str, Any]:
     """A document of the schemas that are sent and received, without the validation rules."""
     schemas = document["components"]["schemas"]
     operations = [operation for path in document["paths"].values() for operation in path.values()]
-    sent = _reached([operation.get("requestBody") for operation in operations], schemas)
-    received = _reached([operation["responses"] for operation in operations], schemas)
-    kept = {name: _plain(schemas[name]) for name in sorted(sent | received)}
+    sent = _referenced_schemas([operation.get("requestBody") for operation in operations], schemas)
+    received = _referenced_schemas([operation["responses"] for operation in operations], schemas)
+    kept = {name: _without_rules(schemas[name]) for name in sorted(sent | received)}
     for name in received - sent:
         kept[name].pop("additionalProperties", None)
     return {
@@ -74,7 +74,7 @@ def shapes(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _reached(part: Any, schemas: dict[str, Any]) -> set[str]:
+def _referenced_schemas(part: Any, schemas: dict[str, Any]) -> set[str]:
     """Names of the schemas that a part of the document refers to, directly or indirectly."""
     found: set[str] = set()
     waiting = list(_references(part))
@@ -97,27 +97,27 @@ def _references(part: Any) -> Iterator[str]:
             yield from _references(value)
 
 
-def _plain(part: Any) -> Any:
+def _without_rules(part: Any) -> Any:
     """A schema without validation rules; fields that have a rule's name are kept."""
     if isinstance(part, list):
-        return [_plain(value) for value in part]
+        return [_without_rules(value) for value in part]
     if not isinstance(part, dict):
         return part
     plain = {
-        name: _plain(value) for name, value in part.items() if name not in RULES and name != "properties"
+        name: _without_rules(value) for name, value in part.items() if name not in RULES and name != "properties"
     }
     if "$ref" in plain:  # the referenced schema has its own defaults
         plain.pop("default", None)
     if "properties" in part:
-        plain["properties"] = {name: _plain(value) for name, value in part["properties"].items()}
+        plain["properties"] = {name: _without_rules(value) for name, value in part["properties"].items()}
     return plain
 
 
-def rendered() -> str:
+def render() -> str:
     """Generate the module's text."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "openapi.json", Path(folder) / "models.py"
-        source.write_text(json.dumps(shapes(document())))
+        source.write_text(json.dumps(strip_validation(document())))
         _run("datamodel_code_generator", f"--input={source}", f"--output={target}", *OPTIONS)
         lines = target.read_text().splitlines(keepends=True)
         target.write_text(HEADER + "".join(line for line in lines if not line.startswith("#")))
@@ -133,7 +133,7 @@ def _run(module: str, *arguments: str) -> None:
 
 def main() -> int:
     """Write the module, or check it."""
-    text = rendered()
+    text = render()
     if "--check" not in sys.argv:
         TARGET.write_text(text)
     elif TARGET.read_text() != text:

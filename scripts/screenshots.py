@@ -42,7 +42,7 @@ LOOKS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 @contextmanager
-def serving(home: str) -> Iterator[str]:
+def start_server(home: str) -> Iterator[str]:
     """Start a server on a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -51,7 +51,7 @@ def serving(home: str) -> Iterator[str]:
     process = subprocess.Popen(command, env=os.environ | {"SAFELIGHT_HOME": home}, stderr=subprocess.DEVNULL)  # noqa: S603
     url = f"http://127.0.0.1:{port}"
     try:
-        while not ready(url):
+        while not is_ready(url):
             time.sleep(0.5)
         yield url
     finally:
@@ -59,7 +59,7 @@ def serving(home: str) -> Iterator[str]:
         process.wait()
 
 
-def ready(url: str) -> bool:
+def is_ready(url: str) -> bool:
     """Whether the server is ready and its page is loaded."""
     try:
         return (
@@ -70,7 +70,7 @@ def ready(url: str) -> bool:
         return False
 
 
-def submit(url: str, **fields: Any) -> str:
+def submit_job(url: str, **fields: Any) -> str:
     """Submit a job that generates pictures."""
     return str(
         httpx2.post(f"{url}/v1/jobs", json={"kind": "generate", **fields}).raise_for_status().json()["id"]
@@ -79,12 +79,12 @@ def submit(url: str, **fields: Any) -> str:
 
 def fill_gallery(url: str) -> None:
     """Generate pictures for the gallery, and wait for them."""
-    jobs = [submit(url, prompt=prompt, seed=seed, count=4) for seed, prompt in enumerate(PROMPTS)]
+    jobs = [submit_job(url, prompt=prompt, seed=seed, count=4) for seed, prompt in enumerate(PROMPTS)]
     while any(httpx2.get(f"{url}/v1/jobs/{job}").json()["state"] in ("queued", "running") for job in jobs):
         time.sleep(1)
 
 
-def show(page: Page, tab: str, photographs: list[str]) -> None:
+def open_tab(page: Page, tab: str, photographs: list[str]) -> None:
     """Open a tab and fill it with content."""
     page.locator(f"#sl-tab-{tab}-button").click()
     if tab == "create":
@@ -97,7 +97,7 @@ def show(page: Page, tab: str, photographs: list[str]) -> None:
     page.wait_for_timeout(1500)
 
 
-def take(browser: Browser, url: str) -> None:
+def take_screenshots(browser: Browser, url: str) -> None:
     """Take all screenshots."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     photographs = [str(path) for path in sample_photographs()]
@@ -107,13 +107,13 @@ def take(browser: Browser, url: str) -> None:
         page.wait_for_function("window.safelight?.form.ready")
         for tab in TABS:
             job = (
-                submit(url, prompt="a dog face, 3d style", steps=150, count=4, seed=5)
+                submit_job(url, prompt="a dog face, 3d style", steps=150, count=4, seed=5)
                 if tab == "create"
                 else None
             )
             if job:
                 page.locator(f'[data-job="{job}"] img.sl-preview').first.wait_for(timeout=120_000)
-            show(page, tab, photographs)
+            open_tab(page, tab, photographs)
             page.screenshot(path=FOLDER / f"{tab}-{look}.png")
             if job:
                 httpx2.delete(f"{url}/v1/jobs/{job}")
@@ -124,10 +124,10 @@ if __name__ == "__main__":
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:
         raise SystemExit("This needs Chromium.")
-    with tempfile.TemporaryDirectory() as home, serving(home) as address:
+    with tempfile.TemporaryDirectory() as home, start_server(home) as address:
         fill_gallery(address)
         with sync_playwright() as playwright:
-            take(
+            take_screenshots(
                 playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"]),
                 address,
             )

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from safelight.unicode_forms import MOST_MARKS, normalize
+from safelight.unicode_normalization import MAX_MARKS, normalize
 
 SOURCE = Path(__file__).parents[1] / "src" / "safelight"
 USES = {"compile", "match", "search", "fullmatch", "sub", "subn", "split", "findall", "finditer"}
@@ -50,19 +50,19 @@ def everywhere(pattern: re.Pattern[Any], text: Any) -> None:
 
 
 def sampler_key(text: str) -> None:
-    from safelight.generation import samplers
+    from safelight.generation.solvers import samplers
 
-    samplers._key(text)
+    samplers._normalize_name(text)
 
 
 def wildcard_pairs(text: str) -> None:
     from safelight.generation.prompts import wildcards
 
-    wildcards._pairs(text)
+    wildcards._bracket_pairs(text)
 
 
 def blocklist(text: str) -> None:
-    from safelight.moderation.texts import Blocklist
+    from safelight.moderation.blocklist import Blocklist
 
     phrases = frozenset({"ab", "abc", "a b c"})
     lengths = {"ab": frozenset({2}), "abc": frozenset({3}), "a": frozenset({5})}
@@ -71,10 +71,10 @@ def blocklist(text: str) -> None:
 
 def globbed(text: str) -> None:
     from safelight.errors import FileMissingError
-    from safelight.moderation import finding
+    from safelight.moderation import sources
 
     with suppress(FileMissingError):
-        finding._glob(f"/nowhere/{text}", lambda *_: None)
+        sources._glob(f"/nowhere/{text}", lambda *_: None)
 
 
 def named(text: str) -> None:
@@ -84,27 +84,27 @@ def named(text: str) -> None:
 
 
 def size(text: str) -> None:
-    from safelight.cli.drawing import sides
+    from safelight.cli.generation import parse_size
     from safelight.errors import UsageError
 
     with pytest.raises(UsageError):
-        sides(text)
+        parse_size(text)
 
 
 def sniffed(data: bytes) -> None:
-    from safelight.images import is_picture
+    from safelight.images import is_image
 
-    assert not is_picture(data)
+    assert not is_image(data)
 
 
 BRACKETS = (("", "(", "x"), ("", "a(", "x"), ("", "\\", ""), ("", "BREAK ", ""), ("", "BREA", "K"))
 HASHES = (("", "a", "z"), ("", "0", ""))
 TABLE: dict[str, Worst] = {
-    "cli.drawing sides": Worst(size, (("", " ", "x"), ("1", " ", "y"), ("1x1", " ", "y")), NAME),
+    "cli.generation parse_size": Worst(size, (("", " ", "x"), ("1", " ", "y"), ("1x1", " ", "y")), NAME),
     "cli.info _CONTROL": Worst("sub", (("", "\x1b", ""), ("", "a", "")), BODY),
-    "gallery.ids _ID": Worst("fullmatch", HASHES, NAME),
-    "gallery.words _WORD": Worst("findall", (("", "a", "_"), ("", "a_", ""), ("", "_", "")), LINE),
-    "gallery.words _ALONE": Worst("sub", (("", "猫", ""), ("", "a", "")), LINE),
+    "gallery.entry_ids _ID": Worst("fullmatch", HASHES, NAME),
+    "gallery.full_text _WORD": Worst("findall", (("", "a", "_"), ("", "a_", ""), ("", "_", "")), LINE),
+    "gallery.full_text _ALONE": Worst("sub", (("", "猫", ""), ("", "a", "")), LINE),
     "generation.infotext _KEY": Worst(
         "match",
         (
@@ -117,17 +117,17 @@ TABLE: dict[str, Worst] = {
         ),
         LINE,
     ),
-    "generation.infotext _END": Worst("match", (("", " ", "x"), ("", "\n", "")), LINE),
+    "generation.infotext _VALUE_END": Worst("match", (("", " ", "x"), ("", "\n", "")), LINE),
     "generation.infotext _SIZE": Worst("fullmatch", (("", "1", "x"), ("", "1x", "")), LINE),
     "generation.prompts.grammar _TOKEN": Worst("findall", BRACKETS, PROMPT),
     "generation.prompts.grammar _NUMBER": Worst("fullmatch", (("", " ", "x"), ("1", " ", "x")), PROMPT),
-    "generation.prompts.tree _SPECIAL_OUTSIDE": Worst("sub", BRACKETS, PROMPT),
-    "generation.prompts.tree _SPECIAL_INSIDE": Worst("sub", BRACKETS, PROMPT),
+    "generation.prompts.tree _ESCAPED_OUTSIDE_BRACKETS": Worst("sub", BRACKETS, PROMPT),
+    "generation.prompts.tree _ESCAPED_INSIDE_BRACKETS": Worst("sub", BRACKETS, PROMPT),
     "generation.prompts.tree _BREAK_WORD": Worst("sub", BRACKETS, PROMPT),
     "generation.prompts.wildcards _WILDCARD": Worst(
         everywhere, (("", "__a", ""), ("", "__" + "a_" * 99, ""), ("", "_", "a"), ("__", "a", "")), PROMPT
     ),
-    "generation.prompts.unsupported _PARTS": Worst(
+    "generation.prompts.unsupported _UNSUPPORTED": Worst(
         "findall",
         (
             ("", "<a:", ""),
@@ -145,7 +145,7 @@ TABLE: dict[str, Worst] = {
     "generation.prompts.wildcards _ESCAPE_OR_WILDCARD": Worst(
         "findall", (("", "__a", ""), ("", "__" + "a_" * 99, ""), ("", "\\", ""), ("", "__\\", "")), PROMPT
     ),
-    "generation.prompts.wildcards _COUNT": Worst(
+    "generation.prompts.wildcards _CHOICE_COUNT": Worst(
         "match", (("", " ", "x"), ("1$$", "a", ""), ("1$$", "a$", "")), PROMPT
     ),
     "generation.prompts.wildcards _WEIGHT_BEFORE": Worst(
@@ -156,20 +156,20 @@ TABLE: dict[str, Worst] = {
         (("", ":", "x"), ("", ": ", "x"), ("", ":1 ", "x"), ("", "\\", ""), ("a:1", " ", "x")),
         PROMPT,
     ),
-    "generation.prompts.wildcards _pairs": Worst(wildcard_pairs, (("", "{[", "}"), ("", "\\", "")), PROMPT),
-    "generation.recall.filling _SUFFIX": Worst("sub", (("", ".pt", "x"), ("", ".", "")), LINE),
+    "generation.prompts.wildcards _bracket_pairs": Worst(wildcard_pairs, (("", "{[", "}"), ("", "\\", "")), PROMPT),
+    "generation.recall.field_builder _FILE_SUFFIX": Worst("sub", (("", ".pt", "x"), ("", ".", "")), LINE),
     "generation.record _NOT_IN_XML": Worst("search", (("", "a", ""),), BLOCK),
-    "generation.samplers _key": Worst(sampler_key, (("", " ", "x"), ("", "k_", ""), ("", "-a", "")), LINE),
-    "generation.upscaling.factor _IN_A_NAME": Worst(
+    "generation.solvers.samplers _normalize_name": Worst(sampler_key, (("", " ", "x"), ("", "k_", ""), ("", "-a", "")), LINE),
+    "generation.upscaling.scale_factor _FACTOR_IN_NAME": Worst(
         "search", (("", "4", ""), ("", "x", ""), ("", "-4x4", "")), NAME
     ),
-    "generation.upscaling.factor _NUMBERED": Worst("match", (("body.", "1", ""), ("", "conv_up", "")), LINE),
-    "images.guard _TRUNCATED": Worst("search", (("", "end of ", ""), ("", "not ", ""), ("", "eo", "")), NAME),
-    "images.guard _UNSUPPORTED": Worst("search", (("", "not yet ", ""), ("", "unknown ", "")), NAME),
-    "images.isobmff _AV1": Worst("findall", ((b"", b"av1C", b""), (b"", b"a", b"")), BLOCK),
-    "images.isobmff _EXTENT": Worst("findall", ((b"", b"ispe\0\0\0", b""), (b"", b"i", b"")), BLOCK),
-    "images.jpeg _MARKER": Worst("search", ((b"", b"\xff", b""), (b"", b"\xff\0", b"")), BLOCK),
-    "images.jpeg _MARKER_IN_SCAN": Worst("search", ((b"", b"\xff\0", b""), (b"", b"\xff\xd0", b"")), BLOCK),
+    "generation.upscaling.scale_factor _LAYER_NUMBER": Worst("match", (("body.", "1", ""), ("", "conv_up", "")), LINE),
+    "images.decoder_errors _TRUNCATED": Worst("search", (("", "end of ", ""), ("", "not ", ""), ("", "eo", "")), NAME),
+    "images.decoder_errors _UNSUPPORTED": Worst("search", (("", "not yet ", ""), ("", "unknown ", "")), NAME),
+    "images.formats.isobmff _AV1": Worst("findall", ((b"", b"av1C", b""), (b"", b"a", b"")), BLOCK),
+    "images.formats.isobmff _EXTENT": Worst("findall", ((b"", b"ispe\0\0\0", b""), (b"", b"i", b"")), BLOCK),
+    "images.formats.jpeg _MARKER": Worst("search", ((b"", b"\xff", b""), (b"", b"\xff\0", b"")), BLOCK),
+    "images.formats.jpeg _MARKER_IN_SCAN": Worst("search", ((b"", b"\xff\0", b""), (b"", b"\xff\xd0", b"")), BLOCK),
     "images.sniff _MAGIC": Worst(
         sniffed,
         (
@@ -183,31 +183,31 @@ TABLE: dict[str, Worst] = {
         ),
         1024,
     ),
-    "images.xmp _NOT_IN_XML": Worst("search", (("", "a", ""), ("", "\U00010000", "")), BLOCK),
-    "moderation.finding _glob": Worst(globbed, (("", "*", ""), ("", "*a", "x"), ("", "**/", "")), NAME),
-    "moderation.texts _IN_WORD": Worst("match", (("", "a", ""),), LINE),
-    "moderation.texts _WORD_OR_SIGN": Worst(
+    "images.metadata.xmp _NOT_IN_XML": Worst("search", (("", "a", ""), ("", "\U00010000", "")), BLOCK),
+    "moderation.sources _glob": Worst(globbed, (("", "*", ""), ("", "*a", "x"), ("", "**/", "")), NAME),
+    "moderation.blocklist _WORD_CHARACTER": Worst("match", (("", "a", ""),), LINE),
+    "moderation.blocklist _TOKEN": Worst(
         blocklist, (("", "ab", ""), ("", "a ", ""), ("", "a b ", ""), ("", "-", "")), LINE
     ),
-    "runtime.openmp _TORCHS_OWN": Worst("search", (("", "/a\n", ""),), LINE),  # what this process has loaded
-    "server.compat.checkpoints _TITLE": Worst(
+    "runtime.openmp _TORCH_LIBGOMP": Worst("search", (("", "/a\n", ""),), LINE),  # what this process has loaded
+    "server.api.checkpoint_names _TITLE": Worst(
         "sub", (("a", " ", "x"), ("", "[", ""), ("", "[0123456789", "")), LINE
     ),
-    "server.compat.checkpoints _HASH": Worst("fullmatch", HASHES, LINE),
-    "server.compat.openai_models _OPENAIS": Worst(
+    "server.api.checkpoint_names _HASH": Worst("fullmatch", HASHES, LINE),
+    "server.api.openai_model_names _OPENAI_NAMES": Worst(
         "fullmatch", (("dall-e-", "a", ""), ("gpt-image", "-", "")), LINE
     ),
-    "server.keys _NAME": Worst("fullmatch", (("a", "-", " "),), NAME),
-    "server.keys _KEY": Worst("fullmatch", (("sl_", "0", ""), ("sl_012345678901_", "a", "")), LINE),
-    "server.middleware.bodies _BOUNDARY": Worst("fullmatch", ((b"", b"a", b"\n"),), LINE),
-    "server.middleware.observing _SANE": Worst("fullmatch", (("", "a", "\n"),), LINE),
-    "server.middleware.origins _HOST": Worst(
+    "server.security.keys _NAME": Worst("fullmatch", (("a", "-", " "),), NAME),
+    "server.security.keys _KEY": Worst("fullmatch", (("sl_", "0", ""), ("sl_012345678901_", "a", "")), LINE),
+    "server.middleware.body_limits _BOUNDARY": Worst("fullmatch", ((b"", b"a", b"\n"),), LINE),
+    "server.middleware.telemetry _VALID_ID": Worst("fullmatch", (("", "a", "\n"),), LINE),
+    "server.middleware.host_origin _HOST": Worst(
         "fullmatch", (("", "a.", "/"), ("[", ":", ""), ("a:", "1", "")), LINE
     ),
-    "server.pictures_in _DATA_URI": Worst("match", (("data:", ";", ""), ("data:", "a" * 99 + ";", "")), BODY),
-    "server.pictures_in _ADDRESS": Worst("match", (("", "http", ""),), BODY),
-    "server.shape _SIGN": Worst("search", ((b"", b"a", b""),), BLOCK),
-    "server.shape _SURROGATES": Worst(
+    "server.core.request_bodies.image_inputs _DATA_URI": Worst("match", (("data:", ";", ""), ("data:", "a" * 99 + ";", "")), BODY),
+    "server.core.request_bodies.image_inputs _URL": Worst("match", (("", "http", ""),), BODY),
+    "server.core.request_bodies.json_limits _DELIMITER": Worst("search", ((b"", b"a", b""),), BLOCK),
+    "server.core.request_bodies.json_limits _SURROGATES": Worst(
         "findall", ((b"", b"\\ud83d", b""), (b"", b"\\", b""), (b"", b"\\u", b"")), BODY
     ),
     "studio.picture free_name": Worst(named, (("", " ", "x"), ("", "a-", ""), ("", "-", "")), PROMPT),
@@ -219,13 +219,13 @@ TABLE: dict[str, Worst] = {
     "ui.mount NEEDED": Worst(
         "fullmatch", (("/static", "/a", " "), ("/static", "/", ""), ("/assets/", "a.", "\n")), LINE
     ),
-    "unicode_forms _with_few_marks": Worst(
+    "unicode_normalization _drop_excess_marks": Worst(
         lambda text: normalize("NFKD", text),
         (
             ("a", "\u0301\u0327", ""),
             ("a", "\u0f73", ""),
             ("", "a\u0301", ""),
-            ("", "\u0301" * MOST_MARKS + "a", ""),
+            ("", "\u0301" * MAX_MARKS + "a", ""),
             ("", "\u1161", ""),
             ("", "\ufdfa", ""),
         ),
@@ -323,4 +323,4 @@ def test_normal_forms_are_pythons_own(form):
     for text in texts:
         assert normalize(form, text) == unicodedata.normalize(form, text)
     many = "a" + "\u0301" * 100 + "b"
-    assert normalize("NFD", many) == "a" + "\u0301" * MOST_MARKS + "b"
+    assert normalize("NFD", many) == "a" + "\u0301" * MAX_MARKS + "b"

@@ -19,7 +19,7 @@ from torch import Tensor
 from loops import Log, batches, load, save, set_rates, warmed_up
 from muon import optimisers
 from pictures import WORK
-from scenes import Pictures, Placed, Scene, draw_scene, paint
+from scenes import Pictures, PlacedThing, Scene, random_scene, render_scene
 
 HELD_OUT = 20
 """One of this many things, in all its styles, is held out of training; the reported PSNR is measured on those."""
@@ -47,11 +47,11 @@ def is_held_out(pictures: Pictures, row: int) -> bool:
     return zlib.crc32(pictures.thing_of(row).code.encode()) % HELD_OUT == 0
 
 
-def painted(pictures: Pictures, rounds: int, seed: int) -> Tensor:
+def render_scenes(pictures: Pictures, rounds: int, seed: int) -> Tensor:
     """Render varied scenes with every picture, (n, 3, 128, 128) uint8."""
     random = np.random.default_rng(seed)
     rows = [*range(len(pictures.rows))] * rounds
-    scenes = [paint(pictures, draw_scene(pictures, row, random), random) for row in rows]
+    scenes = [render_scene(pictures, random_scene(pictures, row, random), random) for row in rows]
     return torch.from_numpy(np.stack(scenes)).permute(0, 3, 1, 2)
 
 
@@ -59,7 +59,7 @@ def held_out_pictures(pictures: Pictures) -> Tensor:
     """The held-out pictures on a white background, (n, 3, 128, 128) in [-1, 1]."""
     rows = [row for row in range(len(pictures.rows)) if is_held_out(pictures, row)]
     random = np.random.default_rng(0)
-    plain = np.stack([paint(pictures, Scene((Placed(row),)), random) for row in rows])
+    plain = np.stack([render_scene(pictures, Scene((PlacedThing(row),)), random) for row in rows])
     return to_signed(torch.from_numpy(plain).permute(0, 3, 1, 2))
 
 
@@ -78,7 +78,7 @@ def psnr(net: AutoencoderKL, pictures: Tensor) -> float:
     return total / len(pictures)
 
 
-def loss_of(output: Tensor, target: Tensor) -> Tensor:
+def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
     """L1 error, squared error, and L1 error of the gradients."""
     error = output - target
     edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
@@ -86,7 +86,7 @@ def loss_of(output: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def normalise(net: AutoencoderKL, sample: Tensor) -> None:
+def normalise_latents(net: AutoencoderKL, sample: Tensor) -> None:
     """Fold the latents' mean and standard deviation into the 1 x 1 convolutions, and set their variance to zero."""
     latents = torch.cat([net.encode(to_signed(part)).latent_dist.mode() for part in sample.split(32)])
     mean, spread = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
@@ -116,7 +116,7 @@ def train(stage: str, steps: int, rate: float, work: Path = WORK) -> None:
         for optimiser, state in zip(trained, last["optimisers"], strict=True):
             optimiser.load_state_dict(state)
     seen = [row for row in range(len(pictures.rows)) if not is_held_out(pictures, row)]
-    pool = painted(pictures.only(seen), rounds=3, seed=start)
+    pool = render_scenes(pictures.only(seen), rounds=3, seed=start)
     measured = held_out_pictures(pictures)
     generator = torch.Generator().manual_seed(start)
     log = Log(50)
@@ -132,7 +132,7 @@ def train(stage: str, steps: int, rate: float, work: Path = WORK) -> None:
             latents
         )  # generated latents are never exact
         output = net.decode(noisy).sample
-        loss = loss_of(output, target)
+        loss = reconstruction_loss(output, target)
         (loss + 1e-4 * latents.pow(2).mean()).backward()
         for optimiser in trained:
             optimiser.step()
@@ -140,7 +140,7 @@ def train(stage: str, steps: int, rate: float, work: Path = WORK) -> None:
         log.add(step + 1, size, loss=float(loss))
         if (step + 1) % 250 == 0 or step + 1 == steps:
             if step + 1 == steps and not whole:
-                normalise(net, pool[:2048])
+                normalise_latents(net, pool[:2048])
             states = [optimiser.state_dict() for optimiser in trained]
             save(path, net=net.state_dict(), step=step + 1, optimisers=states)
             print(f"step {step + 1}  held-out PSNR {psnr(net, measured):.2f} dB", flush=True)

@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from pictures import Thing
-from scenes import Pictures, Placed, Scene, hue_word
+from scenes import Pictures, PlacedThing, Scene, hue_word
 
 STYLE_WORDS = {
     "3d": ("3d style", "3d render", "3d"),
@@ -23,7 +23,7 @@ SPOKEN_CONSONANT = re.compile(r"(?:uni|uk|eu|ewe|one\b)")
 """Beginnings of words that are spelled with a vowel but pronounced with a consonant."""
 
 
-def article(words: str) -> str:
+def with_article(words: str) -> str:
     """Put "a" or "an" before a phrase, unless it is a plural."""
     if PLURAL.search(words):
         return words
@@ -36,7 +36,7 @@ def name_in_colour(name: str, colour: str) -> str:
     return f"{colour} {COLOUR_WORD.sub('', name)}" if colour else name
 
 
-def say_thing(thing: Thing, placed: Placed, hue: float | None, random: np.random.Generator) -> str:
+def describe_thing(thing: Thing, placed: PlacedThing, hue: float | None, random: np.random.Generator) -> str:
     """Describe one thing: its name, sometimes with one of its tags, and its colour, size and place in the scene."""
     name = name_in_colour(thing.name, placed.colour)
     if not placed.colour and hue is not None and not COLOUR_WORD.search(name) and random.random() < 0.25:
@@ -47,11 +47,11 @@ def say_thing(thing: Thing, placed: Placed, hue: float | None, random: np.random
     if placed.size and random.random() < 0.8:
         name = f"{placed.size} {name}"
     if random.random() < 0.6:
-        name = article(name)
+        name = with_article(name)
     return f"{name} {placed.place}" if placed.place else name
 
 
-def say_style(style: str, random: np.random.Generator) -> str:
+def describe_style(style: str, random: np.random.Generator) -> str:
     """One of a style's wordings, mostly the recommended one."""
     words = STYLE_WORDS[style]
     return words[0] if random.random() < 0.6 else str(random.choice(words))
@@ -62,16 +62,16 @@ def caption(pictures: Pictures, scene: Scene, random: np.random.Generator) -> st
     if random.random() < 0.1:
         return ""
     parts = [
-        say_thing(pictures.thing_of(placed.row), placed, pictures.main_hues[placed.row], random)
+        describe_thing(pictures.thing_of(placed.row), placed, pictures.main_hues[placed.row], random)
         for placed in scene.things
     ]
     styles = {pictures.rows[placed.row].style for placed in scene.things}
     text = f" {random.choice(['and', 'next to', 'beside'])} ".join(parts)
     if len(styles) == 1 and random.random() < 0.95:
-        style = say_style(styles.pop(), random)
+        style = describe_style(styles.pop(), random)
         text = f"{style} {text}" if random.random() < 0.15 else f"{text}, {style}"
     if scene.background != "white" or random.random() < 0.15:
         joint = random.choice([" on {} background", ", {} background"])
-        background = article(scene.background) if joint.startswith(" on") else scene.background
+        background = with_article(scene.background) if joint.startswith(" on") else scene.background
         text += str(joint).format(background)
     return text

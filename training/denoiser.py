@@ -22,11 +22,11 @@ from captions import caption
 from loops import Average, Log, load, save, set_rates, warmed_up
 from muon import optimisers
 from pictures import WORK
-from scenes import Pictures, Placed, Scene, draw_scene, paint
+from scenes import Pictures, PlacedThing, Scene, random_scene, render_scene
 
 BATCH, NOISES = 64, 2
 """Captions per step, and noise samples per caption, whose text is encoded once."""
-PLAIN = 0.7
+PLAIN_SHARE = 0.7
 """Share of the samples that show one thing on a white background, as most prompts do."""
 WIDTH = 256
 
@@ -91,15 +91,15 @@ class Denoiser(nn.Module):
         return self.unet(latents, timesteps, context, return_dict=False)[0]
 
 
-class Pool:
+class LatentPool:
     """Latents of all pictures on a white background and of varied scenes, with their contents."""
 
     def __init__(self, pictures: Pictures, rounds: int, work: Path) -> None:
         self.pictures = pictures
         random = np.random.default_rng(1)
         rows = range(len(pictures.rows))
-        self.plain = [Scene((Placed(row),)) for row in rows]
-        self.varied = [draw_scene(pictures, row, random) for _ in range(rounds) for row in rows]
+        self.plain = [Scene((PlacedThing(row),)) for row in rows]
+        self.varied = [random_scene(pictures, row, random) for _ in range(rounds) for row in rows]
         self.scenes = [*self.plain, *self.varied]
         cache = work / f"latents-{rounds}.pt"
         if not cache.exists():
@@ -113,15 +113,15 @@ class Pool:
         latents = []
         for start in range(0, len(self.scenes), 64):
             pixels = np.stack(
-                [paint(self.pictures, scene, random) for scene in self.scenes[start : start + 64]]
+                [render_scene(self.pictures, scene, random) for scene in self.scenes[start : start + 64]]
             )
             signed = autoencoder.to_signed(torch.from_numpy(pixels).permute(0, 3, 1, 2))
             latents.append(net.encode(signed).latent_dist.mode().half())
         return torch.cat(latents)
 
-    def draw(self, count: int, random: np.random.Generator) -> tuple[Tensor, list[str]]:
+    def sample(self, count: int, random: np.random.Generator) -> tuple[Tensor, list[str]]:
         """Sample latents, with a new random caption for each."""
-        plain = random.random(count) < PLAIN
+        plain = random.random(count) < PLAIN_SHARE
         picks = np.where(
             plain,
             random.integers(len(self.plain), size=count),
@@ -130,7 +130,7 @@ class Pool:
         return self.latents[picks], [caption(self.pictures, self.scenes[pick], random) for pick in picks]
 
 
-def tokens_of(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
+def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
     """Tokenize captions to (n, 48) token numbers, padded as in Stable Diffusion's pipelines."""
     length = tokenizer.model_max_length
     return tokenizer(
@@ -150,7 +150,7 @@ def with_plain_attention(net: Denoiser) -> Denoiser:
     return net
 
 
-def draw_timesteps(count: int) -> Tensor:
+def sample_timesteps(count: int) -> Tensor:
     """Sample (count,) timesteps, half of them uniform, half around the middle, where a picture's content is decided.
 
     The second half follows Beta(2, 2), by its inverse distribution function; Esser et al. (2024, section 3.1) trained
@@ -173,7 +173,7 @@ def train(
 ) -> None:
     """Train, resuming from the last checkpoint if there is one; optionally in bfloat16 and compiled."""
     pictures = Pictures.load(work)
-    pool, tokenizer, schedule = Pool(pictures, 4, work), words.build(pictures.things), build_schedule()
+    pool, tokenizer, schedule = LatentPool(pictures, 4, work), words.build(pictures.things), build_schedule()
     torch.manual_seed(0)
     net = with_plain_attention(Denoiser(len(tokenizer)).to(device))
     predict = torch.compile(net) if compiled else net
@@ -190,12 +190,12 @@ def train(
     log = Log(20)
     for step in range(start, steps):
         set_rates(trained, rate_at(step, steps, ending))
-        clean, captions = pool.draw(BATCH, random)
+        clean, captions = pool.sample(BATCH, random)
         clean = clean.repeat_interleave(NOISES, 0).contiguous(memory_format=torch.channels_last).to(device)
-        noise, timesteps = torch.randn_like(clean), draw_timesteps(len(clean)).to(device)
+        noise, timesteps = torch.randn_like(clean), sample_timesteps(len(clean)).to(device)
         target = schedule.get_velocity(clean, noise, timesteps)
         noisy = schedule.add_noise(clean, noise, timesteps)
-        tokens = tokens_of(tokenizer, captions).to(device)
+        tokens = tokenize(tokenizer, captions).to(device)
         with torch.autocast(device, torch.bfloat16, enabled=bf16):
             output = predict(noisy, timesteps, tokens)
         loss = (output.float() - target).pow(2).mean()

@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from autoencoder import held_out_pictures, psnr
-from captions import STYLE_WORDS, article, name_in_colour
-from judge import shrunk, trained_judge
+from captions import STYLE_WORDS, with_article, name_in_colour
+from judge import resize_input, trained_judge
 from pictures import STYLES, WORK
 from scenes import HUES, Pictures, hue_word, main_hue
 from ship import STARTER
@@ -28,7 +28,7 @@ SHEET = (Path(__file__).parent / "sheet.txt").read_text().splitlines()
 """The 64 prompts of the docs' contact sheet."""
 
 
-def draw(pipeline: StableDiffusionPipeline, captions: list[str]) -> Tensor:
+def generate(pipeline: StableDiffusionPipeline, captions: list[str]) -> Tensor:
     """Generate one picture per caption, (n, 3, 128, 128) in [-1, 1]; caption i has the seed i."""
     drawn = []
     for start in range(0, len(captions), BATCH):
@@ -45,7 +45,7 @@ def name_captions(pictures: Pictures, count: int) -> tuple[list[str], Tensor, Te
     """Captions of name and style for random pictures, with the correct thing and style."""
     rows = np.random.default_rng(7).choice(len(pictures.rows), count, replace=False)
     chosen = [pictures.rows[row] for row in rows]
-    captions = [f"{article(pictures.things[row.thing].name)}, {STYLE_WORDS[row.style][0]}" for row in chosen]
+    captions = [f"{with_article(pictures.things[row.thing].name)}, {STYLE_WORDS[row.style][0]}" for row in chosen]
     styles = [list(STYLES).index(row.style) for row in chosen]
     return captions, torch.tensor([row.thing for row in chosen]), torch.tensor(styles)
 
@@ -59,7 +59,7 @@ def colour_captions(pictures: Pictures, count: int) -> tuple[list[str], list[str
         others = [word for word in HUES if word != hue_word(pictures.main_hues[row] or 0)]
         colours.append(str(random.choice(others)))
         name = name_in_colour(pictures.thing_of(row).name, colours[-1])
-        captions.append(f"{article(name)}, {STYLE_WORDS[pictures.rows[row].style][0]}")
+        captions.append(f"{with_article(name)}, {STYLE_WORDS[pictures.rows[row].style][0]}")
     return captions, colours
 
 
@@ -76,12 +76,12 @@ def measure(pipeline: StableDiffusionPipeline, pictures: Pictures, count: int) -
     """Measure all numbers of the model card."""
     judge = trained_judge(pictures)
     captions, things, styles = name_captions(pictures, count)
-    thing, style = judge(shrunk(draw(pipeline, captions)))
+    thing, style = judge(resize_input(generate(pipeline, captions)))
     best = thing.topk(5).indices == things[:, None]
     asked, colours = colour_captions(pictures, count // 2)
     obeyed = [
         shown_colour(picture) == colour
-        for picture, colour in zip(draw(pipeline, asked), colours, strict=True)
+        for picture, colour in zip(generate(pipeline, asked), colours, strict=True)
     ]
     return {
         "top1": float(best[:, 0].float().mean()),
@@ -94,7 +94,7 @@ def measure(pipeline: StableDiffusionPipeline, pictures: Pictures, count: int) -
 
 def sheet(pipeline: StableDiffusionPipeline, captions: list[str], columns: int = 8) -> Image.Image:
     """Generate a contact sheet with a grey background."""
-    pixels = ((draw(pipeline, captions) + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    pixels = ((generate(pipeline, captions) + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
     canvas = Image.new("RGB", (columns * 132 + 4, -(-len(pixels) // columns) * 132 + 4), (225, 225, 228))
     for number, picture in enumerate(pixels):
         canvas.paste(Image.fromarray(picture), (number % columns * 132 + 4, number // columns * 132 + 4))

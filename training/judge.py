@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from loops import Log, batches, load, save, set_rates, warmed_up
 from muon import optimisers
 from pictures import STYLES, WORK
-from scenes import Pictures, Placed, Scene, paint
+from scenes import Pictures, PlacedThing, Scene, render_scene
 
 SIDE = 64
 """Pictures are classified at half size, where all things are recognisable and small flaws do not matter."""
@@ -26,7 +26,7 @@ class Judge(nn.Module):
     def __init__(self, things: int, styles: int = len(STYLES)) -> None:
         super().__init__()
         widths = (3, 32, 64, 128, 256)
-        self.stages = nn.ModuleList(Stage(a, b) for a, b in pairwise(widths))
+        self.stages = nn.ModuleList(DownsamplingBlock(a, b) for a, b in pairwise(widths))
         self.thing, self.style = nn.Linear(256 * 4, things), nn.Linear(256, styles)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,7 +36,7 @@ class Judge(nn.Module):
         return self.thing(F.adaptive_avg_pool2d(pictures, 2).flatten(1)), self.style(pictures.mean((2, 3)))
 
 
-class Stage(nn.Module):
+class DownsamplingBlock(nn.Module):
     """Two convolutions with downsampling."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -51,13 +51,13 @@ class Stage(nn.Module):
         return values + F.silu(self.norms[1](self.second(values)))
 
 
-def shrunk(pictures: Tensor) -> Tensor:
+def resize_input(pictures: Tensor) -> Tensor:
     """Resize (n, 3, 128, 128) bytes or [-1, 1] floats to the classifier's input."""
     signed = pictures.float() / 127.5 - 1 if pictures.dtype == torch.uint8 else pictures
     return F.interpolate(signed, (SIDE, SIDE), mode="area").contiguous(memory_format=torch.channels_last)
 
 
-def varied(pictures: Tensor, generator: torch.Generator) -> Tensor:
+def augment(pictures: Tensor, generator: torch.Generator) -> Tensor:
     """Augment real pictures by small shifts, scaling, blur, tint and noise, since generated pictures are not exact."""
     count = len(pictures)
 
@@ -82,10 +82,10 @@ def real_pictures(pictures: Pictures) -> tuple[Tensor, Tensor, Tensor]:
     """All pictures on a white background, (n, 3, 64, 64), with their things and styles."""
     random = np.random.default_rng(0)
     rows = range(len(pictures.rows))
-    plain = np.stack([paint(pictures, Scene((Placed(row),)), random) for row in rows])
+    plain = np.stack([render_scene(pictures, Scene((PlacedThing(row),)), random) for row in rows])
     things = torch.tensor([row.thing for row in pictures.rows])
     styles = torch.tensor([list(STYLES).index(row.style) for row in pictures.rows])
-    return shrunk(torch.from_numpy(plain).permute(0, 3, 1, 2)), things, styles
+    return resize_input(torch.from_numpy(plain).permute(0, 3, 1, 2)), things, styles
 
 
 def train(steps: int, work: Path = WORK) -> None:
@@ -98,7 +98,7 @@ def train(steps: int, work: Path = WORK) -> None:
     log = Log(100)
     for step, rows in zip(range(steps), batches(len(inputs), 64, generator), strict=False):
         set_rates(trained, warmed_up(step) * max(0.02, 1 - step / steps))
-        thing, style = net(varied(inputs[rows], generator))
+        thing, style = net(augment(inputs[rows], generator))
         loss = F.cross_entropy(thing, things[rows], label_smoothing=0.05) + F.cross_entropy(
             style, styles[rows]
         )

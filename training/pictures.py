@@ -34,7 +34,7 @@ STYLES = {
 }
 """Style word of a caption -> the package with that style."""
 
-DRAWN = {
+USED_SUBGROUPS = {
     *("animal-mammal", "animal-bird", "animal-amphibian", "animal-reptile", "animal-marine", "animal-bug"),
     *("plant-flower", "plant-other", "food-fruit", "food-vegetable", "food-prepared", "food-asian"),
     *("food-sweet", "drink", "place-geographic", "place-building", "place-other", "sky-weather"),
@@ -42,10 +42,10 @@ DRAWN = {
     *("musical-instrument", "household", "tool", "light-video", "face-costume", "cat-face"),
 }
 """The emoji list's subgroups that are used, the most requested ones; all of them would take too long on a CPU."""
-WORDS = 2
+MAX_NAME_WORDS = 2
 """Maximum number of words of a name: longer names distinguish similar things (sun behind large cloud)."""
 
-SAID = {
+COMMON_NAMES = {
     "automobile": "car",
     "deciduous tree": "tree",
     "evergreen tree": "fir tree",
@@ -112,14 +112,14 @@ def read_things(modules: Path) -> list[Thing]:
         group = words["groups"].get(str(entry.get("group")))
         subgroup = words["subgroups"].get(str(entry.get("subgroup")))
         name = plain_name(entry["label"])
-        if group is None or subgroup not in DRAWN or len(name.split()) > WORDS:
+        if group is None or subgroup not in USED_SUBGROUPS or len(name.split()) > MAX_NAME_WORDS:
             continue
         tags = [tag for tag in entry.get("tags", []) if tag.isascii() and len(tag) > 2]
-        things.append(Thing(plain_code(entry["hexcode"]), SAID.get(name, name), tags, group, subgroup))
+        things.append(Thing(plain_code(entry["hexcode"]), COMMON_NAMES.get(name, name), tags, group, subgroup))
     return things
 
 
-def rasterise(svg: str, size: int) -> Image.Image:
+def render_svg(svg: str, size: int) -> Image.Image:
     """Render an SVG document with transparency."""
     return Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size))))
 
@@ -143,9 +143,9 @@ def icons_of(package: Path) -> dict[str, str]:
     return found
 
 
-def draw(icon: str, size: int = SIZE) -> np.ndarray:
+def render_icon(icon: str, size: int = SIZE) -> np.ndarray:
     """Render one icon, an SVG document or a picture's path, to (size, size, 4) uint8 with straight alpha."""
-    picture = rasterise(icon, size) if icon.startswith("<svg") else Image.open(icon)
+    picture = render_svg(icon, size) if icon.startswith("<svg") else Image.open(icon)
     return np.asarray(picture.convert("RGBA").resize((size, size), Image.Resampling.LANCZOS))
 
 
@@ -158,10 +158,10 @@ def rows_and_icons(things: list[Thing], modules: Path) -> Iterator[tuple[Row, st
                 yield Row(number, style), icons[thing.code]
 
 
-def draw_all(icons: Iterable[str], size: int = SIZE) -> np.ndarray:
+def render_icons(icons: Iterable[str], size: int = SIZE) -> np.ndarray:
     """Render icons to (n, size, size, 4) uint8."""
     with ThreadPoolExecutor() as pool:
-        return np.stack(list(pool.map(draw, icons, repeat(size))))
+        return np.stack(list(pool.map(render_icon, icons, repeat(size))))
 
 
 def main() -> None:
@@ -169,7 +169,7 @@ def main() -> None:
     modules = install_packages()
     things = read_things(modules)
     rows, icons = zip(*rows_and_icons(things, modules), strict=True)
-    pictures = draw_all(icons)
+    pictures = render_icons(icons)
     np.save(WORK / "pictures.npy", pictures)
     table = {"things": [asdict(thing) for thing in things], "rows": [asdict(row) for row in rows]}
     (WORK / "table.json").write_text(json.dumps(table, indent=1))

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from captions import STYLE_WORDS, article
+from captions import STYLE_WORDS, with_article
 from pictures import STYLES
-from scenes import Pictures, Placed, Scene, paint
+from scenes import Pictures, PlacedThing, Scene, render_scene
 
 SIDE = 24
 THINGS = 32
@@ -31,7 +31,7 @@ def rows_of_all_styles(pictures: Pictures) -> dict[int, dict[str, int]]:
 
 def small(pictures: Pictures, row: int) -> np.ndarray:
     """One picture on a white background, uint8 [SIDE, SIDE, 3]."""
-    plain = paint(pictures, Scene((Placed(row),)), np.random.default_rng(0))
+    plain = render_scene(pictures, Scene((PlacedThing(row),)), np.random.default_rng(0))
     return np.asarray(Image.fromarray(plain).resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
@@ -46,7 +46,7 @@ def main() -> None:
     )
     captions = {
         "side": SIDE,
-        "names": [article(pictures.things[thing].name) for thing in things],
+        "names": [with_article(pictures.things[thing].name) for thing in things],
         "styles": [STYLE_WORDS[style][0] for style in STYLES],
     }
     (TARGET / "references.json").write_text(json.dumps(captions, indent=1) + "\n")

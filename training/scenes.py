@@ -53,7 +53,7 @@ PLACES: dict[str, tuple[float, float]] = {
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedThing:
     """One thing in a scene; an empty attribute is not mentioned in the caption."""
 
     row: int
@@ -66,7 +66,7 @@ class Placed:
 class Scene:
     """The contents of a picture: one thing, or two from left to right, on a background."""
 
-    things: tuple[Placed, ...]
+    things: tuple[PlacedThing, ...]
     background: str = "white"
 
 
@@ -136,7 +136,7 @@ def paste(canvas: Image.Image, pixels: np.ndarray, side: int, corner: tuple[int,
     canvas.paste(cut_out, corner, cut_out)
 
 
-def paint(pictures: Pictures, scene: Scene, random: np.random.Generator) -> np.ndarray:
+def render_scene(pictures: Pictures, scene: Scene, random: np.random.Generator) -> np.ndarray:
     """Render a scene to (128, 128, 3) uint8; attributes that are not set are chosen at random."""
     shade = np.clip(np.array(COLOURS[scene.background]) + random.integers(-10, 11, 3), 0, 255)
     background = (255, 255, 255) if scene.background == "white" else tuple(int(value) for value in shade)
@@ -162,17 +162,17 @@ def paint(pictures: Pictures, scene: Scene, random: np.random.Generator) -> np.n
     return np.asarray(canvas)
 
 
-def draw_scene(pictures: Pictures, row: int, random: np.random.Generator) -> Scene:
+def random_scene(pictures: Pictures, row: int, random: np.random.Generator) -> Scene:
     """A random scene with one picture: a background, perhaps a place, a colour, or a second picture."""
     background = str(random.choice(list(COLOURS))) if random.random() < 0.7 else "white"
     kind = random.random()
     if kind < 0.2:
-        return Scene((Placed(row), Placed(int(random.integers(len(pictures.rows))))), background)
+        return Scene((PlacedThing(row), PlacedThing(int(random.integers(len(pictures.rows))))), background)
     if kind < 0.5 and pictures.main_hues[row] is not None:
-        return Scene((Placed(row, colour=str(random.choice(list(HUES)))),), background)
+        return Scene((PlacedThing(row, colour=str(random.choice(list(HUES)))),), background)
     if kind < 0.75:
         place = str(random.choice(list(PLACES)))
         return Scene(
-            (Placed(row, size="small", place="" if place == "in the middle" else place),), background
+            (PlacedThing(row, size="small", place="" if place == "in the middle" else place),), background
         )
-    return Scene((Placed(row),), background)
+    return Scene((PlacedThing(row),), background)

@@ -18,10 +18,10 @@ from safetensors.torch import save_file
 from spandrel.architectures.Compact import Compact
 from torch import Tensor
 
-from autoencoder import is_held_out, loss_of, to_signed
+from autoencoder import is_held_out, reconstruction_loss, to_signed
 from loops import Log, batches, save, set_rates, warmed_up
 from muon import optimisers
-from pictures import SIZE, WORK, draw_all, install_packages, rows_and_icons
+from pictures import SIZE, WORK, render_icons, install_packages, rows_and_icons
 from scenes import COLOURS, Pictures
 from ship import trained_autoencoder
 
@@ -42,7 +42,7 @@ class Pairs:
 
     small: Tensor
     """(n, 3, 128, 128)"""
-    drawn: Tensor
+    decoded: Tensor
     """(n, 3, 128, 128): encoded and decoded by the autoencoder."""
     large: Tensor
     """(n, 3, 256, 256)"""
@@ -95,7 +95,7 @@ def to_unit(pixels: Tensor) -> Tensor:
 def crops(pairs: Pairs, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """The same crops of pictures, small and large; two thirds of the small ones are from the autoencoder."""
     y, x = torch.randint(0, SIZE - CROP + 1, (2,), generator=generator).tolist()
-    source = pairs.drawn if torch.rand(1, generator=generator) < 2 / 3 else pairs.small
+    source = pairs.decoded if torch.rand(1, generator=generator) < 2 / 3 else pairs.small
     inputs = source[rows, :, y : y + CROP, x : x + CROP]
     span = FACTOR * CROP
     target = pairs.large[rows, :, FACTOR * y : FACTOR * y + span, FACTOR * x : FACTOR * x + span]
@@ -108,7 +108,7 @@ def psnr(output: Tensor, target: Tensor) -> float:
     return float((-10 * error.log10()).mean())
 
 
-def by_lanczos(pixels: Tensor) -> Tensor:
+def enlarge_lanczos(pixels: Tensor) -> Tensor:
     """Enlarge (n, 3, h, w) bytes by Pillow's Lanczos filter, to [0, 1]: the baseline of the network."""
     images = [Image.fromarray(picture) for picture in pixels.permute(0, 2, 3, 1).numpy()]
     side = FACTOR * SIZE
@@ -120,14 +120,14 @@ def by_lanczos(pixels: Tensor) -> Tensor:
 def measure(net: Compact, pairs: Pairs) -> dict[str, float]:
     """PSNR in dB of the network and of Lanczos on held-out pictures."""
     target, found = to_unit(pairs.large), {}
-    for name, pixels in (("small", pairs.small), ("drawn", pairs.drawn)):
+    for name, pixels in (("small", pairs.small), ("drawn", pairs.decoded)):
         output = torch.cat([net(to_unit(part)) for part in pixels.split(16)])
         found[name] = psnr(output, target)
-        found[f"{name}, lanczos"] = psnr(by_lanczos(pixels), target)
+        found[f"{name}, lanczos"] = psnr(enlarge_lanczos(pixels), target)
     return found
 
 
-def said(scores: dict[str, float]) -> str:
+def format_scores(scores: dict[str, float]) -> str:
     """Format scores for a log line."""
     return "  ".join(f"{name} {value:.2f} dB" for name, value in scores.items())
 
@@ -136,7 +136,7 @@ def train(steps: int, rate: float, work: Path = WORK) -> Compact:
     """Train from scratch; takes minutes."""
     pictures = Pictures.load(work)
     modules = install_packages()
-    cut_outs = draw_all([icon for _, icon in rows_and_icons(pictures.things, modules)], SIZE * FACTOR)
+    cut_outs = render_icons([icon for _, icon in rows_and_icons(pictures.things, modules)], SIZE * FACTOR)
     held = np.array([is_held_out(pictures, row) for row in range(len(pictures.rows))])
     pairs = pairs_of(cut_outs[~held], 1, work)
     unseen = pairs_of(cut_outs[held], 1, work, seed=1)
@@ -146,14 +146,14 @@ def train(steps: int, rate: float, work: Path = WORK) -> Compact:
     for step, rows in zip(range(steps), batches(len(pairs), BATCH, generator), strict=False):
         set_rates(trained, warmed_up(step) * max(0.01, 1 - step / steps))
         inputs, target = crops(pairs, rows, generator)
-        loss = loss_of(net(inputs), target)
+        loss = reconstruction_loss(net(inputs), target)
         loss.backward()
         for optimiser in trained:
             optimiser.step()
         net.zero_grad()
         log.add(step + 1, len(rows), loss=float(loss.detach()))
         if (step + 1) % 500 == 0:
-            print(f"step {step + 1}  {said(measure(net, unseen))}", flush=True)
+            print(f"step {step + 1}  {format_scores(measure(net, unseen))}", flush=True)
     save(work / "upscaler.pt", net=net.state_dict())
     return net
 

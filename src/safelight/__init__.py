@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from safelight.quiet import silence_engines
+from safelight.telemetry_off import turn_off_telemetry
 
 if TYPE_CHECKING:
     from safelight.generation.request import GenerationRequest
@@ -41,7 +41,7 @@ _HOME = {
 }
 
 
-silence_engines()
+turn_off_telemetry()
 
 
 def __getattr__(name: str) -> Any:

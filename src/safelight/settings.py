@@ -23,7 +23,7 @@ from safelight.errors import SettingsError
 from safelight.validation import first_problem
 
 BackendName = Literal["auto", "openvino", "onnxruntime"]
-Byte = Annotated[int, Field(ge=0, le=255)]
+ColorByte = Annotated[int, Field(ge=0, le=255)]
 Origin = Annotated[str, Field(pattern=r"^https?://[^/*\s]+$")]
 PrecisionName = Literal["auto", "fp32", "bf16"]
 
@@ -65,7 +65,7 @@ class Settings(BaseSettings):
         256 * 1024 * 1024, ge=1, description="Files larger than this are refused, in bytes."
     )
     max_frames: int = Field(16, ge=1, le=1000, description="How many frames of an animation are judged.")
-    background: tuple[Byte, Byte, Byte] = Field(
+    background: tuple[ColorByte, ColorByte, ColorByte] = Field(
         (255, 255, 255), description="Colour behind transparent pixels: red, green, blue, each 0 to 255."
     )
 
@@ -224,7 +224,7 @@ class Settings(BaseSettings):
         try:
             return cls(**given)
         except ValidationError as error:
-            raise SettingsError(_first_complaint(error)) from error
+            raise SettingsError(_first_error_message(error)) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"safelight.toml cannot be read: {error}") from error
         except ValueError as error:  # a variable that is not valid JSON
@@ -250,22 +250,22 @@ class Settings(BaseSettings):
         return self.database.get_secret_value() or f"sqlite:///{self.home.absolute() / 'safelight.db'}"
 
     @property
-    def models(self) -> Path:
+    def models_folder(self) -> Path:
         """The folder of pulled models."""
         return self.home / "models"
 
     @property
-    def cache(self) -> Path:
+    def cache_folder(self) -> Path:
         """The cache folder, which can be deleted at any time: converted networks, compiled blobs, probe results."""
         return self.home / "cache"
 
 
-def debug_wanted() -> bool:
+def debug_enabled() -> bool:
     """Whether SAFELIGHT_DEBUG requests tracebacks; not a field of ``Settings``, since loading those can fail."""
     return os.environ.get("SAFELIGHT_DEBUG", "") not in ("", "0")
 
 
-def _first_complaint(error: ValidationError) -> str:
+def _first_error_message(error: ValidationError) -> str:
     problem = first_problem(error)
     if problem.type == "extra_forbidden":
         return f"There is no setting {problem.field!r}."

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from safelight.bench.gate import TimedStudio
-from safelight.bench.generate import Comparison, Gated, Start, _cold, compare
+from safelight.bench.timed_studio import TimedStudio
+from safelight.bench.generate import GenerationComparison, GatedMeasurement, ProcessMeasurement, _measure_process, compare_generation
 from safelight.errors import BlockedError, InternalError
 from safelight.settings import Settings
 
@@ -37,38 +37,38 @@ def told() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def found(drawing: Settings, tiny: Callable[[str], Path], told: list[str]) -> Comparison:
+def found(drawing: Settings, tiny: Callable[[str], Path], told: list[str]) -> GenerationComparison:
     with pytest.MonkeyPatch.context() as patch:  # for the new processes
         for name in ("home", "backend", "precision", "device", "policy"):
             patch.setenv(f"SAFELIGHT_{name.upper()}", str(getattr(drawing, name)))
-        return compare(TimedStudio(drawing), tiny("sd1"), steps=2, rounds=3, tell=told.append)
+        return compare_generation(TimedStudio(drawing), tiny("sd1"), steps=2, rounds=3, on_message=told.append)
 
 
-def test_both_sides_draw_the_same_pixels(found: Comparison) -> None:
+def test_both_sides_draw_the_same_pixels(found: GenerationComparison) -> None:
     assert found.largest_difference == 0
 
 
-def test_every_round_is_measured_and_told(found: Comparison, told: list[str]) -> None:
+def test_every_round_is_measured_and_told(found: GenerationComparison, told: list[str]) -> None:
     assert len(found.ours) == len(found.edits) == len(found.peer_seconds) == len(told) == 3
     assert all(seconds > 0 for seconds in found.peer_seconds)
     assert told[0].startswith("round 1: safelight ")
 
 
-def test_the_gate_is_a_part_of_a_pictures_time(found: Comparison) -> None:
+def test_the_gate_is_a_part_of_a_pictures_time(found: GenerationComparison) -> None:
     for each in (*found.ours, *found.edits):
         assert 0 < each.gate_seconds < each.seconds
     assert 0 < found.gate_share < 1
     assert 0 < found.edit_gate_share < 1
 
 
-def test_a_new_process_takes_longer_and_its_memory_is_counted(found: Comparison) -> None:
+def test_a_new_process_takes_longer_and_its_memory_is_counted(found: GenerationComparison) -> None:
     for start in (found.cold, found.peer_cold):
         assert start is not None
         assert start.seconds > found.our_median
         assert 200 < start.peak_mb < 10_000
 
 
-def test_the_measurement_for_programs(found: Comparison) -> None:
+def test_the_measurement_for_programs(found: GenerationComparison) -> None:
     body = found.to_dict()
     assert body["steps"] == 2
     assert body["ours"][0] == {"seconds": found.ours[0].seconds, "gate_seconds": found.ours[0].gate_seconds}
@@ -77,9 +77,9 @@ def test_the_measurement_for_programs(found: Comparison) -> None:
 
 
 def test_medians_over_the_rounds() -> None:
-    ours = [Gated(1.1, 0.11), Gated(4.0, 0.2), Gated(2.4, 0.12)]
-    edits = [Gated(1.0, 0.1), Gated(1.0, 0.4), Gated(1.0, 0.3)]
-    comparison = Comparison("x", 20, ours, edits, [1.0, 2.0, 2.0], None, Start(1, 2), 0)
+    ours = [GatedMeasurement(1.1, 0.11), GatedMeasurement(4.0, 0.2), GatedMeasurement(2.4, 0.12)]
+    edits = [GatedMeasurement(1.0, 0.1), GatedMeasurement(1.0, 0.4), GatedMeasurement(1.0, 0.3)]
+    comparison = GenerationComparison("x", 20, ours, edits, [1.0, 2.0, 2.0], None, ProcessMeasurement(1, 2), 0)
     assert (comparison.our_median, comparison.peer_median) == (2.4, 2.0)
     assert comparison.overhead == pytest.approx(0.2)
     assert comparison.gate_share == pytest.approx(0.05)
@@ -90,8 +90,8 @@ def test_medians_over_the_rounds() -> None:
 
 def test_a_process_that_fails_is_no_measurement() -> None:
     with pytest.raises(InternalError, match="ended with status 1"):
-        _cold(["-c", "raise SystemExit(1)"])
-    assert _cold(["-c", "raise SystemExit(1)"], done=(0, 1)).peak_mb > 1
+        _measure_process(["-c", "raise SystemExit(1)"])
+    assert _measure_process(["-c", "raise SystemExit(1)"], success_statuses=(0, 1)).peak_mb > 1
 
 
 def test_what_the_policy_blocks_is_not_measured(
@@ -101,4 +101,4 @@ def test_what_the_policy_blocks_is_not_measured(
     policy.write_text(ANYTHING.replace("1.0", "0.0"))
     studio = TimedStudio(drawing.model_copy(update={"policy": str(policy)}))
     with pytest.raises(BlockedError):
-        compare(studio, tiny("sd1"), steps=1, rounds=1, cold=False)
+        compare_generation(studio, tiny("sd1"), steps=1, rounds=1, cold=False)

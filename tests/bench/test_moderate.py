@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from safelight.bench.moderate import Comparison, compare
+from safelight.bench.moderate import ModerationComparison, compare_moderation
 from safelight.errors import InputError
 from safelight.moderation import Moderator, Policy
 from safelight.samples import sample_photographs
 
 
 def test_the_ratio_is_the_median_over_rounds():
-    comparison = Comparison("peer", 5, [10.0, 30.0, 12.0], [5.0, 10.0, 12.0], "fast", 0.0, 0.0, 2)
+    comparison = ModerationComparison("peer", 5, [10.0, 30.0, 12.0], [5.0, 10.0, 12.0], "fast", 0.0, 0.0, 2)
     assert comparison.ratio == 2.0
     assert comparison.to_dict()["ratio"] == 2.0
 
@@ -17,7 +17,7 @@ def test_the_ratio_is_the_median_over_rounds():
 def test_differences_are_taken_picture_by_picture(open_nsfw_exact):
     moderator = Moderator(open_nsfw_exact, Policy.load("lenient"))
     own = {path: moderator.judge(path).unsafe for path in sample_photographs()}
-    off = compare(moderator, "off by a little", lambda path: own[path] + 0.25, sample_photographs(), rounds=1)
+    off = compare_moderation(moderator, "off by a little", lambda path: own[path] + 0.25, sample_photographs(), rounds=1)
     assert off.largest_difference == pytest.approx(0.25)
     assert off.mean_difference == pytest.approx(0.25)
     assert off.pictures == 5
@@ -26,4 +26,4 @@ def test_differences_are_taken_picture_by_picture(open_nsfw_exact):
 def test_nothing_to_measure_on(open_nsfw_exact):
     moderator = Moderator(open_nsfw_exact, Policy.load("lenient"))
     with pytest.raises(InputError, match="no photographs"):
-        compare(moderator, "x", lambda _: 0.0, [], rounds=1)
+        compare_moderation(moderator, "x", lambda _: 0.0, [], rounds=1)

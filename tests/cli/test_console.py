@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import re
 
-from safelight.cli.console import LineTicker
+from safelight.cli.console import LineProgress
 
 
 def test_pictures_from_an_earlier_run_count_as_done_but_not_for_the_rate(capsys, monkeypatch):
     now = iter([100.0, 102.0])
     monkeypatch.setattr("time.monotonic", lambda: next(now))
-    ticker = LineTicker("Judging", every=0.0)
-    ticker.expect(2000)
-    ticker.skip(1000)
+    ticker = LineProgress("Judging", every=0.0)
+    ticker.set_total(2000)
+    ticker.skip_finished(1000)
     ticker.advance()
     assert re.fullmatch(r"Judging: 1001 of 2000, 0\.5/s\n", capsys.readouterr().err)

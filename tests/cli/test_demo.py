@@ -21,7 +21,7 @@ from tests.cli.conftest import Ran, Run
 from safelight.cli import demo
 from safelight.samples import sample_photographs
 
-PROMPTS = len(demo.THINGS) * len(demo.STYLES) + len(demo.MORE)
+PROMPTS = len(demo.SUBJECTS) * len(demo.STYLES) + len(demo.MORE_PROMPTS)
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,9 @@ def test_a_drawn_picture_carries_its_making(tour: Tour, inside: Run) -> None:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "THINGS", ("a red apple",))
+    monkeypatch.setattr(demo, "SUBJECTS", ("a red apple",))
     monkeypatch.setattr(demo, "STYLES", ("3d style",))
-    monkeypatch.setattr(demo, "MORE", ())
+    monkeypatch.setattr(demo, "MORE_PROMPTS", ())
 
 
 @pytest.mark.usefixtures("short")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from safelight.cli.demo import Drawings, Shown
-from safelight.cli.demo_page import page
+from safelight.cli.demo import DemoImages, JudgedImage
+from safelight.cli.demo_page import render_page
 from safelight.errors import ImageError
 from safelight.moderation import Judgement, Moderator, Policy
 from safelight.moderation.classifier import NetworkClassifier
 
-NOTHING = Drawings([], None, None)
+NOTHING = DemoImages([], None, None)
 VOID = {"img", "meta"}
 
 
@@ -34,14 +34,14 @@ class Nesting(HTMLParser):
 
 
 @pytest.fixture
-def shown(open_nsfw: NetworkClassifier, photographs: list[Path], tmp_path: Path) -> Shown:
+def shown(open_nsfw: NetworkClassifier, photographs: list[Path], tmp_path: Path) -> JudgedImage:
     verdict = Moderator(open_nsfw, Policy.load("standard")).judge(photographs[0])
     judgement = Judgement('some/<b>"x" & y.jpg', verdict=verdict)
-    return Shown(judgement, tmp_path / "seen" / "a b?.jpg", tmp_path / "heat" / "a#b%.png")
+    return JudgedImage(judgement, tmp_path / "seen" / "a b?.jpg", tmp_path / "heat" / "a#b%.png")
 
 
-def test_names_are_text_and_links_are_links(shown: Shown, tmp_path: Path) -> None:
-    html = page(NOTHING, [shown], 0, tmp_path)
+def test_names_are_text_and_links_are_links(shown: JudgedImage, tmp_path: Path) -> None:
+    html = render_page(NOTHING, [shown], 0, tmp_path)
     assert 'src="seen/a%20b%3F.jpg"' in html
     assert 'src="heat/a%23b%25.png"' in html
     assert "&lt;b&gt;&quot;x&quot; &amp; y.jpg" in html
@@ -51,14 +51,14 @@ def test_names_are_text_and_links_are_links(shown: Shown, tmp_path: Path) -> Non
     assert parser.open == []
 
 
-def test_every_picture_is_described(shown: Shown, tmp_path: Path) -> None:
-    alts = re.findall(r'alt="([^"]*)"', page(NOTHING, [shown], 0, tmp_path))
+def test_every_picture_is_described(shown: JudgedImage, tmp_path: Path) -> None:
+    alts = re.findall(r'alt="([^"]*)"', render_page(NOTHING, [shown], 0, tmp_path))
     assert alts == ["&lt;b&gt;&quot;x&quot; &amp; y.jpg", "heat map of &lt;b&gt;&quot;x&quot; &amp; y.jpg"]
 
 
 def test_a_picture_that_cannot_be_read_says_why(tmp_path: Path) -> None:
-    torn = Shown(Judgement("torn.jpg", error=ImageError("It ends <early>.")))
-    html = page(NOTHING, [torn], 0, tmp_path)
+    torn = JudgedImage(Judgement("torn.jpg", error=ImageError("It ends <early>.")))
+    html = render_page(NOTHING, [torn], 0, tmp_path)
     assert 'torn.jpg<small class="error">' in html
     assert "It ends &lt;early&gt;." in html
     assert "<img" not in html
@@ -66,4 +66,4 @@ def test_a_picture_that_cannot_be_read_says_why(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("left_out", [0, 7])
 def test_what_is_left_out_is_said(left_out: int, tmp_path: Path) -> None:
-    assert ("and 7 more with lower scores" in page(NOTHING, [], left_out, tmp_path)) == (left_out == 7)
+    assert ("and 7 more with lower scores" in render_page(NOTHING, [], left_out, tmp_path)) == (left_out == 7)

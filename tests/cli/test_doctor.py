@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from safelight.models import checkpoints
+from safelight.models.checkpoints import discovery
 
 
 def test_all_is_well(safelight):
@@ -59,7 +59,7 @@ def test_what_draws_and_with_what_weights(inside, tiny):
 
 
 def test_a_device_and_weights_that_are_not_there_are_broken(inside, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "STARTER_FOLDER", tmp_path / "no-starter")
+    monkeypatch.setattr(discovery, "STARTER_PATH", tmp_path / "no-starter")
     ran = inside("doctor", "--json", SAFELIGHT_DEVICE="nonsense", SAFELIGHT_CHECKPOINT="a/nowhere")
     assert ran.status == 3
     found = {check["name"]: (check["state"], check["detail"]) for check in ran.body["checks"]}

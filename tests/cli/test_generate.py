@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from tests.cli.conftest import Ran, Run
 
-from safelight.cli.drawing import Steps, Target, sides, with_settings
+from safelight.cli.generation import StepProgress, OutputTarget, parse_size, apply_set_options
 from safelight.errors import OutputError, UsageError
 
 QUICK = ("--steps", "2", "--seed", "7", "--size", "64x64")
@@ -99,7 +99,7 @@ def test_every_option_arrives_in_the_record(inside: Run, tmp_path: Path) -> None
 
 def test_settings_win_and_go_into_their_group() -> None:
     fields = {"hires": {"scale": 2.0}, "steps": 5}
-    found = with_settings(fields, ["hires.steps=3", "steps=9", "prompt=a = b", "eta=0.5", "mask=null"])
+    found = apply_set_options(fields, ["hires.steps=3", "steps=9", "prompt=a = b", "eta=0.5", "mask=null"])
     assert found == {
         "hires": {"scale": 2.0, "steps": 3},
         "steps": 9,
@@ -109,17 +109,17 @@ def test_settings_win_and_go_into_their_group() -> None:
     }
     assert fields == {"hires": {"scale": 2.0}, "steps": 5}
     with pytest.raises(UsageError, match="FIELD=VALUE"):
-        with_settings({}, ["steps"])
+        apply_set_options({}, ["steps"])
     with pytest.raises(UsageError, match="hires was given as 2"):
-        with_settings({}, ["hires=2", "hires.scale=2"])
+        apply_set_options({}, ["hires=2", "hires.scale=2"])
 
 
 def test_a_size_is_two_whole_numbers() -> None:
-    assert sides(None) == {}
-    assert sides("128x64") == sides(" 128 X 64 ") == {"width": 128, "height": 64}
+    assert parse_size(None) == {}
+    assert parse_size("128x64") == parse_size(" 128 X 64 ") == {"width": 128, "height": 64}
     for size in ("128", "128x", "x", "axb", "-1x5", "1.5x2", "128x128x3", "9" * 5000 + "x1"):
         with pytest.raises(UsageError, match="as in 128x128"):
-            sides(size)
+            parse_size(size)
 
 
 WRONG: list[tuple[list[str], str]] = [
@@ -177,7 +177,7 @@ def test_places_that_cannot_be_written_are_found_before_anything_is_loaded(
 def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.access", lambda *_: False)  # the tests may run as root, who may do everything
     with pytest.raises(OutputError, match="no folder that may be written to"):
-        Target(tmp_path / "new" / "deep", None, 95, 1)
+        OutputTarget(tmp_path / "new" / "deep", None, 95, 1)
 
 
 def test_what_the_policy_blocks_is_not_written(inside: Run, nothing_goes: Path, tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_ctrl_c_within_a_picture(
         if progress.picture == 1 and progress.step == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(Steps, "tell", press)
+    monkeypatch.setattr(StepProgress, "report", press)
     more = ("--steps", "5", "--count", "4", "--out", "out", "--json", *(["--keep-partial"] if keep else []))
     ran = inside("generate", "a cat", "--seed", "7", "--size", "64x64", *more)
     assert ran.status == 130

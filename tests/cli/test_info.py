@@ -6,10 +6,10 @@ import json
 import pytest
 from PIL import Image
 
-from safelight.generation.infotext import describe
+from safelight.generation.infotext import infotext_from_record
 from safelight.generation.record import ReproductionRecord
-from safelight.images.encode import encode_picture
-from safelight.images.metadata import Metadata
+from safelight.images.encoding import encode_image
+from safelight.images.metadata.file_metadata import Metadata
 
 KEYS = {"path", "format", "width", "height", "parameters", "infotext", "record", "notes", "error"}
 RECORD = ReproductionRecord(
@@ -33,12 +33,12 @@ PICTURE = Image.new("RGB", (12, 8))
 @pytest.fixture
 def pictures(tmp_path):
     """Each kind of picture: ours in three formats, another program's, a record alone, nothing, a broken record."""
-    metadata = {"ours": Metadata(describe(RECORD), RECORD.to_json()), "theirs": Metadata("Nice day at sea")}
+    metadata = {"ours": Metadata(infotext_from_record(RECORD), RECORD.to_json()), "theirs": Metadata("Nice day at sea")}
     metadata |= {"alone": Metadata(record=RECORD.to_json()), "nothing": Metadata()}
-    metadata |= {"broken": Metadata(describe(RECORD), '{"format":9}')}
+    metadata |= {"broken": Metadata(infotext_from_record(RECORD), '{"format":9}')}
     for name, content in metadata.items():
         for kind in ("png", "jpeg", "webp"):
-            (tmp_path / f"{name}.{kind}").write_bytes(encode_picture(PICTURE, kind, content))
+            (tmp_path / f"{name}.{kind}").write_bytes(encode_image(PICTURE, kind, content))
     return tmp_path
 
 
@@ -49,7 +49,7 @@ def test_json_has_everything_in_all_formats(safelight, pictures):
         assert set(line) == KEYS
         assert (line["path"], line["format"]) == (f"ours.{kind}", kind.upper())
         assert (line["width"], line["height"]) == (12, 8)
-        assert line["infotext"] == describe(RECORD)
+        assert line["infotext"] == infotext_from_record(RECORD)
         assert line["parameters"]["Prompt"] == RECORD.expanded_prompt
         assert line["parameters"]["Seed"] == "42"
         assert line["record"] == json.loads(RECORD.to_json())
@@ -99,7 +99,7 @@ def test_words_for_people_where_nothing_is_told(safelight, pictures):
 def test_standard_input(safelight):
     out = io.BytesIO()
     PICTURE.save(out, "GIF")
-    data = encode_picture(PICTURE, "png", Metadata("x"))
+    data = encode_image(PICTURE, "png", Metadata("x"))
     assert safelight("info", "-", "--json", stdin=data).body["infotext"] == "x"
     gif = safelight("info", "-", "--json", stdin=out.getvalue()).body
     assert (gif["error"]["code"], gif["notes"]) == (

@@ -9,8 +9,8 @@ from tests.cli.conftest import Ran
 
 from safelight.cli.app import run
 from safelight.database import migrate, open_database
-from safelight.server.keys import SCHEMA, Keys
-from safelight.server.roles import Role
+from safelight.server.security.keys import SCHEMA, KeyStore
+from safelight.server.security.principal import Role
 from safelight.settings import Settings
 
 
@@ -35,7 +35,7 @@ def test_from_making_to_revoking(keys, keys_home):
     assert key.startswith("sl_")
     assert key not in made.err
     engine = open_database(Settings(home=keys_home))
-    assert Keys(engine).caller(key, "anna").role is Role.ADMIN
+    assert KeyStore(engine).authenticate(key, "anna").role is Role.ADMIN
 
     (row,) = keys("list", "--json").body["keys"]
     assert (row["name"], row["role"], row["pictures_per_day"], row["revoked"]) == ("anna", "admin", 5, None)
@@ -45,7 +45,7 @@ def test_from_making_to_revoking(keys, keys_home):
     assert key.rpartition("_")[2] not in listed.out
 
     assert keys("revoke", "anna").status == 0
-    assert not Keys(engine).any()
+    assert not KeyStore(engine).has_any()
     assert "revoked 2" in keys("list").out
     engine.dispose()
     log = (keys_home / "audit.log").read_text()
@@ -87,7 +87,7 @@ def test_none_yet(keys):
 def test_tables_are_made_once(keys_home):
     engine = open_database(Settings(home=keys_home))
     migrate(engine, [SCHEMA])
-    key = Keys(engine).add("anna")
+    key = KeyStore(engine).add("anna")
     migrate(engine, [SCHEMA])
-    assert Keys(engine).caller(key, "anna").role is Role.USER, "a second time changes nothing"
+    assert KeyStore(engine).authenticate(key, "anna").role is Role.USER, "a second time changes nothing"
     engine.dispose()

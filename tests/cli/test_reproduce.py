@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from tests.cli.conftest import Run
 from tests.tiny.drawing import MASK, PICTURE
 
-from safelight.images.encode import encode_picture
-from safelight.images.metadata import read_metadata
+from safelight.images.encoding import encode_image
+from safelight.images.metadata.file_metadata import read_metadata
 
 QUICK = ("--steps", "3", "--seed", "7")
 TEXT = (*QUICK, "--size", "64x64")
@@ -80,7 +80,7 @@ def test_a_picture_that_was_drawn_together_may_differ_in_its_last_bits(inside: R
     record = metadata.record.replace('"batched":false', '"batched":true')
     pixels = np.asarray(Image.open(path)).copy()
     pixels[0, 0, 0] ^= 1
-    near = encode_picture(Image.fromarray(pixels), "png", replace(metadata, record=record))
+    near = encode_image(Image.fromarray(pixels), "png", replace(metadata, record=record))
     path.write_bytes(near)
     ran = inside("reproduce", "x.png")
     assert ran.status == 0

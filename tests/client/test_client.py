@@ -11,39 +11,39 @@ from tests.gallery.conftest import new_entry
 from tests.server.routes.conftest import Bench
 
 from safelight.client import Client, GenerateJob, ScanJob, UpscaleJob
-from safelight.client.client import encoded
+from safelight.client.client import encode_file
 from safelight.errors import (
     EntryMissingError,
     FileMissingError,
-    IdempotencyError,
-    JobOverError,
+    IdempotencyConflictError,
+    JobEndedError,
     MemoryBudgetError,
-    NoResultError,
+    ResultMissingError,
     PreviewMissingError,
     RequestError,
 )
-from safelight.jobs.entries import result_of
+from safelight.jobs.gallery_entries import result_of
 from safelight.jobs.job import Progress
-from safelight.jobs.service import Service
+from safelight.jobs.queue_service import QueueService
 
 
-def draw_soon(service: Service) -> threading.Thread:
+def draw_soon(service: QueueService) -> threading.Thread:
     """Do the next job as a worker would."""
 
     def work() -> None:
-        while (job := service.ledger.claim("bench")) is None:
+        while (job := service.store.claim("bench")) is None:
             time.sleep(0.02)
-        service.ledger.report(job, Progress(stage="first pass", fraction=0.5))
+        service.store.report(job, Progress(stage="first pass", fraction=0.5))
         time.sleep(0.2)
         entry = service.gallery.add(new_entry(5, job_id=job.id, owner=job.owner))
-        service.ledger.succeed(job, result_of([entry]).stored(), 1.0)
+        service.store.succeed(job, result_of([entry]).stored(), 1.0)
 
     thread = threading.Thread(target=work)
     thread.start()
     return thread
 
 
-def test_drawing(safelight: Client, service: Service, photographs: list[Path]) -> None:
+def test_drawing(safelight: Client, service: QueueService, photographs: list[Path]) -> None:
     worker, seen = draw_soon(service), []
     (picture,) = safelight.generate(
         "a hat",
@@ -62,29 +62,29 @@ def test_drawing(safelight: Client, service: Service, photographs: list[Path]) -
     assert safelight.file(picture.id) == service.gallery.read(picture.id)
 
 
-def test_enlarging(safelight: Client, service: Service, photographs: list[Path]) -> None:
+def test_enlarging(safelight: Client, service: QueueService, photographs: list[Path]) -> None:
     worker = draw_soon(service)
     assert safelight.upscale(photographs[1].read_bytes(), by=3).seed == 5
     worker.join()
     assert safelight.jobs(kind="upscale").jobs[0].request["by"] == 3
 
 
-def test_jobs(safelight: Client, bench: Bench, service: Service) -> None:
+def test_jobs(safelight: Client, bench: Bench, service: QueueService) -> None:
     job = safelight.submit(GenerateJob(prompt="x"), idempotency_key="k")
     assert safelight.submit(GenerateJob(prompt="x"), idempotency_key="k").id == job.id
-    with pytest.raises(IdempotencyError):
+    with pytest.raises(IdempotencyConflictError):
         safelight.submit(GenerateJob(prompt="y"), idempotency_key="k")
     assert safelight.job(job.id).position == 1
     assert safelight.cancel(job.id).state == "cancelled"
-    with pytest.raises(JobOverError):
+    with pytest.raises(JobEndedError):
         safelight.finish(job.id)
-    with pytest.raises(NoResultError):
+    with pytest.raises(ResultMissingError):
         safelight.outcome(safelight.job(job.id))
     running = bench.begin()
     with pytest.raises(PreviewMissingError):
         safelight.preview(running.id)
     assert safelight.skip(running.id).state == "running"
-    assert service.ledger.signals([running.id]) == {running.id: "skip"}
+    assert service.store.signals([running.id]) == {running.id: "skip"}
     assert [each.id for each in safelight.jobs(states=["running"]).jobs] == [running.id]
     page = safelight.jobs(limit=1)
     assert [each.id for each in safelight.jobs(before=page.next).jobs] == [job.id]
@@ -104,9 +104,9 @@ def test_fields_that_are_not_there(safelight: Client) -> None:
 
 
 def test_scans(safelight: Client, photographs: list[Path]) -> None:
-    job = safelight.submit(ScanJob(images=[encoded(path) for path in photographs]))
+    job = safelight.submit(ScanJob(images=[encode_file(path) for path in photographs]))
     assert (job.kind, len(job.request["images"])) == ("scan", 5)
-    assert safelight.submit(UpscaleJob(image=encoded(photographs[0]))).request.keys() == {"image"}
+    assert safelight.submit(UpscaleJob(image=encode_file(photographs[0]))).request.keys() == {"image"}
 
 
 def test_verdicts(safelight: Client, photographs: list[Path]) -> None:
@@ -127,7 +127,7 @@ def test_what_can_be_named(safelight: Client) -> None:
     assert safelight.system().jobs["queued"] == 0
 
 
-def test_the_gallery(safelight: Client, service: Service) -> None:
+def test_the_gallery(safelight: Client, service: QueueService) -> None:
     made = [service.gallery.add(new_entry(number, f"apple {number}")) for number in range(5)]
     assert [entry.id for entry in safelight.entries("apple", limit=2)] == [entry.id for entry in made[::-1]]
     assert [entry.seed for entry in safelight.search(seed=3).entries] == [3]

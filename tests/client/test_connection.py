@@ -74,7 +74,7 @@ def event(number: int, state: str) -> bytes:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(connection, "FIRST_DELAY", 0.001)
 
 
 def test_a_broken_stream_goes_on_where_it_broke() -> None:

@@ -24,19 +24,19 @@ from tests.gallery.conftest import new_entry
 from tests.postgres import empty_database, running_server
 
 from safelight.database import Migration, migrate, open_database, reading, writing
-from safelight.database.hosts import now
+from safelight.database.coordination import now
 from safelight.errors import RequestError
 from safelight.gallery import Embedding, Gallery
 from safelight.jobs.job import JobKind, Progress, Signal, Submission
-from safelight.jobs.ledger import Ledger
-from safelight.jobs.orders import give
-from safelight.jobs.requests import checked, separated
-from safelight.jobs.service import SCHEMAS
-from safelight.jobs.tables import workers
+from safelight.jobs.queue.store import JobStore
+from safelight.jobs.queue.commands import give
+from safelight.jobs.payloads import parse_request, store_request
+from safelight.jobs.queue_service import SCHEMAS
+from safelight.jobs.queue.tables import workers
 from safelight.moderation.policy import Decision
-from safelight.server.keys import SCHEMA as KEYS
-from safelight.server.keys import Keys
-from safelight.server.sessions import Sessions
+from safelight.server.security.keys import SCHEMA as KEYS
+from safelight.server.security.keys import KeyStore
+from safelight.server.security.sessions import SessionStore
 from safelight.settings import Settings
 
 ALL = (*SCHEMAS, KEYS)
@@ -68,20 +68,20 @@ def fill(engine: Engine, home: Path) -> None:
     """Write rows into every table, as this version does it."""
     _fill_jobs(engine)
     _fill_gallery(engine, home)
-    keys = Keys(engine)
-    key_id = keys.caller(keys.add("anna", pictures_per_day=100, megapixels_per_day=250.5)).key_id
+    keys = KeyStore(engine)
+    key_id = keys.authenticate(keys.add("anna", pictures_per_day=100, megapixels_per_day=250.5)).key_id
     assert key_id is not None
     keys.spend(key_id, 3, 786_432)
     keys.add("bert")
     keys.revoke("bert")
-    Sessions(engine, keys).open(key_id)
+    SessionStore(engine, keys).open(key_id)
 
 
 def _fill_jobs(engine: Engine) -> None:
-    ledger = Ledger(engine, lambda *_: None)
+    ledger = JobStore(engine, lambda *_: None)
 
     def submit(kind: JobKind, key: str | None = None, **fields: object) -> str:
-        request, pictures = separated(checked(kind, fields))
+        request, pictures = store_request(parse_request(kind, fields))
         checkpoint = "starter" if kind is JobKind.GENERATE else ""
         given = Submission(
             kind=kind,

@@ -14,10 +14,10 @@ from sqlalchemy import Engine
 from safelight.database import migrate, open_database
 from safelight.file_formats import FileFormat
 from safelight.gallery import SCHEMA, Gallery, NewEntry
-from safelight.generation.infotext import describe
+from safelight.generation.infotext import infotext_from_record
 from safelight.generation.record import ReproductionRecord
-from safelight.images.encode import encode_picture
-from safelight.images.metadata import Metadata
+from safelight.images.encoding import encode_image
+from safelight.images.metadata.file_metadata import Metadata
 from safelight.moderation.policy import Decision
 from safelight.settings import Settings
 
@@ -63,8 +63,8 @@ def file_of(
 ) -> bytes:
     """A picture file with its record inside."""
     noise = np.random.default_rng(record.seed if record else 0).integers(0, 256, (*size[::-1], 3), np.uint8)
-    metadata = Metadata(describe(record), record.to_json()) if record else Metadata()
-    return encode_picture(Image.fromarray(noise), kind, metadata)
+    metadata = Metadata(infotext_from_record(record), record.to_json()) if record else Metadata()
+    return encode_image(Image.fromarray(noise), kind, metadata)
 
 
 def new_entry(number: int = 0, prompt: str = "a red apple", **changes: Any) -> NewEntry:
@@ -90,7 +90,7 @@ def new_entry(number: int = 0, prompt: str = "a red apple", **changes: Any) -> N
         "checkpoint": "starter",
         "checkpoint_digest": "ab" * 32,
         "family": "sd1-starter",
-        "infotext": describe(record),
+        "infotext": infotext_from_record(record),
         "record": record.to_json(),
         "data": None if blocked else file_of(record),
     }

@@ -11,7 +11,7 @@ from tests.gallery.conftest import NOON
 
 from safelight.errors import EntryFileMissingError, OutputError, StorageFullError
 from safelight.gallery.files import PictureFolder
-from safelight.gallery.ids import entry_id, entry_key
+from safelight.gallery.entry_ids import entry_id, entry_key
 
 NAME = entry_id(NOON, entry_key("job", 0))
 PLACE = PurePosixPath(f"2026/11/24/{NAME}.png")

@@ -17,7 +17,7 @@ from safelight.database import reading, writing
 from safelight.errors import DatabaseOpenError
 from safelight.gallery import Gallery, NewEntry, Repaired, Search
 from safelight.gallery import repair as repairing
-from safelight.gallery.ids import entry_id, entry_key
+from safelight.gallery.entry_ids import entry_id, entry_key
 from safelight.gallery.tables import entries
 from safelight.moderation.policy import Decision
 from safelight.settings import Settings

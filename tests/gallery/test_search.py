@@ -21,9 +21,9 @@ from tests.postgres import empty_database
 from safelight.database import migrate, open_database, writing
 from safelight.errors import GalleryError
 from safelight.gallery import SCHEMA, Entry, Gallery, NewEntry, Search
-from safelight.gallery.ids import entry_id, entry_key
-from safelight.gallery.rows import enter
-from safelight.gallery.words import words
+from safelight.gallery.entry_ids import entry_id, entry_key
+from safelight.gallery.mapping import enter
+from safelight.gallery.full_text import words
 from safelight.moderation.policy import Decision
 from safelight.settings import Settings
 

@@ -13,7 +13,7 @@ from safelight.generation.artifact import Artifact
 from safelight.generation.engine import Engine
 from safelight.generation.progress import Watcher
 from safelight.generation.request import GenerationRequest
-from safelight.models.loading import Loaded
+from safelight.models.checkpoints.loading import LoadedCheckpoint
 from safelight.settings import Settings
 
 SIDE = 64
@@ -56,10 +56,10 @@ def draw(engine: Engine, tiny: Callable[[str], Path]) -> Draw:
 
 
 @pytest.fixture(scope="session")
-def in_memory(engine: Engine, tiny: Callable[[str], Path]) -> Callable[[str], Loaded]:
+def in_memory(engine: Engine, tiny: Callable[[str], Path]) -> Callable[[str], LoadedCheckpoint]:
     """A tiny checkpoint as the engine itself has it."""
 
-    def get(name: str) -> Loaded:
+    def get(name: str) -> LoadedCheckpoint:
         return engine._loaded.get(engine.checkpoint(str(tiny(name))))
 
     return get

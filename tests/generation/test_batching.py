@@ -20,15 +20,15 @@ from tests.generation.conftest import SIDE, pixels, same
 from tests.tiny.drawing import MASK, PICTURE
 from torch import Tensor, nn
 
-from safelight.errors import MemoryBudgetError, NumbersError, StoppedError
+from safelight.errors import MemoryBudgetError, NonFiniteError, RunStoppedError
 from safelight.generation.artifact import Artifact
-from safelight.generation.batching import Rendezvous, Seat, StandIn
+from safelight.generation.batching import Batcher, BatchMember, DenoiserProxy
 from safelight.generation.calls import Call
 from safelight.generation.engine import Engine, picture_bytes
-from safelight.generation.fair_lock import FairLock
+from safelight.generation.fifo_lock import FifoLock
 from safelight.generation.progress import Watcher
 from safelight.generation.request import GenerationRequest
-from safelight.generation.tolerance import within_tolerance
+from safelight.generation.comparison import within_tolerance
 from safelight.settings import Settings
 
 Tiny = Callable[[str], Path]
@@ -65,12 +65,12 @@ class Visit:
         self.right = 0
         self.error: Exception | None = None
 
-    def run(self, floor: FairLock, rendezvous: Rendezvous, net: nn.Module) -> None:
+    def run(self, floor: FifoLock, rendezvous: Batcher, net: nn.Module) -> None:
         try:
-            with floor, Seat(rendezvous) as seat:
-                stand_in = StandIn(net, seat.compute)
+            with floor, BatchMember(rendezvous) as seat:
+                stand_in = DenoiserProxy(net, seat.compute)
                 for step, (rows, width, pause) in enumerate(self.steps):
-                    with floor.lent():
+                    with floor.released():
                         time.sleep(pause)
                     if step == self.fails_at:
                         raise ZeroDivisionError
@@ -99,8 +99,8 @@ VISITS = st.lists(
 def test_whoever_comes_and_goes_gets_their_own_answers(
     plans: list[tuple[list[tuple[int, int, float]], int | None]], wait: float
 ) -> None:
-    floor, net = FairLock(), Doubler()
-    rendezvous = Rendezvous(floor, wait)
+    floor, net = FifoLock(), Doubler()
+    rendezvous = Batcher(floor, wait)
     visits = [Visit(number, steps, fails_at) for number, (steps, fails_at) in enumerate(plans)]
     threads = [
         threading.Thread(target=visit.run, args=(floor, rendezvous, net), daemon=True) for visit in visits
@@ -115,7 +115,7 @@ def test_whoever_comes_and_goes_gets_their_own_answers(
         assert visit.right == (visit.fails_at if fails else len(visit.steps))
         assert (visit.error is not None) == fails
     assert sum(net.rows) == sum(rows for visit in visits for rows, _, _ in visit.steps[: visit.right])
-    assert rendezvous._members == 0
+    assert rendezvous._member_count == 0
     assert rendezvous._waiting == []
     assert floor.acquire(blocking=False)
 
@@ -124,8 +124,8 @@ class Party:
     """Threads that all have joined before any of them makes its call, so that what happens then is certain."""
 
     def __init__(self, net: nn.Module, wait: float) -> None:
-        self.net, self.floor = net, FairLock()
-        self.rendezvous = Rendezvous(self.floor, wait)
+        self.net, self.floor = net, FifoLock()
+        self.rendezvous = Batcher(self.floor, wait)
         self.results: dict[int, Any] = {}
 
     def run(self, calls: Sequence[tuple[Any, ...] | None]) -> None:
@@ -135,13 +135,13 @@ class Party:
         def work(number: int, arguments: tuple[Any, ...] | None) -> None:
             with self.floor:
                 self.rendezvous.join()
-                with self.floor.lent():
+                with self.floor.released():
                     ready.wait(PATIENCE)
                 try:
                     if arguments is not None:
                         self.results[number] = self.rendezvous.compute(Call(self.net, arguments, {}))
                     else:
-                        with self.floor.lent():
+                        with self.floor.released():
                             time.sleep(0.1)
                 except Exception as error:  # noqa: BLE001  looked at by the test
                     self.results[number] = error
@@ -194,7 +194,7 @@ def test_who_takes_long_is_waited_for_so_long_and_no_longer() -> None:
     party = Party(net := Doubler(), wait=0.02)
     party.run([row(1), row(2), None])
     assert sum(net.rows) == 2
-    assert party.rendezvous._members == 0
+    assert party.rendezvous._member_count == 0
 
 
 def test_who_makes_a_common_call_fail_fails_alone() -> None:
@@ -236,8 +236,8 @@ def test_ctrl_c_in_one_thread_leaves_the_others_their_calls() -> None:
                 raise KeyboardInterrupt
             return super().forward(sample, timestep)
 
-    floor, net = FairLock(), Interrupted()
-    rendezvous = Rendezvous(floor, 0.05)
+    floor, net = FifoLock(), Interrupted()
+    rendezvous = Batcher(floor, 0.05)
     floor.acquire()
     rendezvous.join()
     rendezvous.join()
@@ -249,7 +249,7 @@ def test_ctrl_c_in_one_thread_leaves_the_others_their_calls() -> None:
 
     thread = threading.Thread(target=other, daemon=True)
     thread.start()
-    with floor.lent():
+    with floor.released():
         time.sleep(0.01)  # the other one waits now, or will
     with pytest.raises(KeyboardInterrupt):
         rendezvous.compute(Call(net, row(1), {}))
@@ -261,8 +261,8 @@ def test_ctrl_c_in_one_thread_leaves_the_others_their_calls() -> None:
 
 def test_who_waits_for_others_lets_go_first_and_who_is_alone_does_not() -> None:
     let_go: list[str] = []
-    floor, net = FairLock(), Doubler()
-    rendezvous = Rendezvous(floor, 0.01, lambda: let_go.append(threading.current_thread().name))
+    floor, net = FifoLock(), Doubler()
+    rendezvous = Batcher(floor, 0.01, lambda: let_go.append(threading.current_thread().name))
     with floor:
         rendezvous.join()
         rendezvous.compute(Call(net, row(1), {}))
@@ -275,7 +275,7 @@ def test_who_waits_for_others_lets_go_first_and_who_is_alone_does_not() -> None:
 def test_a_stand_in_answers_for_the_network() -> None:
     torch.manual_seed(0)
     net = nn.Linear(3, 2)
-    stand_in = StandIn(net, Call.compute)
+    stand_in = DenoiserProxy(net, Call.compute)
     assert stand_in.in_features == 3
     assert next(stand_in.parameters()) is net.weight
     assert torch.equal(stand_in(torch.ones(1, 3)), net(torch.ones(1, 3)))
@@ -471,7 +471,7 @@ def test_one_that_is_stopped_stops_within_a_step_and_disturbs_nobody(
         assert isinstance(drawn[1], Artifact)
         assert drawn[1].stopped_at == 3
     else:
-        assert isinstance(drawn[1], StoppedError)
+        assert isinstance(drawn[1], RunStoppedError)
     assert told == [1, 2, 3]
     assert near(drawn[0], expected[0])
     assert near(drawn[2], expected[2])
@@ -510,9 +510,9 @@ def breaking(engine: Engine, checkpoint: Path, most: int, error: Exception) -> I
 
 def test_an_error_in_every_call_is_everybodys(engine: Engine, ask: Ask, tiny: Tiny) -> None:
     requests = [ask(seed=seed) for seed in range(3)]
-    with breaking(engine, tiny("sd1"), 1, NumbersError()):
+    with breaking(engine, tiny("sd1"), 1, NonFiniteError()):
         drawn = together(engine, requests)
-    assert all(isinstance(each, NumbersError) for each in drawn)
+    assert all(isinstance(each, NonFiniteError) for each in drawn)
     assert len(alone(engine, requests)) == 3
 
 
@@ -628,7 +628,7 @@ def test_who_is_decoding_is_not_waited_for(stop_after: int, engine: Engine, ask:
     vae: Any = engine._loaded.get(engine.checkpoint(str(tiny("sd1")))).components["vae"]
     told: list[Any] = []
     members: list[int] = []
-    handle = vae.decoder.register_forward_pre_hook(lambda *_: members.append(engine._rendezvous._members))
+    handle = vae.decoder.register_forward_pre_hook(lambda *_: members.append(engine._batcher._member_count))
     next(engine.generate(ask(), Watcher(told.append, lambda: len(told) >= stop_after, keep_partial=True)))
     handle.remove()
     assert len(told) == min(stop_after, 4)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from safelight.generation.calls import Call, computed, joined
+from safelight.generation.calls import Call, compute_calls, join_calls
 
 
 class Echo(nn.Module):
@@ -50,7 +50,7 @@ def test_everybody_gets_what_they_would_alone(asked: list[tuple[int, int]]) -> N
     calls = [call(net, rows, time=time, seed=seed) for seed, (rows, time) in enumerate(asked)]
     expected = [each.compute() for each in calls]
     net.seen.clear()
-    answers: list[Any] = computed(calls)
+    answers: list[Any] = compute_calls(calls)
     assert len(net.seen) == 1
     for (one,), (other,) in zip(answers, expected, strict=True):
         assert torch.equal(one, other)
@@ -59,7 +59,7 @@ def test_everybody_gets_what_they_would_alone(asked: list[tuple[int, int]]) -> N
 def test_one_call_is_made_as_it_is_written() -> None:
     net = Echo()
     one = call(net, mask=None)
-    computed([one])
+    compute_calls([one])
     assert net.seen[0]["sample"] is one.args[0]
     assert net.seen[0]["timestep"] is one.args[1]
 
@@ -77,7 +77,7 @@ def test_samplers_may_count_time_in_their_own_way(first: Tensor, second: Tensor)
     net = Echo()
     calls = [call(net, time=first), call(net, time=second)]
     assert calls[0].fits(calls[1])
-    computed(calls)
+    compute_calls(calls)
     times = [float(first.flatten()[0])] * 2 + [float(second.flatten()[0])] * 2
     assert net.seen[0]["timestep"].tolist() == times
 
@@ -140,7 +140,7 @@ def test_what_belongs_to_the_batch_is_joined_and_the_rest_kept() -> None:
 
     calls = [one(2, masks[0], [torch.zeros(5, 3), torch.zeros(6, 3)]), one(1, masks[1], [torch.ones(4, 3)])]
     assert calls[0].fits(calls[1])
-    both = joined(calls).arguments
+    both = join_calls(calls).arguments
     assert list(both["sample"].shape) == [3, 4]  # type: ignore[attr-defined]
     assert torch.equal(both["added"]["mask"], torch.cat(masks))  # type: ignore[index]
     assert both["added"]["none"] is None  # type: ignore[index]
@@ -157,7 +157,7 @@ def test_arguments_by_position_and_by_name_are_the_same() -> None:
     sample, time = by_position.args
     by_name = Call(net, (), {"sample": sample, "timestep": time, **by_position.kwargs})
     assert by_position.fits(by_name)
-    (one,), (other,) = computed([by_position, by_name])  # type: ignore[misc]
+    (one,), (other,) = compute_calls([by_position, by_name])  # type: ignore[misc]
     assert torch.equal(one, other)
 
 
@@ -167,7 +167,7 @@ def test_an_output_of_diffusers_comes_apart_as_such() -> None:
             return UNet2DConditionOutput(sample=super().forward(sample, timestep)[0])
 
     net = Named()
-    answers: Any = computed([call(net, 2), call(net, 1, seed=1)])
+    answers: Any = compute_calls([call(net, 2), call(net, 1, seed=1)])
     assert [type(answer) for answer in answers] == [UNet2DConditionOutput] * 2
     assert torch.equal(answers[1].sample, call(net, 1, seed=1).args[0] + 5)
 
@@ -185,6 +185,6 @@ def test_lists_of_rows_come_apart_as_lists() -> None:
     first = Call(net, ([torch.ones(1, 2), torch.ones(3, 2)], torch.tensor([1.0, 2.0])), {})
     second = Call(net, ([torch.ones(4, 2)], torch.tensor([3.0])), {})
     assert first.fits(second)
-    (one,), (other,) = computed([first, second])  # type: ignore[misc]
+    (one,), (other,) = compute_calls([first, second])  # type: ignore[misc]
     assert [float(item.sum()) for item in one] == [2, 12]
     assert [float(item.sum()) for item in other] == [24]

@@ -13,10 +13,10 @@ from tests.tiny.drawing import PICTURE
 from safelight.errors import (
     UnsupportedError,
 )
-from safelight.models.loading import Loaded
+from safelight.models.checkpoints.loading import LoadedCheckpoint
 
 Tiny = Callable[[str], Path]
-Memory = Callable[[str], Loaded]
+Memory = Callable[[str], LoadedCheckpoint]
 SIZE = {"width": SIDE, "height": SIDE}
 
 
@@ -26,11 +26,11 @@ def test_a_prompt_changes_at_its_step(
     name: str, family: str, sampler: str, draw: Draw, tiny: Tiny, in_memory: Memory
 ) -> None:
     """Step 2 of 4 on is drawn with other words: the stock pipeline gets their embeddings from a callback."""
-    from safelight.generation.conditioning import prompts_for
+    from safelight.generation.conditioning import make_prompts
     from safelight.generation.plan import ExpandedPrompts
-    from safelight.generation.prompts.cache import EmbeddingCache
+    from safelight.generation.prompts.embedding_cache import EmbeddingCache
 
-    prompts = prompts_for(in_memory(name), EmbeddingCache(10**6))
+    prompts = make_prompts(in_memory(name), EmbeddingCache(10**6))
     (later,) = prompts.phases(ExpandedPrompts("a blue cat", ""), 1, 1)
     changed = {"prompt_embeds": torch.cat([later.negative.embeddings, later.positive.embeddings])}
     if later.positive.pooled is not None:

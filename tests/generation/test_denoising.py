@@ -11,21 +11,21 @@ from PIL import Image
 from tests.generation.conftest import SIDE, Draw, pixels
 from tests.tiny import TINY
 
-from safelight.errors import NumbersError, StoppedError
-from safelight.generation.conditioning import prompts_for
+from safelight.errors import NonFiniteError, RunStoppedError
+from safelight.generation.conditioning import make_prompts
 from safelight.generation.denoising import DenoisingPass
-from safelight.generation.guidance import Guidance
-from safelight.generation.noise import generator_for
+from safelight.generation.modifiers.guidance import GuidanceOptions
+from safelight.generation.noise import make_generator
 from safelight.generation.plan import ExpandedPrompts
-from safelight.generation.previews import spatial
+from safelight.generation.previews import unpack_latents
 from safelight.generation.progress import Progress, Watcher
-from safelight.generation.prompts.cache import EmbeddingCache
+from safelight.generation.prompts.embedding_cache import EmbeddingCache
 from safelight.generation.request import Mode
-from safelight.generation.sampler_table import SAMPLERS
-from safelight.generation.samplers import Kind, build, resolve
-from safelight.models.loading import Loaded
+from safelight.generation.solvers.registry import SAMPLERS
+from safelight.generation.solvers.samplers import PredictionProcess, build_scheduler, resolve_sampler
+from safelight.models.checkpoints.loading import LoadedCheckpoint
 
-Memory = Callable[[str], Loaded]
+Memory = Callable[[str], LoadedCheckpoint]
 
 
 @dataclass
@@ -39,11 +39,11 @@ class Spy:
         return Image.new("RGB", (1, 1))
 
 
-def text_pass(loaded: Loaded, steps: int = 3, sampler: str | None = None, **changes: Any) -> DenoisingPass:
+def text_pass(loaded: LoadedCheckpoint, steps: int = 3, sampler: str | None = None, **changes: Any) -> DenoisingPass:
     family = loaded.family
-    prompts = prompts_for(loaded, EmbeddingCache(10**6))
+    prompts = make_prompts(loaded, EmbeddingCache(10**6))
     words = ExpandedPrompts("a red cat", "blue")
-    choice = resolve(sampler or family.sampler, None, family.kind)
+    choice = resolve_sampler(sampler or family.sampler, None, family.prediction_process)
     colours: Any = Spy()
     usual: dict[str, Any] = {
         "loaded": loaded,
@@ -52,9 +52,9 @@ def text_pass(loaded: Loaded, steps: int = 3, sampler: str | None = None, **chan
         "width": SIDE,
         "height": SIDE,
         "steps": steps,
-        "scheduler": build(choice, loaded.scheduler_config, [7]),
-        "generator": generator_for(7),
-        "guidance": Guidance(3.0),
+        "scheduler": build_scheduler(choice, loaded.scheduler_config, [7]),
+        "generator": make_generator(7),
+        "guidance": GuidanceOptions(3.0),
         "guided": family.guidance in ("cfg-batched", "cfg-separate"),
         "words": prompts.plain(words),
         "phases": prompts.phases(words, steps, 1),
@@ -80,15 +80,15 @@ def test_the_last_preview_is_the_picture(name: str, in_memory: Memory) -> None:
     ).run()
     assert isinstance(latents, torch.Tensor)
     pipeline = loaded.pipeline(Mode.TEXT)
-    final = spatial(latents, pipeline, SIDE, SIDE)
+    final = unpack_latents(latents, pipeline, SIDE, SIDE)
     assert len(spy.latents) == 3
     error = (spy.latents[-1] - final).abs().max() / final.abs().max()
     assert float(error) < 0.02
     assert (spy.latents[0] - final).abs().max() > 2 * (spy.latents[-1] - final).abs().max()
 
 
-TWO_CALLS = [sampler for sampler in SAMPLERS if sampler.calls == 2]
-FIT = {Kind.DIFFUSION: "sd1", Kind.FLOW: "sd3"}
+TWO_CALLS = [sampler for sampler in SAMPLERS if sampler.calls_per_step == 2]
+FIT = {PredictionProcess.DIFFUSION: "sd1", PredictionProcess.FLOW: "sd3"}
 
 
 @pytest.mark.parametrize("sampler", TWO_CALLS, ids=lambda sampler: sampler.name)
@@ -106,7 +106,7 @@ def test_a_step_of_two_calls_is_one_step(sampler: Any, steps: int, in_memory: Me
     assert calls == [step for step in range(steps) for _ in range(2 if step < steps - 1 else 1)]
 
 
-@pytest.mark.parametrize("sampler", [s for s in SAMPLERS if s.kinds & FIT.keys()], ids=lambda s: s.name)
+@pytest.mark.parametrize("sampler", [s for s in SAMPLERS if s.prediction_processes & FIT.keys()], ids=lambda s: s.name)
 def test_every_sampler_tells_each_step_once(sampler: Any, in_memory: Memory) -> None:
     loaded = in_memory(FIT[next(iter(sampler.kinds))])
     told: list[tuple[int, int]] = []
@@ -166,7 +166,7 @@ def test_a_wish_to_stop_ends_the_run_before_the_next_call(
         assert drawn.stopped_at == 2
         assert drawn.record.notes[-1] == "Stopped after step 2 of the first pass: the picture is unfinished."
     else:
-        with pytest.raises(StoppedError):
+        with pytest.raises(RunStoppedError):
             draw(name, watcher, steps=6)
     hook.remove()
     assert [each.step for each in told] == [1, 2]
@@ -182,7 +182,7 @@ def test_a_wish_that_comes_within_a_call_ends_the_run_with_it(draw: Draw, in_mem
     denoiser: Any = loaded.components["transformer"]
     calls: list[int] = []
     hook = denoiser.register_forward_hook(lambda *_: calls.append(1))
-    with pytest.raises(StoppedError):
+    with pytest.raises(RunStoppedError):
         draw("qwen-image", Watcher(should_stop=lambda: len(calls) >= 3), steps=6)
     hook.remove()
     assert len(calls) == 3
@@ -219,7 +219,7 @@ def test_a_stop_in_the_second_pass_says_so(draw: Draw) -> None:
     assert drawn.stopped_at == 1
     assert "step 1 of the second pass" in drawn.record.notes[-1]
     assert drawn.image.size == (128, 128)
-    with pytest.raises(StoppedError):  # latents are no picture yet
+    with pytest.raises(RunStoppedError):  # latents are no picture yet
         draw("sd1", stopper(1, keep=True)[0], hires={"scale": 2}, steps=4)
 
 
@@ -230,7 +230,7 @@ def test_numbers_that_are_none_are_an_error(draw: Draw, in_memory: Memory) -> No
     kept = weight.data.clone()
     weight.data.fill_(float("nan"))
     try:
-        with pytest.raises(NumbersError, match="not finite"):
+        with pytest.raises(NonFiniteError, match="not finite"):
             draw("sd1")
     finally:
         weight.data.copy_(kept)

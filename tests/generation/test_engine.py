@@ -32,9 +32,9 @@ from safelight.errors import (
     PromptError,
     RequestError,
     SafelightError,
-    SamplerUnfitError,
+    SamplerIncompatibleError,
     SamplerUnknownError,
-    StoppedError,
+    RunStoppedError,
     StyleUnknownError,
     UpscalerUnknownError,
     WildcardError,
@@ -43,11 +43,11 @@ from safelight.generation.engine import Engine, picture_bytes
 from safelight.generation.progress import Progress, Watcher
 from safelight.generation.record import differences
 from safelight.generation.request import GenerationRequest, Hires
-from safelight.models.loading import Loaded
+from safelight.models.checkpoints.loading import LoadedCheckpoint
 from safelight.settings import Settings
 
 Tiny = Callable[[str], Path]
-Memory = Callable[[str], Loaded]
+Memory = Callable[[str], LoadedCheckpoint]
 SIZE = {"width": SIDE, "height": SIDE}
 EDIT = {"init_image": PICTURE, "strength": 0.7}
 MASKED = {"init_image": PICTURE, "mask": MASK, "inpaint": {"blur": 0}}
@@ -62,7 +62,7 @@ REFUSED: list[tuple[dict[str, Any], type[SafelightError]]] = [
     ({"width": 4096, "height": 4096, "hires": {"scale": 2}}, MemoryBudgetError),
     ({"init_image": PICTURE, "outpaint": {"left": 8192, "top": 8192}, **SIZE}, MemoryBudgetError),
     ({"prompt": "{a|b|c|__nonsense__}", "count": 40}, WildcardError),
-    ({"hires": {"sampler": "LCM FlowMatch"}}, SamplerUnfitError),
+    ({"hires": {"sampler": "LCM FlowMatch"}}, SamplerIncompatibleError),
     ({"sampler": "nonsense"}, SamplerUnknownError),
     ({"schedule": "nonsense"}, SamplerUnknownError),
     ({"styles": ["nonsense"]}, StyleUnknownError),
@@ -83,7 +83,7 @@ REFUSED: list[tuple[dict[str, Any], type[SafelightError]]] = [
 
 
 @contextmanager
-def silent(loaded: Loaded) -> Iterator[list[str]]:
+def silent(loaded: LoadedCheckpoint) -> Iterator[list[str]]:
     """Which networks are called meanwhile."""
     called: list[str] = []
     parts: dict[str, Any] = {
@@ -178,7 +178,7 @@ def test_a_thread_that_has_loaded_or_drawn_lets_go_of_its_team(
     tiny: Tiny, drawing_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_go: list[int] = []
-    monkeypatch.setattr("safelight.generation.engine.letting_go", lambda: lambda: let_go.append(1))
+    monkeypatch.setattr("safelight.generation.engine.thread_team_releaser", lambda: lambda: let_go.append(1))
     engine = Engine(Settings(home=drawing_home, device="cpu"))
     request = GenerationRequest.parse(prompt="", steps=2, count=2, checkpoint=str(tiny("sd1")), **SIZE)
     after = [len(let_go) for _ in engine.generate(request)]
@@ -295,7 +295,7 @@ def test_who_pauses_can_be_stopped(draw: Draw) -> None:
         drawing = pool.submit(lambda: draw(seed=1, steps=4, watcher=watcher))
         assert pausing.waits.wait(60)
         stop.set()
-        with pytest.raises(StoppedError):
+        with pytest.raises(RunStoppedError):
             drawing.result(60)
     assert pausing.told == [True, False]
 
@@ -390,7 +390,7 @@ def test_a_wish_to_stop_between_pictures_begins_no_other(keep: bool, engine: Eng
     pictures = engine.generate(request, Watcher(told.append, lambda: bool(finished), keep))
     finished.append(next(pictures))
     assert [each.step for each in told] == [1, 2]
-    with pytest.raises(StoppedError):
+    with pytest.raises(RunStoppedError):
         next(pictures)
     assert len(told) == 2
 
@@ -512,7 +512,7 @@ def test_no_map_is_fitted_where_nobody_wants_previews(
     engine = Engine(Settings(home=drawing_home, device="cpu"))
     request = GenerationRequest.parse(prompt="", steps=2, checkpoint=str(tiny("sd1")), **SIZE)
     assert len(list(islice(engine.generate(request, Watcher(lambda _: None)), 1))) == 1
-    assert engine._colours == {}
+    assert engine._previewers == {}
 
 
 @pytest.mark.parametrize("name", ["sd1", "sdxl", "sd3", "z-image"])

@@ -13,11 +13,11 @@ from sd_parsers import ParserManager
 from tests.exploring import examples
 
 from safelight.errors import RecordInvalidError
-from safelight.generation.infotext import describe, parse, render
+from safelight.generation.infotext import infotext_from_record, parse_infotext, format_infotext
 from safelight.generation.record import ReproductionRecord
 from safelight.generation.request import GenerationRequest
-from safelight.images.encode import encode_picture
-from safelight.images.metadata import Metadata, read_metadata
+from safelight.images.encoding import encode_image
+from safelight.images.metadata.file_metadata import Metadata, read_metadata
 
 KINDS = ("png", "jpeg", "webp")
 RECORD = ReproductionRecord(
@@ -65,25 +65,25 @@ def read_by_others():
     kept: list[Image.Image] = []
 
     def read(text: str, kind: str):
-        kept.append(Image.open(io.BytesIO(encode_picture(Image.new("RGB", (8, 8)), kind, Metadata(text)))))
+        kept.append(Image.open(io.BytesIO(encode_image(Image.new("RGB", (8, 8)), kind, Metadata(text)))))
         return ParserManager().parse(kept[-1])
 
     return read
 
 
 def test_the_layout_is_a1111s():
-    assert describe(RECORD) == f"a red apple\nNegative prompt: blurry\n{LAST}, Version: Safelight 0.2.0"
+    assert infotext_from_record(RECORD) == f"a red apple\nNegative prompt: blurry\n{LAST}, Version: Safelight 0.2.0"
 
 
 def test_lines_without_content_are_left_out():
-    assert describe(made(expanded_negative_prompt="")).split("\n")[1].startswith("Steps: 20")
-    assert describe(made(expanded_prompt="")).startswith("Negative prompt: blurry\nSteps")
-    assert describe(made(expanded_prompt="", expanded_negative_prompt="")).startswith("Steps")
-    assert "Schedule type" not in describe(made(schedule=None))
+    assert infotext_from_record(made(expanded_negative_prompt="")).split("\n")[1].startswith("Steps: 20")
+    assert infotext_from_record(made(expanded_prompt="")).startswith("Negative prompt: blurry\nSteps")
+    assert infotext_from_record(made(expanded_prompt="", expanded_negative_prompt="")).startswith("Steps")
+    assert "Schedule type" not in infotext_from_record(made(schedule=None))
 
 
 def test_keys_of_everything_else_and_their_order():
-    text = describe(
+    text = infotext_from_record(
         made(
             mode="inpainting",
             adapters=[
@@ -119,17 +119,17 @@ def test_keys_of_everything_else_and_their_order():
 
 
 def test_the_only_strength_goes_under_a1111s_key():
-    text = describe(made(hires={"strength": 0.4}))
+    text = infotext_from_record(made(hires={"strength": 0.4}))
     assert "Denoising strength: 0.4, Hires upscale: 2, Hires upscaler: latent, Version" in text
-    fields = parse(text).request_fields()
+    fields = parse_infotext(text).request_fields()
     assert fields["hires"] == {"strength": 0.4, "scale": 2.0, "upscaler": "latent"}
     assert "strength" not in fields
 
 
 def test_how_a_second_passs_steps_are_counted_can_be_told_from_the_infotext():
-    text = describe(made(hires={"steps": 9, "all_steps": True}))
+    text = infotext_from_record(made(hires={"steps": 9, "all_steps": True}))
     assert "Hires steps: 9, Hires all steps: True, " in text
-    assert parse(text).request_fields()["hires"] == {
+    assert parse_infotext(text).request_fields()["hires"] == {
         "scale": 2.0,
         "upscaler": "latent",
         "strength": 0.6,
@@ -142,7 +142,7 @@ def test_how_a_second_passs_steps_are_counted_can_be_told_from_the_infotext():
 @pytest.mark.parametrize("prompt", NASTY)
 @pytest.mark.parametrize("negative", ["", "blurry, bad: hands\nSteps: 4, ugly"])
 def test_sd_parsers_reads_files_of_ours(read_by_others, kind, prompt, negative):
-    text = describe(made(expanded_prompt=prompt, expanded_negative_prompt=negative))
+    text = infotext_from_record(made(expanded_prompt=prompt, expanded_negative_prompt=negative))
     (sampler,) = read_by_others(text, kind).samplers
     assert [each.value for each in sampler.prompts] == ([prompt.strip()] if prompt else [])
     assert [each.value for each in sampler.negative_prompts] == ([negative] if negative else [])
@@ -160,7 +160,7 @@ def test_simple_readers_are_not_misled_by_names_and_quoted_values(read_by_others
             {"name": "oil", "digest": "2" * 64, "weight": 1},
         ],
     )
-    (sampler,) = read_by_others(describe(record), "png").samplers
+    (sampler,) = read_by_others(infotext_from_record(record), "png").samplers
     assert sampler.parameters["seed"] == "42"
     assert sampler.model.name == "a Seed 9b"
 
@@ -169,10 +169,10 @@ def test_simple_readers_are_not_misled_by_names_and_quoted_values(read_by_others
 @pytest.mark.parametrize("prompt", [*NASTY, 'say "Negative prompt: x" aloud'])
 def test_files_of_ours_come_back(kind, prompt):
     record = made(expanded_prompt=prompt)
-    data = encode_picture(Image.new("RGB", (8, 8)), kind, Metadata(describe(record), record.to_json()))
+    data = encode_image(Image.new("RGB", (8, 8)), kind, Metadata(infotext_from_record(record), record.to_json()))
     found = read_metadata(data)
     assert ReproductionRecord.parse(found.record) == record
-    read = parse(found.parameters)
+    read = parse_infotext(found.infotext)
     assert (read.prompt, read.negative_prompt) == (prompt, "blurry")
     assert (read.model, read.model_hash) == ("starter", "abcdef1234")
 
@@ -189,7 +189,7 @@ words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 @given(prompt=words.filter(unambiguous), negative=words)
 @settings(max_examples=examples(300))
 def test_any_prompts_come_back(prompt, negative):
-    read = parse(describe(made(expanded_prompt=prompt, expanded_negative_prompt=negative)))
+    read = parse_infotext(infotext_from_record(made(expanded_prompt=prompt, expanded_negative_prompt=negative)))
     assert (read.prompt, read.negative_prompt) == (prompt, negative)
     assert read.parameters["Steps"] == "20"
 
@@ -198,18 +198,18 @@ def test_any_prompts_come_back(prompt, negative):
 def test_any_values_come_back(values):
     values = {f"k{key.strip()}": value for key, value in values.items()}
     wanted = {"Steps": "1", "Seed": "2", "Model": "m"} | values
-    assert dict(parse(render("p", "", wanted)).parameters) == wanted
+    assert dict(parse_infotext(format_infotext("p", "", wanted)).parameters) == wanted
 
 
 def test_a_prompt_line_that_begins_as_a_negative_prompt_is_ambiguous_so_the_record_decides():
     record = made(expanded_prompt="a\nNegative prompt: b", expanded_negative_prompt="c")
-    read = parse(describe(record))
+    read = parse_infotext(infotext_from_record(record))
     assert (read.prompt, read.negative_prompt) == ("a", "b\nNegative prompt: c")
     assert ReproductionRecord.parse(record.to_json()).expanded_prompt == "a\nNegative prompt: b"
 
 
 def test_null_characters_become_the_replacement_character():
-    assert parse(describe(made(expanded_prompt="a\0b"))).prompt == "a\ufffdb"
+    assert parse_infotext(infotext_from_record(made(expanded_prompt="a\0b"))).prompt == "a\ufffdb"
 
 
 def test_our_own_text_makes_a_request_again():
@@ -225,7 +225,7 @@ def test_our_own_text_makes_a_request_again():
         schedule="sgm-uniform",
         hires={"scale": 1.5, "upscaler": "lanczos", "strength": 0.4, "steps": 9, "sampler": "Euler"},
     )
-    fields = parse(describe(record)).request_fields()
+    fields = parse_infotext(infotext_from_record(record)).request_fields()
     request = GenerationRequest.parse(**fields, init_image=b"x")
     for name in set(fields) - {"prompt", "negative_prompt"}:
         assert getattr(request, name) == getattr(record, name), name
@@ -260,7 +260,7 @@ Module 1: ae, Module 2: clip_l"""
 
 
 def test_a1111s_text():
-    read = parse(AUTOMATIC)
+    read = parse_infotext(AUTOMATIC)
     assert read.prompt == "masterpiece, (cat:1.2) <lora:ink:1>\nsecond line"
     assert read.negative_prompt == "lowres, text\nerror"
     assert (read.model, read.model_hash) == ("deliberate_v2", "45dee52b")
@@ -279,7 +279,7 @@ def test_a1111s_text():
 
 
 def test_sdnexts_text():
-    read = parse(SDNEXT)
+    read = parse_infotext(SDNEXT)
     assert (read.prompt, read.negative_prompt) == ("a cat, photo", "")
     assert read.parameters["Template"] == "a {cat|dog}"
     assert read.parameters["Negative template"] == "none"
@@ -289,7 +289,7 @@ def test_sdnexts_text():
 
 
 def test_forges_text():
-    read = parse(FORGE)
+    read = parse_infotext(FORGE)
     assert read.negative_prompt == ""
     assert read.parameters["Module 2"] == "clip_l"
     fields = read.request_fields()
@@ -297,7 +297,7 @@ def test_forges_text():
 
 
 def test_lines_of_a_prompt_are_templates_only_for_sdnext():
-    assert parse(f"a\nTemplate: b\n{LAST}").prompt == "a\nTemplate: b"
+    assert parse_infotext(f"a\nTemplate: b\n{LAST}").prompt == "a\nTemplate: b"
 
 
 @pytest.mark.parametrize(
@@ -310,17 +310,17 @@ def test_lines_of_a_prompt_are_templates_only_for_sdnext():
     ],
 )
 def test_labels_of_schedules(label, schedule):
-    fields = parse(f"a\n{LAST.replace('Karras', label)}").request_fields()
+    fields = parse_infotext(f"a\n{LAST.replace('Karras', label)}").request_fields()
     assert fields.get("schedule") == schedule
     if schedule:
-        assert f"Schedule type: {label}," in describe(made(schedule=schedule))
+        assert f"Schedule type: {label}," in infotext_from_record(made(schedule=schedule))
 
 
 @pytest.mark.parametrize(
     "text", ["", "\n", "just a prompt", "a: b, c: d, e: f", "Steps: 20", "x" * 200_000, "Nice day\n\nat sea"]
 )
 def test_text_without_parameters_is_a_prompt(text):
-    read = parse(text)
+    read = parse_infotext(text)
     assert (read.prompt, dict(read.parameters), read.request_fields()) == (
         *(text, {}),
         {"prompt": text, "negative_prompt": ""},
@@ -329,17 +329,17 @@ def test_text_without_parameters_is_a_prompt(text):
 
 def test_numbers_that_are_none_are_an_error_with_their_name():
     with pytest.raises(RecordInvalidError, match="Steps: 'many' is no number"):
-        parse(f"a\n{LAST.replace('20', 'many')}").request_fields()
+        parse_infotext(f"a\n{LAST.replace('20', 'many')}").request_fields()
 
 
 def test_to_dict_has_a1111s_keys():
-    assert list(parse(AUTOMATIC).to_dict())[:4] == ["Prompt", "Negative prompt", "Steps", "Sampler"]
+    assert list(parse_infotext(AUTOMATIC).to_dict())[:4] == ["Prompt", "Negative prompt", "Steps", "Sampler"]
 
 
 @given(st.text(st.sampled_from('aS:, "\\{}[]\n0') | st.characters(), max_size=200))
 def test_any_text_has_a_result(text):
-    parse(text)
-    parse(f"{text}\n{LAST}, {text}")
+    parse_infotext(text)
+    parse_infotext(f"{text}\n{LAST}, {text}")
 
 
 @pytest.mark.parametrize(
@@ -347,18 +347,18 @@ def test_any_text_has_a_result(text):
 )
 def test_hostile_last_lines_take_no_time(piece):
     began = time.perf_counter()
-    parse("a\n" + piece * (65_000 // len(piece)))
-    parse(f"a\n{LAST}, {piece * 10_000}")
+    parse_infotext("a\n" + piece * (65_000 // len(piece)))
+    parse_infotext(f"a\n{LAST}, {piece * 10_000}")
     assert time.perf_counter() - began < 1
 
 
 @pytest.mark.parametrize("line", ["a" + " " * 65_000 + "x", "a\t" * 32_000, " " * 65_000 + ":"])
 def test_a_last_line_of_spaces_takes_no_time(line):
     began = time.process_time()
-    assert parse(f"a\n{line}").prompt == f"a\n{line}"
-    assert parse(f"a\n{LAST}, b {line[-30_000:]}").parameters["Seed"] == "42"
+    assert parse_infotext(f"a\n{line}").prompt == f"a\n{line}"
+    assert parse_infotext(f"a\n{LAST}, b {line[-30_000:]}").parameters["Seed"] == "42"
     assert time.process_time() - began < 0.5
 
 
 def test_spaces_around_a_key_are_not_its_own():
-    assert parse(f"a\n{LAST},  odd key  :  1").parameters["odd key"] == "1"
+    assert parse_infotext(f"a\n{LAST},  odd key  :  1").parameters["odd key"] == "1"

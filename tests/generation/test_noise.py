@@ -3,14 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from safelight.generation.noise import generator_for, slerp, varied_noise
+from safelight.generation.noise import make_generator, slerp, varied_noise
 from safelight.generation.request import Variation
 
 SHAPE = (1, 4, 32, 32)
 
 
 def noise_of(seed: int) -> torch.Tensor:
-    return torch.randn(SHAPE, generator=generator_for(seed))
+    return torch.randn(SHAPE, generator=make_generator(seed))
 
 
 def test_a_seed_is_the_same_noise_everywhere() -> None:
@@ -44,9 +44,9 @@ def test_between_equal_and_between_opposite_noises_nothing_breaks() -> None:
 
 
 def test_picture_i_takes_the_other_seed_plus_i_and_the_generator_goes_on() -> None:
-    generator = generator_for(1)
+    generator = make_generator(1)
     mixed = varied_noise(SHAPE, generator, Variation(seed=20, strength=0.3), 3)
     assert torch.equal(mixed, slerp(noise_of(1), noise_of(23), 0.3))
-    plain = generator_for(1)
+    plain = make_generator(1)
     torch.randn(SHAPE, generator=plain)
     assert torch.equal(torch.randn(4, generator=generator), torch.randn(4, generator=plain))

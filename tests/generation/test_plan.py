@@ -14,7 +14,7 @@ from safelight.errors import (
     PromptUnsupportedError,
     RequestError,
     SafelightError,
-    SamplerUnfitError,
+    SamplerIncompatibleError,
     SamplerUnknownError,
     StyleUnknownError,
     UnsupportedError,
@@ -36,7 +36,7 @@ FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
 def settled(name: str = "sd1", canvas: tuple[int, int] | None = None, **fields: Any) -> Plan:
     family = FAMILIES[name]
     request = GenerationRequest.parse(**({"prompt": "a cat"} | fields))
-    scheduler = FLOW if family.kind == "flow" else DIFFUSION
+    scheduler = FLOW if family.prediction_process == "flow" else DIFFUSION
     return make_plan(request, family, scheduler, native_side=512, canvas=canvas)
 
 
@@ -119,7 +119,7 @@ def test_a_second_pass_draws_all_of_its_steps_where_that_is_asked(name, steps, s
 
 
 def test_more_steps_than_the_checkpoint_learned_are_refused_in_a_second_pass():
-    with pytest.raises(SamplerUnfitError, match="2000 steps"):
+    with pytest.raises(SamplerIncompatibleError, match="2000 steps"):
         settled(hires={"steps": 20, "strength": 0.01, "all_steps": True})
 
 
@@ -161,10 +161,10 @@ def test_a_strength_too_low_for_one_step_gets_a_hint_that_helps(
 REFUSED: list[tuple[str, dict[str, Any], type[SafelightError], str]] = [
     ("sd1", {"sampler": "Eulr"}, SamplerUnknownError, "no sampler 'Eulr'"),
     ("sd1", {"schedule": "carras"}, SamplerUnknownError, "no sigma schedule 'carras'"),
-    ("sd1", {"sampler": "Euler FlowMatch"}, SamplerUnfitError, "does not fit"),
-    ("sd3", {"sampler": "LMS"}, SamplerUnfitError, "does not fit"),
-    ("sd1", {"sampler": "LCM", "steps": 51}, SamplerUnfitError, "cannot take 51 steps"),
-    ("sd1", {"sampler": "Euler", "eta": 0.5}, SamplerUnfitError, "does not take eta"),
+    ("sd1", {"sampler": "Euler FlowMatch"}, SamplerIncompatibleError, "does not fit"),
+    ("sd3", {"sampler": "LMS"}, SamplerIncompatibleError, "does not fit"),
+    ("sd1", {"sampler": "LCM", "steps": 51}, SamplerIncompatibleError, "cannot take 51 steps"),
+    ("sd1", {"sampler": "Euler", "eta": 0.5}, SamplerIncompatibleError, "does not take eta"),
     ("sd1", {"hires": {"sampler": "Eulr"}}, SamplerUnknownError, "no sampler"),
     ("sd1", {"hires": {"strength": 0.01}}, RequestError, "not one step"),
     ("sd1", {"guidance_method": "cfg-zero"}, UnsupportedError, "flow-matching"),
@@ -214,7 +214,7 @@ def test_a_second_pass_that_cannot_be_drawn_is_refused_before_the_first() -> Non
         settled("kolors", pag_scale=2, hires={})
     learnt = DIFFUSION | {"prediction_type": "sample"}
     request = GenerationRequest.parse(prompt="", sampler="DDIM", hires={"sampler": "DPM2"})
-    with pytest.raises(SamplerUnfitError, match="DPM2 does not fit this checkpoint, which predicts sample"):
+    with pytest.raises(SamplerIncompatibleError, match="DPM2 does not fit this checkpoint, which predicts sample"):
         make_plan(request, FAMILIES["sd1"], learnt, native_side=512)
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 from tests.tiny import parts
 from torch import nn
 
-from safelight.generation.previews import LatentToRGB, Prediction, clean_latents, fit, spatial
-from safelight.generation.samplers import build, resolve
-from safelight.images import decode
+from safelight.generation.previews import LatentToRGB, DenoiserPrediction, clean_latents, fit_latent_to_rgb, unpack_latents
+from safelight.generation.solvers.samplers import build_scheduler, resolve_sampler
+from safelight.images import decoding
 from safelight.samples import sample_photographs
 
 
@@ -46,13 +46,13 @@ CONFIGS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("config", CONFIGS)
 def test_a_preview_has_the_pictures_colours_whatever_scales_the_latents(config: dict[str, Any]) -> None:
     vae = Shrinking(**config)
-    image = decode(sample_photographs()[1]).image.resize((256, 256))
+    image = decoding(sample_photographs()[1]).image.resize((256, 256))
     signed = torch.from_numpy(np.array(image)).movedim(-1, 0)[None].float() / 127.5 - 1
     raw = vae.encode(signed).latent_dist.mode()
     mean = torch.tensor(config.get("latents_mean", [config.get("shift_factor", 0.0)] * 4)).view(4, 1, 1)
     deviation = torch.tensor(config.get("latents_std", [1.0] * 4)).view(4, 1, 1)
     latents = (raw - mean) * config.get("scaling_factor", 1.0) / deviation  # as diffusers' pipelines do it
-    preview = fit(vae).preview(latents)
+    preview = fit_latent_to_rgb(vae).preview(latents)
     small = image.resize((32, 32), Image.Resampling.BOX)
     assert preview.size == (32, 32)
     assert np.abs(np.asarray(preview).astype(int) - np.asarray(small)).max() <= 2
@@ -60,7 +60,7 @@ def test_a_preview_has_the_pictures_colours_whatever_scales_the_latents(config: 
 
 @pytest.mark.parametrize("make", ["autoencoder", "qwen_autoencoder", "sana_autoencoder", "flux2_autoencoder"])
 def test_every_kind_of_autoencoder_gets_a_map(make: str) -> None:
-    colours = fit(getattr(parts, make)())
+    colours = fit_latent_to_rgb(getattr(parts, make)())
     assert colours.weight.shape == (4, 3)
     assert torch.isfinite(colours.weight).all()
 
@@ -87,7 +87,7 @@ def noisy(share: float = 0.5) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
 @pytest.mark.parametrize("sampler", ["Euler", "DPM++ 2M", "DDIM", "Heun"])
 def test_a_perfect_prediction_gives_the_clean_latents(kind: str, sampler: str) -> None:
-    scheduler = build(resolve(sampler), DDPM | {"prediction_type": kind}, [1])
+    scheduler = build_scheduler(resolve_sampler(sampler), DDPM | {"prediction_type": kind}, [1])
     scheduler.set_timesteps(10)
     clean, noise = noisy()
     timestep = scheduler.timesteps[4]
@@ -98,18 +98,18 @@ def test_a_perfect_prediction_gives_the_clean_latents(kind: str, sampler: str) -
         "v_prediction": alpha**0.5 * noise - (1 - alpha) ** 0.5 * clean,
         "sample": clean,
     }[kind]
-    found = clean_latents(scheduler, Prediction(seen, seen, float(timestep), output))
+    found = clean_latents(scheduler, DenoiserPrediction(seen, seen, float(timestep), output))
     assert torch.allclose(found, clean, atol=1e-3)
 
 
 def test_flow_is_followed_to_its_end() -> None:
     flow = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
-    scheduler = build(resolve("Euler", kind="flow"), flow, [1])
+    scheduler = build_scheduler(resolve_sampler("Euler", prediction_process="flow"), flow, [1])
     scheduler.set_timesteps(10)
     clean, noise = noisy()
     timestep = float(scheduler.timesteps[4])
     sample = (1 - timestep / 1000) * clean + timestep / 1000 * noise
-    found = clean_latents(scheduler, Prediction(sample, sample, timestep, noise - clean))
+    found = clean_latents(scheduler, DenoiserPrediction(sample, sample, timestep, noise - clean))
     assert torch.allclose(found, clean, atol=1e-5)
 
 
@@ -123,11 +123,11 @@ def test_edm_undoes_its_preconditioning() -> None:
     output = (clean - 0.25 / (sigma**2 + 0.25) * sample) / scale
     timestep = scheduler.timesteps[4]
     seen = scheduler.scale_model_input(sample, timestep)
-    found = clean_latents(scheduler, Prediction(sample, seen, float(timestep), output))
+    found = clean_latents(scheduler, DenoiserPrediction(sample, seen, float(timestep), output))
     assert torch.allclose(found, clean, atol=1e-4)
 
 
 def test_spatial_latents_stay_and_frames_go() -> None:
     latents = torch.zeros(1, 4, 8, 6)
-    assert spatial(latents, None, 48, 64) is latents
-    assert spatial(latents.unsqueeze(2), None, 48, 64).shape == (1, 4, 8, 6)
+    assert unpack_latents(latents, None, 48, 64) is latents
+    assert unpack_latents(latents.unsqueeze(2), None, 48, 64).shape == (1, 4, 8, 6)

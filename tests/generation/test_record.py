@@ -66,7 +66,7 @@ FULL = ReproductionRecord(**BODY)
 
 
 def test_every_field_of_a_request_has_its_place():
-    # Each picture has a record of its own; what was ignored is in left_out.
+    # Each picture has a record of its own; what was ignored is in unsupported_parts.
     elsewhere = {"count", "ignore_unsupported"}
     assert set(GenerationRequest.model_fields) - elsewhere <= set(ReproductionRecord.model_fields)
 

@@ -14,7 +14,7 @@ from tests.generation.stock import alike, stock
 from tests.tiny import TINY
 from tests.tiny.drawing import MASK, PICTURE
 
-from safelight.errors import MaskError, StoppedError
+from safelight.errors import MaskError, RunStoppedError
 from safelight.generation.progress import Progress, Watcher
 from safelight.models.families import FAMILIES
 
@@ -217,7 +217,7 @@ SECOND = sorted(
 def test_every_family_that_can_draw_over_has_a_second_pass(name: str, draw: Draw) -> None:
     """At a size whose latents are no multiple of what pictures have to be a multiple of."""
     family = FAMILIES[name.replace("sd2-base", "sd2")]
-    upscaler = "latent" if family.latents == "spatial" else "lanczos"
+    upscaler = "latent" if family.latent_layout == "spatial" else "lanczos"
     steps = max(2, family.min_steps)
     hires = {"scale": 1.5, "upscaler": upscaler, "strength": 1, "steps": steps}
     (drawn,) = draw(name, hires=hires, width=96, height=64, steps=steps)
@@ -233,7 +233,7 @@ def test_a_stop_while_enlarging_gives_the_first_pass(keep: bool, draw: Draw) -> 
 
     asked = {"hires": {"scale": 1.5, "upscaler": "lanczos", "strength": 0.7}}
     if not keep:
-        with pytest.raises(StoppedError):
+        with pytest.raises(RunStoppedError):
             draw(watcher=Watcher(done.append, stop), **asked)
         return
     (drawn,) = draw(watcher=Watcher(done.append, stop, keep), **asked)

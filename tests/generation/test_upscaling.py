@@ -24,18 +24,24 @@ from safelight.errors import (
     ImageZeroSizeError,
     MemoryBudgetError,
     ModelInvalidError,
-    NumbersError,
+    NonFiniteError,
     PickleRefusedError,
     RequestError,
-    StoppedError,
+    RunStoppedError,
     UpscalerUnknownError,
 )
-from safelight.generation.upscaling import RESAMPLING, Upscaler, find_upscalers, finding, load_upscaler
-from safelight.generation.upscaling.factor import factor_of
-from safelight.generation.upscaling.finding import PACKAGED
+from safelight.generation.upscaling import (
+    RESAMPLING_FILTERS,
+    Upscaler,
+    find_upscalers,
+    registry,
+    load_upscaler,
+)
+from safelight.generation.upscaling.scale_factor import read_scale_factor
+from safelight.generation.upscaling.registry import PACKAGED_FOLDER
 from safelight.generation.upscaling.tiles import Tiling
-from safelight.generation.upscaling.weights import picture_to_picture
-from safelight.images import decode
+from safelight.generation.upscaling.weights import check_image_to_image
+from safelight.images import decoding
 from safelight.samples import sample_photographs
 
 
@@ -61,20 +67,20 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def unshipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Only what a test puts there is there; gives where the shipped ones lie."""
-    monkeypatch.setattr(finding, "PACKAGED", tmp_path / "shipped")
-    return PACKAGED
+    monkeypatch.setattr(registry, "PACKAGED_FOLDER", tmp_path / "shipped")
+    return PACKAGED_FOLDER
 
 
 @pytest.fixture(scope="module")
 def photograph() -> Image.Image:
-    return decode(sample_photographs()[0]).image.resize((150, 110), Image.Resampling.LANCZOS)
+    return decoding(sample_photographs()[0]).image.resize((150, 110), Image.Resampling.LANCZOS)
 
 
 def pixels(image: Image.Image) -> np.ndarray:
     return np.asarray(image).astype(int)
 
 
-@pytest.mark.parametrize("name", RESAMPLING)
+@pytest.mark.parametrize("name", RESAMPLING_FILTERS)
 @pytest.mark.parametrize("factor", [1, 1.5, 2, 3.33])
 def test_resampling_gives_the_exact_size(
     name: str, factor: float, photograph: Image.Image, tmp_path: Path
@@ -89,7 +95,7 @@ def test_resampling_gives_the_exact_size(
 
 def test_each_filter_is_the_one_its_name_says(tmp_path: Path) -> None:
     edge = Image.fromarray(np.array([[[0] * 3, [0] * 3, [255] * 3, [255] * 3]] * 4, np.uint8))
-    results = {name: pixels(load_upscaler(name, tmp_path).upscale(edge, 4))[8, :, 0] for name in RESAMPLING}
+    results = {name: pixels(load_upscaler(name, tmp_path).upscale(edge, 4))[8, :, 0] for name in RESAMPLING_FILTERS}
     assert set(results["nearest"]) == {0, 255}
     assert list(results["bilinear"]) == sorted(results["bilinear"])
     assert len({tuple(row) for row in results.values()}) == 4
@@ -131,7 +137,7 @@ def test_tiles_leave_no_trace(tmp_path: Path, photograph: Image.Image, scale: in
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_a_header_tells_the_factor(tmp_path: Path, scale: int, channels: int) -> None:
-    assert factor_of(save(compact(scale=scale, channels=channels), tmp_path / "8x.safetensors")) == scale
+    assert read_scale_factor(save(compact(scale=scale, channels=channels), tmp_path / "8x.safetensors")) == scale
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4, 8])
@@ -139,7 +145,7 @@ def test_a_header_of_esrgan_tells_the_factor(tmp_path: Path, scale: int) -> None
     """In the three layouts in which there are such files."""
     old = ESRGAN(num_filters=4, num_blocks=1, scale=scale).state_dict()
     save_file(dict(old), tmp_path / "old.safetensors")
-    assert factor_of(tmp_path / "old.safetensors") == scale
+    assert read_scale_factor(tmp_path / "old.safetensors") == scale
     for first, up in (("upconv", "HRconv"), ("conv_up", "conv_hr")):
         names = [
             "conv_first",
@@ -149,7 +155,7 @@ def test_a_header_of_esrgan_tells_the_factor(tmp_path: Path, scale: int) -> None
         ]
         tensors = {f"{name}.weight": torch.zeros(3 if name == "conv_last" else 4, 3, 3, 3) for name in names}
         save_file(tensors, tmp_path / "new.safetensors")
-        assert factor_of(tmp_path / "new.safetensors") == scale
+        assert read_scale_factor(tmp_path / "new.safetensors") == scale
 
 
 @pytest.mark.parametrize(
@@ -166,17 +172,17 @@ def test_a_header_of_esrgan_tells_the_factor(tmp_path: Path, scale: int) -> None
 )
 def test_otherwise_the_name_tells_it(tmp_path: Path, name: str, factor: int | None) -> None:
     save_file({"patch_embed.weight": torch.zeros(2)}, tmp_path / f"{name}.safetensors")
-    assert factor_of(tmp_path / f"{name}.safetensors") == factor
+    assert read_scale_factor(tmp_path / f"{name}.safetensors") == factor
 
 
 def test_damaged_files_tell_no_factor(tmp_path: Path) -> None:
     (tmp_path / "4x.safetensors").write_bytes(b"nothing")
-    assert factor_of(tmp_path / "4x.safetensors") is None
-    assert factor_of(tmp_path / "gone-4x.safetensors") is None
+    assert read_scale_factor(tmp_path / "4x.safetensors") is None
+    assert read_scale_factor(tmp_path / "gone-4x.safetensors") is None
     save_file(
         {"body.0.weight": torch.zeros(2), "body.1.weight": torch.zeros(2)}, tmp_path / "odd-4x.safetensors"
     )
-    assert factor_of(tmp_path / "odd-4x.safetensors") is None
+    assert read_scale_factor(tmp_path / "odd-4x.safetensors") is None
 
 
 @pytest.mark.parametrize("channels", [1, 4])
@@ -195,7 +201,7 @@ def test_esrgan_is_recognised_by_its_tensors(tmp_path: Path) -> None:
     path = save(ESRGAN(num_filters=8, num_blocks=2, scale=4), tmp_path / "esr.safetensors")
     upscaler = load_upscaler(str(path), tmp_path)
     assert (upscaler.factor, upscaler.name) == (4, "esr")
-    assert factor_of(path) == 4
+    assert read_scale_factor(path) == 4
     assert upscaler.upscale(Image.new("RGB", (20, 9), "teal"), 4).size == (80, 36)
 
 
@@ -204,7 +210,7 @@ def test_a_network_that_demands_multiples_takes_any_size(tmp_path: Path) -> None
     network = ESRGAN(in_nc=12, num_filters=8, num_blocks=2, scale=4, shuffle_factor=2)
     path = save(network, tmp_path / "u.safetensors")
     upscaler = load_upscaler(path, tmp_path, tiling=Tiling(32, 8))
-    assert upscaler.factor == factor_of(path) == 2
+    assert upscaler.factor == read_scale_factor(path) == 2
     for size in [(1, 1), (3, 50), (71, 33)]:
         assert upscaler.upscale(Image.new("RGB", size), 2).size == (2 * size[0], 2 * size[1])
 
@@ -251,14 +257,14 @@ def test_progress_rises_to_one(folder: Path, photograph: Image.Image) -> None:
 
 @pytest.mark.parametrize("name", ["small-x2", "lanczos"])
 def test_a_stop_before_the_first_tile(folder: Path, name: str) -> None:
-    with pytest.raises(StoppedError):
+    with pytest.raises(RunStoppedError):
         load_upscaler(name, folder).upscale(Image.new("RGB", (9, 9)), 2, should_stop=lambda: True)
 
 
 def test_a_stop_ends_it_within_one_tile(folder: Path, photograph: Image.Image) -> None:
     shares: list[float] = []
     upscaler = load_upscaler("small-x2", folder, tiling=Tiling(64, 16))
-    with pytest.raises(StoppedError):
+    with pytest.raises(RunStoppedError):
         upscaler.upscale(photograph, 2, on_progress=shares.append, should_stop=lambda: len(shares) >= 3)
     assert len(shares) == 3
 
@@ -298,12 +304,12 @@ def test_only_rgb_pictures_with_pixels(tmp_path: Path) -> None:
 
 
 def test_listing_opens_no_file_and_needs_no_folder(tmp_path: Path) -> None:
-    assert [info.name for info in find_upscalers(tmp_path)] == list(RESAMPLING)
+    assert [info.name for info in find_upscalers(tmp_path)] == list(RESAMPLING_FILTERS)
     upscalers = tmp_path / "upscalers"
     (upscalers / "folder.safetensors").mkdir(parents=True)
     for name in ("b.v2.safetensors", "a.safetensors", ".hidden.safetensors", "c.pth", "lanczos.safetensors"):
         (upscalers / name).write_bytes(b"")
-    found = find_upscalers(tmp_path)[len(RESAMPLING) :]
+    found = find_upscalers(tmp_path)[len(RESAMPLING_FILTERS) :]
     assert [(info.name, info.path, info.kind) for info in found] == [
         ("a", upscalers / "a.safetensors", "network"),
         ("b.v2", upscalers / "b.v2.safetensors", "network"),
@@ -317,7 +323,7 @@ def test_a_users_file_hides_a_shipped_one(
     shipped = tmp_path / "shipped"
     for name in ("small-x2", "starter-x4"):
         save(compact(scale=4), shipped / f"{name}.safetensors")
-    monkeypatch.setattr("safelight.generation.upscaling.finding.PACKAGED", shipped)
+    monkeypatch.setattr("safelight.generation.upscaling.registry.PACKAGED_FOLDER", shipped)
     assert load_upscaler("small-x2", folder).factor == 2
     assert load_upscaler("starter-x4", folder).factor == 4
 
@@ -326,7 +332,7 @@ def test_the_shipped_one_draws_edges_anew(
     unshipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Plain shapes on plain ground are what it was trained for."""
-    monkeypatch.setattr(finding, "PACKAGED", unshipped)
+    monkeypatch.setattr(registry, "PACKAGED_FOLDER", unshipped)
     names = [info.name for info in find_upscalers(tmp_path) if info.kind == "network"]
     assert names == ["starter-2x"]
     large = Image.new("RGB", (1024, 1024), "white")
@@ -477,7 +483,7 @@ def described(purpose: str = "SR", inputs: int = 3, outputs: int = 3, scale: int
 )
 def test_other_networks_are_refused(network: ImageModelDescriptor, match: str) -> None:
     with pytest.raises(ModelInvalidError, match=match):
-        picture_to_picture(Path("n.safetensors"), network)
+        check_image_to_image(Path("n.safetensors"), network)
 
 
 def test_precision_is_the_one_asked_for(folder: Path, photograph: Image.Image) -> None:
@@ -505,7 +511,7 @@ def test_a_result_without_numbers(tmp_path: Path) -> None:
     network = compact()
     torch.nn.init.constant_(network.body[0].weight, float("nan"))
     upscaler = load_upscaler(save(network, tmp_path / "n.safetensors"), tmp_path)
-    with pytest.raises(NumbersError):
+    with pytest.raises(NonFiniteError):
         upscaler.upscale(Image.new("RGB", (8, 8)), 2)
 
 

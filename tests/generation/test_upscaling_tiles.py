@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.exploring import examples
 
 from safelight.errors import RequestError
-from safelight.generation.upscaling.tiles import Tiling, enlarge_in_tiles
+from safelight.generation.upscaling.tiles import Tiling, upscale_in_tiles
 
 
 def test_what_lies_at_a_tiles_edge_is_not_used() -> None:
@@ -20,7 +20,7 @@ def test_what_lies_at_a_tiles_edge_is_not_used() -> None:
         ruined[8:-8, 8:-8] = tile.repeat(2, 0).repeat(2, 1)[8:-8, 8:-8]
         return ruined
 
-    result = enlarge_in_tiles(picture, 2, Tiling(tile=48, overlap=16), enlarge)
+    result = upscale_in_tiles(picture, 2, Tiling(tile=48, overlap=16), enlarge)
     assert (result[8:-8, 8:-8] == picture.repeat(2, 0).repeat(2, 1)[8:-8, 8:-8]).all()
 
 
@@ -32,7 +32,7 @@ def test_a_seam_that_cannot_be_avoided_is_spread_out() -> None:
     def enlarge(tile: np.ndarray) -> np.ndarray:
         return np.full((tile.shape[0] * 2, tile.shape[1] * 2, 3), next(made), np.float32)
 
-    row = enlarge_in_tiles(flat, 2, Tiling(tile=64, overlap=16), enlarge)[0, :, 0].astype(int)
+    row = upscale_in_tiles(flat, 2, Tiling(tile=64, overlap=16), enlarge)[0, :, 0].astype(int)
     assert row[0] == 0
     assert row[-1] == 150
     assert np.diff(row).min() >= 0
@@ -50,7 +50,7 @@ def test_every_pixel_belongs_wholly_to_its_tiles(
     length: int, tile: int, share: float, multiple: int, scale: int
 ) -> None:
     overlap = int(tile * share)
-    cut = Tiling(tile, overlap, multiple).cut(length)
+    cut = Tiling(tile, overlap, multiple).split_axis(length)
     total = np.zeros(length * scale)
     for start, weights in zip(cut.starts, cut.weights(scale), strict=True):
         assert weights.min() >= 0
@@ -73,7 +73,7 @@ def test_laying_tiles_together_loses_nothing(height: int, width: int, overlap: i
     def enlarge(tile: np.ndarray) -> np.ndarray:
         return tile.repeat(2, 0).repeat(2, 1).astype(np.float32)
 
-    assert (enlarge_in_tiles(picture, 2, Tiling(24, overlap), enlarge) == twice).all()
+    assert (upscale_in_tiles(picture, 2, Tiling(24, overlap), enlarge) == twice).all()
 
 
 @pytest.mark.parametrize(("tile", "overlap"), [(0, 0), (90, 31), (64, -1)])

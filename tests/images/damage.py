@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from PIL import Image
 
 from safelight.errors import ImageError
-from safelight.images import DecodeLimits, frames, header, is_picture
-from safelight.images.metadata import read_metadata
+from safelight.images import DecodeLimits, iter_frames, read_header, is_image
+from safelight.images.metadata.file_metadata import read_metadata
 
 PNG = b"\x89PNG\r\n\x1a\n"
 LIMITS = DecodeLimits(max_pixels=1_000_000, max_frames=4)
@@ -131,11 +131,11 @@ def mend_checksums(data: bytearray) -> None:
 
 def look(data: bytes) -> str:
     """Do all that is done with a file that somebody gives; "decoded", or the code of the error of ours."""
-    is_picture(data)
+    is_image(data)
     try:
-        header(data, limits=LIMITS)
+        read_header(data, limits=LIMITS)
         read_metadata(data, limits=LIMITS)
-        for frame in frames(data, limits=LIMITS):
+        for frame in iter_frames(data, limits=LIMITS):
             assert frame.pixels.shape[:2] == frame.size[::-1]
             assert frame.pixels.size <= 3 * LIMITS.max_pixels
     except ImageError as error:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from safelight.errors import ImageError, ImageTooManyPixelsError
 from safelight.images import DecodeLimits
-from safelight.images.alpha import alpha_of
+from safelight.images.alpha import decode_alpha
 
 LIMITS = DecodeLimits()
 
@@ -19,16 +19,16 @@ def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 
 def test_opaque_pictures_have_none() -> None:
-    assert alpha_of(saved(Image.new("RGB", (4, 4))), LIMITS) is None
-    assert alpha_of(saved(Image.new("RGBA", (4, 4), (1, 2, 3, 255))), LIMITS) is None
-    assert alpha_of(saved(Image.new("L", (4, 4)), "JPEG"), LIMITS) is None
+    assert decode_alpha(saved(Image.new("RGB", (4, 4))), LIMITS) is None
+    assert decode_alpha(saved(Image.new("RGBA", (4, 4), (1, 2, 3, 255))), LIMITS) is None
+    assert decode_alpha(saved(Image.new("L", (4, 4)), "JPEG"), LIMITS) is None
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_transparency_is_found(kind: str) -> None:
     image = Image.new("RGBA", (8, 4), (9, 9, 9, 255))
     image.paste((0, 0, 0, 0), (0, 0, 4, 4))
-    alpha = alpha_of(saved(image, kind, lossless=True), LIMITS)
+    alpha = decode_alpha(saved(image, kind, lossless=True), LIMITS)
     assert alpha is not None
     assert (alpha.mode, alpha.size) == ("L", (8, 4))
     assert [alpha.getpixel((x, 0)) for x in (0, 7)] == [0, 255]
@@ -38,7 +38,7 @@ def test_a_palettes_transparent_colour_counts() -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([0, 0, 0, 255, 255, 255])
     image.putdata([0, 1])
-    alpha = alpha_of(saved(image, transparency=0), LIMITS)
+    alpha = decode_alpha(saved(image, transparency=0), LIMITS)
     assert alpha is not None
     assert list(alpha.tobytes()) == [0, 255]
 
@@ -48,7 +48,7 @@ def test_it_is_turned_upright_with_the_picture() -> None:
     image.paste((0, 0, 0, 0), (0, 0, 2, 4))
     exif = Image.Exif()
     exif[0x0112] = 6
-    alpha = alpha_of(saved(image, exif=exif), LIMITS)
+    alpha = decode_alpha(saved(image, exif=exif), LIMITS)
     assert alpha is not None
     assert alpha.size == (4, 8)
     assert alpha.getpixel((1, 0)) == 0
@@ -56,6 +56,6 @@ def test_it_is_turned_upright_with_the_picture() -> None:
 
 def test_limits_and_damage() -> None:
     with pytest.raises(ImageTooManyPixelsError):
-        alpha_of(saved(Image.new("RGBA", (20, 20))), DecodeLimits(max_pixels=100))
+        decode_alpha(saved(Image.new("RGBA", (20, 20))), DecodeLimits(max_pixels=100))
     with pytest.raises(ImageError):
-        alpha_of(saved(Image.new("RGBA", (40, 40), (1, 2, 3, 4)))[:60], LIMITS)
+        decode_alpha(saved(Image.new("RGBA", (40, 40), (1, 2, 3, 4)))[:60], LIMITS)

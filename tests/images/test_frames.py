@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from safelight.errors import ImageError, ImageTooManyPixelsError, ImageTruncatedError
-from safelight.images import DecodeLimits, decode, frames, header
-from safelight.images.picture import Header, Layout
-from safelight.images.sampling import sample
+from safelight.images import DecodeLimits, decoding, iter_frames, read_header
+from safelight.images.types import ImageHeader, FileLayout
+from safelight.images.frame_sampling import sample_frames
 
 ANIMATED = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")
 
@@ -23,36 +23,36 @@ def limits(count: int) -> DecodeLimits:
 @pytest.mark.parametrize("name", ANIMATED)
 def test_evenly_sampled_frames_show_what_they_should(make, name):
     data = make.animation(9, name)
-    assert header(data).frame_count == 9
-    found = list(frames(data, limits=limits(3)))
+    assert read_header(data).frame_count == 9
+    found = list(iter_frames(data, limits=limits(3)))
     assert [frame.index for frame in found] == [0, 3, 6]
     for frame in found:
         assert abs(int(frame.pixels[5, 5, 0]) - 25 * frame.index) <= 4
         assert frame.notes == ("frames 0, 3, 6 of 9 seen",)
         assert frame.size == (16, 12)
-    assert np.array_equal(decode(data).pixels, found[0].pixels)
+    assert np.array_equal(decoding(data).pixels, found[0].pixels)
 
 
 @pytest.mark.parametrize("name", ANIMATED)
 def test_all_frames_when_they_are_few(make, name):
-    found = list(frames(make.animation(4, name)))
+    found = list(iter_frames(make.animation(4, name)))
     assert [frame.index for frame in found] == [0, 1, 2, 3]
     assert all(frame.notes == () for frame in found)
 
 
 @pytest.mark.parametrize("name", ["JPEG", "BMP", "HEIF", "PNG", "WEBP", "TIFF", "GIF", "AVIF"])
 def test_still_picture_is_one_frame(make, name):
-    (frame,) = frames(make.encode(make.image(), name))
-    assert np.array_equal(frame.pixels, decode(make.encode(make.image(), name)).pixels)
+    (frame,) = iter_frames(make.encode(make.image(), name))
+    assert np.array_equal(frame.pixels, decoding(make.encode(make.image(), name)).pixels)
 
 
 def test_arrays_and_images_are_one_frame(make):
-    assert len(list(frames(make.pixels()))) == len(list(frames(make.image()))) == 1
+    assert len(list(iter_frames(make.pixels()))) == len(list(iter_frames(make.image()))) == 1
 
 
 @pytest.mark.parametrize(("count", "most"), [(2, 1), (10, 3), (17, 16), (100, 16), (999, 7)])
 def test_sampling_is_even_and_begins_with_the_first(count, most):
-    indices, _ = sample(Layout(Header("GIF", 10, 10, count)), most)
+    indices, _ = sample_frames(FileLayout(ImageHeader("GIF", 10, 10, count)), most)
     steps = np.diff(indices)
     assert (indices[0], len(indices)) == (0, most)
     assert len(steps) == 0 or steps.max() - steps.min() <= 1
@@ -60,25 +60,25 @@ def test_sampling_is_even_and_begins_with_the_first(count, most):
 
 
 def test_work_is_bounded_and_said_so():
-    indices, notes = sample(Layout(Header("GIF", 10, 10, 5000)), 4)
+    indices, notes = sample_frames(FileLayout(ImageHeader("GIF", 10, 10, 5000)), 4)
     assert indices == (0, 250, 500, 750)
     assert notes == ("frames 0, 250, 500, 750 of 5000 seen", "frames from 1000 on are out of reach")
-    large, notes = sample(Layout(Header("GIF", 8000, 8000, 200)), 16)
+    large, notes = sample_frames(FileLayout(ImageHeader("GIF", 8000, 8000, 200)), 16)
     assert max(large) < 2_000_000_000 // 64_000_000
     assert "out of reach" in notes[1]
 
 
 def test_long_animation_is_gone_through_in_order(make):
     data = make.animation(255)
-    found = list(frames(data, limits=limits(5)))
+    found = list(iter_frames(data, limits=limits(5)))
     assert [int(frame.pixels[0, 0, 0]) for frame in found] == [25 * frame.index % 256 for frame in found]
 
 
 def test_later_tiff_page_of_another_size_is_checked_again(make):
     small, large = Image.new("RGB", (20, 20)), Image.new("RGB", (200, 200))
     data = make.encode(small, "TIFF", save_all=True, append_images=[large])
-    assert [frame.size for frame in frames(data)] == [(20, 20), (200, 200)]
-    found = frames(data, limits=DecodeLimits(max_pixels=1000))
+    assert [frame.size for frame in iter_frames(data)] == [(20, 20), (200, 200)]
+    found = iter_frames(data, limits=DecodeLimits(max_pixels=1000))
     assert next(found).size == (20, 20)
     with pytest.raises(ImageTooManyPixelsError):
         next(found)
@@ -87,8 +87,8 @@ def test_later_tiff_page_of_another_size_is_checked_again(make):
 def test_tiff_directories_that_go_in_a_circle_end(make):
     data = make.grey_tiff(2, 2, bytes(4))
     data = data[:-4] + struct.pack("<I", struct.unpack_from("<I", data, 4)[0])
-    assert header(data).frame_count == 1
-    assert len(list(frames(data))) == 1
+    assert read_header(data).frame_count == 1
+    assert len(list(iter_frames(data))) == 1
 
 
 def test_gif_frame_outside_the_screen_counts_for_the_size(make):
@@ -98,15 +98,15 @@ def test_gif_frame_outside_the_screen_counts_for_the_size(make):
     data[at + 1 : at + 3] = struct.pack("<H", 60000)
     data[at + 3 : at + 5] = struct.pack("<H", 60000)
     with pytest.raises(ImageTooManyPixelsError):
-        next(frames(bytes(data)))
+        next(iter_frames(bytes(data)))
 
 
 def test_gif_without_its_trailer_is_whole_and_cut_short_it_is_not(make):
     data = make.animation(3)
     assert data[-1:] == b";"
-    assert len(list(frames(data[:-1]))) == 3
+    assert len(list(iter_frames(data[:-1]))) == 3
     with pytest.raises(ImageTruncatedError):
-        list(frames(data[:-4]))
+        list(iter_frames(data[:-4]))
 
 
 def test_png_that_claims_more_frames_than_it_has(make):
@@ -114,8 +114,8 @@ def test_png_that_claims_more_frames_than_it_has(make):
     at = data.index(b"acTL")
     claim = make.chunk(b"acTL", struct.pack(">II", 4000, 0))
     data = data[: at - 4] + claim + data[at + 16 :]
-    assert header(data).frame_count == 4
-    assert len(list(frames(data))) == 4
+    assert read_header(data).frame_count == 4
+    assert len(list(iter_frames(data))) == 4
 
 
 @pytest.mark.parametrize("extra", [b"", struct.pack(">II", 2, 0)])
@@ -123,11 +123,11 @@ def test_png_with_senseless_animation_control_is_an_error_and_no_warning(make, e
     control = make.chunk(b"acTL", extra or bytes(8))
     data = make.png(1, 1, 8, 0, b"\0\0", control, *([control] if extra else []))
     with pytest.raises(ImageError):
-        decode(data)
+        decoding(data)
 
 
 def test_frames_are_made_one_at_a_time(make):
-    found = frames(make.animation(6))
+    found = iter_frames(make.animation(6))
     assert next(found).index == 0
     found.close()
 
@@ -138,7 +138,7 @@ def test_transparent_gif_animation_is_composited(make):
     second = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
     second.paste((0, 250, 0, 255), (4, 0, 8, 8))
     data = make.encode(first, "GIF", save_all=True, append_images=[second], disposal=2)
-    found = list(frames(data))
+    found = list(iter_frames(data))
     assert found[0].pixels[0, 6].tolist() == [255, 255, 255]
     assert found[1].pixels[0, 1].tolist() == [255, 255, 255]
     assert found[1].pixels[0, 6].tolist() == [0, 250, 0]

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from safelight.errors import ImageEmptyError, ImageFormatError, ImageNotRecognisedError
-from safelight.images import decode, header, is_picture
+from safelight.images import decoding, read_header, is_image
 
 REFUSED = {
     "Photoshop": b"8BPS\0\x01" + bytes(60),
@@ -37,48 +37,48 @@ NEITHER = (
 
 def test_every_opened_format_is_recognised(make, format_name):
     data = make.encode(make.image(), format_name)
-    assert is_picture(data[:64])
-    assert header(data).format == decode(data).format == format_name
+    assert is_image(data[:64])
+    assert read_header(data).format == decoding(data).format == format_name
 
 
 def test_extension_does_not_matter(make, tmp_path):
     path = tmp_path / "picture.gif"
     path.write_bytes(make.encode(make.image(), "PNG"))
-    assert decode(path).format == "PNG"
+    assert decoding(path).format == "PNG"
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_known_formats_that_are_not_opened_are_named(name):
-    assert not is_picture(REFUSED[name][:64])
+    assert not is_image(REFUSED[name][:64])
     with pytest.raises(ImageFormatError, match=name):
-        decode(REFUSED[name])
+        decoding(REFUSED[name])
 
 
 @pytest.mark.parametrize("data", NEITHER)
 def test_anything_else_is_not_recognised(data):
-    assert not is_picture(data)
-    for look in (decode, header):
+    assert not is_image(data)
+    for look in (decoding, read_header):
         with pytest.raises(ImageNotRecognisedError):
             look(data)
 
 
 def test_empty_is_an_error_of_its_own(tmp_path):
     (tmp_path / "empty.jpg").touch()
-    assert not is_picture(b"")
+    assert not is_image(b"")
     for source in (b"", tmp_path / "empty.jpg"):
         with pytest.raises(ImageEmptyError):
-            decode(source)
+            decoding(source)
 
 
 @pytest.mark.parametrize(("brands", "name"), [(b"mif1....avifmif1", "AVIF"), (b"mif1....mif1heic", "HEIF")])
 def test_shared_container_brand_is_told_apart_by_the_compatible_ones(brands, name):
-    from safelight.images.sniff import sniff
+    from safelight.images.sniff import detect_format
 
-    assert sniff(b"\0\0\0\x18ftyp" + brands + bytes(40)) == name
+    assert detect_format(b"\0\0\0\x18ftyp" + brands + bytes(40)) == name
 
 
 def test_comments_without_a_picture_are_told_at_once():
     for comment in (b"<!---->", b"<!-- a -->\n", b"<!--"):
         began = time.process_time()
-        assert not is_picture(comment * 60 + b"x")
+        assert not is_image(comment * 60 + b"x")
         assert time.process_time() - began < 0.1

@@ -13,8 +13,8 @@ from PIL import Image
 from tests.yielding import check
 
 from safelight.errors import SafelightError
-from safelight.images import decode, frames, header
-from safelight.images.metadata import read_metadata
+from safelight.images import decoding, iter_frames, read_header
+from safelight.images.metadata.file_metadata import read_metadata
 
 WIDTH, HEIGHT = 9000, 7000
 """63 megapixels, within a millionth of what is decoded at most."""
@@ -63,7 +63,7 @@ LARGE: dict[str, Callable[..., bytes]] = {
 @pytest.mark.parametrize("name", LARGE)
 def test_large_pictures(make, large, name):
     data = LARGE[name](make, large)
-    check(lambda: decode(data))
+    check(lambda: decoding(data))
 
 
 def ifds(count: int) -> bytes:
@@ -125,7 +125,7 @@ def test_files_of_many_parts(make, name):
     data = MANY[name](make)
 
     def everything() -> None:
-        for look in (header, read_metadata, lambda data: list(frames(data))):
+        for look in (read_header, read_metadata, lambda data: list(iter_frames(data))):
             try:
                 look(data)
             except SafelightError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from safelight.database.notifications import Listener
 from safelight.jobs.job import Job, JobKind, Submission
-from safelight.jobs.ledger import Ledger
+from safelight.jobs.queue.store import JobStore
 
 SOON = 2.0
 """Seconds within which a notification has to come: less than ``BACKSTOP``, after which a listener looks by itself."""
@@ -23,7 +23,7 @@ def submission(owner: str = "anna", **fields: object) -> Submission:
     return Submission.model_validate(given | fields)
 
 
-def begun(ledger: Ledger, worker: str = "w1") -> Job:
+def begun(ledger: JobStore, worker: str = "w1") -> Job:
     job = ledger.claim(worker)
     assert job is not None
     return job

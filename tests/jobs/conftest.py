@@ -8,10 +8,10 @@ from sqlalchemy import Engine
 
 from safelight.database import blobs, migrate, open_database
 from safelight.database.notifications import Listener, listen
-from safelight.jobs import tables
-from safelight.jobs.admission import QueueLimits
+from safelight.jobs.queue import tables
+from safelight.jobs.queue.admission import QueueLimits
 from safelight.jobs.channels import Channel
-from safelight.jobs.ledger import Ledger
+from safelight.jobs.queue.store import JobStore
 from safelight.settings import Settings
 
 
@@ -27,8 +27,8 @@ def database(database_settings: Settings) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def ledger(database: Engine) -> Ledger:
-    return Ledger(database, limits=QueueLimits(capacity=50))
+def ledger(database: Engine) -> JobStore:
+    return JobStore(database, limits=QueueLimits(capacity=50))
 
 
 @pytest.fixture

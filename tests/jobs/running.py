@@ -14,8 +14,8 @@ from pathlib import Path
 
 from safelight.generation.request import Part
 from safelight.jobs.job import Job, JobKind, JobState, Submission
-from safelight.jobs.requests import separated
-from safelight.jobs.service import Service, prepare
+from safelight.jobs.payloads import store_request
+from safelight.jobs.queue_service import QueueService, prepare
 from safelight.settings import Settings
 
 START = 120.0
@@ -37,7 +37,7 @@ class Workshop:
     """A queue with worker processes."""
 
     settings: Settings
-    service: Service
+    service: QueueService
     environment: dict[str, str]
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -64,20 +64,20 @@ class Workshop:
         submission = Submission(
             kind=JobKind.GENERATE, request=request, owner=owner, checkpoint="starter", cost=1.0
         )
-        return self.service.ledger.submit(submission).id
+        return self.service.store.submit(submission).id
 
     def submit_other(self, kind: JobKind, request: Part) -> str:
         """Queue something that is no drawing; returns its id."""
-        body, pictures = separated(request)
-        return self.service.ledger.submit(Submission(kind=kind, request=body), pictures).id
+        body, pictures = store_request(request)
+        return self.service.store.submit(Submission(kind=kind, request=body), pictures).id
 
     def running(self) -> list[Job]:
         """The jobs that run now."""
-        return self.service.ledger.find(states=[JobState.RUNNING])
+        return self.service.store.find(states=[JobState.RUNNING])
 
     def job(self, job_id: str) -> Job:
         """A job as it stands."""
-        return self.service.ledger.get(job_id)
+        return self.service.store.get(job_id)
 
     def state(self, job_id: str) -> JobState:
         """Its state."""
@@ -103,7 +103,7 @@ def workshop(home: Path, database: str = "") -> Iterator[Workshop]:
     environment = {**os.environ, **FAST, "SAFELIGHT_HOME": str(home), "OMP_NUM_THREADS": "1"}
     if database:
         environment["SAFELIGHT_DATABASE"] = database
-    opened = Workshop(settings, Service.open(settings), environment)
+    opened = Workshop(settings, QueueService.open(settings), environment)
     try:
         yield opened
     finally:

@@ -13,7 +13,7 @@ from tests.times import ago
 
 from safelight.database import reading, writing
 from safelight.jobs.job import JobKind, JobState
-from safelight.jobs.tables import jobs
+from safelight.jobs.queue.tables import jobs
 
 BEFORE = Path(__file__).parent / "before"
 FORMER = {

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.jobs.running import wait_for
 
-from safelight.jobs import liveness, supervisor
+from safelight.jobs import health_probe, supervisor
 from safelight.jobs.supervisor import FIRST_PAUSE, LONGEST_PAUSE, OLD, PASSING, Child, Supervisor
 
 WRONG_INPUT = 2
@@ -151,8 +151,8 @@ def test_a_server_that_falls_silent_is_started_again(
     port: int, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that was stopped, and one whose event loop is blocked: both are there, and neither answers."""
-    monkeypatch.setattr(liveness, "WAIT", 0.5)
-    monkeypatch.setattr(liveness, "ASK_EVERY", 0.1)
+    monkeypatch.setattr(health_probe, "WAIT", 0.5)
+    monkeypatch.setattr(health_probe, "ASK_EVERY", 0.1)
     monkeypatch.setattr(supervisor, "SILENT", 1.0)
     child = Hangable("api", ["api", "--port", str(port)], listens=("127.0.0.1", port))
     with supervised(child) as status:

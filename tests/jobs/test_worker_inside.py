@@ -15,18 +15,18 @@ from tests.jobs.book import submission
 from tests.times import ago
 
 from safelight.errors import DatabaseBusyError
-from safelight.jobs import heartbeat as heartbeat_module
-from safelight.jobs import sweeping as sweeping_module
-from safelight.jobs import worker as worker_module
+from safelight.jobs.worker import heartbeat as heartbeat_module
+from safelight.jobs.worker import maintenance as sweeping_module
+from safelight.jobs.worker import process as worker_module
 from safelight.jobs.channels import Channel
-from safelight.jobs.execution import Execution
-from safelight.jobs.holding import LEASE
+from safelight.jobs.worker.execution import Execution
+from safelight.jobs.queue.claims import LEASE
 from safelight.jobs.job import Job, JobKind, JobState, Signal
-from safelight.jobs.ledger import Ledger
-from safelight.jobs.running import Running
-from safelight.jobs.service import Service, prepare
-from safelight.jobs.sweeping import ClockWatch
-from safelight.jobs.worker import Worker
+from safelight.jobs.queue.store import JobStore
+from safelight.jobs.worker.running_job import RunningJob
+from safelight.jobs.queue_service import QueueService, prepare
+from safelight.jobs.worker.maintenance import ClockWatch
+from safelight.jobs.worker.process import Worker
 from safelight.settings import Settings
 from safelight.studio import Studio
 
@@ -45,20 +45,20 @@ def submit(worker: Worker, count: int) -> None:
         worker._ledger.submit(submission())
 
 
-def begun(worker: Worker) -> Running:
+def begun(worker: Worker) -> RunningJob:
     job = worker._ledger.claim("w")
     assert job is not None
-    running = Running(job, worker._ledger)
+    running = RunningJob(job, worker._ledger)
     worker._company.join(running)
     return running
 
 
 @contextmanager
-def claiming(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Running]]:
+def claiming(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[RunningJob]]:
     """Within it the worker claims jobs, and those that it runs are in a list; they end when they are stopped."""
-    running: list[Running] = []
+    running: list[RunningJob] = []
 
-    def run(_: Execution, each: Running) -> None:
+    def run(_: Execution, each: RunningJob) -> None:
         running.append(each)
         while not each.should_stop():
             time.sleep(0.005)
@@ -105,10 +105,10 @@ def test_a_job_that_is_submitted_wakes_an_idle_worker(
     monkeypatch.setattr(sweeping_module, "SWEEP_EVERY", 1000.0)
     monkeypatch.setattr(Studio, "preload", lambda *_: None)
     monkeypatch.setattr(worker_module, "described", lambda _: {"device": "cpu"})
-    monkeypatch.setattr(Service, "close", lambda _: None)
-    ended: list[Running] = []
+    monkeypatch.setattr(QueueService, "close", lambda _: None)
+    ended: list[RunningJob] = []
 
-    def run(execution: Execution, running: Running) -> None:
+    def run(execution: Execution, running: RunningJob) -> None:
         ended.append(running)
         execution._company.leave(running)
 
@@ -136,7 +136,7 @@ def test_a_running_job_gets_its_signal_at_once(worker: Worker) -> None:
 
 
 def test_a_defect_does_not_end_the_claims(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    claim, failed = Ledger.claim, threading.Event()
+    claim, failed = JobStore.claim, threading.Event()
 
     def fails_once(*args: Any, **options: Any) -> Job | None:
         if not failed.is_set():
@@ -144,8 +144,8 @@ def test_a_defect_does_not_end_the_claims(worker: Worker, monkeypatch: pytest.Mo
             raise RuntimeError("a surprise")
         return claim(*args, **options)
 
-    monkeypatch.setattr(Ledger, "claim", fails_once)
-    monkeypatch.setattr("safelight.jobs.claim_loop.LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(JobStore, "claim", fails_once)
+    monkeypatch.setattr("safelight.jobs.worker.claim_loop.LOOK_AGAIN", 0.01)
     submit(worker, 1)
     with claiming(worker, monkeypatch) as running:
         worker._claims.notify()
@@ -154,7 +154,7 @@ def test_a_defect_does_not_end_the_claims(worker: Worker, monkeypatch: pytest.Mo
 
 
 def test_a_locked_database_is_waited_for(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    claim, tried = Ledger.claim, []
+    claim, tried = JobStore.claim, []
 
     def locked_once(*args: Any, **options: Any) -> Job | None:
         tried.append(None)
@@ -162,8 +162,8 @@ def test_a_locked_database_is_waited_for(worker: Worker, monkeypatch: pytest.Mon
             raise DatabaseBusyError
         return claim(*args, **options)
 
-    monkeypatch.setattr(Ledger, "claim", locked_once)
-    monkeypatch.setattr("safelight.jobs.patience.RETRY_EVERY", 0.01)
+    monkeypatch.setattr(JobStore, "claim", locked_once)
+    monkeypatch.setattr("safelight.jobs.retry.RETRY_EVERY", 0.01)
     submit(worker, 1)
     assert worker._claims.claim() is not None
 
@@ -174,11 +174,11 @@ def test_a_locked_database_does_not_keep_it_from_starting(
     tried: list[str] = []
     loaded: list[Studio] = []
 
-    def locked(_: Service, name: str, _description: object) -> None:
+    def locked(_: QueueService, name: str, _description: object) -> None:
         tried.append(name)
         raise DatabaseBusyError
 
-    monkeypatch.setattr(Service, "register_worker", locked)
+    monkeypatch.setattr(QueueService, "register_worker", locked)
     monkeypatch.setattr(Studio, "preload", lambda studio: loaded.append(studio))
     monkeypatch.setattr(worker_module, "described", lambda _: {"device": "cpu"})
     worker._warm_up()
@@ -212,7 +212,7 @@ def test_who_starts_for_long_is_not_gone(worker: Worker, monkeypatch: pytest.Mon
 def test_a_heartbeat_that_cannot_be_written_is_tried_again(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    renew, tried = Ledger.renew, []
+    renew, tried = JobStore.renew, []
 
     def locked_once(*args: Any) -> Any:
         tried.append(None)
@@ -220,7 +220,7 @@ def test_a_heartbeat_that_cannot_be_written_is_tried_again(
             raise DatabaseBusyError
         return renew(*args)
 
-    monkeypatch.setattr(Ledger, "renew", locked_once)
+    monkeypatch.setattr(JobStore, "renew", locked_once)
     monkeypatch.setattr(heartbeat_module, "RETRY_AFTER", 0.01)
     worker._heartbeat.start()
     until(worker._service.workers)
@@ -259,7 +259,7 @@ def test_what_is_to_be_loaded_goes_before_the_next_job(
     submit(worker, 2)
     first = begun(worker)
     heard(worker, "apples")
-    entering: list[Running | None] = []
+    entering: list[RunningJob | None] = []
     entering.append(worker._claims.claim())
     assert (shelf.loaded, entering) == ([], [None])  # the first one is not disturbed
     worker._company.leave(first)
@@ -344,7 +344,7 @@ def test_how_it_is_can_be_seen(worker: Worker, monkeypatch: pytest.MonkeyPatch) 
 def test_its_own_jobs_are_not_swept(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     submit(worker, 1)
     running = begun(worker)
-    monkeypatch.setattr("safelight.jobs.holding.now", lambda _: ago(-10 * LEASE))
+    monkeypatch.setattr("safelight.jobs.queue.claims.now", lambda _: ago(-10 * LEASE))
     worker._sweeper.sweep()
     assert worker._ledger.get(running.job.id).state is JobState.RUNNING
     worker._company.leave(running)
@@ -372,14 +372,14 @@ def test_a_job_that_is_claimed_while_leaving_is_given_back(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submit(worker, 1)
-    claim = Ledger.claim
+    claim = JobStore.claim
 
     def told_to_go_meanwhile(*args: Any, **options: Any) -> Job | None:
         job = claim(*args, **options)
         worker.stop()
         return job
 
-    monkeypatch.setattr(Ledger, "claim", told_to_go_meanwhile)
+    monkeypatch.setattr(JobStore, "claim", told_to_go_meanwhile)
     running = worker._claims.claim()
     assert running is not None
     assert running.leaving
@@ -430,11 +430,11 @@ def test_only_whole_jobs_are_timed(worker: Worker) -> None:
 def test_cleaning_holds_nobody_up(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     cleanings, done = [], threading.Event()
 
-    def clean(_: Service) -> None:
+    def clean(_: QueueService) -> None:
         cleanings.append(threading.current_thread())
         done.wait(30)
 
-    monkeypatch.setattr(Service, "clean", clean)
+    monkeypatch.setattr(QueueService, "clean", clean)
     worker._sweeper.start_cleaning()
     worker._sweeper.start_cleaning()
     worker._heartbeat.beat()
@@ -449,7 +449,7 @@ def entering(worker: Worker) -> str | None:
     """Whose job is begun now."""
     job = worker._claims._claimed()
     if job is not None:
-        worker._company.join(Running(job, worker._ledger))
+        worker._company.join(RunningJob(job, worker._ledger))
     return None if job is None else job.owner
 
 

@@ -16,9 +16,9 @@ from PIL import Image
 from tests.tiny.drawing import SIDE, draw
 
 from safelight.errors import CheckpointFamilyError, UnsupportedError
-from safelight.models.checkpoints import Checkpoint, describe
-from safelight.models.families import FAMILIES, IMAGE, INPAINT, TEXT, Family, family_named
-from safelight.models.loading import Loaded, load
+from safelight.models.checkpoints.discovery import Checkpoint, describe_checkpoint
+from safelight.models.families import FAMILIES, IMAGE, INPAINT, TEXT, Family, get_family
+from safelight.models.checkpoints.loading import LoadedCheckpoint, load_checkpoint
 
 Tiny = Callable[[str], Path]
 # numpy's complaint about torch's tensors, raised by diffusers' schedulers.
@@ -35,17 +35,17 @@ def quick(family: Family) -> dict[str, Any]:
 def checkpoint(name: str, tiny: Tiny) -> Checkpoint:
     """The tiny checkpoint for an entry; the starter is a Stable Diffusion 1 that is known by its name."""
     if name == "sd1-starter":
-        return replace(describe(tiny("sd1"), name), family=FAMILIES[name])
-    return describe(tiny(name), name)
+        return replace(describe_checkpoint(tiny("sd1"), name), family=FAMILIES[name])
+    return describe_checkpoint(tiny(name), name)
 
 
 @pytest.fixture(scope="module")
-def loaded(tiny: Tiny) -> Callable[[str], Loaded]:
-    known: dict[str, Loaded] = {}
+def loaded(tiny: Tiny) -> Callable[[str], LoadedCheckpoint]:
+    known: dict[str, LoadedCheckpoint] = {}
 
-    def one(name: str) -> Loaded:
+    def one(name: str) -> LoadedCheckpoint:
         if name not in known:
-            known[name] = load(checkpoint(name, tiny))
+            known[name] = load_checkpoint(checkpoint(name, tiny))
         return known[name]
 
     return one
@@ -97,9 +97,9 @@ def test_the_pipelines_take_what_the_table_says(name: str) -> None:
             "output_type",
             family.guidance_parameter,
         } <= takes
-        assert ("callback_on_step_end" in takes) == family.step_callback
+        assert ("callback_on_step_end" in takes) == family.supports_step_callback
         assert ("clip_skip" in takes) == family.clip_skip
-        assert set(family.always) <= takes
+        assert set(family.call_arguments) <= takes
         assert ("image" in takes) or mode == TEXT
         assert ({"image", "mask_image", "strength"} <= takes) or mode != INPAINT
         assert ({"image", "strength"} <= takes) or mode != IMAGE
@@ -119,9 +119,9 @@ def test_the_pipelines_have_the_components_the_table_names(name: str) -> None:
 @EVERY
 def test_the_default_sampler_fits(name: str) -> None:
     family = FAMILIES[name]
-    from safelight.generation.samplers import resolve
+    from safelight.generation.solvers.samplers import resolve_sampler
 
-    choice = resolve(family.sampler, family.schedule, family.kind)
+    choice = resolve_sampler(family.sampler, family.schedule, family.prediction_process)
     choice.check_steps(family.steps)
 
 
@@ -130,14 +130,14 @@ CALLS = {"cfg-batched": [2], "cfg-separate": [1, 1], "embedded": [1], "none": [1
 
 
 @EVERY
-def test_every_mode_draws_as_the_table_says(name: str, loaded: Callable[[str], Loaded]) -> None:
+def test_every_mode_draws_as_the_table_says(name: str, loaded: Callable[[str], LoadedCheckpoint]) -> None:
     model = loaded(name)
     family = model.family
     assert family is FAMILIES[name]
     for mode in family.modes:
         spy, pipeline = Spy(), model.pipeline(mode)
         hook = spy.watch(pipeline, family.denoiser)
-        callback = {"callback_on_step_end": spy.on_step} if family.step_callback else {}
+        callback = {"callback_on_step_end": spy.on_step} if family.supports_step_callback else {}
         scale = {family.guidance_parameter: 3.0}
         picture = draw(pipeline, family, mode, **scale, **negative(family, "blue"), **callback)
         hook.remove()
@@ -151,17 +151,17 @@ def see_guidance(spy: Spy, family: Family) -> None:
     once = CALLS[family.guidance]
     assert spy.batches == once * (len(spy.batches) // len(once))
     assert set(spy.latents) == (
-        {{"packed": 3, "spatial": 4}[family.latents]} if family.step_callback else set()
+        {{"packed": 3, "spatial": 4}[family.latent_layout]} if family.supports_step_callback else set()
     )
 
 
 def see_timesteps(spy: Spy, family: Family, *, dynamic: bool) -> None:
-    assert (spy.timestep_arguments.get("sigmas") is not None) == family.sigmas
-    assert ("mu" in spy.timestep_arguments) == (family.mu == "always" or (family.mu == "dynamic" and dynamic))
+    assert (spy.timestep_arguments.get("sigmas") is not None) == family.passes_sigmas
+    assert ("mu" in spy.timestep_arguments) == (family.passes_mu == "always" or (family.passes_mu == "dynamic" and dynamic))
 
 
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.pag])
-def test_every_mode_draws_with_perturbed_attention(name: str, loaded: Callable[[str], Loaded]) -> None:
+def test_every_mode_draws_with_perturbed_attention(name: str, loaded: Callable[[str], LoadedCheckpoint]) -> None:
     model = loaded(name)
     for mode in model.family.pag:
         latents = draw(model.pipeline(mode, pag=True), model.family, mode, pag_scale=2.0, **LATENT)
@@ -169,12 +169,12 @@ def test_every_mode_draws_with_perturbed_attention(name: str, loaded: Callable[[
 
 
 @EVERY
-def test_guidance_that_is_off_costs_no_second_call(name: str, loaded: Callable[[str], Loaded]) -> None:
+def test_guidance_that_is_off_costs_no_second_call(name: str, loaded: Callable[[str], LoadedCheckpoint]) -> None:
     model, spy = loaded(name), Spy()
     family = model.family
     pipeline = model.pipeline(family.modes[0])
     hook = spy.watch(pipeline, family.denoiser)
-    off = {family.guidance_parameter: family.guidance_off, **quick(family)}
+    off = {family.guidance_parameter: family.guidance_off_value, **quick(family)}
     plain = draw(pipeline, family, family.modes[0], **off)
     calls, spy.batches = spy.batches, []
     other = draw(pipeline, family, family.modes[0], **off, **negative(family, "blue"))
@@ -186,7 +186,7 @@ def test_guidance_that_is_off_costs_no_second_call(name: str, loaded: Callable[[
 
 @EVERY
 def test_a_negative_prompt_has_an_effect_where_the_table_says_so(
-    name: str, loaded: Callable[[str], Loaded]
+    name: str, loaded: Callable[[str], LoadedCheckpoint]
 ) -> None:
     model = loaded(name)
     family = model.family
@@ -205,7 +205,7 @@ def test_a_negative_prompt_has_an_effect_where_the_table_says_so(
     ("name", "first"), [("sd1", True), ("sdxl", True), ("sd3", True), ("z-image", False)]
 )
 def test_which_half_of_the_doubled_batch_is_the_negative_prompt(
-    name: str, first: bool, loaded: Callable[[str], Loaded]
+    name: str, first: bool, loaded: Callable[[str], LoadedCheckpoint]
 ) -> None:
     model = loaded(name)
     halves: list[Any] = []
@@ -222,10 +222,10 @@ def test_which_half_of_the_doubled_batch_is_the_negative_prompt(
     one, other = halves[0], halves[len(halves) // 2]
     unchanged = [a.shape == b.shape and torch.equal(a, b) for a, b in zip(one, other, strict=True)]
     assert unchanged == [not first, first]
-    assert model.family.uncond_first == first
+    assert model.family.unconditional_first == first
 
 
-def test_chroma_inpaints_everything_as_it_draws_from_a_picture(loaded: Callable[[str], Loaded]) -> None:
+def test_chroma_inpaints_everything_as_it_draws_from_a_picture(loaded: Callable[[str], LoadedCheckpoint]) -> None:
     """Its inpainting pipeline runs only with a config completed by us."""
     model = loaded("chroma")
     everything = {"mask_image": Image.new("L", (SIDE, SIDE), 255)}
@@ -245,18 +245,18 @@ def test_modes_are_those_of_a_request() -> None:
     from safelight.generation.request import Mode
 
     assert {TEXT, IMAGE, INPAINT} == {mode.value for mode in Mode}
-    assert family_named("sd1").pipeline_name(Mode.INPAINT) == "StableDiffusionInpaintPipeline"
+    assert get_family("sd1").pipeline_name(Mode.INPAINT) == "StableDiffusionInpaintPipeline"
 
 
 def test_what_a_family_cannot_do_says_what_it_can() -> None:
     with pytest.raises(UnsupportedError, match="PixArt-alpha has no image-to-image") as caught:
-        family_named("pixart-alpha").pipeline_name(IMAGE)
+        get_family("pixart-alpha").pipeline_name(IMAGE)
     assert "text-to-image" in caught.value.hint
     with pytest.raises(UnsupportedError, match="perturbed-attention"):
-        family_named("flux").pipeline_name(TEXT, pag=True)
+        get_family("flux").pipeline_name(TEXT, pag=True)
 
 
 def test_an_unknown_family_lists_the_known_ones() -> None:
     with pytest.raises(CheckpointFamilyError, match="no family 'sd9'") as caught:
-        family_named("sd9")
+        get_family("sd9")
     assert "sdxl-turbo" in caught.value.hint

@@ -17,20 +17,20 @@ from PIL import Image
 
 from safelight.generation.engine import Engine
 from safelight.generation.request import GenerationRequest
-from safelight.generation.samplers import SAMPLERS, Kind, Sampler
-from safelight.models.checkpoints import STARTER_FOLDER, Checkpoint, resolve
+from safelight.generation.solvers.samplers import SAMPLERS, PredictionProcess, Sampler
+from safelight.models.checkpoints.discovery import STARTER_PATH, Checkpoint, find_checkpoint
 from safelight.models.families import FAMILIES
-from safelight.models.headers import read_header
+from safelight.models.checkpoints.safetensors_header import read_header
 from safelight.settings import Settings
 
 Draw = Callable[..., Image.Image]
-CARD = (STARTER_FOLDER / "README.md").read_text()
+CARD = (STARTER_PATH / "README.md").read_text()
 SIDE = 128
 
 
 @pytest.fixture(scope="module")
 def starter(home: Path) -> Checkpoint:
-    return resolve("starter", home)
+    return find_checkpoint("starter", home)
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +54,14 @@ def spread(picture: Image.Image) -> float:
 
 
 def test_it_is_small_and_has_nothing_that_runs_when_it_is_read() -> None:
-    files = [path for path in STARTER_FOLDER.rglob("*") if path.is_file()]
+    files = [path for path in STARTER_PATH.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 64e6
     assert {path.suffix for path in files} <= {".md", ".json", ".txt", ".safetensors"}
 
 
 def test_it_is_known_by_its_name(starter: Checkpoint) -> None:
     assert starter.family is FAMILIES["sd1-starter"]
-    assert starter.path == STARTER_FOLDER
+    assert starter.path == STARTER_PATH
     shown = starter.to_dict()
     assert (shown["family"], shown["variant"], shown["precision"]) == ("sd1", "starter", "fp16")
 
@@ -81,7 +81,7 @@ def test_the_card_names_data_licences_and_limits() -> None:
 @pytest.mark.parametrize("part", ["text_encoder", "unet", "vae"])
 def test_the_cards_sizes_are_those_of_the_weights(part: str) -> None:
     row = next(line for line in CARD.splitlines() if line.startswith(f"| {part} "))
-    (weights,) = (STARTER_FOLDER / part).glob("*.safetensors")
+    (weights,) = (STARTER_PATH / part).glob("*.safetensors")
     tensors = read_header(weights).tensors.values()
     numbers = sum(int(np.prod(tensor.shape)) for tensor in tensors)
     assert row.rstrip(" |").endswith(f" {numbers / 1e6:.1f} M")
@@ -104,7 +104,7 @@ STOCK: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", STOCK)
 def test_stock_diffusers_draws_with_it(name: str) -> None:
     pipeline = getattr(diffusers, name).from_pretrained(
-        STARTER_FOLDER, dtype=torch.float32, local_files_only=True, safety_checker=None
+        STARTER_PATH, dtype=torch.float32, local_files_only=True, safety_checker=None
     )
     pipeline.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(7)
@@ -155,7 +155,7 @@ def nearest(apart: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def drawn_for(captions: list[str]) -> np.ndarray:
     """A picture for each caption with stock diffusers, six steps, caption i with the seed i: uint8 [n, 128, 128, 3]."""
     pipeline = diffusers.StableDiffusionPipeline.from_pretrained(
-        STARTER_FOLDER, dtype=torch.float32, local_files_only=True, safety_checker=None
+        STARTER_PATH, dtype=torch.float32, local_files_only=True, safety_checker=None
     )
     pipeline.scheduler = diffusers.DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
@@ -203,7 +203,7 @@ def test_the_measure_can_tell_things_and_styles() -> None:
 
 # With the engine
 
-FIT = [s for s in SAMPLERS if Kind.DIFFUSION in s.kinds and "v_prediction" in s.predictions]
+FIT = [s for s in SAMPLERS if PredictionProcess.DIFFUSION in s.prediction_processes and "v_prediction" in s.prediction_types]
 
 
 @pytest.mark.parametrize("sampler", FIT, ids=lambda sampler: sampler.name)
@@ -214,7 +214,7 @@ def test_every_sampler_that_fits_draws(sampler: Sampler, draw: Draw) -> None:
 
 
 def test_no_sampler_of_its_kind_is_left_out() -> None:
-    assert [sampler.name for sampler in FIT] == [s.name for s in SAMPLERS if Kind.DIFFUSION in s.kinds]
+    assert [sampler.name for sampler in FIT] == [s.name for s in SAMPLERS if PredictionProcess.DIFFUSION in s.prediction_processes]
 
 
 def test_a_seed_is_the_same_bits_twice(draw: Draw) -> None:

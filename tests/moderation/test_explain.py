@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from safelight.errors import ExplainUnsupportedError, ImageTooManyPixelsError, OutputError, SafelightError
-from safelight.images import DecodeLimits, decode
+from safelight.errors import ExplanationUnsupportedError, ImageTooManyPixelsError, OutputError, SafelightError
+from safelight.images import DecodeLimits, decoding
 from safelight.moderation import Moderator, Policy
 from safelight.moderation.classifier import NetworkClassifier
 from safelight.moderation.explain import Explainer, Explanation
@@ -52,7 +52,7 @@ def test_contributions_average_to_the_log_odds(
 def test_the_map_changes_where_the_picture_does(
     explainer: Explainer, photographs: list[Path], axis: int
 ) -> None:
-    pixels = decode(photographs[0]).pixels
+    pixels = decoding(photographs[0]).pixels
     changed = pixels.copy()
     changed[(slice(400, None), slice(None)) if axis == 0 else (slice(None), slice(400, None))] = (
         200,
@@ -69,20 +69,20 @@ def test_pictures_have_the_originals_size_up_to_a_limit(
 ) -> None:
     for path in photographs:
         explanation = explainer.explain(path)
-        assert explanation.heat.size == explanation.picture.size == decode(path).size
-        assert explanation.heat.mode == "RGB"
+        assert explanation.heat_map.size == explanation.image.size == decoding(path).size
+        assert explanation.heat_map.mode == "RGB"
     large = explainer.explain(np.zeros((500, 2000, 3), np.uint8))
-    assert large.heat.size == large.picture.size == (768, 192)
+    assert large.heat_map.size == large.image.size == (768, 192)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (5, 3)])
 def test_small_pictures(explainer: Explainer, size: tuple[int, int]) -> None:
-    assert explainer.explain(np.full((size[1], size[0], 3), 200, np.uint8)).heat.size == size
+    assert explainer.explain(np.full((size[1], size[0], 3), 200, np.uint8)).heat_map.size == size
 
 
 def test_nothing_is_painted_outside_what_was_seen(explanation: Explanation) -> None:
     """The outermost sixteenth on each side is grey, and a white frame shows where the network's sight ends."""
-    heat = np.asarray(explanation.heat)
+    heat = np.asarray(explanation.heat_map)
     assert heat.shape == (512, 512, 3)
     assert (heat[:32] == heat[:32, :, :1]).all()
     assert (heat[:, 480:] == heat[:, 480:, :1]).all()
@@ -92,18 +92,18 @@ def test_nothing_is_painted_outside_what_was_seen(explanation: Explanation) -> N
 
 
 def test_colours_say_which_way() -> None:
-    from safelight.moderation.explain import _paint
+    from safelight.moderation.explain import _overlay_heat_map
 
     contributions = np.full((7, 7), -16, np.float32)
     contributions[:, 4:] = 16
-    heat = np.asarray(_paint(Image.new("RGB", (256, 256), (128, 128, 128)), contributions)).astype(int)
+    heat = np.asarray(_overlay_heat_map(Image.new("RGB", (256, 256), (128, 128, 128)), contributions)).astype(int)
     left, right = heat[128, 60], heat[128, 200]
     assert left[2] > left[0] + 50, "blue pulls toward safe"
     assert right[0] > right[2] + 50, "red pulls toward unsafe"
 
 
 def test_a_frame_is_explained_by_its_index(explainer: Explainer, photographs: list[Path]) -> None:
-    pictures = [decode(path).image.resize((200, 160)) for path in photographs[:3]]
+    pictures = [decoding(path).image.resize((200, 160)) for path in photographs[:3]]
     data = animation(pictures)
     for index, picture in enumerate(pictures):
         np.testing.assert_allclose(
@@ -117,7 +117,7 @@ def test_the_verdicts_frame_can_be_explained(
     explainer: Explainer, open_nsfw_exact: NetworkClassifier, photographs: list[Path]
 ) -> None:
     order = [photographs[number % 5] for number in (3, 1, 3, 1, 0, 3, 1, 3)]
-    data = animation([decode(path).image.resize((120, 120)) for path in order])
+    data = animation([decoding(path).image.resize((120, 120)) for path in order])
     limits = DecodeLimits(max_frames=4)
     verdict = Moderator(open_nsfw_exact, Policy.load("standard"), limits).judge(data)
     assert verdict.frame == 4
@@ -136,7 +136,7 @@ def test_limits_hold(explainer: Explainer, photographs: list[Path]) -> None:
 
 @pytest.mark.parametrize("name", ["nsfw-image-detection-384", "owner/name", "./folder"])
 def test_other_classifiers_have_no_exact_map(name: str) -> None:
-    with pytest.raises(ExplainUnsupportedError) as caught:
+    with pytest.raises(ExplanationUnsupportedError) as caught:
         Explainer(name)
     assert caught.value.message == f"{name} has no exact explanation map."
     assert caught.value.hint.endswith("use --classifier open-nsfw.")
@@ -148,7 +148,7 @@ def test_saved_as_a_png_with_its_numbers(explanation: Explanation, tmp_path: Pat
     assert [p.name for p in path.parent.iterdir()] == ["astronaut.png"]
     with Image.open(path) as written:
         assert (written.format, written.size) == ("PNG", (512, 512))
-        np.testing.assert_array_equal(np.asarray(written), np.asarray(explanation.heat))
+        np.testing.assert_array_equal(np.asarray(written), np.asarray(explanation.heat_map))
         assert float(written.text["unsafe"]) == explanation.unsafe
         numbers = np.array(
             [float(n) for n in written.text["contributions"].replace("[", "").replace("]", "").split(",")]
@@ -174,7 +174,7 @@ def test_a_map_below_a_file(explanation: Explanation, tmp_path: Path) -> None:
 def test_a_map_on_a_full_disk(
     explanation: Explanation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safelight.files.temporary_beside", lambda path: path.with_name(".tmp"))
+    monkeypatch.setattr("safelight.atomic_write.temporary_path", lambda path: path.with_name(".tmp"))
     (tmp_path / ".tmp").symlink_to("/dev/full")
     with pytest.raises(OutputError, match="No space left on device"):
         explanation.save(tmp_path / "x.png")

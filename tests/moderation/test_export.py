@@ -12,11 +12,11 @@ import openvino as ov
 import pytest
 
 from safelight.errors import ExportParityError, OutputError, OutputExistsError, UsageError
-from safelight.images import decode
+from safelight.images import decoding
 from safelight.moderation import Moderator, Policy
 from safelight.moderation.classifier import NetworkClassifier
-from safelight.moderation.export import export
-from safelight.moderation.loading import Blueprint, draw_blueprint
+from safelight.moderation.export import export_classifier
+from safelight.moderation.loading import ClassifierDefinition, load_definition
 from safelight.settings import Settings
 
 FILES = {
@@ -27,14 +27,14 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def blueprint(settings: Settings) -> Blueprint:
-    return draw_blueprint(settings, "open-nsfw")
+def blueprint(settings: Settings) -> ClassifierDefinition:
+    return load_definition(settings, "open-nsfw")
 
 
 @pytest.fixture(scope="module")
-def small(settings: Settings, checkpoints: Any, load: Callable[..., Any]) -> Blueprint:
+def small(settings: Settings, checkpoints: Any, load: Callable[..., Any]) -> ClassifierDefinition:
     load(checkpoints.nsfw_first)
-    return draw_blueprint(settings, str(checkpoints.nsfw_first))
+    return load_definition(settings, str(checkpoints.nsfw_first))
 
 
 def run_elsewhere(folder: Path, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -59,8 +59,8 @@ def run_elsewhere(folder: Path, pixels: np.ndarray) -> tuple[np.ndarray, np.ndar
 @pytest.mark.parametrize("form", FILES)
 @pytest.mark.parametrize("which", ["open-nsfw", "timm"])
 def test_an_export_gives_the_same_answers_elsewhere(
-    blueprint: Blueprint,
-    small: Blueprint,
+    blueprint: ClassifierDefinition,
+    small: ClassifierDefinition,
     load: Callable[..., NetworkClassifier],
     checkpoints: Any,
     open_nsfw_exact: NetworkClassifier,
@@ -71,7 +71,7 @@ def test_an_export_gives_the_same_answers_elsewhere(
 ) -> None:
     original = blueprint if which == "open-nsfw" else small
     classifier = open_nsfw_exact if which == "open-nsfw" else load(checkpoints.nsfw_first, exact=True)
-    done = export(original, form, tmp_path / "deep" / "out")
+    done = export_classifier(original, form, tmp_path / "deep" / "out")
     assert done.folder == tmp_path / "deep" / "out"
     assert done.files == FILES[form] == tuple(sorted(p.name for p in done.folder.iterdir()))
     assert [p.name for p in done.folder.parent.iterdir()] == ["out"], "nothing temporary is left"
@@ -80,7 +80,7 @@ def test_an_export_gives_the_same_answers_elsewhere(
 
     moderator = Moderator(classifier, Policy.load("standard"))
     verdicts = [moderator.judge(path) for path in photographs]
-    pixels = np.stack([original.preprocessing.apply(decode(path).image) for path in photographs])
+    pixels = np.stack([original.preprocessing.apply(decoding(path).image) for path in photographs])
     probabilities, embeddings = run_elsewhere(done.folder, pixels)
     for row, embedding, verdict in zip(probabilities, embeddings, verdicts, strict=True):
         scores = dict(zip(original.labels, row.tolist(), strict=True))
@@ -88,8 +88,8 @@ def test_an_export_gives_the_same_answers_elsewhere(
         np.testing.assert_allclose(embedding, verdict.embedding, atol=1e-3 * np.abs(embedding).max())
 
 
-def test_the_manifest_says_all_that_is_needed(blueprint: Blueprint, tmp_path: Path) -> None:
-    export(blueprint, "onnx", tmp_path / "out")
+def test_the_manifest_says_all_that_is_needed(blueprint: ClassifierDefinition, tmp_path: Path) -> None:
+    export_classifier(blueprint, "onnx", tmp_path / "out")
     assert json.loads((tmp_path / "out" / "classifier.json").read_text()) == {
         "classifier": "open-nsfw",
         "digest": blueprint.digest,
@@ -112,47 +112,47 @@ def test_the_manifest_says_all_that_is_needed(blueprint: Blueprint, tmp_path: Pa
     }
 
 
-def test_an_unknown_form(blueprint: Blueprint, tmp_path: Path) -> None:
+def test_an_unknown_form(blueprint: ClassifierDefinition, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
-        export(blueprint, "coreml", tmp_path / "out")
+        export_classifier(blueprint, "coreml", tmp_path / "out")
     assert (
         caught.value.message == "There is no export format 'coreml'; there are onnx, openvino, torchscript."
     )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_there(blueprint: Blueprint, tmp_path: Path) -> None:
+def test_a_folder_that_is_there(blueprint: ClassifierDefinition, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("keep")
     with pytest.raises(OutputExistsError) as caught:
-        export(blueprint, "onnx", out)
+        export_classifier(blueprint, "onnx", out)
     assert caught.value.message == f"{out} is there already."
     assert (out / "mine.txt").read_text() == "keep"
     with pytest.raises(OutputExistsError) as caught:
-        export(blueprint, "onnx", out, overwrite=True)
+        export_classifier(blueprint, "onnx", out, overwrite=True)
     assert caught.value.message == f"{out} is no earlier export, so it is not replaced."
     assert (out / "mine.txt").read_text() == "keep"
     (out / "mine.txt").rename(out / "classifier.pt")
-    export(blueprint, "onnx", out, overwrite=True)
+    export_classifier(blueprint, "onnx", out, overwrite=True)
     assert sorted(p.name for p in out.iterdir()) == list(FILES["onnx"])
 
 
-def test_a_folder_that_cannot_be_made(blueprint: Blueprint, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made(blueprint: ClassifierDefinition, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"out cannot be written: "):
-        export(blueprint, "onnx", tmp_path / "file" / "out")
+        export_classifier(blueprint, "onnx", tmp_path / "file" / "out")
 
 
-def test_a_network_that_strays_is_not_kept(small: Blueprint, checkpoints: Any, tmp_path: Path) -> None:
+def test_a_network_that_strays_is_not_kept(small: ClassifierDefinition, checkpoints: Any, tmp_path: Path) -> None:
     """Traced from another checkpoint than the one the graph was made from: its head is swapped."""
     mixed = replace(small, folder=checkpoints.sfw_first)
     out = tmp_path / "out"
     with pytest.raises(ExportParityError, match=r"^The torchscript network strays: probabilities by "):
-        export(mixed, "torchscript", out)
+        export_classifier(mixed, "torchscript", out)
     assert list(tmp_path.iterdir()) == []
     out.mkdir()
     (out / "classifier.pt").touch()
     with pytest.raises(ExportParityError):
-        export(mixed, "torchscript", out, overwrite=True)
+        export_classifier(mixed, "torchscript", out, overwrite=True)
     assert [p.name for p in out.iterdir()] == ["classifier.pt"], "what was there before stays"

@@ -50,9 +50,9 @@ def test_resume_knows_what_is_done_and_goes_on(path: Path) -> None:
     write(path, "a", "b")
     with Journal(path, HEADER, resume=True) as journal:
         assert len(journal) == 2
-        assert journal.has("a")
-        assert journal.has("b")
-        assert not journal.has("c")
+        assert journal.contains("a")
+        assert journal.contains("b")
+        assert not journal.contains("c")
         journal.append([{"path": "c"}])
     assert [row["path"] for row in read_rows(path)] == ["a", "b", "c"]
 
@@ -81,7 +81,7 @@ def test_wherever_it_was_cut_whole_lines_count_and_nothing_else(path: Path, cut:
     whole = max(0, data.count(b"\n") - 1)
     with Journal(path, HEADER, resume=True) as journal:
         assert len(journal) == whole
-        assert [journal.has(name) for name in names] == [number < whole for number in range(8)]
+        assert [journal.contains(name) for name in names] == [number < whole for number in range(8)]
         journal.append({"path": name} for name in names[whole:])
     assert [row["path"] for row in read_rows(path)] == names
     assert json.loads(path.read_bytes().split(b"\n")[0]) == HEADER
@@ -160,4 +160,4 @@ def test_names_of_any_bytes_come_back(path: Path) -> None:
     write(path, name)
     assert [row["path"] for row in read_rows(path)] == [name]
     with Journal(path, HEADER, resume=True) as journal:
-        assert journal.has(name)
+        assert journal.contains(name)

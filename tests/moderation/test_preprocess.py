@@ -110,12 +110,12 @@ def test_a_jpeg_round_trip_changes_little_but_something() -> None:
 def test_seen_is_what_the_crop_leaves(
     preprocessing: Preprocessing, size: tuple[int, int], seen: tuple[float, ...]
 ) -> None:
-    assert preprocessing.seen(size) == seen
+    assert preprocessing.visible_box(size) == seen
 
 
 @given(width=sides, height=sides, squash=st.booleans())
 def test_what_is_seen_lies_in_the_picture(width: int, height: int, squash: bool) -> None:
-    left, top, right, bottom = Preprocessing("squash" if squash else "short_side", 36, 32, "box").seen(
+    left, top, right, bottom = Preprocessing("squash" if squash else "short_side", 36, 32, "box").visible_box(
         (width, height)
     )
     assert 0 <= left < right <= 1

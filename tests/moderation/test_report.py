@@ -186,7 +186,7 @@ def test_a_full_disk_leaves_the_journal(
     tmp_path: Path, extension: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = journal_of(tmp_path, [judgement("x", 0.5).to_dict()])
-    monkeypatch.setattr("safelight.files.temporary_beside", lambda path: path.with_name(".tmp"))
+    monkeypatch.setattr("safelight.atomic_write.temporary_path", lambda path: path.with_name(".tmp"))
     (tmp_path / ".tmp").symlink_to("/dev/full")
     with pytest.raises(OutputError, match="No space left on device"):
         write_report(journal, tmp_path / f"r{extension}", LABELS)

@@ -27,8 +27,8 @@ from safelight.errors import (
     UsageError,
 )
 from safelight.moderation import Moderator, Policy
-from safelight.moderation.finding import Skip
-from safelight.moderation.scan import Scan, Summary
+from safelight.moderation.sources import SkipReason
+from safelight.moderation.scan import Scan, ScanSummary
 
 LEVELS = {f"{number:02}.png": (number + 0.5) / 20 for number in range(20)}
 
@@ -74,7 +74,7 @@ def test_a_scan_writes_a_line_for_every_picture_in_order(scan: Callable[..., Sca
 
 def test_the_summary_counts(scan: Callable[..., Scan]) -> None:
     seen: list[str] = []
-    summary = scan().run_summed(lambda judgement: seen.append(judgement.path))
+    summary = scan().run_to_summary(lambda judgement: seen.append(judgement.path))
     assert len(seen) == summary.judged == summary.total == 22
     assert summary.decisions == {"allow": 10, "review": 8, "block": 2, "error": 2}
     assert summary.errors == {"image.empty": 1, "image.not_recognised": 1}
@@ -91,13 +91,13 @@ def test_the_summary_counts(scan: Callable[..., Scan]) -> None:
 
 @pytest.mark.parametrize(("unsafe", "bin_"), [(0.0, 0), (0.0999, 0), (0.1, 1), (0.55, 5), (0.9, 9), (1.0, 9)])
 def test_the_histogram_has_a_place_for_every_probability(unsafe: float, bin_: int) -> None:
-    summary = Summary()
+    summary = ScanSummary()
     summary.count({"decision": "allow", "unsafe": unsafe, "error": None})
     assert [number for number, count in enumerate(summary.histogram) if count] == [bin_]
 
 
 def test_an_empty_summary() -> None:
-    assert (Summary().total, Summary().rate, Summary().flagged) == (0, 0.0, 0)
+    assert (ScanSummary().total, ScanSummary().rate, ScanSummary().flagged) == (0, 0.0, 0)
 
 
 def test_three_formats_hold_the_same(scan: Callable[..., Scan], tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_names_of_any_bytes(scan: Callable[..., Scan], folder: Path, extension: 
     for _ in range(21):
         next(started)
     started.close()
-    summary = scan(f"report.{extension}", resume=True).run_summed()
+    summary = scan(f"report.{extension}", resume=True).run_to_summary()
     assert summary.total == 23
     if extension == "jsonl":
         names = [os.fsencode(json.loads(line)["path"]) for line in job.report.read_bytes().splitlines()]
@@ -204,7 +204,7 @@ def test_an_unfinished_report_is_not_replaced(scan: Callable[..., Scan]) -> None
         scan().check()
     assert caught.value.message == f"An unfinished report is there: {scan().journal_path}."
     assert caught.value.hint == "Go on with --resume, or start over with --overwrite."
-    assert scan(overwrite=True).run_summed().judged == 22
+    assert scan(overwrite=True).run_to_summary().judged == 22
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 11, 21])
@@ -219,7 +219,7 @@ def test_resume_judges_what_is_left(scan: Callable[..., Scan], folder: Path, sto
     assert not job.report.exists()
     done = len(lines(job.journal_path)) - 1
     assert stop_after <= done <= stop_after + 3, "no more than a batch is written ahead"
-    summary = scan(resume=True).run_summed()
+    summary = scan(resume=True).run_to_summary()
     assert (summary.judged, summary.resumed, summary.total) == (22 - done, done, 22)
     assert summary.decisions == {"allow": 10, "review": 8, "block": 2, "error": 2}
     assert summary.histogram == [2] * 10
@@ -227,7 +227,7 @@ def test_resume_judges_what_is_left(scan: Callable[..., Scan], folder: Path, sto
 
 
 def test_resume_of_nothing_is_a_start(scan: Callable[..., Scan]) -> None:
-    summary = scan(resume=True).run_summed()
+    summary = scan(resume=True).run_to_summary()
     assert (summary.judged, summary.resumed) == (22, 0)
 
 
@@ -251,7 +251,7 @@ def test_resume_with_other_options(
     started.close()
     before = scan().journal_path.read_bytes()
     with pytest.raises(ResumeMismatchError):
-        scan(resume=True, **change).run_summed()
+        scan(resume=True, **change).run_to_summary()
     assert scan().journal_path.read_bytes() == before
 
 
@@ -263,9 +263,9 @@ def test_what_is_not_judged_is_counted_in_every_run(scan: Callable[..., Scan], f
     next(started)
     started.close()
     told: list[str] = []
-    summary = scan(resume=True).run_summed(skipped=lambda path, _reason: told.append(Path(path).name))
+    summary = scan(resume=True).run_to_summary(on_skip=lambda path, _reason: told.append(Path(path).name))
     assert told == ["notes", "old.zip"]
-    assert summary.skipped == {Skip.NOT_A_PICTURE: 1, Skip.ARCHIVE: 1}
+    assert summary.skipped == {SkipReason.NOT_A_PICTURE: 1, SkipReason.ARCHIVE: 1}
     assert summary.errors["image.format"] == 1
     assert json.loads(json.dumps(summary.to_dict()))["skipped"] == {"not_a_picture": 1, "archive": 1}
 
@@ -275,9 +275,9 @@ def test_by_names_alone(scan: Callable[..., Scan], folder: Path) -> None:
     judged = [Path(judgement.path).name for judgement in scan().run()]
     assert "hidden" in judged
     job = scan("names.jsonl", only_known=True)
-    summary = job.run_summed()
+    summary = job.run_to_summary()
     assert summary.total == len(judged) - 1
-    assert summary.skipped == {Skip.OTHER_NAME: 1}
+    assert summary.skipped == {SkipReason.OTHER_NAME: 1}
 
 
 def test_a_journal_from_before_there_was_a_choice_is_gone_on_with(scan: Callable[..., Scan]) -> None:
@@ -285,12 +285,12 @@ def test_a_journal_from_before_there_was_a_choice_is_gone_on_with(scan: Callable
     next(started)
     started.close()
     assert "only_known" not in json.loads(scan().journal_path.read_text().splitlines()[0])
-    assert scan(resume=True).run_summed().total == 22
+    assert scan(resume=True).run_to_summary().total == 22
 
 
 def test_nothing_there(scan: Callable[..., Scan], tmp_path: Path) -> None:
     with pytest.raises(FileMissingError):
-        scan(target=str(tmp_path / "nowhere")).run_summed()
+        scan(target=str(tmp_path / "nowhere")).run_to_summary()
     assert not scan().journal_path.exists()
 
 
@@ -306,8 +306,8 @@ def test_tables_are_scanned_like_folders(scan: Callable[..., Scan], folder: Path
     pq.write_table(pa.table({"image": contents}), tmp_path / "bytes.parquet")
     by_path = scan("a.jsonl", target=str(folder / "paths.parquet"))
     by_bytes = scan("b.jsonl", target=str(tmp_path / "bytes.parquet"))
-    assert by_path.run_summed().errors == {"image.empty": 1, "image.not_recognised": 1, "file.missing": 1}
-    assert by_bytes.run_summed().errors == {"image.empty": 1, "image.not_recognised": 1}
+    assert by_path.run_to_summary().errors == {"image.empty": 1, "image.not_recognised": 1, "file.missing": 1}
+    assert by_bytes.run_to_summary().errors == {"image.empty": 1, "image.not_recognised": 1}
     one, other = lines(by_path.report), lines(by_bytes.report)
     assert [row["path"] for row in one] == names
     assert [row["path"] for row in other] == [f"{tmp_path / 'bytes.parquet'}#{n}" for n in range(22)]
@@ -322,7 +322,7 @@ def test_a_full_disk(scan: Callable[..., Scan]) -> None:
     with pytest.raises(
         OutputError, match=r"report\.jsonl\.partial cannot be written: No space left on device\.$"
     ):
-        scan(overwrite=True).run_summed()
+        scan(overwrite=True).run_to_summary()
 
 
 class Processes:

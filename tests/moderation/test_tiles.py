@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safelight.moderation.tiles import MAX_TILES, covers_all, tile_boxes
+from safelight.moderation.tiles import MAX_TILES, tiles_cover_image, tile_boxes
 
 sides = st.integers(1, 5000)
 
@@ -30,9 +30,9 @@ def test_a_nearly_square_picture_has_none() -> None:
 
 def test_there_is_an_end_to_it() -> None:
     assert len(tile_boxes(3200, 100)) == len(tile_boxes(100_000, 100)) == MAX_TILES == 32
-    assert covers_all(3200, 100)
-    assert not covers_all(3201, 100)
-    assert not covers_all(100, 3201)
+    assert tiles_cover_image(3200, 100)
+    assert not tiles_cover_image(3201, 100)
+    assert not tiles_cover_image(100, 3201)
 
 
 @given(width=sides, height=sides)
@@ -55,7 +55,7 @@ def test_tiles_cover_every_column_and_row_up_to_the_limit(width: int, height: in
     along = 0 if width >= height else 1
     boxes = tile_boxes(width, height)
     gaps = any(after[along] > before[along + 2] for before, after in itertools.pairwise(boxes))
-    assert gaps is not covers_all(width, height) or not boxes
+    assert gaps is not tiles_cover_image(width, height) or not boxes
 
 
 @given(width=sides, height=sides)

@@ -19,7 +19,7 @@ from safelight.errors import (
     PickleRefusedError,
 )
 from safelight.moderation.preprocess import Preprocessing
-from safelight.moderation.timm_config import TimmConfig, read_timm_folder
+from safelight.moderation.timm_config import TimmConfig, read_timm_config
 
 CONFIG: dict[str, Any] = {
     "architecture": "vit_tiny_patch16_384",
@@ -52,7 +52,7 @@ class Folder:
 
     def read_bytes(self, config: bytes) -> TimmConfig:
         (self.path / "config.json").write_bytes(config)
-        return read_timm_folder(self.path)
+        return read_timm_config(self.path)
 
 
 @pytest.fixture
@@ -263,7 +263,7 @@ def test_a_pickle_beside_safetensors_is_left_alone(folder: Folder) -> None:
 def test_a_pickle_file(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"\x80\x04cos\nsystem\n")
     with pytest.raises(PickleRefusedError) as caught:
-        read_timm_folder(tmp_path / name)
+        read_timm_config(tmp_path / name)
     assert caught.value.message == f"{name} is a pickle file."
 
 
@@ -283,10 +283,10 @@ def test_weights_that_are_a_renamed_pickle(folder: Folder) -> None:
 
 def test_missing_files(folder: Folder, tmp_path: Path) -> None:
     with pytest.raises(FileMissingError) as caught:
-        read_timm_folder(tmp_path / "nowhere")
+        read_timm_config(tmp_path / "nowhere")
     assert caught.value.message == f"There is no folder {str(tmp_path / 'nowhere')!r}."
     with pytest.raises(FileMissingError) as caught:
-        read_timm_folder(folder.path)
+        read_timm_config(folder.path)
     assert caught.value.message == "model has no config.json."
     (folder.path / "model.safetensors").unlink()
     with pytest.raises(FileMissingError) as caught:

@@ -12,10 +12,10 @@ import onnxruntime as ort
 import pytest
 
 from safelight.errors import InternalError, ModelInvalidError, PickleRefusedError
-from safelight.images import decode
+from safelight.images import decoding
 from safelight.moderation import timm_convert
-from safelight.moderation.timm_config import TimmConfig, read_timm_folder
-from safelight.moderation.timm_convert import build_module, converted, is_converted
+from safelight.moderation.timm_config import TimmConfig, read_timm_config
+from safelight.moderation.timm_convert import build_module, load_converted, is_converted
 from safelight.runtime.graph import PIXELS
 from safelight.settings import Settings
 
@@ -23,7 +23,7 @@ Copied = Callable[..., Path]
 
 
 def squares(config: TimmConfig, pictures: list[Path]) -> np.ndarray:
-    return np.stack([config.preprocessing.apply(decode(path).image) for path in pictures])
+    return np.stack([config.preprocessing.apply(decoding(path).image) for path in pictures])
 
 
 def save(network: Any, folder: Path) -> None:
@@ -36,10 +36,10 @@ def test_a_conversion_happens_once(
     checkpoints: Any, load: Callable[..., Any], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(checkpoints.nsfw_first)
-    config = read_timm_folder(checkpoints.nsfw_first)
-    assert is_converted(config, settings.cache)
+    config = read_timm_config(checkpoints.nsfw_first)
+    assert is_converted(config, settings.cache_folder)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("converted again"))
-    session = ort.InferenceSession(converted(config, settings.cache), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(load_converted(config, settings.cache_folder), providers=["CPUExecutionProvider"])
     assert [o.name for o in session.get_outputs()] == ["probabilities", "embedding"]
 
 
@@ -47,8 +47,8 @@ def test_the_graph_takes_any_batch(
     checkpoints: Any, load: Callable[..., Any], settings: Settings, small_pngs: list[Path]
 ) -> None:
     load(checkpoints.nsfw_first)
-    config = read_timm_folder(checkpoints.nsfw_first)
-    session = ort.InferenceSession(converted(config, settings.cache), providers=["CPUExecutionProvider"])
+    config = read_timm_config(checkpoints.nsfw_first)
+    session = ort.InferenceSession(load_converted(config, settings.cache_folder), providers=["CPUExecutionProvider"])
     pixels = squares(config, small_pngs)
     together = session.run(None, {PIXELS: pixels})
     for index in range(len(pixels)):
@@ -62,23 +62,23 @@ def test_the_module_and_the_graph_agree(
     import torch
 
     load(checkpoints.five)
-    config = read_timm_folder(checkpoints.five)
+    config = read_timm_config(checkpoints.five)
     pixels = squares(config, small_pngs)
     with torch.inference_mode():
         expected = [output.numpy() for output in build_module(config)(torch.from_numpy(pixels))]
-    session = ort.InferenceSession(converted(config, settings.cache), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(load_converted(config, settings.cache_folder), providers=["CPUExecutionProvider"])
     for ours, theirs in zip(session.run(None, {PIXELS: pixels}), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 def test_another_configuration_is_another_conversion(copied: Copied, settings: Settings) -> None:
-    assert not is_converted(read_timm_folder(copied(note="never seen")), settings.cache)
+    assert not is_converted(read_timm_config(copied(note="never seen")), settings.cache_folder)
 
 
 def test_weights_that_do_not_fit_are_named_by_the_converting_process(copied: Copied, tmp_path: Path) -> None:
     folder = copied(label_names=["a", "b", "c"], num_classes=3)
     with pytest.raises(ModelInvalidError) as caught:
-        converted(read_timm_folder(folder), tmp_path / "cache")
+        load_converted(read_timm_config(folder), tmp_path / "cache")
     assert caught.value.message.startswith(
         "The weights do not fit timm's 'test_vit' with 3 labels: "
         "Error(s) in loading state_dict for VisionTransformer: size mismatch for head.weight"
@@ -101,7 +101,7 @@ def test_weights_that_do_not_fit_are_named_by_the_converting_process(copied: Cop
 )
 def test_an_architecture_that_does_not_fit(copied: Copied, changes: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ModelInvalidError) as caught:
-        build_module(read_timm_folder(copied(**changes)))
+        build_module(read_timm_config(copied(**changes)))
     assert caught.value.message.startswith(f"The weights do not fit timm's {complaint}")
 
 
@@ -113,7 +113,7 @@ def test_a_missing_tensor_is_named(copied: Copied) -> None:
     del weights["pos_embed"]
     save_file(weights, folder / "model.safetensors")
     with pytest.raises(ModelInvalidError, match=r'Missing key\(s\) in state_dict: "pos_embed"'):
-        build_module(read_timm_folder(folder))
+        build_module(read_timm_config(folder))
 
 
 @pytest.mark.parametrize("arguments", [{"img_size": 96}, None], ids=["model_args", "input_size"])
@@ -125,7 +125,7 @@ def test_weights_of_another_size_than_the_architectures_own(
 
     folder = copied(model_args=arguments, pretrained_cfg={"input_size": [3, 96, 96]})
     save(timm.create_model("test_vit", num_classes=2, img_size=96), folder)
-    config = read_timm_folder(folder)
+    config = read_timm_config(folder)
     theirs = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     assert theirs.pos_embed.shape[1] == 37
     pixels = torch.from_numpy(squares(config, small_pngs))
@@ -142,7 +142,7 @@ def test_a_network_with_two_heads_is_refused(copied: Copied) -> None:
     folder = copied(architecture=name, pretrained_cfg={"input_size": [3, 224, 224]})
     save(timm.create_model(name, num_classes=2), folder)
     with pytest.raises(ModelInvalidError, match="another kind of head"):
-        build_module(read_timm_folder(folder))
+        build_module(read_timm_config(folder))
 
 
 def test_an_architecture_is_never_fetched(copied: Copied, network_log: Path) -> None:
@@ -150,7 +150,7 @@ def test_an_architecture_is_never_fetched(copied: Copied, network_log: Path) -> 
     folder = copied(architecture="hf-hub:owner/name")
     before = network_log.read_text()
     with pytest.raises(ModelInvalidError, match="hf-hub:owner/name"):
-        build_module(read_timm_folder(folder))
+        build_module(read_timm_config(folder))
     assert network_log.read_text() == before
 
 
@@ -161,7 +161,7 @@ def test_a_pickle_is_not_opened_through_model_args(copied: Copied, tmp_path: Pat
     torch.save(timm.create_model("test_vit", num_classes=2).state_dict(), tmp_path / "other.pt")
     folder = copied(model_args={"checkpoint_path": str(tmp_path / "other.pt")})
     with pytest.raises((ModelInvalidError, PickleRefusedError), match="checkpoint_path"):
-        build_module(read_timm_folder(folder))
+        build_module(read_timm_config(folder))
 
 
 def test_the_working_folders_files_are_not_run(
@@ -174,7 +174,7 @@ def test_the_working_folders_files_are_not_run(
     monkeypatch.chdir(working)
     folder = copied(architecture="no_such_net")
     with pytest.raises((ModelInvalidError, InternalError)):
-        converted(read_timm_folder(folder), tmp_path / "cache")
+        load_converted(read_timm_config(folder), tmp_path / "cache")
     assert not (working / "was-run").exists()
 
 
@@ -186,4 +186,4 @@ def test_a_converting_process_that_dies(
         pytest.skip("needs false")
     monkeypatch.setattr(sys, "executable", dies)
     with pytest.raises(InternalError, match=r"^Converting changed failed: "):
-        timm_convert.converted(read_timm_folder(copied()), tmp_path)
+        timm_convert.load_converted(read_timm_config(copied()), tmp_path)

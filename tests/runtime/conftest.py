@@ -7,12 +7,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from safelight.runtime.graph import EMBEDDING, PIXELS, PROBABILITIES, Graph
+from safelight.runtime.graph import EMBEDDING, PIXELS, PROBABILITIES, OnnxGraph
 
 SIDE = 4
 
 
-def small_graph(sharpness: float = 4.0) -> Graph:
+def small_graph(sharpness: float = 4.0) -> OnnxGraph:
     """Mean red, green and blue in 0..1 are the embedding; their weighted softmax over two labels the answer."""
     head = np.array([[1, -1], [0.5, -0.25], [-1, 0.75]], np.float32) * sharpness
     constants = [
@@ -39,16 +39,16 @@ def small_graph(sharpness: float = 4.0) -> Graph:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     onnx.checker.check_model(model)
-    return Graph(model.SerializeToString(), SIDE, SIDE, (PROBABILITIES, EMBEDDING))
+    return OnnxGraph(model.SerializeToString(), SIDE, SIDE, (PROBABILITIES, EMBEDDING))
 
 
 @pytest.fixture(scope="session")
-def graph() -> Graph:
+def graph() -> OnnxGraph:
     return small_graph()
 
 
 @pytest.fixture(scope="session")
-def other_graph() -> Graph:
+def other_graph() -> OnnxGraph:
     return small_graph(sharpness=5.0)
 
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from safelight.errors import BackendError
-from safelight.runtime.backends import Network, Plan, compile_network, stack_outputs
-from safelight.runtime.graph import EMBEDDING, PROBABILITIES, Graph
+from safelight.runtime.backends import CompiledNetwork, BackendPlan, compile_network, stack_outputs
+from safelight.runtime.graph import EMBEDDING, PROBABILITIES, OnnxGraph
 
 BACKENDS = ("onnxruntime", "openvino")
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
-def network(request: pytest.FixtureRequest, graph: Graph) -> Network:
-    return compile_network(graph, Plan(request.param, "fp32", 2))
+def network(request: pytest.FixtureRequest, graph: OnnxGraph) -> CompiledNetwork:
+    return compile_network(graph, BackendPlan(request.param, "fp32", 2))
 
 
 def expected(pictures: np.ndarray) -> dict[str, np.ndarray]:
@@ -30,7 +30,7 @@ def expected(pictures: np.ndarray) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 33])
-def test_any_batch_gives_what_the_network_says(network: Network, pictures: np.ndarray, count: int) -> None:
+def test_any_batch_gives_what_the_network_says(network: CompiledNetwork, pictures: np.ndarray, count: int) -> None:
     outputs = network.run(pictures[:count])
     assert set(outputs) == {PROBABILITIES, EMBEDDING}
     for name, answer in expected(pictures[:count]).items():
@@ -39,18 +39,18 @@ def test_any_batch_gives_what_the_network_says(network: Network, pictures: np.nd
         np.testing.assert_allclose(outputs[name], answer, atol=1e-6)
 
 
-def test_engines_agree(graph: Graph, pictures: np.ndarray) -> None:
-    one, other = (compile_network(graph, Plan(name, "fp32", 2)).run(pictures) for name in BACKENDS)
+def test_engines_agree(graph: OnnxGraph, pictures: np.ndarray) -> None:
+    one, other = (compile_network(graph, BackendPlan(name, "fp32", 2)).run(pictures) for name in BACKENDS)
     for name in one:
         np.testing.assert_allclose(one[name], other[name], atol=1e-5)
 
 
-def test_bf16_on_openvino_is_near_fp32(graph: Graph, pictures: np.ndarray) -> None:
-    answer = compile_network(graph, Plan("openvino", "bf16", 1)).run(pictures)
+def test_bf16_on_openvino_is_near_fp32(graph: OnnxGraph, pictures: np.ndarray) -> None:
+    answer = compile_network(graph, BackendPlan("openvino", "bf16", 1)).run(pictures)
     np.testing.assert_allclose(answer[PROBABILITIES], expected(pictures)[PROBABILITIES], atol=0.03)
 
 
-def test_outputs_outlive_the_next_run(network: Network, pictures: np.ndarray) -> None:
+def test_outputs_outlive_the_next_run(network: CompiledNetwork, pictures: np.ndarray) -> None:
     first = network.run(pictures[:2])
     kept = {name: values.copy() for name, values in first.items()}
     network.run(pictures[20:30])
@@ -58,7 +58,7 @@ def test_outputs_outlive_the_next_run(network: Network, pictures: np.ndarray) ->
         np.testing.assert_array_equal(first[name], kept[name])
 
 
-def test_threads_do_not_mix_their_pictures(network: Network, pictures: np.ndarray) -> None:
+def test_threads_do_not_mix_their_pictures(network: CompiledNetwork, pictures: np.ndarray) -> None:
     alone = network.run(pictures)
 
     def ask(seed: int) -> bool:
@@ -70,23 +70,23 @@ def test_threads_do_not_mix_their_pictures(network: Network, pictures: np.ndarra
         assert all(pool.map(ask, range(200)))
 
 
-def test_openvino_keeps_compiled_blobs(graph: Graph, pictures: np.ndarray, tmp_path: Path) -> None:
-    first = compile_network(graph, Plan("openvino", "fp32", 1), tmp_path).run(pictures)
+def test_openvino_keeps_compiled_blobs(graph: OnnxGraph, pictures: np.ndarray, tmp_path: Path) -> None:
+    first = compile_network(graph, BackendPlan("openvino", "fp32", 1), tmp_path).run(pictures)
     assert list((tmp_path / "openvino").glob("*.blob"))
-    again = compile_network(graph, Plan("openvino", "fp32", 1), tmp_path).run(pictures)
+    again = compile_network(graph, BackendPlan("openvino", "fp32", 1), tmp_path).run(pictures)
     np.testing.assert_array_equal(first[PROBABILITIES], again[PROBABILITIES])
 
 
 @pytest.mark.parametrize(
     ("plan", "complaint"),
     [
-        (Plan("onnxruntime", "bf16", 1), "onnxruntime runs a network in fp32 only, not in bf16."),
-        (Plan("openvino", "int8", 1), "openvino runs a network in fp32 or bf16, not in int8."),
-        (Plan("tensorrt", "fp32", 1), "There is no backend 'tensorrt'; there are openvino and onnxruntime."),
+        (BackendPlan("onnxruntime", "bf16", 1), "onnxruntime runs a network in fp32 only, not in bf16."),
+        (BackendPlan("openvino", "int8", 1), "openvino runs a network in fp32 or bf16, not in int8."),
+        (BackendPlan("tensorrt", "fp32", 1), "There is no backend 'tensorrt'; there are openvino and onnxruntime."),
     ],
     ids=str,
 )
-def test_impossible_plans(graph: Graph, plan: Plan, complaint: str) -> None:
+def test_impossible_plans(graph: OnnxGraph, plan: BackendPlan, complaint: str) -> None:
     with pytest.raises(BackendError) as caught:
         compile_network(graph, plan)
     assert caught.value.message == complaint

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import hashlib
 
-from safelight.runtime.graph import Graph
+from safelight.runtime.graph import OnnxGraph
 
 
 def test_digest_is_that_of_the_model() -> None:
-    graph = Graph(b"abc", 4, 4, ("probabilities",))
+    graph = OnnxGraph(b"abc", 4, 4, ("probabilities",))
     assert graph.digest == hashlib.sha256(b"abc").hexdigest()
     assert graph.digest.startswith("ba7816bf")
 
 
-def test_two_networks_have_two_digests(graph: Graph, other_graph: Graph) -> None:
+def test_two_networks_have_two_digests(graph: OnnxGraph, other_graph: OnnxGraph) -> None:
     assert graph.digest != other_graph.digest

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from safelight.runtime.openmp import letting_go
+from safelight.runtime.openmp import thread_team_releaser
 
 COUNTED = """
 import threading
@@ -43,7 +43,7 @@ def test_where_torch_computes_in_another_way_nothing_is_done(
 ) -> None:
     """Another package's OpenMP is not even opened."""
     monkeypatch.setattr("safelight.runtime.openmp.ctypes.CDLL", pytest.fail)
-    assert letting_go(tmp_path / "missing")() is None
+    assert thread_team_releaser(tmp_path / "missing")() is None
     maps = tmp_path / "maps"
     maps.write_text("7f00 r-xp 00:00 1 /usr/lib/sentencepiece.libs/libgomp-6a29c32d.so.1.0.0\n")
-    assert letting_go(maps)() is None
+    assert thread_team_releaser(maps)() is None

@@ -11,14 +11,14 @@ import pytest
 
 from safelight.errors import BackendError
 from safelight.runtime import probe
-from safelight.runtime.backends import Network, Outputs, Plan, compile_network
-from safelight.runtime.graph import PROBABILITIES, Graph
+from safelight.runtime.backends import CompiledNetwork, Outputs, BackendPlan, compile_network
+from safelight.runtime.graph import PROBABILITIES, OnnxGraph
 from safelight.runtime.machine import usable_cores
-from safelight.runtime.probe import Trial, candidates, choose, try_all
+from safelight.runtime.probe import Measurement, candidate_plans, choose_fastest_plan, measure_plans
 
-REFERENCE = Plan("onnxruntime", "fp32", 2)
-FP32 = Plan("openvino", "fp32", 2)
-BF16 = Plan("openvino", "bf16", 2)
+REFERENCE = BackendPlan("onnxruntime", "fp32", 2)
+FP32 = BackendPlan("openvino", "fp32", 2)
+BF16 = BackendPlan("openvino", "bf16", 2)
 PLANS = [REFERENCE, FP32, BF16]
 
 
@@ -26,17 +26,17 @@ PLANS = [REFERENCE, FP32, BF16]
 class Engines:
     """The real engines, with the answers of chosen plans changed on their way out."""
 
-    change: dict[Plan, Callable[[np.ndarray], np.ndarray]] = field(default_factory=dict)
-    compiled: list[Plan] = field(default_factory=list)
+    change: dict[BackendPlan, Callable[[np.ndarray], np.ndarray]] = field(default_factory=dict)
+    compiled: list[BackendPlan] = field(default_factory=list)
 
-    def compile(self, graph: Graph, plan: Plan, cache: Path | None = None) -> Network:
+    def compile(self, graph: OnnxGraph, plan: BackendPlan, cache: Path | None = None) -> CompiledNetwork:
         self.compiled.append(plan)
         return Changed(compile_network(graph, plan, cache), self.change.get(plan, lambda p: p))
 
 
 @dataclass
 class Changed:
-    network: Network
+    network: CompiledNetwork
     change: Callable[[np.ndarray], np.ndarray]
 
     def run(self, pixels: np.ndarray) -> Outputs:
@@ -59,51 +59,51 @@ def fail(message: str) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def test_candidates_fit_what_is_asked_for() -> None:
-    assert candidates("auto", "auto", 2) == PLANS
-    assert candidates("openvino", "auto", 2) == [FP32, BF16]
-    assert candidates("auto", "bf16", 2) == [BF16]
-    assert candidates("onnxruntime", "fp32", 2) == [REFERENCE]
-    assert {plan.threads for plan in candidates("auto", "auto", 0)} == {usable_cores()}
+    assert candidate_plans("auto", "auto", 2) == PLANS
+    assert candidate_plans("openvino", "auto", 2) == [FP32, BF16]
+    assert candidate_plans("auto", "bf16", 2) == [BF16]
+    assert candidate_plans("onnxruntime", "fp32", 2) == [REFERENCE]
+    assert {plan.threads for plan in candidate_plans("auto", "auto", 0)} == {usable_cores()}
 
 
 def test_no_candidate() -> None:
     with pytest.raises(BackendError) as caught:
-        candidates("onnxruntime", "bf16", 2)
+        candidate_plans("onnxruntime", "bf16", 2)
     assert caught.value.message == "onnxruntime does not run a network in bf16."
     assert "safelight doctor" in caught.value.hint
 
 
-def test_a_plan_asked_for_by_name_is_not_probed(graph: Graph, engines: Engines, tmp_path: Path) -> None:
-    assert choose(graph, [BF16], np.zeros((0, 1, 1, 3), np.uint8), tmp_path, pytest.fail) == BF16
+def test_a_plan_asked_for_by_name_is_not_probed(graph: OnnxGraph, engines: Engines, tmp_path: Path) -> None:
+    assert choose_fastest_plan(graph, [BF16], np.zeros((0, 1, 1, 3), np.uint8), tmp_path, pytest.fail) == BF16
     assert engines.compiled == []
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_choice_is_kept_and_reused(
-    graph: Graph, other_graph: Graph, pictures: np.ndarray, engines: Engines, tmp_path: Path
+    graph: OnnxGraph, other_graph: OnnxGraph, pictures: np.ndarray, engines: Engines, tmp_path: Path
 ) -> None:
     told: list[str] = []
-    first = choose(graph, PLANS, pictures, tmp_path, told.append)
+    first = choose_fastest_plan(graph, PLANS, pictures, tmp_path, told.append)
     assert first in PLANS
     assert len(told) == 1
     (kept,) = (tmp_path / "probe").iterdir()
     body = json.loads(kept.read_text())
-    assert Plan(**body["chosen"]) == first
+    assert BackendPlan(**body["chosen"]) == first
     assert [trial["plan"]["precision"] for trial in body["trials"]] == ["fp32", "fp32", "bf16"]
 
     engines.compiled.clear()
-    assert choose(graph, PLANS, pictures, tmp_path, pytest.fail) == first
+    assert choose_fastest_plan(graph, PLANS, pictures, tmp_path, pytest.fail) == first
     assert engines.compiled == []
 
-    choose(other_graph, PLANS, pictures, tmp_path, told.append)
-    choose(graph, PLANS[1:], pictures, tmp_path, told.append)
+    choose_fastest_plan(other_graph, PLANS, pictures, tmp_path, told.append)
+    choose_fastest_plan(graph, PLANS[1:], pictures, tmp_path, told.append)
     assert len(told) == 3, "another network or other candidates are another question"
 
 
-def test_nothing_is_kept_without_a_cache(graph: Graph, pictures: np.ndarray, engines: Engines) -> None:
+def test_nothing_is_kept_without_a_cache(graph: OnnxGraph, pictures: np.ndarray, engines: Engines) -> None:
     told: list[str] = []
     for _ in range(2):
-        assert choose(graph, PLANS[:2], pictures, None, told.append) in PLANS[:2]
+        assert choose_fastest_plan(graph, PLANS[:2], pictures, None, told.append) in PLANS[:2]
     assert len(told) == 2
 
 
@@ -123,16 +123,16 @@ def test_nothing_is_kept_without_a_cache(graph: Graph, pictures: np.ndarray, eng
     ],
 )
 def test_a_damaged_choice_is_made_again(
-    graph: Graph, pictures: np.ndarray, engines: Engines, tmp_path: Path, damage: bytes
+    graph: OnnxGraph, pictures: np.ndarray, engines: Engines, tmp_path: Path, damage: bytes
 ) -> None:
     told: list[str] = []
     engines.change = {REFERENCE: slow, BF16: slow}
-    choose(graph, PLANS, pictures[:2], tmp_path, told.append)
+    choose_fastest_plan(graph, PLANS, pictures[:2], tmp_path, told.append)
     (kept,) = (tmp_path / "probe").iterdir()
     kept.write_bytes(damage)
-    assert choose(graph, PLANS, pictures[:2], tmp_path, told.append) == FP32
+    assert choose_fastest_plan(graph, PLANS, pictures[:2], tmp_path, told.append) == FP32
     assert len(told) == 2
-    assert Plan(**json.loads(kept.read_text())["chosen"]) == FP32
+    assert BackendPlan(**json.loads(kept.read_text())["chosen"]) == FP32
 
 
 def slow(answer: np.ndarray) -> np.ndarray:
@@ -142,17 +142,17 @@ def slow(answer: np.ndarray) -> np.ndarray:
     return answer
 
 
-def test_the_fastest_is_chosen(graph: Graph, pictures: np.ndarray, engines: Engines, tmp_path: Path) -> None:
+def test_the_fastest_is_chosen(graph: OnnxGraph, pictures: np.ndarray, engines: Engines, tmp_path: Path) -> None:
     for fastest in (REFERENCE, FP32):
         engines.change = {plan: slow for plan in PLANS if plan != fastest}
-        assert choose(graph, PLANS, pictures[:4], None) == fastest
+        assert choose_fastest_plan(graph, PLANS, pictures[:4], None) == fastest
 
 
 def test_an_unfaithful_candidate_is_out_however_fast(
-    graph: Graph, pictures: np.ndarray, engines: Engines, tmp_path: Path
+    graph: OnnxGraph, pictures: np.ndarray, engines: Engines, tmp_path: Path
 ) -> None:
     engines.change = {REFERENCE: slow, FP32: lambda p: p + 0.02, BF16: lambda p: p + 0.02}
-    assert choose(graph, PLANS, pictures, tmp_path) == REFERENCE
+    assert choose_fastest_plan(graph, PLANS, pictures, tmp_path) == REFERENCE
     (kept,) = (tmp_path / "probe").iterdir()
     trials = {
         t["plan"]["backend"] + t["plan"]["precision"]: t for t in json.loads(kept.read_text())["trials"]
@@ -162,14 +162,14 @@ def test_an_unfaithful_candidate_is_out_however_fast(
     assert trials["openvinofp32"]["probability_error"] == pytest.approx(0.02, abs=1e-4)
 
 
-def test_nan_is_not_faithful(graph: Graph, pictures: np.ndarray, engines: Engines) -> None:
+def test_nan_is_not_faithful(graph: OnnxGraph, pictures: np.ndarray, engines: Engines) -> None:
     engines.change = {BF16: lambda p: p * np.nan}
-    (trial,) = try_all(graph, [BF16], pictures)
-    assert not trial.faithful
+    (trial,) = measure_plans(graph, [BF16], pictures)
+    assert not trial.matches_reference
 
 
 def test_a_drift_in_log_odds_counts_where_probabilities_hardly_move(
-    graph: Graph, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    graph: OnnxGraph, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Far:
         """Answers near 0, as a classifier gives for harmless pictures."""
@@ -186,31 +186,31 @@ def test_a_drift_in_log_odds_counts_where_probabilities_hardly_move(
         "compile_network",
         lambda graph, plan, cache=None: Far(1 if plan.backend == "onnxruntime" else 2),
     )
-    (trial,) = try_all(graph, [FP32], pictures)
+    (trial,) = measure_plans(graph, [FP32], pictures)
     assert trial.probability_error == pytest.approx(1e-4, rel=0.01)
     assert trial.log_odds_error == pytest.approx(math.log(2), rel=0.01)
-    assert not trial.faithful
+    assert not trial.matches_reference
 
 
-def test_a_candidate_that_cannot_run_is_out(graph: Graph, pictures: np.ndarray, engines: Engines) -> None:
+def test_a_candidate_that_cannot_run_is_out(graph: OnnxGraph, pictures: np.ndarray, engines: Engines) -> None:
     engines.change = {BF16: fail("no such unit\nand a stack trace"), REFERENCE: slow}
-    assert choose(graph, PLANS, pictures[:2], None) == FP32
-    (trial,) = try_all(graph, [BF16], pictures[:2])
-    assert trial == Trial(BF16, math.inf, problem="no such unit")
+    assert choose_fastest_plan(graph, PLANS, pictures[:2], None) == FP32
+    (trial,) = measure_plans(graph, [BF16], pictures[:2])
+    assert trial == Measurement(BF16, math.inf, problem="no such unit")
     assert trial.to_dict()["milliseconds"] is None
     json.dumps(trial.to_dict(), allow_nan=False)
 
 
-def test_an_impossible_plan_is_a_trial_with_a_problem(graph: Graph, pictures: np.ndarray) -> None:
-    (trial,) = try_all(graph, [Plan("onnxruntime", "bf16", 1)], pictures)
+def test_an_impossible_plan_is_a_trial_with_a_problem(graph: OnnxGraph, pictures: np.ndarray) -> None:
+    (trial,) = measure_plans(graph, [BackendPlan("onnxruntime", "bf16", 1)], pictures)
     assert trial.problem == "onnxruntime runs a network in fp32 only, not in bf16."
-    assert not trial.faithful
+    assert not trial.matches_reference
 
 
-def test_no_faithful_candidate(graph: Graph, pictures: np.ndarray, engines: Engines, tmp_path: Path) -> None:
+def test_no_faithful_candidate(graph: OnnxGraph, pictures: np.ndarray, engines: Engines, tmp_path: Path) -> None:
     engines.change = {FP32: lambda p: p + 0.5, BF16: fail("no such unit")}
     with pytest.raises(BackendError) as caught:
-        choose(graph, [FP32, BF16], pictures, tmp_path)
+        choose_fastest_plan(graph, [FP32, BF16], pictures, tmp_path)
     assert caught.value.message == "openvino fp32: strays from the reference; openvino bf16: no such unit"
     assert not (tmp_path / "probe").exists()
 
@@ -228,11 +228,11 @@ def test_no_faithful_candidate(graph: Graph, pictures: np.ndarray, engines: Engi
     ],
 )
 def test_tolerances(probability_error: float, log_odds_error: float, problem: str, faithful: bool) -> None:
-    assert Trial(BF16, 1.0, probability_error, log_odds_error, problem).faithful is faithful
+    assert Measurement(BF16, 1.0, probability_error, log_odds_error, problem).matches_reference is faithful
 
 
-def test_real_engines_are_faithful_in_fp32(graph: Graph, pictures: np.ndarray) -> None:
-    for trial in try_all(graph, [REFERENCE, FP32], pictures):
-        assert trial.faithful
+def test_real_engines_are_faithful_in_fp32(graph: OnnxGraph, pictures: np.ndarray) -> None:
+    for trial in measure_plans(graph, [REFERENCE, FP32], pictures):
+        assert trial.matches_reference
         assert trial.probability_error < 1e-5
         assert 0 < trial.milliseconds < 1000

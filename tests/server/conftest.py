@@ -25,9 +25,9 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from safelight import logs
-from safelight.jobs.service import Service, prepare
+from safelight.jobs.queue_service import QueueService, prepare
 from safelight.server.app import create_app
-from safelight.server.keys import SCHEMA
+from safelight.server.security.keys import SCHEMA
 from safelight.settings import Settings
 
 FAST = {"SAFELIGHT_BACKEND": "onnxruntime", "SAFELIGHT_PRECISION": "fp32", "OMP_NUM_THREADS": "1"}
@@ -50,13 +50,13 @@ def server_home(prepared: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def open_service(server_home: Path) -> Iterator[Callable[..., Service]]:
+def open_service(server_home: Path) -> Iterator[Callable[..., QueueService]]:
     """Opens the test's database under settings of the test's choice."""
     opened = []
 
-    def service(**fields: object) -> Service:
+    def service(**fields: object) -> QueueService:
         chosen = {"home": server_home, "backend": "onnxruntime", "precision": "fp32"} | fields
-        opened.append(Service.open(Settings.load(**chosen)))
+        opened.append(QueueService.open(Settings.load(**chosen)))
         return opened[-1]
 
     yield service
@@ -65,12 +65,12 @@ def open_service(server_home: Path) -> Iterator[Callable[..., Service]]:
 
 
 @pytest.fixture
-def service(open_service: Callable[..., Service]) -> Service:
+def service(open_service: Callable[..., QueueService]) -> QueueService:
     return open_service()
 
 
 @pytest.fixture
-def client(service: Service) -> Iterator[TestClient]:
+def client(service: QueueService) -> Iterator[TestClient]:
     """The application without workers, as a program on this machine sees it."""
     with client_of(create_app(service, service.settings)) as client:
         yield client
@@ -92,7 +92,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[dict[s
     handlers, level = root.handlers[:], root.level
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", written)
-        logs.configure()
+        logs.configure_logging()
     yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
     root.handlers[:] = handlers
     root.setLevel(level)

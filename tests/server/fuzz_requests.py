@@ -34,9 +34,9 @@ from schemathesis.generation.case import Case
 from tests.server.conftest import free_port, log_of, processes, wait_for
 from tests.server.stand_in import StandIn, png
 
-from safelight.jobs.service import prepare
-from safelight.server.families import Family, family_of
-from safelight.server.keys import SCHEMA
+from safelight.jobs.queue_service import prepare
+from safelight.server.core.api_families import ApiFamily, api_family_of
+from safelight.server.security.keys import SCHEMA
 from safelight.settings import Settings
 
 HONEST = frozenset({501, 503, 507})
@@ -197,8 +197,8 @@ class Asked:
 class Figures:
     """What came of all requests."""
 
-    statuses: dict[Family, Counter[int]] = field(
-        default_factory=lambda: {family: Counter() for family in Family}
+    statuses: dict[ApiFamily, Counter[int]] = field(
+        default_factory=lambda: {family: Counter() for family in ApiFamily}
     )
     failed: list[str] = field(default_factory=list)
     unanswered: list[str] = field(default_factory=list)
@@ -438,7 +438,7 @@ def send(port: int, asked: Asked, figures: Figures) -> None:
     if not found:
         figures.unanswered.append(f"{answer} {told}")
         return
-    figures.statuses[family_of(asked.operation.split()[1])][found] += 1
+    figures.statuses[api_family_of(asked.operation.split()[1])][found] += 1
     if found >= 500 and found not in HONEST:
         figures.failed.append(f"{told} -> {answer[:500]}")
 

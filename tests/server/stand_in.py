@@ -11,9 +11,9 @@ from typing import Any
 from PIL import Image
 
 from safelight.gallery import NewEntry
-from safelight.jobs.entries import result_of
+from safelight.jobs.gallery_entries import result_of
 from safelight.jobs.job import Job, JobKind
-from safelight.jobs.service import Service
+from safelight.jobs.queue_service import QueueService
 from safelight.moderation.policy import Decision
 from safelight.settings import Settings
 
@@ -39,7 +39,7 @@ class StandIn(threading.Thread):
 
     def __init__(self, home: Path) -> None:
         super().__init__(daemon=True)
-        self._service = Service.open(Settings(home=home))
+        self._service = QueueService.open(Settings(home=home))
         self._over = threading.Event()
 
     def run(self) -> None:
@@ -48,8 +48,8 @@ class StandIn(threading.Thread):
             if time.monotonic() - heard > 5:
                 heard = time.monotonic()
                 self._service.register_worker("here:cpu", WORKER)
-            while job := self._service.ledger.claim("here:cpu"):
-                self._service.ledger.succeed(job, self._result(job), 0.01)
+            while job := self._service.store.claim("here:cpu"):
+                self._service.store.succeed(job, self._result(job), 0.01)
 
     def stop(self) -> None:
         self._over.set()

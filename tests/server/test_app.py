@@ -10,10 +10,10 @@ from starlette.testclient import TestClient
 from tests.server.conftest import huge_png
 
 from safelight.gallery import Entry, NewEntry
-from safelight.jobs.service import Service
+from safelight.jobs.queue_service import QueueService
 from safelight.moderation.policy import Decision
 from safelight.server.app import create_app
-from safelight.server.keys import Keys
+from safelight.server.security.keys import KeyStore
 
 OUTSIDE = [
     "../../../../etc/passwd",
@@ -90,7 +90,7 @@ def test_bombs_are_refused_by_their_header(
 
 
 @pytest.fixture
-def picture(service: Service, photographs: list[Path]) -> Entry:
+def picture(service: QueueService, photographs: list[Path]) -> Entry:
     """A picture of anna's."""
     return service.gallery.add(
         NewEntry(
@@ -108,10 +108,10 @@ def picture(service: Service, photographs: list[Path]) -> Entry:
     )
 
 
-def test_others_pictures_are_not_there(client: TestClient, service: Service, picture: Entry) -> None:
+def test_others_pictures_are_not_there(client: TestClient, service: QueueService, picture: Entry) -> None:
     operations = [pair for pair in paths_of(client) if "{entry_id}" in pair[1]]
     assert len(operations) >= 4
-    keys = Keys(service.engine)
+    keys = KeyStore(service.engine)
     anna = {"Authorization": f"Bearer {keys.add('anna')}"}
     berta = {"Authorization": f"Bearer {keys.add('berta')}"}
     for method, path in operations:
@@ -124,7 +124,7 @@ def test_others_pictures_are_not_there(client: TestClient, service: Service, pic
     assert service.gallery.get(picture.id).id == picture.id
 
 
-def test_the_server_opens_nothing_before_it_runs(service: Service) -> None:
+def test_the_server_opens_nothing_before_it_runs(service: QueueService) -> None:
     app = create_app(service, service.settings)
     client = TestClient(app, "http://127.0.0.1:7860")
     response = client.get("/v1/system")  # without its lifespan

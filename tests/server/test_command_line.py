@@ -19,7 +19,7 @@ from PIL import Image
 from safelight.cli.app import run
 from safelight.client import Client, GenerateJob
 from safelight.generation.record import ReproductionRecord
-from safelight.images.metadata import read_metadata
+from safelight.images.metadata.file_metadata import read_metadata
 
 SMALL = ("--steps", "4", "--size", "128x128")
 DRAWN = {

@@ -13,9 +13,9 @@ from tests.disks import filled, small_disk
 from tests.server.conftest import client_of
 
 from safelight.database import reading
-from safelight.jobs.service import Service
+from safelight.jobs.queue_service import QueueService
 from safelight.server.app import create_app
-from safelight.server.keys import Keys, usage
+from safelight.server.security.keys import KeyStore, usage
 from safelight.settings import Settings
 
 
@@ -27,22 +27,22 @@ def home(prepared: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def service(home: Path) -> Iterator[Service]:
-    service = Service.open(Settings(home=home, backend="onnxruntime", precision="fp32"))
+def service(home: Path) -> Iterator[QueueService]:
+    service = QueueService.open(Settings(home=home, backend="onnxruntime", precision="fp32"))
     yield service
     service.close()
 
 
 @pytest.fixture
-def client(service: Service) -> Iterator[TestClient]:
+def client(service: QueueService) -> Iterator[TestClient]:
     with client_of(create_app(service, service.settings)) as client:
         yield client
 
 
 def test_reads_and_verdicts_go_on(
-    client: TestClient, service: Service, home: Path, photographs: list[Path]
+    client: TestClient, service: QueueService, home: Path, photographs: list[Path]
 ) -> None:
-    keys = Keys(service.engine)
+    keys = KeyStore(service.engine)
     quotas = {"anna": {}, "bert": {"pictures_per_day": 2}, "cleo": {}}
     headers = {name: {"X-API-Key": keys.add(name, **quota)} for name, quota in quotas.items()}
     photograph = photographs[0].read_bytes()

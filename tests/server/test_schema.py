@@ -34,8 +34,8 @@ from tests.server.conftest import free_port, processes, wait_for
 from tests.server.stand_in import StandIn
 
 from safelight.database import open_database
-from safelight.server.guard import OPEN_PATHS
-from safelight.server.keys import Keys
+from safelight.server.security.bind_policy import PUBLIC_PATHS
+from safelight.server.security.keys import KeyStore
 from safelight.settings import Settings
 
 NOT_IMPLEMENTED = 501
@@ -82,7 +82,7 @@ def asking(
 
 def _keys(home: Path) -> tuple[dict[str, str], dict[str, str]]:
     engine = open_database(Settings(home=home))
-    anna, berta = (Keys(engine).add(name) for name in ("anna", "berta"))
+    anna, berta = (KeyStore(engine).add(name) for name in ("anna", "berta"))
     engine.dispose()
     return {"Authorization": f"Bearer {anna}"}, {"Authorization": f"Bearer {berta}"}
 
@@ -137,7 +137,7 @@ def asked(asking: Asking, operation: APIOperation, examples: int) -> None:
 
 def is_open(operation: APIOperation) -> bool:
     """Whether it is asked without a key."""
-    return operation.path in OPEN_PATHS or operation.label == "POST /v1/session"
+    return operation.path in PUBLIC_PATHS or operation.label == "POST /v1/session"
 
 
 def answers(status: int) -> Callable[[CheckContext, Response, Case], None]:

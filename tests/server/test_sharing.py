@@ -17,14 +17,15 @@ from PIL import Image
 from starlette.testclient import TestClient
 from tests.server.conftest import client_of
 
-from safelight.errors import FieldError
-from safelight.jobs.service import Service
+from safelight.errors import UnsupportedFieldError
+from safelight.jobs.queue_service import QueueService
 from safelight.moderation.moderator import Moderator
-from safelight.server import picture_threads
+from safelight.server.core.executors import image_executor
 from safelight.server.app import create_app
-from safelight.server.compat.a1111_start import Start
-from safelight.server.keys import Keys
-from safelight.server.routes import prompts, sdapi_drawing
+from safelight.server.api.a1111.init_image import PreparedImages
+from safelight.server.security.keys import KeyStore
+from safelight.server.api.native import prompts
+from safelight.server.api.a1111.routes import generate
 
 Asks = Callable[..., Any]
 
@@ -36,9 +37,9 @@ def png(side: int) -> bytes:
 
 
 @pytest.fixture
-def asks(service: Service) -> Iterator[Callable[[str], Asks]]:
+def asks(service: QueueService) -> Iterator[Callable[[str], Asks]]:
     """What sends requests in the name of anna or of berta."""
-    keys = {name: Keys(service.engine).add(name) for name in ("anna", "berta")}
+    keys = {name: KeyStore(service.engine).add(name) for name in ("anna", "berta")}
     with client_of(create_app(service, service.settings)) as client:
 
         def of(name: str) -> Asks:
@@ -88,7 +89,7 @@ def test_a_prompt_is_explained_while_another_owner_has_long_ones(
     asks: Callable[[str], Asks], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, over, waited = threading.Event(), threading.Event(), []
-    really = prompts._explained
+    really = prompts._explain
 
     def explained(body: Any, *given: Any) -> Any:
         if body.prompt == "long":
@@ -96,7 +97,7 @@ def test_a_prompt_is_explained_while_another_owner_has_long_ones(
             waited.append(over.wait(10))
         return really(body, *given)
 
-    monkeypatch.setattr(prompts, "_explained", explained)
+    monkeypatch.setattr(prompts, "_explain", explained)
     with flooding(4, lambda: asks("anna")("/v1/prompts/explain", json={"prompt": "long"}), begun, over):
         assert asks("berta")("/v1/prompts/explain", json={"prompt": "short"}).status_code == 200
         assert not waited  # none of the others' has ended
@@ -106,10 +107,10 @@ def test_pictures_to_draw_from_are_prepared_by_few_threads(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sixteen at once took thirteen gigabytes, where asyncio's own threads did it."""
-    monkeypatch.setattr(picture_threads, "SMALL_PIXELS", 0)
+    monkeypatch.setattr(image_executor, "SMALL_PIXELS", 0)
     now, most, lock = 0, 0, threading.Lock()
 
-    def start(init: bytes, *_: Any, **__: Any) -> Start:
+    def start(init: bytes, *_: Any, **__: Any) -> PreparedImages:
         nonlocal now, most
         with lock:
             now += 1
@@ -117,9 +118,9 @@ def test_pictures_to_draw_from_are_prepared_by_few_threads(
         time.sleep(0.02)
         with lock:
             now -= 1
-        raise FieldError("enough", field="mask")
+        raise UnsupportedFieldError("enough", field="mask")
 
-    monkeypatch.setattr(sdapi_drawing, "start", start)
+    monkeypatch.setattr(generate, "prepare_images", start)
     body = {"prompt": "a", "init_images": [base64.b64encode(png(64)).decode()], "width": 128, "height": 128}
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: client.post("/sdapi/v1/img2img", json=body), range(8)))

@@ -8,17 +8,17 @@ import os
 import pytest
 from tests.yielding import check
 
-from safelight.server.large_json import loads
-from safelight.server.pictures_in import from_base64
-from safelight.server.shape import complaint_about_json
+from safelight.server.core.request_bodies.large_json import loads
+from safelight.server.core.request_bodies.image_inputs import decode_base64
+from safelight.server.core.request_bodies.json_limits import json_error
 
 
 def test_a_large_picture_as_text():
     text = base64.b64encode(os.urandom(1 << 20) * 48).decode()
     lines = "\n".join(text[at : at + 76] for at in range(0, len(text), 76))
-    assert from_base64(lines, 1 << 28) == base64.b64decode(text)
-    check(lambda: from_base64(text, 1 << 28))
-    check(lambda: from_base64(lines, 1 << 28))
+    assert decode_base64(lines, 1 << 28) == base64.b64decode(text)
+    check(lambda: decode_base64(text, 1 << 28))
+    check(lambda: decode_base64(lines, 1 << 28))
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,6 @@ def test_the_shape_of_a_large_body(begin, line):
     if line:
         text = line.join(text[at : at + 64] for at in range(0, len(text), 64))
     body = f'{begin}{text}"}}'.encode()
-    assert complaint_about_json(body) is None
-    check(lambda: complaint_about_json(body))
+    assert json_error(body) is None
+    check(lambda: json_error(body))
     check(lambda: loads(body))

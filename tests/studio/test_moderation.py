@@ -17,7 +17,7 @@ from PIL import Image
 import safelight
 from safelight.errors import (
     ClassifierUnknownError,
-    ExplainUnsupportedError,
+    ExplanationUnsupportedError,
     FileMissingError,
     ImageTooManyPixelsError,
     OutputExistsError,
@@ -152,7 +152,7 @@ def test_what_cannot_be_used(studio: Studio, photographs: list[Path]) -> None:
         studio.moderate(photographs[0], policy="nonsense")
     with pytest.raises(FileMissingError):
         studio.moderate("nowhere.jpg")
-    with pytest.raises(ExplainUnsupportedError):
+    with pytest.raises(ExplanationUnsupportedError):
         studio.explain(photographs[0], classifier="owner/name")
     gore = Policy.parse('name = "x"\nversion = "1"\n[unsafe]\ngore = { review = 0.1, block = 0.2 }\n')
     with pytest.raises(PolicyLabelError):

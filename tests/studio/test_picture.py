@@ -12,8 +12,8 @@ from sd_parsers import ParserManager
 
 from safelight.errors import OutputError, UsageError
 from safelight.generation.record import ReproductionRecord
-from safelight.images import decode
-from safelight.images.metadata import read_metadata
+from safelight.images import decoding
+from safelight.images.metadata.file_metadata import read_metadata
 from safelight.studio import Picture, Studio
 from safelight.studio import picture as module
 from safelight.studio.picture import free_name, kind_of
@@ -32,13 +32,13 @@ def picture(drawing_studio: Studio) -> Picture:
 def test_what_is_saved_says_how_it_was_made(suffix: str, picture: Picture, tmp_path: Path) -> None:
     path = picture.save(tmp_path / "deep" / f"cat{suffix}")
     metadata = read_metadata(path)
-    assert metadata.parameters == picture.infotext
+    assert metadata.infotext == picture.infotext
     assert metadata.record is not None
     record = ReproductionRecord.parse(metadata.record)
     assert record.model_copy(update={"file": None}) == picture.record
     assert record.file is not None
     assert record.file.kind == kind_of(path)
-    assert decode(path).image.size == (64, 72)
+    assert decoding(path).image.size == (64, 72)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
@@ -56,7 +56,7 @@ def test_another_reader_finds_the_same(suffix: str, picture: Picture, tmp_path: 
 
 def test_lossless_formats_keep_every_pixel(picture: Picture) -> None:
     for data in (picture.encode("png"), picture.encode("webp", lossless=True)):
-        assert np.array_equal(np.asarray(decode(data).image), np.asarray(picture.image))
+        assert np.array_equal(np.asarray(decoding(data).image), np.asarray(picture.image))
     small, large = picture.encode("jpeg", quality=20), picture.encode("jpeg", quality=95)
     assert len(small) < len(large)
     assert picture.encode("jpeg", quality=20) == small
@@ -101,7 +101,7 @@ def test_an_encoder_that_fails_writes_nothing(
     def fail(*_: Any, **__: Any) -> bytes:
         raise OutputError("no")
 
-    monkeypatch.setattr(module, "encode_picture", fail)
+    monkeypatch.setattr(module, "encode_image", fail)
     with pytest.raises(OutputError):
         picture.save(tmp_path / "cat.png")
     assert list(tmp_path.iterdir()) == []

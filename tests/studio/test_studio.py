@@ -21,12 +21,12 @@ from safelight.errors import (
     MaskError,
     MemoryBudgetError,
     RequestError,
-    StoppedError,
+    RunStoppedError,
     UpscalerUnknownError,
 )
 from safelight.generation.progress import Progress, Watcher
 from safelight.generation.request import GenerationRequest, Part
-from safelight.generation.tolerance import within_tolerance
+from safelight.generation.comparison import within_tolerance
 from safelight.images.fields import ImageField
 from safelight.moderation.moderator import Moderator
 from safelight.moderation.policy import Decision
@@ -151,7 +151,7 @@ def test_a_run_generates_its_pictures_in_any_order_and_goes_on_after_a_stop(
     run = drawing_studio.start(request, watcher=Watcher(should_stop=lambda: bool(stop)))
     second = run.generate(1)
     stop.append(True)
-    with pytest.raises(StoppedError):
+    with pytest.raises(RunStoppedError):
         run.generate(0)
     stop.clear()
     pictures = [run.generate(0), second]

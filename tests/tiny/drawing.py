@@ -19,7 +19,7 @@ MASK = Image.fromarray(np.tile(np.repeat(np.uint8([0, 255]), SIDE // 2), (SIDE, 
 def draw(pipeline: Any, family: Family, mode: str, **more: Any) -> np.ndarray:
     """A picture: float [64, 64, 3]; its latents with ``output_type="latent"``."""
     accepted = inspect.signature(pipeline.__call__).parameters
-    wanted: dict[str, Any] = {"height": SIDE, "width": SIDE, "strength": 1.0, **family.always}
+    wanted: dict[str, Any] = {"height": SIDE, "width": SIDE, "strength": 1.0, **family.call_arguments}
     if "text_encoder_out_layers" in accepted:  # Flux.2's text encoders are deep
         wanted["max_sequence_length"] = 64
     if mode != TEXT:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from captions import STYLE_WORDS, article, caption, name_in_colour
-from scenes import COLOURS, HUES, PLACES, SIZES, Pictures, Placed, Scene, draw_scene, hue_word
+from captions import STYLE_WORDS, with_article, caption, name_in_colour
+from scenes import COLOURS, HUES, PLACES, SIZES, Pictures, PlacedThing, Scene, random_scene, hue_word
 
 SEEDS = st.integers(0, 2**32 - 1)
 COLOUR = re.compile(rf"\b(?:{'|'.join(sorted({*COLOURS, *HUES}, key=len, reverse=True))})\b")
@@ -35,7 +35,7 @@ def share_with(texts: list[str], words: str) -> float:
 # Never more than the picture shows
 
 
-def colours_shown(pictures: Pictures, placed: Placed) -> set[str]:
+def colours_shown(pictures: Pictures, placed: PlacedThing) -> set[str]:
     """Every colour word that is true of a thing."""
     if placed.colour:
         return {placed.colour}
@@ -43,7 +43,7 @@ def colours_shown(pictures: Pictures, placed: Placed) -> set[str]:
     return {*COLOUR.findall(pictures.thing_of(placed.row).name), *([] if hue is None else [hue_word(hue)])}
 
 
-def see_true(pictures: Pictures, placed: Placed, part: str) -> None:
+def see_true(pictures: Pictures, placed: PlacedThing, part: str) -> None:
     """See that one thing's part of a caption tells of that thing and of nothing else."""
     thing = pictures.thing_of(placed.row)
     assert name_in_colour(thing.name, placed.colour) in part
@@ -59,13 +59,13 @@ def see_true(pictures: Pictures, placed: Placed, part: str) -> None:
 def scenes(pictures: Pictures) -> st.SearchStrategy[Scene]:
     """Scenes as they are drawn by lot, and any others that can be painted."""
 
-    def placed(row: int) -> st.SearchStrategy[Placed]:
+    def placed(row: int) -> st.SearchStrategy[PlacedThing]:
         colours = st.sampled_from(["", *HUES]) if pictures.main_hues[row] is not None else st.just("")
         places, sizes = st.sampled_from(["", *PLACES]), st.sampled_from(list(SIZES))
-        return st.builds(Placed, st.just(row), colours, sizes, places)
+        return st.builds(PlacedThing, st.just(row), colours, sizes, places)
 
     def by_lot(row: int, seed: int) -> Scene:
-        return draw_scene(pictures, row, np.random.default_rng(seed))
+        return random_scene(pictures, row, np.random.default_rng(seed))
 
     rows = st.integers(0, len(pictures.rows) - 1)
     things = st.lists(rows.flatmap(placed), min_size=1, max_size=2).map(tuple)
@@ -103,49 +103,49 @@ def test_the_same_seed_says_the_same(pictures: Pictures, data: st.DataObject, se
 
 def test_a_tenth_is_empty(pictures: Pictures) -> None:
     random = np.random.default_rng(0)
-    texts = [caption(pictures, Scene((Placed(0),)), random) for _ in range(4000)]
+    texts = [caption(pictures, Scene((PlacedThing(0),)), random) for _ in range(4000)]
     assert 0.08 < texts.count("") / len(texts) < 0.12
 
 
 def test_a_place_is_always_said(pictures: Pictures) -> None:
     for place in PLACES:
-        assert share_with(captions_of(pictures, Scene((Placed(4, place=place),))), place) == 1
+        assert share_with(captions_of(pictures, Scene((PlacedThing(4, place=place),))), place) == 1
 
 
 def test_a_colour_is_always_said_in_place_of_the_things_own(pictures: Pictures) -> None:
     for colour in HUES:
-        texts = captions_of(pictures, Scene((Placed(0, colour=colour),)))
+        texts = captions_of(pictures, Scene((PlacedThing(0, colour=colour),)))
         assert share_with(texts, f"{colour} apple") == 1
         assert colour == "red" or share_with(texts, "red") == 0
 
 
 def test_a_background_is_always_said_unless_it_is_white(pictures: Pictures) -> None:
     for colour in COLOURS:
-        share = share_with(captions_of(pictures, Scene((Placed(4),), colour)), f"{colour} background")
+        share = share_with(captions_of(pictures, Scene((PlacedThing(4),), colour)), f"{colour} background")
         assert share == 1 if colour != "white" else 0.05 < share < 0.3
 
 
 def test_a_size_is_mostly_said(pictures: Pictures) -> None:
-    assert 0.7 < share_with(captions_of(pictures, Scene((Placed(4, size="small"),))), "small cat face") < 0.9
+    assert 0.7 < share_with(captions_of(pictures, Scene((PlacedThing(4, size="small"),))), "small cat face") < 0.9
 
 
 def test_a_main_hue_is_said_now_and_then_where_the_name_has_none(pictures: Pictures) -> None:
-    assert 0.15 < share_with(captions_of(pictures, Scene((Placed(1),))), "blue toy ball") < 0.35
-    assert share_with(captions_of(pictures, Scene((Placed(0),))), "red red") == 0
+    assert 0.15 < share_with(captions_of(pictures, Scene((PlacedThing(1),))), "blue toy ball") < 0.35
+    assert share_with(captions_of(pictures, Scene((PlacedThing(0),))), "red red") == 0
 
 
 def test_styles_are_mostly_said_and_mostly_in_the_recommended_words(pictures: Pictures) -> None:
-    texts = captions_of(pictures, Scene((Placed(6),)), count=1000)
+    texts = captions_of(pictures, Scene((PlacedThing(6),)), count=1000)
     assert 0.92 < share_with(texts, "sticker") < 0.98
     assert share_with(texts, "sticker style") > 0.55
     for words in STYLE_WORDS["sticker"]:
         assert share_with(texts, words) > 0.05
-    mixed = captions_of(pictures, Scene((Placed(0), Placed(7))))
+    mixed = captions_of(pictures, Scene((PlacedThing(0), PlacedThing(7))))
     assert not any(STYLE.search(text) for text in mixed)
 
 
 def test_a_tag_is_said_now_and_then(pictures: Pictures) -> None:
-    texts = captions_of(pictures, Scene((Placed(0),)), count=1000)
+    texts = captions_of(pictures, Scene((PlacedThing(0),)), count=1000)
     assert 0.05 < share_with(texts, ", fruit") + share_with(texts, ", orchard") < 0.15
 
 
@@ -166,7 +166,7 @@ def test_a_tag_is_said_now_and_then(pictures: Pictures) -> None:
     ],
 )
 def test_articles_and_plurals(words: str, said: str) -> None:
-    assert article(words) == said
+    assert with_article(words) == said
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_an_article_fits_the_word_after_it(pictures: Pictures) -> None:
         for row in range(12)
         for colour in ("", "orange", "blue")
         if not colour or pictures.main_hues[row] is not None
-        for text in captions_of(pictures, Scene((Placed(row, colour, "small"),), "orange"), count=40)
+        for text in captions_of(pictures, Scene((PlacedThing(row, colour, "small"),), "orange"), count=40)
     ]
     followed = [(first, then) for first, then in neighbours(texts) if first in ("a", "an")]
     assert {first for first, _ in followed} == {"a", "an"}

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from denoiser import Denoiser, build_schedule, draw_timesteps, rate_at, tokens_of
+from denoiser import Denoiser, build_schedule, sample_timesteps, rate_at, tokenize
 from scenes import Pictures
 from tokenizer import LENGTH, learn
 
@@ -22,7 +22,7 @@ def test_the_rate_goes_up_stays_and_goes_down_to_nothing() -> None:
 
 def test_captions_are_padded_as_pipelines_pad(pictures: Pictures) -> None:
     tokenizer = learn(pictures.things)
-    tokens = tokens_of(tokenizer, ["", "a red apple", "red " * 100])
+    tokens = tokenize(tokenizer, ["", "a red apple", "red " * 100])
     assert tokens.shape == (3, LENGTH)
     assert (tokens[:, 0] == tokenizer.bos_token_id).all()
     assert (tokens[:, -1] == tokenizer.eos_token_id).all()
@@ -48,7 +48,7 @@ def test_the_schedule_is_stable_diffusions_for_velocities() -> None:
 
 
 def test_half_of_the_times_lie_around_the_middle() -> None:
-    times = draw_timesteps(20_000)
+    times = sample_timesteps(20_000)
     anywhere, middle = times[::2].float(), times[1::2].float()
     assert int(times.min()) >= 0
     assert int(times.max()) <= 999

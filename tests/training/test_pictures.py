@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pictures import SIZE, STYLES, draw, icons_of, plain_code, plain_name, read_things, rows_and_icons
+from pictures import SIZE, STYLES, render_icon, icons_of, plain_code, plain_name, read_things, rows_and_icons
 
 RED = '<rect width="32" height="32" fill="#f00"/>'
 HALF = '<rect width="8" height="16" fill="#00f"/>'
@@ -89,7 +89,7 @@ def test_every_style_that_was_drawn_is_a_row(modules: Path) -> None:
 def test_drawings_are_cut_outs_of_one_size(modules: Path) -> None:
     icons = icons_of(modules / STYLES["flat"])
     assert set(icons) == {"1f34e", "2b05"}
-    red, half = draw(icons["1f34e"]), draw(icons["2b05"])
+    red, half = render_icon(icons["1f34e"]), render_icon(icons["2b05"])
     assert red.shape == half.shape == (SIZE, SIZE, 4)
     assert red.dtype == np.uint8
     assert (red == (255, 0, 0, 255)).all()
@@ -98,6 +98,6 @@ def test_drawings_are_cut_outs_of_one_size(modules: Path) -> None:
 
 
 def test_pictures_are_brought_to_the_size_too(modules: Path) -> None:
-    pixels = draw(icons_of(modules / STYLES["3d"])["1f34e"])
+    pixels = render_icon(icons_of(modules / STYLES["3d"])["1f34e"])
     assert pixels.shape == (SIZE, SIZE, 4)
     assert (pixels == (0, 255, 0, 128)).all()

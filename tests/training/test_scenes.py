@@ -12,12 +12,12 @@ from scenes import (
     PLACES,
     SIZES,
     Pictures,
-    Placed,
+    PlacedThing,
     Scene,
-    draw_scene,
+    random_scene,
     hue_word,
     main_hue,
-    paint,
+    render_scene,
     repaint,
 )
 
@@ -95,7 +95,7 @@ def test_shading_stays_when_it_is_repainted() -> None:
 
 
 def test_a_thing_alone_is_plain_on_white(pictures: Pictures) -> None:
-    picture = paint(pictures, Scene((Placed(0),)), random_of())
+    picture = render_scene(pictures, Scene((PlacedThing(0),)), random_of())
     assert picture.shape == (SIDE, SIDE, 3)
     assert picture.dtype == np.uint8
     assert tuple(picture[0, 0]) == (255, 255, 255)
@@ -108,7 +108,7 @@ def test_a_thing_alone_is_plain_on_white(pictures: Pictures) -> None:
 @pytest.mark.parametrize("colour", COLOURS)
 def test_the_background_is_of_its_colour(colour: str, pictures: Pictures) -> None:
     for seed in range(5):
-        ground = paint(pictures, Scene((Placed(5),), colour), random_of(seed))[0, 0].astype(int)
+        ground = render_scene(pictures, Scene((PlacedThing(5),), colour), random_of(seed))[0, 0].astype(int)
         assert np.abs(ground - COLOURS[colour]).max() <= 10
         nearest = min(COLOURS, key=lambda word: np.abs(ground - COLOURS[word]).sum())
         assert nearest == colour
@@ -117,7 +117,7 @@ def test_the_background_is_of_its_colour(colour: str, pictures: Pictures) -> Non
 @pytest.mark.parametrize("size", ["small", ""])
 @given(place=st.sampled_from(list(PLACES)), seed=SEEDS)
 def test_a_thing_is_where_its_caption_says(size: str, pictures: Pictures, place: str, seed: int) -> None:
-    picture = paint(pictures, Scene((Placed(0, size=size, place=place),)), random_of(seed))
+    picture = render_scene(pictures, Scene((PlacedThing(0, size=size, place=place),)), random_of(seed))
     left, top, right, bottom = things_box(picture)
     smallest, largest = (scale * SIDE * 120 / 128 for scale in SIZES[size])
     assert smallest - 3 <= right - left <= largest + 3
@@ -134,17 +134,17 @@ def test_a_thing_is_where_its_caption_says(size: str, pictures: Pictures, place:
 
 
 def test_a_colour_is_painted_where_the_thing_has_one_hue(pictures: Pictures) -> None:
-    blue = paint(pictures, Scene((Placed(0, colour="blue"),)), random_of())[64, 64].astype(int)
+    blue = render_scene(pictures, Scene((PlacedThing(0, colour="blue"),)), random_of())[64, 64].astype(int)
     assert blue[2] > blue[0] + 100
     plain, asked = (
-        paint(pictures, Scene((Placed(4, colour=word),)), random_of()) for word in ("", "blue")
+        render_scene(pictures, Scene((PlacedThing(4, colour=word),)), random_of()) for word in ("", "blue")
     )  # of two colours
     assert np.array_equal(plain, asked)
 
 
 @given(seed=SEEDS)
 def test_two_things_stand_from_left_to_right(pictures: Pictures, seed: int) -> None:
-    picture = paint(pictures, Scene((Placed(0), Placed(1))), random_of(seed))
+    picture = render_scene(pictures, Scene((PlacedThing(0), PlacedThing(1))), random_of(seed))
     halves = picture[:, :64], picture[:, 64:]
     red, blue = (half[(half < 200).any(axis=-1)].mean(axis=0) for half in halves)
     assert red[0] > red[2] + 100
@@ -156,7 +156,7 @@ def test_two_things_stand_from_left_to_right(pictures: Pictures, seed: int) -> N
 
 @given(row=st.integers(0, 11), seed=SEEDS)
 def test_a_scene_asks_for_nothing_that_cannot_be_painted(pictures: Pictures, row: int, seed: int) -> None:
-    scene = draw_scene(pictures, row, random_of(seed))
+    scene = random_scene(pictures, row, random_of(seed))
     assert scene.things[0].row == row
     assert len(scene.things) in (1, 2)
     assert scene.background in COLOURS
@@ -165,12 +165,12 @@ def test_a_scene_asks_for_nothing_that_cannot_be_painted(pictures: Pictures, row
         assert not placed.colour or pictures.main_hues[placed.row] is not None
         assert placed.size in SIZES
         assert placed.place in ("", *PLACES)
-    assert paint(pictures, scene, random_of(seed)).shape == (SIDE, SIDE, 3)
+    assert render_scene(pictures, scene, random_of(seed)).shape == (SIDE, SIDE, 3)
 
 
 def test_every_kind_of_scene_comes_up(pictures: Pictures) -> None:
     random = random_of()
-    scenes = [draw_scene(pictures, number % 12, random) for number in range(1200)]
+    scenes = [random_scene(pictures, number % 12, random) for number in range(1200)]
     alone = [scene.things[0] for scene in scenes if len(scene.things) == 1]
     assert {scene.background for scene in scenes} == set(COLOURS)
     assert {placed.colour for placed in alone} == {"", *HUES}
@@ -180,9 +180,9 @@ def test_every_kind_of_scene_comes_up(pictures: Pictures) -> None:
 
 
 def test_the_same_seed_is_the_same_scene(pictures: Pictures) -> None:
-    first, again = (draw_scene(pictures, 0, random_of(3)) for _ in range(2))
+    first, again = (random_scene(pictures, 0, random_of(3)) for _ in range(2))
     assert first == again
-    assert np.array_equal(*(paint(pictures, first, random_of(4)) for _ in range(2)))
+    assert np.array_equal(*(render_scene(pictures, first, random_of(4)) for _ in range(2)))
 
 
 def test_a_selection_keeps_pictures_and_rows_together(pictures: Pictures) -> None:

@@ -13,7 +13,7 @@ from transformers import CLIPTokenizer
 import tokenizer as words
 from captions import caption
 from pictures import Thing
-from scenes import Pictures, draw_scene
+from scenes import Pictures, random_scene
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_captions_survive_word_for_word_and_fit(
     pictures: Pictures, learnt: CLIPTokenizer, row: int, seed: int
 ) -> None:
     random = np.random.default_rng(seed)
-    text = caption(pictures, draw_scene(pictures, row, random), random)
+    text = caption(pictures, random_scene(pictures, row, random), random)
     numbers = learnt(text).input_ids
     assert len(numbers) <= words.LENGTH
     assert bare(learnt.decode(numbers, skip_special_tokens=True)) == bare(text)

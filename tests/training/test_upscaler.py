@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 import autoencoder
 from loops import save
 from safelight.generation.upscaling import load_upscaler
-from upscaler import Pairs, build, by_lanczos, compose, crops, pairs_of, psnr, ship, to_unit
+from upscaler import Pairs, build, enlarge_lanczos, compose, crops, pairs_of, psnr, ship, to_unit
 
 
 def large_disc(colour: str) -> np.ndarray:
@@ -40,10 +40,10 @@ def test_a_scene_is_the_cut_out_on_a_background() -> None:
 
 def test_pairs_show_the_same_at_both_sizes(pairs: Pairs) -> None:
     assert len(pairs) == 4
-    assert pairs.small.shape == pairs.drawn.shape == (4, 3, 128, 128)
+    assert pairs.small.shape == pairs.decoded.shape == (4, 3, 128, 128)
     assert pairs.large.shape == (4, 3, 256, 256)
-    assert psnr(by_lanczos(pairs.small), to_unit(pairs.large)) > 25
-    assert psnr(by_lanczos(pairs.drawn), to_unit(pairs.large)) < 20  # nothing learnt: another picture
+    assert psnr(enlarge_lanczos(pairs.small), to_unit(pairs.large)) > 25
+    assert psnr(enlarge_lanczos(pairs.decoded), to_unit(pairs.large)) < 20  # nothing learnt: another picture
 
 
 def test_crops_lie_over_each_other(pairs: Pairs) -> None:

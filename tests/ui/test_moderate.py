@@ -15,7 +15,7 @@ from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
 from safelight.moderation import PRESETS, Policy
-from safelight.server.routes.policies import _rules
+from safelight.server.api.native.policies import _rules
 
 HARNESS = """<!doctype html><html lang="en"><title>Moderate</title>
 <link rel="stylesheet" href="style.css"><link rel="stylesheet" href="moderate.css"><main id="root"></main>

@@ -26,17 +26,17 @@ from safelight.generation.request import GenerationRequest
 if TYPE_CHECKING:
     from PIL import Image
 
-    from safelight.bench.gate import TimedStudio
+    from safelight.bench.timed_studio import TimedStudio
 
 PROMPT = "a red apple, 3d style"
 SAMPLER = "DPM++ 2M"
 STRENGTH = 0.7
-Draw = Callable[[int], "Image.Image"]
+GenerateFunction = Callable[[int], "Image.Image"]
 """Generates a picture from a seed."""
 
 
 @dataclass(frozen=True)
-class Start:
+class ProcessMeasurement:
     """A process that generates one picture and ends.
 
     Args:
@@ -49,7 +49,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Gated:
+class GatedMeasurement:
     """The time of one of our pictures, and the gate's part of it.
 
     Args:
@@ -62,7 +62,7 @@ class Gated:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class GenerationComparison:
     """One side-by-side measurement.
 
     Args:
@@ -78,11 +78,11 @@ class Comparison:
 
     checkpoint: str
     steps: int
-    ours: list[Gated]
-    edits: list[Gated]
+    ours: list[GatedMeasurement]
+    edits: list[GatedMeasurement]
     peer_seconds: list[float]
-    cold: Start | None
-    peer_cold: Start | None
+    cold: ProcessMeasurement | None
+    peer_cold: ProcessMeasurement | None
     largest_difference: int
 
     @property
@@ -104,12 +104,12 @@ class Comparison:
     @property
     def gate_share(self) -> float:
         """Median share of the gate in a picture's time."""
-        return _share(self.ours)
+        return _gate_share(self.ours)
 
     @property
     def edit_gate_share(self) -> float:
         """The same for image-to-image."""
-        return _share(self.edits)
+        return _gate_share(self.edits)
 
     def to_dict(self) -> dict[str, Any]:
         """The measurement for JSON output."""
@@ -121,15 +121,15 @@ class Comparison:
         return asdict(self) | {name: round(share, 4) for name, share in shares.items()}
 
 
-def compare(
+def compare_generation(
     studio: TimedStudio,
     folder: Path,
     *,
     steps: int = 20,
     rounds: int = 5,
     cold: bool = True,
-    tell: Callable[[str], None] = lambda _: None,
-) -> Comparison:
+    on_message: Callable[[str], None] = lambda _: None,
+) -> GenerationComparison:
     """Generate the same seeds on both sides, alternately, so that noise of the machine affects both.
 
     Args:
@@ -138,47 +138,47 @@ def compare(
         steps: Steps per picture.
         rounds: Pictures per side, after a warm-up.
         cold: Also measure new processes, from start to end.
-        tell: Called with progress messages for the user.
+        on_message: Called with progress messages for the user.
 
     Raises:
         BlockedError: The policy blocks one of the pictures.
         SafelightError: The checkpoint or the policy cannot be used.
     """
     request = GenerationRequest.parse(prompt=PROMPT, steps=steps, sampler=SAMPLER, guidance_scale=4.0, seed=0)
-    ours = _ours(studio, request)
+    ours = _our_generator(studio, request)
     first = ours(0)
     strength = max(STRENGTH, 1 / steps)  # at least one step
-    edit = _ours(studio, request.model_copy(update={"init_image": first, "strength": strength}))
+    edit = _our_generator(studio, request.model_copy(update={"init_image": first, "strength": strength}))
     edit(0)
-    plain = _plain(folder, steps)
-    largest_difference = max(_difference(first, plain(0)), _difference(ours(1), plain(1)))
-    drawn: list[Gated] = []
-    edits: list[Gated] = []
+    plain = _diffusers_generator(folder, steps)
+    largest_difference = max(_largest_difference(first, plain(0)), _largest_difference(ours(1), plain(1)))
+    drawn: list[GatedMeasurement] = []
+    edits: list[GatedMeasurement] = []
     peer_seconds: list[float] = []
     for seed in range(rounds):
         # The order alternates, since each side leaves its data in the processor's caches.
         if seed % 2:
-            drawn.append(_gated(studio, ours, seed))
-        peer_seconds.append(_seconds(partial(plain, seed)))
+            drawn.append(_measure_gated(studio, ours, seed))
+        peer_seconds.append(_time(partial(plain, seed)))
         if not seed % 2:
-            drawn.append(_gated(studio, ours, seed))
-        edits.append(_gated(studio, edit, seed))
-        tell(
+            drawn.append(_measure_gated(studio, ours, seed))
+        edits.append(_measure_gated(studio, edit, seed))
+        on_message(
             f"round {seed + 1}: safelight {drawn[-1].seconds:.3f} s, diffusers {peer_seconds[-1]:.3f} s a picture"
         )
-    return Comparison(
+    return GenerationComparison(
         studio.settings.checkpoint,
         steps,
         drawn,
         edits,
         peer_seconds,
-        _cold(_command(studio, steps), done=(0, 1)) if cold else None,  # 1: done, but the picture is flagged
-        _cold(["-c", _SCRIPT.format(folder=str(folder), steps=steps, prompt=PROMPT)]) if cold else None,
+        _measure_process(_generate_command(studio, steps), success_statuses=(0, 1)) if cold else None,  # 1: done, but the picture is flagged
+        _measure_process(["-c", _SCRIPT.format(folder=str(folder), steps=steps, prompt=PROMPT)]) if cold else None,
         largest_difference,
     )
 
 
-def _ours(studio: TimedStudio, request: GenerationRequest) -> Draw:
+def _our_generator(studio: TimedStudio, request: GenerationRequest) -> GenerateFunction:
     def draw(seed: int) -> Image.Image:
         picture = next(iter(studio.draw(request.model_copy(update={"seed": seed}))))
         picture.encode("png")
@@ -188,17 +188,17 @@ def _ours(studio: TimedStudio, request: GenerationRequest) -> Draw:
     return draw
 
 
-def _gated(studio: TimedStudio, draw: Draw, seed: int) -> Gated:
-    before = studio.gate.seconds
-    seconds = _seconds(partial(draw, seed))
-    return Gated(seconds, studio.gate.seconds - before)
+def _measure_gated(studio: TimedStudio, generate: GenerateFunction, seed: int) -> GatedMeasurement:
+    before = studio.gate_time.seconds
+    seconds = _time(partial(generate, seed))
+    return GatedMeasurement(seconds, studio.gate_time.seconds - before)
 
 
-def _share(drawn: list[Gated]) -> float:
+def _gate_share(drawn: list[GatedMeasurement]) -> float:
     return statistics.median(each.gate_seconds / each.seconds for each in drawn)
 
 
-def _plain(folder: Path, steps: int) -> Draw:
+def _diffusers_generator(folder: Path, steps: int) -> GenerateFunction:
     """Plain diffusers, used as in its documentation."""
     import torch
     from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
@@ -230,17 +230,17 @@ image.save(io.BytesIO(), "PNG")
 """
 
 
-def _command(studio: TimedStudio, steps: int) -> list[str]:
+def _generate_command(studio: TimedStudio, steps: int) -> list[str]:
     options = ["--checkpoint", studio.settings.checkpoint, "--steps", str(steps), "--sampler", SAMPLER]
     return ["-m", "safelight", "generate", PROMPT, *options, "--guidance", "4"]
 
 
-def _cold(arguments: list[str], done: tuple[int, ...] = (0,)) -> Start:
+def _measure_process(arguments: list[str], success_statuses: tuple[int, ...] = (0,)) -> ProcessMeasurement:
     """Run a new Python process to its end, in an empty folder.
 
     Args:
         arguments: Arguments of the Python interpreter.
-        done: Exit statuses that mean success.
+        success_statuses: Exit statuses that mean success.
 
     Raises:
         InternalError: The process ended with another status.
@@ -253,16 +253,16 @@ def _cold(arguments: list[str], done: tuple[int, ...] = (0,)) -> Start:
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in done:
+    if process.returncode not in success_statuses:
         raise InternalError(f"A new process ended with status {process.returncode}.")
-    return Start(seconds, usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2))
+    return ProcessMeasurement(seconds, usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2))
 
 
-def _difference(one: Image.Image, other: Image.Image) -> int:
+def _largest_difference(one: Image.Image, other: Image.Image) -> int:
     return int(np.abs(np.asarray(one).astype(int) - np.asarray(other).astype(int)).max())
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def _time(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start

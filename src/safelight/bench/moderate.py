@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safelight.bench.peers import Judge
+from safelight.bench.peers import JudgeFunction
 from safelight.errors import InputError
 from safelight.moderation import Moderator
 from safelight.runtime.machine import usable_cores
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ModerationComparison:
     """One side-by-side measurement.
 
     Args:
@@ -60,15 +60,15 @@ class Comparison:
         }
 
 
-def compare(
+def compare_moderation(
     moderator: Moderator,
     peer: str,
-    judge: Judge,
+    judge: JudgeFunction,
     photographs: list[Path],
     *,
     rounds: int = 3,
-    tell: Callable[[str], None] = lambda _: None,
-) -> Comparison:
+    on_message: Callable[[str], None] = lambda _: None,
+) -> ModerationComparison:
     """Judge the same files on both sides in alternating rounds, so that noise of the machine affects both.
 
     Args:
@@ -77,7 +77,7 @@ def compare(
         judge: The other side.
         photographs: Files to judge.
         rounds: Number of rounds, after a warm-up.
-        tell: Called with progress messages for the user.
+        on_message: Called with progress messages for the user.
 
     Raises:
         InputError: There are no photographs.
@@ -93,8 +93,8 @@ def compare(
     for number in range(rounds):
         peer_ms.append(_milliseconds(lambda: [judge(path) for path in photographs], len(photographs)))
         our_ms.append(_milliseconds(lambda: _judge_all(moderator, photographs, workers), len(photographs)))
-        tell(f"round {number + 1}: {peer} {peer_ms[-1]:.2f} ms, safelight {our_ms[-1]:.2f} ms a picture")
-    return Comparison(
+        on_message(f"round {number + 1}: {peer} {peer_ms[-1]:.2f} ms, safelight {our_ms[-1]:.2f} ms a picture")
+    return ModerationComparison(
         peer,
         len(photographs),
         peer_ms,

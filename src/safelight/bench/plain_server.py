@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 
-class Wish(BaseModel):
+class PlainRequest(BaseModel):
     """A generation request."""
 
     prompt: str
@@ -25,7 +25,7 @@ class Wish(BaseModel):
     steps: int = 20
 
 
-def build(checkpoint: str) -> FastAPI:
+def build_app(checkpoint: str) -> FastAPI:
     """Build the server."""
     pipeline = StableDiffusionPipeline.from_pretrained(checkpoint, dtype=torch.float32)
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
@@ -33,7 +33,7 @@ def build(checkpoint: str) -> FastAPI:
     app, lock = FastAPI(), threading.Lock()
 
     @app.post("/draw")
-    def draw(wish: Wish) -> dict[str, str]:
+    def draw(wish: PlainRequest) -> dict[str, str]:
         generator = torch.Generator().manual_seed(wish.seed)
         with lock:
             image = pipeline(
@@ -51,4 +51,4 @@ def build(checkpoint: str) -> FastAPI:
 
 
 if __name__ == "__main__":
-    uvicorn.run(build(sys.argv[1]), port=int(sys.argv[2]), log_level="warning")
+    uvicorn.run(build_app(sys.argv[1]), port=int(sys.argv[2]), log_level="warning")

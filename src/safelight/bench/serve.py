@@ -29,7 +29,7 @@ from safelight.samples import sample_photographs
 
 PROMPT = "a red apple, 3d style"
 CLIENTS = (1, 4, 8)
-START = 300.0
+START_TIMEOUT = 300.0
 """Timeout for a server's start, in seconds."""
 
 
@@ -51,7 +51,7 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class Throughput:
+class ServerThroughput:
     """Pictures per second with a number of clients, each of which sends its next request after the last response."""
 
     clients: int
@@ -65,7 +65,7 @@ class Throughput:
 
 
 @dataclass(frozen=True)
-class Soak:
+class SoakMeasurement:
     """Memory over a long time under load, in megabytes, averaged over the second and the last tenth of the time."""
 
     seconds: float
@@ -77,7 +77,7 @@ class Soak:
 
 
 @dataclass(frozen=True)
-class Report:
+class ServerReport:
     """The results.
 
     Args:
@@ -96,11 +96,11 @@ class Report:
     live_seconds: float
     ready_seconds: float
     first_step_ms: float
-    throughput: Sequence[Throughput]
+    throughput: Sequence[ServerThroughput]
     latencies: Sequence[Latency]
     api_mb: float
     plain_mb: float
-    soak: Soak | None = field(default=None)
+    soak: SoakMeasurement | None = field(default=None)
 
     def to_dict(self) -> dict[str, Any]:
         """The report for JSON output."""
@@ -108,7 +108,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Served:
+class RunningServer:
     """A running server.
 
     Args:
@@ -119,21 +119,21 @@ class Served:
     process: subprocess.Popen[bytes]
     url: str
 
-    def megabytes(self, *words: str) -> float:
+    def memory_mb(self, *words: str) -> float:
         """Resident memory of the process whose command line has all these words; of the main process without any."""
         family = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children()]
         found = next(each for each in family if all(word in each.cmdline() for word in words))
         return float(found.memory_info().rss / 1e6)
 
 
-def measure(
+def measure_servers(
     checkpoint: Path,
     *,
     steps: int,
     seconds: float,
     soak: float = 0.0,
-    tell: Callable[[str], None] = lambda _: None,
-) -> Report:
+    on_message: Callable[[str], None] = lambda _: None,
+) -> ServerReport:
     """Start both servers and measure.
 
     Args:
@@ -141,51 +141,51 @@ def measure(
         steps: Steps per picture.
         seconds: Duration of each measurement.
         soak: Duration of the soak test in seconds; 0 for none.
-        tell: Called with progress messages for the user.
+        on_message: Called with progress messages for the user.
     """
     with ExitStack() as opened:
         home = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="safelight-bench-")))
         started = time.perf_counter()
         ours = opened.enter_context(safelight_server(home))
-        live = _until(ours.url + "/health/live", started)
-        ready = _until(ours.url + "/health/ready", started)
-        plain = opened.enter_context(_plain(checkpoint))
-        _until(plain.url + "/alive", started)
-        draw_ours, draw_plain = _drawing(ours.url, steps), _plain_drawing(plain.url, steps)
+        live = _seconds_until_ready(ours.url + "/health/live", started)
+        ready = _seconds_until_ready(ours.url + "/health/ready", started)
+        plain = opened.enter_context(_start_plain_server(checkpoint))
+        _seconds_until_ready(plain.url + "/alive", started)
+        draw_ours, draw_plain = _safelight_request(ours.url, steps), _plain_request(plain.url, steps)
         for draw in (draw_ours, draw_plain):
             draw(0)
-        tell("Submit to first step …")
-        first = statistics.median(_first_step(ours.url, steps, seed) for seed in range(5))
+        on_message("Submit to first step …")
+        first = statistics.median(_seconds_to_first_step(ours.url, steps, seed) for seed in range(5))
         throughput = []
         for clients in CLIENTS:
-            tell(f"Pictures per second with {clients} clients …")
-            mine = [_rate(draw_ours, clients, seconds / 2), _rate(draw_ours, clients, seconds / 2)]
-            other = _rate(draw_plain, clients, seconds)
-            throughput.append(Throughput(clients, statistics.mean(mine), other))
-        tell("Response times while pictures are generated …")
-        latencies = _latencies(ours.url, draw_ours, plain.url, draw_plain, seconds)
-        api_mb, plain_mb = ours.megabytes("api"), plain.megabytes()
+            on_message(f"Pictures per second with {clients} clients …")
+            mine = [_measure_rate(draw_ours, clients, seconds / 2), _measure_rate(draw_ours, clients, seconds / 2)]
+            other = _measure_rate(draw_plain, clients, seconds)
+            throughput.append(ServerThroughput(clients, statistics.mean(mine), other))
+        on_message("Response times while pictures are generated …")
+        latencies = _measure_latencies(ours.url, draw_ours, plain.url, draw_plain, seconds)
+        api_mb, plain_mb = ours.memory_mb("api"), plain.memory_mb()
         plain.process.terminate()
-        long = _soak(ours, draw_ours, soak, tell) if soak else None
-        return Report(steps, live, ready, 1000 * first, throughput, latencies, api_mb, plain_mb, long)
+        long = _run_soak(ours, draw_ours, soak, on_message) if soak else None
+        return ServerReport(steps, live, ready, 1000 * first, throughput, latencies, api_mb, plain_mb, long)
 
 
 @contextmanager
 def safelight_server(
     home: Path, *, checkpoint: str = "starter", environment: Mapping[str, str] | None = None
-) -> Iterator[Served]:
+) -> Iterator[RunningServer]:
     """A running ``safelight serve``.
 
     Args:
         home: Its data directory.
         checkpoint: What its worker loads at the start.
         environment: Further variables. Without any the studio's page is off, since the plain server has none either;
-            bench/studio.py measures with it.
+            bench/web_ui.py measures with it.
     """
     port = _free_port()
     command = [sys.executable, "-m", "safelight", "serve", "--port", str(port), "--checkpoint", checkpoint]
     variables = os.environ | {"SAFELIGHT_HOME": str(home), "SAFELIGHT_STUDIO": "false", **(environment or {})}
-    with _running(command, variables, port, home / "server.log") as served:
+    with _start_server(command, variables, port, home / "server.log") as served:
         yield served
 
 
@@ -193,25 +193,25 @@ def until_ready(url: str) -> None:
     """Wait until a server's worker takes jobs.
 
     Raises:
-        InternalError: It does not within ``START`` seconds.
+        InternalError: It does not within ``START_TIMEOUT`` seconds.
     """
-    _until(url + "/health/ready", time.perf_counter())
+    _seconds_until_ready(url + "/health/ready", time.perf_counter())
 
 
 @contextmanager
-def _plain(checkpoint: Path) -> Iterator[Served]:
+def _start_plain_server(checkpoint: Path) -> Iterator[RunningServer]:
     port = _free_port()
     command = [sys.executable, "-m", "safelight.bench.plain_server", str(checkpoint), str(port)]
-    with _running(command, dict(os.environ), port, Path(os.devnull)) as served:
+    with _start_server(command, dict(os.environ), port, Path(os.devnull)) as served:
         yield served
 
 
 @contextmanager
-def _running(command: list[str], environment: dict[str, str], port: int, log: Path) -> Iterator[Served]:
+def _start_server(command: list[str], environment: dict[str, str], port: int, log: Path) -> Iterator[RunningServer]:
     with log.open("wb") as errors:
         process = subprocess.Popen(command, env=environment, stderr=errors, stdin=subprocess.DEVNULL)  # noqa: S603
     try:
-        yield Served(process, f"http://127.0.0.1:{port}")
+        yield RunningServer(process, f"http://127.0.0.1:{port}")
     finally:
         process.terminate()
         process.wait(60)
@@ -223,19 +223,19 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _until(url: str, started: float) -> float:
+def _seconds_until_ready(url: str, started: float) -> float:
     """Seconds from a start to the first successful response."""
-    while time.perf_counter() - started < START:
+    while time.perf_counter() - started < START_TIMEOUT:
         try:
             if httpx2.get(url, timeout=5).status_code == 200:
                 return time.perf_counter() - started
         except httpx2.TransportError:
             pass
         time.sleep(0.02)
-    raise InternalError(f"{url} did not answer within {START:g} seconds.")
+    raise InternalError(f"{url} did not answer within {START_TIMEOUT:g} seconds.")
 
 
-def _drawing(url: str, steps: int) -> Callable[[int], None]:
+def _safelight_request(url: str, steps: int) -> Callable[[int], None]:
     def draw(seed: int) -> None:
         body = {"prompt": PROMPT, "seed": seed, "steps": steps, "width": 128, "height": 128}
         httpx2.post(url + "/sdapi/v1/txt2img", json=body, timeout=600).raise_for_status()
@@ -243,7 +243,7 @@ def _drawing(url: str, steps: int) -> Callable[[int], None]:
     return draw
 
 
-def _plain_drawing(url: str, steps: int) -> Callable[[int], None]:
+def _plain_request(url: str, steps: int) -> Callable[[int], None]:
     def draw(seed: int) -> None:
         body = {"prompt": PROMPT, "seed": seed, "steps": steps}
         httpx2.post(url + "/draw", json=body, timeout=600).raise_for_status()
@@ -251,7 +251,7 @@ def _plain_drawing(url: str, steps: int) -> Callable[[int], None]:
     return draw
 
 
-def _first_step(url: str, steps: int, seed: int) -> float:
+def _seconds_to_first_step(url: str, steps: int, seed: int) -> float:
     """Seconds from submitting a job to the event of its first step."""
     body = {"kind": "generate", "prompt": PROMPT, "seed": seed, "steps": steps}
     started = time.perf_counter()
@@ -259,25 +259,25 @@ def _first_step(url: str, steps: int, seed: int) -> float:
     found = None
     with httpx2.stream("GET", f"{url}/v1/jobs/{job['id']}/events", timeout=600) as lines:
         for line in lines.iter_lines():
-            if found is None and line.startswith("data:") and _stepped(json.loads(line[5:])):
+            if found is None and line.startswith("data:") and _has_step(json.loads(line[5:])):
                 found = time.perf_counter() - started
     if found is None:
         raise InternalError("The job ended without news of a step.")
     return found
 
 
-def _stepped(event: dict[str, Any]) -> bool:
+def _has_step(event: dict[str, Any]) -> bool:
     return bool(event.get("data", {}).get("step"))
 
 
-def _rate(draw: Callable[[int], None], clients: int, seconds: float) -> float:
+def _measure_rate(generate: Callable[[int], None], clients: int, seconds: float) -> float:
     """Pictures per second; pictures in progress at the end are waited for, and that time counts."""
     started = time.perf_counter()
 
     def client(number: int) -> int:
         done = 0
         while time.perf_counter() - started < seconds:
-            draw(1000 * number + done)
+            generate(1000 * number + done)
             done += 1
         return done
 
@@ -286,11 +286,11 @@ def _rate(draw: Callable[[int], None], clients: int, seconds: float) -> float:
     return total / (time.perf_counter() - started)
 
 
-def _latencies(
+def _measure_latencies(
     ours: str,
-    draw_ours: Callable[[int], None],
+    generate_ours: Callable[[int], None],
     plain: str,
-    draw_plain: Callable[[int], None],
+    generate_plain: Callable[[int], None],
     seconds: float,
 ) -> list[Latency]:
     photo = min(sample_photographs(), key=lambda path: path.stat().st_size).read_bytes()
@@ -310,21 +310,21 @@ def _latencies(
             client.get(plain + "/alive").raise_for_status()
 
         return [
-            _latency("GET /v1/jobs/{id}", look, draw_ours, seconds),
-            _latency("POST /v1/moderate", judge, draw_ours, seconds),
-            _latency("plain server: GET /alive", alive, draw_plain, seconds),
+            _measure_latency("GET /v1/jobs/{id}", look, generate_ours, seconds),
+            _measure_latency("POST /v1/moderate", judge, generate_ours, seconds),
+            _measure_latency("plain server: GET /alive", alive, generate_plain, seconds),
         ]
 
 
-def _latency(name: str, ask: Callable[[], None], draw: Callable[[int], None], seconds: float) -> Latency:
+def _measure_latency(name: str, request: Callable[[], None], generate: Callable[[int], None], seconds: float) -> Latency:
     """Send a request every 20 ms while four clients keep the server busy."""
-    drawing = threading.Thread(target=_rate, args=(draw, 4, seconds))
+    drawing = threading.Thread(target=_measure_rate, args=(generate, 4, seconds))
     drawing.start()
     time.sleep(min(1.0, seconds / 4))
     times = []
     while drawing.is_alive():
         started = time.perf_counter()
-        ask()
+        request()
         times.append(1000 * (time.perf_counter() - started))
         time.sleep(0.02)
     drawing.join()
@@ -332,17 +332,17 @@ def _latency(name: str, ask: Callable[[], None], draw: Callable[[int], None], se
     return Latency(name, statistics.median(ranked), ranked[int(0.99 * (len(ranked) - 1))], len(ranked))
 
 
-def _soak(served: Served, draw: Callable[[int], None], seconds: float, tell: Callable[[str], None]) -> Soak:
-    tell(f"{seconds:g} seconds under load …")
+def _run_soak(served: RunningServer, generate: Callable[[int], None], seconds: float, on_message: Callable[[str], None]) -> SoakMeasurement:
+    on_message(f"{seconds:g} seconds under load …")
     rates: list[float] = []
-    drawing = threading.Thread(target=lambda: rates.append(_rate(draw, 2, seconds)))
+    drawing = threading.Thread(target=lambda: rates.append(_measure_rate(generate, 2, seconds)))
     drawing.start()
     samples = []
     while drawing.is_alive():
-        samples.append((served.megabytes("api"), served.megabytes("worker")))
+        samples.append((served.memory_mb("api"), served.memory_mb("worker")))
         time.sleep(min(5.0, seconds / 50))
     drawing.join()
     tenth = max(1, len(samples) // 10)
     early, late = samples[tenth : 2 * tenth], samples[-tenth:]
     means = [statistics.mean(sample[part] for sample in span) for part in (0, 1) for span in (early, late)]
-    return Soak(seconds, round(rates[0] * seconds), *means)
+    return SoakMeasurement(seconds, round(rates[0] * seconds), *means)

@@ -17,13 +17,13 @@ def api(
     """Answer HTTP requests; ``safelight serve`` starts this process and its workers."""
     from safelight import logs
     from safelight.jobs.supervisor import leave_with_parent, telling_what_passes
-    from safelight.private import keep_private
+    from safelight.file_permissions import set_private_umask
     from safelight.server.main import serve
     from safelight.settings import Settings
 
-    logs.configure()
+    logs.configure_logging()
     settings = Settings.load(host=host, port=port, checkpoint=checkpoint)
-    keep_private()
+    set_private_umask()
     if supervised:
         leave_with_parent()
     with telling_what_passes() if supervised else nullcontext():

@@ -28,7 +28,7 @@ from safelight.cli import (
     upscale,
     worker,
 )
-from safelight.cli.console import print_json, warn
+from safelight.cli.console import print_json, print_stderr
 from safelight.errors import InternalError, SafelightError, UsageError
 
 app = typer.Typer(
@@ -85,23 +85,23 @@ def run(arguments: list[str]) -> int:
     try:
         return int(app(arguments or ["--help"], prog_name="safelight", standalone_mode=False) or 0)
     except SafelightError as error:
-        return _report(error, arguments)
+        return _report_error(error, arguments)
     except typer.TyperException as error:
-        return _report(UsageError(error.format_message()), arguments)
+        return _report_error(UsageError(error.format_message()), arguments)
     except typer.Abort:
         return 130
     except Exception as error:  # noqa: BLE001  top level: a bug gets an error code, not a traceback
-        from safelight.settings import debug_wanted  # takes 0.2 s to import
+        from safelight.settings import debug_enabled  # takes 0.2 s to import
 
-        if debug_wanted():
+        if debug_enabled():
             traceback.print_exc()
-        return _report(InternalError(f"{type(error).__name__}: {error}"), arguments)
+        return _report_error(InternalError(f"{type(error).__name__}: {error}"), arguments)
 
 
-def _report(error: SafelightError, arguments: list[str]) -> int:
+def _report_error(error: SafelightError, arguments: list[str]) -> int:
     if "--json" in arguments:
         print_json({"error": error.to_dict()})
-    warn(f"error [{error.code}]: {error.message}")
+    print_stderr(f"error [{error.code}]: {error.message}")
     if error.hint:
-        warn(f"  {error.hint}")
+        print_stderr(f"  {error.hint}")
     return error.exit_code

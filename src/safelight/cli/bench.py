@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from safelight.cli.console import (
-    Backend,
-    ClassifierName,
-    Exact,
-    Json,
-    Precision,
+    BackendOption,
+    ClassifierOption,
+    ExactOption,
+    JsonOption,
+    PrecisionOption,
     print_json,
-    warn,
+    print_stderr,
 )
 
 if TYPE_CHECKING:
-    from safelight.bench.moderate import Comparison
+    from safelight.bench.moderate import ModerationComparison
     from safelight.settings import Settings
 
 app = typer.Typer(help="Measure against peers on this machine.")
@@ -42,11 +42,11 @@ def moderate(
         ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Rounds after the warm-up.")] = 3,
-    classifier: ClassifierName = None,
-    exact: Exact = None,
-    backend: Backend = None,
-    precision: Precision = None,
-    json: Json = False,
+    classifier: ClassifierOption = None,
+    exact: ExactOption = None,
+    backend: BackendOption = None,
+    precision: PrecisionOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Pictures per second, end to end from files: Safelight and a peer alternate in one run.
 
@@ -55,9 +55,9 @@ def moderate(
     from safelight.settings import Settings
 
     settings = Settings.load(classifier=classifier, exact=exact, backend=backend, precision=precision)
-    warn(f"Measuring against {against} …")
+    print_stderr(f"Measuring against {against} …")
     with tempfile.TemporaryDirectory(prefix="safelight-bench-") as folder:
-        comparison = _compare(settings, against, photos, rounds, Path(folder))
+        comparison = _compare_classifiers(settings, against, photos, rounds, Path(folder))
     if json:
         print_json(comparison.to_dict())
         return
@@ -81,7 +81,7 @@ def generate(
         bool,
         typer.Option("--together", help="Also measure 1, 2, 4 and 8 pictures generated at the same time."),
     ] = False,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Seconds per picture, with gate and record, against plain diffusers on the same weights.
 
@@ -90,15 +90,15 @@ def generate(
     from safelight.settings import Settings
 
     settings = Settings.load(checkpoint=checkpoint)
-    warn(f"Measuring {settings.checkpoint} against plain diffusers …")
-    from safelight.bench.gate import TimedStudio
-    from safelight.bench.generate import compare
-    from safelight.bench.together import throughput
+    print_stderr(f"Measuring {settings.checkpoint} against plain diffusers …")
+    from safelight.bench.timed_studio import TimedStudio
+    from safelight.bench.generate import compare_generation
+    from safelight.bench.batching import measure_batching
 
-    studio = TimedStudio(settings, tell=warn)
+    studio = TimedStudio(settings, on_message=print_stderr)
     folder = studio.engine.checkpoint(settings.checkpoint).path
-    found = compare(studio, folder, steps=steps, rounds=rounds, cold=cold, tell=warn)
-    several = throughput(studio.engine, steps=steps, rounds=rounds, tell=warn) if together else []
+    found = compare_generation(studio, folder, steps=steps, rounds=rounds, cold=cold, on_message=print_stderr)
+    several = measure_batching(studio.engine, steps=steps, rounds=rounds, on_message=print_stderr) if together else []
     if json:
         print_json(found.to_dict() | {"together": [each.to_dict() for each in several]})
         return
@@ -126,18 +126,18 @@ def serve(
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Steps per picture.")] = 20,
     seconds: Annotated[float, typer.Option(min=2, help="How long each measurement takes.")] = 20.0,
     soak: Annotated[float, typer.Option(min=0, help="Seconds under load at the end; 0 for none.")] = 0.0,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """The server against a plain one (FastAPI, diffusers, a lock), on the starter checkpoint.
 
     Start-up, waiting time, pictures per second, response times during generation, memory.
     """
-    from safelight.bench.serve import measure
-    from safelight.models.checkpoints import resolve
+    from safelight.bench.serve import measure_servers
+    from safelight.models.checkpoints.discovery import find_checkpoint
     from safelight.settings import Settings
 
-    folder = resolve("starter", Settings.load().home).path
-    found = measure(folder, steps=steps, seconds=seconds, soak=soak, tell=warn)
+    folder = find_checkpoint("starter", Settings.load().home).path
+    found = measure_servers(folder, steps=steps, seconds=seconds, soak=soak, on_message=print_stderr)
     if json:
         print_json(found.to_dict())
         return
@@ -157,29 +157,29 @@ def serve(
         )
 
 
-def _compare(settings: Settings, against: str, photos: Path | None, rounds: int, scratch: Path) -> Comparison:
+def _compare_classifiers(settings: Settings, against: str, photos: Path | None, rounds: int, scratch: Path) -> ModerationComparison:
     from safelight.bench import peers
-    from safelight.bench.moderate import compare
-    from safelight.moderation.finding import find_pictures
+    from safelight.bench.moderate import compare_moderation
+    from safelight.moderation.sources import find_images
     from safelight.samples import sample_photographs
     from safelight.studio import Studio
 
     if against == "timm" and settings.classifier == "open-nsfw":
         checkpoint = peers.write_random_checkpoint(scratch / "random-vit")
         settings = settings.model_copy(update={"classifier": str(checkpoint)})
-    judge = peers.load_peer(against, _checkpoint(settings))
-    paths = [Path(name) for name, _ in find_pictures(str(photos))] if photos else sample_photographs()
-    return compare(
-        Studio(settings, tell=warn).moderator(policy="lenient"),
+    judge = peers.load_peer(against, _classifier_folder(settings))
+    paths = [Path(name) for name, _ in find_images(str(photos))] if photos else sample_photographs()
+    return compare_moderation(
+        Studio(settings, tell=print_stderr).moderator(policy="lenient"),
         against,
         judge,
         paths,
         rounds=rounds,
-        tell=warn,
+        on_message=print_stderr,
     )
 
 
-def _checkpoint(settings: Settings) -> Path | None:
-    from safelight.moderation.loading import find_folder
+def _classifier_folder(settings: Settings) -> Path | None:
+    from safelight.moderation.loading import classifier_folder
 
-    return None if settings.classifier == "open-nsfw" else find_folder(settings.classifier, settings)
+    return None if settings.classifier == "open-nsfw" else classifier_folder(settings.classifier, settings)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 if TYPE_CHECKING:
-    from safelight.moderation.finding import Skip
+    from safelight.moderation.sources import SkipReason
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
-ClassifierName = Annotated[
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+ClassifierOption = Annotated[
     str | None,
     typer.Option(
         "--classifier",
@@ -27,7 +27,7 @@ ClassifierName = Annotated[
         show_default=False,
     ),
 ]
-PolicyName = Annotated[
+PolicyOption = Annotated[
     str | None,
     typer.Option(
         "--policy",
@@ -37,7 +37,7 @@ PolicyName = Annotated[
         show_default=False,
     ),
 ]
-Exact = Annotated[
+ExactOption = Annotated[
     bool | None,
     typer.Option(
         "--exact/--fast",
@@ -45,13 +45,13 @@ Exact = Annotated[
         show_default=False,
     ),
 ]
-Tiles = Annotated[
+TilesOption = Annotated[
     bool | None,
     typer.Option(
         "--tiles/--no-tiles", help="Also judge tiles of tall and wide pictures.", show_default=False
     ),
 ]
-AllFiles = Annotated[
+AllFilesOption = Annotated[
     bool,
     typer.Option(
         "--all-files/--only-known",
@@ -59,13 +59,13 @@ AllFiles = Annotated[
         show_default=False,
     ),
 ]
-ListSkipped = Annotated[
+ListSkippedOption = Annotated[
     bool, typer.Option("--list-skipped", help="Name the files that were not judged on stderr.")
 ]
-Backend = Annotated[
+BackendOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="auto, openvino or onnxruntime.", show_default=False)
 ]
-Precision = Annotated[
+PrecisionOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="auto, fp32 or bf16.", show_default=False)
 ]
 
@@ -73,10 +73,10 @@ Precision = Annotated[
 def print_json(body: dict[str, Any]) -> None:
     """Print a JSON object on a line of stdout."""
     text = json.dumps(body, ensure_ascii=False)
-    say(text if legible(text) == text else json.dumps(body))
+    print_line(text if printable(text) == text else json.dumps(body))
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Print a line on stdout; where the reader has closed the pipe, exit with the status of a broken pipe."""
     try:
         typer.echo(line)
@@ -86,35 +86,35 @@ def say(line: str) -> None:
         raise typer.Exit(141) from None
 
 
-def legible(text: str) -> str:
+def printable(text: str) -> str:
     """Replace bytes of a file name that are not text by question marks, so that it can be printed."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def warn(line: str) -> None:
+def print_stderr(line: str) -> None:
     """Print a line on stderr, and flush it."""
     typer.echo(line, err=True)
     sys.stderr.flush()
 
 
 class SkippedFiles:
-    """Counts the files that were not judged; passed to ``find_pictures``.
+    """Counts the files that were not judged; passed to ``find_images``.
 
     Args:
         listed: Whether to also print each on stderr.
     """
 
     def __init__(self, listed: bool) -> None:
-        self.counts: Counter[Skip] = Counter()
+        self.counts: Counter[SkipReason] = Counter()
         self._listed = listed
 
-    def __call__(self, path: str, reason: Skip) -> None:
+    def __call__(self, path: str, reason: SkipReason) -> None:
         """Count a file."""
         self.counts[reason] += 1
         if self._listed:
-            warn(f"skipped {legible(path)}: {reason.value.replace('_', ' ')}")
+            print_stderr(f"skipped {printable(path)}: {reason.value.replace('_', ' ')}")
 
-    def warn(self) -> None:
+    def print_summary(self) -> None:
         """Print the number of skipped files on stderr, if any."""
         if self.counts:
             each = ", ".join(
@@ -122,39 +122,39 @@ class SkippedFiles:
                 for reason, number in sorted(self.counts.items())
             )
             more = "" if self._listed else " (--list-skipped names them)"
-            warn(f"Not judged: {each}{more}.")
+            print_stderr(f"Not judged: {each}{more}.")
 
 
-def exit_flagged(flagged: int, failed: int = 0, broken: int = 0) -> None:
+def exit_with_status(flagged: int, failed: int = 0, internal: int = 0) -> None:
     """Exit with the documented status.
 
     Args:
         flagged: Number of pictures for review or blocked: status 1.
         failed: Number of pictures that could not be judged: status 2 where none was flagged.
-        broken: Number of those that failed by an internal error: status 3 where none was flagged.
+        internal: Number of those that failed by an internal error: status 3 where none was flagged.
     """
     if flagged or failed:
-        raise typer.Exit(1 if flagged else 3 if broken else 2)
+        raise typer.Exit(1 if flagged else 3 if internal else 2)
 
 
-class Ticker(Protocol):
+class ProgressReporter(Protocol):
     """Receives progress."""
 
     def advance(self) -> None:
         """Count one finished item."""
 
-    def skip(self, number: int) -> None:
+    def skip_finished(self, number: int) -> None:
         """Set the number of items finished in an earlier run, which do not count for the rate."""
 
-    def expect(self, total: int) -> None:
+    def set_total(self, total: int) -> None:
         """Set the total number of items."""
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Ticker]:
+def progress(description: str) -> Iterator[ProgressReporter]:
     """Progress on stderr: a bar with rate and remaining time on a terminal, a line every ten seconds elsewhere."""
     if not sys.stderr.isatty():
-        yield LineTicker(what)
+        yield LineProgress(description)
         return
     from rich.console import Console
     from rich.progress import (
@@ -177,52 +177,52 @@ def progress(what: str) -> Iterator[Ticker]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        yield BarTicker(bar, bar.add_task(what, total=None, rate=""))
+        yield BarProgress(bar, bar.add_task(description, total=None, rate=""))
 
 
-class BarTicker:
+class BarProgress:
     """Progress as a bar."""
 
     def __init__(self, bar: Any, task: Any) -> None:
         self._bar, self._task, self._start, self._done = bar, task, time.monotonic(), 0
 
     def advance(self) -> None:
-        """See ``Ticker.advance``."""
+        """See ``ProgressReporter.advance``."""
         self._done += 1
         rate = self._done / max(time.monotonic() - self._start, 1e-6)
         self._bar.update(self._task, advance=1, rate=f"{rate:.1f}/s")
 
-    def skip(self, number: int) -> None:
-        """See ``Ticker.skip``."""
+    def skip_finished(self, number: int) -> None:
+        """See ``ProgressReporter.skip_finished``."""
         self._bar.update(self._task, completed=number)
 
-    def expect(self, total: int) -> None:
-        """See ``Ticker.expect``."""
+    def set_total(self, total: int) -> None:
+        """See ``ProgressReporter.set_total``."""
         self._bar.update(self._task, total=total)
 
 
-class LineTicker:
+class LineProgress:
     """Progress as an occasional line, for logs."""
 
-    def __init__(self, what: str, every: float = 10.0) -> None:
-        self._what, self._every = what, every
+    def __init__(self, description: str, every: float = 10.0) -> None:
+        self._description, self._every = description, every
         self._skipped, self._done, self._total = 0, 0, 0
         self._start = self._last = time.monotonic()
 
     def advance(self) -> None:
-        """See ``Ticker.advance``."""
+        """See ``ProgressReporter.advance``."""
         self._done += 1
         now = time.monotonic()
         if now - self._last >= self._every:
             self._last = now
             of_total = f" of {self._total}" if self._total else ""
             done = self._skipped + self._done
-            warn(f"{self._what}: {done}{of_total}, {self._done / (now - self._start):.1f}/s")
+            print_stderr(f"{self._description}: {done}{of_total}, {self._done / (now - self._start):.1f}/s")
 
-    def skip(self, number: int) -> None:
-        """See ``Ticker.skip``."""
+    def skip_finished(self, number: int) -> None:
+        """See ``ProgressReporter.skip_finished``."""
         self._skipped = number
 
-    def expect(self, total: int) -> None:
-        """See ``Ticker.expect``."""
+    def set_total(self, total: int) -> None:
+        """See ``ProgressReporter.set_total``."""
         self._total = total

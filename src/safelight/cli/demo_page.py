@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from safelight import __version__
-from safelight.cli.console import legible
+from safelight.cli.console import printable
 
 if TYPE_CHECKING:
-    from safelight.cli.demo import Drawings, Shown
+    from safelight.cli.demo import DemoImages, JudgedImage
     from safelight.moderation import Verdict
     from safelight.studio import Picture
 
@@ -41,42 +41,42 @@ figcaption small { color: var(--faint); display: block }
 """
 
 
-def page(drawings: Drawings, shown: list[Shown], left_out: int, folder: Path) -> str:
+def render_page(images: DemoImages, shown: list[JudgedImage], omitted: int, folder: Path) -> str:
     """The page as HTML; images are linked relative to its folder.
 
     Args:
-        drawings: The generated images.
+        images: The generated images.
         shown: The judged images.
-        left_out: Number of judged images that are not shown.
+        omitted: Number of judged images that are not shown.
         folder: The folder of the page.
     """
-    drawn = "".join(_drawn(picture, path, folder) for picture, path in drawings.pictures)
-    judged = "".join(_judged(each, folder) for each in shown)
+    drawn = "".join(_generated_card(picture, path, folder) for picture, path in images.generated)
+    judged = "".join(_judged_card(each, folder) for each in shown)
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Safelight: the tour</title><style>{_STYLE}</style>
 <h1>Safelight: the tour</h1>
 <p>Everything here was generated or judged on this machine, by Safelight {escape(__version__)}.</p>
-{_records(drawings)}
+{_record_example(images)}
 <h2>Generated from prompts</h2>
 <p>By the small built-in checkpoint. Each picture was judged before it was written.</p>
 <div class="grid">{drawn}</div>
-{_edited(drawings, folder)}
+{_edited_section(images, folder)}
 <h2>Judged</h2>
 <p>Beside each picture, where its score comes from: blue lowers it, red raises it; inside the white frame is
 what the classifier saw.</p>
 <div class="grid wide">{judged}</div>
-{_more(left_out)}
+{_omitted_note(omitted)}
 </html>
 """
 
 
-def _records(drawings: Drawings) -> str:
+def _record_example(images: DemoImages) -> str:
     """How to read and use the metadata of the generated files, with one of them as the example."""
-    example = next((path for _, path in drawings.pictures if path), None)
+    example = next((path for _, path in images.generated if path), None)
     if example is None:
         return ""
-    name = escape(legible(shlex.quote(str(example))))
+    name = escape(printable(shlex.quote(str(example))))
     return (
         "<p>Each generated picture carries its prompt, seed and settings. "
         "To see them, and to make the same file again:</p>"
@@ -84,54 +84,54 @@ def _records(drawings: Drawings) -> str:
     )
 
 
-def _drawn(picture: Picture, path: Path | None, folder: Path) -> str:
+def _generated_card(picture: Picture, path: Path | None, folder: Path) -> str:
     prompt = escape(picture.record.expanded_prompt)
-    seen = _image(path, folder, prompt) if path else '<div class="blocked">blocked by the policy</div>'
+    seen = _image_tag(path, folder, prompt) if path else '<div class="blocked">blocked by the policy</div>'
     details = f"seed {picture.seed}, {picture.record.steps} steps, {picture.seconds:.1f} s"
     return _card(seen, prompt, details, picture.verdict)
 
 
-def _edited(drawings: Drawings, folder: Path) -> str:
-    if drawings.before is None or drawings.after is None:
+def _edited_section(images: DemoImages, folder: Path) -> str:
+    if images.before is None or images.after is None:
         return ""
-    picture, path = drawings.after
+    picture, path = images.after
     if path is None:
         return ""
     prompt = escape(picture.record.expanded_prompt)
-    before = _image(drawings.before, folder, "before the edit")
-    after = _image(path, folder, f"after the edit: {prompt}")
+    before = _image_tag(images.before, folder, "before the edit")
+    after = _image_tag(path, folder, f"after the edit: {prompt}")
     details = f"generated from the picture on the left, strength {picture.record.strength:g}"
-    card = _card(_pair(before, after), prompt, details, picture.verdict)
+    card = _card(_side_by_side(before, after), prompt, details, picture.verdict)
     return f'<h2>Edited</h2><div class="grid wide">{card}</div>'
 
 
-def _judged(shown: Shown, folder: Path) -> str:
-    judgement = shown.judgement
-    name = escape(legible(Path(judgement.path).name))
-    if judgement.verdict is None or shown.picture is None or shown.heat is None:
+def _judged_card(image: JudgedImage, folder: Path) -> str:
+    judgement = image.judgement
+    name = escape(printable(Path(judgement.path).name))
+    if judgement.verdict is None or image.copy is None or image.heatmap is None:
         problem = escape(str(judgement.error or ""))
         return f'<figure><figcaption>{name}<small class="error">{problem}</small></figcaption></figure>'
-    picture = _image(shown.picture, folder, name)
-    heat = _image(shown.heat, folder, f"heat map of {name}")
+    picture = _image_tag(image.copy, folder, name)
+    heat = _image_tag(image.heatmap, folder, f"heat map of {name}")
     by = f"{escape(judgement.verdict.classifier.name)}, policy {escape(judgement.verdict.policy.name)}"
-    return _card(_pair(picture, heat), name, by, judgement.verdict)
+    return _card(_side_by_side(picture, heat), name, by, judgement.verdict)
 
 
-def _more(left_out: int) -> str:
-    return f"<p>… and {left_out} more with lower scores, in verdicts.jsonl.</p>" if left_out else ""
+def _omitted_note(omitted: int) -> str:
+    return f"<p>… and {omitted} more with lower scores, in verdicts.jsonl.</p>" if omitted else ""
 
 
-def _card(seen: str, title: str, details: str, verdict: Verdict) -> str:
+def _card(images: str, title: str, details: str, verdict: Verdict) -> str:
     decision = verdict.decision.value
     found = f'<b class="{decision}">{decision}</b>, unsafe {verdict.unsafe:.4f}'
-    return f"<figure>{seen}<figcaption>{title}<small>{details}</small><small>{found}</small></figcaption></figure>"
+    return f"<figure>{images}<figcaption>{title}<small>{details}</small><small>{found}</small></figcaption></figure>"
 
 
-def _pair(left: str, right: str) -> str:
+def _side_by_side(left: str, right: str) -> str:
     return f'<div class="pair">{left}{right}</div>'
 
 
-def _image(path: Path, folder: Path, words: str) -> str:
+def _image_tag(path: Path, folder: Path, alt: str) -> str:
     # file names may contain bytes that are not text
     link = quote(path.relative_to(folder).as_posix(), errors="surrogateescape")
-    return f'<img src="{link}" alt="{words}" loading="lazy">'
+    return f'<img src="{link}" alt="{alt}" loading="lazy">'

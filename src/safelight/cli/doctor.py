@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from safelight import __version__
-from safelight.cli.console import Json, print_json, warn
+from safelight.cli.console import JsonOption, print_json, print_stderr
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ PACKAGES = (
     "torchvision",
     "transformers",
 )
-_ENOUGH_DISK = 2 * 1024**3
+_MIN_FREE_BYTES = 2 * 1024**3
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ def doctor(
     probe: Annotated[
         bool, typer.Option("--probe", help="Also time every way to run the classifier here (seconds).")
     ] = False,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Check this installation. Exit status 3: something is broken."""
     from safelight.runtime.machine import inspect_machine, package_version
     from safelight.settings import Settings
 
-    warn(f"Safelight {__version__} …")
+    print_stderr(f"Safelight {__version__} …")
     settings = Settings.load()
     machine = inspect_machine()
     versions = {name: package_version(name) for name in PACKAGES}
@@ -82,7 +82,7 @@ def doctor(
     if json:
         print_json(body)
     else:
-        _print(body)
+        _print_report(body)
     if any(check.state == "broken" for check in checks):
         raise typer.Exit(3)
 
@@ -96,17 +96,17 @@ def _checks(settings: Settings, versions: dict[str, str | None]) -> Iterator[Che
     yield _check_home(settings.home)
     yield _check_disk(settings.home)
     yield _check_classifier(settings)
-    yield _check_drawing(settings)
+    yield _check_generation(settings)
     yield from _check_checkpoints(settings)
 
 
 def _check_home(home: Path) -> Check:
     from tempfile import TemporaryFile
 
-    from safelight.private import private_folder
+    from safelight.file_permissions import create_private_folder
 
     try:
-        private_folder(home)
+        create_private_folder(home)
         with TemporaryFile(dir=home):
             return Check("data directory", "ok", str(home))
     except OSError as error:
@@ -116,23 +116,23 @@ def _check_home(home: Path) -> Check:
 def _check_disk(home: Path) -> Check:
     existing = next(path for path in (home, *home.parents) if path.exists())
     free = shutil.disk_usage(existing).free
-    return Check("disk", "ok" if free > _ENOUGH_DISK else "warning", f"{free / 1e9:.1f} GB free")
+    return Check("disk", "ok" if free > _MIN_FREE_BYTES else "warning", f"{free / 1e9:.1f} GB free")
 
 
 def _check_classifier(settings: Settings) -> Check:
     from safelight.errors import SafelightError
-    from safelight.images import decode
+    from safelight.images import decoding
     from safelight.samples import sample_photographs
     from safelight.studio import Studio
 
     try:
-        verdict = Studio(settings, tell=warn).moderate(decode(sample_photographs()[0]).pixels)
+        verdict = Studio(settings, tell=print_stderr).moderate(decoding(sample_photographs()[0]).pixels)
     except SafelightError as error:
-        return _broken("classifier", error)
+        return _broken_check("classifier", error)
     return Check("classifier", "ok", f"{verdict.classifier.name} runs ({verdict.classifier.arithmetic})")
 
 
-def _check_drawing(settings: Settings) -> Check:
+def _check_generation(settings: Settings) -> Check:
     """The device and the precision that generation uses here."""
     from safelight.errors import SafelightError
     from safelight.studio import Studio
@@ -140,7 +140,7 @@ def _check_drawing(settings: Settings) -> Check:
     try:
         machine = Studio(settings).engine.machine
     except SafelightError as error:
-        return _broken("drawing", error)
+        return _broken_check("drawing", error)
     threads = f"{machine.threads} thread{'' if machine.threads == 1 else 's'}"
     return Check("drawing", "ok", f"on {machine.device} in {machine.precision}, {threads}")
 
@@ -148,37 +148,37 @@ def _check_drawing(settings: Settings) -> Check:
 def _check_checkpoints(settings: Settings) -> Iterator[Check]:
     """The starter, and the checkpoint of the settings where that is another."""
     from safelight.errors import SafelightError
-    from safelight.models.checkpoint_hub import hub_lookup
-    from safelight.models.checkpoints import STARTER, resolve
+    from safelight.models.hub.checkpoint_download import hub_lookup
+    from safelight.models.checkpoints.discovery import STARTER, find_checkpoint
 
     for name in dict.fromkeys((STARTER, settings.checkpoint)):
         try:
-            found = resolve(name, settings.home, fetch=hub_lookup())
+            found = find_checkpoint(name, settings.home, hub_lookup=hub_lookup())
         except SafelightError as error:
-            yield _broken(f"checkpoint {name}", error)
+            yield _broken_check(f"checkpoint {name}", error)
         else:
             size = f"{found.size / 1e6:,.0f} MB in {found.precision}"
             yield Check(f"checkpoint {name}", "ok", f"{found.family.title}, {size}, {found.path}")
 
 
-def _broken(name: str, error: SafelightError) -> Check:
+def _broken_check(name: str, error: SafelightError) -> Check:
     return Check(name, "broken", f"{error.message} {error.hint}")
 
 
 def _probe(settings: Settings) -> list[dict[str, Any]]:
     from safelight.errors import SafelightError
-    from safelight.moderation.loading import draw_blueprint
-    from safelight.runtime.probe import candidates, try_all
+    from safelight.moderation.loading import load_definition
+    from safelight.runtime.probe import candidate_plans, measure_plans
 
     try:
-        blueprint = draw_blueprint(settings, tell=warn)
+        blueprint = load_definition(settings, on_message=print_stderr)
     except SafelightError:
         return []  # the check of the classifier says why
-    plans = candidates("auto", "auto", settings.threads)
-    return [trial.to_dict() for trial in try_all(blueprint.graph, plans, blueprint.probe_squares())]
+    plans = candidate_plans("auto", "auto", settings.threads)
+    return [trial.to_dict() for trial in measure_plans(blueprint.graph, plans, blueprint.probe_inputs())]
 
 
-def _print(body: dict[str, Any]) -> None:
+def _print_report(body: dict[str, Any]) -> None:
     machine = body["machine"]
     typer.echo(f"Safelight {body['safelight']}, Python {body['python']}, {machine['system']}")
     typer.echo(

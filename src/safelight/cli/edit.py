@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from safelight.cli import drawing, remote
-from safelight.cli.console import Json, PolicyName, warn
+from safelight.cli import generation, remote
+from safelight.cli.console import JsonOption, PolicyOption, print_stderr
 
 
 def edit(
@@ -35,25 +35,25 @@ def edit(
     right: Annotated[int, typer.Option(metavar="PIXELS", help="Extend beyond the right edge.")] = 0,
     top: Annotated[int, typer.Option(metavar="PIXELS", help="Extend beyond the top edge.")] = 0,
     bottom: Annotated[int, typer.Option(metavar="PIXELS", help="Extend beyond the bottom edge.")] = 0,
-    negative: drawing.Negative = "",
-    style: drawing.Style = None,
-    checkpoint: drawing.Checkpoint = None,
-    seed: drawing.SeedOption = None,
-    steps: drawing.StepsOption = None,
-    sampler: drawing.SamplerOption = None,
-    schedule: drawing.Schedule = None,
-    guidance: drawing.GuidanceOption = None,
-    size: drawing.Size = None,
-    count: drawing.Count = 1,
-    clip_skip: drawing.ClipSkip = 1,
-    set_field: drawing.Set = None,
-    policy: PolicyName = None,
-    out: drawing.Out = drawing.PICTURES,
-    kind: drawing.Format = None,
-    quality: drawing.Quality = 95,
-    keep_partial: drawing.Partial = False,
-    server: remote.Server = None,
-    json: Json = False,
+    negative: generation.NegativeOption = "",
+    style: generation.StyleOption = None,
+    checkpoint: generation.CheckpointOption = None,
+    seed: generation.SeedOption = None,
+    steps: generation.StepsOption = None,
+    sampler: generation.SamplerOption = None,
+    schedule: generation.ScheduleOption = None,
+    guidance: generation.GuidanceOption = None,
+    size: generation.SizeOption = None,
+    count: generation.CountOption = 1,
+    clip_skip: generation.ClipSkipOption = 1,
+    set_field: generation.SetOption = None,
+    policy: PolicyOption = None,
+    out: generation.OutOption = generation.DEFAULT_FOLDER,
+    kind: generation.FormatOption = None,
+    quality: generation.QualityOption = 95,
+    keep_partial: generation.KeepPartialOption = False,
+    server: remote.ServerOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Generate from a picture: all of it, what a mask marks, or beyond its edges.
 
@@ -64,8 +64,8 @@ def edit(
 
     settings = Settings.load(policy=policy, checkpoint=checkpoint, server=server)
     beyond = {"left": left, "right": right, "top": top, "bottom": bottom}
-    masked = drawing.given(fill=fill, blur=blur, padding=padding, only_masked=only_masked, invert=invert)
-    fields = drawing.given(
+    masked = generation.without_none(fill=fill, blur=blur, padding=padding, only_masked=only_masked, invert=invert)
+    fields = generation.without_none(
         init_image=image,
         mask=mask,
         strength=strength,
@@ -81,15 +81,15 @@ def edit(
         count=count,
         clip_skip=clip_skip,
     )
-    asked = {"prompt": prompt, **fields, **drawing.sides(size)}
-    request = GenerationRequest.parse(**drawing.with_settings(asked, set_field))
-    target = drawing.Target(out, kind, quality, request.count)
+    asked = {"prompt": prompt, **fields, **generation.parse_size(size)}
+    request = GenerationRequest.parse(**generation.apply_set_options(asked, set_field))
+    target = generation.OutputTarget(out, kind, quality, request.count)
     if settings.server:
-        remote.refuse(settings, policy=policy)
-        remote.draw_and_write(settings, request, checkpoint, target, keep_partial=keep_partial, json=json)
+        remote.check_no_local_options(settings, policy=policy)
+        remote.generate_and_write(settings, request, checkpoint, target, keep_partial=keep_partial, json=json)
         return
-    warn(f"Loading {settings.checkpoint} …")
+    print_stderr(f"Loading {settings.checkpoint} …")
     from safelight.studio import Studio
 
-    studio = Studio(settings, tell=warn)
-    drawing.draw_and_write(studio, request, out, kind, quality, keep_partial=keep_partial, json=json)
+    studio = Studio(settings, tell=print_stderr)
+    generation.generate_and_write(studio, request, out, kind, quality, keep_partial=keep_partial, json=json)

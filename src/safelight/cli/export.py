@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from safelight.cli.console import ClassifierName, Json, print_json, warn
+from safelight.cli.console import ClassifierOption, JsonOption, print_json, print_stderr
 
 
 def export(
@@ -17,19 +17,19 @@ def export(
     form: Annotated[
         str, typer.Option("--format", "-f", metavar="FORMAT", help="onnx, openvino or torchscript.")
     ] = "onnx",
-    classifier: ClassifierName = None,
+    classifier: ClassifierOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Write a classifier as ONNX, OpenVINO or TorchScript, and verify that its outputs are the same."""
     from safelight.settings import Settings
 
     settings = Settings.load(classifier=classifier)
-    warn(f"Exporting {settings.classifier} as {form} …")
-    from safelight.moderation.export import export as write
-    from safelight.moderation.loading import draw_blueprint
+    print_stderr(f"Exporting {settings.classifier} as {form} …")
+    from safelight.moderation.export import export_classifier as write
+    from safelight.moderation.loading import load_definition
 
-    result = write(draw_blueprint(settings, tell=warn), form, out, overwrite=overwrite)
+    result = write(load_definition(settings, on_message=print_stderr), form, out, overwrite=overwrite)
     if json:
         print_json(
             {

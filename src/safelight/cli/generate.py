@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from safelight.cli import drawing, remote
-from safelight.cli.console import Json, PolicyName, print_json, say, warn
+from safelight.cli import generation, remote
+from safelight.cli.console import JsonOption, PolicyOption, print_json, print_line, print_stderr
 
 if TYPE_CHECKING:
     from safelight.settings import Settings
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 def generate(
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to generate.", show_default=False)],
-    negative: drawing.Negative = "",
-    style: drawing.Style = None,
-    checkpoint: drawing.Checkpoint = None,
-    seed: drawing.SeedOption = None,
-    steps: drawing.StepsOption = None,
-    sampler: drawing.SamplerOption = None,
-    schedule: drawing.Schedule = None,
-    guidance: drawing.GuidanceOption = None,
-    size: drawing.Size = None,
-    count: drawing.Count = 1,
-    clip_skip: drawing.ClipSkip = 1,
+    negative: generation.NegativeOption = "",
+    style: generation.StyleOption = None,
+    checkpoint: generation.CheckpointOption = None,
+    seed: generation.SeedOption = None,
+    steps: generation.StepsOption = None,
+    sampler: generation.SamplerOption = None,
+    schedule: generation.ScheduleOption = None,
+    guidance: generation.GuidanceOption = None,
+    size: generation.SizeOption = None,
+    count: generation.CountOption = 1,
+    clip_skip: generation.ClipSkipOption = 1,
     hires: Annotated[
         float | None, typer.Option(metavar="FACTOR", help="Second pass at this multiple of the size.")
     ] = None,
@@ -33,17 +33,17 @@ def generate(
         str | None, typer.Option(metavar="NAME", help="latent, lanczos, or an upscaler's name.")
     ] = None,
     hires_strength: Annotated[float | None, typer.Option(metavar="X", help="0 to 1.")] = None,
-    set_field: drawing.Set = None,
-    policy: PolicyName = None,
-    out: drawing.Out = drawing.PICTURES,
-    kind: drawing.Format = None,
-    quality: drawing.Quality = 95,
-    keep_partial: drawing.Partial = False,
-    server: remote.Server = None,
+    set_field: generation.SetOption = None,
+    policy: PolicyOption = None,
+    out: generation.OutOption = generation.DEFAULT_FOLDER,
+    kind: generation.FormatOption = None,
+    quality: generation.QualityOption = 95,
+    keep_partial: generation.KeepPartialOption = False,
+    server: remote.ServerOption = None,
     explain_prompt: Annotated[
         bool, typer.Option("--explain-prompt", help="Show how the prompt is read; generate nothing.")
     ] = False,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Generate pictures from a prompt.
 
@@ -54,8 +54,8 @@ def generate(
     from safelight.settings import Settings
 
     settings = Settings.load(policy=policy, checkpoint=checkpoint, server=server)
-    second = drawing.given(scale=hires, upscaler=hires_upscaler, strength=hires_strength)
-    fields = drawing.given(
+    second = generation.without_none(scale=hires, upscaler=hires_upscaler, strength=hires_strength)
+    fields = generation.without_none(
         negative_prompt=negative,
         styles=tuple(style or ()),
         seed=seed,
@@ -67,22 +67,22 @@ def generate(
         clip_skip=clip_skip,
         hires=second or None,
     )
-    asked = {"prompt": prompt, **fields, **drawing.sides(size)}
-    request = GenerationRequest.parse(**drawing.with_settings(asked, set_field))
+    asked = {"prompt": prompt, **fields, **generation.parse_size(size)}
+    request = GenerationRequest.parse(**generation.apply_set_options(asked, set_field))
     if settings.server:
-        remote.refuse(settings, policy=policy, explain_prompt=explain_prompt)
+        remote.check_no_local_options(settings, policy=policy, explain_prompt=explain_prompt)
     if explain_prompt:
         _explain(settings, request, json)
         return
-    target = drawing.Target(out, kind, quality, request.count)  # raises before anything is loaded
+    target = generation.OutputTarget(out, kind, quality, request.count)  # raises before anything is loaded
     if settings.server:
-        remote.draw_and_write(settings, request, checkpoint, target, keep_partial=keep_partial, json=json)
+        remote.generate_and_write(settings, request, checkpoint, target, keep_partial=keep_partial, json=json)
         return
-    warn(f"Loading {settings.checkpoint} …")
+    print_stderr(f"Loading {settings.checkpoint} …")
     from safelight.studio import Studio
 
-    studio = Studio(settings, tell=warn)
-    drawing.draw_and_write(studio, request, out, kind, quality, keep_partial=keep_partial, json=json)
+    studio = Studio(settings, tell=print_stderr)
+    generation.generate_and_write(studio, request, out, kind, quality, keep_partial=keep_partial, json=json)
 
 
 def _explain(settings: Settings, request: object, json: bool) -> None:
@@ -96,5 +96,5 @@ def _explain(settings: Settings, request: object, json: bool) -> None:
         print_json({name: explanation.to_dict() for name, explanation in found.items()})
         return
     for name, explanation in found.items():
-        say(typer.style(name, bold=True))
-        say(str(explanation))
+        print_line(typer.style(name, bold=True))
+        print_line(str(explanation))

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from safelight.cli.console import Json, print_json, warn
+from safelight.cli.console import JsonOption, print_json, print_stderr
 
 if TYPE_CHECKING:
-    from safelight.audit import AuditLog
-    from safelight.server.keys import Key, Keys
+    from safelight.audit_log import AuditLog
+    from safelight.server.security.keys import Key, KeyStore
 
 app = typer.Typer(help="Make, list and revoke the API keys of the server.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The key's owner: a-z, 0-9, '.', '-', '_'.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The key's owner: a-z, 0-9, '.', '-', '_'.")]
 
 
 @app.command("add")
 def add(
-    name: Name,
+    name: NameArgument,
     role: Annotated[
         Literal["user", "admin"],
         typer.Option(help="user: submits jobs and sees only their own; admin: may do everything."),
@@ -33,77 +33,77 @@ def add(
     megapixels_per_day: Annotated[
         float | None, typer.Option(min=0, metavar="N", help="Maximum megapixels per day, over all pictures.")
     ] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a key and print it: it is shown only once and not stored. From the first key on, the server requires one."""
-    from safelight.server.roles import Role
+    from safelight.server.security.principal import Role
 
-    with _open() as (keys, audit):
+    with _open_keys() as (keys, audit):
         key = keys.add(
             name, Role(role), pictures_per_day=pictures_per_day, megapixels_per_day=megapixels_per_day
         )
-        audit.note("key.made", key=name, role=role)
+        audit.write("key.made", key=name, role=role)
     if as_json:
         print_json({"name": name, "role": role, "key": key})
     else:
-        warn(f"The key of {name}, which is not shown again:")
+        print_stderr(f"The key of {name}, which is not shown again:")
         typer.echo(key)
 
 
 @app.command("list")
-def show(as_json: Json = False) -> None:
+def show(as_json: JsonOption = False) -> None:
     """List all keys, also revoked ones; the keys themselves are not stored."""
-    with _open() as (keys, _):
+    with _open_keys() as (keys, _):
         found = keys.all()
     if as_json:
         print_json({"keys": [key.to_dict() for key in found]})
         return
     for key in found:
-        typer.echo(_line(key))
+        typer.echo(_key_line(key))
     if not found:
-        warn("There are no keys: the server accepts everybody on this machine, and listens on loopback only.")
+        print_stderr("There are no keys: the server accepts everybody on this machine, and listens on loopback only.")
 
 
 @app.command("revoke")
-def revoke(name: Name, as_json: Json = False) -> None:
+def revoke(name: NameArgument, as_json: JsonOption = False) -> None:
     """Make a key invalid, effective immediately."""
-    with _open() as (keys, audit):
+    with _open_keys() as (keys, audit):
         key = keys.revoke(name)
-        audit.note("key.revoked", key=name)
+        audit.write("key.revoked", key=name)
     if as_json:
         print_json(key.to_dict())
     else:
-        warn(f"The key of {name} is revoked.")
+        print_stderr(f"The key of {name} is revoked.")
 
 
 @contextmanager
-def _open() -> Iterator[tuple[Keys, AuditLog]]:
-    from safelight.audit import audit_log
+def _open_keys() -> Iterator[tuple[KeyStore, AuditLog]]:
+    from safelight.audit_log import open_audit_log
     from safelight.database import migrate, open_database
-    from safelight.server.keys import SCHEMA, Keys
+    from safelight.server.security.keys import SCHEMA, KeyStore
     from safelight.settings import Settings
 
     settings = Settings.load()
     engine = open_database(settings)
     try:
         migrate(engine, [SCHEMA])
-        yield Keys(engine), audit_log(settings.home, settings.audit_bytes)
+        yield KeyStore(engine), open_audit_log(settings.home, settings.audit_bytes)
     finally:
         engine.dispose()
 
 
-def _line(key: Key) -> str:
+def _key_line(key: Key) -> str:
     quota = [f"{key.pictures_per_day} pictures a day"] if key.pictures_per_day is not None else []
     quota += [f"{key.megapixels_per_day:g} megapixels a day"] if key.megapixels_per_day is not None else []
     state = (
-        f"revoked {_time(key.revoked)}"
+        f"revoked {_format_time(key.revoked)}"
         if key.revoked
-        else f"used {_time(key.used)}"
+        else f"used {_format_time(key.used)}"
         if key.used
         else "never used"
     )
-    return "  ".join([f"{key.name:20}", f"{key.role:5}", f"made {_time(key.created)}", state, *quota])
+    return "  ".join([f"{key.name:20}", f"{key.role:5}", f"made {_format_time(key.created)}", state, *quota])
 
 
-def _time(moment: datetime) -> str:
+def _format_time(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M UTC")

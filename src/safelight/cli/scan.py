@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from safelight.cli.console import (
-    AllFiles,
-    Backend,
-    ClassifierName,
-    Exact,
-    Json,
-    ListSkipped,
-    PolicyName,
-    Precision,
+    AllFilesOption,
+    BackendOption,
+    ClassifierOption,
+    ExactOption,
+    JsonOption,
+    ListSkippedOption,
+    PolicyOption,
+    PrecisionOption,
     SkippedFiles,
-    Ticker,
-    Tiles,
-    exit_flagged,
+    ProgressReporter,
+    TilesOption,
+    exit_with_status,
     print_json,
     progress,
-    warn,
+    print_stderr,
 )
 from safelight.errors import SafelightError
 
 if TYPE_CHECKING:
-    from safelight.moderation.scan import Summary
+    from safelight.moderation.scan import ScanSummary
 
 
 def scan(
@@ -49,18 +49,18 @@ def scan(
         int, typer.Option(min=1, max=256, help="Pictures that a thread decodes before it judges them.")
     ] = 1,
     workers: Annotated[int, typer.Option(min=0, max=256, help="Threads; 0: one per core.")] = 0,
-    classifier: ClassifierName = None,
-    policy: PolicyName = None,
+    classifier: ClassifierOption = None,
+    policy: PolicyOption = None,
     embeddings: Annotated[
         bool, typer.Option("--embeddings", help="Write embeddings into the report.")
     ] = False,
-    all_files: AllFiles = True,
-    list_skipped: ListSkipped = False,
-    tiles: Tiles = None,
-    exact: Exact = None,
-    backend: Backend = None,
-    precision: Precision = None,
-    json: Json = False,
+    all_files: AllFilesOption = True,
+    list_skipped: ListSkippedOption = False,
+    tiles: TilesOption = None,
+    exact: ExactOption = None,
+    backend: BackendOption = None,
+    precision: PrecisionOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Judge every picture in a folder, a glob or a Parquet table.
 
@@ -74,44 +74,44 @@ def scan(
     settings = Settings.load(
         classifier=classifier, policy=policy, tiles=tiles, exact=exact, backend=backend, precision=precision
     )
-    warn(f"Scanning {target} with {settings.classifier} …")
+    print_stderr(f"Scanning {target} with {settings.classifier} …")
     from safelight.moderation.scan import Scan
     from safelight.studio import Studio
 
-    moderator = Studio(settings, tell=warn).moderator()
+    moderator = Studio(settings, tell=print_stderr).moderator()
     job = Scan(moderator, target, out, resume, overwrite, workers, batch_size, embeddings, not all_files)
     job.check()
     skipped = SkippedFiles(list_skipped)
     with progress("Judging") as ticker:
         _count_in_background(target, not all_files, ticker)
         try:
-            summary = job.run_summed(lambda _: ticker.advance(), ticker.skip, skipped)
+            summary = job.run_to_summary(lambda _: ticker.advance(), ticker.skip_finished, skipped)
         except KeyboardInterrupt:
-            warn("Stopped; the same command with --resume goes on from here.")
+            print_stderr("Stopped; the same command with --resume goes on from here.")
             raise
     if json:
         print_json(summary.to_dict() | {"report": str(out)})
     else:
         _print_summary(summary, out)
-    skipped.warn()
+    skipped.print_summary()
     if summary.total == 0:
-        warn("No pictures found.")
-    exit_flagged(summary.flagged, summary.decisions["error"], summary.errors["internal"])
+        print_stderr("No pictures found.")
+    exit_with_status(summary.flagged, summary.decisions["error"], summary.errors["internal"])
 
 
-def _count_in_background(target: str, only_known: bool, ticker: Ticker) -> None:
+def _count_in_background(target: str, only_known: bool, ticker: ProgressReporter) -> None:
     """Count the images for the remaining time, without delaying the first verdict."""
 
     def count() -> None:
-        from safelight.moderation.finding import count_pictures
+        from safelight.moderation.sources import count_images
 
         with suppress(SafelightError, OSError, ValueError):  # the scan itself reports the error
-            ticker.expect(count_pictures(target, only_known=only_known))
+            ticker.set_total(count_images(target, only_known=only_known))
 
     threading.Thread(target=count, daemon=True).start()
 
 
-def _print_summary(summary: Summary, out: Path) -> None:
+def _print_summary(summary: ScanSummary, out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -132,7 +132,7 @@ def _print_summary(summary: Summary, out: Path) -> None:
     )
 
 
-def _histogram(summary: Summary) -> str:
+def _histogram(summary: ScanSummary) -> str:
     """Unsafe probability in ten bins, as bars."""
     most = max(summary.histogram) or 1
     lines = [

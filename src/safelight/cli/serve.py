@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from safelight.cli.console import warn
+from safelight.cli.console import print_stderr
 
 if TYPE_CHECKING:
     from safelight.jobs.supervisor import Supervisor
@@ -29,19 +29,19 @@ def serve(
     Jobs are durable: jobs that a crash or a restart interrupts are run again.
     """
     from safelight import logs
-    from safelight.server.guard import check_address
-    from safelight.server.home import check_database, own_home
+    from safelight.server.security.bind_policy import check_bind_address
+    from safelight.server.core.data_directory import check_database, exclusive_home
     from safelight.settings import Settings
 
-    logs.configure()
+    logs.configure_logging()
     settings = Settings.load(host=host, port=port, checkpoint=checkpoint)
-    with own_home(settings):
+    with exclusive_home(settings):
         if check_database(settings):
-            check_address(settings)
-        raise typer.Exit(_supervisor(settings).run())
+            check_bind_address(settings)
+        raise typer.Exit(_build_supervisor(settings).run())
 
 
-def _supervisor(settings: Settings) -> Supervisor:
+def _build_supervisor(settings: Settings) -> Supervisor:
     """The supervisor of all processes; it handles signals from now on."""
     from safelight.jobs.supervisor import Child, Supervisor
 
@@ -61,5 +61,5 @@ def _supervisor(settings: Settings) -> Supervisor:
     supervisor = Supervisor(children)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())
-    warn(f"Safelight listens on http://{settings.host}:{settings.port}")
+    print_stderr(f"Safelight listens on http://{settings.host}:{settings.port}")
     return supervisor

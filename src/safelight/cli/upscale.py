@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from safelight.cli import drawing, remote
-from safelight.cli.console import Json, PolicyName, exit_flagged, legible, print_json, say, warn
+from safelight.cli import generation, remote
+from safelight.cli.console import JsonOption, PolicyOption, exit_with_status, printable, print_json, print_line, print_stderr
 
 
 def upscale(
@@ -19,12 +19,12 @@ def upscale(
     upscaler: Annotated[
         str, typer.Option(metavar="NAME", help="lanczos, bicubic …, or a network's name or file.")
     ] = "lanczos",
-    policy: PolicyName = None,
-    out: drawing.Out = drawing.PICTURES,
-    kind: drawing.Format = None,
-    quality: drawing.Quality = 95,
-    server: remote.Server = None,
-    json: Json = False,
+    policy: PolicyOption = None,
+    out: generation.OutOption = generation.DEFAULT_FOLDER,
+    kind: generation.FormatOption = None,
+    quality: generation.QualityOption = 95,
+    server: remote.ServerOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Enlarge a picture, by interpolation or with an upscaler network.
 
@@ -33,21 +33,21 @@ def upscale(
     from safelight.settings import Settings
 
     settings = Settings.load(policy=policy, server=server)
-    target = drawing.Target(out, kind, quality, 1)
+    target = generation.OutputTarget(out, kind, quality, 1)
     if settings.server:
-        remote.refuse(settings, policy=policy)
+        remote.check_no_local_options(settings, policy=policy)
         remote.upscale_and_write(settings, image, by, upscaler, target, json=json)
         return
     from safelight.studio import Studio
 
-    studio = Studio(settings, tell=warn)
+    studio = Studio(settings, tell=print_stderr)
     enlarged = studio.upscale(image, by=by, upscaler=upscaler)
-    path = None if enlarged.image is None else enlarged.save(target.path(image.stem, None), quality=quality)
+    path = None if enlarged.image is None else enlarged.save(target.free_path(image.stem, None), quality=quality)
     if json:
         print_json(enlarged.to_dict(path))
     elif path is None:
-        say(typer.style("blocked", fg="red", bold=True) + f"  {enlarged.blocked_because}")
+        print_line(typer.style("blocked", fg="red", bold=True) + f"  {enlarged.blocked_because}")
     else:
         assert enlarged.image is not None
-        say(f"{legible(str(path))}  {enlarged.image.width} x {enlarged.image.height}")
-    exit_flagged(enlarged.verdict.flagged)
+        print_line(f"{printable(str(path))}  {enlarged.image.width} x {enlarged.image.height}")
+    exit_with_status(enlarged.verdict.flagged)

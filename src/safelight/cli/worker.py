@@ -30,13 +30,13 @@ def worker(
     """
     from safelight import logs
     from safelight.jobs.supervisor import PATIENCE, leave_with_parent, telling_what_passes
-    from safelight.jobs.worker import serve, worker_name
-    from safelight.private import keep_private
+    from safelight.jobs.worker.process import serve, worker_name
+    from safelight.file_permissions import set_private_umask
     from safelight.settings import Settings
 
-    logs.configure()
+    logs.configure_logging()
     settings = Settings.load(device=device, checkpoint=checkpoint)
-    keep_private()
+    set_private_umask()
     if supervised:
         leave_with_parent()
     # the worker of a killed supervisor may still be exiting

@@ -12,9 +12,9 @@ from typing import Any, Literal, Self
 import httpx2
 from pydantic import ValidationError
 
-from safelight.client.connection import FINAL, Connection
+from safelight.client.connection import FINAL_STATES, Connection
 from safelight.client.models import (
-    DrawnPicture,
+    GeneratedImage,
     EntryPage,
     EntryRecord,
     EntryView,
@@ -36,13 +36,13 @@ from safelight.client.models import (
     UpscaleJob,
     Verdicts,
 )
-from safelight.errors import FileMissingError, NoResultError, RequestError, error_of
+from safelight.errors import FileMissingError, ResultMissingError, RequestError, error_of
 from safelight.validation import first_problem
 
 AnyJob = GenerateJob | UpscaleJob | ScanJob
-PictureFile = bytes | str | PathLike[str]
+ImageFile = bytes | str | PathLike[str]
 """The content of an image file, or its path."""
-FileKind = Literal["png", "jpeg", "webp"]
+FileFormat = Literal["png", "jpeg", "webp"]
 
 
 class Client:
@@ -72,12 +72,12 @@ class Client:
         timeout: float = 60.0,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        self._server = Connection(url, key, timeout, transport)
+        self._connection = Connection(url, key, timeout, transport)
 
     @property
     def url(self) -> str:
         """The server's address."""
-        return self._server.url
+        return self._connection.url
 
     def __enter__(self) -> Self:
         return self
@@ -89,17 +89,17 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._server.close()
+        self._connection.close()
 
     def generate(
         self,
         prompt: str,
         *,
-        init_image: PictureFile | None = None,
-        mask: PictureFile | None = None,
+        init_image: ImageFile | None = None,
+        mask: ImageFile | None = None,
         on_event: Callable[[Event], None] = lambda _: None,
         **fields: Any,
-    ) -> list[DrawnPicture]:
+    ) -> list[GeneratedImage]:
         """Generate pictures and wait for them; a picture that the policy blocks has no file.
 
         Args:
@@ -110,29 +110,29 @@ class Client:
             fields: The other fields of ``GenerateJob``.
         """
         given = {"init_image": init_image, "mask": mask}
-        pictures = {name: encoded(value) for name, value in given.items() if value is not None}
-        job = self.submit(_checked(GenerateJob, {"prompt": prompt, **fields, **pictures}))
+        pictures = {name: encode_file(value) for name, value in given.items() if value is not None}
+        job = self.submit(_validated_job(GenerateJob, {"prompt": prompt, **fields, **pictures}))
         return list(self.outcome(self.wait(job.id, on_event)).pictures)
 
-    def upscale(self, image: PictureFile, *, by: float = 2.0, upscaler: str = "lanczos") -> DrawnPicture:
+    def upscale(self, image: ImageFile, *, by: float = 2.0, upscaler: str = "lanczos") -> GeneratedImage:
         """Upscale a picture and wait for it."""
-        job = self.submit(UpscaleJob(image=encoded(image), by=by, upscaler=upscaler))
+        job = self.submit(UpscaleJob(image=encode_file(image), by=by, upscaler=upscaler))
         return self.outcome(self.wait(job.id)).pictures[0]
 
     def submit(self, job: AnyJob, *, idempotency_key: str | None = None) -> Job:
         """Queue a job.
 
         Args:
-            job: The job, with pictures as ``encoded`` text.
+            job: The job, with pictures as ``encode_file`` text.
             idempotency_key: Repeating a key returns the job of its first request.
         """
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         body = job.model_dump(mode="json", exclude_unset=True) | {"kind": job.kind}
-        return self._server.send("POST", "/v1/jobs", Job, json=body, headers=headers)
+        return self._connection.send("POST", "/v1/jobs", Job, json=body, headers=headers)
 
     def job(self, job_id: str) -> Job:
         """Get a job."""
-        return self._server.get(f"/v1/jobs/{job_id}", Job)
+        return self._connection.get(f"/v1/jobs/{job_id}", Job)
 
     def jobs(
         self,
@@ -144,50 +144,50 @@ class Client:
     ) -> JobPage:
         """A page of jobs, newest first; pass its ``next`` as ``before`` to get the next page."""
         query = {"state": list(states), "kind": kind, "before": before, "limit": limit}
-        return self._server.get("/v1/jobs", JobPage, query)
+        return self._connection.get("/v1/jobs", JobPage, query)
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job; finished pictures are kept."""
-        return self._server.send("DELETE", f"/v1/jobs/{job_id}", Job)
+        return self._connection.send("DELETE", f"/v1/jobs/{job_id}", Job)
 
     def finish(self, job_id: str) -> Job:
         """End a job with the picture in progress as it is."""
-        return self._server.send("POST", f"/v1/jobs/{job_id}/finish", Job)
+        return self._connection.send("POST", f"/v1/jobs/{job_id}/finish", Job)
 
     def skip(self, job_id: str) -> Job:
         """Discard the picture in progress and continue with the next."""
-        return self._server.send("POST", f"/v1/jobs/{job_id}/skip", Job)
+        return self._connection.send("POST", f"/v1/jobs/{job_id}/skip", Job)
 
     def events(self, job_id: str, after: int = 0) -> Iterator[Event]:
         """The events of a job until it has ended; a broken connection is reopened."""
-        return self._server.events(f"/v1/jobs/{job_id}/events", after)
+        return self._connection.events(f"/v1/jobs/{job_id}/events", after)
 
     def wait(self, job_id: str, on_event: Callable[[Event], None] = lambda _: None) -> Job:
         """Wait until a job has ended, in whatever state."""
         for event in self.events(job_id):
             on_event(event)
-        return self._server.get_patiently(f"/v1/jobs/{job_id}", Job)
+        return self._connection.get_with_retry(f"/v1/jobs/{job_id}", Job)
 
     def outcome(self, job: Job) -> JobResult:
         """The result of a finished job.
 
         Raises:
             SafelightError: The error the job failed with.
-            NoResultError: The job was cancelled before it had a result, or has not ended.
+            ResultMissingError: The job was cancelled before it had a result, or has not ended.
         """
         if job.error is not None:
             raise error_of(job.error.code, job.error.message, job.error.hint)
-        if job.state not in FINAL or job.result is None:
-            raise NoResultError(f"The job {job.id} is {job.state}, without a result.")
+        if job.state not in FINAL_STATES or job.result is None:
+            raise ResultMissingError(f"The job {job.id} is {job.state}, without a result.")
         return JobResult.model_validate(job.result)
 
     def result(self, job_id: str) -> JobResult:
         """The result of a job; raises the same errors as ``outcome``."""
-        return self._server.send(
+        return self._connection.send(
             "GET", f"/v1/jobs/{job_id}/result", JobResult, headers={"Accept": "application/json"}
         )
 
-    def picture(self, job_id: str, index: int = 0, kind: FileKind = "png", *, quality: int = 95) -> bytes:
+    def picture(self, job_id: str, index: int = 0, kind: FileFormat = "png", *, quality: int = 95) -> bytes:
         """A picture of a job as a file.
 
         Args:
@@ -197,15 +197,15 @@ class Client:
             quality: 1 to 100, for JPEG and WebP.
         """
         query = {"picture": index, "quality": quality}
-        return self._server.data(f"/v1/jobs/{job_id}/result", query, accept=f"image/{kind}")
+        return self._connection.get_bytes(f"/v1/jobs/{job_id}/result", query, accept=f"image/{kind}")
 
     def preview(self, job_id: str) -> bytes:
         """The newest preview of the picture in progress, WebP."""
-        return self._server.data(f"/v1/jobs/{job_id}/preview")
+        return self._connection.get_bytes(f"/v1/jobs/{job_id}/preview")
 
     def moderate(
         self,
-        *pictures: PictureFile,
+        *pictures: ImageFile,
         classifier: str | None = None,
         policy: str | None = None,
         embeddings: bool = False,
@@ -220,24 +220,24 @@ class Client:
         """
         query = {"classifier": classifier, "policy": policy, "embeddings": embeddings or None}
         params = {name: value for name, value in query.items() if value is not None}
-        files = [("images", ("picture", _content(picture))) for picture in pictures]
-        return self._server.send("POST", "/v1/moderate", Verdicts, params=params, files=files).verdicts
+        files = [("images", ("picture", _read_content(picture))) for picture in pictures]
+        return self._connection.send("POST", "/v1/moderate", Verdicts, params=params, files=files).verdicts
 
     def models(self, kind: str | None = None) -> list[Model]:
         """The models that requests may name: checkpoints, classifiers, upscalers, or one kind of them."""
-        return self._server.get("/v1/models", ModelList, {"kind": kind}).data
+        return self._connection.get("/v1/models", ModelList, {"kind": kind}).data
 
     def samplers(self) -> list[SamplerView]:
         """The samplers."""
-        return self._server.get("/v1/samplers", SamplerList).samplers
+        return self._connection.get("/v1/samplers", SamplerList).samplers
 
     def styles(self) -> list[StyleView]:
         """The prompt styles."""
-        return self._server.get("/v1/styles", StyleList).styles
+        return self._connection.get("/v1/styles", StyleList).styles
 
     def system(self) -> SystemView:
         """Versions, machine, workers and queue of the server."""
-        return self._server.get("/v1/system", SystemView)
+        return self._connection.get("/v1/system", SystemView)
 
     def search(self, query: str = "", *, after: str | None = None, **filters: Any) -> EntryPage:
         """A page of the gallery.
@@ -248,7 +248,7 @@ class Client:
             filters: checkpoint, sampler, decision, seed, job_id, tag, favourite, min_width, max_width, min_height,
                 max_height, since, until, order, limit.
         """
-        return self._server.get("/v1/gallery", EntryPage, {"query": query or None, "after": after, **filters})
+        return self._connection.get("/v1/gallery", EntryPage, {"query": query or None, "after": after, **filters})
 
     def entries(self, query: str = "", **filters: Any) -> Iterator[EntryView]:
         """All entries that ``search`` finds, over all pages."""
@@ -261,19 +261,19 @@ class Client:
 
     def facets(self) -> FacetsView:
         """The number of pictures by each filter's values."""
-        return self._server.get("/v1/gallery/facets", FacetsView)
+        return self._connection.get("/v1/gallery/facets", FacetsView)
 
     def entry(self, entry_id: str) -> EntryRecord:
         """All metadata of a picture."""
-        return self._server.get(f"/v1/gallery/{entry_id}", EntryRecord)
+        return self._connection.get(f"/v1/gallery/{entry_id}", EntryRecord)
 
     def file(self, entry_id: str) -> bytes:
         """A picture's file, as it was written."""
-        return self._server.data(f"/v1/gallery/{entry_id}/file")
+        return self._connection.get_bytes(f"/v1/gallery/{entry_id}/file")
 
     def thumbnail(self, entry_id: str, side: int = 256) -> bytes:
         """A scaled-down copy of a picture, WebP."""
-        return self._server.data(f"/v1/gallery/{entry_id}/thumbnail", {"side": side})
+        return self._connection.get_bytes(f"/v1/gallery/{entry_id}/thumbnail", {"side": side})
 
     def mark(
         self, entry_id: str, *, favourite: bool | None = None, tags: Sequence[str] | None = None
@@ -281,30 +281,30 @@ class Client:
         """Set or clear a picture's favourite flag, or set its tags."""
         marks: Mapping[str, Any] = {"favourite": favourite, "tags": None if tags is None else list(tags)}
         body = {name: value for name, value in marks.items() if value is not None}
-        return self._server.send("PATCH", f"/v1/gallery/{entry_id}", EntryRecord, json=body)
+        return self._connection.send("PATCH", f"/v1/gallery/{entry_id}", EntryRecord, json=body)
 
     def delete(self, entry_id: str) -> None:
         """Delete a picture with its record."""
-        self._server.answer("DELETE", f"/v1/gallery/{entry_id}")
+        self._connection.request("DELETE", f"/v1/gallery/{entry_id}")
 
 
-def encoded(picture: PictureFile) -> str:
+def encode_file(image: ImageFile) -> str:
     """Encode an image file as base64, for a job's fields."""
-    return base64.b64encode(_content(picture)).decode()
+    return base64.b64encode(_read_content(image)).decode()
 
 
-def _content(picture: PictureFile) -> bytes:
-    if isinstance(picture, bytes):
-        return picture
+def _read_content(image: ImageFile) -> bytes:
+    if isinstance(image, bytes):
+        return image
     try:
-        return Path(picture).read_bytes()
+        return Path(image).read_bytes()
     except OSError as error:
-        raise FileMissingError(f"{picture} cannot be read: {error.strerror or error}.") from error
+        raise FileMissingError(f"{image} cannot be read: {error.strerror or error}.") from error
 
 
-def _checked(kind: type[GenerateJob], fields: Mapping[str, Any]) -> GenerateJob:
+def _validated_job(job_type: type[GenerateJob], fields: Mapping[str, Any]) -> GenerateJob:
     """Validate a job's types from keyword arguments; the server validates the values."""
     try:
-        return kind(kind="generate", **fields)
+        return job_type(kind="generate", **fields)
     except ValidationError as error:
         raise RequestError(f"{first_problem(error)}.") from error

@@ -10,19 +10,19 @@ from typing import Any, TypeVar
 import httpx2
 from pydantic import BaseModel, ValidationError
 
-from safelight.client.models import Event, OurErrorBody
+from safelight.client.models import Event, NativeErrorBody
 from safelight.errors import SafelightError, ServerError, SettingsError, error_of
 from safelight.validation import first_problem
 
-Shape = TypeVar("Shape", bound=BaseModel)
-FINAL = ("succeeded", "failed", "cancelled")
+ModelT = TypeVar("Shape", bound=BaseModel)
+FINAL_STATES = ("succeeded", "failed", "cancelled")
 """States that a job does not leave."""
 
-SILENCE = 60.0
+STREAM_TIMEOUT = 60.0
 """Seconds without data after which an event stream counts as broken; the server sends a comment every 15."""
-TRIES, FIRST_PAUSE, LONGEST_PAUSE = 10, 0.2, 5.0
+MAX_RETRIES, FIRST_DELAY, MAX_DELAY = 10, 0.2, 5.0
 """Maximum number of consecutive retries of a broken stream, and the first and longest delay in seconds."""
-PUT_OFF, LONGEST_WAIT = (429, 503), 60.0
+RETRY_STATUSES, MAX_RETRY_AFTER = (429, 503), 60.0
 """Statuses of temporary unavailability, and the longest delay in seconds that Retry-After may set."""
 
 
@@ -54,48 +54,48 @@ class Connection:
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=timeout,
             transport=transport,
-            trust_env=not _is_here(address.host),  # never through a proxy to this machine itself
+            trust_env=not _is_loopback(address.host),  # never through a proxy to this machine itself
         )
 
     def close(self) -> None:
         """Close the connection."""
         self._http.close()
 
-    def get(self, path: str, kind: type[Shape], query: Mapping[str, Any] | None = None) -> Shape:
+    def get(self, path: str, model: type[ModelT], query: Mapping[str, Any] | None = None) -> ModelT:
         """Send a GET request."""
-        return self.send("GET", path, kind, params=_given(query or {}))
+        return self.send("GET", path, model, params=_without_none(query or {}))
 
-    def get_patiently(self, path: str, kind: type[Shape]) -> Shape:
+    def get_with_retry(self, path: str, model: type[ModelT]) -> ModelT:
         """Send a GET request, and retry it while the server is temporarily unavailable."""
-        return self.send("GET", path, kind, patient=True)
+        return self.send("GET", path, model, patient=True)
 
-    def send(self, method: str, path: str, kind: type[Shape], **request: Any) -> Shape:
+    def send(self, method: str, path: str, model: type[ModelT], **request: Any) -> ModelT:
         """Send a request and parse its response.
 
         Args:
             method: GET, POST …
             path: Absolute path, with a leading slash.
-            kind: The model of the response.
+            model: The model of the response.
             request: Arguments of httpx2: json, params, headers, files, data.
 
         Raises:
             ServerError: The server cannot be reached, or its response does not fit the model.
             SafelightError: The server's error.
         """
-        answer = self.answer(method, path, **request)
+        answer = self.request(method, path, **request)
         try:
-            return kind.model_validate_json(answer.content)
+            return model.model_validate_json(answer.content)
         except ValidationError as error:
             message = first_problem(error).message
             raise ServerError(f"{self.url}{path} answers what cannot be understood: {message}.") from error
 
-    def data(self, path: str, query: Mapping[str, Any] | None = None, accept: str = "*/*") -> bytes:
+    def get_bytes(self, path: str, query: Mapping[str, Any] | None = None, accept: str = "*/*") -> bytes:
         """Get a file; raises the same errors as ``send``."""
-        return self.answer("GET", path, params=_given(query or {}), headers={"Accept": accept}).content
+        return self.request("GET", path, params=_without_none(query or {}), headers={"Accept": accept}).content
 
-    def answer(self, method: str, path: str, *, patient: bool = False, **request: Any) -> httpx2.Response:
-        """Send a request, with retries where ``patient``; raises the same errors as ``send``."""
-        for tries in range(TRIES + 1):
+    def request(self, method: str, path: str, *, retry: bool = False, **request: Any) -> httpx2.Response:
+        """Send a request, with retries where ``retry``; raises the same errors as ``send``."""
+        for tries in range(MAX_RETRIES + 1):
             try:
                 answer = self._http.request(method, path, **request)
             except httpx2.HTTPError as error:
@@ -104,10 +104,10 @@ class Connection:
                 ) from error
             if answer.is_success:
                 return answer
-            if not patient or answer.status_code not in PUT_OFF or tries == TRIES:
+            if not retry or answer.status_code not in RETRY_STATUSES or tries == MAX_RETRIES:
                 break
-            time.sleep(_pause(tries, _wanted_pause(answer)))
-        raise _error_in(answer)
+            time.sleep(_retry_delay(tries, _retry_after(answer)))
+        raise _parse_error(answer)
 
     def events(self, path: str, after: int) -> Iterator[Event]:
         """A job's events until its last; a broken stream is reopened after the last received event.
@@ -129,30 +129,30 @@ class Connection:
                         continue
                     after, tries = event.id, 0
                     yield event
-                    if event.kind == "state" and event.data["state"] in FINAL:
+                    if event.kind == "state" and event.data["state"] in FINAL_STATES:
                         return
-            except _PutOffError as error:
+            except _RetryLaterError as error:
                 reason, seconds = str(error), error.seconds
             except httpx2.HTTPError as error:
                 reason = str(error) or type(error).__name__
             tries += 1
-            if tries > TRIES:
+            if tries > MAX_RETRIES:
                 raise ServerError(f"{self.url} cannot be followed: {reason}.")
-            time.sleep(_pause(tries, seconds))
+            time.sleep(_retry_delay(tries, seconds))
 
     def _stream(self, path: str, after: int) -> Iterator[Event]:
-        limits = httpx2.Timeout(SILENCE)
+        limits = httpx2.Timeout(STREAM_TIMEOUT)
         with self._http.stream("GET", path, headers={"Last-Event-ID": str(after)}, timeout=limits) as answer:
             if not answer.is_success:
                 answer.read()
-                error = _error_in(answer)
-                if answer.status_code in PUT_OFF:
-                    raise _PutOffError(error.message, _wanted_pause(answer))
+                error = _parse_error(answer)
+                if answer.status_code in RETRY_STATUSES:
+                    raise _RetryLaterError(error.message, _retry_after(answer))
                 raise error
-            yield from _events_in(answer.iter_lines(), path)
+            yield from _parse_events(answer.iter_lines(), path)
 
 
-class _PutOffError(Exception):
+class _RetryLaterError(Exception):
     """The server is temporarily unavailable and says when to retry."""
 
     def __init__(self, message: str, seconds: float) -> None:
@@ -160,18 +160,18 @@ class _PutOffError(Exception):
         self.seconds = seconds
 
 
-def _pause(tries: int, wanted: float) -> float:
+def _retry_delay(attempt: int, retry_after: float) -> float:
     """Seconds until the next attempt: exponential backoff, and at least the server's Retry-After."""
-    return max(min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**tries), min(LONGEST_WAIT, wanted))
+    return max(min(MAX_DELAY, FIRST_DELAY * 2.0**attempt), min(MAX_RETRY_AFTER, retry_after))
 
 
-def _wanted_pause(answer: httpx2.Response) -> float:
+def _retry_after(response: httpx2.Response) -> float:
     """The seconds of Retry-After; it may also be a date, which our server never sends."""
-    given: str = answer.headers.get("Retry-After", "")
+    given: str = response.headers.get("Retry-After", "")
     return float(given) if given.isascii() and given.isdigit() else 0.0
 
 
-def _events_in(lines: Iterable[str], path: str) -> Iterator[Event]:
+def _parse_events(lines: Iterable[str], path: str) -> Iterator[Event]:
     """Parse events of a stream (WHATWG, server-sent events); a truncated event is dropped."""
     data = ""
     for line in lines:
@@ -185,19 +185,19 @@ def _events_in(lines: Iterable[str], path: str) -> Iterator[Event]:
             data = ""
 
 
-def _error_in(answer: httpx2.Response) -> SafelightError:
+def _parse_error(response: httpx2.Response) -> SafelightError:
     try:
-        said = OurErrorBody.model_validate_json(answer.content).error
+        said = NativeErrorBody.model_validate_json(response.content).error
     except ValidationError:
-        return ServerError(f"{answer.url.host} answers with the status {answer.status_code} and no reason.")
+        return ServerError(f"{response.url.host} answers with the status {response.status_code} and no reason.")
     return error_of(said.code, said.message, said.hint or "")
 
 
-def _given(query: Mapping[str, Any]) -> dict[str, Any]:
+def _without_none(query: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in query.items() if value is not None}
 
 
-def _is_here(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -17,7 +17,7 @@ class ClassifierView(BaseModel):
     """Mode, backend and precision, such as exact, onnxruntime fp32."""
 
 
-class Drawing(BaseModel):
+class GenerationDefaults(BaseModel):
     """A checkpoint's defaults for fields that a request leaves out."""
 
     kind: Literal["diffusion", "flow"]
@@ -35,7 +35,7 @@ class Drawing(BaseModel):
     """Whether a negative prompt has an effect."""
 
 
-class DrawnPicture(BaseModel):
+class GeneratedImage(BaseModel):
     """A picture that a job generated or upscaled."""
 
     id: str
@@ -346,7 +346,7 @@ class JobPage(BaseModel):
 class JobResult(BaseModel):
     """The result of a job: pictures of generate and upscale, verdicts of scan."""
 
-    pictures: Annotated[list[DrawnPicture], Field(validate_default=True)] = []
+    pictures: Annotated[list[GeneratedImage], Field(validate_default=True)] = []
     verdicts: Annotated[list[PictureVerdict], Field(validate_default=True)] = []
 
 
@@ -409,7 +409,7 @@ class Model(BaseModel):
     """SHA-256 of its weights, if it is known already."""
     loaded_by: list[str] = []
     """Workers that have it in memory."""
-    draws: Drawing | None = None
+    draws: GenerationDefaults | None = None
     """Of a checkpoint: its defaults."""
 
 
@@ -420,7 +420,7 @@ class ModelList(BaseModel):
     data: list[Model]
 
 
-class OurError(BaseModel):
+class NativeError(BaseModel):
     """An error of the catalogue."""
 
     code: str
@@ -431,10 +431,10 @@ class OurError(BaseModel):
     """What would be right."""
 
 
-class OurErrorBody(BaseModel):
+class NativeErrorBody(BaseModel):
     """What our own API answers when it refuses or fails."""
 
-    error: OurError
+    error: NativeError
 
 
 class Outpaint(BaseModel):
@@ -473,7 +473,7 @@ class PictureVerdict(BaseModel):
     """Where it was asked for."""
 
 
-class PicturesToJudge(BaseModel):
+class ModerationRequest(BaseModel):
     """One picture or several: exactly one of the two fields."""
 
     model_config = ConfigDict(

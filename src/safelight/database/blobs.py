@@ -8,8 +8,8 @@ from datetime import datetime
 
 from sqlalchemy import Column, Connection, LargeBinary, Select, String, Table, delete, exists, select
 
-from safelight.database.hosts import now
-from safelight.database.inserting import insert_into
+from safelight.database.coordination import now
+from safelight.database.upsert import insert_into
 from safelight.database.schema import METADATA, Schema
 from safelight.database.types import Instant
 from safelight.errors import BlobMissingError

@@ -13,10 +13,10 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from safelight.database.failures import explained
+from safelight.database.errors import explained
 from safelight.database.notifications import PENDING, send_after_commit, send_before_commit
 from safelight.errors import DatabaseOpenError, DatabaseUrlError
-from safelight.private import private_file, private_folder
+from safelight.file_permissions import create_private_file, create_private_folder
 from safelight.settings import Settings
 
 PATIENCE = 30.0
@@ -73,7 +73,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """A transaction that sees one state of the database throughout and cannot write.
 
     Raises:
-        DatabaseError, StorageFullError: As in ``failures.explained``.
+        DatabaseError, StorageFullError: As in ``errors.explained``.
     """
     with explained(), engine.connect() as connection:
         if engine.dialect.name == "postgresql":
@@ -92,7 +92,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
     ``notifications.notify`` within the block is sent when it is committed.
 
     Raises:
-        DatabaseError, StorageFullError: As in ``failures.explained``.
+        DatabaseError, StorageFullError: As in ``errors.explained``.
     """
     channels: dict[str, None] = {}
     with explained(), engine.begin() as connection:
@@ -105,8 +105,8 @@ def writing(engine: Engine) -> Iterator[Connection]:
 def _open_sqlite(url: URL, patience: float) -> Engine:
     path = Path(url.database or "")
     try:
-        private_folder(path.parent)
-        private_file(path)  # which gives its mode to the files that SQLite puts beside it
+        create_private_folder(path.parent)
+        create_private_file(path)  # which gives its mode to the files that SQLite puts beside it
     except OSError as error:
         raise DatabaseOpenError(f"{path} cannot be made: {error.strerror or error}.") from error
     engine = create_engine(

@@ -18,9 +18,9 @@ from sqlalchemy import URL, Connection, NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from safelight.database.engine import parse_url
-from safelight.database.failures import explained
-from safelight.locks import FileLock
-from safelight.private import private_folder
+from safelight.database.errors import explained
+from safelight.file_locks import FileLock
+from safelight.file_permissions import create_private_folder
 from safelight.settings import Settings
 
 LOCKS = 0x5AFF
@@ -73,7 +73,7 @@ class _LockedFile:
         self._lock = FileLock(folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock")
 
     def acquire(self, patience: float = 0.0) -> bool:
-        private_folder(self._lock.path.parent)
+        create_private_folder(self._lock.path.parent)
         return self._lock.acquire(this_process(), patience)
 
     def kept(self) -> bool:

@@ -23,8 +23,8 @@ from typing import Any, Protocol
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from safelight.logs import logger
-from safelight.private import private_folder
+from safelight.logs import get_logger
+from safelight.file_permissions import create_private_folder
 from safelight.waking import Waker
 
 BACKSTOP = 3.0
@@ -133,7 +133,7 @@ class Listener:
         try:
             return self._source.read()
         except (OSError, SQLAlchemyError) as error:
-            logger(__name__).warning("notifications interrupted", error=type(error).__name__)
+            get_logger(__name__).warning("notifications interrupted", error=type(error).__name__)
             self._source.close()
             self._connected = False
             return set(self._channels)
@@ -163,12 +163,12 @@ class _NamedPipes:
     def open(self, waker: Waker) -> bool:
         self._waker = waker
         try:
-            private_folder(self._folder)
+            create_private_folder(self._folder)
             for channel in self._channels:
                 self._make(channel, waker)
         except OSError as error:
             if not self._failed:
-                logger(__name__).warning("no notifications, polling instead", error=error.strerror)
+                get_logger(__name__).warning("no notifications, polling instead", error=error.strerror)
             self._failed = True
             self.close()
             return False

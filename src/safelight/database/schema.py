@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 
 from safelight.database.engine import reading, writing
-from safelight.database.failures import explained
+from safelight.database.errors import explained
 from safelight.errors import DatabaseError, DatabaseVersionError
 
 METADATA = MetaData()

@@ -6,7 +6,7 @@ from safelight.errors.base import InputError
 from safelight.errors.generation import RequestError
 
 
-class RouteMissingError(InputError):
+class RouteNotFoundError(InputError):
     """The server has no route for the path."""
 
     code = "request.path"
@@ -15,7 +15,7 @@ class RouteMissingError(InputError):
     http_status = 404
 
 
-class MethodRefusedError(InputError):
+class MethodNotAllowedError(InputError):
     """The path does not support the method."""
 
     code = "request.method"
@@ -42,7 +42,7 @@ class BodyTooLargeError(InputError):
     http_status = 413
 
 
-class BodySlowError(InputError):
+class BodyTimeoutError(InputError):
     """The request's body did not arrive in time."""
 
     code = "request.slow"
@@ -51,7 +51,7 @@ class BodySlowError(InputError):
     http_status = 408
 
 
-class MediaTypeError(InputError):
+class UnsupportedMediaTypeError(InputError):
     """The body has an unsupported media type."""
 
     code = "request.media_type"
@@ -69,7 +69,7 @@ class NotAcceptableError(InputError):
     http_status = 406
 
 
-class PictureTextError(InputError):
+class ImageEncodingError(InputError):
     """A text that should be an encoded picture is not."""
 
     code = "request.picture"
@@ -78,7 +78,7 @@ class PictureTextError(InputError):
     http_status = 422
 
 
-class PictureUrlError(InputError):
+class ImageUrlError(InputError):
     """The server does not fetch pictures from the URL."""
 
     code = "request.picture_url"
@@ -87,7 +87,7 @@ class PictureUrlError(InputError):
     http_status = 422
 
 
-class FieldError(RequestError):
+class UnsupportedFieldError(RequestError):
     """A field of a compatible API requests something that Safelight does not support.
 
     Args:
@@ -105,7 +105,7 @@ class FieldError(RequestError):
         self.field = field
 
 
-class TextUnjudgedError(FieldError):
+class TextModerationError(UnsupportedFieldError):
     """A text was sent for moderation, but no blocklist is set."""
 
     code = "moderation.text_unjudged"
@@ -117,7 +117,7 @@ class TextUnjudgedError(FieldError):
     http_status = 400
 
 
-class AbsentError(InputError):
+class UnsupportedRouteError(InputError):
     """Safelight does not implement the route of a compatible API."""
 
     code = "api.absent"

@@ -56,7 +56,7 @@ class DatabaseVersionError(DatabaseError):
     http_status = 500
 
 
-class StoredObjectError(DatabaseError):
+class StoredPickleError(DatabaseError):
     """A stored value is a pickle, which is refused."""
 
     code = "database.pickle"

@@ -65,7 +65,7 @@ class SamplerUnknownError(RequestError):
     http_status = 404
 
 
-class SamplerUnfitError(RequestError):
+class SamplerIncompatibleError(RequestError):
     """The checkpoint does not support the sampler, or the sampler does not support the sigma schedule."""
 
     code = "sampler.unfit"
@@ -87,7 +87,7 @@ class UpscalerUnknownError(RequestError):
     http_status = 404
 
 
-class StoppedError(SafelightError):
+class RunStoppedError(SafelightError):
     """The run was cancelled."""
 
     code = "stopped"
@@ -95,7 +95,7 @@ class StoppedError(SafelightError):
     http_status = 409
 
 
-class NumbersError(SafelightError):
+class NonFiniteError(SafelightError):
     """The network returned NaN or infinity."""
 
     code = "generation.numbers"

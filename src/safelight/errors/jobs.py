@@ -21,7 +21,7 @@ class JobMissingError(JobError):
     http_status = 404
 
 
-class JobOverError(JobError):
+class JobEndedError(JobError):
     """The job has ended and cannot be cancelled."""
 
     code = "job.over"
@@ -30,7 +30,7 @@ class JobOverError(JobError):
     http_status = 409
 
 
-class JobSkipError(JobError):
+class JobNotSkippableError(JobError):
     """The job has no pictures to skip."""
 
     code = "job.skip"
@@ -48,7 +48,7 @@ class JobUnfinishedError(JobError):
     http_status = 409
 
 
-class NoResultError(JobError):
+class ResultMissingError(JobError):
     """The job ended without the requested result or picture."""
 
     code = "job.no_result"
@@ -77,7 +77,7 @@ class PriorityError(JobError):
     http_status = 403
 
 
-class IdempotencyError(JobError):
+class IdempotencyConflictError(JobError):
     """The idempotency key was used for a different request."""
 
     code = "job.idempotency"
@@ -95,7 +95,7 @@ class QueueFullError(SafelightError):
     http_status = 503
 
 
-class JobSizeError(JobError):
+class JobTooLargeError(JobError):
     """The job exceeds the limit on work per job."""
 
     code = "job.size"

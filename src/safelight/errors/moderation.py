@@ -45,7 +45,7 @@ class BlocklistError(SafelightError):
     )
 
 
-class ExplainUnsupportedError(InputError):
+class ExplanationUnsupportedError(InputError):
     """The classifier has no exact heat map."""
 
     code = "explain.unsupported"

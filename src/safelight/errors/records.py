@@ -22,7 +22,7 @@ class RecordInvalidError(InputError):
     http_status = 422
 
 
-class ReproduceError(InputError):
+class NotReproducibleError(InputError):
     """This machine lacks something that the record needs."""
 
     code = "record.reproduce"

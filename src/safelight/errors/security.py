@@ -34,7 +34,7 @@ class KeyInvalidError(DeniedError):
     http_status = 401
 
 
-class RoleError(DeniedError):
+class RoleRequiredError(DeniedError):
     """The request requires the role admin."""
 
     code = "denied.role"
@@ -58,7 +58,7 @@ class OriginRefusedError(DeniedError):
     default_hint = "Add the page's origin to the setting cors_origins if it is to use this server."
 
 
-class LimitedError(SafelightError):
+class LimitError(SafelightError):
     """The caller exceeded a limit.
 
     Args:
@@ -79,14 +79,14 @@ class LimitedError(SafelightError):
         self.retry_after = retry_after
 
 
-class RateLimitError(LimitedError):
+class RateLimitError(LimitError):
     """The caller exceeded a rate limit per minute."""
 
     code = "limit.rate"
     summary = "Too much was asked for within a minute."
 
 
-class QuotaError(LimitedError):
+class QuotaError(LimitError):
     """The key's daily quota is used up."""
 
     code = "limit.quota"
@@ -94,7 +94,7 @@ class QuotaError(LimitedError):
     default_hint = "It is reset at midnight UTC; an administrator can give the key a larger one."
 
 
-class QueueShareError(LimitedError):
+class OwnerJobsLimitError(LimitError):
     """The owner has too many waiting jobs."""
 
     code = "limit.queue"
@@ -102,7 +102,7 @@ class QueueShareError(LimitedError):
     default_hint = "Submit more when some of them are done, or cancel some."
 
 
-class QueueBytesError(LimitedError):
+class OwnerBytesLimitError(LimitError):
     """The pictures of the owner's waiting jobs exceed the limit in bytes."""
 
     code = "limit.queue_bytes"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from safelight.errors.base import InputError, SafelightError, SettingsError
 
 
-class PortTakenError(InputError):
+class PortInUseError(InputError):
     """The server cannot listen on the address."""
 
     code = "server.port"
@@ -13,7 +13,7 @@ class PortTakenError(InputError):
     default_hint = "Another program may use the port: choose another with --port."
 
 
-class HomeInUseError(InputError):
+class DataDirectoryInUseError(InputError):
     """Another server uses the data directory."""
 
     code = "server.running"
@@ -22,7 +22,7 @@ class HomeInUseError(InputError):
     http_status = 409
 
 
-class HomeError(InputError):
+class DataDirectoryError(InputError):
     """The data directory cannot be used."""
 
     code = "server.home"
@@ -57,7 +57,7 @@ class ConnectionLimitError(SafelightError):
     http_status = 503
 
 
-class KeysNeededError(SettingsError):
+class UnprotectedServerError(SettingsError):
     """The server would be reachable from other machines without any key."""
 
     code = "server.keys_needed"

@@ -10,9 +10,9 @@ from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
 from safelight.errors import EntryFileMissingError, OutputError, SafelightError, StorageFullError
-from safelight.files import temporary_beside
-from safelight.gallery.ids import is_id
-from safelight.private import private_folder, private_opener
+from safelight.atomic_write import temporary_path
+from safelight.gallery.entry_ids import is_id
+from safelight.file_permissions import create_private_folder, private_opener
 
 Place = Callable[[PurePosixPath], None]
 
@@ -40,10 +40,10 @@ class PictureFolder:
         if data is None:
             yield lambda _: None
             return
-        temporary = temporary_beside(self._coming / "picture")
+        temporary = temporary_path(self._coming / "picture")
         try:
             with _refused(self._coming):
-                private_folder(self._coming)
+                create_private_folder(self._coming)
                 _write(temporary, data)
             yield lambda path: self._put(temporary, path)
         finally:
@@ -107,7 +107,7 @@ class PictureFolder:
     def _put(self, temporary: Path, path: PurePosixPath) -> None:
         target = self._root / path
         with _refused(target):
-            private_folder(target.parent)
+            create_private_folder(target.parent)
             temporary.replace(target)
 
 

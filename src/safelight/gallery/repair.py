@@ -22,11 +22,11 @@ from safelight.errors import (
 )
 from safelight.gallery.entry import path_of
 from safelight.gallery.files import PictureFolder
-from safelight.gallery.ids import key_of
-from safelight.gallery.recorded import found_entry
-from safelight.gallery.rows import enter, kind_of
+from safelight.gallery.entry_ids import key_of
+from safelight.gallery.import_metadata import found_entry
+from safelight.gallery.mapping import enter, kind_of
 from safelight.gallery.tables import entries, keys
-from safelight.logs import logger
+from safelight.logs import get_logger
 
 _BATCH = 500
 _WHERE = (entries.c.number, entries.c.id, entries.c.created, entries.c.kind, entries.c.missing)
@@ -72,7 +72,7 @@ def repair(engine: Engine, folder: PictureFolder, older_than: timedelta, now: fl
             done[_put_right(engine, folder, path, rows.get(key_of(path.stem)))] += 1
     missing, back = _compare_rows(engine, folder)
     if strange := done["strange"]:
-        logger(__name__).warning(
+        get_logger(__name__).warning(
             "files in the gallery's folder are no pictures of it; left alone", files=strange
         )
     return Repaired(done["adopted"], done["removed"], missing, back, strange)

@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from safelight.errors import GalleryError, OutputError
-from safelight.files import written_whole
-from safelight.images import decode
-from safelight.images.encode import encode_picture
+from safelight.atomic_write import atomic_write
+from safelight.images import decoding
+from safelight.images.encoding import encode_image
 
 SMALLEST, LARGEST = 16, 1024
 """Longer sides in pixels. The API and the studio's page take their limits from here."""
@@ -51,7 +51,7 @@ class Thumbnails:
             return kept
         path = self._path(name, side)
         data = _made(read(), side)
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_bytes(data)
         self._make_room(path.parent)
         return data
@@ -90,9 +90,9 @@ class Thumbnails:
 
 
 def _made(data: bytes, side: int) -> bytes:
-    image = decode(data, shrink_to=side).image
+    image = decoding(data, shrink_to=side).image
     scale = side / max(image.size)
     if scale < 1:
         width, height = (max(1, round(length * scale)) for length in image.size)
         image = image.resize((width, height), reducing_gap=2)
-    return encode_picture(image, "webp", quality=_QUALITY)
+    return encode_image(image, "webp", quality=_QUALITY)

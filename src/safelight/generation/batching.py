@@ -20,51 +20,51 @@ from typing import Any
 
 from torch import nn
 
-from safelight.generation.calls import Call, computed
-from safelight.generation.fair_lock import FairLock
+from safelight.generation.calls import Call, compute_calls
+from safelight.generation.fifo_lock import FifoLock
 
 Compute = Callable[[Call], object]
 
 
 @dataclass(eq=False)
-class _Ticket:
+class _PendingCall:
     """A call that waits for its result.
 
     Attributes:
         deadline: When it is computed at the latest, by the monotonic clock.
-        company: How many calls were computed as one with it, itself included; 0 until it is computed.
+        batch_size: How many calls were computed as one with it, itself included; 0 until it is computed.
     """
 
     call: Call
     deadline: float
-    answer: object = None
+    result: object = None
     error: Exception | None = None
-    company: int = 0
+    batch_size: int = 0
 
 
-class Rendezvous:
+class Batcher:
     """Collects the calls of several pictures and computes them in batches. All methods need the lock.
 
     Args:
-        floor: The lock; threads release it while they wait.
+        lock: The lock; threads release it while they wait.
         wait: Seconds that the first call waits for those of other pictures.
-        let_go: Called by a thread that is about to wait, so that it releases its compute threads.
+        release_threads: Called by a thread that is about to wait, so that it releases its compute threads.
     """
 
-    def __init__(self, floor: FairLock, wait: float, let_go: Callable[[], None] = lambda: None) -> None:
-        self._wait, self._let_go = wait, let_go
-        self._news = threading.Condition(floor)  # type: ignore[arg-type]  # which needs no more than this lock has
-        self._members = 0
-        self._waiting: list[_Ticket] = []
+    def __init__(self, lock: FifoLock, wait: float, release_threads: Callable[[], None] = lambda: None) -> None:
+        self._wait, self._release_threads = wait, release_threads
+        self._changed = threading.Condition(lock)  # type: ignore[arg-type]  # which needs no more than this lock has
+        self._member_count = 0
+        self._waiting: list[_PendingCall] = []
 
     def join(self) -> None:
         """Add a picture whose calls the others wait for."""
-        self._members += 1
+        self._member_count += 1
 
     def leave(self) -> None:
         """Remove a picture: the calls that wait may be complete now."""
-        self._members -= 1
-        self._news.notify_all()
+        self._member_count -= 1
+        self._changed.notify_all()
 
     def compute(self, call: Call) -> tuple[object, int]:
         """The result of a call, and how many calls were computed as one.
@@ -72,76 +72,76 @@ class Rendezvous:
         Raises:
             Exception: Whatever the network raised when it computed this call alone.
         """
-        ticket = _Ticket(call, time.monotonic() + self._wait)
+        ticket = _PendingCall(call, time.monotonic() + self._wait)
         self._waiting.append(ticket)
         try:
-            while not ticket.company:
-                if len(self._waiting) >= self._members or self._patience <= 0:
+            while not ticket.batch_size:
+                if len(self._waiting) >= self._member_count or self._seconds_left <= 0:
                     self._compute_all()
                 else:
-                    self._let_go()
-                    self._news.wait(self._patience)
+                    self._release_threads()
+                    self._changed.wait(self._seconds_left)
         finally:
-            if not ticket.company:  # Ctrl-C: the calls of other threads stay
+            if not ticket.batch_size:  # Ctrl-C: the calls of other threads stay
                 self._waiting.remove(ticket)
         if ticket.error is not None:
             raise ticket.error
-        return ticket.answer, ticket.company
+        return ticket.result, ticket.batch_size
 
     @property
-    def _patience(self) -> float:
+    def _seconds_left(self) -> float:
         """Seconds until the oldest call has waited long enough."""
         return self._waiting[0].deadline - time.monotonic()
 
     def _compute_all(self) -> None:
         try:
-            for group in _grouped(self._waiting):
-                _answer(group)
+            for group in _group_calls(self._waiting):
+                _compute_group(group)
         finally:
-            self._waiting = [ticket for ticket in self._waiting if not ticket.company]
-            self._news.notify_all()
+            self._waiting = [ticket for ticket in self._waiting if not ticket.batch_size]
+            self._changed.notify_all()
 
 
-class Seat:
+class BatchMember:
     """A picture's membership in the batching, from its first call on; use it as a context manager.
 
     Args:
-        rendezvous: Where calls are batched; None for a picture that is computed alone.
+        batcher: Where calls are batched; None for a picture that is computed alone.
 
     Attributes:
-        together: Whether one of its calls was computed as one with another picture's.
+        batched: Whether one of its calls was computed as one with another picture's.
     """
 
-    def __init__(self, rendezvous: Rendezvous | None = None) -> None:
-        self._rendezvous = rendezvous
-        self._taken = False
-        self.together = False
+    def __init__(self, batcher: Batcher | None = None) -> None:
+        self._batcher = batcher
+        self._joined = False
+        self.batched = False
 
     def compute(self, call: Call) -> object:
         """The result of a call."""
-        if self._rendezvous is None:
+        if self._batcher is None:
             return call.compute()
-        if not self._taken:
-            self._taken = True
-            self._rendezvous.join()
-        answer, company = self._rendezvous.compute(call)
-        self.together = self.together or company > 1
+        if not self._joined:
+            self._joined = True
+            self._batcher.join()
+        answer, company = self._batcher.compute(call)
+        self.batched = self.batched or company > 1
         return answer
 
     def leave(self) -> None:
         """No call follows soon: the other pictures do not wait for this one."""
-        if self._taken and self._rendezvous is not None:
-            self._taken = False
-            self._rendezvous.leave()
+        if self._joined and self._batcher is not None:
+            self._joined = False
+            self._batcher.leave()
 
-    def __enter__(self) -> Seat:
+    def __enter__(self) -> BatchMember:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.leave()
 
 
-class StandIn(nn.Module):
+class DenoiserProxy(nn.Module):
     """A proxy for the denoiser in one picture's pipeline: it has hooks of its own, and its calls are batched.
 
     Args:
@@ -165,9 +165,9 @@ class StandIn(nn.Module):
             return getattr(super().__getattr__("network"), name)
 
 
-def _grouped(tickets: Sequence[_Ticket]) -> list[list[_Ticket]]:
+def _group_calls(tickets: Sequence[_PendingCall]) -> list[list[_PendingCall]]:
     """Calls that fit each other, in the order in which they came."""
-    groups: list[list[_Ticket]] = []
+    groups: list[list[_PendingCall]] = []
     for ticket in tickets:
         group = next((group for group in groups if group[0].call.fits(ticket.call)), None)
         if group is None:
@@ -177,27 +177,27 @@ def _grouped(tickets: Sequence[_Ticket]) -> list[list[_Ticket]]:
     return groups
 
 
-def _answer(group: Sequence[_Ticket]) -> None:
+def _compute_group(group: Sequence[_PendingCall]) -> None:
     """Compute a group's calls as one, or else each alone, so that each gets its own result or error."""
-    if len(group) > 1 and (answers := _together(group)):
+    if len(group) > 1 and (answers := _compute_batch(group)):
         for ticket, answer in zip(group, answers, strict=True):
-            ticket.answer, ticket.company = answer, len(group)
+            ticket.result, ticket.batch_size = answer, len(group)
         return
     for ticket in group:
         try:
-            ticket.answer = ticket.call.compute()
+            ticket.result = ticket.call.compute()
         except Exception as error:  # noqa: BLE001  it is raised in the thread that waits
             ticket.error = error
-        ticket.company = 1
+        ticket.batch_size = 1
 
 
-def _together(group: Sequence[_Ticket]) -> list[object]:
+def _compute_batch(group: Sequence[_PendingCall]) -> list[object]:
     """The results of one batched call; none if it failed.
 
     A batch may need too much memory where each call alone does not, and no call may fail because of another one. Each
     is computed after this function returned: until then the error keeps the tensors of the batched call alive.
     """
     try:
-        return computed([ticket.call for ticket in group])
+        return compute_calls([ticket.call for ticket in group])
     except Exception:  # noqa: BLE001  the call that caused it raises it again
         return []

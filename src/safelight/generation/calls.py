@@ -61,7 +61,7 @@ class Call:
         return _pattern("", self.arguments, self.rows)
 
 
-def computed(calls: Sequence[Call]) -> list[object]:
+def compute_calls(calls: Sequence[Call]) -> list[object]:
     """The result of each of some calls that fit each other, from one call of the network.
 
     A single call is computed as it is, so that its result is the same, bit for bit, as without batching.
@@ -69,12 +69,12 @@ def computed(calls: Sequence[Call]) -> list[object]:
     if len(calls) == 1:
         return [calls[0].compute()]
     rows = [call.rows for call in calls]
-    return _split(joined(calls).compute(), rows)
+    return _split_result(join_calls(calls).compute(), rows)
 
 
-def joined(calls: Sequence[Call]) -> Call:
+def join_calls(calls: Sequence[Call]) -> Call:
     """One call with the rows of all, in their order."""
-    arguments: Any = _joined("", [call.arguments for call in calls], [call.rows for call in calls])
+    arguments: Any = _join_values("", [call.arguments for call in calls], [call.rows for call in calls])
     return Call(calls[0].network, (), arguments)
 
 
@@ -117,20 +117,20 @@ def _tensor_pattern(name: str, value: Tensor, rows: int) -> object:
     return _Content(value)
 
 
-def _joined(name: str, values: Sequence[Any], rows: Sequence[int]) -> object:
+def _join_values(name: str, values: Sequence[Any], rows: Sequence[int]) -> object:
     first = values[0]
     if isinstance(first, dict):
-        return {key: _joined(key, [value[key] for value in values], rows) for key in first}
+        return {key: _join_values(key, [value[key] for value in values], rows) for key in first}
     if isinstance(first, Tensor):
-        return _joined_tensors(name, values, rows)
+        return _join_tensors(name, values, rows)
     if _is_listed(first, rows[0]):
         return [item for value in values for item in value]
     if isinstance(first, list | tuple):
-        return type(first)(_joined(name, inner, rows) for inner in zip(*values, strict=True))
+        return type(first)(_join_values(name, inner, rows) for inner in zip(*values, strict=True))
     return first
 
 
-def _joined_tensors(name: str, values: Sequence[Tensor], rows: Sequence[int]) -> Tensor:
+def _join_tensors(name: str, values: Sequence[Tensor], rows: Sequence[int]) -> Tensor:
     if _is_timestep(name, values[0], rows[0]):
         return torch.cat([value.expand(count) for value, count in zip(values, rows, strict=True)])
     return torch.cat(list(values)) if _is_batched(name, values[0], rows[0]) else values[0]
@@ -153,12 +153,12 @@ def _is_listed(value: object, rows: int) -> bool:
     )
 
 
-def _split(answer: Any, rows: Sequence[int]) -> list[object]:
+def _split_result(answer: Any, rows: Sequence[int]) -> list[object]:
     if isinstance(answer, dict):  # as diffusers' outputs are
-        parts = zip(*(_split(part, rows) for part in answer.values()), strict=True)
+        parts = zip(*(_split_result(part, rows) for part in answer.values()), strict=True)
         return [type(answer)(**dict(zip(answer, each, strict=True))) for each in parts]
     if isinstance(answer, tuple):
-        return [tuple(parts) for parts in zip(*(_split(part, rows) for part in answer), strict=True)]
+        return [tuple(parts) for parts in zip(*(_split_result(part, rows) for part in answer), strict=True)]
     if isinstance(answer, Tensor):
         return list(answer.split(list(rows)))
     ends = [sum(rows[: number + 1]) for number in range(len(rows))]

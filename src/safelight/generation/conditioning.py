@@ -8,18 +8,18 @@ from typing import Any, Protocol
 
 from safelight.errors import UnsupportedError
 from safelight.generation.plan import ExpandedPrompts
-from safelight.generation.prompts import Break, parse, phases, plain_text
-from safelight.generation.prompts.cache import EmbeddingCache
+from safelight.generation.prompts import Break, parse_prompt, prompt_phases, plain_text
+from safelight.generation.prompts.embedding_cache import EmbeddingCache
 from safelight.generation.prompts.encode import (
     Conditioning,
-    GuidedPhase,
+    ConditioningPhase,
     PromptEncoder,
     sd_encoder,
     sdxl_encoder,
 )
-from safelight.generation.prompts.schedule import changes, is_weighted, segments_at
-from safelight.models.loading import Loaded
-from safelight.models.reading import Reader, reader_of
+from safelight.generation.prompts.schedule import is_scheduled, is_weighted, segments_at
+from safelight.models.checkpoints.loading import LoadedCheckpoint
+from safelight.models.tokenizers.prompt_limit import PromptLimit, prompt_limit_of
 
 
 class Prompts(Protocol):
@@ -30,7 +30,7 @@ class Prompts(Protocol):
 
     def phases(
         self, words: ExpandedPrompts, steps: int, clip_skip: int, earlier: int = 0
-    ) -> Sequence[GuidedPhase]:
+    ) -> Sequence[ConditioningPhase]:
         """Embeddings by step; none for pipelines that encode text themselves.
 
         Args:
@@ -56,15 +56,15 @@ class EncodedPrompts:
 
     def phases(
         self, words: ExpandedPrompts, steps: int, clip_skip: int, earlier: int = 0
-    ) -> Sequence[GuidedPhase]:
+    ) -> Sequence[ConditioningPhase]:
         """Embeddings by step."""
-        positive = phases(parse(words.prompt), steps, earlier=earlier)
-        negative = phases(parse(words.negative_prompt), steps, earlier=earlier)
+        positive = prompt_phases(parse_prompt(words.prompt), steps, previous_steps=earlier)
+        negative = prompt_phases(parse_prompt(words.negative_prompt), steps, previous_steps=earlier)
         return self.encoder.encode_phases(positive, negative, clip_skip=clip_skip)
 
     def notes(self, words: ExpandedPrompts) -> tuple[str, ...]:
         """The parser's notes."""
-        return _reading_notes(words)
+        return _parser_notes(words)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class PlainPrompts:
     """
 
     family: str
-    reader: Reader | None = None
+    reader: PromptLimit | None = None
 
     def plain(self, words: ExpandedPrompts) -> tuple[str, str]:
         """Both prompts without weights and breaks.
@@ -85,7 +85,7 @@ class PlainPrompts:
         Raises:
             UnsupportedError: A prompt changes from step to step.
         """
-        return self._flat(words.prompt), self._flat(words.negative_prompt)
+        return self._plain_text(words.prompt), self._plain_text(words.negative_prompt)
 
     def phases(
         self,
@@ -93,33 +93,33 @@ class PlainPrompts:
         steps: int,  # noqa: ARG002
         clip_skip: int,  # noqa: ARG002
         earlier: int = 0,  # noqa: ARG002
-    ) -> Sequence[GuidedPhase]:
+    ) -> Sequence[ConditioningPhase]:
         """None: the pipeline encodes the text."""
         return ()
 
     def notes(self, words: ExpandedPrompts) -> tuple[str, ...]:
         """The parser's notes, and what was ignored: weights, breaks, the end of long prompts."""
-        both = [segments_at(parse(text), 0, 1) for text in (words.prompt, words.negative_prompt)]
+        both = [segments_at(parse_prompt(text), 0, 1) for text in (words.prompt, words.negative_prompt)]
         lost = []
         if any(map(is_weighted, both)):
             lost.append(f"{self.family} takes no weights: they had no effect.")
         if any(isinstance(part, Break) for segments in both for part in segments):
             lost.append(f"{self.family} reads a prompt in one piece: BREAK had no effect.")
-        return (*_reading_notes(words), *lost, *self._too_long(words))
+        return (*_parser_notes(words), *lost, *self._too_long(words))
 
     def _too_long(self, words: ExpandedPrompts) -> Iterator[str]:
         if self.reader is None:
             return
         for name, text in zip(("prompt", "negative prompt"), self.plain(words), strict=True):
-            if (count := self.reader.count(text)) > self.reader.limit:
+            if (count := self.reader.count_tokens(text)) > self.reader.max_tokens:
                 yield (
-                    f"The {name} has {count} tokens, of which {self.family} reads the first {self.reader.limit}: "
+                    f"The {name} has {count} tokens, of which {self.family} reads the first {self.reader.max_tokens}: "
                     "the rest had no effect."
                 )
 
-    def _flat(self, text: str) -> str:
-        parsed = parse(text)
-        if changes(parsed):
+    def _plain_text(self, text: str) -> str:
+        parsed = parse_prompt(text)
+        if is_scheduled(parsed):
             raise UnsupportedError(
                 f"{self.family} draws with one prompt from the first step to the last.",
                 hint="Leave out [from:to:when] and [a|b], or write the bracket with a backslash.",
@@ -127,7 +127,7 @@ class PlainPrompts:
         return plain_text(parsed, 0, 1)
 
 
-def prompts_for(loaded: Loaded, cache: EmbeddingCache[Conditioning]) -> Prompts:
+def make_prompts(loaded: LoadedCheckpoint, cache: EmbeddingCache[Conditioning]) -> Prompts:
     """How a loaded checkpoint takes prompts.
 
     Args:
@@ -139,7 +139,7 @@ def prompts_for(loaded: Loaded, cache: EmbeddingCache[Conditioning]) -> Prompts:
     """
     family, parts = loaded.family, loaded.components
     if family.text_encoding == "plain":
-        return PlainPrompts(family.title, reader_of(loaded))
+        return PlainPrompts(family.title, prompt_limit_of(loaded))
     encoders: list[Any] = [parts[name] for name in family.text_encoders]
     tokenizers: list[Any] = [
         parts[name.replace("text_encoder", "tokenizer")] for name in family.text_encoders
@@ -153,6 +153,6 @@ def prompts_for(loaded: Loaded, cache: EmbeddingCache[Conditioning]) -> Prompts:
     return EncodedPrompts(encoder)
 
 
-def _reading_notes(words: ExpandedPrompts) -> tuple[str, ...]:
-    both = (parse(words.prompt), parse(words.negative_prompt))
+def _parser_notes(words: ExpandedPrompts) -> tuple[str, ...]:
+    both = (parse_prompt(words.prompt), parse_prompt(words.negative_prompt))
     return tuple(note.message for parsed in both for note in parsed.notes)

@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from safelight.errors import NumbersError, StoppedError
-from safelight.generation.batching import Seat, StandIn
-from safelight.generation.guidance import DenoiserAdapter, Guidance
+from safelight.errors import NonFiniteError, RunStoppedError
+from safelight.generation.batching import BatchMember, DenoiserProxy
+from safelight.generation.modifiers.guidance import DenoiserHooks, GuidanceOptions
 from safelight.generation.plan import executed_steps
-from safelight.generation.previews import LatentToRGB, Prediction, clean_latents, spatial
-from safelight.generation.prompts.encode import GuidedPhase
+from safelight.generation.previews import LatentToRGB, DenoiserPrediction, clean_latents, unpack_latents
+from safelight.generation.prompts.encode import ConditioningPhase
 from safelight.generation.request import Mode
 from safelight.models.families import Family
 
@@ -57,7 +57,7 @@ class DenoisingPass:
         generator: The picture's own.
         guidance: Scale and window.
         guided: Whether the negative prompt is denoised as well.
-        words: prompt and negative prompt as plain text, for families that encode text themselves.
+        text: prompt and negative prompt as plain text, for families that encode text themselves.
         phases: Text embeddings by step, for families whose text encoders are CLIPs.
         noise: (1, channels, rows, columns) to start from; None to let the pipeline make it.
         image: What to start from: a picture, or (1, channels, rows, columns) latents.
@@ -69,7 +69,7 @@ class DenoisingPass:
         pag_adaptive: What its scale loses with each timestep.
         latents_out: Return latents instead of a picture.
         previewer: Returns the map from latents to colours; called when a preview is first wanted.
-        seat: Where calls of the denoiser go; by default they are computed alone.
+        member: Where calls of the denoiser go; by default they are computed alone.
         on_step: Called after each step.
         should_stop: Asked before each call of the network and after each step.
         keep_partial: When stopped after a step, return the unfinished picture instead of raising StoppedError;
@@ -87,10 +87,10 @@ class DenoisingPass:
     steps: int
     scheduler: Any
     generator: Generator
-    guidance: Guidance
+    guidance: GuidanceOptions
     guided: bool
-    words: tuple[str, str]
-    phases: Sequence[GuidedPhase] = ()
+    text: tuple[str, str]
+    phases: Sequence[ConditioningPhase] = ()
     noise: Tensor | None = None
     image: Image.Image | Tensor | None = None
     mask: Image.Image | None = None
@@ -101,13 +101,13 @@ class DenoisingPass:
     pag_adaptive: float = 0.0
     latents_out: bool = False
     previewer: Callable[[], LatentToRGB]
-    seat: Seat = field(default_factory=Seat)
+    member: BatchMember = field(default_factory=BatchMember)
     on_step: OnStep = lambda _step, _steps, _preview: None
     should_stop: Callable[[], bool] = lambda: False
     keep_partial: bool = False
     pause: Callable[[], None] = lambda: None
     stopped_at: int | None = field(default=None, init=False)
-    _prediction: Prediction | None = field(default=None, init=False)
+    _prediction: DenoiserPrediction | None = field(default=None, init=False)
     _calls: int = field(default=0, init=False)
     _done: int = field(default=0, init=False)
 
@@ -115,20 +115,20 @@ class DenoisingPass:
         """The picture, RGB; with ``latents_out`` the latents, (1, channels, rows, columns) or packed.
 
         Raises:
-            StoppedError: It was stopped, and no partial picture is wanted or possible.
-            NumbersError: The result is not finite.
+            RunStoppedError: It was stopped, and no partial picture is wanted or possible.
+            NonFiniteError: The result is not finite.
         """
         family = self.loaded.family
         self._pipeline, self._executed = self._prepared(), executed_steps(self.steps, self.strength, family)
         # A partial result needs a pipeline that can leave out its last steps, and then the network must not raise.
-        can_interrupt = family.step_callback and hasattr(type(self._pipeline), "interrupt")
+        can_interrupt = family.supports_step_callback and hasattr(type(self._pipeline), "interrupt")
         self._keeps = self.keep_partial and can_interrupt
         stop = (lambda: False) if self._keeps else self.should_stop
         denoiser = getattr(self._pipeline, family.denoiser)
-        self._adapter = DenoiserAdapter(
+        self._adapter = DenoiserHooks(
             denoiser, self.guidance, self.guided, self.phases, self._executed, stop
         )
-        with torch.no_grad(), self.seat, self._adapter:
+        with torch.no_grad(), self.member, self._adapter:
             result = self._pipeline(**self._arguments())[0]
         return result if self.latents_out else _picture(result)
 
@@ -144,8 +144,8 @@ class DenoisingPass:
             self.pag_scale == 0
         ):  # with it, the pipeline works on the denoiser itself, which is a twin of its own
             network = getattr(pipeline, family.denoiser)
-            setattr(pipeline, family.denoiser, StandIn(network, self.seat.compute))
-        if family.sigmas and pipeline.scheduler.order > 1 and hasattr(pipeline, "get_timesteps"):
+            setattr(pipeline, family.denoiser, DenoiserProxy(network, self.member.compute))
+        if family.passes_sigmas and pipeline.scheduler.order > 1 and hasattr(pipeline, "get_timesteps"):
             # Pipelines that hand over sigmas take the number of a sampler's calls for that of its steps.
             keep_steps = pipeline.get_timesteps
             pipeline.get_timesteps = lambda _calls, *rest: keep_steps(self.steps, *rest)
@@ -159,7 +159,7 @@ class DenoisingPass:
             "generator": self.generator,
             "output_type": "latent" if self.latents_out else "np",
             "return_dict": False,
-            **family.always,
+            **family.call_arguments,
             **self._text(),
             **self._scale(),
         }
@@ -184,13 +184,13 @@ class DenoisingPass:
         if family.guidance == "none" and family.guidance_parameter not in _parameters(self._pipeline):
             return {}
         scale = self.guidance.scale if family.guidance == "embedded" or self.guided else 1.0
-        counted = scale if family.guidance == "embedded" else scale - 1.0 + family.guidance_off
+        counted = scale if family.guidance == "embedded" else scale - 1.0 + family.guidance_off_value
         return {family.guidance_parameter: counted}
 
     def _text(self) -> dict[str, Any]:
         """The prompt as embeddings where we make them, else as words."""
         if not self.phases:
-            prompt, negative = self.words
+            prompt, negative = self.text
             text: dict[str, Any] = {"prompt": prompt}
             if self.guided and "negative_prompt" in _parameters(self._pipeline):
                 text["negative_prompt"] = negative
@@ -217,7 +217,7 @@ class DenoisingPass:
         def reporting(output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
             scales = hasattr(scheduler, "scale_model_input")
             seen = scheduler.scale_model_input(sample, timestep) if scales else sample
-            self._prediction = Prediction(sample, seen, float(timestep), output)
+            self._prediction = DenoiserPrediction(sample, seen, float(timestep), output)
             result = step(output, timestep, sample, *args, **kwargs)
             self._after_call(scheduler.order)
             return result
@@ -234,12 +234,12 @@ class DenoisingPass:
         self._done = done
         self._adapter.step = min(done, self._executed - 1)
         if done == self._executed:
-            self.seat.leave()
+            self.member.leave()
         self.on_step(done, self._executed, self._preview())
         if done < self._executed:
             self.pause()
         if not self._keeps and done < self._executed and self.should_stop():
-            raise StoppedError
+            raise RunStoppedError
 
     def _interrupt(
         self, pipeline: Any, _index: int, _timestep: Any, tensors: dict[str, Any]
@@ -248,7 +248,7 @@ class DenoisingPass:
         if not (0 < self._done < self._executed and self._prediction and self.should_stop()):
             return {}
         self.stopped_at = self._done
-        self.seat.leave()
+        self.member.leave()
         pipeline._interrupt = True  # the library's own switch
         clean = clean_latents(pipeline.scheduler, self._prediction)
         return {"latents": clean.to(tensors["latents"].dtype)}
@@ -261,7 +261,7 @@ class DenoisingPass:
             assert prediction is not None
             clean = clean_latents(pipeline.scheduler, prediction)
             with torch.no_grad():
-                return self.previewer().preview(spatial(clean, pipeline, self.width, self.height))
+                return self.previewer().preview(unpack_latents(clean, pipeline, self.width, self.height))
 
         return preview
 
@@ -270,11 +270,11 @@ def _picture(result: Any) -> Image.Image:
     """A pipeline's float array as a picture.
 
     Raises:
-        NumbersError: It is not finite.
+        NonFiniteError: It is not finite.
     """
     pixels = np.asarray(result[0])
     if not np.isfinite(pixels).all():
-        raise NumbersError
+        raise NonFiniteError
     return Image.fromarray((pixels * 255).round().clip(0, 255).astype(np.uint8))
 
 

@@ -7,7 +7,7 @@ import torch
 from safelight.errors import BackendError
 
 
-def device_named(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
     """The device of a name in torch's syntax; "auto" is the machine's accelerator, or else the CPU.
 
     Raises:

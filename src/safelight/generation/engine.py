@@ -18,30 +18,35 @@ from PIL import Image
 
 from safelight.errors import MemoryBudgetError
 from safelight.generation.artifact import Artifact
-from safelight.generation.batching import Rendezvous
-from safelight.generation.conditioning import prompts_for
-from safelight.generation.devices import device_named
-from safelight.generation.fair_lock import FairLock
-from safelight.generation.places import Places
+from safelight.generation.batching import Batcher
+from safelight.generation.conditioning import make_prompts
+from safelight.generation.devices import find_device
+from safelight.generation.fifo_lock import FifoLock
+from safelight.generation.slots import ConcurrencySlots
 from safelight.generation.plan import Plan, make_plan
-from safelight.generation.previews import LatentToRGB, fit
+from safelight.generation.previews import LatentToRGB, fit_latent_to_rgb
 from safelight.generation.progress import Progress, Watcher
-from safelight.generation.prompts import Explanation, explain
-from safelight.generation.prompts.cache import EmbeddingCache
+from safelight.generation.prompts import PromptExplanation, explain_prompt
+from safelight.generation.prompts.embedding_cache import EmbeddingCache
 from safelight.generation.prompts.encode import CACHE_BYTES, Conditioning
 from safelight.generation.record import CheckpointRef, Machine
 from safelight.generation.request import UNMARKED, GenerationRequest
 from safelight.generation.run import Components, Run
-from safelight.generation.samplers import check_fit
-from safelight.generation.starts import check_start
+from safelight.generation.solvers.samplers import check_compatible
+from safelight.generation.canvas.init_image import check_inputs
 from safelight.generation.upscaling import Upscaler, UpscalerFile, find_upscaler
 from safelight.generation.upscaling.network import NetworkUpscaler
-from safelight.images import DecodeLimits, ImageSource, decode
-from safelight.models.checkpoint_hub import hub_lookup
-from safelight.models.checkpoints import Checkpoint, resolve
-from safelight.models.loading import Loaded, load, load_tokenizer, scheduler_config
-from safelight.models.memory import LoadedModels
-from safelight.runtime.openmp import letting_go
+from safelight.images import DecodeLimits, ImageSource, decoding
+from safelight.models.hub.checkpoint_download import hub_lookup
+from safelight.models.checkpoints.discovery import Checkpoint, find_checkpoint
+from safelight.models.checkpoints.loading import (
+    LoadedCheckpoint,
+    load_checkpoint,
+    load_tokenizer,
+    scheduler_config,
+)
+from safelight.models.checkpoints.checkpoint_cache import CheckpointCache
+from safelight.runtime.openmp import thread_team_releaser
 from safelight.settings import Settings
 
 PAUSE = 0.05
@@ -61,19 +66,19 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._device = device_named(settings.device)
+        self._device = find_device(settings.device)
         self._precision = _precision(settings.drawing_precision, self._device)
-        self._loaded = LoadedModels[Checkpoint | UpscalerFile, Loaded | NetworkUpscaler](
+        self._loaded = CheckpointCache[Checkpoint | UpscalerFile, LoadedCheckpoint | NetworkUpscaler](
             self.budget, self._load, self._weight_bytes
         )
         self._embeddings: EmbeddingCache[Conditioning] = EmbeddingCache(CACHE_BYTES)
-        self._colours: dict[Checkpoint, LatentToRGB] = {}
+        self._previewers: dict[Checkpoint, LatentToRGB] = {}
         self._references: dict[Checkpoint, CheckpointRef] = {}
         # Threads take these in this order: a place among those that compute, memory, the lock (see batching.py).
-        self._places = Places(settings.batch_pictures)
-        self._floor = FairLock()
-        self._let_go = letting_go()
-        self._rendezvous = Rendezvous(self._floor, settings.batch_wait / 1000, self._let_go)
+        self._slots = ConcurrencySlots(settings.batch_pictures)
+        self._lock = FifoLock()
+        self._release_threads = thread_team_releaser()
+        self._batcher = Batcher(self._lock, settings.batch_wait / 1000, self._release_threads)
 
     @property
     def budget(self) -> int:
@@ -108,7 +113,7 @@ class Engine:
         """
         if name not in self.loaded_checkpoints:
             return False
-        found = resolve(name, self._settings.home, fetch=hub_lookup(allow_network=False))
+        found = find_checkpoint(name, self._settings.home, hub_lookup=hub_lookup(allow_network=False))
         return found in self._loaded.checkpoints()
 
     @property
@@ -133,7 +138,7 @@ class Engine:
             ModelError: There is none, or it cannot be used.
         """
         fetch = hub_lookup(allow_network=self._settings.allow_network)
-        return resolve(name, self._settings.home, fetch=fetch)
+        return find_checkpoint(name, self._settings.home, hub_lookup=fetch)
 
     def generate(
         self,
@@ -158,8 +163,8 @@ class Engine:
             RequestError: The checkpoint does not support a value.
             ModelError: The checkpoint or the upscaler cannot be used.
             ImageError: The initial picture or the mask cannot be read.
-            StoppedError: The watcher stopped it, and no partial picture is wanted or possible.
-            NumbersError: The network's result is not finite.
+            RunStoppedError: The watcher stopped it, and no partial picture is wanted or possible.
+            NonFiniteError: The network's result is not finite.
         """
         yield from self.start(request, watcher, alone=alone).artifacts(skip)
 
@@ -176,13 +181,13 @@ class Engine:
         init_image = self._decoded(request.init_image)
         mask = self._decoded(request.mask, background=UNMARKED)
         upscaler = self._upscaler(request)
-        check_start(request, init_image, mask)
+        check_inputs(request, init_image, mask)
         if canvas := _canvas_size(request, init_image):
             self._check_pixels(*canvas)
         if checkpoint not in self._loaded.checkpoints():
             self._check_before_loading(request, checkpoint, canvas)
-        with self._loaded.lease(checkpoint) as loaded, self._floor:
-            assert isinstance(loaded, Loaded)
+        with self._loaded.lease(checkpoint) as loaded, self._lock:
+            assert isinstance(loaded, LoadedCheckpoint)
             plan = make_plan(
                 request,
                 loaded.family,
@@ -202,7 +207,7 @@ class Engine:
             watcher=watcher,
             home=self._settings.home,
             max_pixels=self._settings.max_pixels,
-            rendezvous=None if alone else self._rendezvous,
+            batcher=None if alone else self._batcher,
             pause=lambda: self._pause(watcher),
         )
 
@@ -222,7 +227,7 @@ class Engine:
             assert isinstance(network, NetworkUpscaler)
             yield network
 
-    def explain(self, request: GenerationRequest) -> dict[str, Explanation]:
+    def explain(self, request: GenerationRequest) -> dict[str, PromptExplanation]:
         """How the prompts of a request's first picture are parsed: "prompt" and, where there is one, "negative prompt".
 
         No weights are read.
@@ -238,7 +243,7 @@ class Engine:
         plain = checkpoint.family.text_encoding == "plain"
         tokenizer: Any = None if plain else load_tokenizer(checkpoint)
         texts = {"prompt": prompts.prompt, "negative prompt": prompts.negative_prompt}
-        return {name: explain(text, plan.steps, tokenizer) for name, text in texts.items() if text}
+        return {name: explain_prompt(text, plan.steps, tokenizer) for name, text in texts.items() if text}
 
     def _upscaler(self, request: GenerationRequest) -> Upscaler | UpscalerFile | None:
         """What enlarges between two passes; a network is loaded, so that a damaged file is found at once."""
@@ -263,24 +268,24 @@ class Engine:
         keys: list[Checkpoint | UpscalerFile] = [checkpoint]
         if isinstance(upscaler, UpscalerFile):
             keys.append(upscaler)
-        with self._places, self._loaded.lease_all(keys, room) as (loaded, *networks), self._floor:
-            assert isinstance(loaded, Loaded)
+        with self._slots, self._loaded.lease_all(keys, room) as (loaded, *networks), self._lock:
+            assert isinstance(loaded, LoadedCheckpoint)
             for network in networks:
                 assert isinstance(network, NetworkUpscaler)
                 upscaler = network
             assert not isinstance(upscaler, UpscalerFile)
-            prompts = prompts_for(loaded, self._embeddings)
+            prompts = make_prompts(loaded, self._embeddings)
             try:
-                yield Components(loaded, prompts, lambda: self._map(loaded), upscaler)
+                yield Components(loaded, prompts, lambda: self._previewer(loaded), upscaler)
             except torch.OutOfMemoryError as error:
                 raise MemoryBudgetError(f"{self._device} has no memory left for this picture.") from error
             finally:
-                self._let_go()
+                self._release_threads()
 
     def _pause(self, watcher: Watcher) -> None:
         """Let other threads compute for as long as a watcher says; called with the lock, between two steps."""
-        self._let_go()
-        with self._floor.lent(), self._places.lent():
+        self._release_threads()
+        with self._lock.released(), self._slots.released():
             watcher.on_pause(True)
             try:
                 while watcher.should_pause() and not watcher.should_stop():
@@ -292,15 +297,15 @@ class Engine:
         """The watcher, called without the lock; it does not pause a picture whose memory another thread waits for."""
 
         def preview(progress: Progress) -> Image.Image | None:
-            with self._floor:
+            with self._lock:
                 return progress.preview()
 
         def on_progress(progress: Progress) -> None:
-            with self._floor.lent():
+            with self._lock.released():
                 watcher.on_progress(replace(progress, preview=lambda: preview(progress)))
 
         def should_pause() -> bool:
-            return watcher.should_pause() and not self._loaded.awaited
+            return watcher.should_pause() and not self._loaded.has_waiters
 
         return replace(watcher, on_progress=on_progress, should_pause=should_pause)
 
@@ -309,8 +314,8 @@ class Engine:
     ) -> Plan:
         """Find errors before gigabytes of weights are read; the native size of a single file is not known yet."""
         scheduler = scheduler_config(checkpoint)
-        plan = make_plan(request, checkpoint.family, scheduler, native_side=checkpoint.side(), canvas=canvas)
-        check_fit(plan.choice, scheduler)
+        plan = make_plan(request, checkpoint.family, scheduler, native_side=checkpoint.default_side(), canvas=canvas)
+        check_compatible(plan.choice, scheduler)
         self._check_pixels(*plan.hires_size)
         self._check_prompts(plan)
         return plan
@@ -326,7 +331,7 @@ class Engine:
         limits = DecodeLimits.of(self._settings)
         if background is not None:
             limits = replace(limits, background=background)
-        return None if source is None else decode(source, limits=limits).image
+        return None if source is None else decoding(source, limits=limits).image
 
     def _reference(self, checkpoint: Checkpoint) -> CheckpointRef:
         """What the record says of a checkpoint; one that was replaced on the disk has another digest."""
@@ -334,26 +339,26 @@ class Engine:
             self._references[checkpoint] = CheckpointRef(
                 name=checkpoint.name,
                 family=checkpoint.family.name,
-                digest=checkpoint.digest(self._settings.cache),
-                configs=checkpoint.configs_digest(self._settings.cache),
+                digest=checkpoint.digest(self._settings.cache_folder),
+                configs=checkpoint.configs_digest(self._settings.cache_folder),
             )
         return self._references[checkpoint]
 
-    def _load(self, key: Checkpoint | UpscalerFile) -> Loaded | NetworkUpscaler:
-        with self._floor:  # while it loads, the libraries' defaults are those of the checkpoint's precision
+    def _load(self, key: Checkpoint | UpscalerFile) -> LoadedCheckpoint | NetworkUpscaler:
+        with self._lock:  # while it loads, the libraries' defaults are those of the checkpoint's precision
             try:
                 if isinstance(key, UpscalerFile):
-                    return key.load(self._settings.cache, self._device)
-                return load(key, DTYPES[self._precision], self._device)
+                    return key.load(self._settings.cache_folder, self._device)
+                return load_checkpoint(key, DTYPES[self._precision], self._device)
             finally:
-                self._let_go()
+                self._release_threads()
 
-    def _map(self, loaded: Loaded) -> LatentToRGB:
+    def _previewer(self, loaded: LoadedCheckpoint) -> LatentToRGB:
         """The preview's map for a checkpoint, fitted when the first preview is wanted."""
         key = loaded.checkpoint
-        if key not in self._colours:
-            self._colours[key] = fit(loaded.components["vae"])
-        return self._colours[key]
+        if key not in self._previewers:
+            self._previewers[key] = fit_latent_to_rgb(loaded.components["vae"])
+        return self._previewers[key]
 
     def _weight_bytes(self, key: Checkpoint | UpscalerFile) -> int:
         """Bytes that weights will take in memory: in the engine's precision, and an upscaler's as they are stored."""
@@ -368,7 +373,7 @@ class Engine:
                 hint="Ask for a smaller picture, or raise the setting max_pixels.",
             )
 
-    def _room(self, plan: Plan, loaded: Loaded) -> int:
+    def _room(self, plan: Plan, loaded: LoadedCheckpoint) -> int:
         """Bytes that one picture takes beside the weights.
 
         Raises:
@@ -386,7 +391,7 @@ class Engine:
         return picture
 
 
-def picture_bytes(loaded: Loaded, width: int, height: int) -> int:
+def picture_bytes(loaded: LoadedCheckpoint, width: int, height: int) -> int:
     """An estimate of what decoding a picture takes at its peak, in bytes.
 
     The autoencoder's last stage works at full size with its second-narrowest width and holds about three such arrays.

@@ -17,21 +17,21 @@ from safelight.errors import RecordInvalidError
 from safelight.generation.record import ReproductionRecord
 
 Value = str | int | float
-NEGATIVE = "Negative prompt:"
-_MARKS = frozenset(
+NEGATIVE_PREFIX = "Negative prompt:"
+_KNOWN_KEYS = frozenset(
     {"Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model", "Model hash", "Version"}
 )
-_ENOUGH = 3
-_LONGEST = 64 * 1024  # a longer last line is a prompt
+_MIN_KNOWN_KEYS = 3
+_MAX_LINE_LENGTH = 64 * 1024  # a longer last line is a prompt
 _KEY = re.compile(r'\s*(\w[^:,"\n]*):\s*')  # stripped later: \s* before the colon takes quadratic time
-_END = re.compile(r"\s*+(?:,|\Z)")
-_UNFIT = str.maketrans("", "", ',:"\n')
+_VALUE_END = re.compile(r"\s*+(?:,|\Z)")
+_REMOVED_FROM_NAMES = str.maketrans("", "", ',:"\n')
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
-_LABELS = MappingProxyType({"sgm-uniform": "SGM Uniform", "kl-optimal": "KL Optimal", "ddim-uniform": "DDIM"})
-_SUFFIXES = ("Karras", "Exponential", "Polyexponential", "SGM Uniform")  # of sampler names before A1111 1.9
-_FILLS = MappingProxyType({"original": None, "blur": "fill", "noise": "latent noise"})
-_ALL_STEPS = "Hires all steps"
-LEFT_OUT = "Left out"
+_SCHEDULE_LABELS = MappingProxyType({"sgm-uniform": "SGM Uniform", "kl-optimal": "KL Optimal", "ddim-uniform": "DDIM"})
+_SCHEDULE_SUFFIXES = ("Karras", "Exponential", "Polyexponential", "SGM Uniform")  # of sampler names before A1111 1.9
+_FILL_LABELS = MappingProxyType({"original": None, "blur": "fill", "noise": "latent noise"})
+_ALL_STEPS_KEY = "Hires all steps"
+LEFT_OUT_KEY = "Left out"
 """Key of the unsupported prompt parts that the image was generated without (<lora:…>, AND …), separated by spaces."""
 _DECODER = json.JSONDecoder()
 
@@ -80,14 +80,14 @@ class Infotext:
             # With one strength, A1111 always writes it under the same key.
             if "strength" in fields and "strength" not in hires:
                 hires["strength"] = fields.pop("strength")
-            fields["hires"] = hires | ({"all_steps": True} if self._counts_all_steps else {})
+            fields["hires"] = hires | ({"all_steps": True} if self._runs_all_hires_steps else {})
         return fields
 
     @property
-    def _counts_all_steps(self) -> bool:
+    def _runs_all_hires_steps(self) -> bool:
         """Whether the hires pass runs all of its steps: always in other programs, in Safelight only if requested."""
         ours = self.parameters.get("Version", "").startswith("Safelight")
-        return not ours or self.parameters.get(_ALL_STEPS) == "True"
+        return not ours or self.parameters.get(_ALL_STEPS_KEY) == "True"
 
     def _numbers(self, table: Mapping[str, tuple[str, Callable[[str], Value]]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -103,11 +103,11 @@ class Infotext:
         sampler, label = self.parameters.get("Sampler"), self.parameters.get("Schedule type")
         if sampler is None:
             return {}
-        suffix = next((each for each in _SUFFIXES if sampler.endswith(f" {each}")), None)
+        suffix = next((each for each in _SCHEDULE_SUFFIXES if sampler.endswith(f" {each}")), None)
         if label is None and suffix is not None:
             sampler, label = sampler.removesuffix(f" {suffix}"), suffix
         named = label is not None and label.lower() != "automatic"
-        return {"sampler": sampler} | ({"schedule": _schedule_of(str(label))} if named else {})
+        return {"sampler": sampler} | ({"schedule": _schedule_from_label(str(label))} if named else {})
 
     def _size(self) -> dict[str, int]:
         size = _SIZE.fullmatch(self.parameters.get("Size", ""))
@@ -148,7 +148,7 @@ _HIRES: MappingProxyType[str, tuple[str, Callable[[str], Value]]] = MappingProxy
 )
 
 
-def render(prompt: str, negative_prompt: str, parameters: Mapping[str, Value | None]) -> str:
+def format_infotext(prompt: str, negative_prompt: str, parameters: Mapping[str, Value | None]) -> str:
     """Format an infotext: None and empty values are left out, and ambiguous values are quoted as JSON.
 
     U+0000 becomes U+FFFD, since no image format can store it in text.
@@ -158,38 +158,38 @@ def render(prompt: str, negative_prompt: str, parameters: Mapping[str, Value | N
         negative_prompt: May be empty; A1111 then writes no line for it.
         parameters: The pairs of the last line, in order.
     """
-    pairs = [f"{key}: {_quoted(value)}" for key, value in parameters.items() if value not in (None, "")]
+    pairs = [f"{key}: {_quote(value)}" for key, value in parameters.items() if value not in (None, "")]
     lines = [prompt] if prompt else []
-    lines += [f"{NEGATIVE} {negative_prompt}"] if negative_prompt else []
+    lines += [f"{NEGATIVE_PREFIX} {negative_prompt}"] if negative_prompt else []
     return "\n".join([*lines, ", ".join(pairs)]).replace("\0", "\ufffd")
 
 
-def describe(record: ReproductionRecord) -> str:
+def infotext_from_record(record: ReproductionRecord) -> str:
     """Return the infotext of a record: A1111's keys in A1111's order, then Safelight's own keys, then the version."""
-    return render(
+    return format_infotext(
         record.expanded_prompt,
         record.expanded_negative_prompt,
-        _main(record) | _inpainting(record) | _second_pass(record) | _beyond(record),
+        _main_parameters(record) | _inpainting_parameters(record) | _hires_parameters(record) | _safelight_parameters(record),
     )
 
 
-def parse(text: str) -> Infotext:
+def parse_infotext(text: str) -> Infotext:
     """Parse an infotext written by A1111, Forge, SD.Next or Safelight.
 
     Any text gives a result: if the last line is no list of parameters, the whole text is the prompt.
     """
     lines = text.rstrip().split("\n")
-    parameters = dict(_pairs(lines[-1])) if len(lines[-1]) <= _LONGEST else {}
-    if len(_MARKS & parameters.keys()) < _ENOUGH:
-        return Infotext(*_prompts(text.split("\n")))
+    parameters = dict(_parse_pairs(lines[-1])) if len(lines[-1]) <= _MAX_LINE_LENGTH else {}
+    if len(_KNOWN_KEYS & parameters.keys()) < _MIN_KNOWN_KEYS:
+        return Infotext(*_split_prompts(text.split("\n")))
     lines.pop()
     if parameters.get("App") == "SD.Next":
-        lines, templates = _without_templates(lines)
+        lines, templates = _split_templates(lines)
         parameters |= templates
-    return Infotext(*_prompts(lines), MappingProxyType(parameters))
+    return Infotext(*_split_prompts(lines), MappingProxyType(parameters))
 
 
-def _main(record: ReproductionRecord) -> dict[str, Value | None]:
+def _main_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
     variation = record.variation
     strength = (
         record.strength if record.hires is None or record.strength is not None else record.hires.strength
@@ -197,12 +197,12 @@ def _main(record: ReproductionRecord) -> dict[str, Value | None]:
     return {
         "Steps": record.steps,
         "Sampler": record.sampler,
-        "Schedule type": record.schedule and _label(record.schedule),
+        "Schedule type": record.schedule and _schedule_label(record.schedule),
         "CFG scale": record.guidance_scale,
         "Seed": record.seed,
         "Size": f"{record.width}x{record.height}",
         "Model hash": record.checkpoint.digest[:10],
-        "Model": record.checkpoint.name.translate(_UNFIT),  # as A1111 does: simple parsers split at commas
+        "Model": record.checkpoint.name.translate(_REMOVED_FROM_NAMES),  # as A1111 does: simple parsers split at commas
         "Variation seed": variation.seed if variation else None,
         "Variation seed strength": variation.strength if variation else None,
         "Denoising strength": strength,
@@ -211,7 +211,7 @@ def _main(record: ReproductionRecord) -> dict[str, Value | None]:
     }
 
 
-def _inpainting(record: ReproductionRecord) -> dict[str, Value | None]:
+def _inpainting_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
     inpaint = record.inpaint
     if record.mode != "inpainting" or inpaint is None:
         return {}
@@ -220,11 +220,11 @@ def _inpainting(record: ReproductionRecord) -> dict[str, Value | None]:
         "Mask blur": inpaint.blur or None,
         "Inpaint area": "Only masked" if inpaint.only_masked else None,
         "Masked area padding": inpaint.padding if inpaint.only_masked else None,
-        "Masked content": _FILLS[inpaint.fill],
+        "Masked content": _FILL_LABELS[inpaint.fill],
     }
 
 
-def _second_pass(record: ReproductionRecord) -> dict[str, Value | None]:
+def _hires_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
     hires = record.hires
     if hires is None:
         return {}
@@ -232,13 +232,13 @@ def _second_pass(record: ReproductionRecord) -> dict[str, Value | None]:
         "Hires sampler": hires.sampler,
         "Hires upscale": hires.scale,
         "Hires steps": hires.steps,
-        _ALL_STEPS: "True" if hires.all_steps else None,
+        _ALL_STEPS_KEY: "True" if hires.all_steps else None,
         "Hires upscaler": hires.upscaler,
         "Hires strength": None if record.strength is None else hires.strength,
     }
 
 
-def _beyond(record: ReproductionRecord) -> dict[str, Value | None]:
+def _safelight_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
     sides = " ".join(f"{side} {pixels}" for side, pixels in record.outpaint or () if pixels)
     adapters = ", ".join(f"{each.name}: {each.digest[:12]}" for each in record.adapters)
     return {
@@ -250,12 +250,12 @@ def _beyond(record: ReproductionRecord) -> dict[str, Value | None]:
         "PAG adaptive": record.pag_adaptive or None,
         "Outpaint": sides,
         "Lora hashes": adapters,
-        LEFT_OUT: " ".join(record.left_out),
+        LEFT_OUT_KEY: " ".join(record.left_out),
         "Version": f"Safelight {record.versions.safelight}",
     }
 
 
-def _quoted(value: Value) -> str:
+def _quote(value: Value) -> str:
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else repr(value)
     text = str(value)
@@ -263,24 +263,24 @@ def _quoted(value: Value) -> str:
     return json.dumps(text, ensure_ascii=False) if ambiguous else text
 
 
-def _label(schedule: str) -> str:
-    return _LABELS.get(schedule, schedule.replace("-", " ").title())
+def _schedule_label(schedule: str) -> str:
+    return _SCHEDULE_LABELS.get(schedule, schedule.replace("-", " ").title())
 
 
-def _schedule_of(label: str) -> str:
-    return next((name for name, known in _LABELS.items() if known == label), label.lower().replace(" ", "-"))
+def _schedule_from_label(label: str) -> str:
+    return next((name for name, known in _SCHEDULE_LABELS.items() if known == label), label.lower().replace(" ", "-"))
 
 
-def _prompts(lines: list[str]) -> tuple[str, str]:
+def _split_prompts(lines: list[str]) -> tuple[str, str]:
     """Split lines into prompt and negative prompt, at the first line that starts with "Negative prompt:"."""
-    cut = next((number for number, line in enumerate(lines) if line.startswith(NEGATIVE)), None)
+    cut = next((number for number, line in enumerate(lines) if line.startswith(NEGATIVE_PREFIX)), None)
     if cut is None:
         return "\n".join(lines), ""
-    negative = "\n".join(lines[cut:]).removeprefix(NEGATIVE).removeprefix(" ")
+    negative = "\n".join(lines[cut:]).removeprefix(NEGATIVE_PREFIX).removeprefix(" ")
     return "\n".join(lines[:cut]), negative
 
 
-def _without_templates(lines: list[str]) -> tuple[list[str], dict[str, str]]:
+def _split_templates(lines: list[str]) -> tuple[list[str], dict[str, str]]:
     """Split off SD.Next's prompts before styles, which it writes between the prompts and the parameters."""
     templates: dict[str, str] = {}
     for key in ("Negative template", "Template"):
@@ -291,7 +291,7 @@ def _without_templates(lines: list[str]) -> tuple[list[str], dict[str, str]]:
     return lines, templates
 
 
-def _pairs(line: str) -> Iterator[tuple[str, str]]:
+def _parse_pairs(line: str) -> Iterator[tuple[str, str]]:
     """Yield each ``key: value`` of a line of parameters; parts without a colon are skipped."""
     position = 0
     while position < len(line):
@@ -299,18 +299,18 @@ def _pairs(line: str) -> Iterator[tuple[str, str]]:
         if key is None:
             position = _next_comma(line, position) + 1
             continue
-        value, position = _value(line, key.end())
+        value, position = _parse_value(line, key.end())
         yield key[1].rstrip(), value
 
 
-def _value(line: str, start: int) -> tuple[str, int]:
+def _parse_value(line: str, start: int) -> tuple[str, int]:
     """Return the value at a position and the start of the next pair; a quoted or bracketed value is JSON."""
     if line[start : start + 1] in ('"', "{", "["):
         try:
             value, end = _DECODER.raw_decode(line, start)
         except (ValueError, RecursionError):
             end = start
-        if end > start and _END.match(line, end):
+        if end > start and _VALUE_END.match(line, end):
             text = value if isinstance(value, str) else line[start:end]
             return text, _next_comma(line, end) + 1
     end = _next_comma(line, start)

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from safelight.generation.request import Variation
 
 
-def generator_for(seed: int) -> Generator:
+def make_generator(seed: int) -> Generator:
     """Return a generator on the CPU, so that a seed gives the same noise on every device."""
     return Generator("cpu").manual_seed(seed)
 
@@ -23,16 +23,16 @@ def varied_noise(shape: tuple[int, ...], generator: Generator, variation: Variat
         index: Index of the image in the batch, from 0; the variation seed used is the variation's seed + index.
     """
     own = torch.randn(shape, generator=generator)
-    other = torch.randn(shape, generator=generator_for(variation.seed + index))
+    other = torch.randn(shape, generator=make_generator(variation.seed + index))
     return slerp(own, other, variation.strength)
 
 
-def slerp(start: Tensor, end: Tensor, share: float) -> Tensor:
+def slerp(start: Tensor, end: Tensor, weight: float) -> Tensor:
     """Interpolate spherically (Shoemake, 1985), so that the mix of two noises has the norm of either."""
-    if share in (0, 1):
-        return end if share else start
+    if weight in (0, 1):
+        return end if weight else start
     cosine = torch.dot(start.flatten() / start.norm(), end.flatten() / end.norm()).clamp(-1, 1)
     angle = torch.acos(cosine)
     if float(angle.sin()) < 1e-4:
-        return torch.lerp(start, end, share)
-    return (torch.sin((1 - share) * angle) * start + torch.sin(share * angle) * end) / torch.sin(angle)
+        return torch.lerp(start, end, weight)
+    return (torch.sin((1 - weight) * angle) * start + torch.sin(weight * angle) * end) / torch.sin(angle)

@@ -9,16 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safelight.errors import PromptError, RequestError, SamplerUnfitError, UnsupportedError
-from safelight.generation.prompts import apply_styles, expand, find_styles, load_styles
+from safelight.errors import PromptError, RequestError, SamplerIncompatibleError, UnsupportedError
+from safelight.generation.prompts import apply_styles, expand_wildcards, select_styles, load_styles
 from safelight.generation.prompts.unsupported import (
-    distinct,
+    distinct_texts,
     find_unsupported,
-    refuse_unsupported,
-    without_unsupported,
+    check_supported,
+    remove_unsupported,
 )
 from safelight.generation.request import MAX_WORDS, STRENGTH, GenerationRequest, Hires, Inpaint, Mode
-from safelight.generation.samplers import SAMPLERS, Choice, Kind, check_fit, kind_of, resolve
+from safelight.generation.solvers.samplers import (
+    SAMPLERS,
+    SamplerChoice,
+    PredictionProcess,
+    check_compatible,
+    prediction_process_of,
+    resolve_sampler,
+)
 from safelight.models.families import Family
 
 
@@ -63,11 +70,11 @@ class Plan:
     width: int
     height: int
     steps: int
-    choice: Choice
+    choice: SamplerChoice
     eta: float | None
     guidance_scale: float
     strength: float | None
-    hires_choice: Choice | None = None
+    hires_choice: SamplerChoice | None = None
     hires_steps: int = 0
     notes: tuple[str, ...] = ()
 
@@ -101,20 +108,20 @@ class Plan:
             PromptUnsupportedError: A style or wildcard has unsupported syntax, and the request does not ignore it.
         """
         request = self.request
-        styles = find_styles(request.styles, load_styles(home / "styles")) if request.styles else []
+        styles = select_styles(request.styles, load_styles(home / "styles")) if request.styles else []
         prompt, negative = apply_styles(request.prompt, request.negative_prompt, styles)
         folder, seed = home / "wildcards", self.seed_of(index)
-        prompt, negative = (expand(text, seed, folder) for text in (prompt, negative))
+        prompt, negative = (expand_wildcards(text, seed, folder) for text in (prompt, negative))
         if (longest := max(len(prompt), len(negative))) > MAX_WORDS:  # the record could not be read again
             raise PromptError(
                 f"With its choices and styles filled in, a prompt comes to {longest} characters, "
                 f"and {MAX_WORDS} are allowed."
             )
         if request.ignore_unsupported:
-            left_out = distinct([*find_unsupported(prompt), *find_unsupported(negative)])
-            return ExpandedPrompts(without_unsupported(prompt), without_unsupported(negative), left_out)
+            left_out = distinct_texts([*find_unsupported(prompt), *find_unsupported(negative)])
+            return ExpandedPrompts(remove_unsupported(prompt), remove_unsupported(negative), left_out)
         for text, name in ((prompt, "prompt"), (negative, "negative prompt")):
-            refuse_unsupported(text, f"{name}, with its styles and choices filled in,")
+            check_supported(text, f"{name}, with its styles and choices filled in,")
         return ExpandedPrompts(prompt, negative)
 
 
@@ -136,12 +143,12 @@ def make_plan(
         canvas: Width and height of the initial picture, in pixels (with outpainting: of the larger canvas).
 
     Raises:
-        RequestError, SamplerUnknownError, SamplerUnfitError, UnsupportedError: The checkpoint cannot do it.
+        RequestError, SamplerUnknownError, SamplerIncompatibleError, UnsupportedError: The checkpoint cannot do it.
     """
     mode = request.mode
     family.pipeline_name(mode, pag=request.pag_scale > 0)
     _check_guidance(request, family)
-    kind = kind_of(scheduler)
+    kind = prediction_process_of(scheduler)
     steps = request.steps or family.steps
     choice = _choice(request.sampler, request.schedule, family, kind)
     trained = int(scheduler.get("num_train_timesteps", 1000))
@@ -158,7 +165,7 @@ def make_plan(
         hires_steps = _hires_steps(request.hires, steps, family)
         hires_choice.check_steps(hires_steps, trained)
         if request.hires.sampler is not None:
-            check_fit(hires_choice, scheduler)
+            check_compatible(hires_choice, scheduler)
         _check_strength(request.hires.strength, hires_steps, family)
     return Plan(
         request=request,
@@ -207,22 +214,22 @@ def _check_strength(strength: float | None, steps: int, family: Family) -> None:
         )
 
 
-def _choice(sampler: str | None, schedule: str | None, family: Family, kind: Kind) -> Choice:
+def _choice(sampler: str | None, schedule: str | None, family: Family, kind: PredictionProcess) -> SamplerChoice:
     if sampler is not None:
-        return resolve(sampler, schedule, kind)
-    return resolve(family.sampler, schedule or family.schedule, kind)
+        return resolve_sampler(sampler, schedule, kind)
+    return resolve_sampler(family.sampler, schedule or family.schedule, kind)
 
 
-def _eta(request: GenerationRequest, choice: Choice) -> float | None:
+def _eta(request: GenerationRequest, choice: SamplerChoice) -> float | None:
     if request.eta is not None and choice.sampler.eta is None:
         takers = ", ".join(sampler.name for sampler in SAMPLERS if sampler.eta is not None)
-        raise SamplerUnfitError(f"{choice.sampler.name} does not take eta.", hint=f"These do: {takers}.")
+        raise SamplerIncompatibleError(f"{choice.sampler.name} does not take eta.", hint=f"These do: {takers}.")
     return choice.sampler.eta if request.eta is None else request.eta
 
 
 def _hires_choice(
-    hires: Hires, request: GenerationRequest, family: Family, kind: Kind, first: Choice
-) -> Choice:
+    hires: Hires, request: GenerationRequest, family: Family, kind: PredictionProcess, first: SamplerChoice
+) -> SamplerChoice:
     if Mode.IMAGE not in family.pipelines:
         raise UnsupportedError(f"{family.title} has no image-to-image, which a second pass needs.")
     if request.mode is not Mode.TEXT:
@@ -230,28 +237,28 @@ def _hires_choice(
             "A second pass is for text-to-image.", hint="Upscale the result, then start from it."
         )
     family.pipeline_name(Mode.IMAGE, pag=request.pag_scale > 0)
-    if hires.upscaler == "latent" and family.latents != "spatial":
+    if hires.upscaler == "latent" and family.latent_layout != "spatial":
         raise UnsupportedError(
             f"{family.title}'s latents cannot be enlarged.", hint="Give hires the upscaler lanczos."
         )
-    return first if hires.sampler is None else resolve(hires.sampler, None, kind)
+    return first if hires.sampler is None else resolve_sampler(hires.sampler, None, kind)
 
 
 def _check_guidance(request: GenerationRequest, family: Family) -> None:
     """Refuse guidance options that the family does not support."""
     asked = _special_guidance(request)
-    if asked and not (family.guidance == "cfg-batched" and family.uncond_first):
+    if asked and not (family.guidance == "cfg-batched" and family.unconditional_first):
         raise UnsupportedError(f"{family.title} does not take {asked[0]}.", hint="Leave it at its default.")
     if asked and request.pag_scale > 0:
         raise UnsupportedError(f"{asked[0]} cannot be combined with perturbed-attention guidance.")
-    if request.guidance_method == "cfg-zero" and family.kind != "flow":
+    if request.guidance_method == "cfg-zero" and family.prediction_process != "flow":
         raise UnsupportedError(
             f"CFG-Zero* is for flow-matching checkpoints; {family.title} is none.",
             hint="Leave guidance at cfg.",
         )
     if request.clip_skip > 1 and not family.clip_skip:
         raise UnsupportedError(f"{family.title} does not take clip_skip.", hint="Leave it at 1.")
-    if request.variation and (request.mode is not Mode.TEXT or family.latents != "spatial"):
+    if request.variation and (request.mode is not Mode.TEXT or family.latent_layout != "spatial"):
         raise UnsupportedError(
             "Variations mix the noise that text-to-image starts from.",
             hint="Leave out the variation, or the initial picture.",

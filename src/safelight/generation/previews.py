@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from safelight.images import decode
+from safelight.images import decoding
 from safelight.samples import sample_photographs
 
 FIT_SIZE = 256
@@ -45,18 +45,18 @@ class LatentToRGB:
         return Image.fromarray(pixels.numpy())
 
 
-def fit(vae: nn.Module) -> LatentToRGB:
+def fit_latent_to_rgb(vae: nn.Module) -> LatentToRGB:
     """Fit the map of an autoencoder that takes images (n, 3, height, width) in [-1, 1]."""
     with torch.no_grad():
-        return _fitted(vae)
+        return _fit(vae)
 
 
-def _fitted(vae: nn.Module) -> LatentToRGB:
-    photographs = [_square(decode(path).image) for path in sample_photographs()]
+def _fit(vae: nn.Module) -> LatentToRGB:
+    photographs = [_centre_crop(decoding(path).image) for path in sample_photographs()]
     pixels = torch.from_numpy(np.stack([np.asarray(photograph) for photograph in photographs]))
     parameter = next(vae.parameters())
     signed = (pixels.movedim(-1, 1).to(parameter) / 127.5) - 1
-    latents = torch.cat([_latents_of(vae, picture[None]) for picture in signed]).float().cpu()
+    latents = torch.cat([_encode(vae, picture[None]) for picture in signed]).float().cpu()
     colours = nn.functional.interpolate(pixels.movedim(-1, 1).float() / 255, latents.shape[-2:], mode="area")
     inputs = latents.movedim(1, -1).reshape(-1, latents.shape[1])
     with_one = torch.cat([inputs, torch.ones(len(inputs), 1)], 1)
@@ -64,11 +64,11 @@ def _fitted(vae: nn.Module) -> LatentToRGB:
     return LatentToRGB(solution[:-1], solution[-1])
 
 
-def _latents_of(vae: nn.Module, pictures: Tensor) -> Tensor:
+def _encode(vae: nn.Module, images: Tensor) -> Tensor:
     """Encode images to latents in the denoiser's scale, (n, channels, rows, columns)."""
     if getattr(vae.config, "temperal_downsample", None) is not None:  # diffusers' spelling
-        pictures = pictures.unsqueeze(2)
-    encoded = vae.encode(pictures)
+        images = images.unsqueeze(2)
+    encoded = vae.encode(images)
     if hasattr(encoded, "latent_dist"):
         latents = encoded.latent_dist.mode()
     else:  # deterministic autoencoders: the name of the only field differs
@@ -82,7 +82,7 @@ def _latents_of(vae: nn.Module, pictures: Tensor) -> Tensor:
     return (latents - mean) * (scale or 1.0) / deviation
 
 
-def _square(image: Image.Image) -> Image.Image:
+def _centre_crop(image: Image.Image) -> Image.Image:
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     crop = (left, top, left + side, top + side)
@@ -90,23 +90,23 @@ def _square(image: Image.Image) -> Image.Image:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class DenoiserPrediction:
     """The inputs of a scheduler's last step.
 
     Args:
         sample: The latents before the step.
-        seen: The same latents as passed to the denoiser; some schedulers scale them.
+        model_input: The same latents as passed to the denoiser; some schedulers scale them.
         timestep: The scheduler's timestep.
-        output: The denoiser's prediction after guidance.
+        model_output: The denoiser's prediction after guidance.
     """
 
     sample: Tensor
-    seen: Tensor
+    model_input: Tensor
     timestep: float
-    output: Tensor
+    model_output: Tensor
 
 
-def clean_latents(scheduler: Any, prediction: Prediction) -> Tensor:
+def clean_latents(scheduler: Any, prediction: DenoiserPrediction) -> Tensor:
     """Return the denoiser's estimate of the clean latents, which is much clearer than the noisy ones in early steps.
 
     Args:
@@ -114,7 +114,7 @@ def clean_latents(scheduler: Any, prediction: Prediction) -> Tensor:
         prediction: The inputs of its last step.
     """
     config, timestep = scheduler.config, prediction.timestep
-    seen, output = prediction.seen.float(), prediction.output.float()
+    seen, output = prediction.model_input.float(), prediction.model_output.float()
     if hasattr(scheduler, "precondition_outputs"):  # EDM's timesteps are a quarter of the levels' logarithms
         clean: Tensor = scheduler.precondition_outputs(
             prediction.sample.float(), output, math.exp(4 * timestep)
@@ -124,14 +124,14 @@ def clean_latents(scheduler: Any, prediction: Prediction) -> Tensor:
     if kind == "sample":
         return output
     if kind in ("epsilon", "v_prediction"):
-        signal, spread = _signal_and_noise(scheduler.alphas_cumprod, timestep)
+        signal, spread = _signal_and_noise_scale(scheduler.alphas_cumprod, timestep)
         if kind == "v_prediction":
             return signal * seen - spread * output
         return (seen - spread * output) / max(signal, 1e-3)
     return seen - timestep / config.num_train_timesteps * output
 
 
-def spatial(latents: Tensor, pipeline: Any, width: int, height: int) -> Tensor:
+def unpack_latents(latents: Tensor, pipeline: Any, width: int, height: int) -> Tensor:
     """Return latents as (1, channels, rows, columns), unpacked if the pipeline packs them.
 
     Args:
@@ -152,7 +152,7 @@ def spatial(latents: Tensor, pipeline: Any, width: int, height: int) -> Tensor:
     return latents.squeeze(2) if latents.ndim == 5 else latents
 
 
-def _signal_and_noise(cumulative: Tensor, timestep: float) -> tuple[float, float]:
+def _signal_and_noise_scale(cumulative: Tensor, timestep: float) -> tuple[float, float]:
     """Return the signal and noise factors at a timestep, which may lie between two trained ones."""
     last = len(cumulative) - 1
     below = min(max(int(timestep), 0), last)

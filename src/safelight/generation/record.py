@@ -1,6 +1,6 @@
 """The reproduction record: all that is needed to make a picture again, byte for byte where it was drawn alone.
 
-It travels in the picture file (``images/metadata.py``). It holds no wall-clock time, so that a picture that is made
+It travels in the picture file (``images/metadata/file_metadata.py``). It holds no wall-clock time, so that a picture that is made
 again from its record is the same file.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, ValidationError
 
 from safelight.errors import RecordInvalidError
-from safelight.generation.prompts.unsupported import as_words
+from safelight.generation.prompts.unsupported import escape_unsupported
 from safelight.generation.request import (
     GenerationRequest,
     Hires,
@@ -204,8 +204,8 @@ class ReproductionRecord(Part):
         """
         fields = {name: getattr(self, name) for name in GenerationRequest.model_fields if hasattr(self, name)}
         fields |= {
-            "prompt": as_words(self.expanded_prompt),
-            "negative_prompt": as_words(self.expanded_negative_prompt),
+            "prompt": escape_unsupported(self.expanded_prompt),
+            "negative_prompt": escape_unsupported(self.expanded_negative_prompt),
             "styles": (),
         }
         fields |= {"checkpoint": self.checkpoint.name, "init_image": init_image, "mask": mask}

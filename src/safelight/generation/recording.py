@@ -10,10 +10,10 @@ from safelight.generation.plan import ExpandedPrompts, Plan
 from safelight.generation.prompts.unsupported import left_out_notes
 from safelight.generation.record import CheckpointRef, Machine, ReproductionRecord, Versions
 from safelight.generation.request import Mode
-from safelight.generation.sigmas import AUTOMATIC
+from safelight.generation.solvers.sigmas import AUTOMATIC
 
 
-def record_of(
+def make_record(
     plan: Plan,
     index: int,
     prompts: ExpandedPrompts,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationError, model_validator
 
 from safelight.errors import RequestError
-from safelight.generation.prompts.unsupported import refuse_unsupported
+from safelight.generation.prompts.unsupported import check_supported
 from safelight.images import ImageSource
 from safelight.images.fields import ImageField
 from safelight.validation import first_problem
@@ -191,8 +191,8 @@ class GenerationRequest(Part):
     def _supported(self) -> Self:
         """Styles and wildcards bring further words: ``settle`` looks at those."""
         if not self.ignore_unsupported:
-            refuse_unsupported(self.prompt, "prompt")
-            refuse_unsupported(self.negative_prompt, "negative prompt")
+            check_supported(self.prompt, "prompt")
+            check_supported(self.negative_prompt, "negative prompt")
         return self
 
     @model_validator(mode="after")

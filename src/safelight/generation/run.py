@@ -19,23 +19,23 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from safelight.errors import StoppedError
+from safelight.errors import RunStoppedError
 from safelight.generation.artifact import Artifact
-from safelight.generation.batching import Rendezvous, Seat
+from safelight.generation.batching import Batcher, BatchMember
 from safelight.generation.conditioning import Prompts
 from safelight.generation.denoising import DenoisingPass
-from safelight.generation.guidance import Guidance
-from safelight.generation.noise import generator_for, varied_noise
+from safelight.generation.modifiers.guidance import GuidanceOptions
+from safelight.generation.noise import make_generator, varied_noise
 from safelight.generation.plan import ExpandedPrompts, Plan, executed_steps
 from safelight.generation.previews import LatentToRGB
 from safelight.generation.progress import Progress, Stage, Watcher
 from safelight.generation.record import CheckpointRef, Machine, ReproductionRecord, pixels_digest
-from safelight.generation.recording import record_of
+from safelight.generation.recording import make_record
 from safelight.generation.request import Hires, Mode
-from safelight.generation.samplers import Choice, build
-from safelight.generation.starts import Start, start_of
+from safelight.generation.solvers.samplers import SamplerChoice, build_scheduler
+from safelight.generation.canvas.init_image import InitImage, make_init_image
 from safelight.generation.upscaling import Upscaler
-from safelight.models.loading import Loaded, pixels_per_latent
+from safelight.models.checkpoints.loading import LoadedCheckpoint, pixels_per_latent
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Components:
         upscaler: What enlarges between two passes; None where the latents are enlarged, and without a second pass.
     """
 
-    loaded: Loaded
+    loaded: LoadedCheckpoint
     prompts: Prompts
     previewer: Callable[[], LatentToRGB]
     upscaler: Upscaler | None = None
@@ -69,7 +69,7 @@ class Run:
         watcher: Callbacks.
         home: The data directory, for wildcards and styles.
         max_pixels: Of a picture, at most.
-        rendezvous: Where calls of the denoiser meet those of other runs; None to compute all of them alone.
+        batcher: Where calls of the denoiser meet those of other runs; None to compute all of them alone.
         pause: Lets others compute for as long as the watcher says.
     """
 
@@ -82,7 +82,7 @@ class Run:
     watcher: Watcher = field(default_factory=Watcher)
     home: Path
     max_pixels: int
-    rendezvous: Rendezvous | None = None
+    batcher: Batcher | None = None
     pause: Callable[[], None] = lambda: None
 
     def generate(self, index: int) -> Artifact:
@@ -92,12 +92,12 @@ class Run:
             MemoryBudgetError: There is not enough memory for it.
             ModelError: The checkpoint or the upscaler cannot be loaded.
             MaskError: The mask does not fit the initial picture, or marks nothing.
-            StoppedError: The watcher stopped it, and no partial picture is wanted or possible.
-            NumbersError: The network's result is not finite.
+            RunStoppedError: The watcher stopped it, and no partial picture is wanted or possible.
+            NonFiniteError: The network's result is not finite.
         """
         with self.lease() as components:
             if self.watcher.should_stop():
-                raise StoppedError
+                raise RunStoppedError
             return _Picture(self, index, components).generate()
 
     def artifacts(self, skip: Collection[int] = ()) -> Iterator[Artifact]:
@@ -137,14 +137,14 @@ class _Picture:
         if hires is not None and stopped_at is None:
             try:
                 second = self._second_pass(hires, first, result)
-            except StoppedError:  # while upscaling: the first pass is complete, and is what there is
+            except RunStoppedError:  # while upscaling: the first pass is complete, and is what there is
                 if isinstance(result, Tensor) or not self.run.watcher.keep_partial:
                     raise
                 stopped_at = executed_steps(plan.steps, plan.strength, plan.family)
             else:
                 stage, result, stopped_at = Stage.SECOND_PASS, second.run(), second.stopped_at
         if isinstance(result, Tensor):  # latents are no picture yet
-            raise StoppedError
+            raise RunStoppedError
         image = start.finished(result)
         seconds = time.perf_counter() - started
         note = f"Stopped after step {stopped_at} of the {stage}: the picture is unfinished."
@@ -152,12 +152,12 @@ class _Picture:
         return Artifact(image, record, seconds, self.index, stopped_at)
 
     @cached_property
-    def _seat(self) -> Seat:
+    def _member(self) -> BatchMember:
         """Where its calls of the denoiser go, in both passes."""
-        return Seat(self.run.rendezvous)
+        return BatchMember(self.run.batcher)
 
     @cached_property
-    def _words(self) -> ExpandedPrompts:
+    def _prompts(self) -> ExpandedPrompts:
         return self.run.plan.prompts(self.index, self.run.home)
 
     @property
@@ -165,13 +165,13 @@ class _Picture:
         return self.run.plan.seed_of(self.index)
 
     @property
-    def _loaded(self) -> Loaded:
+    def _loaded(self) -> LoadedCheckpoint:
         return self.components.loaded
 
-    def _start(self) -> Start:
+    def _start(self) -> InitImage:
         plan = self.run.plan
         size = (plan.width, plan.height)
-        return start_of(plan.request, self.run.init_image, self.run.mask, self._seed, size, self._mask_unit())
+        return make_init_image(plan.request, self.run.init_image, self.run.mask, self._seed, size, self._mask_unit())
 
     def _mask_unit(self) -> int:
         """Pixels of a mask that the network takes as one."""
@@ -179,12 +179,12 @@ class _Picture:
         if family.pixel_masks:
             return 1
         # Packed latents are those of several neighbours.
-        packed = family.latents == "packed"
+        packed = family.latent_layout == "packed"
         return family.size_multiple if packed else pixels_per_latent(self._loaded.components["vae"])
 
-    def _first_pass(self, start: Start) -> DenoisingPass:
+    def _first_pass(self, start: InitImage) -> DenoisingPass:
         plan, request, prompts = self.run.plan, self.run.plan.request, self.components.prompts
-        generator = generator_for(self._seed)
+        generator = make_generator(self._seed)
         latents_out = request.hires is not None and request.hires.upscaler == "latent"
         return DenoisingPass(
             loaded=self._loaded,
@@ -194,7 +194,7 @@ class _Picture:
             steps=plan.steps,
             scheduler=self._scheduler(plan.choice),
             generator=generator,
-            guidance=Guidance(
+            guidance=GuidanceOptions(
                 plan.guidance_scale,
                 request.guidance_rescale,
                 request.guidance_start,
@@ -202,9 +202,9 @@ class _Picture:
                 request.guidance_method == "cfg-zero",
             ),
             guided=plan.guided,
-            words=prompts.plain(self._words),
+            text=prompts.plain(self._prompts),
             phases=prompts.phases(
-                self._words, executed_steps(plan.steps, plan.strength, plan.family), request.clip_skip
+                self._prompts, executed_steps(plan.steps, plan.strength, plan.family), request.clip_skip
             ),
             noise=self._noise(generator),
             image=start.image,
@@ -216,7 +216,7 @@ class _Picture:
             pag_adaptive=request.pag_adaptive,
             latents_out=latents_out,
             previewer=self.components.previewer,
-            seat=self._seat,
+            member=self._member,
             on_step=self._reporter(Stage.FIRST_PASS),
             should_stop=self.run.watcher.should_stop,
             keep_partial=self.run.watcher.keep_partial and not latents_out,
@@ -237,7 +237,7 @@ class _Picture:
             scheduler=self._scheduler(plan.hires_choice or plan.choice),
             eta=(plan.hires_choice or plan.choice).sampler.eta if hires.sampler else plan.eta,
             phases=self.components.prompts.phases(
-                self._words,
+                self._prompts,
                 executed_steps(steps, hires.strength, plan.family),
                 first.clip_skip,
                 earlier=plan.steps,
@@ -261,7 +261,7 @@ class _Picture:
 
     def _pause_if_asked(self) -> None:
         if self.run.watcher.should_pause():
-            self._seat.leave()  # no other picture waits for this one's calls
+            self._member.leave()  # no other picture waits for this one's calls
             self.run.pause()
 
     def _enlarged(
@@ -288,8 +288,8 @@ class _Picture:
         )
         return enlarged.resize(size, Image.Resampling.LANCZOS)
 
-    def _scheduler(self, choice: Choice) -> Any:
-        return build(choice, self._loaded.scheduler_config, [self._seed])
+    def _scheduler(self, choice: SamplerChoice) -> Any:
+        return build_scheduler(choice, self._loaded.scheduler_config, [self._seed])
 
     def _noise(self, generator: Generator) -> Tensor | None:
         """The initial noise where another seed's is mixed in; otherwise the pipeline makes it."""
@@ -304,14 +304,14 @@ class _Picture:
 
     def _record(self, notes: tuple[str, ...]) -> ReproductionRecord:
         run, upscaler = self.run, self.components.upscaler
-        return record_of(
+        return make_record(
             run.plan,
             self.index,
-            self._words,
+            self._prompts,
             run.checkpoint,
             run.machine,
-            (*self.components.prompts.notes(self._words), *notes),
+            (*self.components.prompts.notes(self._prompts), *notes),
             **run.input_digests,
             upscaler=None if upscaler is None else upscaler.digest,
-            batched=self._seat.together,
+            batched=self._member.batched,
         )

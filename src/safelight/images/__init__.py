@@ -1,8 +1,8 @@
 """Decode anything that holds a picture to upright sRGB pixels, within stated limits."""
 
-from safelight.images.decode import decode, header
-from safelight.images.frames import frames
-from safelight.images.picture import DecodeLimits, Frame, Header, ImageSource
-from safelight.images.sniff import is_picture
+from safelight.images.decoding import decode, read_header
+from safelight.images.frames import iter_frames
+from safelight.images.types import DecodeLimits, Frame, ImageHeader, ImageSource
+from safelight.images.sniff import is_image
 
-__all__ = ["DecodeLimits", "Frame", "Header", "ImageSource", "decode", "frames", "header", "is_picture"]
+__all__ = ["DecodeLimits", "Frame", "ImageHeader", "ImageSource", "decode", "iter_frames", "read_header", "is_image"]

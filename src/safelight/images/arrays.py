@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.errors import ImageArrayError
-from safelight.images.picture import DecodeLimits, check_size
+from safelight.images.types import DecodeLimits, check_size
 
-PART = 1 << 18
+CHUNK_PIXELS = 1 << 18
 """Number of pixels or samples that are converted at a time."""
 
 
-def from_array(array: NDArray[Any], limits: DecodeLimits, notes: list[str]) -> NDArray[np.uint8]:
+def array_to_8bit(array: NDArray[Any], limits: DecodeLimits, notes: list[str]) -> NDArray[np.uint8]:
     """Convert an array to 8-bit samples.
 
     Args:
@@ -45,13 +45,13 @@ def _eight_bit(array: NDArray[Any], notes: list[str]) -> NDArray[np.uint8]:
         return array.astype(np.uint8) * np.uint8(255)
     if array.dtype.kind == "u" and array.dtype.itemsize == 2:
         notes.append("16 bit scaled to 8")
-        return narrow(array)
+        return narrow_16bit(array)
     if array.dtype.kind == "f":
-        return from_unit(array)
+        return unit_to_8bit(array)
     raise ImageArrayError(f"The array's dtype is {array.dtype}.")
 
 
-def from_unit(array: NDArray[Any]) -> NDArray[np.uint8]:
+def unit_to_8bit(array: NDArray[Any]) -> NDArray[np.uint8]:
     """Convert floats in 0..1 to 0..255, rounded.
 
     Raises:
@@ -60,16 +60,16 @@ def from_unit(array: NDArray[Any]) -> NDArray[np.uint8]:
     # not (0 <= low) instead of low < 0, so that NaN fails as well
     if not (array.min() >= 0 and array.max() <= 1):
         raise ImageArrayError("The array holds NaN or values outside 0..1.")
-    return _by_rows(array, lambda rows: np.rint(rows.astype(np.float32) * np.float32(255)))
+    return _convert_by_rows(array, lambda rows: np.rint(rows.astype(np.float32) * np.float32(255)))
 
 
-def narrow(array: NDArray[Any]) -> NDArray[np.uint8]:
+def narrow_16bit(array: NDArray[Any]) -> NDArray[np.uint8]:
     """Convert 16-bit samples to 8 bits: round(v / 257), which maps 0 to 0 and 65535 to 255."""
-    return _by_rows(array, lambda rows: joined(rows >> 8, rows & 255))
+    return _convert_by_rows(array, lambda rows: narrow_high_low(rows >> 8, rows & 255))
 
 
-def joined(high: NDArray[Any], low: NDArray[Any]) -> NDArray[np.uint8]:
-    """Convert 16-bit samples, given as high and low bytes, to 8 bits, like ``narrow``.
+def narrow_high_low(high: NDArray[Any], low: NDArray[Any]) -> NDArray[np.uint8]:
+    """Convert 16-bit samples, given as high and low bytes, to 8 bits, like ``narrow_16bit``.
 
     With v = 256 high + low, v / 257 is high + (low - high) / 257, and the last term rounds to -1, 0 or 1.
     """
@@ -79,10 +79,10 @@ def joined(high: NDArray[Any], low: NDArray[Any]) -> NDArray[np.uint8]:
     return narrowed
 
 
-def _by_rows(array: NDArray[Any], change: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[np.uint8]:
+def _convert_by_rows(array: NDArray[Any], change: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[np.uint8]:
     """Convert a few rows at a time, so that intermediate results take a few megabytes."""
     changed = np.empty(array.shape, np.uint8)
-    step = max(1, PART * len(array) // max(1, array.size))
+    step = max(1, CHUNK_PIXELS * len(array) // max(1, array.size))
     for top in range(0, len(array), step):
         changed[top : top + step] = change(array[top : top + step])
     return changed

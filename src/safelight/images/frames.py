@@ -8,18 +8,18 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from safelight.images.decode import check_shrink, decode, file_frame, inspect, open_file
-from safelight.images.guard import foreign
-from safelight.images.isolated import frames_isolated, is_large
-from safelight.images.picture import DecodeLimits, Frame, ImageSource, Layout, check_size
-from safelight.images.sampling import sample
-from safelight.images.source import read_bytes
-from safelight.images.tiff import open_page
+from safelight.images.decoding import check_shrink_to, decode, decode_current_frame, inspect_file, open_file
+from safelight.images.decoder_errors import translate_decoder_errors
+from safelight.images.child_process.file_decoder import run_in_child_process, needs_child_process
+from safelight.images.types import DecodeLimits, Frame, ImageSource, FileLayout, check_size
+from safelight.images.frame_sampling import sample_frames
+from safelight.images.reader import read_bytes
+from safelight.images.formats.tiff import open_page
 
 _DEFAULT = DecodeLimits()
 
 
-def frames(
+def iter_frames(
     source: ImageSource, *, limits: DecodeLimits = _DEFAULT, shrink_to: int | None = None
 ) -> Iterator[Frame]:
     """Decode up to ``limits.max_frames`` frames, evenly spaced from the first on; a still picture yields one.
@@ -41,34 +41,34 @@ def frames(
         FileMissingError: The path cannot be read.
         UsageError: ``shrink_to`` is less than 1.
     """
-    check_shrink(shrink_to)
+    check_shrink_to(shrink_to)
     if isinstance(source, np.ndarray | Image.Image):
         yield decode(source, limits=limits, shrink_to=shrink_to)
         return
     data = read_bytes(source, limits.max_bytes)
-    layout = inspect(data, limits)
-    if is_large(layout, limits, shrink_to):
-        yield from frames_isolated("frames", data, limits, shrink_to)
+    layout = inspect_file(data, limits)
+    if needs_child_process(layout, limits, shrink_to):
+        yield from run_in_child_process("frames", data, limits, shrink_to)
     else:
-        yield from frames_here(data, layout, limits, shrink_to)
+        yield from iter_frames_in_process(data, layout, limits, shrink_to)
 
 
-def frames_here(data: bytes, layout: Layout, limits: DecodeLimits, shrink_to: int | None) -> Iterator[Frame]:
-    """Like `frames` for a file that was inspected; always decodes in this process."""
-    indices, notes = sample(layout, limits.max_frames)
+def iter_frames_in_process(data: bytes, layout: FileLayout, limits: DecodeLimits, shrink_to: int | None) -> Iterator[Frame]:
+    """Like `iter_frames` for a file that was inspected; always decodes in this process."""
+    indices, notes = sample_frames(layout, limits.max_frames)
     image = open_file(data, layout, limits)
     for index in indices:
-        image = _at(data, layout, image, index)
+        image = _open_frame(data, layout, image, index)
         check_size(image.size, limits)
-        frame = file_frame(image, index, limits, shrink_to, notes)
+        frame = decode_current_frame(image, index, limits, shrink_to, notes)
         # Pillow decodes each frame into the same image object
         yield replace(frame, image=image.copy()) if frame.image is image and len(indices) > 1 else frame
 
 
-def _at(data: bytes, layout: Layout, image: Image.Image, index: int) -> Image.Image:
+def _open_frame(data: bytes, layout: FileLayout, image: Image.Image, index: int) -> Image.Image:
     """The image at a frame; each page of a TIFF is opened as a separate image."""
-    with foreign(layout.header.format):
-        if layout.offsets and index:
+    with translate_decoder_errors(layout.header.format):
+        if layout.page_offsets and index:
             image.close()  # frees its copy of the file; the page's frame has an image of its own
             return open_page(data, layout, index)
         if index:

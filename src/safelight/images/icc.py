@@ -18,7 +18,7 @@ _TOLERANCE = 0.002
 _SPACES = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK", "LAB": b"Lab "}
 
 
-def to_srgb(mode: str, profile: object, notes: list[str]) -> Conversion | None:
+def srgb_conversion(mode: str, profile: object, notes: list[str]) -> Conversion | None:
     """Choose the conversion to sRGB.
 
     Args:
@@ -30,15 +30,15 @@ def to_srgb(mode: str, profile: object, notes: list[str]) -> Conversion | None:
         A function from a picture of this mode to mode RGB in sRGB; None if the picture is sRGB already.
     """
     if isinstance(profile, bytes) and profile:
-        converted = _with_profile(mode, profile, notes)
+        converted = _profile_conversion(mode, profile, notes)
         if converted is not None:
             return converted
     if mode == "LAB":
-        return _transform(ImageCms.createProfile("LAB"), mode)
-    return None if mode == "RGB" else _plain
+        return _build_transform(ImageCms.createProfile("LAB"), mode)
+    return None if mode == "RGB" else _to_rgb
 
 
-def _with_profile(mode: str, profile: bytes, notes: list[str]) -> Conversion | None:
+def _profile_conversion(mode: str, profile: bytes, notes: list[str]) -> Conversion | None:
     space = profile[16:20]
     device = (
         "RGB" if space == b"RGB " and mode == "L" else mode
@@ -50,26 +50,26 @@ def _with_profile(mode: str, profile: bytes, notes: list[str]) -> Conversion | N
         return None
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        transform = _transform(opened, device)
+        transform = _build_transform(opened, device)
         transform(Image.new(device, (1, 1)))
-        name = _name(opened)
+        name = _profile_name(opened)
     except Exception:  # noqa: BLE001 - a damaged profile must not cost the picture, whatever littlecms raises
         notes.append("damaged ICC profile ignored")
         return None
     notes.append(f"ICC profile '{name}' converted to sRGB")
-    return transform if device == mode else lambda image: transform(_plain(image))
+    return transform if device == mode else lambda image: transform(_to_rgb(image))
 
 
-def _transform(profile: Any, mode: str) -> Conversion:
+def _build_transform(profile: Any, mode: str) -> Conversion:
     transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
     return lambda image: cast(Image.Image, ImageCms.applyTransform(image, transform))
 
 
-def _plain(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _name(profile: ImageCms.ImageCmsProfile) -> str:
+def _profile_name(profile: ImageCms.ImageCmsProfile) -> str:
     text = profile.profile.profile_description or "without a name"
     return "".join(letter for letter in text if letter.isprintable())[:60].strip()
 
@@ -80,7 +80,7 @@ def is_srgb(profile: bytes) -> bool:
     Building a transform takes milliseconds, this takes microseconds, and most profiles are sRGB.
     """
     try:
-        tags = _tags(profile)
+        tags = _read_tags(profile)
         if b"A2B0" in tags or b"A2B1" in tags:
             return False
         return _primaries_match(tags) and all(
@@ -90,7 +90,7 @@ def is_srgb(profile: bytes) -> bool:
         return False
 
 
-def _tags(profile: bytes) -> dict[bytes, bytes]:
+def _read_tags(profile: bytes) -> dict[bytes, bytes]:
     (count,) = struct.unpack_from(">I", profile, 128)
     entries = (struct.unpack_from(">4sII", profile, 132 + 12 * index) for index in range(min(count, 100)))
     return {name: profile[start : start + size] for name, start, size in entries}

@@ -6,7 +6,7 @@ import re
 
 from safelight.errors import ImageEmptyError, ImageFormatError, ImageNotRecognisedError
 
-OPENED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
+SUPPORTED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 
 # Patterns of the first bytes, and the formats' names. The first match decides.
 _MAGIC = tuple(
@@ -58,11 +58,11 @@ _MAGIC = tuple(
 )
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"heif")
 _AVIF_BRANDS = (b"avif", b"avis")
-_LOOK = 1024
+_PREFIX_BYTES = 1024
 
 
-def sniff(data: bytes) -> str:
-    """Detect the format, one of `OPENED`.
+def detect_format(data: bytes) -> str:
+    """Detect the format, one of `SUPPORTED_FORMATS`.
 
     Raises:
         ImageEmptyError: There are no bytes.
@@ -71,26 +71,26 @@ def sniff(data: bytes) -> str:
     """
     if not data:
         raise ImageEmptyError
-    name = _name(data[:_LOOK])
+    name = _match_magic(data[:_PREFIX_BYTES])
     if name is None:
         raise ImageNotRecognisedError
-    if name not in OPENED:
+    if name not in SUPPORTED_FORMATS:
         raise ImageFormatError(f"The content is {name}, which is not opened.")
     return name
 
 
-def is_picture(prefix: bytes) -> bool:
+def is_image(prefix: bytes) -> bool:
     """Whether a file's first bytes (64 are enough) are those of a supported format."""
-    return _name(bytes(prefix[:_LOOK])) in OPENED
+    return _match_magic(bytes(prefix[:_PREFIX_BYTES])) in SUPPORTED_FORMATS
 
 
-def _name(head: bytes) -> str | None:
+def _match_magic(head: bytes) -> str | None:
     if head[4:8] == b"ftyp":
-        return _container(head)
+        return _container_format(head)
     return next((name for pattern, name in _MAGIC if pattern.match(head)), None)
 
 
-def _container(head: bytes) -> str:
+def _container_format(head: bytes) -> str:
     """The format of a file in MP4's container, by its brands, the major brand first."""
     end = min(int.from_bytes(head[:4], "big"), len(head))
     brands = [head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4))]

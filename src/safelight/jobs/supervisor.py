@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from safelight.errors import DatabaseBusyError, DatabaseOpenError, SafelightError, StorageFullError
-from safelight.jobs.liveness import Liveness
-from safelight.logs import logger
+from safelight.jobs.health_probe import Liveness
+from safelight.logs import get_logger
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
 """Seconds before a dead child is started again; doubled each time it dies young."""
@@ -131,7 +131,7 @@ class Supervisor:
     def __init__(self, children: Sequence[Child]) -> None:
         self._children = list(children)
         self._stopping = False
-        self._log = logger(__name__)
+        self._log = get_logger(__name__)
 
     def run(self) -> int:
         """Keep everything running until ``stop``; returns the exit status, which is a child's if that is hopeless."""
@@ -192,7 +192,7 @@ def telling_what_passes() -> Iterator[None]:
     except SafelightError as error:
         if not passes(error):
             raise
-        logger(__name__).warning("cannot go on now", error=error.message)
+        get_logger(__name__).warning("cannot go on now", error=error.message)
         raise SystemExit(PASSING) from error
 
 

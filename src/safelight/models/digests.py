@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from safelight.errors import FileMissingError, OutputError
-from safelight.files import sha256_of, written_whole
+from safelight.atomic_write import sha256_of, atomic_write
 
 
 def file_digest(path: Path, cache: Path) -> str:
@@ -23,20 +23,20 @@ def file_digest(path: Path, cache: Path) -> str:
         FileMissingError: The file cannot be read.
     """
     try:
-        memory, key = _memory(path, cache)
-        if (known := _remembered(memory, key)) is not None:
+        memory, key = _cache_entry(path, cache)
+        if (known := _read_entry(memory, key)) is not None:
             return known
         digest = sha256_of(path)
     except OSError as error:
         raise FileMissingError(f"{path} cannot be read: {error.strerror or error}.") from error
-    _remember(memory, key | {"sha256": digest})
+    _write_entry(memory, key | {"sha256": digest})
     return digest
 
 
-def known_digest(path: Path, cache: Path) -> str | None:
+def cached_digest(path: Path, cache: Path) -> str | None:
     """A file's cached SHA-256; None if it would have to be computed."""
     try:
-        return _remembered(*_memory(path, cache))
+        return _read_entry(*_cache_entry(path, cache))
     except OSError:
         return None
 
@@ -47,29 +47,29 @@ def combined_digest(files: Iterable[Path], cache: Path) -> str:
     Raises:
         FileMissingError: One of them cannot be read.
     """
-    return _combined((file, file_digest(file, cache)) for file in files)
+    return _combine((file, file_digest(file, cache)) for file in files)
 
 
-def known_combined_digest(files: Iterable[Path], cache: Path) -> str | None:
+def cached_combined_digest(files: Iterable[Path], cache: Path) -> str | None:
     """The cached ``combined_digest``; None if a file's digest is not cached."""
-    parts = [(file, known_digest(file, cache)) for file in files]
+    parts = [(file, cached_digest(file, cache)) for file in files]
     known = [(file, digest) for file, digest in parts if digest is not None]
-    return _combined(known) if len(known) == len(parts) else None
+    return _combine(known) if len(known) == len(parts) else None
 
 
-def _combined(parts: Iterable[tuple[Path, str]]) -> str:
+def _combine(parts: Iterable[tuple[Path, str]]) -> str:
     lines = sorted(f"{file.parent.name}/{file.name} {digest}\n" for file, digest in parts)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _memory(path: Path, cache: Path) -> tuple[Path, dict[str, object]]:
+def _cache_entry(path: Path, cache: Path) -> tuple[Path, dict[str, object]]:
     """The path of a file's cache entry, and the properties that must match for the entry to be valid."""
     stat, place = path.stat(), str(path.resolve())
     name = f"{hashlib.sha256(place.encode()).hexdigest()[:32]}.json"
     return cache / "digests" / name, {"path": place, "size": stat.st_size, "modified": stat.st_mtime_ns}
 
 
-def _remembered(memory: Path, key: dict[str, object]) -> str | None:
+def _read_entry(memory: Path, key: dict[str, object]) -> str | None:
     try:
         entry = json.loads(memory.read_text())
     except (OSError, ValueError):
@@ -78,9 +78,9 @@ def _remembered(memory: Path, key: dict[str, object]) -> str | None:
     return str(entry["sha256"]) if matches and isinstance(entry.get("sha256"), str) else None
 
 
-def _remember(memory: Path, entry: dict[str, object]) -> None:
+def _write_entry(memory: Path, entry: dict[str, object]) -> None:
     with (
         suppress(OutputError),
-        written_whole(memory) as temporary,
+        atomic_write(memory) as temporary,
     ):  # without the cache entry the next call computes the digest again
         temporary.write_text(json.dumps(entry))

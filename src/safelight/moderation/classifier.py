@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from safelight.moderation.preprocess import Preprocessing
-from safelight.runtime.backends import Network
+from safelight.runtime.backends import CompiledNetwork
 from safelight.runtime.graph import EMBEDDING, PROBABILITIES
 
-_OVERSAMPLING = 2
+_DECODE_OVERSAMPLING = 2
 """Images are decoded at no less than this multiple of the size they are then resized to; below it, scores change."""
 
 
@@ -84,14 +84,14 @@ class NetworkClassifier:
     """
 
     info: ClassifierInfo
-    network: Network
+    network: CompiledNetwork
     preprocessing: Preprocessing
     exact: bool = False
 
     @property
     def shrink_to(self) -> int | None:
         """See ``Classifier.shrink_to``."""
-        return None if self.exact else _OVERSAMPLING * self.preprocessing.resized
+        return None if self.exact else _DECODE_OVERSAMPLING * self.preprocessing.resized
 
     def prepare(self, picture: Image.Image) -> NDArray[np.uint8]:
         """See ``Classifier.prepare``."""

@@ -13,21 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.errors import ExportParityError, OutputError, OutputExistsError, UsageError
-from safelight.moderation.loading import Blueprint
-from safelight.runtime.backends import Plan, compile_network
+from safelight.moderation.loading import ClassifierDefinition
+from safelight.runtime.backends import BackendPlan, compile_network
 from safelight.runtime.graph import PIXELS
 from safelight.runtime.machine import usable_cores
 
-TOLERANCE = 1e-3
+MAX_DIFFERENCE = 1e-3
 MANIFEST = "classifier.json"
 
-_OWN_FILES = {MANIFEST, "classifier.onnx", "classifier.xml", "classifier.bin", "classifier.pt"}
+_EXPORT_FILES = {MANIFEST, "classifier.onnx", "classifier.xml", "classifier.bin", "classifier.pt"}
 
-Run = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
+RunExported = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
-class Export:
+class ExportResult:
     """The result of an export: its files, and its differences from the original.
 
     Args:
@@ -43,15 +43,15 @@ class Export:
     embedding_error: float
 
 
-def export(blueprint: Blueprint, form: str, folder: Path, *, overwrite: bool = False) -> Export:
+def export_classifier(definition: ClassifierDefinition, file_format: str, folder: Path, *, overwrite: bool = False) -> ExportResult:
     """Export a classifier with a manifest, and check that its outputs match the original's.
 
     The network takes uint8 pixels [n, side, side, 3]; it contains the normalization. The manifest describes the
     preprocessing and the labels.
 
     Args:
-        blueprint: The classifier.
-        form: onnx, openvino or torchscript.
+        definition: The classifier.
+        file_format: onnx, openvino or torchscript.
         folder: The output folder; created if missing.
         overwrite: Replace an earlier export; a folder with any other content is never changed.
 
@@ -60,32 +60,32 @@ def export(blueprint: Blueprint, form: str, folder: Path, *, overwrite: bool = F
         OutputExistsError, OutputError: The folder exists, or cannot be written.
         ExportParityError: The exported network's outputs differ by more than 1e-3; nothing is written.
     """
-    if form not in _WRITERS:
-        raise UsageError(f"There is no export format {form!r}; there are {', '.join(_WRITERS)}.")
-    _check_place(folder, overwrite)
+    if file_format not in _WRITERS:
+        raise UsageError(f"There is no export format {file_format!r}; there are {', '.join(_WRITERS)}.")
+    _check_folder(folder, overwrite)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".exporting-") as temporary:
             staging = Path(temporary) / "export"
             staging.mkdir()
-            errors = _write_and_check(blueprint, form, staging)
+            errors = _write_and_check(definition, file_format, staging)
             files = tuple(sorted(path.name for path in staging.iterdir()))
             if folder.exists():
                 folder.rename(Path(temporary) / "replaced")
             staging.rename(folder)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
-    return Export(folder, files, *errors)
+    return ExportResult(folder, files, *errors)
 
 
-def _check_place(folder: Path, overwrite: bool) -> None:
+def _check_folder(folder: Path, overwrite: bool) -> None:
     if not folder.exists():
         return
     if not overwrite:
         raise OutputExistsError(
             f"{folder} is there already.", hint="Choose another folder or pass --overwrite."
         )
-    foreign = {path.name for path in folder.iterdir()} - _OWN_FILES if folder.is_dir() else {folder.name}
+    foreign = {path.name for path in folder.iterdir()} - _EXPORT_FILES if folder.is_dir() else {folder.name}
     if foreign or folder.resolve() == Path.cwd():
         raise OutputExistsError(
             f"{folder} is no earlier export, so it is not replaced.",
@@ -93,69 +93,69 @@ def _check_place(folder: Path, overwrite: bool) -> None:
         )
 
 
-def _write_and_check(blueprint: Blueprint, form: str, folder: Path) -> tuple[float, float]:
-    run = _WRITERS[form](blueprint, folder)
-    (folder / MANIFEST).write_text(json.dumps(_manifest(blueprint, form), indent=1) + "\n")
-    pixels = blueprint.probe_squares()
-    reference = compile_network(blueprint.graph, Plan("onnxruntime", "fp32", usable_cores())).run(pixels)
-    probabilities, embedding = (reference[name] for name in blueprint.graph.outputs)
+def _write_and_check(definition: ClassifierDefinition, file_format: str, folder: Path) -> tuple[float, float]:
+    run = _WRITERS[file_format](definition, folder)
+    (folder / MANIFEST).write_text(json.dumps(_manifest(definition, file_format), indent=1) + "\n")
+    pixels = definition.probe_inputs()
+    reference = compile_network(definition.graph, BackendPlan("onnxruntime", "fp32", usable_cores())).run(pixels)
+    probabilities, embedding = (reference[name] for name in definition.graph.outputs)
     answer = run(pixels)
     probability_error = float(np.abs(answer[0] - probabilities).max())
     embedding_error = float(np.abs(answer[1] - embedding).max() / np.abs(embedding).max())
-    if not max(probability_error, embedding_error) <= TOLERANCE:
+    if not max(probability_error, embedding_error) <= MAX_DIFFERENCE:
         raise ExportParityError(
-            f"The {form} network strays: probabilities by {probability_error:.2g}, embeddings by {embedding_error:.2g}."
+            f"The {file_format} network strays: probabilities by {probability_error:.2g}, embeddings by {embedding_error:.2g}."
         )
     return probability_error, embedding_error
 
 
-def _manifest(blueprint: Blueprint, form: str) -> dict[str, object]:
+def _manifest(definition: ClassifierDefinition, file_format: str) -> dict[str, object]:
     return {
-        "classifier": blueprint.name,
-        "digest": blueprint.digest,
-        "format": form,
-        "labels": list(blueprint.labels),
+        "classifier": definition.name,
+        "digest": definition.digest,
+        "format": file_format,
+        "labels": list(definition.labels),
         "input": {
             "name": PIXELS,
             "dtype": "uint8",
             "layout": "NHWC, RGB",
-            "shape": ["batch", blueprint.graph.height, blueprint.graph.width, 3],
+            "shape": ["batch", definition.graph.height, definition.graph.width, 3],
         },
-        "outputs": list(blueprint.graph.outputs),
-        "preprocessing": blueprint.preprocessing.to_dict(),
+        "outputs": list(definition.graph.outputs),
+        "preprocessing": definition.preprocessing.to_dict(),
     }
 
 
-def _write_onnx(blueprint: Blueprint, folder: Path) -> Run:
+def _write_onnx(definition: ClassifierDefinition, folder: Path) -> RunExported:
     import onnxruntime as ort
 
     path = folder / "classifier.onnx"
-    path.write_bytes(blueprint.graph.onnx)
+    path.write_bytes(definition.graph.onnx)
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda pixels: list(session.run(list(blueprint.graph.outputs), {PIXELS: pixels}))
+    return lambda pixels: list(session.run(list(definition.graph.outputs), {PIXELS: pixels}))
 
 
-def _write_openvino(blueprint: Blueprint, folder: Path) -> Run:
+def _write_openvino(definition: ClassifierDefinition, folder: Path) -> RunExported:
     import openvino as ov
 
     path = folder / "classifier.xml"
     core = ov.Core()
-    model = core.read_model(blueprint.graph.onnx, b"")
+    model = core.read_model(definition.graph.onnx, b"")
     ov.save_model(model, path, compress_to_fp16=False)
     compiled = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def run(pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         answer = compiled({PIXELS: pixels})
-        return [answer[name] for name in blueprint.graph.outputs]
+        return [answer[name] for name in definition.graph.outputs]
 
     return run
 
 
-def _write_torchscript(blueprint: Blueprint, folder: Path) -> Run:
+def _write_torchscript(definition: ClassifierDefinition, folder: Path) -> RunExported:
     from safelight.moderation import torchscript
 
     path = folder / "classifier.pt"
-    torchscript.save(torchscript.trace(blueprint.graph, blueprint.folder), path)
+    torchscript.save(torchscript.trace_classifier(definition.graph, definition.folder), path)
     return lambda pixels: torchscript.run(path, pixels)
 
 

@@ -30,7 +30,7 @@ class Journal:
         path: The journal's file.
         header: The classifier, policy and options of the whole scan.
         resume: Continue an existing journal; otherwise it is overwritten.
-        earlier: Called with every existing row.
+        on_earlier_row: Called with every existing row.
 
     Raises:
         ResumeMismatchError: The existing journal has another header.
@@ -39,23 +39,23 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, header: Row, *, resume: bool, earlier: Callable[[Row], None] = lambda _: None
+        self, path: Path, header: Row, *, resume: bool, on_earlier_row: Callable[[Row], None] = lambda _: None
     ) -> None:
         self.path = path
-        self._earlier = earlier
-        self._done: set[bytes] = set()
+        self._on_earlier_row = on_earlier_row
+        self._keys: set[bytes] = set()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Unbuffered: after a failed write, closing the file must not try to write again.
             self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
         except OSError as error:
-            raise self._complaint(error) from error
+            raise self._write_error(error) from error
         try:
             self._lock()
-            self._cut_off(self._read(header) if resume else 0, header)
+            self._truncate(self._read_existing(header) if resume else 0, header)
         except OSError as error:
             self._file.close()
-            raise self._complaint(error) from error
+            raise self._write_error(error) from error
         except SafelightError:
             self._file.close()
             raise
@@ -68,11 +68,11 @@ class Journal:
 
     def __len__(self) -> int:
         """Return how many images an earlier run had classified."""
-        return len(self._done)
+        return len(self._keys)
 
-    def has(self, path: str) -> bool:
+    def contains(self, path: str) -> bool:
         """Whether an earlier run classified an image."""
-        return _key(path) in self._done
+        return _path_key(path) in self._keys
 
     def append(self, rows: Iterable[Row]) -> None:
         """Write rows in one call, without buffering.
@@ -81,9 +81,9 @@ class Journal:
             OutputError: The disk is full, or the file is gone.
         """
         try:
-            self._write(b"".join(_line(row) for row in rows))
+            self._write(b"".join(_format_row(row) for row in rows))
         except OSError as error:
-            raise self._complaint(error) from error
+            raise self._write_error(error) from error
 
     def close(self) -> None:
         """Synchronize the file to the disk and close it."""
@@ -100,27 +100,27 @@ class Journal:
             except BlockingIOError:
                 raise ScanBusyError(f"Another scan is writing {self.path}.") from None
 
-    def _cut_off(self, whole: int, header: Row) -> None:
-        """Truncate the file after ``whole`` bytes of complete lines, and write the header if it is empty."""
-        if os.fstat(self._file.fileno()).st_size > whole:
-            self._file.truncate(whole)
-        self._file.seek(whole)
-        if not whole:
-            self._write(_line(header))
+    def _truncate(self, complete_bytes: int, header: Row) -> None:
+        """Truncate the file after ``complete_bytes`` bytes of complete lines, and write the header if it is empty."""
+        if os.fstat(self._file.fileno()).st_size > complete_bytes:
+            self._file.truncate(complete_bytes)
+        self._file.seek(complete_bytes)
+        if not complete_bytes:
+            self._write(_format_row(header))
 
     def _write(self, data: bytes) -> None:
         left = memoryview(data)
         while left:
             left = left[self._file.write(left) :]
 
-    def _read(self, header: Row) -> int:
+    def _read_existing(self, header: Row) -> int:
         """Read the rows and return the number of bytes in complete lines; 0 if even the header is incomplete."""
         with self.path.open("rb") as file:
             first = file.readline()
             if not first.endswith(b"\n"):  # killed while writing the header
                 return 0
             try:
-                _compare(self.path, json.loads(first), header)
+                _check_header(self.path, json.loads(first), header)
                 return len(first) + self._read_lines(file)
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise ResumeMismatchError(f"{self.path} is not the journal of a scan.") from error
@@ -131,16 +131,16 @@ class Journal:
             if not line.endswith(b"\n"):
                 break
             row = json.loads(line)
-            self._done.add(_key(row["path"]))
-            self._earlier(row)
+            self._keys.add(_path_key(row["path"]))
+            self._on_earlier_row(row)
             whole += len(line)
         return whole
 
-    def _complaint(self, error: OSError) -> OutputError:
+    def _write_error(self, error: OSError) -> OutputError:
         return OutputError(f"{self.path} cannot be written: {error.strerror or error}.")
 
 
-def _compare(path: Path, earlier: Row, header: Row) -> None:
+def _check_header(path: Path, earlier: Row, header: Row) -> None:
     if earlier == header:
         return
     differing = sorted(key for key in earlier.keys() | header.keys() if earlier.get(key) != header.get(key))
@@ -158,11 +158,11 @@ def read_rows(path: Path) -> Iterator[Row]:
             yield json.loads(line)
 
 
-def _line(row: Row) -> bytes:
+def _format_row(row: Row) -> bytes:
     """Format a row as one ASCII line: file names may contain bytes that are not text and must round-trip."""
     return json.dumps(row).encode("ascii") + b"\n"
 
 
-def _key(path: str) -> bytes:
+def _path_key(path: str) -> bytes:
     """Return a path's hash of twelve bytes: millions fit in memory, and collisions are practically impossible."""
     return hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=12).digest()

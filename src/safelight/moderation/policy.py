@@ -55,7 +55,7 @@ class Thresholds(BaseModel):
     block: Probability = Field(description="Scores from here on are blocked, 0 to 1, not below review.")
 
     @model_validator(mode="after")
-    def _in_order(self) -> Self:
+    def _block_not_below_review(self) -> Self:
         if self.block < self.review:
             raise ValueError("block must not be below review")
         return self
@@ -84,14 +84,14 @@ class Policy(BaseModel):
 
     @field_validator("unsafe", mode="before")
     @classmethod
-    def _each_once(cls, unsafe: Any) -> Any:
+    def _labels_are_unique(cls, unsafe: Any) -> Any:
         names = [str(name).strip().lower() for name in unsafe] if isinstance(unsafe, dict) else []
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"given twice, since case does not matter: {', '.join(twice)}")
         return unsafe
 
     @model_validator(mode="after")
-    def _disjoint(self) -> Self:
+    def _safe_and_unsafe_are_disjoint(self) -> Self:
         if both := self.safe & set(self.unsafe):
             raise ValueError(f"labels cannot be safe and unsafe at once: {', '.join(sorted(both))}")
         return self
@@ -139,7 +139,7 @@ class Policy(BaseModel):
         body = self.model_dump(mode="json", exclude={"description"}) | {"safe": sorted(self.safe)}
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
-    def check(self, labels: tuple[str, ...]) -> None:
+    def check_labels(self, labels: tuple[str, ...]) -> None:
         """Check that the policy covers every label of a classifier, and that at least one of them is unsafe.
 
         Raises:
@@ -167,7 +167,7 @@ class Policy(BaseModel):
         """Return the worst of the labels' decisions.
 
         Args:
-            scores: Probability by label name; the policy must cover each label (``check``).
+            scores: Probability by label name; the policy must cover each label (``check_labels``).
         """
         return max(
             (self._decide_label(label.lower(), score) for label, score in scores.items()),

@@ -16,7 +16,7 @@ from safelight.moderation.resampling import resize_part
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
 Resize = Literal["squash", "short_side"]
 
-_RESAMPLING = {
+_RESAMPLING_FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -24,7 +24,7 @@ _RESAMPLING = {
     "box": Image.Resampling.BOX,
     "hamming": Image.Resampling.HAMMING,
 }
-_LONGEST = 16
+_MAX_CROPS = 16
 """If resizing would make an image longer than this many crops, only the kept part is computed, with equal results."""
 
 
@@ -49,9 +49,9 @@ class Preprocessing:
     jpeg_round_trip: bool = False
 
     def __post_init__(self) -> None:
-        if self.interpolation not in _RESAMPLING:
+        if self.interpolation not in _RESAMPLING_FILTERS:
             raise ModelInvalidError(
-                f"Interpolation {self.interpolation!r} is not known; there are {', '.join(_RESAMPLING)}."
+                f"Interpolation {self.interpolation!r} is not known; there are {', '.join(_RESAMPLING_FILTERS)}."
             )
         if not 1 <= self.crop <= self.resized:
             raise ModelInvalidError(
@@ -62,26 +62,26 @@ class Preprocessing:
         """Return the fields for a manifest."""
         return asdict(self)
 
-    def apply(self, picture: Image.Image) -> NDArray[np.uint8]:
+    def apply(self, image: Image.Image) -> NDArray[np.uint8]:
         """Resize and crop an upright sRGB image of mode RGB to uint8 [crop, crop, 3]."""
-        picture = self._resize_and_crop(picture)
+        image = self._resize_and_crop(image)
         if self.jpeg_round_trip:
-            picture = _through_jpeg(picture)
-        return np.asarray(picture)
+            image = _jpeg_round_trip(image)
+        return np.asarray(image)
 
-    def seen(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    def visible_box(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
         """Return the part of an image within the crop: left, top, right, bottom as fractions of (width, height)."""
         width, height = self._resized_size(size)
-        left, top, right, bottom = self._centre((width, height))
+        left, top, right, bottom = self._crop_box((width, height))
         return left / width, top / height, right / width, bottom / height
 
-    def _resize_and_crop(self, picture: Image.Image) -> Image.Image:
-        filter_ = _RESAMPLING[self.interpolation]
-        size = self._resized_size(picture.size)
-        if max(size) <= _LONGEST * self.crop:
-            return picture.resize(size, filter_).crop(self._centre(size))
+    def _resize_and_crop(self, image: Image.Image) -> Image.Image:
+        filter_ = _RESAMPLING_FILTERS[self.interpolation]
+        size = self._resized_size(image.size)
+        if max(size) <= _MAX_CROPS * self.crop:
+            return image.resize(size, filter_).crop(self._crop_box(size))
         # A strip of 1 x 60,000 pixels, resized as a whole, would exhaust the memory.
-        return resize_part(picture, size, self._centre(size), filter_)
+        return resize_part(image, size, self._crop_box(size), filter_)
 
     def _resized_size(self, size: tuple[int, int]) -> tuple[int, int]:
         if self.resize == "squash":
@@ -91,14 +91,14 @@ class Preprocessing:
         # Truncated, as in torchvision's Resize, so that every pixel is where timm's transforms put it.
         return max(1, int(self.resized * width / short)), max(1, int(self.resized * height / short))
 
-    def _centre(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    def _crop_box(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         left = round((size[0] - self.crop) / 2)  # half to even, as in torchvision's CenterCrop
         top = round((size[1] - self.crop) / 2)
         return left, top, left + self.crop, top + self.crop
 
 
-def _through_jpeg(picture: Image.Image) -> Image.Image:
+def _jpeg_round_trip(image: Image.Image) -> Image.Image:
     with BytesIO() as buffer:
-        picture.save(buffer, format="JPEG")
+        image.save(buffer, format="JPEG")
         buffer.seek(0)
         return Image.open(buffer, formats=["JPEG"]).convert("RGB")

@@ -11,10 +11,10 @@ from types import MappingProxyType
 from typing import Any
 
 from safelight.errors import UsageError
-from safelight.files import written_whole
+from safelight.atomic_write import atomic_write
 from safelight.moderation.journal import Row, read_rows
 
-_CHUNK = 4096
+_ROWS_PER_CHUNK = 4096
 _COLUMNS = (
     "path",
     "decision",
@@ -44,7 +44,7 @@ def write_report(journal: Path, report: Path, labels: tuple[str, ...]) -> None:
     Raises:
         OutputError: The report cannot be written; the journal is kept.
     """
-    with written_whole(report) as temporary:
+    with atomic_write(report) as temporary:
         writer_for(report)(journal, temporary, labels)
     journal.unlink()
 
@@ -104,7 +104,7 @@ def _parquet_schema(labels: tuple[str, ...]) -> Any:
 
 
 def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    return iter(lambda: list(islice(rows, _CHUNK)), [])
+    return iter(lambda: list(islice(rows, _ROWS_PER_CHUNK)), [])
 
 
 def _field_names(labels: tuple[str, ...]) -> list[str]:
@@ -116,7 +116,7 @@ def _flatten(row: Row, labels: tuple[str, ...]) -> Row:
     policy = row["policy"] or {}
     error = row["error"] or {}
     return {
-        "path": _legible(row["path"]),
+        "path": _replace_surrogates(row["path"]),
         "decision": row["decision"],
         "unsafe": row["unsafe"],
         **{f"score_{label}": row["scores"].get(label) for label in labels},
@@ -130,11 +130,11 @@ def _flatten(row: Row, labels: tuple[str, ...]) -> Row:
         "policy_digest": policy.get("digest"),
         "notes": "; ".join(row["notes"]),
         "error_code": error.get("code"),
-        "error_message": _legible(error.get("message")),
+        "error_message": _replace_surrogates(error.get("message")),
     }
 
 
-def _legible(text: str | None) -> str | None:
+def _replace_surrogates(text: str | None) -> str | None:
     """Replace bytes in a file name that are not text, which tables cannot store; the JSONL report keeps them."""
     return text and text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 

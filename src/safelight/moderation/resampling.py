@@ -16,14 +16,14 @@ from PIL import Image
 Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
 
-_PRECISION = 22
+_WEIGHT_BITS = 22
 """Fractional bits of Pillow's fixed-point weights for 8-bit images."""
-_MANY = 1 << 24
+_MAX_SUMMED_STEPS = 1 << 24
 
 
 @dataclass(frozen=True)
 class _Filter:
-    weigh: Callable[[Floats], Floats]
+    kernel: Callable[[Floats], Floats]
     support: float
 
 
@@ -83,7 +83,7 @@ class _Taps:
     weights: NDArray[np.int64]
 
     @property
-    def span(self) -> tuple[int, int]:
+    def source_range(self) -> tuple[int, int]:
         """Range of the source pixels that are needed: the first, and one after the last."""
         needed = self.indices[self.weights != 0]
         return int(needed.min()), int(needed.max()) + 1
@@ -99,57 +99,57 @@ class _Taps:
             uint8 [pixels, ...].
         """
         indices = np.clip(self.indices - first, 0, len(pixels) - 1)
-        total = np.full((len(indices), *pixels.shape[1:]), 1 << (_PRECISION - 1), np.int32)
+        total = np.full((len(indices), *pixels.shape[1:]), 1 << (_WEIGHT_BITS - 1), np.int32)
         spread = (-1,) + (1,) * (pixels.ndim - 1)
         for tap in range(indices.shape[1]):
             total += pixels[indices[:, tap]] * self.weights[:, tap].astype(np.int32).reshape(spread)
-        clipped: Bytes = np.clip(total >> _PRECISION, 0, 255).astype(np.uint8)
+        clipped: Bytes = np.clip(total >> _WEIGHT_BITS, 0, 255).astype(np.uint8)
         return clipped
 
 
 def resize_part(
-    picture: Image.Image, size: tuple[int, int], part: tuple[int, int, int, int], filter_: Image.Resampling
+    image: Image.Image, size: tuple[int, int], part: tuple[int, int, int, int], filter_: Image.Resampling
 ) -> Image.Image:
-    """Return ``picture.resize(size, filter_).crop(part)`` without computing the whole result.
+    """Return ``image.resize(size, filter_).crop(part)`` without computing the whole result.
 
     Args:
-        picture: Mode RGB.
+        image: Mode RGB.
         size: Width and height of the whole result, in pixels.
         part: The part to compute: left, top, right, bottom, in pixels within ``size``.
         filter_: Any of Pillow's filters. Only "nearest" can differ, by one pixel, in results longer than 2**24 pixels:
             Pillow sums its steps with their rounding errors, and repeating that would take long.
     """
     left, top, right, bottom = part
-    across = _taps(picture.width, size[0], left, right, filter_)
-    down = _taps(picture.height, size[1], top, bottom, filter_)
-    (first_column, last_column), (first_row, last_row) = across.span, down.span
-    pixels: Bytes = np.asarray(picture.crop((first_column, first_row, last_column, last_row)))
+    across = _compute_taps(image.width, size[0], left, right, filter_)
+    down = _compute_taps(image.height, size[1], top, bottom, filter_)
+    (first_column, last_column), (first_row, last_row) = across.source_range, down.source_range
+    pixels: Bytes = np.asarray(image.crop((first_column, first_row, last_column, last_row)))
     # Pillow's order, which matters because pixels are rounded in between: very tall images shrink in height first.
-    if picture.height > 100 * picture.width and size[1] < picture.height:
+    if image.height > 100 * image.width and size[1] < image.height:
         pixels = across.apply(down.apply(pixels, first_row).swapaxes(0, 1), first_column).swapaxes(0, 1)
     else:
         pixels = down.apply(across.apply(pixels.swapaxes(0, 1), first_column).swapaxes(0, 1), first_row)
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
-def _taps(length: int, resized: int, start: int, stop: int, filter_: Image.Resampling) -> _Taps:
+def _compute_taps(length: int, resized: int, start: int, stop: int, filter_: Image.Resampling) -> _Taps:
     """Return Pillow's taps for the pixels from ``start`` to ``stop`` of ``resized``, in its order of operations."""
     scale = float(np.float32(length)) / resized
     centres = (np.arange(start, stop) + 0.5) * scale
     if length == resized or filter_ == Image.Resampling.NEAREST:
-        if resized <= _MANY:
+        if resized <= _MAX_SUMMED_STEPS:
             steps = np.full(stop, scale)
             steps[0] = scale * 0.5
             centres = steps.cumsum()[start:]
         indices = np.minimum(centres.astype(np.int64), length - 1)[:, None]
-        return _Taps(indices, np.full_like(indices, 1 << _PRECISION))
+        return _Taps(indices, np.full_like(indices, 1 << _WEIGHT_BITS))
     kernel, stretch = _FILTERS[filter_], max(scale, 1.0)
     support = kernel.support * stretch
     first = np.maximum((centres - support + 0.5).astype(np.int64), 0)
     last = np.minimum((centres + support + 0.5).astype(np.int64), length)
     indices = first[:, None] + np.arange((last - first).max())
-    weights = kernel.weigh((indices - centres[:, None] + 0.5) * (1 / stretch))
+    weights = kernel.kernel((indices - centres[:, None] + 0.5) * (1 / stretch))
     weights = np.where(indices < last[:, None], weights, 0.0)
     totals = weights.cumsum(axis=1)[:, -1:]  # sequential: sum() adds pairwise and rounds differently
     weights = weights / np.where(totals == 0, 1.0, totals)
-    return _Taps(indices, np.trunc(weights * (1 << _PRECISION) + np.copysign(0.5, weights)).astype(np.int64))
+    return _Taps(indices, np.trunc(weights * (1 << _WEIGHT_BITS) + np.copysign(0.5, weights)).astype(np.int64))

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from safelight.errors import OutputExistsError, UsageError
-from safelight.moderation.finding import Skip, Skipped, find_pictures
+from safelight.moderation.sources import SkipReason, SkipCallback, find_images
 from safelight.moderation.journal import Journal, Row
-from safelight.moderation.moderator import Moderator, Named
+from safelight.moderation.moderator import Moderator, NamedSource
 from safelight.moderation.report import write_report, writer_for
 from safelight.moderation.verdict import Judgement
 from safelight.runtime.machine import usable_cores
 
-BINS = 10
+HISTOGRAM_BINS = 10
 
 
 @dataclass
-class Summary:
+class ScanSummary:
     """The counts of a scan.
 
     Args:
@@ -37,8 +37,8 @@ class Summary:
 
     decisions: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
-    skipped: Counter[Skip] = field(default_factory=Counter)
-    histogram: list[int] = field(default_factory=lambda: [0] * BINS)
+    skipped: Counter[SkipReason] = field(default_factory=Counter)
+    histogram: list[int] = field(default_factory=lambda: [0] * HISTOGRAM_BINS)
     seconds: float = 0.0
     judged: int = 0
     resumed: int = 0
@@ -49,7 +49,7 @@ class Summary:
         if row["error"]:
             self.errors[row["error"]["code"]] += 1
         else:
-            self.histogram[min(BINS - 1, int(row["unsafe"] * BINS))] += 1
+            self.histogram[min(HISTOGRAM_BINS - 1, int(row["unsafe"] * HISTOGRAM_BINS))] += 1
 
     @property
     def total(self) -> int:
@@ -87,14 +87,14 @@ class Scan:
 
     Args:
         moderator: The moderator.
-        target: What to scan; see ``finding.find_pictures``.
+        target: What to scan; see ``sources.find_images``.
         report: Path of the report: .jsonl, .csv or .parquet.
         resume: Continue an unfinished report.
         overwrite: Replace a finished report.
         workers: Number of threads; 0: one for each core.
         batch_size: Images that a worker decodes before it classifies them.
         embeddings: Write embeddings into the report.
-        only_known: Select files by extension alone; see ``finding.find_pictures``.
+        only_known: Select files by extension alone; see ``sources.find_images``.
     """
 
     moderator: Moderator
@@ -139,54 +139,54 @@ class Scan:
 
     def run(
         self,
-        earlier: Callable[[Row], None] = lambda _: None,
-        skipped: Skipped = lambda _path, _reason: None,
+        on_earlier_row: Callable[[Row], None] = lambda _: None,
+        on_skip: SkipCallback = lambda _path, _reason: None,
     ) -> Iterator[Judgement]:
         """Judge the remaining images; the report is written once the iterator is exhausted. Raises as ``check``.
 
         Args:
-            earlier: Called first with every row that an earlier run wrote.
-            skipped: Called for each skipped file.
+            on_earlier_row: Called first with every row that an earlier run wrote.
+            on_skip: Called for each skipped file.
         """
         self.check()
-        pictures = find_pictures(self.target, only_known=self.only_known, skipped=skipped)
-        with Journal(self.journal_path, self._header(), resume=self.resume, earlier=earlier) as journal:
-            yield from self._judge_into(journal, ((n, s) for n, s in pictures if not journal.has(n)))
+        pictures = find_images(self.target, only_known=self.only_known, on_skip=on_skip)
+        with Journal(self.journal_path, self._header(), resume=self.resume, on_earlier_row=on_earlier_row) as journal:
+            yield from self._judge_into(journal, ((n, s) for n, s in pictures if not journal.contains(n)))
         write_report(self.journal_path, self.report, self.moderator.classifier.info.labels)
 
-    def run_summed(
+    def run_to_summary(
         self,
-        each: Callable[[Judgement], None] = lambda _: None,
-        resumed: Callable[[int], None] = lambda _: None,
-        skipped: Skipped = lambda _path, _reason: None,
-    ) -> Summary:
+        on_judgement: Callable[[Judgement], None] = lambda _: None,
+        on_resume: Callable[[int], None] = lambda _: None,
+        on_skip: SkipCallback = lambda _path, _reason: None,
+    ) -> ScanSummary:
         """Run the scan to the end and return its summary.
 
         Args:
-            each: Called with every judgement, for progress.
-            resumed: Called before the first of them with the number of images judged by earlier runs.
-            skipped: Called for each skipped file.
+            on_judgement: Called with every judgement, for progress.
+            on_resume: Called before the first of them with the number of images judged by earlier runs.
+            on_skip: Called for each skipped file.
         """
-        summary = Summary()
+        summary = ScanSummary()
         start = time.perf_counter()
 
-        def skip(path: str, reason: Skip) -> None:
+        def skip(path: str, reason: SkipReason) -> None:
             summary.skipped[reason] += 1
-            skipped(path, reason)
+            on_skip(path, reason)
 
         for judgement in self.run(summary.count, skip):
             if not summary.judged:
-                resumed(summary.total)
+                on_resume(summary.total)
             summary.count(judgement.to_dict())
             summary.judged += 1
-            each(judgement)
+            on_judgement(judgement)
         summary.seconds = time.perf_counter() - start
         summary.resumed = summary.total - summary.judged
         return summary
 
-    def _judge_into(self, journal: Journal, pictures: Iterator[Named]) -> Iterator[Judgement]:
+    def _judge_into(self, journal: Journal, sources: Iterator[NamedSource]) -> Iterator[Judgement]:
         judgements = self.moderator.judge_many(
-            pictures, workers=self.workers or usable_cores(), batch_size=self.batch_size
+            sources, workers=self.workers or usable_cores(), batch_size=self.batch_size
         )
         while batch := list(islice(judgements, self.batch_size)):
             journal.append(judgement.to_dict(embedding=self.embeddings) for judgement in batch)

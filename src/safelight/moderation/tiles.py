@@ -7,7 +7,7 @@ import math
 Box = tuple[int, int, int, int]
 
 MAX_TILES = 32
-_NEARLY_SQUARE = 1.1
+_MIN_ASPECT_RATIO = 1.1
 """Below this aspect ratio the view of the whole image already shows all but the edges."""
 
 
@@ -18,7 +18,7 @@ def tile_boxes(width: int, height: int) -> list[Box]:
     nearly square image has none. Beyond an aspect ratio of ``MAX_TILES`` to 1 the squares no longer touch.
     """
     short, long = sorted((width, height))
-    if long / short < _NEARLY_SQUARE:
+    if long / short < _MIN_ASPECT_RATIO:
         return []
     count = min(MAX_TILES, math.ceil(long / short))
     starts = [round(i * (long - short) / (count - 1)) for i in range(count)]
@@ -27,7 +27,7 @@ def tile_boxes(width: int, height: int) -> list[Box]:
     return [(0, start, short, start + short) for start in starts]
 
 
-def covers_all(width: int, height: int) -> bool:
+def tiles_cover_image(width: int, height: int) -> bool:
     """Whether the tiles leave no gap."""
     short, long = sorted((width, height))
     return long / short <= MAX_TILES

@@ -16,14 +16,14 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from safelight.errors import DigestMismatchError, FileMissingError, ModelInvalidError, PickleRefusedError
-from safelight.files import sha256_of
-from safelight.models.store import expected_digests
+from safelight.atomic_write import sha256_of
+from safelight.models.classifiers.classifier_store import expected_digests
 from safelight.moderation.preprocess import Preprocessing, Resize
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 _CROP_MODES: dict[str, Resize] = {"center": "short_side", "squash": "squash"}
@@ -59,7 +59,7 @@ class TimmConfig:
         return self.folder / WEIGHTS
 
 
-def read_timm_folder(folder: Path) -> TimmConfig:
+def read_timm_config(folder: Path) -> TimmConfig:
     """Read and check a classifier's folder without building the network.
 
     The files of a pulled classifier must be unchanged since it was pulled: with two labels swapped in ``config.json``,
@@ -71,18 +71,18 @@ def read_timm_folder(folder: Path) -> TimmConfig:
         PickleRefusedError: The weights exist only as a pickle.
         ModelInvalidError: A file is damaged, or a field is missing or contradicts another.
     """
-    if folder.suffix in _PICKLES:
+    if folder.suffix in _PICKLE_SUFFIXES:
         raise PickleRefusedError(f"{folder.name} is a pickle file.")
     if not folder.is_dir():
         raise FileMissingError(f"There is no folder {str(folder)!r}.")
     weights = _find_weights(folder)
     config_bytes = _read_config(folder / CONFIG)
     digests = {CONFIG: hashlib.sha256(config_bytes).hexdigest(), WEIGHTS: _sha256(weights)}
-    _compare(folder, digests)  # before their content is used
+    _check_digests(folder, digests)  # before their content is used
     _check_weights(weights)
     config = _parse_object(config_bytes)
     try:
-        return _parse(folder, config, _combined(digests))
+        return _parse_config(folder, config, _combine_digests(digests))
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise ModelInvalidError(f"{CONFIG} lacks a field or has one of the wrong kind: {error!r}.") from error
 
@@ -90,7 +90,7 @@ def read_timm_folder(folder: Path) -> TimmConfig:
 def _find_weights(folder: Path) -> Path:
     weights = folder / WEIGHTS
     if not weights.is_file():
-        if pickles := sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES):
+        if pickles := sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLE_SUFFIXES):
             raise PickleRefusedError(f"{folder.name} has its weights only as {', '.join(pickles)}.")
         raise FileMissingError(f"{folder.name} has no {WEIGHTS}.")
     return weights
@@ -111,7 +111,7 @@ def _read_config(path: Path) -> bytes:
         raise FileMissingError(f"{path.parent.name} has no {CONFIG}.") from error
 
 
-def _compare(folder: Path, digests: dict[str, str]) -> None:
+def _check_digests(folder: Path, digests: dict[str, str]) -> None:
     """Check that a pulled classifier's files are unchanged."""
     expected = expected_digests(folder)
     for file, found in digests.items() if expected else ():
@@ -131,7 +131,7 @@ def _parse_object(data: bytes) -> dict[str, Any]:
     return config
 
 
-def _parse(folder: Path, config: dict[str, Any], digest: str) -> TimmConfig:
+def _parse_config(folder: Path, config: dict[str, Any], digest: str) -> TimmConfig:
     pretrained = config.get("pretrained_cfg") or {}
     if not isinstance(pretrained, dict):
         raise ModelInvalidError(f"pretrained_cfg in {CONFIG} is not an object.")
@@ -148,16 +148,16 @@ def _parse(folder: Path, config: dict[str, Any], digest: str) -> TimmConfig:
     return TimmConfig(
         folder=folder,
         architecture=str(config["architecture"]),
-        labels=_labels(config, pretrained),
+        labels=_parse_labels(config, pretrained),
         side=side,
         preprocessing=preprocessing,
-        mean=_triple(pretrained.get("mean", _IMAGENET_MEAN)),
-        std=_triple(pretrained.get("std", _IMAGENET_STD)),
+        mean=_to_triple(pretrained.get("mean", _IMAGENET_MEAN)),
+        std=_to_triple(pretrained.get("std", _IMAGENET_STD)),
         digest=digest,
     )
 
 
-def _labels(config: dict[str, Any], pretrained: dict[str, Any]) -> tuple[str, ...]:
+def _parse_labels(config: dict[str, Any], pretrained: dict[str, Any]) -> tuple[str, ...]:
     """Return the label names after checking them against the number of classes.
 
     Only the outer ``num_classes`` is used: the inner one is often still that of the backbone's pretraining.
@@ -184,7 +184,7 @@ def _square_side(input_size: Any) -> int:
     return height
 
 
-def _triple(values: Any) -> tuple[float, float, float]:
+def _to_triple(values: Any) -> tuple[float, float, float]:
     red, green, blue = map(float, values)
     return red, green, blue
 
@@ -196,6 +196,6 @@ def _sha256(path: Path) -> str:
         raise ModelInvalidError(f"{path.name} cannot be read: {error.strerror or error}.") from error
 
 
-def _combined(digests: dict[str, str]) -> str:
+def _combine_digests(digests: dict[str, str]) -> str:
     """Combine the digests of the configuration and the weights into one."""
     return hashlib.sha256(bytes.fromhex(digests[CONFIG] + digests[WEIGHTS])).hexdigest()

@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safelight.errors import InternalError, ModelInvalidError, SafelightError
-from safelight.files import written_whole
-from safelight.moderation.timm_config import TimmConfig, read_timm_folder
+from safelight.atomic_write import atomic_write
+from safelight.moderation.timm_config import TimmConfig, read_timm_config
 from safelight.runtime.graph import EMBEDDING, PIXELS, PROBABILITIES
 from safelight.runtime.machine import package_version
 
 if TYPE_CHECKING:
     import torch
 
-_PARITY = 1e-4
-_REFUSED = 4
+_MAX_DIFFERENCE = 1e-4
+_EXIT_INVALID_MODEL = 4
 """Exit status of the conversion process if the checkpoint is invalid."""
 
 
-def converted(config: TimmConfig, cache: Path) -> bytes:
+def load_converted(config: TimmConfig, cache: Path) -> bytes:
     """Return the checkpoint as an ONNX model, converted now or from the cache.
 
     Args:
@@ -38,19 +38,19 @@ def converted(config: TimmConfig, cache: Path) -> bytes:
         ModelInvalidError: The weights do not match the architecture in config.json.
         OutputError: The cache cannot be written.
     """
-    path = _path(config, cache)
+    path = _cache_path(config, cache)
     if not path.is_file():
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             _convert_in_child(config.folder, temporary)
     return path.read_bytes()
 
 
 def is_converted(config: TimmConfig, cache: Path) -> bool:
     """Whether the conversion is in the cache."""
-    return _path(config, cache).is_file()
+    return _cache_path(config, cache).is_file()
 
 
-def _path(config: TimmConfig, cache: Path) -> Path:
+def _cache_path(config: TimmConfig, cache: Path) -> Path:
     versions = "-".join(f"{package_version(name)}" for name in ("timm", "torch", "onnx"))
     return cache / "graphs" / f"{config.digest[:32]}-{versions}.onnx"
 
@@ -59,7 +59,7 @@ def _convert_in_child(folder: Path, path: Path) -> None:
     # -P: the working directory may contain uploads, and a file there named timm.py must not be imported.
     command = [sys.executable, "-P", "-m", __name__, str(folder.absolute()), str(path.absolute())]
     child = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own module
-    if child.returncode == _REFUSED:
+    if child.returncode == _EXIT_INVALID_MODEL:
         raise ModelInvalidError(child.stderr.strip().splitlines()[-1])
     if child.returncode != 0:
         raise InternalError(f"Converting {folder.name} failed: {child.stderr.strip()[-2000:]}")
@@ -102,12 +102,12 @@ def build_module(config: TimmConfig) -> torch.nn.Module:
             return torch.softmax(self.network.get_classifier()(embedding), dim=-1), embedding
 
     module = PixelsToVerdict().eval()
-    if not _has_one_head(module, network, config):
+    if not _outputs_match(module, network, config):
         raise ModelInvalidError(f"{config.architecture!r} has another kind of head than one linear layer.")
     return module
 
 
-def _has_one_head(module: torch.nn.Module, network: Any, config: TimmConfig) -> bool:
+def _outputs_match(module: torch.nn.Module, network: Any, config: TimmConfig) -> bool:
     """Whether the split module gives the network's own probabilities; networks with several heads do not."""
     import torch
 
@@ -119,14 +119,14 @@ def _has_one_head(module: torch.nn.Module, network: Any, config: TimmConfig) -> 
             answer = module(pixels)[0]
         except (AttributeError, RuntimeError, TypeError):
             return False
-    return bool((answer - expected).abs().max() < _PARITY)
+    return bool((answer - expected).abs().max() < _MAX_DIFFERENCE)
 
 
-def convert(folder: Path, path: Path) -> None:
+def convert_to_onnx(folder: Path, path: Path) -> None:
     """Convert the classifier in a folder and write the ONNX model."""
     import torch
 
-    config = read_timm_folder(folder)
+    config = read_timm_config(folder)
     module = build_module(config)
     pixels = torch.zeros((2, config.side, config.side, 3), dtype=torch.uint8)
     program = torch.onnx.export(
@@ -146,10 +146,10 @@ def main() -> int:
     warnings.simplefilter("ignore")  # torch's exporter emits warnings about its own code
     logging.disable(logging.WARNING)
     try:
-        convert(Path(sys.argv[1]), Path(sys.argv[2]))
+        convert_to_onnx(Path(sys.argv[1]), Path(sys.argv[2]))
     except SafelightError as error:
         sys.stderr.write(f"{error.message}\n")
-        return _REFUSED
+        return _EXIT_INVALID_MODEL
     return 0
 
 

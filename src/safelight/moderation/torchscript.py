@@ -20,21 +20,21 @@ from onnx import numpy_helper
 from torch.nn import functional
 
 from safelight.errors import ModelInvalidError
-from safelight.moderation.timm_config import read_timm_folder
+from safelight.moderation.timm_config import read_timm_config
 from safelight.moderation.timm_convert import build_module
-from safelight.runtime.graph import Graph
+from safelight.runtime.graph import OnnxGraph
 
-Attributes = dict[str, Any]
+NodeAttributes = dict[str, Any]
 
 
-class OnnxReplay(torch.nn.Module):
+class OnnxModule(torch.nn.Module):
     """Runs an ONNX graph in torch; it supports the operations of open-nsfw and refuses any other.
 
     Args:
         graph: The network; its outputs are returned as a tuple, in the graph's order.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: OnnxGraph) -> None:
         super().__init__()
         model = onnx.load_from_string(graph.onnx).graph
         self._nodes = list(model.node)
@@ -59,14 +59,14 @@ class OnnxReplay(torch.nn.Module):
         return tuple(values[name] for name in self._outputs)
 
 
-def trace(graph: Graph, folder: Path | None) -> torch.jit.ScriptModule:
+def trace_classifier(graph: OnnxGraph, folder: Path | None) -> torch.jit.ScriptModule:
     """Trace a classifier: uint8 [n, side, side, 3] to (probabilities, embedding).
 
     Args:
         graph: The network.
         folder: Folder of the timm checkpoint; None for open-nsfw.
     """
-    module = build_module(read_timm_folder(folder)) if folder else OnnxReplay(graph).eval()
+    module = build_module(read_timm_config(folder)) if folder else OnnxModule(graph).eval()
     pixels = torch.zeros((2, graph.height, graph.width, 3), dtype=torch.uint8)
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # TorchScript is deprecated, but the user has requested it
@@ -87,25 +87,25 @@ def run(path: Path, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         return [output.numpy() for output in torch.jit.load(str(path))(torch.from_numpy(pixels))]
 
 
-def _cast(attributes: Attributes, x: torch.Tensor) -> torch.Tensor:
+def _cast(attributes: NodeAttributes, x: torch.Tensor) -> torch.Tensor:
     if attributes["to"] != onnx.TensorProto.FLOAT:
         raise ModelInvalidError("Only casts to float are known.")
     return x.float()
 
 
-def _conv(attributes: Attributes, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+def _conv(attributes: NodeAttributes, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     padded = functional.pad(x, _torch_padding(attributes))
     return functional.conv2d(
         padded, weight, bias, stride=attributes["strides"], dilation=attributes.get("dilations", [1, 1])
     )
 
 
-def _max_pool(attributes: Attributes, x: torch.Tensor) -> torch.Tensor:
+def _max_pool(attributes: NodeAttributes, x: torch.Tensor) -> torch.Tensor:
     padded = functional.pad(x, _torch_padding(attributes), value=float("-inf"))
     return functional.max_pool2d(padded, attributes["kernel_shape"], attributes["strides"])
 
 
-def _torch_padding(attributes: Attributes) -> list[int]:
+def _torch_padding(attributes: NodeAttributes) -> list[int]:
     """Convert ONNX's padding order (top, left, bottom, right) to torch's (left, right, top, bottom)."""
     top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
     return [left, right, top, bottom]

@@ -17,7 +17,7 @@ FEATURES = "features"
 
 
 @dataclass(frozen=True)
-class Graph:
+class OnnxGraph:
     """An ONNX network that takes raw pixels.
 
     Args:

@@ -14,7 +14,7 @@ _VECTOR_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
 
 
 @dataclass(frozen=True)
-class Machine:
+class MachineInfo:
     """Properties of the machine that determine how fast a network can run.
 
     Args:
@@ -36,10 +36,10 @@ class Machine:
         return asdict(self)
 
 
-def inspect_machine() -> Machine:
+def inspect_machine() -> MachineInfo:
     """Read the properties; takes milliseconds and imports no engine."""
     name, flags = _read_cpuinfo(Path("/proc/cpuinfo"))
-    return Machine(
+    return MachineInfo(
         system=f"{platform.system()} {platform.release()}",
         processor=name or platform.processor() or platform.machine(),
         cores=usable_cores(),

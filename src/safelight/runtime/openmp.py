@@ -13,22 +13,22 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-_TORCHS_OWN = re.compile(r"/\S*/torch(?:\.libs|/lib)/libgomp[^/\s]*$", re.MULTILINE)
+_TORCH_LIBGOMP = re.compile(r"/\S*/torch(?:\.libs|/lib)/libgomp[^/\s]*$", re.MULTILINE)
 """Matches the path of torch's own libgomp in a process's memory map; other packages bundle copies of their own."""
-_SOFT = 1
+_PAUSE_SOFT = 1
 
 
-def letting_go(maps: Path = Path("/proc/self/maps")) -> Callable[[], None]:
+def thread_team_releaser(maps: Path = Path("/proc/self/maps")) -> Callable[[], None]:
     """Return a function that ends the calling thread's team; it does nothing if torch does not use GNU OpenMP.
 
     Args:
         maps: The process's memory map, as Linux lists it; torch must be imported before.
     """
     try:
-        found = _TORCHS_OWN.search(maps.read_text())
+        found = _TORCH_LIBGOMP.search(maps.read_text())
     except OSError:  # not Linux
         return lambda: None
     pause = getattr(ctypes.CDLL(found.group()), "omp_pause_resource_all", None) if found else None
     if pause is None:
         return lambda: None
-    return lambda: pause(_SOFT)
+    return lambda: pause(_PAUSE_SOFT)

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.errors import BackendError, OutputError
-from safelight.files import written_whole
-from safelight.runtime.backends import Network, Plan, compile_network
-from safelight.runtime.graph import PROBABILITIES, Graph
+from safelight.atomic_write import atomic_write
+from safelight.runtime.backends import CompiledNetwork, BackendPlan, compile_network
+from safelight.runtime.graph import PROBABILITIES, OnnxGraph
 from safelight.runtime.machine import inspect_machine, package_version, usable_cores
 
 PROBABILITY_TOLERANCE = 0.01
@@ -33,7 +33,7 @@ changes a probability; log-odds show the error that a score of one half would ha
 
 
 @dataclass(frozen=True)
-class Trial:
+class Measurement:
     """The measurement of one candidate.
 
     Args:
@@ -44,14 +44,14 @@ class Trial:
         problem: Why it could not run, or empty.
     """
 
-    plan: Plan
+    plan: BackendPlan
     milliseconds: float
     probability_error: float = 0.0
     log_odds_error: float = 0.0
     problem: str = ""
 
     @property
-    def faithful(self) -> bool:
+    def matches_reference(self) -> bool:
         """Whether it ran and stayed within both tolerances."""
         within = self.probability_error <= PROBABILITY_TOLERANCE and self.log_odds_error <= LOG_ODDS_TOLERANCE
         return not self.problem and within
@@ -59,16 +59,16 @@ class Trial:
     def to_dict(self) -> dict[str, object]:
         """The trial for JSON output."""
         milliseconds = round(self.milliseconds, 3) if math.isfinite(self.milliseconds) else None
-        return asdict(self) | {"milliseconds": milliseconds, "faithful": self.faithful}
+        return asdict(self) | {"milliseconds": milliseconds, "faithful": self.matches_reference}
 
 
-def candidates(backend: str, precision: str, threads: int) -> list[Plan]:
+def candidate_plans(backend: str, precision: str, threads: int) -> list[BackendPlan]:
     """All plans that match a backend and a precision; "auto" matches any, 0 threads means one per usable core."""
     count = threads or usable_cores()
     plans = [
-        Plan("onnxruntime", "fp32", count),
-        Plan("openvino", "fp32", count),
-        Plan("openvino", "bf16", count),
+        BackendPlan("onnxruntime", "fp32", count),
+        BackendPlan("openvino", "fp32", count),
+        BackendPlan("openvino", "bf16", count),
     ]
     fits = [p for p in plans if backend in ("auto", p.backend) and precision in ("auto", p.precision)]
     if not fits:
@@ -76,30 +76,30 @@ def candidates(backend: str, precision: str, threads: int) -> list[Plan]:
     return fits
 
 
-def choose(
-    graph: Graph,
-    plans: list[Plan],
-    pictures: NDArray[np.uint8],
+def choose_fastest_plan(
+    graph: OnnxGraph,
+    plans: list[BackendPlan],
+    images: NDArray[np.uint8],
     cache: Path | None,
-    tell: Callable[[str], None] = lambda _: None,
-) -> Plan:
+    on_message: Callable[[str], None] = lambda _: None,
+) -> BackendPlan:
     """Choose the fastest plan whose results match the reference.
 
     Args:
         graph: The network.
         plans: Candidates; a single one is returned unmeasured, since the user named it.
-        pictures: uint8 [n, height, width, 3], for timing and comparison.
+        images: uint8 [n, height, width, 3], for timing and comparison.
         cache: Folder for choices and compiled blobs; None caches nothing.
-        tell: Called with a message for the user when candidates are measured.
+        on_message: Called with a message for the user when candidates are measured.
 
     Raises:
         BackendError: No candidate ran faithfully.
     """
-    if settled := settled_plan(graph, plans, cache):
+    if settled := known_plan(graph, plans, cache):
         return settled
-    tell("Measuring the fastest way to run this network here (once) …")
-    trials = try_all(graph, plans, pictures, cache)
-    faithful = [trial for trial in trials if trial.faithful]
+    on_message("Measuring the fastest way to run this network here (once) …")
+    trials = measure_plans(graph, plans, images, cache)
+    faithful = [trial for trial in trials if trial.matches_reference]
     if not faithful:
         raise BackendError("; ".join(f"{t.plan}: {t.problem or 'strays from the reference'}" for t in trials))
     best = min(faithful, key=lambda trial: trial.milliseconds)
@@ -108,49 +108,49 @@ def choose(
     return best.plan
 
 
-def settled_plan(graph: Graph, plans: list[Plan], cache: Path | None) -> Plan | None:
+def known_plan(graph: OnnxGraph, plans: list[BackendPlan], cache: Path | None) -> BackendPlan | None:
     """The plan that is known without measuring: the only candidate, or the cached choice; None otherwise."""
     if len(plans) == 1:
         return plans[0]
     return _read_choice(_choice_path(graph, plans, cache), plans) if cache else None
 
 
-def try_all(
-    graph: Graph, plans: Iterable[Plan], pictures: NDArray[np.uint8], cache: Path | None = None
-) -> list[Trial]:
+def measure_plans(
+    graph: OnnxGraph, plans: Iterable[BackendPlan], images: NDArray[np.uint8], cache: Path | None = None
+) -> list[Measurement]:
     """Run every plan and compare it with ONNX Runtime in fp32."""
-    reference = compile_network(graph, Plan("onnxruntime", "fp32", usable_cores())).run(pictures)[
+    reference = compile_network(graph, BackendPlan("onnxruntime", "fp32", usable_cores())).run(images)[
         PROBABILITIES
     ]
-    return [_try(graph, plan, pictures, reference, cache) for plan in plans]
+    return [_measure_plan(graph, plan, images, reference, cache) for plan in plans]
 
 
-def _try(
-    graph: Graph,
-    plan: Plan,
-    pictures: NDArray[np.uint8],
+def _measure_plan(
+    graph: OnnxGraph,
+    plan: BackendPlan,
+    images: NDArray[np.uint8],
     reference: NDArray[np.float32],
     cache: Path | None,
-) -> Trial:
+) -> Measurement:
     try:
         network = compile_network(graph, plan, cache)
-        answer = network.run(pictures)[PROBABILITIES]
-        milliseconds = _time(network, pictures)
+        answer = network.run(images)[PROBABILITIES]
+        milliseconds = _time_network(network, images)
     except (BackendError, RuntimeError) as error:  # engines report what they lack as RuntimeError
-        return Trial(plan, math.inf, problem=str(error).splitlines()[0])
+        return Measurement(plan, math.inf, problem=str(error).splitlines()[0])
     shift = np.abs(answer - reference)
     drift = _log_odds(answer) - _log_odds(reference)
-    return Trial(plan, milliseconds, float(shift.max()), float(np.sqrt(np.mean(drift**2))))
+    return Measurement(plan, milliseconds, float(shift.max()), float(np.sqrt(np.mean(drift**2))))
 
 
-def _time(network: Network, pictures: NDArray[np.uint8], rounds: int = 3) -> float:
+def _time_network(network: CompiledNetwork, images: NDArray[np.uint8], rounds: int = 3) -> float:
     """Milliseconds per picture: the minimum over the rounds, since noise only adds time."""
     best = math.inf
     for _ in range(rounds):
         start = time.perf_counter()
-        network.run(pictures)
+        network.run(images)
         best = min(best, time.perf_counter() - start)
-    return best * 1000 / len(pictures)
+    return best * 1000 / len(images)
 
 
 def _log_odds(probability: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -158,23 +158,23 @@ def _log_odds(probability: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(np.log(p) - np.log1p(-p))
 
 
-def _choice_path(graph: Graph, plans: list[Plan], cache: Path) -> Path:
+def _choice_path(graph: OnnxGraph, plans: list[BackendPlan], cache: Path) -> Path:
     machine = inspect_machine()
     engines = {name: package_version(name) for name in ("openvino", "onnxruntime")}
     facts = [graph.digest, machine.processor, machine.vector_units, engines, [asdict(plan) for plan in plans]]
     return cache / "probe" / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]}.json"
 
 
-def _read_choice(path: Path, plans: list[Plan]) -> Plan | None:
+def _read_choice(path: Path, plans: list[BackendPlan]) -> BackendPlan | None:
     try:
-        chosen = Plan(**json.loads(path.read_text())["chosen"])
+        chosen = BackendPlan(**json.loads(path.read_text())["chosen"])
     except (OSError, ValueError, KeyError, TypeError):
         return None  # never measured, or a damaged cache: measure again
     return chosen if chosen in plans else None
 
 
-def _write_choice(path: Path, plan: Plan, trials: list[Trial]) -> None:
+def _write_choice(path: Path, plan: BackendPlan, trials: list[Measurement]) -> None:
     body = {"chosen": asdict(plan), "trials": [trial.to_dict() for trial in trials]}
     # If the choice cannot be cached, the next start measures again.
-    with suppress(OutputError), written_whole(path) as temporary:
+    with suppress(OutputError), atomic_write(path) as temporary:
         temporary.write_text(json.dumps(body, indent=1))

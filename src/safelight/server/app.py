@@ -10,143 +10,144 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Lifespan
 
-from safelight.audit import AuditLog, audit_log
+from safelight.audit_log import AuditLog, open_audit_log
 from safelight.errors import DatabaseError
-from safelight.jobs.service import Service
-from safelight.server import documents, errors_http, health, pages
-from safelight.server.families import Family, error_responses
-from safelight.server.feed import Feed
-from safelight.server.keys import Keys
-from safelight.server.late_studio import LateStudio
-from safelight.server.limits import Limits
-from safelight.server.metrics import Metrics
-from safelight.server.middleware.access import Access
-from safelight.server.middleware.bodies import Bodies
-from safelight.server.middleware.disconnects import Disconnects
-from safelight.server.middleware.observing import REQUEST_ID, Observing
-from safelight.server.middleware.origins import Origins
-from safelight.server.room import Seats
-from safelight.server.routes import (
+from safelight.jobs.queue_service import QueueService
+from safelight.server.api import openapi, health
+from safelight.server.core import exception_handlers, static_pages
+from safelight.server.core.api_families import ApiFamily, error_responses
+from safelight.server.core.events.event_stream import EventStream
+from safelight.server.security.keys import KeyStore
+from safelight.server.core.lazy_ui import LazyUi
+from safelight.server.security.rate_limits import RateLimiter
+from safelight.server.core.monitoring.metrics import Metrics
+from safelight.server.middleware.authentication import AuthenticationMiddleware
+from safelight.server.middleware.body_limits import BodyLimitMiddleware
+from safelight.server.middleware.disconnects import DisconnectMiddleware
+from safelight.server.middleware.telemetry import REQUEST_ID, TelemetryMiddleware
+from safelight.server.middleware.host_origin import HostOriginMiddleware
+from safelight.server.security.quotas import ConcurrencyQuota
+from safelight.server.api.native import (
     gallery,
-    heat,
+    heatmap,
     hub,
     jobs,
     live,
-    loading,
+    model_residency,
     models,
     moderation,
-    openai,
     policies,
     prompts,
     recall,
-    sdapi,
     session,
     system,
-    watching,
+    diagnostics,
 )
-from safelight.server.sessions import Sessions
-from safelight.server.state import Backstage
-from safelight.server.threads import Threads, use_others
+from safelight.server.api.openai import router as router_module
+from safelight.server.api.a1111 import router as router_module
+from safelight.server.security.sessions import SessionStore
+from safelight.server.core.app_state import AppState
+from safelight.server.core.executors.thread_pools import ThreadPools, set_default_executor
 from safelight.settings import Settings
 from safelight.studio import Studio
 from safelight.ui.paths import PATH, STATIC, Scripts
 
 ROUTERS = {
-    Family.OURS: (
+    ApiFamily.NATIVE: (
         health.router,
         jobs.router,
         live.router,
         moderation.router,
-        heat.router,
+        heatmap.router,
         policies.router,
-        loading.router,
+        model_residency.router,
         hub.router,  # before the routes whose path takes any model name
         models.router,
         gallery.router,
         system.router,
-        watching.router,
+        diagnostics.router,
         session.router,
         prompts.router,
         recall.router,
     ),
-    Family.OPENAI: (openai.router,),
-    Family.A1111: (sdapi.router,),
+    ApiFamily.OPENAI: (router_module.router,),
+    ApiFamily.A1111: (router_module.router,),
 }
-FETCHES, STREAMS = 8, 20
+MAX_FETCHES, MAX_STREAMS = 8, 20
 """How many remote images are fetched at the same time, and how many job streams one owner may have open."""
-SENT = ("Authorization", "X-API-Key", REQUEST_ID, "Idempotency-Key", "Last-Event-ID", "If-None-Match")
-SHOWN = (REQUEST_ID, "RateLimit", "RateLimit-Policy", "Retry-After", "Location", "ETag")
+ALLOWED_HEADERS = ("Authorization", "X-API-Key", REQUEST_ID, "Idempotency-Key", "Last-Event-ID", "If-None-Match")
+EXPOSED_HEADERS = (REQUEST_ID, "RateLimit", "RateLimit-Policy", "Retry-After", "Location", "ETag")
 """Request headers that pages of ``cors_origins`` may send, and response headers that they may read."""
 
 
-def create_app(service: Service, settings: Settings, *, loaded: Callable[[], None] = lambda: None) -> FastAPI:
+def create_app(service: QueueService, settings: Settings, *, on_ui_loaded: Callable[[], None] = lambda: None) -> FastAPI:
     """Create the application.
 
     Args:
         service: An open service, whose database also has the tables of ``keys.SCHEMA``; the caller closes it.
         settings: The server's settings.
-        loaded: Called when the web UI has been loaded, which is after startup.
+        on_ui_loaded: Called when the web UI has been loaded, which is after startup.
     """
-    audit, numbers, studio = audit_log(settings.home, settings.audit_bytes), Metrics(), LateStudio(loaded)
+    audit, numbers, studio = open_audit_log(settings.home, settings.audit_bytes), Metrics(), LazyUi(on_ui_loaded)
     app = FastAPI(
         title="Safelight",
-        lifespan=_life(service, settings, audit, studio),
+        lifespan=_lifespan(service, settings, audit, studio),
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
     )
-    numbers.watch(service)
+    numbers.register_service(service)
     app.state.metrics = numbers
-    errors_http.install(app)
-    _guard(app, settings, numbers, audit)
+    exception_handlers.install(app)
+    _add_middleware(app, settings, numbers, audit)
     for family, routers in ROUTERS.items():
         for router in routers:
             app.include_router(router, responses=error_responses(family))
-    documents.install(app)
-    app.include_router(pages.router)
+    openapi.install(app)
+    app.include_router(static_pages.router)
     if settings.studio:
         app.mount(STATIC, Scripts())
         app.mount(PATH, studio)
     return app
 
 
-def _life(service: Service, settings: Settings, audit: AuditLog, studio: LateStudio) -> Lifespan[FastAPI]:
+def _lifespan(service: QueueService, settings: Settings, audit_log: AuditLog, ui: LazyUi) -> Lifespan[FastAPI]:
     """The lifespan that opens and closes the application's state; lifespans of routers run inside it."""
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        keys = Keys(service.engine)
-        sessions = Sessions(service.engine, keys, service.clock.at)
-        limits = Limits(settings, keys)
-        fetches, streams = asyncio.Semaphore(FETCHES), Seats("streams", STREAMS)
-        use_others()
-        with closing(Threads()) as threads:
-            async with Feed(service.ledger) as feed:
-                app.state.backstage = Backstage(
-                    service, feed, Studio(settings), keys, limits, audit, threads, fetches, streams, sessions
+        keys = KeyStore(service.engine)
+        sessions = SessionStore(service.engine, keys, service.clock.at)
+        rate_limiter = RateLimiter(settings, keys)
+        fetch_slots, stream_quota = asyncio.Semaphore(MAX_FETCHES), ConcurrencyQuota("streams", MAX_STREAMS)
+        set_default_executor()
+        with closing(ThreadPools()) as threads:
+            async with EventStream(service.store) as feed:
+                app.state.backstage = AppState(
+                    service, feed, Studio(settings), keys, rate_limiter, audit_log, threads, fetch_slots, stream_quota, sessions
                 )
                 if settings.studio:
-                    studio.begin()
+                    ui.start()
                 yield
-                await studio.end()
+                await ui.stop()
             with suppress(DatabaseError):  # only the last minute's usage of keys without a quota is lost
-                await threads.key(keys.write_down)
+                await threads.run_auth(keys.flush)
 
     return life
 
 
-def _guard(app: FastAPI, settings: Settings, numbers: Metrics, audit: AuditLog) -> None:
+def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, audit_log: AuditLog) -> None:
     """Add the middleware; the one added last is the outermost."""
-    app.add_middleware(Disconnects)
-    app.add_middleware(Bodies, settings=settings)
-    app.add_middleware(Access, settings=settings)
+    app.add_middleware(DisconnectMiddleware)
+    app.add_middleware(BodyLimitMiddleware, settings=settings)
+    app.add_middleware(AuthenticationMiddleware, settings=settings)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=("GET", "POST", "PATCH", "DELETE"),
-            allow_headers=SENT,
-            expose_headers=SHOWN,
+            allow_headers=ALLOWED_HEADERS,
+            expose_headers=EXPOSED_HEADERS,
         )
-    app.add_middleware(Origins, settings=settings)
-    app.add_middleware(Observing, metrics=numbers, audit=audit)
+    app.add_middleware(HostOriginMiddleware, settings=settings)
+    app.add_middleware(TelemetryMiddleware, metrics=metrics, audit=audit_log)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from safelight.studio.picture import Picture, is_blocked, judged
+from safelight.studio.picture import Picture, is_blocked, add_verdict
 
 if TYPE_CHECKING:
     from safelight.generation.artifact import Artifact
@@ -30,7 +30,7 @@ class JudgedRun:
         """Picture `index`, from 0; one that the policy blocks comes without pixels.
 
         Raises:
-            StoppedError, SafelightError: As in ``Run.generate``.
+            RunStoppedError, SafelightError: As in ``Run.generate``.
         """
         return self._judged(self.run.generate(index))
 
@@ -42,5 +42,5 @@ class JudgedRun:
     def _judged(self, artifact: Artifact) -> Picture:
         verdict = self.gate.judge(artifact.image)
         image = None if is_blocked(verdict) else artifact.image
-        record = judged(artifact.record, verdict)
+        record = add_verdict(artifact.record, verdict)
         return Picture(image, record, verdict, artifact.seconds, artifact.stopped_at)

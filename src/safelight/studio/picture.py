@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from safelight.errors import BlockedError, UsageError
 from safelight.file_formats import FORMATS, FileFormat
-from safelight.files import exists, written_whole
-from safelight.generation.infotext import describe
+from safelight.atomic_write import path_exists, atomic_write
+from safelight.generation.infotext import infotext_from_record
 from safelight.generation.record import FileRef, Judged, ReproductionRecord
-from safelight.images.encode import encode_picture
-from safelight.images.metadata import Metadata
+from safelight.images.encoding import encode_image
+from safelight.images.metadata.file_metadata import Metadata
 from safelight.moderation.policy import Decision
 from safelight.moderation.verdict import Verdict
 
@@ -48,7 +48,7 @@ class Picture:
     @property
     def infotext(self) -> str:
         """How it was made, in the words that A1111's web UI and many tools read."""
-        return describe(self.record)
+        return infotext_from_record(self.record)
 
     def encode(self, kind: FileFormat = "png", *, quality: int = 95, lossless: bool = False) -> bytes:
         """The picture as a file, with infotext and record inside; the same picture gives the same bytes.
@@ -68,8 +68,8 @@ class Picture:
             raise UsageError(f"quality is {quality}; it has to be 1 to 100.")
         file = FileRef(kind=kind, quality=None if kind == "png" or lossless else quality, lossless=lossless)
         record = self.record.model_copy(update={"file": file})
-        metadata = Metadata(parameters=self.infotext, record=record.to_json())
-        return encode_picture(self.image, kind, metadata, quality=quality, lossless=lossless)
+        metadata = Metadata(infotext=self.infotext, record=record.to_json())
+        return encode_image(self.image, kind, metadata, quality=quality, lossless=lossless)
 
     def save(self, path: str | Path, *, quality: int = 95, lossless: bool = False) -> Path:
         """Write the picture; the suffix says the format: .png, .jpg, .jpeg or .webp.
@@ -79,7 +79,7 @@ class Picture:
         """
         path = Path(path)
         data = self.encode(kind_of(path), quality=quality, lossless=lossless)
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_bytes(data)
         return path
 
@@ -132,13 +132,13 @@ def write(
     Raises:
         OutputError, UsageError: It cannot be written there, or not like that.
     """
-    data = encode_picture(image, kind, metadata, quality=quality, lossless=lossless)
-    with written_whole(path) as temporary:
+    data = encode_image(image, kind, metadata, quality=quality, lossless=lossless)
+    with atomic_write(path) as temporary:
         temporary.write_bytes(data)
     return path
 
 
-def judged(record: ReproductionRecord, verdict: Verdict) -> ReproductionRecord:
+def add_verdict(record: ReproductionRecord, verdict: Verdict) -> ReproductionRecord:
     """The record with what moderation said."""
     policy = verdict.policy
     entry = Judged(
@@ -157,4 +157,4 @@ def free_name(folder: Path, words: str, seed: int | None, suffix: str) -> Path:
     start = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:48].strip("-") or "picture"
     name = start if seed is None else f"{start}-{seed}"
     paths = (folder / f"{name}{'' if number == 1 else f'-{number}'}{suffix}" for number in count(1))
-    return next(path for path in paths if not exists(path))
+    return next(path for path in paths if not path_exists(path))

@@ -14,14 +14,14 @@ from PIL import Image
 
 from safelight.errors import BlockedError, RequestError
 from safelight.generation.request import GenerationRequest
-from safelight.generation.upscaling.resampling import RESAMPLING, ResamplingUpscaler
-from safelight.images import DecodeLimits, ImageSource, decode
+from safelight.generation.upscaling.resampling import RESAMPLING_FILTERS, ResamplingUpscaler
+from safelight.images import DecodeLimits, ImageSource, decoding
 from safelight.images.fields import FoundImage, replace_images
-from safelight.images.metadata import read_metadata
-from safelight.images.source import read_bytes
+from safelight.images.metadata.file_metadata import read_metadata
+from safelight.images.reader import read_bytes
 from safelight.moderation.classifier import Classifier
 from safelight.moderation.explain import Explainer, Explanation
-from safelight.moderation.finding import Skipped, find_pictures
+from safelight.moderation.sources import SkipCallback, find_images
 from safelight.moderation.loading import load_classifier
 from safelight.moderation.moderator import Moderator
 from safelight.moderation.policy import Policy
@@ -29,15 +29,15 @@ from safelight.moderation.scan import Scan
 from safelight.moderation.verdict import Judgement, Verdict
 from safelight.runtime.machine import usable_cores
 from safelight.settings import Settings
-from safelight.studio.enlarging import Enlarged, with_enlargement
+from safelight.studio.upscaled import Upscaled, add_upscaling
 from safelight.studio.judged_run import JudgedRun
 from safelight.studio.picture import Picture, is_blocked
-from safelight.studio.reproducing import Original, Reproduction, compare
+from safelight.studio.reproduction import Original, Reproduction, compare
 
 if TYPE_CHECKING:
     from safelight.generation.engine import Engine
     from safelight.generation.progress import Watcher
-    from safelight.generation.prompts import Explanation as PromptExplanation
+    from safelight.generation.prompts import PromptExplanation as PromptExplanation
     from safelight.generation.upscaling import Upscaler
 
 
@@ -151,7 +151,7 @@ class Studio:
         The arguments and errors are those of ``draw``.
         """
         gate = self.moderator(policy=policy)
-        return JudgedRun(self.engine.start(self._admitted(request, gate), watcher, alone=alone), gate)
+        return JudgedRun(self.engine.start(self._judge_inputs(request, gate), watcher, alone=alone), gate)
 
     def upscale(
         self,
@@ -161,7 +161,7 @@ class Studio:
         upscaler: str = "lanczos",
         policy: str | Path | Policy | None = None,
         should_stop: Callable[[], bool] | None = None,
-    ) -> Enlarged:
+    ) -> Upscaled:
         """Enlarge a picture; it passes the policy before and after.
 
         Args:
@@ -172,7 +172,7 @@ class Studio:
             should_stop: Asked before each part of the work.
 
         Raises:
-            StoppedError: should_stop said so.
+            RunStoppedError: should_stop said so.
             BlockedError: The policy blocks the picture.
             SafelightError: The picture, the upscaler or the policy cannot be used.
         """
@@ -182,8 +182,8 @@ class Studio:
         data = (
             image if isinstance(image, Image.Image | np.ndarray) else read_bytes(image, self.limits.max_bytes)
         )
-        pixels = self._admitted_picture(data, gate)
-        infotext = read_metadata(data, limits=self.limits).parameters if isinstance(data, bytes) else None
+        pixels = self._judge_input(data, gate)
+        infotext = read_metadata(data, limits=self.limits).infotext if isinstance(data, bytes) else None
         started = time.perf_counter()
         with self._upscaler(upscaler) as chosen:
             enlarged = chosen.upscale(
@@ -191,8 +191,8 @@ class Studio:
             )
         seconds = time.perf_counter() - started
         verdict = gate.judge(enlarged)
-        kept = with_enlargement(infotext, by, chosen.name)
-        return Enlarged(None if is_blocked(verdict) else enlarged, verdict, chosen.name, by, kept, seconds)
+        kept = add_upscaling(infotext, by, chosen.name)
+        return Upscaled(None if is_blocked(verdict) else enlarged, verdict, chosen.name, by, kept, seconds)
 
     def reproduce(
         self,
@@ -214,7 +214,7 @@ class Studio:
 
         Raises:
             RecordMissingError, RecordInvalidError: It has no record, or a damaged one.
-            ReproduceError: Something it needs is not given.
+            NotReproducibleError: Something it needs is not given.
             SafelightError: The checkpoint is not here, or a picture cannot be used.
         """
         original = Original.read(source, self.limits)
@@ -278,13 +278,13 @@ class Studio:
 
     def _upscaler(self, name: str) -> AbstractContextManager[Upscaler]:
         """An upscaler by its name; a network is leased from the engine."""
-        if name in RESAMPLING:
+        if name in RESAMPLING_FILTERS:
             return nullcontext(
                 ResamplingUpscaler(name)
             )  # without the engine, whose libraries take seconds to import
         return self.engine.lease_upscaler(name)
 
-    def _admitted(self, request: GenerationRequest, gate: Moderator) -> GenerationRequest:
+    def _judge_inputs(self, request: GenerationRequest, gate: Moderator) -> GenerationRequest:
         """The request with its judged input pictures decoded.
 
         Raises:
@@ -295,14 +295,14 @@ class Studio:
             if not found.field.judged:
                 return found.value
             what = "initial picture" if found.path == ("init_image",) else f"picture {found.name}"
-            return self._admitted_picture(found.value, gate, what)
+            return self._judge_input(found.value, gate, what)
 
         return replace_images(type(request), request, admitted)
 
-    def _admitted_picture(
+    def _judge_input(
         self, source: ImageSource, gate: Moderator, what: str = "initial picture"
     ) -> Image.Image:
-        verdict = gate.judge(image := decode(source, limits=self.limits).image)
+        verdict = gate.judge(image := decoding(source, limits=self.limits).image)
         if is_blocked(verdict):
             raise BlockedError(
                 f"The policy {verdict.policy.name} blocks the {what}: unsafe {verdict.unsafe:.4f}."
@@ -333,7 +333,7 @@ class Studio:
         classifier: str | None = None,
         policy: str | Path | Policy | None = None,
         only_known: bool = False,
-        skipped: Skipped = lambda _path, _reason: None,
+        skipped: SkipCallback = lambda _path, _reason: None,
     ) -> Iterator[Judgement]:
         """Judge every picture in a folder, glob or Parquet table, in order; a bad file does not end the run.
 
@@ -348,15 +348,15 @@ class Studio:
         """
         moderator = self.moderator(classifier=classifier, policy=policy)
         if report is None:
-            found = find_pictures(str(target), only_known=only_known, skipped=skipped)
+            found = find_images(str(target), only_known=only_known, on_skip=skipped)
             return moderator.judge_many(found, workers=usable_cores())
-        return Scan(moderator, str(target), report, resume=resume, only_known=only_known).run(skipped=skipped)
+        return Scan(moderator, str(target), report, resume=resume, only_known=only_known).run(on_skip=skipped)
 
     def explain(self, source: ImageSource, *, classifier: str | None = None, frame: int = 0) -> Explanation:
         """A heat map of which parts moved the score; exact, and for open-nsfw only.
 
         Raises:
-            ExplainUnsupportedError: Another classifier.
+            ExplanationUnsupportedError: Another classifier.
         """
         return self.explainer(classifier).explain(source, limits=self.limits, frame=frame)
 
@@ -364,7 +364,7 @@ class Studio:
         """What makes heat maps, loaded at most once.
 
         Raises:
-            ExplainUnsupportedError: The classifier has no exact explanation map.
+            ExplanationUnsupportedError: The classifier has no exact explanation map.
         """
         name = classifier or self.settings.classifier
         with self._lock:
@@ -384,7 +384,7 @@ class Studio:
         name = name or self.settings.classifier
         with self._lock:
             if name not in self._classifiers:
-                self._classifiers[name] = load_classifier(self.settings, name, tell=self._tell)
+                self._classifiers[name] = load_classifier(self.settings, name, on_message=self._tell)
             return self._classifiers[name]
 
     @property

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import CLIPTokenizer
 
-from safelight.generation.prompts import parse, segments_at
-from safelight.generation.prompts.chunks import Chunk, chunk_room, chunked
+from safelight.generation.prompts import parse_prompt, segments_at
+from safelight.generation.prompts.chunks import Chunk, chunk_capacity, split_into_chunks
 
 
 def chunks_of(text: str, tokenizer: CLIPTokenizer) -> tuple[Chunk, ...]:
-    return chunked(segments_at(parse(text), 0, 1), tokenizer)
+    return split_into_chunks(segments_at(parse_prompt(text), 0, 1), tokenizer)
 
 
 def words(text: str, tokenizer: CLIPTokenizer) -> list[str]:
@@ -22,8 +22,8 @@ def words(text: str, tokenizer: CLIPTokenizer) -> list[str]:
 def test_the_room_is_what_framing_leaves(
     tokenizer: CLIPTokenizer, make_tokenizer: Callable[..., CLIPTokenizer]
 ) -> None:
-    assert chunk_room(tokenizer) == 14
-    assert chunk_room(make_tokenizer(77)) == 75
+    assert chunk_capacity(tokenizer) == 14
+    assert chunk_capacity(make_tokenizer(77)) == 75
 
 
 def test_an_empty_prompt_is_one_empty_chunk(tokenizer: CLIPTokenizer) -> None:

@@ -8,10 +8,10 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from safelight.errors import CheckpointInvalidError, RequestError
-from safelight.generation.prompts import Segments, parse, phases, segments_at
-from safelight.generation.prompts.cache import EmbeddingCache
+from safelight.generation.prompts import Segments, parse_prompt, prompt_phases, segments_at
+from safelight.generation.prompts.embedding_cache import EmbeddingCache
 from safelight.generation.prompts.encode import (
-    ClipEncoder,
+    CLIPEncoder,
     Conditioning,
     PromptEncoder,
     sd_encoder,
@@ -107,7 +107,7 @@ def no_gradients() -> Iterator[None]:
 
 
 def words(text: str) -> Segments:
-    return segments_at(parse(text), 0, 1)
+    return segments_at(parse_prompt(text), 0, 1)
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
@@ -273,7 +273,7 @@ def test_the_mean_may_stay_as_it_is(
     tokenizer: CLIPTokenizer, model: CLIPTextModel, encoder: PromptEncoder
 ) -> None:
     plain = encoder.encode(words("cat dog")).embeddings
-    free = PromptEncoder([ClipEncoder(tokenizer, model, restore_mean=False)])
+    free = PromptEncoder([CLIPEncoder(tokenizer, model, restore_mean=False)])
     found = free.encode(words("cat (dog:1.5)")).embeddings
     torch.testing.assert_close(found[:, 2], plain[:, 2] * 1.5)
     assert torch.equal(found[:, :2], plain[:, :2])
@@ -307,22 +307,22 @@ def test_a_tokenizer_may_be_shorter_than_the_text_encoder(
 
 
 def test_a_whole_pass_has_one_shape(encoder: PromptEncoder) -> None:
-    positive, negative = parse("[cat|dog BREAK sun]"), parse("[red:hat:1]")
-    found = encoder.encode_phases(phases(positive, 4), phases(negative, 4))
+    positive, negative = parse_prompt("[cat|dog BREAK sun]"), parse_prompt("[red:hat:1]")
+    found = encoder.encode_phases(prompt_phases(positive, 4), prompt_phases(negative, 4))
     assert [phase.first_step for phase in found] == [0, 1, 2, 3]
     assert {part.embeddings.shape for each in found for part in (each.positive, each.negative)} == {
         (1, 32, 16)
     }
     for phase in found:
         expected = encoder.encode_pair(
-            segments_at(positive, phase.first_step, 4), segments_at(negative, phase.first_step, 4), chunks=2
+            segments_at(positive, phase.first_step, 4), segments_at(negative, phase.first_step, 4), min_chunks=2
         )
         assert torch.equal(phase.positive.embeddings, expected[0].embeddings)
         assert torch.equal(phase.negative.embeddings, expected[1].embeddings)
 
 
 def test_phases_begin_where_either_prompt_changes(encoder: PromptEncoder) -> None:
-    found = encoder.encode_phases(phases(parse("[a:b:2]"), 9), phases(parse("[c:d:7]"), 9))
+    found = encoder.encode_phases(prompt_phases(parse_prompt("[a:b:2]"), 9), prompt_phases(parse_prompt("[c:d:7]"), 9))
     assert [phase.first_step for phase in found] == [0, 2, 7]
     assert found[0].negative is found[1].negative
     assert found[1].positive is found[2].positive
@@ -338,7 +338,7 @@ def test_what_was_encoded_is_kept(tokenizer: CLIPTokenizer, model: CLIPTextModel
     assert other.encode(words("a cat")) is not kept
     for changed in (first.encode(words("a (cat)")), first.encode(words("a cat"), clip_skip=2)):
         assert not torch.equal(changed.embeddings, kept.embeddings)
-    assert first.encode(words("a cat"), chunks=2).embeddings.shape == (1, 32, 16)
+    assert first.encode(words("a cat"), min_chunks=2).embeddings.shape == (1, 32, 16)
     assert (cache.hits, cache.misses) == (1, 5)
     assert cache.nbytes == 4 * 1024 + 2048
     assert first.encode(words("a cat")) is kept

@@ -6,7 +6,7 @@ import pytest
 from transformers import CLIPTokenizer
 
 from safelight.errors import PromptError, RequestError
-from safelight.generation.prompts import explain, parse
+from safelight.generation.prompts import explain_prompt, parse_prompt
 
 PROMPT = "a (cat:1.3) [red|] [dog:hat:0.5] BREAK [sun::3] :)"
 
@@ -65,11 +65,11 @@ step 4 of 4:
 
 
 def test_what_people_see(tokenizer: CLIPTokenizer) -> None:
-    assert str(explain(PROMPT, 4, tokenizer)) == SHOWN
+    assert str(explain_prompt(PROMPT, 4, tokenizer)) == SHOWN
 
 
 def test_without_a_tokenizer_there_are_no_chunks() -> None:
-    explanation = explain("a cat", 4)
+    explanation = explain_prompt("a cat", 4)
     assert str(explanation) == "'a cat'\nsteps 1 to 4 of 4:\n  'a cat'"
     assert explanation.to_dict() == {
         "prompt": "a cat",
@@ -82,7 +82,7 @@ def test_without_a_tokenizer_there_are_no_chunks() -> None:
 
 
 def test_what_programs_see(tokenizer: CLIPTokenizer) -> None:
-    body = explain("(cat:2) BREAK [a|b] [c:d:3] [e:.5]:)", 6, tokenizer).to_dict()
+    body = explain_prompt("(cat:2) BREAK [a|b] [c:d:3] [e:.5]:)", 6, tokenizer).to_dict()
     assert json.loads(json.dumps(body)) == body
     assert body["tree"] == [
         {"weight": 2.0, "of": [{"text": "cat"}]},
@@ -105,17 +105,17 @@ def test_what_programs_see(tokenizer: CLIPTokenizer) -> None:
 
 def test_an_empty_prompt_is_shown_as_nothing(tokenizer: CLIPTokenizer) -> None:
     assert (
-        str(explain("", 2, tokenizer))
+        str(explain_prompt("", 2, tokenizer))
         == "(nothing)\nsteps 1 to 2 of 2:\n  (nothing)\n  chunk 1, 0 of 14 tokens:"
     )
 
 
 def test_a_prompt_that_was_read_already() -> None:
-    assert explain(parse("(a)"), 3) == explain("(a)", 3)
+    assert explain_prompt(parse_prompt("(a)"), 3) == explain_prompt("(a)", 3)
 
 
 def test_what_cannot_be_explained() -> None:
     with pytest.raises(PromptError):
-        explain("(a:-1)")
+        explain_prompt("(a:-1)")
     with pytest.raises(RequestError):
-        explain("a", 0)
+        explain_prompt("a", 0)

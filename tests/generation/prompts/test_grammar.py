@@ -8,29 +8,29 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from safelight.errors import PromptError
-from safelight.generation.prompts import Segment, parse, phases, segments_at, unparse
+from safelight.generation.prompts import Segment, parse_prompt, prompt_phases, segments_at, unparse
 from safelight.generation.prompts.grammar import MAX_DEPTH
-from safelight.generation.prompts.tree import Alternation, Break, Emphasis, Node, Schedule, Text, When
+from safelight.generation.prompts.tree import Alternation, Break, Emphasis, Node, Schedule, Text, SwitchTime
 
 UP, DOWN = 1.1, 1 / 1.1
 
 
 def tree(text: str) -> tuple[Node, ...]:
-    parsed = parse(text)
+    parsed = parse_prompt(text)
     assert parsed.text == text
     assert not parsed.notes
     return parsed.tree
 
 
 def weights(text: str) -> list[tuple[str, float]]:
-    segments = segments_at(parse(text), 0, 10)
+    segments = segments_at(parse_prompt(text), 0, 10)
     return [(part.text, pytest.approx(part.weight)) for part in segments if isinstance(part, Segment)]
 
 
 def scheduled(text: str, steps: int = 10) -> list[tuple[int, str]]:
     return [
         (phase.first_step, "".join(part.text for part in phase.segments if isinstance(part, Segment)))
-        for phase in phases(parse(text), steps)
+        for phase in prompt_phases(parse_prompt(text), steps)
     ]
 
 
@@ -52,18 +52,18 @@ def scheduled(text: str, steps: int = 10) -> list[tuple[int, str]]:
         ("()", (Emphasis((), UP),)),
         ("[]", (Emphasis((), DOWN),)),
         ("a [b [c]]", (Text("a "), Emphasis((Text("b "), Emphasis((Text("c"),), DOWN)), DOWN))),
-        ("[cat:dog:0.5]", (Schedule((Text("cat"),), (Text("dog"),), When(0.5, share=True)),)),
-        ("[cat:dog: 3 ]", (Schedule((Text("cat"),), (Text("dog"),), When(3, share=False)),)),
-        ("[cat:5]", (Schedule((), (Text("cat"),), When(5, share=False)),)),
-        ("[:cat:5]", (Schedule((), (Text("cat"),), When(5, share=False)),)),
-        ("[cat::5]", (Schedule((Text("cat"),), (), When(5, share=False)),)),
-        ("[::5]", (Schedule((), (), When(5, share=False)),)),
-        ("[16:9]", (Schedule((), (Text("16"),), When(9, share=False)),)),
+        ("[cat:dog:0.5]", (Schedule((Text("cat"),), (Text("dog"),), SwitchTime(0.5, is_fraction=True)),)),
+        ("[cat:dog: 3 ]", (Schedule((Text("cat"),), (Text("dog"),), SwitchTime(3, is_fraction=False)),)),
+        ("[cat:5]", (Schedule((), (Text("cat"),), SwitchTime(5, is_fraction=False)),)),
+        ("[:cat:5]", (Schedule((), (Text("cat"),), SwitchTime(5, is_fraction=False)),)),
+        ("[cat::5]", (Schedule((Text("cat"),), (), SwitchTime(5, is_fraction=False)),)),
+        ("[::5]", (Schedule((), (), SwitchTime(5, is_fraction=False)),)),
+        ("[16:9]", (Schedule((), (Text("16"),), SwitchTime(9, is_fraction=False)),)),
         ("[a|b|c]", (Alternation(((Text("a"),), (Text("b"),), (Text("c"),))),)),
         ("[a|]", (Alternation(((Text("a"),), ())),)),
         ("[16:9|4:3]", (Alternation(((Text("16:9"),), (Text("4:3"),))),)),
         ("[(a:2)|[b:3]]", (Alternation(((Emphasis((Text("a"),), 2.0),), tree("[b:3]"))),)),
-        ("[[a|b]:c:3]", (Schedule(tree("[a|b]"), (Text("c"),), When(3, share=False)),)),
+        ("[[a|b]:c:3]", (Schedule(tree("[a|b]"), (Text("c"),), SwitchTime(3, is_fraction=False)),)),
         ("a BREAK b", (Text("a"), Break(), Text("b"))),
         ("a,\nBREAK\nb", (Text("a,"), Break(), Text("b"))),
         ("BREAK", (Break(),)),
@@ -76,7 +76,7 @@ def scheduled(text: str, steps: int = 10) -> list[tuple[int, str]]:
 )
 def test_what_is_meant(text: str, expected: tuple[Node, ...]) -> None:
     assert tree(text) == expected
-    assert parse(unparse(expected)).tree == expected
+    assert parse_prompt(unparse(expected)).tree == expected
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_an_escaped_character_is_itself(text: str, meant: str) -> None:
 
 
 def test_an_escape_inside_brackets() -> None:
-    assert tree(r"[16\:9:2]") == (Schedule((), (Text("16:9"),), When(2, share=False)),)
+    assert tree(r"[16\:9:2]") == (Schedule((), (Text("16:9"),), SwitchTime(2, is_fraction=False)),)
     assert tree(r"[a\|b|c]") == (Alternation(((Text("a|b"),), (Text("c"),))),)
     assert tree(r"(\(a\):1.2)") == (Emphasis((Text("(a)"),), 1.2),)
 
@@ -216,7 +216,7 @@ def test_what_does_not_pair_has_a_meaning_and_a_note(
     text: str, expected: list[tuple[str, float]], note: tuple[int, str]
 ) -> None:
     assert weights(text) == [(words, pytest.approx(weight)) for words, weight in expected]
-    assert [(each.at, each.message) for each in parse(text).notes] == [note]
+    assert [(each.position, each.message) for each in parse_prompt(text).notes] == [note]
 
 
 @pytest.mark.parametrize(
@@ -224,21 +224,21 @@ def test_what_does_not_pair_has_a_meaning_and_a_note(
 )
 def test_a_weight_out_of_range(text: str) -> None:
     with pytest.raises(PromptError, match="a weight is 0 to 100") as caught:
-        parse(text)
+        parse_prompt(text)
     assert "negative prompt" in caught.value.hint
 
 
 def test_nesting_is_bounded() -> None:
-    parse("(" * MAX_DEPTH)
-    parse("[a" * MAX_DEPTH + "]" * MAX_DEPTH)
+    parse_prompt("(" * MAX_DEPTH)
+    parse_prompt("[a" * MAX_DEPTH + "]" * MAX_DEPTH)
     with pytest.raises(PromptError, match="nested deeper than 40 at character 40"):
-        parse("[" * (MAX_DEPTH + 1))
+        parse_prompt("[" * (MAX_DEPTH + 1))
 
 
 def test_a_long_prompt_is_read_in_no_time() -> None:
     start = time.thread_time()
     for junk in ("(a:1.2) [b|c] :) \\( ", ")", "(a [b) c] ", "()", "a\\", " ", ":1", "BREAK "):
-        parse(junk * 5000)
+        parse_prompt(junk * 5000)
     assert (
         time.thread_time() - start < 20
     )  # of this thread alone: a second or two, however busy the machine is
@@ -276,15 +276,15 @@ texts = st.text() | st.lists(pieces, max_size=40).map("".join)
 @example("[(a]b)c")
 def test_whatever_is_read_can_be_written_and_read_again(text: str) -> None:
     try:
-        parsed = parse(text)
+        parsed = parse_prompt(text)
     except PromptError:
         return
     check(parsed.tree)
-    again = parse(unparse(parsed.tree))
+    again = parse_prompt(unparse(parsed.tree))
     assert again.tree == parsed.tree
     assert all("share above 1" in note.message for note in again.notes)
-    assert [note.at for note in parsed.notes] == sorted(note.at for note in parsed.notes)
-    assert all(0 <= note.at < len(text) for note in parsed.notes)
+    assert [note.position for note in parsed.notes] == sorted(note.position for note in parsed.notes)
+    assert all(0 <= note.position < len(text) for note in parsed.notes)
 
 
 @given(text=st.text(st.characters(exclude_characters="\\()[]")).filter(lambda text: "BREAK" not in text))

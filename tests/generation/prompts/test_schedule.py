@@ -12,13 +12,13 @@ from safelight.generation.prompts import (
     ParsedPrompt,
     Segment,
     Segments,
-    parse,
-    phases,
+    parse_prompt,
+    prompt_phases,
     plain_text,
     schedule,
     segments_at,
 )
-from safelight.generation.prompts.schedule import changes, is_weighted
+from safelight.generation.prompts.schedule import is_scheduled, is_weighted
 
 pieces = st.sampled_from(["(", ")", "[", "]", ":", "|", "1.2", "3", ".5", "a", "b", " BREAK "])
 prompts = st.lists(pieces, max_size=30).map("".join)
@@ -43,10 +43,10 @@ prompts = st.lists(pieces, max_size=30).map("".join)
     ],
 )
 def test_numbers_with_a_point_are_shares_and_others_steps(when: str, first: int | None) -> None:
-    found = phases(parse(f"[a:b:{when}]"), 20)
+    found = prompt_phases(parse_prompt(f"[a:b:{when}]"), 20)
     expected = [(0, "a"), (first, "b")] if first else [(0, "b" if first == 0 else "a")]
     assert [
-        (phase.first_step, plain_text(parse(f"[a:b:{when}]"), phase.first_step, 20)) for phase in found
+        (phase.first_step, plain_text(parse_prompt(f"[a:b:{when}]"), phase.first_step, 20)) for phase in found
     ] == expected
 
 
@@ -56,23 +56,23 @@ def test_numbers_with_a_point_are_shares_and_others_steps(when: str, first: int 
 )
 def test_a_second_pass_goes_on_where_the_first_ended(when: str, first: int | None) -> None:
     """20 steps came before; these are 10."""
-    texts = [plain_text(parse(f"[a:b:{when}]"), step, 10, earlier=20) for step in range(10)]
+    texts = [plain_text(parse_prompt(f"[a:b:{when}]"), step, 10, previous_steps=20) for step in range(10)]
     assert texts == ["a"] * (10 if first is None else first) + ["b"] * (0 if first is None else 10 - first)
 
 
 def test_alternatives_take_turns() -> None:
-    texts = [plain_text(parse("a [x|y|z|] b"), step, 9) for step in range(9)]
+    texts = [plain_text(parse_prompt("a [x|y|z|] b"), step, 9) for step in range(9)]
     assert texts == ["a x b", "a y b", "a z b", "a  b", "a x b", "a y b", "a z b", "a  b", "a x b"]
 
 
 def test_schedules_and_alternations_nest() -> None:
-    prompt = parse("([[x|y]:z:0.5]:2)")
+    prompt = parse_prompt("([[x|y]:z:0.5]:2)")
     assert [segments_at(prompt, step, 4) for step in range(4)] == [(Segment(c, 2.0),) for c in "xyzz"]
 
 
 def test_equal_neighbours_are_one_phase() -> None:
-    assert [phase.first_step for phase in phases(parse("[a:a:3] [b|b]"), 10)] == [0]
-    assert [phase.first_step for phase in phases(parse("[a|a|b]"), 6)] == [0, 2, 3, 5]
+    assert [phase.first_step for phase in prompt_phases(parse_prompt("[a:a:3] [b|b]"), 10)] == [0]
+    assert [phase.first_step for phase in prompt_phases(parse_prompt("[a|a|b]"), 6)] == [0, 2, 3, 5]
 
 
 def test_only_steps_are_looked_at_at_which_something_may_change(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_only_steps_are_looked_at_at_which_something_may_change(monkeypatch: pyt
 
     def look(parsed: ParsedPrompt, step: int, steps: int, *, earlier: int = 0) -> Segments:
         looked.append(step)
-        return original(parsed, step, steps, earlier=earlier)
+        return original(parsed, step, steps, previous_steps=earlier)
 
     monkeypatch.setattr(schedule, "segments_at", look)
     for prompt, steps in [
@@ -90,46 +90,46 @@ def test_only_steps_are_looked_at_at_which_something_may_change(monkeypatch: pyt
         ("[a|b]", [0, 1, 2]),
     ]:
         looked.clear()
-        phases(parse(prompt), 3 if "|" in prompt else 1000)
+        prompt_phases(parse_prompt(prompt), 3 if "|" in prompt else 1000)
         assert looked == steps
 
 
 def test_a_break_parts_segments_of_one_weight() -> None:
-    segments = segments_at(parse("a (b BREAK c) BREAK"), 0, 1)
+    segments = segments_at(parse_prompt("a (b BREAK c) BREAK"), 0, 1)
     assert segments == (Segment("a "), Segment("b", 1.1), Break(), Segment("c", 1.1), Break())
-    assert plain_text(parse("a, BREAK (b:2) c"), 0, 1) == "a, b c"
+    assert plain_text(parse_prompt("a, BREAK (b:2) c"), 0, 1) == "a, b c"
 
 
 def test_what_a_prompt_is_like() -> None:
-    assert changes(parse("(a [b:3])"))
-    assert changes(parse("[a|b]"))
-    assert not changes(parse("(a [b]) BREAK"))
-    assert is_weighted(segments_at(parse("a (b)"), 0, 1))
-    assert not is_weighted(segments_at(parse("a (b:1) BREAK c"), 0, 1))
+    assert is_scheduled(parse_prompt("(a [b:3])"))
+    assert is_scheduled(parse_prompt("[a|b]"))
+    assert not is_scheduled(parse_prompt("(a [b]) BREAK"))
+    assert is_weighted(segments_at(parse_prompt("a (b)"), 0, 1))
+    assert not is_weighted(segments_at(parse_prompt("a (b:1) BREAK c"), 0, 1))
 
 
 @pytest.mark.parametrize(("step", "steps", "earlier"), [(-1, 5, 0), (0, 0, 0), (0, 5, -1)])
 def test_a_step_that_cannot_be(step: int, steps: int, earlier: int) -> None:
     with pytest.raises(RequestError, match="steps are counted from 0"):
-        segments_at(parse("a"), step, steps, earlier=earlier)
+        segments_at(parse_prompt("a"), step, steps, previous_steps=earlier)
 
 
 def test_no_steps_have_no_phases() -> None:
     with pytest.raises(RequestError):
-        phases(parse("a"), 0)
+        prompt_phases(parse_prompt("a"), 0)
 
 
 @given(text=prompts, steps=st.integers(1, 30), earlier=st.integers(0, 30))
 def test_phases_say_what_every_step_says(text: str, steps: int, earlier: int) -> None:
     try:
-        prompt = parse(text)
+        prompt = parse_prompt(text)
     except PromptError:
         return
-    found = phases(prompt, steps, earlier=earlier)
+    found = prompt_phases(prompt, steps, previous_steps=earlier)
     assert found[0].first_step == 0
     for step in range(steps):
         current = [phase for phase in found if phase.first_step <= step][-1]
-        segments = segments_at(prompt, step, steps, earlier=earlier)
+        segments = segments_at(prompt, step, steps, previous_steps=earlier)
         assert current.segments == segments
         words = [part for part in segments if isinstance(part, Segment)]
         assert all(part.text and 0 < part.weight < float("inf") for part in words)

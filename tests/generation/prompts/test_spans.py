@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safelight.errors import PromptError
-from safelight.generation.prompts import parse
+from safelight.generation.prompts import parse_prompt
 from safelight.generation.prompts.spans import weighted_spans
 from safelight.generation.prompts.tree import Text
 
@@ -15,7 +15,7 @@ def stretches(text: str) -> list[tuple[str, float]]:
     units = text.encode("utf-16-le")
     return [
         (units[2 * span.start : 2 * span.end].decode("utf-16-le"), span.weight)
-        for span in weighted_spans(parse(text))
+        for span in weighted_spans(parse_prompt(text))
     ]
 
 
@@ -52,7 +52,7 @@ def test_weighted_words(text: str, expected: list[tuple[str, float]]) -> None:
 @given(st.text(st.sampled_from("ab ()[]:|\\1.🐈é{}_\nBREAK"), max_size=60))
 def test_spans_lie_within_the_text(text: str) -> None:
     try:
-        parsed = parse(text)
+        parsed = parse_prompt(text)
     except PromptError:
         return
     end = 0
@@ -66,7 +66,7 @@ def test_spans_lie_within_the_text(text: str) -> None:
 @given(st.text(st.sampled_from("ab ()[]:|\\1.🐈é"), max_size=60))
 def test_words_lie_where_they_were_written(text: str) -> None:
     try:
-        parsed = parse(text)
+        parsed = parse_prompt(text)
     except PromptError:
         return
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from safelight.errors import PromptError, StyleUnknownError
-from safelight.generation.prompts import PromptStyle, apply_styles, find_styles, load_styles
+from safelight.generation.prompts import PromptStyle, apply_styles, select_styles, load_styles
 
 FILM = PromptStyle("film", "film still of {prompt}, grain", "drawing")
 INK = PromptStyle("ink", "ink, hatching", "{prompt}, colour")
@@ -103,12 +103,12 @@ def test_a_name_is_given_once(tmp_path: Path) -> None:
 
 def test_styles_by_name() -> None:
     styles = {style.name: style for style in (FILM, INK)}
-    assert find_styles(["ink", "film", "ink"], styles) == [INK, FILM, INK]
+    assert select_styles(["ink", "film", "ink"], styles) == [INK, FILM, INK]
     for name, hint in [("fillm", "Did you mean film?"), ("q", "Did you mean film, ink?")]:
         with pytest.raises(StyleUnknownError) as caught:
-            find_styles(["ink", name], styles)
+            select_styles(["ink", name], styles)
         assert caught.value.message == f"There is no prompt style {name!r}."
         assert caught.value.hint == hint
     with pytest.raises(StyleUnknownError) as caught:
-        find_styles(iter(["a"]), {})
+        select_styles(iter(["a"]), {})
     assert caught.value.hint == "The folder of styles has none."

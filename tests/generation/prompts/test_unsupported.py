@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safelight.errors import PromptUnsupportedError
-from safelight.generation.prompts import parse, plain_text
+from safelight.generation.prompts import parse_prompt, plain_text
 from safelight.generation.prompts.unsupported import (
-    as_words,
-    distinct,
+    escape_unsupported,
+    distinct_texts,
     find_unsupported,
     left_out_notes,
-    refuse_unsupported,
-    without_unsupported,
+    check_supported,
+    remove_unsupported,
 )
 
 PIECES = st.sampled_from(
@@ -57,29 +57,29 @@ PROMPTS = st.lists(PIECES, max_size=12).map("".join)
 def test_what_is_found_and_what_is_left(prompt: str, found: list[str], left: str) -> None:
     parts = find_unsupported(prompt)
     assert [part.text for part in parts] == found
-    assert all(prompt[part.at : part.end] == part.text for part in parts)
-    assert without_unsupported(prompt) == left
+    assert all(prompt[part.start : part.end] == part.text for part in parts)
+    assert remove_unsupported(prompt) == left
 
 
 def test_cutting_one_out_makes_no_other() -> None:
-    left = without_unsupported("<lo<lora:x:1>ra:y:1>")
+    left = remove_unsupported("<lo<lora:x:1>ra:y:1>")
     assert (left, find_unsupported(left)) == (r"\<lora:y:1>", [])
 
 
 @given(PROMPTS)
 def test_nothing_is_found_in_what_is_left(prompt: str) -> None:
-    left = without_unsupported(prompt)
+    left = remove_unsupported(prompt)
     assert find_unsupported(left) == []
-    assert without_unsupported(left) == left
-    refuse_unsupported(left, "prompt")
+    assert remove_unsupported(left) == left
+    check_supported(left, "prompt")
 
 
 @given(PROMPTS)
 def test_as_words_it_is_read_letter_by_letter_as_an_older_version_did(prompt: str) -> None:
-    written = as_words(prompt)
+    written = escape_unsupported(prompt)
     assert find_unsupported(written) == []
-    assert parse(written).tree == parse(prompt).tree
-    assert as_words(written) == written
+    assert parse_prompt(written).tree == parse_prompt(prompt).tree
+    assert escape_unsupported(written) == written
 
 
 @pytest.mark.parametrize(
@@ -105,24 +105,24 @@ def test_a_refusal_names_the_part_its_place_and_what_would_be_right(
     prompt: str, message: str, hint: str
 ) -> None:
     with pytest.raises(PromptUnsupportedError) as caught:
-        refuse_unsupported(prompt, "prompt")
+        check_supported(prompt, "prompt")
     assert message in caught.value.message
     assert hint.replace("\\(", "(").replace("\\)", ")") in caught.value.hint
     (escaped,) = [part for part in caught.value.hint.split(": ") if part.startswith("\\")]
-    assert plain_text(parse(escaped), 0, 1) == escaped[1:], "written as the hint says, it is words"
-    refuse_unsupported(escaped, "prompt")
+    assert plain_text(parse_prompt(escaped), 0, 1) == escaped[1:], "written as the hint says, it is words"
+    check_supported(escaped, "prompt")
 
 
 def test_a_refusal_names_the_others_too() -> None:
     with pytest.raises(PromptUnsupportedError, match="Likewise: AND, <lora:b:1>"):
-        refuse_unsupported("<lora:a:1> AND <lora:b:1> AND <lora:a:1>", "negative prompt")
+        check_supported("<lora:a:1> AND <lora:b:1> AND <lora:a:1>", "negative prompt")
     with pytest.raises(PromptUnsupportedError) as caught:
-        refuse_unsupported("".join(f"<lora:{'x' * 500}{number}:1>" for number in range(18)), "prompt")
+        check_supported("".join(f"<lora:{'x' * 500}{number}:1>" for number in range(18)), "prompt")
     assert len(caught.value.message + caught.value.hint) < 1000
 
 
 def test_each_is_noted_once() -> None:
-    texts = distinct(find_unsupported("<lora:a:1> x AND y AND <lora:a:1>"))
+    texts = distinct_texts(find_unsupported("<lora:a:1> x AND y AND <lora:a:1>"))
     assert texts == ("<lora:a:1>", "AND")
     assert left_out_notes(texts) == (
         "<lora:a:1> was left out: it asks for a LoRA, and none is loaded here.",
@@ -134,5 +134,5 @@ def test_each_is_noted_once() -> None:
 def test_no_prompt_takes_long(piece: str) -> None:
     prompt = (piece * 10_000)[:10_000] + "AND"
     started = time.perf_counter()
-    without_unsupported(prompt)
+    remove_unsupported(prompt)
     assert time.perf_counter() - started < 0.5

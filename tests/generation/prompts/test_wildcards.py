@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from safelight.errors import PromptError, WildcardError
-from safelight.generation.prompts import expand, parse, plain_text
-from safelight.generation.prompts.wildcards import MAX_DEPTH, Wildcard, find_wildcards, named_in
+from safelight.generation.prompts import expand_wildcards, parse_prompt, plain_text
+from safelight.generation.prompts.wildcards import MAX_DEPTH, Wildcard, find_wildcards, wildcard_names
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def seen(text: str, folder: Path | None = None, seeds: int = 200) -> Counter[str]:
-    return Counter(expand(text, seed, folder) for seed in range(seeds))
+    return Counter(expand_wildcards(text, seed, folder) for seed in range(seeds))
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,12 @@ def seen(text: str, folder: Path | None = None, seeds: int = 200) -> Counter[str
     ],
 )
 def test_what_leaves_nothing_open_stays_as_it_is(text: str) -> None:
-    assert expand(text, 1, None) == text
+    assert expand_wildcards(text, 1, None) == text
 
 
 def test_a_wildcard_is_a_line_of_its_file(folder: Path) -> None:
     assert set(seen("a __animal__!", folder)) == {"a cat!", "a dog!"}
-    assert expand("__my_own/deep-sea____my_own/deep-sea__", 0, folder) == "squidsquid"
+    assert expand_wildcards("__my_own/deep-sea____my_own/deep-sea__", 0, folder) == "squidsquid"
     assert set(seen("__coloured__", folder)) == {f"{c} {a}" for c in ("red", "blue") for a in ("cat", "dog")}
 
 
@@ -119,7 +119,7 @@ def test_several_of_one_variant_are_drawn_by_weight() -> None:
 def test_the_same_seed_gives_the_same_words_on_every_machine(folder: Path) -> None:
     """The results are fixed here: a picture must come out again after years."""
     text = "{a|b|c|d} {3$$1::e|2::f|3::g|h} __animal__ {0-3$$-$$x|y|z}"
-    assert [expand(text, seed, folder) for seed in (0, 1, 2**63 - 1)] == [
+    assert [expand_wildcards(text, seed, folder) for seed in (0, 1, 2**63 - 1)] == [
         "d f, g, e dog y",
         "d f, g, e dog x-y-z",
         "c g, f, h dog z",
@@ -129,12 +129,12 @@ def test_the_same_seed_gives_the_same_words_on_every_machine(folder: Path) -> No
 @given(seed=st.integers(0, 2**63 - 1), text=st.text("{}|[]:$\\ab1.-_", max_size=30))
 def test_expanding_always_ends_and_repeats(seed: int, text: str) -> None:
     try:
-        first = expand(text, seed, None)
+        first = expand_wildcards(text, seed, None)
     except PromptError as error:
         with pytest.raises(type(error)):
-            expand(text, seed, None)
+            expand_wildcards(text, seed, None)
         return
-    assert expand(text, seed, None) == first
+    assert expand_wildcards(text, seed, None) == first
     assert len(first) <= 3 * len(text) + 3
 
 
@@ -144,16 +144,16 @@ def test_expanding_always_ends_and_repeats(seed: int, text: str) -> None:
 @example(0, "{{a|{a}b")
 def test_what_was_expanded_is_final(seed: int, text: str) -> None:
     try:
-        once = expand(text, seed, None)
+        once = expand_wildcards(text, seed, None)
     except PromptError:
         return
-    assert expand(once, seed + 1, None) == once
+    assert expand_wildcards(once, seed + 1, None) == once
 
 
 def test_words_that_choices_put_together_are_no_choice(folder: Path) -> None:
-    found = expand("__{animal|animal}__ {\\{|\\{}a}", 0, folder)
+    found = expand_wildcards("__{animal|animal}__ {\\{|\\{}a}", 0, folder)
     assert found == r"\__animal__ \{a}"
-    assert plain_text(parse(found), 0, 1) == "__animal__ {a}"
+    assert plain_text(parse_prompt(found), 0, 1) == "__animal__ {a}"
 
 
 @pytest.mark.parametrize(
@@ -183,13 +183,13 @@ def test_words_that_choices_put_together_are_no_choice(folder: Path) -> None:
 )
 def test_a_wildcard_that_cannot_be_filled_in(folder: Path, text: str, message: str) -> None:
     with pytest.raises(WildcardError) as caught:
-        expand(text, 0, folder)
+        expand_wildcards(text, 0, folder)
     assert caught.value.message == message
 
 
 def test_without_a_folder_there_are_no_wildcards() -> None:
     with pytest.raises(WildcardError, match="no folder of wildcards"):
-        expand("__animal__", 0, None)
+        expand_wildcards("__animal__", 0, None)
 
 
 @pytest.mark.parametrize(
@@ -204,20 +204,20 @@ def test_without_a_folder_there_are_no_wildcards() -> None:
 )
 def test_a_variant_without_an_answer(text: str, message: str) -> None:
     with pytest.raises(PromptError) as caught:
-        expand(text, 0, None)
+        expand_wildcards(text, 0, None)
     assert caught.value.message == message
     assert not isinstance(caught.value, WildcardError)
 
 
 def test_deep_braces_are_fine_up_to_the_bound() -> None:
-    assert expand("{" * MAX_DEPTH + "a" + "}" * MAX_DEPTH, 0, None) == "a"
+    assert expand_wildcards("{" * MAX_DEPTH + "a" + "}" * MAX_DEPTH, 0, None) == "a"
 
 
 @pytest.mark.parametrize("junk", ["{", "[", "}", "{a|", "a:1|", "__", "__a ", "[{a}", "{a|b}", "\\"])
 def test_a_long_prompt_is_read_in_no_time(junk: str) -> None:
     start = time.thread_time()
-    expand(junk * 3000, 0, None)
-    expand(f"{{{junk * 3000}", 0, None)
+    expand_wildcards(junk * 3000, 0, None)
+    expand_wildcards(f"{{{junk * 3000}", 0, None)
     assert time.thread_time() - start < 5  # of this thread alone: hundredths, however busy the machine is
 
 
@@ -232,7 +232,7 @@ def test_a_long_prompt_is_read_in_no_time(junk: str) -> None:
     ],
 )
 def test_wildcards_in_a_prompt(text: str, names: list[str]) -> None:
-    assert named_in(text) == names
+    assert wildcard_names(text) == names
 
 
 def test_wildcards_of_a_folder(tmp_path: Path) -> None:
@@ -249,5 +249,5 @@ def test_wildcards_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "folder.txt").mkdir()
     assert find_wildcards(tmp_path) == [Wildcard("animals", 2), Wildcard("plants/trees.v2", 2)]
     for wildcard in find_wildcards(tmp_path):
-        assert "__" not in expand(f"__{wildcard.name}__", 1, tmp_path)
+        assert "__" not in expand_wildcards(f"__{wildcard.name}__", 1, tmp_path)
     assert find_wildcards(tmp_path / "gone") == []

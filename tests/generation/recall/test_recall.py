@@ -16,15 +16,15 @@ from PIL.PngImagePlugin import PngInfo
 from tests.generation.test_record import BODY, PLAIN
 
 from safelight.errors import ImageError, RequestError, UpscalerUnknownError
-from safelight.generation.infotext import describe
-from safelight.generation.recall import Here, Known, Recalled, recall_picture, recall_text
-from safelight.generation.recall.graph import MOST_LINKS, MOST_NODES
+from safelight.generation.infotext import infotext_from_record
+from safelight.generation.recall import AvailableModels, KnownCheckpoint, RecallResult, recall_image, recall_text
+from safelight.generation.recall.comfyui_graph import MAX_LINKS, MAX_NODES
 from safelight.generation.record import ReproductionRecord
 from safelight.generation.request import GenerationRequest
-from safelight.generation.samplers import Kind
-from safelight.images.encode import encode_picture
-from safelight.images.metadata import Metadata
-from safelight.images.picture import DecodeLimits
+from safelight.generation.solvers.samplers import PredictionProcess
+from safelight.images.encoding import encode_image
+from safelight.images.metadata.file_metadata import Metadata
+from safelight.images.types import DecodeLimits
 
 TINY = Image.new("RGB", (3, 2), (200, 100, 50))
 LIMITS = DecodeLimits()
@@ -37,11 +37,11 @@ def upscaler(name: str) -> str:
     raise UpscalerUnknownError(f"There is no upscaler {name!r}.")
 
 
-HERE = Here(
+HERE = AvailableModels(
     [
-        Known("starter", "a1" * 32, Kind.DIFFUSION),
-        Known("sd/dreamshaper_8", DREAM, Kind.DIFFUSION),
-        Known("flux", None, Kind.FLOW),
+        KnownCheckpoint("starter", "a1" * 32, PredictionProcess.DIFFUSION),
+        KnownCheckpoint("sd/dreamshaper_8", DREAM, PredictionProcess.DIFFUSION),
+        KnownCheckpoint("flux", None, PredictionProcess.FLOW),
     ],
     upscaler,
     frozenset({"ink"}),
@@ -56,7 +56,7 @@ def png(**texts: str) -> bytes:
     return buffer.getvalue()
 
 
-def unfilled(found: Recalled) -> dict[str, str]:
+def unfilled(found: RecallResult) -> dict[str, str]:
     return {each.name: each.value for each in found.unfilled}
 
 
@@ -64,7 +64,7 @@ BESIDE_A_PICTURE = frozenset({"strength", "outpaint"})
 """The fields that need an initial picture, which is never among them."""
 
 
-def usable(found: Recalled) -> None:
+def usable(found: RecallResult) -> None:
     """Each field alone can be used, some beside a picture."""
     assert "init_image" not in found.fields
     for name, value in found.fields.items():
@@ -75,9 +75,9 @@ def usable(found: Recalled) -> None:
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
 def test_our_own_pictures(kind: Any) -> None:
     record = ReproductionRecord.model_validate(PLAIN)
-    data = encode_picture(TINY, kind, Metadata(parameters=describe(record), record=record.to_json()))
-    found = recall_picture(data, HERE, LIMITS)
-    assert (found.source, found.infotext) == ("safelight", describe(record))
+    data = encode_image(TINY, kind, Metadata(infotext=infotext_from_record(record), record=record.to_json()))
+    found = recall_image(data, HERE, LIMITS)
+    assert (found.source, found.infotext) == ("safelight", infotext_from_record(record))
     assert found.fields == {
         "prompt": "a blue apple, 3d",
         "negative_prompt": "",
@@ -101,7 +101,7 @@ def test_our_own_pictures(kind: Any) -> None:
 
 def test_a_record_with_everything() -> None:
     record = ReproductionRecord.model_validate(BODY)
-    found = recall_picture(png(safelight=record.to_json()), HERE, LIMITS)
+    found = recall_image(png(safelight=record.to_json()), HERE, LIMITS)
     assert found.fields["variation"] == {"seed": 7, "strength": 0.1, "same_seed": False}
     assert found.fields["inpaint"] == BODY["inpaint"]
     assert found.fields["outpaint"]["left"] == 64
@@ -134,7 +134,7 @@ def test_a_record_of_other_weights() -> None:
 
 def test_a_record_that_cannot_be_read() -> None:
     text = "a cat\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 64x64"
-    found = recall_picture(png(safelight='{"format": 9}', parameters=text), HERE, LIMITS)
+    found = recall_image(png(safelight='{"format": 9}', parameters=text), HERE, LIMITS)
     assert (found.source, found.fields["prompt"]) == ("a1111", "a cat")
     assert "record" in unfilled(found)
 
@@ -168,7 +168,7 @@ def test_a1111_with_a_second_pass() -> None:
         "ENSD": "31337",
         "Lora hashes": "fruit: 0123456789ab",
     }
-    assert recall_picture(png(parameters=A1111), HERE, LIMITS) == found
+    assert recall_image(png(parameters=A1111), HERE, LIMITS) == found
     usable(found)
 
 
@@ -267,7 +267,7 @@ def test_each_value_stands_alone() -> None:
 
 
 def test_our_own_text_alone() -> None:
-    found = recall_text(describe(ReproductionRecord.model_validate(BODY)), HERE)
+    found = recall_text(infotext_from_record(ReproductionRecord.model_validate(BODY)), HERE)
     assert found.source == "safelight"
     assert found.fields["outpaint"] == {"left": 64}
     assert found.fields["guidance_method"] == "cfg-zero"
@@ -309,7 +309,7 @@ GRAPH: dict[str, Any] = {
 
 
 def test_comfyui() -> None:
-    found = recall_picture(png(prompt=json.dumps(GRAPH), workflow="{}"), HERE, LIMITS)
+    found = recall_image(png(prompt=json.dumps(GRAPH), workflow="{}"), HERE, LIMITS)
     assert (found.source, found.infotext) == ("comfyui", None)
     assert found.fields == {
         "checkpoint": "sd/dreamshaper_8",
@@ -330,7 +330,7 @@ def test_comfyui() -> None:
     assert recall_text(json.dumps({"prompt": GRAPH, "client_id": "x"}), HERE) == found
 
 
-def with_nodes(**nodes: dict[str, Any]) -> Recalled:
+def with_nodes(**nodes: dict[str, Any]) -> RecallResult:
     return recall_text(json.dumps(GRAPH | nodes), HERE)
 
 
@@ -473,16 +473,16 @@ def test_a_request() -> None:
 
 
 def test_nothing() -> None:
-    assert recall_picture(png(), HERE, LIMITS) == Recalled("none")
-    assert recall_picture(png(parameters="just words"), HERE, LIMITS) == Recalled("none", {}, "just words")
-    assert recall_picture(png(workflow="{}"), HERE, LIMITS).unfilled[0].name == "workflow"
+    assert recall_image(png(), HERE, LIMITS) == RecallResult("none")
+    assert recall_image(png(parameters="just words"), HERE, LIMITS) == RecallResult("none", {}, "just words")
+    assert recall_image(png(workflow="{}"), HERE, LIMITS).unfilled[0].name == "workflow"
     buffer = io.BytesIO()
     TINY.save(buffer, "BMP")
-    assert recall_picture(buffer.getvalue(), HERE, LIMITS).unfilled[0].name == "metadata"
+    assert recall_image(buffer.getvalue(), HERE, LIMITS).unfilled[0].name == "metadata"
     for text in ("", "a red apple", "{}", "{", '{"a": 1}', "[1]", "Steps: 3", "{" * 100_000):
         assert (recall_text(text, HERE).source, recall_text(text, HERE).fields) == ("none", {})
     with pytest.raises(ImageError):
-        recall_picture(b"no picture", HERE, LIMITS)
+        recall_image(b"no picture", HERE, LIMITS)
 
 
 def test_answers_have_a_bound() -> None:
@@ -514,8 +514,8 @@ def test_graphs_of_many_links_take_no_time() -> None:
 
 
 def test_graphs_have_a_bound() -> None:
-    extra = {str(number): GRAPH["20"] for number in range(100, MOST_NODES + 100)}
-    for graph in (many_samplers(MOST_LINKS), GRAPH | extra):
+    extra = {str(number): GRAPH["20"] for number in range(100, MAX_NODES + 100)}
+    for graph in (many_samplers(MAX_LINKS), GRAPH | extra):
         found = recall_text(json.dumps(graph), HERE)
         assert (found.source, found.fields) == ("comfyui", {})
         assert "this one is larger" in found.unfilled[0].reason
@@ -600,7 +600,7 @@ def test_no_text_is_too_much(prompt: str, pairs: dict[str, str]) -> None:
 def test_no_file_is_too_much(noise: bytes, at: int) -> None:
     data = png(parameters=A1111, prompt=json.dumps(GRAPH))
     with suppress(ImageError):
-        usable(recall_picture(data[:at] + noise + data[at + len(noise) :], HERE, LIMITS))
+        usable(recall_image(data[:at] + noise + data[at + len(noise) :], HERE, LIMITS))
 
 
 def test_what_a_prompt_asks_for_in_vain_is_left_out_and_named() -> None:
@@ -620,7 +620,7 @@ def test_what_a_prompt_asks_for_in_vain_is_left_out_and_named() -> None:
 
 def test_what_a_picture_was_drawn_without_is_named() -> None:
     record = ReproductionRecord.model_validate(PLAIN | {"left_out": ["<lora:ink:1>"]})
-    for found in (recall_text(record.to_json(), HERE), recall_text(describe(record), HERE)):
+    for found in (recall_text(record.to_json(), HERE), recall_text(infotext_from_record(record), HERE)):
         assert "<lora:ink:1>" in unfilled(found).values()
         assert "<lora" not in found.fields["prompt"]
 

@@ -12,9 +12,9 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
-from safelight.jobs.service import Service
+from safelight.jobs.queue_service import QueueService
 from safelight.moderation.moderator import Moderator
-from safelight.server.middleware.disconnects import GONE, Client, Disconnects
+from safelight.server.middleware.disconnects import CLIENT_CLOSED_REQUEST, ClientConnection, DisconnectMiddleware
 
 
 class Call:
@@ -83,7 +83,7 @@ class Handled:
         while (await receive()).get("more_body"):
             pass
         if self._ending:
-            self.client_of(scope).end_work_with_them()
+            self.client_of(scope).cancel_on_disconnect()
         self.read.set()
         await self.may_answer.wait()
         self.finished = True
@@ -91,14 +91,14 @@ class Handled:
         await send({"type": "http.response.body", "body": b""})
 
     @staticmethod
-    def client_of(scope: Scope) -> Client:
-        client: Client = scope["state"]["client"]
+    def client_of(scope: Scope) -> ClientConnection:
+        client: ClientConnection = scope["state"]["client"]
         return client
 
 
 async def left_alone(call: Call, handled: Handled) -> asyncio.Task[None]:
     """A request whose caller has gone while it was handled."""
-    task = asyncio.create_task(call.of(Disconnects(handled)))
+    task = asyncio.create_task(call.of(DisconnectMiddleware(handled)))
     await handled.read.wait()
     call.leave()
     for _ in range(10):
@@ -115,7 +115,7 @@ def test_what_only_answers_ends_with_its_caller(method: str, ending: bool) -> No
     async def test() -> None:
         call, handled = Call(method, b"" if method != "POST" else b"{}"), Handled(ending=ending)
         await (await left_alone(call, handled))
-        assert (handled.finished, call.status) == (False, GONE)
+        assert (handled.finished, call.status) == (False, CLIENT_CLOSED_REQUEST)
 
     run(test)
 
@@ -137,9 +137,9 @@ def test_it_can_be_said_later_that_the_rest_ends_with_the_caller() -> None:
     async def test() -> None:
         call, handled = Call(), Handled(ending=False)
         task = await left_alone(call, handled)
-        Handled.client_of(call.scope).end_work_with_them()
+        Handled.client_of(call.scope).cancel_on_disconnect()
         await task
-        assert (handled.finished, call.status) == (False, GONE)
+        assert (handled.finished, call.status) == (False, CLIENT_CLOSED_REQUEST)
 
     run(test)
 
@@ -157,7 +157,7 @@ def test_who_has_the_answer_may_go() -> None:
             noted.append("afterwards")
             over.set()
 
-        await call.of(Disconnects(app))
+        await call.of(DisconnectMiddleware(app))
         assert noted == ["afterwards"]
         assert [each["type"] for each in call.sent] == ["http.response.start", "http.response.body"]
 
@@ -173,7 +173,7 @@ def test_an_application_that_listens_hears_that_they_have_gone() -> None:
 
         call = Call("POST")
         call.leave()
-        await call.of(Disconnects(app))
+        await call.of(DisconnectMiddleware(app))
         assert heard == ["http.request", "http.disconnect"]
 
     run(test)
@@ -206,7 +206,7 @@ def test_of_many_pictures_none_is_begun_once_their_caller_has_gone(
         return call.status
 
     assert client.portal is not None
-    assert client.portal.call(leave) == GONE
+    assert client.portal.call(leave) == CLIENT_CLOSED_REQUEST
     assert (
         client.post("/v1/moderate", content=picture, headers={"Content-Type": "image/jpeg"}).status_code
         == 200
@@ -215,12 +215,12 @@ def test_of_many_pictures_none_is_begun_once_their_caller_has_gone(
     assert len(judged) <= threads.for_pictures + 1
 
 
-def test_a_job_goes_on_when_who_waits_for_it_goes(client: TestClient, service: Service) -> None:
+def test_a_job_goes_on_when_who_waits_for_it_goes(client: TestClient, service: QueueService) -> None:
     async def leave() -> int | None:
         call = Call(body=b'{"prompt": "a cat"}', path="/sdapi/v1/txt2img", content_type="application/json")
         call.scope["state"] = client.app_state.copy()
         task = asyncio.create_task(call.of(client.app))
-        while not service.ledger.find():
+        while not service.store.find():
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
         call.leave()
@@ -228,6 +228,6 @@ def test_a_job_goes_on_when_who_waits_for_it_goes(client: TestClient, service: S
         return call.status
 
     assert client.portal is not None
-    assert client.portal.call(leave) == GONE
-    (job,) = service.ledger.find()
+    assert client.portal.call(leave) == CLIENT_CLOSED_REQUEST
+    (job,) = service.store.find()
     assert job.state == "queued"

@@ -14,12 +14,12 @@ from tests.gallery.conftest import new_entry
 from tests.server.conftest import client_of
 
 from safelight.errors import SafelightError
-from safelight.jobs.entries import result_of
+from safelight.jobs.gallery_entries import result_of
 from safelight.jobs.job import Job, JobKind, Submission
-from safelight.jobs.service import Service
+from safelight.jobs.queue_service import QueueService
 from safelight.server.app import create_app
-from safelight.server.keys import Keys
-from safelight.server.roles import Role
+from safelight.server.security.keys import KeyStore
+from safelight.server.security.principal import Role
 from safelight.settings import Settings
 
 DRAWING = {"kind": "generate", "prompt": "a lighthouse", "width": 64, "height": 64, "steps": 1}
@@ -29,17 +29,17 @@ DRAWING = {"kind": "generate", "prompt": "a lighthouse", "width": 64, "height": 
 class Bench:
     """Does jobs in place of a worker."""
 
-    service: Service
+    service: QueueService
 
     def queue(self, owner: str = "local", kind: JobKind = JobKind.GENERATE) -> Job:
-        return self.service.ledger.submit(
+        return self.service.store.submit(
             Submission(kind=kind, request={"prompt": "a lighthouse"}, owner=owner)
         )
 
     def begin(self, owner: str = "local", kind: JobKind = JobKind.GENERATE) -> Job:
         """A job that runs; there must be no other one waiting."""
         submitted = self.queue(owner, kind)
-        job = self.service.ledger.claim("bench")
+        job = self.service.store.claim("bench")
         assert job is not None
         assert job.id == submitted.id
         return job
@@ -53,24 +53,24 @@ class Bench:
             )
             for index, change in enumerate(changes or ({},))
         ]
-        assert self.service.ledger.succeed(job, result_of(entries).stored(), 1.0)
-        return self.service.ledger.get(job.id)
+        assert self.service.store.succeed(job, result_of(entries).stored(), 1.0)
+        return self.service.store.get(job.id)
 
     def fail(self, error: SafelightError) -> Job:
         job = self.begin()
-        assert self.service.ledger.fail(job, error)
-        return self.service.ledger.get(job.id)
+        assert self.service.store.fail(job, error)
+        return self.service.store.get(job.id)
 
 
 @pytest.fixture
-def bench(service: Service) -> Bench:
+def bench(service: QueueService) -> Bench:
     return Bench(service)
 
 
 @pytest.fixture
-def people(service: Service) -> Iterator[Callable[[str], TestClient]]:
+def people(service: QueueService) -> Iterator[Callable[[str], TestClient]]:
     """Clients of a server with keys, by name: anna and berta are users, chief is an administrator."""
-    keys = Keys(service.engine)
+    keys = KeyStore(service.engine)
     found = {name: keys.add(name) for name in ("anna", "berta")} | {"chief": keys.add("chief", Role.ADMIN)}
     with client_of(create_app(service, service.settings)) as client:
 
@@ -86,7 +86,7 @@ def standing(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """The application without workers, shared by tests that leave nothing behind."""
     home = tmp_path_factory.mktemp("standing") / "home"
     shutil.copytree(prepared, home)
-    service = Service.open(Settings.load(home=home, backend="onnxruntime", precision="fp32"))
+    service = QueueService.open(Settings.load(home=home, backend="onnxruntime", precision="fp32"))
     with client_of(create_app(service, service.settings)) as client:
         yield client
     service.close()

@@ -13,23 +13,23 @@ from PIL import Image
 from safelight.database import blobs
 from safelight.gallery import Entry, NewEntry
 from safelight.generation.request import GenerationRequest
-from safelight.images.encode import encode_picture
-from safelight.images.metadata import Metadata
-from safelight.jobs.entries import result_of
+from safelight.images.encoding import encode_image
+from safelight.images.metadata.file_metadata import Metadata
+from safelight.jobs.gallery_entries import result_of
 from safelight.jobs.job import Job
-from safelight.jobs.service import Service
+from safelight.jobs.queue_service import QueueService
 from safelight.moderation.policy import Decision
 
 SIZE = (64, 32)
-Work = Callable[[Service, Job], None]
+Work = Callable[[QueueService, Job], None]
 
 
-def entered(service: Service, job: Job, index: int = 0, decision: Decision = Decision.ALLOW) -> Entry:
+def entered(service: QueueService, job: Job, index: int = 0, decision: Decision = Decision.ALLOW) -> Entry:
     """A picture of a job in the gallery; red, with an infotext."""
     seed = seed_of(job, index)
     prompt = job.request.get("prompt", "")
     words = f"{prompt}\nSteps: 4, Sampler: Euler, CFG scale: 4, Seed: {seed}, Size: 64x32, Model: starter"
-    data = encode_picture(Image.new("RGB", SIZE, "red"), "png", Metadata(parameters=words))
+    data = encode_image(Image.new("RGB", SIZE, "red"), "png", Metadata(infotext=words))
     return service.gallery.add(
         NewEntry(
             job_id=job.id,
@@ -57,10 +57,10 @@ def seed_of(job: Job, index: int) -> int:
 def drawing(*decisions: Decision) -> Work:
     """Work that makes a picture for each decision; without any, as many as are asked for, all of them allowed."""
 
-    def work(service: Service, job: Job) -> None:
+    def work(service: QueueService, job: Job) -> None:
         wanted = decisions or (Decision.ALLOW,) * int(str(job.request.get("count", 1)))
         entries = [entered(service, job, index, decision) for index, decision in enumerate(wanted)]
-        service.ledger.succeed(job, result_of(entries).stored(), 0.1)
+        service.store.succeed(job, result_of(entries).stored(), 0.1)
 
     return work
 
@@ -72,7 +72,7 @@ class Begun(list[Job]):
         super().__init__()
         self.files: list[dict[str, bytes]] = []
 
-    def add(self, service: Service, job: Job) -> None:
+    def add(self, service: QueueService, job: Job) -> None:
         """A job begins."""
         names = [name for name in ("init_image", "mask") if name in job.request]
         with service.reading() as connection:
@@ -86,14 +86,14 @@ class Begun(list[Job]):
 
 
 @contextmanager
-def worker(service: Service, work: Work | None = None) -> Iterator[Begun]:
+def worker(service: QueueService, work: Work | None = None) -> Iterator[Begun]:
     """Does the jobs that come, one after the other; gives those it has begun."""
     begun = Begun()
     over = threading.Event()
 
     def run() -> None:
         while not over.wait(0.02):
-            if (job := service.ledger.claim("by-hand")) is not None:
+            if (job := service.store.claim("by-hand")) is not None:
                 begun.add(service, job)
                 (work or drawing())(service, job)
 

@@ -16,9 +16,9 @@ from fastapi import FastAPI
 from PIL import Image, ImageChops, ImageDraw
 from tests.server.conftest import free_port
 
-from safelight.jobs.service import Service
+from safelight.jobs.queue_service import QueueService
 from safelight.server.app import create_app
-from safelight.server.keys import Keys
+from safelight.server.security.keys import KeyStore
 
 SMALL: dict[str, Any] = {"width": 64, "height": 64, "steps": 2}
 RUN = pytest.mark.timeout(600)
@@ -283,8 +283,8 @@ def served(app: FastAPI) -> Iterator[int]:
     thread.join()
 
 
-def test_users_and_passwords(service: Service) -> None:
-    key = Keys(service.engine).add("anna")
+def test_users_and_passwords(service: QueueService) -> None:
+    key = KeyStore(service.engine).add("anna")
     with served(create_app(service, service.settings)) as port:
         for password, seen in ((key, "sd_model_checkpoint"), ("wrong", "error")):
             api = webuiapi.WebUIApi(port=port, username="anna", password=password)

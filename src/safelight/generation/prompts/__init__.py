@@ -3,28 +3,28 @@
 This package imports no torch. Its module ``encode`` does, so import that module directly.
 """
 
-from safelight.generation.prompts.explain import Explanation, explain
-from safelight.generation.prompts.grammar import parse
-from safelight.generation.prompts.schedule import Phase, Segment, Segments, phases, plain_text, segments_at
-from safelight.generation.prompts.styles import PromptStyle, apply_styles, find_styles, load_styles
+from safelight.generation.prompts.explain import PromptExplanation, explain_prompt
+from safelight.generation.prompts.grammar import parse_prompt
+from safelight.generation.prompts.schedule import Phase, Segment, Segments, prompt_phases, plain_text, segments_at
+from safelight.generation.prompts.styles import PromptStyle, apply_styles, select_styles, load_styles
 from safelight.generation.prompts.tree import Break, ParsedPrompt, unparse
-from safelight.generation.prompts.wildcards import expand
+from safelight.generation.prompts.wildcards import expand_wildcards
 
 __all__ = [
     "Break",
-    "Explanation",
+    "PromptExplanation",
     "ParsedPrompt",
     "Phase",
     "PromptStyle",
     "Segment",
     "Segments",
     "apply_styles",
-    "expand",
-    "explain",
-    "find_styles",
+    "expand_wildcards",
+    "explain_prompt",
+    "select_styles",
     "load_styles",
-    "parse",
-    "phases",
+    "parse_prompt",
+    "prompt_phases",
     "plain_text",
     "segments_at",
     "unparse",

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import torch
 
 from safelight.errors import CheckpointInvalidError, RequestError
-from safelight.generation.prompts.cache import EmbeddingCache
-from safelight.generation.prompts.chunks import Chunk, Tokenizer, chunk_room, chunked
+from safelight.generation.prompts.embedding_cache import EmbeddingCache
+from safelight.generation.prompts.chunks import Chunk, Tokenizer, chunk_capacity, split_into_chunks
 from safelight.generation.prompts.schedule import Phase, Segments
 from safelight.generation.prompts.tree import Break
 
@@ -45,7 +45,7 @@ class Conditioning:
 
 
 @dataclass(frozen=True, slots=True)
-class GuidedPhase:
+class ConditioningPhase:
     """Consecutive steps with the same conditioning.
 
     Attributes:
@@ -84,7 +84,7 @@ class TextEncoderOutput(Protocol):
     hidden_states: Sequence[torch.Tensor]
 
 
-class ClipEncoder:
+class CLIPEncoder:
     """One CLIP text encoder with its tokenizer.
 
     Args:
@@ -123,7 +123,7 @@ class ClipEncoder:
 
     def chunks(self, segments: Segments) -> tuple[Chunk, ...]:
         """Split weighted text into chunks of this encoder's tokens, at least one."""
-        return chunked(segments, self._tokenizer)
+        return split_into_chunks(segments, self._tokenizer)
 
     def check_clip_skip(self, clip_skip: int) -> None:
         """Check that the text encoder has the layer of a clip skip.
@@ -155,23 +155,23 @@ class ClipEncoder:
     def _encode_chunk(self, chunk: Chunk, clip_skip: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         layer = max(clip_skip, self._layer)
         wants_states = layer > 1 or not self._final_norm
-        ids = torch.tensor([self._framed(chunk)], device=self._encoder.device)
+        ids = torch.tensor([self._with_special_tokens(chunk)], device=self._encoder.device)
         output = self._encoder(ids, output_hidden_states=wants_states)
         hidden = output.hidden_states[-layer] if wants_states else output.last_hidden_state
         if wants_states and self._final_norm:
-            hidden = self._norm(hidden)
-        return self._weighed(hidden, chunk.weights), getattr(output, "text_embeds", None)
+            hidden = self._apply_final_norm(hidden)
+        return self._apply_weights(hidden, chunk.weights), getattr(output, "text_embeds", None)
 
-    def _framed(self, chunk: Chunk) -> list[int]:
-        fill = [self._tokenizer.pad_token_id] * (chunk_room(self._tokenizer) - len(chunk.ids))
+    def _with_special_tokens(self, chunk: Chunk) -> list[int]:
+        fill = [self._tokenizer.pad_token_id] * (chunk_capacity(self._tokenizer) - len(chunk.ids))
         return [self._tokenizer.bos_token_id, *chunk.ids, self._tokenizer.eos_token_id, *fill]
 
-    def _norm(self, hidden: torch.Tensor) -> torch.Tensor:
+    def _apply_final_norm(self, hidden: torch.Tensor) -> torch.Tensor:
         # The layer norm is in the model itself, or in text_model for models with a projection and older versions.
         inner: Any = getattr(self._encoder, "text_model", self._encoder)
         return inner.final_layer_norm(hidden)
 
-    def _weighed(self, hidden: torch.Tensor, weights: tuple[float, ...]) -> torch.Tensor:
+    def _apply_weights(self, hidden: torch.Tensor, weights: tuple[float, ...]) -> torch.Tensor:
         """Multiply each token's embedding by its weight, then all by one factor that restores the mean.
 
         The factor lies between 1/largest and 1/smallest weight if the tokens' means have the same sign, as they do in
@@ -203,7 +203,7 @@ class PromptEncoder:
 
     def __init__(
         self,
-        encoders: Sequence[ClipEncoder],
+        encoders: Sequence[CLIPEncoder],
         *,
         zeros_for_empty: bool = False,
         cache: EmbeddingCache[Conditioning] | None = None,
@@ -214,42 +214,42 @@ class PromptEncoder:
         self._identity = identity
         self.cache = EmbeddingCache[Conditioning](CACHE_BYTES) if cache is None else cache
 
-    def chunk_count(self, segments: Segments) -> int:
+    def count_chunks(self, segments: Segments) -> int:
         """Return how many chunks the text needs, at least 1."""
         return max(len(encoder.chunks(segments)) for encoder in self._encoders)
 
-    def encode(self, segments: Segments, *, clip_skip: int = 1, chunks: int = 1) -> Conditioning:
+    def encode(self, segments: Segments, *, clip_skip: int = 1, min_chunks: int = 1) -> Conditioning:
         """Encode weighted text.
 
         Args:
             segments: Text with weights and breaks; empty for the empty prompt.
             clip_skip: Layer of the text encoders, counted from the end; 1 is the last.
-            chunks: Minimum number of chunks; empty chunks are added.
+            min_chunks: Minimum number of chunks; empty chunks are added.
 
         Raises:
             RequestError: The text encoders have no such layer.
         """
-        count = max(chunks, self.chunk_count(segments))
+        count = max(min_chunks, self.count_chunks(segments))
         key = (self._identity, segments, clip_skip, count)
-        return self.cache.get(key, lambda: self._encode(segments, clip_skip, count))
+        return self.cache.get_or_compute(key, lambda: self._encode(segments, clip_skip, count))
 
     def encode_pair(
-        self, positive: Segments, negative: Segments, *, clip_skip: int = 1, chunks: int = 1
+        self, positive: Segments, negative: Segments, *, clip_skip: int = 1, min_chunks: int = 1
     ) -> tuple[Conditioning, Conditioning]:
         """Encode a prompt and a negative prompt, both with as many chunks as the longer one needs.
 
         Raises:
             RequestError: The text encoders have no such layer.
         """
-        count = max(chunks, self.chunk_count(positive), self.chunk_count(negative))
-        drawn = self.encode(positive, clip_skip=clip_skip, chunks=count)
+        count = max(min_chunks, self.count_chunks(positive), self.count_chunks(negative))
+        drawn = self.encode(positive, clip_skip=clip_skip, min_chunks=count)
         if self._zeros_for_empty and all(isinstance(part, Break) for part in negative):
             return drawn, drawn.zeros()
-        return drawn, self.encode(negative, clip_skip=clip_skip, chunks=count)
+        return drawn, self.encode(negative, clip_skip=clip_skip, min_chunks=count)
 
     def encode_phases(
         self, positive: Sequence[Phase], negative: Sequence[Phase], *, clip_skip: int = 1
-    ) -> list[GuidedPhase]:
+    ) -> list[ConditioningPhase]:
         """Encode a whole pass: a new phase starts wherever either prompt changes, and all have the same shapes.
 
         Args:
@@ -260,11 +260,11 @@ class PromptEncoder:
         Raises:
             RequestError: The text encoders have no such layer.
         """
-        count = max(self.chunk_count(phase.segments) for phase in (*positive, *negative))
+        count = max(self.count_chunks(phase.segments) for phase in (*positive, *negative))
         found = []
         for step in sorted({phase.first_step for phase in (*positive, *negative)}):
-            words = _words_at(positive, step), _words_at(negative, step)
-            found.append(GuidedPhase(step, *self.encode_pair(*words, clip_skip=clip_skip, chunks=count)))
+            words = _segments_at(positive, step), _segments_at(negative, step)
+            found.append(ConditioningPhase(step, *self.encode_pair(*words, clip_skip=clip_skip, min_chunks=count)))
         return found
 
     def _encode(self, segments: Segments, clip_skip: int, count: int) -> Conditioning:
@@ -289,7 +289,7 @@ def sd_encoder(
     Raises:
         CheckpointInvalidError: The tokenizer does not match the text encoder.
     """
-    return PromptEncoder([ClipEncoder(tokenizer, text_encoder)], cache=cache, identity=identity)
+    return PromptEncoder([CLIPEncoder(tokenizer, text_encoder)], cache=cache, identity=identity)
 
 
 def sdxl_encoder(
@@ -308,9 +308,9 @@ def sdxl_encoder(
         CheckpointInvalidError: A tokenizer does not match its text encoder.
     """
     pairs = zip(tokenizers, text_encoders, strict=True)
-    encoders = [ClipEncoder(*pair, layer=2, final_norm=False) for pair in pairs]
+    encoders = [CLIPEncoder(*pair, layer=2, final_norm=False) for pair in pairs]
     return PromptEncoder(encoders, zeros_for_empty=zeros_for_empty, cache=cache, identity=identity)
 
 
-def _words_at(phases: Sequence[Phase], step: int) -> Segments:
+def _segments_at(phases: Sequence[Phase], step: int) -> Segments:
     return [phase.segments for phase in phases if phase.first_step <= step][-1]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from safelight.generation.prompts.chunks import Chunk, Tokenizer, chunk_room, chunked
-from safelight.generation.prompts.grammar import parse
-from safelight.generation.prompts.schedule import Phase, Segments, phases
+from safelight.generation.prompts.chunks import Chunk, Tokenizer, chunk_capacity, split_into_chunks
+from safelight.generation.prompts.grammar import parse_prompt
+from safelight.generation.prompts.schedule import Phase, Segments, prompt_phases
 from safelight.generation.prompts.tree import (
     Alternation,
     Break,
@@ -28,7 +28,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class PromptExplanation:
     """The interpretation of a prompt; ``str()`` is for people, ``to_dict()`` for programs.
 
     Attributes:
@@ -36,14 +36,14 @@ class Explanation:
         steps: Number of steps.
         phases: The text of each phase of the steps.
         chunks: The token chunks of each phase; empty without a tokenizer.
-        room: Number of tokens that fit into a chunk; None without a tokenizer.
+        chunk_capacity: Number of tokens that fit into a chunk; None without a tokenizer.
     """
 
     parsed: ParsedPrompt
     steps: int
     phases: tuple[Phase, ...]
     chunks: tuple[tuple[tuple[Token, ...], ...], ...]
-    room: int | None
+    chunk_capacity: int | None
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -53,17 +53,17 @@ class Explanation:
         return {
             "prompt": self.parsed.text,
             "steps": self.steps,
-            "tree": [_as_dict(node) for node in self.parsed.tree],
-            "notes": [{"at": note.at, "message": note.message} for note in self.parsed.notes],
-            "tokens_per_chunk": self.room,
+            "tree": [_node_dict(node) for node in self.parsed.tree],
+            "notes": [{"at": note.position, "message": note.message} for note in self.parsed.notes],
+            "tokens_per_chunk": self.chunk_capacity,
             "phases": [
-                {"first_step": phase.first_step, "segments": _segments(phase.segments), "chunks": chunks}
+                {"first_step": phase.first_step, "segments": _segment_dicts(phase.segments), "chunks": chunks}
                 for phase, chunks in zip(self.phases, self._chunk_dicts(), strict=True)
             ],
         }
 
     def _chunk_dicts(self) -> list[list[list[dict[str, object]]] | None]:
-        if self.room is None:
+        if self.chunk_capacity is None:
             return [None] * len(self.phases)
         return [
             [[{"text": token.text, "weight": token.weight} for token in chunk] for chunk in chunks]
@@ -73,18 +73,18 @@ class Explanation:
     def _lines(self) -> Iterator[str]:
         yield from _tree_lines(self.parsed.tree, "") if self.parsed.tree else ["(nothing)"]
         for note in self.parsed.notes:
-            yield f"note at character {note.at}: {note.message}"
+            yield f"note at character {note.position}: {note.message}"
         ends = [phase.first_step for phase in self.phases[1:]] + [self.steps]
         for index, (phase, end) in enumerate(zip(self.phases, ends, strict=True)):
             first = phase.first_step + 1
             yield f"{f'step {end}' if first == end else f'steps {first} to {end}'} of {self.steps}:"
             yield from (f"  {line}" for line in _segment_lines(phase.segments))
-            for number, chunk in enumerate(self.chunks[index] if self.room else (), 1):
-                words = " ".join(_weighed(token.text, token.weight) for token in chunk)
-                yield f"  chunk {number}, {len(chunk)} of {self.room} tokens: {words}".rstrip()
+            for number, chunk in enumerate(self.chunks[index] if self.chunk_capacity else (), 1):
+                words = " ".join(_format_weighted(token.text, token.weight) for token in chunk)
+                yield f"  chunk {number}, {len(chunk)} of {self.chunk_capacity} tokens: {words}".rstrip()
 
 
-def explain(prompt: str | ParsedPrompt, steps: int = 20, tokenizer: Tokenizer | None = None) -> Explanation:
+def explain_prompt(prompt: str | ParsedPrompt, steps: int = 20, tokenizer: Tokenizer | None = None) -> PromptExplanation:
     """Explain how a prompt is parsed.
 
     Args:
@@ -96,26 +96,26 @@ def explain(prompt: str | ParsedPrompt, steps: int = 20, tokenizer: Tokenizer | 
         PromptError: The prompt cannot be parsed.
         RequestError: steps is not positive.
     """
-    parsed = parse(prompt) if isinstance(prompt, str) else prompt
-    found = tuple(phases(parsed, steps))
+    parsed = parse_prompt(prompt) if isinstance(prompt, str) else prompt
+    found = tuple(prompt_phases(parsed, steps))
     if tokenizer is None:
-        return Explanation(parsed, steps, found, (), None)
+        return PromptExplanation(parsed, steps, found, (), None)
     chunks = tuple(
-        tuple(_tokens(chunk, tokenizer) for chunk in chunked(phase.segments, tokenizer)) for phase in found
+        tuple(_decode_tokens(chunk, tokenizer) for chunk in split_into_chunks(phase.segments, tokenizer)) for phase in found
     )
-    return Explanation(parsed, steps, found, chunks, chunk_room(tokenizer))
+    return PromptExplanation(parsed, steps, found, chunks, chunk_capacity(tokenizer))
 
 
-def _tokens(chunk: Chunk, tokenizer: Tokenizer) -> tuple[Token, ...]:
+def _decode_tokens(chunk: Chunk, tokenizer: Tokenizer) -> tuple[Token, ...]:
     pairs = zip(chunk.ids, chunk.weights, strict=True)
     return tuple(Token(tokenizer.decode([each]).strip(), weight) for each, weight in pairs)
 
 
-def _weighed(text: str, weight: float) -> str:
+def _format_weighted(text: str, weight: float) -> str:
     return text if weight == 1 else f"{text}*{weight:.4g}"
 
 
-def _segments(segments: Segments) -> list[dict[str, object]]:
+def _segment_dicts(segments: Segments) -> list[dict[str, object]]:
     return [
         {"break": True} if isinstance(part, Break) else {"text": part.text, "weight": part.weight}
         for part in segments
@@ -126,26 +126,26 @@ def _segment_lines(segments: Segments) -> Iterator[str]:
     if not segments:
         yield "(nothing)"
     for part in segments:
-        yield "BREAK" if isinstance(part, Break) else _weighed(repr(part.text), part.weight)
+        yield "BREAK" if isinstance(part, Break) else _format_weighted(repr(part.text), part.weight)
 
 
-def _as_dict(node: Node) -> dict[str, object]:
+def _node_dict(node: Node) -> dict[str, object]:
     match node:
         case Text(text):
             return {"text": text}
         case Break():
             return {"break": True}
         case Emphasis(children, weight):
-            return {"weight": weight, "of": _as_dicts(children)}
+            return {"weight": weight, "of": _node_dicts(children)}
         case Schedule(before, after, when):
-            moment: dict[str, object] = {"share" if when.share else "step": when.value}
-            return {"until": moment, "before": _as_dicts(before), "after": _as_dicts(after)}
+            moment: dict[str, object] = {"share" if when.is_fraction else "step": when.value}
+            return {"until": moment, "before": _node_dicts(before), "after": _node_dicts(after)}
         case Alternation(options):
-            return {"alternate": [_as_dicts(option) for option in options]}
+            return {"alternate": [_node_dicts(option) for option in options]}
 
 
-def _as_dicts(nodes: Sequence[Node]) -> list[dict[str, object]]:
-    return [_as_dict(node) for node in nodes]
+def _node_dicts(nodes: Sequence[Node]) -> list[dict[str, object]]:
+    return [_node_dict(node) for node in nodes]
 
 
 def _tree_lines(nodes: Sequence[Node], indent: str) -> Iterator[str]:
@@ -159,15 +159,15 @@ def _tree_lines(nodes: Sequence[Node], indent: str) -> Iterator[str]:
                 yield f"{indent}weight {weight:.4g}"
                 yield from _tree_lines(children, indent + "  ")
             case Schedule(before, after, when):
-                moment = f"{when} of the steps" if when.share else f"step {when}"
-                yield from _branch(f"until {moment}", before, indent)
-                yield from _branch("from then on", after, indent)
+                moment = f"{when} of the steps" if when.is_fraction else f"step {when}"
+                yield from _branch_lines(f"until {moment}", before, indent)
+                yield from _branch_lines("from then on", after, indent)
             case Alternation(options):
                 yield f"{indent}in turn, one step each"
                 for number, option in enumerate(options, 1):
-                    yield from _branch(str(number), option, indent + "  ")
+                    yield from _branch_lines(str(number), option, indent + "  ")
 
 
-def _branch(name: str, nodes: Sequence[Node], indent: str) -> Iterator[str]:
+def _branch_lines(name: str, nodes: Sequence[Node], indent: str) -> Iterator[str]:
     yield f"{indent}{name}{'' if nodes else ' (nothing)'}"
     yield from _tree_lines(nodes, indent + "  ")

@@ -9,12 +9,12 @@ from itertools import accumulate
 
 from safelight.generation.prompts.tree import Alternation, Emphasis, Node, ParsedPrompt, Schedule, Text
 
-LAST_OF_ONE_UNIT = "\uffff"
+LAST_BMP_CHARACTER = "\uffff"
 """The last character that is one code unit in UTF-16; characters after it are two."""
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class WeightedSpan:
     """A range of text with one weight, without the brackets and numbers around it.
 
     Attributes:
@@ -28,30 +28,30 @@ class Span:
     weight: float
 
 
-def weighted_spans(parsed: ParsedPrompt) -> list[Span]:
+def weighted_spans(parsed: ParsedPrompt) -> list[WeightedSpan]:
     """Return the weighted ranges of the text, in order; they do not overlap.
 
     All branches of schedules and alternations are included, whatever the step.
     """
-    units = [0, *accumulate(1 + (character > LAST_OF_ONE_UNIT) for character in parsed.text)]
+    units = [0, *accumulate(1 + (character > LAST_BMP_CHARACTER) for character in parsed.text)]
     return [
-        Span(units[text.start], units[text.end], round(weight, 6))
-        for text, weight in _weighed(parsed.tree, 1.0)
+        WeightedSpan(units[text.start], units[text.end], round(weight, 6))
+        for text, weight in _weighted_texts(parsed.tree, 1.0)
         if not math.isclose(weight, 1.0)
     ]
 
 
-def _weighed(nodes: Sequence[Node], weight: float) -> Iterator[tuple[Text, float]]:
+def _weighted_texts(nodes: Sequence[Node], weight: float) -> Iterator[tuple[Text, float]]:
     for node in nodes:
         match node:
             case Text():
                 yield node, weight
             case Emphasis(children, factor):
-                yield from _weighed(children, weight * factor)
+                yield from _weighted_texts(children, weight * factor)
             case Schedule(before, after):
-                yield from _weighed((*before, *after), weight)
+                yield from _weighted_texts((*before, *after), weight)
             case Alternation(options):
                 for option in options:
-                    yield from _weighed(option, weight)
+                    yield from _weighted_texts(option, weight)
             case _:
                 pass

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from safelight.errors import PromptError, StyleUnknownError
 
-PLACE = "{prompt}"
+PLACEHOLDER = "{prompt}"
 _HINT = (
     'A style file is JSON, {"name": …, "prompt": …, "negative_prompt": …} or a list of these, '
     "or CSV with the columns name, prompt and negative_prompt."
@@ -57,7 +57,7 @@ def load_styles(folder: Path) -> dict[str, PromptStyle]:
     return styles
 
 
-def find_styles(names: Iterable[str], styles: Mapping[str, PromptStyle]) -> list[PromptStyle]:
+def select_styles(names: Iterable[str], styles: Mapping[str, PromptStyle]) -> list[PromptStyle]:
     """Look up styles by name, in the given order.
 
     Raises:
@@ -75,14 +75,14 @@ def find_styles(names: Iterable[str], styles: Mapping[str, PromptStyle]) -> list
 def apply_styles(prompt: str, negative_prompt: str, styles: Iterable[PromptStyle]) -> tuple[str, str]:
     """Return the prompt and the negative prompt with each style applied in order, as in A1111."""
     for style in styles:
-        prompt = _merged(prompt, style.prompt)
-        negative_prompt = _merged(negative_prompt, style.negative_prompt)
+        prompt = _merge(prompt, style.prompt)
+        negative_prompt = _merge(negative_prompt, style.negative_prompt)
     return prompt, negative_prompt
 
 
-def _merged(prompt: str, style: str) -> str:
-    if PLACE in style:
-        return style.replace(PLACE, prompt)
+def _merge(prompt: str, style: str) -> str:
+    if PLACEHOLDER in style:
+        return style.replace(PLACEHOLDER, prompt)
     if not style.strip():
         return prompt
     return f"{prompt.strip()}, {style.strip()}" if prompt.strip() else style.strip()
@@ -119,10 +119,10 @@ def _json_rows(text: str) -> list[dict[str, object]]:
 
 
 def _style(row: Mapping[str, object]) -> PromptStyle:
-    return PromptStyle(*(_words(row, key) for key in ("name", "prompt", "negative_prompt")))
+    return PromptStyle(*(_text_value(row, key) for key in ("name", "prompt", "negative_prompt")))
 
 
-def _words(row: Mapping[str, object], key: str) -> str:
+def _text_value(row: Mapping[str, object], key: str) -> str:
     value = row.get(key, "")
     if not isinstance(value, str) or (key == "name" and not value):
         raise ValueError(f"{key} is {json.dumps(value, default=str)[:80]} where words should be")

@@ -9,8 +9,8 @@ from decimal import Decimal
 
 EMPHASIS = 1.1  # round brackets multiply the weight by it, square brackets divide by it
 
-_SPECIAL_OUTSIDE = re.compile(r"[\\()\[\]]")
-_SPECIAL_INSIDE = re.compile(r"[\\()\[\]:|]")
+_ESCAPED_OUTSIDE_BRACKETS = re.compile(r"[\\()\[\]]")
+_ESCAPED_INSIDE_BRACKETS = re.compile(r"[\\()\[\]:|]")
 _BREAK_WORD = re.compile(r"\bBREAK\b")
 
 
@@ -35,30 +35,30 @@ class Break:
 
 
 @dataclass(frozen=True, slots=True)
-class When:
+class SwitchTime:
     """The time at which a schedule switches.
 
     Attributes:
         value: A fraction of the steps, or a number of steps.
-        share: Whether it is a fraction: numbers written with a decimal point are.
+        is_fraction: Whether it is a fraction: numbers written with a decimal point are.
     """
 
     value: float
-    share: bool
+    is_fraction: bool
 
-    def step(self, steps: int, earlier: int = 0) -> int:
+    def step(self, steps: int, previous_steps: int = 0) -> int:
         """Return the first step, from 0, after the switch; ``steps`` if there is none.
 
         Args:
             steps: Number of steps of this pass, at least 1.
-            earlier: Number of steps of the previous pass; 0 in the first pass. Fractions from 1 to 2 refer to
+            previous_steps: Number of steps of the previous pass; 0 in the first pass. Fractions from 1 to 2 refer to
                 the second pass, and step numbers continue from the first.
         """
-        value = (self.value - bool(earlier)) * steps if self.share else self.value - earlier
+        value = (self.value - bool(previous_steps)) * steps if self.is_fraction else self.value - previous_steps
         return int(min(max(value, 0), steps))
 
     def __str__(self) -> str:
-        return _number(self.value) if self.share else str(int(self.value))
+        return _format_number(self.value) if self.is_fraction else str(int(self.value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Schedule:
 
     before: tuple[Node, ...]
     after: tuple[Node, ...]
-    when: When
+    switch: SwitchTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +94,15 @@ Node = Text | Break | Emphasis | Schedule | Alternation
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class ParseNote:
     """A warning about a part of a prompt that may have been meant differently.
 
     Attributes:
-        at: Position in the source text, in characters from 0.
+        position: Position in the source text, in characters from 0.
         message: How the part was interpreted.
     """
 
-    at: int
+    position: int
     message: str
 
 
@@ -118,39 +118,39 @@ class ParsedPrompt:
 
     text: str
     tree: tuple[Node, ...]
-    notes: tuple[Note, ...] = ()
+    notes: tuple[ParseNote, ...] = ()
 
 
 def unparse(tree: Sequence[Node]) -> str:
     """Format a tree as prompt text: ``parse(unparse(tree)).tree == tree`` for every parsed tree."""
-    return "".join(_write(node, _SPECIAL_OUTSIDE) for node in tree)
+    return "".join(_format_node(node, _ESCAPED_OUTSIDE_BRACKETS) for node in tree)
 
 
-def _write(node: Node, special: re.Pattern[str]) -> str:
+def _format_node(node: Node, escaped: re.Pattern[str]) -> str:
     match node:
         case Text(text):
-            return _BREAK_WORD.sub(r"\\BREAK", special.sub(r"\\\g<0>", text))
+            return _BREAK_WORD.sub(r"\\BREAK", escaped.sub(r"\\\g<0>", text))
         case Break():
             return " BREAK "
         case Emphasis(children, weight):
-            return _write_emphasis(_inside(children), weight)
+            return _format_emphasis(_format_nodes(children), weight)
         case Schedule(before, after, when):
-            start = f"{_inside(before)}:" if before else ""
-            return f"[{start}{_inside(after)}:{when}]"
+            start = f"{_format_nodes(before)}:" if before else ""
+            return f"[{start}{_format_nodes(after)}:{when}]"
         case Alternation(options):
-            return f"[{'|'.join(map(_inside, options))}]"
+            return f"[{'|'.join(map(_format_nodes, options))}]"
 
 
-def _write_emphasis(inside: str, weight: float) -> str:
+def _format_emphasis(inside: str, weight: float) -> str:
     if weight == EMPHASIS:
         return f"({inside})"
-    return f"[{inside}]" if weight == 1 / EMPHASIS else f"({inside}:{_number(weight)})"
+    return f"[{inside}]" if weight == 1 / EMPHASIS else f"({inside}:{_format_number(weight)})"
 
 
-def _inside(nodes: Sequence[Node]) -> str:
-    return "".join(_write(node, _SPECIAL_INSIDE) for node in nodes)
+def _format_nodes(nodes: Sequence[Node]) -> str:
+    return "".join(_format_node(node, _ESCAPED_INSIDE_BRACKETS) for node in nodes)
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     """Format a number without an exponent and with a decimal point."""
     return format(Decimal(repr(value)), "f")

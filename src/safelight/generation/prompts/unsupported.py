@@ -17,7 +17,7 @@ from typing import Literal
 
 from safelight.errors import PromptUnsupportedError
 
-_PARTS = re.compile(
+_UNSUPPORTED = re.compile(
     r"\\."
     r"|(?P<network><(?P<kind>\w+):[^<>]+>)"
     r"|(?P<embedding>(?<!\w)embedding:[^\s,:()\[\]{}|<>\\]+)"
@@ -25,60 +25,60 @@ _PARTS = re.compile(
     re.DOTALL,
 )
 _WEIGHT = re.compile(r":\s*[+-]?(?:[0-9]{1,9}\.?[0-9]{0,18}|\.[0-9]{1,18})\s*$")
-_LONGEST_WEIGHT = 64
+_MAX_WEIGHT_LENGTH = 64
 """Number of characters at the end of a composed prompt that are searched for its weight."""
-_NETWORKS = {"lora": "a LoRA", "lyco": "a LyCORIS", "hypernet": "a hypernetwork"}
-_SHOWN = 80
+_NETWORK_NAMES = {"lora": "a LoRA", "lyco": "a LyCORIS", "hypernet": "a hypernetwork"}
+_MAX_SHOWN = 80
 
-Kind = Literal["network", "embedding", "composition"]
+UnsupportedKind = Literal["network", "embedding", "composition"]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class UnsupportedPart:
     """An unsupported part of a prompt.
 
     Attributes:
         kind: The kind of feature.
         text: The part as written.
-        at: Start, in characters from 0.
+        start: Start, in characters from 0.
     """
 
-    kind: Kind
+    kind: UnsupportedKind
     text: str
-    at: int
+    start: int
 
     @property
     def end(self) -> int:
         """End, exclusive, in characters from 0."""
-        return self.at + len(self.text)
+        return self.start + len(self.text)
 
     @property
-    def asks_for(self) -> str:
+    def reason(self) -> str:
         """A phrase for messages: what the part asks for, and that it is not supported."""
         if self.kind == "composition":
             return "prompts that are composed, which is not done here"
         if self.kind == "embedding":
             return "a textual inversion, and none is loaded here"
         name = self.text[1:].partition(":")[0].casefold()
-        return f"{_NETWORKS.get(name, 'a network')}, and none is loaded here"
+        return f"{_NETWORK_NAMES.get(name, 'a network')}, and none is loaded here"
 
 
-def find_unsupported(text: str) -> list[Part]:
+def find_unsupported(text: str) -> list[UnsupportedPart]:
     """Return the unsupported parts of a prompt in order; parts after a backslash are plain text."""
     return [
-        Part(kind, match[kind], match.start())
-        for match in _PARTS.finditer(text)
+        UnsupportedPart(kind, match[kind], match.start())
+        for match in _UNSUPPORTED.finditer(text)
         for kind in ("network", "embedding", "composition")
         if match[kind]
     ]
 
 
-def refuse_unsupported(text: str, where: str) -> None:
+def check_supported(text: str, prompt_name: str) -> None:
     """Check that a prompt has no unsupported part.
 
     Args:
         text: The prompt.
-        where: The prompt's name in the message: "prompt", "negative prompt".
+        prompt_name: The prompt's name in the message: "prompt", "negative prompt".
 
     Raises:
         PromptUnsupportedError: There is one; the message names it, its position, and the others.
@@ -86,18 +86,18 @@ def refuse_unsupported(text: str, where: str) -> None:
     found = find_unsupported(text)
     if not found:
         return
-    first, shown = found[0], _cut(found[0].text)
-    others = [_cut(text) for text in distinct(found) if text != first.text]
+    first, shown = found[0], _truncate(found[0].text)
+    others = [_truncate(text) for text in distinct_texts(found) if text != first.text]
     also = f" Likewise: {', '.join(others[:5])}{' …' if others[5:] else ''}." if others else ""
     small = "small letters (and) or " if first.kind == "composition" else ""
     raise PromptUnsupportedError(
-        f"The {where} has {shown} at character {first.at}, which asks for {first.asks_for}.{also}",
+        f"The {prompt_name} has {shown} at character {first.start}, which asks for {first.reason}.{also}",
         hint="Leave it out, or set ignore_unsupported and it is left out for you. "
         f"Where the words themselves are meant, write {small}a backslash before it: \\{shown}",
     )
 
 
-def without_unsupported(text: str) -> str:
+def remove_unsupported(text: str) -> str:
     """Return a prompt without its unsupported parts; the result contains none.
 
     Networks and embeddings are removed, as A1111 does with unknown ones. Composed prompts are joined with commas,
@@ -105,39 +105,39 @@ def without_unsupported(text: str) -> str:
     """
     prompts, start = [""], 0
     for part in find_unsupported(text):
-        prompts[-1] += text[start : part.at]
+        prompts[-1] += text[start : part.start]
         start = part.end
         if part.kind == "composition":
             prompts.append("")
     prompts[-1] += text[start:]
     if len(prompts) > 1:
-        prompts = [prompt for prompt in map(_without_weight, prompts) if prompt]
-    return as_words(", ".join(prompts))  # removing a part can form a new one: <lo<x:1>ra:y:1>
+        prompts = [prompt for prompt in map(_remove_weight, prompts) if prompt]
+    return escape_unsupported(", ".join(prompts))  # removing a part can form a new one: <lo<x:1>ra:y:1>
 
 
-def as_words(text: str) -> str:
+def escape_unsupported(text: str) -> str:
     """Return the prompt with a backslash before each unsupported part, which makes it plain text."""
     found = find_unsupported(text)
-    ends = [*(part.at for part in found), len(text)]
+    ends = [*(part.start for part in found), len(text)]
     return "\\".join(text[start:end] for start, end in zip([0, *ends], ends, strict=False))
 
 
-def distinct(parts: Iterable[Part]) -> tuple[str, ...]:
+def distinct_texts(parts: Iterable[UnsupportedPart]) -> tuple[str, ...]:
     """Return the texts of the parts, without duplicates, in order."""
     return tuple(dict.fromkeys(part.text for part in parts))
 
 
 def left_out_notes(texts: Iterable[str]) -> tuple[str, ...]:
-    """Return an image's notes about the parts that were left out, given as ``distinct`` returns them."""
+    """Return an image's notes about the parts that were left out, given as ``distinct_texts`` returns them."""
     parts = [part for text in texts for part in find_unsupported(text)[:1]]
-    return tuple(f"{_cut(part.text)} was left out: it asks for {part.asks_for}." for part in parts)
+    return tuple(f"{_truncate(part.text)} was left out: it asks for {part.reason}." for part in parts)
 
 
-def _without_weight(prompt: str) -> str:
+def _remove_weight(prompt: str) -> str:
     """Remove the weight and a comma from the end of a composed prompt."""
-    tail = max(0, len(prompt) - _LONGEST_WEIGHT)
+    tail = max(0, len(prompt) - _MAX_WEIGHT_LENGTH)
     return (prompt[:tail] + _WEIGHT.sub("", prompt[tail:])).strip().removesuffix(",").rstrip()
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+def _truncate(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"

@@ -26,12 +26,12 @@ MAX_WILDCARDS = 1000
 _DIGITS = r"[0-9]{1,9}(?:\.[0-9]{0,9})?|\.[0-9]{1,9}"
 _WILDCARD = re.compile(r"__(?!_)(?P<name>[^\s{}|,()\[\]\\:$]{1,200}?)__")
 _ESCAPE_OR_WILDCARD = re.compile(rf"\\.|{_WILDCARD.pattern}", re.DOTALL)
-_COUNT = re.compile(r"\s*([0-9]{1,9})(?:-([0-9]{1,9}))?\$\$(?:([^$|{}\[\]\\]*)\$\$)?")
+_CHOICE_COUNT = re.compile(r"\s*([0-9]{1,9})(?:-([0-9]{1,9}))?\$\$(?:([^$|{}\[\]\\]*)\$\$)?")
 _WEIGHT_BEFORE = re.compile(rf"\s*({_DIGITS})::(.*)", re.DOTALL)
 _WEIGHT_AFTER = re.compile(rf"((?:\\.|[^\\])*?):\s*({_DIGITS})\s*", re.DOTALL)
 
 
-def expand(text: str, seed: int, folder: Path | None) -> str:
+def expand_wildcards(text: str, seed: int, folder: Path | None) -> str:
     """Expand a prompt; expanding the result again changes nothing.
 
     Args:
@@ -47,10 +47,10 @@ def expand(text: str, seed: int, folder: Path | None) -> str:
         PromptError: More different options are requested than there are, all weights are 0, or braces are nested too
             deep.
     """
-    return _final(_Expansion(seed, folder).expand(text, ()))
+    return _escape_choices(_Expander(seed, folder).expand(text, ()))
 
 
-def named_in(text: str) -> list[str]:
+def wildcard_names(text: str) -> list[str]:
     """Return the names of a prompt's wildcards, without duplicates, in order; nested wildcards are not included."""
     found = (match["name"] for match in _ESCAPE_OR_WILDCARD.finditer(text))
     return list(dict.fromkeys(name for name in found if name))
@@ -76,22 +76,22 @@ def find_wildcards(folder: Path) -> list[Wildcard]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for path in (Path(place, name) for name in files if name.endswith(".txt")):
             name = path.relative_to(folder).with_suffix("").as_posix()
-            if named_in(f"__{name}__") == [name] and (lines := _count(path)):
+            if wildcard_names(f"__{name}__") == [name] and (lines := _count_choices(path)):
                 found.append(Wildcard(name, lines))
     return sorted(found, key=lambda wildcard: wildcard.name)
 
 
-def _count(path: Path) -> int:
+def _count_choices(path: Path) -> int:
     """Return the number of choices in a file; 0 if it cannot be read."""
     try:
-        return len(_choices(path.read_text("utf-8-sig")))
+        return len(_parse_choices(path.read_text("utf-8-sig")))
     except (OSError, ValueError):
         return 0
 
 
-def _choices(text: str) -> list[_Option]:
+def _parse_choices(text: str) -> list[_Option]:
     lines = (line.strip() for line in text.splitlines())
-    options = [_line_option(line) for line in lines if line and not line.startswith("#")]
+    options = [_parse_line(line) for line in lines if line and not line.startswith("#")]
     return [option for option in options if option.weight > 0]
 
 
@@ -101,26 +101,26 @@ class _Option:
     weight: float
 
 
-class _Expansion:
+class _Expander:
     """The state of one expansion: the random numbers, and the files read so far."""
 
     def __init__(self, seed: int, folder: Path | None) -> None:
         self._random = random.Random(seed)  # noqa: S311  choices must be reproducible, not secret
         self._folder = folder
         self._files: dict[str, list[_Option]] = {}
-        self._wildcards = 0
+        self._wildcard_count = 0
 
     def expand(self, text: str, chain: tuple[str, ...]) -> str:
         """Expand a text; ``chain`` lists the wildcards and braces that it came from."""
         if len(chain) > MAX_DEPTH:
-            raise _too_deep(chain)
-        pairs, done, at = _pairs(text), [], 0
+            raise _depth_error(chain)
+        pairs, done, at = _bracket_pairs(text), [], 0
         while at < len(text):
             if text[at] == "{" and at in pairs:
-                done.append(self._variant(text[at + 1 : pairs[at]], chain))
+                done.append(self._expand_variant(text[at + 1 : pairs[at]], chain))
                 at = pairs[at] + 1
             elif wildcard := _WILDCARD.match(text, at):
-                done.append(self._wildcard(wildcard[1], chain))
+                done.append(self._expand_wildcard(wildcard[1], chain))
                 at = wildcard.end()
             else:
                 length = 2 if text[at] == "\\" else 1
@@ -128,12 +128,12 @@ class _Expansion:
                 at += length
         return "".join(done)
 
-    def _variant(self, inside: str, chain: tuple[str, ...]) -> str:
+    def _expand_variant(self, inside: str, chain: tuple[str, ...]) -> str:
         least, most, joiner, start = 1, 1, ", ", 0
-        if count := _COUNT.match(inside):
+        if count := _CHOICE_COUNT.match(inside):
             least, most = int(count[1]), int(count[2] or count[1])
             joiner, start = ", " if count[3] is None else count[3], count.end()
-        options = [_variant_option(option) for option in _split(inside[start:])]
+        options = [_parse_variant_option(option) for option in _split_options(inside[start:])]
         chosen = self._choose(options, least, most, inside)
         return joiner.join(self.expand(option.text, (*chain, "{}")) for option in chosen)
 
@@ -146,34 +146,34 @@ class _Expansion:
                 hint="Ask for no more than there are; an option of weight 0 is none.",
             )
         return [
-            possible.pop(self._index(possible))
-            for _ in range(least + int(self._share() * (most - least + 1)))
+            possible.pop(self._choose_index(possible))
+            for _ in range(least + int(self._random_fraction() * (most - least + 1)))
         ]
 
-    def _index(self, options: Sequence[_Option]) -> int:
-        left = self._share() * sum(option.weight for option in options)
+    def _choose_index(self, options: Sequence[_Option]) -> int:
+        left = self._random_fraction() * sum(option.weight for option in options)
         for index, option in enumerate(options):
             left -= option.weight
             if left < 0:
                 return index
         return len(options) - 1  # reached only if the sum was rounded up
 
-    def _share(self) -> float:
+    def _random_fraction(self) -> float:
         """Return a number in [0, 1); ``random()`` is the only method whose sequence Python guarantees to keep."""
         return self._random.random()
 
-    def _wildcard(self, name: str, chain: tuple[str, ...]) -> str:
-        self._wildcards += 1
-        if self._wildcards > MAX_WILDCARDS:
+    def _expand_wildcard(self, name: str, chain: tuple[str, ...]) -> str:
+        self._wildcard_count += 1
+        if self._wildcard_count > MAX_WILDCARDS:
             raise WildcardError(f"The prompt comes to more than {MAX_WILDCARDS} wildcards.")
         if name not in self._files:
-            self._files[name] = self._read(name)
+            self._files[name] = self._read_choices(name)
         options = self._files[name]
-        return self.expand(options[self._index(options)].text, (*chain, name))
+        return self.expand(options[self._choose_index(options)].text, (*chain, name))
 
-    def _read(self, name: str) -> list[_Option]:
+    def _read_choices(self, name: str) -> list[_Option]:
         try:
-            possible = _choices(self._path(name).read_text("utf-8-sig"))
+            possible = _parse_choices(self._path(name).read_text("utf-8-sig"))
         except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a name that cannot be a file's
             raise WildcardError(f"There is no wildcard file for __{name}__ that can be read.") from error
         if not possible:
@@ -191,9 +191,9 @@ class _Expansion:
         return self._folder.joinpath(*parts[:-1], f"{parts[-1]}.txt")
 
 
-def _final(text: str) -> str:
+def _escape_choices(text: str) -> str:
     """Escape text that only looks like a choice after expansion, such as __cat__ from __{cat|dog}__."""
-    braces = {at for pair in _pairs(text).items() for at in pair if text[at] in "{}"}
+    braces = {at for pair in _bracket_pairs(text).items() for at in pair if text[at] in "{}"}
     done, at = [], 0
     while at < len(text):
         length = 2 if text[at] == "\\" else 1
@@ -204,14 +204,14 @@ def _final(text: str) -> str:
     return "".join(done)
 
 
-def _too_deep(chain: tuple[str, ...]) -> PromptError:
+def _depth_error(chain: tuple[str, ...]) -> PromptError:
     names = [name for name in chain if name != "{}"]
     if not names:
         return PromptError(f"Braces are nested deeper than {MAX_DEPTH}.")
     return WildcardError(f"Wildcards go on naming each other: {' > '.join(names[:6])} …")
 
 
-def _pairs(text: str) -> dict[int, int]:
+def _bracket_pairs(text: str) -> dict[int, int]:
     """Map the position of each opening brace and square bracket to its closing one; a brace closes open brackets."""
     pairs: dict[int, int] = {}
     still_open: list[int] = []
@@ -231,9 +231,9 @@ def _pairs(text: str) -> dict[int, int]:
     return pairs
 
 
-def _split(inside: str) -> list[str]:
+def _split_options(inside: str) -> list[str]:
     """Split options at bars, except at bars inside nested braces or square brackets."""
-    pairs, options, start, at = _pairs(inside), [], 0, 0
+    pairs, options, start, at = _bracket_pairs(inside), [], 0, 0
     while at < len(inside):
         if inside[at] == "|":
             options.append(inside[start:at])
@@ -242,15 +242,15 @@ def _split(inside: str) -> list[str]:
     return [*options, inside[start:]]
 
 
-def _variant_option(text: str) -> _Option:
+def _parse_variant_option(text: str) -> _Option:
     if _WEIGHT_BEFORE.fullmatch(text):
-        return _line_option(text)
+        return _parse_line(text)
     if after := _WEIGHT_AFTER.fullmatch(text):
         return _Option(after[1].strip(), float(after[2]))
     return _Option(text.strip(), 1.0)
 
 
-def _line_option(text: str) -> _Option:
+def _parse_line(text: str) -> _Option:
     if before := _WEIGHT_BEFORE.fullmatch(text):
         return _Option(before[2].strip(), float(before[1]))
     return _Option(text, 1.0)

@@ -18,38 +18,38 @@ from safelight.errors import (
     BackendError,
     MemoryBudgetError,
     ModelInvalidError,
-    NumbersError,
+    NonFiniteError,
     RequestError,
 )
-from safelight.generation.upscaling.tiles import Pixels, Tiling, enlarge_in_tiles
-from safelight.generation.upscaling.upscaler import MAX_PIXELS, Progress, Stop, check_stop, target_size
+from safelight.generation.upscaling.tiles import Pixels, Tiling, upscale_in_tiles
+from safelight.generation.upscaling.upscaler import MAX_PIXELS, ProgressCallback, StopCallback, check_not_stopped, target_size
 from safelight.generation.upscaling.weights import read_network
 from safelight.models.digests import file_digest
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
 
-HEADROOM = 4
+MAX_INTERMEDIATE_RATIO = 4
 """Limit of intermediate images, as a multiple of max_pixels: a 4x network makes a 4x image to reach a factor of 2."""
 
 
 @dataclass
-class Watch:
+class TileProgress:
     """Checks for cancellation before each tile and reports progress after it."""
 
     total: int
-    on_progress: Progress | None
-    should_stop: Stop | None
-    done: int = 0
+    on_progress: ProgressCallback | None
+    should_stop: StopCallback | None
+    completed: int = 0
 
     @contextmanager
     def tile(self) -> Iterator[None]:
         """Wrap the work on one tile."""
-        check_stop(self.should_stop)
+        check_not_stopped(self.should_stop)
         yield
-        self.done += 1
+        self.completed += 1
         if self.on_progress is not None:
-            self.on_progress(self.done / self.total)
+            self.on_progress(self.completed / self.total)
 
 
 @dataclass(frozen=True)
@@ -118,22 +118,22 @@ class NetworkUpscaler:
         factor: float,
         *,
         max_pixels: int = MAX_PIXELS,
-        on_progress: Progress | None = None,
-        should_stop: Stop | None = None,
+        on_progress: ProgressCallback | None = None,
+        should_stop: StopCallback | None = None,
     ) -> Image.Image:
         """See ``Upscaler.upscale``. At factor 1 the network is applied once and its result is resized back."""
         size = target_size(image, factor, max_pixels)
-        sizes = self._sizes(image.size, size, max_pixels)
-        watch = Watch(sum(self.tiling.count(*each) for each in sizes), on_progress, should_stop)
+        sizes = self._pass_sizes(image.size, size, max_pixels)
+        watch = TileProgress(sum(self.tiling.count(*each) for each in sizes), on_progress, should_stop)
         pixels = np.asarray(image)
         for _ in sizes:
-            pixels = self._enlarge(pixels, watch)
+            pixels = self._upscale_pass(pixels, watch)
         result = Image.fromarray(pixels)
         return result if result.size == size else result.resize(size, Image.Resampling.LANCZOS)
 
-    def _sizes(self, start: tuple[int, int], goal: tuple[int, int], max_pixels: int) -> list[tuple[int, int]]:
+    def _pass_sizes(self, start: tuple[int, int], target: tuple[int, int], max_pixels: int) -> list[tuple[int, int]]:
         """Return width and height of each image that the network is applied to."""
-        if self.factor == 1 and goal != start:
+        if self.factor == 1 and target != start:
             raise RequestError(
                 f"{self.name} ({self.architecture}) restores a picture at its own size and does not enlarge it.",
                 hint="Give factor 1, or another upscaler.",
@@ -141,40 +141,40 @@ class NetworkUpscaler:
         sizes = [start]
         while True:
             width, height = (side * self.factor for side in sizes[-1])
-            if width * height > HEADROOM * max_pixels:
+            if width * height > MAX_INTERMEDIATE_RATIO * max_pixels:
                 raise MemoryBudgetError(
-                    f"{self.name} enlarges {self.factor} times at once, so on the way to {goal[0]} x {goal[1]} it "
-                    f"would make {width} x {height}, more than {HEADROOM} times the {max_pixels} pixels allowed.",
+                    f"{self.name} enlarges {self.factor} times at once, so on the way to {target[0]} x {target[1]} it "
+                    f"would make {width} x {height}, more than {MAX_INTERMEDIATE_RATIO} times the {max_pixels} pixels allowed.",
                     hint="Give a smaller picture or another upscaler, or raise the setting max_pixels.",
                 )
-            if width >= goal[0] and height >= goal[1]:
+            if width >= target[0] and height >= target[1]:
                 return sizes
             sizes.append((width, height))
 
-    def _enlarge(self, pixels: Pixels, watch: Watch) -> Pixels:
+    def _upscale_pass(self, pixels: Pixels, progress: TileProgress) -> Pixels:
         def enlarge(tile: Pixels) -> NDArray[np.float32]:
-            with watch.tile():
-                return self._run(tile)
+            with progress.tile():
+                return self._run_tile(tile)
 
-        return enlarge_in_tiles(pixels, self.factor, self.tiling, enlarge)
+        return upscale_in_tiles(pixels, self.factor, self.tiling, enlarge)
 
-    def _run(self, tile: Pixels) -> NDArray[np.float32]:
+    def _run_tile(self, tile: Pixels) -> NDArray[np.float32]:
         """Run the network on one tile; values are 0 to 255."""
         values = torch.from_numpy(tile.astype(np.float32) / 255).movedim(-1, 0)
         values = values.to(self.network.device, self.network.dtype)
         try:
-            with self._computing, repeatable(self.network.device):
-                enlarged = torch.cat([self._apply(planes) for planes in self._split(values)])[:3]
+            with self._computing, fixed_seed(self.network.device):
+                enlarged = torch.cat([self._apply(planes) for planes in self._network_inputs(values)])[:3]
         except torch.OutOfMemoryError as error:
             raise MemoryBudgetError(
                 f"{self.name} ran out of memory on a tile of {tile.shape[1]} x {tile.shape[0]} pixels.",
                 hint=f"Give smaller tiles than {self.tiling.tile} pixels.",
             ) from error
         if not bool(enlarged.isfinite().all()):
-            raise NumbersError(f"The result of {self.name} is not finite: there is no picture in it.")
+            raise NonFiniteError(f"The result of {self.name} is not finite: there is no picture in it.")
         return np.asarray(enlarged.float().cpu().movedim(0, -1).numpy() * 255, dtype=np.float32)
 
-    def _split(self, values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def _network_inputs(self, values: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Split (3, height, width) into the network's inputs: single channels, RGB, or RGB with an opaque alpha."""
         if self.network.input_channels == 1:
             return tuple(values.split(1))
@@ -194,7 +194,7 @@ class NetworkUpscaler:
 
 
 @contextmanager
-def repeatable(device: torch.device) -> Iterator[None]:
+def fixed_seed(device: torch.device) -> Iterator[None]:
     """Seed the random numbers equally for each tile (AuraSR uses some) and restore the generators afterwards."""
     cuda = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if cuda else []):

@@ -7,9 +7,9 @@ from types import MappingProxyType
 
 from PIL import Image
 
-from safelight.generation.upscaling.upscaler import MAX_PIXELS, Progress, Stop, check_stop, target_size
+from safelight.generation.upscaling.upscaler import MAX_PIXELS, ProgressCallback, StopCallback, check_not_stopped, target_size
 
-RESAMPLING = MappingProxyType(
+RESAMPLING_FILTERS = MappingProxyType(
     {
         "nearest": Image.Resampling.NEAREST,
         "bilinear": Image.Resampling.BILINEAR,
@@ -25,7 +25,7 @@ class ResamplingUpscaler:
     """Interpolation; see ``Upscaler``.
 
     Args:
-        name: A key of ``RESAMPLING``.
+        name: A key of ``RESAMPLING_FILTERS``.
     """
 
     name: str
@@ -38,13 +38,13 @@ class ResamplingUpscaler:
         factor: float,
         *,
         max_pixels: int = MAX_PIXELS,
-        on_progress: Progress | None = None,
-        should_stop: Stop | None = None,
+        on_progress: ProgressCallback | None = None,
+        should_stop: StopCallback | None = None,
     ) -> Image.Image:
         """See ``Upscaler.upscale``."""
         size = target_size(image, factor, max_pixels)
-        check_stop(should_stop)
-        result = image.resize(size, RESAMPLING[self.name])
+        check_not_stopped(should_stop)
+        result = image.resize(size, RESAMPLING_FILTERS[self.name])
         if on_progress is not None:
             on_progress(1.0)
         return result

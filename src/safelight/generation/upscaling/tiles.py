@@ -14,7 +14,7 @@ from safelight.errors import RequestError
 Pixels = NDArray[np.uint8]
 """Height x width x 3, sRGB."""
 
-Enlarge = Callable[[Pixels], NDArray[np.float32]]
+UpscaleTile = Callable[[Pixels], NDArray[np.float32]]
 """Upscales a tile: returns values 0 to 255, scale times as high and as wide."""
 
 
@@ -40,22 +40,22 @@ class Tiling:
                 hint="Give tiles of at least three times their overlap, which is 0 or more.",
             )
 
-    def cut(self, length: int) -> Cut:
+    def split_axis(self, length: int) -> AxisTiles:
         """Split one axis of an image into as few tiles as possible, all of one size and evenly spaced."""
         most = _round_up(self.tile, self.multiple)
         count = max(1, ceil((length - self.overlap) / (most - self.overlap)))
         needed = ceil((length + (count - 1) * self.overlap) / count)
         size = min(length, _round_up(needed, self.multiple))
         starts = tuple(i * (length - size) // max(1, count - 1) for i in range(count))
-        return Cut(starts, size, self.overlap)
+        return AxisTiles(starts, size, self.overlap)
 
     def count(self, width: int, height: int) -> int:
         """Return the number of tiles of an image."""
-        return len(self.cut(width).starts) * len(self.cut(height).starts)
+        return len(self.split_axis(width).starts) * len(self.split_axis(height).starts)
 
 
 @dataclass(frozen=True)
-class Cut:
+class AxisTiles:
     """One axis of an image, split into tiles.
 
     Args:
@@ -76,27 +76,27 @@ class Cut:
         for i in range(len(self.starts) - 1):
             middle = (self.starts[i] + self.size + self.starts[i + 1]) / 2
             width = max(self.overlap / 2, 1 / scale)
-            shares[i] *= 1 - _rise(where[i], middle, width)
-            shares[i + 1] *= _rise(where[i + 1], middle, width)
+            shares[i] *= 1 - _smoothstep(where[i], middle, width)
+            shares[i + 1] *= _smoothstep(where[i + 1], middle, width)
         return np.asarray(shares, dtype=np.float32)
 
 
-def enlarge_in_tiles(pixels: Pixels, scale: int, tiling: Tiling, enlarge: Enlarge) -> Pixels:
+def upscale_in_tiles(pixels: Pixels, scale: int, tiling: Tiling, upscale_tile: UpscaleTile) -> Pixels:
     """Upscale an image tile by tile, from top to bottom; only one row of tiles is held as floats.
 
     Args:
         pixels: The image.
         scale: The scale factor, an integer.
         tiling: How the image is split.
-        enlarge: Upscales one tile.
+        upscale_tile: Upscales one tile.
     """
     height, width = pixels.shape[:2]
-    rows, columns = tiling.cut(height), tiling.cut(width)
+    rows, columns = tiling.split_axis(height), tiling.split_axis(width)
     result = np.empty((height * scale, width * scale, 3), np.uint8)
     faded = np.zeros((0, width * scale, 3), np.float32)
     ends = (*rows.starts[1:], height)
     for top, end, share in zip(rows.starts, ends, rows.weights(scale), strict=True):
-        band = _enlarge_band(pixels[top : top + rows.size], scale, columns, enlarge) * share[:, None, None]
+        band = _upscale_row(pixels[top : top + rows.size], scale, columns, upscale_tile) * share[:, None, None]
         band[: len(faded)] += faded
         done = (end - top) * scale
         result[top * scale : end * scale] = band[:done].round().clip(0, 255)
@@ -104,17 +104,17 @@ def enlarge_in_tiles(pixels: Pixels, scale: int, tiling: Tiling, enlarge: Enlarg
     return result
 
 
-def _enlarge_band(pixels: Pixels, scale: int, columns: Cut, enlarge: Enlarge) -> NDArray[np.float32]:
+def _upscale_row(pixels: Pixels, scale: int, columns: AxisTiles, upscale_tile: UpscaleTile) -> NDArray[np.float32]:
     """Upscale one row of tiles and blend them from left to right."""
     height, width = pixels.shape[:2]
     band = np.zeros((height * scale, width * scale, 3), np.float32)
     for left, share in zip(columns.starts, columns.weights(scale), strict=True):
-        enlarged = enlarge(pixels[:, left : left + columns.size])
+        enlarged = upscale_tile(pixels[:, left : left + columns.size])
         band[:, left * scale : (left + columns.size) * scale] += enlarged * share[None, :, None]
     return band
 
 
-def _rise(where: NDArray[np.float64], middle: float, width: float) -> NDArray[np.float64]:
+def _smoothstep(where: NDArray[np.float64], middle: float, width: float) -> NDArray[np.float64]:
     """Rise from 0 to 1 around ``middle`` along the smoothstep polynomial."""
     share = np.clip((where - middle) / width + 0.5, 0, 1)
     return np.asarray(share * share * (3 - 2 * share))

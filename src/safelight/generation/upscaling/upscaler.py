@@ -13,17 +13,17 @@ from safelight.errors import (
     ImageZeroSizeError,
     MemoryBudgetError,
     RequestError,
-    StoppedError,
+    RunStoppedError,
 )
 from safelight.images import DecodeLimits
 
 MAX_PIXELS = DecodeLimits().max_pixels
 """Default limit of a result, in pixels."""
 
-Progress = Callable[[float], None]
+ProgressCallback = Callable[[float], None]
 """Called with the completed fraction of the work, 0 to 1."""
 
-Stop = Callable[[], bool]
+StopCallback = Callable[[], bool]
 """Returns whether to stop."""
 
 
@@ -48,8 +48,8 @@ class Upscaler(Protocol):
         factor: float,
         *,
         max_pixels: int = MAX_PIXELS,
-        on_progress: Progress | None = None,
-        should_stop: Stop | None = None,
+        on_progress: ProgressCallback | None = None,
+        should_stop: StopCallback | None = None,
     ) -> Image.Image:
         """Upscale an image to exactly round(width * factor) x round(height * factor) pixels, RGB.
 
@@ -64,8 +64,8 @@ class Upscaler(Protocol):
             RequestError: The factor is not finite, below 1, or not possible with this upscaler.
             MemoryBudgetError: The result, or an intermediate image, would be too large.
             ImageArrayError, ImageZeroSizeError: The image is not RGB, or has no pixels.
-            StoppedError: ``should_stop`` returned True.
-            NumbersError: The network's result is not finite.
+            RunStoppedError: ``should_stop`` returned True.
+            NonFiniteError: The network's result is not finite.
         """
 
 
@@ -93,11 +93,11 @@ def target_size(image: Image.Image, factor: float, max_pixels: int) -> tuple[int
     return size
 
 
-def check_stop(should_stop: Stop | None) -> None:
+def check_not_stopped(should_stop: StopCallback | None) -> None:
     """Check that the work was not cancelled.
 
     Raises:
-        StoppedError: ``should_stop`` returned True.
+        RunStoppedError: ``should_stop`` returned True.
     """
     if should_stop is not None and should_stop():
-        raise StoppedError("The upscaling was stopped before it was done.")
+        raise RunStoppedError("The upscaling was stopped before it was done.")

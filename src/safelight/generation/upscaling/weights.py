@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor, ModelDescriptor
 
 SUFFIX = ".safetensors"
-PICKLES = (".pth", ".pt", ".ckpt", ".bin", ".pkl", ".pickle")
-DEPTH = 999
+PICKLE_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".pkl", ".pickle")
+MAX_LAYER_INDEX = 999
 """Highest allowed layer index: a tensor named body.999999999 must not build a network with that many layers."""
 
 _HINT = (
     "Give a .safetensors file of a super-resolution or restoration network that the package spandrel knows."
 )
-_BROKEN = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_LOAD_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """Exceptions that spandrel raises on tensors with inconsistent shapes."""
 
 
@@ -33,8 +33,8 @@ def read_network(path: Path) -> ImageModelDescriptor[torch.nn.Module]:
         PickleRefusedError: The file is a pickle, by its name or its first bytes.
         ModelInvalidError: The file is damaged, the architecture unknown, or the network does not map image to image.
     """
-    check_no_pickle(path)
-    content = _check_tensors(path)
+    check_not_pickle(path)
+    content = _check_and_describe(path)
     from safetensors.torch import load_file
     from spandrel import ModelLoader, UnsupportedModelError
 
@@ -44,19 +44,19 @@ def read_network(path: Path) -> ImageModelDescriptor[torch.nn.Module]:
         raise ModelInvalidError(
             f"{path.name} is of an unknown architecture ({content}).", hint=_HINT
         ) from error
-    except _BROKEN as error:
+    except _LOAD_ERRORS as error:
         raise ModelInvalidError(f"{path.name} cannot be built: {_first_line(error)}", hint=_HINT) from error
-    return picture_to_picture(path, network)
+    return check_image_to_image(path, network)
 
 
-def check_no_pickle(path: Path) -> None:
+def check_not_pickle(path: Path) -> None:
     """Check that a file is not a pickle, by its name and then by its first nine bytes.
 
     Raises:
         PickleRefusedError: The file is a pickle.
         FileMissingError: The file cannot be read.
     """
-    if path.suffix.lower() in PICKLES:
+    if path.suffix.lower() in PICKLE_SUFFIXES:
         raise PickleRefusedError(f"{path.name} is a pickle file.")
     try:
         with path.open("rb") as file:
@@ -69,7 +69,7 @@ def check_no_pickle(path: Path) -> None:
         raise PickleRefusedError(f"{path.name} is a pickle file, whatever its name says.")
 
 
-def picture_to_picture(path: Path, network: ModelDescriptor) -> ImageModelDescriptor[torch.nn.Module]:
+def check_image_to_image(path: Path, network: ModelDescriptor) -> ImageModelDescriptor[torch.nn.Module]:
     """Check that a network maps whole images to images, and return it.
 
     Args:
@@ -96,7 +96,7 @@ def picture_to_picture(path: Path, network: ModelDescriptor) -> ImageModelDescri
     return network
 
 
-def _check_tensors(path: Path) -> str:
+def _check_and_describe(path: Path) -> str:
     """Check that the file is complete, and describe its content without reading the tensors."""
     try:
         with safe_open(path, framework="np") as file:
@@ -105,14 +105,14 @@ def _check_tensors(path: Path) -> str:
         raise ModelInvalidError(
             f"{path.name} is not a whole safetensors file: {error}.", hint=_HINT
         ) from error
-    if any(_index(part) > DEPTH for name in names for part in name.split(".")):
-        raise ModelInvalidError(f"{path.name} has layers beyond the {DEPTH}th.", hint=_HINT)
+    if any(_layer_index(part) > MAX_LAYER_INDEX for name in names for part in name.split(".")):
+        raise ModelInvalidError(f"{path.name} has layers beyond the {MAX_LAYER_INDEX}th.", hint=_HINT)
     if said := metadata.get("modelspec.architecture"):
         return f"its metadata says {said[:80]!r}"
     return f"its tensors: {', '.join(name[:80] for name in names[:3]) or 'none'}{' …' if names[3:] else ''}"
 
 
-def _index(part: str) -> int:
+def _layer_index(part: str) -> int:
     """Return a part of a tensor's name as a layer index; 0 if it is not a number."""
     try:
         return int(part)

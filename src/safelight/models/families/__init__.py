@@ -29,11 +29,11 @@ from safelight.models.families import (
     sdxl,
     z_image,
 )
-from safelight.models.family import IMAGE, INPAINT, TEXT, Family
+from safelight.models.families.family import IMAGE, INPAINT, TEXT, Family
 
-__all__ = ["FAMILIES", "IMAGE", "INPAINT", "STARTER", "TEXT", "Family", "family_named"]
+__all__ = ["FAMILIES", "IMAGE", "INPAINT", "STARTER", "TEXT", "Family", "get_family"]
 
-MODULES = (
+ARCHITECTURES = (
     sd1,
     sd2,
     sdxl,
@@ -54,14 +54,14 @@ MODULES = (
 """One for each architecture, in the order in which families are listed."""
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
-    {entry.name: entry for module in MODULES for entry in module.ENTRIES}
+    {entry.name: entry for module in ARCHITECTURES for entry in module.ENTRIES}
 )
 """Every family and variant by name."""
 
 STARTER = sd1.STARTER
 
 
-def family_named(name: str) -> Family:
+def get_family(name: str) -> Family:
     """An entry of the table.
 
     Raises:

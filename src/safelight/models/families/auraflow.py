@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from safelight.models.family import Family, pipeline_classes
+from safelight.models.families.family import Family, pipeline_classes
 
 AURAFLOW = Family(
     key="auraflow",
     title="AuraFlow",
     pipelines=pipeline_classes("AuraFlowPipeline"),
-    kind="flow",
+    prediction_process="flow",
     guidance_scale=3.5,
     steps=50,
-    sigmas=False,
-    mu="never",
+    passes_sigmas=False,
+    passes_mu="never",
 )
 
 ENTRIES = (AURAFLOW,)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from safelight.models.family import Family, pipeline_classes
+from safelight.models.families.family import Family, pipeline_classes
 
 CHROMA = Family(
     key="chroma",
     title="Chroma",
     pipelines=pipeline_classes("ChromaPipeline", "ChromaImg2ImgPipeline", "ChromaInpaintPipeline"),
-    kind="flow",
+    prediction_process="flow",
     guidance="cfg-separate",
     steps=35,
-    latents="packed",
-    always=MappingProxyType({"max_sequence_length": 512}),  # its inpainting's own is 256
+    latent_layout="packed",
+    call_arguments=MappingProxyType({"max_sequence_length": 512}),  # its inpainting's own is 256
 )
 
 ENTRIES = (CHROMA,)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from safelight.models.family import Family, pipeline_classes
+from safelight.models.families.family import Family, pipeline_classes
 
 COGVIEW4 = Family(
     key="cogview4",
     title="CogView4",
     pipelines=pipeline_classes("CogView4Pipeline"),
-    kind="flow",
+    prediction_process="flow",
     guidance="cfg-separate",
     steps=50,
     side_from_config=True,

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from safelight.models.family import Family, pipeline_classes
+from safelight.models.families.family import Family, pipeline_classes
 
 FLUX = Family(
     key="flux",
     title="Flux",
     pipelines=pipeline_classes("FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"),
-    kind="flow",
+    prediction_process="flow",
     text_encoders=("text_encoder", "text_encoder_2"),
     guidance="embedded",
     supports_negative=False,
     guidance_scale=3.5,
-    latents="packed",
+    latent_layout="packed",
 )
 FLUX_SCHNELL = replace(
     FLUX, variant="schnell", title="Flux schnell", guidance="none", steps=4, guidance_scale=1.0

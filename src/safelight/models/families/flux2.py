@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from safelight.models.family import Family, pipeline_classes
+from safelight.models.families.family import Family, pipeline_classes
 
 FLUX2 = Family(
     key="flux2",
     title="Flux.2",
     pipelines=pipeline_classes("Flux2Pipeline"),
     template_tokens=44,
-    kind="flow",
+    prediction_process="flow",
     guidance="embedded",
     supports_negative=False,
     guidance_scale=4.0,
     steps=50,
-    latents="packed",
+    latent_layout="packed",
 )
 FLUX2_KLEIN = Family(
     key="flux2-klein",
     title="Flux.2 klein",
     pipelines=pipeline_classes("Flux2KleinPipeline", None, "Flux2KleinInpaintPipeline"),
     template_tokens=12,
-    kind="flow",
+    prediction_process="flow",
     guidance="cfg-separate",
     supports_negative=False,
     guidance_scale=4.0,
     steps=50,
-    latents="packed",
+    latent_layout="packed",
 )
 FLUX2_KLEIN_DISTILLED = replace(
     FLUX2_KLEIN,

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from safelight.models.family import Family, pipeline_classes
+from safelight.models.families.family import Family, pipeline_classes
 
 HUNYUAN_DIT = Family(
     key="hunyuan-dit",
     title="Hunyuan-DiT",
     pipelines=pipeline_classes("HunyuanDiTPipeline"),
     pag=pipeline_classes("HunyuanDiTPAGPipeline"),
-    reads=256,
-    kind="diffusion",
+    max_prompt_tokens=256,
+    prediction_process="diffusion",
     text_encoders=("text_encoder", "text_encoder_2"),
     steps=50,
     side_from_config=True,
     sampler="DDPM",
-    sigmas=False,
-    mu="never",
-    always=MappingProxyType({"use_resolution_binning": False}),
+    passes_sigmas=False,
+    passes_mu="never",
+    call_arguments=MappingProxyType({"use_resolution_binning": False}),
 )
 
 ENTRIES = (HUNYUAN_DIT,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from safelight.models.families.sdxl import SDXL
-from safelight.models.family import pipeline_classes
+from safelight.models.families.family import pipeline_classes
 
 KOLORS = replace(
     SDXL,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from safelight.models.family import Family, pipeline_classes
+from safelight.models.families.family import Family, pipeline_classes
 
 LUMINA2 = Family(
     key="lumina2",
     title="Lumina Image 2",
     pipelines=pipeline_classes("Lumina2Pipeline"),
     template_tokens=32,
-    kind="flow",
+    prediction_process="flow",
     guidance="cfg-separate",
     guidance_scale=4.0,
     steps=30,

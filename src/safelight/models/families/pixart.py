@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from types import MappingProxyType
 
-from safelight.models.family import Family, pipeline_classes
+from safelight.models.families.family import Family, pipeline_classes
 
 PIXART_ALPHA = Family(
     key="pixart-alpha",
     title="PixArt-alpha",
     pipelines=pipeline_classes("PixArtAlphaPipeline"),
-    kind="diffusion",
+    prediction_process="diffusion",
     steps=20,
     min_steps=2,  # at one step it expects a scheduler for its one-step distillation
     guidance_scale=4.5,
     side_from_config=True,
     sampler="DPM++ 2M",
-    step_callback=False,
-    sigmas=False,
-    mu="never",
-    always=MappingProxyType({"use_resolution_binning": False, "clean_caption": False}),
+    supports_step_callback=False,
+    passes_sigmas=False,
+    passes_mu="never",
+    call_arguments=MappingProxyType({"use_resolution_binning": False, "clean_caption": False}),
 )
 PIXART_SIGMA = replace(
     PIXART_ALPHA,

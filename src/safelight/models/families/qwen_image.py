@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from safelight.models.family import Family, pipeline_classes
+from safelight.models.families.family import Family, pipeline_classes
 
 QWEN_IMAGE = Family(
     key="qwen-image",
     title="Qwen-Image",
     pipelines=pipeline_classes("QwenImagePipeline", "QwenImageImg2ImgPipeline", "QwenImageInpaintPipeline"),
-    kind="flow",
+    prediction_process="flow",
     guidance="cfg-separate",
     guidance_parameter="true_cfg_scale",
     guidance_scale=4.0,
     steps=50,
-    latents="packed",
+    latent_layout="packed",
 )
 
 ENTRIES = (QWEN_IMAGE,)

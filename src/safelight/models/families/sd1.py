@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from safelight.models.family import NO_CLASSES, Family, pipeline_classes
+from safelight.models.families.family import NO_PIPELINES, Family, pipeline_classes
 
 SD1 = Family(
     key="sd1",
@@ -15,7 +15,7 @@ SD1 = Family(
     pag=pipeline_classes(
         "StableDiffusionPAGPipeline", "StableDiffusionPAGImg2ImgPipeline", "StableDiffusionPAGInpaintPipeline"
     ),
-    kind="diffusion",
+    prediction_process="diffusion",
     denoiser="unet",
     text_encoding="clip",
     clip_skip=True,
@@ -25,8 +25,8 @@ SD1 = Family(
     sampler="DPM++ 2M",
     schedule="karras",
     size_multiple=8,
-    sigmas=False,
-    mu="never",
+    passes_sigmas=False,
+    passes_mu="never",
 )
 STARTER = replace(
     SD1,
@@ -51,7 +51,7 @@ SD1_LCM = replace(
     title="Latent Consistency Model (Stable Diffusion 1)",
     guidance="embedded",
     supports_negative=False,
-    pag=NO_CLASSES,
+    pag=NO_PIPELINES,
     steps=4,
     guidance_scale=8.5,
     sampler="LCM",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from safelight.models.family import Family, pipeline_classes
+from safelight.models.families.family import Family, pipeline_classes
 
 SD3 = Family(
     key="sd3",
@@ -11,13 +11,13 @@ SD3 = Family(
         "StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline", "StableDiffusion3InpaintPipeline"
     ),
     pag=pipeline_classes("StableDiffusion3PAGPipeline", "StableDiffusion3PAGImg2ImgPipeline"),
-    kind="flow",
+    prediction_process="flow",
     text_encoders=("text_encoder", "text_encoder_2", "text_encoder_3"),
     clip_skip=True,
     guidance_scale=7.0,
     side_from_config=True,
-    sigmas=False,
-    mu="dynamic",
+    passes_sigmas=False,
+    passes_mu="dynamic",
 )
 
 ENTRIES = (SD3,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from safelight.models.families.sd1 import SD1
-from safelight.models.family import NO_CLASSES, pipeline_classes
+from safelight.models.families.family import NO_PIPELINES, pipeline_classes
 
 SDXL = replace(
     SD1,
@@ -36,7 +36,7 @@ SDXL_LCM = replace(
     title="Latent Consistency Model (SDXL)",
     guidance="embedded",
     supports_negative=False,
-    pag=NO_CLASSES,
+    pag=NO_PIPELINES,
     steps=4,
     guidance_scale=8.0,
     sampler="LCM",

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from safelight.models.family import Family, pipeline_classes
+from safelight.models.families.family import Family, pipeline_classes
 
 Z_IMAGE = Family(
     key="z-image",
     title="Z-Image",
     pipelines=pipeline_classes("ZImagePipeline", "ZImageImg2ImgPipeline", "ZImageInpaintPipeline"),
     template_tokens=8,
-    kind="flow",
-    guidance_off=0.0,
-    uncond_first=False,
+    prediction_process="flow",
+    guidance_off_value=0.0,
+    unconditional_first=False,
     guidance_scale=5.0,
     steps=40,
 )

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.errors import BackendError
-from safelight.runtime.graph import Graph
+from safelight.runtime.graph import OnnxGraph
 
 Outputs = dict[str, NDArray[np.float32]]
 
 
-class Network(Protocol):
+class CompiledNetwork(Protocol):
     """A compiled network. Thread-safe; a picture's outputs do not depend on the rest of the batch."""
 
     def run(self, pixels: NDArray[np.uint8]) -> Outputs:
@@ -24,7 +24,7 @@ class Network(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class BackendPlan:
     """How a network is to run.
 
     Args:
@@ -42,7 +42,7 @@ class Plan:
         return f"{self.backend} {self.precision}"
 
 
-def compile_network(graph: Graph, plan: Plan, cache: Path | None = None) -> Network:
+def compile_network(graph: OnnxGraph, plan: BackendPlan, cache: Path | None = None) -> CompiledNetwork:
     """Compile a graph.
 
     Args:
@@ -54,14 +54,14 @@ def compile_network(graph: Graph, plan: Plan, cache: Path | None = None) -> Netw
         BackendError: The backend is unknown, not installed, or cannot give the precision.
     """
     try:
-        return _backend(plan.backend)(graph, plan, cache)
+        return _load_backend(plan.backend)(graph, plan, cache)
     except ImportError as error:
         raise BackendError(f"{plan.backend} cannot be imported: {error}.") from error
     except RuntimeError as error:  # engines raise it for what they do not support
         raise BackendError(f"{plan} cannot run this network here: {str(error).splitlines()[0]}") from error
 
 
-def _backend(name: str) -> Callable[[Graph, Plan, Path | None], Network]:
+def _load_backend(name: str) -> Callable[[OnnxGraph, BackendPlan, Path | None], CompiledNetwork]:
     # A late import: each engine takes a quarter of a second.
     if name == "openvino":
         from safelight.runtime.backends.openvino import compile_openvino
@@ -74,6 +74,6 @@ def _backend(name: str) -> Callable[[Graph, Plan, Path | None], Network]:
     raise BackendError(f"There is no backend {name!r}; there are openvino and onnxruntime.")
 
 
-def stack_outputs(rows: list[Outputs]) -> Outputs:
+def stack_outputs(outputs: list[Outputs]) -> Outputs:
     """Concatenate the outputs of single pictures, each [1, ...], to the outputs of a batch."""
-    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    return {name: np.concatenate([row[name] for row in outputs]) for name in outputs[0]}

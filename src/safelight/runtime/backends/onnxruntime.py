@@ -11,8 +11,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from safelight.errors import BackendError
-from safelight.runtime.backends import Outputs, Plan, stack_outputs
-from safelight.runtime.graph import PIXELS, Graph
+from safelight.runtime.backends import Outputs, BackendPlan, stack_outputs
+from safelight.runtime.graph import PIXELS, OnnxGraph
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class OnnxRuntimeNetwork:
         return dict(zip(self.outputs, self.session.run(self.outputs, {PIXELS: pixels}), strict=True))
 
 
-def compile_onnxruntime(graph: Graph, plan: Plan, cache: Path | None = None) -> OnnxRuntimeNetwork:  # noqa: ARG001
+def compile_onnxruntime(graph: OnnxGraph, plan: BackendPlan, cache: Path | None = None) -> OnnxRuntimeNetwork:  # noqa: ARG001
     """Open a session on the CPU provider.
 
     Raises:

@@ -14,8 +14,8 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from safelight.errors import BackendError
-from safelight.runtime.backends import Outputs, Plan, stack_outputs
-from safelight.runtime.graph import PIXELS, Graph
+from safelight.runtime.backends import Outputs, BackendPlan, stack_outputs
+from safelight.runtime.graph import PIXELS, OnnxGraph
 
 _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 
@@ -36,7 +36,7 @@ class OpenVinoNetwork:
 
     def run(self, pixels: NDArray[np.uint8]) -> Outputs:
         """See ``Network.run``."""
-        with self._borrow(min(len(pixels), self._streams)) as requests:
+        with self._take_requests(min(len(pixels), self._streams)) as requests:
             rows: list[Outputs] = []
             for start in range(0, len(pixels), len(requests)):
                 group = pixels[start : start + len(requests)]
@@ -53,7 +53,7 @@ class OpenVinoNetwork:
         ]
 
     @contextmanager
-    def _borrow(self, wanted: int) -> Iterator[list[Any]]:
+    def _take_requests(self, wanted: int) -> Iterator[list[Any]]:
         """Take at least one request from the pool, and up to the wanted number if they are idle."""
         requests = [self._idle.get()]
         try:
@@ -68,7 +68,7 @@ class OpenVinoNetwork:
                 self._idle.put(request)
 
 
-def compile_openvino(graph: Graph, plan: Plan, cache: Path | None = None) -> OpenVinoNetwork:
+def compile_openvino(graph: OnnxGraph, plan: BackendPlan, cache: Path | None = None) -> OpenVinoNetwork:
     """Compile for the CPU with a static batch size of one.
 
     Raises:
@@ -84,12 +84,12 @@ def compile_openvino(graph: Graph, plan: Plan, cache: Path | None = None) -> Ope
         "NUM_STREAMS": plan.threads,
         "INFERENCE_NUM_THREADS": plan.threads,
     }
-    if cache is not None and _can_make(cache / "openvino"):
+    if cache is not None and _is_writable(cache / "openvino"):
         options["CACHE_DIR"] = str(cache / "openvino")
     return OpenVinoNetwork(core.compile_model(model, "CPU", options), graph.outputs, plan.threads)
 
 
-def _can_make(folder: Path) -> bool:
+def _is_writable(folder: Path) -> bool:
     """Whether the cache folder can be created; without it, each start compiles again."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

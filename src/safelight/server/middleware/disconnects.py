@@ -14,12 +14,12 @@ from fastapi import Depends, Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-GONE = 499
+CLIENT_CLOSED_REQUEST = 499
 """The status in logs and metrics of a request whose client did not wait for the response, as in nginx."""
-_READING = frozenset({"GET", "HEAD"})
+_SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
-class Client:
+class ClientConnection:
     """The connection of a request's client, which detects its disconnect.
 
     Args:
@@ -29,57 +29,57 @@ class Client:
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._receive = receive
-        self.work = CancelScope()
-        self._gone = asyncio.Event()
-        self._ends = scope["method"] in _READING
-        self._watch: asyncio.Task[None] | None = None
+        self.cancel_scope = CancelScope()
+        self._disconnected = asyncio.Event()
+        self._cancels = scope["method"] in _SAFE_METHODS
+        self._watcher: asyncio.Task[None] | None = None
         headers = Headers(scope=scope)
         announced = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-        self._bodiless = self._ends and not announced
+        self._bodiless = self._cancels and not announced
 
-    def end_work_with_them(self) -> None:
+    def cancel_on_disconnect(self) -> None:
         """Cancel the handling when the client disconnects, or now if it has."""
-        self._ends = True
-        if self._gone.is_set():
-            self.work.cancel()
+        self._cancels = True
+        if self._disconnected.is_set():
+            self.cancel_scope.cancel()
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Start to wait for a disconnect, if there is no body to be read first."""
         if self._bodiless:
-            self._watch = asyncio.create_task(self._until_gone())
+            self._watcher = asyncio.create_task(self._wait_for_disconnect())
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Stop waiting for a disconnect."""
-        if self._watch is not None:
-            self._watch.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
 
     async def receive(self) -> Message:
         """The next message: parts of the body, then the disconnect."""
         if self._bodiless:
             self._bodiless = False
             return {"type": "http.request", "body": b"", "more_body": False}
-        if self._watch is not None:
-            await self._gone.wait()
+        if self._watcher is not None:
+            await self._disconnected.wait()
             return {"type": "http.disconnect"}
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            self._leave()
+            self._on_disconnect()
         elif not message.get("more_body", False):
-            self._watch = asyncio.create_task(self._until_gone())
+            self._watcher = asyncio.create_task(self._wait_for_disconnect())
         return message
 
-    async def _until_gone(self) -> None:
+    async def _wait_for_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._leave()
+        self._on_disconnect()
 
-    def _leave(self) -> None:
-        self._gone.set()
-        if self._ends:
-            self.work.cancel()
+    def _on_disconnect(self) -> None:
+        self._disconnected.set()
+        if self._cancels:
+            self.cancel_scope.cancel()
 
 
-class Disconnects:
+class DisconnectMiddleware:
     """Cancels the handling of requests whose clients disconnect.
 
     Args:
@@ -94,37 +94,37 @@ class Disconnects:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        client, begun = Client(scope, receive), False
+        client, started = ClientConnection(scope, receive), False
 
-        async def sent(message: Message) -> None:
-            nonlocal begun
-            begun = True
+        async def send_tracked(message: Message) -> None:
+            nonlocal started
+            started = True
             if message["type"] == "http.response.body" and not message.get("more_body", False):
-                client.end()  # after the complete response, a disconnect cancels nothing
+                client.stop()  # after the complete response, a disconnect cancels nothing
             await send(message)
 
         scope.setdefault("state", {})["client"] = client
-        client.begin()
+        client.start()
         try:
-            with client.work:
-                await self._app(scope, client.receive, sent)
+            with client.cancel_scope:
+                await self._app(scope, client.receive, send_tracked)
         finally:
-            client.end()
-        if client.work.cancelled_caught and not begun:
-            await send({"type": "http.response.start", "status": GONE, "headers": []})
+            client.stop()
+        if client.cancel_scope.cancelled_caught and not started:
+            await send({"type": "http.response.start", "status": CLIENT_CLOSED_REQUEST, "headers": []})
             await send({"type": "http.response.body", "body": b""})
 
 
-def client(request: Request) -> Client:
+def client_connection(request: Request) -> ClientConnection:
     """The connection of a request's client."""
-    found: Client = request.state.client
+    found: ClientConnection = request.state.client
     return found
 
 
-def ends_with_caller(request: Request) -> None:
+def cancel_on_disconnect(request: Request) -> None:
     """A dependency for routes whose handling is cancelled when the client disconnects."""
-    client(request).end_work_with_them()
+    client_connection(request).cancel_on_disconnect()
 
 
-TheClient = Annotated[Client, Depends(client)]
-ENDS_WITH_CALLER = [Depends(ends_with_caller)]
+CurrentClient = Annotated[ClientConnection, Depends(client_connection)]
+CANCEL_ON_DISCONNECT = [Depends(cancel_on_disconnect)]

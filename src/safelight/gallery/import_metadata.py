@@ -1,0 +1,76 @@
+"""What a picture file says of itself, as fields of an entry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from safelight.errors import RecordInvalidError
+from safelight.gallery.entry import NewEntry
+from safelight.gallery.entry_ids import created_of
+from safelight.generation.infotext import parse_infotext
+from safelight.generation.record import ReproductionRecord
+from safelight.images import read_header
+from safelight.images.metadata.file_metadata import read_metadata
+from safelight.moderation.policy import Decision
+
+
+def recorded(record: ReproductionRecord) -> dict[str, Any]:
+    """The fields of a ``NewEntry`` that a reproduction record tells; the size is that of the first pass."""
+    return {
+        "width": record.width,
+        "height": record.height,
+        "prompt": record.prompt,
+        "negative_prompt": record.negative_prompt,
+        "mode": str(record.mode),
+        "seed": record.seed,
+        "steps": record.steps,
+        "sampler": record.sampler,
+        "checkpoint": record.checkpoint.name,
+        "checkpoint_digest": record.checkpoint.digest,
+        "family": record.checkpoint.family,
+        "policy": None if record.verdict is None else record.verdict.policy,
+    }
+
+
+def found_entry(name: str, data: bytes) -> NewEntry:
+    """An entry for a file that the gallery knows nothing of: it has no owner, so only administrators see it.
+
+    Args:
+        name: Its id.
+        data: Its content.
+
+    Raises:
+        ImageError: It is no picture.
+    """
+    size, metadata = read_header(data), read_metadata(data)
+    fields: dict[str, Any] = {"decision": Decision.REVIEW, "infotext": metadata.infotext}
+    if metadata.infotext is not None:
+        fields |= _told(metadata.infotext)
+    if metadata.record is not None:
+        fields |= _recorded(metadata.record)
+    fields |= {"width": size.width, "height": size.height}
+    return NewEntry(job_id=None, created=created_of(name), data=data, **fields)
+
+
+def _told(infotext: str) -> dict[str, Any]:
+    """What an infotext says, where there is no record."""
+    found = parse_infotext(infotext)
+    return {
+        "prompt": found.prompt,
+        "negative_prompt": found.negative_prompt,
+        "sampler": found.parameters.get("Sampler"),
+        "checkpoint": found.model,
+    }
+
+
+def _recorded(text: str) -> dict[str, Any]:
+    """What a record says; one that cannot be read is kept as it is."""
+    try:
+        record = ReproductionRecord.parse(text)
+    except RecordInvalidError:
+        return {"record": text}
+    allowed = record.verdict is not None and record.verdict.decision == "allow"
+    return recorded(record) | {
+        "record": text,
+        "decision": Decision.ALLOW if allowed else Decision.REVIEW,
+    }

@@ -1,0 +1,1 @@
+"""Canvases: masks and initial images of image-to-image, inpainting and outpainting."""

@@ -1,0 +1,1 @@
+"""Modifiers: what changes the denoiser calls of a run, such as guidance."""

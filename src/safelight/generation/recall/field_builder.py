@@ -1,0 +1,297 @@
+"""Collect the fields of a request, each validated on its own; values that do not fit are kept with the reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from safelight.errors import SafelightError, SamplerIncompatibleError, SamplerUnknownError
+from safelight.generation.prompts.unsupported import UnsupportedKind as PartKind
+from safelight.generation.prompts.unsupported import find_unsupported, remove_unsupported
+from safelight.generation.request import GenerationRequest, Hires, Inpaint, Outpaint, Part, Variation
+from safelight.generation.solvers.samplers import SamplerChoice, PredictionProcess, resolve_sampler
+from safelight.generation.solvers.sigmas import AUTOMATIC
+from safelight.validation import first_problem
+
+Source = Literal["safelight", "a1111", "sdnext", "comfyui", "none"]
+NESTED_FIELDS: Mapping[str, type[Part]] = {
+    "variation": Variation,
+    "inpaint": Inpaint,
+    "outpaint": Outpaint,
+    "hires": Hires,
+}
+"""Fields with nested fields."""
+NO_SUCH_FIELD = "Safelight has no such field."
+IMAGE_NOT_IN_FILE = "The picture that it was generated from is not in the file: add it again."
+ADAPTERS_UNSUPPORTED = "Adapters are not supported here."
+PROMPT_PART_LEFT_OUT = "The prompt is filled in without it: it asks for {}."
+MAX_UNFILLED, MAX_VALUE_LENGTH = 100, 300
+"""Limits of what is reported as not filled in: number of entries, and characters of each of their texts."""
+_FILE_SUFFIX = re.compile(r"\.(safetensors|ckpt|pt|pth|bin|gguf|sft)$", re.IGNORECASE)
+_UNSUPPORTED_NAMES: Mapping[PartKind, str] = {
+    "network": "adapter",
+    "embedding": "textual inversion",
+    "composition": "composed prompts",
+}
+"""Names of the kinds of unsupported prompt parts."""
+_MIN_HASH_DIGITS = 10
+"""Minimum number of digits: a shorter hash is A1111's old kind, which does not cover the whole file."""
+
+
+@dataclass(frozen=True)
+class KnownCheckpoint:
+    """An available checkpoint.
+
+    Args:
+        name: Its name in requests.
+        digest: SHA-256 of its weights; None if it was never computed.
+        prediction_process: The checkpoint's kind, if its family determines it.
+    """
+
+    name: str
+    digest: str | None = None
+    prediction_process: PredictionProcess | None = None
+
+
+@dataclass(frozen=True)
+class AvailableModels:
+    """The checkpoints, upscalers and styles that are available on this installation.
+
+    Args:
+        checkpoints: All available checkpoints.
+        resolve_upscaler: Maps another program's upscaler name to Safelight's; raises UpscalerUnknownError.
+        styles: Names of the available prompt styles.
+    """
+
+    checkpoints: Sequence[KnownCheckpoint]
+    resolve_upscaler: Callable[[str], str]
+    styles: Set[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class UnfilledField:
+    """A value that could not be filled in.
+
+    Args:
+        name: Its name in the source.
+        value: Its value in the source.
+        reason: Why it was not filled in, in a sentence.
+    """
+
+    name: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RecallResult:
+    """The result of reading metadata.
+
+    Args:
+        source: The program that wrote the metadata.
+        fields: Fields of a GenerationRequest, as JSON; only those that the source names. Each of them is valid on its
+            own; strength and outpaint also need an initial image, which is never among the fields.
+        infotext: The infotext that was read, if there was one.
+        unfilled: The values that could not be filled in.
+    """
+
+    source: Source
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    infotext: str | None = None
+    unfilled: tuple[UnfilledField, ...] = ()
+
+
+class FieldBuilder:
+    """Builds the fields of a request from metadata.
+
+    Args:
+        available: The available checkpoints, upscalers and styles.
+    """
+
+    def __init__(self, available: AvailableModels) -> None:
+        self.fields: dict[str, Any] = {}
+        self._available = available
+        self._unfilled: list[UnfilledField] = []
+        self._prediction_process: PredictionProcess | None = None
+
+    def build(self, source: Source, infotext: str | None = None) -> RecallResult:
+        """Return the result."""
+        text = None if infotext is None else replace_surrogates(infotext)
+        return RecallResult(source, self.fields, text, tuple(self._unfilled[:MAX_UNFILLED]))
+
+    def add_unfilled(self, name: str, value: object, reason: str) -> None:
+        """Record a value that cannot be filled in."""
+        if len(self._unfilled) < MAX_UNFILLED:
+            self._unfilled.append(UnfilledField(_truncate(name), _truncate(_to_text(value)), _truncate(reason)))
+
+    def set_field(self, name: str, value: object) -> None:
+        """Set a field if the value is valid; nested fields are set by ``set_nested``."""
+        checked = self._validate(GenerationRequest, name, value, name)
+        if checked is not None:
+            self.fields[name] = checked
+
+    def set_prompts(self, prompt: object, negative_prompt: object) -> None:
+        """Set both prompts without their unsupported parts, and record those parts."""
+        for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
+            if not isinstance(text, str):
+                self.set_field(name, text)
+                continue
+            self.set_field(name, remove_unsupported(text))
+            for part in {part.text: part for part in find_unsupported(text)}.values():
+                self.add_unfilled(_UNSUPPORTED_NAMES[part.kind], part.text, PROMPT_PART_LEFT_OUT.format(part.reason))
+
+    def set_nested(self, name: str, values: Mapping[str, Any]) -> None:
+        """Set variation, inpaint, outpaint or hires, with the nested fields that are valid."""
+        model, good = NESTED_FIELDS[name], {}
+        for key, value in values.items():
+            found = self._validate(model, key, value, f"{name}.{key}")
+            if found is not None:
+                good[key] = found
+        try:
+            self.fields[name] = model(**good).model_dump(mode="json", exclude_unset=True)
+        except ValidationError as error:
+            self.add_unfilled(name, values, f"{first_problem(error)}.")
+
+    def set_hires(self, values: Mapping[str, Any]) -> None:
+        """Set the hires pass; its upscaler and sampler may have other programs' names."""
+        known = dict(values)
+        for key, look_up in (("upscaler", self._available.resolve_upscaler), ("sampler", self._resolve_hires_sampler)):
+            if isinstance(given := known.pop(key, None), str):
+                try:
+                    known[key] = look_up(given)
+                except SafelightError as error:
+                    self.add_unfilled(f"hires.{key}", given, error.message)
+            elif given is not None:
+                self.add_unfilled(f"hires.{key}", given, "It has to be a name.")
+        self.set_nested("hires", known)
+
+    def set_sampler(self, name: object, schedule: object = None) -> None:
+        """Set sampler and schedule from any program's names; call it after the checkpoint, whose kind matters."""
+        choice = self._try_resolve("sampler", name)
+        if choice is not None:
+            self.fields["sampler"] = choice.sampler.name
+        if isinstance(schedule, str) and schedule.lower() != AUTOMATIC:
+            on = choice.sampler.name if choice is not None else "Euler"
+            choice = self._try_resolve("schedule", schedule, sampler=on)
+        if choice is not None and choice.schedule != AUTOMATIC:
+            self.fields["schedule"] = choice.schedule
+
+    def set_styles(self, names: object) -> None:
+        """Set the prompt styles that are available."""
+        given = names if isinstance(names, list | tuple) else [names]
+        here: list[str] = []
+        for name in given:
+            if isinstance(name, str) and name in self._available.styles:
+                here.append(name)
+            else:
+                self.add_unfilled("styles", name, "There is no such style here.")
+        if here:
+            self.set_field("styles", here)
+
+    def set_checkpoint(self, name: object, digest: str | None = None) -> None:
+        """Set the checkpoint if it is available, found by its hash or else by its name.
+
+        Args:
+            name: The checkpoint's name in the source.
+            digest: SHA-256 of its weights, or the first digits of it.
+        """
+        name = name if isinstance(name, str) else ""
+        found = self._by_digest(digest) or self._by_name(name)
+        if found is None:
+            said = name or digest or ""
+            if said:
+                self.add_unfilled("checkpoint", said, "There is no such checkpoint here.")
+            return
+        self.fields["checkpoint"], self._prediction_process = found.name, found.prediction_process
+        others = digest is not None and len(digest) >= _MIN_HASH_DIGITS and found.digest is not None
+        if others and not str(found.digest).startswith(str(digest).lower()):
+            reason = f"{found.name}, which has this name here, has other weights."
+            self.add_unfilled("checkpoint's hash", digest, reason)
+
+    def _by_digest(self, digest: str | None) -> KnownCheckpoint | None:
+        start = (digest or "").lower()
+        same = (each for each in self._available.checkpoints if (each.digest or "").startswith(start))
+        return next(same, None) if len(start) >= _MIN_HASH_DIGITS else None
+
+    def _by_name(self, name: str) -> KnownCheckpoint | None:
+        """Find a checkpoint by name; a name without its folder matches only if it is unambiguous."""
+        wanted = _normalize_name(name)
+        exact = [each for each in self._available.checkpoints if _normalize_name(each.name) == wanted]
+        last = wanted.rpartition("/")[2]
+        close = [each for each in self._available.checkpoints if _normalize_name(each.name).rpartition("/")[2] == last]
+        found = exact or close
+        return found[0] if wanted and len(found) == 1 else None
+
+    def _resolve_hires_sampler(self, name: str) -> str:
+        choice = self._resolve(name, None)
+        schedule = "" if choice.schedule == AUTOMATIC else f" {choice.schedule}"
+        return f"{choice.sampler.name}{schedule}"
+
+    def _try_resolve(self, name: str, value: object, sampler: str | None = None) -> SamplerChoice | None:
+        """Resolve a sampler, or a schedule of a given sampler; None if that fails, which is recorded."""
+        if not isinstance(value, str):
+            if value is not None:
+                self.add_unfilled(name, value, "It has to be a name.")
+            return None
+        try:
+            return self._resolve(value, None) if sampler is None else self._resolve(sampler, value)
+        except SafelightError as error:
+            self.add_unfilled(name, value, error.message)
+            return None
+
+    def _resolve(self, sampler: str, schedule: str | None) -> SamplerChoice:
+        """Resolve a sampler for the checkpoint's kind, or for any kind if that is unknown."""
+        kinds = list(PredictionProcess) if self._prediction_process is None else [self._prediction_process]
+        if self._prediction_process is PredictionProcess.DIFFUSION:
+            kinds.append(PredictionProcess.EDM)  # families do not distinguish it from diffusion
+        problems: list[SafelightError] = []
+        for kind in kinds:
+            try:
+                return resolve_sampler(sampler, schedule, kind)
+            except (SamplerIncompatibleError, SamplerUnknownError) as error:
+                problems.append(error)
+        raise problems[0]
+
+    def _validate(self, model: type[Part], key: str, value: object, name: str) -> Any:
+        """Validate a value and return it as JSON; None if it is missing or invalid, which is recorded."""
+        if value is None:
+            return None
+        if key not in model.model_fields:
+            self.add_unfilled(name, value, NO_SUCH_FIELD)
+            return None
+        adapter = _field_adapter(model, key)
+        try:
+            return adapter.dump_python(adapter.validate_python(value), mode="json")
+        except ValidationError as error:
+            self.add_unfilled(name, value, f"{first_problem(error)}.")
+            return None
+
+
+def replace_surrogates(text: str) -> str:
+    """Return text that can be encoded: a lone surrogate, which JSON may contain escaped, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
+
+
+@cache
+def _field_adapter(model: type[Part], key: str) -> TypeAdapter[Any]:
+    """Return a type adapter that validates one field of a model."""
+    info = model.model_fields[key]
+    return TypeAdapter(Annotated[info.annotation, info])  # type: ignore[arg-type]  # known only at run time
+
+
+def _normalize_name(name: str) -> str:
+    return _FILE_SUFFIX.sub("", name.strip().replace("\\", "/")).casefold()
+
+
+def _to_text(value: object) -> str:
+    return value if isinstance(value, str) else str(value)
+
+
+def _truncate(text: str) -> str:
+    text = replace_surrogates(text[: MAX_VALUE_LENGTH + 1])
+    return text if len(text) <= MAX_VALUE_LENGTH else f"{text[: MAX_VALUE_LENGTH - 1]}…"

@@ -1,0 +1,175 @@
+"""Read request fields from infotexts of A1111, Forge and SD.Next, and of Safelight if there is no record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from safelight.errors import RecordInvalidError
+from safelight.generation.infotext import LEFT_OUT_KEY, Infotext
+from safelight.generation.recall.field_builder import (
+    ADAPTERS_UNSUPPORTED,
+    NO_SUCH_FIELD,
+    IMAGE_NOT_IN_FILE,
+    FieldBuilder,
+    Source,
+)
+
+_PROMPTS = frozenset({"prompt", "negative_prompt"})
+_PROGRAM_KEYS = frozenset(
+    {"Version", "App", "Parser", "Pipeline", "Operations", "Scheduler", "Comment", "Hashes", "Created Date"}
+    | {
+        "Batch",
+        "Batch size",
+        "Batch pos",
+        "Index",
+        "Grid",
+        "Template",
+        "Negative template",
+        "Hires all steps",
+    }
+)
+"""Keys that do not affect generation."""
+_SIGMA_KEY = "Sampler sigma"
+"""SD.Next's key for the sigma schedule."""
+_MAX_SCALE_DIFFERENCE = 0.01
+_FILLS: Mapping[str, str] = MappingProxyType(
+    {"fill": "blur", "original": "original", "latent noise": "noise"}
+)
+_MASK_KEYS = frozenset({"Mask mode", "Mask blur", "Inpaint area", "Masked area padding", "Masked content"})
+_SAFELIGHT_KEYS: Mapping[str, str] = MappingProxyType({"CFG start": "guidance_start", "CFG method": "guidance_method"})
+_HIRES_KEYS = frozenset(
+    {"Hires schedule type", "Hires resize", "Hires size", "Hires CFG Scale", "Hires CFG scale"}
+)
+_DERIVED_KEYS = {"Model", "Model hash", "Size", "Init image size", "Init image hash", "Outpaint"}
+_HANDLED_KEYS = _PROGRAM_KEYS | _MASK_KEYS | _HIRES_KEYS | _SAFELIGHT_KEYS.keys() | _DERIVED_KEYS | {"Schedule type", _SIGMA_KEY}
+"""Keys that are handled separately."""
+_ADAPTER_KEYS = frozenset({"Lora hashes", "TI hashes", "TI", "Networks", "Embeddings"})
+
+
+def detect_program(infotext: Infotext) -> Source:
+    """Return the program that wrote an infotext."""
+    if infotext.parameters.get("App") == "SD.Next":
+        return "sdnext"
+    return "safelight" if infotext.parameters.get("Version", "").startswith("Safelight") else "a1111"
+
+
+def set_fields_from_infotext(builder: FieldBuilder, infotext: Infotext) -> None:
+    """Set the fields of an infotext whose values can be read."""
+    given = dict(infotext.parameters)
+    broken = {key for key, value in given.items() if not _is_readable(key, value, builder)}
+    sound = {key: value for key, value in given.items() if key not in broken}
+    fields = Infotext(infotext.prompt, infotext.negative_prompt, sound).request_fields()
+    builder.set_prompts(fields.pop("prompt"), fields.pop("negative_prompt"))
+    if infotext.model or infotext.model_hash:
+        builder.set_checkpoint(infotext.model, infotext.model_hash)
+    builder.set_sampler(fields.pop("sampler", None), _schedule(sound, fields.pop("schedule", None)))
+    if hires := _convert_hires(builder, sound, fields.pop("hires", {}), fields):
+        builder.set_hires(hires)
+    if variation := fields.pop("variation", None):
+        builder.set_nested("variation", variation)
+    for name, value in fields.items():
+        builder.set_field(name, value)
+    _set_image_options(builder, sound, fields)
+    _set_safelight_fields(builder, sound)
+    _add_other_unfilled(builder, sound, fields)
+
+
+def _is_readable(key: str, value: str, builder: FieldBuilder) -> bool:
+    """Whether a parameter's value can be read if it should be a number; if it cannot, that is recorded."""
+    try:
+        Infotext("", "", {key: value}).request_fields()
+    except RecordInvalidError as error:
+        builder.add_unfilled(key, value, error.message)
+        return False
+    return True
+
+
+def _schedule(given: Mapping[str, str], named: str | None) -> str | None:
+    """Return the sigma schedule; None for the sampler's default."""
+    other = given.get(_SIGMA_KEY, "")
+    return named or (None if other.lower() in ("", "automatic", "default") else other)
+
+
+def _convert_hires(
+    builder: FieldBuilder, given: Mapping[str, str], hires: Mapping[str, Any], first: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the hires pass, with A1111's parameters converted to Safelight's; empty if there is none."""
+    if not hires:
+        return {}
+    found = dict(hires)
+    size = given.get("Hires resize") or given.get("Hires size", "")
+    if "scale" not in found:
+        found["scale"] = _scale(size, first)
+    if found["scale"] is None:
+        builder.add_unfilled("hires.scale", size, "It is no multiple of the first pass's size.")
+        return {}
+    if found.get("steps") == 0:  # as many as the first pass
+        del found["steps"]
+    if schedule := given.get("Hires schedule type"):
+        named = schedule.lower() not in ("automatic", "use same scheduler")
+        found["sampler"] = " ".join([found.get("sampler") or given.get("Sampler", ""), schedule][: 1 + named])
+    return found
+
+
+def _scale(size: str, first: Mapping[str, Any]) -> float | None:
+    """Return a size as a multiple of the first pass's size; None if the factors of its sides differ or are unknown."""
+    sides = [int(side) for side in size.split("x") if side.isascii() and side.isdecimal() and len(side) < 7]
+    own = [first.get("width"), first.get("height")]
+    scales = [new / old for new, old in zip(sides, own, strict=False) if new and old]
+    return round(scales[0], 4) if scales and abs(scales[0] - scales[-1]) < _MAX_SCALE_DIFFERENCE else None
+
+
+def _set_image_options(builder: FieldBuilder, given: Mapping[str, str], fields: Mapping[str, Any]) -> None:
+    """Record that initial image and mask are not in the file, and set the inpainting options."""
+    masked = _MASK_KEYS & given.keys()
+    if masked or "strength" in fields or "Init image hash" in given:
+        builder.add_unfilled("init_image", given.get("Init image hash", ""), IMAGE_NOT_IN_FILE)
+    if masked:
+        builder.add_unfilled("mask", "", "The mask is not in the file: add it again.")
+        _set_inpaint(builder, given)
+
+
+def _set_inpaint(builder: FieldBuilder, given: Mapping[str, str]) -> None:
+    inpaint: dict[str, Any] = {}
+    for key, name in (("Mask blur", "blur"), ("Masked area padding", "padding")):
+        if key in given:
+            inpaint[name] = given[key]
+    if "Inpaint area" in given:
+        inpaint["only_masked"] = given["Inpaint area"].lower() == "only masked"
+    if "Mask mode" in given:
+        inpaint["invert"] = given["Mask mode"].lower() == "inpaint not masked"
+    if (content := given.get("Masked content")) is not None:
+        if content.lower() in _FILLS:
+            inpaint["fill"] = _FILLS[content.lower()]
+        else:
+            builder.add_unfilled("Masked content", content, "There is fill, original and latent noise.")
+    builder.set_nested("inpaint", inpaint)
+
+
+def _set_safelight_fields(builder: FieldBuilder, given: Mapping[str, str]) -> None:
+    """Set the fields for which only Safelight's infotexts have keys."""
+    for key, name in _SAFELIGHT_KEYS.items():
+        if key in given:
+            builder.set_field(name, given[key])
+    if words := given.get("Outpaint", "").split():
+        if len(words) % 2:
+            builder.add_unfilled("Outpaint", given["Outpaint"], "It is no list of sides and pixels.")
+        else:
+            builder.set_nested("outpaint", dict(zip(words[::2], words[1::2], strict=True)))
+
+
+def _add_other_unfilled(builder: FieldBuilder, given: Mapping[str, str], fields: Mapping[str, Any]) -> None:
+    if "Size" in given and "width" not in fields:
+        builder.add_unfilled("Size", given["Size"], "It is no width and height.")
+    for key in ("Hires CFG Scale", "Hires CFG scale"):
+        if given.get(key) not in (None, given.get("CFG scale")):
+            builder.add_unfilled(key, given[key], "Both passes have one guidance scale.")
+    for key, value in given.items():
+        if key in _ADAPTER_KEYS:
+            builder.add_unfilled(key, value, ADAPTERS_UNSUPPORTED)
+        elif key == LEFT_OUT_KEY:
+            builder.add_unfilled(key, value, "The picture was generated without it.")
+        elif key not in _HANDLED_KEYS and Infotext("", "", {key: value}).request_fields().keys() == _PROMPTS:
+            builder.add_unfilled(key, value, NO_SUCH_FIELD)

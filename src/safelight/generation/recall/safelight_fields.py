@@ -1,0 +1,74 @@
+"""Read request fields from Safelight's own formats: reproduction records and requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from safelight.generation.prompts.unsupported import escape_unsupported
+from safelight.generation.recall.field_builder import (
+    ADAPTERS_UNSUPPORTED,
+    NO_SUCH_FIELD,
+    IMAGE_NOT_IN_FILE,
+    NESTED_FIELDS,
+    FieldBuilder,
+)
+from safelight.generation.record import ReproductionRecord
+from safelight.generation.request import GenerationRequest
+from safelight.images.fields import find_images, image_fields
+
+IMAGES = frozenset(image_fields(GenerationRequest))
+_SEPARATE_FIELDS = frozenset(
+    {"prompt", "negative_prompt", "styles", "ignore_unsupported", "checkpoint", "sampler", "schedule"}
+    | {*IMAGES, *NESTED_FIELDS}
+)
+"""Fields that are handled separately."""
+_JOB_FIELDS = frozenset({"kind", "priority", "timeout"})
+
+
+def set_fields_from_record(builder: FieldBuilder, record: ReproductionRecord) -> None:
+    """Set the fields of a record, with the expanded prompts, so that the same image is generated again."""
+    body = record.to_dict()
+    fields = {name: body[name] for name in GenerationRequest.model_fields if body.get(name) is not None}
+    # Older versions treated unsupported parts as plain text, so they are escaped; newer records contain none.
+    builder.set_prompts(escape_unsupported(record.expanded_prompt), escape_unsupported(record.expanded_negative_prompt))
+    if record.prompt != record.expanded_prompt:
+        reason = "The prompt is filled in as it was used, with styles and wildcards expanded."
+        builder.add_unfilled("prompt as it was written", record.prompt, reason)
+    builder.set_checkpoint(record.checkpoint.name, record.checkpoint.digest)
+    _set_fields(builder, fields)
+    for name in GenerationRequest.model_fields:
+        if name in IMAGES and name in fields:
+            builder.add_unfilled(name, f"sha256 of its pixels {fields[name]}", IMAGE_NOT_IN_FILE)
+    for part in record.left_out:
+        builder.add_unfilled("left out", part, "The picture was generated without it.")
+    for adapter in record.adapters:
+        builder.add_unfilled("adapter", f"{adapter.name} at {adapter.weight:g}", ADAPTERS_UNSUPPORTED)
+
+
+def set_fields_from_request(builder: FieldBuilder, request: Mapping[str, Any]) -> None:
+    """Set the fields of a request, or of a job's request."""
+    builder.set_prompts(request.get("prompt"), request.get("negative_prompt"))
+    if request.get("styles"):
+        builder.set_styles(request["styles"])
+    builder.set_checkpoint(request.get("checkpoint"))
+    _set_fields(builder, request)
+    for found in find_images(GenerationRequest, request):
+        builder.add_unfilled(found.name, "", "Pictures are not taken from text: add it again.")
+    for name in request.keys() - GenerationRequest.model_fields.keys() - _JOB_FIELDS:
+        builder.add_unfilled(name, request[name], NO_SUCH_FIELD)
+
+
+def _set_fields(builder: FieldBuilder, fields: Mapping[str, Any]) -> None:
+    builder.set_sampler(fields.get("sampler"), fields.get("schedule"))
+    for name in GenerationRequest.model_fields:
+        if name in fields and name not in _SEPARATE_FIELDS:
+            builder.set_field(name, fields[name])
+    for name in NESTED_FIELDS:
+        part = fields.get(name)
+        if isinstance(part, Mapping) and name == "hires":
+            builder.set_hires(part)
+        elif isinstance(part, Mapping):
+            builder.set_nested(name, part)
+        elif part is not None:
+            builder.add_unfilled(name, part, "It has fields of its own.")

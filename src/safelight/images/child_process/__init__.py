@@ -1,0 +1,1 @@
+"""Decode pictures in child processes."""

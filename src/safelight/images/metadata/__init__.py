@@ -1,0 +1,1 @@
+"""Read and write metadata in picture files: EXIF, XMP, PNG text."""

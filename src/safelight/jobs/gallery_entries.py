@@ -1,0 +1,111 @@
+"""From what a job made to entries of the gallery, and from those to the job's result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from safelight.gallery import Embedding, Entry, NewEntry
+from safelight.gallery.import_metadata import recorded
+from safelight.jobs.job import Job
+from safelight.jobs.result import DrawnPicture, JobResult, VerdictView
+
+if TYPE_CHECKING:
+    from safelight.moderation.verdict import Verdict
+    from safelight.studio import Picture
+    from safelight.studio.upscaled import Upscaled
+
+
+def generated_entry(job: Job, picture: Picture, index: int) -> NewEntry:
+    """The entry of a generated picture; one that the policy blocks comes without its pixels."""
+    fields = recorded(picture.record) | _judged(picture.verdict)
+    if picture.image is not None:
+        fields |= {"width": picture.image.width, "height": picture.image.height}
+    return NewEntry(
+        **fields,
+        **_of_job(job),
+        index=index,
+        data=None if picture.image is None else picture.encode("png"),
+        infotext=picture.infotext,
+        record=picture.record.to_json(),
+    )
+
+
+def upscaled_entry(job: Job, enlarged: Upscaled) -> NewEntry:
+    """The entry of an enlarged picture, likewise."""
+    width, height = (0, 0) if enlarged.image is None else enlarged.image.size
+    return NewEntry(
+        **_judged(enlarged.verdict),
+        **_of_job(job),
+        data=None if enlarged.image is None else enlarged.encode("png"),
+        width=width,
+        height=height,
+        mode="upscale",
+        infotext=enlarged.infotext,
+    )
+
+
+def picture_result(entry: Entry, made: Picture | Upscaled | None = None) -> DrawnPicture:
+    """What a job's result says of a picture, without its pixels.
+
+    Args:
+        entry: Its entry in the gallery.
+        made: The picture, if this attempt of the job made it.
+    """
+    shown = DrawnPicture(
+        id=entry.id,
+        index=entry.index,
+        seed=entry.seed,
+        width=entry.width,
+        height=entry.height,
+        decision=entry.decision,
+        unsafe=entry.unsafe,
+        scores=dict(entry.scores),
+        sampler=entry.sampler,
+        steps=entry.steps,
+        checkpoint=entry.checkpoint,
+        infotext=entry.infotext,
+        notes=_notes(entry.record),
+        sha256=entry.sha256,
+        url=None if entry.kind is None else f"/v1/gallery/{entry.id}/file",
+    )
+    if made is None:
+        return shown
+    more = {
+        "seconds": round(made.seconds, 3),
+        "stopped_at": getattr(made, "stopped_at", None),  # enlarging has no steps
+        "verdict": VerdictView.model_validate(made.verdict.to_dict()),
+    }
+    return shown.model_copy(update=more)
+
+
+def result_of(entries: Iterable[Entry]) -> JobResult:
+    """The result of a job whose pictures are all in the gallery."""
+    return JobResult.of_pictures([picture_result(entry) for entry in entries])
+
+
+def _of_job(job: Job) -> dict[str, Any]:
+    """The job's part of an entry; the time is that of the job, so that every attempt makes the same entry."""
+    return {"job_id": job.id, "owner": job.owner, "created": job.created}
+
+
+def _judged(verdict: Verdict) -> dict[str, Any]:
+    """The verdict's part of an entry."""
+    return {
+        "decision": verdict.decision,
+        "unsafe": verdict.unsafe,
+        "scores": verdict.scores,
+        "policy": verdict.policy.name,
+        "embedding": _embedding(verdict),
+    }
+
+
+def _embedding(verdict: Verdict) -> Embedding:
+    """The classifier's embedding of the picture, with the name and digest of the classifier."""
+    return Embedding(verdict.classifier.digest, verdict.classifier.name, verdict.embedding)
+
+
+def _notes(record: str | None) -> list[str]:
+    """What was done that the request did not ask for, by a picture's record."""
+    return [] if record is None else list(json.loads(record).get("notes", []))

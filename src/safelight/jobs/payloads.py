@@ -1,0 +1,108 @@
+"""A job's request as it is stored: JSON with a reference to a blob in place of each image, and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, JsonValue, ValidationError
+from sqlalchemy import Connection
+
+from safelight.database import blobs
+from safelight.errors import RequestError
+from safelight.generation.request import GenerationRequest, Name, Part
+from safelight.images.fields import FoundImage, ImageField, replace_images
+from safelight.jobs.job import JobKind, JsonObject
+from safelight.validation import first_problem
+
+Image = Annotated[bytes, ImageField()]
+
+
+class UpscaleRequest(Part):
+    """A picture to enlarge."""
+
+    image: Image
+    by: float = Field(2.0, ge=1, le=8, allow_inf_nan=False, description="Factor on width and height.")
+    upscaler: Name = Field("lanczos", description="Its name; safelight upscale lists them.")
+
+
+class ScanRequest(Part):
+    """Pictures to judge."""
+
+    images: tuple[Image, ...] = Field(min_length=1, max_length=10_000)
+
+
+REQUESTS: Mapping[JobKind, type[Part]] = {
+    JobKind.GENERATE: GenerationRequest,
+    JobKind.UPSCALE: UpscaleRequest,
+    JobKind.SCAN: ScanRequest,
+}
+
+
+def parse_request(kind: JobKind, fields: Mapping[str, Any]) -> Part:
+    """A request from loose values, with pictures as bytes.
+
+    Raises:
+        RequestError: A field is unknown, of the wrong type or out of range.
+    """
+    model = REQUESTS[kind]
+    if issubclass(model, GenerationRequest):
+        return model.parse(**fields)
+    try:
+        return model(**fields)
+    except ValidationError as error:
+        raise RequestError(f"{first_problem(error)}.") from error
+
+
+def with_seed(request: GenerationRequest, key: str | None = None) -> GenerationRequest:
+    """The request with a random seed where it has none, so that every attempt of the job gives the same pictures.
+
+    Args:
+        request: What to generate.
+        key: An idempotency key: the same one gives the same seed.
+    """
+    if request.seed is not None:
+        return request
+    seed = secrets.token_bytes(4) if key is None else hashlib.sha256(key.encode()).digest()[:4]
+    return request.model_copy(update={"seed": int.from_bytes(seed, "big")})
+
+
+def store_request(request: Part) -> tuple[JsonObject, dict[str, bytes]]:
+    """A request as JSON with ``{"blob": digest}`` in place of each image; and the images, by digest."""
+    images: dict[str, bytes] = {}
+
+    def reference(found: FoundImage) -> dict[str, str]:
+        digest = blobs.digest_of(found.value)
+        images[digest] = found.value
+        return {"blob": digest}
+
+    fields = replace_images(type(request), request.model_dump(exclude_unset=True), reference)
+    loaded: JsonObject = json.loads(json.dumps(fields))
+    return loaded, images
+
+
+def load_request(connection: Connection, kind: JobKind, request: JsonObject) -> Part:
+    """The request that was ``store_request``, with its images as bytes.
+
+    Raises:
+        BlobMissingError: An image is gone.
+    """
+    model = REQUESTS[kind]
+    return parse_request(
+        kind, replace_images(model, request, lambda found: blobs.get(connection, found.value["blob"]))
+    )
+
+
+def blob_digests(request: JsonValue) -> Iterator[str]:
+    """The blobs that a stored request needs; nothing else in it is an object with the key blob."""
+    if isinstance(request, dict):
+        if isinstance(digest := request.get("blob"), str):
+            yield digest
+        for value in request.values():
+            yield from blob_digests(value)
+    elif isinstance(request, list):
+        for value in request:
+            yield from blob_digests(value)

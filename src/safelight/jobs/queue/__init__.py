@@ -1,0 +1,1 @@
+"""The durable queue in the database: submission, claims, scheduling, and estimated times."""

@@ -1,0 +1,258 @@
+"""The workers' side of the ledger: they claim jobs, report, and write down how they ended.
+
+A worker's word counts only while it holds the job (same worker, same attempt), so that one which was given up for lost
+cannot write over its successor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from datetime import timedelta
+
+from sqlalchemy import Connection, Engine, RowMapping, and_, func, or_, select, update
+
+from safelight.database.engine import reading, writing
+from safelight.database.coordination import now
+from safelight.database.upsert import insert_into, upsert
+from safelight.errors import SafelightError, WorkerLostError
+from safelight.jobs.queue.transitions import Transitions, held_row, is_held, add_event, get_row
+from safelight.jobs.job import Job, JobState, JsonObject, Progress, Signal
+from safelight.jobs.queue.mapping import job_of, timing_key
+from safelight.jobs.queue.tables import clock, jobs, previews, timings
+from safelight.jobs.queue.scheduling import LOOKAHEAD, Holders, Waiting, choose
+
+LEASE = 15.0
+"""Seconds after which a silent worker's jobs go back to the queue."""
+
+
+class Claims(Transitions):
+    """What workers do with jobs; see ``Ledger``.
+
+    Args:
+        engine: The database.
+        retention: Seconds for which a finished job and its events are kept.
+        max_attempts: How many workers in a row a job may lose without finishing a picture; then it fails, since one
+            that kills its worker each time must not do so for ever.
+    """
+
+    def __init__(self, engine: Engine, *, retention: float, max_attempts: int) -> None:
+        super().__init__(engine, retention=retention)
+        self._max_attempts = max_attempts
+
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        query = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED)
+        with reading(self._engine) as connection:
+            return connection.execute(query).scalar_one()
+
+    def claim(
+        self,
+        worker: str,
+        *,
+        loaded: frozenset[str] = frozenset(),
+        fits: Callable[[Job], bool] = lambda _: True,
+        before: Holders | None = None,
+    ) -> Job | None:
+        """Begin the job whose turn it is.
+
+        Args:
+            worker: Who begins it.
+            loaded: Checkpoints it has in memory.
+            fits: Asked about the chosen job; if it does not fit beside what is running now, nothing is begun, so that
+                no other job slips in before it.
+            before: Only a job that goes before these.
+
+        Returns:
+            The job; None if none waits, or it does not fit.
+        """
+        first = (
+            select(jobs)
+            .where(jobs.c.state == JobState.QUEUED)
+            .order_by(jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
+            .limit(LOOKAHEAD)
+            .with_for_update()
+        )
+        if before is not None:
+            higher, same = jobs.c.priority > before.priority, jobs.c.priority == before.priority
+            first = first.where(or_(higher, and_(same, jobs.c.owner.not_in(before.owners))))
+        with writing(self._engine) as connection:
+            rows = connection.execute(first).mappings().all()
+            by_id = {row["id"]: row for row in rows}
+            queue = [Waiting(*(row[name] for name in Waiting.__dataclass_fields__)) for row in rows]
+            choice = choose(queue, loaded)
+            if choice is None or not fits(job_of(by_id[choice.job.id])):
+                return None
+            if choice.passed:
+                passed = jobs.c.id.in_([other.id for other in choice.passed])
+                connection.execute(update(jobs).where(passed).values(passed=jobs.c.passed + 1))
+            return self._begin(connection, by_id[choice.job.id], worker)
+
+    @staticmethod
+    def _begin(connection: Connection, row: RowMapping, worker: str) -> Job:
+        began, attempt = now(connection), row["attempt"] + 1
+        connection.execute(
+            update(jobs)
+            .where(jobs.c.id == row["id"])
+            .values(
+                state=JobState.RUNNING,
+                started=began,
+                attempt=attempt,
+                worker=worker,
+                lease=began + timedelta(seconds=LEASE),
+                signal=None,
+                progress=None,
+            )
+        )
+        _advance_clock(connection, row["priority"], row["turn"])
+        add_event(connection, row["id"], "state", state=JobState.RUNNING, attempt=attempt)
+        return job_of(get_row(connection, row["id"]))
+
+    def renew(self, worker: str, held: Iterable[Job]) -> dict[str, Signal | None]:
+        """Say that a worker lives; returns what each of its jobs is told. One that is no longer its own is to stop."""
+        held = list(held)
+        with writing(self._engine) as connection:
+            mine = jobs.c.id.in_([job.id for job in held]) & (jobs.c.worker == worker)
+            connection.execute(
+                update(jobs)
+                .where(mine, jobs.c.state == JobState.RUNNING)
+                .values(lease=now(connection) + timedelta(seconds=LEASE))
+            )
+            query = select(jobs.c.id, jobs.c.attempt, jobs.c.state, jobs.c.signal).where(mine)
+            found = {row.id: row for row in connection.execute(query)}
+        told: dict[str, Signal | None] = {}
+        for job in held:
+            row = found.get(job.id)
+            own = row is not None and row.state == JobState.RUNNING and row.attempt == job.attempt
+            told[job.id] = (Signal(row.signal) if row and row.signal else None) if own else Signal.CANCEL
+        return told
+
+    def signals(self, job_ids: Collection[str]) -> dict[str, Signal]:
+        """What jobs are told; only those that are told something."""
+        query = select(jobs.c.id, jobs.c.signal).where(jobs.c.id.in_(job_ids), jobs.c.signal.is_not(None))
+        with reading(self._engine) as connection:
+            return {row.id: Signal(row.signal) for row in connection.execute(query)}
+
+    def clear_signal(self, job: Job, signal: Signal) -> None:
+        """A signal has been followed, and the job goes on."""
+        with writing(self._engine) as connection:
+            connection.execute(update(jobs).where(is_held(job), jobs.c.signal == signal).values(signal=None))
+
+    def report(self, job: Job, progress: Progress, preview: bytes | None = None) -> bool:
+        """Note where a job stands; False if it is no longer the worker's."""
+        text = progress.model_dump_json()
+        with writing(self._engine) as connection:
+            if not connection.execute(update(jobs).where(is_held(job)).values(progress=text)).rowcount:
+                return False
+            add_event(connection, job.id, "progress", **progress.model_dump())
+            if preview is not None:
+                number = self._keep_preview(connection, job.id, preview)
+                add_event(connection, job.id, "preview", number=number)
+            return True
+
+    @staticmethod
+    def _keep_preview(connection: Connection, job_id: str, data: bytes) -> int:
+        kept = connection.execute(select(previews.c.number).where(previews.c.job_id == job_id)).scalar()
+        number = 1 + (kept or 0)
+        upsert(connection, previews, {"job_id": job_id}, {"number": number, "data": data})
+        return number
+
+    def got_on(self, job: Job) -> None:
+        """A worker has something of the job that stays: workers lost before it no longer count."""
+        with writing(self._engine) as connection:
+            connection.execute(update(jobs).where(is_held(job)).values(lost=0))
+
+    def succeed(self, job: Job, result: JsonObject, seconds: float | None = None) -> bool:
+        """A worker's job is done; False if it was no longer its own.
+
+        Args:
+            job: As it was claimed.
+            result: What came of it.
+            seconds: What the work took, for the outlook of others; None where it was not all done at this time.
+        """
+        with writing(self._engine) as connection:
+            row = held_row(connection, job)
+            if row is None:
+                return False
+            self._end(connection, row, JobState.SUCCEEDED, result=result)
+            if seconds is not None:
+                _time(connection, timing_key(row["kind"], row["checkpoint"]), seconds / row["cost"])
+            return True
+
+    def fail(self, job: Job, error: SafelightError, result: JsonObject | None = None) -> bool:
+        """A worker's job cannot be done; False if it was no longer its own."""
+        with writing(self._engine) as connection:
+            row = held_row(connection, job)
+            if row is not None:
+                self._end(connection, row, JobState.FAILED, error=error, result=result)
+            return row is not None
+
+    def cancelled(self, job: Job, result: JsonObject | None = None) -> bool:
+        """A worker has stopped a job as it was told; False if it was no longer its own."""
+        with writing(self._engine) as connection:
+            row = held_row(connection, job)
+            if row is not None:
+                self._end(connection, row, JobState.CANCELLED, result=result)
+            return row is not None
+
+    def give_back(self, job: Job, result: JsonObject | None = None) -> bool:
+        """A worker that is told to go puts its job back to the head of the queue, as if it had not begun it.
+
+        Args:
+            job: As it was claimed.
+            result: What it has so far: the result if the job was cancelled meanwhile, which the worker need not know.
+
+        Returns:
+            False if it was no longer its own.
+        """
+        with writing(self._engine) as connection:
+            row = held_row(connection, job)
+            if row is None:
+                return False
+            if row["signal"] == Signal.CANCEL:
+                self._end(connection, row, JobState.CANCELLED, result=result)
+            else:
+                self._requeue(connection, row, attempt=row["attempt"] - 1, lost=row["lost"])
+            return True
+
+    def take_back(self, worker: str | None = None, *, but: Collection[str] = ()) -> int:
+        """Put jobs of lost workers back into the queue; those that lost ``max_attempts`` without getting on fail.
+
+        Args:
+            worker: This worker's, which has just begun a new life; those whose lease has run out when not given.
+            but: Ids of jobs that the one who asks is doing, however late its lease was renewed.
+
+        Returns:
+            How many there were.
+        """
+        with writing(self._engine) as connection:
+            present = now(connection)
+            longest = present + timedelta(seconds=2 * LEASE)  # longer ones are from before a clock was set
+            alive = jobs.c.lease.between(present, longest)
+            lost = ~alive if worker is None else jobs.c.worker == worker
+            query = select(jobs).where(jobs.c.state == JobState.RUNNING, lost, jobs.c.id.not_in(but))
+            rows = connection.execute(query.with_for_update(skip_locked=True)).mappings().all()
+            for row in rows:
+                times = row["lost"] + 1
+                if row["signal"] == Signal.CANCEL:
+                    self._end(connection, row, JobState.CANCELLED)
+                elif times >= self._max_attempts:
+                    error = WorkerLostError(f"Doing this job, {times} workers were lost one after the other.")
+                    self._end(connection, row, JobState.FAILED, error=error)
+                else:
+                    self._requeue(connection, row, attempt=row["attempt"], lost=times)
+        return len(rows)
+
+
+def _advance_clock(connection: Connection, priority: int, turn: float) -> None:
+    """Set the clock of a priority; it never goes back, whatever order jobs were begun in."""
+    put = insert_into(connection, clock).values(priority=priority, turn=turn)
+    connection.execute(
+        put.on_conflict_do_update(index_elements=["priority"], set_={"turn": turn}, where=clock.c.turn < turn)
+    )
+
+
+def _time(connection: Connection, key: str, seconds: float) -> None:
+    """A moving average: half of it is of the last three jobs."""
+    known = connection.execute(select(timings.c.seconds).where(timings.c.key == key)).scalar()
+    seconds = seconds if known is None else 0.8 * known + 0.2 * seconds
+    upsert(connection, timings, {"key": key}, {"seconds": seconds})

@@ -1,0 +1,250 @@
+"""When jobs will end, from measured times.
+
+A timing is the work of one unit of a job's cost: the seconds it takes alone, or its share of the seconds where jobs
+were drawn together. So the work ahead of a job adds up, however workers put it together, and all of them share it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, and_, func, or_, select
+
+from safelight.database.coordination import now
+from safelight.jobs.job import PAUSED, Job, JobState
+from safelight.jobs.queue.mapping import job_of, timing_key
+from safelight.jobs.queue.tables import jobs, timings, workers
+from safelight.jobs.queue.scheduling import SLICE
+
+LOST_AFTER = 20.0
+"""Seconds after which a silent worker counts as gone."""
+KNOWN_PACE = 0.1
+"""Share of a job after which its own pace says more than that of others."""
+
+
+def with_outlook(connection: Connection, rows: Sequence[RowMapping]) -> list[Job]:
+    """Jobs with their place in the queue and the seconds until they end, as far as timings are known.
+
+    Args:
+        connection: To read with.
+        rows: Of the table of jobs; what they have in common is looked up once.
+    """
+    if all(JobState(row["state"]).final for row in rows):
+        return [job_of(row) for row in rows]
+    outlook = _Outlook.of(connection)
+    waiting = [row for row in rows if row["state"] == JobState.QUEUED]
+    ahead = outlook.ahead_of_one(connection, waiting[0]) if len(waiting) == 1 else {}
+    if len(waiting) > 1:
+        ahead = outlook.ahead_of_many(connection, {row["id"] for row in waiting})
+    return [outlook.job(row, ahead.get(row["id"])) for row in rows]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a job stands that has not ended.
+
+    Args:
+        id: The job's.
+        owner: Whose it is.
+        position: Its place in the queue, from 1; None while it runs.
+        eta: Seconds until it ends, from measured times; None where they are not known.
+    """
+
+    id: str
+    owner: str
+    position: int | None
+    eta: float | None
+
+
+def standings(connection: Connection) -> list[Standing]:
+    """Where all jobs stand that have not ended, from one look: those that run, then the queue in its order."""
+    outlook = _Outlook.of(connection)
+    return [*outlook.of_running(), *outlook.of_waiting(connection)]
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """What comes before a waiting job: its place, from 1, and the work; None where some of it is not known."""
+
+    place: int
+    work: float | None
+
+
+@dataclass(frozen=True)
+class _Outlook:
+    """What the outlook of all jobs follows from.
+
+    Args:
+        paces: Work of one unit of cost, by kind and checkpoint.
+        running: Rows of the jobs that run.
+        workers: How many there are.
+        present: The time by the database's clock, which also says when jobs were begun.
+    """
+
+    paces: Mapping[str, float]
+    running: Sequence[RowMapping]
+    workers: int
+    present: datetime
+
+    @classmethod
+    def of(cls, connection: Connection) -> _Outlook:
+        paces = {row.key: row.seconds for row in connection.execute(select(timings))}
+        needed = (jobs.c.id, jobs.c.owner, jobs.c.kind, jobs.c.checkpoint, jobs.c.cost, jobs.c.priority)
+        query = select(*needed, jobs.c.worker, jobs.c.started, jobs.c.attempt, jobs.c.progress)
+        present = now(connection)
+        near = timedelta(seconds=LOST_AFTER)
+        recent = workers.c.seen.between(present - near, present + near)
+        seen = select(func.count()).select_from(workers).where(recent)
+        return cls(
+            paces,
+            connection.execute(query.where(jobs.c.state == JobState.RUNNING)).mappings().all(),
+            max(1, connection.execute(seen).scalar_one()),
+            present,
+        )
+
+    def job(self, row: RowMapping, ahead: _Ahead | None) -> Job:
+        """A row as a job."""
+        if row["state"] == JobState.RUNNING:
+            return job_of(row, eta=self._remaining(row))
+        if ahead is None:
+            return job_of(row)
+        return job_of(row, position=ahead.place, eta=self._waiting(row, ahead))
+
+    def of_running(self) -> Iterator[Standing]:
+        """Where the jobs stand that run."""
+        for row in self.running:
+            yield Standing(row["id"], row["owner"], None, self._remaining(row))
+
+    def of_waiting(self, connection: Connection) -> Iterator[Standing]:
+        """Where the jobs stand that wait, in their order."""
+        for row, ahead in self._queue(connection):
+            yield Standing(row["id"], row["owner"], ahead.place, self._waiting(row, ahead))
+
+    def ahead_of_one(self, connection: Connection, row: RowMapping) -> dict[str, _Ahead]:
+        """What comes before a waiting job, by its id."""
+        groups = connection.execute(
+            select(jobs.c.kind, jobs.c.checkpoint, func.count(), func.sum(jobs.c.cost))
+            .where(_is_ahead_of(row))
+            .group_by(jobs.c.kind, jobs.c.checkpoint)
+        ).all()
+        place = 1 + sum(count for _, _, count, _ in groups)
+        parts = [self._work(kind, checkpoint, cost) for kind, checkpoint, _, cost in groups]
+        return {row["id"]: _Ahead(place, _sum(parts))}
+
+    def ahead_of_many(self, connection: Connection, ids: set[str]) -> dict[str, _Ahead]:
+        """What comes before some waiting jobs, by their ids, from one look at the queue."""
+        return {row["id"]: ahead for row, ahead in self._queue(connection) if row["id"] in ids}
+
+    def _queue(self, connection: Connection) -> Iterator[tuple[RowMapping, _Ahead]]:
+        work: float | None = 0.0
+        queue = (
+            select(jobs.c.id, jobs.c.owner, jobs.c.kind, jobs.c.checkpoint, jobs.c.cost, jobs.c.priority)
+            .where(jobs.c.state == JobState.QUEUED)
+            .order_by(jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
+        )
+        for place, row in enumerate(connection.execute(queue).mappings(), 1):
+            yield row, _Ahead(place, work)
+            work = _sum([work, self._work(row["kind"], row["checkpoint"], row["cost"])])
+
+    def _work(self, kind: str, checkpoint: str, cost: float) -> float | None:
+        pace = self.paces.get(timing_key(kind, checkpoint))
+        return None if pace is None else pace * cost
+
+    def _waiting(self, row: RowMapping, ahead: _Ahead) -> float | None:
+        """Seconds until a waiting job ends."""
+        own = self._work(row["kind"], row["checkpoint"], row["cost"])
+        if own is None or ahead.work is None:
+            return None
+        under_way = self._under_way(row, ahead.work + own)
+        return None if under_way is None else (under_way + ahead.work) / self.workers + own
+
+    def _under_way(self, row: RowMapping, work: float) -> float | None:
+        """The work that is done before a waiting job ends of the jobs that run; those of one worker go on together.
+
+        Those of other owners take turns with it: for its own work, and what comes before it, they get as much.
+        """
+
+        def bounded(other: RowMapping, left: float | None) -> float | None:
+            turns = other["owner"] != row["owner"] and other["priority"] <= row["priority"]
+            return min(left, work + SLICE) if turns and left is not None else left
+
+        return _sum([bounded(other, left) for other, left in self._shares])
+
+    @cached_property
+    def _shares(self) -> Sequence[tuple[RowMapping, float | None]]:
+        """The jobs that run, each with its part of what is left of those that go on together with it."""
+        lefts = [(row, self._alone(row)) for row in self.running]
+        return [
+            (row, None if left is None else left / self._company[self._group(row)]) for row, left in lefts
+        ]
+
+    @cached_property
+    def _company(self) -> Counter[tuple[str, bool]]:
+        """How many jobs each worker is doing, and how many pause there."""
+        return Counter(map(self._group, self.running))
+
+    @staticmethod
+    def _group(row: RowMapping) -> tuple[str, bool]:
+        """The worker of a running job, and whether it pauses there."""
+        return row["worker"], _progress(row).get("stage") == PAUSED
+
+    def _remaining(self, row: RowMapping) -> float | None:
+        """Seconds a running job still takes, with those in which it pauses for others, as far as they are there."""
+        left = self._alone(row)
+        if left is None or not any(pauses and worker == row["worker"] for worker, pauses in self._company):
+            return left
+        others = [self._alone(other) for other in self.running if self._takes_turns(row, other)]
+        return left + sum(min(left, other) for other in others if other is not None)
+
+    @staticmethod
+    def _takes_turns(row: RowMapping, other: RowMapping) -> bool:
+        return bool(other["worker"] == row["worker"] and other["owner"] != row["owner"])
+
+    def _alone(self, row: RowMapping) -> float | None:
+        """Seconds a running job takes if it need not pause: by its own pace once known, by others' until then."""
+        progress = _progress(row)
+        elapsed: float = progress.get("seconds") or self._since(row["started"])
+        fraction = float(progress.get("fraction", 0.0))
+        afresh = row["attempt"] == 1  # otherwise a part of it was not done in this time
+        if afresh and fraction >= KNOWN_PACE:
+            return elapsed / fraction * (1 - fraction)
+        work = self._work(row["kind"], row["checkpoint"], row["cost"])
+        if work is None:
+            return None
+        whole = work * self._company[self._group(row)]
+        return max(0.0, whole - elapsed) if afresh else whole * (1 - fraction)
+
+    def _since(self, started: datetime) -> float:
+        """Seconds that have passed."""
+        return max(0.0, (self.present - started).total_seconds())
+
+
+def _progress(row: RowMapping) -> Mapping[str, Any]:
+    """What a running job reported last; empty where it has not yet."""
+    return json.loads(row["progress"] or "null") or {}
+
+
+def _sum(parts: Sequence[float | None]) -> float | None:
+    """The sum; None where a part is not known."""
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
+def _is_ahead_of(row: RowMapping) -> Any:
+    """The condition that a queued job comes before this one."""
+    return and_(
+        jobs.c.state == JobState.QUEUED,
+        or_(
+            jobs.c.priority > row["priority"],
+            and_(
+                jobs.c.priority == row["priority"],
+                or_(jobs.c.turn < row["turn"], and_(jobs.c.turn == row["turn"], jobs.c.id < row["id"])),
+            ),
+        ),
+    )

@@ -1,0 +1,78 @@
+"""Rows of jobs, read without what is long of them: a scan's pictures and verdicts can be megabytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Connection, RowMapping, Select, case, func, null, select
+
+from safelight.jobs.job import JsonObject
+from safelight.jobs.queue.tables import jobs
+
+SHORT = [column for column in jobs.c if column.name not in ("request", "result", "summary")]
+EMPTY: Mapping[str, str | None] = {"request": "{}", "result": None}
+"""What can be long of a job, and what is read in its place."""
+
+
+def listed() -> Select[Any]:
+    """The query of all jobs as lists show them: of pictures to judge only how many they are, and no results."""
+    request = func.coalesce(jobs.c.summary, jobs.c.request).label("request")
+    return select(*SHORT, request, null().label("result"))
+
+
+def summary(request: JsonObject) -> str | None:
+    """A request as lists show it; None where that is the request itself."""
+    images = request.get("images")
+    return json.dumps(request | {"images": len(images)}, sort_keys=True) if isinstance(images, list) else None
+
+
+def brief(largest: int) -> Select[Any]:
+    """The query of all jobs, with the requests and results that are not long.
+
+    Args:
+        largest: Characters of a request, and of a result, that are read.
+    """
+    return _query(lambda part: func.length(part) <= largest)
+
+
+def rows_within(
+    connection: Connection, job_ids: Collection[str], *, largest: int, total: int
+) -> Sequence[RowMapping]:
+    """The rows of some jobs, the newest first, with as many of their requests and results as there is room for.
+
+    Args:
+        connection: To read with.
+        job_ids: Whose.
+        largest: Characters of a request, and of a result, that are read.
+        total: Characters of all that are read; beyond it the longest are left.
+    """
+    fitting = _fitting(connection, job_ids, largest, total)
+    query = _query(lambda part: jobs.c.id.in_(fitting[part.name]))
+    found = query.where(jobs.c.id.in_(job_ids)).order_by(jobs.c.id.desc())
+    return connection.execute(found).mappings().all()
+
+
+def _query(fits: Callable[[Column[Any]], ColumnElement[bool]]) -> Select[Any]:
+    """The database itself leaves out what does not fit: it is neither fetched nor parsed."""
+    long = [
+        case((fits(jobs.c[name]), jobs.c[name]), else_=empty).label(name) for name, empty in EMPTY.items()
+    ]
+    return select(*SHORT, *long)
+
+
+def _fitting(
+    connection: Connection, job_ids: Collection[str], largest: int, room: int
+) -> Mapping[str, list[str]]:
+    """Of which jobs there is room for the request, and for the result; the shortest first."""
+    lengths = select(jobs.c.id, *(func.length(jobs.c[name]).label(name) for name in EMPTY))
+    rows = connection.execute(lengths.where(jobs.c.id.in_(job_ids))).mappings().all()
+    parts = [(row[name] or 0, name, row["id"]) for row in rows for name in EMPTY]
+    fitting: dict[str, list[str]] = {name: [] for name in EMPTY}
+    for length, name, job_id in sorted(parts):
+        room -= length
+        if length > largest or room < 0:
+            break
+        fitting[name].append(job_id)
+    return fitting

@@ -1,0 +1,118 @@
+"""How jobs change: what both sides of the ledger do within their transactions."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, and_, delete, insert, select, update
+
+from safelight.database import blobs
+from safelight.database.coordination import current_time, now
+from safelight.database.notifications import notify
+from safelight.errors import JobMissingError, SafelightError
+from safelight.jobs.channels import Channel
+from safelight.jobs.job import Job, JobState, JsonObject
+from safelight.jobs.queue.tables import events, job_blobs, job_inputs, jobs, previews
+
+
+class Transitions:
+    """What the sides of the ledger have in common.
+
+    Args:
+        engine: The database.
+        retention: Seconds for which a finished job and its events are kept.
+    """
+
+    def __init__(self, engine: Engine, *, retention: float) -> None:
+        self._engine, self._retention = engine, retention
+
+    def _requeue(self, connection: Connection, row: RowMapping, *, attempt: int, lost: int) -> None:
+        values = {"state": JobState.QUEUED, "worker": None, "lease": None, "signal": None, "progress": None}
+        connection.execute(
+            update(jobs)
+            .where(jobs.c.id == row["id"])
+            .values(**values, started=None, attempt=attempt, lost=lost)
+        )
+        add_event(connection, row["id"], "state", state=JobState.QUEUED, attempt=attempt)
+        notify(connection, Channel.JOBS)
+
+    def _end(
+        self,
+        connection: Connection,
+        row: RowMapping,
+        state: JobState,
+        *,
+        result: JsonObject | None = None,
+        error: SafelightError | None = None,
+    ) -> None:
+        ended = now(connection)
+        connection.execute(
+            update(jobs)
+            .where(jobs.c.id == row["id"])
+            .values(
+                state=state,
+                ended=ended,
+                expires=ended + timedelta(seconds=self._retention),
+                lease=None,
+                signal=None,
+                result=None if result is None else json.dumps(result),
+                error=None if error is None else json.dumps(error.to_dict()),
+            )
+        )
+        passing = events.c.job_id == row["id"], events.c.kind != "state"
+        connection.execute(delete(events).where(*passing))
+        connection.execute(delete(previews).where(previews.c.job_id == row["id"]))
+        _release_inputs(connection, row["id"])
+        body = {} if error is None else {"error": error.to_dict()}
+        add_event(connection, row["id"], "state", state=state, **body)
+
+
+def _release_inputs(connection: Connection, job_id: str) -> None:
+    """Delete the pictures that a job came with: nobody reads them once it has ended."""
+    theirs = job_blobs.c.job_id == job_id
+    if connection.execute(select(job_blobs.c.digest).where(theirs).limit(1)).first() is None:
+        return
+    others = select(job_blobs.c.digest).where(~theirs)
+    blobs.release(connection, select(job_blobs.c.digest).where(theirs), others)
+    connection.execute(delete(job_blobs).where(theirs))
+    connection.execute(delete(job_inputs).where(job_inputs.c.job_id == job_id))
+
+
+def add_event(connection: Connection, job_id: str, kind: str, **data: object) -> None:
+    """Note an event of a job, and notify those who follow events."""
+    created = current_time(connection)
+    connection.execute(
+        insert(events).values(job_id=job_id, kind=kind, data=json.dumps(data), created=created)
+    )
+    notify(connection, Channel.EVENTS)
+
+
+def get_row(
+    connection: Connection, job_id: str, owner: str | None = None, *, lock: bool = False
+) -> RowMapping:
+    """A job's row.
+
+    Raises:
+        JobMissingError: There is none, or it is somebody else's.
+    """
+    query = select(jobs).where(jobs.c.id == job_id)
+    row = connection.execute(query.with_for_update() if lock else query).mappings().first()
+    if row is None or (owner is not None and row["owner"] != owner):
+        raise JobMissingError(f"There is no job {job_id!r}.")
+    return row
+
+
+def is_held(job: Job) -> ColumnElement[bool]:
+    """The condition that a job is still its worker's, as it was claimed."""
+    return and_(
+        jobs.c.id == job.id,
+        jobs.c.state == JobState.RUNNING,
+        jobs.c.worker == job.worker,
+        jobs.c.attempt == job.attempt,
+    )
+
+
+def held_row(connection: Connection, job: Job) -> RowMapping | None:
+    """A job's row, locked; None if the job is no longer its worker's."""
+    return connection.execute(select(jobs).where(is_held(job)).with_for_update()).mappings().first()

@@ -1,0 +1,71 @@
+"""How a worker draws and judges, and why in this way: in plain sentences, for who looks after the server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from safelight.runtime.probe import candidate_plans
+from safelight.settings import Settings
+
+if TYPE_CHECKING:
+    from safelight.generation.record import Machine
+    from safelight.moderation.classifier import ClassifierInfo
+    from safelight.studio import Studio
+
+
+def described(studio: Studio) -> Mapping[str, str]:
+    """A worker's device, precision, backend, and why.
+
+    Args:
+        studio: What draws and judges there; its classifier is loaded now where it is not yet.
+
+    Raises:
+        SafelightError: It cannot draw or judge.
+    """
+    machine, judging = studio.engine.machine, studio.classifier().info
+    why = f"{drawing(studio.settings, machine)} {judged(studio.settings, judging)}"
+    return {
+        "device": machine.device,
+        "precision": machine.precision,
+        "backend": machine.backend,
+        "why": why,
+    }
+
+
+def drawing(settings: Settings, machine: Machine) -> str:
+    """Where and with which arithmetic pictures are drawn, in a sentence."""
+    threads = f"{machine.threads} thread{'' if machine.threads == 1 else 's'}"
+    return (
+        f"Draws on {machine.device}, {_device(settings, machine)}, "
+        f"in {machine.precision}, {_precision(settings, machine)}; "
+        f"PyTorch runs the networks as they are ({machine.backend}), with {threads}."
+    )
+
+
+def judged(settings: Settings, classifier: ClassifierInfo) -> str:
+    """With what pictures are judged, in a sentence."""
+    name = classifier.name.rpartition("/")[2]
+    return f"Judges with {name} ({classifier.arithmetic}), {_road(settings)}."
+
+
+def _device(settings: Settings, machine: Machine) -> str:
+    if settings.device != "auto":
+        return "as the setting device says"
+    return "since no accelerator was found" if machine.device == "cpu" else "the accelerator that was found"
+
+
+def _precision(settings: Settings, machine: Machine) -> str:
+    if settings.drawing_precision != "auto":
+        return "as the setting drawing_precision says"
+    if machine.device == "cpu":
+        return "in which a seed gives the same picture everywhere"
+    return "which accelerators are made for"
+
+
+def _road(settings: Settings) -> str:
+    if settings.exact:
+        return "in reference arithmetic, as the setting exact says"
+    if len(candidate_plans(settings.backend, settings.precision, settings.threads)) > 1:
+        return "the fastest of what was measured here and keeps to the reference"
+    return "as the settings backend and precision say"

@@ -1,0 +1,43 @@
+"""What a worker is told from outside: signals to its running jobs, and which checkpoints to load and unload."""
+
+from __future__ import annotations
+
+from safelight.errors import DatabaseError
+from safelight.jobs.worker.running_jobs import RunningJobs
+from safelight.jobs.worker.residency import Residency
+from safelight.jobs.queue.store import JobStore
+from safelight.logs import get_logger
+
+
+class Control:
+    """Reads commands, and hands each to whom it concerns.
+
+    Args:
+        ledger: Where signals come from.
+        company: The jobs that are running.
+        keeper: Loads and unloads checkpoints.
+    """
+
+    def __init__(self, ledger: JobStore, company: RunningJobs, keeper: Residency) -> None:
+        self._ledger, self._company, self._keeper = ledger, company, keeper
+
+    def read(self) -> None:
+        """Read all commands that there are. What cannot be read now is read the next time."""
+        try:
+            self.read_signals()
+            self._keeper.listen()
+        except DatabaseError as error:
+            get_logger(__name__).warning("commands not read", error=error.message)
+
+    def read_signals(self) -> None:
+        """Let each running job know its signal.
+
+        Raises:
+            DatabaseError: They cannot be read.
+        """
+        before = [(running, running.skips) for running in self._company.members]
+        if not before:
+            return
+        told = self._ledger.signals([running.job.id for running, _ in before])
+        for running, skips in before:
+            running.hear(told.get(running.job.id), skips)

@@ -1,0 +1,83 @@
+"""Running one job to its end: from the stored request to the state that the job ends in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from safelight.errors import InternalError, JobTimeoutError, SafelightError
+from safelight.jobs.worker.running_jobs import RunningJobs
+from safelight.jobs.job import JsonObject, Signal
+from safelight.jobs.worker.failures import understood
+from safelight.jobs.retry import retry_transient
+from safelight.jobs.payloads import load_request
+from safelight.jobs.worker.running_job import RunningJob
+from safelight.jobs.queue_service import QueueService
+from safelight.jobs.tasks import TASKS, JobContext
+from safelight.logs import log_context, get_logger
+
+if TYPE_CHECKING:
+    from safelight.generation.request import Part
+
+
+class Execution:
+    """Runs jobs, whatever they do, and writes down how each of them ended.
+
+    Args:
+        service: The queue and the database.
+        desk: What jobs are done with.
+        company: The jobs that are running; each is a member of it before it is run, and none afterwards.
+    """
+
+    def __init__(self, service: QueueService, desk: JobContext, company: RunningJobs) -> None:
+        self._service, self._desk, self._company = service, desk, company
+        self._log = get_logger(__name__)
+
+    def run(self, running: RunningJob) -> None:
+        """Run a job to its end."""
+        job = running.job
+        with log_context(job_id=job.id, request_id=job.request_id, worker=job.worker or ""):
+            try:
+                self._run(running)
+            finally:
+                self._company.leave(running)
+
+    def _run(self, running: RunningJob) -> None:
+        job = running.job
+        self._log.info("job begins", kind=job.kind, attempt=job.attempt)
+        try:
+            request = running.patiently(lambda: self._request_of(running))
+            result = TASKS[job.kind](self._desk, running, request).stored()
+        except Exception as error:  # noqa: BLE001  whatever a job does, the worker goes on
+            self.conclude(running, error=understood(error))
+        else:
+            self.conclude(running, result)
+
+    def _request_of(self, running: RunningJob) -> Part:
+        with self._service.reading() as connection:
+            return load_request(connection, running.job.kind, running.job.request)
+
+    def conclude(
+        self, running: RunningJob, result: JsonObject | None = None, error: SafelightError | None = None
+    ) -> None:
+        """Write down how a job ended; tried again and again, since a result must not get lost for a locked database."""
+        running.flush()
+        kept = retry_transient(lambda: self._write_end(running, result, error), always=True)
+        self._log.info(
+            "job ends", seconds=round(running.seconds, 3), error=error.code if error else None, kept=kept
+        )
+        if isinstance(error, InternalError):
+            self._log.error("a defect", exc_info=error.__cause__)
+
+    def _write_end(self, running: RunningJob, result: JsonObject | None, error: SafelightError | None) -> bool:
+        job, ledger = running.job, self._service.store
+        if running.cut_short and running.told is Signal.CANCEL:
+            return ledger.cancelled(job, result)
+        if running.cut_short and running.leaving:
+            return ledger.give_back(job, result)
+        if running.cut_short and running.late:
+            late = JobTimeoutError(f"The job ran longer than {running.limit:g} seconds.")
+            return ledger.fail(job, late, result)
+        if error is not None:
+            return ledger.fail(job, error)
+        whole = not (running.partial or running.cut_short)
+        return ledger.succeed(job, result or {}, self._company.share(running) if whole else None)

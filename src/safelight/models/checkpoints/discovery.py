@@ -1,0 +1,345 @@
+"""Find and describe checkpoints: folders, single files, the hub's cache, and the bundled starter.
+
+A name is looked up in this order: ``starter``; an entry under ``checkpoints/`` in the data directory (a diffusers
+folder or a .safetensors file, there or one folder below); a path; a hub id. Nothing here loads weights or imports
+torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from safelight.errors import (
+    CheckpointInvalidError,
+    CheckpointMissingError,
+    FileMissingError,
+    SafelightError,
+)
+from safelight.atomic_write import path_exists
+from safelight.models import BUNDLED, families
+from safelight.models.checkpoints.family_detection import detect_folder
+from safelight.models.digests import combined_digest, file_digest, cached_combined_digest, cached_digest
+from safelight.models.families import Family
+from safelight.models.checkpoints.diffusers_layout import (
+    INDEX_NAME,
+    DiffusersFolder,
+    is_diffusers_folder,
+    read_folder,
+    read_json,
+)
+from safelight.models.checkpoints.safetensors_header import (
+    PICKLE_SUFFIXES,
+    PRECISIONS,
+    TensorEntry,
+    main_precision,
+    read_header,
+    check_not_pickle_name,
+)
+from safelight.models.checkpoints.single_file import identify_single_file
+
+STARTER = "starter"
+STARTER_PATH = BUNDLED / "starter"
+
+HubLookup = Callable[[str], Path]
+"""Returns a hub id's folder on this machine, downloading it where that is allowed; raises CheckpointMissingError."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model that generates pictures, as it is stored on disk.
+
+    Args:
+        name: The name that requests use.
+        path: The diffusers folder or the file.
+        kind: A folder, a file, or a folder in the hub's cache.
+        family: Its entry in ``families.FAMILIES``.
+        size: Bytes of weights.
+        precision: How most weights are stored: fp32, fp16, bf16, fp8.
+        modified: Modification time of its newest file, in nanoseconds since 1970; a checkpoint that was replaced on
+            disk is not equal to the one that it replaced.
+        weights: The weights files.
+        configs: Its config and tokenizer files; empty for a single file.
+        elements: Number of floating-point weights.
+        stamp: Hash over each file's path, size and modification time; it changes with any change on disk.
+    """
+
+    name: str
+    path: Path
+    kind: Literal["folder", "file", "hub"]
+    family: Family = field(compare=False)
+    size: int
+    precision: str
+    modified: int
+    weights: tuple[Path, ...] = field(repr=False)
+    configs: tuple[Path, ...] = field(default=(), repr=False)
+    elements: int = 0
+    stamp: str = field(default="", repr=False)
+
+    def digest(self, cache: Path) -> str:
+        """SHA-256 of the weights, in hexadecimal.
+
+        For a file it is the file's own digest; for a folder, the digest over one line "component/file digest" per
+        weights file, sorted.
+
+        Args:
+            cache: The cache folder, which keeps digests by path, size and modification time; hashing takes seconds
+                per gigabyte.
+
+        Raises:
+            FileMissingError: A weights file no longer exists.
+        """
+        if self.kind == "file":
+            return file_digest(self.path, cache)
+        return combined_digest(self.weights, cache)
+
+    def configs_digest(self, cache: Path) -> str | None:
+        """One SHA-256 over configs and tokenizers, computed like ``digest``; None for a single file.
+
+        Raises:
+            FileMissingError: One of the files no longer exists.
+        """
+        return combined_digest(self.configs, cache) if self.configs else None
+
+    def cached_digest(self, cache: Path) -> str | None:
+        """The cached ``digest``; None if it would have to be computed."""
+        if self.kind == "file":
+            return cached_digest(self.path, cache)
+        return cached_combined_digest(self.weights, cache)
+
+    def short_hash(self, cache: Path) -> str:
+        """The first ten digits of ``digest``, which AUTOMATIC1111 shows as the model hash."""
+        return self.digest(cache)[:10]
+
+    def default_side(self) -> int:
+        """Default width and height in pixels, from its configs; the family's default if the configs don't state one.
+
+        A single file has no configs of its own, so ``loading.LoadedCheckpoint.default_side`` is more exact once it is loaded.
+        """
+        if not self.family.side_from_config or self.kind == "file":
+            return self.family.side
+        try:
+            sample = read_json(self.path / self.family.denoiser / "config.json").get("sample_size")
+            blocks = read_json(self.path / "vae" / "config.json").get("block_out_channels")
+        except CheckpointInvalidError:  # loading the checkpoint reports it
+            return self.family.side
+        if not isinstance(sample, int) or not isinstance(blocks, list):
+            return self.family.side
+        return sample << (len(blocks) - 1)
+
+    def to_dict(self) -> dict[str, object]:
+        """The checkpoint for JSON output."""
+        return {
+            "name": self.name,
+            "path": str(self.path),
+            "kind": self.kind,
+            "family": self.family.key,
+            "variant": self.family.variant,
+            "size": self.size,
+            "precision": self.precision,
+        }
+
+
+def find_checkpoints(
+    home: Path,
+    on_error: Callable[[Path, SafelightError], None] = lambda *_: None,
+    *,
+    hub_cache: Path | None = None,
+) -> list[Checkpoint]:
+    """List the checkpoints of a data directory, those pulled from the hub, and the starter, sorted by name.
+
+    Args:
+        home: The data directory.
+        on_error: Called with the path and the error of each checkpoint that cannot be used.
+        hub_cache: The hub's cache folder (``checkpoint_download.hub_cache_folder``); None leaves out the hub's checkpoints.
+    """
+    own = dict(_iter_candidates(checkpoints_folder(home)))
+    if is_diffusers_folder(STARTER_PATH):
+        own[STARTER] = STARTER_PATH
+    pulled = {name: path for name, path in _iter_hub_checkpoints(hub_cache) if name not in own} if hub_cache else {}
+    found = []
+    for name, path in (pulled | own).items():
+        try:
+            kind: Literal["hub"] | None = "hub" if name in pulled else None
+            found.append(_describe_starter() if path == STARTER_PATH else describe_checkpoint(path, name, kind=kind))
+        except SafelightError as error:
+            on_error(path, error)
+    return sorted(found, key=lambda checkpoint: (checkpoint.name != STARTER, checkpoint.name))
+
+
+def find_path(name: str, home: Path) -> Path | None:
+    """The path of a name's checkpoint in the data directory, usable or not; None if there is none."""
+    places = dict(_iter_candidates(checkpoints_folder(home)))
+    return places.get(name) or places.get(name.removesuffix(".safetensors"))
+
+
+def checkpoints_folder(home: Path) -> Path:
+    """The folder of a data directory's own checkpoints."""
+    return home / "checkpoints"
+
+
+def find_checkpoint(name: str, home: Path, *, hub_lookup: HubLookup | None = None, allow_paths: bool = True) -> Checkpoint:
+    """Find the checkpoint of a name; the module's docstring says how names are looked up.
+
+    Args:
+        name: starter, a name, a path or a hub id.
+        home: The data directory.
+        hub_lookup: Looks up hub ids (``checkpoint_download.find_cached`` or ``checkpoint_download.download``); without it, hub ids are not
+            looked up.
+        allow_paths: Accept paths; a server does not.
+
+    Raises:
+        CheckpointMissingError: There is no such checkpoint; the hint suggests similar names.
+        CheckpointInvalidError, CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
+    """
+    if name == STARTER:
+        return _describe_starter()
+    if place := find_path(name, home):
+        return describe_checkpoint(place, name.removesuffix(".safetensors"))
+    if allow_paths and name and (name.startswith((".", "/", "~")) or path_exists(Path(name))):
+        return describe_checkpoint(_expand_path(name), name)
+    if hub_lookup and name.count("/") == 1 and "\\" not in name:
+        return describe_checkpoint(hub_lookup(name), name, kind="hub")
+    near = get_close_matches(name, [STARTER, *dict(_iter_candidates(checkpoints_folder(home)))], n=3)
+    hint = f"Did you mean {' or '.join(near)}?" if near else None
+    raise CheckpointMissingError(f"There is no checkpoint {name!r} on this machine.", hint=hint)
+
+
+def describe_checkpoint(path: Path, name: str, *, kind: Literal["hub"] | None = None) -> Checkpoint:
+    """Describe the checkpoint at a path, checked as far as possible without loading it.
+
+    Raises:
+        CheckpointMissingError: The path does not exist.
+        CheckpointInvalidError, CheckpointFamilyError, PickleRefusedError, FileMissingError: It cannot be used.
+    """
+    if path.is_dir():
+        return _describe_folder(path, name, kind or "folder")
+    if not path_exists(path):
+        raise CheckpointMissingError(f"There is no checkpoint {name!r}: {path} is not there.")
+    header = read_header(path)
+    return _checkpoint(name, path, "file", identify_single_file(path).family, (path,), list(header.tensors.values()))
+
+
+def _describe_folder(path: Path, name: str, kind: Literal["folder", "hub"]) -> Checkpoint:
+    if not is_diffusers_folder(path):
+        _check_no_pickles(path)
+        raise CheckpointInvalidError(f"{path} is no diffusers folder: it has no model_index.json.")
+    folder = read_folder(path)
+    family = detect_folder(folder)
+    _check_components(folder, family)
+    configs = tuple(file.absolute() for file in folder.configs)
+    return _checkpoint(name, path, kind, family, tuple(folder.weights), folder.tensors(), configs)
+
+
+def _check_components(folder: DiffusersFolder, family: Family) -> None:
+    """Refuse a folder that lacks a component which the family's pipelines need; only SD3's T5 is optional."""
+    encoders = (encoder for encoder in family.text_encoders if encoder != "text_encoder_3")
+    needed = [family.denoiser, "vae", "scheduler", *encoders]
+    needed += [
+        encoder.replace("text_encoder", "tokenizer") for encoder in needed if "text_encoder" in encoder
+    ]
+    if missing := [part for part in needed if part not in folder.components]:
+        raise CheckpointInvalidError(f"{folder.path} lacks {', '.join(missing)}.")
+
+
+def _checkpoint(
+    name: str,
+    path: Path,
+    kind: Literal["folder", "file", "hub"],
+    family: Family,
+    weights: tuple[Path, ...],
+    tensors: list[TensorEntry],
+    configs: tuple[Path, ...] = (),
+) -> Checkpoint:
+    stats = _stats([*weights, *configs, *([path / INDEX_NAME] if path.is_dir() else [])])
+    return Checkpoint(
+        name=name,
+        path=path.resolve(),
+        kind=kind,
+        family=family,
+        size=sum(tensor.nbytes for tensor in tensors),
+        precision=main_precision(tensors),
+        modified=max(stat.st_mtime_ns for stat in stats.values()),
+        weights=tuple(file.absolute() for file in weights),
+        configs=configs,
+        elements=sum(tensor.elements for tensor in tensors if tensor.dtype in PRECISIONS),
+        stamp=_hash_stats(stats),
+    )
+
+
+def _stats(files: Iterable[Path]) -> dict[Path, os.stat_result]:
+    try:
+        return {file: file.stat() for file in files}
+    except OSError as error:
+        raise FileMissingError(f"{error.filename} cannot be read: {error.strerror}.") from error
+
+
+def _hash_stats(stats: Mapping[Path, os.stat_result]) -> str:
+    lines = (f"{file} {stat.st_size} {stat.st_mtime_ns}\n" for file, stat in stats.items())
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+
+
+def _describe_starter() -> Checkpoint:
+    if not is_diffusers_folder(STARTER_PATH):
+        raise CheckpointMissingError(
+            "The starter checkpoint did not come with this installation.",
+            hint="Name a checkpoint of your own with --checkpoint; safelight models list shows them.",
+        )
+    return replace(describe_checkpoint(STARTER_PATH, STARTER), family=families.STARTER)
+
+
+def _iter_candidates(root: Path) -> Iterator[tuple[str, Path]]:
+    """Names and paths of possible checkpoints in the folder and in its subfolders, one level deep."""
+    for path in _list_folder(root):
+        if path.is_dir() and not is_diffusers_folder(path):
+            yield from ((_checkpoint_name(inner, root), inner) for inner in _list_folder(path) if _is_candidate(inner))
+        elif _is_candidate(path):
+            yield _checkpoint_name(path, root), path
+
+
+def _iter_hub_checkpoints(cache: Path) -> Iterator[tuple[str, Path]]:
+    """Hub ids and folders of the diffusers checkpoints in the hub's cache, at the revision fetched last."""
+    for repository in _list_folder(cache):
+        kind, *owner_and_name = repository.name.split("--")
+        try:
+            version = (repository / "refs" / "main").read_text().strip()
+        except (OSError, ValueError):
+            continue
+        if kind == "models" and len(owner_and_name) == 2:
+            folder = repository / "snapshots" / version
+            if version and is_diffusers_folder(folder):
+                yield "/".join(owner_and_name), folder
+
+
+def _is_candidate(path: Path) -> bool:
+    if path.is_dir():
+        return is_diffusers_folder(path)
+    return path.suffix.lower() in {".safetensors", *PICKLE_SUFFIXES}
+
+
+def _list_folder(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError:  # missing or unreadable: nothing to list
+        return []
+
+
+def _checkpoint_name(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix().removesuffix(".safetensors")
+
+
+def _expand_path(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:  # ~ of an unknown user
+        raise CheckpointMissingError(f"There is no checkpoint {name!r}: {error}") from error
+
+
+def _check_no_pickles(path: Path) -> None:
+    for entry in _list_folder(path):
+        check_not_pickle_name(entry)

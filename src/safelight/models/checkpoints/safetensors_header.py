@@ -1,0 +1,180 @@
+"""Read and check the header of a safetensors file without loading a tensor.
+
+The format is the header's length in eight bytes (little-endian), the header in JSON, and the tensors' bytes
+(https://github.com/huggingface/safetensors).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from safelight.errors import CheckpointInvalidError, FileMissingError, PickleRefusedError
+
+MAX_HEADER_BYTES = 100_000_000
+"""Largest header in bytes: the format's own limit."""
+
+PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
+PRECISIONS = {
+    "F64": "fp64",
+    "F32": "fp32",
+    "F16": "fp16",
+    "BF16": "bf16",
+    "F8_E4M3": "fp8",
+    "F8_E5M2": "fp8",
+}
+"""Common names of the format's floating-point types."""
+
+_BITS = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
+    **dict.fromkeys(("F32", "I32", "U32"), 32),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "I8", "U8", "BOOL"), 8),
+}
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """A tensor's entry in the header.
+
+    Args:
+        dtype: The format's name of the data type: F16, F32 …
+        shape: The shape.
+        nbytes: Size in bytes.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Header:
+    """A safetensors file's header.
+
+    Args:
+        tensors: The tensors by name.
+        metadata: Free text by name.
+    """
+
+    tensors: dict[str, TensorEntry]
+    metadata: dict[str, str]
+
+
+def read_header(path: Path) -> Header:
+    """Read and check a weights file's header.
+
+    Raises:
+        FileMissingError: It cannot be read.
+        PickleRefusedError: It is a pickle, by its name or its content.
+        CheckpointInvalidError: It is not a complete safetensors file.
+    """
+    check_not_pickle_name(path)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(9)
+            check_not_pickle_bytes(path, start)
+            body = file.read(_header_length(path, start, size) - 1)
+    except OSError as error:
+        raise FileMissingError(f"{path} cannot be read: {error.strerror or error}.") from error
+    header = _parse(path, start[8:] + body)
+    _check_size(path, header, 8 + 1 + len(body), size)
+    return header
+
+
+def check_not_pickle_name(path: Path) -> None:
+    """Refuse a file with a pickle's suffix.
+
+    Raises:
+        PickleRefusedError: The suffix is one of ``PICKLE_SUFFIXES``.
+    """
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        raise PickleRefusedError(f"{path} is a pickle file, which can run any code when opened.")
+
+
+def check_not_pickle_bytes(path: Path, start: bytes) -> None:
+    """Refuse a file whose first nine bytes are those of a pickle or a torch archive.
+
+    A safetensors file with a header of 640 bytes begins with a pickle's first two bytes too, but its ninth byte is a
+    brace.
+
+    Raises:
+        PickleRefusedError: The file is a pickle or a torch archive.
+    """
+    archive = start[:4] == b"PK\x03\x04"
+    pickle = start[:1] == b"\x80" and start[1:2] in (b"\x01", b"\x02", b"\x03", b"\x04", b"\x05")
+    if (archive or pickle) and start[8:9] != b"{":
+        raise PickleRefusedError(
+            f"{path} is a pickle file under another name; it can run any code when opened."
+        )
+
+
+def main_precision(tensors: list[TensorEntry]) -> str:
+    """The floating-point type of most bytes: fp32, fp16, bf16 or fp8; "" if there are no floating-point tensors."""
+    bytes_by_name: Counter[str] = Counter()
+    for tensor in tensors:
+        if tensor.dtype in PRECISIONS:
+            bytes_by_name[PRECISIONS[tensor.dtype]] += tensor.nbytes
+    return bytes_by_name.most_common(1)[0][0] if bytes_by_name else ""
+
+
+def _header_length(path: Path, start: bytes, size: int) -> int:
+    if start.startswith(b"version h"):
+        raise CheckpointInvalidError(
+            f"{path} is a git-lfs pointer instead of the weights.", hint="Fetch them with: git lfs pull"
+        )
+    if start.startswith(b"GGUF"):
+        raise CheckpointInvalidError(f"{path} is a GGUF file, which Safelight does not open.")
+    if len(start) < 9:
+        raise CheckpointInvalidError(f"{path} has {size} bytes: too few for a safetensors file.")
+    length: int = struct.unpack("<Q", start[:8])[0]
+    if start[8:9] != b"{" or not 2 <= length <= MAX_HEADER_BYTES:
+        raise CheckpointInvalidError(f"{path} is not a safetensors file: it does not begin with a header.")
+    if 8 + length > size:
+        raise CheckpointInvalidError(
+            f"{path} is cut short: its header has {length} bytes, the file {size} in all."
+        )
+    return length
+
+
+def _parse(path: Path, text: bytes) -> Header:
+    try:
+        entries = json.loads(text)
+        metadata = entries.pop("__metadata__", None) or {}
+        tensors = {name: _parse_tensor(entry) for name, entry in entries.items()}
+        return Header(tensors, {str(key): str(value) for key, value in metadata.items()})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise CheckpointInvalidError(f"{path} has a damaged header: {error}.") from error
+
+
+def _parse_tensor(entry: dict[str, object]) -> TensorEntry:
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or not isinstance(shape, list) or not isinstance(offsets, list):
+        raise TypeError("an entry is not of the format's form")
+    begin, end = (int(offset) for offset in offsets)
+    sides = tuple(int(side) for side in shape)
+    if min((*sides, begin, end - begin)) < 0:
+        raise ValueError("a shape or an offset is negative")
+    if dtype in _BITS and math.prod(sides) * _BITS[dtype] // 8 != end - begin:
+        raise ValueError(
+            f"a tensor of shape {list(sides)} and type {dtype} does not have {end - begin} bytes"
+        )
+    return TensorEntry(dtype, sides, end - begin)
+
+
+def _check_size(path: Path, header: Header, data_begins: int, size: int) -> None:
+    expected = data_begins + sum(tensor.nbytes for tensor in header.tensors.values())
+    if size < expected:
+        raise CheckpointInvalidError(f"{path} is cut short: {size} bytes of {expected}.")
+    if size > expected:
+        raise CheckpointInvalidError(f"{path} has {size} bytes where its header speaks of {expected}.")

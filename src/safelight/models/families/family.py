@@ -1,0 +1,132 @@
+"""The type that describes a model family; the package ``families`` has one module for each architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from safelight.errors import UnsupportedError
+
+TEXT, IMAGE, INPAINT = "text-to-image", "image-to-image", "inpainting"
+"""The modes, by the values of ``generation.request.Mode``."""
+
+GuidanceKind = Literal["cfg-batched", "cfg-separate", "embedded", "none"]
+"""How guidance is computed.
+
+cfg-batched: classifier-free guidance, both predictions from one network call with a doubled batch;
+cfg-separate: classifier-free guidance from two network calls;
+embedded: the scale is an input of a guidance-distilled network, which is called once;
+none: the network takes no guidance scale.
+"""
+
+NO_PIPELINES: Mapping[str, str] = MappingProxyType({})
+
+
+def pipeline_classes(
+    text: str | None = None, image: str | None = None, inpaint: str | None = None
+) -> Mapping[str, str]:
+    """Pipeline classes of diffusers by mode; modes that are not given are left out."""
+    given = {TEXT: text, IMAGE: image, INPAINT: inpaint}
+    return MappingProxyType({mode: name for mode, name in given.items() if name})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """An architecture, or a variant of one.
+
+    Args:
+        key: The family's identifier.
+        title: The name users know it by.
+        variant: Empty for the family itself.
+        pipelines: diffusers' pipeline class by mode; a missing mode is not supported.
+        pag: The pipeline class with perturbed-attention guidance by mode.
+        denoiser: The component that is called at each step.
+        prediction_process: "diffusion": a DDPM-like noise schedule; "flow": flow matching.
+        text_encoding: "clip": one CLIP encoder; "clip-xl": hidden states of one or two, pooled output of the last;
+            "plain": the pipeline encodes strings itself.
+        text_encoders: The text encoders' component names, in the pipeline's order.
+        guidance: How guidance is computed.
+        guidance_parameter: The pipelines' name of the guidance scale.
+        guidance_off_value: The pipelines' value that means no guidance: 1, or 0 where the pipeline's scale is the usual one
+            less 1.
+        unconditional_first: The doubled batch holds the negative prompt's half first (cfg-batched).
+        supports_negative: A negative prompt has an effect with the family's own guidance.
+        clip_skip: The pipelines accept ``clip_skip``.
+        steps: Default number of steps.
+        min_steps: Smallest number of steps that the pipelines support.
+        guidance_scale: Default guidance scale, where 1 means no guidance.
+        side: Default width and height in pixels.
+        side_from_config: The denoiser's ``sample_size`` determines the default side instead.
+        sampler: Default sampler.
+        schedule: Default sigma schedule; None is the sampler's own.
+        size_multiple: Width and height must be multiples of this, in pixels.
+        latent_layout: "spatial": [batch, channels, height, width]; "packed": [batch, patches, features].
+        supports_step_callback: The pipelines accept ``callback_on_step_end``.
+        passes_sigmas: The pipelines pass their own ``sigmas`` to the scheduler's ``set_timesteps``.
+        passes_mu: Whether they pass ``mu`` to it: never, always, or only with ``use_dynamic_shifting`` in its config.
+        template_tokens: Approximate number of tokens that the pipelines' chat template adds to a prompt.
+        max_prompt_tokens: Tokens of a prompt that are read, for pipelines without ``max_sequence_length``.
+        pixel_masks: The network takes masks at full resolution instead of one value per latent.
+        call_arguments: Arguments of every call, so that sizes and prompts are used as given.
+    """
+
+    key: str
+    title: str
+    pipelines: Mapping[str, str]
+    prediction_process: Literal["diffusion", "flow"]
+    denoiser: Literal["unet", "transformer"] = "transformer"
+    text_encoding: Literal["clip", "clip-xl", "plain"] = "plain"
+    text_encoders: tuple[str, ...] = ("text_encoder",)
+    guidance: GuidanceKind = "cfg-batched"
+    guidance_parameter: Literal["guidance_scale", "true_cfg_scale"] = "guidance_scale"
+    guidance_off_value: float = 1.0
+    unconditional_first: bool = True
+    supports_negative: bool = True
+    clip_skip: bool = False
+    variant: str = ""
+    pag: Mapping[str, str] = field(default_factory=lambda: NO_PIPELINES)
+    steps: int = 28
+    min_steps: int = 1
+    guidance_scale: float = 5.0
+    side: int = 1024
+    side_from_config: bool = False
+    sampler: str = "Euler FlowMatch"
+    schedule: str | None = None
+    size_multiple: int = 16
+    latent_layout: Literal["spatial", "packed"] = "spatial"
+    supports_step_callback: bool = True
+    passes_sigmas: bool = True
+    passes_mu: Literal["never", "dynamic", "always"] = "always"
+    template_tokens: int = 0
+    max_prompt_tokens: int | None = None
+    pixel_masks: bool = False
+    call_arguments: Mapping[str, bool | int] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def name(self) -> str:
+        """Key and variant, for example sd1 or sd1-inpaint."""
+        return f"{self.key}-{self.variant}" if self.variant else self.key
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The supported modes."""
+        return tuple(self.pipelines)
+
+    def pipeline_name(self, mode: str, *, pag: bool = False) -> str:
+        """The name of the diffusers pipeline class for a mode.
+
+        Args:
+            mode: text-to-image, image-to-image or inpainting.
+            pag: Choose the class with perturbed-attention guidance.
+
+        Raises:
+            UnsupportedError: The family has no pipeline for that.
+        """
+        classes = self.pag if pag else self.pipelines
+        if mode in classes:
+            return classes[mode]
+        what = f"perturbed-attention guidance for {mode}" if pag else mode
+        hint = f"It can do: {', '.join(classes)}." if classes else "Leave pag_scale at 0."
+        raise UnsupportedError(f"{self.title} has no {what}.", hint=hint)

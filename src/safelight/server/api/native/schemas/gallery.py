@@ -1,0 +1,78 @@
+"""Schemas of gallery entries."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from safelight.gallery.entry import MAX_TAGS, Tag
+from safelight.jobs.job import JsonObject
+from safelight.moderation.policy import Decision
+from safelight.server.api.native.schemas.base import ResponseModel
+
+
+class EntryView(ResponseModel):
+    """A picture in the gallery."""
+
+    id: str
+    job_id: str | None
+    index: int
+    owner: str | None
+    created: datetime
+    width: int
+    height: int
+    decision: Decision
+    unsafe: float | None
+    scores: dict[str, float]
+    policy: str | None
+    prompt: str
+    negative_prompt: str
+    mode: str | None
+    seed: int | None
+    steps: int | None
+    sampler: str | None
+    checkpoint: str | None
+    checkpoint_digest: str | None
+    family: str | None
+    infotext: str | None
+    kind: Literal["png", "jpeg", "webp"] | None = Field(
+        description="The file's format; null where there is none."
+    )
+    size: int = Field(description="The file's, in bytes; 0 where there is none.")
+    sha256: str | None
+    missing: bool = Field(description="There was a file, and it is gone.")
+    favourite: bool
+    tags: list[str]
+
+
+class EntryRecord(EntryView):
+    """A picture in the gallery with its reproduction record."""
+
+    record: JsonObject | None = Field(description="The reproduction record.")
+
+
+class EntryPage(ResponseModel):
+    """A page of the entries that were found."""
+
+    entries: list[EntryView]
+    next: str | None = Field(description="What to give as after for the next page; null on the last.")
+
+
+class FacetsView(ResponseModel):
+    """Number of entries by each filter's values."""
+
+    checkpoints: dict[str, int]
+    samplers: dict[str, int]
+    decisions: dict[str, int]
+    days: dict[date, int]
+
+
+class EntryMarks(BaseModel):
+    """The user's marks of an entry; fields that are left out do not change."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    favourite: bool | None = Field(None, description="Kept whatever its age.")
+    tags: list[Tag] | None = Field(None, max_length=MAX_TAGS, description="All its tags from now on.")

@@ -1,0 +1,103 @@
+"""Schemas of the server's state: workers, limits, memory and log."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field, JsonValue
+
+from safelight.jobs.job import Failure
+from safelight.server.api.native.schemas.base import ResponseModel
+
+
+class LoadFailure(Failure):
+    """Why a checkpoint could not be loaded."""
+
+    checkpoint: str
+    time: datetime
+
+
+class WorkerView(ResponseModel):
+    """A worker process."""
+
+    name: str
+    device: str = Field(description="The device it generates on: cpu, cuda:0 …")
+    precision: str = Field(
+        "", description="Precision of generation: fp32, fp16 …; empty until it has started."
+    )
+    backend: str = Field("", description="The backend that runs the generation networks.")
+    why: str = Field("", description="Why it uses this device, precision and backend, in plain sentences.")
+    state: str = Field(description="starting, loading, idle or busy.")
+    checkpoints: list[str] = Field(description="The checkpoints in memory.")
+    loading: str | None = Field(
+        None,
+        description="The checkpoint that is being loaded, or will be after the running jobs.",
+    )
+    last_error: LoadFailure | None = Field(
+        None, description="Why the last checkpoint could not be loaded; shown to administrators."
+    )
+    memory: float = Field(description="Resident memory, in bytes.")
+
+
+class MachineView(ResponseModel):
+    """The server's machine."""
+
+    processor: str
+    cores: int = Field(description="Cores that the process may use.")
+    memory: int = Field(description="Total memory, in bytes.")
+    features: list[str] = Field(description="Vector and matrix units, as far as the processor names them.")
+
+
+class LimitsView(ResponseModel):
+    """Limits of requests."""
+
+    max_pixels: int = Field(description="Maximum pixels of an input picture.")
+    max_bytes: int = Field(description="Maximum bytes of an input picture's file.")
+    max_frames: int = Field(description="Maximum frames of an animation that are judged.")
+    queue_capacity: int = Field(description="Maximum number of waiting jobs.")
+    job_retention: float = Field(description="Seconds for which a finished job is kept.")
+
+
+class SystemView(ResponseModel):
+    """The server, its workers and its queue."""
+
+    version: str
+    versions: dict[str, str | None] = Field(description="Versions of the libraries that affect results.")
+    machine: MachineView
+    classifier: str
+    policy: str
+    workers: list[WorkerView]
+    jobs: dict[str, int] = Field(description="Number of jobs by state.")
+    limits: LimitsView
+
+
+class MemorySample(ResponseModel):
+    """Memory use at one time, in bytes."""
+
+    time: datetime
+    server: int = Field(description="Resident memory of the process that answers requests.")
+    workers: dict[str, int] = Field(description="Resident memory of each worker, as it last reported.")
+    free: int = Field(description="Available memory of the server's machine.")
+
+
+class MemoryHistory(ResponseModel):
+    """Memory use in the last hour."""
+
+    every: float = Field(description="Seconds between two samples.")
+    samples: list[MemorySample] = Field(description="The newest last.")
+
+
+class LogLine(ResponseModel):
+    """One line of the log."""
+
+    time: datetime
+    level: str
+    event: str = Field(description="What happened.")
+    source: str = Field(description="The module that logged it.")
+    fields: dict[str, JsonValue] = Field(description="All other fields of the line.")
+
+
+class LogLines(ResponseModel):
+    """The end of the log."""
+
+    lines: list[LogLine] = Field(description="The newest last.")

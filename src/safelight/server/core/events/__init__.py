@@ -1,0 +1,1 @@
+"""Job events, from the database to clients."""

@@ -1,0 +1,1 @@
+"""Thread pools that share their threads fairly between owners."""

@@ -1,0 +1,89 @@
+"""The models that a request may name: those that the server lists, never a path or a hub id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safelight.errors import CheckpointMissingError, ClassifierUnknownError, UpscalerUnknownError
+from safelight.generation.upscaling.registry import find_upscalers
+from safelight.models.checkpoints.discovery import find_checkpoint
+from safelight.models.classifiers.classifier_store import ClassifierStore
+from safelight.moderation import open_nsfw
+from safelight.settings import Settings
+
+LISTED_HINT = "GET /v1/models lists what can be named; paths and hub ids are not taken from callers."
+LATENT = "latent"
+"""The second pass's upscaling of latents, which is no upscaler."""
+
+
+def default_checkpoint_name(settings: Settings) -> str:
+    """The public name of the default checkpoint, without its folder."""
+    return public_name(settings.checkpoint)
+
+
+def public_name(checkpoint: str) -> str:
+    """A checkpoint's name, or the last part of a path."""
+    return Path(checkpoint).name if checkpoint.startswith((".", "/", "~")) else checkpoint
+
+
+def with_allowed_names(fields: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """Check the models that a request's fields name, and return the fields with canonical names.
+
+    Raises:
+        CheckpointMissingError, UpscalerUnknownError: The server does not list a model of that name.
+        ModelError: The checkpoint cannot be used.
+    """
+    known, own = dict(fields), default_checkpoint_name(settings)
+    if known.get("checkpoint") not in (None, own):
+        known["checkpoint"] = check_checkpoint(known["checkpoint"], settings.home)
+    if known.get("checkpoint") == own:
+        del known["checkpoint"]
+    hires = known.get("hires") or {}
+    for upscaler in (known.get("upscaler"), hires.get("upscaler", LATENT)):
+        if upscaler not in (None, LATENT):
+            check_upscaler(upscaler, settings.home)
+    return known
+
+
+def check_checkpoint(name: str, home: Path) -> str:
+    """Raise unless a checkpoint is in the data directory or is the starter model.
+
+    Returns:
+        Its canonical name: a name with and without the suffix means the same checkpoint.
+
+    Raises:
+        CheckpointMissingError: There is no such checkpoint.
+        ModelError: The checkpoint cannot be used.
+    """
+    try:
+        return find_checkpoint(name, home, allow_paths=False).name
+    except CheckpointMissingError as error:
+        suggestion = error.hint if error.hint.startswith("Did you mean") else ""
+        raise CheckpointMissingError(
+            f"There is no checkpoint {name!r} on this server.", hint=f"{near} {LISTED_HINT}".strip()
+        ) from error
+
+
+def check_upscaler(name: str, home: Path) -> None:
+    """Raise unless the server lists an upscaler.
+
+    Raises:
+        UpscalerUnknownError: There is no such upscaler.
+    """
+    known = [info.name for info in find_upscalers(home)]
+    if name not in known:
+        raise UpscalerUnknownError(
+            f"There is no upscaler {name!r} on this server.", hint=f"Known are {', '.join(known)}."
+        )
+
+
+def check_classifier(name: str, settings: Settings) -> None:
+    """Raise unless a classifier is embedded or installed.
+
+    Raises:
+        ClassifierUnknownError: There is no such classifier.
+    """
+    if name != open_nsfw.NAME and not ClassifierStore(settings.models_folder).has(name):
+        raise ClassifierUnknownError(f"There is no classifier {name!r} on this server.", hint=LISTED_HINT)

@@ -1,0 +1,180 @@
+"""Making a picture again from its record, and saying what differs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from safelight.errors import RecordMissingError, NotReproducibleError
+from safelight.generation.prompts.unsupported import escape_unsupported, left_out_notes
+from safelight.generation.record import ReproductionRecord, differences, pixels_digest
+from safelight.generation.request import UNMARKED
+from safelight.generation.comparison import within_tolerance
+from safelight.images import DecodeLimits, ImageSource, decoding
+from safelight.images.metadata.file_metadata import read_metadata
+from safelight.images.reader import read_bytes
+from safelight.studio.picture import Picture
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from safelight.generation.request import GenerationRequest
+
+
+@dataclass(frozen=True)
+class Original:
+    """A picture file with its record.
+
+    Args:
+        data: The file's bytes.
+        record: What it says of its making.
+    """
+
+    data: bytes
+    record: ReproductionRecord
+
+    @classmethod
+    def read(cls, source: ImageSource, limits: DecodeLimits) -> Original:
+        """Read a picture file.
+
+        Raises:
+            RecordMissingError, RecordInvalidError: It has no record, or a damaged one.
+            FileMissingError, ImageError: It cannot be read.
+        """
+        data = read_bytes(source, limits.max_bytes)
+        text = read_metadata(data, limits=limits).record
+        if text is None:
+            raise RecordMissingError("The picture carries no reproduction record.")
+        return cls(data, ReproductionRecord.parse(text))
+
+    def request(
+        self, init: ImageSource | None, mask: ImageSource | None, limits: DecodeLimits
+    ) -> GenerationRequest:
+        """The request that makes it again.
+
+        Raises:
+            NotReproducibleError: It needs a picture that is not given, or another one than is given.
+        """
+        start = self._checked("initial picture", "--init", self.record.init_image, init, limits)
+        on_black = replace(limits, background=UNMARKED)
+        cover = self._checked("mask", "--mask", self.record.mask, mask, on_black)
+        if self.record.adapters:
+            names = ", ".join(adapter.name for adapter in self.record.adapters)
+            raise NotReproducibleError(
+                f"The picture was drawn with adapters, which this version cannot load: {names}."
+            )
+        return self.record.to_request(init_image=start, mask=cover)
+
+    @staticmethod
+    def _checked(
+        what: str, flag: str, digest: str | None, given: ImageSource | None, limits: DecodeLimits
+    ) -> Image.Image | None:
+        """A picture that the record needs, decoded, once it is the right one."""
+        if digest is None and given is not None:
+            raise NotReproducibleError(f"The picture was drawn without any {what}.", hint=f"Leave out {flag}.")
+        if digest is None:
+            return None
+        wanted = f"whose pixels have the SHA-256 {digest[:16]}…"
+        if given is None:
+            raise NotReproducibleError(f"It takes the {what} {wanted}.", hint=f"Give it with {flag} FILE.")
+        image = decoding(given, limits=limits).image
+        if pixels_digest(np.asarray(image)) != digest:
+            raise NotReproducibleError(
+                f"This is not the {what} {wanted}.", hint=f"Give the right one with {flag} FILE."
+            )
+        return image
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A picture made again.
+
+    Args:
+        original: The file it was made from.
+        picture: What was drawn now, with the original's words in its record.
+        data: The new file's bytes; None where the policy blocks the picture.
+        differences: What differs, one sentence each; empty where the bytes are the same.
+        within_tolerance: Whether nothing differs but the last bits of a picture that was drawn together with others,
+            as far as that changes them. A lossy file does not show it: there it is never true.
+    """
+
+    original: Original
+    picture: Picture
+    data: bytes | None
+    differences: tuple[str, ...]
+    within_tolerance: bool = False
+
+    @property
+    def identical(self) -> bool:
+        """Whether the new file has the same bytes."""
+        return not self.differences
+
+
+def compare(original: Original, picture: Picture, limits: DecodeLimits) -> Reproduction:
+    """Hold a picture that was drawn again against the original.
+
+    Args:
+        original: The file.
+        picture: What its request gave.
+        limits: Bounds for decoding the original.
+    """
+    record = original.record
+    written = {
+        name: getattr(record, name) for name in ("prompt", "negative_prompt", "styles", "batched", "left_out")
+    }
+    written["notes"] = (*left_out_notes(record.left_out), *picture.record.notes)
+    for name in ("expanded_prompt", "expanded_negative_prompt"):
+        if getattr(picture.record, name) == escape_unsupported(
+            getattr(record, name)
+        ):  # an older version had no backslashes
+            written[name] = getattr(record, name)
+    if picture.record.checkpoint.digest == record.checkpoint.digest:
+        same = picture.record.checkpoint  # the same weights, whatever they are called here
+        configs = same.configs if record.checkpoint.configs else None  # older records do not say
+        written["checkpoint"] = record.checkpoint.model_copy(update={"configs": configs})
+    again = Picture(
+        picture.image,
+        picture.record.model_copy(update=written),
+        picture.verdict,
+        picture.seconds,
+        picture.stopped_at,
+    )
+    file = record.file
+    data = None
+    if again.image is not None:
+        data = (
+            again.encode("png")
+            if file is None
+            else again.encode(file.kind, quality=file.quality or 95, lossless=file.lossless)
+        )
+    if data == original.data:
+        return Reproduction(original, again, data, ())
+    found = differences(record.model_copy(update={"file": None}), again.record)
+    told = (*found, _pixels(original, again, limits))
+    return Reproduction(original, again, data, told, not found and _nearly(original, again, limits))
+
+
+def _nearly(original: Original, again: Picture, limits: DecodeLimits) -> bool:
+    """Whether the pixels differ by no more than drawing together explains, where they were drawn together."""
+    file = original.record.file
+    lossless = file is None or file.lossless or file.kind == "png"
+    if not original.record.batched or not lossless or again.image is None:
+        return False
+    return within_tolerance(np.asarray(decoding(original.data, limits=limits).image), np.asarray(again.image))
+
+
+def _pixels(original: Original, again: Picture, limits: DecodeLimits) -> str:
+    """What differs between the pictures themselves."""
+    if again.image is None:
+        return "The policy blocks it here."
+    before = np.asarray(decoding(original.data, limits=limits).image)
+    now = np.asarray(again.image)
+    if before.shape != now.shape:
+        sizes = (f"{pixels.shape[1]} x {pixels.shape[0]}" for pixels in (before, now))
+        return "The picture is {} in the file and {} here.".format(*sizes)
+    distance = np.abs(before.astype(int) - now.astype(int))
+    if not distance.any():
+        return "The pixels are the same; the file's other bytes differ."
+    return f"Pixels differ by up to {distance.max()} of 255, by {distance.mean():.3f} on average."

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safelight.gallery.entry_ids import created_of, entry_id, entry_key, is_id, key_of
+
+TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2169, 1, 1), timezones=st.just(UTC))
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def test_an_id_stays_what_it_is():
+    assert entry_id(NOON, entry_key("job-1", 0)) == "1m86ptpg0zvdgmp1p28c00"
+
+
+@given(st.text(), st.text(), st.integers(0, 1000), st.integers(0, 1000))
+def test_each_picture_of_each_job_has_a_key_of_its_own(job: str, other: str, index: int, second: int):
+    same = (job, index) == (other, second)
+    assert (entry_key(job, index) == entry_key(other, second)) is same
+
+
+@given(TIMES, TIMES)
+def test_ids_sort_by_time(first: datetime, second: datetime):
+    names = [entry_id(moment, entry_key("x", 0)) for moment in (first, second)]
+    earlier = created_of(names[0]) < created_of(names[1])
+    assert (names[0] < names[1]) is earlier
+    assert timedelta(0) <= first - created_of(names[0]) < timedelta(milliseconds=1)
+
+
+@given(TIMES, st.text(), st.integers(0, 1000))
+def test_key_and_time_can_be_read_from_an_id(moment: datetime, job: str, index: int):
+    name = entry_id(moment, entry_key(job, index))
+    assert is_id(name)
+    assert len(name) == 22
+    assert key_of(name) == entry_key(job, index)
+
+
+@pytest.mark.parametrize("moment", [NOON.replace(year=1969), NOON.replace(year=2300)])
+def test_times_out_of_range(moment: datetime):
+    with pytest.raises(ValueError, match="out of range"):
+        entry_id(moment, entry_key("x", 0))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "0" * 21,
+        "0" * 23,
+        "0" * 21 + "u",
+        "0" * 21 + "\n",
+        "../../etc/passwd",
+        "z" * 22,
+        "\uff10" * 22,
+    ],
+)
+def test_what_is_no_id(text: str):
+    assert not is_id(text)

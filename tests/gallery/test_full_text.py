@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from safelight.gallery.full_text import asked, words
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", []),
+        ("A red Apple, 3d style", ["a", "red", "apple", "3d", "style"]),
+        ("(masterpiece:1.2) <lora:ink_v2:0.8>", ["masterpiece", "1", "2", "lora", "ink", "v2", "0", "8"]),
+        ("Crème brûlée, Straße", ["creme", "brulee", "strasse"]),
+        ("\uff26\uff35\uff2c\uff2c width", ["full", "width"]),
+        ("猫とdog", ["猫", "と", "dog"]),
+        ("красный закат", ["красныи", "закат"]),  # й is и with a mark
+        ("\"' AND * \0 ;--", ["and"]),
+        ("🍎🍏", []),
+        ("x" * 100, ["x" * 64]),
+    ],
+)
+def test_words(text: str, found: list[str]):
+    assert words(text) == found
+
+
+@given(st.text())
+@example("\U0001d468")  # a bold italic A, which is a capital only when it is taken apart
+def test_words_are_words_of_themselves(text: str):
+    found = words(text)
+    assert words(" ".join(found)) == found
+    assert all(word.isalnum() for word in found)
+
+
+def test_there_is_an_end_to_words():
+    assert len(words("word " * 10_000)) == 4000
+    assert len(asked("word " * 10_000)) == 32

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+from tests.gallery.conftest import NOON, file_of, new_entry, record_of
+
+from safelight.errors import ImageError
+from safelight.file_formats import FileFormat
+from safelight.gallery.entry_ids import entry_id, entry_key
+from safelight.gallery.import_metadata import found_entry, recorded
+from safelight.images.encoding import encode_image
+from safelight.images.metadata.file_metadata import Metadata
+from safelight.moderation.policy import Decision
+
+NAME = entry_id(NOON, entry_key("job", 0))
+
+
+def test_a_record_tells_what_an_entry_says():
+    told, new = recorded(record_of("a red apple", seed=5)), new_entry(5)
+    assert {name: getattr(new, name) for name in told} == told
+    assert {"prompt", "seed", "sampler", "checkpoint", "checkpoint_digest", "policy"} < set(told)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_a_file_with_its_record(kind: FileFormat):
+    record = record_of("a red apple", seed=5, width=16, height=16)  # of a first pass
+    found = found_entry(NAME, file_of(record, kind))
+    assert (found.prompt, found.seed, found.checkpoint) == ("a red apple", 5, "starter")
+    assert (found.width, found.height) == (32, 16)
+    assert (found.record, found.decision, found.created) == (record.to_json(), Decision.ALLOW, NOON)
+    assert (found.job_id, found.owner) == (None, None)
+
+
+@pytest.mark.parametrize("verdict", [None, "review", "block"])
+def test_what_is_not_known_to_be_harmless_is_for_review(verdict: str | None):
+    given = verdict and {"policy": "p", "version": "1", "digest": "ef" * 32, "decision": verdict}
+    assert found_entry(NAME, file_of(record_of("x", verdict=given))).decision is Decision.REVIEW
+
+
+def test_files_of_other_programs():
+    import numpy as np
+    from PIL import Image
+
+    image = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
+    infotext = "a lake\nNegative prompt: fog\nSteps: 9, Sampler: DDIM, Seed: 3, Model: hills"
+    found = found_entry(
+        NAME, encode_image(image, "png", Metadata(infotext=infotext, record='{"format":9}'))
+    )
+    assert (found.prompt, found.negative_prompt, found.sampler, found.checkpoint) == (
+        "a lake",
+        "fog",
+        "DDIM",
+        "hills",
+    )
+    assert (found.infotext, found.record) == (infotext, '{"format":9}')
+    bare = found_entry(NAME, encode_image(image, "png"))
+    assert (bare.prompt, bare.infotext, bare.record, bare.decision) == ("", None, None, Decision.REVIEW)
+
+
+def test_what_is_no_picture():
+    with pytest.raises(ImageError):
+        found_entry(NAME, b"nothing of the kind")

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from safelight.generation.fifo_lock import FifoLock
+
+
+def queued(lock: FifoLock, count: int) -> None:
+    """Wait until so many threads wait for the lock."""
+    deadline = time.monotonic() + 10
+    while len(lock._queue) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def start(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_one_at_a_time() -> None:
+    lock, inside = FifoLock(), []
+    most: list[int] = []
+
+    def work() -> None:
+        for _ in range(50):
+            with lock:
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(0)
+                inside.pop()
+
+    threads = [start(work) for _ in range(6)]
+    for thread in threads:
+        thread.join(20)
+    assert len(most) == 300
+    assert max(most) == 1
+
+
+def test_it_is_had_in_the_order_in_which_it_was_asked_for() -> None:
+    lock, order = FifoLock(), []
+
+    def work(number: int) -> None:
+        with lock:
+            order.append(number)
+
+    threads = []
+    with lock:
+        for number in range(8):
+            threads.append(start(lambda number=number: work(number)))
+            queued(lock, number + 1)
+    for thread in threads:
+        thread.join(10)
+    assert order == list(range(8))
+
+
+def test_who_lends_it_comes_after_all_who_waited() -> None:
+    lock, order = FifoLock(), []
+
+    def work() -> None:
+        with lock:
+            order.append("waited")
+
+    with lock:
+        threads = [start(work) for _ in range(3)]
+        queued(lock, 3)
+        with lock.released():
+            pass
+        order.append("lent")
+    for thread in threads:
+        thread.join(10)
+    assert order == ["waited", "waited", "waited", "lent"]
+
+
+def test_it_is_held_again_after_an_error_of_who_had_it_meanwhile() -> None:
+    lock = FifoLock()
+
+    def fail() -> None:
+        assert lock.acquire(blocking=False)
+        lock.release()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), lock, lock.released():
+        fail()
+    assert lock.acquire(blocking=False)  # the outer block has let it go, once
+    with pytest.raises(RuntimeError, match="not held"):
+        lock.release() or lock.release()
+
+
+def test_without_blocking_it_says_whether_it_was_had() -> None:
+    lock = FifoLock()
+    assert lock.acquire(blocking=False)
+    assert not lock.acquire(blocking=False)
+    lock.release()
+    assert lock.acquire(blocking=False)
+
+
+def test_ctrl_c_leaves_the_queue(interruptible: None) -> None:
+    lock = FifoLock()
+    release, held = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            queued(lock, 1)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            release.wait(10)
+
+    thread = start(hold)
+    assert held.wait(10)
+    with pytest.raises(KeyboardInterrupt):
+        lock.acquire()
+    release.set()
+    thread.join(10)
+    assert lock.acquire(blocking=False)  # nothing was handed to who is gone
+
+
+def test_ctrl_c_just_as_it_is_handed_over_hands_it_on() -> None:
+    lock = FifoLock()
+    lock.acquire()
+    gone = threading.Lock()
+    lock._give_up(gone)  # not in the queue any more: the lock had become its own
+    assert lock.acquire(blocking=False)

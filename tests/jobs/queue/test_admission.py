@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+from sqlalchemy import Engine, func, select
+from tests.jobs.book import begun, submission
+
+from safelight.database import blobs, reading
+from safelight.errors import (
+    IdempotencyConflictError,
+    OwnerBytesLimitError,
+    QueueFullError,
+    OwnerJobsLimitError,
+    SafelightError,
+)
+from safelight.jobs.queue.admission import QueueLimits
+from safelight.jobs.job import Job, JobKind, Signal
+from safelight.jobs.queue.store import JobStore
+from safelight.jobs.payloads import UpscaleRequest, store_request
+from safelight.jobs.queue.tables import job_blobs, job_inputs
+
+
+@pytest.fixture
+def limited(database: Engine) -> Callable[..., JobStore]:
+    return lambda **limits: JobStore(database, limits=QueueLimits(**limits))
+
+
+def enlarging(ledger: JobStore, data: bytes, owner: str = "anna", **fields: object) -> Job:
+    """Submit a job with a picture, which nobody decodes here."""
+    body, pictures = store_request(UpscaleRequest(image=data))
+    given = submission(owner, kind=JobKind.UPSCALE, request=body, **fields)
+    return ledger.submit(given, pictures, shares=True)
+
+
+def kept(database: Engine) -> tuple[int, int, int]:
+    """Bytes of pictures in the database, and rows that say whose they are."""
+    with reading(database) as connection:
+        nbytes = connection.execute(select(func.sum(func.length(blobs.blobs.c.data)))).scalar() or 0
+        rows = [
+            connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in (job_blobs, job_inputs)
+        ]
+    return (nbytes, *rows)  # type: ignore[return-value]
+
+
+def test_one_owner_never_fills_the_queue(limited: Callable[..., JobStore]) -> None:
+    ledger = limited(capacity=40)
+    for _ in range(20):
+        ledger.submit(submission("greedy"), shares=True)
+    with pytest.raises(
+        OwnerJobsLimitError, match="20 of your jobs wait already; with 20 places left, at most 20"
+    ):
+        ledger.submit(submission("greedy"), shares=True)
+    assert ledger.submit(submission("modest"), shares=True).position == 1 + 1
+
+
+def test_each_leaves_half_of_what_was_left(limited: Callable[..., JobStore]) -> None:
+    ledger, taken = limited(capacity=40), []
+    for number in range(4):
+        with suppress(OwnerJobsLimitError):
+            while True:
+                ledger.submit(submission(f"owner {number}"), shares=True)
+        taken.append(len(ledger.find(f"owner {number}")))
+    assert taken == [20, 10, 5, 3]
+
+
+def test_places_come_back(limited: Callable[..., JobStore]) -> None:
+    ledger = limited(per_owner=2)
+    first = ledger.submit(submission(), shares=True)
+    ledger.submit(submission(), shares=True)
+    with pytest.raises(OwnerJobsLimitError) as refused:
+        ledger.submit(submission(), shares=True)
+    assert refused.value.retry_after
+    ledger.signal(first.id, Signal.CANCEL)
+    ledger.submit(submission(), shares=True)
+    begun(ledger)
+    ledger.submit(submission(), shares=True)
+
+
+def test_who_has_the_queue_to_themselves_has_all_of_it(limited: Callable[..., JobStore]) -> None:
+    ledger = limited(capacity=8, per_owner=1, bytes_per_owner=0)
+    body, pictures = store_request(UpscaleRequest(image=b"picture"))
+    for _ in range(8):
+        ledger.submit(submission(kind=JobKind.UPSCALE, request=body), pictures)
+    with pytest.raises(QueueFullError):
+        ledger.submit(submission())
+
+
+def test_pictures_take_so_much_room_and_no_more(limited: Callable[..., JobStore], database: Engine) -> None:
+    ledger = limited(bytes_per_owner=2500)
+    first = enlarging(ledger, b"1" * 1000)
+    enlarging(ledger, b"2" * 1000)
+    with pytest.raises(
+        OwnerBytesLimitError, match="1000 bytes and those of your unfinished jobs 2000; 2500 are"
+    ) as refused:
+        enlarging(ledger, b"3" * 1000)
+    assert refused.value.retry_after
+    enlarging(ledger, b"3" * 1000, "berta")
+    ledger.submit(submission(), shares=True)  # without pictures
+    ledger.signal(first.id, Signal.CANCEL)
+    enlarging(ledger, b"3" * 1000)
+    with pytest.raises(OwnerBytesLimitError) as refused:
+        enlarging(ledger, b"4" * 2501, "carla")
+    assert refused.value.retry_after is None
+    assert kept(database)[0] == 2000  # the third picture is kept once
+
+
+def test_what_is_refused_leaves_nothing(limited: Callable[..., JobStore], database: Engine) -> None:
+    ledger = limited(capacity=4, per_owner=3, bytes_per_owner=3_000)
+    enlarging(ledger, b"1" * 1000, idempotency_key="used")
+    enlarging(ledger, b"1" * 1000, idempotency_key="used")
+    before, last = kept(database), ledger.last_event()
+    assert before == (1000, 1, 1)
+
+    def refused(error: type[SafelightError], **fields: object) -> None:
+        with pytest.raises(error):
+            enlarging(ledger, b"2" * 1000, **fields)
+        assert (kept(database), ledger.last_event()) == (before, last)
+
+    refused(IdempotencyConflictError, idempotency_key="used")
+    ledger.submit(submission(), shares=True)
+    last = ledger.last_event()
+    refused(OwnerJobsLimitError)
+    ledger.submit(submission("berta"), shares=True)
+    ledger.submit(submission("carla"), shares=True)
+    last = ledger.last_event()
+    refused(QueueFullError, owner="dora")
+
+
+@pytest.mark.parametrize("end", ["succeeded", "failed", "cancelled", "cancelled before"])
+def test_pictures_go_with_the_end_of_the_last_job_that_needs_them(
+    limited: Callable[..., JobStore], database: Engine, end: str
+) -> None:
+    ledger = limited()
+    jobs = [enlarging(ledger, b"shared"), enlarging(ledger, b"shared", "berta")]
+    for job, left in zip(jobs, (6, 0), strict=True):
+        if end == "cancelled before":
+            ledger.signal(job.id, Signal.CANCEL)
+        else:
+            running = begun(ledger)
+            {
+                "succeeded": lambda: ledger.succeed(running, {}),  # noqa: B023
+                "failed": lambda: ledger.fail(running, SafelightError("It broke.")),  # noqa: B023
+                "cancelled": lambda: ledger.cancelled(running),  # noqa: B023
+            }[end]()
+        assert kept(database) == (left, left // 6, left // 6)
+    assert [job.request for job in ledger.find()] == [jobs[0].request] * 2  # it says which picture it was
+
+
+def test_pictures_stay_while_a_job_is_to_be_done_again(
+    limited: Callable[..., JobStore], database: Engine
+) -> None:
+    ledger = limited()
+    enlarging(ledger, b"needed")
+    begun(ledger)
+    assert ledger.take_back("w1") == 1
+    running = begun(ledger)
+    assert ledger.give_back(running)
+    assert kept(database) == (6, 1, 1)

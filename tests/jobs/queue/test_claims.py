@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import Engine, select, update
+from tests.jobs.book import begun, notified, submission
+from tests.times import ago
+
+from safelight.database import reading, writing
+from safelight.database.notifications import Listener
+from safelight.errors import InternalError
+from safelight.jobs.channels import Channel
+from safelight.jobs.job import JobState, Progress, Signal
+from safelight.jobs.queue.store import JobStore
+from safelight.jobs.queue.tables import clock, jobs
+from safelight.jobs.queue.scheduling import Holders
+
+
+def test_the_loaded_checkpoint_is_preferred_within_bounds(ledger: JobStore) -> None:
+    other = ledger.submit(submission(checkpoint="other"))
+    same = [ledger.submit(submission(checkpoint="same")) for _ in range(8)]
+    order = []
+    for _ in range(6):
+        job = ledger.claim("w1", loaded=frozenset({"same"}))
+        assert job is not None
+        order.append(job.id)
+    assert order == [*(job.id for job in same[:4]), other.id, same[4].id]
+
+
+def test_what_does_not_fit_beside_holds_its_place(ledger: JobStore) -> None:
+    first = ledger.submit(submission(checkpoint="b"))
+    ledger.submit(submission(checkpoint="a"))
+    assert ledger.claim("w1", fits=lambda job: job.id != first.id) is None
+    assert begun(ledger).id == first.id
+
+
+def test_two_workers_never_get_the_same_job(ledger: JobStore) -> None:
+    submitted = {ledger.submit(submission(f"owner {number % 3}")).id for number in range(30)}
+
+    def work(name: str) -> list[str]:
+        done = []
+        while job := ledger.claim(name):
+            done.append(job.id)
+            ledger.succeed(job, {}, 0.1)
+        return done
+
+    with ThreadPoolExecutor(4) as pool:
+        done = [job_id for part in pool.map(work, "abcd") for job_id in part]
+    # with another database a busy row is left to its worker, so that one may find nothing and leave
+    while job := ledger.claim("last"):
+        done.append(job.id)
+        ledger.succeed(job, {}, 0.1)
+    assert len(done) == 30
+    assert set(done) == submitted
+
+
+def test_a_lost_workers_job_goes_back_and_its_word_counts_no_more(
+    ledger: JobStore, database: Engine, listener: Listener
+) -> None:
+    ledger.submit(submission())
+    assert notified(listener) == {Channel.JOBS}
+    lost = begun(ledger, "w1")
+    assert ledger.take_back() == 0
+    with writing(database) as connection:
+        connection.execute(update(jobs).values(lease=ago(1)))
+    assert ledger.take_back() == 1
+    assert notified(listener) == {Channel.JOBS}
+    successor = begun(ledger, "w2")
+    assert (successor.id, successor.attempt) == (lost.id, 2)
+    assert not ledger.report(lost, Progress(stage="first pass"))
+    assert not ledger.succeed(lost, {"pictures": ["wrong"]}, 1.0)
+    assert not ledger.fail(lost, InternalError())
+    assert not ledger.give_back(lost)
+    assert ledger.renew("w1", [lost]) == {lost.id: Signal.CANCEL}
+    assert ledger.succeed(successor, {"pictures": ["right"]}, 1.0)
+    assert ledger.get(lost.id).result == {"pictures": ["right"]}
+
+
+def test_a_worker_that_comes_back_puts_back_its_own(ledger: JobStore) -> None:
+    ledger.submit(submission())
+    ledger.submit(submission())
+    mine, other = begun(ledger, "w1"), begun(ledger, "w2")
+    assert ledger.take_back("w1") == 1
+    assert ledger.get(mine.id).state is JobState.QUEUED
+    assert ledger.get(other.id).state is JobState.RUNNING
+
+
+@pytest.mark.parametrize("attempts", [1, 3, 5])
+def test_a_job_that_kills_its_workers_ends(database: Engine, attempts: int) -> None:
+    ledger = JobStore(database, max_attempts=attempts)
+    job_id = ledger.submit(submission()).id
+    for attempt in range(1, attempts + 1):
+        assert not ledger.get(job_id).state.final
+        assert begun(ledger).attempt == attempt
+        ledger.take_back("w1")
+    ended = ledger.get(job_id)
+    assert ended.state is JobState.FAILED
+    assert ended.error is not None
+    assert ended.error.code == "worker.lost"
+
+
+def test_what_is_given_back_is_next_and_loses_no_attempt(ledger: JobStore) -> None:
+    first = ledger.submit(submission())
+    ledger.submit(submission())
+    job = begun(ledger)
+    assert ledger.give_back(job)
+    again = begun(ledger, "w2")
+    assert (again.id, again.attempt) == (first.id, 1)
+
+
+def test_a_cancelled_job_of_a_lost_worker_is_not_begun_again(ledger: JobStore) -> None:
+    ledger.submit(submission())
+    job = begun(ledger)
+    ledger.signal(job.id, Signal.CANCEL)
+    ledger.take_back("w1")
+    assert ledger.get(job.id).state is JobState.CANCELLED
+
+
+def test_getting_on_forgets_lost_workers(ledger: JobStore) -> None:
+    job_id = ledger.submit(submission()).id
+    for lost in range(5):  # with a picture each time, it may go on for ever
+        job = begun(ledger)
+        assert (job.lost, job.attempt) == (min(lost, 1), lost + 1)
+        ledger.got_on(job)
+        ledger.take_back("w1")
+    assert ledger.get(job_id).state is JobState.QUEUED
+    assert ledger.get(job_id).lost == 1
+
+
+def test_only_the_holder_gets_on(ledger: JobStore) -> None:
+    ledger.submit(submission())
+    former = begun(ledger)
+    ledger.take_back("w1")
+    begun(ledger, "w2")
+    ledger.got_on(former)
+    assert ledger.get(former.id).lost == 1
+
+
+def test_giving_back_is_no_loss(ledger: JobStore) -> None:
+    ledger.submit(submission())
+    for _ in range(4):
+        assert ledger.give_back(begun(ledger))
+    assert begun(ledger).lost == 0
+
+
+def test_what_was_cancelled_is_not_given_back(ledger: JobStore) -> None:
+    """The worker leaves before it hears of it."""
+    ledger.submit(submission())
+    job = begun(ledger)
+    ledger.signal(job.id, Signal.CANCEL)
+    assert ledger.give_back(job, {"pictures": [1]})
+    ended = ledger.get(job.id)
+    assert (ended.state, ended.result) == (JobState.CANCELLED, {"pictures": [1]})
+
+
+def test_nobody_takes_back_what_they_are_doing(ledger: JobStore, database: Engine) -> None:
+    """All leases have run out: the clock was set, the machine slept, or the database was locked."""
+    ledger.submit(submission())
+    ledger.submit(submission())
+    mine, other = begun(ledger, "w1"), begun(ledger, "w2")
+    with writing(database) as connection:
+        connection.execute(update(jobs).values(lease=ago(100)))
+    assert ledger.take_back(but=[mine.id]) == 1
+    assert ledger.get(mine.id).state is JobState.RUNNING
+    assert ledger.get(other.id).state is JobState.QUEUED
+    assert ledger.succeed(mine, {})
+
+
+def test_leases_go_by_the_databases_clock(
+    ledger: JobStore, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host whose clock is an hour ahead takes nobody's job."""
+    ledger.submit(submission())
+    job = begun(ledger)
+    ahead = time.time() + 3600
+    monkeypatch.setattr("safelight.database.coordination.time.time", lambda: ahead)
+    taken = ledger.take_back()
+    assert taken == (0 if database.dialect.name == "postgresql" else 1)
+    monkeypatch.undo()
+    assert ledger.succeed(job, {}) is (taken == 0)
+
+
+def test_the_clock_never_goes_back(ledger: JobStore, database: Engine) -> None:
+    first = ledger.submit(submission(cost=1.0))
+    ledger.submit(submission(cost=5.0))
+    early, late = begun(ledger), begun(ledger)
+    assert early.id == first.id
+    ledger.give_back(early)
+    begun(ledger)
+    assert late.state is JobState.RUNNING
+    with reading(database) as connection:
+        assert connection.execute(select(clock.c.turn)).scalars().all() == [6.0]
+
+
+def test_urgent_jobs_leave_the_clock_of_others_alone(ledger: JobStore) -> None:
+    """An administrator's large jobs do not make latecomers wait behind all who were there."""
+    for _ in range(3):
+        ledger.submit(submission("early", cost=1.0))
+    ledger.submit(submission("admin", priority=10, cost=1000.0))
+    assert begun(ledger).owner == "admin"
+    ledger.submit(submission("late", cost=1.0))
+    assert [begun(ledger).owner for _ in range(4)] == ["early", "late", "early", "early"]
+
+
+def test_timings_are_of_whole_jobs(ledger: JobStore) -> None:
+    for seconds in (10.0, None):
+        ledger.submit(submission())
+        job = begun(ledger)
+        ledger.report(job, Progress(stage="first pass"))
+        ledger.succeed(job, {}, seconds)
+    assert ledger.submit(submission()).eta == 10.0
+
+
+def test_only_what_goes_before_those_who_have_the_worker(ledger: JobStore) -> None:
+    for owner, priority in (("anna", 0), ("anna", 5), ("berta", 0), ("carla", -1)):
+        ledger.submit(submission(owner, priority=priority))
+
+    def before(priority: int, *owners: str) -> tuple[str, int] | None:
+        job = ledger.claim("w1", before=Holders(priority, frozenset(owners)))
+        return None if job is None else (job.owner, job.priority)
+
+    assert before(5, "anna") is None
+    assert before(0, "anna") == ("anna", 5)
+    assert before(0, "anna", "berta") is None
+    assert before(0, "anna") == ("berta", 0)
+    assert before(0, "anna") is None
+    assert before(-1, "carla") == ("anna", 0)
+    assert before(-1, "anna") == ("carla", -1)
+
+
+def test_a_lease_from_before_the_clock_was_set_back_holds_nothing(ledger: JobStore, database: Engine) -> None:
+    """Its worker is gone, and would count as alive for a week."""
+    ledger.submit(submission())
+    ledger.submit(submission())
+    lost, alive = begun(ledger), begun(ledger, "w2")
+    with writing(database) as connection:
+        connection.execute(update(jobs).values(lease=ago(-7 * 86400)))
+    ledger.renew("w2", [alive])
+    assert ledger.take_back() == 1
+    assert ledger.get(lost.id).state is JobState.QUEUED
+    assert ledger.get(alive.id).state is JobState.RUNNING

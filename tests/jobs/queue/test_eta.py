@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from sqlalchemy import Engine, event, insert, update
+from tests.jobs.book import begun, submission
+from tests.times import ago
+
+from safelight.database import writing
+from safelight.jobs.job import PAUSED, Job, JobState, Progress, Signal
+from safelight.jobs.queue.store import JobStore
+from safelight.jobs.queue.tables import jobs, workers
+from safelight.jobs.queue.scheduling import SLICE
+
+
+def test_the_outlook_comes_from_measured_times(ledger: JobStore) -> None:
+    ledger.submit(submission(cost=2.0))
+    assert ledger.get(ledger.find()[0].id).eta is None
+    ledger.succeed(begun(ledger), {}, 10.0)
+    first = ledger.submit(submission(cost=3.0))
+    second = ledger.submit(submission(cost=1.0))
+    assert first.eta == pytest.approx(15.0)
+    assert second.eta == pytest.approx(20.0)
+    job = begun(ledger)
+    eta = ledger.get(job.id).eta
+    assert eta is not None
+    assert 14.0 < eta <= 15.0
+
+
+def test_own_pace_counts_once_it_is_known(ledger: JobStore, database: Engine) -> None:
+    ledger.submit(submission())
+    job = begun(ledger)
+    ledger.report(job, Progress(stage="first pass", fraction=0.25))
+    with writing(database) as connection:
+        connection.execute(update(jobs).values(started=ago(10)))
+    assert ledger.get(job.id).eta == pytest.approx(30.0, abs=1.0)
+
+
+def test_a_host_whose_clock_is_ahead_tells_the_same(
+    ledger: JobStore, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One host says when a job was begun, another how long it has run."""
+    if database.dialect.name == "sqlite":
+        pytest.skip("there is one host, and its clock")
+    timed(ledger)
+    ahead = time.time() + 3600
+    monkeypatch.setattr(time, "time", lambda: ahead)
+    ledger.submit(submission())
+    job = begun(ledger)
+    monkeypatch.undo()
+    assert eta(ledger.get(job.id)) == pytest.approx(10.0, abs=5.0)
+    monkeypatch.setattr(time, "time", lambda: ahead)
+    assert eta(ledger.get(job.id)) == pytest.approx(10.0, abs=5.0)
+    moments = [job.created, job.started, *(event.created for event in ledger.events(0))]
+    assert all(moment is not None and moment.timestamp() < ahead - 60 for moment in moments)
+    assert int(job.id[:11], 16) / 1000 < ahead - 60  # its id, which sorts by time
+
+
+def worker(database: Engine, name: str, seen: float = 0.0) -> None:
+    values = {
+        "host": "here",
+        "pid": 1,
+        "device": "cpu",
+        "state": "idle",
+        "checkpoints": "[]",
+        "memory": 1.0,
+        "started": ago(0),
+    }
+    with writing(database) as connection:
+        connection.execute(insert(workers).values(name=name, seen=ago(seen), **values))
+
+
+def timed(ledger: JobStore, seconds: float = 10.0) -> None:
+    """Make known what one unit of work takes."""
+    ledger.submit(submission())
+    ledger.succeed(begun(ledger), {}, seconds)
+
+
+def eta(job: Job) -> float:
+    assert job.eta is not None
+    return job.eta
+
+
+def test_workers_share_the_queue(ledger: JobStore, database: Engine) -> None:
+    timed(ledger)
+    queue = [ledger.submit(submission()) for _ in range(5)]
+    assert eta(queue[4]) == pytest.approx(50.0)
+    for name in ("w1", "w2"):
+        worker(database, name)
+    worker(database, "gone", seen=60.0)
+    assert eta(ledger.get(queue[4].id)) == pytest.approx(40.0 / 2 + 10.0)
+
+
+def test_jobs_that_are_drawn_together_go_on_side_by_side(ledger: JobStore, database: Engine) -> None:
+    """Four of them are done in ten seconds, all at once: the next one waits ten seconds and not forty."""
+    timed(ledger)
+    for _ in range(4):
+        ledger.submit(submission())
+    together = [begun(ledger, "w1") for _ in range(4)]
+    for job in together:
+        ledger.report(job, Progress(stage="first pass", fraction=0.5))
+    with writing(database) as connection:
+        began = update(jobs).where(jobs.c.state == JobState.RUNNING)
+        connection.execute(began.values(started=ago(10)))
+    assert eta(ledger.submit(submission())) == pytest.approx(10.0 + 10.0, abs=1.0)
+
+
+def test_what_an_earlier_attempt_did_is_no_pace(ledger: JobStore) -> None:
+    """A moment after it was begun again it is nearly done, though a picture takes as long as ever."""
+    timed(ledger)
+    ledger.submit(submission(cost=4.0))
+    begun(ledger, "w1")
+    ledger.take_back("w1")
+    again = begun(ledger, "w1")
+    ledger.report(again, Progress(stage="first pass", picture=3, pictures=4, fraction=0.75))
+    assert eta(ledger.get(again.id)) == pytest.approx(10.0, abs=0.5)
+
+
+def test_a_page_says_of_each_job_what_is_said_of_it_alone(ledger: JobStore) -> None:
+    timed(ledger)
+    urgent = [5, 0, 0, 7, -3, 0]
+    for number, priority in enumerate(urgent):
+        ledger.submit(submission(f"owner {number % 2}", priority=priority, cost=number + 1.0))
+    begun(ledger)
+    page = ledger.find()
+    for job in page:
+        alone = ledger.get(job.id)
+        assert alone.position == job.position
+        assert alone.eta == (None if job.eta is None else pytest.approx(job.eta, abs=0.5))
+    assert sorted(job.position for job in page if job.position) == [1, 2, 3, 4, 5]
+
+
+def test_a_page_takes_no_more_statements_than_a_job(ledger: JobStore, database: Engine) -> None:
+    for _ in range(40):
+        ledger.submit(submission())
+    statements: list[str] = []
+    event.listen(database, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    ledger.find(limit=40)
+    assert len(statements) < 15
+
+
+def test_an_unknown_pace_is_no_outlook(ledger: JobStore) -> None:
+    timed(ledger)
+    ledger.submit(submission(checkpoint="never used"))
+    known = ledger.submit(submission(priority=-1))
+    assert (known.position, known.eta) == (2, None)
+    assert [job.eta for job in ledger.find()] == [None] * 3
+    ledger.signal(ledger.find()[1].id, Signal.CANCEL)
+    assert eta(ledger.get(known.id)) == 10.0
+
+
+def running_at(
+    ledger: JobStore, database: Engine, owner: str, fraction: float, stage: str, seconds: float
+) -> Job:
+    """A job that has run for some seconds, beside pauses."""
+    ledger.submit(submission(owner))
+    job = begun(ledger)
+    ledger.report(job, Progress(stage=stage, fraction=fraction, seconds=seconds))
+    with writing(database) as connection:
+        connection.execute(update(jobs).where(jobs.c.id == job.id).values(started=ago(10_000)))
+    return job
+
+
+def test_pauses_are_no_part_of_its_pace(ledger: JobStore, database: Engine) -> None:
+    job = running_at(ledger, database, "anna", 0.25, "first pass", 10.0)
+    assert eta(ledger.get(job.id)) == pytest.approx(30.0)
+
+
+def test_who_pauses_ends_after_what_it_takes_turns_with(ledger: JobStore, database: Engine) -> None:
+    """A short job delays a long one by its own length, and has as much delay by it."""
+    long = running_at(ledger, database, "anna", 0.5, PAUSED, 1000.0)
+    assert eta(ledger.get(long.id)) == pytest.approx(1000.0)
+    short = running_at(ledger, database, "berta", 0.5, "first pass", 20.0)
+    assert eta(ledger.get(long.id)) == pytest.approx(1020.0)
+    assert eta(ledger.get(short.id)) == pytest.approx(40.0)
+    elsewhere = ledger.submit(submission("carla"))
+    ledger.claim("w2")
+    assert eta(ledger.get(short.id)) == pytest.approx(40.0)
+    assert ledger.get(elsewhere.id).worker == "w2"
+
+
+def test_who_waits_need_not_wait_for_the_end_of_anothers_long_job(ledger: JobStore, database: Engine) -> None:
+    timed(ledger, 2.0)
+    running_at(ledger, database, "anna", 0.5, "first pass", 1000.0)
+    short = ledger.submit(submission("berta"))
+    assert eta(short) == pytest.approx(2.0 + SLICE + 2.0)
+    assert eta(ledger.submit(submission("anna"))) == pytest.approx(1000.0 + 2.0 + 2.0)
+    assert eta(ledger.submit(submission("carla", priority=-1))) == pytest.approx(1000.0 + 4.0 + 2.0)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from sqlalchemy import Engine, event
+from tests.jobs.book import begun, submission
+
+from safelight.jobs.job import JobKind, Signal
+from safelight.jobs.queue.store import JobStore
+
+
+def test_what_is_long_is_left_out(ledger: JobStore) -> None:
+    short = ledger.submit(submission())
+    long = ledger.submit(submission(kind=JobKind.SCAN, request={"images": [{"blob": "0" * 64}] * 20}))
+    told = {job.id: job for job in ledger.several([short.id, long.id], 1000)}
+    assert told == {short.id: short, long.id: long.model_copy(update={"request": {}})}
+    job = begun(ledger)
+    ledger.succeed(job, {"pictures": ["x" * 1000]}, 1.0)
+    ended = ledger.get(job.id)
+    assert ledger.several([job.id], 1000) == [ended.model_copy(update={"result": None})]
+    assert ledger.several([job.id], 2000) == [ended]
+
+
+def test_it_is_the_database_that_leaves_it_out(ledger: JobStore, database: Engine) -> None:
+    """What is megabytes long is neither fetched nor parsed."""
+    statements: list[str] = []
+    long = ledger.submit(submission(request={"prompt": "x" * 1000}))
+    event.listen(database, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    ledger.several([long.id], 500)
+    ledger.overview(None, waiting=1, ended=1, largest=500, total=1000)
+    fetching = [text for text in statements if "jobs.request" in text]
+    assert fetching
+    assert all("CASE WHEN" in text or "length(jobs.request)" in text for text in fetching)
+
+
+def test_the_newest_and_all_that_run(ledger: JobStore) -> None:
+    """However many wait that are newer than those that run."""
+    jobs = [ledger.submit(submission()) for _ in range(8)]
+    begun(ledger)
+    ledger.signal(jobs[1].id, Signal.CANCEL)
+    ledger.signal(jobs[2].id, Signal.CANCEL)
+    others = ledger.submit(submission("berta"))
+    told = ledger.overview("anna", waiting=3, ended=1, largest=1000, total=10_000)
+    assert told == [ledger.get(job.id) for job in (jobs[7], jobs[6], jobs[5], jobs[2], jobs[0])]
+    assert told[-1].state == "running"
+    assert [job.id for job in ledger.overview(None, waiting=1, ended=0, largest=1000, total=10_000)] == [
+        others.id,
+        jobs[0].id,
+    ]
+    assert ledger.overview("carl", waiting=3, ended=3, largest=1000, total=10_000) == []
+
+
+def test_they_are_bounded_together(ledger: JobStore) -> None:
+    """The longest are left out first; what is long by itself takes no room from others."""
+    sizes = (300, 100, 5000, 200)
+    ids = {ledger.submit(submission(request={"prompt": "x" * size})).id: size for size in sizes}
+
+    def told(total: int) -> set[int]:
+        found = ledger.overview(None, waiting=9, ended=9, largest=1000, total=total)
+        assert {job.id for job in found} == set(ids)
+        return {ids[job.id] for job in found if job.request}
+
+    assert told(10_000) == {100, 200, 300}
+    assert told(400) == {100, 200}
+    assert told(0) == set()

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safelight.jobs.queue.scheduling import LOOKAHEAD, PATIENCE, Waiting, choose, next_turn
+
+
+def waiting(number: int, checkpoint: str = "a", *, priority: int = 0, passed: int = 0) -> Waiting:
+    return Waiting(f"{number:04}", priority, float(number), checkpoint, passed)
+
+
+def test_nothing_waits() -> None:
+    assert choose([], frozenset()) is None
+
+
+def test_the_first_is_next_when_nothing_is_in_memory() -> None:
+    queue = [waiting(1), waiting(2, "b")]
+    choice = choose(queue, frozenset())
+    assert choice is not None
+    assert choice.job is queue[0]
+    assert choice.passed == ()
+
+
+def test_a_checkpoint_in_memory_is_preferred() -> None:
+    queue = [waiting(1, "a"), waiting(2, "a"), waiting(3, "b")]
+    choice = choose(queue, frozenset({"b"}))
+    assert choice is not None
+    assert choice.job is queue[2]
+    assert choice.passed == tuple(queue[:2])
+
+
+def test_what_needs_no_checkpoint_never_waits_for_one() -> None:
+    queue = [waiting(1, ""), waiting(2, "b")]
+    choice = choose(queue, frozenset({"b"}))
+    assert choice is not None
+    assert choice.job is queue[0]
+
+
+def test_a_higher_priority_is_never_passed() -> None:
+    queue = [waiting(1, "a", priority=5), waiting(2, "b")]
+    choice = choose(queue, frozenset({"b"}))
+    assert choice is not None
+    assert choice.job is queue[0]
+
+
+def test_patience_ends() -> None:
+    queue = [waiting(1, "a", passed=PATIENCE), waiting(2, "b")]
+    choice = choose(queue, frozenset({"b"}))
+    assert choice is not None
+    assert choice.job is queue[0]
+
+
+def test_nobody_looks_further_than_a_few_places() -> None:
+    queue = [waiting(number) for number in range(LOOKAHEAD)] + [waiting(LOOKAHEAD, "b")]
+    choice = choose(queue, frozenset({"b"}))
+    assert choice is not None
+    assert choice.job is queue[0]
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=60))
+def test_no_job_is_passed_more_often_than_it_has_patience(checkpoints: list[str]) -> None:
+    """However checkpoints are mixed, everybody is served, with a bounded delay."""
+    queue = [waiting(number, checkpoint) for number, checkpoint in enumerate(checkpoints)]
+    loaded: frozenset[str] = frozenset()
+    served: list[Waiting] = []
+    while queue:
+        choice = choose(queue, loaded)
+        assert choice is not None
+        assert all(other.passed < PATIENCE for other in choice.passed)
+        passed = {other.id for other in choice.passed}
+        queue = [
+            Waiting(job.id, job.priority, job.turn, job.checkpoint, job.passed + (job.id in passed))
+            for job in queue
+            if job.id != choice.job.id
+        ]
+        loaded = frozenset({choice.job.checkpoint})
+        served.append(choice.job)
+    assert sorted(job.id for job in served) == [f"{number:04}" for number in range(len(checkpoints))]
+
+
+@given(st.integers(2, 30), st.integers(1, 5))
+def test_owners_are_served_by_turns(many: int, few: int) -> None:
+    """One who has queued many jobs does not keep one with few waiting."""
+    clock, last, order = 0.0, {}, []
+    for owner, count in (("greedy", many), ("modest", few)):
+        for _ in range(count):
+            last[owner] = next_turn(clock, last.get(owner), 1.0)
+            order.append((last[owner], owner))
+    first = [owner for _, owner in sorted(order)][: 2 * min(many, few)]
+    assert Counter(first)["modest"] == min(many, few)
+
+
+def test_absence_saves_nothing_up() -> None:
+    assert next_turn(100.0, None, 1.0) == 101.0
+    assert next_turn(100.0, 3.0, 1.0) == 101.0
+    assert next_turn(100.0, 150.0, 2.0) == 152.0

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from safelight.errors import ImageError, JobTooLargeError
+from safelight.generation.request import GenerationRequest, Part
+from safelight.images.types import DecodeLimits
+from safelight.jobs.payloads import ScanRequest, UpscaleRequest
+from safelight.jobs.cost import NETWORK, JobSize, check_size, size_of
+
+
+def picture(width: int, height: int, kind: str = "PNG", frames: int = 1) -> bytes:
+    out = io.BytesIO()
+    first, *others = [Image.new("RGB", (width, height), (number, 0, 0)) for number in range(frames)]
+    first.save(out, kind, **({"save_all": True, "append_images": others} if others else {}))
+    return out.getvalue()
+
+
+def cost(request: Part) -> float:
+    return size_of(request, DecodeLimits()).cost
+
+
+def drawing(**fields: Any) -> float:
+    return cost(GenerationRequest.parse(**{"prompt": "x", "width": 256, "height": 256, "steps": 10} | fields))
+
+
+def test_a_unit_is_a_megapixel_through_one_step() -> None:
+    assert drawing(width=1000, height=1000, steps=1) == pytest.approx(1.0)
+    assert drawing(width=1000, height=500, steps=30, count=4) == pytest.approx(60.0)
+
+
+def test_a_second_pass_costs_by_its_size_its_steps_and_its_strength() -> None:
+    once = drawing()
+    assert drawing(hires={"scale": 2.0, "strength": 0.5}) == pytest.approx(once + 4 * 0.5 * once)
+    assert drawing(hires={"scale": 2.0, "strength": 0.5, "steps": 40}) == pytest.approx(once + 4 * 2 * once)
+    assert drawing(hires={"scale": 2.0, "strength": 0.5, "all_steps": True}) == pytest.approx(5 * once)
+
+
+def test_a_picture_to_start_from_costs_by_its_own_size() -> None:
+    large = {"init_image": picture(2000, 1500), "width": None, "height": None}
+    assert drawing(**large) == pytest.approx(3.0 * 10 * 0.75)
+    assert drawing(**large, strength=0.1) == pytest.approx(3.0)
+    assert drawing(**large, strength=0) == pytest.approx(3.0)  # refused later; no picture is drawn in no step
+    assert drawing(**large | {"width": 256, "height": 256}) == pytest.approx(0.75 * drawing())
+    assert drawing(**large, outpaint={"left": 2000}) == pytest.approx(60.0)
+    assert drawing(**large, mask=picture(2000, 1500)) == pytest.approx(30.0)
+    assert drawing(**large, mask=picture(2000, 1500), inpaint={"only_masked": True}) == pytest.approx(2.62144)
+
+
+def test_an_enlargement_costs_by_what_comes_of_it() -> None:
+    def enlarging(side: int, by: float, upscaler: str) -> float:
+        return cost(UpscaleRequest(image=picture(side, side), by=by, upscaler=upscaler))
+
+    assert enlarging(500, 2, "a-network") == pytest.approx(NETWORK)
+    assert enlarging(500, 8, "a-network") == pytest.approx(16 * NETWORK)
+    assert enlarging(1000, 2, "a-network") == pytest.approx(4 * NETWORK)
+    assert 0 < enlarging(1000, 8, "lanczos") < enlarging(1000, 8, "a-network")
+
+
+def test_a_scan_costs_by_its_pictures_and_their_pixels() -> None:
+    def scan(*images: bytes) -> float:
+        return cost(ScanRequest(images=images))
+
+    small, large = picture(10, 10), picture(4000, 3000)
+    assert scan(large) == pytest.approx(0.01 + 0.06)
+    assert scan(*[small] * 50) == pytest.approx(50 * scan(small))
+    assert scan(b"no picture") == pytest.approx(0.01)
+    assert scan(picture(10, 10, "GIF", frames=5)) == pytest.approx(5 * scan(small))
+    assert scan(picture(10, 10, "GIF", frames=50)) == pytest.approx(16 * scan(small))  # so many are looked at
+
+
+def test_what_can_not_be_started_from_is_said() -> None:
+    for request in (
+        UpscaleRequest(image=b"no picture"),
+        GenerationRequest.parse(prompt="x", init_image=b"no picture"),
+    ):
+        with pytest.raises(ImageError):
+            size_of(request, DecodeLimits())
+
+
+def test_who_asks_for_too_much_learns_what_is_allowed() -> None:
+    job = size_of(
+        GenerationRequest.parse(prompt="x", width=1000, height=1000, steps=10, count=10), DecodeLimits()
+    )
+    check_size(job, 100.0)
+    with pytest.raises(JobTooLargeError, match="100 megapixels times steps; 99 are allowed") as refused:
+        check_size(job, 99.0)
+    assert "9 pictures are allowed" in refused.value.hint
+    with pytest.raises(JobTooLargeError) as refused:
+        check_size(JobSize(1, 10, 500.0), 99.0)
+    assert "max_job_work" in refused.value.hint

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from tests.jobs.running import wait_for
+
+from safelight.jobs import health_probe
+from safelight.jobs.health_probe import Liveness, _reachable
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health_probe, "ASK_EVERY", 0.01)
+    monkeypatch.setattr(health_probe, "WAIT", 0.1)
+
+
+class Refusing(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(503)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def asked() -> Iterator[Liveness]:
+    """Of a port where nobody is yet."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    asked = Liveness("127.0.0.1", port)
+    asked.begin()
+    yield asked
+    asked.end()
+
+
+def test_silence_grows_until_there_is_any_answer(asked: Liveness) -> None:
+    wait_for(lambda: asked.silent > 0.1)
+    assert not asked.answered
+    with HTTPServer((asked._host, asked._port), Refusing) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        wait_for(lambda: asked.answered and asked.silent == 0.0)
+        server.shutdown()
+        thread.join()
+    wait_for(lambda: asked.silent > 0.1)
+
+
+def test_who_takes_connections_and_says_nothing_is_silent(asked: Liveness) -> None:
+    with socket.create_server((asked._host, asked._port)):
+        before = asked.silent
+        wait_for(lambda: asked.silent > before + 0.3)
+        assert not asked.answered
+
+
+def test_who_closes_connections_unanswered_lives(asked: Liveness) -> None:
+    """As at the bound of connections of this machine's own address."""
+    with socket.create_server((asked._host, asked._port)) as server:
+        server.settimeout(0.02)
+
+        def turn_away() -> None:
+            with suppress(TimeoutError):
+                server.accept()[0].close()
+
+        def answered() -> bool:
+            turn_away()
+            return asked.answered
+
+        wait_for(answered)
+
+
+def test_a_time_that_this_process_was_stopped_itself_does_not_count(
+    asked: Liveness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 10**9, 3600))  # an hour between any two looks at it
+    monkeypatch.setattr(health_probe.time, "monotonic", lambda: float(next(clock)))
+    before = asked.silent
+    assert not asked._answers()
+    asked._ask()
+    assert asked.silent - before < 1.0
+
+
+@pytest.mark.parametrize(
+    ("host", "asked"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("10.0.0.1", "10.0.0.1"), ("localhost", "localhost")],
+)
+def test_where_it_is_asked(host: str, asked: str) -> None:
+    assert _reachable(host) == asked

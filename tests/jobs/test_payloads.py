@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import pytest
+from sqlalchemy import Engine
+
+from safelight.database import blobs, reading, writing
+from safelight.errors import BlobMissingError, RequestError
+from safelight.generation.request import GenerationRequest, Part
+from safelight.images.fields import ImageField
+from safelight.jobs.job import JobKind
+from safelight.jobs.payloads import (
+    REQUESTS,
+    ScanRequest,
+    parse_request,
+    blob_digests,
+    load_request,
+    store_request,
+    with_seed,
+)
+
+
+def test_pictures_lie_in_the_database_and_come_back(database: Engine) -> None:
+    request = parse_request(
+        JobKind.GENERATE,
+        {"prompt": "a hat", "init_image": b"one", "mask": b"two", "strength": 0.5, "inpaint": {"blur": 2}},
+    )
+    body, pictures = store_request(request)
+    with writing(database) as connection:
+        blobs.keep(connection, pictures)
+    assert json.loads(json.dumps(body)) == body
+    assert "one" not in json.dumps(body)
+    assert len(set(blob_digests(body))) == 2
+    with reading(database) as connection:
+        again = load_request(connection, JobKind.GENERATE, body)
+    assert isinstance(again, GenerationRequest)
+    assert (again.init_image, again.mask, again.strength) == (b"one", b"two", 0.5)
+    assert again.inpaint.blur == 2
+    assert again.inpaint.padding == 32
+
+
+def test_many_pictures_and_the_same_one_twice(database: Engine) -> None:
+    with writing(database) as connection:
+        body, pictures = store_request(parse_request(JobKind.SCAN, {"images": (b"a", b"b", b"a")}))
+        blobs.keep(connection, pictures)
+        again = load_request(connection, JobKind.SCAN, body)
+    assert isinstance(again, ScanRequest)
+    assert again.images == (b"a", b"b", b"a")
+    assert len(set(blob_digests(body))) == 2
+
+
+def test_a_picture_that_is_gone_is_said(database: Engine) -> None:
+    with reading(database) as connection, pytest.raises(BlobMissingError):
+        load_request(connection, JobKind.UPSCALE, {"image": {"blob": "0" * 64}})
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (JobKind.GENERATE, {"prompt": "x", "steps": 0}),
+        (JobKind.GENERATE, {"prompt": "x", "colour": "red"}),
+        (JobKind.UPSCALE, {"image": b"x", "by": 99}),
+        (JobKind.UPSCALE, {}),
+        (JobKind.SCAN, {"images": ()}),
+    ],
+)
+def test_bad_requests_are_refused(kind: JobKind, fields: dict[str, object]) -> None:
+    with pytest.raises(RequestError):
+        parse_request(kind, fields)
+
+
+def test_a_random_seed_is_drawn_once() -> None:
+    request = GenerationRequest.parse(prompt="x")
+    assert with_seed(request).seed != with_seed(request).seed
+    assert with_seed(request, "key").seed == with_seed(request, "key").seed
+    assert with_seed(GenerationRequest.parse(prompt="x", seed=5)).seed == 5
+
+
+class Control(Part):
+    kind: str
+    image: Annotated[bytes, ImageField()]
+
+
+class Controlled(GenerationRequest):
+    """A request as it may be one day: its pictures lie deeper."""
+
+    control: tuple[Control, ...] = ()
+    references: tuple[Annotated[bytes, ImageField()], ...] = ()
+
+
+def test_pictures_within_parts_of_a_request_come_back_too(
+    database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(REQUESTS, JobKind.GENERATE, Controlled)  # type: ignore[arg-type]
+    fields = {
+        "prompt": "a hat",
+        "init_image": b"one",
+        "control": ({"kind": "depth", "image": b"two"}, {"kind": "edges", "image": b"one"}),
+        "references": (b"three",),
+    }
+    request = parse_request(JobKind.GENERATE, fields)
+    body, pictures = store_request(request)
+    assert set(pictures.values()) == {b"one", b"two", b"three"}
+    assert set(blob_digests(body)) == set(pictures)
+    with writing(database) as connection:
+        blobs.keep(connection, pictures)
+        again = load_request(connection, JobKind.GENERATE, body)
+    assert again == request
+    assert isinstance(again, Controlled)
+    assert [each.image for each in again.control] == [b"two", b"one"]

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from safelight.errors import (
+    DatabaseBusyError,
+    DatabaseDamagedError,
+    DatabaseError,
+    DatabaseVersionError,
+    StorageFullError,
+)
+from safelight.jobs import retry
+from safelight.jobs.retry import retry_transient
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "RETRY_EVERY", 0.0)
+
+
+class Database:
+    """Can be used after so many errors."""
+
+    def __init__(self, *errors: DatabaseError) -> None:
+        self._errors: Iterator[DatabaseError] = iter(errors)
+        self.tries = 0
+
+    def use(self) -> str:
+        self.tries += 1
+        for error in self._errors:
+            raise error
+        return "done"
+
+
+def test_an_outage_is_waited_for() -> None:
+    database = Database(*[DatabaseBusyError() for _ in range(5)])
+    assert retry_transient(database.use) == "done"
+    assert database.tries == 6
+
+
+@pytest.mark.parametrize("error", [DatabaseVersionError(), DatabaseDamagedError()])
+def test_what_does_not_pass_is_not_waited_for(error: DatabaseError) -> None:
+    database = Database(error)
+    with pytest.raises(type(error)):
+        retry_transient(database.use)
+    assert database.tries == 1
+    assert retry_transient(Database(error).use, always=True) == "done"
+
+
+def test_a_full_disk_is_waited_for_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[DatabaseError] = []
+    database = Database(*[StorageFullError() for _ in range(5)])
+    assert retry_transient(database.use, waiting=told.append) == "done"
+    assert [type(error) for error in told] == [StorageFullError]  # once, however often it was tried
+    monkeypatch.setattr(retry, "FULL", 0.0)
+    with pytest.raises(StorageFullError):
+        retry_transient(Database(StorageFullError()).use)
+
+
+def test_what_nobody_knows_is_waited_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A statement that the database refuses, it may refuse for ever."""
+    database = Database(DatabaseError())
+    assert retry_transient(database.use) == "done"
+    monkeypatch.setattr(retry, "PUZZLED", 0.0)
+    with pytest.raises(DatabaseError):
+        retry_transient(Database(DatabaseError()).use)
+    assert retry_transient(Database(DatabaseBusyError()).use) == "done"
+
+
+def test_it_can_be_given_up() -> None:
+    database = Database(*[DatabaseBusyError() for _ in range(9)])
+    with pytest.raises(DatabaseBusyError):
+        retry_transient(database.use, lambda: database.tries == 3)
+    assert database.tries == 3

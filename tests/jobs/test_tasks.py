@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from sqlalchemy import Engine
+from tests.jobs.book import begun, submission
+from tests.jobs.running import wait_for
+
+from safelight.audit_log import AuditLog
+from safelight.database import migrate
+from safelight.errors import DatabaseBusyError
+from safelight.gallery import Entry, Gallery, NewEntry
+from safelight.gallery import tables as gallery_tables
+from safelight.generation.request import GenerationRequest
+from safelight.jobs import retry
+from safelight.jobs.job import PAUSED, JobKind, Progress, Signal
+from safelight.jobs.queue.store import JobStore
+from safelight.jobs.payloads import ScanRequest, UpscaleRequest
+from safelight.jobs.result import JobResult
+from safelight.jobs.worker.running_job import RunningJob
+from safelight.jobs.tasks import JobContext, generate, scan, upscale
+from safelight.moderation.moderator import Moderator
+from safelight.moderation.policy import Decision
+from safelight.settings import Settings
+from safelight.studio import Studio
+from safelight.studio.upscaled import Upscaled
+
+
+@pytest.fixture
+def desk(database: Engine, tmp_path: Path) -> JobContext:
+    migrate(database, [gallery_tables.SCHEMA])
+    settings = Settings(home=tmp_path, backend="onnxruntime", precision="fp32")
+    return JobContext(Studio(settings), Gallery(database, tmp_path), AuditLog(tmp_path))
+
+
+def entry(index: int, decision: Decision) -> NewEntry:
+    return NewEntry(
+        job_id="j",
+        index=index,
+        owner="anna",
+        created=datetime(2026, 1, 1, tzinfo=UTC),
+        data=None,
+        width=8,
+        height=8,
+        decision=decision,
+        unsafe=1.0,
+        scores={"nsfw": 1.0},
+        policy="strict",
+    )
+
+
+def test_blocked_pictures_are_in_the_audit_log(desk: JobContext) -> None:
+    blocked = desk.enter(entry(0, Decision.BLOCK))
+    (line,) = [json.loads(text) for text in desk.audit.path.read_text().splitlines()]
+    assert (line["event"], line["owner"], line["job_id"], line["entry_id"]) == (
+        "picture.blocked",
+        "anna",
+        "j",
+        blocked.id,
+    )
+
+
+@pytest.fixture
+def running(ledger: JobStore) -> RunningJob:
+    ledger.submit(submission(kind=JobKind.UPSCALE))
+    return RunningJob(begun(ledger), ledger)
+
+
+@pytest.fixture
+def picture() -> UpscaleRequest:
+    buffer = BytesIO()
+    Image.new("RGB", (32, 32), "green").save(buffer, "PNG")
+    return UpscaleRequest(image=buffer.getvalue())
+
+
+def made(desk: JobContext, running: RunningJob) -> bool:
+    return desk.gallery.find(running.job.id, 0) is not None
+
+
+def test_enlarging(desk: JobContext, running: RunningJob, picture: UpscaleRequest) -> None:
+    assert upscale(desk, running, picture).pictures
+    assert made(desk, running)
+    assert not running.cut_short
+    assert not running.partial
+    assert upscale(desk, running, picture).pictures
+    assert running.partial  # it was there
+
+
+def test_its_embedding_is_kept_with_the_classifier_that_made_it(
+    desk: JobContext, running: RunningJob, picture: UpscaleRequest
+) -> None:
+    upscale(desk, running, picture)
+    classifier = desk.studio.moderator().classifier.info
+    (stored,) = desk.gallery.embeddings(classifier.digest)
+    assert stored.embedding.classifier == classifier.name
+    assert stored.embedding.vector.shape == (classifier.embedding_dim,)
+    assert desk.gallery.find(running.job.id, 0) == desk.gallery.get(stored.entry_id)
+
+
+@pytest.mark.parametrize("how", ["told", "leaving", "late"])
+def test_enlarging_stops(desk: JobContext, ledger: JobStore, picture: UpscaleRequest, how: str) -> None:
+    ledger.submit(submission(kind=JobKind.UPSCALE, timeout=1e-9))
+    running = RunningJob(begun(ledger), ledger)
+    if how == "told":
+        running.hear(Signal.CANCEL, 0)
+    running.leaving = how == "leaving"
+    assert upscale(desk, running, picture) == JobResult.of_pictures([])
+    assert running.cut_short
+    assert not made(desk, running)
+
+
+def paused(ledger: JobStore, job_id: str) -> bool:
+    progress = ledger.get(job_id).progress
+    return progress is not None and progress.stage == PAUSED
+
+
+def test_enlarging_pauses_between_two_tiles(
+    desk: JobContext, ledger: JobStore, running: RunningJob, picture: UpscaleRequest
+) -> None:
+    running.paused = True
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(upscale, desk, running, picture)
+        wait_for(lambda: paused(ledger, running.job.id))
+        assert not made(desk, running)
+        running.paused = False
+        assert working.result(60).pictures
+
+
+def test_judging_pauses_between_two_pictures(desk: JobContext, ledger: JobStore, picture: UpscaleRequest) -> None:
+    ledger.submit(submission(kind=JobKind.SCAN))
+    running = RunningJob(begun(ledger), ledger, paused=True)
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(scan, desk, running, ScanRequest(images=(picture.image,) * 3))
+        wait_for(lambda: paused(ledger, running.job.id))
+        assert not working.done()
+        running.paused = False
+        verdicts = working.result(60).verdicts
+    assert len(verdicts) == 3
+
+
+def test_drawing_pauses_between_two_pictures(
+    desk: JobContext, ledger: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is begun meanwhile, and who is told to stop begins nothing any more."""
+    drawn: list[int] = []
+
+    def draw(_desk: JobContext, running: RunningJob, _run: object, index: int) -> None:
+        drawn.append(index)
+        running.report(Progress(stage="first pass"))
+        running.paused = True
+
+    monkeypatch.setattr("safelight.jobs.tasks._generate", draw)
+    ledger.submit(submission())
+    running = RunningJob(begun(ledger), ledger)
+    with ThreadPoolExecutor(1) as pool:
+        request = GenerationRequest(prompt="x", seed=1, count=3)
+        working = pool.submit(generate, desk, running, request)
+        for number in (1, 2):
+            wait_for(lambda: paused(ledger, running.job.id))
+            assert len(drawn) == number
+            if number == 1:
+                ledger.report(running.job, Progress(stage="gone on"))
+                running.paused = False
+        running.hear(Signal.CANCEL, 0)
+        assert working.result(60) == JobResult.of_pictures([])
+    assert drawn == [0, 1]
+    assert running.cut_short
+
+
+def test_enlarging_that_was_cancelled_at_its_end_leaves_nothing(
+    desk: JobContext, running: RunningJob, picture: UpscaleRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Studio.upscale
+
+    def told_meanwhile(*args: Any, **options: Any) -> Upscaled:
+        enlarged = whole(*args, **options)
+        running.hear(Signal.CANCEL, 0)
+        return enlarged
+
+    monkeypatch.setattr(Studio, "upscale", told_meanwhile)
+    assert upscale(desk, running, picture) == JobResult.of_pictures([])
+    assert running.cut_short
+    assert not made(desk, running)
+
+
+def test_a_finished_picture_waits_for_the_database(
+    desk: JobContext, running: RunningJob, picture: UpscaleRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "RETRY_EVERY", 0.0)
+    whole, failures = Gallery.add, [DatabaseBusyError(), DatabaseBusyError()]
+
+    def add(gallery: Gallery, new: NewEntry) -> Entry:
+        if failures:
+            raise failures.pop()
+        return whole(gallery, new)
+
+    monkeypatch.setattr(Gallery, "add", add)
+    assert upscale(desk, running, picture).pictures
+    assert not failures
+
+
+class Counting:
+    """Counts how often something is done."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *targets: tuple[object, str]) -> None:
+        self.done: Counter[str] = Counter()
+        for owner, name in targets:
+            monkeypatch.setattr(owner, name, self._counted(name, getattr(owner, name)))
+
+    def _counted(self, name: str, whole: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **options: Any) -> Any:
+            self.done[name] += 1
+            return whole(*args, **options)
+
+        return counted
+
+
+def test_a_job_of_many_pictures_is_one_run_and_is_resumed(
+    desk: JobContext, ledger: JobStore, picture: UpscaleRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its initial picture is judged once, it is planned once, its upscaler is read once; what is there is kept."""
+    from safelight.generation import engine
+    from safelight.generation.upscaling import network
+
+    counting = Counting(
+        monkeypatch,
+        (Moderator, "judge"),
+        (Studio, "start"),
+        (engine, "resolve"),
+        (engine, "make_plan"),
+        (network, "read_network"),
+    )
+    fields = {
+        "prompt": "a red ball",
+        "seed": 3,
+        "count": 3,
+        "width": 64,
+        "height": 64,
+        "steps": 2,
+        "hires": {"scale": 2, "upscaler": "starter-2x", "strength": 0.9},
+    }
+    request = GenerationRequest.parse(**fields)
+    ledger.submit(submission())
+    running = RunningJob(begun(ledger), ledger)
+    result = generate(desk, running, request)
+    assert [each.seed for each in result.pictures] == [3, 4, 5]
+    assert all(each.seconds and each.verdict and each.verdict.classifier for each in result.pictures)
+    assert counting.done == {"judge": 3, "start": 1, "resolve": 1, "make_plan": 2, "read_network": 1}
+
+    desk.gallery.delete(result.pictures[1].id)
+    again = generate(desk, running, request)
+    assert [each.sha256 for each in again.pictures] == [each.sha256 for each in result.pictures]
+    assert [each.seconds is None for each in again.pictures] == [True, False, True]
+    assert running.partial
+    assert counting.done["judge"] == 4
+    assert counting.done["read_network"] == 1, "it lives in the pool"
+
+    edit = GenerationRequest.parse(prompt="a red ball", seed=3, count=2, steps=2, init_image=picture.image)
+    ledger.submit(submission())
+    counting.done.clear()
+    generate(desk, RunningJob(begun(ledger), ledger), edit)
+    assert counting.done["judge"] == 3, "the initial picture once, and both results"
+
+
+def test_a_job_whose_pictures_are_all_there_begins_no_run(
+    desk: JobContext, ledger: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.submit(submission())
+    running = RunningJob(begun(ledger), ledger)
+    desk.enter(replace(entry(0, Decision.BLOCK), job_id=running.job.id))
+    monkeypatch.setattr(Studio, "start", lambda *_, **__: pytest.fail("a run"))
+    (shown,) = generate(desk, running, GenerationRequest(prompt="x", seed=1)).pictures
+    assert shown.decision is Decision.BLOCK

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from safelight.generation.record import Machine
+from safelight.jobs.worker.capabilities import described, drawing, judged
+from safelight.moderation.classifier import ClassifierInfo
+from safelight.settings import Settings
+from safelight.studio import Studio
+
+CPU = Machine(device="cpu", precision="fp32", backend="eager", threads=2)
+CUDA = Machine(device="cuda", precision="fp16", backend="eager", threads=1)
+OPEN = ClassifierInfo("open-nsfw", "0", ("sfw", "nsfw"), 1024, "fast, openvino bf16")
+
+
+@pytest.mark.parametrize(
+    ("settings", "machine", "said"),
+    [
+        ({}, CPU, ["on cpu, since no accelerator was found", "in fp32, in which a seed gives the same"]),
+        (
+            {},
+            CUDA,
+            ["on cuda, the accelerator that was found", "which accelerators are made for", "1 thread."],
+        ),
+        ({"device": "cpu"}, CPU, ["on cpu, as the setting device says", "2 threads."]),
+        ({"drawing_precision": "fp32"}, CPU, ["in fp32, as the setting drawing_precision says"]),
+    ],
+)
+def test_why_it_draws_like_this(settings: dict[str, str], machine: Machine, said: list[str]) -> None:
+    sentence = drawing(Settings.load(**settings), machine)
+    for words in said:
+        assert words in sentence
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "the fastest of what was measured here"),
+        ({"exact": True}, "as the setting exact says"),
+        ({"backend": "onnxruntime"}, "as the settings backend and precision say"),
+        ({"precision": "bf16"}, "as the settings backend and precision say"),
+    ],
+)
+def test_why_it_judges_like_this(settings: dict[str, object], said: str) -> None:
+    sentence = judged(Settings.load(**settings), OPEN)
+    assert sentence.startswith("Judges with open-nsfw (fast, openvino bf16), ")
+    assert said in sentence
+
+
+def test_where_a_classifier_lies_is_not_told() -> None:
+    info = ClassifierInfo("/secret-folder/mine", "0", ("sfw", "nsfw"), 1024, "fast, openvino bf16")
+    assert "secret" not in judged(Settings.load(), info)
+
+
+def test_of_a_studio(settings: Settings) -> None:
+    found = described(Studio(settings.model_copy(update={"device": "cpu"})))
+    assert (found["device"], found["precision"], found["backend"]) == ("cpu", "fp32", "eager")
+    assert "Judges with open-nsfw (fast, onnxruntime fp32)" in found["why"]

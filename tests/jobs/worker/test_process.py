@@ -1,0 +1,433 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from tests.disks import filled, small_disk
+from tests.jobs.running import START, Workshop, wait_for, workshop
+
+from safelight.errors import JobEndedError, JobNotSkippableError
+from safelight.gallery import Search
+from safelight.jobs.job import PAUSED, JobKind, JobState, Signal, Submission
+from safelight.jobs.payloads import ScanRequest, UpscaleRequest
+from safelight.models.checkpoints.discovery import STARTER_PATH
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    """A workshop with one worker that all tests here share; each leaves it idle."""
+    with workshop(tmp_path_factory.mktemp("home")) as opened:
+        opened.start()
+        yield opened
+
+
+def ended(shop: Workshop, *job_ids: str) -> bool:
+    return all(shop.state(job_id).final for job_id in job_ids)
+
+
+def test_a_job_is_done_and_its_picture_is_in_the_gallery(shop: Workshop) -> None:
+    job_id = shop.submit("a red apple", count=2, seed=7)
+    wait_for(lambda: ended(shop, job_id))
+    job = shop.job(job_id)
+    assert job.state is JobState.SUCCEEDED
+    assert job.worker == "w"
+    assert job.result is not None
+    first, second = job.result["pictures"]  # type: ignore[misc]
+    assert (first["seed"], second["seed"]) == (7, 8)  # type: ignore[index, call-overload]
+    data = shop.service.gallery.read(first["id"])  # type: ignore[index, call-overload, arg-type]
+    assert data.startswith(b"\x89PNG")
+    assert b"a red apple" in data
+
+
+def test_the_same_job_gives_the_same_pictures(shop: Workshop) -> None:
+    one = shop.submit(seed=3, count=2)
+    wait_for(lambda: ended(shop, one))
+    two = shop.submit(seed=4)  # by itself: what is drawn together is the same within a tolerance
+    wait_for(lambda: ended(shop, two))
+    assert shop.pictures(one)[1] == shop.pictures(two)[0]
+
+
+def test_progress_and_previews_come_while_it_runs(shop: Workshop) -> None:
+    job_id = shop.submit(steps=150)
+
+    seen: list[bytes] = []
+
+    def previewed() -> bool:
+        seen.extend(filter(None, [shop.service.store.preview(job_id)]))
+        return bool(seen)
+
+    wait_for(previewed)
+    progress = shop.job(job_id).progress
+    assert progress is not None
+    assert progress.stage == "first pass"
+    assert 0 < progress.fraction < 1
+    with Image.open(BytesIO(seen[0])) as preview:
+        assert preview.format == "WEBP"
+        preview.load()
+    shop.service.store.signal(job_id, Signal.CANCEL)
+    wait_for(lambda: ended(shop, job_id))
+
+
+def test_cancelling_stops_within_a_step(shop: Workshop) -> None:
+    job_id = shop.submit(steps=1000)
+    wait_for(lambda: shop.under_way(job_id))
+    shop.service.store.signal(job_id, Signal.CANCEL)
+    told = time.monotonic()
+    wait_for(lambda: ended(shop, job_id))
+    assert time.monotonic() - told < 5  # a tenth of a second for the signal and a step, on a busy machine
+    job = shop.job(job_id)
+    assert job.state is JobState.CANCELLED
+    assert job.result == {"version": 2, "pictures": []}
+
+
+def test_cancelling_keeps_what_was_finished(shop: Workshop) -> None:
+    job_id = shop.submit(steps=100, count=200)
+    wait_for(lambda: (shop.job(job_id).progress or None) and shop.job(job_id).progress.picture > 0)  # type: ignore[union-attr]
+    shop.service.store.signal(job_id, Signal.CANCEL)
+    wait_for(lambda: ended(shop, job_id))
+    assert shop.state(job_id) is JobState.CANCELLED
+    assert len(shop.pictures(job_id)) >= 1
+
+
+def test_finishing_gives_the_picture_as_far_as_it_got(shop: Workshop) -> None:
+    job_id = shop.submit(steps=1000)
+    wait_for(lambda: shop.under_way(job_id))
+    shop.service.store.signal(job_id, Signal.FINISH)
+    wait_for(lambda: ended(shop, job_id))
+    assert shop.state(job_id) is JobState.SUCCEEDED
+    assert len(shop.pictures(job_id)) == 1
+
+
+def test_skipping_goes_on_with_the_next(shop: Workshop) -> None:
+    job_id = shop.submit(steps=150, count=2, seed=20)
+    wait_for(lambda: shop.under_way(job_id))
+    shop.service.store.signal(job_id, Signal.SKIP)
+    wait_for(lambda: ended(shop, job_id))
+    job = shop.job(job_id)
+    assert job.state is JobState.SUCCEEDED
+    assert job.result is not None
+    assert [picture["seed"] for picture in job.result["pictures"]] == [21]  # type: ignore[index, union-attr, call-overload]
+
+
+def test_a_long_job_lets_others_in(shop: Workshop) -> None:
+    """However much more its owner wants: another's picture begins within seconds, and the long one goes on."""
+    long = {"owner": "anna", "steps": 1000, "count": 1000, "width": 64, "height": 64}
+    flood = [shop.submit(**long) for _ in range(20)]  # type: ignore[arg-type]
+    wait_for(lambda: shop.under_way(flood[0]))
+    short, asked = shop.submit(owner="berta", steps=1, width=128, height=128), time.monotonic()
+    assert (shop.job(short).position or 0) <= 20
+    wait_for(lambda: ended(shop, short))
+    assert time.monotonic() - asked < 15
+    paused = shop.service.store.events(0, flood[0], limit=100_000)
+    assert [event for event in paused if event.data.get("stage") == PAUSED]
+    before = shop.job(flood[0]).progress
+    assert before is not None
+    wait_for(lambda: shop.job(flood[0]).progress.step > before.step)  # type: ignore[union-attr]
+    job = shop.job(flood[0])
+    assert (job.state, job.attempt, job.lost) == (JobState.RUNNING, 1, 0)
+    for job_id in reversed(flood):
+        shop.service.store.signal(job_id, Signal.CANCEL)
+    wait_for(lambda: ended(shop, *flood))
+
+
+def test_what_no_job_uses_is_unloaded_when_that_is_asked_for(shop: Workshop) -> None:
+    def loaded() -> list[str]:
+        return [name for worker in shop.service.workers() for name in worker["checkpoints"]]
+
+    before = shop.submit()
+    wait_for(lambda: ended(shop, before) and loaded())
+    shop.service.unload()
+    wait_for(lambda: not loaded())
+    again = shop.submit()
+    wait_for(lambda: ended(shop, again))
+    assert shop.pictures(again) == shop.pictures(before)
+
+
+def test_a_checkpoint_is_loaded_between_two_jobs_and_taken_out_again(shop: Workshop) -> None:
+    """And nothing that is drawn meanwhile changes by it."""
+    checkpoint_of_its_own(shop, "apples")
+
+    def how() -> dict[str, Any]:
+        (worker,) = shop.service.workers()
+        return worker
+
+    whole = shop.submit(steps=60)
+    wait_for(lambda: ended(shop, whole))
+    beside = shop.submit(steps=60)
+    wait_for(lambda: shop.under_way(beside))
+    shop.service.load("apples")
+    wait_for(lambda: how()["loading"] == "apples")
+    assert (how()["state"], shop.state(beside)) == ("busy", JobState.RUNNING)
+    wait_for(lambda: "apples" in how()["checkpoints"])
+    assert shop.state(beside) is JobState.SUCCEEDED
+    assert shop.pictures(beside) == shop.pictures(whole)
+    wait_for(lambda: (how()["state"], how()["loading"]) == ("idle", None))
+    assert how()["checkpoints"] == ["apples", "starter"]
+    shop.service.unload("apples")
+    wait_for(lambda: how()["checkpoints"] == ["starter"])
+
+
+def test_a_checkpoint_that_cannot_be_loaded_is_told_of(shop: Workshop) -> None:
+    def error() -> dict[str, Any] | None:
+        return shop.service.workers()[0]["last_error"]  # type: ignore[no-any-return]
+
+    shop.service.load("nothing")
+    wait_for(error)
+    assert error() == error() | {"code": "checkpoint.missing", "checkpoint": "nothing"}  # type: ignore[operator]
+    shop.service.load("starter")
+    wait_for(lambda: error() is None)
+
+
+def checkpoint_of_its_own(shop: Workshop, name: str) -> None:
+    """The starter under another name."""
+    folder = shop.settings.home / "checkpoints" / name
+    shutil.copytree(
+        STARTER_PATH, folder, copy_function=lambda source, target: Path(target).symlink_to(source)
+    )
+
+
+def test_two_jobs_are_drawn_together(shop: Workshop) -> None:
+    jobs = [shop.submit(seed=seed, steps=60) for seed in range(2)]
+    wait_for(lambda: ended(shop, *jobs))
+    for job_id in jobs:
+        entry = shop.service.gallery.find(job_id, 0)
+        assert entry is not None
+        assert entry.record is not None
+        assert json.loads(entry.record)["batched"] is True
+
+
+def small(colour: int) -> bytes:
+    buffer = BytesIO()
+    Image.new("RGB", (64, 48), (colour, 0, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_enlarging(shop: Workshop) -> None:
+    job_id = shop.submit_other(JobKind.UPSCALE, UpscaleRequest(image=small(9), by=2))
+    wait_for(lambda: ended(shop, job_id))
+    assert shop.state(job_id) is JobState.SUCCEEDED
+    entry = shop.service.gallery.find(job_id, 0)
+    assert entry is not None
+    assert (entry.width, entry.height) == (128, 96)
+
+
+def test_a_scan_can_be_cancelled_and_keeps_its_verdicts(shop: Workshop) -> None:
+    pictures = tuple(small(number % 256) for number in range(3000))
+    job_id = shop.submit_other(JobKind.SCAN, ScanRequest(images=pictures))
+    wait_for(lambda: (shop.job(job_id).progress or None) and shop.job(job_id).progress.fraction > 0)  # type: ignore[union-attr]
+    with pytest.raises(JobNotSkippableError):
+        shop.service.store.signal(job_id, Signal.SKIP)
+    shop.service.store.signal(job_id, Signal.CANCEL)
+    wait_for(lambda: ended(shop, job_id))
+    job = shop.job(job_id)
+    assert job.state is JobState.CANCELLED
+    assert job.result is not None
+    verdicts = job.result["verdicts"]
+    assert isinstance(verdicts, list)
+    assert 0 < len(verdicts) < len(pictures)
+
+
+def test_a_job_that_runs_too_long_fails(shop: Workshop) -> None:
+    request = {"prompt": "a cat", "steps": 1000, "seed": 1}
+    job = shop.service.store.submit(
+        Submission(kind=JobKind.GENERATE, request=request, checkpoint="starter", timeout=0.5)
+    )
+    wait_for(lambda: ended(shop, job.id))
+    error = shop.job(job.id).error
+    assert error is not None
+    assert error.code == "job.timeout"
+
+
+def test_a_bad_request_fails_and_the_worker_goes_on(shop: Workshop) -> None:
+    bad, good = shop.submit(sampler="Nonsense"), shop.submit()
+    wait_for(lambda: ended(shop, bad, good))
+    error = shop.job(bad).error
+    assert error is not None
+    assert error.code == "sampler.unknown"
+    assert shop.state(good) is JobState.SUCCEEDED
+    assert shop.workers["w"].poll() is None
+
+
+def test_a_locked_database_is_waited_for(shop: Workshop) -> None:
+    """Another program holds the write lock while a picture is drawn: the result is written when it lets go."""
+    job_id = shop.submit(steps=40)
+    wait_for(lambda: shop.under_way(job_id))
+    other = sqlite3.connect(shop.settings.home / "safelight.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    time.sleep(6)
+    assert shop.state(job_id) is JobState.RUNNING
+    other.execute("ROLLBACK")
+    other.close()
+    wait_for(lambda: ended(shop, job_id))
+    assert shop.state(job_id) is JobState.SUCCEEDED
+    assert len(shop.pictures(job_id)) == 1
+
+
+def test_a_killed_worker_comes_back_and_does_it_again(tmp_path: Path) -> None:
+    with workshop(tmp_path) as shop:
+        shop.start()
+        whole = shop.submit(seed=5, steps=30)
+        wait_for(lambda: ended(shop, whole))
+        interrupted = shop.submit(seed=5, steps=30, count=3)
+        waiting = shop.submit(seed=6, width=64, height=64)  # does not fit beside the other
+        wait_for(lambda: (found := shop.job(interrupted).progress) and found.picture == 1)
+        shop.kill()
+        assert shop.state(interrupted) is JobState.RUNNING
+        shop.start()
+        wait_for(lambda: ended(shop, interrupted, waiting))
+        assert shop.job(interrupted).attempt == 2
+        pictures = shop.pictures(interrupted)
+        assert pictures[0] == shop.pictures(whole)[0]
+        assert len(set(pictures)) == 3
+        assert len(list((tmp_path / "gallery").rglob("*.png"))) == 5
+        assert shop.end() == 0
+
+
+def test_a_worker_that_is_told_to_go_gives_its_job_back(tmp_path: Path) -> None:
+    with workshop(tmp_path) as shop:
+        shop.start()
+        job_id = shop.submit(steps=1000, count=5)
+        wait_for(lambda: shop.under_way(job_id))
+        assert shop.end() == 0
+        job = shop.job(job_id)
+        assert (job.state, job.attempt, job.worker) == (JobState.QUEUED, 0, None)
+        assert shop.service.workers() == []
+
+
+@pytest.mark.slow
+def test_who_leaves_takes_no_jobs_along(tmp_path: Path) -> None:
+    """While it waits for its job, all others stay in the queue; and the next worker runs them together."""
+    with workshop(tmp_path) as shop:
+        shop.start()
+        running = shop.submit(steps=1000)
+        others = [shop.submit(seed=seed, steps=60, width=64, height=64) for seed in range(40)]
+        wait_for(lambda: shop.under_way(running))
+        assert shop.end() == 0
+        assert {shop.state(job_id) for job_id in others} == {JobState.QUEUED}
+        shop.service.store.signal(running, Signal.CANCEL)
+        shop.start()
+        wait_for(lambda: len(shop.running()) > 2)
+        for job_id in others[8:]:
+            with suppress(JobEndedError):
+                shop.service.store.signal(job_id, Signal.CANCEL)
+        wait_for(lambda: ended(shop, *others))
+        assert shop.state(others[0]) is JobState.SUCCEEDED
+
+
+@pytest.mark.slow
+def test_what_kills_workers_takes_nobody_along(tmp_path: Path) -> None:
+    """The others were beside it once; then it is by itself, and ends after its third worker."""
+    with workshop(tmp_path) as shop:
+        shop.start()
+        killer = shop.submit(steps=1000)
+        beside = [shop.submit(seed=seed, steps=40) for seed in range(2, 4)]
+        wait_for(lambda: len(shop.running()) == 3)
+        for attempt in range(1, 4):
+            wait_for(lambda: shop.under_way(killer) and shop.job(killer).attempt == attempt)  # noqa: B023
+            shop.kill()
+            shop.start()
+        wait_for(lambda: ended(shop, killer, *beside))
+        error = shop.job(killer).error
+        assert error is not None
+        assert error.code == "worker.lost"
+        assert {shop.state(job_id) for job_id in beside} == {JobState.SUCCEEDED}
+
+
+@contextmanager
+def memory_group() -> Iterator[Path]:
+    """A control group of the kernel's, which kills what is in it when it needs more memory than it may have."""
+    group = Path("/sys/fs/cgroup/memory") / f"safelight-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"there are no control groups for memory here: {error}")
+    try:
+        yield group
+    finally:
+        wait_for(lambda: not (group / "cgroup.procs").read_text(), 10.0)
+        group.rmdir()
+
+
+@pytest.mark.slow
+def test_a_worker_that_the_kernel_kills_for_memory(tmp_path: Path) -> None:
+    """The job that needs too much ends with a reason after its third worker; the others are done."""
+    with memory_group() as group, workshop(tmp_path) as shop:
+        within = ("sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh")
+        shop.start("w", *within)
+        small = shop.submit()
+        wait_for(lambda: ended(shop, small))
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        (group / "memory.limit_in_bytes").write_text(str(int(stat["total_rss"]) + 250 * 2**20))
+        large, after = shop.submit(width=2048, height=2048), shop.submit(seed=9)
+        for _ in range(3):
+            assert shop.workers["w"].wait(START) == -signal.SIGKILL
+            shop.start("w", *within)
+        wait_for(lambda: ended(shop, large, after))
+        error = shop.job(large).error
+        assert error is not None
+        assert error.code == "worker.lost"
+        assert "more memory than there is" in error.hint
+        assert shop.state(after) is JobState.SUCCEEDED
+        shop.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prlimit")
+def test_a_worker_without_memory_fails_the_job_and_lives(tmp_path: Path) -> None:
+    """Its address space is limited so that the checkpoint loads, and a large picture does not fit."""
+    with workshop(tmp_path) as shop:
+        process = shop.start()
+        small = shop.submit()
+        wait_for(lambda: ended(shop, small))
+        used = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0]) * 4096
+        import resource
+
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (used + 300 * 2**20, used + 300 * 2**20))
+        large, after = shop.submit(width=2048, height=2048), shop.submit(seed=9)
+        wait_for(lambda: ended(shop, large, after))
+        error = shop.job(large).error
+        assert error is not None
+        assert error.code == "memory.budget"
+        assert shop.state(after) is JobState.SUCCEEDED
+        assert process.poll() is None
+
+
+def test_a_full_disk_is_waited_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It is full when a picture is to be written: nothing is lost or half written, and with space it goes on."""
+    with small_disk(tmp_path, 200), workshop(tmp_path) as shop:
+        shop.start(XDG_CACHE_HOME=str(tmp_path.parent))
+        before = shop.submit(seed=1)
+        wait_for(lambda: ended(shop, before))
+        job_id = shop.submit(seed=2, steps=150)
+        wait_for(lambda: shop.under_way(job_id))
+        said = ""
+
+        def waits() -> bool:
+            nonlocal said
+            said += capfd.readouterr().err
+            return "the database cannot be used" in said
+
+        with filled(tmp_path):
+            wait_for(waits)
+            time.sleep(1.5)  # and it tries again
+            assert shop.workers["w"].poll() is None
+        wait_for(lambda: ended(shop, job_id))
+        after = shop.submit(seed=3)
+        wait_for(lambda: ended(shop, after))
+        assert shop.state(job_id) is shop.state(after) is JobState.SUCCEEDED
+        assert len(shop.pictures(job_id)) == 1
+        assert shop.job(job_id).lost == 0
+        for entry in shop.service.gallery.search(Search()).entries:
+            assert shop.service.gallery.read(entry.id).endswith(b"IEND\xaeB`\x82")
+        assert not list((tmp_path / "gallery" / "coming").glob("*"))

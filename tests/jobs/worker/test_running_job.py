@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Engine
+from tests.jobs.book import begun, submission
+
+from safelight.errors import DatabaseBusyError, RunStoppedError, StorageFullError
+from safelight.jobs import retry
+from safelight.jobs.worker import running_job as running_module
+from safelight.jobs.job import Progress, Signal
+from safelight.jobs.queue.store import JobStore
+from safelight.jobs.worker.running_job import RunningJob
+
+
+@pytest.fixture
+def running(ledger: JobStore) -> RunningJob:
+    ledger.submit(submission())
+    return RunningJob(begun(ledger), ledger)
+
+
+def test_cancelling_is_heard_after_a_skip(running: RunningJob) -> None:
+    running.hear(Signal.SKIP, 0)
+    running.hear(Signal.CANCEL, 0)
+    assert running.told is Signal.CANCEL
+    running.hear(Signal.SKIP, 0)
+    running.hear(None, 0)
+    assert running.told is Signal.CANCEL
+
+
+def test_a_skip_is_followed_once(running: RunningJob, ledger: JobStore) -> None:
+    """It was read just before it was followed, and is heard just after."""
+    ledger.signal(running.job.id, Signal.SKIP)
+    running.hear(Signal.SKIP, running.skips)
+    before = running.skips
+    read = ledger.signals([running.job.id])[running.job.id]
+    running.skipped()
+    running.hear(read, before)
+    assert running.told is None
+    ledger.signal(running.job.id, Signal.SKIP)
+    running.hear(ledger.signals([running.job.id])[running.job.id], running.skips)
+    assert running.told is Signal.SKIP
+
+
+def test_cancelling_during_a_skip_is_not_forgotten(running: RunningJob, ledger: JobStore) -> None:
+    running.hear(Signal.SKIP, 0)
+    ledger.signal(running.job.id, Signal.CANCEL)
+    running.hear(Signal.CANCEL, 0)
+    running.skipped()
+    assert running.told is Signal.CANCEL
+    assert ledger.signals([running.job.id]) == {running.job.id: Signal.CANCEL}
+
+
+def locked() -> None:
+    raise DatabaseBusyError
+
+
+def test_an_outage_is_waited_for_until_nobody_wants_it(
+    running: RunningJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "RETRY_EVERY", 0.0)
+    tries: list[Callable[[], None]] = [locked, locked, lambda: None]
+    running.patiently(lambda: tries.pop(0)())
+    assert not tries
+    running.told = Signal.FINISH  # which wants what there is
+    tries = [locked, lambda: None]
+    running.patiently(lambda: tries.pop(0)())
+    running.leaving = True
+    with pytest.raises(RunStoppedError):
+        running.patiently(locked)
+    assert running.cut_short
+
+
+def full() -> None:
+    raise StorageFullError
+
+
+def test_a_full_disk_is_waited_for_and_said_in_the_progress(
+    running: RunningJob, ledger: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "RETRY_EVERY", 0.0)
+    running.report(Progress(stage="first pass", step=3, steps=4, fraction=0.75))
+    tries = iter([full, full, lambda: "done"])
+    assert running.patiently(lambda: next(tries)()) == "done"
+    running.flush()
+    progress = ledger.get(running.job.id).progress
+    assert progress is not None
+    assert (progress.stage, progress.step, progress.fraction) == ("waiting for disk space", 3, 0.75)
+
+
+def test_a_disk_that_stays_full_ends_the_job(running: RunningJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "FULL", 0.0)
+    with pytest.raises(StorageFullError):
+        running.patiently(full)
+    assert not running.cut_short
+
+
+def test_getting_on_is_written_down_where_it_matters(database: Engine, ledger: JobStore) -> None:
+    ledger.submit(submission())
+    ledger.take_back(begun(ledger).worker)
+    again = RunningJob(begun(ledger), ledger)
+    assert again.job.lost == 1
+    again.got_on()
+    assert ledger.get(again.job.id).lost == 0
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(running_module.time, "monotonic", lambda: self.now)
+
+
+def pausing(running: RunningJob, monkeypatch: pytest.MonkeyPatch, *meanwhile: Callable[[], object]) -> None:
+    """Let it pause, with something that happens between each two looks whether it may go on."""
+    happening = iter(meanwhile)
+    monkeypatch.setattr(running_module.time, "sleep", lambda _: next(happening)())
+    running.paused = True
+    running.pause()
+    assert next(happening, None) is None
+
+
+def test_pauses_do_not_count_as_its_time(ledger: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    ledger.submit(submission(timeout=60.0))
+    running = RunningJob(begun(ledger), ledger, _began=clock.now)
+    clock.now += 50.0
+
+    def waited() -> None:
+        clock.now += 1000.0
+        assert running.seconds == 50.0
+        assert not running.late
+
+    pausing(running, monkeypatch, waited, lambda: setattr(running, "paused", False))
+    assert running.seconds == 50.0
+    clock.now += 11.0
+    assert running.late
+
+
+def test_no_job_runs_longer_than_any_may(ledger: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    ledger.submit(submission(timeout=600.0))
+    ledger.submit(submission())
+    for limit in (100.0, 100.0):
+        running = RunningJob(begun(ledger), ledger, most_seconds=100.0, _began=clock.now)
+        assert running.limit == limit
+        clock.now += 99.0
+        assert not running.late
+        clock.now += 2.0
+        assert running.late
+
+
+def test_who_pauses_says_so_and_says_when_it_goes_on(
+    running: RunningJob, ledger: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stage() -> str:
+        progress = ledger.get(running.job.id).progress
+        assert progress is not None
+        return progress.stage
+
+    running.report(Progress(stage="first pass", step=7, steps=20, fraction=0.35))
+    running.flush()
+    pausing(
+        running,
+        monkeypatch,
+        lambda: running.flush() or stage() == "paused" or 1 / 0,  # type: ignore[func-returns-value]
+        lambda: setattr(running, "paused", False),
+    )
+    stages = [event.data["stage"] for event in ledger.events(0, running.job.id) if event.kind == "progress"]
+    assert stages == ["first pass", "paused"]
+    running.report(
+        Progress(stage="first pass", step=8, steps=20, fraction=0.4)
+    )  # a moment after the last report
+    running.flush()
+    assert stage() == "first pass"
+
+
+@pytest.mark.parametrize("how", ["told", "leaving"])
+def test_who_pauses_listens(running: RunningJob, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    def tell() -> None:
+        if how == "told":
+            running.hear(Signal.CANCEL, 0)
+        running.leaving = how == "leaving"
+
+    pausing(running, monkeypatch, lambda: None, tell)
+    assert running.over

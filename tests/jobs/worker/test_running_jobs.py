@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from itertools import count
+
+import pytest
+
+from safelight.jobs.worker import running_jobs as company_module
+from safelight.jobs.worker.running_jobs import MOST_PAUSED, RunningJobs
+from safelight.jobs.job import Job, JobKind, JobState
+from safelight.jobs.queue.store import JobStore
+from safelight.jobs.worker.running_job import RunningJob
+from safelight.jobs.queue.scheduling import Holders
+
+LONG_AGO = "2026-01-01T00:00:00Z"
+
+
+def job(job_id: str, **fields: object) -> Job:
+    given = {
+        "id": job_id,
+        "owner": "anna",
+        "kind": JobKind.GENERATE,
+        "state": JobState.RUNNING,
+        "request": {"prompt": "a cat", "width": 512},
+        "created": LONG_AGO,
+        "attempt": 1,
+    }
+    return Job.model_validate(given | fields)
+
+
+@pytest.fixture
+def company() -> RunningJobs:
+    return RunningJobs(3)
+
+
+def join(company: RunningJobs, ledger: JobStore, *members: Job) -> list[RunningJob]:
+    joined = [RunningJob(member, ledger) for member in members]
+    for running in joined:
+        company.join(running)
+    return joined
+
+
+def test_alike_drawings_fit_beside_each_other(company: RunningJobs, ledger: JobStore) -> None:
+    assert company.admits(job("a"))
+    join(company, ledger, job("a"))
+    assert company.admits(job("b", request={"prompt": "a dog", "width": 512}))
+    assert not company.admits(job("b", request={"prompt": "a cat", "width": 64}))
+    assert not company.admits(job("b", kind=JobKind.SCAN))
+    join(company, ledger, job("b"), job("c"))
+    assert not company.admits(job("d"))
+
+
+def test_what_lost_its_worker_is_done_by_itself(company: RunningJobs, ledger: JobStore) -> None:
+    """It may have killed it, and would take the others along again."""
+    assert company.admits(job("suspect", lost=1))
+    (other,) = join(company, ledger, job("a"))
+    assert not company.admits(job("suspect", lost=1))
+    company.leave(other)
+    join(company, ledger, job("suspect", lost=1))
+    assert not company.admits(job("a"))
+
+
+def test_a_job_is_never_beside_itself(company: RunningJobs, ledger: JobStore) -> None:
+    """Given up for lost and claimed anew by the same worker, whose first run of it goes on."""
+    (first,) = join(company, ledger, job("a"))
+    again = job("a", attempt=2)
+    assert not company.admits(again)
+    company.leave(first)
+    assert company.admits(again)
+
+
+def test_two_runs_of_a_job_are_two(company: RunningJobs, ledger: JobStore) -> None:
+    first, second = join(company, ledger, job("a"), job("a"))
+    company.leave(first)
+    assert company.members == [second]
+
+
+def test_time_is_shared(company: RunningJobs, ledger: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(company_module.time, "monotonic", lambda: now[0])
+    company = RunningJobs(3)
+    now[0] = 100.0  # nobody is there
+    (first,) = join(company, ledger, job("a"))
+    now[0] = 110.0  # alone: ten seconds
+    (second,) = join(company, ledger, job("b"))
+    now[0] = 130.0  # twenty for both: ten each
+    assert company.share(first) == pytest.approx(20.0)
+    company.leave(first)
+    now[0] = 131.0
+    assert company.share(second) == pytest.approx(11.0)
+
+
+def test_who_waits_hears_of_a_place(company: RunningJobs, ledger: JobStore) -> None:
+    (running,) = join(company, ledger, job("a"))
+    timer = threading.Timer(0.1, company.leave, [running])
+    timer.start()
+    began = time.monotonic()
+    company.wait(30)
+    assert time.monotonic() - began < 15
+    timer.join()
+
+
+class Clock:
+    """The company's time, set by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(company_module.time, "monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def small(job_id: str, owner: str, **fields: object) -> Job:
+    """A job that cannot be drawn together with the others."""
+    return job(job_id, owner=owner, request={"prompt": "a cat", "width": 64 + len(job_id)}, **fields)
+
+
+def active(company: RunningJobs) -> str:
+    return " ".join(running.job.id for running in company.active)
+
+
+def test_nobody_gives_way_before_the_slice_is_over(clock: Clock, ledger: JobStore) -> None:
+    company = RunningJobs(3)
+    assert company.holders() is None
+    join(company, ledger, job("a"), job("a2"))
+    clock.now = 9.0
+    assert company.holders() is None
+    assert company.slice_left == 1.0
+    clock.now = 10.0
+    assert company.holders() == Holders(0, frozenset({"anna"}))
+
+
+def test_who_is_begun_before_others_makes_them_pause_and_they_go_on_afterwards(
+    clock: Clock, ledger: JobStore
+) -> None:
+    company = RunningJobs(3)
+    join(company, ledger, job("a"), job("a2"))
+    clock.now = 10.0
+    (b,) = join(company, ledger, small("bb", "berta"))
+    assert active(company) == "bb"
+    clock.now = 12.0
+    company.leave(b)
+    assert active(company) == ""
+    # Berta has had as much as Anna and two seconds more: another one of hers waits, one of somebody new does not.
+    assert company.holders() == Holders(0, frozenset({"anna", "berta"}))
+    company.resume()
+    assert active(company) == "a a2"
+    assert [company.share(member) for member in company.members] == [5.0, 5.0]
+    clock.now = 21.9
+    assert company.holders() is None
+    clock.now = 22.1
+    assert company.holders() == Holders(0, frozenset({"anna"}))
+
+
+def test_owners_have_the_same_time_however_many_jobs_they_have(clock: Clock, ledger: JobStore) -> None:
+    """Anna's never ends; of Berta's and Carla's there is always one more, which takes a second or twenty."""
+    company, had, numbers = RunningJobs(3), Counter[str](), count()
+    lengths = {"berta": 1.0, "carla": 20.0}
+    left: dict[RunningJob, float] = {}
+    join(company, ledger, job("a", owner="anna"))
+    switches, before = 0, "a"
+    while clock.now < 2000:
+        if (holders := company.holders()) is not None:
+            waiting = [owner for owner in lengths if owner not in holders.owners]
+            here = {member.job.owner for member in company.members}
+            if begin := next((owner for owner in waiting if owner not in here), None):
+                (running,) = join(company, ledger, small("x" * (1 + next(numbers) % 2), begin))
+                left[running] = lengths[begin]
+            else:
+                company.resume()
+        clock.now += 0.5
+        for running in company.active:
+            had[running.job.owner] += 0.5
+            if running in left:
+                left[running] -= 0.5
+                if left[running] <= 0:
+                    company.leave(running)
+                    del left[running]
+        switches += active(company) != before
+        before = active(company)
+    assert set(had) == {"anna", "berta", "carla"}
+    assert had == {owner: pytest.approx(2000 / 3, rel=0.05) for owner in had}
+    assert switches < 2000 / 1.0
+
+
+def test_a_higher_priority_goes_first_also_among_ones_own(clock: Clock, ledger: JobStore) -> None:
+    company = RunningJobs(3)
+    join(company, ledger, job("low", priority=-5))
+    clock.now = 10.0
+    assert company.holders() == Holders(-5, frozenset({"anna"}))
+    (high,) = join(company, ledger, small("high", "anna", priority=5))
+    clock.now = 1000.0
+    assert company.holders() == Holders(5, frozenset({"anna"}))
+    company.resume()
+    assert active(company) == "high"  # however long it takes
+    company.leave(high)
+    company.resume()
+    assert active(company) == "low"
+
+
+def test_those_who_pause_and_draw_alike_go_on_together(clock: Clock, ledger: JobStore) -> None:
+    company = RunningJobs(2)
+    join(company, ledger, job("a"), job("a2"))
+    clock.now = 10.0
+    join(company, ledger, job("b", owner="berta"))  # alike, but there is no place
+    assert active(company) == "b"
+    clock.now = 20.5
+    company.resume()
+    assert active(company) == "a a2"
+
+
+def test_who_fits_makes_nobody_pause(clock: Clock, ledger: JobStore) -> None:
+    company = RunningJobs(3)
+    join(company, ledger, job("a"))
+    clock.now = 10.0
+    assert company.may_interrupt(job("b", owner="berta"))
+    join(company, ledger, job("b", owner="berta"))
+    assert active(company) == "a b"
+
+
+def test_only_so_many_pause(clock: Clock, ledger: JobStore) -> None:
+    company = RunningJobs(1)
+    for number in range(MOST_PAUSED + 1):
+        clock.now += 10.0
+        assert company.may_interrupt(small("x", f"owner {number}")), number
+        join(company, ledger, small(f"x{number}", f"owner {number}"))
+    assert not company.may_interrupt(small("x", "late"))
+
+
+def test_what_lost_its_worker_interrupts_nobody_who_lost_theirs(clock: Clock, ledger: JobStore) -> None:
+    company = RunningJobs(3)
+    (suspect,) = join(company, ledger, job("a", lost=1))
+    clock.now = 10.0
+    assert not company.may_interrupt(small("b", "berta", lost=1))
+    assert company.may_interrupt(small("b", "berta"))
+    suspect.got_on()
+    assert company.may_interrupt(small("b", "berta", lost=1))
+    assert not company.may_interrupt(job("a", attempt=2))
+    join(company, ledger, small("cc", "carla"))
+    assert not company.admits(job("a", attempt=2))  # it pauses here

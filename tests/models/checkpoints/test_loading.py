@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from tests.tiny import build_tiny
+from tests.tiny.drawing import draw
+
+from safelight.errors import CheckpointInvalidError, UnsupportedError
+from safelight.models.checkpoints.discovery import describe_checkpoint
+from safelight.models.families import IMAGE, INPAINT, TEXT
+from safelight.models.checkpoints.loading import load_checkpoint
+
+Tiny = Callable[[str], Path]
+
+
+def test_pipelines_share_networks_and_never_a_scheduler(tiny: Tiny) -> None:
+    loaded = load_checkpoint(describe_checkpoint(tiny("sd1"), "a"))
+    pipelines = [loaded.pipeline(mode) for mode in (TEXT, IMAGE, INPAINT, TEXT)]
+    assert len({id(pipeline.unet) for pipeline in pipelines}) == 1
+    assert len({id(pipeline.vae) for pipeline in pipelines}) == 1
+    assert len({id(pipeline.scheduler) for pipeline in pipelines}) == 4
+    assert all(pipeline.safety_checker is None for pipeline in pipelines)
+
+
+def test_a_given_scheduler_is_used_and_settled(tiny: Tiny, recwarn: pytest.WarningsRecorder) -> None:
+    loaded = load_checkpoint(describe_checkpoint(tiny("sd1"), "a"))
+    scheduler = DDIMScheduler(
+        beta_schedule="scaled_linear"
+    )  # steps_offset 0 and clip_sample: both draw warnings
+    pipeline = loaded.pipeline(TEXT, scheduler)
+    assert pipeline.scheduler is scheduler
+    assert (scheduler.config.steps_offset, scheduler.config.clip_sample) == (1, False)
+    assert not recwarn.list
+
+
+def test_four_threads_draw_what_one_draws(tiny: Tiny) -> None:
+    loaded = load_checkpoint(describe_checkpoint(tiny("sd1"), "a"))
+    alone = draw(loaded.pipeline(), loaded.family, TEXT)
+    pictures: list[np.ndarray] = []
+
+    def run() -> None:
+        pictures.append(draw(loaded.pipeline(), loaded.family, TEXT))
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(pictures) == 4
+    assert all(np.array_equal(picture, alone) for picture in pictures)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_perturbed_attention_stays_in_its_own_pipeline(tiny: Tiny) -> None:
+    loaded = load_checkpoint(describe_checkpoint(tiny("sdxl"), "a"))
+    alone = draw(loaded.pipeline(), loaded.family, TEXT)
+    guided = loaded.pipeline(pag=True)
+
+    def stop(*_: object) -> dict[str, object]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        draw(guided, loaded.family, TEXT, pag_scale=3.0, callback_on_step_end=stop)
+    assert np.array_equal(draw(loaded.pipeline(), loaded.family, TEXT), alone)
+    weights = {parameter.data_ptr() for parameter in loaded.components["unet"].parameters()}
+    assert {parameter.data_ptr() for parameter in guided.unet.parameters()} == weights
+
+
+def test_half_precision_files_load_as_single_precision(tmp_path: Path) -> None:
+    folder = build_tiny("sd1", tmp_path / "half", dtype=torch.float16)
+    checkpoint = describe_checkpoint(folder, "half")
+    assert checkpoint.precision == "fp16"
+    loaded = load_checkpoint(checkpoint, torch.float32)
+    assert {p.dtype for p in loaded.components["unet"].parameters()} == {torch.float32}
+    assert loaded.nbytes == pytest.approx(2 * checkpoint.size, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "side"), [("sd1", 64), ("sdxl", 64), ("sana", 1024), ("flux", 1024), ("sd3", 64), ("kolors", 64)]
+)
+def test_the_default_side_is_what_the_network_was_made_for(name: str, side: int, tiny: Tiny) -> None:
+    assert load_checkpoint(describe_checkpoint(tiny(name), name)).default_side == side
+
+
+def test_networks_are_ready_to_run_and_not_to_train(tiny: Tiny) -> None:
+    unet = load_checkpoint(describe_checkpoint(tiny("sd1"), "a")).components["unet"]
+    assert not unet.training
+    assert not any(parameter.requires_grad for parameter in unet.parameters())
+
+
+def test_options_of_the_index_reach_every_pipeline(tiny: Tiny) -> None:
+    refiner = load_checkpoint(describe_checkpoint(tiny("sdxl-refiner"), "a"))
+    assert refiner.pipeline(IMAGE).config.requires_aesthetics_score is True
+    assert refiner.pipeline(INPAINT).config.force_zeros_for_empty_prompt is False
+    assert load_checkpoint(describe_checkpoint(tiny("flux2-klein-distilled"), "a")).pipeline().config.is_distilled is True
+
+
+def test_what_a_family_cannot_do_is_an_error(tiny: Tiny) -> None:
+    with pytest.raises(UnsupportedError, match="no text-to-image"):
+        load_checkpoint(describe_checkpoint(tiny("sd1-inpaint"), "a")).pipeline(TEXT)
+
+
+def test_sd3_may_come_without_its_t5(tiny: Tiny, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny("sd3"), tmp_path / "sd3"))
+    index = json.loads((folder / "model_index.json").read_text())
+    index |= {"text_encoder_3": [None, None], "tokenizer_3": [None, None]}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    loaded = load_checkpoint(describe_checkpoint(folder, "a"))
+    assert np.isfinite(draw(loaded.pipeline(), loaded.family, TEXT)).all()
+
+
+def test_a_loaded_checkpoint_needs_neither_its_files_nor_anybody_and_writes_nothing(
+    sd1: Path, network_log: Path
+) -> None:
+    before = network_log.read_text()
+    code = f"""
+from pathlib import Path
+from safelight.models.checkpoints import describe
+from safelight.models.loading import load
+pipeline = load(describe(Path({str(sd1)!r}), "a")).pipeline()
+for file in Path({str(sd1)!r}).rglob("*.safetensors"):
+    file.write_bytes(b"")  # would kill a process that still has the file mapped
+pipeline("red", num_inference_steps=1, height=64, width=64)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert network_log.read_text() == before
+
+
+def change_weights(file: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file, {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "says"),
+    [
+        (
+            "unet/diffusion_pytorch_model.safetensors",
+            "conv_in.weight",
+            "'unet'.*lacks 1 tensors, conv_in.weight",
+        ),
+        ("vae/diffusion_pytorch_model.safetensors", "decoder.conv_out.bias", "'vae'.*decoder.conv_out.bias"),
+        (
+            "text_encoder/model.safetensors",
+            "final_layer_norm.weight",
+            "'text_encoder'.*final_layer_norm.weight",
+        ),
+    ],
+)
+def test_a_lost_tensor_is_named(sd1: Path, file: str, key: str, says: str) -> None:
+    change_weights(
+        sd1 / file, lambda tensors: tensors.pop(next(name for name in tensors if name.endswith(key)))
+    )
+    with pytest.raises(CheckpointInvalidError, match=says):
+        load_checkpoint(describe_checkpoint(sd1, "a"))
+
+
+@pytest.mark.parametrize(
+    ("file", "key"),
+    [
+        ("unet/diffusion_pytorch_model.safetensors", "conv_in.weight"),
+        ("text_encoder/model.safetensors", "final_layer_norm.weight"),
+    ],
+)
+def test_a_wrong_shape_is_an_error(sd1: Path, file: str, key: str) -> None:
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        tensors[next(name for name in tensors if name.endswith(key))] = torch.zeros(3)
+
+    change_weights(sd1 / file, change)
+    with pytest.raises(CheckpointInvalidError, match="cannot be loaded"):
+        load_checkpoint(describe_checkpoint(sd1, "a"))
+
+
+def test_a_damaged_tokenizer_is_an_error(sd1: Path) -> None:
+    for file in (sd1 / "tokenizer").iterdir():
+        file.write_text("{")
+    with pytest.raises(CheckpointInvalidError, match="'tokenizer'"):
+        load_checkpoint(describe_checkpoint(sd1, "a"))
+
+
+@pytest.fixture
+def kolors(tiny: Tiny, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny("kolors"), tmp_path / "kolors"))
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", None])
+def test_a_sentencepiece_model_that_is_damaged_or_lost_is_an_error(
+    kolors: Path, damaged: bytes | None
+) -> None:
+    file = kolors / "tokenizer" / "tokenizer.model"
+    file.unlink() if damaged is None else file.write_bytes(damaged)
+    with pytest.raises(CheckpointInvalidError, match="'tokenizer'"):
+        load_checkpoint(describe_checkpoint(kolors, "a"))
+
+
+def test_a_config_without_a_field_that_its_network_reads_is_an_error(kolors: Path) -> None:
+    file = kolors / "text_encoder" / "config.json"
+    config = json.loads(file.read_text())
+    del config["original_rope"]
+    file.write_text(json.dumps(config))
+    with pytest.raises(CheckpointInvalidError, match=r"'text_encoder'.*original_rope"):
+        load_checkpoint(describe_checkpoint(kolors, "a"))
+
+
+def test_chatglm_reads_as_it_did_with_transformers_4(kolors: Path) -> None:
+    """Two marks, the words, and everything that fills up before them; the config is one as ChatGLM3 came with."""
+    config = {
+        "tokenizer_class": "ChatGLMTokenizer",
+        "auto_map": {"AutoTokenizer": ["tokenization_chatglm.ChatGLMTokenizer", None]},
+        "do_lower_case": False,
+        "remove_space": False,
+        "pad_token": "<unk>",
+        "eos_token": "</s>",
+    }
+    (kolors / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(config))
+    tokenizer: Any = load_checkpoint(describe_checkpoint(kolors, "a")).components["tokenizer"]
+    words = tokenizer.tokenizer.encode("a red cat")
+    marks = [tokenizer.get_command(mark) for mark in ("[gMASK]", "sop")]
+    for prompt, ids in (("a red cat", words), ("", []), ("a red cat " * 90, words * 90)):
+        read = tokenizer(prompt, padding="max_length", max_length=256, truncation=True)
+        kept = (marks + ids)[:256]
+        fill = [0] * (256 - len(kept))
+        assert read.input_ids == fill + kept
+        assert read.attention_mask == fill + [1] * len(kept)
+        assert read.position_ids == fill + list(range(len(kept)))
+
+
+def test_a_class_that_the_library_lacks_is_an_error(sd1: Path) -> None:
+    index = json.loads((sd1 / "model_index.json").read_text()) | {
+        "vae": ["diffusers", "AutoencoderOfTomorrow"]
+    }
+    (sd1 / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointInvalidError, match="AutoencoderOfTomorrow"):
+        load_checkpoint(describe_checkpoint(sd1, "a"))
+
+
+def test_sharded_weights_and_variants_load(sd1: Path, tiny: Tiny) -> None:
+    unet = UNet2DConditionModel.from_pretrained(sd1 / "unet")
+    vae = AutoencoderKL.from_pretrained(sd1 / "vae")
+    shutil.rmtree(sd1 / "unet")
+    shutil.rmtree(sd1 / "vae")
+    unet.save_pretrained(sd1 / "unet", max_shard_size="300KB")
+    vae.save_pretrained(sd1 / "vae", variant="fp16")
+    whole, parted = load_checkpoint(describe_checkpoint(tiny("sd1"), "a")), load_checkpoint(describe_checkpoint(sd1, "b"))
+    assert np.array_equal(
+        draw(whole.pipeline(), whole.family, TEXT), draw(parted.pipeline(), parted.family, TEXT)
+    )

@@ -1,0 +1,203 @@
+"""Single files in the original layout, written from tiny diffusers folders; and the configs that come along."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from tests.tiny.drawing import draw
+from tests.tiny.original import write_single_file
+
+from safelight.errors import CheckpointFamilyError, CheckpointInvalidError
+from safelight.models.checkpoints import single_file_loader
+from safelight.models.checkpoints.discovery import describe_checkpoint
+from safelight.models.checkpoints.single_file_loader import probe_prediction, bundled_configs
+from safelight.models.families import FAMILIES
+from safelight.models.checkpoints.loading import LoadedCheckpoint, load_checkpoint
+from safelight.models.checkpoints.single_file import CONFIGS, PREFIXES, SingleFile, identify_single_file
+
+Tiny = Callable[[str], Path]
+ALL = ["sd1", "sd1-inpaint", "sd2", "sd2-inpaint", "sdxl", "sdxl-inpaint", "sdxl-refiner"]
+EPSILON = {"modelspec.prediction_type": "epsilon"}
+UNET = "model.diffusion_model."
+
+
+def load_both(name: str, tiny: Tiny, path: Path, dtype: torch.dtype = torch.float32) -> tuple[LoadedCheckpoint, LoadedCheckpoint]:
+    prediction = {"modelspec.prediction_type": "v"} if name == "sd2" else EPSILON
+    file = write_single_file(tiny(name), path / f"{name}.safetensors", metadata=prediction)
+    one = load_checkpoint(describe_checkpoint(file, name), dtype, configs=lambda _: tiny(name))
+    return one, load_checkpoint(describe_checkpoint(tiny(name), name), dtype)
+
+
+def first_mode(loaded: LoadedCheckpoint) -> np.ndarray:
+    mode = loaded.family.modes[0]
+    return draw(loaded.pipeline(mode), loaded.family, mode)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("name", ALL)
+def test_a_single_file_draws_the_same_picture_as_the_folder(name: str, tiny: Tiny, tmp_path: Path) -> None:
+    file, folder = load_both(name, tiny, tmp_path)
+    assert file.family is folder.family is FAMILIES[name]
+    assert file.nbytes == folder.nbytes
+    assert np.array_equal(first_mode(file), first_mode(folder))
+
+
+def test_half_precision_is_converted_alike(tiny: Tiny, tmp_path: Path) -> None:
+    file, folder = load_both("sdxl", tiny, tmp_path, torch.bfloat16)
+    for name in ("unet", "vae", "text_encoder", "text_encoder_2"):
+        one, other = file.components[name].state_dict(), folder.components[name].state_dict()
+        assert all(
+            value.dtype == torch.bfloat16 and torch.equal(value, other[key]) for key, value in one.items()
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "lost", "says"),
+    [
+        ("sd1", "vae", "lacks the VAE"),
+        ("sd1", "text_encoder", "lacks the text encoder"),
+        ("sdxl", "text_encoder_2", "lacks the OpenCLIP text encoder"),
+        ("sdxl", "text_encoder", "lacks the text encoder"),
+    ],
+)
+def test_what_is_missing_is_named(name: str, lost: str, says: str, tiny: Tiny, tmp_path: Path) -> None:
+    file = write_single_file(tiny(name), tmp_path / "m.safetensors", leave_out=lost)
+    with pytest.raises(CheckpointInvalidError, match=says):
+        describe_checkpoint(file, name)
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        (["lora_unet_down_blocks_0.lora_down.weight"], "a LoRA"),
+        (["double_blocks.0.img_attn.qkv.weight"], "Flux-like"),
+        (["control_model.zero_convs.0.0.weight"], "a ControlNet"),
+        (["down_blocks.0.resnets.0.conv1.weight"], "one component in diffusers' layout"),
+        (["something"], "holds no checkpoint that is known"),
+    ],
+)
+def test_files_that_are_something_else_say_what(keys: list[str], says: str, tmp_path: Path) -> None:
+    save_file({key: torch.zeros(1) for key in keys}, tmp_path / "m.safetensors")
+    with pytest.raises(CheckpointFamilyError, match=says):
+        identify_single_file(tmp_path / "m.safetensors")
+
+
+def changed(tiny: Tiny, path: Path, name: str, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:
+    file = write_single_file(tiny(name), path / "m.safetensors", metadata=EPSILON)
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file, EPSILON)
+    return file
+
+
+def no_load(*_: object, **__: object) -> None:
+    raise AssertionError("weights were read")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        f"{UNET}middle_block.1.proj_in.weight",
+        "first_stage_model.decoder.up.3.block.0.conv1.bias",
+        "cond_stage_model.transformer.text_model.encoder.layers.2.mlp.fc1.weight",
+        f"{UNET}time_embed.0.weight",
+    ],
+)
+def test_a_lost_tensor_is_found_before_weights_are_read(
+    key: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = changed(tiny, tmp_path, "sd1", lambda tensors: tensors.pop(key))
+    monkeypatch.setattr(single_file_loader, "load_file", no_load)
+    with pytest.raises(CheckpointInvalidError, match=r"lacks a tensor|not laid out"):
+        load_checkpoint(describe_checkpoint(file, "m"), configs=lambda _: tiny("sd1"))
+
+
+def test_a_wrong_shape_is_found_before_weights_are_read(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = f"{UNET}time_embed.2.weight"
+    file = changed(tiny, tmp_path, "sd1", lambda tensors: tensors.update({key: torch.zeros(3, 3)}))
+    monkeypatch.setattr(single_file_loader, "load_file", no_load)
+    with pytest.raises(
+        CheckpointInvalidError, match=r"time_embedding.linear_2.weight.*\[3, 3\], not \[64, 64\]"
+    ):
+        load_checkpoint(describe_checkpoint(file, "m"), configs=lambda _: tiny("sd1"))
+
+
+def test_a_model_of_other_sizes_does_not_get_the_shipped_configs_by_force(tiny: Tiny, tmp_path: Path) -> None:
+    file = write_single_file(tiny("sd1"), tmp_path / "m.safetensors")
+    with pytest.raises(CheckpointInvalidError, match=r"shape|lacks"):
+        load_checkpoint(describe_checkpoint(file, "m"))
+
+
+def test_markers_say_what_the_network_predicts(tiny: Tiny, tmp_path: Path) -> None:
+    plain = write_single_file(tiny("sdxl"), tmp_path / "plain.safetensors")
+    assert (identify_single_file(plain).prediction, identify_single_file(plain).zero_snr) == ("epsilon", False)
+    marks = {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}
+    marked = changed(tiny, tmp_path, "sdxl", lambda tensors: tensors.update(marks))
+    assert (identify_single_file(marked).prediction, identify_single_file(marked).zero_snr) == ("v_prediction", True)
+    config = load_checkpoint(describe_checkpoint(marked, "m"), configs=lambda _: tiny("sdxl")).scheduler_config
+    assert (config["prediction_type"], config["rescale_betas_zero_snr"]) == ("v_prediction", True)
+
+
+def test_edm_models_are_refused(tiny: Tiny, tmp_path: Path) -> None:
+    marked = changed(tiny, tmp_path, "sdxl", lambda tensors: tensors.update(edm_mean=torch.zeros(4)))
+    with pytest.raises(CheckpointFamilyError, match="EDM"):
+        identify_single_file(marked)
+
+
+def test_stable_diffusion_2_is_asked_what_it_predicts(tiny: Tiny, tmp_path: Path) -> None:
+    file = write_single_file(tiny("sd2"), tmp_path / "m.safetensors")
+    assert identify_single_file(file).prediction is None
+    assert (
+        load_checkpoint(describe_checkpoint(file, "m"), configs=lambda _: tiny("sd2")).scheduler_config["prediction_type"]
+        == "v_prediction"
+    )
+
+
+def test_the_question_tells_noise_from_velocity(tiny: Tiny) -> None:
+    unet = UNet2DConditionModel.from_pretrained(tiny("sd2") / "unet")
+    assert probe_prediction(unet) == "v_prediction"  # random weights have nothing to do with the noise
+    unet.forward = lambda sample, *_, **__: (
+        sample * 0.9 + 0.1,
+    )  # what a trained one does at the last timestep
+    assert probe_prediction(unet) == "epsilon"
+
+
+@pytest.mark.parametrize(
+    ("configs", "counts"),
+    [
+        ("sd1", {"unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_480}),
+        ("sd2", {"unet": 865_910_724, "vae": 83_653_863, "text_encoder": 340_387_840}),
+        (
+            "sdxl",
+            {
+                "unet": 2_567_463_684,
+                "vae": 83_653_863,
+                "text_encoder": 123_060_480,
+                "text_encoder_2": 694_659_840,
+            },
+        ),
+        ("sdxl-refiner", {"unet": 2_259_526_660, "vae": 83_653_863, "text_encoder_2": 694_659_840}),
+    ],
+)
+def test_the_shipped_configs_have_the_published_numbers_of_parameters(
+    configs: str, counts: dict[str, int]
+) -> None:
+    single = SingleFile(FAMILIES[configs], configs, None, False)
+    networks = {name: single_file_loader._build_empty_network(bundled_configs(single), name, single) for name in PREFIXES[configs]}
+    assert {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()} == counts
+
+
+def test_every_family_of_single_files_has_its_configs() -> None:
+    for name, parts in PREFIXES.items():
+        index = json.loads((CONFIGS / name / "model_index.json").read_text())
+        assert parts.keys() | {"scheduler"} <= index.keys()
+        assert index["_class_name"] in FAMILIES[name].pipelines.values()

@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import base64
+import io
+import json
+from typing import Any
+
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+from tests.server.routes.hands import drawing, worker
+
+from safelight.errors import MemoryBudgetError
+from safelight.images import DecodeLimits
+from safelight.images.metadata.file_metadata import read_metadata
+from safelight.jobs.job import Job, JobState
+from safelight.jobs.queue_service import QueueService
+from safelight.moderation.policy import Decision
+
+LIMITS = DecodeLimits()
+
+
+def encoded(image: Image.Image) -> str:
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()
+
+
+RED = encoded(Image.new("RGB", (64, 32), "red"))
+
+
+def drawn(client: TestClient, path: str = "txt2img", **body: Any) -> dict[str, Any]:
+    response = client.post(f"/sdapi/v1/{path}", json={"prompt": "a cat", **body})
+    assert response.status_code == 200, response.text
+    found: dict[str, Any] = response.json()
+    return found | {"info": json.loads(found["info"])}
+
+
+def refused(client: TestClient, path: str = "txt2img", **body: Any) -> tuple[int, dict[str, str]]:
+    response = client.post(f"/sdapi/v1/{path}", json={"prompt": "a cat", **body})
+    assert set(response.json()) == {"error", "detail", "errors"}, "the shape A1111's clients read"
+    return response.status_code, response.json()
+
+
+def test_pictures_come_with_what_is_to_be_said_of_them(client: TestClient, service: QueueService) -> None:
+    with worker(service) as begun:
+        found = drawn(client, seed=5, batch_size=2, width=64, height=32)
+    assert begun[0].request == {
+        "prompt": "a cat",
+        "seed": 5,
+        "count": 2,
+        "width": 64,
+        "height": 32,
+        "ignore_unsupported": True,
+    }
+    assert [Image.open(io.BytesIO(base64.b64decode(text))).size for text in found["images"]] == [(64, 32)] * 2
+    first = base64.b64decode(found["images"][0])
+    assert read_metadata(first, limits=LIMITS).infotext == found["info"]["infotexts"][0]
+    assert found["info"]["all_seeds"] == [5, 6]
+    assert (found["parameters"]["prompt"], found["parameters"]["steps"]) == ("a cat", 4)
+
+
+def test_a_batch_with_a_subseed_is_about_one_seed(client: TestClient, service: QueueService) -> None:
+    with worker(service):
+        info = drawn(client, seed=7, subseed=1, subseed_strength=0.2, batch_size=4)["info"]
+    assert (info["all_seeds"], info["all_subseeds"]) == ([7] * 4, [1, 2, 3, 4])
+
+
+def test_what_is_passed_over_is_told(client: TestClient, service: QueueService) -> None:
+    scripts = {"Sampler": {"args": [4, "Euler", "Automatic"]}, "Comments": {"args": []}}
+    sent = {"image_similarity": 0.4, "sampler": "Euler", "distilled_cfg_scale": 3.5}
+    with worker(service):
+        found = drawn(client, steps=4, sampler_name="Euler", alwayson_scripts=scripts, **sent)
+    assert found["info"]["ignored_fields"] == [
+        "image_similarity",
+        "sampler",
+        "alwayson_scripts.Sampler",
+        "distilled_cfg_scale",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["prompt", "override_settings", "alwayson_scripts", "styles", "seed", "steps", "enable_hr"]
+)
+def test_nulls_are_taken(client: TestClient, service: QueueService, name: str) -> None:
+    with worker(service):
+        drawn(client, **{name: None})
+
+
+def test_an_empty_mask_is_none(client: TestClient, service: QueueService) -> None:
+    with worker(service) as begun:
+        drawn(client, "img2img", init_images=[RED], mask="")
+    assert "mask" not in begun[0].request
+
+
+def test_the_seed_is_drawn_once_and_kept(client: TestClient, service: QueueService) -> None:
+    with worker(service) as begun:
+        found = drawn(client, seed=-1)
+    assert found["info"]["seed"] == begun[0].request["seed"]
+
+
+def test_without_send_images_the_gallery_has_them(client: TestClient, service: QueueService) -> None:
+    with worker(service):
+        found = drawn(client, send_images=False)
+    assert found["images"] == []
+    (name,) = found["info"]["picture_ids"]
+    assert client.get(f"/v1/gallery/{name}/file").status_code == 200
+
+
+def test_what_the_policy_blocks_is_left_out_and_told(client: TestClient, service: QueueService) -> None:
+    with worker(service, drawing(Decision.BLOCK, Decision.ALLOW)):
+        found = drawn(client, seed=5, n_iter=2)
+    assert (len(found["images"]), found["info"]["all_seeds"], found["info"]["blocked_seeds"]) == (1, [6], [5])
+
+
+def test_if_all_are_blocked_that_is_the_answer(client: TestClient, service: QueueService) -> None:
+    with worker(service, drawing(Decision.BLOCK)):
+        status, body = refused(client)
+    assert (status, body["error"]) == (403, "blocked")
+    assert "0.9000" in body["detail"]
+
+
+def test_a_job_that_fails_answers_with_its_error(client: TestClient, service: QueueService) -> None:
+    def fail(service: QueueService, job: Job) -> None:
+        service.store.fail(job, MemoryBudgetError("It would be too large."))
+
+    with worker(service, fail):
+        status, body = refused(client)
+    assert (status, body["error"], body["detail"]) == (413, "memory.budget", "It would be too large.")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"restore_faces": True}, 422, "request.field"),
+        ({"alwayson_scripts": {"ControlNet": {"args": [{"model": "canny"}]}}}, 422, "request.field"),
+        ({"sampler_name": "Best"}, 404, "sampler.unknown"),
+        ({"enable_hr": True, "hr_upscaler": "4x-UltraSharp"}, 404, "upscaler.unknown"),
+        ({"sd_model_checkpoint": "/etc/passwd"}, 404, "checkpoint.missing"),
+        ({"override_settings": {"sd_model_checkpoint": "../../x"}}, 404, "checkpoint.missing"),
+        ({"override_settings": {"outdir_samples": "/tmp", "jpeg_quality": 0}}, 422, "request.field"),
+        ({"steps": 0}, 422, "request.invalid"),
+        ({"width": 8, "height": 64}, 422, "request.invalid"),
+        ({"batch_size": 40, "n_iter": 40}, 422, "request"),
+        ({"cfg_scale": "much"}, 422, "request.invalid"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is_queued(
+    standing: TestClient, body: dict[str, Any], status: int, code: str
+) -> None:
+    found, told = refused(standing, **body)
+    assert (found, told["error"]) == (status, code)
+    assert standing.get("/v1/jobs").json()["jobs"] == []
+
+
+def test_options_count_for_one_request_or_from_then_on(client: TestClient, service: QueueService) -> None:
+    once = {"override_settings": {"CLIP_stop_at_last_layers": 2}}
+    with worker(service) as begun:
+        drawn(client, **once)
+        drawn(client)
+        drawn(client, **once, override_settings_restore_afterwards=False)
+        drawn(client)
+    assert [job.request.get("clip_skip", 1) for job in begun] == [2, 1, 2, 2]
+
+
+def test_pictures_come_in_the_format_of_the_callers_options(client: TestClient, service: QueueService) -> None:
+    with worker(service):
+        found = drawn(client, override_settings={"samples_format": "jpg", "jpeg_quality": 80})
+    data = base64.b64decode(found["images"][0])
+    assert Image.open(io.BytesIO(data)).format == "JPEG"
+    assert (read_metadata(data, limits=LIMITS).infotext or "").startswith("a cat")
+
+
+def test_a_task_can_be_asked_for_by_its_name(client: TestClient, service: QueueService) -> None:
+    with worker(service):
+        found = drawn(client, force_task_id="task(txt2img-1)")
+    answer = client.post("/internal/progress", json={"id_task": "task(txt2img-1)"}).json()
+    assert (answer["completed"], answer["job"]) == (True, found["info"]["job_id"])
+
+
+def test_img2img_takes_pictures_as_clients_send_them(client: TestClient, service: QueueService) -> None:
+    mask = encoded(Image.new("L", (64, 32), 255))
+    with worker(service) as begun:
+        found = drawn(client, "img2img", init_images=[f"data:image/png;base64,{RED}"], mask=mask)
+        drawn(client, "img2img", init_images=[RED], include_init_images=True)
+    assert (begun.picture(0, "init_image").size, begun.picture(0, "mask").mode) == ((64, 32), "L")
+    assert begun[0].request["strength"] == 0.75
+    assert begun[0].request["inpaint"] == {
+        "blur": 4,
+        "padding": 0,
+        "only_masked": True,
+        "fill": "blur",
+        "invert": False,
+    }
+    assert found["parameters"]["init_images"] is None
+    assert "mask" not in begun[1].request
+
+
+def test_img2img_brings_the_picture_to_the_size(client: TestClient, service: QueueService) -> None:
+    with worker(service) as begun:
+        drawn(client, "img2img", init_images=[RED], width=32, height=64, resize_mode=2)
+    assert begun.picture(0, "init_image").size == (32, 64)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"init_images": []}, 422),
+        ({"init_images": [RED, RED]}, 422),
+        ({"init_images": ["no base64!"]}, 422),
+        ({"init_images": [base64.b64encode(b"no picture").decode()]}, 415),
+        ({"init_images": ["http://127.0.0.1/cat.png"]}, 422),
+        ({"init_images": [RED], "resize_mode": 3}, 422),
+        ({"init_images": [RED], "mask": RED, "inpainting_fill": 3}, 422),
+        ({}, 422),
+    ],
+)
+def test_img2img_refuses_what_it_cannot_use(standing: TestClient, body: dict[str, Any], status: int) -> None:
+    assert refused(standing, "img2img", **body)[0] == status
+    assert standing.get("/v1/jobs").json()["jobs"] == []
+
+
+def test_the_job_goes_on_and_is_kept(client: TestClient, service: QueueService) -> None:
+    with worker(service):
+        found = drawn(client)
+    job = service.store.get(found["info"]["job_id"])
+    assert (job.state, job.owner) == (JobState.SUCCEEDED, "local")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"prompt": "\\ud800"}', 422),
+        (b'{"prompt": "x", "\\ud800": 1}', 422),
+        (b'{"prompt": "x", "freeu_\\ud800": 1, "freeu_enabled": true}', 422),
+        (b'{"prompt": "x", "override_settings": {"\\ud800": "\\ud800"}}', 422),
+        (b'{"prompt": "x", "s_tmax": "\\ud800", "script_args": ["\\ud800", NaN]}', 422),
+        (b'{"prompt": "x", "alwayson_scripts": {"\\ud800": {"args": []}}}', 422),
+    ],
+)
+def test_texts_that_are_none_do_no_harm(
+    client: TestClient, service: QueueService, body: bytes, status: int
+) -> None:
+    with worker(service):
+        response = client.post(
+            "/sdapi/v1/txt2img", content=body, headers={"Content-Type": "application/json"}
+        )
+    assert response.status_code == status, response.text

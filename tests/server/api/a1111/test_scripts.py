@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from safelight.errors import UnsupportedFieldError
+from safelight.server.api.a1111.schemas import Txt2ImgBody
+from safelight.server.api.a1111.scripts import check_scripts, ignored_scripts
+
+FIELDS: dict[str, Any] = {"steps": 20, "sampler_name": "DPM++ 2M", "seed": 7, "subseed": -1}
+OWN: dict[str, Any] = {
+    "Sampler": {"args": [20, "DPM++ 2M", "Automatic"]},
+    "Seed": {"args": [7, False, 3, 0.5, 0, 0]},
+    "Refiner": {"args": [False, "", 0.8]},
+    "Comments": {"args": []},
+    "Extra options": {"args": []},
+}
+
+
+@pytest.mark.parametrize("fields", [FIELDS, {}])
+def test_a1111s_own_scripts_pass_where_they_say_what_the_fields_say(fields: dict[str, Any]) -> None:
+    drawing = Txt2ImgBody(alwayson_scripts=OWN, **fields)
+    check_scripts(drawing)
+    assert ignored_scripts(drawing) == ["alwayson_scripts.Sampler", "alwayson_scripts.Seed"]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        {"Sampler": {"args": [30, "DPM++ 2M", "Automatic"]}},
+        {"sampler": {"args": [20, "Euler", "Automatic"]}},
+        {"Seed": {"args": [8, False, -1, 0, 0, 0]}},
+        {"Seed": {"args": [7, True, 3, 0.5, 0, 0]}},
+        {"Seed": {"args": [7, True, -1, 0, 512, 0]}},
+        {"Refiner": {"args": [True, "xl-refiner", 0.8]}},
+    ],
+)
+def test_a1111s_own_scripts_may_not_contradict_the_fields(script: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedFieldError) as caught:
+        check_scripts(Txt2ImgBody(alwayson_scripts=script, **FIELDS))
+    assert caught.value.field == "alwayson_scripts"
+
+
+@pytest.mark.parametrize(
+    "scripts",
+    [
+        {},
+        {"ADetailer": {"args": [False]}},
+        {"ControlNet": {"args": []}},
+        {"ControlNet": {"args": [{"enabled": False, "model": "canny"}]}},
+        {"Refiner": {"args": [False, "", 0.8]}},
+        {"Odd": {"args": [False]}},
+        {"animatediff": {"args": [{"enable": False}]}},
+        {"Empty": {}},
+    ],
+)
+def test_scripts_that_are_switched_off_pass(scripts: dict[str, Any]) -> None:
+    drawing = Txt2ImgBody(alwayson_scripts=scripts)
+    check_scripts(drawing)
+    assert ignored_scripts(drawing) == []
+
+
+@pytest.mark.parametrize(
+    "scripts",
+    [
+        {"ADetailer": {"args": [True, {"ad_model": "face"}]}},
+        {"ControlNet": {"args": [{"enabled": True}]}},
+        {"ControlNet": {"args": [{"enabled": False}, {"model": "canny"}]}},
+        {"roop": {"args": ["picture", True]}},
+        {"Odd": {"args": {"enabled": {"a": 1}}}},
+        {"Odd": "yes"},
+    ],
+)
+def test_scripts_that_are_on_are_refused_by_name(scripts: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedFieldError, match=next(iter(scripts))) as caught:
+        check_scripts(Txt2ImgBody(alwayson_scripts=scripts))
+    assert caught.value.field == "alwayson_scripts"
+
+
+def test_a_script_that_is_only_taken_to_be_off_is_told() -> None:
+    """Its first argument is false, which may mean something else than its switch."""
+    drawing = Txt2ImgBody(
+        alwayson_scripts={"Odd": {"args": [False, 0.75, 1.0]}, "Other": {"args": [False, 0, ""]}}
+    )
+    check_scripts(drawing)
+    assert ignored_scripts(drawing) == ["alwayson_scripts.Odd"]

@@ -1,0 +1,331 @@
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+from tests.server.conftest import client_of
+from tests.server.routes.conftest import DRAWING, Bench
+
+from safelight.database import blobs, reading
+from safelight.jobs.job import JobKind, Submission
+from safelight.jobs.queue_service import QueueService
+from safelight.server.app import create_app
+from safelight.server.security.keys import KeyStore
+
+NOBODYS = "0" * 27
+
+
+def text(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def test_a_drawing_is_queued(client: TestClient, service: QueueService) -> None:
+    answer = client.post("/v1/jobs", json=DRAWING | {"seed": 7, "timeout": 60, "priority": 5})
+    assert answer.status_code == 202
+    job = answer.json()
+    assert answer.headers["Location"] == f"/v1/jobs/{job['id']}"
+    assert client.get(answer.headers["Location"]).json() == job
+    kept = service.store.get(job["id"])
+    assert (kept.kind, kept.priority, kept.timeout, kept.owner) == (JobKind.GENERATE, 5, 60, "local")
+    assert kept.request == {"prompt": "a lighthouse", "width": 64, "height": 64, "steps": 1, "seed": 7}
+    assert kept.request_id == answer.headers["X-Request-ID"]
+
+
+def test_pictures_come_in_base64_as_data_uris_and_in_parts(
+    client: TestClient, service: QueueService, photographs: list[Path]
+) -> None:
+    cat, data = photographs[1], photographs[1].read_bytes()
+    uri = f"data:image/jpeg;base64,{text(cat)}"
+    fields = json.dumps(DRAWING | {"strength": 0.5})
+    answers = [
+        client.post("/v1/jobs", json=DRAWING | {"init_image": text(cat), "strength": 0.5}),
+        client.post("/v1/jobs", json=DRAWING | {"init_image": uri, "strength": 0.5}),
+        client.post("/v1/jobs", data={"request": fields}, files={"init_image": ("cat.jpg", data)}),
+        client.post("/v1/jobs", files={"init_image": data, "request": fields.encode()}),
+    ]
+    requests = [service.store.get(answer.json()["id"]).request for answer in answers]
+    for request in requests:
+        request.pop("seed")
+        assert request == requests[0]
+    with reading(service.engine) as connection:
+        assert blobs.get(connection, requests[0]["init_image"]["blob"]) == data
+
+
+def test_enlargements_and_scans(client: TestClient, service: QueueService, photographs: list[Path]) -> None:
+    picture = text(photographs[1])
+    enlarged = client.post(
+        "/v1/jobs", json={"kind": "upscale", "image": picture, "by": 3, "upscaler": "bicubic"}
+    )
+    scan = client.post("/v1/jobs", json={"kind": "scan", "images": [picture, picture]})
+    parts = [("images", path.read_bytes()) for path in photographs]
+    form = client.post("/v1/jobs", data={"request": '{"kind": "scan"}'}, files=parts)
+    kept = [service.store.get(answer.json()["id"]) for answer in (enlarged, scan, form)]
+    assert [job.kind for job in kept] == ["upscale", "scan", "scan"]
+    assert (kept[0].request["by"], kept[0].request["upscaler"]) == (3, "bicubic")
+    assert [len(job.request["images"]) for job in kept[1:]] == [2, 5]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({}, 422, "request.invalid"),
+        ({"kind": "dance"}, 422, "request.invalid"),
+        ({"kind": "generate"}, 422, "request.invalid"),
+        (DRAWING | {"stepz": 3}, 422, "request.invalid"),
+        (DRAWING | {"steps": 0}, 422, "request.invalid"),
+        (DRAWING | {"strength": 0.5}, 422, "request.invalid"),
+        (DRAWING | {"priority": 101}, 422, "request.invalid"),
+        (DRAWING | {"timeout": -1}, 422, "request.invalid"),
+        (DRAWING | {"init_image": "not base64!"}, 422, "request.picture"),
+        (DRAWING | {"init_image": base64.b64encode(b"hello there").decode()}, 415, "image.not_recognised"),
+        (DRAWING | {"init_image": "/etc/passwd"}, 422, "request.picture"),
+        (DRAWING | {"checkpoint": "../../../etc/passwd"}, 404, "checkpoint.missing"),
+        (DRAWING | {"checkpoint": "/etc/passwd"}, 404, "checkpoint.missing"),
+        (DRAWING | {"checkpoint": "owner/name"}, 404, "checkpoint.missing"),
+        (DRAWING | {"checkpoint": ""}, 404, "checkpoint.missing"),
+        (DRAWING | {"prompt": "a <lora:ink:1> cat"}, 422, "prompt.unsupported"),
+        (DRAWING | {"negative_prompt": "ROCK AND ROLL"}, 422, "prompt.unsupported"),
+        (DRAWING | {"hires": {"upscaler": "/tmp/x.safetensors"}}, 404, "upscaler.unknown"),
+        ({"kind": "scan", "images": []}, 422, "request.invalid"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(
+    client: TestClient, service: QueueService, body: dict[str, Any], status: int, code: str
+) -> None:
+    answer = client.post("/v1/jobs", json=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
+    assert service.store.find() == []
+
+
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [
+        ({"data": {"request": "no JSON"}, "files": {"image": b"x"}}, 422),
+        ({"data": {"request": "[]"}, "files": {"image": b"x"}}, 422),
+        ({"data": {"request": "[" * 1000}, "files": {"image": b"x"}}, 422),
+        ({"data": {"prompt": "x"}, "files": {"image": b"x"}}, 422),
+        ({"files": [("image", b"x"), ("image", b"y")]}, 422),
+        ({"files": {"image": b"no picture"}, "data": {"request": '{"kind": "upscale"}'}}, 415),
+        ({"content": b"--x", "headers": {"Content-Type": "multipart/form-data; boundary=y"}}, 400),
+        ({"content": b"--x", "headers": {"Content-Type": "multipart/form-data"}}, 422),
+        ({"content": b"\xff\xd8\xff", "headers": {"Content-Type": "image/jpeg"}}, 415),
+        ({"content": b"{}", "headers": {"Content-Type": "text/plain"}}, 415),
+        ({"content": b"{"}, 415),
+        ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 422),
+    ],
+)
+def test_broken_bodies_are_refused(
+    client: TestClient, service: QueueService, form: dict[str, Any], status: int
+) -> None:
+    answer = client.post("/v1/jobs", **form)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"]["code"]
+    assert service.store.find() == []
+
+
+def test_an_idempotency_key_gives_one_job(client: TestClient, service: QueueService) -> None:
+    headers = {"Idempotency-Key": "once"}
+    first, second = (client.post("/v1/jobs", json=DRAWING, headers=headers).json() for _ in range(2))
+    assert first["id"] == second["id"]
+    assert len(service.store.find()) == 1
+    other = client.post("/v1/jobs", json=DRAWING | {"steps": 2}, headers=headers)
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "job.idempotency")
+
+
+def test_only_administrators_go_before_others(people: Callable[[str], TestClient]) -> None:
+    refused = people("anna").post("/v1/jobs", json=DRAWING | {"priority": 1})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "job.priority")
+    assert people("anna").post("/v1/jobs", json=DRAWING | {"priority": -1}).status_code == 202
+    assert people("chief").post("/v1/jobs", json=DRAWING | {"priority": 1}).status_code == 202
+
+
+def test_jobs_are_listed_page_by_page(client: TestClient, bench: Bench) -> None:
+    made = [bench.queue().id for _ in range(5)]
+    pages, before = [], None
+    while True:
+        page = client.get("/v1/jobs", params={"limit": 2} | ({"before": before} if before else {})).json()
+        pages.append([job["id"] for job in page["jobs"]])
+        if (before := page["next"]) is None:
+            break
+    assert pages == [made[4:2:-1], made[2:0:-1], made[:1]]
+
+
+def test_jobs_are_listed_by_state_and_kind(client: TestClient, bench: Bench) -> None:
+    done, scan, waiting = bench.finish(), bench.begin(kind=JobKind.SCAN), bench.queue()
+
+    def listed(**query: Any) -> list[str]:
+        return [job["id"] for job in client.get("/v1/jobs", params=query).json()["jobs"]]
+
+    assert listed() == [waiting.id, scan.id, done.id]
+    assert listed(state="succeeded") == [done.id]
+    assert listed(state=["succeeded", "queued"]) == [waiting.id, done.id]
+    assert listed(kind="scan") == [scan.id]
+    for wrong in ({"state": "odd"}, {"kind": "odd"}, {"limit": 0}, {"limit": 201}, {"before": "odd"}):
+        assert client.get("/v1/jobs", params=wrong).status_code == 422
+
+
+def test_the_jobs_of_others_are_not_there(people: Callable[[str], TestClient], bench: Bench) -> None:
+    job = bench.begin("anna")
+    paths = [f"/v1/jobs/{job.id}{rest}" for rest in ("", "/events", "/result", "/preview")]
+    for path in paths:
+        answer = people("berta").get(path)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "job.missing"), path
+    for rest in ("/finish", "/skip"):
+        assert people("berta").post(f"/v1/jobs/{job.id}{rest}").status_code == 404
+    assert people("berta").delete(f"/v1/jobs/{job.id}").status_code == 404
+    assert people("berta").get("/v1/jobs").json()["jobs"] == []
+    for name in ("anna", "chief"):
+        assert people(name).get(paths[0]).json()["state"] == "running"
+        assert [each["id"] for each in people(name).get("/v1/jobs").json()["jobs"]] == [job.id]
+
+
+@pytest.mark.parametrize("job_id", [NOBODYS, "x", "..", "%00", "0" * 5000, "../../etc/passwd"])
+def test_forged_ids(client: TestClient, job_id: str) -> None:
+    for method, rest in (
+        ("GET", ""),
+        ("DELETE", ""),
+        ("POST", "/finish"),
+        ("GET", "/result"),
+        ("GET", "/events"),
+    ):
+        assert client.request(method, f"/v1/jobs/{job_id}{rest}").status_code in (404, 405, 422)
+
+
+def test_signals(client: TestClient, bench: Bench, service: QueueService) -> None:
+    running = bench.begin()
+    for method, rest, signal in (
+        ("POST", "/skip", "skip"),
+        ("POST", "/finish", "finish"),
+        ("DELETE", "", "cancel"),
+    ):
+        answer = client.request(method, f"/v1/jobs/{running.id}{rest}")
+        assert (answer.status_code, answer.json()["state"]) == (202, "running")
+        assert service.store.signals([running.id]) == {running.id: signal}
+    waiting = bench.queue()
+    assert client.delete(f"/v1/jobs/{waiting.id}").json()["state"] == "cancelled"
+    again = client.delete(f"/v1/jobs/{waiting.id}")
+    assert (again.status_code, again.json()["error"]["code"]) == (409, "job.over")
+
+
+def test_a_scan_has_no_pictures_to_skip(client: TestClient, service: QueueService) -> None:
+    scan = service.store.submit(Submission(kind=JobKind.SCAN, request={"images": []}))
+    answer = client.post(f"/v1/jobs/{scan.id}/skip")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "job.skip")
+
+
+HALF = "\ud800"
+"""Half of a character: no encoding can write it down."""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *[
+            DRAWING | {name: HALF}
+            for name in (
+                "prompt",
+                "negative_prompt",
+                "checkpoint",
+                "sampler",
+                "schedule",
+                "init_image",
+                "mask",
+            )
+        ],
+        DRAWING | {"styles": ["a", HALF]},
+        DRAWING | {"hires": {"sampler": HALF}},
+        DRAWING | {"hires": {"upscaler": HALF}},
+        DRAWING | {HALF: 1},
+        {"kind": HALF},
+        {"kind": "upscale", "image": HALF},
+        {"kind": "upscale", "image": "x", "upscaler": HALF},
+        {"kind": "scan", "images": [HALF]},
+    ],
+)
+@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "models only"])
+def test_half_characters_are_refused(
+    client: TestClient,
+    service: QueueService,
+    body: dict[str, Any],
+    guarded: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the layer that looks at every body, and by the models too."""
+    if not guarded:
+        for module in ("safelight.server.middleware.body_limits", "safelight.server.core.request_bodies.multipart"):
+            monkeypatch.setattr(f"{module}.complaint_about_json", lambda _: None)
+    text = json.dumps(body)
+    answers = [
+        client.post("/v1/jobs", content=text, headers={"Content-Type": "application/json"}),
+        client.post("/v1/jobs", data={"request": text}, files={"picture": b"x"}),
+    ]
+    assert [answer.status_code for answer in answers] == [422, 422], [answer.text for answer in answers]
+    assert service.store.find() == []
+    assert client.get("/v1/jobs").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "request_part",
+    [
+        ("request", ("r.json", b'{"kind": "upscale", "image": "x"}')),
+        ("request", ("r.json", b'{"kind": "scan", "images": "x"}')),
+        ("request", ("r.json", b"[" * 100_000)),
+        ("request", ("r.json", b'{"kind": "upscale", "upscaler": "' + b"x" * 1024 * 1024 + b'"}')),
+    ],
+    ids=["a picture twice", "pictures twice", "deep", "large"],
+)
+def test_the_json_of_a_form_is_bounded(client: TestClient, request_part: tuple[str, Any]) -> None:
+    answer = client.post("/v1/jobs", files=[request_part, ("image", b"x"), ("images", b"x")])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "request.invalid"), answer.text
+    expected = ("part and in", "nested deeper", "larger than")
+    assert any(words in answer.text for words in expected), answer.text
+
+
+def test_a_job_that_cannot_be_queued_costs_nothing(open_service: Callable[..., QueueService]) -> None:
+    service = open_service(queue_capacity=1, pictures_per_minute=10)
+    key = KeyStore(service.engine).add("anna", pictures_per_day=2)
+    with client_of(create_app(service, service.settings), Authorization=f"Bearer {key}") as client:
+        assert client.post("/v1/jobs", json=DRAWING).status_code == 202
+        for _ in range(3):
+            full = client.post("/v1/jobs", json=DRAWING)
+            assert (full.status_code, full.json()["error"]["code"]) == (503, "queue.full")
+        assert '"pictures";r=9' in full.headers["RateLimit"]
+        service.store.claim("bench")
+        assert client.post("/v1/jobs", json=DRAWING).status_code == 202
+
+
+def test_who_has_too_much_waiting_is_told_how_much_may(open_service: Callable[..., QueueService]) -> None:
+    service = open_service(waiting_per_owner=2)
+    keys = {name: KeyStore(service.engine).add(name) for name in ("anna", "berta")}
+    with client_of(create_app(service, service.settings)) as client:
+
+        def ask(name: str) -> Any:
+            return client.post("/v1/jobs", json=DRAWING, headers={"Authorization": f"Bearer {keys[name]}"})
+
+        assert [ask("anna").status_code for _ in range(2)] == [202, 202]
+        refused = ask("anna")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "limit.queue")
+        assert "2 of your jobs wait already" in refused.json()["error"]["message"]
+        assert int(refused.headers["Retry-After"]) > 0
+        assert ask("berta").status_code == 202
+
+
+def test_lists_leave_out_what_is_large(client: TestClient, bench: Bench, service: QueueService) -> None:
+    """A scan of thousands of pictures has megabytes of names and verdicts, and a page has two hundred jobs."""
+    request = {"images": [{"blob": "0" * 64}] * 500}
+    scan = service.store.submit(Submission(kind=JobKind.SCAN, request=request))
+    running = service.store.claim("bench")
+    assert running is not None
+    service.store.succeed(running, {"verdicts": [{"index": 0, "decision": "allow"}] * 500}, 1.0)
+    answer = client.get("/v1/jobs")
+    (listed,) = answer.json()["jobs"]
+    assert (listed["request"], listed["result"]) == ({"images": 500}, None)
+    assert len(answer.content) < 2000
+    whole = client.get(f"/v1/jobs/{scan.id}").json()
+    assert (len(whole["request"]["images"]), len(whole["result"]["verdicts"])) == (500, 500)
+    assert len(client.get(f"/v1/jobs/{scan.id}/result").json()["verdicts"]) == 500

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+from tests.server.compat.made import failed, job, picture
+
+from safelight.errors import BlockedError, MemoryBudgetError, SafelightError, RunStoppedError
+from safelight.jobs.job import JobState
+from safelight.server.api.outcomes import outcome_of
+
+
+def test_pictures_that_may_be_shown_and_those_that_may_not() -> None:
+    outcome = outcome_of(job(JobState.SUCCEEDED, picture(1), picture(2, 1, "block"), picture(3, 2, "review")))
+    assert [each.seed for each in outcome.visible] == [1, 3]
+    assert [each.seed for each in outcome.blocked] == [2]
+
+
+def test_a_failure_is_the_catalogues_error() -> None:
+    with pytest.raises(MemoryBudgetError, match="too large") as caught:
+        outcome_of(failed("memory.budget", "It is too large."))
+    assert caught.value.hint == "Try again."
+    with pytest.raises(SafelightError, match="odd"):
+        outcome_of(failed("from.the.future", "Something odd."))
+
+
+def test_nothing_to_show_is_an_error() -> None:
+    with pytest.raises(BlockedError, match=r"blocks the pictures: unsafe 0\.9000, 0\.9000"):
+        outcome_of(job(JobState.SUCCEEDED, picture(1, 0, "block"), picture(2, 1, "block")))
+    with pytest.raises(RunStoppedError, match="before there was a picture"):
+        outcome_of(job(JobState.SUCCEEDED, result={"pictures": []}))
+    with pytest.raises(RunStoppedError, match="cancelled"):
+        outcome_of(job(JobState.CANCELLED, picture(1)))

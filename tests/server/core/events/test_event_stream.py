@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safelight.errors import DatabaseBusyError, InternalError
+from safelight.jobs.job import Event, JobKind, JobState, Signal, Submission
+from safelight.jobs.queue_service import QueueService, prepare
+from safelight.server.core.events import event_stream
+from safelight.server.core.events.event_stream import EventStream
+from safelight.settings import Settings
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[QueueService]:
+    settings = Settings(home=tmp_path)
+    prepare(settings)
+    opened = QueueService.open(settings)
+    yield opened
+    opened.close()
+
+
+async def wait_through_an_outage(service: QueueService, broken: str, error: Exception) -> JobState:
+    """Wait for a job while the watcher's look at the database fails, twice."""
+    ledger = service.store
+    job = ledger.submit(Submission(kind=JobKind.GENERATE, request={}))
+    whole, failures = getattr(ledger, broken), []
+
+    def fail(*given: Any, **options: Any) -> Any:
+        if len(failures) < 2 and len(given) < 2:  # events of one job are read by who waits for it
+            failures.append(broken)
+            raise error
+        return whole(*given, **options)
+
+    setattr(ledger, broken, fail)
+    async with asyncio.timeout(30), EventStream(ledger) as feed:
+        waiting = asyncio.create_task(feed.wait_until_ended(job.id))
+        while len(failures) < 2:
+            await asyncio.sleep(0.01)
+        begun = ledger.claim("w")
+        assert begun is not None
+        await asyncio.sleep(0.1)
+        ledger.succeed(begun, {})
+        return (await waiting).state
+
+
+@pytest.mark.parametrize("error", [DatabaseBusyError(), RuntimeError("a surprise")])
+@pytest.mark.parametrize("broken", ["last_event", "events"])
+def test_an_outage_is_survived(
+    service: QueueService, broken: str, error: Exception, logged: Callable[[], list[dict[str, Any]]]
+) -> None:
+    assert asyncio.run(wait_through_an_outage(service, broken, error)) is JobState.SUCCEEDED
+    assert [line["event"] for line in logged()].count("a defect") == isinstance(error, RuntimeError)
+
+
+def test_a_defect_that_lasts_is_told_to_who_waits(service: QueueService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_stream, "RETRY_INTERVAL", 0.01)
+    monkeypatch.setattr(event_stream, "ERROR_DEADLINE", 0.05)
+    ledger = service.store
+    job = ledger.submit(Submission(kind=JobKind.GENERATE, request={}))
+    monkeypatch.setattr(ledger, "last_event", lambda: 1 / 0)
+
+    async def wait() -> None:
+        async with asyncio.timeout(30), EventStream(ledger) as watched:
+            await watched.wait_until_ended(job.id)
+
+    with pytest.raises(InternalError, match="cannot be read"):
+        asyncio.run(wait())
+
+
+def test_a_listener_that_fails_fails_alone(service: QueueService) -> None:
+    async def heard() -> list[Event]:
+        ledger = service.store
+        job = ledger.submit(Submission(kind=JobKind.GENERATE, request={}))
+        found: list[Event] = []
+
+        def fail(_: Event) -> None:
+            raise KeyError
+
+        async with asyncio.timeout(30), EventStream(ledger) as watched:
+            with watched.subscribed(fail, job.id), watched.subscribed(found.append):
+                await watched.wait_until_polling()
+                ledger.signal(job.id, Signal.CANCEL)
+                while not found:
+                    await asyncio.sleep(0.01)
+        return found
+
+    assert len(asyncio.run(heard())) == 1
+
+
+def test_all_jobs_are_heard_of_from_now_on(service: QueueService) -> None:
+    async def heard() -> tuple[list[str], list[str]]:
+        ledger = service.store
+        old = ledger.submit(Submission(kind=JobKind.GENERATE, request={}))
+        all_jobs: list[Event] = []
+        one_job: list[Event] = []
+        async with asyncio.timeout(30), EventStream(ledger) as feed:
+            with feed.subscribed(all_jobs.append), feed.subscribed(one_job.append, old.id):
+                await feed.wait_until_polling()
+                new = ledger.submit(Submission(kind=JobKind.GENERATE, request={}))
+                ledger.signal(old.id, Signal.CANCEL)
+                while len(all_jobs) < 2:
+                    await asyncio.sleep(0.01)
+            ledger.signal(new.id, Signal.CANCEL)
+            await asyncio.sleep(0.2)
+            names = {old.id: "old", new.id: "new"}
+            return [names[event.job_id] for event in all_jobs], [names[event.job_id] for event in one_job]
+
+    assert asyncio.run(heard()) == (["new", "old"], ["old", "old"])

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from safelight.logs import log_context, get_logger
+from safelight.server.core.monitoring.log_buffer import MAX_LINES, LOG_PATH, MAX_TEXT, LogBuffer
+
+pytestmark = pytest.mark.usefixtures("logged")
+
+
+@pytest.fixture
+def ring() -> Iterator[LogBuffer]:
+    ring = LogBuffer()
+    with ring.attached():
+        yield ring
+
+
+def test_it_holds_what_is_logged_by_us_and_by_libraries(ring: LogBuffer) -> None:
+    with log_context(request_id="r-7"):
+        get_logger("safelight.here").info("request", status=200, seconds=0.5)
+    logging.getLogger("a.library").warning("%s went wrong", "something")
+    ours, theirs = ring.lines(10, "info")
+    assert (ours.event, ours.level, ours.source) == ("request", "info", "safelight.here")
+    assert ours.fields == {"status": 200, "seconds": 0.5, "request_id": "r-7"}
+    assert (theirs.event, theirs.level, theirs.source) == (
+        "something went wrong",
+        "warning",
+        "a.library",
+    )
+    assert ours.time <= theirs.time
+
+
+def test_levels_and_how_many(ring: LogBuffer) -> None:
+    log = get_logger("x")
+    for number in range(3):
+        log.info(f"info {number}")
+        log.warning(f"warning {number}")
+    log.error("error")
+    assert [line.event for line in ring.lines(2, "info")] == ["warning 2", "error"]
+    assert [line.event for line in ring.lines(9, "warning")] == [
+        "warning 0",
+        "warning 1",
+        "warning 2",
+        "error",
+    ]
+    assert [line.event for line in ring.lines(9, "error")] == ["error"]
+
+
+def test_levels_without_a_name(ring: LogBuffer) -> None:
+    """Whatever a library logs, what else there is can be read."""
+    logging.getLogger("x").log(25, "between info and warning")
+    logging.getLogger("x").warning("a warning")
+    assert [line.level for line in ring.lines(9, "info")] == ["level 25", "warning"]
+    assert [line.level for line in ring.lines(9, "warning")] == ["warning"]
+
+
+def test_it_is_bounded(ring: LogBuffer) -> None:
+    for number in range(MAX_LINES + 5):
+        logging.getLogger("x").info("line %d", number)
+    lines = ring.lines(2 * MAX_LINES, "info")
+    assert len(lines) == MAX_LINES
+    assert lines[-1].event == f"line {MAX_LINES + 4}"
+    get_logger("x").error("a defect", exception="x" * 10 * MAX_TEXT + "the end", more={"a": ["y" * 10 * MAX_TEXT]})
+    (line,) = ring.lines(1, "error")
+    assert str(line.fields["exception"]).endswith("the end")
+    assert all(len(str(value)) < MAX_TEXT + 10 for value in line.fields.values())
+
+
+def test_whoever_looks_is_not_in_it(ring: LogBuffer) -> None:
+    get_logger("x").info("request", path=LOG_PATH)
+    get_logger("x").info("request", path="/v1/system")
+    assert [line.fields["path"] for line in ring.lines(9, "info")] == ["/v1/system"]
+
+
+def test_what_cannot_be_written_ends_nothing(ring: LogBuffer, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = []
+    monkeypatch.setattr(LogBuffer, "handleError", lambda _, record: failed.append(record.msg))
+    ring.handle(logging.makeLogRecord({"msg": "%d", "args": ("no number",)}))
+    assert (failed, ring.lines(9, "info")) == (["%d"], [])
+
+
+def test_it_is_taken_off_again() -> None:
+    ring, before = LogBuffer(), logging.getLogger().handlers[:]
+    with ring.attached():
+        assert ring in logging.getLogger().handlers
+    assert logging.getLogger().handlers == before

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import tracemalloc
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.server.conftest import huge_png
+
+from safelight.errors import (
+    ImageNotRecognisedError,
+    ImageTooManyBytesError,
+    ImageTooManyPixelsError,
+    ImageEncodingError,
+    ImageUrlError,
+    SafelightError,
+)
+from safelight.server.core.request_bodies.image_inputs import MAX_URLS, ImageInputs, decode_base64
+from safelight.server.core.executors.thread_pools import ThreadPools
+from safelight.settings import Settings
+
+SETTINGS = Settings(home=Path("/nowhere"))
+
+
+def taken(text: str, settings: Settings = SETTINGS) -> bytes:
+    async def take() -> bytes:
+        with closing(ThreadPools()) as threads:
+            return await ImageInputs(settings, threads, asyncio.Semaphore(1)).read(text)
+
+    return asyncio.run(take())
+
+
+@pytest.fixture
+def photograph(photographs: list[Path]) -> bytes:
+    return photographs[0].read_bytes()
+
+
+def test_base64_as_it_is_and_in_lines(photograph: bytes) -> None:
+    assert taken(base64.b64encode(photograph).decode()) == photograph
+    assert taken(base64.encodebytes(photograph).decode()) == photograph
+
+
+@pytest.mark.parametrize(
+    "head", ["data:image/png;base64,", "data:;base64,", "DATA:image/jpeg;name=a;Base64,"]
+)
+def test_data_uris(photograph: bytes, head: str) -> None:
+    assert taken(head + base64.b64encode(photograph).decode()) == photograph
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "====",
+        "not base64!",
+        "abc",
+        "YWJj=",
+        "YWJjZA==YWJjZA==",
+        "data:image/png,abc",
+        "data:image/png;base64",
+        "data:" + ";" * 5000,
+        "ä" * 8,
+        "/etc/passwd",
+        "file:///etc/passwd",
+    ],
+)
+def test_text_that_is_no_picture(text: str) -> None:
+    with pytest.raises(SafelightError) as caught:
+        taken(text)
+    assert isinstance(caught.value, ImageEncodingError | ImageNotRecognisedError)
+    assert caught.value.http_status in (415, 422)
+
+
+def test_a_bomb_is_known_by_its_header() -> None:
+    text = base64.b64encode(huge_png(60_000)).decode()
+    tracemalloc.start()
+    with pytest.raises(ImageTooManyPixelsError):
+        taken(text)
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    tracemalloc.stop()
+
+
+def test_too_long_is_not_even_decoded() -> None:
+    text = "A" * 40_000_000
+    tracemalloc.start()
+    with pytest.raises(ImageTooManyBytesError):
+        decode_base64(text, 1_000_000)
+    assert tracemalloc.get_traced_memory()[1] < 100_000
+    tracemalloc.stop()
+
+
+def test_the_limit_is_the_decoded_size() -> None:
+    text = base64.b64encode(bytes(1000)).decode()
+    assert len(decode_base64(text, 1000)) == 1000
+    with pytest.raises(ImageTooManyBytesError):
+        decode_base64(text, 999)
+
+
+def test_addresses_are_off_unless_asked_for() -> None:
+    with pytest.raises(ImageUrlError, match="fetches no pictures"):
+        taken("http://127.0.0.1:9/picture.png")
+    allowing = Settings(home=Path("/nowhere"), allow_image_urls=True)
+    with pytest.raises(ImageUrlError, match="no public host"):
+        taken("HTTP://127.0.0.1:9/picture.png", allowing)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch, photograph: bytes) -> dict[str, Any]:
+    """Stands for pictures elsewhere; says what it was asked for, and how many fetches there were at once."""
+    seen: dict[str, Any] = {"limits": [], "now": 0, "most": 0}
+
+    async def fetch(_: str, max_bytes: int, *__: object) -> bytes:
+        seen["limits"].append(max_bytes)
+        seen["now"] += 1
+        seen["most"] = max(seen["most"], seen["now"])
+        await asyncio.sleep(0.01)
+        seen["now"] -= 1
+        return photograph
+
+    monkeypatch.setattr("safelight.server.core.request_bodies.image_inputs.fetch_image", fetch)
+    return seen
+
+
+def test_the_addresses_of_a_request_share_its_bound(elsewhere: dict[str, Any], photograph: bytes) -> None:
+    settings = Settings(home=Path("/nowhere"), allow_image_urls=True, max_request_bytes=10**7)
+
+    async def take() -> None:
+        with closing(ThreadPools()) as threads:
+            intake = ImageInputs(settings, threads, asyncio.Semaphore(1))
+            for _ in range(MAX_URLS):
+                await intake.read("https://example.org/a.jpg")
+            with pytest.raises(ImageUrlError, match=f"name {MAX_URLS} pictures"):
+                await intake.read("https://example.org/a.jpg")
+
+    asyncio.run(take())
+    assert elsewhere["limits"] == [10**7 - number * len(photograph) for number in range(MAX_URLS)]
+
+
+def test_few_pictures_are_fetched_at_the_same_time(elsewhere: dict[str, Any]) -> None:
+    settings = Settings(home=Path("/nowhere"), allow_image_urls=True)
+
+    async def take() -> None:
+        with closing(ThreadPools()) as threads:
+            turns = asyncio.Semaphore(2)
+            intakes = [ImageInputs(settings, threads, turns) for _ in range(10)]
+            await asyncio.gather(*(intake.read("https://example.org/a.jpg") for intake in intakes))
+
+    asyncio.run(take())
+    assert elsewhere["most"] == 2

@@ -1,0 +1,102 @@
+"""Loading the studio's page: who comes too early, who waits, and what there is when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from starlette.types import ASGIApp
+from tests.asking import Recorder, ask, asked, run
+
+from safelight.server.core import lazy_ui
+from safelight.server.core.lazy_ui import LazyUi
+
+PATH = "/studio/"
+
+
+@pytest.fixture
+def page() -> Recorder:
+    """A page instead of Gradio's."""
+    return Recorder([b"the page"])
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch, page: Recorder) -> Iterator[threading.Event]:
+    """Set it, and the page is loaded."""
+    event = threading.Event()
+
+    async def load() -> ASGIApp:
+        event.wait()
+        return page
+
+    monkeypatch.setattr(lazy_ui, "_load_ui", load)
+    yield event
+    event.set()
+
+
+@asynccontextmanager
+async def loading() -> AsyncIterator[LazyUi]:
+    studio = LazyUi()
+    studio.start()
+    yield studio
+    await studio.stop()
+
+
+def test_before_the_server_began() -> None:
+    answer = ask(LazyUi(), PATH)
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (503, "server.starting")
+    assert "retry-after" in answer.headers
+
+
+def test_who_comes_early_waits(loaded: threading.Event, page: Recorder) -> None:
+    async def visits() -> None:
+        async with loading() as studio:
+            early = [asyncio.create_task(asked(studio, PATH)) for _ in range(3)]
+            await asyncio.sleep(0.05)
+            assert not any(visit.done() for visit in early)
+            early[0].cancel()  # who goes away takes the page from nobody
+            loaded.set()
+            assert [(await visit).body for visit in early[1:]] == [b"the page"] * 2
+            assert (await asked(studio, PATH)).status == 200
+
+    run(visits())
+    assert len(page.asked) == 3
+
+
+def test_a_server_that_ends_does_not_wait_for_it(loaded: threading.Event) -> None:
+    async def visits() -> None:
+        async with loading() as studio:
+            early = asyncio.create_task(asked(studio, PATH))
+            await asyncio.sleep(0.05)
+        with pytest.raises(asyncio.CancelledError):
+            await early
+        assert not loaded.is_set()
+        loaded.set()
+
+    run(visits())
+    run(LazyUi().stop())
+
+
+def test_a_page_that_cannot_be_loaded(
+    monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[dict[str, Any]]]
+) -> None:
+    """Every visitor is told, and the log once, with the reason."""
+    monkeypatch.setitem(sys.modules, "safelight.ui.mount", None)
+
+    async def visits() -> None:
+        async with loading() as studio:
+            for _ in range(3):
+                answer = await asked(studio, PATH)
+                error = json.loads(answer.body)["error"]
+                assert (answer.status, error["code"]) == (500, "internal")
+                assert "studio" in error["message"]
+
+    run(visits())
+    (defect,) = [line for line in logged() if line["event"] == "a defect"]
+    assert "safelight.ui.mount" in defect["exception"]

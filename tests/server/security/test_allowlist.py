@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safelight.errors import CheckpointMissingError, SafelightError, UpscalerUnknownError
+from safelight.models.checkpoints.discovery import STARTER_PATH
+from safelight.server.security.allowlist import (
+    check_checkpoint,
+    check_upscaler,
+    default_checkpoint_name,
+    with_allowed_names,
+)
+from safelight.settings import Settings
+
+NAMES = st.text(alphabet="./\\~abc\0 ", max_size=12)
+
+
+@given(name=NAMES)
+def test_no_name_leads_out_of_the_data_directory(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    home = tmp_path_factory.getbasetemp() / "empty"
+    for check in (check_checkpoint, check_upscaler):
+        with pytest.raises(SafelightError) as refused:
+            check(name, home)
+        assert isinstance(refused.value, CheckpointMissingError | UpscalerUnknownError)
+
+
+def test_a_file_that_is_there_is_still_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.safetensors").touch()
+    for name in ("here", "here.safetensors", "./here.safetensors", str(tmp_path / "here.safetensors")):
+        with pytest.raises(CheckpointMissingError, match="on this server"):
+            check_checkpoint(name, tmp_path / "home")
+        with pytest.raises(UpscalerUnknownError):
+            check_upscaler(name, tmp_path / "home")
+
+
+def test_near_names_are_suggested(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointMissingError) as refused:
+        check_checkpoint("strater", tmp_path)
+    assert refused.value.hint.startswith("Did you mean starter?")
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "name"),
+    [("starter", "starter"), ("/a/b/c", "c"), ("~/x.safetensors", "x.safetensors"), ("a/b", "a/b")],
+)
+def test_what_the_own_checkpoint_is_called(checkpoint: str, name: str) -> None:
+    assert default_checkpoint_name(Settings(checkpoint=checkpoint)) == name
+
+
+def test_the_own_checkpoint_need_not_be_named(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, checkpoint="/a/mine")
+    fields = {"prompt": "x", "checkpoint": "mine"}
+    assert with_allowed_names(fields, settings) == {"prompt": "x"}
+    assert fields["checkpoint"] == "mine"
+    known = {"checkpoint": "starter", "hires": {"upscaler": "lanczos"}, "upscaler": "nearest"}
+    assert with_allowed_names(known, settings) == known
+    assert with_allowed_names({"hires": {"scale": 2}}, settings) == {"hires": {"scale": 2}}
+
+
+def test_a_checkpoint_is_the_same_with_its_suffix(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("mine", "other"):
+        (tmp_path / "checkpoints" / name).symlink_to(STARTER_PATH)
+    settings = Settings(home=tmp_path, checkpoint="mine")
+    assert with_allowed_names({"checkpoint": "other.safetensors"}, settings) == {"checkpoint": "other"}
+    assert with_allowed_names({"checkpoint": "mine.safetensors"}, settings) == {}

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import http.client
+import resource
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.server.conftest import free_port, log_of, processes, wait_for
+
+from safelight.server.security import connection_limits
+from safelight.server.security.connection_limits import ConnectionLimiter, Phase, client_key, max_connections
+
+HERE, THERE = "192.0.2.1", "192.0.2.2"
+
+
+class Fake:
+    """A connection from an address, as far as it is counted."""
+
+    def __init__(self, address: str) -> None:
+        self.address, self.aborted = address, False
+
+    def get_extra_info(self, name: str) -> Any:
+        return (self.address, 1) if name == "peername" else None
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def opened(bounds: ConnectionLimiter, *addresses: str, phase: Phase = Phase.IDLE) -> list[Any]:
+    fakes: list[Any] = [Fake(address) for address in addresses]
+    for fake in fakes:
+        bounds.opened(fake)
+        bounds.set_phase(fake, phase)
+    return fakes
+
+
+def aborted(fakes: list[Any]) -> list[bool]:
+    return [fake.aborted for fake in fakes]
+
+
+def test_the_oldest_idle_one_of_the_address_makes_room() -> None:
+    bounds = ConnectionLimiter(100, 3)
+    others = opened(bounds, THERE)
+    mine = opened(bounds, HERE, HERE, HERE)
+    bounds.set_phase(mine[0], Phase.BUSY)
+    mine += opened(bounds, HERE)
+    assert aborted(mine) == [False, True, False, False]
+    bounds.set_phase(mine[0], Phase.IDLE)  # idle again, and the youngest of the idle ones
+    mine += opened(bounds, HERE)
+    assert aborted(mine) == [False, True, True, False, False]
+    assert aborted(others) == [False]
+    assert len(bounds) == 4
+
+
+def test_where_nobody_is_idle_the_new_one_is_refused_and_makes_room_for_the_next() -> None:
+    bounds = ConnectionLimiter(100, 2)
+    busy = opened(bounds, HERE, HERE, phase=Phase.BUSY)
+    first, second = opened(bounds, HERE, HERE)
+    assert aborted([*busy, first, second]) == [False, False, True, False]
+    bounds.set_phase(second, Phase.BUSY)
+    assert bounds.is_over_limit(second)
+    assert not any(map(bounds.is_over_limit, opened(bounds, THERE, phase=Phase.BUSY)))
+    bounds.closed(busy[0])
+    assert not bounds.is_over_limit(second)
+
+
+def test_in_total_the_address_with_most_makes_room() -> None:
+    bounds = ConnectionLimiter(5, 4)
+    few = opened(bounds, THERE, THERE)
+    many = opened(bounds, HERE, HERE, HERE)
+    opened(bounds, "192.0.2.3")
+    assert aborted(few) == [False, False]
+    assert aborted(many) == [True, False, False]
+
+
+def test_in_total_of_addresses_with_as_many_the_oldest_makes_room() -> None:
+    bounds = ConnectionLimiter(3, 3)
+    each = opened(bounds, "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4")
+    assert aborted(each) == [True, False, False, False]
+
+
+def test_bodies_that_arrive_make_room_only_in_total_and_only_where_nobody_is_idle() -> None:
+    bounds = ConnectionLimiter(3, 3)
+    slow = opened(bounds, HERE, HERE, phase=Phase.RECEIVING)
+    idle = opened(bounds, THERE)
+    opened(bounds, "192.0.2.3", phase=Phase.BUSY)
+    assert aborted(idle) == [True]
+    last = opened(bounds, "192.0.2.4", phase=Phase.BUSY)
+    assert aborted(slow) == [True, False]
+    assert not bounds.is_over_limit(last[0])
+    last = opened(bounds, "192.0.2.5", phase=Phase.BUSY)
+    assert aborted(slow) == [True, True]
+    last = opened(bounds, "192.0.2.6", phase=Phase.BUSY)
+    assert bounds.is_over_limit(last[0])
+
+
+def test_a_closed_one_that_does_not_know_it_yet_counts_no_longer() -> None:
+    bounds = ConnectionLimiter(10, 1)
+    first, second = opened(bounds, HERE, HERE)
+    bounds.set_phase(first, Phase.BUSY)
+    assert bounds.is_over_limit(first)
+    bounds.closed(first)
+    bounds.closed(second)
+    assert len(bounds) == 0
+
+
+def test_who_is_at_the_bound_replaces_connections_only_so_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(connection_limits.time, "monotonic", lambda: now)
+    bounds = ConnectionLimiter(10, 2)
+    opened(bounds, HERE)
+    assert all(bounds.may_connect(HERE) for _ in range(1000))
+    opened(bounds, HERE)
+    at_once = sum(bounds.may_connect(HERE) for _ in range(1000))
+    assert at_once == pytest.approx(connection_limits.MAX_REPLACED_PER_SECOND, abs=1)
+    assert bounds.may_connect(THERE)
+    now += 0.5
+    assert sum(bounds.may_connect(HERE) for _ in range(1000)) == pytest.approx(
+        connection_limits.MAX_REPLACED_PER_SECOND / 2, abs=1
+    )
+
+
+def test_a_proxy_may_have_as_many_as_there_may_be() -> None:
+    bounds = ConnectionLimiter(4, 1, lambda address: address == HERE)
+    proxied = opened(bounds, HERE, HERE, HERE, HERE)
+    assert aborted(proxied) == [False] * 4
+    opened(bounds, HERE)
+    assert aborted(proxied) == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+    ],
+)
+def test_whom_an_address_stands_for(address: str, name: str) -> None:
+    assert client_key(address) == name
+
+
+def test_it_is_told_of_once_a_minute(monkeypatch: pytest.MonkeyPatch, logged: Any) -> None:
+    now = 1000.0
+    monkeypatch.setattr(connection_limits.time, "monotonic", lambda: now)
+    bounds = ConnectionLimiter(10, 1)
+    opened(bounds, *[HERE] * 20)
+    now += connection_limits.LOG_INTERVAL
+    opened(bounds, HERE)
+    assert [line["closed"] for line in logged()] == [1, 19]
+
+
+def test_the_descriptors_decide_how_many() -> None:
+    now, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, highest), highest))
+        total, each = max_connections()
+        raised, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        assert raised == min(highest, connection_limits.WANTED_DESCRIPTORS)
+        assert total == min(connection_limits.MAX_CONNECTIONS, raised // 2)
+        assert each == total // connection_limits.ADDRESS_SHARE
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (now, highest))
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
+    """The port of a server that has few file descriptors, and its data directory."""
+    home, port = tmp_path_factory.mktemp("crowded"), free_port()
+    with processes(home, ["api", "--port", str(port)]) as (process,):
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (FEW, FEW))
+        wait_for(f"http://127.0.0.1:{port}", "/v1/system")
+        yield port, home
+
+
+FEW, MANY = 256, 600
+"""File descriptors of the server, and connections to it from one address."""
+ATTACKS = {
+    "nothing": b"",
+    "headers that do not end": b"GET / HTTP/1.1\r\nX: ",
+    "one request": b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a body that does not come": b"POST /v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n",
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is no address elsewhere")
+@pytest.mark.parametrize("words", ATTACKS.values(), ids=ATTACKS)
+def test_one_address_with_many_connections_costs_others_nothing(
+    words: bytes, crowded: tuple[int, Path]
+) -> None:
+    port, home = crowded
+    with ExitStack() as opened:
+        for _ in range(MANY):
+            connection = opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
+            with suppress(ConnectionError):
+                connection.sendall(words)
+        for path in ("/health/live", "/v1/policies"):
+            for _ in range(20):
+                assert status(port, path, "127.0.0.2") == 200
+        assert status(port, "/health/live", "127.0.0.1") == 200
+        busy = words.startswith(b"POST")
+        assert status(port, "/v1/policies", "127.0.0.1") == (503 if busy else 200)
+    lines = [line for line in log_of(home) if line["level"] not in ("info", "debug")]
+    assert {line["event"] for line in lines} == {"too many connections"}
+    assert len(lines) == 1
+
+
+def status(port: int, path: str, source: str) -> int:
+    """The status of an answer to somebody at another address of this machine."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=15, source_address=(source, 0))
+    with closing(connection):
+        connection.request("GET", path, headers={"Host": "localhost"})
+        response = connection.getresponse()
+        body = response.read()
+        if response.status == 503:
+            assert b"server.connections" in body
+            assert response.headers["Retry-After"]
+        return response.status

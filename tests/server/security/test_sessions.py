@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine, func, select
+from tests.times import ago
+
+from safelight.expiry_clock import ExpiryClock
+from safelight.database import migrate, open_database, reading
+from safelight.errors import KeyRequiredError
+from safelight.server.security import sessions as module
+from safelight.server.security.keys import SCHEMA, KeyStore
+from safelight.server.security.keys import sessions as table
+from safelight.server.security.principal import Principal, Role
+from safelight.server.security.sessions import LIFETIME, MAX_PER_KEY, SessionStore
+from safelight.settings import Settings
+
+NOW = datetime(2033, 5, 18, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def engine(database_settings: Settings) -> Iterator[Engine]:
+    """Of an empty database with the tables of keys and sessions; once SQLite, once PostgreSQL."""
+    engine = open_database(database_settings)
+    migrate(engine, [SCHEMA])
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def keys(engine: Engine) -> KeyStore:
+    return KeyStore(engine)
+
+
+@pytest.fixture
+def sessions(engine: Engine, keys: KeyStore) -> SessionStore:
+    return SessionStore(engine, keys)
+
+
+def id_of(keys: KeyStore, name: str, role: Role = Role.USER) -> str:
+    """The id of a new key."""
+    return str(keys.authenticate(keys.add(name, role)).key_id)
+
+
+def kept(engine: Engine) -> int:
+    with reading(engine) as connection:
+        return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def test_a_session_is_its_key_s_owner(keys: KeyStore, sessions: SessionStore) -> None:
+    anna, root = id_of(keys, "anna"), id_of(keys, "root", Role.ADMIN)
+    first, second = sessions.open(anna), sessions.open(root)
+    assert sessions.authenticate(first) == Principal("anna", Role.USER, anna)
+    assert sessions.authenticate(second) == Principal("root", Role.ADMIN, root)
+
+
+def test_the_token_itself_is_not_kept(keys: KeyStore, sessions: SessionStore, engine: Engine) -> None:
+    token = sessions.open(id_of(keys, "anna"))
+    assert len(token) == 43
+    with reading(engine) as connection:
+        row = connection.execute(select(table)).mappings().one()
+    assert all(token not in str(value) for value in row.values())
+
+
+def test_tokens_that_are_none(keys: KeyStore, sessions: SessionStore) -> None:
+    token = sessions.open(id_of(keys, "anna"))
+    for wrong in ("", "x", token[:-1], token + "a", token.swapcase(), "\ud800", "x" * 10_000):
+        with pytest.raises(KeyRequiredError, match="not signed in"):
+            sessions.authenticate(wrong)
+        assert not sessions.close(wrong)
+    assert sessions.authenticate(token).owner == "anna"
+
+
+def test_a_session_gets_too_old(keys: KeyStore, sessions: SessionStore) -> None:
+    token = sessions.open(id_of(keys, "anna"), NOW)
+    assert sessions.authenticate(token, NOW + LIFETIME - SECOND).owner == "anna"
+    with pytest.raises(KeyRequiredError):
+        sessions.authenticate(token, NOW + LIFETIME)
+
+
+def test_a_session_ends_with_its_key(keys: KeyStore, sessions: SessionStore) -> None:
+    token = sessions.open(id_of(keys, "anna"))
+    keys.revoke("anna")
+    keys.add("anna")
+    with pytest.raises(KeyRequiredError):
+        sessions.authenticate(token)
+
+
+def test_a_session_that_was_closed(keys: KeyStore, sessions: SessionStore) -> None:
+    anna = id_of(keys, "anna")
+    first, second = sessions.open(anna), sessions.open(anna)
+    assert sessions.close(first) == "anna"
+    assert sessions.close(first) is None
+    with pytest.raises(KeyRequiredError):
+        sessions.authenticate(first)
+    assert sessions.authenticate(second).owner == "anna"
+
+
+def test_those_that_are_over_are_forgotten(keys: KeyStore, sessions: SessionStore, engine: Engine) -> None:
+    anna, berta = id_of(keys, "anna"), id_of(keys, "berta")
+    sessions.open(berta, NOW)
+    sessions.open(anna, NOW - LIFETIME)
+    keys.revoke("berta")
+    assert kept(engine) == 2
+    sessions.open(anna, NOW)
+    assert kept(engine) == 1
+
+
+def test_one_key_has_so_many(keys: KeyStore, sessions: SessionStore, engine: Engine) -> None:
+    anna, berta = id_of(keys, "anna"), id_of(keys, "berta")
+    others = sessions.open(berta, NOW - SECOND)
+    tokens = [sessions.open(anna, NOW + number * SECOND) for number in range(MAX_PER_KEY + 2)]
+    assert kept(engine) == MAX_PER_KEY + 1
+    for over in tokens[:2]:
+        with pytest.raises(KeyRequiredError):
+            sessions.authenticate(over, NOW)
+    assert {sessions.authenticate(token, NOW).owner for token in tokens[2:]} == {"anna"}
+    assert sessions.authenticate(others, NOW).owner == "berta"
+
+
+def test_a_key_s_use_by_a_session_is_noted(
+    keys: KeyStore, sessions: SessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = sessions.open(id_of(keys, "anna"))
+    before = keys.all()[0].used
+    monkeypatch.setattr("safelight.server.security.keys.LAST_USE_INTERVAL", -SECOND)
+    time.sleep(0.01)
+    sessions.authenticate(token)
+    assert keys.all()[0].used != before
+
+
+def test_it_lasts_a_month() -> None:
+    assert timedelta(days=30) == module.LIFETIME
+
+
+def test_a_clock_that_is_set_forward_signs_nobody_out(
+    engine: Engine, keys: KeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    sessions = SessionStore(engine, keys, ExpiryClock(ago(0)).at)
+    token = sessions.open(id_of(keys, "anna"))
+    monkeypatch.setattr(time, "time", lambda: now + 60 * 86400)
+    assert sessions.authenticate(token).owner == "anna"
+    other = sessions.open(id_of(keys, "bert"))  # which forgets those that are over
+    assert sessions.authenticate(token).owner == "anna"
+    monkeypatch.setattr(time, "time", lambda: now)
+    assert sessions.authenticate(other).owner == "bert"

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from safelight.server.bootstrap import Application, BootstrapApp, Message, Receive, Scope, Send
+
+
+class Inner:
+    """An application that notes what becomes of it."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            self.seen.append((await receive())["type"])
+            scope["state"]["open"] = True
+            await send({"type": "lifespan.startup.complete"})
+            self.seen.append((await receive())["type"])
+            await send({"type": "lifespan.shutdown.complete"})
+        else:
+            await send({"type": "http.response.start", "status": 299, "headers": []})
+
+
+@asynccontextmanager
+async def living(doorway: BootstrapApp, state: dict[str, Any]) -> AsyncIterator[None]:
+    """The server's side of a life."""
+    steps: asyncio.Queue[Message] = asyncio.Queue()
+    said: asyncio.Queue[Message] = asyncio.Queue()
+    life = asyncio.create_task(doorway({"type": "lifespan", "state": state}, steps.get, said.put))
+    await steps.put({"type": "lifespan.startup"})
+    assert (await said.get())["type"] == "lifespan.startup.complete"
+    yield
+    await steps.put({"type": "lifespan.shutdown"})
+    assert (await said.get())["type"] == "lifespan.shutdown.complete"
+    await life
+
+
+async def asked(doorway: BootstrapApp, path: str, kind: str = "http") -> list[Message]:
+    said: list[Message] = []
+
+    async def send(message: Message) -> None:
+        said.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    await doorway({"type": kind, "path": path}, receive, send)
+    return said
+
+
+def door(app: Application, problems: list[Exception]) -> tuple[BootstrapApp, threading.Event]:
+    """A doorway whose application is there once the event is set."""
+    there = threading.Event()
+
+    def load() -> Application:
+        there.wait(10)
+        return app
+
+    return BootstrapApp(load, problems.append), there
+
+
+def test_before_and_after() -> None:
+    inner, problems, state = Inner(), list[Exception](), dict[str, Any]()
+
+    async def run() -> None:
+        doorway, there = door(inner, problems)
+        async with living(doorway, state):
+            start, body = await asked(doorway, "/health/live")
+            assert (start["status"], json.loads(body["body"])) == (200, {"status": "live"})
+            start, body = await asked(doorway, "/health/ready")
+            assert (start["status"], json.loads(body["body"])["missing"]) == (503, ["server"])
+            start, _ = await asked(doorway, "/v1/jobs")
+            assert (start["status"], (b"retry-after", b"1") in start["headers"]) == (503, True)
+            assert (await asked(doorway, "/v1/jobs/1/ws", "websocket"))[0]["type"] == "websocket.close"
+            there.set()
+            while "open" not in state:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
+            assert (await asked(doorway, "/v1/jobs"))[0]["status"] == 299
+
+    asyncio.run(run())
+    assert inner.seen == ["lifespan.startup", "lifespan.shutdown"]
+    assert problems == []
+
+
+def test_leaving_while_it_loads() -> None:
+    inner, problems = Inner(), list[Exception]()
+
+    async def run() -> None:
+        doorway, there = door(inner, problems)
+        async with living(doorway, {}):
+            asyncio.get_running_loop().call_later(0.1, there.set)
+
+    asyncio.run(run())
+    assert inner.seen in (["lifespan.startup", "lifespan.shutdown"], [])
+    assert problems == []
+
+
+@pytest.mark.parametrize("where", ["load", "start"])
+def test_what_goes_wrong_is_told(where: str) -> None:
+    problems: list[Exception] = []
+
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ValueError("start")
+
+    def load() -> Application:
+        if where == "load":
+            raise ValueError("load")
+        return broken
+
+    async def run() -> None:
+        doorway = BootstrapApp(load, problems.append)
+        async with living(doorway, {}):
+            while not problems:
+                await asyncio.sleep(0.01)
+            assert (await asked(doorway, "/v1/jobs"))[0]["status"] == 503
+
+    asyncio.run(run())
+    assert [str(problem) for problem in problems] == [where]

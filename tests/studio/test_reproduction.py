@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from tests.studio.conftest import DOUBT, NOTHING
+from tests.tiny.drawing import MASK, PICTURE
+
+from safelight.errors import CheckpointMissingError, RecordInvalidError, RecordMissingError, NotReproducibleError
+from safelight.generation.progress import Progress, Watcher
+from safelight.images.encoding import encode_image
+from safelight.images.metadata.file_metadata import Metadata
+from safelight.settings import Settings
+from safelight.studio import Picture, Studio
+
+SMALL: dict[str, Any] = {"prompt": "a red cat", "steps": 3, "seed": 7, "width": 64, "height": 64}
+EDIT = {name: value for name, value in SMALL.items() if name not in ("width", "height")}
+
+CASES: dict[str, dict[str, Any]] = {
+    "text": {**SMALL, "negative_prompt": "blue", "sampler": "Euler a"},
+    "image": {**EDIT, "init_image": PICTURE, "strength": 0.7, "sampler": "DPM++ SDE"},
+    "inpaint": {**EDIT, "init_image": PICTURE, "mask": MASK, "inpaint": {"fill": "noise"}},
+    "outpaint": {**EDIT, "init_image": PICTURE, "outpaint": {"left": 9}},
+    "hires": {**SMALL, "hires": {"scale": 1.5, "upscaler": "lanczos", "sampler": "DDIM"}},
+    "hires latent": {**SMALL, "hires": {"scale": 1.5}},
+    "hires eta": {**SMALL, "sampler": "DDIM", "hires": {"scale": 1.5, "sampler": "TCD", "steps": 4}},
+    "variation": {**SMALL, "variation": {"seed": 3, "strength": 0.2}, "schedule": "beta"},
+    "wildcards": {
+        **SMALL,
+        "prompt": r"a __colours__ {cat|dog} \{x\}",
+        "count": 3,
+        "eta": 0.3,
+        "sampler": "DDIM",
+    },
+    "left out": {
+        **SMALL,
+        "prompt": "a <lora:ink:1> red cat AND a dog",
+        "negative_prompt": "embedding:bad, blue",
+        "ignore_unsupported": True,
+    },
+    "fading": {**SMALL, "pag_scale": 3, "pag_adaptive": 0.002},
+    "schedule": {**SMALL, "prompt": "a [red:(blue:1.2):0.5] cat", "guidance_end": 0.7, "clip_skip": 2},
+}
+
+
+def drawn(studio: Studio, fields: dict[str, Any]) -> Picture:
+    return studio.generate(**fields)[-1]
+
+
+def inputs(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: fields[name] for name in ("init_image", "mask") if name in fields}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_same_bytes_again(case: str, drawing_studio: Studio, tmp_path: Path) -> None:
+    fields = CASES[case]
+    path = drawn(drawing_studio, fields).save(tmp_path / "a.png")
+    found = drawing_studio.reproduce(path, **inputs(fields))
+    assert found.differences == ()
+    assert found.identical
+    assert found.data == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("jpeg", {"quality": 60}), ("jpeg", {}), ("webp", {"quality": 70}), ("webp", {"lossless": True})],
+)
+def test_in_every_format(kind: Any, options: dict[str, Any], drawing_studio: Studio) -> None:
+    data = drawn(drawing_studio, SMALL).encode(kind, **options)
+    assert drawing_studio.reproduce(data).identical
+
+
+def test_pictures_may_come_as_files(drawing_studio: Studio, tmp_path: Path) -> None:
+    fields = CASES["inpaint"]
+    path = drawn(drawing_studio, fields).save(tmp_path / "a.png")
+    PICTURE.save(tmp_path / "init.png")
+    MASK.save(tmp_path / "mask.png")
+    with path.open("rb") as source:
+        found = drawing_studio.reproduce(
+            source, init_image=io.BytesIO((tmp_path / "init.png").read_bytes()), mask=tmp_path / "mask.png"
+        )
+    assert found.identical
+
+
+def test_a_mask_with_transparency_is_read_as_it_was(drawing_studio: Studio) -> None:
+    mask = Image.new("RGBA", (64, 64), (255, 255, 255, 0))
+    mask.paste((255, 255, 255, 255), (0, 0, 32, 64))
+    fields = {**EDIT, "init_image": PICTURE, "mask": mask}
+    data = drawn(drawing_studio, fields).encode()
+    assert drawing_studio.reproduce(data, init_image=PICTURE, mask=mask).identical
+
+
+def test_it_says_which_pictures_it_needs(drawing_studio: Studio) -> None:
+    data = drawn(drawing_studio, CASES["inpaint"]).encode()
+    text = drawn(drawing_studio, SMALL).encode()
+    with pytest.raises(NotReproducibleError, match="takes the initial picture whose pixels") as caught:
+        drawing_studio.reproduce(data)
+    assert "--init" in caught.value.hint
+    with pytest.raises(NotReproducibleError, match="takes the mask"):
+        drawing_studio.reproduce(data, init_image=PICTURE)
+    with pytest.raises(NotReproducibleError, match="This is not the mask"):
+        drawing_studio.reproduce(data, init_image=PICTURE, mask=PICTURE)
+    with pytest.raises(NotReproducibleError, match="This is not the initial picture"):
+        drawing_studio.reproduce(data, init_image=MASK, mask=MASK)
+    with pytest.raises(NotReproducibleError, match="drawn without any initial picture"):
+        drawing_studio.reproduce(text, init_image=PICTURE)
+
+
+@pytest.fixture
+def own(tiny: Callable[[str], Path], drawing_settings: Settings, tmp_path: Path) -> tuple[Studio, Path]:
+    """A studio whose data directory has a checkpoint that a test may change."""
+    folder = tmp_path / "home" / "checkpoints" / "mine"
+    shutil.copytree(tiny("sd1"), folder)
+    settings = drawing_settings.model_copy(update={"home": tmp_path / "home", "checkpoint": "mine"})
+    return Studio(settings), folder
+
+
+def test_weights_that_changed_are_named(own: tuple[Studio, Path]) -> None:
+    studio, folder = own
+    data = drawn(studio, SMALL).encode()
+    assert studio.reproduce(data).identical
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({name: tensor * 1.5 for name, tensor in load_file(weights).items()}, weights)
+    found = studio.reproduce(data)
+    assert not found.identical
+    assert any(line.startswith("checkpoint.digest is ") for line in found.differences)
+    assert found.differences[-1].startswith("Pixels differ by up to ")
+
+
+def test_configs_that_changed_are_named(own: tuple[Studio, Path]) -> None:
+    studio, folder = own
+    picture = drawn(studio, SMALL)
+    config = folder / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"beta_end": 0.02}))
+    found = studio.reproduce(picture.encode("png"))
+    assert not found.identical
+    assert any(each.startswith("checkpoint.configs is ") for each in found.differences)
+    assert not any("checkpoint.digest" in each for each in found.differences)
+
+
+def test_an_older_record_that_does_not_know_of_configs_gives_the_same_file(drawing_studio: Studio) -> None:
+    picture = drawn(drawing_studio, SMALL)
+    older = picture.record.checkpoint.model_copy(update={"configs": None})
+    data = replace(picture, record=picture.record.model_copy(update={"checkpoint": older})).encode("png")
+    assert b'"configs"' not in data
+    assert b'"upscaler":null' not in data
+    assert drawing_studio.reproduce(data).identical
+
+
+def test_an_older_record_that_drew_networks_as_words_gives_the_same_file(drawing_studio: Studio) -> None:
+    picture = drawn(drawing_studio, SMALL | {"prompt": r"a \<lora:ink:1> cat \AND a dog"})
+    words = {"prompt": "a <lora:ink:1> cat AND a dog", "expanded_prompt": "a <lora:ink:1> cat AND a dog"}
+    data = replace(picture, record=picture.record.model_copy(update=words)).encode("png")
+    assert drawing_studio.reproduce(data).identical
+
+
+def test_a_checkpoint_of_another_name_will_do(own: tuple[Studio, Path]) -> None:
+    studio, folder = own
+    data = drawn(studio, SMALL).encode()
+    folder.rename(folder.with_name("renamed"))
+    with pytest.raises(CheckpointMissingError):
+        studio.reproduce(data)
+    assert studio.reproduce(data, checkpoint="renamed").identical
+
+
+def test_another_policy_is_a_difference_that_leaves_the_pixels(drawing_studio: Studio) -> None:
+    data = drawn(drawing_studio, SMALL).encode()
+    found = drawing_studio.reproduce(data, policy=DOUBT)
+    assert 'verdict.policy is "anything" in the record and "doubt" here.' in found.differences
+    assert found.differences[-1] == "The pixels are the same; the file's other bytes differ."
+    (doubted,) = drawing_studio.generate(**SMALL, policy=DOUBT)
+    assert drawing_studio.reproduce(doubted.encode(), policy=DOUBT).identical
+    blocked = drawing_studio.reproduce(data, policy=NOTHING)
+    assert blocked.data is None
+    assert blocked.differences[-1] == "The policy blocks it here."
+
+
+def test_a_picture_that_was_changed_afterwards_differs(drawing_studio: Studio) -> None:
+    picture = drawn(drawing_studio, SMALL)
+    record = picture.record.to_json()
+    for other, said in (
+        (Image.new("RGB", (64, 64)), "Pixels differ by up to"),
+        (Image.new("RGB", (32, 64)), "The picture is 32 x 64 in the file and 64 x 64 here."),
+    ):
+        data = encode_image(other, "png", Metadata(infotext="", record=record))
+        assert drawing_studio.reproduce(data).differences[-1].startswith(said)
+
+
+# Drawn together with others
+
+
+def together(studio: Studio, seeds: list[int]) -> list[Picture]:
+    """Pictures of which none goes beyond its first step before all have made it."""
+    ready = threading.Barrier(len(seeds))
+    fields = {**SMALL, "sampler": "Euler a"}
+
+    def draw(seed: int) -> Picture:
+        watcher = Watcher(lambda progress: progress.step == 1 and ready.wait(30))
+        return studio.generate(**(fields | {"seed": seed}), watcher=watcher)[0]
+
+    with ThreadPoolExecutor(len(seeds)) as pool:
+        return list(pool.map(draw, seeds))
+
+
+def changed(picture: Picture, values: int, by: int, **record: Any) -> Picture:
+    """The picture with some values changed."""
+    pixels = np.asarray(picture.image).copy()
+    flat = pixels.reshape(-1)
+    flat[:values] = np.where(flat[:values] < 128, flat[:values] + by, flat[:values] - by)
+    return replace(
+        picture, image=Image.fromarray(pixels), record=picture.record.model_copy(update=dict(record))
+    )
+
+
+@pytest.fixture(scope="module")
+def batched(drawing_settings: Settings) -> Picture:
+    settings = drawing_settings.model_copy(update={"batch_wait": 500.0})
+    pictures = together(Studio(settings), [7, 8, 9])
+    assert all(picture.record.batched for picture in pictures)
+    return pictures[0]
+
+
+def test_what_was_drawn_together_is_the_same_within_tolerance(
+    batched: Picture, drawing_studio: Studio
+) -> None:
+    found = drawing_studio.reproduce(batched.encode())
+    assert found.identical or found.within_tolerance
+    assert not found.identical or found.data == batched.encode()
+    exact = replace(batched, image=found.picture.image)
+    assert drawing_studio.reproduce(exact.encode()).identical
+    near = drawing_studio.reproduce(changed(exact, 12, 1).encode())  # of 12,288
+    assert not near.identical
+    assert near.within_tolerance
+    assert near.differences[0].startswith("Pixels differ by up to 1 of 255")
+
+
+@pytest.mark.parametrize(
+    ("values", "by", "record"),
+    [
+        (13, 1, {}),  # too many
+        (1, 2, {}),  # too far
+        (1, 1, {"batched": False}),  # drawn alone: no bit may differ
+        (1, 1, {"sampler": "Euler", "steps": 3, "prompt": "x", "notes": ("x",)}),  # not the same request
+    ],
+)
+def test_what_drawing_together_does_not_explain(
+    values: int, by: int, record: dict[str, Any], batched: Picture, drawing_studio: Studio
+) -> None:
+    exact = replace(batched, image=drawing_studio.reproduce(batched.encode()).picture.image)
+    found = drawing_studio.reproduce(changed(exact, values, by, **record).encode())
+    assert not found.identical
+    assert not found.within_tolerance
+
+
+def test_a_lossy_file_does_not_show_it(batched: Picture, drawing_studio: Studio) -> None:
+    exact = replace(batched, image=drawing_studio.reproduce(batched.encode()).picture.image)
+    assert drawing_studio.reproduce(exact.encode("jpeg")).identical
+    near = drawing_studio.reproduce(changed(exact, 1, 60).encode("jpeg"))
+    assert not near.identical
+    assert not near.within_tolerance
+    lossless = drawing_studio.reproduce(changed(exact, 1, 1).encode("webp", lossless=True))
+    assert lossless.within_tolerance
+
+
+def test_reproducing_is_exact_while_others_draw(drawing_settings: Settings, drawing_studio: Studio) -> None:
+    data = drawn(drawing_studio, {**SMALL, "sampler": "Euler a"}).encode()
+    studio = Studio(drawing_settings.model_copy(update={"batch_wait": 500.0}))
+    found: list[Any] = []
+
+    def meanwhile(progress: Progress) -> None:
+        if progress.step == 1:
+            found.append(studio.reproduce(data))
+
+    (other,) = studio.generate(**SMALL, watcher=Watcher(meanwhile))
+    assert found[0].identical
+    assert not other.record.batched
+
+
+def test_an_unfinished_picture_is_not_passed_for_a_finished_one(drawing_studio: Studio) -> None:
+    told: list[Progress] = []
+    watcher = Watcher(told.append, lambda: len(told) >= 1, keep_partial=True)
+    (partial,) = drawing_studio.generate(**SMALL, watcher=watcher)
+    assert partial.stopped_at == 1
+    assert partial.to_dict()["stopped_at"] == 1
+    assert "unfinished" in partial.record.notes[-1]
+    found = drawing_studio.reproduce(partial.encode())
+    assert not found.identical
+    assert any(line.startswith("notes") for line in found.differences)
+
+
+def test_files_that_say_nothing_or_nonsense(drawing_studio: Studio, tmp_path: Path) -> None:
+    PICTURE.save(tmp_path / "plain.png")
+    with pytest.raises(RecordMissingError):
+        drawing_studio.reproduce(tmp_path / "plain.png")
+    for record in ("{}", "no json", '{"format": 99}'):
+        data = encode_image(PICTURE, "png", Metadata(record=record))
+        with pytest.raises(RecordInvalidError):
+            drawing_studio.reproduce(data)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.tiny.drawing import PICTURE
+
+from safelight.errors import OutputError, UsageError
+from safelight.generation.infotext import parse_infotext
+from safelight.images.metadata.file_metadata import read_metadata
+from safelight.studio import Studio
+from safelight.studio.upscaled import add_upscaling
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_what_the_picture_says_of_itself_is_kept_but_not_its_record(
+    suffix: str, drawing_studio: Studio, tmp_path: Path
+) -> None:
+    (drawn,) = drawing_studio.generate("a red cat", steps=2, seed=7, width=64, height=64)
+    drawn.save(tmp_path / f"small.{suffix}")
+    enlarged = drawing_studio.upscale(tmp_path / f"small.{suffix}", by=2, upscaler="bicubic")
+    path = enlarged.save(tmp_path / f"large.{suffix}")
+    found = read_metadata(path)
+    assert found.record is None  # it tells of another picture
+    assert found.infotext is not None
+    read = parse_infotext(found.infotext)
+    assert read.prompt == "a red cat"
+    assert read.parameters["Seed"] == "7"
+    assert read.parameters["Postprocess upscale by"] == "2"
+    assert read.parameters["Postprocess upscaler"] == "bicubic"
+
+
+@pytest.mark.parametrize("words", ["just words", "two\nlines", ""])
+def test_words_without_parameters_stay_words(words: str) -> None:
+    assert add_upscaling(words, 1.5, "lanczos") == words
+
+
+def test_an_upscalers_name_cannot_pass_for_other_parameters() -> None:
+    before = "a cat\nSteps: 2, Sampler: Euler, Seed: 7, Size: 64x64"
+    after = add_upscaling(before, 1.5, "4x, Seed: 8")
+    assert after is not None
+    read = parse_infotext(after)
+    assert read.parameters["Postprocess upscaler"] == "4x, Seed: 8"
+    assert read.parameters["Seed"] == "7"
+
+
+def test_nothing_is_added_where_there_was_nothing() -> None:
+    assert add_upscaling(None, 2, "lanczos") is None
+
+
+def test_what_it_says_as_json(drawing_studio: Studio, tmp_path: Path) -> None:
+    enlarged = drawing_studio.upscale(PICTURE, by=2)
+    body = enlarged.to_dict(tmp_path / "a.png")
+    assert (body["width"], body["height"], body["upscaler"], body["factor"]) == (128, 128, "lanczos", 2)
+    assert body["path"] == str(tmp_path / "a.png")
+    assert body["verdict"]["decision"] == "allow"
+
+
+def test_where_it_cannot_be_written(drawing_studio: Studio, tmp_path: Path) -> None:
+    enlarged = drawing_studio.upscale(PICTURE, by=1)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        enlarged.save(tmp_path / "file" / "a.png")
+    with pytest.raises(UsageError, match="suffix"):
+        enlarged.save(tmp_path / "a.bmp")

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import structlog
+
+from safelight import expiry_clock as module
+from safelight.expiry_clock import DISTRUST_SECONDS, JUMP_TOLERANCE, ExpiryClock
+
+DAY = 86400.0
+
+
+class Times:
+    """The time of day, and time itself, as a test has them go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.day, self.passed = datetime(2026, 1, 1, tzinfo=UTC), 50.0
+        monkeypatch.setattr(module, "_elapsed", lambda: self.passed)
+
+    def go_on(self, seconds: float) -> None:
+        self.day, self.passed = self.day + timedelta(seconds=seconds), self.passed + seconds
+
+
+@pytest.fixture
+def times(monkeypatch: pytest.MonkeyPatch) -> Times:
+    return Times(monkeypatch)
+
+
+def test_it_is_the_time_of_day(times: Times) -> None:
+    clock = ExpiryClock(times.day)
+    times.go_on(30 * DAY)
+    assert clock.at(times.day) == times.day
+    for _ in range(100):  # a clock that is corrected all the time
+        times.go_on(3600)
+        times.day += timedelta(seconds=JUMP_TOLERANCE / 2)
+        assert clock.at(times.day) == times.day
+
+
+def test_set_forward_it_is_doubted_for_a_week_and_then_believed(times: Times) -> None:
+    clock, before = ExpiryClock(times.day), times.day
+    times.day += timedelta(days=7)
+    with structlog.testing.capture_logs() as lines:
+        assert clock.at(times.day) == before
+        times.go_on(DISTRUST_SECONDS - 1)
+        assert clock.at(times.day) == before + timedelta(seconds=DISTRUST_SECONDS - 1)
+    assert [line["seconds"] for line in lines] == [7 * DAY]
+    times.go_on(1)
+    clock.at(times.day)
+    assert clock.at(times.day) == times.day
+
+
+def test_set_right_again_nothing_has_happened(times: Times) -> None:
+    clock = ExpiryClock(times.day)
+    times.day += timedelta(days=7)
+    clock.at(times.day)
+    times.go_on(60)
+    times.day -= timedelta(days=7)
+    assert clock.at(times.day) == times.day
+    times.go_on(8 * DAY)
+    assert clock.at(times.day) == times.day
+
+
+def test_set_back_it_goes_back(times: Times) -> None:
+    """What was made since has an earlier time, and must not look old."""
+    clock = ExpiryClock(times.day)
+    times.day -= timedelta(days=7)
+    assert clock.at(times.day) == times.day

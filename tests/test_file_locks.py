@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from safelight.file_locks import FileLock
+
+HOLDER = """
+import sys
+from pathlib import Path
+from safelight.locks import FileLock
+print(FileLock(Path(sys.argv[1])).acquire("the other one"), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_one_has_it_and_says_who(tmp_path: Path) -> None:
+    first, second = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
+    assert first.acquire("me")
+    assert not second.acquire("you")
+    assert second.holder() == "me"
+    first.release()
+    assert second.acquire("you")
+    assert first.holder() == "you"
+    second.release()
+    second.release()
+
+
+def test_it_ends_with_its_process_however_it_ends(tmp_path: Path) -> None:
+    path, mine = tmp_path / "lock", FileLock(tmp_path / "lock")
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"True\n"
+    assert not mine.acquire("me")
+    assert mine.holder() == "the other one"
+    holder.kill()
+    assert mine.acquire("me", timeout=10.0)
+    holder.communicate()
+    mine.release()
+
+
+def test_whoever_left_nothing_to_read_is_another_process(tmp_path: Path) -> None:
+    assert FileLock(tmp_path / "none").holder() == "another process"
+    (tmp_path / "odd").write_bytes(b"\xff")
+    assert FileLock(tmp_path / "odd").holder() == "another process"
