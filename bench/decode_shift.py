@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight.images import decoding
+from safelight.images import decode
 from safelight.moderation import Moderator, Policy, load_classifier
 from safelight.settings import Settings
 
@@ -34,7 +34,9 @@ def main() -> None:
     reference = np.array([full.judge(path).unsafe for path in paths])
     roads = {
         "fast road": np.array([fast.judge(path).unsafe for path in paths]),
-        "one grey level of noise": np.array([full.judge(add_noise(path, generator)).unsafe for path in paths]),
+        "one grey level of noise": np.array(
+            [full.judge(add_noise(path, generator)).unsafe for path in paths]
+        ),
         "saved again at quality 95": np.array([full.judge(save_again(path)).unsafe for path in paths]),
     }
     result = {
@@ -49,13 +51,13 @@ def main() -> None:
 
 def is_scaled(path: Path, moderator: Moderator) -> bool:
     """Whether the moderator decodes the picture at reduced scale."""
-    frame = decoding(path, shrink_to=moderator.classifier.shrink_to)
+    frame = decode(path, shrink_to=moderator.classifier.shrink_to)
     return frame.image.width < frame.size[0]
 
 
 def add_noise(path: Path, generator: np.random.Generator) -> Pixels:
     """The pixels, each changed by at most one grey level."""
-    pixels = decoding(path).pixels
+    pixels = decode(path).pixels
     noise = generator.integers(-1, 2, pixels.shape, dtype=np.int16)
     return np.clip(pixels.astype(np.int16) + noise, 0, 255).astype(np.uint8)
 
@@ -63,7 +65,7 @@ def add_noise(path: Path, generator: np.random.Generator) -> Pixels:
 def save_again(path: Path) -> bytes:
     """The picture saved again as a JPEG of quality 95."""
     with BytesIO() as buffer:
-        decoding(path).image.save(buffer, "JPEG", quality=95)
+        decode(path).image.save(buffer, "JPEG", quality=95)
         return buffer.getvalue()
 
 

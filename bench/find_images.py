@@ -22,7 +22,9 @@ def main() -> None:
     count = parser.parse_args().files
     with tempfile.TemporaryDirectory() as scratch:
         create_files(Path(scratch), count)
-        seconds = {name: min(time_search(scratch, only_known=name == "names") for _ in range(2)) for name in ROADS}
+        seconds = {
+            name: min(time_search(scratch, only_known=name == "names") for _ in range(2)) for name in ROADS
+        }
     result = {
         name: {"seconds": round(each, 2), "files_per_second": round(count / each)}
         for name, each in seconds.items()

@@ -185,7 +185,9 @@ def add_entry(service: QueueService, data: bytes, number: int) -> str:
     ).id
 
 
-def add_finished_job(service: QueueService, kind: JobKind, request: dict[str, Any], result: dict[str, Any]) -> str:
+def add_finished_job(
+    service: QueueService, kind: JobKind, request: dict[str, Any], result: dict[str, Any]
+) -> str:
     """Add a successful job of the flooding owner."""
     engine, ledger = service.engine, service.store
     with engine.begin() as connection:
@@ -251,7 +253,9 @@ def route_requests(url: str, made: FloodData, large: bytes) -> dict[str, RouteRe
 def flood(url: str, made: FloodData, names: list[str], seconds: float) -> dict[str, dict[str, int]]:
     """Send as much as four connections can on each route, abandoning slow requests; returns statuses by route."""
     chosen = {
-        name: road for name, road in route_requests(url, made, large_png()).items() if not names or name in names
+        name: road
+        for name, road in route_requests(url, made, large_png()).items()
+        if not names or name in names
     }
     print("begun", flush=True)
     until = time.monotonic() + seconds
@@ -324,7 +328,9 @@ class OtherOwner:
                 continue
             self.statuses[str(answer.status_code)] += 1
             if answer.status_code == 202:
-                self.begins.append(await self._seconds_to_start(client, f"{url}/v1/jobs/{answer.json()['id']}", until))
+                self.begins.append(
+                    await self._seconds_to_start(client, f"{url}/v1/jobs/{answer.json()['id']}", until)
+                )
             await asyncio.sleep(5)
 
     async def _seconds_to_start(self, client: httpx2.AsyncClient, job: str, until: float) -> float | None:

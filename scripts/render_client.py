@@ -104,7 +104,9 @@ def _without_rules(part: Any) -> Any:
     if not isinstance(part, dict):
         return part
     plain = {
-        name: _without_rules(value) for name, value in part.items() if name not in RULES and name != "properties"
+        name: _without_rules(value)
+        for name, value in part.items()
+        if name not in RULES and name != "properties"
     }
     if "$ref" in plain:  # the referenced schema has its own defaults
         plain.pop("default", None)

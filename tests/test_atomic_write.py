@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from safelight.atomic_write import atomic_write, path_exists
 from safelight.errors import OutputError
-from safelight.atomic_write import path_exists, atomic_write
 
 
 def test_a_file_appears_whole(tmp_path: Path):

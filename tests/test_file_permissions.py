@@ -8,10 +8,10 @@ import pytest
 import structlog
 
 from safelight.file_permissions import (
-    remove_others_permissions,
     create_private_file,
     create_private_folder,
     private_opener,
+    remove_others_permissions,
 )
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="modes say nothing there")

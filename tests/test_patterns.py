@@ -156,20 +156,30 @@ TABLE: dict[str, Worst] = {
         (("", ":", "x"), ("", ": ", "x"), ("", ":1 ", "x"), ("", "\\", ""), ("a:1", " ", "x")),
         PROMPT,
     ),
-    "generation.prompts.wildcards _bracket_pairs": Worst(wildcard_pairs, (("", "{[", "}"), ("", "\\", "")), PROMPT),
+    "generation.prompts.wildcards _bracket_pairs": Worst(
+        wildcard_pairs, (("", "{[", "}"), ("", "\\", "")), PROMPT
+    ),
     "generation.recall.field_builder _FILE_SUFFIX": Worst("sub", (("", ".pt", "x"), ("", ".", "")), LINE),
     "generation.record _NOT_IN_XML": Worst("search", (("", "a", ""),), BLOCK),
-    "generation.solvers.samplers _normalize_name": Worst(sampler_key, (("", " ", "x"), ("", "k_", ""), ("", "-a", "")), LINE),
+    "generation.solvers.samplers _normalize_name": Worst(
+        sampler_key, (("", " ", "x"), ("", "k_", ""), ("", "-a", "")), LINE
+    ),
     "generation.upscaling.scale_factor _FACTOR_IN_NAME": Worst(
         "search", (("", "4", ""), ("", "x", ""), ("", "-4x4", "")), NAME
     ),
-    "generation.upscaling.scale_factor _LAYER_NUMBER": Worst("match", (("body.", "1", ""), ("", "conv_up", "")), LINE),
-    "images.decoder_errors _TRUNCATED": Worst("search", (("", "end of ", ""), ("", "not ", ""), ("", "eo", "")), NAME),
+    "generation.upscaling.scale_factor _LAYER_NUMBER": Worst(
+        "match", (("body.", "1", ""), ("", "conv_up", "")), LINE
+    ),
+    "images.decoder_errors _TRUNCATED": Worst(
+        "search", (("", "end of ", ""), ("", "not ", ""), ("", "eo", "")), NAME
+    ),
     "images.decoder_errors _UNSUPPORTED": Worst("search", (("", "not yet ", ""), ("", "unknown ", "")), NAME),
     "images.formats.isobmff _AV1": Worst("findall", ((b"", b"av1C", b""), (b"", b"a", b"")), BLOCK),
     "images.formats.isobmff _EXTENT": Worst("findall", ((b"", b"ispe\0\0\0", b""), (b"", b"i", b"")), BLOCK),
     "images.formats.jpeg _MARKER": Worst("search", ((b"", b"\xff", b""), (b"", b"\xff\0", b"")), BLOCK),
-    "images.formats.jpeg _MARKER_IN_SCAN": Worst("search", ((b"", b"\xff\0", b""), (b"", b"\xff\xd0", b"")), BLOCK),
+    "images.formats.jpeg _MARKER_IN_SCAN": Worst(
+        "search", ((b"", b"\xff\0", b""), (b"", b"\xff\xd0", b"")), BLOCK
+    ),
     "images.sniff _MAGIC": Worst(
         sniffed,
         (
@@ -189,7 +199,9 @@ TABLE: dict[str, Worst] = {
     "moderation.blocklist _TOKEN": Worst(
         blocklist, (("", "ab", ""), ("", "a ", ""), ("", "a b ", ""), ("", "-", "")), LINE
     ),
-    "runtime.openmp _TORCH_LIBGOMP": Worst("search", (("", "/a\n", ""),), LINE),  # what this process has loaded
+    "runtime.openmp _TORCH_LIBGOMP": Worst(
+        "search", (("", "/a\n", ""),), LINE
+    ),  # what this process has loaded
     "server.api.checkpoint_names _TITLE": Worst(
         "sub", (("a", " ", "x"), ("", "[", ""), ("", "[0123456789", "")), LINE
     ),
@@ -204,7 +216,9 @@ TABLE: dict[str, Worst] = {
     "server.middleware.host_origin _HOST": Worst(
         "fullmatch", (("", "a.", "/"), ("[", ":", ""), ("a:", "1", "")), LINE
     ),
-    "server.core.request_bodies.image_inputs _DATA_URI": Worst("match", (("data:", ";", ""), ("data:", "a" * 99 + ";", "")), BODY),
+    "server.core.request_bodies.image_inputs _DATA_URI": Worst(
+        "match", (("data:", ";", ""), ("data:", "a" * 99 + ";", "")), BODY
+    ),
     "server.core.request_bodies.image_inputs _URL": Worst("match", (("", "http", ""),), BODY),
     "server.core.request_bodies.json_limits _DELIMITER": Worst("search", ((b"", b"a", b""),), BLOCK),
     "server.core.request_bodies.json_limits _SURROGATES": Worst(

@@ -72,7 +72,11 @@ def test_defaults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "precision": "auto",
         "threads": 0,
     }
-    assert (settings.home, settings.models_folder, settings.cache_folder) == (folder, folder / "models", folder / "cache")
+    assert (settings.home, settings.models_folder, settings.cache_folder) == (
+        folder,
+        folder / "models",
+        folder / "cache",
+    )
 
 
 def test_home_is_the_platforms_data_directory_unless_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:

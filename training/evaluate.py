@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from autoencoder import held_out_pictures, psnr
-from captions import STYLE_WORDS, with_article, name_in_colour
+from captions import STYLE_WORDS, name_in_colour, with_article
 from judge import resize_input, trained_judge
 from pictures import STYLES, WORK
 from scenes import HUES, Pictures, hue_word, main_hue
@@ -45,7 +45,9 @@ def name_captions(pictures: Pictures, count: int) -> tuple[list[str], Tensor, Te
     """Captions of name and style for random pictures, with the correct thing and style."""
     rows = np.random.default_rng(7).choice(len(pictures.rows), count, replace=False)
     chosen = [pictures.rows[row] for row in rows]
-    captions = [f"{with_article(pictures.things[row.thing].name)}, {STYLE_WORDS[row.style][0]}" for row in chosen]
+    captions = [
+        f"{with_article(pictures.things[row.thing].name)}, {STYLE_WORDS[row.style][0]}" for row in chosen
+    ]
     styles = [list(STYLES).index(row.style) for row in chosen]
     return captions, torch.tensor([row.thing for row in chosen]), torch.tensor(styles)
 
@@ -94,7 +96,9 @@ def measure(pipeline: StableDiffusionPipeline, pictures: Pictures, count: int) -
 
 def sheet(pipeline: StableDiffusionPipeline, captions: list[str], columns: int = 8) -> Image.Image:
     """Generate a contact sheet with a grey background."""
-    pixels = ((generate(pipeline, captions) + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    pixels = (
+        ((generate(pipeline, captions) + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    )
     canvas = Image.new("RGB", (columns * 132 + 4, -(-len(pixels) // columns) * 132 + 4), (225, 225, 228))
     for number, picture in enumerate(pixels):
         canvas.paste(Image.fromarray(picture), (number % columns * 132 + 4, number // columns * 132 + 4))

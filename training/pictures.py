@@ -115,7 +115,9 @@ def read_things(modules: Path) -> list[Thing]:
         if group is None or subgroup not in USED_SUBGROUPS or len(name.split()) > MAX_NAME_WORDS:
             continue
         tags = [tag for tag in entry.get("tags", []) if tag.isascii() and len(tag) > 2]
-        things.append(Thing(plain_code(entry["hexcode"]), COMMON_NAMES.get(name, name), tags, group, subgroup))
+        things.append(
+            Thing(plain_code(entry["hexcode"]), COMMON_NAMES.get(name, name), tags, group, subgroup)
+        )
     return things
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from autoencoder import is_held_out, reconstruction_loss, to_signed
 from loops import Log, batches, save, set_rates, warmed_up
 from muon import optimisers
-from pictures import SIZE, WORK, render_icons, install_packages, rows_and_icons
+from pictures import SIZE, WORK, install_packages, render_icons, rows_and_icons
 from scenes import COLOURS, Pictures
 from ship import trained_autoencoder
 

@@ -24,8 +24,8 @@ from pathlib import Path
 
 import structlog
 
-from safelight.logs import get_logger
 from safelight.file_permissions import create_private_folder
+from safelight.logs import get_logger
 
 if sys.platform != "win32":
     import fcntl
@@ -87,7 +87,11 @@ class AuditLog:
         line: dict[str, Value] = {"time": _now(), "event": event, **bound, **fields}
         whose = str(line.get("owner") or line.get("address") or "")
         with self._lock:
-            for file in (self._audit_file, self._security_file) if event.startswith(SECURITY_EVENTS) else (self._audit_file,):
+            for file in (
+                (self._audit_file, self._security_file)
+                if event.startswith(SECURITY_EVENTS)
+                else (self._audit_file,)
+            ):
                 file.queue_line(line, whose)
             try:
                 with self._process_lock():

@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from safelight.bench.generate import (
+    GatedMeasurement,
+    GenerationComparison,
+    ProcessMeasurement,
+    _measure_process,
+    compare_generation,
+)
 from safelight.bench.timed_studio import TimedStudio
-from safelight.bench.generate import GenerationComparison, GatedMeasurement, ProcessMeasurement, _measure_process, compare_generation
 from safelight.errors import BlockedError, InternalError
 from safelight.settings import Settings
 
@@ -41,7 +47,9 @@ def found(drawing: Settings, tiny: Callable[[str], Path], told: list[str]) -> Ge
     with pytest.MonkeyPatch.context() as patch:  # for the new processes
         for name in ("home", "backend", "precision", "device", "policy"):
             patch.setenv(f"SAFELIGHT_{name.upper()}", str(getattr(drawing, name)))
-        return compare_generation(TimedStudio(drawing), tiny("sd1"), steps=2, rounds=3, on_message=told.append)
+        return compare_generation(
+            TimedStudio(drawing), tiny("sd1"), steps=2, rounds=3, on_message=told.append
+        )
 
 
 def test_both_sides_draw_the_same_pixels(found: GenerationComparison) -> None:
@@ -79,7 +87,9 @@ def test_the_measurement_for_programs(found: GenerationComparison) -> None:
 def test_medians_over_the_rounds() -> None:
     ours = [GatedMeasurement(1.1, 0.11), GatedMeasurement(4.0, 0.2), GatedMeasurement(2.4, 0.12)]
     edits = [GatedMeasurement(1.0, 0.1), GatedMeasurement(1.0, 0.4), GatedMeasurement(1.0, 0.3)]
-    comparison = GenerationComparison("x", 20, ours, edits, [1.0, 2.0, 2.0], None, ProcessMeasurement(1, 2), 0)
+    comparison = GenerationComparison(
+        "x", 20, ours, edits, [1.0, 2.0, 2.0], None, ProcessMeasurement(1, 2), 0
+    )
     assert (comparison.our_median, comparison.peer_median) == (2.4, 2.0)
     assert comparison.overhead == pytest.approx(0.2)
     assert comparison.gate_share == pytest.approx(0.05)

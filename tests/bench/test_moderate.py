@@ -17,7 +17,9 @@ def test_the_ratio_is_the_median_over_rounds():
 def test_differences_are_taken_picture_by_picture(open_nsfw_exact):
     moderator = Moderator(open_nsfw_exact, Policy.load("lenient"))
     own = {path: moderator.judge(path).unsafe for path in sample_photographs()}
-    off = compare_moderation(moderator, "off by a little", lambda path: own[path] + 0.25, sample_photographs(), rounds=1)
+    off = compare_moderation(
+        moderator, "off by a little", lambda path: own[path] + 0.25, sample_photographs(), rounds=1
+    )
     assert off.largest_difference == pytest.approx(0.25)
     assert off.mean_difference == pytest.approx(0.25)
     assert off.pictures == 5

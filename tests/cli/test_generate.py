@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from tests.cli.conftest import Ran, Run
 
-from safelight.cli.generation import StepProgress, OutputTarget, parse_size, apply_set_options
+from safelight.cli.generation import OutputTarget, StepProgress, apply_set_options, parse_size
 from safelight.errors import OutputError, UsageError
 
 QUICK = ("--steps", "2", "--seed", "7", "--size", "64x64")

@@ -33,7 +33,10 @@ PICTURE = Image.new("RGB", (12, 8))
 @pytest.fixture
 def pictures(tmp_path):
     """Each kind of picture: ours in three formats, another program's, a record alone, nothing, a broken record."""
-    metadata = {"ours": Metadata(infotext_from_record(RECORD), RECORD.to_json()), "theirs": Metadata("Nice day at sea")}
+    metadata = {
+        "ours": Metadata(infotext_from_record(RECORD), RECORD.to_json()),
+        "theirs": Metadata("Nice day at sea"),
+    }
     metadata |= {"alone": Metadata(record=RECORD.to_json()), "nothing": Metadata()}
     metadata |= {"broken": Metadata(infotext_from_record(RECORD), '{"format":9}')}
     for name, content in metadata.items():

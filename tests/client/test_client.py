@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from tests.gallery.conftest import new_entry
-from tests.server.routes.conftest import Bench
+from tests.server.api.conftest import Bench
 
 from safelight.client import Client, GenerateJob, ScanJob, UpscaleJob
 from safelight.client.client import encode_file
@@ -18,9 +18,9 @@ from safelight.errors import (
     IdempotencyConflictError,
     JobEndedError,
     MemoryBudgetError,
-    ResultMissingError,
     PreviewMissingError,
     RequestError,
+    ResultMissingError,
 )
 from safelight.jobs.gallery_entries import result_of
 from safelight.jobs.job import Progress

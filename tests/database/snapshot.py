@@ -28,11 +28,11 @@ from safelight.database.coordination import now
 from safelight.errors import RequestError
 from safelight.gallery import Embedding, Gallery
 from safelight.jobs.job import JobKind, Progress, Signal, Submission
-from safelight.jobs.queue.store import JobStore
-from safelight.jobs.queue.commands import give
 from safelight.jobs.payloads import parse_request, store_request
-from safelight.jobs.queue_service import SCHEMAS
+from safelight.jobs.queue.commands import give
+from safelight.jobs.queue.store import JobStore
 from safelight.jobs.queue.tables import workers
+from safelight.jobs.queue_service import SCHEMAS
 from safelight.moderation.policy import Decision
 from safelight.server.security.keys import SCHEMA as KEYS
 from safelight.server.security.keys import KeyStore

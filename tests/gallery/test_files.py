@@ -10,8 +10,8 @@ import pytest
 from tests.gallery.conftest import NOON
 
 from safelight.errors import EntryFileMissingError, OutputError, StorageFullError
-from safelight.gallery.files import PictureFolder
 from safelight.gallery.entry_ids import entry_id, entry_key
+from safelight.gallery.files import PictureFolder
 
 NAME = entry_id(NOON, entry_key("job", 0))
 PLACE = PurePosixPath(f"2026/11/24/{NAME}.png")

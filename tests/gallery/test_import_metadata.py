@@ -42,9 +42,7 @@ def test_files_of_other_programs():
 
     image = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
     infotext = "a lake\nNegative prompt: fog\nSteps: 9, Sampler: DDIM, Seed: 3, Model: hills"
-    found = found_entry(
-        NAME, encode_image(image, "png", Metadata(infotext=infotext, record='{"format":9}'))
-    )
+    found = found_entry(NAME, encode_image(image, "png", Metadata(infotext=infotext, record='{"format":9}')))
     assert (found.prompt, found.negative_prompt, found.sampler, found.checkpoint) == (
         "a lake",
         "fog",

@@ -22,8 +22,8 @@ from safelight.database import migrate, open_database, writing
 from safelight.errors import GalleryError
 from safelight.gallery import SCHEMA, Entry, Gallery, NewEntry, Search
 from safelight.gallery.entry_ids import entry_id, entry_key
-from safelight.gallery.mapping import enter
 from safelight.gallery.full_text import words
+from safelight.gallery.mapping import enter
 from safelight.moderation.policy import Decision
 from safelight.settings import Settings
 

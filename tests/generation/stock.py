@@ -36,7 +36,9 @@ def load_stock(folder: Path, pipeline: str, sampler: str = "DPM++ 2M Karras", *,
     more = {"safety_checker": None} if pipeline.startswith("StableDiffusion") else {}
     pipe = getattr(diffusers, pipeline).from_pretrained(folder, local_files_only=True, **more)
     config = dict(pipe.scheduler.config) | {"_class_name": type(pipe.scheduler).__name__}
-    pipe.scheduler = build_scheduler(resolve_sampler(sampler, None, prediction_process_of(config)), config, [seed])
+    pipe.scheduler = build_scheduler(
+        resolve_sampler(sampler, None, prediction_process_of(config)), config, [seed]
+    )
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

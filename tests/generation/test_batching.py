@@ -24,11 +24,11 @@ from safelight.errors import MemoryBudgetError, NonFiniteError, RunStoppedError
 from safelight.generation.artifact import Artifact
 from safelight.generation.batching import Batcher, BatchMember, DenoiserProxy
 from safelight.generation.calls import Call
+from safelight.generation.comparison import within_tolerance
 from safelight.generation.engine import Engine, picture_bytes
 from safelight.generation.fifo_lock import FifoLock
 from safelight.generation.progress import Watcher
 from safelight.generation.request import GenerationRequest
-from safelight.generation.comparison import within_tolerance
 from safelight.settings import Settings
 
 Tiny = Callable[[str], Path]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safelight.generation.comparison import MAX_LEVEL_DIFFERENCE, MAX_DIFFERING_FRACTION, within_tolerance
+from safelight.generation.comparison import MAX_DIFFERING_FRACTION, MAX_LEVEL_DIFFERENCE, within_tolerance
 
 GREY = np.full((50, 20, 3), 128, np.uint8)
 MOST = int(MAX_DIFFERING_FRACTION * GREY.size)

@@ -39,7 +39,9 @@ class Spy:
         return Image.new("RGB", (1, 1))
 
 
-def text_pass(loaded: LoadedCheckpoint, steps: int = 3, sampler: str | None = None, **changes: Any) -> DenoisingPass:
+def text_pass(
+    loaded: LoadedCheckpoint, steps: int = 3, sampler: str | None = None, **changes: Any
+) -> DenoisingPass:
     family = loaded.family
     prompts = make_prompts(loaded, EmbeddingCache(10**6))
     words = ExpandedPrompts("a red cat", "blue")
@@ -106,7 +108,9 @@ def test_a_step_of_two_calls_is_one_step(sampler: Any, steps: int, in_memory: Me
     assert calls == [step for step in range(steps) for _ in range(2 if step < steps - 1 else 1)]
 
 
-@pytest.mark.parametrize("sampler", [s for s in SAMPLERS if s.prediction_processes & FIT.keys()], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "sampler", [s for s in SAMPLERS if s.prediction_processes & FIT.keys()], ids=lambda s: s.name
+)
 def test_every_sampler_tells_each_step_once(sampler: Any, in_memory: Memory) -> None:
     loaded = in_memory(FIT[next(iter(sampler.kinds))])
     told: list[tuple[int, int]] = []

@@ -13,7 +13,7 @@ from sd_parsers import ParserManager
 from tests.exploring import examples
 
 from safelight.errors import RecordInvalidError
-from safelight.generation.infotext import infotext_from_record, parse_infotext, format_infotext
+from safelight.generation.infotext import format_infotext, infotext_from_record, parse_infotext
 from safelight.generation.record import ReproductionRecord
 from safelight.generation.request import GenerationRequest
 from safelight.images.encoding import encode_image
@@ -72,7 +72,10 @@ def read_by_others():
 
 
 def test_the_layout_is_a1111s():
-    assert infotext_from_record(RECORD) == f"a red apple\nNegative prompt: blurry\n{LAST}, Version: Safelight 0.2.0"
+    assert (
+        infotext_from_record(RECORD)
+        == f"a red apple\nNegative prompt: blurry\n{LAST}, Version: Safelight 0.2.0"
+    )
 
 
 def test_lines_without_content_are_left_out():
@@ -169,7 +172,9 @@ def test_simple_readers_are_not_misled_by_names_and_quoted_values(read_by_others
 @pytest.mark.parametrize("prompt", [*NASTY, 'say "Negative prompt: x" aloud'])
 def test_files_of_ours_come_back(kind, prompt):
     record = made(expanded_prompt=prompt)
-    data = encode_image(Image.new("RGB", (8, 8)), kind, Metadata(infotext_from_record(record), record.to_json()))
+    data = encode_image(
+        Image.new("RGB", (8, 8)), kind, Metadata(infotext_from_record(record), record.to_json())
+    )
     found = read_metadata(data)
     assert ReproductionRecord.parse(found.record) == record
     read = parse_infotext(found.infotext)
@@ -189,7 +194,9 @@ words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 @given(prompt=words.filter(unambiguous), negative=words)
 @settings(max_examples=examples(300))
 def test_any_prompts_come_back(prompt, negative):
-    read = parse_infotext(infotext_from_record(made(expanded_prompt=prompt, expanded_negative_prompt=negative)))
+    read = parse_infotext(
+        infotext_from_record(made(expanded_prompt=prompt, expanded_negative_prompt=negative))
+    )
     assert (read.prompt, read.negative_prompt) == (prompt, negative)
     assert read.parameters["Steps"] == "20"
 

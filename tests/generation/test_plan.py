@@ -214,7 +214,9 @@ def test_a_second_pass_that_cannot_be_drawn_is_refused_before_the_first() -> Non
         settled("kolors", pag_scale=2, hires={})
     learnt = DIFFUSION | {"prediction_type": "sample"}
     request = GenerationRequest.parse(prompt="", sampler="DDIM", hires={"sampler": "DPM2"})
-    with pytest.raises(SamplerIncompatibleError, match="DPM2 does not fit this checkpoint, which predicts sample"):
+    with pytest.raises(
+        SamplerIncompatibleError, match="DPM2 does not fit this checkpoint, which predicts sample"
+    ):
         make_plan(request, FAMILIES["sd1"], learnt, native_side=512)
 
 

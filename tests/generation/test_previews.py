@@ -12,9 +12,15 @@ from PIL import Image
 from tests.tiny import parts
 from torch import nn
 
-from safelight.generation.previews import LatentToRGB, DenoiserPrediction, clean_latents, fit_latent_to_rgb, unpack_latents
+from safelight.generation.previews import (
+    DenoiserPrediction,
+    LatentToRGB,
+    clean_latents,
+    fit_latent_to_rgb,
+    unpack_latents,
+)
 from safelight.generation.solvers.samplers import build_scheduler, resolve_sampler
-from safelight.images import decoding
+from safelight.images import decode
 from safelight.samples import sample_photographs
 
 
@@ -46,7 +52,7 @@ CONFIGS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("config", CONFIGS)
 def test_a_preview_has_the_pictures_colours_whatever_scales_the_latents(config: dict[str, Any]) -> None:
     vae = Shrinking(**config)
-    image = decoding(sample_photographs()[1]).image.resize((256, 256))
+    image = decode(sample_photographs()[1]).image.resize((256, 256))
     signed = torch.from_numpy(np.array(image)).movedim(-1, 0)[None].float() / 127.5 - 1
     raw = vae.encode(signed).latent_dist.mode()
     mean = torch.tensor(config.get("latents_mean", [config.get("shift_factor", 0.0)] * 4)).view(4, 1, 1)

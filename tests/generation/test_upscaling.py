@@ -34,14 +34,14 @@ from safelight.generation.upscaling import (
     RESAMPLING_FILTERS,
     Upscaler,
     find_upscalers,
-    registry,
     load_upscaler,
+    registry,
 )
-from safelight.generation.upscaling.scale_factor import read_scale_factor
 from safelight.generation.upscaling.registry import PACKAGED_FOLDER
+from safelight.generation.upscaling.scale_factor import read_scale_factor
 from safelight.generation.upscaling.tiles import Tiling
 from safelight.generation.upscaling.weights import check_image_to_image
-from safelight.images import decoding
+from safelight.images import decode
 from safelight.samples import sample_photographs
 
 
@@ -73,7 +73,7 @@ def unshipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def photograph() -> Image.Image:
-    return decoding(sample_photographs()[0]).image.resize((150, 110), Image.Resampling.LANCZOS)
+    return decode(sample_photographs()[0]).image.resize((150, 110), Image.Resampling.LANCZOS)
 
 
 def pixels(image: Image.Image) -> np.ndarray:
@@ -95,7 +95,9 @@ def test_resampling_gives_the_exact_size(
 
 def test_each_filter_is_the_one_its_name_says(tmp_path: Path) -> None:
     edge = Image.fromarray(np.array([[[0] * 3, [0] * 3, [255] * 3, [255] * 3]] * 4, np.uint8))
-    results = {name: pixels(load_upscaler(name, tmp_path).upscale(edge, 4))[8, :, 0] for name in RESAMPLING_FILTERS}
+    results = {
+        name: pixels(load_upscaler(name, tmp_path).upscale(edge, 4))[8, :, 0] for name in RESAMPLING_FILTERS
+    }
     assert set(results["nearest"]) == {0, 255}
     assert list(results["bilinear"]) == sorted(results["bilinear"])
     assert len({tuple(row) for row in results.values()}) == 4
@@ -137,7 +139,9 @@ def test_tiles_leave_no_trace(tmp_path: Path, photograph: Image.Image, scale: in
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_a_header_tells_the_factor(tmp_path: Path, scale: int, channels: int) -> None:
-    assert read_scale_factor(save(compact(scale=scale, channels=channels), tmp_path / "8x.safetensors")) == scale
+    assert (
+        read_scale_factor(save(compact(scale=scale, channels=channels), tmp_path / "8x.safetensors")) == scale
+    )
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4, 8])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from PIL import Image
 
 from safelight.errors import ImageError
-from safelight.images import DecodeLimits, iter_frames, read_header, is_image
+from safelight.images import DecodeLimits, is_image, iter_frames, read_header
 from safelight.images.metadata.file_metadata import read_metadata
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -15,7 +15,7 @@ from PIL import Image, ImageCms
 from tests.exploring import examples
 
 from safelight.errors import ImageArrayError, ImageFormatError
-from safelight.images import DecodeLimits, decoding
+from safelight.images import DecodeLimits, decode
 from safelight.images.icc import is_srgb
 
 COLOURS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 24), st.integers(1, 24), st.just(3)))
@@ -33,7 +33,7 @@ def rounded(samples: np.ndarray) -> np.ndarray:
 def test_sixteen_bits_of_an_eight_bit_picture_give_that_picture(make, pixels):
     wide = pixels.astype(np.uint16) * 257
     for source in (wide, wide.astype(">u2"), make.png16(wide, 2)):
-        frame = decoding(source)
+        frame = decode(source)
         assert np.array_equal(frame.pixels, pixels)
         assert frame.notes == ("16 bit scaled to 8",)
 
@@ -43,15 +43,15 @@ def test_sixteen_bits_of_an_eight_bit_picture_give_that_picture(make, pixels):
 def test_sixteen_bits_are_rounded_and_not_cut(make, samples):
     rgb = samples[:, :, :3]
     grey = samples[:, :, :1]
-    assert np.array_equal(decoding(make.png16(rgb, 2)).pixels, rounded(rgb))
-    assert np.array_equal(decoding(rgb).pixels, rounded(rgb))
+    assert np.array_equal(decode(make.png16(rgb, 2)).pixels, rounded(rgb))
+    assert np.array_equal(decode(rgb).pixels, rounded(rgb))
     for source in (grey, grey[:, :, 0], make.png16(grey, 0), Image.fromarray(grey[:, :, 0])):
-        assert np.array_equal(decoding(source).pixels, np.repeat(rounded(grey), 3, axis=2))
+        assert np.array_equal(decode(source).pixels, np.repeat(rounded(grey), 3, axis=2))
     opaque = np.dstack([rgb, np.full(rgb.shape[:2], 65535, np.uint16)])
-    assert np.array_equal(decoding(make.png16(opaque, 6)).pixels, rounded(rgb))
-    assert np.array_equal(decoding(make.png16(samples, 6)).pixels, decoding(samples).pixels)
+    assert np.array_equal(decode(make.png16(opaque, 6)).pixels, rounded(rgb))
+    assert np.array_equal(decode(make.png16(samples, 6)).pixels, decode(samples).pixels)
     assert np.array_equal(
-        decoding(make.png16(samples[:, :, [0, 3]], 4)).pixels, decoding(samples[:, :, [0, 0, 0, 3]]).pixels
+        decode(make.png16(samples[:, :, [0, 3]], 4)).pixels, decode(samples[:, :, [0, 0, 0, 3]]).pixels
     )
 
 
@@ -73,23 +73,23 @@ def test_sixteen_bit_tiff_is_rounded(make, order, compression):
     magic = b"II*\0" if order == "<" else b"MM\0*"
     head = magic + struct.pack(f"{order}I", 8 + len(raw))
     data = head + raw + struct.pack(f"{order}H", len(entries)) + b"".join(packed) + bytes(4)
-    frame = decoding(data)
+    frame = decode(data)
     assert np.array_equal(frame.pixels, rounded(samples))
     assert frame.notes == ("16 bit scaled to 8",)
 
 
 def test_twelve_bit_and_inverted_grey_tiff(make):
     twelve = make.grey_tiff(2, 1, b"\xff\xf8\x00", bits=12)
-    assert decoding(twelve).pixels[0, :, 0].tolist() == [255, 128]
+    assert decode(twelve).pixels[0, :, 0].tolist() == [255, 128]
     inverted = make.grey_tiff(2, 1, struct.pack("<2H", 0, 65535), bits=16, photometric=0)
-    assert decoding(inverted).pixels[0, :, 0].tolist() == [255, 0]
+    assert decode(inverted).pixels[0, :, 0].tolist() == [255, 0]
 
 
 @pytest.mark.parametrize(("bits", "sample_format"), [(32, 1), (32, 3), (16, 2)])
 def test_tiff_of_numbers_without_a_range_is_refused(make, bits, sample_format):
     data = make.grey_tiff(1, 1, bytes(4), bits=bits, sample_format=sample_format)
     with pytest.raises(ImageFormatError):
-        decoding(data)
+        decode(data)
 
 
 @given(pixels=COLOURS)
@@ -97,7 +97,7 @@ def test_tiff_of_numbers_without_a_range_is_refused(make, bits, sample_format):
 def test_opaque_alpha_changes_nothing(make, pixels):
     opaque = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
     for source in (opaque, Image.fromarray(opaque), make.lossless(Image.fromarray(opaque))):
-        frame = decoding(source, limits=RED)
+        frame = decode(source, limits=RED)
         assert np.array_equal(frame.pixels, pixels)
         assert frame.notes == ()
 
@@ -112,21 +112,21 @@ def test_alpha_is_composited_on_the_background(make, pixels):
         make.lossless(Image.fromarray(pixels)),
         make.lossless(Image.fromarray(pixels), "TIFF"),
     ):
-        assert np.abs(decoding(source, limits=RED).pixels - expected).max() <= 0.51
+        assert np.abs(decode(source, limits=RED).pixels - expected).max() <= 0.51
 
 
 def test_alpha_note_names_the_background(make):
     clear = np.zeros((2, 2, 4), np.uint8)
-    assert decoding(clear).notes == ("alpha composited on white",)
-    assert decoding(clear, limits=RED).notes == ("alpha composited on #c80a1e",)
+    assert decode(clear).notes == ("alpha composited on white",)
+    assert decode(clear, limits=RED).notes == ("alpha composited on #c80a1e",)
 
 
 def test_palette_gives_the_colours_it_stands_for(make):
     image = make.image().quantize(16)
     expected = np.asarray(image.convert("RGB"))
     for name in ("PNG", "GIF", "BMP", "TIFF"):
-        assert np.array_equal(decoding(make.encode(image, name)).pixels, expected)
-    assert np.array_equal(decoding(image).pixels, expected)
+        assert np.array_equal(decode(make.encode(image, name)).pixels, expected)
+    assert np.array_equal(decode(image).pixels, expected)
 
 
 def test_transparent_palette_entries(make):
@@ -136,7 +136,7 @@ def test_transparent_palette_entries(make):
     for transparency in (1, b"\xff\x00"):
         for name in ("PNG", "GIF")[: 2 if transparency == 1 else 1]:
             data = make.encode(image, name, transparency=transparency)
-            assert decoding(data, limits=RED).pixels[0].tolist() == [[10, 20, 30], [200, 10, 30]]
+            assert decode(data, limits=RED).pixels[0].tolist() == [[10, 20, 30], [200, 10, 30]]
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
@@ -150,16 +150,16 @@ def test_grey_png_of_every_depth_with_a_transparent_value(make, bits):
         else bytes([top << 8 - 2 * bits])
     )
     data = make.png(2, 1, bits, 0, b"\0" + row, make.chunk(b"tRNS", struct.pack(">H", top)))
-    assert decoding(data, limits=RED).pixels[0].tolist() == [[0, 0, 0], [200, 10, 30]]
-    assert decoding(make.png(2, 1, bits, 0, b"\0" + row)).pixels[0].tolist() == [[0, 0, 0], [255, 255, 255]]
+    assert decode(data, limits=RED).pixels[0].tolist() == [[0, 0, 0], [200, 10, 30]]
+    assert decode(make.png(2, 1, bits, 0, b"\0" + row)).pixels[0].tolist() == [[0, 0, 0], [255, 255, 255]]
 
 
 def test_transparent_colour_of_rgb_png(make):
     samples = np.array([[[1, 2, 3], [4, 5, 6]]])
     key = make.chunk(b"tRNS", struct.pack(">3H", 4, 5, 6))
     eight = make.png(2, 1, 8, 2, b"\0" + samples.astype(np.uint8).tobytes(), key)
-    assert decoding(eight, limits=RED).pixels[0].tolist() == [[1, 2, 3], [200, 10, 30]]
-    assert decoding(make.png16(samples, 2, key), limits=RED).pixels[0].tolist() == [[0, 0, 0], [200, 10, 30]]
+    assert decode(eight, limits=RED).pixels[0].tolist() == [[1, 2, 3], [200, 10, 30]]
+    assert decode(make.png16(samples, 2, key), limits=RED).pixels[0].tolist() == [[0, 0, 0], [200, 10, 30]]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_transparent_colour_of_rgb_png(make):
 def test_pil_images_of_every_mode(make, mode):
     if mode == "LAB":
         image = Image.new("LAB", (3, 2), (255, 128, 128))  # white
-        assert decoding(image).pixels.min() >= 250
+        assert decode(image).pixels.min() >= 250
         return
     through = {"La": "LA", "RGBa": "RGBA", "PA": "P"}.get(mode)
     image = (make.image().convert(through) if through else make.image()).convert(mode)
@@ -176,25 +176,27 @@ def test_pil_images_of_every_mode(make, mode):
     expected = np.asarray(make.image().convert("L" if grey else "RGB").convert("RGB"))
     if mode in ("1", "P", "PA"):
         expected = np.asarray(image.convert("RGB"))
-    assert np.abs(decoding(image).pixels.astype(int) - expected).max() <= (6 if mode in ("HSV", "YCbCr") else 0)
+    assert np.abs(decode(image).pixels.astype(int) - expected).max() <= (
+        6 if mode in ("HSV", "YCbCr") else 0
+    )
 
 
 def test_pil_images_of_numbers(make):
     ramp = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
-    assert np.array_equal(decoding(Image.fromarray(ramp)).pixels, decoding(ramp).pixels)
+    assert np.array_equal(decode(Image.fromarray(ramp)).pixels, decode(ramp).pixels)
     wide = (ramp * 65535).astype(np.int32)
-    assert np.array_equal(decoding(Image.fromarray(wide)).pixels[:, :, 0], rounded(wide))
+    assert np.array_equal(decode(Image.fromarray(wide)).pixels[:, :, 0], rounded(wide))
     for bad in (ramp - 1, ramp * 1e6, ramp * np.nan, wide * 2):
         with pytest.raises(ImageArrayError):
-            decoding(Image.fromarray(bad))
+            decode(Image.fromarray(bad))
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_floats_and_bools(make, dtype):
     pixels = make.pixels()
-    assert np.array_equal(decoding((pixels / 255).astype(dtype)).pixels, pixels)
+    assert np.array_equal(decode((pixels / 255).astype(dtype)).pixels, pixels)
     mask = pixels[:, :, 0] > 90
-    assert np.array_equal(decoding(mask).pixels[:, :, 1], mask * np.uint8(255))
+    assert np.array_equal(decode(mask).pixels[:, :, 1], mask * np.uint8(255))
 
 
 @pytest.mark.parametrize(
@@ -213,12 +215,12 @@ def test_floats_and_bools(make, dtype):
 )
 def test_arrays_that_are_no_pictures(array):
     with pytest.raises(ImageArrayError):
-        decoding(array)
+        decode(array)
 
 
 def test_pixels_are_read_only_and_strided_arrays_are_made_contiguous(make):
     pixels = make.pixels()[::-1, ::2]
-    frame = decoding(pixels)
+    frame = decode(pixels)
     assert np.array_equal(frame.pixels, pixels)
     assert frame.pixels.flags.c_contiguous
     assert not frame.pixels.flags.writeable
@@ -228,16 +230,18 @@ def test_pixels_are_read_only_and_strided_arrays_are_made_contiguous(make):
 def test_cmyk_jpeg_is_not_inverted(make):
     cmyk = make.image().convert("CMYK")
     expected = np.asarray(cmyk.convert("RGB")).astype(int)
-    found = decoding(make.encode(cmyk, "JPEG", quality=98)).pixels
+    found = decode(make.encode(cmyk, "JPEG", quality=98)).pixels
     assert np.abs(found - expected).mean() < 3
-    assert np.array_equal(decoding(make.encode(cmyk, "TIFF")).pixels, expected)
+    assert np.array_equal(decode(make.encode(cmyk, "TIFF")).pixels, expected)
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
 def test_foreign_profile_is_converted(make, name):
     options = {"quality": 95} if name in ("JPEG", "AVIF") else {}
-    frame = decoding(make.lossless(make.image(), name, icc_profile=make.profile("GRB"), **options))
-    expected = decoding(make.lossless(Image.fromarray(make.pixels()[:, :, [1, 0, 2]]), name, **options)).pixels
+    frame = decode(make.lossless(make.image(), name, icc_profile=make.profile("GRB"), **options))
+    expected = decode(
+        make.lossless(Image.fromarray(make.pixels()[:, :, [1, 0, 2]]), name, **options)
+    ).pixels
     assert np.abs(frame.pixels.astype(int) - expected).mean() < 4
     assert frame.notes == ("ICC profile 'sRGB built-in' converted to sRGB",)
 
@@ -246,7 +250,7 @@ def test_srgb_profile_is_recognised_by_its_numbers_and_skipped(make):
     assert is_srgb(make.profile("RGB"))
     assert not is_srgb(make.profile("GRB"))
     assert not is_srgb(b"")
-    frame = decoding(make.encode(make.image(), "PNG", icc_profile=make.profile("RGB")))
+    frame = decode(make.encode(make.image(), "PNG", icc_profile=make.profile("RGB")))
     assert frame.notes == ()
     assert np.array_equal(frame.pixels, make.pixels())
 
@@ -259,14 +263,14 @@ def test_profile_with_another_tone_curve_is_not_srgb(make):
 
 @pytest.mark.parametrize("damage", [b"not a profile", b"\0" * 200])
 def test_damaged_profile_is_noted_and_ignored(make, damage):
-    frame = decoding(make.encode(make.image(), "PNG", icc_profile=damage))
+    frame = decode(make.encode(make.image(), "PNG", icc_profile=damage))
     assert frame.notes == ("damaged ICC profile ignored",)
     assert np.array_equal(frame.pixels, make.pixels())
 
 
 def test_profile_of_another_colour_space_is_ignored(make):
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    frame = decoding(make.encode(make.image(), "PNG", icc_profile=lab))
+    frame = decode(make.encode(make.image(), "PNG", icc_profile=lab))
     assert frame.notes == ("ICC profile for Lab ignored in a picture of mode RGB",)
 
 
@@ -275,15 +279,15 @@ def test_profile_alpha_and_orientation_together(make):
     exif = Image.Exif()
     exif[0x0112] = 6
     data = make.encode(Image.fromarray(pixels), "PNG", icc_profile=make.profile("BGR"), exif=exif)
-    frame, reference = decoding(data), decoding(pixels[:, :, [2, 1, 0, 3]]).pixels
+    frame, reference = decode(data), decode(pixels[:, :, [2, 1, 0, 3]]).pixels
     assert np.abs(frame.pixels.astype(int) - np.rot90(reference, -1)).max() <= 3
     assert [note.split()[0] for note in frame.notes] == ["ICC", "alpha", "orientation"]
-    assert np.array_equal(decoding(Image.open(io.BytesIO(data))).pixels, frame.pixels)
+    assert np.array_equal(decode(Image.open(io.BytesIO(data))).pixels, frame.pixels)
 
 
 @pytest.mark.parametrize("key", [b"transparency", b"icc_profile", b"sample_bits", b"exif", b"srgb"])
 def test_text_chunks_cannot_pass_for_anything_else(make, key):
     text = make.chunk(b"tEXt", key + b"\0a text")
-    frame = decoding(make.png(2, 1, 8, 2, b"\0" + bytes(range(6)), text))
+    frame = decode(make.png(2, 1, 8, 2, b"\0" + bytes(range(6)), text))
     assert frame.pixels[0].tolist() == [[0, 1, 2], [3, 4, 5]]
     assert frame.notes == ()

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from safelight.errors import ImageError, ImageTooManyPixelsError, ImageTruncatedError
-from safelight.images import DecodeLimits, decoding, iter_frames, read_header
-from safelight.images.types import ImageHeader, FileLayout
+from safelight.images import DecodeLimits, decode, iter_frames, read_header
 from safelight.images.frame_sampling import sample_frames
+from safelight.images.types import FileLayout, ImageHeader
 
 ANIMATED = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")
 
@@ -30,7 +30,7 @@ def test_evenly_sampled_frames_show_what_they_should(make, name):
         assert abs(int(frame.pixels[5, 5, 0]) - 25 * frame.index) <= 4
         assert frame.notes == ("frames 0, 3, 6 of 9 seen",)
         assert frame.size == (16, 12)
-    assert np.array_equal(decoding(data).pixels, found[0].pixels)
+    assert np.array_equal(decode(data).pixels, found[0].pixels)
 
 
 @pytest.mark.parametrize("name", ANIMATED)
@@ -43,7 +43,7 @@ def test_all_frames_when_they_are_few(make, name):
 @pytest.mark.parametrize("name", ["JPEG", "BMP", "HEIF", "PNG", "WEBP", "TIFF", "GIF", "AVIF"])
 def test_still_picture_is_one_frame(make, name):
     (frame,) = iter_frames(make.encode(make.image(), name))
-    assert np.array_equal(frame.pixels, decoding(make.encode(make.image(), name)).pixels)
+    assert np.array_equal(frame.pixels, decode(make.encode(make.image(), name)).pixels)
 
 
 def test_arrays_and_images_are_one_frame(make):
@@ -123,7 +123,7 @@ def test_png_with_senseless_animation_control_is_an_error_and_no_warning(make, e
     control = make.chunk(b"acTL", extra or bytes(8))
     data = make.png(1, 1, 8, 0, b"\0\0", control, *([control] if extra else []))
     with pytest.raises(ImageError):
-        decoding(data)
+        decode(data)
 
 
 def test_frames_are_made_one_at_a_time(make):

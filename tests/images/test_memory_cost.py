@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from safelight.images import DecodeLimits, decoding
-from safelight.images.memory_cost import decode_memory, encode_memory
+from safelight.images import DecodeLimits, decode
 from safelight.images.decoding import inspect_file
+from safelight.images.memory_cost import decode_memory, encode_memory
 
 WIDTH, HEIGHT = 1500, 1000
 SPARE = 16 << 20
@@ -187,4 +187,4 @@ def test_wide_samples_take_no_more_than_their_decoder_and_the_result(make, measu
 def test_a_row_of_many_pixels_is_said_to_cost_what_it_holds(make):
     data = make.png(3_000_000, 1, 16, 6, bytes(1 + 8 * 3_000_000))
     assert decode_memory(inspect_file(data, DecodeLimits()), DecodeLimits()) > 3_000_000 * 16
-    assert decoding(data).size == (3_000_000, 1)
+    assert decode(data).size == (3_000_000, 1)

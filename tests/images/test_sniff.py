@@ -7,7 +7,7 @@ import time
 import pytest
 
 from safelight.errors import ImageEmptyError, ImageFormatError, ImageNotRecognisedError
-from safelight.images import decoding, read_header, is_image
+from safelight.images import decode, is_image, read_header
 
 REFUSED = {
     "Photoshop": b"8BPS\0\x01" + bytes(60),
@@ -38,26 +38,26 @@ NEITHER = (
 def test_every_opened_format_is_recognised(make, format_name):
     data = make.encode(make.image(), format_name)
     assert is_image(data[:64])
-    assert read_header(data).format == decoding(data).format == format_name
+    assert read_header(data).format == decode(data).format == format_name
 
 
 def test_extension_does_not_matter(make, tmp_path):
     path = tmp_path / "picture.gif"
     path.write_bytes(make.encode(make.image(), "PNG"))
-    assert decoding(path).format == "PNG"
+    assert decode(path).format == "PNG"
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_known_formats_that_are_not_opened_are_named(name):
     assert not is_image(REFUSED[name][:64])
     with pytest.raises(ImageFormatError, match=name):
-        decoding(REFUSED[name])
+        decode(REFUSED[name])
 
 
 @pytest.mark.parametrize("data", NEITHER)
 def test_anything_else_is_not_recognised(data):
     assert not is_image(data)
-    for look in (decoding, read_header):
+    for look in (decode, read_header):
         with pytest.raises(ImageNotRecognisedError):
             look(data)
 
@@ -67,7 +67,7 @@ def test_empty_is_an_error_of_its_own(tmp_path):
     assert not is_image(b"")
     for source in (b"", tmp_path / "empty.jpg"):
         with pytest.raises(ImageEmptyError):
-            decoding(source)
+            decode(source)
 
 
 @pytest.mark.parametrize(("brands", "name"), [(b"mif1....avifmif1", "AVIF"), (b"mif1....mif1heic", "HEIF")])

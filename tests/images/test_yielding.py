@@ -13,7 +13,7 @@ from PIL import Image
 from tests.yielding import check
 
 from safelight.errors import SafelightError
-from safelight.images import decoding, iter_frames, read_header
+from safelight.images import decode, iter_frames, read_header
 from safelight.images.metadata.file_metadata import read_metadata
 
 WIDTH, HEIGHT = 9000, 7000
@@ -63,7 +63,7 @@ LARGE: dict[str, Callable[..., bytes]] = {
 @pytest.mark.parametrize("name", LARGE)
 def test_large_pictures(make, large, name):
     data = LARGE[name](make, large)
-    check(lambda: decoding(data))
+    check(lambda: decode(data))
 
 
 def ifds(count: int) -> bytes:

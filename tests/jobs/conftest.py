@@ -8,9 +8,9 @@ from sqlalchemy import Engine
 
 from safelight.database import blobs, migrate, open_database
 from safelight.database.notifications import Listener, listen
+from safelight.jobs.channels import Channel
 from safelight.jobs.queue import tables
 from safelight.jobs.queue.admission import QueueLimits
-from safelight.jobs.channels import Channel
 from safelight.jobs.queue.store import JobStore
 from safelight.settings import Settings
 

@@ -9,8 +9,8 @@ from PIL import Image
 from safelight.errors import ImageError, JobTooLargeError
 from safelight.generation.request import GenerationRequest, Part
 from safelight.images.types import DecodeLimits
-from safelight.jobs.payloads import ScanRequest, UpscaleRequest
 from safelight.jobs.cost import NETWORK, JobSize, check_size, size_of
+from safelight.jobs.payloads import ScanRequest, UpscaleRequest
 
 
 def picture(width: int, height: int, kind: str = "PNG", frames: int = 1) -> bytes:

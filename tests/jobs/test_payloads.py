@@ -14,9 +14,9 @@ from safelight.jobs.job import JobKind
 from safelight.jobs.payloads import (
     REQUESTS,
     ScanRequest,
-    parse_request,
     blob_digests,
     load_request,
+    parse_request,
     store_request,
     with_seed,
 )

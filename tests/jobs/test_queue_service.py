@@ -15,8 +15,8 @@ from tests.times import ago
 from safelight.database import blobs, writing
 from safelight.gallery import NewEntry, Search
 from safelight.jobs.job import JobKind, JobState, Signal, Submission
-from safelight.jobs.queue_service import QueueService, prepare
 from safelight.jobs.queue.tables import jobs, workers
+from safelight.jobs.queue_service import QueueService, prepare
 from safelight.moderation.policy import Decision
 from safelight.settings import Settings
 

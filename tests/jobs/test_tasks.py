@@ -24,11 +24,11 @@ from safelight.gallery import tables as gallery_tables
 from safelight.generation.request import GenerationRequest
 from safelight.jobs import retry
 from safelight.jobs.job import PAUSED, JobKind, Progress, Signal
-from safelight.jobs.queue.store import JobStore
 from safelight.jobs.payloads import ScanRequest, UpscaleRequest
+from safelight.jobs.queue.store import JobStore
 from safelight.jobs.result import JobResult
-from safelight.jobs.worker.running_job import RunningJob
 from safelight.jobs.tasks import JobContext, generate, scan, upscale
+from safelight.jobs.worker.running_job import RunningJob
 from safelight.moderation.moderator import Moderator
 from safelight.moderation.policy import Decision
 from safelight.settings import Settings
@@ -136,7 +136,9 @@ def test_enlarging_pauses_between_two_tiles(
         assert working.result(60).pictures
 
 
-def test_judging_pauses_between_two_pictures(desk: JobContext, ledger: JobStore, picture: UpscaleRequest) -> None:
+def test_judging_pauses_between_two_pictures(
+    desk: JobContext, ledger: JobStore, picture: UpscaleRequest
+) -> None:
     ledger.submit(submission(kind=JobKind.SCAN))
     running = RunningJob(begun(ledger), ledger, paused=True)
     with ThreadPoolExecutor(1) as pool:

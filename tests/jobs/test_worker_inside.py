@@ -15,18 +15,18 @@ from tests.jobs.book import submission
 from tests.times import ago
 
 from safelight.errors import DatabaseBusyError
+from safelight.jobs.channels import Channel
+from safelight.jobs.job import Job, JobKind, JobState, Signal
+from safelight.jobs.queue.claims import LEASE
+from safelight.jobs.queue.store import JobStore
+from safelight.jobs.queue_service import QueueService, prepare
 from safelight.jobs.worker import heartbeat as heartbeat_module
 from safelight.jobs.worker import maintenance as sweeping_module
 from safelight.jobs.worker import process as worker_module
-from safelight.jobs.channels import Channel
 from safelight.jobs.worker.execution import Execution
-from safelight.jobs.queue.claims import LEASE
-from safelight.jobs.job import Job, JobKind, JobState, Signal
-from safelight.jobs.queue.store import JobStore
-from safelight.jobs.worker.running_job import RunningJob
-from safelight.jobs.queue_service import QueueService, prepare
 from safelight.jobs.worker.maintenance import ClockWatch
 from safelight.jobs.worker.process import Worker
+from safelight.jobs.worker.running_job import RunningJob
 from safelight.settings import Settings
 from safelight.studio import Studio
 

@@ -17,8 +17,8 @@ from tests.tiny.drawing import SIDE, draw
 
 from safelight.errors import CheckpointFamilyError, UnsupportedError
 from safelight.models.checkpoints.discovery import Checkpoint, describe_checkpoint
-from safelight.models.families import FAMILIES, IMAGE, INPAINT, TEXT, Family, get_family
 from safelight.models.checkpoints.loading import LoadedCheckpoint, load_checkpoint
+from safelight.models.families import FAMILIES, IMAGE, INPAINT, TEXT, Family, get_family
 
 Tiny = Callable[[str], Path]
 # numpy's complaint about torch's tensors, raised by diffusers' schedulers.
@@ -157,11 +157,15 @@ def see_guidance(spy: Spy, family: Family) -> None:
 
 def see_timesteps(spy: Spy, family: Family, *, dynamic: bool) -> None:
     assert (spy.timestep_arguments.get("sigmas") is not None) == family.passes_sigmas
-    assert ("mu" in spy.timestep_arguments) == (family.passes_mu == "always" or (family.passes_mu == "dynamic" and dynamic))
+    assert ("mu" in spy.timestep_arguments) == (
+        family.passes_mu == "always" or (family.passes_mu == "dynamic" and dynamic)
+    )
 
 
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.pag])
-def test_every_mode_draws_with_perturbed_attention(name: str, loaded: Callable[[str], LoadedCheckpoint]) -> None:
+def test_every_mode_draws_with_perturbed_attention(
+    name: str, loaded: Callable[[str], LoadedCheckpoint]
+) -> None:
     model = loaded(name)
     for mode in model.family.pag:
         latents = draw(model.pipeline(mode, pag=True), model.family, mode, pag_scale=2.0, **LATENT)
@@ -169,7 +173,9 @@ def test_every_mode_draws_with_perturbed_attention(name: str, loaded: Callable[[
 
 
 @EVERY
-def test_guidance_that_is_off_costs_no_second_call(name: str, loaded: Callable[[str], LoadedCheckpoint]) -> None:
+def test_guidance_that_is_off_costs_no_second_call(
+    name: str, loaded: Callable[[str], LoadedCheckpoint]
+) -> None:
     model, spy = loaded(name), Spy()
     family = model.family
     pipeline = model.pipeline(family.modes[0])
@@ -225,7 +231,9 @@ def test_which_half_of_the_doubled_batch_is_the_negative_prompt(
     assert model.family.unconditional_first == first
 
 
-def test_chroma_inpaints_everything_as_it_draws_from_a_picture(loaded: Callable[[str], LoadedCheckpoint]) -> None:
+def test_chroma_inpaints_everything_as_it_draws_from_a_picture(
+    loaded: Callable[[str], LoadedCheckpoint],
+) -> None:
     """Its inpainting pipeline runs only with a config completed by us."""
     model = loaded("chroma")
     everything = {"mask_image": Image.new("L", (SIDE, SIDE), 255)}

@@ -19,8 +19,8 @@ from safelight.generation.engine import Engine
 from safelight.generation.request import GenerationRequest
 from safelight.generation.solvers.samplers import SAMPLERS, PredictionProcess, Sampler
 from safelight.models.checkpoints.discovery import STARTER_PATH, Checkpoint, find_checkpoint
-from safelight.models.families import FAMILIES
 from safelight.models.checkpoints.safetensors_header import read_header
+from safelight.models.families import FAMILIES
 from safelight.settings import Settings
 
 Draw = Callable[..., Image.Image]
@@ -203,7 +203,11 @@ def test_the_measure_can_tell_things_and_styles() -> None:
 
 # With the engine
 
-FIT = [s for s in SAMPLERS if PredictionProcess.DIFFUSION in s.prediction_processes and "v_prediction" in s.prediction_types]
+FIT = [
+    s
+    for s in SAMPLERS
+    if PredictionProcess.DIFFUSION in s.prediction_processes and "v_prediction" in s.prediction_types
+]
 
 
 @pytest.mark.parametrize("sampler", FIT, ids=lambda sampler: sampler.name)
@@ -214,7 +218,9 @@ def test_every_sampler_that_fits_draws(sampler: Sampler, draw: Draw) -> None:
 
 
 def test_no_sampler_of_its_kind_is_left_out() -> None:
-    assert [sampler.name for sampler in FIT] == [s.name for s in SAMPLERS if PredictionProcess.DIFFUSION in s.prediction_processes]
+    assert [sampler.name for sampler in FIT] == [
+        s.name for s in SAMPLERS if PredictionProcess.DIFFUSION in s.prediction_processes
+    ]
 
 
 def test_a_seed_is_the_same_bits_twice(draw: Draw) -> None:

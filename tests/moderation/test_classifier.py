@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from safelight.images import decoding
+from safelight.images import decode
 from safelight.moderation import Classifier, ClassifierInfo, Prediction, load_classifier
 from safelight.moderation.classifier import NetworkClassifier
 from safelight.settings import Settings
@@ -21,7 +21,7 @@ def classifier(request: pytest.FixtureRequest, settings: Settings) -> NetworkCla
 @pytest.fixture(scope="module")
 def squares(open_nsfw: NetworkClassifier, photographs: list[Path]) -> np.ndarray:
     """33 different squares: photographs and mixtures of two of them."""
-    five = [open_nsfw.prepare(decoding(path).image) for path in photographs]
+    five = [open_nsfw.prepare(decode(path).image) for path in photographs]
     generator = np.random.default_rng(1)
     mixed = []
     for _ in range(28):
@@ -95,7 +95,7 @@ def test_labels_are_looked_up_by_name(
     first, second = load(checkpoints.nsfw_first), load(checkpoints.sfw_first)
     assert first.info.labels == ("NSFW", "SFW")
     assert second.info.labels == ("SFW", "NSFW")
-    squares = np.stack([first.prepare(decoding(path).image) for path in small_pngs])
+    squares = np.stack([first.prepare(decode(path).image) for path in small_pngs])
     for one, other in zip(first.predict(squares), second.predict(squares), strict=True):
         assert one.scores == pytest.approx(other.scores, abs=1e-6)
         assert abs(one.scores["NSFW"] - one.scores["SFW"]) > 1e-3, "a tie would prove nothing"

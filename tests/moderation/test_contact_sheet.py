@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 
 from safelight.moderation import Judgement, Moderator, Policy
-from safelight.moderation.explain import Explanation
 from safelight.moderation.contact_sheet import write_contact_sheet
+from safelight.moderation.explain import Explanation
 
 STRICTEST = 'name = "n"\nversion = "1"\nsafe = ["sfw"]\n[unsafe]\nnsfw = { review = 0.0, block = 0.0 }\n'
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from safelight.errors import ExplanationUnsupportedError, ImageTooManyPixelsError, OutputError, SafelightError
-from safelight.images import DecodeLimits, decoding
+from safelight.images import DecodeLimits, decode
 from safelight.moderation import Moderator, Policy
 from safelight.moderation.classifier import NetworkClassifier
 from safelight.moderation.explain import Explainer, Explanation
@@ -52,7 +52,7 @@ def test_contributions_average_to_the_log_odds(
 def test_the_map_changes_where_the_picture_does(
     explainer: Explainer, photographs: list[Path], axis: int
 ) -> None:
-    pixels = decoding(photographs[0]).pixels
+    pixels = decode(photographs[0]).pixels
     changed = pixels.copy()
     changed[(slice(400, None), slice(None)) if axis == 0 else (slice(None), slice(400, None))] = (
         200,
@@ -69,7 +69,7 @@ def test_pictures_have_the_originals_size_up_to_a_limit(
 ) -> None:
     for path in photographs:
         explanation = explainer.explain(path)
-        assert explanation.heat_map.size == explanation.image.size == decoding(path).size
+        assert explanation.heat_map.size == explanation.image.size == decode(path).size
         assert explanation.heat_map.mode == "RGB"
     large = explainer.explain(np.zeros((500, 2000, 3), np.uint8))
     assert large.heat_map.size == large.image.size == (768, 192)
@@ -96,14 +96,16 @@ def test_colours_say_which_way() -> None:
 
     contributions = np.full((7, 7), -16, np.float32)
     contributions[:, 4:] = 16
-    heat = np.asarray(_overlay_heat_map(Image.new("RGB", (256, 256), (128, 128, 128)), contributions)).astype(int)
+    heat = np.asarray(_overlay_heat_map(Image.new("RGB", (256, 256), (128, 128, 128)), contributions)).astype(
+        int
+    )
     left, right = heat[128, 60], heat[128, 200]
     assert left[2] > left[0] + 50, "blue pulls toward safe"
     assert right[0] > right[2] + 50, "red pulls toward unsafe"
 
 
 def test_a_frame_is_explained_by_its_index(explainer: Explainer, photographs: list[Path]) -> None:
-    pictures = [decoding(path).image.resize((200, 160)) for path in photographs[:3]]
+    pictures = [decode(path).image.resize((200, 160)) for path in photographs[:3]]
     data = animation(pictures)
     for index, picture in enumerate(pictures):
         np.testing.assert_allclose(
@@ -117,7 +119,7 @@ def test_the_verdicts_frame_can_be_explained(
     explainer: Explainer, open_nsfw_exact: NetworkClassifier, photographs: list[Path]
 ) -> None:
     order = [photographs[number % 5] for number in (3, 1, 3, 1, 0, 3, 1, 3)]
-    data = animation([decoding(path).image.resize((120, 120)) for path in order])
+    data = animation([decode(path).image.resize((120, 120)) for path in order])
     limits = DecodeLimits(max_frames=4)
     verdict = Moderator(open_nsfw_exact, Policy.load("standard"), limits).judge(data)
     assert verdict.frame == 4

@@ -12,7 +12,7 @@ import openvino as ov
 import pytest
 
 from safelight.errors import ExportParityError, OutputError, OutputExistsError, UsageError
-from safelight.images import decoding
+from safelight.images import decode
 from safelight.moderation import Moderator, Policy
 from safelight.moderation.classifier import NetworkClassifier
 from safelight.moderation.export import export_classifier
@@ -80,7 +80,7 @@ def test_an_export_gives_the_same_answers_elsewhere(
 
     moderator = Moderator(classifier, Policy.load("standard"))
     verdicts = [moderator.judge(path) for path in photographs]
-    pixels = np.stack([original.preprocessing.apply(decoding(path).image) for path in photographs])
+    pixels = np.stack([original.preprocessing.apply(decode(path).image) for path in photographs])
     probabilities, embeddings = run_elsewhere(done.folder, pixels)
     for row, embedding, verdict in zip(probabilities, embeddings, verdicts, strict=True):
         scores = dict(zip(original.labels, row.tolist(), strict=True))
@@ -144,7 +144,9 @@ def test_a_folder_that_cannot_be_made(blueprint: ClassifierDefinition, tmp_path:
         export_classifier(blueprint, "onnx", tmp_path / "file" / "out")
 
 
-def test_a_network_that_strays_is_not_kept(small: ClassifierDefinition, checkpoints: Any, tmp_path: Path) -> None:
+def test_a_network_that_strays_is_not_kept(
+    small: ClassifierDefinition, checkpoints: Any, tmp_path: Path
+) -> None:
     """Traced from another checkpoint than the one the graph was made from: its head is swapped."""
     mixed = replace(small, folder=checkpoints.sfw_first)
     out = tmp_path / "out"

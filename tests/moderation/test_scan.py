@@ -27,8 +27,8 @@ from safelight.errors import (
     UsageError,
 )
 from safelight.moderation import Moderator, Policy
-from safelight.moderation.sources import SkipReason
 from safelight.moderation.scan import Scan, ScanSummary
+from safelight.moderation.sources import SkipReason
 
 LEVELS = {f"{number:02}.png": (number + 0.5) / 20 for number in range(20)}
 

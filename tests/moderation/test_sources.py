@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from safelight.errors import FileMissingError, ImageFormatError, InputError
-from safelight.images import decoding
+from safelight.images import decode
 from safelight.moderation.sources import EXTENSIONS, SkipReason, count_images, find_images
 
 GIF = (
@@ -122,7 +122,7 @@ def test_what_is_known_and_not_opened_is_an_error_that_names_it(
     assert name == str(tmp_path / "file.dat")
     assert len(source) <= 1024
     with pytest.raises(ImageFormatError) as caught:
-        decoding(source)
+        decode(source)
     assert caught.value.message == f"The content is {format_name}, which is not opened."
 
 
@@ -305,9 +305,7 @@ def test_a_folder_named_like_a_pattern_is_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_file_is_taken_whatever_it_is(folder: Path) -> None:
-    assert list(find_images(str(folder / "notes.txt"))) == [
-        (str(folder / "notes.txt"), folder / "notes.txt")
-    ]
+    assert list(find_images(str(folder / "notes.txt"))) == [(str(folder / "notes.txt"), folder / "notes.txt")]
 
 
 def test_nothing_there(tmp_path: Path) -> None:

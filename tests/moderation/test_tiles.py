@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safelight.moderation.tiles import MAX_TILES, tiles_cover_image, tile_boxes
+from safelight.moderation.tiles import MAX_TILES, tile_boxes, tiles_cover_image
 
 sides = st.integers(1, 5000)
 

@@ -12,10 +12,10 @@ import onnxruntime as ort
 import pytest
 
 from safelight.errors import InternalError, ModelInvalidError, PickleRefusedError
-from safelight.images import decoding
+from safelight.images import decode
 from safelight.moderation import timm_convert
 from safelight.moderation.timm_config import TimmConfig, read_timm_config
-from safelight.moderation.timm_convert import build_module, load_converted, is_converted
+from safelight.moderation.timm_convert import build_module, is_converted, load_converted
 from safelight.runtime.graph import PIXELS
 from safelight.settings import Settings
 
@@ -23,7 +23,7 @@ Copied = Callable[..., Path]
 
 
 def squares(config: TimmConfig, pictures: list[Path]) -> np.ndarray:
-    return np.stack([config.preprocessing.apply(decoding(path).image) for path in pictures])
+    return np.stack([config.preprocessing.apply(decode(path).image) for path in pictures])
 
 
 def save(network: Any, folder: Path) -> None:
@@ -39,7 +39,9 @@ def test_a_conversion_happens_once(
     config = read_timm_config(checkpoints.nsfw_first)
     assert is_converted(config, settings.cache_folder)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("converted again"))
-    session = ort.InferenceSession(load_converted(config, settings.cache_folder), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        load_converted(config, settings.cache_folder), providers=["CPUExecutionProvider"]
+    )
     assert [o.name for o in session.get_outputs()] == ["probabilities", "embedding"]
 
 
@@ -48,7 +50,9 @@ def test_the_graph_takes_any_batch(
 ) -> None:
     load(checkpoints.nsfw_first)
     config = read_timm_config(checkpoints.nsfw_first)
-    session = ort.InferenceSession(load_converted(config, settings.cache_folder), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        load_converted(config, settings.cache_folder), providers=["CPUExecutionProvider"]
+    )
     pixels = squares(config, small_pngs)
     together = session.run(None, {PIXELS: pixels})
     for index in range(len(pixels)):
@@ -66,7 +70,9 @@ def test_the_module_and_the_graph_agree(
     pixels = squares(config, small_pngs)
     with torch.inference_mode():
         expected = [output.numpy() for output in build_module(config)(torch.from_numpy(pixels))]
-    session = ort.InferenceSession(load_converted(config, settings.cache_folder), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        load_converted(config, settings.cache_folder), providers=["CPUExecutionProvider"]
+    )
     for ours, theirs in zip(session.run(None, {PIXELS: pixels}), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 

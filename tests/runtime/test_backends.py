@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from safelight.errors import BackendError
-from safelight.runtime.backends import CompiledNetwork, BackendPlan, compile_network, stack_outputs
+from safelight.runtime.backends import BackendPlan, CompiledNetwork, compile_network, stack_outputs
 from safelight.runtime.graph import EMBEDDING, PROBABILITIES, OnnxGraph
 
 BACKENDS = ("onnxruntime", "openvino")
@@ -30,7 +30,9 @@ def expected(pictures: np.ndarray) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 33])
-def test_any_batch_gives_what_the_network_says(network: CompiledNetwork, pictures: np.ndarray, count: int) -> None:
+def test_any_batch_gives_what_the_network_says(
+    network: CompiledNetwork, pictures: np.ndarray, count: int
+) -> None:
     outputs = network.run(pictures[:count])
     assert set(outputs) == {PROBABILITIES, EMBEDDING}
     for name, answer in expected(pictures[:count]).items():
@@ -82,7 +84,10 @@ def test_openvino_keeps_compiled_blobs(graph: OnnxGraph, pictures: np.ndarray, t
     [
         (BackendPlan("onnxruntime", "bf16", 1), "onnxruntime runs a network in fp32 only, not in bf16."),
         (BackendPlan("openvino", "int8", 1), "openvino runs a network in fp32 or bf16, not in int8."),
-        (BackendPlan("tensorrt", "fp32", 1), "There is no backend 'tensorrt'; there are openvino and onnxruntime."),
+        (
+            BackendPlan("tensorrt", "fp32", 1),
+            "There is no backend 'tensorrt'; there are openvino and onnxruntime.",
+        ),
     ],
     ids=str,
 )

@@ -11,7 +11,7 @@ import pytest
 
 from safelight.errors import BackendError
 from safelight.runtime import probe
-from safelight.runtime.backends import CompiledNetwork, Outputs, BackendPlan, compile_network
+from safelight.runtime.backends import BackendPlan, CompiledNetwork, Outputs, compile_network
 from safelight.runtime.graph import PROBABILITIES, OnnxGraph
 from safelight.runtime.machine import usable_cores
 from safelight.runtime.probe import Measurement, candidate_plans, choose_fastest_plan, measure_plans
@@ -142,7 +142,9 @@ def slow(answer: np.ndarray) -> np.ndarray:
     return answer
 
 
-def test_the_fastest_is_chosen(graph: OnnxGraph, pictures: np.ndarray, engines: Engines, tmp_path: Path) -> None:
+def test_the_fastest_is_chosen(
+    graph: OnnxGraph, pictures: np.ndarray, engines: Engines, tmp_path: Path
+) -> None:
     for fastest in (REFERENCE, FP32):
         engines.change = {plan: slow for plan in PLANS if plan != fastest}
         assert choose_fastest_plan(graph, PLANS, pictures[:4], None) == fastest
@@ -207,7 +209,9 @@ def test_an_impossible_plan_is_a_trial_with_a_problem(graph: OnnxGraph, pictures
     assert not trial.matches_reference
 
 
-def test_no_faithful_candidate(graph: OnnxGraph, pictures: np.ndarray, engines: Engines, tmp_path: Path) -> None:
+def test_no_faithful_candidate(
+    graph: OnnxGraph, pictures: np.ndarray, engines: Engines, tmp_path: Path
+) -> None:
     engines.change = {FP32: lambda p: p + 0.5, BF16: fail("no such unit")}
     with pytest.raises(BackendError) as caught:
         choose_fastest_plan(graph, [FP32, BF16], pictures, tmp_path)

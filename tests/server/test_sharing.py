@@ -20,12 +20,12 @@ from tests.server.conftest import client_of
 from safelight.errors import UnsupportedFieldError
 from safelight.jobs.queue_service import QueueService
 from safelight.moderation.moderator import Moderator
-from safelight.server.core.executors import image_executor
-from safelight.server.app import create_app
 from safelight.server.api.a1111.init_image import PreparedImages
-from safelight.server.security.keys import KeyStore
-from safelight.server.api.native import prompts
 from safelight.server.api.a1111.routes import generate
+from safelight.server.api.native import prompts
+from safelight.server.app import create_app
+from safelight.server.core.executors import image_executor
+from safelight.server.security.keys import KeyStore
 
 Asks = Callable[..., Any]
 

@@ -8,9 +8,9 @@ import os
 import pytest
 from tests.yielding import check
 
-from safelight.server.core.request_bodies.large_json import loads
 from safelight.server.core.request_bodies.image_inputs import decode_base64
 from safelight.server.core.request_bodies.json_limits import json_error
+from safelight.server.core.request_bodies.large_json import loads
 
 
 def test_a_large_picture_as_text():

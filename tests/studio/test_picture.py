@@ -12,7 +12,7 @@ from sd_parsers import ParserManager
 
 from safelight.errors import OutputError, UsageError
 from safelight.generation.record import ReproductionRecord
-from safelight.images import decoding
+from safelight.images import decode
 from safelight.images.metadata.file_metadata import read_metadata
 from safelight.studio import Picture, Studio
 from safelight.studio import picture as module
@@ -38,7 +38,7 @@ def test_what_is_saved_says_how_it_was_made(suffix: str, picture: Picture, tmp_p
     assert record.model_copy(update={"file": None}) == picture.record
     assert record.file is not None
     assert record.file.kind == kind_of(path)
-    assert decoding(path).image.size == (64, 72)
+    assert decode(path).image.size == (64, 72)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
@@ -56,7 +56,7 @@ def test_another_reader_finds_the_same(suffix: str, picture: Picture, tmp_path: 
 
 def test_lossless_formats_keep_every_pixel(picture: Picture) -> None:
     for data in (picture.encode("png"), picture.encode("webp", lossless=True)):
-        assert np.array_equal(np.asarray(decoding(data).image), np.asarray(picture.image))
+        assert np.array_equal(np.asarray(decode(data).image), np.asarray(picture.image))
     small, large = picture.encode("jpeg", quality=20), picture.encode("jpeg", quality=95)
     assert len(small) < len(large)
     assert picture.encode("jpeg", quality=20) == small

@@ -17,7 +17,12 @@ from safetensors.torch import load_file, save_file
 from tests.studio.conftest import DOUBT, NOTHING
 from tests.tiny.drawing import MASK, PICTURE
 
-from safelight.errors import CheckpointMissingError, RecordInvalidError, RecordMissingError, NotReproducibleError
+from safelight.errors import (
+    CheckpointMissingError,
+    NotReproducibleError,
+    RecordInvalidError,
+    RecordMissingError,
+)
 from safelight.generation.progress import Progress, Watcher
 from safelight.images.encoding import encode_image
 from safelight.images.metadata.file_metadata import Metadata

@@ -24,9 +24,9 @@ from safelight.errors import (
     RunStoppedError,
     UpscalerUnknownError,
 )
+from safelight.generation.comparison import within_tolerance
 from safelight.generation.progress import Progress, Watcher
 from safelight.generation.request import GenerationRequest, Part
-from safelight.generation.comparison import within_tolerance
 from safelight.images.fields import ImageField
 from safelight.moderation.moderator import Moderator
 from safelight.moderation.policy import Decision

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from captions import STYLE_WORDS, with_article, caption, name_in_colour
-from scenes import COLOURS, HUES, PLACES, SIZES, Pictures, PlacedThing, Scene, random_scene, hue_word
+from captions import STYLE_WORDS, caption, name_in_colour, with_article
+from scenes import COLOURS, HUES, PLACES, SIZES, Pictures, PlacedThing, Scene, hue_word, random_scene
 
 SEEDS = st.integers(0, 2**32 - 1)
 COLOUR = re.compile(rf"\b(?:{'|'.join(sorted({*COLOURS, *HUES}, key=len, reverse=True))})\b")
@@ -126,7 +126,11 @@ def test_a_background_is_always_said_unless_it_is_white(pictures: Pictures) -> N
 
 
 def test_a_size_is_mostly_said(pictures: Pictures) -> None:
-    assert 0.7 < share_with(captions_of(pictures, Scene((PlacedThing(4, size="small"),))), "small cat face") < 0.9
+    assert (
+        0.7
+        < share_with(captions_of(pictures, Scene((PlacedThing(4, size="small"),))), "small cat face")
+        < 0.9
+    )
 
 
 def test_a_main_hue_is_said_now_and_then_where_the_name_has_none(pictures: Pictures) -> None:

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from denoiser import Denoiser, build_schedule, sample_timesteps, rate_at, tokenize
+from denoiser import Denoiser, build_schedule, rate_at, sample_timesteps, tokenize
 from scenes import Pictures
 from tokenizer import LENGTH, learn
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pictures import SIZE, STYLES, render_icon, icons_of, plain_code, plain_name, read_things, rows_and_icons
+from pictures import SIZE, STYLES, icons_of, plain_code, plain_name, read_things, render_icon, rows_and_icons
 
 RED = '<rect width="32" height="32" fill="#f00"/>'
 HALF = '<rect width="8" height="16" fill="#00f"/>'

@@ -14,9 +14,9 @@ from scenes import (
     Pictures,
     PlacedThing,
     Scene,
-    random_scene,
     hue_word,
     main_hue,
+    random_scene,
     render_scene,
     repaint,
 )

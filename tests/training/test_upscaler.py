@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 import autoencoder
 from loops import save
 from safelight.generation.upscaling import load_upscaler
-from upscaler import Pairs, build, enlarge_lanczos, compose, crops, pairs_of, psnr, ship, to_unit
+from upscaler import Pairs, build, compose, crops, enlarge_lanczos, pairs_of, psnr, ship, to_unit
 
 
 def large_disc(colour: str) -> np.ndarray:

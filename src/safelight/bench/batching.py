@@ -72,7 +72,8 @@ def measure_batching(
     found = []
     for count in threads:
         pairs = [
-            (_generate_sequentially(engine, request, count), _generate_concurrently(engine, request, count)) for _ in range(rounds)
+            (_generate_sequentially(engine, request, count), _generate_concurrently(engine, request, count))
+            for _ in range(rounds)
         ]
         found.append(
             BatchingThroughput(count, [single / both for single, both in pairs], [both for _, both in pairs])

@@ -172,8 +172,12 @@ def compare_generation(
         drawn,
         edits,
         peer_seconds,
-        _measure_process(_generate_command(studio, steps), success_statuses=(0, 1)) if cold else None,  # 1: done, but the picture is flagged
-        _measure_process(["-c", _SCRIPT.format(folder=str(folder), steps=steps, prompt=PROMPT)]) if cold else None,
+        _measure_process(_generate_command(studio, steps), success_statuses=(0, 1))
+        if cold
+        else None,  # 1: done, but the picture is flagged
+        _measure_process(["-c", _SCRIPT.format(folder=str(folder), steps=steps, prompt=PROMPT)])
+        if cold
+        else None,
         largest_difference,
     )
 

@@ -93,7 +93,9 @@ def compare_moderation(
     for number in range(rounds):
         peer_ms.append(_milliseconds(lambda: [judge(path) for path in photographs], len(photographs)))
         our_ms.append(_milliseconds(lambda: _judge_all(moderator, photographs, workers), len(photographs)))
-        on_message(f"round {number + 1}: {peer} {peer_ms[-1]:.2f} ms, safelight {our_ms[-1]:.2f} ms a picture")
+        on_message(
+            f"round {number + 1}: {peer} {peer_ms[-1]:.2f} ms, safelight {our_ms[-1]:.2f} ms a picture"
+        )
     return ModerationComparison(
         peer,
         len(photographs),

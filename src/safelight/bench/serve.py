@@ -159,7 +159,10 @@ def measure_servers(
         throughput = []
         for clients in CLIENTS:
             on_message(f"Pictures per second with {clients} clients …")
-            mine = [_measure_rate(draw_ours, clients, seconds / 2), _measure_rate(draw_ours, clients, seconds / 2)]
+            mine = [
+                _measure_rate(draw_ours, clients, seconds / 2),
+                _measure_rate(draw_ours, clients, seconds / 2),
+            ]
             other = _measure_rate(draw_plain, clients, seconds)
             throughput.append(ServerThroughput(clients, statistics.mean(mine), other))
         on_message("Response times while pictures are generated …")
@@ -207,7 +210,9 @@ def _start_plain_server(checkpoint: Path) -> Iterator[RunningServer]:
 
 
 @contextmanager
-def _start_server(command: list[str], environment: dict[str, str], port: int, log: Path) -> Iterator[RunningServer]:
+def _start_server(
+    command: list[str], environment: dict[str, str], port: int, log: Path
+) -> Iterator[RunningServer]:
     with log.open("wb") as errors:
         process = subprocess.Popen(command, env=environment, stderr=errors, stdin=subprocess.DEVNULL)  # noqa: S603
     try:
@@ -316,7 +321,9 @@ def _measure_latencies(
         ]
 
 
-def _measure_latency(name: str, request: Callable[[], None], generate: Callable[[int], None], seconds: float) -> Latency:
+def _measure_latency(
+    name: str, request: Callable[[], None], generate: Callable[[int], None], seconds: float
+) -> Latency:
     """Send a request every 20 ms while four clients keep the server busy."""
     drawing = threading.Thread(target=_measure_rate, args=(generate, 4, seconds))
     drawing.start()
@@ -332,7 +339,9 @@ def _measure_latency(name: str, request: Callable[[], None], generate: Callable[
     return Latency(name, statistics.median(ranked), ranked[int(0.99 * (len(ranked) - 1))], len(ranked))
 
 
-def _run_soak(served: RunningServer, generate: Callable[[int], None], seconds: float, on_message: Callable[[str], None]) -> SoakMeasurement:
+def _run_soak(
+    served: RunningServer, generate: Callable[[int], None], seconds: float, on_message: Callable[[str], None]
+) -> SoakMeasurement:
     on_message(f"{seconds:g} seconds under load …")
     rates: list[float] = []
     drawing = threading.Thread(target=lambda: rates.append(_measure_rate(generate, 2, seconds)))

@@ -16,8 +16,8 @@ def api(
 ) -> None:
     """Answer HTTP requests; ``safelight serve`` starts this process and its workers."""
     from safelight import logs
-    from safelight.jobs.supervisor import leave_with_parent, telling_what_passes
     from safelight.file_permissions import set_private_umask
+    from safelight.jobs.supervisor import leave_with_parent, telling_what_passes
     from safelight.server.main import serve
     from safelight.settings import Settings
 

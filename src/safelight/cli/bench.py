@@ -91,14 +91,18 @@ def generate(
 
     settings = Settings.load(checkpoint=checkpoint)
     print_stderr(f"Measuring {settings.checkpoint} against plain diffusers …")
-    from safelight.bench.timed_studio import TimedStudio
-    from safelight.bench.generate import compare_generation
     from safelight.bench.batching import measure_batching
+    from safelight.bench.generate import compare_generation
+    from safelight.bench.timed_studio import TimedStudio
 
     studio = TimedStudio(settings, on_message=print_stderr)
     folder = studio.engine.checkpoint(settings.checkpoint).path
     found = compare_generation(studio, folder, steps=steps, rounds=rounds, cold=cold, on_message=print_stderr)
-    several = measure_batching(studio.engine, steps=steps, rounds=rounds, on_message=print_stderr) if together else []
+    several = (
+        measure_batching(studio.engine, steps=steps, rounds=rounds, on_message=print_stderr)
+        if together
+        else []
+    )
     if json:
         print_json(found.to_dict() | {"together": [each.to_dict() for each in several]})
         return
@@ -157,7 +161,9 @@ def serve(
         )
 
 
-def _compare_classifiers(settings: Settings, against: str, photos: Path | None, rounds: int, scratch: Path) -> ModerationComparison:
+def _compare_classifiers(
+    settings: Settings, against: str, photos: Path | None, rounds: int, scratch: Path
+) -> ModerationComparison:
     from safelight.bench import peers
     from safelight.bench.moderate import compare_moderation
     from safelight.moderation.sources import find_images

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from safelight.cli.console import JsonOption, printable, print_json, progress, print_stderr
+from safelight.cli.console import JsonOption, print_json, print_stderr, printable, progress
 
 if TYPE_CHECKING:
     from safelight.moderation import Judgement
@@ -101,7 +101,9 @@ def demo(
     _print_table(judgements)
     if len(judgements) > _MAX_SHOWN:
         typer.echo(f"… and {len(judgements) - _MAX_SHOWN} more with lower scores, in {out / _REPORT}.")
-    typer.echo(f"\nLook at {out / _PAGE} in a browser; the generated pictures are also in {out / _CONTACT_SHEET}.")
+    typer.echo(
+        f"\nLook at {out / _PAGE} in a browser; the generated pictures are also in {out / _CONTACT_SHEET}."
+    )
     typer.echo("What the numbers show and what they don't: docs/moderation.md")
 
 
@@ -150,8 +152,8 @@ def _write_contact_sheet(drawings: DemoImages, path: Path) -> None:
 
 
 def _write_page(images: DemoImages, judged: list[JudgedImage], omitted: int, out: Path) -> None:
-    from safelight.cli.demo_page import render_page
     from safelight.atomic_write import atomic_write
+    from safelight.cli.demo_page import render_page
 
     with atomic_write(out / _PAGE) as temporary:
         temporary.write_text(render_page(images, judged, omitted, out), encoding="utf-8")

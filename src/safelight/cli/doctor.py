@@ -121,12 +121,12 @@ def _check_disk(home: Path) -> Check:
 
 def _check_classifier(settings: Settings) -> Check:
     from safelight.errors import SafelightError
-    from safelight.images import decoding
+    from safelight.images import decode
     from safelight.samples import sample_photographs
     from safelight.studio import Studio
 
     try:
-        verdict = Studio(settings, tell=print_stderr).moderate(decoding(sample_photographs()[0]).pixels)
+        verdict = Studio(settings, tell=print_stderr).moderate(decode(sample_photographs()[0]).pixels)
     except SafelightError as error:
         return _broken_check("classifier", error)
     return Check("classifier", "ok", f"{verdict.classifier.name} runs ({verdict.classifier.arithmetic})")
@@ -148,8 +148,8 @@ def _check_generation(settings: Settings) -> Check:
 def _check_checkpoints(settings: Settings) -> Iterator[Check]:
     """The starter, and the checkpoint of the settings where that is another."""
     from safelight.errors import SafelightError
-    from safelight.models.hub.checkpoint_download import hub_lookup
     from safelight.models.checkpoints.discovery import STARTER, find_checkpoint
+    from safelight.models.hub.checkpoint_download import hub_lookup
 
     for name in dict.fromkeys((STARTER, settings.checkpoint)):
         try:

@@ -64,7 +64,9 @@ def edit(
 
     settings = Settings.load(policy=policy, checkpoint=checkpoint, server=server)
     beyond = {"left": left, "right": right, "top": top, "bottom": bottom}
-    masked = generation.without_none(fill=fill, blur=blur, padding=padding, only_masked=only_masked, invert=invert)
+    masked = generation.without_none(
+        fill=fill, blur=blur, padding=padding, only_masked=only_masked, invert=invert
+    )
     fields = generation.without_none(
         init_image=image,
         mask=mask,

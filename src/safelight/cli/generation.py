@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from safelight.cli.console import exit_with_status, printable, print_json, print_line, print_stderr
+from safelight.atomic_write import path_exists
+from safelight.cli.console import exit_with_status, print_json, print_line, print_stderr, printable
 from safelight.errors import OutputError, RunStoppedError, UsageError
 from safelight.file_formats import FORMATS, SUFFIXES, FileFormat
-from safelight.atomic_write import path_exists
 
 if TYPE_CHECKING:
     from safelight.generation.progress import Progress
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 DEFAULT_FOLDER = Path("safelight-pictures")
 
 NegativeOption = Annotated[str, typer.Option("--negative", "-n", metavar="TEXT", help="What to avoid.")]
-StyleOption = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A prompt style; can be repeated.")]
+StyleOption = Annotated[
+    list[str] | None, typer.Option(metavar="NAME", help="A prompt style; can be repeated.")
+]
 CheckpointOption = Annotated[
     str | None,
     typer.Option("--checkpoint", "-m", metavar="NAME", help="Checkpoint: a name, folder, file or hub id."),
@@ -37,12 +39,16 @@ CheckpointOption = Annotated[
 SeedOption = Annotated[int | None, typer.Option("--seed", "-s", metavar="N", help="Random when not given.")]
 StepsOption = Annotated[int | None, typer.Option(metavar="N", help="Steps, 1 to 1000.")]
 SamplerOption = Annotated[str | None, typer.Option(metavar="NAME", help="safelight samplers lists them.")]
-ScheduleOption = Annotated[str | None, typer.Option(metavar="NAME", help="Sigma schedule: karras, exponential …")]
+ScheduleOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Sigma schedule: karras, exponential …")
+]
 GuidanceOption = Annotated[
     float | None, typer.Option("--guidance", "-g", metavar="X", help="Guidance scale; 1 is off.")
 ]
 SizeOption = Annotated[str | None, typer.Option(metavar="WxH", help="Width and height in pixels: 128x128.")]
-CountOption = Annotated[int, typer.Option("--count", "-c", metavar="N", help="How many, each with its own seed.")]
+CountOption = Annotated[
+    int, typer.Option("--count", "-c", metavar="N", help="How many, each with its own seed.")
+]
 ClipSkipOption = Annotated[int, typer.Option(metavar="N", help="1: use the text encoder's last layer.")]
 SetOption = Annotated[
     list[str] | None,
@@ -54,7 +60,9 @@ FormatOption = Annotated[
     typer.Option("--format", metavar="NAME", help="png, jpeg or webp; png in a folder.", show_default=False),
 ]
 QualityOption = Annotated[int, typer.Option(metavar="N", min=1, max=100, help="Of JPEG and WebP, 1 to 100.")]
-KeepPartialOption = Annotated[bool, typer.Option("--keep-partial", help="After Ctrl-C, write the unfinished picture.")]
+KeepPartialOption = Annotated[
+    bool, typer.Option("--keep-partial", help="After Ctrl-C, write the unfinished picture.")
+]
 
 
 def parse_size(size: str | None) -> dict[str, int]:
@@ -250,7 +258,9 @@ class OutputTarget:
         """Write an image; None where the policy blocks it."""
         if picture.image is None:
             return None
-        return picture.save(self.free_path(picture.record.expanded_prompt, picture.seed), quality=self.quality)
+        return picture.save(
+            self.free_path(picture.record.expanded_prompt, picture.seed), quality=self.quality
+        )
 
     def free_path(self, text: str, seed: int | None) -> Path:
         """The path of an image: the file, or an unused name in the folder."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from safelight.cli.console import JsonOption, exit_with_status, printable, print_json, print_line
+from safelight.cli.console import JsonOption, exit_with_status, print_json, print_line, printable
 from safelight.errors import RecordMissingError, SafelightError
 
 if TYPE_CHECKING:
@@ -94,7 +94,12 @@ def _print(found: dict[str, Any]) -> None:
     for note in found["notes"]:
         print_line(f"  note: {_without_control_characters(note)}")
     if found["error"]:
-        print_line(typer.style(f"  {_without_control_characters(found['error']['message'])} [{found['error']['code']}]", fg="magenta"))
+        print_line(
+            typer.style(
+                f"  {_without_control_characters(found['error']['message'])} [{found['error']['code']}]",
+                fg="magenta",
+            )
+        )
 
 
 def _print_pairs(pairs: dict[str, str]) -> None:

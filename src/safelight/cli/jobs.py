@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from safelight.cli import remote
-from safelight.cli.console import JsonOption, printable, print_json, print_line
+from safelight.cli.console import JsonOption, print_json, print_line, printable
 from safelight.cli.generation import StopRequest
 from safelight.errors import UsageError
 

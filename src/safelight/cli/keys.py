@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Make, list and revoke the API keys of the server.", no_args_is_help=True)
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The key's owner: a-z, 0-9, '.', '-', '_'.")]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="The key's owner: a-z, 0-9, '.', '-', '_'.")
+]
 
 
 @app.command("add")
@@ -61,7 +63,9 @@ def show(as_json: JsonOption = False) -> None:
     for key in found:
         typer.echo(_key_line(key))
     if not found:
-        print_stderr("There are no keys: the server accepts everybody on this machine, and listens on loopback only.")
+        print_stderr(
+            "There are no keys: the server accepts everybody on this machine, and listens on loopback only."
+        )
 
 
 @app.command("revoke")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from safelight.cli import remote
-from safelight.cli.console import JsonOption, printable, print_json, print_line, print_stderr
+from safelight.cli.console import JsonOption, print_json, print_line, print_stderr, printable
 from safelight.errors import (
     CheckpointFamilyError,
     CheckpointInvalidError,
@@ -24,20 +24,22 @@ if TYPE_CHECKING:
 
     from safelight.client.models import Model
     from safelight.models.checkpoints.discovery import Checkpoint
-    from safelight.models.classifiers.classifier_store import ModelRecord, ClassifierStore
+    from safelight.models.classifiers.classifier_store import ClassifierStore, ModelRecord
     from safelight.settings import Settings
 
 UNUSABLE_ERRORS = (CheckpointFamilyError, CheckpointInvalidError, FileMissingError, PickleRefusedError)
 """Errors of a checkpoint that exists and cannot be used."""
 app = typer.Typer(help="List, show, pull and remove models.")
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A model's name or hub id.", show_default=False)]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="A model's name or hub id.", show_default=False)
+]
 
 
 @app.command("list")
 def list_models(server: remote.ServerOption = None, json: JsonOption = False) -> None:
     """List the models on this machine: checkpoints that generate and classifiers that judge."""
-    from safelight.models.hub.checkpoint_download import hub_cache_folder
     from safelight.models.checkpoints.discovery import find_checkpoints
+    from safelight.models.hub.checkpoint_download import hub_cache_folder
     from safelight.settings import Settings
 
     settings = Settings.load(server=server)
@@ -137,11 +139,13 @@ def pull(name: NameArgument, json: JsonOption = False) -> None:
     settings = _load_settings()
     print_stderr(f"Pulling {name} …")
     if name not in PINNED_SOURCES and name.count("/") == 1 and _is_checkpoint_repository(name):
-        from safelight.models.hub.checkpoint_download import hub_lookup
         from safelight.models.checkpoints.discovery import find_checkpoint
+        from safelight.models.hub.checkpoint_download import hub_lookup
 
         fetch = hub_lookup(allow_network=True)
-        _print_checkpoint(find_checkpoint(name, settings.home, hub_lookup=fetch, allow_paths=False), settings, json)
+        _print_checkpoint(
+            find_checkpoint(name, settings.home, hub_lookup=fetch, allow_paths=False), settings, json
+        )
         return
     from safelight.models.hub.classifier_download import download_classifier
 
@@ -252,9 +256,9 @@ def _embedded_record() -> ModelRecord:
 
 
 def _find_checkpoint(name: str, settings: Settings) -> Checkpoint:
-    from safelight.models.hub.checkpoint_download import hub_lookup
     from safelight.models.checkpoints.discovery import find_checkpoint
     from safelight.models.classifiers.classifier_store import PINNED_SOURCES
+    from safelight.models.hub.checkpoint_download import hub_lookup
 
     if name in PINNED_SOURCES:
         _model_store(settings).record(name)  # its error says how to pull it
@@ -288,7 +292,9 @@ def _print_checkpoint(checkpoint: Checkpoint, settings: Settings, json: bool) ->
     if json:
         print_json(checkpoint.to_dict() | {"digest": digest, "modes": list(family.modes)})
         return
-    print_line(f"{printable(checkpoint.name)}: {family.title}, {checkpoint.size / 1e6:.1f} MB {checkpoint.precision}")
+    print_line(
+        f"{printable(checkpoint.name)}: {family.title}, {checkpoint.size / 1e6:.1f} MB {checkpoint.precision}"
+    )
     print_line(f"  {printable(str(checkpoint.path))}")
     print_line(f"  sha256 {digest}")
     print_line(

@@ -23,10 +23,10 @@ from safelight.cli.console import (
     SkippedFiles,
     TilesOption,
     exit_with_status,
-    printable,
     print_json,
     print_line,
     print_stderr,
+    printable,
 )
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from safelight.cli.console import exit_with_status, printable, print_json, print_line, print_stderr
-from safelight.cli.generation import StepProgress, StopRequest, OutputTarget
+from safelight.cli.console import exit_with_status, print_json, print_line, print_stderr, printable
+from safelight.cli.generation import OutputTarget, StepProgress, StopRequest
 from safelight.errors import JobEndedError, ResultMissingError, SafelightError, UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from safelight.client import Client
-    from safelight.client.models import GeneratedImage, EntryRecord, Event, Job
+    from safelight.client.models import EntryRecord, Event, GeneratedImage, Job
     from safelight.generation.request import GenerationRequest
     from safelight.images import ImageSource
     from safelight.settings import Settings
@@ -126,7 +126,9 @@ def follow(client: Client, job: Job, stop: StopRequest, *, keep_partial: bool) -
     import queue
 
     arrived: queue.Queue[Event | SafelightError | None] = queue.Queue()
-    threading.Thread(target=_forward_events, args=(client, job.id, arrived), daemon=True, name="events").start()
+    threading.Thread(
+        target=_forward_events, args=(client, job.id, arrived), daemon=True, name="events"
+    ).start()
     steps, told = StepProgress(), False
     if job.position is not None and job.position > 1:
         print_stderr(f"Place {job.position} in the queue of {client.url}")
@@ -206,7 +208,9 @@ def _result_images(client: Client, job: Job, *, stopped: bool) -> list[Generated
         raise
 
 
-def _download(client: Client, job: Job, picture: GeneratedImage, target: OutputTarget, text: str) -> Path | None:
+def _download(
+    client: Client, job: Job, picture: GeneratedImage, target: OutputTarget, text: str
+) -> Path | None:
     """Write a picture; None where the policy blocks it."""
     from safelight.atomic_write import atomic_write
 
@@ -229,7 +233,9 @@ def _seconds_per_image(job: Job, picture: GeneratedImage) -> float:
     return round((job.ended - job.started).total_seconds() / len(pictures), 3)
 
 
-def _generated_row(job: Job, picture: GeneratedImage, entry: EntryRecord, path: Path | None) -> dict[str, Any]:
+def _generated_row(
+    job: Job, picture: GeneratedImage, entry: EntryRecord, path: Path | None
+) -> dict[str, Any]:
     """The line of a picture, as ``Picture.to_dict`` makes it on this machine."""
     return {
         "path": None if path is None else str(path),

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from safelight.cli.console import JsonOption, PolicyOption, exit_with_status, printable, print_json, print_line, print_stderr
+from safelight.cli.console import (
+    JsonOption,
+    PolicyOption,
+    exit_with_status,
+    print_json,
+    print_line,
+    print_stderr,
+    printable,
+)
 
 
 def reproduce(

@@ -19,13 +19,13 @@ from safelight.cli.console import (
     ListSkippedOption,
     PolicyOption,
     PrecisionOption,
-    SkippedFiles,
     ProgressReporter,
+    SkippedFiles,
     TilesOption,
     exit_with_status,
     print_json,
-    progress,
     print_stderr,
+    progress,
 )
 from safelight.errors import SafelightError
 

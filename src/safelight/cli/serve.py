@@ -29,8 +29,8 @@ def serve(
     Jobs are durable: jobs that a crash or a restart interrupts are run again.
     """
     from safelight import logs
-    from safelight.server.security.bind_policy import check_bind_address
     from safelight.server.core.data_directory import check_database, exclusive_home
+    from safelight.server.security.bind_policy import check_bind_address
     from safelight.settings import Settings
 
     logs.configure_logging()

@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from safelight.cli import generation, remote
-from safelight.cli.console import JsonOption, PolicyOption, exit_with_status, printable, print_json, print_line, print_stderr
+from safelight.cli.console import (
+    JsonOption,
+    PolicyOption,
+    exit_with_status,
+    print_json,
+    print_line,
+    print_stderr,
+    printable,
+)
 
 
 def upscale(
@@ -42,7 +50,9 @@ def upscale(
 
     studio = Studio(settings, tell=print_stderr)
     enlarged = studio.upscale(image, by=by, upscaler=upscaler)
-    path = None if enlarged.image is None else enlarged.save(target.free_path(image.stem, None), quality=quality)
+    path = (
+        None if enlarged.image is None else enlarged.save(target.free_path(image.stem, None), quality=quality)
+    )
     if json:
         print_json(enlarged.to_dict(path))
     elif path is None:

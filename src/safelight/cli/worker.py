@@ -29,9 +29,9 @@ def worker(
     It shares database and gallery with the server: the settings ``database`` and ``home`` must be the server's.
     """
     from safelight import logs
+    from safelight.file_permissions import set_private_umask
     from safelight.jobs.supervisor import PATIENCE, leave_with_parent, telling_what_passes
     from safelight.jobs.worker.process import serve, worker_name
-    from safelight.file_permissions import set_private_umask
     from safelight.settings import Settings
 
     logs.configure_logging()

@@ -14,12 +14,12 @@ from pydantic import ValidationError
 
 from safelight.client.connection import FINAL_STATES, Connection
 from safelight.client.models import (
-    GeneratedImage,
     EntryPage,
     EntryRecord,
     EntryView,
     Event,
     FacetsView,
+    GeneratedImage,
     GenerateJob,
     Job,
     JobPage,
@@ -36,7 +36,7 @@ from safelight.client.models import (
     UpscaleJob,
     Verdicts,
 )
-from safelight.errors import FileMissingError, ResultMissingError, RequestError, error_of
+from safelight.errors import FileMissingError, RequestError, ResultMissingError, error_of
 from safelight.validation import first_problem
 
 AnyJob = GenerateJob | UpscaleJob | ScanJob
@@ -248,7 +248,9 @@ class Client:
             filters: checkpoint, sampler, decision, seed, job_id, tag, favourite, min_width, max_width, min_height,
                 max_height, since, until, order, limit.
         """
-        return self._connection.get("/v1/gallery", EntryPage, {"query": query or None, "after": after, **filters})
+        return self._connection.get(
+            "/v1/gallery", EntryPage, {"query": query or None, "after": after, **filters}
+        )
 
     def entries(self, query: str = "", **filters: Any) -> Iterator[EntryView]:
         """All entries that ``search`` finds, over all pages."""

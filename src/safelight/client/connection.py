@@ -14,7 +14,7 @@ from safelight.client.models import Event, NativeErrorBody
 from safelight.errors import SafelightError, ServerError, SettingsError, error_of
 from safelight.validation import first_problem
 
-ModelT = TypeVar("Shape", bound=BaseModel)
+ModelT = TypeVar("ModelT", bound=BaseModel)
 FINAL_STATES = ("succeeded", "failed", "cancelled")
 """States that a job does not leave."""
 
@@ -91,7 +91,9 @@ class Connection:
 
     def get_bytes(self, path: str, query: Mapping[str, Any] | None = None, accept: str = "*/*") -> bytes:
         """Get a file; raises the same errors as ``send``."""
-        return self.request("GET", path, params=_without_none(query or {}), headers={"Accept": accept}).content
+        return self.request(
+            "GET", path, params=_without_none(query or {}), headers={"Accept": accept}
+        ).content
 
     def request(self, method: str, path: str, *, retry: bool = False, **request: Any) -> httpx2.Response:
         """Send a request, with retries where ``retry``; raises the same errors as ``send``."""
@@ -189,7 +191,9 @@ def _parse_error(response: httpx2.Response) -> SafelightError:
     try:
         said = NativeErrorBody.model_validate_json(response.content).error
     except ValidationError:
-        return ServerError(f"{response.url.host} answers with the status {response.status_code} and no reason.")
+        return ServerError(
+            f"{response.url.host} answers with the status {response.status_code} and no reason."
+        )
     return error_of(said.code, said.message, said.hint or "")
 
 

@@ -9,9 +9,9 @@ from datetime import datetime
 from sqlalchemy import Column, Connection, LargeBinary, Select, String, Table, delete, exists, select
 
 from safelight.database.coordination import now
-from safelight.database.upsert import insert_into
 from safelight.database.schema import METADATA, Schema
 from safelight.database.types import Instant
+from safelight.database.upsert import insert_into
 from safelight.errors import BlobMissingError
 
 blobs = Table(

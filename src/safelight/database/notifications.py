@@ -23,8 +23,8 @@ from typing import Any, Protocol
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from safelight.logs import get_logger
 from safelight.file_permissions import create_private_folder
+from safelight.logs import get_logger
 from safelight.waking import Waker
 
 BACKSTOP = 3.0

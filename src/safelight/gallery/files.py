@@ -9,10 +9,10 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
-from safelight.errors import EntryFileMissingError, OutputError, SafelightError, StorageFullError
 from safelight.atomic_write import temporary_path
-from safelight.gallery.entry_ids import is_id
+from safelight.errors import EntryFileMissingError, OutputError, SafelightError, StorageFullError
 from safelight.file_permissions import create_private_folder, private_opener
+from safelight.gallery.entry_ids import is_id
 
 Place = Callable[[PurePosixPath], None]
 

@@ -15,10 +15,10 @@ from safelight.database.engine import reading, writing
 from safelight.errors import BlockedError, EntryFileMissingError, EntryMissingError, GalleryError
 from safelight.gallery.embeddings import StoredEmbedding, embedding_of, page_of_embeddings, page_of_numbers
 from safelight.gallery.entry import MAX_TAGS, Embedding, Entry, Facets, NewEntry, Page, Search, Tag, path_of
-from safelight.gallery.files import PictureFolder
 from safelight.gallery.entry_ids import entry_id, entry_key, is_id
-from safelight.gallery.repair import Repaired, repair
+from safelight.gallery.files import PictureFolder
 from safelight.gallery.mapping import SHOWN, enter, entries_of, put_tags, storable, the_row
+from safelight.gallery.repair import Repaired, repair
 from safelight.gallery.search import facets, search, visible
 from safelight.gallery.tables import entries, keys
 from safelight.gallery.thumbnails import Thumbnails

@@ -14,8 +14,8 @@ from safelight.errors import GalleryError
 from safelight.file_formats import SUFFIXES, FileFormat
 from safelight.gallery.embeddings import put_embedding
 from safelight.gallery.entry import Entry, NewEntry
-from safelight.gallery.tables import details, entries, tags
 from safelight.gallery.full_text import words_in
+from safelight.gallery.tables import details, entries, tags
 from safelight.images.sniff import detect_format
 from safelight.moderation.policy import Decision
 

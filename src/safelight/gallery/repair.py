@@ -21,8 +21,8 @@ from safelight.errors import (
     StorageFullError,
 )
 from safelight.gallery.entry import path_of
-from safelight.gallery.files import PictureFolder
 from safelight.gallery.entry_ids import key_of
+from safelight.gallery.files import PictureFolder
 from safelight.gallery.import_metadata import found_entry
 from safelight.gallery.mapping import enter, kind_of
 from safelight.gallery.tables import entries, keys

@@ -25,9 +25,9 @@ from sqlalchemy import (
 
 from safelight.errors import GalleryError
 from safelight.gallery.entry import Facets, Page, Search
+from safelight.gallery.full_text import asked, words_in
 from safelight.gallery.mapping import SHOWN, entries_of, storable
 from safelight.gallery.tables import entries, tags
-from safelight.gallery.full_text import asked, words_in
 from safelight.moderation.policy import Decision
 
 _DAY = timedelta(days=1) // timedelta(microseconds=1)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from safelight.errors import GalleryError, OutputError
 from safelight.atomic_write import atomic_write
-from safelight.images import decoding
+from safelight.errors import GalleryError, OutputError
+from safelight.images import decode
 from safelight.images.encoding import encode_image
 
 SMALLEST, LARGEST = 16, 1024
@@ -90,7 +90,7 @@ class Thumbnails:
 
 
 def _made(data: bytes, side: int) -> bytes:
-    image = decoding(data, shrink_to=side).image
+    image = decode(data, shrink_to=side).image
     scale = side / max(image.size)
     if scale < 1:
         width, height = (max(1, round(length * scale)) for length in image.size)

@@ -51,7 +51,9 @@ class Batcher:
         release_threads: Called by a thread that is about to wait, so that it releases its compute threads.
     """
 
-    def __init__(self, lock: FifoLock, wait: float, release_threads: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, lock: FifoLock, wait: float, release_threads: Callable[[], None] = lambda: None
+    ) -> None:
         self._wait, self._release_threads = wait, release_threads
         self._changed = threading.Condition(lock)  # type: ignore[arg-type]  # which needs no more than this lock has
         self._member_count = 0

@@ -21,4 +21,7 @@ def within_tolerance(pixels: NDArray[np.uint8], other: NDArray[np.uint8]) -> boo
     if pixels.shape != other.shape:
         return False
     distance = np.abs(pixels.astype(int) - other)
-    return bool(distance.max() <= MAX_LEVEL_DIFFERENCE and np.count_nonzero(distance) <= MAX_DIFFERING_FRACTION * distance.size)
+    return bool(
+        distance.max() <= MAX_LEVEL_DIFFERENCE
+        and np.count_nonzero(distance) <= MAX_DIFFERING_FRACTION * distance.size
+    )

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from safelight.errors import UnsupportedError
 from safelight.generation.plan import ExpandedPrompts
-from safelight.generation.prompts import Break, parse_prompt, prompt_phases, plain_text
+from safelight.generation.prompts import Break, parse_prompt, plain_text, prompt_phases
 from safelight.generation.prompts.embedding_cache import EmbeddingCache
 from safelight.generation.prompts.encode import (
     Conditioning,

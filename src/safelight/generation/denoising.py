@@ -17,7 +17,7 @@ from safelight.errors import NonFiniteError, RunStoppedError
 from safelight.generation.batching import BatchMember, DenoiserProxy
 from safelight.generation.modifiers.guidance import DenoiserHooks, GuidanceOptions
 from safelight.generation.plan import executed_steps
-from safelight.generation.previews import LatentToRGB, DenoiserPrediction, clean_latents, unpack_latents
+from safelight.generation.previews import DenoiserPrediction, LatentToRGB, clean_latents, unpack_latents
 from safelight.generation.prompts.encode import ConditioningPhase
 from safelight.generation.request import Mode
 from safelight.models.families import Family
@@ -125,9 +125,7 @@ class DenoisingPass:
         self._keeps = self.keep_partial and can_interrupt
         stop = (lambda: False) if self._keeps else self.should_stop
         denoiser = getattr(self._pipeline, family.denoiser)
-        self._adapter = DenoiserHooks(
-            denoiser, self.guidance, self.guided, self.phases, self._executed, stop
-        )
+        self._adapter = DenoiserHooks(denoiser, self.guidance, self.guided, self.phases, self._executed, stop)
         with torch.no_grad(), self.member, self._adapter:
             result = self._pipeline(**self._arguments())[0]
         return result if self.latents_out else _picture(result)

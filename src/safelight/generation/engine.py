@@ -19,10 +19,10 @@ from PIL import Image
 from safelight.errors import MemoryBudgetError
 from safelight.generation.artifact import Artifact
 from safelight.generation.batching import Batcher
+from safelight.generation.canvas.init_image import check_inputs
 from safelight.generation.conditioning import make_prompts
 from safelight.generation.devices import find_device
 from safelight.generation.fifo_lock import FifoLock
-from safelight.generation.slots import ConcurrencySlots
 from safelight.generation.plan import Plan, make_plan
 from safelight.generation.previews import LatentToRGB, fit_latent_to_rgb
 from safelight.generation.progress import Progress, Watcher
@@ -32,12 +32,12 @@ from safelight.generation.prompts.encode import CACHE_BYTES, Conditioning
 from safelight.generation.record import CheckpointRef, Machine
 from safelight.generation.request import UNMARKED, GenerationRequest
 from safelight.generation.run import Components, Run
+from safelight.generation.slots import ConcurrencySlots
 from safelight.generation.solvers.samplers import check_compatible
-from safelight.generation.canvas.init_image import check_inputs
 from safelight.generation.upscaling import Upscaler, UpscalerFile, find_upscaler
 from safelight.generation.upscaling.network import NetworkUpscaler
-from safelight.images import DecodeLimits, ImageSource, decoding
-from safelight.models.hub.checkpoint_download import hub_lookup
+from safelight.images import DecodeLimits, ImageSource, decode
+from safelight.models.checkpoints.checkpoint_cache import CheckpointCache
 from safelight.models.checkpoints.discovery import Checkpoint, find_checkpoint
 from safelight.models.checkpoints.loading import (
     LoadedCheckpoint,
@@ -45,7 +45,7 @@ from safelight.models.checkpoints.loading import (
     load_tokenizer,
     scheduler_config,
 )
-from safelight.models.checkpoints.checkpoint_cache import CheckpointCache
+from safelight.models.hub.checkpoint_download import hub_lookup
 from safelight.runtime.openmp import thread_team_releaser
 from safelight.settings import Settings
 
@@ -314,7 +314,9 @@ class Engine:
     ) -> Plan:
         """Find errors before gigabytes of weights are read; the native size of a single file is not known yet."""
         scheduler = scheduler_config(checkpoint)
-        plan = make_plan(request, checkpoint.family, scheduler, native_side=checkpoint.default_side(), canvas=canvas)
+        plan = make_plan(
+            request, checkpoint.family, scheduler, native_side=checkpoint.default_side(), canvas=canvas
+        )
         check_compatible(plan.choice, scheduler)
         self._check_pixels(*plan.hires_size)
         self._check_prompts(plan)
@@ -331,7 +333,7 @@ class Engine:
         limits = DecodeLimits.of(self._settings)
         if background is not None:
             limits = replace(limits, background=background)
-        return None if source is None else decoding(source, limits=limits).image
+        return None if source is None else decode(source, limits=limits).image
 
     def _reference(self, checkpoint: Checkpoint) -> CheckpointRef:
         """What the record says of a checkpoint; one that was replaced on the disk has another digest."""

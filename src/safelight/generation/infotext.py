@@ -27,8 +27,15 @@ _KEY = re.compile(r'\s*(\w[^:,"\n]*):\s*')  # stripped later: \s* before the col
 _VALUE_END = re.compile(r"\s*+(?:,|\Z)")
 _REMOVED_FROM_NAMES = str.maketrans("", "", ',:"\n')
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
-_SCHEDULE_LABELS = MappingProxyType({"sgm-uniform": "SGM Uniform", "kl-optimal": "KL Optimal", "ddim-uniform": "DDIM"})
-_SCHEDULE_SUFFIXES = ("Karras", "Exponential", "Polyexponential", "SGM Uniform")  # of sampler names before A1111 1.9
+_SCHEDULE_LABELS = MappingProxyType(
+    {"sgm-uniform": "SGM Uniform", "kl-optimal": "KL Optimal", "ddim-uniform": "DDIM"}
+)
+_SCHEDULE_SUFFIXES = (
+    "Karras",
+    "Exponential",
+    "Polyexponential",
+    "SGM Uniform",
+)  # of sampler names before A1111 1.9
 _FILL_LABELS = MappingProxyType({"original": None, "blur": "fill", "noise": "latent noise"})
 _ALL_STEPS_KEY = "Hires all steps"
 LEFT_OUT_KEY = "Left out"
@@ -169,7 +176,10 @@ def infotext_from_record(record: ReproductionRecord) -> str:
     return format_infotext(
         record.expanded_prompt,
         record.expanded_negative_prompt,
-        _main_parameters(record) | _inpainting_parameters(record) | _hires_parameters(record) | _safelight_parameters(record),
+        _main_parameters(record)
+        | _inpainting_parameters(record)
+        | _hires_parameters(record)
+        | _safelight_parameters(record),
     )
 
 
@@ -202,7 +212,9 @@ def _main_parameters(record: ReproductionRecord) -> dict[str, Value | None]:
         "Seed": record.seed,
         "Size": f"{record.width}x{record.height}",
         "Model hash": record.checkpoint.digest[:10],
-        "Model": record.checkpoint.name.translate(_REMOVED_FROM_NAMES),  # as A1111 does: simple parsers split at commas
+        "Model": record.checkpoint.name.translate(
+            _REMOVED_FROM_NAMES
+        ),  # as A1111 does: simple parsers split at commas
         "Variation seed": variation.seed if variation else None,
         "Variation seed strength": variation.strength if variation else None,
         "Denoising strength": strength,
@@ -268,7 +280,9 @@ def _schedule_label(schedule: str) -> str:
 
 
 def _schedule_from_label(label: str) -> str:
-    return next((name for name, known in _SCHEDULE_LABELS.items() if known == label), label.lower().replace(" ", "-"))
+    return next(
+        (name for name, known in _SCHEDULE_LABELS.items() if known == label), label.lower().replace(" ", "-")
+    )
 
 
 def _split_prompts(lines: list[str]) -> tuple[str, str]:

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from safelight.errors import PromptError, RequestError, SamplerIncompatibleError, UnsupportedError
-from safelight.generation.prompts import apply_styles, expand_wildcards, select_styles, load_styles
+from safelight.generation.prompts import apply_styles, expand_wildcards, load_styles, select_styles
 from safelight.generation.prompts.unsupported import (
+    check_supported,
     distinct_texts,
     find_unsupported,
-    check_supported,
     remove_unsupported,
 )
 from safelight.generation.request import MAX_WORDS, STRENGTH, GenerationRequest, Hires, Inpaint, Mode
 from safelight.generation.solvers.samplers import (
     SAMPLERS,
-    SamplerChoice,
     PredictionProcess,
+    SamplerChoice,
     check_compatible,
     prediction_process_of,
     resolve_sampler,
@@ -214,7 +214,9 @@ def _check_strength(strength: float | None, steps: int, family: Family) -> None:
         )
 
 
-def _choice(sampler: str | None, schedule: str | None, family: Family, kind: PredictionProcess) -> SamplerChoice:
+def _choice(
+    sampler: str | None, schedule: str | None, family: Family, kind: PredictionProcess
+) -> SamplerChoice:
     if sampler is not None:
         return resolve_sampler(sampler, schedule, kind)
     return resolve_sampler(family.sampler, schedule or family.schedule, kind)
@@ -223,7 +225,9 @@ def _choice(sampler: str | None, schedule: str | None, family: Family, kind: Pre
 def _eta(request: GenerationRequest, choice: SamplerChoice) -> float | None:
     if request.eta is not None and choice.sampler.eta is None:
         takers = ", ".join(sampler.name for sampler in SAMPLERS if sampler.eta is not None)
-        raise SamplerIncompatibleError(f"{choice.sampler.name} does not take eta.", hint=f"These do: {takers}.")
+        raise SamplerIncompatibleError(
+            f"{choice.sampler.name} does not take eta.", hint=f"These do: {takers}."
+        )
     return choice.sampler.eta if request.eta is None else request.eta
 
 

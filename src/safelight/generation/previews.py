@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from safelight.images import decoding
+from safelight.images import decode
 from safelight.samples import sample_photographs
 
 FIT_SIZE = 256
@@ -52,7 +52,7 @@ def fit_latent_to_rgb(vae: nn.Module) -> LatentToRGB:
 
 
 def _fit(vae: nn.Module) -> LatentToRGB:
-    photographs = [_centre_crop(decoding(path).image) for path in sample_photographs()]
+    photographs = [_centre_crop(decode(path).image) for path in sample_photographs()]
     pixels = torch.from_numpy(np.stack([np.asarray(photograph) for photograph in photographs]))
     parameter = next(vae.parameters())
     signed = (pixels.movedim(-1, 1).to(parameter) / 127.5) - 1

@@ -22,6 +22,7 @@ from torch import Generator, Tensor
 from safelight.errors import RunStoppedError
 from safelight.generation.artifact import Artifact
 from safelight.generation.batching import Batcher, BatchMember
+from safelight.generation.canvas.init_image import InitImage, make_init_image
 from safelight.generation.conditioning import Prompts
 from safelight.generation.denoising import DenoisingPass
 from safelight.generation.modifiers.guidance import GuidanceOptions
@@ -33,7 +34,6 @@ from safelight.generation.record import CheckpointRef, Machine, ReproductionReco
 from safelight.generation.recording import make_record
 from safelight.generation.request import Hires, Mode
 from safelight.generation.solvers.samplers import SamplerChoice, build_scheduler
-from safelight.generation.canvas.init_image import InitImage, make_init_image
 from safelight.generation.upscaling import Upscaler
 from safelight.models.checkpoints.loading import LoadedCheckpoint, pixels_per_latent
 
@@ -171,7 +171,9 @@ class _Picture:
     def _start(self) -> InitImage:
         plan = self.run.plan
         size = (plan.width, plan.height)
-        return make_init_image(plan.request, self.run.init_image, self.run.mask, self._seed, size, self._mask_unit())
+        return make_init_image(
+            plan.request, self.run.init_image, self.run.mask, self._seed, size, self._mask_unit()
+        )
 
     def _mask_unit(self) -> int:
         """Pixels of a mask that the network takes as one."""

@@ -2,7 +2,16 @@
 
 from safelight.images.decoding import decode, read_header
 from safelight.images.frames import iter_frames
-from safelight.images.types import DecodeLimits, Frame, ImageHeader, ImageSource
 from safelight.images.sniff import is_image
+from safelight.images.types import DecodeLimits, Frame, ImageHeader, ImageSource
 
-__all__ = ["DecodeLimits", "Frame", "ImageHeader", "ImageSource", "decode", "iter_frames", "read_header", "is_image"]
+__all__ = [
+    "DecodeLimits",
+    "Frame",
+    "ImageHeader",
+    "ImageSource",
+    "decode",
+    "is_image",
+    "iter_frames",
+    "read_header",
+]

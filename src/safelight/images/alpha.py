@@ -5,10 +5,10 @@ from __future__ import annotations
 from PIL import Image
 
 from safelight.images import DecodeLimits
-from safelight.images.decoding import inspect_file, open_file
-from safelight.images.metadata.exif_orientation import read_orientation, apply_orientation
+from safelight.images.child_process.file_decoder import needs_child_process, run_in_child_process
 from safelight.images.decoder_errors import translate_decoder_errors
-from safelight.images.child_process.file_decoder import run_in_child_process, needs_child_process
+from safelight.images.decoding import inspect_file, open_file
+from safelight.images.metadata.exif_orientation import apply_orientation, read_orientation
 from safelight.images.types import FileLayout
 
 _OPAQUE = frozenset({"1", "L", "RGB", "CMYK", "YCbCr", "I;16", "I", "F"})

@@ -79,7 +79,9 @@ def narrow_high_low(high: NDArray[Any], low: NDArray[Any]) -> NDArray[np.uint8]:
     return narrowed
 
 
-def _convert_by_rows(array: NDArray[Any], change: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[np.uint8]:
+def _convert_by_rows(
+    array: NDArray[Any], change: Callable[[NDArray[Any]], NDArray[Any]]
+) -> NDArray[np.uint8]:
     """Convert a few rows at a time, so that intermediate results take a few megabytes."""
     changed = np.empty(array.shape, np.uint8)
     step = max(1, CHUNK_PIXELS * len(array) // max(1, array.size))

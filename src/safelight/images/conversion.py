@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 
 from safelight.errors import ImageArrayError
-from safelight.images.arrays import CHUNK_PIXELS, unit_to_8bit, narrow_16bit
-from safelight.images.metadata.exif_orientation import read_orientation, oriented_position, apply_orientation
+from safelight.images.arrays import CHUNK_PIXELS, narrow_16bit, unit_to_8bit
 from safelight.images.icc import Conversion, srgb_conversion
+from safelight.images.metadata.exif_orientation import apply_orientation, oriented_position, read_orientation
 
 # The lossless mode that the steps below support: L, RGB, CMYK, LAB, LA or RGBA
 _BASE_MODES = MappingProxyType(
@@ -107,9 +107,7 @@ def _to_base_mode(image: Image.Image, mode: str) -> Image.Image:
     return grey
 
 
-def _to_srgb(
-    plain: Image.Image, colours: Conversion | None, background: tuple[int, int, int]
-) -> Image.Image:
+def _to_srgb(plain: Image.Image, colours: Conversion | None, background: tuple[int, int, int]) -> Image.Image:
     """Convert to sRGB, and composite on the background if there is an alpha channel."""
     base = plain.convert(plain.mode[:-1]) if plain.mode in _ALPHA else plain
     rgb = base if colours is None else colours(base)

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from safelight.errors import ImageArrayError, ImageTooManyPixelsError, UsageError
-from safelight.images.formats import bmp, gif, isobmff, jpeg, png, tiff, webp
 from safelight.images.arrays import array_to_8bit
+from safelight.images.child_process.file_decoder import needs_child_process, run_in_child_process
 from safelight.images.conversion import convert_to_rgb
-from safelight.images.metadata.exif_orientation import read_orientation
 from safelight.images.decoder_errors import translate_decoder_errors
-from safelight.images.child_process.file_decoder import run_in_child_process, needs_child_process
-from safelight.images.types import DecodeLimits, Frame, ImageHeader, ImageSource, FileLayout, check_size
+from safelight.images.formats import bmp, gif, isobmff, jpeg, png, tiff, webp
 from safelight.images.frame_sampling import sample_frames
-from safelight.images.sniff import detect_format
+from safelight.images.metadata.exif_orientation import read_orientation
 from safelight.images.reader import read_bytes
 from safelight.images.sixteen_bit import narrow_to_8bit
+from safelight.images.sniff import detect_format
+from safelight.images.types import DecodeLimits, FileLayout, Frame, ImageHeader, ImageSource, check_size
 
 _DEFAULT = DecodeLimits()
 _PADDING = 1 << 16  # pixels; video encoders round sizes up to whole blocks
@@ -133,7 +133,11 @@ def open_file(data: bytes, layout: FileLayout, limits: DecodeLimits) -> Image.Im
 
 
 def decode_current_frame(
-    image: Image.Image, index: int, limits: DecodeLimits, shrink_to: int | None, previous_notes: tuple[str, ...] = ()
+    image: Image.Image,
+    index: int,
+    limits: DecodeLimits,
+    shrink_to: int | None,
+    previous_notes: tuple[str, ...] = (),
 ) -> Frame:
     """Decode the current frame of an image that we opened; ``previous_notes`` are notes that precede its own."""
     notes, name, full = list(previous_notes), image.format or "", image.size

@@ -60,7 +60,9 @@ def encode_image(
             else:
                 clean.save(out, "WEBP", quality=quality, lossless=lossless, method=4, exif=exif, xmp=packet)
     except (OSError, ValueError) as error:
-        raise OutputError(f"The picture cannot be written as {file_format}: {error}.", hint="Choose png.") from error
+        raise OutputError(
+            f"The picture cannot be written as {file_format}: {error}.", hint="Choose png."
+        ) from error
     return out.getvalue()
 
 

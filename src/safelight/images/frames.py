@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from safelight.images.decoding import check_shrink_to, decode, decode_current_frame, inspect_file, open_file
+from safelight.images.child_process.file_decoder import needs_child_process, run_in_child_process
 from safelight.images.decoder_errors import translate_decoder_errors
-from safelight.images.child_process.file_decoder import run_in_child_process, needs_child_process
-from safelight.images.types import DecodeLimits, Frame, ImageSource, FileLayout, check_size
+from safelight.images.decoding import check_shrink_to, decode, decode_current_frame, inspect_file, open_file
+from safelight.images.formats.tiff import open_page
 from safelight.images.frame_sampling import sample_frames
 from safelight.images.reader import read_bytes
-from safelight.images.formats.tiff import open_page
+from safelight.images.types import DecodeLimits, FileLayout, Frame, ImageSource, check_size
 
 _DEFAULT = DecodeLimits()
 
@@ -53,7 +53,9 @@ def iter_frames(
         yield from iter_frames_in_process(data, layout, limits, shrink_to)
 
 
-def iter_frames_in_process(data: bytes, layout: FileLayout, limits: DecodeLimits, shrink_to: int | None) -> Iterator[Frame]:
+def iter_frames_in_process(
+    data: bytes, layout: FileLayout, limits: DecodeLimits, shrink_to: int | None
+) -> Iterator[Frame]:
     """Like `iter_frames` for a file that was inspected; always decodes in this process."""
     indices, notes = sample_frames(layout, limits.max_frames)
     image = open_file(data, layout, limits)

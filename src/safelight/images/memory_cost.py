@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from safelight.file_formats import FileFormat
-from safelight.images.formats import jpeg
 from safelight.images.arrays import CHUNK_PIXELS
+from safelight.images.formats import jpeg
 from safelight.images.types import DecodeLimits, FileLayout
 
 _RGB_BYTES = 4
@@ -47,7 +47,9 @@ def _page_memory(layout: FileLayout, limits: DecodeLimits, shrink_to: int | None
     pixels, per_pixel = width * height, layout.pixel_bytes
     kept = (head.frame_count or 1) > 1 and limits.max_frames > 1
     if layout.needs_conversion or kept:
-        per_pixel = max(per_pixel, min(per_pixel, _RGB_BYTES) + _RGB_BYTES) + (_RGB_BYTES if layout.needs_conversion and kept else 0)
+        per_pixel = max(per_pixel, min(per_pixel, _RGB_BYTES) + _RGB_BYTES) + (
+            _RGB_BYTES if layout.needs_conversion and kept else 0
+        )
     between = min(pixels, CHUNK_PIXELS) * _PART_BYTES
     return pixels * per_pixel + layout.buffer_bytes + head.width * _ROW_BYTES + between + _FIXED_BYTES
 

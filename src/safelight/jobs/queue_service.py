@@ -11,19 +11,19 @@ from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Connection, Engine, delete, select
 
-from safelight.expiry_clock import ExpiryClock
 from safelight.database import Schema, blobs, migrate, open_database, reading, writing
 from safelight.database.coordination import now
-from safelight.database.upsert import upsert
 from safelight.database.notifications import Listener, listen
+from safelight.database.upsert import upsert
+from safelight.expiry_clock import ExpiryClock
 from safelight.gallery import Gallery
 from safelight.gallery import tables as gallery_tables
+from safelight.jobs.channels import Channel
 from safelight.jobs.queue import tables
 from safelight.jobs.queue.admission import QueueLimits
-from safelight.jobs.channels import Channel
-from safelight.jobs.queue.store import JobStore
 from safelight.jobs.queue.commands import ResidencyCommand, give, newer, newest
 from safelight.jobs.queue.eta import LOST_AFTER
+from safelight.jobs.queue.store import JobStore
 from safelight.jobs.queue.tables import workers
 from safelight.settings import Settings
 

@@ -13,7 +13,7 @@ from safelight.errors import RunStoppedError
 from safelight.gallery import Entry, Gallery, NewEntry
 from safelight.generation.progress import Stage
 from safelight.generation.request import GenerationRequest
-from safelight.jobs.gallery_entries import generated_entry, upscaled_entry, picture_result
+from safelight.jobs.gallery_entries import generated_entry, picture_result, upscaled_entry
 from safelight.jobs.job import JobKind, JobStage, Progress, Signal
 from safelight.jobs.payloads import ScanRequest, UpscaleRequest
 from safelight.jobs.result import DrawnPicture, JobResult, PictureVerdict
@@ -108,7 +108,9 @@ def _watcher(running: RunningJob, request: GenerationRequest) -> Watcher:
     )
 
 
-def _generate(desk: JobContext, running: RunningJob, run: Callable[[], JudgedRun], index: int) -> DrawnPicture | None:
+def _generate(
+    desk: JobContext, running: RunningJob, run: Callable[[], JudgedRun], index: int
+) -> DrawnPicture | None:
     """Picture `index` in the gallery; None if it was skipped, or stopped and not wanted."""
     try:
         picture = run().generate(index)

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from safelight.atomic_write import atomic_write, sha256_of
 from safelight.errors import FileMissingError, OutputError
-from safelight.atomic_write import sha256_of, atomic_write
 
 
 def file_digest(path: Path, cache: Path) -> str:

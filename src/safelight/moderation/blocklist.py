@@ -102,7 +102,9 @@ def _first_token(phrase: str) -> str:
 def _is_whole_word(text: str, start: int, length: int) -> bool:
     """Whether the text at a position is not part of a longer word."""
     end = start + length
-    return not _WORD_CHARACTER.match(text[start - 1 : start]) and not _WORD_CHARACTER.match(text[end : end + 1])
+    return not _WORD_CHARACTER.match(text[start - 1 : start]) and not _WORD_CHARACTER.match(
+        text[end : end + 1]
+    )
 
 
 def normalize_text(text: str) -> str:

@@ -37,7 +37,9 @@ def write_contact_sheet(cells: list[Cell], path: Path) -> None:
     for number, cell in enumerate(cells):
         row, column = divmod(number, _COLUMNS)
         _draw_cell(sheet, (_MARGIN + column * step_x, _MARGIN + row * step_y), *cell)
-    ImageDraw.Draw(sheet).text((_MARGIN, sheet.height - _MARGIN), _LEGEND, _MUTED_COLOUR, _font(15), anchor="lm")
+    ImageDraw.Draw(sheet).text(
+        (_MARGIN, sheet.height - _MARGIN), _LEGEND, _MUTED_COLOUR, _font(15), anchor="lm"
+    )
     with atomic_write(path) as temporary:
         sheet.save(temporary, format="PNG")
 
@@ -55,9 +57,13 @@ def _draw_cell(
         sheet.paste(small, (x, top + (_HEIGHT - small.height) // 2))
     draw = ImageDraw.Draw(sheet)
     baseline = top + _HEIGHT + 10
-    draw.rounded_rectangle((left, baseline, left + 74, baseline + 26), 6, fill=_DECISION_COLOURS[verdict.decision])
+    draw.rounded_rectangle(
+        (left, baseline, left + 74, baseline + 26), 6, fill=_DECISION_COLOURS[verdict.decision]
+    )
     draw.text((left + 37, baseline + 13), verdict.decision.value, _BACKGROUND, _font(16), anchor="mm")
-    draw.text((left + 86, baseline + 13), _shorten(Path(judgement.path).name), _TEXT_COLOUR, _font(17), anchor="lm")
+    draw.text(
+        (left + 86, baseline + 13), _shorten(Path(judgement.path).name), _TEXT_COLOUR, _font(17), anchor="lm"
+    )
     right = left + 2 * _WIDTH + _GAP
     draw.text((right, baseline + 13), f"unsafe {verdict.unsafe:.4f}", _MUTED_COLOUR, _font(17), anchor="rm")
 

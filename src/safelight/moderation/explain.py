@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
-from safelight.errors import ExplanationUnsupportedError, UsageError
 from safelight.atomic_write import atomic_write
+from safelight.errors import ExplanationUnsupportedError, UsageError
 from safelight.images import DecodeLimits, ImageSource, iter_frames
 from safelight.moderation import open_nsfw
-from safelight.runtime.backends import CompiledNetwork, BackendPlan, compile_network
+from safelight.runtime.backends import BackendPlan, CompiledNetwork, compile_network
 from safelight.runtime.graph import FEATURES, PROBABILITIES
 from safelight.runtime.machine import usable_cores
 
@@ -65,7 +65,9 @@ class Explainer:
         if classifier != open_nsfw.NAME:
             raise ExplanationUnsupportedError(f"{classifier} has no exact explanation map.")
         graph = open_nsfw.build_graph(with_features=True)
-        self._network: CompiledNetwork = compile_network(graph, BackendPlan("onnxruntime", "fp32", usable_cores()))
+        self._network: CompiledNetwork = compile_network(
+            graph, BackendPlan("onnxruntime", "fp32", usable_cores())
+        )
         weight, bias = open_nsfw.read_head()
         unsafe, safe = open_nsfw.LABELS.index("nsfw"), open_nsfw.LABELS.index("sfw")
         self._unsafe = unsafe

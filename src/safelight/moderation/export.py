@@ -43,7 +43,9 @@ class ExportResult:
     embedding_error: float
 
 
-def export_classifier(definition: ClassifierDefinition, file_format: str, folder: Path, *, overwrite: bool = False) -> ExportResult:
+def export_classifier(
+    definition: ClassifierDefinition, file_format: str, folder: Path, *, overwrite: bool = False
+) -> ExportResult:
     """Export a classifier with a manifest, and check that its outputs match the original's.
 
     The network takes uint8 pixels [n, side, side, 3]; it contains the normalization. The manifest describes the
@@ -97,7 +99,9 @@ def _write_and_check(definition: ClassifierDefinition, file_format: str, folder:
     run = _WRITERS[file_format](definition, folder)
     (folder / MANIFEST).write_text(json.dumps(_manifest(definition, file_format), indent=1) + "\n")
     pixels = definition.probe_inputs()
-    reference = compile_network(definition.graph, BackendPlan("onnxruntime", "fp32", usable_cores())).run(pixels)
+    reference = compile_network(definition.graph, BackendPlan("onnxruntime", "fp32", usable_cores())).run(
+        pixels
+    )
     probabilities, embedding = (reference[name] for name in definition.graph.outputs)
     answer = run(pixels)
     probability_error = float(np.abs(answer[0] - probabilities).max())

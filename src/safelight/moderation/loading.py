@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight.errors import ClassifierUnknownError, UsageError
 from safelight.atomic_write import path_exists
+from safelight.errors import ClassifierUnknownError, UsageError
 from safelight.models.classifiers.classifier_store import PINNED_SOURCES, ClassifierStore
 from safelight.moderation import open_nsfw
 from safelight.moderation.classifier import ClassifierInfo, NetworkClassifier
 from safelight.moderation.preprocess import Preprocessing
 from safelight.moderation.probe_images import probe_images
 from safelight.moderation.timm_config import read_timm_config
-from safelight.moderation.timm_convert import load_converted, is_converted
+from safelight.moderation.timm_convert import is_converted, load_converted
 from safelight.runtime.backends import BackendPlan, compile_network
 from safelight.runtime.graph import EMBEDDING, PROBABILITIES, OnnxGraph
 from safelight.runtime.machine import usable_cores
@@ -84,7 +84,10 @@ def load_classifier(
 
 
 def choose_plan(
-    definition: ClassifierDefinition, settings: Settings, *, on_message: Callable[[str], None] = lambda _: None
+    definition: ClassifierDefinition,
+    settings: Settings,
+    *,
+    on_message: Callable[[str], None] = lambda _: None,
 ) -> BackendPlan:
     """Choose backend, precision and threads: as requested, reference arithmetic, or the probe's fastest."""
     if settings.exact:
@@ -92,7 +95,9 @@ def choose_plan(
     plans = candidate_plans(settings.backend, settings.precision, settings.threads)
     # The plan is usually cached, and then no probe images are needed.
     settled = known_plan(definition.graph, plans, settings.cache_folder)
-    return settled or choose_fastest_plan(definition.graph, plans, definition.probe_inputs(), settings.cache_folder, on_message)
+    return settled or choose_fastest_plan(
+        definition.graph, plans, definition.probe_inputs(), settings.cache_folder, on_message
+    )
 
 
 def _reference_plan(settings: Settings) -> BackendPlan:
@@ -133,9 +138,13 @@ def classifier_folder(name: str, settings: Settings) -> Path:
     raise ClassifierUnknownError(f"There is no classifier {name!r}.")
 
 
-def _timm_definition(name: str, folder: Path, cache: Path, on_message: Callable[[str], None]) -> ClassifierDefinition:
+def _timm_definition(
+    name: str, folder: Path, cache: Path, on_message: Callable[[str], None]
+) -> ClassifierDefinition:
     config = read_timm_config(folder)
     if not is_converted(config, cache):
         on_message(f"Converting {name} for this machine (once) …")
     graph = OnnxGraph(load_converted(config, cache), config.side, config.side, (PROBABILITIES, EMBEDDING))
-    return ClassifierDefinition(name, config.digest, config.labels, graph, config.preprocessing, config.folder)
+    return ClassifierDefinition(
+        name, config.digest, config.labels, graph, config.preprocessing, config.folder
+    )

@@ -17,11 +17,11 @@ from safelight.errors import InternalError, SafelightError
 from safelight.images import DecodeLimits, Frame, ImageSource, iter_frames
 from safelight.moderation.classifier import Classifier, Prediction
 from safelight.moderation.policy import Policy
-from safelight.moderation.tiles import tiles_cover_image, tile_boxes
+from safelight.moderation.tiles import tile_boxes, tiles_cover_image
 from safelight.moderation.verdict import Judgement, PolicyRef, Verdict
 
 NamedSource = tuple[str, ImageSource]
-ResultT = TypeVar("Result")
+ResultT = TypeVar("ResultT")
 
 _MAX_SCORE_SHIFT = 0.01
 """How far decoding at reduced scale may change a harmless score; images this near to a threshold are rechecked too."""
@@ -129,12 +129,20 @@ class Moderator:
                     future.cancel()
 
     def _judge_batch(self, batch: list[NamedSource]) -> list[Judgement]:
-        seen = [_result_or_error(partial(self._decode_views, source, self._decode_size(source))) for _, source in batch]
+        seen = [
+            _result_or_error(partial(self._decode_views, source, self._decode_size(source)))
+            for _, source in batch
+        ]
         predictions = iter(self._predict([views for views in seen if isinstance(views, list)]))
-        return [self._to_judgement(named, views, predictions) for named, views in zip(batch, seen, strict=True)]
+        return [
+            self._to_judgement(named, views, predictions) for named, views in zip(batch, seen, strict=True)
+        ]
 
     def _to_judgement(
-        self, named: NamedSource, views: list[ClassifierInput] | SafelightError, predictions: Iterator[Prediction]
+        self,
+        named: NamedSource,
+        views: list[ClassifierInput] | SafelightError,
+        predictions: Iterator[Prediction],
     ) -> Judgement:
         name, source = named
         if isinstance(views, SafelightError):
@@ -170,7 +178,11 @@ class Moderator:
         whole = ClassifierInput(self.classifier.prepare(frame.image), frame.index, None, reduced, frame.notes)
         if not self.tiles:
             return [whole]
-        notes = frame.notes if tiles_cover_image(width, height) else (*frame.notes, "tiles leave gaps between them")
+        notes = (
+            frame.notes
+            if tiles_cover_image(width, height)
+            else (*frame.notes, "tiles leave gaps between them")
+        )
         squares = (frame.image.crop(box) for box in tile_boxes(width, height))
         tiles = [
             ClassifierInput(self.classifier.prepare(square), frame.index, number, reduced, notes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from safelight.images import decoding
+from safelight.images import decode
 from safelight.samples import sample_photographs
 
 _SIDE = 384
@@ -17,7 +17,7 @@ def probe_images() -> list[Image.Image]:
     The gradients are needed because the photographs all have similar scores; flat and skin-coloured areas do not.
     """
     generator = np.random.default_rng(20261122)
-    return [decoding(path).image for path in sample_photographs()] + [
+    return [decode(path).image for path in sample_photographs()] + [
         _noisy_gradient(generator, skin=i % 2 == 1) for i in range(18)
     ]
 

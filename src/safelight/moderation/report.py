@@ -10,8 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from safelight.errors import UsageError
 from safelight.atomic_write import atomic_write
+from safelight.errors import UsageError
 from safelight.moderation.journal import Row, read_rows
 
 _ROWS_PER_CHUNK = 4096

@@ -152,4 +152,6 @@ def _compute_taps(length: int, resized: int, start: int, stop: int, filter_: Ima
     weights = np.where(indices < last[:, None], weights, 0.0)
     totals = weights.cumsum(axis=1)[:, -1:]  # sequential: sum() adds pairwise and rounds differently
     weights = weights / np.where(totals == 0, 1.0, totals)
-    return _Taps(indices, np.trunc(weights * (1 << _WEIGHT_BITS) + np.copysign(0.5, weights)).astype(np.int64))
+    return _Taps(
+        indices, np.trunc(weights * (1 << _WEIGHT_BITS) + np.copysign(0.5, weights)).astype(np.int64)
+    )

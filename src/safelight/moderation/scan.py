@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from safelight.errors import OutputExistsError, UsageError
-from safelight.moderation.sources import SkipReason, SkipCallback, find_images
 from safelight.moderation.journal import Journal, Row
 from safelight.moderation.moderator import Moderator, NamedSource
 from safelight.moderation.report import write_report, writer_for
+from safelight.moderation.sources import SkipCallback, SkipReason, find_images
 from safelight.moderation.verdict import Judgement
 from safelight.runtime.machine import usable_cores
 
@@ -150,7 +150,9 @@ class Scan:
         """
         self.check()
         pictures = find_images(self.target, only_known=self.only_known, on_skip=on_skip)
-        with Journal(self.journal_path, self._header(), resume=self.resume, on_earlier_row=on_earlier_row) as journal:
+        with Journal(
+            self.journal_path, self._header(), resume=self.resume, on_earlier_row=on_earlier_row
+        ) as journal:
             yield from self._judge_into(journal, ((n, s) for n, s in pictures if not journal.contains(n)))
         write_report(self.journal_path, self.report, self.moderator.classifier.info.labels)
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from safelight.atomic_write import path_exists
 from safelight.errors import (
     FileMissingError,
     ImageEmptyError,
@@ -19,7 +20,6 @@ from safelight.errors import (
     ImageNotRecognisedError,
     InputError,
 )
-from safelight.atomic_write import path_exists
 from safelight.images import ImageSource
 from safelight.images.sniff import detect_format
 
@@ -146,7 +146,9 @@ def _filter_folders(paths: list[Path], on_skip: SkipCallback) -> CandidateFiles:
             yield path, False
 
 
-def _select_images(candidates: CandidateFiles, only_known: bool, on_skip: SkipCallback) -> Iterator[tuple[str, ImageSource]]:
+def _select_images(
+    candidates: CandidateFiles, only_known: bool, on_skip: SkipCallback
+) -> Iterator[tuple[str, ImageSource]]:
     for path, has_to in candidates:
         source = path if has_to else _source_of_file(path, only_known)
         if isinstance(source, SkipReason):

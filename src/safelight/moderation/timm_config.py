@@ -15,8 +15,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from safelight.errors import DigestMismatchError, FileMissingError, ModelInvalidError, PickleRefusedError
 from safelight.atomic_write import sha256_of
+from safelight.errors import DigestMismatchError, FileMissingError, ModelInvalidError, PickleRefusedError
 from safelight.models.classifiers.classifier_store import expected_digests
 from safelight.moderation.preprocess import Preprocessing, Resize
 

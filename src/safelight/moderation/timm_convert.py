@@ -13,8 +13,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safelight.errors import InternalError, ModelInvalidError, SafelightError
 from safelight.atomic_write import atomic_write
+from safelight.errors import InternalError, ModelInvalidError, SafelightError
 from safelight.moderation.timm_config import TimmConfig, read_timm_config
 from safelight.runtime.graph import EMBEDDING, PIXELS, PROBABILITIES
 from safelight.runtime.machine import package_version

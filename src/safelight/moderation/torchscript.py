@@ -93,7 +93,9 @@ def _cast(attributes: NodeAttributes, x: torch.Tensor) -> torch.Tensor:
     return x.float()
 
 
-def _conv(attributes: NodeAttributes, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+def _conv(
+    attributes: NodeAttributes, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+) -> torch.Tensor:
     padded = functional.pad(x, _torch_padding(attributes))
     return functional.conv2d(
         padded, weight, bias, stride=attributes["strides"], dilation=attributes.get("dilations", [1, 1])

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight.errors import BackendError, OutputError
 from safelight.atomic_write import atomic_write
-from safelight.runtime.backends import CompiledNetwork, BackendPlan, compile_network
+from safelight.errors import BackendError, OutputError
+from safelight.runtime.backends import BackendPlan, CompiledNetwork, compile_network
 from safelight.runtime.graph import PROBABILITIES, OnnxGraph
 from safelight.runtime.machine import inspect_machine, package_version, usable_cores
 

@@ -13,21 +13,10 @@ from starlette.types import Lifespan
 from safelight.audit_log import AuditLog, open_audit_log
 from safelight.errors import DatabaseError
 from safelight.jobs.queue_service import QueueService
-from safelight.server.api import openapi, health
-from safelight.server.core import exception_handlers, static_pages
-from safelight.server.core.api_families import ApiFamily, error_responses
-from safelight.server.core.events.event_stream import EventStream
-from safelight.server.security.keys import KeyStore
-from safelight.server.core.lazy_ui import LazyUi
-from safelight.server.security.rate_limits import RateLimiter
-from safelight.server.core.monitoring.metrics import Metrics
-from safelight.server.middleware.authentication import AuthenticationMiddleware
-from safelight.server.middleware.body_limits import BodyLimitMiddleware
-from safelight.server.middleware.disconnects import DisconnectMiddleware
-from safelight.server.middleware.telemetry import REQUEST_ID, TelemetryMiddleware
-from safelight.server.middleware.host_origin import HostOriginMiddleware
-from safelight.server.security.quotas import ConcurrencyQuota
+from safelight.server.api import health, openapi
+from safelight.server.api.a1111 import router as a1111_router
 from safelight.server.api.native import (
+    diagnostics,
     gallery,
     heatmap,
     hub,
@@ -41,13 +30,24 @@ from safelight.server.api.native import (
     recall,
     session,
     system,
-    diagnostics,
 )
-from safelight.server.api.openai import router as router_module
-from safelight.server.api.a1111 import router as router_module
-from safelight.server.security.sessions import SessionStore
+from safelight.server.api.openai import router as openai_router
+from safelight.server.core import exception_handlers, static_pages
+from safelight.server.core.api_families import ApiFamily, error_responses
 from safelight.server.core.app_state import AppState
+from safelight.server.core.events.event_stream import EventStream
 from safelight.server.core.executors.thread_pools import ThreadPools, set_default_executor
+from safelight.server.core.lazy_ui import LazyUi
+from safelight.server.core.monitoring.metrics import Metrics
+from safelight.server.middleware.authentication import AuthenticationMiddleware
+from safelight.server.middleware.body_limits import BodyLimitMiddleware
+from safelight.server.middleware.disconnects import DisconnectMiddleware
+from safelight.server.middleware.host_origin import HostOriginMiddleware
+from safelight.server.middleware.telemetry import REQUEST_ID, TelemetryMiddleware
+from safelight.server.security.keys import KeyStore
+from safelight.server.security.quotas import ConcurrencyQuota
+from safelight.server.security.rate_limits import RateLimiter
+from safelight.server.security.sessions import SessionStore
 from safelight.settings import Settings
 from safelight.studio import Studio
 from safelight.ui.paths import PATH, STATIC, Scripts
@@ -70,17 +70,26 @@ ROUTERS = {
         prompts.router,
         recall.router,
     ),
-    ApiFamily.OPENAI: (router_module.router,),
-    ApiFamily.A1111: (router_module.router,),
+    ApiFamily.OPENAI: (openai_router.router,),
+    ApiFamily.A1111: (a1111_router.router,),
 }
 MAX_FETCHES, MAX_STREAMS = 8, 20
 """How many remote images are fetched at the same time, and how many job streams one owner may have open."""
-ALLOWED_HEADERS = ("Authorization", "X-API-Key", REQUEST_ID, "Idempotency-Key", "Last-Event-ID", "If-None-Match")
+ALLOWED_HEADERS = (
+    "Authorization",
+    "X-API-Key",
+    REQUEST_ID,
+    "Idempotency-Key",
+    "Last-Event-ID",
+    "If-None-Match",
+)
 EXPOSED_HEADERS = (REQUEST_ID, "RateLimit", "RateLimit-Policy", "Retry-After", "Location", "ETag")
 """Request headers that pages of ``cors_origins`` may send, and response headers that they may read."""
 
 
-def create_app(service: QueueService, settings: Settings, *, on_ui_loaded: Callable[[], None] = lambda: None) -> FastAPI:
+def create_app(
+    service: QueueService, settings: Settings, *, on_ui_loaded: Callable[[], None] = lambda: None
+) -> FastAPI:
     """Create the application.
 
     Args:
@@ -88,7 +97,11 @@ def create_app(service: QueueService, settings: Settings, *, on_ui_loaded: Calla
         settings: The server's settings.
         on_ui_loaded: Called when the web UI has been loaded, which is after startup.
     """
-    audit, numbers, studio = open_audit_log(settings.home, settings.audit_bytes), Metrics(), LazyUi(on_ui_loaded)
+    audit, numbers, studio = (
+        open_audit_log(settings.home, settings.audit_bytes),
+        Metrics(),
+        LazyUi(on_ui_loaded),
+    )
     app = FastAPI(
         title="Safelight",
         lifespan=_lifespan(service, settings, audit, studio),
@@ -111,7 +124,9 @@ def create_app(service: QueueService, settings: Settings, *, on_ui_loaded: Calla
     return app
 
 
-def _lifespan(service: QueueService, settings: Settings, audit_log: AuditLog, ui: LazyUi) -> Lifespan[FastAPI]:
+def _lifespan(
+    service: QueueService, settings: Settings, audit_log: AuditLog, ui: LazyUi
+) -> Lifespan[FastAPI]:
     """The lifespan that opens and closes the application's state; lifespans of routers run inside it."""
 
     @asynccontextmanager
@@ -124,7 +139,16 @@ def _lifespan(service: QueueService, settings: Settings, audit_log: AuditLog, ui
         with closing(ThreadPools()) as threads:
             async with EventStream(service.store) as feed:
                 app.state.backstage = AppState(
-                    service, feed, Studio(settings), keys, rate_limiter, audit_log, threads, fetch_slots, stream_quota, sessions
+                    service,
+                    feed,
+                    Studio(settings),
+                    keys,
+                    rate_limiter,
+                    audit_log,
+                    threads,
+                    fetch_slots,
+                    stream_quota,
+                    sessions,
                 )
                 if settings.studio:
                     ui.start()

@@ -12,11 +12,11 @@ import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from safelight.logs import get_logger
-from safelight.server.core.allocator import configure_malloc, freeze_loaded_objects
-from safelight.server.security.connection_limits import ConnectionLimiter, max_connections
 from safelight.server.bootstrap import BootstrapApp
-from safelight.server.core.listening_socket import BACKLOG, listen
+from safelight.server.core.allocator import configure_malloc, freeze_loaded_objects
 from safelight.server.core.http_protocol import HttpProtocol, WebSocketProtocol
+from safelight.server.core.listening_socket import BACKLOG, listen
+from safelight.server.security.connection_limits import ConnectionLimiter, max_connections
 from safelight.settings import Settings
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from safelight.studio.picture import Picture, is_blocked, add_verdict
+from safelight.studio.picture import Picture, add_verdict, is_blocked
 
 if TYPE_CHECKING:
     from safelight.generation.artifact import Artifact

@@ -8,9 +8,9 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safelight.atomic_write import atomic_write, path_exists
 from safelight.errors import BlockedError, UsageError
 from safelight.file_formats import FORMATS, FileFormat
-from safelight.atomic_write import path_exists, atomic_write
 from safelight.generation.infotext import infotext_from_record
 from safelight.generation.record import FileRef, Judged, ReproductionRecord
 from safelight.images.encoding import encode_image

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from safelight.errors import RecordMissingError, NotReproducibleError
+from safelight.errors import NotReproducibleError, RecordMissingError
+from safelight.generation.comparison import within_tolerance
 from safelight.generation.prompts.unsupported import escape_unsupported, left_out_notes
 from safelight.generation.record import ReproductionRecord, differences, pixels_digest
 from safelight.generation.request import UNMARKED
-from safelight.generation.comparison import within_tolerance
-from safelight.images import DecodeLimits, ImageSource, decoding
+from safelight.images import DecodeLimits, ImageSource, decode
 from safelight.images.metadata.file_metadata import read_metadata
 from safelight.images.reader import read_bytes
 from safelight.studio.picture import Picture
@@ -73,13 +73,15 @@ class Original:
     ) -> Image.Image | None:
         """A picture that the record needs, decoded, once it is the right one."""
         if digest is None and given is not None:
-            raise NotReproducibleError(f"The picture was drawn without any {what}.", hint=f"Leave out {flag}.")
+            raise NotReproducibleError(
+                f"The picture was drawn without any {what}.", hint=f"Leave out {flag}."
+            )
         if digest is None:
             return None
         wanted = f"whose pixels have the SHA-256 {digest[:16]}…"
         if given is None:
             raise NotReproducibleError(f"It takes the {what} {wanted}.", hint=f"Give it with {flag} FILE.")
-        image = decoding(given, limits=limits).image
+        image = decode(given, limits=limits).image
         if pixels_digest(np.asarray(image)) != digest:
             raise NotReproducibleError(
                 f"This is not the {what} {wanted}.", hint=f"Give the right one with {flag} FILE."
@@ -162,14 +164,14 @@ def _nearly(original: Original, again: Picture, limits: DecodeLimits) -> bool:
     lossless = file is None or file.lossless or file.kind == "png"
     if not original.record.batched or not lossless or again.image is None:
         return False
-    return within_tolerance(np.asarray(decoding(original.data, limits=limits).image), np.asarray(again.image))
+    return within_tolerance(np.asarray(decode(original.data, limits=limits).image), np.asarray(again.image))
 
 
 def _pixels(original: Original, again: Picture, limits: DecodeLimits) -> str:
     """What differs between the pictures themselves."""
     if again.image is None:
         return "The policy blocks it here."
-    before = np.asarray(decoding(original.data, limits=limits).image)
+    before = np.asarray(decode(original.data, limits=limits).image)
     now = np.asarray(again.image)
     if before.shape != now.shape:
         sizes = (f"{pixels.shape[1]} x {pixels.shape[0]}" for pixels in (before, now))

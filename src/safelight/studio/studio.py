@@ -15,24 +15,24 @@ from PIL import Image
 from safelight.errors import BlockedError, RequestError
 from safelight.generation.request import GenerationRequest
 from safelight.generation.upscaling.resampling import RESAMPLING_FILTERS, ResamplingUpscaler
-from safelight.images import DecodeLimits, ImageSource, decoding
+from safelight.images import DecodeLimits, ImageSource, decode
 from safelight.images.fields import FoundImage, replace_images
 from safelight.images.metadata.file_metadata import read_metadata
 from safelight.images.reader import read_bytes
 from safelight.moderation.classifier import Classifier
 from safelight.moderation.explain import Explainer, Explanation
-from safelight.moderation.sources import SkipCallback, find_images
 from safelight.moderation.loading import load_classifier
 from safelight.moderation.moderator import Moderator
 from safelight.moderation.policy import Policy
 from safelight.moderation.scan import Scan
+from safelight.moderation.sources import SkipCallback, find_images
 from safelight.moderation.verdict import Judgement, Verdict
 from safelight.runtime.machine import usable_cores
 from safelight.settings import Settings
-from safelight.studio.upscaled import Upscaled, add_upscaling
 from safelight.studio.judged_run import JudgedRun
 from safelight.studio.picture import Picture, is_blocked
 from safelight.studio.reproduction import Original, Reproduction, compare
+from safelight.studio.upscaled import Upscaled, add_upscaling
 
 if TYPE_CHECKING:
     from safelight.generation.engine import Engine
@@ -302,7 +302,7 @@ class Studio:
     def _judge_input(
         self, source: ImageSource, gate: Moderator, what: str = "initial picture"
     ) -> Image.Image:
-        verdict = gate.judge(image := decoding(source, limits=self.limits).image)
+        verdict = gate.judge(image := decode(source, limits=self.limits).image)
         if is_blocked(verdict):
             raise BlockedError(
                 f"The policy {verdict.policy.name} blocks the {what}: unsafe {verdict.unsafe:.4f}."

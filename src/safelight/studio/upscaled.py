@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from safelight.errors import BlockedError
 from safelight.file_formats import FileFormat
-from safelight.generation.infotext import parse_infotext, format_infotext
+from safelight.generation.infotext import format_infotext, parse_infotext
 from safelight.images.encoding import encode_image
 from safelight.images.metadata.file_metadata import Metadata
 from safelight.moderation.verdict import Verdict

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from safelight.errors import MaskError
-from safelight.generation.request import GenerationRequest
 from safelight.generation.canvas.init_image import InitImage, check_inputs, make_init_image
+from safelight.generation.request import GenerationRequest
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 200, 3), np.uint8))
 MASK = Image.new("L", PICTURE.size, 0)

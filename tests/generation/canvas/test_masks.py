@@ -12,11 +12,11 @@ from safelight.errors import MaskError
 from safelight.generation.canvas.masks import (
     Box,
     Canvas,
+    blur_fill,
+    fill_masked,
     inpainting_canvas,
     outpainting_canvas,
-    fill_masked,
     padded_box,
-    blur_fill,
 )
 from safelight.generation.request import Inpaint, Outpaint
 

@@ -53,7 +53,9 @@ def test_a_learnt_variance_has_no_say_in_rescaling() -> None:
     values, loud = twin(channels=8), twin(channels=8)
     loud[:, 4:] *= 100
     guidance = GuidanceOptions(4.0, rescale=0.7)
-    one, other = (combine_predictions(each, guidance, first_step=False, channels=4) for each in (values, loud))
+    one, other = (
+        combine_predictions(each, guidance, first_step=False, channels=4) for each in (values, loud)
+    )
     assert torch.equal(one[:, :4], other[:, :4])
 
 

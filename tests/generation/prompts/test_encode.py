@@ -315,14 +315,18 @@ def test_a_whole_pass_has_one_shape(encoder: PromptEncoder) -> None:
     }
     for phase in found:
         expected = encoder.encode_pair(
-            segments_at(positive, phase.first_step, 4), segments_at(negative, phase.first_step, 4), min_chunks=2
+            segments_at(positive, phase.first_step, 4),
+            segments_at(negative, phase.first_step, 4),
+            min_chunks=2,
         )
         assert torch.equal(phase.positive.embeddings, expected[0].embeddings)
         assert torch.equal(phase.negative.embeddings, expected[1].embeddings)
 
 
 def test_phases_begin_where_either_prompt_changes(encoder: PromptEncoder) -> None:
-    found = encoder.encode_phases(prompt_phases(parse_prompt("[a:b:2]"), 9), prompt_phases(parse_prompt("[c:d:7]"), 9))
+    found = encoder.encode_phases(
+        prompt_phases(parse_prompt("[a:b:2]"), 9), prompt_phases(parse_prompt("[c:d:7]"), 9)
+    )
     assert [phase.first_step for phase in found] == [0, 2, 7]
     assert found[0].negative is found[1].negative
     assert found[1].positive is found[2].positive

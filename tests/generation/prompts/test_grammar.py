@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safelight.errors import PromptError
 from safelight.generation.prompts import Segment, parse_prompt, prompt_phases, segments_at, unparse
 from safelight.generation.prompts.grammar import MAX_DEPTH
-from safelight.generation.prompts.tree import Alternation, Break, Emphasis, Node, Schedule, Text, SwitchTime
+from safelight.generation.prompts.tree import Alternation, Break, Emphasis, Node, Schedule, SwitchTime, Text
 
 UP, DOWN = 1.1, 1 / 1.1
 

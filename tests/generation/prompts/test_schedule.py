@@ -13,8 +13,8 @@ from safelight.generation.prompts import (
     Segment,
     Segments,
     parse_prompt,
-    prompt_phases,
     plain_text,
+    prompt_phases,
     schedule,
     segments_at,
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from safelight.errors import PromptError, StyleUnknownError
-from safelight.generation.prompts import PromptStyle, apply_styles, select_styles, load_styles
+from safelight.generation.prompts import PromptStyle, apply_styles, load_styles, select_styles
 
 FILM = PromptStyle("film", "film still of {prompt}, grain", "drawing")
 INK = PromptStyle("ink", "ink, hatching", "{prompt}, colour")

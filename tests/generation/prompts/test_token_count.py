@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from transformers import CLIPTokenizer
 
 from safelight.errors import PromptError
-from safelight.generation.prompts import token_count, explain_prompt, parse_prompt, prompt_phases, plain_text
-from safelight.generation.prompts.token_count import MAX_PHASES, count_tokens, max_phases
+from safelight.generation.prompts import explain_prompt, parse_prompt, plain_text, prompt_phases, token_count
 from safelight.generation.prompts.schedule import segments_at
+from safelight.generation.prompts.token_count import MAX_PHASES, count_tokens, max_phases
 from safelight.generation.prompts.tree import Break
 from safelight.models.checkpoints.discovery import STARTER_PATH
-from safelight.models.tokenizers.clip_tokenizer import TokenizerSource, ClipTokenizer
+from safelight.models.tokenizers.clip_tokenizer import ClipTokenizer, TokenizerSource
 
 PROMPTS = [
     "",
@@ -69,7 +69,9 @@ def cut(monkeypatch: pytest.MonkeyPatch, ours: ClipTokenizer) -> Callable[[], in
     """How many prompts were cut into tokens so far."""
     cut: list[Any] = []
     original = token_count.split_into_chunks
-    monkeypatch.setattr(token_count, "split_into_chunks", lambda *given: cut.append(given) or original(*given))
+    monkeypatch.setattr(
+        token_count, "split_into_chunks", lambda *given: cut.append(given) or original(*given)
+    )
     return lambda: len(cut)
 
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from safelight.errors import PromptUnsupportedError
 from safelight.generation.prompts import parse_prompt, plain_text
 from safelight.generation.prompts.unsupported import (
-    escape_unsupported,
+    check_supported,
     distinct_texts,
+    escape_unsupported,
     find_unsupported,
     left_out_notes,
-    check_supported,
     remove_unsupported,
 )
 

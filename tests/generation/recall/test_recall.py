@@ -17,7 +17,13 @@ from tests.generation.test_record import BODY, PLAIN
 
 from safelight.errors import ImageError, RequestError, UpscalerUnknownError
 from safelight.generation.infotext import infotext_from_record
-from safelight.generation.recall import AvailableModels, KnownCheckpoint, RecallResult, recall_image, recall_text
+from safelight.generation.recall import (
+    AvailableModels,
+    KnownCheckpoint,
+    RecallResult,
+    recall_image,
+    recall_text,
+)
 from safelight.generation.recall.comfyui_graph import MAX_LINKS, MAX_NODES
 from safelight.generation.record import ReproductionRecord
 from safelight.generation.request import GenerationRequest

@@ -17,9 +17,9 @@ from torch import Generator, Tensor
 
 from safelight.generation.solvers.samplers import (
     SAMPLERS,
-    SamplerChoice,
     PredictionProcess,
     Sampler,
+    SamplerChoice,
     build_scheduler,
     resolve_sampler,
 )
@@ -42,7 +42,11 @@ MEAN, SPREAD = 0.3, 0.5
 CONFIG = {PredictionProcess.DIFFUSION: SD, PredictionProcess.FLOW: FLOW, PredictionProcess.EDM: EDM}
 
 USUAL = [SamplerChoice(sampler) for sampler in SAMPLERS]
-EXACT = [each for each in SAMPLERS if each.max_steps is None and PredictionProcess.EDM not in each.prediction_processes]
+EXACT = [
+    each
+    for each in SAMPLERS
+    if each.max_steps is None and PredictionProcess.EDM not in each.prediction_processes
+]
 STEADY = [each for each in EXACT if not each.stochastic]
 # First-order noise draws too narrow a distribution in few steps.
 LOWEST_SPREAD = {
@@ -191,7 +195,9 @@ def test_every_sampler_draws_under_every_schedule_and_each_has_its_picture(
             results[schedule], begun, _ = run(SamplerChoice(sampler, schedule), unet, steps)
             assert torch.isfinite(results[schedule]).all()
             assert not torch.equal(results[schedule], begun)
-    results.pop("karras" if PredictionProcess.EDM in sampler.prediction_processes else "leading", None)  # what automatic means here
+    results.pop(
+        "karras" if PredictionProcess.EDM in sampler.prediction_processes else "leading", None
+    )  # what automatic means here
     for one, other in combinations(results, 2):
         assert not torch.allclose(results[one], results[other], rtol=1e-3, atol=1e-3), (one, other)
 
@@ -206,7 +212,12 @@ def test_a_seed_decides_the_picture(choice: SamplerChoice, unet: Network) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", [each.name for each in SAMPLERS if each.stochastic and PredictionProcess.DIFFUSION in each.prediction_processes]
+    "name",
+    [
+        each.name
+        for each in SAMPLERS
+        if each.stochastic and PredictionProcess.DIFFUSION in each.prediction_processes
+    ],
 )
 def test_pictures_of_a_batch_have_noise_of_their_own(name: str) -> None:
     still = lambda latents, timestep: 0 * latents  # noqa: E731
@@ -215,7 +226,11 @@ def test_pictures_of_a_batch_have_noise_of_their_own(name: str) -> None:
     assert not torch.allclose(moved[0], moved[1])
 
 
-@pytest.mark.parametrize("sampler", [each for each in SAMPLERS if PredictionProcess.DIFFUSION in each.prediction_processes], ids=title)
+@pytest.mark.parametrize(
+    "sampler",
+    [each for each in SAMPLERS if PredictionProcess.DIFFUSION in each.prediction_processes],
+    ids=title,
+)
 def test_v_and_sample_prediction_draw_what_epsilon_draws(sampler: Sampler) -> None:
     """The same perfect network, said in other words."""
     results = {
@@ -232,13 +247,19 @@ def test_v_and_sample_prediction_draw_what_epsilon_draws(sampler: Sampler) -> No
 @pytest.mark.parametrize("kind", list(PredictionProcess))
 def test_no_sampler_is_another_under_a_second_name(kind: PredictionProcess, unet: Network) -> None:
     """But for two pairs that are one method in other coordinates, as the table says."""
-    results = {each.name: run(SamplerChoice(each), unet, 6)[0] for each in SAMPLERS if kind in each.prediction_processes}
+    results = {
+        each.name: run(SamplerChoice(each), unet, 6)[0]
+        for each in SAMPLERS
+        if kind in each.prediction_processes
+    }
     alike = {
         (one, other)
         for one, other in combinations(results, 2)
         if float((results[one] - results[other]).norm() / results[one].norm()) < 3e-4
     }
-    assert alike == ({("Euler", "DDIM"), ("Euler a", "DDPM")} if kind is PredictionProcess.DIFFUSION else set())
+    assert alike == (
+        {("Euler", "DDIM"), ("Euler a", "DDPM")} if kind is PredictionProcess.DIFFUSION else set()
+    )
 
 
 @pytest.mark.parametrize("sampler", STEADY, ids=title)
@@ -272,14 +293,20 @@ def test_every_sampler_can_begin_in_the_middle(choice: SamplerChoice, unet: Netw
 def test_noise_on_the_way_leaves_the_distribution_right(sampler: Sampler) -> None:
     """In this place diffusers' own DPM++ 3M SDE draws a tenth too wide."""
     choice = SamplerChoice(sampler, "karras")
-    network = Gaussian("flow_prediction" if PredictionProcess.FLOW in sampler.prediction_processes else "epsilon")
+    network = Gaussian(
+        "flow_prediction" if PredictionProcess.FLOW in sampler.prediction_processes else "epsilon"
+    )
     result = run(choice, network, 20, size=48)[0]
     assert float(result.mean()) == pytest.approx(MEAN, abs=0.03)
     highest = 1.1 if "Heun" in sampler.name or sampler.name.startswith("SA") else 1.05
     assert LOWEST_SPREAD.get(sampler.name, 0.95) < float(result.std()) / SPREAD < highest
 
 
-@pytest.mark.parametrize("sampler", [each for each in SAMPLERS if PredictionProcess.FLOW not in each.prediction_processes], ids=title)
+@pytest.mark.parametrize(
+    "sampler",
+    [each for each in SAMPLERS if PredictionProcess.FLOW not in each.prediction_processes],
+    ids=title,
+)
 def test_bfloat16_latents_stay_bfloat16(sampler: Sampler) -> None:
     (kind,) = sampler.prediction_processes
     solver = build_scheduler(SamplerChoice(sampler), CONFIG[kind], [0])
@@ -305,7 +332,9 @@ def test_eta_turns_ddim_into_ddpm() -> None:
 def test_ddim_clips_where_the_checkpoint_says_so() -> None:
     far = lambda latents, timestep: torch.full_like(latents, -9.0)  # noqa: E731
     free = run(resolve_sampler("DDIM"), far, 4)[0]
-    clipped = run(resolve_sampler("DDIM"), far, 4, config=SD | {"clip_sample": True, "clip_sample_range": 2.0})[0]
+    clipped = run(
+        resolve_sampler("DDIM"), far, 4, config=SD | {"clip_sample": True, "clip_sample_range": 2.0}
+    )[0]
     assert float(free.abs().max()) > 3
     assert float(clipped.abs().max()) == pytest.approx(2)
 

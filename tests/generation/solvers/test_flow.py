@@ -17,9 +17,9 @@ from torch import Generator
 from safelight.errors import SamplerIncompatibleError
 from safelight.generation.solvers.samplers import (
     SAMPLERS,
-    SamplerChoice,
     PredictionProcess,
     Sampler,
+    SamplerChoice,
     build_scheduler,
     resolve_sampler,
 )
@@ -153,7 +153,9 @@ def test_schedules_are_different_levels() -> None:
 
 def test_a_schedule_goes_before_the_pipelines_spacing() -> None:
     """The pipeline's spacing is what automatic means."""
-    with_sigmas, without = (build_scheduler(resolve_sampler("Euler", "karras", "flow"), SD3, [0]) for _ in range(2))
+    with_sigmas, without = (
+        build_scheduler(resolve_sampler("Euler", "karras", "flow"), SD3, [0]) for _ in range(2)
+    )
     with_sigmas.set_timesteps(sigmas=[1 - step / 8 for step in range(8)])
     without.set_timesteps(8)
     assert torch.equal(with_sigmas.sigmas, without.sigmas)

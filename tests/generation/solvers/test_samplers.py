@@ -12,8 +12,8 @@ from safelight.errors import RequestError, SamplerIncompatibleError, SamplerUnkn
 from safelight.generation.solvers.samplers import (
     SAMPLERS,
     SCHEDULES,
-    SamplerChoice,
     PredictionProcess,
+    SamplerChoice,
     build_scheduler,
     compatible_names,
     prediction_process_of,
@@ -86,7 +86,8 @@ def test_every_name_and_alias_is_found_for_its_kind(kind: PredictionProcess) -> 
     for sampler in SAMPLERS:
         if kind in sampler.prediction_processes:
             assert all(
-                resolve_sampler(name, None, kind).sampler is sampler for name in (sampler.name, *sampler.aliases)
+                resolve_sampler(name, None, kind).sampler is sampler
+                for name in (sampler.name, *sampler.aliases)
             )
 
 
@@ -232,7 +233,9 @@ def test_a_choice_for_one_kind_is_not_built_for_another() -> None:
         with pytest.raises(SamplerIncompatibleError):
             build_scheduler(resolve_sampler("Euler"), config, [1])
     with pytest.raises(SamplerIncompatibleError):
-        build_scheduler(resolve_sampler("Euler", None, PredictionProcess.FLOW), FLUX | {"invert_sigmas": True}, [1])
+        build_scheduler(
+            resolve_sampler("Euler", None, PredictionProcess.FLOW), FLUX | {"invert_sigmas": True}, [1]
+        )
 
 
 def test_there_must_be_a_seed() -> None:
@@ -250,7 +253,9 @@ def test_each_run_has_a_solver_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "sampler", [each for each in SAMPLERS if PredictionProcess.DIFFUSION in each.prediction_processes], ids=lambda each: each.name
+    "sampler",
+    [each for each in SAMPLERS if PredictionProcess.DIFFUSION in each.prediction_processes],
+    ids=lambda each: each.name,
 )
 def test_the_checkpoints_configuration_is_kept(sampler: Any) -> None:
     config = SD15 | {
@@ -280,7 +285,9 @@ def test_what_the_configuration_leaves_out_is_its_own_schedulers_default(own: st
 def test_zero_terminal_snr_reaches_every_grid() -> None:
     """Also of solvers whose diffusers class knows nothing of it."""
     for name in ("Euler", "LMS", "Heun", "DPM2", "DPM++ SDE", "DPM++ 2M", "DEIS", "DDIM"):
-        scheduler = build_scheduler(resolve_sampler(name, "karras"), SD15 | {"rescale_betas_zero_snr": True}, [1])
+        scheduler = build_scheduler(
+            resolve_sampler(name, "karras"), SD15 | {"rescale_betas_zero_snr": True}, [1]
+        )
         scheduler.set_timesteps(10)
         assert float(scheduler.sigmas[0]) == pytest.approx(4096, rel=1e-3), name
 

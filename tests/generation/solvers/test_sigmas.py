@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from safelight.errors import SamplerIncompatibleError
 from safelight.generation.solvers.sigmas import (
     DIFFUSION_SCHEDULES,
-    SigmaGrid,
     Levels,
+    SigmaGrid,
     beta_quantiles,
     spaced_timesteps,
 )
@@ -48,7 +48,8 @@ def test_sigmas_and_timesteps_belong_together(steps: int, schedule: str) -> None
 
 def test_schedules_differ() -> None:
     levels = {
-        schedule: SigmaGrid(trained(), schedule, "leading", 1).levels(8)[0] for schedule in DIFFUSION_SCHEDULES
+        schedule: SigmaGrid(trained(), schedule, "leading", 1).levels(8)[0]
+        for schedule in DIFFUSION_SCHEDULES
     }
     same = [(a, b) for a in levels for b in levels if a < b and np.allclose(levels[a], levels[b], rtol=1e-3)]
     assert same == [("automatic", "leading")]
@@ -56,9 +57,31 @@ def test_schedules_differ() -> None:
 
 def test_the_spacings_of_lin_et_al() -> None:
     """Table 2 of the paper, for ten steps of a thousand; timesteps are counted from 0 here."""
-    assert spaced_timesteps("leading", 1000, 10, 0).tolist() == [900, 800, 700, 600, 500, 400, 300, 200, 100, 0]
+    assert spaced_timesteps("leading", 1000, 10, 0).tolist() == [
+        900,
+        800,
+        700,
+        600,
+        500,
+        400,
+        300,
+        200,
+        100,
+        0,
+    ]
     assert spaced_timesteps("leading", 1000, 10, 1)[0] == 901
-    assert spaced_timesteps("trailing", 1000, 10, 0).tolist() == [999, 899, 799, 699, 599, 499, 399, 299, 199, 99]
+    assert spaced_timesteps("trailing", 1000, 10, 0).tolist() == [
+        999,
+        899,
+        799,
+        699,
+        599,
+        499,
+        399,
+        299,
+        199,
+        99,
+    ]
     assert spaced_timesteps("linspace", 1000, 10, 0).round().tolist() == [
         999,
         888,

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from safelight.errors import ImageCorruptError, ImageTooManyPixelsError, ImageTruncatedError
-from safelight.images import DecodeLimits, decoding, iter_frames
-from safelight.images.child_process import file_decoder
+from safelight.images import DecodeLimits, decode, iter_frames
 from safelight.images.alpha import decode_alpha
+from safelight.images.child_process import file_decoder
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF")
 LIMITS = DecodeLimits(background=(200, 10, 30))
@@ -35,10 +35,10 @@ def files(make) -> list[bytes]:
 
 
 def test_it_is_the_same(files, monkeypatch):
-    before = [(decoding(data, limits=LIMITS), list(iter_frames(data, limits=LIMITS))) for data in files]
+    before = [(decode(data, limits=LIMITS), list(iter_frames(data, limits=LIMITS))) for data in files]
     monkeypatch.setattr(file_decoder, "LARGE_BYTES", 0)
     for data, (one, several) in zip(files, before, strict=True):
-        there = [decoding(data, limits=LIMITS), *iter_frames(data, limits=LIMITS)]
+        there = [decode(data, limits=LIMITS), *iter_frames(data, limits=LIMITS)]
         for frame, expected in zip(there, [one, *several], strict=True):
             assert np.array_equal(frame.pixels, expected.pixels)
             for name in ("index", "size", "format", "notes"):
@@ -47,9 +47,9 @@ def test_it_is_the_same(files, monkeypatch):
 
 def test_reduced_scale_too(make, monkeypatch):
     data = make.encode(make.image().resize((800, 600)), "JPEG")
-    expected = decoding(data, shrink_to=100)
+    expected = decode(data, shrink_to=100)
     monkeypatch.setattr(file_decoder, "LARGE_BYTES", 0)
-    frame = decoding(data, shrink_to=100)
+    frame = decode(data, shrink_to=100)
     assert (frame.image.size, frame.size, frame.notes) == (expected.image.size, expected.size, expected.notes)
 
 
@@ -65,20 +65,20 @@ def test_errors_are_the_same(make, monkeypatch):
     whole = make.encode(make.image(), "PNG")
     data = whole[: len(whole) // 2]
     with pytest.raises(ImageTruncatedError) as here:
-        decoding(data)
+        decode(data)
     monkeypatch.setattr(file_decoder, "LARGE_BYTES", 0)
     with pytest.raises(ImageTruncatedError) as there:
-        decoding(data)
+        decode(data)
     assert there.value.to_dict() == here.value.to_dict()
     with pytest.raises(ImageTooManyPixelsError):
-        decoding(make.encode(make.image(), "PNG"), limits=DecodeLimits(max_pixels=10))
+        decode(make.encode(make.image(), "PNG"), limits=DecodeLimits(max_pixels=10))
 
 
 def test_a_decoder_that_dies_takes_nobody_along(make, monkeypatch):
     monkeypatch.setattr(file_decoder, "LARGE_BYTES", 0)
     monkeypatch.setattr(file_decoder, "_CHILD", "safelight.images.there_is_none")
     with pytest.raises(ImageCorruptError, match="ended before it was done"):
-        decoding(make.encode(make.image(), "PNG"))
+        decode(make.encode(make.image(), "PNG"))
 
 
 def test_who_stops_looking_leaves_no_process(make, monkeypatch):

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from safelight.errors import ImageCorruptError, ImageTruncatedError
+from safelight.images import decode, iter_frames
 from safelight.images.child_process import frame_decoder
-from safelight.images import decoding, iter_frames
-from safelight.images.formats import isobmff, webp
 from safelight.images.child_process.frame_decoder import FrameDecoder
+from safelight.images.formats import isobmff, webp
 
 MODULES = {"AVIF": isobmff, "WEBP": webp}
 
@@ -50,10 +50,10 @@ def test_errors_are_the_same(make, name, monkeypatch):
     # the structure is whole and the pixels are not
     damaged = data[: len(data) // 2] + bytes(len(data) - len(data) // 2)
     with pytest.raises((ImageCorruptError, ImageTruncatedError)) as here:
-        decoding(damaged)
+        decode(damaged)
     monkeypatch.setattr(MODULES[name], "_APART", 0)
     with pytest.raises(type(here.value)):
-        decoding(damaged)
+        decode(damaged)
     assert not children()
 
 

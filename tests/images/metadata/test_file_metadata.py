@@ -18,9 +18,9 @@ from tests.exploring import examples
 from safelight.errors import FileMissingError, ImageEmptyError, ImageNotRecognisedError, SafelightError
 from safelight.images.encoding import encode_image
 from safelight.images.metadata.file_metadata import Metadata, read_metadata
-from safelight.images.types import DecodeLimits
 from safelight.images.metadata.png_text import MAX_TEXT, MAX_TOTAL_TEXT
 from safelight.images.metadata.xmp import NAMESPACE, build_packet
+from safelight.images.types import DecodeLimits
 
 KINDS = ("png", "jpeg", "webp")
 TINY = Image.new("RGB", (3, 2), (200, 100, 50))
@@ -224,7 +224,9 @@ LAUGHS = "".join(f'<!ENTITY l{n + 1} "{f"&l{n};" * 10}">' for n in range(9))
 BILLION = f'<!DOCTYPE x [<!ENTITY l0 "ha">{LAUGHS}]><x xmlns:s="{NAMESPACE}"><s:record>&l9;</s:record></x>'
 
 
-@pytest.mark.parametrize("bad", [b"<x>", b"", b"\xff\xfe<\0x\0/\0>\0", BILLION.encode(), build_packet("x")[:-60]])
+@pytest.mark.parametrize(
+    "bad", [b"<x>", b"", b"\xff\xfe<\0x\0/\0>\0", BILLION.encode(), build_packet("x")[:-60]]
+)
 def test_xmp_that_is_damaged_or_hostile_is_skipped_with_a_note(bad):
     found = read_metadata(webp(b"XMP ", bad))
     assert found.record is None

@@ -11,14 +11,14 @@ from safelight.database import blobs, reading
 from safelight.errors import (
     IdempotencyConflictError,
     OwnerBytesLimitError,
-    QueueFullError,
     OwnerJobsLimitError,
+    QueueFullError,
     SafelightError,
 )
-from safelight.jobs.queue.admission import QueueLimits
 from safelight.jobs.job import Job, JobKind, Signal
-from safelight.jobs.queue.store import JobStore
 from safelight.jobs.payloads import UpscaleRequest, store_request
+from safelight.jobs.queue.admission import QueueLimits
+from safelight.jobs.queue.store import JobStore
 from safelight.jobs.queue.tables import job_blobs, job_inputs
 
 

@@ -13,9 +13,9 @@ from safelight.database.notifications import Listener
 from safelight.errors import InternalError
 from safelight.jobs.channels import Channel
 from safelight.jobs.job import JobState, Progress, Signal
+from safelight.jobs.queue.scheduling import Holders
 from safelight.jobs.queue.store import JobStore
 from safelight.jobs.queue.tables import clock, jobs
-from safelight.jobs.queue.scheduling import Holders
 
 
 def test_the_loaded_checkpoint_is_preferred_within_bounds(ledger: JobStore) -> None:

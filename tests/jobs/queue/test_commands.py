@@ -66,7 +66,9 @@ def test_the_service_gives_them(service: QueueService) -> None:
     assert (first.load, first.checkpoint, second.load, second.checkpoint) == (True, "a", False, "b")
     assert service.last_order() == second.number
     service.unload()
-    assert service.orders(second.number) == [ResidencyCommand(service.last_order(), load=False, checkpoint=None)]
+    assert service.orders(second.number) == [
+        ResidencyCommand(service.last_order(), load=False, checkpoint=None)
+    ]
 
 
 def test_a_database_from_before_gets_them(database_settings: Settings) -> None:

@@ -9,9 +9,9 @@ from tests.times import ago
 
 from safelight.database import writing
 from safelight.jobs.job import PAUSED, Job, JobState, Progress, Signal
+from safelight.jobs.queue.scheduling import SLICE
 from safelight.jobs.queue.store import JobStore
 from safelight.jobs.queue.tables import jobs, workers
-from safelight.jobs.queue.scheduling import SLICE
 
 
 def test_the_outlook_comes_from_measured_times(ledger: JobStore) -> None:

@@ -15,8 +15,8 @@ from safelight.database.notifications import Listener
 from safelight.errors import (
     IdempotencyConflictError,
     InternalError,
-    JobMissingError,
     JobEndedError,
+    JobMissingError,
     JobNotSkippableError,
     QueueFullError,
     StorageFullError,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from safelight.errors import CheckpointMissingError, MemoryBudgetError
-from safelight.jobs.worker.residency import Residency
 from safelight.jobs.queue_service import QueueService, prepare
+from safelight.jobs.worker.residency import Residency
 from safelight.settings import Settings
 from safelight.studio import Studio
 
@@ -128,7 +128,9 @@ def test_what_was_said_before_it_was_there_is_not_meant_for_it(service: QueueSer
     assert keeper.wanted == []
 
 
-def test_an_error_is_kept_until_something_is_loaded(service: QueueService, shelf: Shelf, keeper: Residency) -> None:
+def test_an_error_is_kept_until_something_is_loaded(
+    service: QueueService, shelf: Shelf, keeper: Residency
+) -> None:
     shelf.problem = CheckpointMissingError("There is no checkpoint 'a' on this machine.")
     for name in ("a", "b"):
         service.load(name)
@@ -175,7 +177,9 @@ def test_it_says_when_something_changes(service: QueueService, keeper: Residency
     assert len(told) == 3
 
 
-def test_what_is_so_already_is_done(service: QueueService, shelf: Shelf, keeper: Residency, told: list[str]) -> None:
+def test_what_is_so_already_is_done(
+    service: QueueService, shelf: Shelf, keeper: Residency, told: list[str]
+) -> None:
     """A job may be on its way for minutes, and the next one would wait for it."""
     shelf.held = {"starter": True, "idle": False}
     service.unload("idle")
@@ -189,7 +193,9 @@ def test_what_is_so_already_is_done(service: QueueService, shelf: Shelf, keeper:
     assert len(told) == 3
 
 
-def test_what_was_done_out_of_turn_is_not_done_again(service: QueueService, shelf: Shelf, keeper: Residency) -> None:
+def test_what_was_done_out_of_turn_is_not_done_again(
+    service: QueueService, shelf: Shelf, keeper: Residency
+) -> None:
     shelf.held = {"starter": True}
     service.load("a")
     service.unload("b")
@@ -209,7 +215,9 @@ def test_what_others_may_undo_is_not_done(service: QueueService, shelf: Shelf, k
     assert (waiting(keeper), set(shelf.held)) == ([], {"starter"})
 
 
-def test_what_a_job_loads_meanwhile_is_not_waited_for(service: QueueService, shelf: Shelf, keeper: Residency) -> None:
+def test_what_a_job_loads_meanwhile_is_not_waited_for(
+    service: QueueService, shelf: Shelf, keeper: Residency
+) -> None:
     service.load("a")
     assert waiting(keeper) == [(True, "a")]
     shelf.held = {"a": True}

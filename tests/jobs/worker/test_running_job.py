@@ -8,9 +8,9 @@ from tests.jobs.book import begun, submission
 
 from safelight.errors import DatabaseBusyError, RunStoppedError, StorageFullError
 from safelight.jobs import retry
-from safelight.jobs.worker import running_job as running_module
 from safelight.jobs.job import Progress, Signal
 from safelight.jobs.queue.store import JobStore
+from safelight.jobs.worker import running_job as running_module
 from safelight.jobs.worker.running_job import RunningJob
 
 

@@ -7,12 +7,12 @@ from itertools import count
 
 import pytest
 
-from safelight.jobs.worker import running_jobs as company_module
-from safelight.jobs.worker.running_jobs import MOST_PAUSED, RunningJobs
 from safelight.jobs.job import Job, JobKind, JobState
-from safelight.jobs.queue.store import JobStore
-from safelight.jobs.worker.running_job import RunningJob
 from safelight.jobs.queue.scheduling import Holders
+from safelight.jobs.queue.store import JobStore
+from safelight.jobs.worker import running_jobs as company_module
+from safelight.jobs.worker.running_job import RunningJob
+from safelight.jobs.worker.running_jobs import MOST_PAUSED, RunningJobs
 
 LONG_AGO = "2026-01-01T00:00:00Z"
 

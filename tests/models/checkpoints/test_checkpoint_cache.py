@@ -15,9 +15,9 @@ from diffusers import UNet2DConditionModel
 
 from safelight.errors import CheckpointInvalidError, MemoryBudgetError
 from safelight.models.checkpoints import checkpoint_cache
+from safelight.models.checkpoints.checkpoint_cache import CheckpointCache, release_freed_memory
 from safelight.models.checkpoints.discovery import Checkpoint, describe_checkpoint
 from safelight.models.checkpoints.loading import LoadedCheckpoint, load_checkpoint
-from safelight.models.checkpoints.checkpoint_cache import CheckpointCache, release_freed_memory
 
 Tiny = Callable[[str], Path]
 
@@ -41,7 +41,9 @@ def long_lived() -> Iterator[None]:
 @pytest.fixture
 def three(tiny: Tiny) -> list[Checkpoint]:
     """Three checkpoints that count as 100 bytes each."""
-    return [replace(describe_checkpoint(tiny("sd1"), name), modified=number) for number, name in enumerate("abc")]
+    return [
+        replace(describe_checkpoint(tiny("sd1"), name), modified=number) for number, name in enumerate("abc")
+    ]
 
 
 class Loader:

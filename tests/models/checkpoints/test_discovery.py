@@ -27,8 +27,8 @@ from safelight.models.checkpoints import discovery
 from safelight.models.checkpoints.discovery import (
     checkpoints_folder,
     describe_checkpoint,
-    find_checkpoints,
     find_checkpoint,
+    find_checkpoints,
 )
 from safelight.models.families import FAMILIES
 

@@ -19,8 +19,8 @@ from tests.tiny.drawing import draw
 
 from safelight.errors import CheckpointInvalidError, UnsupportedError
 from safelight.models.checkpoints.discovery import describe_checkpoint
-from safelight.models.families import IMAGE, INPAINT, TEXT
 from safelight.models.checkpoints.loading import load_checkpoint
+from safelight.models.families import IMAGE, INPAINT, TEXT
 
 Tiny = Callable[[str], Path]
 
@@ -104,7 +104,12 @@ def test_options_of_the_index_reach_every_pipeline(tiny: Tiny) -> None:
     refiner = load_checkpoint(describe_checkpoint(tiny("sdxl-refiner"), "a"))
     assert refiner.pipeline(IMAGE).config.requires_aesthetics_score is True
     assert refiner.pipeline(INPAINT).config.force_zeros_for_empty_prompt is False
-    assert load_checkpoint(describe_checkpoint(tiny("flux2-klein-distilled"), "a")).pipeline().config.is_distilled is True
+    assert (
+        load_checkpoint(describe_checkpoint(tiny("flux2-klein-distilled"), "a"))
+        .pipeline()
+        .config.is_distilled
+        is True
+    )
 
 
 def test_what_a_family_cannot_do_is_an_error(tiny: Tiny) -> None:
@@ -255,7 +260,10 @@ def test_sharded_weights_and_variants_load(sd1: Path, tiny: Tiny) -> None:
     shutil.rmtree(sd1 / "vae")
     unet.save_pretrained(sd1 / "unet", max_shard_size="300KB")
     vae.save_pretrained(sd1 / "vae", variant="fp16")
-    whole, parted = load_checkpoint(describe_checkpoint(tiny("sd1"), "a")), load_checkpoint(describe_checkpoint(sd1, "b"))
+    whole, parted = (
+        load_checkpoint(describe_checkpoint(tiny("sd1"), "a")),
+        load_checkpoint(describe_checkpoint(sd1, "b")),
+    )
     assert np.array_equal(
         draw(whole.pipeline(), whole.family, TEXT), draw(parted.pipeline(), parted.family, TEXT)
     )

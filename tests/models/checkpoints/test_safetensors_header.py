@@ -107,7 +107,10 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory,
 
 def test_the_precision_is_that_of_most_bytes(tmp_path: Path) -> None:
     assert (
-        main_precision([TensorEntry("F16", (100,), 200), TensorEntry("F32", (10,), 40), TensorEntry("I64", (99,), 792)]) == "fp16"
+        main_precision(
+            [TensorEntry("F16", (100,), 200), TensorEntry("F32", (10,), 40), TensorEntry("I64", (99,), 792)]
+        )
+        == "fp16"
     )
     assert main_precision([TensorEntry("F8_E4M3", (9,), 9)]) == "fp8"
     assert main_precision([TensorEntry("I64", (1,), 8)]) == ""

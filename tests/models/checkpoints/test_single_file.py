@@ -17,10 +17,10 @@ from tests.tiny.original import write_single_file
 from safelight.errors import CheckpointFamilyError, CheckpointInvalidError
 from safelight.models.checkpoints import single_file_loader
 from safelight.models.checkpoints.discovery import describe_checkpoint
-from safelight.models.checkpoints.single_file_loader import probe_prediction, bundled_configs
-from safelight.models.families import FAMILIES
 from safelight.models.checkpoints.loading import LoadedCheckpoint, load_checkpoint
 from safelight.models.checkpoints.single_file import CONFIGS, PREFIXES, SingleFile, identify_single_file
+from safelight.models.checkpoints.single_file_loader import bundled_configs, probe_prediction
+from safelight.models.families import FAMILIES
 
 Tiny = Callable[[str], Path]
 ALL = ["sd1", "sd1-inpaint", "sd2", "sd2-inpaint", "sdxl", "sdxl-inpaint", "sdxl-refiner"]
@@ -28,7 +28,9 @@ EPSILON = {"modelspec.prediction_type": "epsilon"}
 UNET = "model.diffusion_model."
 
 
-def load_both(name: str, tiny: Tiny, path: Path, dtype: torch.dtype = torch.float32) -> tuple[LoadedCheckpoint, LoadedCheckpoint]:
+def load_both(
+    name: str, tiny: Tiny, path: Path, dtype: torch.dtype = torch.float32
+) -> tuple[LoadedCheckpoint, LoadedCheckpoint]:
     prediction = {"modelspec.prediction_type": "v"} if name == "sd2" else EPSILON
     file = write_single_file(tiny(name), path / f"{name}.safetensors", metadata=prediction)
     one = load_checkpoint(describe_checkpoint(file, name), dtype, configs=lambda _: tiny(name))
@@ -139,11 +141,19 @@ def test_a_model_of_other_sizes_does_not_get_the_shipped_configs_by_force(tiny: 
 
 def test_markers_say_what_the_network_predicts(tiny: Tiny, tmp_path: Path) -> None:
     plain = write_single_file(tiny("sdxl"), tmp_path / "plain.safetensors")
-    assert (identify_single_file(plain).prediction, identify_single_file(plain).zero_snr) == ("epsilon", False)
+    assert (identify_single_file(plain).prediction, identify_single_file(plain).zero_snr) == (
+        "epsilon",
+        False,
+    )
     marks = {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}
     marked = changed(tiny, tmp_path, "sdxl", lambda tensors: tensors.update(marks))
-    assert (identify_single_file(marked).prediction, identify_single_file(marked).zero_snr) == ("v_prediction", True)
-    config = load_checkpoint(describe_checkpoint(marked, "m"), configs=lambda _: tiny("sdxl")).scheduler_config
+    assert (identify_single_file(marked).prediction, identify_single_file(marked).zero_snr) == (
+        "v_prediction",
+        True,
+    )
+    config = load_checkpoint(
+        describe_checkpoint(marked, "m"), configs=lambda _: tiny("sdxl")
+    ).scheduler_config
     assert (config["prediction_type"], config["rescale_betas_zero_snr"]) == ("v_prediction", True)
 
 
@@ -157,7 +167,9 @@ def test_stable_diffusion_2_is_asked_what_it_predicts(tiny: Tiny, tmp_path: Path
     file = write_single_file(tiny("sd2"), tmp_path / "m.safetensors")
     assert identify_single_file(file).prediction is None
     assert (
-        load_checkpoint(describe_checkpoint(file, "m"), configs=lambda _: tiny("sd2")).scheduler_config["prediction_type"]
+        load_checkpoint(describe_checkpoint(file, "m"), configs=lambda _: tiny("sd2")).scheduler_config[
+            "prediction_type"
+        ]
         == "v_prediction"
     )
 
@@ -192,7 +204,10 @@ def test_the_shipped_configs_have_the_published_numbers_of_parameters(
     configs: str, counts: dict[str, int]
 ) -> None:
     single = SingleFile(FAMILIES[configs], configs, None, False)
-    networks = {name: single_file_loader._build_empty_network(bundled_configs(single), name, single) for name in PREFIXES[configs]}
+    networks = {
+        name: single_file_loader._build_empty_network(bundled_configs(single), name, single)
+        for name in PREFIXES[configs]
+    }
     assert {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()} == counts
 
 

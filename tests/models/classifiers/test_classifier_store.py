@@ -24,8 +24,8 @@ from safelight.errors import (
 from safelight.models.classifiers import classifier_store as store_module
 from safelight.models.classifiers.classifier_store import (
     PINNED_SOURCES,
-    ModelRecord,
     ClassifierStore,
+    ModelRecord,
     ModelSource,
     expected_digests,
 )
@@ -126,7 +126,9 @@ def test_the_pinned_weights_are_taken(store: ClassifierStore, monkeypatch: pytes
     assert store.has(MARQO)
 
 
-def test_what_a_pulled_models_files_have_to_be(store: ClassifierStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_pulled_models_files_have_to_be(
+    store: ClassifierStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     record = store.pull("owner/name", Hub())
     assert expected_digests(store.folder("owner/name")) == record.files
     assert expected_digests(store.root) == {}, "what was not pulled may be anything"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from safelight.errors import CheckpointMissingError, DownloadError
+from safelight.models.checkpoints.discovery import find_checkpoint, find_checkpoints
 from safelight.models.hub.checkpoint_download import hub_lookup, remove_cached
-from safelight.models.checkpoints.discovery import find_checkpoints, find_checkpoint
 
 COMMIT = "c" * 40
 

@@ -12,7 +12,7 @@ from transformers import CLIPTokenizer
 
 from safelight.errors import CheckpointInvalidError
 from safelight.models.checkpoints.discovery import STARTER_PATH, describe_checkpoint, find_checkpoint
-from safelight.models.tokenizers.clip_tokenizer import TokenizerSource, ClipTokenizer, tokenizer_sources
+from safelight.models.tokenizers.clip_tokenizer import ClipTokenizer, TokenizerSource, tokenizer_sources
 from safelight.models.tokenizers.clip_vocabulary import END, clip_tokenizer
 
 TEXTS = [

@@ -8,10 +8,10 @@ from safelight.errors import CheckpointMissingError
 from safelight.generation.solvers.samplers import PredictionProcess
 from safelight.models.checkpoints.discovery import STARTER_PATH, find_checkpoint
 from safelight.server.api.checkpoint_names import (
-    select_checkpoint,
-    list_checkpoints,
-    title_and_digest,
     checkpoint_title,
+    list_checkpoints,
+    select_checkpoint,
+    title_and_digest,
 )
 from safelight.settings import Settings
 

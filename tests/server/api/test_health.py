@@ -9,8 +9,8 @@ from starlette.testclient import TestClient
 from tests.server.conftest import client_of
 from tests.times import ago
 
-from safelight.jobs.queue_service import LOST_AFTER, QueueService
 from safelight.jobs.queue.tables import workers
+from safelight.jobs.queue_service import LOST_AFTER, QueueService
 from safelight.server.app import create_app
 from safelight.server.security.keys import KeyStore
 

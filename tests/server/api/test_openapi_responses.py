@@ -9,14 +9,15 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 from tests.server.conftest import client_of
 
-from safelight.errors import JobMissingError, JobEndedError, KeyInvalidError, KeyRequiredError, error_of
+from safelight.errors import JobEndedError, JobMissingError, KeyInvalidError, KeyRequiredError, error_of
 from safelight.jobs.queue_service import QueueService
-from safelight.server.app import create_app
 from safelight.server.api.native import (
-    job_events,
+    diagnostics,
     gallery,
     heatmap,
     hub,
+    job_events,
+    job_results,
     jobs,
     model_residency,
     models,
@@ -24,15 +25,14 @@ from safelight.server.api.native import (
     policies,
     prompts,
     recall,
-    job_results,
     session,
     system,
-    diagnostics,
 )
-from safelight.server.api.openapi_responses import COMMON_ERRORS, error_responses
-from safelight.server.api.openapi_examples import MODERATION, PROMPTS, RECALLS, SUBMISSIONS
 from safelight.server.api.native.schemas.jobs import JobBody
 from safelight.server.api.native.schemas.moderation import ModerationRequest
+from safelight.server.api.openapi_examples import MODERATION, PROMPTS, RECALLS, SUBMISSIONS
+from safelight.server.api.openapi_responses import COMMON_ERRORS, error_responses
+from safelight.server.app import create_app
 
 OWN_FILES = (heatmap, policies, model_residency, hub, diagnostics, session, prompts, recall)
 FAMILIES = (jobs, job_events, job_results, moderation, models, gallery, system, *OWN_FILES)

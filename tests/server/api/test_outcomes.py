@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.server.compat.made import failed, job, picture
+from tests.server.api.made import failed, job, picture
 
-from safelight.errors import BlockedError, MemoryBudgetError, SafelightError, RunStoppedError
+from safelight.errors import BlockedError, MemoryBudgetError, RunStoppedError, SafelightError
 from safelight.jobs.job import JobState
 from safelight.server.api.outcomes import outcome_of
 

@@ -6,7 +6,7 @@ import pytest
 
 from safelight.errors import UpscalerUnknownError
 from safelight.generation.upscaling.registry import UpscalerInfo, find_upscalers
-from safelight.server.api.upscaler_names import hires_upscaler, find_upscaler, upscaler_rows, display_name
+from safelight.server.api.upscaler_names import display_name, find_upscaler, hires_upscaler, upscaler_rows
 
 KNOWN = [
     *find_upscalers(Path("/nowhere")),

@@ -13,7 +13,7 @@ from safelight.errors import (
     SafelightError,
     catalogue,
 )
-from safelight.server.core.api_families import ERROR_BODIES, ApiFamily, error_body, api_family_of, http_status
+from safelight.server.core.api_families import ERROR_BODIES, ApiFamily, api_family_of, error_body, http_status
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,12 @@ from pydantic import SecretStr
 
 from safelight.database import Migration, Schema, migrate, open_database
 from safelight.database.exclusive import exclusive_name
-from safelight.errors import DatabaseOpenError, DatabaseVersionError, DataDirectoryError, DataDirectoryInUseError
+from safelight.errors import (
+    DatabaseOpenError,
+    DatabaseVersionError,
+    DataDirectoryError,
+    DataDirectoryInUseError,
+)
 from safelight.server.core import data_directory
 from safelight.server.core.data_directory import check_database, exclusive_home
 from safelight.settings import Settings

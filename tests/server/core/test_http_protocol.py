@@ -13,8 +13,8 @@ from uvicorn.protocols.utils import ClientDisconnected
 from websockets.asyncio.client import connect
 
 from safelight.server.core import http_protocol
-from safelight.server.security.connection_limits import ConnectionLimiter
 from safelight.server.core.http_protocol import OVER_LIMIT, HttpProtocol, WebSocketProtocol
+from safelight.server.security.connection_limits import ConnectionLimiter
 
 OK = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 

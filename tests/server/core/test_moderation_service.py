@@ -15,15 +15,18 @@ from safelight.errors import ClassifierUnknownError, ModelInvalidError, PolicyLa
 from safelight.moderation.moderator import Moderator
 from safelight.moderation.verdict import Judgement
 from safelight.server.core import moderation_service
-from safelight.server.core.moderation_service import ModerationService
 from safelight.server.core.executors.thread_pools import ThreadPools
+from safelight.server.core.moderation_service import ModerationService
 from safelight.settings import Settings
 from safelight.studio import Studio
 
 
 @pytest.fixture(scope="module")
 def judge(settings: Settings) -> Iterator[ModerationService]:
-    with closing(ThreadPools()) as threads, closing(ModerationService(lambda: Studio(settings), lambda: threads)) as judge:
+    with (
+        closing(ThreadPools()) as threads,
+        closing(ModerationService(lambda: Studio(settings), lambda: threads)) as judge,
+    ):
         yield judge
 
 
@@ -109,7 +112,10 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def own(settings: Settings) -> Iterator[ModerationService]:
-    with closing(ThreadPools()) as threads, closing(ModerationService(lambda: Studio(settings), lambda: threads)) as judge:
+    with (
+        closing(ThreadPools()) as threads,
+        closing(ModerationService(lambda: Studio(settings), lambda: threads)) as judge,
+    ):
         yield judge
 
 

@@ -11,8 +11,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from safelight.jobs.queue_service import QueueService
-from safelight.server.security.keys import KeyStore
 from safelight.server.core.static_pages import FILES, PUBLIC_PAGES
+from safelight.server.security.keys import KeyStore
 
 FOLDER = files("safelight.server") / "sign_in"
 HERE = "http://127.0.0.1:7860"

@@ -19,23 +19,25 @@ from safelight.errors import (
     ImageError,
     JobTooLargeError,
     OwnerBytesLimitError,
-    QueueFullError,
     OwnerJobsLimitError,
+    QueueFullError,
     QuotaError,
     RequestError,
 )
 from safelight.jobs.job import Job, JobKind
-from safelight.jobs.queue_service import QueueService
 from safelight.jobs.queue.tables import jobs
+from safelight.jobs.queue_service import QueueService
 from safelight.server.app import create_app
+from safelight.server.core.submission import submit
 from safelight.server.security.keys import KeyStore
 from safelight.server.security.principal import LOCAL, Principal
-from safelight.server.core.submission import submit
 
 DRAWING = {"prompt": "a lighthouse", "width": 64, "height": 32}
 
 
-def submitted(service: QueueService, who: Principal, kind: JobKind, fields: Mapping[str, Any], **options: Any) -> Job:
+def submitted(
+    service: QueueService, who: Principal, kind: JobKind, fields: Mapping[str, Any], **options: Any
+) -> Job:
     """A job, submitted to an application that runs."""
 
     async def run(app: FastAPI) -> Job:

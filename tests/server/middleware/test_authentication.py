@@ -14,12 +14,12 @@ from tests.server.conftest import SOCKET, client_of
 
 from safelight.errors import DatabaseBusyError
 from safelight.jobs.queue_service import QueueService
-from safelight.server.security import rate_limits
 from safelight.server.app import create_app
-from safelight.server.security.credentials import SESSION_COOKIE, parse_credentials
-from safelight.server.security.keys import KeyStore
 from safelight.server.core.lazy_ui import LazyUi
 from safelight.server.middleware import authentication
+from safelight.server.security import rate_limits
+from safelight.server.security.credentials import SESSION_COOKIE, parse_credentials
+from safelight.server.security.keys import KeyStore
 from safelight.server.security.principal import Role
 
 DRAWING = {"kind": "generate", "prompt": "a lighthouse", "width": 64, "height": 64, "steps": 1}
@@ -228,7 +228,11 @@ def test_notes_of_refusals_are_limited(client: TestClient, keys: KeyStore, serve
     keys.add("anna")
     for _ in range(rate_limits.AUDIT_NOTES_PER_MINUTE + 20):
         client.get("/v1/system")
-    assert rate_limits.AUDIT_NOTES_PER_MINUTE <= len(audited(server_home)) < rate_limits.AUDIT_NOTES_PER_MINUTE + 20
+    assert (
+        rate_limits.AUDIT_NOTES_PER_MINUTE
+        <= len(audited(server_home))
+        < rate_limits.AUDIT_NOTES_PER_MINUTE + 20
+    )
 
 
 def test_what_was_refused_is_noted(client: TestClient, keys: KeyStore, server_home: Path) -> None:
@@ -375,7 +379,10 @@ def test_the_cookie_is_for_our_own_pages(open_service: Callable[..., QueueServic
             assert client.get("/v1/jobs", headers=theirs | bearer(key)).status_code == 200
         assert client.get("/v1/session", headers=ours).json()["cookie"] is True
 
-        path, cookie = f"{SOCKET}/v1/jobs/{job}/ws", {"Cookie": f"{SESSION_COOKIE}={client.cookies[SESSION_COOKIE]}"}
+        path, cookie = (
+            f"{SOCKET}/v1/jobs/{job}/ws",
+            {"Cookie": f"{SESSION_COOKIE}={client.cookies[SESSION_COOKIE]}"},
+        )
         with pytest.raises(WebSocketDisconnect), client.websocket_connect(path, headers=cookie | theirs):
             pass
         for headers in (cookie | ours, cookie | theirs | bearer(key)):

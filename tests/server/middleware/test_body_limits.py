@@ -15,9 +15,9 @@ from tests.server.conftest import client_of
 
 from safelight.jobs.queue_service import QueueService
 from safelight.server.app import create_app
-from safelight.server.security.keys import KeyStore
 from safelight.server.middleware import body_limits
 from safelight.server.middleware.body_limits import BodyLimitMiddleware
+from safelight.server.security.keys import KeyStore
 from safelight.server.security.principal import Principal, Role
 from safelight.settings import Settings
 
@@ -212,7 +212,9 @@ def test_all_bodies_share_some_room(
         await held.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
-    bounded = BodyLimitMiddleware(app, Settings(home="/nowhere", max_request_bytes=10_000, body_patience=patience))
+    bounded = BodyLimitMiddleware(
+        app, Settings(home="/nowhere", max_request_bytes=10_000, body_patience=patience)
+    )
 
     async def asks(owner: str) -> int:
         def owned(scope: Scope, receive: Receive, send: Send) -> Any:

@@ -14,7 +14,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from safelight.jobs.queue_service import QueueService
 from safelight.moderation.moderator import Moderator
-from safelight.server.middleware.disconnects import CLIENT_CLOSED_REQUEST, ClientConnection, DisconnectMiddleware
+from safelight.server.middleware.disconnects import (
+    CLIENT_CLOSED_REQUEST,
+    ClientConnection,
+    DisconnectMiddleware,
+)
 
 
 class Call:

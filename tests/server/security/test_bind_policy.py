@@ -8,7 +8,7 @@ import pytest
 
 from safelight.errors import UnprotectedServerError
 from safelight.jobs.queue_service import QueueService
-from safelight.server.security.bind_policy import check_bind_address, is_loopback, is_exposed
+from safelight.server.security.bind_policy import check_bind_address, is_exposed, is_loopback
 from safelight.server.security.keys import KeyStore
 from safelight.settings import Settings
 

@@ -11,7 +11,7 @@ from tests.times import ago
 from safelight.database import migrate, open_database, reading, writing
 from safelight.errors import KeyInvalidError, KeyNameError, QuotaError, StorageFullError
 from safelight.server.security import keys as module
-from safelight.server.security.keys import SECONDS_PER_DAY, SCHEMA, KeyStore
+from safelight.server.security.keys import SCHEMA, SECONDS_PER_DAY, KeyStore
 from safelight.server.security.principal import Principal, Role
 from safelight.settings import Settings
 

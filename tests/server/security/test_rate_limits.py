@@ -9,8 +9,8 @@ from safelight.errors import QuotaError, RateLimitError
 from safelight.jobs.queue_service import QueueService
 from safelight.server.security import rate_limits as module
 from safelight.server.security.keys import KeyStore
-from safelight.server.security.rate_limits import RateLimiter
 from safelight.server.security.principal import LOCAL, Principal, Role
+from safelight.server.security.rate_limits import RateLimiter
 from safelight.settings import Settings
 
 ANNA = Principal("anna", Role.USER, None)

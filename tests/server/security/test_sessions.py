@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import Engine, func, select
 from tests.times import ago
 
-from safelight.expiry_clock import ExpiryClock
 from safelight.database import migrate, open_database, reading
 from safelight.errors import KeyRequiredError
+from safelight.expiry_clock import ExpiryClock
 from safelight.server.security import sessions as module
 from safelight.server.security.keys import SCHEMA, KeyStore
 from safelight.server.security.keys import sessions as table

@@ -8,10 +8,10 @@ from PIL import Image, ImageOps
 
 from safelight.generation.canvas.masks import (
     Canvas,
+    check_outpaint,
     inpainting_canvas,
     outpainting_canvas,
     prepare_mask,
-    check_outpaint,
 )
 from safelight.generation.request import GenerationRequest
 

@@ -60,7 +60,10 @@ class Canvas:
         marked = np.asarray(self.hard_mask.crop(self.box)) > 0
         rows = [marked[first:last].any(0) for first, last in _latent_spans(len(marked), size[1], latent_size)]
         across = np.stack(rows)
-        columns = [across[:, first:last].any(1) for first, last in _latent_spans(marked.shape[1], size[0], latent_size)]
+        columns = [
+            across[:, first:last].any(1)
+            for first, last in _latent_spans(marked.shape[1], size[0], latent_size)
+        ]
         drawn = np.stack(columns, axis=1).repeat(latent_size, 0).repeat(latent_size, 1)[: size[1], : size[0]]
         return Image.fromarray(np.where(drawn, np.uint8(255), np.uint8(0)))
 

@@ -107,7 +107,9 @@ class DenoiserHooks:
         if self._positive_only:
             guided = values
         elif self.has_negative and len(values) == 2 and (self.guidance.rescale or self.guidance.cfg_zero):
-            guided = combine_predictions(values, self.guidance, first_step=self.step == 0, channels=sample.shape[1])
+            guided = combine_predictions(
+                values, self.guidance, first_step=self.step == 0, channels=sample.shape[1]
+            )
         else:
             return output
         # The pipeline adds the scaled difference of the two halves, which is zero for equal halves.
@@ -121,7 +123,9 @@ class DenoiserHooks:
         return negatives + [phase.positive] * (batch - len(negatives))
 
 
-def combine_predictions(values: Tensor, guidance: GuidanceOptions, *, first_step: bool, channels: int) -> Tensor:
+def combine_predictions(
+    values: Tensor, guidance: GuidanceOptions, *, first_step: bool, channels: int
+) -> Tensor:
     """Combine the two predictions into the guided one, (1, ...).
 
     Args:
@@ -154,7 +158,9 @@ def _denoiser_input(args: tuple[object, ...], kwargs: dict[str, object]) -> Tens
     return first if isinstance(first, Tensor) else None
 
 
-def _replace_conditioning(kwargs: dict[str, object], conditionings: Sequence[Conditioning]) -> dict[str, object]:
+def _replace_conditioning(
+    kwargs: dict[str, object], conditionings: Sequence[Conditioning]
+) -> dict[str, object]:
     """Return the call's arguments with the text embeddings replaced, one for each row."""
     changed = kwargs | {"encoder_hidden_states": torch.cat([part.embeddings for part in conditionings])}
     added = kwargs.get("added_cond_kwargs")

@@ -126,7 +126,9 @@ class _ChunkBuilder:
 def _multi_vector_tokens(tokenizer: Tokenizer) -> dict[int, tuple[int, ...]]:
     """Map the first token of each textual inversion of several vectors to all of its tokens."""
     added = tokenizer.added_tokens_encoder
-    return {first: _inversion_tokens(name, first, added) for name, first in added.items() if f"{name}_1" in added}
+    return {
+        first: _inversion_tokens(name, first, added) for name, first in added.items() if f"{name}_1" in added
+    }
 
 
 def _inversion_tokens(name: str, first: int, added: Mapping[str, int]) -> tuple[int, ...]:

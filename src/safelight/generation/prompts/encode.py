@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import torch
 
 from safelight.errors import CheckpointInvalidError, RequestError
-from safelight.generation.prompts.embedding_cache import EmbeddingCache
 from safelight.generation.prompts.chunks import Chunk, Tokenizer, chunk_capacity, split_into_chunks
+from safelight.generation.prompts.embedding_cache import EmbeddingCache
 from safelight.generation.prompts.schedule import Phase, Segments
 from safelight.generation.prompts.tree import Break
 
@@ -264,7 +264,9 @@ class PromptEncoder:
         found = []
         for step in sorted({phase.first_step for phase in (*positive, *negative)}):
             words = _segments_at(positive, step), _segments_at(negative, step)
-            found.append(ConditioningPhase(step, *self.encode_pair(*words, clip_skip=clip_skip, min_chunks=count)))
+            found.append(
+                ConditioningPhase(step, *self.encode_pair(*words, clip_skip=clip_skip, min_chunks=count))
+            )
         return found
 
     def _encode(self, segments: Segments, clip_skip: int, count: int) -> Conditioning:

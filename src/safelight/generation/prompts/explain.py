@@ -84,7 +84,9 @@ class PromptExplanation:
                 yield f"  chunk {number}, {len(chunk)} of {self.chunk_capacity} tokens: {words}".rstrip()
 
 
-def explain_prompt(prompt: str | ParsedPrompt, steps: int = 20, tokenizer: Tokenizer | None = None) -> PromptExplanation:
+def explain_prompt(
+    prompt: str | ParsedPrompt, steps: int = 20, tokenizer: Tokenizer | None = None
+) -> PromptExplanation:
     """Explain how a prompt is parsed.
 
     Args:
@@ -101,7 +103,8 @@ def explain_prompt(prompt: str | ParsedPrompt, steps: int = 20, tokenizer: Token
     if tokenizer is None:
         return PromptExplanation(parsed, steps, found, (), None)
     chunks = tuple(
-        tuple(_decode_tokens(chunk, tokenizer) for chunk in split_into_chunks(phase.segments, tokenizer)) for phase in found
+        tuple(_decode_tokens(chunk, tokenizer) for chunk in split_into_chunks(phase.segments, tokenizer))
+        for phase in found
     )
     return PromptExplanation(parsed, steps, found, chunks, chunk_capacity(tokenizer))
 

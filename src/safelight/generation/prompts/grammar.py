@@ -27,11 +27,11 @@ from safelight.generation.prompts.tree import (
     Break,
     Emphasis,
     Node,
-    ParseNote,
     ParsedPrompt,
+    ParseNote,
     Schedule,
-    Text,
     SwitchTime,
+    Text,
 )
 
 MAX_DEPTH = 40

@@ -60,7 +60,9 @@ def segments_at(parsed: ParsedPrompt, step: int, steps: int, *, previous_steps: 
         RequestError: step or earlier is negative, or steps is not positive.
     """
     if step < 0 or steps < 1 or previous_steps < 0:
-        raise RequestError(f"There is no step {step} of {steps} after {previous_steps}: steps are counted from 0.")
+        raise RequestError(
+            f"There is no step {step} of {steps} after {previous_steps}: steps are counted from 0."
+        )
     return tuple(_merge(_flatten(parsed.tree, 1.0, _StepPosition(step, steps, previous_steps))))
 
 

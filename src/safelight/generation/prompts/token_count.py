@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.generation.prompts.chunks import Tokenizer, chunk_capacity, split_into_chunks
-from safelight.generation.prompts.schedule import walk, segments_at
+from safelight.generation.prompts.schedule import segments_at, walk
 from safelight.generation.prompts.tree import Alternation, Emphasis, Node, ParsedPrompt, Schedule, Text
 
 MAX_PHASES, MAX_CHARACTERS = 32, 20_000

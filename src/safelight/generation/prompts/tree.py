@@ -54,7 +54,9 @@ class SwitchTime:
             previous_steps: Number of steps of the previous pass; 0 in the first pass. Fractions from 1 to 2 refer to
                 the second pass, and step numbers continue from the first.
         """
-        value = (self.value - bool(previous_steps)) * steps if self.is_fraction else self.value - previous_steps
+        value = (
+            (self.value - bool(previous_steps)) * steps if self.is_fraction else self.value - previous_steps
+        )
         return int(min(max(value, 0), steps))
 
     def __str__(self) -> str:

@@ -1,5 +1,6 @@
 """Recall: read an image's metadata, or a text, into request fields. Nothing is generated here."""
 
+from safelight.generation.recall.detection import recall_image, recall_text
 from safelight.generation.recall.field_builder import (
     AvailableModels,
     KnownCheckpoint,
@@ -7,6 +8,13 @@ from safelight.generation.recall.field_builder import (
     Source,
     UnfilledField,
 )
-from safelight.generation.recall.detection import recall_image, recall_text
 
-__all__ = ["AvailableModels", "KnownCheckpoint", "RecallResult", "Source", "UnfilledField", "recall_image", "recall_text"]
+__all__ = [
+    "AvailableModels",
+    "KnownCheckpoint",
+    "RecallResult",
+    "Source",
+    "UnfilledField",
+    "recall_image",
+    "recall_text",
+]

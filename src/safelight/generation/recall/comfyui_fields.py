@@ -6,13 +6,13 @@ from collections.abc import Mapping, Set
 from types import MappingProxyType
 from typing import Any
 
+from safelight.generation.recall.comfyui_graph import ComfyUIGraph, GraphNode, linked_inputs
 from safelight.generation.recall.field_builder import (
     ADAPTERS_UNSUPPORTED,
-    NO_SUCH_FIELD,
     IMAGE_NOT_IN_FILE,
+    NO_SUCH_FIELD,
     FieldBuilder,
 )
-from safelight.generation.recall.comfyui_graph import ComfyUIGraph, GraphNode, linked_inputs
 
 _SAMPLER_NAMES: Mapping[str, str] = MappingProxyType({"uni_pc": "UniPC BH1", "uni_pc_bh2": "UniPC"})
 """ComfyUI names that mean a different sampler in Safelight; ``samplers.resolve_sampler`` accepts all others."""
@@ -41,7 +41,9 @@ def set_fields_from_graph(builder: FieldBuilder, graph: ComfyUIGraph) -> bool:
     first = next((node for node in samplers if not _continues_another(graph, node, drawn)), samplers[0])
     for other in samplers:
         if other is not first:
-            builder.add_unfilled(f"node {other.id}", other.class_type, "Only one pass is filled in, the first.")
+            builder.add_unfilled(
+                f"node {other.id}", other.class_type, "Only one pass is filled in, the first."
+            )
     _GraphPass(builder, graph, first).set_fields()
     return True
 
@@ -96,12 +98,16 @@ class _GraphPass:
                 name = next(name for name in _CHECKPOINT_INPUTS if name in node.inputs)
                 self._builder.set_checkpoint(self._graph.value(node, name))
             elif "lora_name" in node.inputs:
-                self._builder.add_unfilled("adapter", self._graph.value(node, "lora_name"), ADAPTERS_UNSUPPORTED)
+                self._builder.add_unfilled(
+                    "adapter", self._graph.value(node, "lora_name"), ADAPTERS_UNSUPPORTED
+                )
             elif node.class_type != "Reroute":
                 self._builder.add_unfilled(f"node {node.id}", node.class_type, NO_SUCH_FIELD)
 
     def _set_prompts(self) -> None:
-        positive = self._find_text("positive", self._linked_node("positive") or self._linked_node("conditioning"))
+        positive = self._find_text(
+            "positive", self._linked_node("positive") or self._linked_node("conditioning")
+        )
         negative = self._find_text("negative", self._linked_node("negative"))
         self._builder.set_prompts(positive, negative)
 
@@ -111,7 +117,9 @@ class _GraphPass:
         def follow(node: GraphNode) -> list[str]:
             if side in node.inputs:
                 return [side]
-            return [name for name in linked_inputs(node) if name.startswith("conditioning")] or linked_inputs(node)
+            return [name for name in linked_inputs(node) if name.startswith("conditioning")] or linked_inputs(
+                node
+            )
 
         def reads(node: GraphNode) -> bool:
             return any(name in node.inputs for name in _TEXT_INPUTS)
@@ -125,7 +133,9 @@ class _GraphPass:
                 if isinstance(text, str):
                     texts.append(text)
                 else:
-                    self._builder.add_unfilled(f"{side} prompt", node.class_type, "Its words are made by another node.")
+                    self._builder.add_unfilled(
+                        f"{side} prompt", node.class_type, "Its words are made by another node."
+                    )
             elif "control_net" in node.inputs:
                 self._builder.add_unfilled(f"node {node.id}", node.class_type, NO_SUCH_FIELD)
         for other in texts[1:]:
@@ -168,7 +178,9 @@ class _GraphPass:
             return "width" in node.inputs and "height" in node.inputs and node.class_type.startswith("Empty")
 
         strength = self._value("denoise")
-        for node in self._graph.upstream(self._graph.linked_node(self._sampler, "latent_image"), linked_inputs, begins):
+        for node in self._graph.upstream(
+            self._graph.linked_node(self._sampler, "latent_image"), linked_inputs, begins
+        ):
             if begins(node):
                 for name, ours in (("width", "width"), ("height", "height"), ("batch_size", "count")):
                     self._builder.set_field(ours, self._graph.value(node, name))

@@ -80,7 +80,10 @@ class ComfyUIGraph:
         return None
 
     def upstream(
-        self, node: GraphNode | None, inputs: Callable[[GraphNode], list[str]], stop: Callable[[GraphNode], bool]
+        self,
+        node: GraphNode | None,
+        inputs: Callable[[GraphNode], list[str]],
+        stop: Callable[[GraphNode], bool],
     ) -> Iterator[GraphNode]:
         """Yield a node and the nodes upstream of it, each once, breadth first.
 

@@ -9,9 +9,9 @@ from typing import Any
 from safelight.errors import RecordInvalidError
 from safelight.generation.infotext import NEGATIVE_PREFIX, parse_infotext
 from safelight.generation.recall.comfyui_fields import set_fields_from_graph
-from safelight.generation.recall.field_builder import FieldBuilder, AvailableModels, RecallResult
 from safelight.generation.recall.comfyui_graph import MAX_LINKS, MAX_NODES, ComfyUIGraph, is_graph
-from safelight.generation.recall.infotext_fields import set_fields_from_infotext, detect_program
+from safelight.generation.recall.field_builder import AvailableModels, FieldBuilder, RecallResult
+from safelight.generation.recall.infotext_fields import detect_program, set_fields_from_infotext
 from safelight.generation.recall.safelight_fields import set_fields_from_record, set_fields_from_request
 from safelight.generation.record import ReproductionRecord
 from safelight.generation.request import GenerationRequest
@@ -109,7 +109,9 @@ def _from_safelight_json(body: Mapping[str, Any], builder: FieldBuilder) -> Reca
 def _empty_result(metadata: Metadata, builder: FieldBuilder) -> RecallResult:
     if WORKFLOW_KEY in metadata.other_texts:
         builder.add_unfilled(
-            WORKFLOW_KEY, "", "ComfyUI's workflow alone does not say what was generated; its prompt is missing."
+            WORKFLOW_KEY,
+            "",
+            "ComfyUI's workflow alone does not say what was generated; its prompt is missing.",
         )
     return builder.build("none", metadata.infotext)
 

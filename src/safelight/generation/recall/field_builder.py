@@ -14,7 +14,7 @@ from safelight.errors import SafelightError, SamplerIncompatibleError, SamplerUn
 from safelight.generation.prompts.unsupported import UnsupportedKind as PartKind
 from safelight.generation.prompts.unsupported import find_unsupported, remove_unsupported
 from safelight.generation.request import GenerationRequest, Hires, Inpaint, Outpaint, Part, Variation
-from safelight.generation.solvers.samplers import SamplerChoice, PredictionProcess, resolve_sampler
+from safelight.generation.solvers.samplers import PredictionProcess, SamplerChoice, resolve_sampler
 from safelight.generation.solvers.sigmas import AUTOMATIC
 from safelight.validation import first_problem
 
@@ -127,7 +127,9 @@ class FieldBuilder:
     def add_unfilled(self, name: str, value: object, reason: str) -> None:
         """Record a value that cannot be filled in."""
         if len(self._unfilled) < MAX_UNFILLED:
-            self._unfilled.append(UnfilledField(_truncate(name), _truncate(_to_text(value)), _truncate(reason)))
+            self._unfilled.append(
+                UnfilledField(_truncate(name), _truncate(_to_text(value)), _truncate(reason))
+            )
 
     def set_field(self, name: str, value: object) -> None:
         """Set a field if the value is valid; nested fields are set by ``set_nested``."""
@@ -143,7 +145,9 @@ class FieldBuilder:
                 continue
             self.set_field(name, remove_unsupported(text))
             for part in {part.text: part for part in find_unsupported(text)}.values():
-                self.add_unfilled(_UNSUPPORTED_NAMES[part.kind], part.text, PROMPT_PART_LEFT_OUT.format(part.reason))
+                self.add_unfilled(
+                    _UNSUPPORTED_NAMES[part.kind], part.text, PROMPT_PART_LEFT_OUT.format(part.reason)
+                )
 
     def set_nested(self, name: str, values: Mapping[str, Any]) -> None:
         """Set variation, inpaint, outpaint or hires, with the nested fields that are valid."""
@@ -160,7 +164,10 @@ class FieldBuilder:
     def set_hires(self, values: Mapping[str, Any]) -> None:
         """Set the hires pass; its upscaler and sampler may have other programs' names."""
         known = dict(values)
-        for key, look_up in (("upscaler", self._available.resolve_upscaler), ("sampler", self._resolve_hires_sampler)):
+        for key, look_up in (
+            ("upscaler", self._available.resolve_upscaler),
+            ("sampler", self._resolve_hires_sampler),
+        ):
             if isinstance(given := known.pop(key, None), str):
                 try:
                     known[key] = look_up(given)
@@ -223,7 +230,11 @@ class FieldBuilder:
         wanted = _normalize_name(name)
         exact = [each for each in self._available.checkpoints if _normalize_name(each.name) == wanted]
         last = wanted.rpartition("/")[2]
-        close = [each for each in self._available.checkpoints if _normalize_name(each.name).rpartition("/")[2] == last]
+        close = [
+            each
+            for each in self._available.checkpoints
+            if _normalize_name(each.name).rpartition("/")[2] == last
+        ]
         found = exact or close
         return found[0] if wanted and len(found) == 1 else None
 

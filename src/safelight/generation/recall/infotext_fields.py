@@ -10,8 +10,8 @@ from safelight.errors import RecordInvalidError
 from safelight.generation.infotext import LEFT_OUT_KEY, Infotext
 from safelight.generation.recall.field_builder import (
     ADAPTERS_UNSUPPORTED,
-    NO_SUCH_FIELD,
     IMAGE_NOT_IN_FILE,
+    NO_SUCH_FIELD,
     FieldBuilder,
     Source,
 )
@@ -38,12 +38,21 @@ _FILLS: Mapping[str, str] = MappingProxyType(
     {"fill": "blur", "original": "original", "latent noise": "noise"}
 )
 _MASK_KEYS = frozenset({"Mask mode", "Mask blur", "Inpaint area", "Masked area padding", "Masked content"})
-_SAFELIGHT_KEYS: Mapping[str, str] = MappingProxyType({"CFG start": "guidance_start", "CFG method": "guidance_method"})
+_SAFELIGHT_KEYS: Mapping[str, str] = MappingProxyType(
+    {"CFG start": "guidance_start", "CFG method": "guidance_method"}
+)
 _HIRES_KEYS = frozenset(
     {"Hires schedule type", "Hires resize", "Hires size", "Hires CFG Scale", "Hires CFG scale"}
 )
 _DERIVED_KEYS = {"Model", "Model hash", "Size", "Init image size", "Init image hash", "Outpaint"}
-_HANDLED_KEYS = _PROGRAM_KEYS | _MASK_KEYS | _HIRES_KEYS | _SAFELIGHT_KEYS.keys() | _DERIVED_KEYS | {"Schedule type", _SIGMA_KEY}
+_HANDLED_KEYS = (
+    _PROGRAM_KEYS
+    | _MASK_KEYS
+    | _HIRES_KEYS
+    | _SAFELIGHT_KEYS.keys()
+    | _DERIVED_KEYS
+    | {"Schedule type", _SIGMA_KEY}
+)
 """Keys that are handled separately."""
 _ADAPTER_KEYS = frozenset({"Lora hashes", "TI hashes", "TI", "Networks", "Embeddings"})
 

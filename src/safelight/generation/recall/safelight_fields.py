@@ -8,9 +8,9 @@ from typing import Any
 from safelight.generation.prompts.unsupported import escape_unsupported
 from safelight.generation.recall.field_builder import (
     ADAPTERS_UNSUPPORTED,
-    NO_SUCH_FIELD,
     IMAGE_NOT_IN_FILE,
     NESTED_FIELDS,
+    NO_SUCH_FIELD,
     FieldBuilder,
 )
 from safelight.generation.record import ReproductionRecord
@@ -31,7 +31,9 @@ def set_fields_from_record(builder: FieldBuilder, record: ReproductionRecord) ->
     body = record.to_dict()
     fields = {name: body[name] for name in GenerationRequest.model_fields if body.get(name) is not None}
     # Older versions treated unsupported parts as plain text, so they are escaped; newer records contain none.
-    builder.set_prompts(escape_unsupported(record.expanded_prompt), escape_unsupported(record.expanded_negative_prompt))
+    builder.set_prompts(
+        escape_unsupported(record.expanded_prompt), escape_unsupported(record.expanded_negative_prompt)
+    )
     if record.prompt != record.expanded_prompt:
         reason = "The prompt is filled in as it was used, with styles and wildcards expanded."
         builder.add_unfilled("prompt as it was written", record.prompt, reason)

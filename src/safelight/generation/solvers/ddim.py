@@ -27,7 +27,11 @@ class DDIMBase(SigmaGridMixin, DPMSolverMultistepScheduler):
         """0, or the lowest trained sigma if the checkpoint's config ends there (``set_alpha_to_one: false``)."""
         assert self.grid is not None
         first = float(self.grid.trained_sigmas[0])
-        return first if self.config.get("set_alpha_to_one", True) is False and last_sigma > first * 1.001 else 0.0
+        return (
+            first
+            if self.config.get("set_alpha_to_one", True) is False and last_sigma > first * 1.001
+            else 0.0
+        )
 
     def init_step_index(self, timestep: Tensor) -> None:
         """Set the step index at the first step of a run, which need not start at the first timestep."""
@@ -43,7 +47,9 @@ class DDIMBase(SigmaGridMixin, DPMSolverMultistepScheduler):
             clean = clean.clamp(-limit, limit)
         return clean, (sample - alpha * clean) / sigma
 
-    def ddim_step(self, model_output: Tensor, sample: Tensor, eta: float, generator: GeneratorArgument) -> Tensor:
+    def ddim_step(
+        self, model_output: Tensor, sample: Tensor, eta: float, generator: GeneratorArgument
+    ) -> Tensor:
         """Take one DDIM step (Song et al., 2020, equation 12)."""
         alpha, sigma = self._sigma_to_alpha_sigma_t(self.sigmas[self.step_index])
         next_alpha, next_sigma = self._sigma_to_alpha_sigma_t(self.sigmas[self.step_index + 1])
@@ -132,9 +138,14 @@ class PLMS(DDIMBase):
             return_dict: Whether to return a ``SchedulerOutput`` or a tuple.
         """
         self.init_step_index(timestep)
-        self.noise_predictions = [self.predict_clean_and_noise(model_output, sample)[1], *self.noise_predictions[:3]]
+        self.noise_predictions = [
+            self.predict_clean_and_noise(model_output, sample)[1],
+            *self.noise_predictions[:3],
+        ]
         weights = self.ORDER_WEIGHTS[len(self.noise_predictions) - 1]
-        noise = torch.stack([weight * each for weight, each in zip(weights, self.noise_predictions, strict=True)]).sum(0)
+        noise = torch.stack(
+            [weight * each for weight, each in zip(weights, self.noise_predictions, strict=True)]
+        ).sum(0)
         alpha, sigma = self._sigma_to_alpha_sigma_t(self.sigmas[self.step_index])
         next_alpha, next_sigma = self._sigma_to_alpha_sigma_t(self.sigmas[self.step_index + 1])
         moved = next_alpha * (sample - sigma * noise) / alpha + next_sigma * noise

@@ -32,7 +32,7 @@ from diffusers.schedulers.scheduling_utils import SchedulerOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Generator, Tensor
 
-from safelight.generation.solvers.sigmas import SigmaGrid, Levels
+from safelight.generation.solvers.sigmas import Levels, SigmaGrid
 
 StepOutput: TypeAlias = SchedulerOutput | tuple[Tensor, ...]
 Device: TypeAlias = str | torch.device | None

@@ -22,14 +22,14 @@ from diffusers import (
 from torch import Tensor
 
 from safelight.errors import SamplerIncompatibleError
-from safelight.generation.solvers.sigmas import AUTOMATIC, Levels, beta_quantiles
 from safelight.generation.solvers.diffusion import (
-    Device,
     CorrectedDEIS,
     CorrectedMultistep,
     CorrectedSASolver,
     CorrectedUniPC,
+    Device,
 )
+from safelight.generation.solvers.sigmas import AUTOMATIC, Levels, beta_quantiles
 
 Spacing: TypeAlias = Sequence[float] | Levels
 FIRST_LOG_SNR_SIGMA = 1 - 1e-4

@@ -137,7 +137,13 @@ _DIFFUSION = (
         stochastic=True,
         calls_per_step=2,
     ),
-    Sampler("DPM++ SDE", "diffusion:DPMppSDE", prediction_types=NOISE_PREDICTION_TYPES, stochastic=True, calls_per_step=2),
+    Sampler(
+        "DPM++ SDE",
+        "diffusion:DPMppSDE",
+        prediction_types=NOISE_PREDICTION_TYPES,
+        stochastic=True,
+        calls_per_step=2,
+    ),
     Sampler(
         "DPM++ 2S",
         "diffusion:DPMppSinglestep",

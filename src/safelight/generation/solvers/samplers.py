@@ -29,7 +29,17 @@ from safelight.generation.solvers.sigmas import (
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
 
-__all__ = ["SAMPLERS", "SCHEDULES", "SamplerChoice", "PredictionProcess", "Sampler", "build_scheduler", "compatible_names", "prediction_process_of", "resolve_sampler"]
+__all__ = [
+    "SAMPLERS",
+    "SCHEDULES",
+    "PredictionProcess",
+    "Sampler",
+    "SamplerChoice",
+    "build_scheduler",
+    "compatible_names",
+    "prediction_process_of",
+    "resolve_sampler",
+]
 
 SCHEDULES: tuple[str, ...] = tuple(dict.fromkeys((*DIFFUSION_SCHEDULES, *FLOW_SCHEDULES, *EDM_SCHEDULES)))
 """Every sigma schedule by name."""
@@ -84,7 +94,11 @@ class SamplerChoice:
             )
 
 
-def resolve_sampler(name: str, schedule: str | None = None, prediction_process: PredictionProcess | str = PredictionProcess.DIFFUSION) -> SamplerChoice:
+def resolve_sampler(
+    name: str,
+    schedule: str | None = None,
+    prediction_process: PredictionProcess | str = PredictionProcess.DIFFUSION,
+) -> SamplerChoice:
     """Look up a sampler by name; the name may end with a schedule, as in "DPM++ 2M Karras".
 
     Args:
@@ -102,10 +116,13 @@ def resolve_sampler(name: str, schedule: str | None = None, prediction_process: 
     fit = [sampler for sampler in rows if prediction_process in sampler.prediction_processes]
     if not fit:
         raise SamplerIncompatibleError(
-            f"{rows[0].name} does not fit this checkpoint, which is of the kind {prediction_process}.", hint=_compatible_hint(prediction_process)
+            f"{rows[0].name} does not fit this checkpoint, which is of the kind {prediction_process}.",
+            hint=_compatible_hint(prediction_process),
         )
     if AUTOMATIC not in (given, named) and given != named:
-        raise SamplerIncompatibleError(f"The sampler {name!r} and the schedule {given!r} ask for two schedules.")
+        raise SamplerIncompatibleError(
+            f"The sampler {name!r} and the schedule {given!r} ask for two schedules."
+        )
     choice = SamplerChoice(fit[0], named if given == AUTOMATIC else given)
     if choice.schedule not in choice.sampler.schedules:
         raise SamplerIncompatibleError(
@@ -117,7 +134,11 @@ def resolve_sampler(name: str, schedule: str | None = None, prediction_process: 
 
 def compatible_names(prediction_process: PredictionProcess | str) -> list[str]:
     """Return the names of the samplers that work with a kind of checkpoint, in the table's order."""
-    return [sampler.name for sampler in SAMPLERS if PredictionProcess(prediction_process) in sampler.prediction_processes]
+    return [
+        sampler.name
+        for sampler in SAMPLERS
+        if PredictionProcess(prediction_process) in sampler.prediction_processes
+    ]
 
 
 def prediction_process_of(config: Mapping[str, Any]) -> PredictionProcess:
@@ -173,7 +194,9 @@ def check_compatible(choice: SamplerChoice, config: Mapping[str, Any]) -> None:
 def _check_fit(choice: SamplerChoice, config: Mapping[str, Any]) -> PredictionProcess:
     """Return the checkpoint's kind after checking that the sampler supports it."""
     sampler, kind = choice.sampler, _detect_process(config)
-    prediction = "flow_prediction" if kind is PredictionProcess.FLOW else str(config.get("prediction_type", "epsilon"))
+    prediction = (
+        "flow_prediction" if kind is PredictionProcess.FLOW else str(config.get("prediction_type", "epsilon"))
+    )
     if kind not in sampler.prediction_processes or prediction not in sampler.prediction_types:
         raise SamplerIncompatibleError(
             f"{sampler.name} does not fit this checkpoint, which predicts {prediction}.",
@@ -207,10 +230,18 @@ def _detect_process(config: Mapping[str, Any]) -> PredictionProcess:
     return PredictionProcess.DIFFUSION
 
 
-def _build_diffusion_scheduler(choice: SamplerChoice, config: Mapping[str, Any], seeds: Sequence[int]) -> SchedulerMixin:
+def _build_diffusion_scheduler(
+    choice: SamplerChoice, config: Mapping[str, Any], seeds: Sequence[int]
+) -> SchedulerMixin:
     # With two calls per step diffusers calls its conversion to Karras sigmas, which TwoCallGridMixin replaces.
     on = {"use_karras_sigmas": choice.sampler.calls_per_step == 2}
-    options = {**_SIGMA_OPTIONS_OFF, **_FINAL_SIGMA_ZERO, **on, "noise_sampler_seed": list(seeds), **choice.sampler.options}
+    options = {
+        **_SIGMA_OPTIONS_OFF,
+        **_FINAL_SIGMA_ZERO,
+        **on,
+        "noise_sampler_seed": list(seeds),
+        **choice.sampler.options,
+    }
     scheduler = _solver_class(choice.sampler).from_config(dict(config), **options)
     scheduler.grid = _diffusion_grid(choice, config)
     return scheduler
@@ -221,7 +252,12 @@ def _build_flow_scheduler(choice: SamplerChoice, config: Mapping[str, Any]) -> S
 
     if config.get("invert_sigmas"):
         raise SamplerIncompatibleError("No sampler is known for checkpoints with inverted sigmas.")
-    options = {**_SIGMA_OPTIONS_OFF, **_FINAL_SIGMA_ZERO, **choice.sampler.options, "prediction_type": "flow_prediction"}
+    options = {
+        **_SIGMA_OPTIONS_OFF,
+        **_FINAL_SIGMA_ZERO,
+        **choice.sampler.options,
+        "prediction_type": "flow_prediction",
+    }
     # The grid sets the sigmas; with use_flow_sigmas on, pipelines would not pass it their own spacing.
     options |= {"use_flow_sigmas": False, "stochastic_sampling": False}
     own = dict(config) | {"shift_terminal": None}  # the grid applies it, and UniPC would refuse it
@@ -246,7 +282,9 @@ def _diffusion_grid(choice: SamplerChoice, config: Mapping[str, Any]) -> SigmaGr
 
 def _solver_class(sampler: Sampler) -> Any:
     module, name = sampler.solver.split(":")
-    return getattr(import_module(module if module == "diffusers" else f"safelight.generation.solvers.{module}"), name)
+    return getattr(
+        import_module(module if module == "diffusers" else f"safelight.generation.solvers.{module}"), name
+    )
 
 
 def _resolve_schedule(name: str) -> str:
@@ -266,7 +304,12 @@ def _find_samplers(name: str, prediction_process: PredictionProcess) -> tuple[tu
     for ending, schedule in _schedules_by_key().items():
         if key.endswith(ending) and (found := rows.get(key.removesuffix(ending))):
             return found, schedule
-    close = {key: row.name for key, found in rows.items() for row in found if prediction_process in row.prediction_processes}
+    close = {
+        key: row.name
+        for key, found in rows.items()
+        for row in found
+        if prediction_process in row.prediction_processes
+    }
     raise SamplerUnknownError(
         f"There is no sampler {name!r}.", hint=_did_you_mean(key, close, compatible_names(prediction_process))
     )
@@ -304,6 +347,9 @@ def _did_you_mean(key: str, close: Mapping[str, str], names: Sequence[str]) -> s
 
 def _compatible_hint(prediction_process: PredictionProcess, prediction: str | None = None) -> str:
     names = (
-        s.name for s in SAMPLERS if prediction_process in s.prediction_processes and (prediction is None or prediction in s.prediction_types)
+        s.name
+        for s in SAMPLERS
+        if prediction_process in s.prediction_processes
+        and (prediction is None or prediction in s.prediction_types)
     )
     return f"These fit: {', '.join(names)}."

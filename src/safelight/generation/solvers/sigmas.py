@@ -53,7 +53,9 @@ class SigmaGrid:
                 f"{steps} steps are more than the {len(self.trained_sigmas)} the checkpoint was trained with."
             )
         if curve := CURVES.get(self.schedule):
-            sigmas = curve(np.linspace(0, 1, steps), float(self.trained_sigmas[0]), float(self.trained_sigmas[-1]))
+            sigmas = curve(
+                np.linspace(0, 1, steps), float(self.trained_sigmas[0]), float(self.trained_sigmas[-1])
+            )
             return sigmas, self.to_timesteps(sigmas)
         timesteps = self._timesteps(steps)
         return self.to_sigmas(timesteps), timesteps
@@ -91,7 +93,9 @@ def spaced_timesteps(spacing: str, trained_timesteps: int, steps: int, steps_off
         SamplerIncompatibleError: The spacing is unknown.
     """
     if spacing not in _SPACINGS.values():
-        raise SamplerIncompatibleError(f"The checkpoint spaces its timesteps by {spacing!r}, which is not known.")
+        raise SamplerIncompatibleError(
+            f"The checkpoint spaces its timesteps by {spacing!r}, which is not known."
+        )
     if steps == 1:
         return np.array([trained_timesteps - 1.0])
     if spacing == "linspace":

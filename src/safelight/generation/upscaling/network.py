@@ -22,7 +22,13 @@ from safelight.errors import (
     RequestError,
 )
 from safelight.generation.upscaling.tiles import Pixels, Tiling, upscale_in_tiles
-from safelight.generation.upscaling.upscaler import MAX_PIXELS, ProgressCallback, StopCallback, check_not_stopped, target_size
+from safelight.generation.upscaling.upscaler import (
+    MAX_PIXELS,
+    ProgressCallback,
+    StopCallback,
+    check_not_stopped,
+    target_size,
+)
 from safelight.generation.upscaling.weights import read_network
 from safelight.models.digests import file_digest
 
@@ -131,7 +137,9 @@ class NetworkUpscaler:
         result = Image.fromarray(pixels)
         return result if result.size == size else result.resize(size, Image.Resampling.LANCZOS)
 
-    def _pass_sizes(self, start: tuple[int, int], target: tuple[int, int], max_pixels: int) -> list[tuple[int, int]]:
+    def _pass_sizes(
+        self, start: tuple[int, int], target: tuple[int, int], max_pixels: int
+    ) -> list[tuple[int, int]]:
         """Return width and height of each image that the network is applied to."""
         if self.factor == 1 and target != start:
             raise RequestError(

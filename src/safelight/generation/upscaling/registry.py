@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from safelight.errors import UpscalerUnknownError
 from safelight.atomic_write import path_exists
-from safelight.generation.upscaling.scale_factor import read_scale_factor
+from safelight.errors import UpscalerUnknownError
 from safelight.generation.upscaling.resampling import RESAMPLING_FILTERS, ResamplingUpscaler
+from safelight.generation.upscaling.scale_factor import read_scale_factor
 from safelight.generation.upscaling.tiles import Tiling
 from safelight.generation.upscaling.upscaler import Upscaler
 from safelight.generation.upscaling.weights import PICKLE_SUFFIXES, SUFFIX
@@ -117,7 +117,11 @@ def find_upscalers(home: Path) -> list[UpscalerInfo]:
     Args:
         home: The data directory.
     """
-    files = {path.stem: path for folder in (PACKAGED_FOLDER, upscaler_folder(home)) for path in _weight_files(folder)}
+    files = {
+        path.stem: path
+        for folder in (PACKAGED_FOLDER, upscaler_folder(home))
+        for path in _weight_files(folder)
+    }
     networks = [
         UpscalerInfo(name, "network", files[name]) for name in sorted(files) if name not in RESAMPLING_FILTERS
     ]
@@ -177,7 +181,9 @@ def _resolve_path(name: str | Path, home: Path) -> Path:
     path = Path(name)
     if {"/", os.sep} & set(name) or path.suffix.lower() in (SUFFIX, *PICKLE_SUFFIXES):
         return path
-    for suffix in PICKLE_SUFFIXES:  # returned so that loading it raises an error that explains why it is not listed
+    for (
+        suffix
+    ) in PICKLE_SUFFIXES:  # returned so that loading it raises an error that explains why it is not listed
         if path_exists(pickle := upscaler_folder(home) / f"{name}{suffix}"):
             return pickle
     raise UpscalerUnknownError(f"There is no upscaler {name!r}.", hint=_hint(name, list(known)))

@@ -7,7 +7,13 @@ from types import MappingProxyType
 
 from PIL import Image
 
-from safelight.generation.upscaling.upscaler import MAX_PIXELS, ProgressCallback, StopCallback, check_not_stopped, target_size
+from safelight.generation.upscaling.upscaler import (
+    MAX_PIXELS,
+    ProgressCallback,
+    StopCallback,
+    check_not_stopped,
+    target_size,
+)
 
 RESAMPLING_FILTERS = MappingProxyType(
     {

@@ -36,7 +36,10 @@ def _compact_factor(tensor_names: Collection[str], shape_of: Callable[[str], lis
     """RealESRGAN Compact: the last layer has scale² channels for each input channel."""
     if not {"body.0.weight", "body.1.weight"} <= set(tensor_names):
         return None
-    channels, pixels = shape_of("body.0.weight")[1], shape_of(f"body.{_last_layer(tensor_names, 'body')}.bias")[0]
+    channels, pixels = (
+        shape_of("body.0.weight")[1],
+        shape_of(f"body.{_last_layer(tensor_names, 'body')}.bias")[0],
+    )
     return _integer_root(pixels, channels)
 
 

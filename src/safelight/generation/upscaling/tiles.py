@@ -96,7 +96,9 @@ def upscale_in_tiles(pixels: Pixels, scale: int, tiling: Tiling, upscale_tile: U
     faded = np.zeros((0, width * scale, 3), np.float32)
     ends = (*rows.starts[1:], height)
     for top, end, share in zip(rows.starts, ends, rows.weights(scale), strict=True):
-        band = _upscale_row(pixels[top : top + rows.size], scale, columns, upscale_tile) * share[:, None, None]
+        band = (
+            _upscale_row(pixels[top : top + rows.size], scale, columns, upscale_tile) * share[:, None, None]
+        )
         band[: len(faded)] += faded
         done = (end - top) * scale
         result[top * scale : end * scale] = band[:done].round().clip(0, 255)
@@ -104,7 +106,9 @@ def upscale_in_tiles(pixels: Pixels, scale: int, tiling: Tiling, upscale_tile: U
     return result
 
 
-def _upscale_row(pixels: Pixels, scale: int, columns: AxisTiles, upscale_tile: UpscaleTile) -> NDArray[np.float32]:
+def _upscale_row(
+    pixels: Pixels, scale: int, columns: AxisTiles, upscale_tile: UpscaleTile
+) -> NDArray[np.float32]:
     """Upscale one row of tiles and blend them from left to right."""
     height, width = pixels.shape[:2]
     band = np.zeros((height * scale, width * scale, 3), np.float32)

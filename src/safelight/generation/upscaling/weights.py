@@ -21,7 +21,15 @@ MAX_LAYER_INDEX = 999
 _HINT = (
     "Give a .safetensors file of a super-resolution or restoration network that the package spandrel knows."
 )
-_LOAD_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_LOAD_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 """Exceptions that spandrel raises on tensors with inconsistent shapes."""
 
 

@@ -19,7 +19,7 @@ from safelight import errors
 from safelight.errors import ImageCorruptError, InternalError, SafelightError
 from safelight.images.arrays import CHUNK_PIXELS
 from safelight.images.memory_cost import decode_memory
-from safelight.images.types import DecodeLimits, Frame, FileLayout
+from safelight.images.types import DecodeLimits, FileLayout, Frame
 
 LARGE_BYTES = 300 * 10**6
 """Bytes of memory above which a child process decodes; starting it takes a third of a second."""

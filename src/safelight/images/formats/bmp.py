@@ -8,7 +8,7 @@ import struct
 from PIL import BmpImagePlugin, Image
 
 from safelight.errors import ImageCorruptError, ImageFormatError, ImageTruncatedError
-from safelight.images.types import ImageHeader, FileLayout
+from safelight.images.types import FileLayout, ImageHeader
 
 _CORE_HEADER = 12
 _RLE = (1, 2)

@@ -8,7 +8,7 @@ import struct
 from PIL import GifImagePlugin, Image
 
 from safelight.errors import ImageCorruptError, ImageTruncatedError
-from safelight.images.types import ImageHeader, FileLayout
+from safelight.images.types import FileLayout, ImageHeader
 
 _MAX_BLOCKS = 1 << 20
 _MAX_COMMENT = 1 << 20  # bytes; Pillow joins comments at quadratic cost

@@ -15,11 +15,13 @@ from pillow_heif.as_plugin import HeifImageFile
 from safelight.errors import ImageTruncatedError
 from safelight.images.child_process.frame_decoder import FrameDecoder
 from safelight.images.metadata.exif_orientation import exif_with_orientation, read_orientation
-from safelight.images.types import ImageHeader, FileLayout
+from safelight.images.types import FileLayout, ImageHeader
 
 _BOXES = (b"ftyp", b"meta", b"mdat", b"moov")
 _MAX_BOXES = 1000
-_CHILD_PROCESS_PIXELS = 1 << 20  # pixels; for as many the decoder holds the interpreter's lock for 20 to 60 ms
+_CHILD_PROCESS_PIXELS = (
+    1 << 20
+)  # pixels; for as many the decoder holds the interpreter's lock for 20 to 60 ms
 _AV1 = re.compile(rb"av1C\x81.(.)", re.DOTALL)
 _EXTENT = re.compile(rb"ispe\0{4}(.{8})", re.DOTALL)
 
@@ -63,7 +65,9 @@ def inspect_avif(data: bytes) -> FileLayout:
     configurations = itertools.islice(_AV1.finditer(data), _MAX_BOXES)
     planes = 2 * max((_av1_sample_bytes(box[1]) for box in configurations), default=6)
     alpha = len(image.mode) - 3
-    times = 2 if pixels > _CHILD_PROCESS_PIXELS else 1  # the frame's bytes, in both processes if a child decodes
+    times = (
+        2 if pixels > _CHILD_PROCESS_PIXELS else 1
+    )  # the frame's bytes, in both processes if a child decodes
     return FileLayout(
         ImageHeader("AVIF", *image.size, max(1, image.n_frames)),
         coded_pixels=coded,

@@ -10,7 +10,7 @@ from PIL import Image, JpegImagePlugin
 
 from safelight.errors import ImageCorruptError, ImageFormatError, ImageTruncatedError
 from safelight.images.metadata.exif_orientation import read_orientation
-from safelight.images.types import ImageHeader, FileLayout
+from safelight.images.types import FileLayout, ImageHeader
 
 MAX_SCANS = 100
 _MAX_SEGMENTS = 4096

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from PIL import Image, PngImagePlugin
 
 from safelight.errors import ImageCorruptError, ImageTruncatedError
-from safelight.images.types import ImageHeader, FileLayout
+from safelight.images.types import FileLayout, ImageHeader
 
 _MAX_CHUNKS = 200_000  # Pillow spends microseconds on each, even if it is empty
 _FIRST_CHUNK = 8
@@ -36,7 +36,9 @@ def inspect(data: bytes) -> FileLayout:
     return FileLayout(
         ImageHeader("PNG", width, height, frames),
         bits,
-        buffer_bytes=12 * width * height if frames > 1 else 0,  # the last frame, the next frame, and the canvas
+        buffer_bytes=12 * width * height
+        if frames > 1
+        else 0,  # the last frame, the next frame, and the canvas
         pixel_bytes=_pixel_bytes(bits, colour, transparent),
         needs_conversion=colour != _COLOUR or not names.isdisjoint(_CONVERSION_CHUNKS),
     )

@@ -21,7 +21,7 @@ from safelight.errors import (
     ImageZeroSizeError,
 )
 from safelight.images.metadata.exif_orientation import ORIENTATION, exif_with_orientation
-from safelight.images.types import ImageHeader, FileLayout
+from safelight.images.types import FileLayout, ImageHeader
 
 _MAX_PAGES = 100_000
 _MAX_ENTRIES = 4096
@@ -139,7 +139,7 @@ def inspect(data: bytes) -> FileLayout:
     try:
         reader = _TiffReader(data)
         pages = _find_pages(reader)
-        return replace(_page_layout(reader, pages[0], len(pages)), offsets=pages)
+        return replace(_page_layout(reader, pages[0], len(pages)), page_offsets=pages)
     except struct.error as error:
         raise ImageTruncatedError("The TIFF picture's directory lies past its end.") from error
 
@@ -151,7 +151,7 @@ def add_pages(data: bytes, layout: FileLayout, indices: tuple[int, ...]) -> File
     for index in indices:
         with suppress(struct.error, ImageError):
             others.append(_page_layout(reader, layout.page_offsets[index], 1))
-    return replace(layout, others=tuple(others))
+    return replace(layout, other_pages=tuple(others))
 
 
 def _page_layout(reader: _TiffReader, offset: int, count: int) -> FileLayout:
@@ -271,7 +271,9 @@ def _build_page_file(reader: _TiffReader, tags: _Tags) -> io.BytesIO:
     head = reader.data[: 8 if reader.big else 4] + struct.pack(order + code, base)
     file = io.BytesIO()
     file.write(head)
-    for at in range(len(head), base, _COPY_BYTES):  # copying everything at once would hold the interpreter's lock
+    for at in range(
+        len(head), base, _COPY_BYTES
+    ):  # copying everything at once would hold the interpreter's lock
         file.write(reader.data[at : at + _COPY_BYTES])
     file.seek(base)
     file.write(b"".join((count, *entries, b"\0" * inline, contents)))

@@ -11,7 +11,7 @@ from PIL import Image, WebPImagePlugin
 
 from safelight.errors import ImageCorruptError, ImageTruncatedError
 from safelight.images.child_process.frame_decoder import FrameDecoder
-from safelight.images.types import ImageHeader, FileLayout
+from safelight.images.types import FileLayout, ImageHeader
 
 _MAX_CHUNKS = 100_000
 _ANIMATED, _EXIF, _ALPHA, _PROFILE = 0x02, 0x08, 0x10, 0x20
@@ -62,13 +62,16 @@ def inspect(data: bytes) -> FileLayout:
     return _layout(width, height, frames, lossless=b"VP8 " not in names, converted=converted, size=len(data))
 
 
-def _layout(width: int, height: int, frames: int, *, lossless: bool, converted: bool, size: int) -> FileLayout:
+def _layout(
+    width: int, height: int, frames: int, *, lossless: bool, converted: bool, size: int
+) -> FileLayout:
     """The layout; the decoder holds a copy of the file, two canvases, a frame's bytes and working memory."""
     pixels = width * height
     return FileLayout(
         ImageHeader("WEBP", width, height, frames),
         needs_conversion=converted,
-        buffer_bytes=size + pixels * (8 + (4 if frames > 1 or pixels > _CHILD_PROCESS_PIXELS else 0) + (4 if lossless else 1)),
+        buffer_bytes=size
+        + pixels * (8 + (4 if frames > 1 or pixels > _CHILD_PROCESS_PIXELS else 0) + (4 if lossless else 1)),
     )
 
 

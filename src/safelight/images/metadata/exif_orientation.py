@@ -29,7 +29,9 @@ def apply_orientation(image: Image.Image, orientation: int) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def oriented_position(orientation: int, box: tuple[int, int, int, int], size: tuple[int, int]) -> tuple[int, int]:
+def oriented_position(
+    orientation: int, box: tuple[int, int, int, int], size: tuple[int, int]
+) -> tuple[int, int]:
     """The position of a part of a picture after both are turned upright.
 
     Args:

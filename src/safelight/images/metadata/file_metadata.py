@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from safelight.images.metadata import png_text, user_comment, xmp
-from safelight.images.types import DecodeLimits
-from safelight.images.sniff import detect_format
 from safelight.images.reader import read_bytes
+from safelight.images.sniff import detect_format
+from safelight.images.types import DecodeLimits
 
 PARAMETERS_KEY, RECORD_KEY = "parameters", "safelight"
 MAX_BLOCK_BYTES = png_text.MAX_TEXT

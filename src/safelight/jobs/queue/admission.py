@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
-from safelight.errors import OwnerBytesLimitError, QueueFullError, OwnerJobsLimitError
+from safelight.errors import OwnerBytesLimitError, OwnerJobsLimitError, QueueFullError
 from safelight.jobs.job import JobState
 from safelight.jobs.queue.tables import job_inputs, jobs
 

@@ -11,15 +11,15 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, Engine, RowMapping, and_, func, or_, select, update
 
-from safelight.database.engine import reading, writing
 from safelight.database.coordination import now
+from safelight.database.engine import reading, writing
 from safelight.database.upsert import insert_into, upsert
 from safelight.errors import SafelightError, WorkerLostError
-from safelight.jobs.queue.transitions import Transitions, held_row, is_held, add_event, get_row
 from safelight.jobs.job import Job, JobState, JsonObject, Progress, Signal
 from safelight.jobs.queue.mapping import job_of, timing_key
-from safelight.jobs.queue.tables import clock, jobs, previews, timings
 from safelight.jobs.queue.scheduling import LOOKAHEAD, Holders, Waiting, choose
+from safelight.jobs.queue.tables import clock, jobs, previews, timings
+from safelight.jobs.queue.transitions import Transitions, add_event, get_row, held_row, is_held
 
 LEASE = 15.0
 """Seconds after which a silent worker's jobs go back to the queue."""

@@ -50,7 +50,9 @@ def give(connection: Connection, checkpoint: str | None, *, load: bool) -> None:
 def newer(connection: Connection, after: int) -> list[ResidencyCommand]:
     """Those after a number that still count, in their order."""
     query = select(orders).where(orders.c.number > after).order_by(orders.c.number)
-    return [ResidencyCommand(row.number, row.load, row.checkpoint or None) for row in connection.execute(query)]
+    return [
+        ResidencyCommand(row.number, row.load, row.checkpoint or None) for row in connection.execute(query)
+    ]
 
 
 def newest(connection: Connection) -> int:

@@ -19,8 +19,8 @@ from sqlalchemy import Connection, RowMapping, and_, func, or_, select
 from safelight.database.coordination import now
 from safelight.jobs.job import PAUSED, Job, JobState
 from safelight.jobs.queue.mapping import job_of, timing_key
-from safelight.jobs.queue.tables import jobs, timings, workers
 from safelight.jobs.queue.scheduling import SLICE
+from safelight.jobs.queue.tables import jobs, timings, workers
 
 LOST_AFTER = 20.0
 """Seconds after which a silent worker counts as gone."""

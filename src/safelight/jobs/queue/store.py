@@ -13,21 +13,21 @@ from sqlalchemy import Connection, Engine, RowMapping, and_, delete, func, inser
 from sqlalchemy.exc import IntegrityError
 
 from safelight.database import blobs
-from safelight.database.engine import reading, writing
 from safelight.database.coordination import now, wait_in_line
+from safelight.database.engine import reading, writing
 from safelight.database.notifications import Listener, listen, notify
 from safelight.errors import IdempotencyConflictError, JobEndedError, JobNotSkippableError
-from safelight.jobs.queue.admission import QueueLimits, admit
-from safelight.jobs.queue.projections import brief, listed, rows_within, summary
-from safelight.jobs.queue.transitions import add_event, get_row
 from safelight.jobs.channels import Channel
-from safelight.jobs.queue.claims import Claims
 from safelight.jobs.job import Event, Job, JobKind, JobState, Signal, Submission
-from safelight.jobs.queue.eta import Standing, standings, with_outlook
 from safelight.jobs.payloads import blob_digests
+from safelight.jobs.queue.admission import QueueLimits, admit
+from safelight.jobs.queue.claims import Claims
+from safelight.jobs.queue.eta import Standing, standings, with_outlook
 from safelight.jobs.queue.mapping import event_of, new_id
-from safelight.jobs.queue.tables import clock, events, job_blobs, job_inputs, jobs, previews
+from safelight.jobs.queue.projections import brief, listed, rows_within, summary
 from safelight.jobs.queue.scheduling import next_turn
+from safelight.jobs.queue.tables import clock, events, job_blobs, job_inputs, jobs, previews
+from safelight.jobs.queue.transitions import add_event, get_row
 
 
 class JobStore(Claims):

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from safelight.errors import DatabaseError
-from safelight.jobs.worker.running_jobs import MOST_PAUSED, RunningJobs
 from safelight.jobs.job import Job
-from safelight.jobs.worker.residency import Residency
 from safelight.jobs.queue.store import JobStore
 from safelight.jobs.retry import retry_transient
+from safelight.jobs.worker.residency import Residency
 from safelight.jobs.worker.running_job import RunningJob
+from safelight.jobs.worker.running_jobs import MOST_PAUSED, RunningJobs
 from safelight.logs import get_logger
 
 LOOK_AGAIN = 1.0

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from safelight.errors import DatabaseError
-from safelight.jobs.worker.running_jobs import RunningJobs
-from safelight.jobs.worker.residency import Residency
 from safelight.jobs.queue.store import JobStore
+from safelight.jobs.worker.residency import Residency
+from safelight.jobs.worker.running_jobs import RunningJobs
 from safelight.logs import get_logger
 
 

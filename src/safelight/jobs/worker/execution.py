@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from safelight.errors import InternalError, JobTimeoutError, SafelightError
-from safelight.jobs.worker.running_jobs import RunningJobs
 from safelight.jobs.job import JsonObject, Signal
-from safelight.jobs.worker.failures import understood
-from safelight.jobs.retry import retry_transient
 from safelight.jobs.payloads import load_request
-from safelight.jobs.worker.running_job import RunningJob
 from safelight.jobs.queue_service import QueueService
+from safelight.jobs.retry import retry_transient
 from safelight.jobs.tasks import TASKS, JobContext
-from safelight.logs import log_context, get_logger
+from safelight.jobs.worker.failures import understood
+from safelight.jobs.worker.running_job import RunningJob
+from safelight.jobs.worker.running_jobs import RunningJobs
+from safelight.logs import get_logger, log_context
 
 if TYPE_CHECKING:
     from safelight.generation.request import Part
@@ -68,7 +68,9 @@ class Execution:
         if isinstance(error, InternalError):
             self._log.error("a defect", exc_info=error.__cause__)
 
-    def _write_end(self, running: RunningJob, result: JsonObject | None, error: SafelightError | None) -> bool:
+    def _write_end(
+        self, running: RunningJob, result: JsonObject | None, error: SafelightError | None
+    ) -> bool:
         job, ledger = running.job, self._service.store
         if running.cut_short and running.told is Signal.CANCEL:
             return ledger.cancelled(job, result)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from safelight.errors import DatabaseError
-from safelight.jobs.worker.running_jobs import RunningJobs
 from safelight.jobs.queue.claims import LEASE
 from safelight.jobs.queue_service import QueueService
+from safelight.jobs.worker.running_jobs import RunningJobs
 from safelight.logs import get_logger
 
 INTERVAL = LEASE / 3

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from datetime import datetime
 
 from safelight.errors import DatabaseError, SafelightError
-from safelight.jobs.worker.running_jobs import RunningJobs
 from safelight.jobs.queue.claims import LEASE
 from safelight.jobs.queue_service import QueueService
+from safelight.jobs.worker.running_jobs import RunningJobs
 from safelight.logs import get_logger
 
 SWEEP_EVERY = 2.0

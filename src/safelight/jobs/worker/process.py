@@ -20,19 +20,19 @@ from safelight.audit_log import open_audit_log
 from safelight.database.exclusive import exclusive_name
 from safelight.errors import DatabaseError, SafelightError, WorkerNameError
 from safelight.jobs.channels import Channel
+from safelight.jobs.job import JobKind
+from safelight.jobs.queue_service import QueueService, prepare
+from safelight.jobs.retry import retry_transient
+from safelight.jobs.tasks import JobContext
+from safelight.jobs.worker.capabilities import described
 from safelight.jobs.worker.claim_loop import ClaimLoop
-from safelight.jobs.worker.running_jobs import RunningJobs
 from safelight.jobs.worker.control import Control
 from safelight.jobs.worker.execution import Execution
 from safelight.jobs.worker.heartbeat import Heartbeat
-from safelight.jobs.job import JobKind
-from safelight.jobs.worker.residency import Residency
-from safelight.jobs.retry import retry_transient
-from safelight.jobs.worker.capabilities import described
-from safelight.jobs.worker.running_job import RunningJob
-from safelight.jobs.queue_service import QueueService, prepare
 from safelight.jobs.worker.maintenance import Sweeper
-from safelight.jobs.tasks import JobContext
+from safelight.jobs.worker.residency import Residency
+from safelight.jobs.worker.running_job import RunningJob
+from safelight.jobs.worker.running_jobs import RunningJobs
 from safelight.logs import get_logger
 from safelight.runtime.allocator import trim
 from safelight.settings import Settings

@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection
 
 from safelight.errors import InternalError
 from safelight.jobs.job import JsonObject
-from safelight.jobs.worker.failures import understood
 from safelight.jobs.queue.commands import ResidencyCommand
 from safelight.jobs.queue_service import QueueService
+from safelight.jobs.worker.failures import understood
 from safelight.logs import get_logger
 from safelight.studio import Studio
 

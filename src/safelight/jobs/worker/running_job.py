@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from safelight.errors import DatabaseError, RunStoppedError, StorageFullError
 from safelight.jobs.job import PAUSED, Job, JobStage, Progress, Signal
-from safelight.jobs.retry import retry_transient
 from safelight.jobs.progress_writer import ProgressWriter
+from safelight.jobs.retry import retry_transient
 from safelight.logs import get_logger
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import time
 from collections.abc import Sequence
 
 from safelight.jobs.job import Job, JobKind
+from safelight.jobs.queue.scheduling import SLICE, Holders
 from safelight.jobs.worker.owner_usage import OwnerTimes
 from safelight.jobs.worker.running_job import RunningJob
-from safelight.jobs.queue.scheduling import SLICE, Holders
 
 MOST_PAUSED = 32
 """How many jobs may pause in one worker; with more of them, others wait until one has ended."""

@@ -257,7 +257,10 @@ class CheckpointCache(Generic[Key, Value]):
     def _leased_bytes(self, thread: int) -> int:
         """Bytes that a thread leases."""
         return sum(
-            place.used_bytes for place in self._entries.values() for hold in place.leases if hold.thread_id == thread
+            place.used_bytes
+            for place in self._entries.values()
+            for hold in place.leases
+            if hold.thread_id == thread
         )
 
 

@@ -117,7 +117,9 @@ def read_folder(path: Path) -> DiffusersFolder:
     if not isinstance(class_name, str):
         raise CheckpointInvalidError(f"{path / INDEX_NAME} does not name a pipeline class.")
     components = {
-        name: _read_component(path, name, value) for name, value in index.items() if _is_component(name, value)
+        name: _read_component(path, name, value)
+        for name, value in index.items()
+        if _is_component(name, value)
     }
     options = {name: value for name, value in index.items() if name[0] != "_" and not isinstance(value, list)}
     return DiffusersFolder(path, class_name, options, components)

@@ -15,17 +15,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
+from safelight.atomic_write import path_exists
 from safelight.errors import (
     CheckpointInvalidError,
     CheckpointMissingError,
     FileMissingError,
     SafelightError,
 )
-from safelight.atomic_write import path_exists
 from safelight.models import BUNDLED, families
-from safelight.models.checkpoints.family_detection import detect_folder
-from safelight.models.digests import combined_digest, file_digest, cached_combined_digest, cached_digest
-from safelight.models.families import Family
 from safelight.models.checkpoints.diffusers_layout import (
     INDEX_NAME,
     DiffusersFolder,
@@ -33,15 +30,18 @@ from safelight.models.checkpoints.diffusers_layout import (
     read_folder,
     read_json,
 )
+from safelight.models.checkpoints.family_detection import detect_folder
 from safelight.models.checkpoints.safetensors_header import (
     PICKLE_SUFFIXES,
     PRECISIONS,
     TensorEntry,
+    check_not_pickle_name,
     main_precision,
     read_header,
-    check_not_pickle_name,
 )
 from safelight.models.checkpoints.single_file import identify_single_file
+from safelight.models.digests import cached_combined_digest, cached_digest, combined_digest, file_digest
+from safelight.models.families import Family
 
 STARTER = "starter"
 STARTER_PATH = BUNDLED / "starter"
@@ -161,12 +161,18 @@ def find_checkpoints(
     own = dict(_iter_candidates(checkpoints_folder(home)))
     if is_diffusers_folder(STARTER_PATH):
         own[STARTER] = STARTER_PATH
-    pulled = {name: path for name, path in _iter_hub_checkpoints(hub_cache) if name not in own} if hub_cache else {}
+    pulled = (
+        {name: path for name, path in _iter_hub_checkpoints(hub_cache) if name not in own}
+        if hub_cache
+        else {}
+    )
     found = []
     for name, path in (pulled | own).items():
         try:
             kind: Literal["hub"] | None = "hub" if name in pulled else None
-            found.append(_describe_starter() if path == STARTER_PATH else describe_checkpoint(path, name, kind=kind))
+            found.append(
+                _describe_starter() if path == STARTER_PATH else describe_checkpoint(path, name, kind=kind)
+            )
         except SafelightError as error:
             on_error(path, error)
     return sorted(found, key=lambda checkpoint: (checkpoint.name != STARTER, checkpoint.name))
@@ -183,7 +189,9 @@ def checkpoints_folder(home: Path) -> Path:
     return home / "checkpoints"
 
 
-def find_checkpoint(name: str, home: Path, *, hub_lookup: HubLookup | None = None, allow_paths: bool = True) -> Checkpoint:
+def find_checkpoint(
+    name: str, home: Path, *, hub_lookup: HubLookup | None = None, allow_paths: bool = True
+) -> Checkpoint:
     """Find the checkpoint of a name; the module's docstring says how names are looked up.
 
     Args:
@@ -222,7 +230,9 @@ def describe_checkpoint(path: Path, name: str, *, kind: Literal["hub"] | None = 
     if not path_exists(path):
         raise CheckpointMissingError(f"There is no checkpoint {name!r}: {path} is not there.")
     header = read_header(path)
-    return _checkpoint(name, path, "file", identify_single_file(path).family, (path,), list(header.tensors.values()))
+    return _checkpoint(
+        name, path, "file", identify_single_file(path).family, (path,), list(header.tensors.values())
+    )
 
 
 def _describe_folder(path: Path, name: str, kind: Literal["folder", "hub"]) -> Checkpoint:
@@ -297,7 +307,9 @@ def _iter_candidates(root: Path) -> Iterator[tuple[str, Path]]:
     """Names and paths of possible checkpoints in the folder and in its subfolders, one level deep."""
     for path in _list_folder(root):
         if path.is_dir() and not is_diffusers_folder(path):
-            yield from ((_checkpoint_name(inner, root), inner) for inner in _list_folder(path) if _is_candidate(inner))
+            yield from (
+                (_checkpoint_name(inner, root), inner) for inner in _list_folder(path) if _is_candidate(inner)
+            )
         elif _is_candidate(path):
             yield _checkpoint_name(path, root), path
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from safelight.errors import CheckpointFamilyError
-from safelight.models.families import FAMILIES, Family
 from safelight.models.checkpoints.diffusers_layout import DiffusersFolder
+from safelight.models.families import FAMILIES, Family
 
 _LCM_CLASSES = {"LatentConsistencyModelPipeline": "sd1", "LatentConsistencyModelImg2ImgPipeline": "sd1"}
 

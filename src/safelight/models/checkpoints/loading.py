@@ -20,16 +20,16 @@ from diffusers import DiffusionPipeline, SchedulerMixin
 from diffusers.pipelines import kolors
 
 from safelight.errors import CheckpointInvalidError
+from safelight.models.checkpoints.diffusers_layout import Component, DiffusersFolder, read_folder, read_json
 from safelight.models.checkpoints.discovery import Checkpoint
 from safelight.models.checkpoints.single_file_loader import (
     ConfigLookup,
-    load_single_file,
     bundled_configs,
+    load_single_file,
     single_file_scheduler,
     single_file_tokenizer,
 )
 from safelight.models.families import TEXT, Family
-from safelight.models.checkpoints.diffusers_layout import Component, DiffusersFolder, read_folder, read_json
 from safelight.models.tokenizers.tokenizer_lock import make_thread_safe
 
 _LIBRARIES = {"diffusers": diffusers, "transformers": transformers, "kolors": kolors}
@@ -89,7 +89,12 @@ class LoadedCheckpoint:
         kind = getattr(diffusers, self.family.pipeline_name(mode, pag=pag))
         parameters = inspect.signature(kind.__init__).parameters
         own = scheduler or type(self._scheduler).from_config(self._scheduler.config)
-        given = {**self.components, **self.options, **_ALWAYS_OFF, "scheduler": _with_pipeline_defaults(own, self.family)}
+        given = {
+            **self.components,
+            **self.options,
+            **_ALWAYS_OFF,
+            "scheduler": _with_pipeline_defaults(own, self.family),
+        }
         if pag:
             given[self.family.denoiser] = _copy_sharing_weights(given[self.family.denoiser])
         optional = {name: None for name, p in parameters.items() if p.default is inspect.Parameter.empty}
@@ -174,7 +179,9 @@ def load_checkpoint(
     for network in _networks(components):
         _copy_mapped_weights(network)
         network.requires_grad_(False).eval().to(device)
-    return LoadedCheckpoint(checkpoint, components, options, sum(_count_bytes(network) for network in _networks(components)))
+    return LoadedCheckpoint(
+        checkpoint, components, options, sum(_count_bytes(network) for network in _networks(components))
+    )
 
 
 def silence_libraries() -> None:

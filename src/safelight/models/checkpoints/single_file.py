@@ -15,8 +15,8 @@ from typing import Literal
 from safelight.errors import CheckpointFamilyError, CheckpointInvalidError
 from safelight.models import BUNDLED
 from safelight.models.checkpoints.family_detection import detect_unet_variant
-from safelight.models.families import FAMILIES, Family
 from safelight.models.checkpoints.safetensors_header import Header, TensorEntry, read_header
+from safelight.models.families import FAMILIES, Family
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 CONFIGS = BUNDLED / "configs"

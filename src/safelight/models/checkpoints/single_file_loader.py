@@ -22,7 +22,6 @@ from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from safelight.errors import CheckpointInvalidError
-from safelight.models.tokenizers.clip_vocabulary import END, clip_tokenizer
 from safelight.models.checkpoints.diffusers_layout import read_json
 from safelight.models.checkpoints.safetensors_header import read_header
 from safelight.models.checkpoints.single_file import (
@@ -32,6 +31,7 @@ from safelight.models.checkpoints.single_file import (
     SingleFile,
     identify_single_file,
 )
+from safelight.models.tokenizers.clip_vocabulary import END, clip_tokenizer
 
 Tensors = Mapping[str, torch.Tensor]
 ConfigLookup = Callable[[SingleFile], Path]
@@ -79,7 +79,12 @@ def load_single_file(
         for name, network in networks.items()
         if name.startswith("text_encoder")
     }
-    return {**networks, **words, **options, "scheduler": _build_scheduler(folder, prediction, single.zero_snr)}
+    return {
+        **networks,
+        **words,
+        **options,
+        "scheduler": _build_scheduler(folder, prediction, single.zero_snr),
+    }
 
 
 def probe_prediction(unet: UNet2DConditionModel) -> Prediction:
@@ -139,7 +144,9 @@ def _convert_components(
         name: _convert_component(
             name, network, {key: value for key, value in tensors.items() if key.startswith(prefix)}, prefix
         )
-        for (name, prefix), network in zip(PREFIXES[single.config_name].items(), networks.values(), strict=True)
+        for (name, prefix), network in zip(
+            PREFIXES[single.config_name].items(), networks.values(), strict=True
+        )
     }
 
 
@@ -157,7 +164,9 @@ def _convert_component(name: str, network: torch.nn.Module, tensors: Tensors, pr
     return {key.removeprefix("text_model."): value for key, value in converted.items()}
 
 
-def _assign_weights(networks: Mapping[str, torch.nn.Module], converted: dict[str, Tensors], dtype: torch.dtype) -> None:
+def _assign_weights(
+    networks: Mapping[str, torch.nn.Module], converted: dict[str, Tensors], dtype: torch.dtype
+) -> None:
     """Put the weights into each network."""
     for name, network in networks.items():
         wanted = network.state_dict().keys()

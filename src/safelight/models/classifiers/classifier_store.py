@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 
+from safelight.atomic_write import path_exists, sha256_of
 from safelight.errors import (
     ClassifierUnknownError,
     DigestMismatchError,
@@ -18,7 +19,6 @@ from safelight.errors import (
     ModelNotPulledError,
     OutputError,
 )
-from safelight.atomic_write import path_exists, sha256_of
 from safelight.file_permissions import create_private_folder
 
 _RECORD = "safelight.json"

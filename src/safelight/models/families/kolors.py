@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from safelight.models.families.sdxl import SDXL
 from safelight.models.families.family import pipeline_classes
+from safelight.models.families.sdxl import SDXL
 
 KOLORS = replace(
     SDXL,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from safelight.models.families.sd1 import SD1
 from safelight.models.families.family import NO_PIPELINES, pipeline_classes
+from safelight.models.families.sd1 import SD1
 
 SDXL = replace(
     SD1,

@@ -90,7 +90,11 @@ def download(name: str, cache: Path | None = None) -> Path:
     from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 
     try:
-        return Path(snapshot_download(name, cache_dir=cache, allow_patterns=ALLOW_PATTERNS, ignore_patterns=IGNORE_PATTERNS))
+        return Path(
+            snapshot_download(
+                name, cache_dir=cache, allow_patterns=ALLOW_PATTERNS, ignore_patterns=IGNORE_PATTERNS
+            )
+        )
     except (HTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DownloadError(f"{name} could not be fetched: {lines[0]}") from error

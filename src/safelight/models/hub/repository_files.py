@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safelight.errors import CheckpointMissingError, DownloadError, RequestError, SafelightError
-from safelight.models.hub.checkpoint_download import IGNORE_PATTERNS, ALLOW_PATTERNS, find_cached
-from safelight.models.checkpoints.discovery import describe_checkpoint
 from safelight.models.checkpoints.diffusers_layout import INDEX_NAME
+from safelight.models.checkpoints.discovery import describe_checkpoint
+from safelight.models.hub.checkpoint_download import ALLOW_PATTERNS, IGNORE_PATTERNS, find_cached
 
 TIMEOUT = 20.0
 """Timeout of a request to the hub, in seconds."""

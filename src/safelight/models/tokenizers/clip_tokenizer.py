@@ -13,15 +13,17 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from safelight.errors import CheckpointInvalidError
-from safelight.models.checkpoints.discovery import Checkpoint
-from safelight.models.tokenizers.clip_vocabulary import END, START, read_merges, read_vocabulary
 from safelight.models.checkpoints.diffusers_layout import INDEX_NAME, read_json
+from safelight.models.checkpoints.discovery import Checkpoint
 from safelight.models.checkpoints.single_file import CONFIGS, PREFIXES, identify_single_file
+from safelight.models.tokenizers.clip_vocabulary import END, START, read_merges, read_vocabulary
 
 MAX_LENGTH = 10_000
 """More tokens than any text encoder reads at once; a larger ``model_max_length`` means that none was set."""
 _DEFAULT_LENGTH = 77
-_PRETOKENIZER_PATTERN = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+_PRETOKENIZER_PATTERN = (
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+)
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
@@ -155,10 +157,15 @@ def _is_clip(entry: object) -> bool:
 
 
 def _load_folder(path: Path) -> ClipTokenizer:
-    config = _read_optional_json(path / "special_tokens_map.json") | _read_optional_json(path / "tokenizer_config.json")
+    config = _read_optional_json(path / "special_tokens_map.json") | _read_optional_json(
+        path / "tokenizer_config.json"
+    )
     whole = _read_optional_json(path / "tokenizer.json")
     if whole:
-        vocabulary, merges = whole["model"]["vocab"], [_parse_merge(each) for each in whole["model"]["merges"]]
+        vocabulary, merges = (
+            whole["model"]["vocab"],
+            [_parse_merge(each) for each in whole["model"]["merges"]],
+        )
     else:
         vocabulary = read_json(path / "vocab.json")
         lines = (path / "merges.txt").read_text("utf-8").splitlines()
@@ -196,7 +203,10 @@ def _build_tokenizer(
     named = {text: AddedToken(text, special=True, normalized=False) for text in special_tokens.values()}
     backend.add_tokens(list({**named, **added_tokens}.values()))
     tokens = ClipTokenizer(backend, length, special_tokens)
-    end, start = (special_tokens["eos_token"], tokens.eos_token_id), (special_tokens["bos_token"], tokens.bos_token_id)
+    end, start = (
+        (special_tokens["eos_token"], tokens.eos_token_id),
+        (special_tokens["bos_token"], tokens.bos_token_id),
+    )
     backend.post_processor = processors.RobertaProcessing(
         end, start, trim_offsets=False, add_prefix_space=False
     )

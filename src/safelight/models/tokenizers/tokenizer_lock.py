@@ -34,5 +34,9 @@ def _locked_subclass(tokenizer_class: type) -> type:
         with lock:
             return tokenizer_class._encode_plus(self, *args, **kwargs)  # type: ignore[attr-defined]
 
-    names = {"_encode_plus": _encode_plus, "__module__": tokenizer_class.__module__, "__qualname__": tokenizer_class.__qualname__}
+    names = {
+        "_encode_plus": _encode_plus,
+        "__module__": tokenizer_class.__module__,
+        "__qualname__": tokenizer_class.__qualname__,
+    }
     return type(tokenizer_class.__name__, (tokenizer_class,), names)

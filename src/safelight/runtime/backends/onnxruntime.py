@@ -11,7 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from safelight.errors import BackendError
-from safelight.runtime.backends import Outputs, BackendPlan, stack_outputs
+from safelight.runtime.backends import BackendPlan, Outputs, stack_outputs
 from safelight.runtime.graph import PIXELS, OnnxGraph
 
 

@@ -14,7 +14,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from safelight.errors import BackendError
-from safelight.runtime.backends import Outputs, BackendPlan, stack_outputs
+from safelight.runtime.backends import BackendPlan, Outputs, stack_outputs
 from safelight.runtime.graph import PIXELS, OnnxGraph
 
 _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}

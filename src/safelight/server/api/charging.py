@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from safelight.server.security.dependencies import Principal
 from safelight.server.core.app_state import AppState
+from safelight.server.security.dependencies import Principal
 
 
 @asynccontextmanager

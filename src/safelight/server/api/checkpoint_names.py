@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from safelight.errors import SafelightError
 from safelight.generation.solvers.samplers import PredictionProcess
-from safelight.models.checkpoints.discovery import Checkpoint, find_checkpoints, find_checkpoint
+from safelight.models.checkpoints.discovery import Checkpoint, find_checkpoint, find_checkpoints
 from safelight.models.families.family import Family
 from safelight.server.security.allowlist import check_checkpoint, default_checkpoint_name
 from safelight.settings import Settings
@@ -65,7 +65,9 @@ def list_checkpoints(settings: Settings) -> list[ListedCheckpoint]:
     if own is not None and own.name not in found:
         found = {default_checkpoint_name(settings): own, **found}
     return [
-        ListedCheckpoint(name, each, each.cached_digest(settings.cache_folder), own is not None and each == own)
+        ListedCheckpoint(
+            name, each, each.cached_digest(settings.cache_folder), own is not None and each == own
+        )
         for name, each in found.items()
     ]
 
@@ -96,7 +98,9 @@ def select_checkpoint(name: str | None, settings: Settings) -> SelectedCheckpoin
 def title_and_digest(name: str | None, settings: Settings) -> tuple[str, str | None]:
     """The title of a checkpoint, and its digest where it is known; of the server's default without a name."""
     try:
-        digest = find_checkpoint(name or settings.checkpoint, settings.home).cached_digest(settings.cache_folder)
+        digest = find_checkpoint(name or settings.checkpoint, settings.home).cached_digest(
+            settings.cache_folder
+        )
     except SafelightError:  # deleted since it was selected, or a hub id
         digest = None
     plain = name or default_checkpoint_name(settings)

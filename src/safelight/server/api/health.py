@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field
 
 from safelight.errors import DatabaseError
 from safelight.jobs.queue_service import QueueService
-from safelight.server.security.dependencies import CurrentAdmin
 from safelight.server.core.monitoring.metrics import Metrics
+from safelight.server.security.dependencies import CurrentAdmin
 
 router = APIRouter(tags=["health"])
 

@@ -14,9 +14,9 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, Response
 
 from safelight import __version__
-from safelight.server.security.credentials import SESSION_COOKIE
-from safelight.server.security.bind_policy import PUBLIC_PATHS
 from safelight.server.api.native.common import etag_matches
+from safelight.server.security.bind_policy import PUBLIC_PATHS
+from safelight.server.security.credentials import SESSION_COOKIE
 
 router = APIRouter(include_in_schema=False)
 

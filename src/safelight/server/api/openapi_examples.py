@@ -19,14 +19,21 @@ SUBMISSIONS: Mapping[str, Example] = MappingProxyType(
     {
         "words": _example("A picture from a prompt", kind="generate", prompt="a red apple, 3d style", seed=7),
         "picture": _example(
-            "A picture from a picture", kind="generate", prompt="a hat", init_image=ONE_PIXEL_PNG, strength=0.6
+            "A picture from a picture",
+            kind="generate",
+            prompt="a hat",
+            init_image=ONE_PIXEL_PNG,
+            strength=0.6,
         ),
         "upscale": _example("A larger picture", kind="upscale", image=ONE_PIXEL_PNG, by=2),
         "scan": _example("Verdicts on pictures", kind="scan", images=[ONE_PIXEL_PNG]),
     }
 )
 MODERATION: Mapping[str, Example] = MappingProxyType(
-    {"one": _example("One picture", image=ONE_PIXEL_PNG), "several": _example("Several", images=[ONE_PIXEL_PNG, ONE_PIXEL_PNG])}
+    {
+        "one": _example("One picture", image=ONE_PIXEL_PNG),
+        "several": _example("Several", images=[ONE_PIXEL_PNG, ONE_PIXEL_PNG]),
+    }
 )
 PROMPTS: Mapping[str, Example] = MappingProxyType(
     {"weighted": _example("A weight and a wildcard", prompt="a (red:1.2) apple, __animals__", steps=20)}

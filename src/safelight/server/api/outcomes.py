@@ -64,7 +64,9 @@ def outcome_of(job: Job) -> JobOutcome:
     blocked = tuple(each for each in pictures if each.decision is Decision.BLOCK)
     if not shown:
         raise (
-            _blocked_error(blocked) if blocked else RunStoppedError("The job was stopped before there was a picture.")
+            _blocked_error(blocked)
+            if blocked
+            else RunStoppedError("The job was stopped before there was a picture.")
         )
     return JobOutcome(job, shown, blocked)
 

@@ -18,14 +18,18 @@ SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 EventData = Mapping[str, Any]
 
 
-def sse_response(events: AsyncGenerator[EventData, None], keepalive: float = KEEPALIVE_SECONDS) -> StreamingResponse:
+def sse_response(
+    events: AsyncGenerator[EventData, None], keepalive: float = KEEPALIVE_SECONDS
+) -> StreamingResponse:
     """A response that sends events as they come, each named by its ``type``.
 
     Args:
         events: JSON objects.
         keepalive: Seconds between two keep-alive comments.
     """
-    return StreamingResponse(_with_keepalive(events, keepalive), media_type="text/event-stream", headers=SSE_HEADERS)
+    return StreamingResponse(
+        _with_keepalive(events, keepalive), media_type="text/event-stream", headers=SSE_HEADERS
+    )
 
 
 async def _with_keepalive(events: AsyncGenerator[EventData, None], keepalive: float) -> AsyncIterator[bytes]:

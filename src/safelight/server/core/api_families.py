@@ -13,10 +13,10 @@ from safelight.errors import (
     CheckpointMissingError,
     ClassifierUnknownError,
     DeniedError,
-    UnsupportedFieldError,
     KeyInvalidError,
     LimitError,
     SafelightError,
+    UnsupportedFieldError,
 )
 
 

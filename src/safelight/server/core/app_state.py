@@ -12,11 +12,11 @@ from fastapi.requests import HTTPConnection
 from safelight.audit_log import AuditLog
 from safelight.jobs.queue_service import QueueService
 from safelight.server.core.events.event_stream import EventStream
-from safelight.server.security.keys import KeyStore
-from safelight.server.security.rate_limits import RateLimiter
-from safelight.server.security.quotas import ConcurrencyQuota
-from safelight.server.security.sessions import SessionStore
 from safelight.server.core.executors.thread_pools import ThreadPools
+from safelight.server.security.keys import KeyStore
+from safelight.server.security.quotas import ConcurrencyQuota
+from safelight.server.security.rate_limits import RateLimiter
+from safelight.server.security.sessions import SessionStore
 from safelight.studio import Studio
 
 

@@ -9,10 +9,10 @@ from multiprocessing import get_context
 from safelight.errors import NotAcceptableError
 from safelight.file_formats import FileFormat
 from safelight.generation.record import FileRef, ReproductionRecord
-from safelight.images import DecodeLimits, decoding
-from safelight.images.memory_cost import encode_memory
+from safelight.images import DecodeLimits, decode
 from safelight.images.decoding import read_header
 from safelight.images.encoding import encode_image
+from safelight.images.memory_cost import encode_memory
 from safelight.images.metadata.file_metadata import Metadata, read_metadata
 from safelight.images.sniff import detect_format
 
@@ -69,7 +69,12 @@ def _weight_of(kind: str, wanted: Mapping[str, float]) -> float:
 
 
 def convert_image(
-    data: bytes, kind: FileFormat, limits: DecodeLimits, *, quality: int = DEFAULT_QUALITY, lossless: bool = False
+    data: bytes,
+    kind: FileFormat,
+    limits: DecodeLimits,
+    *,
+    quality: int = DEFAULT_QUALITY,
+    lossless: bool = False,
 ) -> bytes:
     """Convert an image file to another format, with its infotext and a record that describes the new file.
 
@@ -89,12 +94,14 @@ def convert_image(
     return convert_inline(data, kind, limits, quality, lossless)
 
 
-def convert_inline(data: bytes, kind: FileFormat, limits: DecodeLimits, quality: int, lossless: bool) -> bytes:
+def convert_inline(
+    data: bytes, kind: FileFormat, limits: DecodeLimits, quality: int, lossless: bool
+) -> bytes:
     """Convert an image file in this process, whatever memory that takes."""
     told = read_metadata(data, limits=limits)
     file = FileRef(kind=kind, quality=None if kind == "png" or lossless else quality, lossless=lossless)
     metadata = Metadata(infotext=told.infotext, record=_record_with_file(told.record, file))
-    image = decoding(data, limits=limits).image
+    image = decode(data, limits=limits).image
     return encode_image(image, kind, metadata, quality=quality, lossless=lossless)
 
 

@@ -10,10 +10,10 @@ from safelight.database.engine import open_database, parse_url
 from safelight.database.exclusive import this_process
 from safelight.database.schema import refuse_newer
 from safelight.errors import DatabaseError, DatabaseOpenError, DataDirectoryError, DataDirectoryInUseError
-from safelight.jobs.supervisor import passes
 from safelight.file_locks import FileLock
+from safelight.file_permissions import create_private_folder, remove_others_permissions, set_private_umask
+from safelight.jobs.supervisor import passes
 from safelight.logs import get_logger
-from safelight.file_permissions import remove_others_permissions, set_private_umask, create_private_folder
 from safelight.settings import Settings
 
 DATABASE_TIMEOUT = 5.0

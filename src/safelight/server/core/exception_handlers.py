@@ -20,7 +20,7 @@ from safelight.errors import (
     RouteNotFoundError,
     SafelightError,
 )
-from safelight.server.core.api_families import error_body, api_family_of, http_status
+from safelight.server.core.api_families import api_family_of, error_body, http_status
 from safelight.validation import first_problem
 
 AUTH_CHALLENGE = 'Bearer realm="safelight", Basic realm="safelight", charset="UTF-8"'

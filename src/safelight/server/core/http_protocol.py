@@ -55,7 +55,9 @@ class WriteTimeoutProtocol(asyncio.Protocol):
 
     def _start_write_timer(self) -> None:
         self._cancel_write_timer()
-        self._write_timer = self.loop.call_later(WRITE_TIMEOUT, self._check_written, self.transport.get_write_buffer_size())
+        self._write_timer = self.loop.call_later(
+            WRITE_TIMEOUT, self._check_written, self.transport.get_write_buffer_size()
+        )
 
     def _check_written(self, unsent: int) -> None:
         if unsent - self.transport.get_write_buffer_size() < MIN_WRITTEN:

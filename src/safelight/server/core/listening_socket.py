@@ -42,7 +42,7 @@ def listen(settings: Settings, may_connect: Callable[[str], bool]) -> ListeningS
         family, address = _resolve(settings.host, settings.port)
         listening = ListeningSocket(family, may_connect)
     except (OSError, UnicodeError) as error:
-        raise PortInUseError(f"{where} cannot be listened on: {error}.") from error
+        raise PortInUseError(f"{place} cannot be listened on: {error}.") from error
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # connections inherit all options
@@ -53,7 +53,7 @@ def listen(settings: Settings, may_connect: Callable[[str], bool]) -> ListeningS
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        raise PortInUseError(f"{where} cannot be listened on: {error.strerror}.") from error
+        raise PortInUseError(f"{place} cannot be listened on: {error.strerror}.") from error
     return listening
 
 
@@ -110,7 +110,9 @@ class ListeningSocket(socket.socket):
         except OSError as error:
             if error.errno not in _EXHAUSTED:
                 raise
-            self._accepted = MAX_ACCEPTED_AT_ONCE  # asyncio would try again at once although the spare descriptor is gone
+            self._accepted = (
+                MAX_ACCEPTED_AT_ONCE  # asyncio would try again at once although the spare descriptor is gone
+            )
             self._drop_one(error)
             raise BlockingIOError from error
 

@@ -10,8 +10,8 @@ from types import MappingProxyType
 from fastapi import APIRouter
 from fastapi.responses import RedirectResponse, Response
 
-from safelight.server.security.browser_auth import SIGN_IN_PATH
 from safelight.server.core.app_state import CurrentAppState
+from safelight.server.security.browser_auth import SIGN_IN_PATH
 from safelight.ui.paths import PATH
 
 router = APIRouter(include_in_schema=False)
@@ -46,7 +46,9 @@ async def root(app_state: CurrentAppState) -> RedirectResponse:
 
 def _page_endpoint(name: str, media_type: str) -> Callable[[], Awaitable[Response]]:
     async def answer() -> Response:
-        return Response(_read(name), media_type=media_type, headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
+        return Response(
+            _read(name), media_type=media_type, headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY}
+        )
 
     return answer
 

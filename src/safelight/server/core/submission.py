@@ -10,18 +10,18 @@ from typing import Any
 from sqlalchemy import exists, select
 from structlog.contextvars import get_contextvars
 
-from safelight.database.engine import reading
 from safelight.database.coordination import now
+from safelight.database.engine import reading
 from safelight.errors import RequestError
 from safelight.generation.request import GenerationRequest, Part
 from safelight.images import DecodeLimits
 from safelight.images.fields import find_images
+from safelight.jobs.cost import JobSize, check_size, size_of
 from safelight.jobs.job import Job, JobKind, Priority, Signal, Submission, Timeout
 from safelight.jobs.payloads import REQUESTS, parse_request, store_request, with_seed
-from safelight.jobs.cost import JobSize, check_size, size_of
 from safelight.jobs.queue.tables import jobs
-from safelight.server.security.dependencies import Principal
 from safelight.server.core.app_state import AppState
+from safelight.server.security.dependencies import Principal
 
 
 async def submit(
@@ -80,15 +80,23 @@ async def submit(
             return app_state.service.store.submit(submission, pictures, shares=principal.key_id is not None)
 
         is_repeated = _is_submitted(app_state, principal, idempotency_key)
-        job = queue_job() if is_repeated else _charge_and_queue(app_state, principal, size, current_request_id, queue_job)
-        app_state.audit_log.write("job.submitted", job_id=job.id, kind=kind, **_audit_fields(request, app_state))
+        job = (
+            queue_job()
+            if is_repeated
+            else _charge_and_queue(app_state, principal, size, current_request_id, queue_job)
+        )
+        app_state.audit_log.write(
+            "job.submitted", job_id=job.id, kind=kind, **_audit_fields(request, app_state)
+        )
         return job
 
     current_request_id = request_id or get_contextvars().get("request_id", "")
     return await app_state.threads.run_write(submit_in_thread)
 
 
-def _charge_and_queue(app_state: AppState, principal: Principal, size: JobSize, request_id: str, queue: Callable[[], Job]) -> Job:
+def _charge_and_queue(
+    app_state: AppState, principal: Principal, size: JobSize, request_id: str, queue: Callable[[], Job]
+) -> Job:
     """Charge a request and queue it; refund it if this call creates no job."""
     with app_state.rate_limiter.charged(principal, pictures=size.pictures, pixels=size.pixels):
         job = queue()
@@ -97,11 +105,15 @@ def _charge_and_queue(app_state: AppState, principal: Principal, size: JobSize, 
     return job
 
 
-async def find_latest(app_state: AppState, principal: Principal, key_prefix: str, seconds: float) -> Job | None:
+async def find_latest(
+    app_state: AppState, principal: Principal, key_prefix: str, seconds: float
+) -> Job | None:
     """The principal's newest job of the last seconds whose idempotency key has a prefix; None if there is none."""
 
     def find() -> Job | None:
-        condition = (jobs.c.owner == principal.owner) & jobs.c.idempotency_key.startswith(key_prefix, autoescape=True)
+        condition = (jobs.c.owner == principal.owner) & jobs.c.idempotency_key.startswith(
+            key_prefix, autoescape=True
+        )
         with reading(app_state.service.engine) as connection:
             since = now(connection) - timedelta(seconds=seconds)
             query = select(jobs.c.id).where(condition, jobs.c.created > since)

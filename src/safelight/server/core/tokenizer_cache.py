@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from safelight.errors import CheckpointMissingError
 from safelight.models.checkpoints.discovery import Checkpoint, find_checkpoint
-from safelight.models.tokenizers.clip_tokenizer import TokenizerSource, ClipTokenizer, tokenizer_sources
+from safelight.models.tokenizers.clip_tokenizer import ClipTokenizer, TokenizerSource, tokenizer_sources
 from safelight.server.security.allowlist import check_checkpoint, default_checkpoint_name
 from safelight.settings import Settings
 

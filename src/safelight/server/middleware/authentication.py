@@ -18,6 +18,10 @@ from safelight.errors import (
     SafelightError,
     ServerStartingError,
 )
+from safelight.server.core.app_state import AppState
+from safelight.server.core.exception_handlers import WS_POLICY_VIOLATION, record_error, send_error
+from safelight.server.core.static_pages import PUBLIC_PAGES
+from safelight.server.security.bind_policy import PUBLIC_PATHS, requires_keys
 from safelight.server.security.browser_auth import (
     SESSION_PATH,
     is_page_asset,
@@ -26,13 +30,9 @@ from safelight.server.security.browser_auth import (
     without_basic_challenge,
 )
 from safelight.server.security.credentials import counting_wrong_keys, parse_credentials, session_token
-from safelight.server.core.exception_handlers import WS_POLICY_VIOLATION, send_error, record_error
-from safelight.server.security.bind_policy import PUBLIC_PATHS, requires_keys
-from safelight.server.security.rate_limits import MINUTE, RateLimiter
-from safelight.server.core.static_pages import PUBLIC_PAGES
 from safelight.server.security.principal import LOCAL, Principal, Role
 from safelight.server.security.quotas import ConcurrencyQuota
-from safelight.server.core.app_state import AppState
+from safelight.server.security.rate_limits import MINUTE, RateLimiter
 from safelight.settings import Settings
 
 RECHECK_INTERVAL = 5.0
@@ -85,7 +85,9 @@ class AuthenticationMiddleware:
     def _request_slot(self, principal: Principal) -> AbstractContextManager[None]:
         return nullcontext() if principal.role is Role.ADMIN else self._concurrency.acquired(principal.owner)
 
-    async def _run_while_authenticated(self, app_state: AppState, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _run_while_authenticated(
+        self, app_state: AppState, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Run a request, and end it when its key is revoked or its session closed: streams can take hours."""
         response = _Response(scope, receive, send)
         with CancelScope() as cancel_scope:
@@ -97,7 +99,9 @@ class AuthenticationMiddleware:
         if cancel_scope.cancelled_caught:
             await response.end(recheck.result())
 
-    async def _recheck(self, app_state: AppState, scope: Scope, scope_to_cancel: CancelScope) -> SafelightError:
+    async def _recheck(
+        self, app_state: AppState, scope: Scope, scope_to_cancel: CancelScope
+    ) -> SafelightError:
         """Cancel a request as soon as its credentials are no longer valid; returns the error."""
         while True:
             await asyncio.sleep(RECHECK_INTERVAL)
@@ -149,7 +153,9 @@ class _Response:
         if not self._started:
             await send_error(error, self._scope, self._receive, self._send)
         elif self._scope["type"] == "websocket":
-            await self._send({"type": "websocket.close", "code": WS_POLICY_VIOLATION, "reason": error.message})
+            await self._send(
+                {"type": "websocket.close", "code": WS_POLICY_VIOLATION, "reason": error.message}
+            )
         else:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 

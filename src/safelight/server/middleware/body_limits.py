@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from safelight.errors import BodyInvalidError, BodyTimeoutError, BodyTooLargeError, SafelightError
 from safelight.server.core.exception_handlers import send_error
-from safelight.server.security.quotas import ByteQuota
 from safelight.server.core.request_bodies.json_limits import json_error
+from safelight.server.security.quotas import ByteQuota
 from safelight.settings import Settings
 
 MIN_BYTES_PER_SECOND = 8192

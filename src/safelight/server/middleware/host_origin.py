@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from safelight.errors import DeniedError, HostRefusedError, OriginRefusedError
 from safelight.server.core.exception_handlers import send_error
-from safelight.server.security.bind_policy import PUBLIC_PATHS, is_loopback, is_exposed
+from safelight.server.security.bind_policy import PUBLIC_PATHS, is_exposed, is_loopback
 from safelight.server.security.same_origin import own_origins
 from safelight.settings import Settings
 

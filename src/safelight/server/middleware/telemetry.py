@@ -15,9 +15,9 @@ from safelight.audit_log import AuditLog
 from safelight.errors import ConnectionLimitError, DeniedError, InternalError, LimitError, SafelightError
 from safelight.logs import get_logger
 from safelight.server.core.exception_handlers import send_error
-from safelight.server.security.bind_policy import PUBLIC_PATHS
-from safelight.server.core.monitoring.metrics import Metrics
 from safelight.server.core.http_protocol import OVER_LIMIT
+from safelight.server.core.monitoring.metrics import Metrics
+from safelight.server.security.bind_policy import PUBLIC_PATHS
 
 REQUEST_ID = "X-Request-ID"
 _VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)

@@ -62,7 +62,7 @@ def check_checkpoint(name: str, home: Path) -> str:
     except CheckpointMissingError as error:
         suggestion = error.hint if error.hint.startswith("Did you mean") else ""
         raise CheckpointMissingError(
-            f"There is no checkpoint {name!r} on this server.", hint=f"{near} {LISTED_HINT}".strip()
+            f"There is no checkpoint {name!r} on this server.", hint=f"{suggestion} {LISTED_HINT}".strip()
         ) from error
 
 

@@ -49,7 +49,9 @@ def check_bind_address(settings: Settings) -> None:
     try:
         migrate(engine, [SCHEMA])
         if not KeyStore(engine).has_any():
-            raise UnprotectedServerError(f"{_exposed_as(settings)} can be reached by others, and there is no key.")
+            raise UnprotectedServerError(
+                f"{_exposed_as(settings)} can be reached by others, and there is no key."
+            )
     finally:
         engine.dispose()
 

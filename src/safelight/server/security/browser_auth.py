@@ -35,7 +35,7 @@ def sign_in_redirect(scope: Scope) -> RedirectResponse:
     """A redirect to the sign-in page, which returns to this path; use it for page visits only (no open redirect)."""
     query = scope.get("query_string", b"").decode("latin-1")
     target = quote(scope["path"]) + (f"?{query}" if query else "")
-    return RedirectResponse(f"{SIGN_IN_PATH}?{urlencode({'next': back})}", 303)
+    return RedirectResponse(f"{SIGN_IN_PATH}?{urlencode({'next': target})}", 303)
 
 
 def without_basic_challenge(scope: Scope, send: Send) -> Send:

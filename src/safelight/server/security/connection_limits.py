@@ -70,7 +70,9 @@ class ConnectionLimiter:
         is_proxy: Whether an address belongs to a trusted proxy and may use the total: its clients share its address.
     """
 
-    def __init__(self, total: int, per_address: int, is_proxy: Callable[[str], bool] = lambda _: False) -> None:
+    def __init__(
+        self, total: int, per_address: int, is_proxy: Callable[[str], bool] = lambda _: False
+    ) -> None:
         self.total, self.per_address, self._is_proxy = total, per_address, is_proxy
         self._clients: dict[str, _Client] = {}
         self._addresses: dict[asyncio.Transport, str] = {}

@@ -10,7 +10,15 @@ from fastapi.requests import HTTPConnection
 from safelight.errors import RoleRequiredError
 from safelight.server.security.principal import LOCAL, Principal, Role
 
-__all__ = ["LOCAL", "CurrentAdmin", "Principal", "Role", "CurrentPrincipal", "current_admin", "current_principal"]
+__all__ = [
+    "LOCAL",
+    "CurrentAdmin",
+    "CurrentPrincipal",
+    "Principal",
+    "Role",
+    "current_admin",
+    "current_principal",
+]
 
 
 def current_principal(connection: HTTPConnection) -> Principal:

@@ -37,12 +37,12 @@ from sqlalchemy.exc import IntegrityError
 
 from safelight.database import METADATA, Schema, reading, writing
 from safelight.database.coordination import current_time, now
-from safelight.database.upsert import insert_into
 from safelight.database.types import Instant
+from safelight.database.upsert import insert_into
 from safelight.errors import DatabaseError, KeyInvalidError, KeyNameError, QuotaError
 from safelight.logs import get_logger
-from safelight.server.security.principal import Principal, Role
 from safelight.server.security.pending_usage import PendingUsage
+from safelight.server.security.principal import Principal, Role
 
 keys = Table(
     "keys",
@@ -366,7 +366,8 @@ class _Quota:
         parts = [f"{self.pictures} pictures"] if self.pictures is not None else []
         parts += [f"{self.megapixels:g} megapixels"] if self.megapixels is not None else []
         return QuotaError(
-            f"The key's quota is {' and '.join(parts)} a day.", retry_after=SECONDS_PER_DAY - at.timestamp() % SECONDS_PER_DAY
+            f"The key's quota is {' and '.join(parts)} a day.",
+            retry_after=SECONDS_PER_DAY - at.timestamp() % SECONDS_PER_DAY,
         )
 
 

@@ -79,7 +79,9 @@ class RateLimiter:
         clock: Returns monotonic seconds; tests pass their own.
     """
 
-    def __init__(self, settings: Settings, keys: KeyStore, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, settings: Settings, keys: KeyStore, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._keys, self._clock = keys, clock
         self._sizes = {
             "requests": float(settings.requests_per_minute),

@@ -36,7 +36,10 @@ class SessionStore:
     """
 
     def __init__(
-        self, engine: Engine, keys: KeyStore, expiry_time: Callable[[datetime], datetime] = lambda present: present
+        self,
+        engine: Engine,
+        keys: KeyStore,
+        expiry_time: Callable[[datetime], datetime] = lambda present: present,
     ) -> None:
         self._engine, self._keys, self._expiry_time = engine, keys, expiry_time
 

@@ -15,8 +15,8 @@ from safelight.images.encoding import encode_image
 from safelight.images.metadata.file_metadata import Metadata, read_metadata
 from safelight.server.api.a1111.extras import (
     ExtraBatchImagesBody,
-    UpscalePlan,
     ExtraSingleImageBody,
+    UpscalePlan,
     check_body,
     crop_to_size,
     plan_upscale,

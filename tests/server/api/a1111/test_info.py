@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import json
 
-from tests.server.compat.made import INFOTEXT, job, picture
+from tests.server.api.made import INFOTEXT, job, picture
 
 from safelight.jobs.job import JobState
+from safelight.server.api.a1111.info import echo_parameters, info_json, info_of, infotext_items
 from safelight.server.api.a1111.schemas import Img2ImgBody, Txt2ImgBody
-from safelight.server.api.a1111.info import info_json, echo_parameters, info_of, infotext_items
 from safelight.server.api.outcomes import outcome_of
 
 TYPED = {

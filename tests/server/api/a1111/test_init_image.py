@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from safelight.errors import UnsupportedFieldError, ImageError
+from safelight.errors import ImageError, UnsupportedFieldError
 from safelight.images import DecodeLimits
 from safelight.server.api.a1111.init_image import prepare_images
 from safelight.server.api.image_resizing import CROP, PAD, STRETCH

@@ -9,10 +9,10 @@ from safelight.errors import CheckpointMissingError, UnsupportedFieldError
 from safelight.models.checkpoints.discovery import find_checkpoint
 from safelight.server.api.a1111.options import (
     OPTIONS,
-    validate_options,
-    option_values,
     all_options,
+    option_values,
     unknown_options,
+    validate_options,
 )
 from safelight.settings import Settings
 
@@ -25,7 +25,9 @@ def settings(tmp_path: Path) -> Settings:
 def test_every_option_may_have_its_default(settings: Settings) -> None:
     for option in OPTIONS.values():
         assert option.accepts(option.default)
-    assert validate_options(dict(all_options({}, settings)), {}, settings) == {}, "clients send everything back"
+    assert validate_options(dict(all_options({}, settings)), {}, settings) == {}, (
+        "clients send everything back"
+    )
 
 
 def test_what_options_mean() -> None:

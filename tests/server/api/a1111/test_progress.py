@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from tests.server.compat.made import job, picture, running
+from tests.server.api.made import job, picture, running
 
 from safelight.jobs.job import JobKind, JobState
 from safelight.server.api.a1111.progress import OwnerQueue, progress_of, status_of, task_of

@@ -12,7 +12,6 @@ from safelight.errors import UnsupportedFieldError
 from safelight.generation.request import GenerationRequest
 from safelight.generation.upscaling.registry import find_upscalers
 from safelight.models.families import FAMILIES
-from safelight.server.api.a1111.schemas import Img2ImgBody, Txt2ImgBody
 from safelight.server.api.a1111.options import OptionValues, option_values
 from safelight.server.api.a1111.requests import (
     check_body,
@@ -21,6 +20,7 @@ from safelight.server.api.a1111.requests import (
     requested_size,
     txt2img_fields,
 )
+from safelight.server.api.a1111.schemas import Img2ImgBody, Txt2ImgBody
 from safelight.server.api.checkpoint_names import SelectedCheckpoint
 
 CHOSEN = SelectedCheckpoint(None, FAMILIES["sd1"])
@@ -343,7 +343,12 @@ def test_where_pictures_go_is_told_where_it_is_asked_for() -> None:
     assert ignored_fields(drawing, CHOSEN) == []
     drawing = Txt2ImgBody(save_images=True, return_grid=True, grid_format="jpg", do_not_save_samples=True)
     check_body(drawing)
-    assert ignored_fields(drawing, CHOSEN) == ["save_images", "return_grid", "grid_format", "do_not_save_samples"]
+    assert ignored_fields(drawing, CHOSEN) == [
+        "save_images",
+        "return_grid",
+        "grid_format",
+        "do_not_save_samples",
+    ]
     drawing = Img2ImgBody(init_images=["aGk="], include_mask=True, enable_hr=True, hr_scale=2)
     check_body(drawing)
     assert ignored_fields(drawing, CHOSEN) == ["include_mask", "enable_hr", "hr_scale"]

@@ -7,13 +7,13 @@ from safelight.generation.solvers.registry import SAMPLERS, PredictionProcess
 from safelight.generation.solvers.samplers import SCHEDULES, resolve_sampler
 from safelight.server.api.a1111.samplers import (
     DEFAULT_SCHEDULES,
-    names_match,
-    select_sampler,
     eta_for,
     hires_sampler,
+    names_match,
     sampler_row,
     schedule_name,
     scheduler_rows,
+    select_sampler,
 )
 
 
@@ -43,11 +43,16 @@ def test_names_as_clients_send_them(
 def test_usual_schedules_count_where_they_are_known_to_fit() -> None:
     assert select_sampler("DPM++ 2M", None, PredictionProcess.FLOW) == ("DPM++ 2M FlowMatch", None)
     assert select_sampler("DPM++ 2M", None, None) == ("DPM++ 2M", None)
-    assert select_sampler("DPM++ 2M", None, PredictionProcess.DIFFUSION, use_defaults=False) == ("DPM++ 2M", None)
+    assert select_sampler("DPM++ 2M", None, PredictionProcess.DIFFUSION, use_defaults=False) == (
+        "DPM++ 2M",
+        None,
+    )
 
 
 def test_names_of_samplers_for_other_checkpoints() -> None:
-    assert select_sampler("Euler EDM", None, PredictionProcess.DIFFUSION) == ("Euler EDM", None), "families do not tell them apart"
+    assert select_sampler("Euler EDM", None, PredictionProcess.DIFFUSION) == ("Euler EDM", None), (
+        "families do not tell them apart"
+    )
     assert select_sampler("Euler FlowMatch", None, None) == ("Euler FlowMatch", None)
     for sampler, kind in (("Euler FlowMatch", PredictionProcess.DIFFUSION), ("DDIM", PredictionProcess.FLOW)):
         with pytest.raises(SamplerIncompatibleError, match=f"kind {kind}"):

@@ -12,8 +12,8 @@ from tests.server.conftest import client_of
 
 from safelight.jobs.queue_service import QueueService
 from safelight.server.app import create_app
-from safelight.server.security.keys import KeyStore
 from safelight.server.core.monitoring.log_buffer import LogBuffer
+from safelight.server.security.keys import KeyStore
 from safelight.server.security.principal import Role
 
 WORKER = {

@@ -16,7 +16,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from tests.server.conftest import SOCKET, client_of
-from tests.server.routes.conftest import Bench
+from tests.server.api.conftest import Bench
 
 from safelight.jobs.job import Event, Job, Progress
 from safelight.jobs.queue_service import QueueService
@@ -102,7 +102,9 @@ def test_the_stream_says_something_now_and_then(
     assert "no-cache" in answer.headers["Cache-Control"]
 
 
-def test_an_event_that_is_yet_to_come_hides_none(client: TestClient, bench: Bench, service: QueueService) -> None:
+def test_an_event_that_is_yet_to_come_hides_none(
+    client: TestClient, bench: Bench, service: QueueService
+) -> None:
     """Whoever claims to know events from the future still hears that the job ends."""
     job = bench.begin()
     with later(client, lambda: service.store.cancelled(job)):
@@ -161,7 +163,9 @@ def test_a_socket_gives_events_and_previews(client: TestClient, bench: Bench, se
         assert closed.value.code == 1000
 
 
-def test_a_socket_gives_previews_as_text_or_none(client: TestClient, bench: Bench, service: QueueService) -> None:
+def test_a_socket_gives_previews_as_text_or_none(
+    client: TestClient, bench: Bench, service: QueueService
+) -> None:
     job = bench.begin()
     service.store.report(job, Progress(stage="first pass"), webp())
     with client.websocket_connect(f"{SOCKET}/v1/jobs/{job.id}/ws?previews=base64") as socket:

@@ -6,7 +6,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
-from tests.server.routes.conftest import Bench
+from tests.server.api.conftest import Bench
 
 from safelight.errors import MemoryBudgetError
 from safelight.generation.record import ReproductionRecord

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 from tests.server.conftest import client_of
-from tests.server.routes.conftest import DRAWING, Bench
+from tests.server.api.conftest import DRAWING, Bench
 
 from safelight.database import blobs, reading
 from safelight.jobs.job import JobKind, Submission
@@ -257,7 +257,10 @@ def test_half_characters_are_refused(
 ) -> None:
     """By the layer that looks at every body, and by the models too."""
     if not guarded:
-        for module in ("safelight.server.middleware.body_limits", "safelight.server.core.request_bodies.multipart"):
+        for module in (
+            "safelight.server.middleware.body_limits",
+            "safelight.server.core.request_bodies.multipart",
+        ):
             monkeypatch.setattr(f"{module}.complaint_about_json", lambda _: None)
     text = json.dumps(body)
     answers = [

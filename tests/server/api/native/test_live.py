@@ -16,16 +16,16 @@ from PIL import Image
 from starlette.testclient import TestClient, WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 from tests.server.conftest import SOCKET, client_of
-from tests.server.routes.conftest import DRAWING, Bench
+from tests.server.api.conftest import DRAWING, Bench
 
 from safelight.errors import DatabaseBusyError, DatabaseError
 from safelight.jobs.job import Job, Progress, Signal
 from safelight.jobs.queue_service import QueueService
-from safelight.server.app import create_app
-from safelight.server.core.events.previews import load_preview
-from safelight.server.core.events.coalescing_queue import CoalescingQueue
-from safelight.server.security.keys import KeyStore
 from safelight.server.api.native.live import send_updates
+from safelight.server.app import create_app
+from safelight.server.core.events.coalescing_queue import CoalescingQueue
+from safelight.server.core.events.previews import load_preview
+from safelight.server.security.keys import KeyStore
 
 URL = f"{SOCKET}/v1/live"
 HALF = Progress(stage="first pass", step=1, steps=2, picture=1, pictures=3, fraction=0.5)
@@ -124,7 +124,9 @@ def test_hello_is_bounded(client: TestClient, bench: Bench, monkeypatch: pytest.
     assert sorted(len(job["request"]) for job in told) == [0, 1]
 
 
-def test_a_job_from_its_submission_to_its_end(client: TestClient, bench: Bench, service: QueueService) -> None:
+def test_a_job_from_its_submission_to_its_end(
+    client: TestClient, bench: Bench, service: QueueService
+) -> None:
     with listening(client) as listener:
         assert hello(listener)["jobs"] == []
         submitted = client.post("/v1/jobs", json=DRAWING).json()

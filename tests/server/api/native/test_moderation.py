@@ -12,9 +12,9 @@ from tests.server.conftest import client_of
 from safelight.jobs.queue_service import QueueService
 from safelight.moderation.classifier import NetworkClassifier
 from safelight.server.app import create_app
-from safelight.server.security.keys import KeyStore
-from safelight.server.core.request_bodies.large_json import LARGE
 from safelight.server.core.request_bodies.image_inputs import MAX_URLS
+from safelight.server.core.request_bodies.large_json import LARGE
+from safelight.server.security.keys import KeyStore
 
 JPEG = {"Content-Type": "image/jpeg"}
 

@@ -15,14 +15,14 @@ from tests.server.conftest import client_of
 from tests.times import ago
 
 from safelight.jobs.queue_service import QueueService
-from safelight.server.security import rate_limits
 from safelight.server.app import create_app
+from safelight.server.core.executors.thread_pools import WRITE_THREADS
+from safelight.server.middleware.body_limits import MAX_ANONYMOUS_BYTES
+from safelight.server.security import rate_limits
 from safelight.server.security.credentials import SESSION_COOKIE
 from safelight.server.security.keys import KeyStore
-from safelight.server.middleware.body_limits import MAX_ANONYMOUS_BYTES
 from safelight.server.security.principal import Role
 from safelight.server.security.sessions import LIFETIME, SessionStore
-from safelight.server.core.executors.thread_pools import WRITE_THREADS
 
 FOREIGN = {"Origin": "https://evil.example", "Content-Type": "text/plain"}
 
@@ -168,7 +168,9 @@ def test_pages_of_other_origins_sign_nobody_in(open_service: Callable[..., Queue
         assert ours.status_code == 200
 
 
-def test_signing_in_again_ends_the_former_session(client: TestClient, keys: KeyStore, server_home: Path) -> None:
+def test_signing_in_again_ends_the_former_session(
+    client: TestClient, keys: KeyStore, server_home: Path
+) -> None:
     anna, berta = keys.add("anna"), keys.add("berta")
     sign_in(client, anna)
     former = {"Cookie": f"{SESSION_COOKIE}={client.cookies[SESSION_COOKIE]}"}

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 from starlette.testclient import TestClient
 from tests.server.conftest import client_of
-from tests.server.routes.conftest import Bench
+from tests.server.api.conftest import Bench
 
 from safelight import __version__
 from safelight.jobs.queue_service import QueueService

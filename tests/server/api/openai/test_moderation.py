@@ -6,21 +6,21 @@ from typing import Any, get_args
 import pytest
 from openai.types import ModerationCreateResponse, ModerationModel
 
-from safelight.errors import UnsupportedFieldError, TextModerationError
+from safelight.errors import TextModerationError, UnsupportedFieldError
+from safelight.moderation.blocklist import Blocklist
 from safelight.moderation.classifier import NetworkClassifier
 from safelight.moderation.moderator import Moderator
 from safelight.moderation.policy import Policy
-from safelight.moderation.blocklist import Blocklist
 from safelight.moderation.verdict import Verdict
-from safelight.server.api.openai_model_names import openai_model_kind
 from safelight.server.api.openai.moderation import (
     CATEGORIES,
-    ModerationInputs,
     ModerationBody,
-    moderation_response,
-    moderation_inputs,
+    ModerationInputs,
     check_inputs,
+    moderation_inputs,
+    moderation_response,
 )
+from safelight.server.api.openai_model_names import openai_model_kind
 
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
 
@@ -93,11 +93,15 @@ def test_texts_are_judged_by_the_list(words: Blocklist) -> None:
 
 
 def test_a_picture_and_the_text_beside_it_are_one_result(verdict: Verdict, words: Blocklist) -> None:
-    (item,) = moderation_response(moderation_inputs(body([part("forbidden"), PICTURE])), [verdict], words).results
+    (item,) = moderation_response(
+        moderation_inputs(body([part("forbidden"), PICTURE])), [verdict], words
+    ).results
     assert (item.flagged, item.category_scores["sexual"], item.unjudged) == (True, 1.0, [])
     assert item.category_applied_input_types["sexual"] == ["text", "image"]
     assert item.verdict["classifier"] == verdict.to_dict()["classifier"]
-    (clean,) = moderation_response(moderation_inputs(body([part("allowed"), PICTURE])), [verdict], words).results
+    (clean,) = moderation_response(
+        moderation_inputs(body([part("allowed"), PICTURE])), [verdict], words
+    ).results
     assert (clean.flagged, clean.category_scores["sexual"]) == (False, pytest.approx(verdict.unsafe))
 
 
@@ -114,7 +118,9 @@ def test_a_flagged_picture_is_flagged_whatever_the_text(flagged: Verdict) -> Non
 
 
 def test_texts_beside_pictures_may_be_skipped_which_is_told(verdict: Verdict) -> None:
-    (item,) = moderation_response(moderation_inputs(body([part("hello"), PICTURE])), [verdict], None, skip_texts=True).results
+    (item,) = moderation_response(
+        moderation_inputs(body([part("hello"), PICTURE])), [verdict], None, skip_texts=True
+    ).results
     assert (item.flagged, item.unjudged) == (False, ["text"])
     assert item.category_applied_input_types["sexual"] == ["image"]
 

@@ -9,26 +9,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
-from tests.server.compat.made import INFOTEXT
+from tests.server.api.made import INFOTEXT
 
-from safelight.errors import UnsupportedFieldError, MaskError
+from safelight.errors import MaskError, UnsupportedFieldError
 from safelight.generation.request import GenerationRequest
 from safelight.images import DecodeLimits
 from safelight.images.encoding import encode_image
 from safelight.images.metadata.file_metadata import Metadata
 from safelight.models.families import FAMILIES
 from safelight.server.api.checkpoint_names import SelectedCheckpoint
-from safelight.server.api.openai.schemas import EditForm, GenerationBody, VariationForm
 from safelight.server.api.openai.requests import (
     MAX_DEFAULT_PIXELS,
     check_form,
-    generation_fields,
     edit_fields,
+    fit_size,
+    generation_fields,
     inpaint_mask,
     quality_of,
     variation_fields,
-    fit_size,
 )
+from safelight.server.api.openai.schemas import EditForm, GenerationBody, VariationForm
 
 CHOSEN = SelectedCheckpoint("mine", FAMILIES["sd1"])
 LIMITS = DecodeLimits()

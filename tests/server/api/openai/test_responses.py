@@ -12,10 +12,10 @@ from openai.types import (
     ImagesResponse,
 )
 from PIL import Image
-from tests.server.compat.made import job, picture
+from tests.server.api.made import job, picture
 
 from safelight.images import DecodeLimits
-from safelight.images.encoding import encode_image
+from safelight.images.encoding import encode_image as encode_file
 from safelight.images.metadata.file_metadata import Metadata, read_metadata
 from safelight.jobs.job import JobState
 from safelight.jobs.result import DrawnPicture
@@ -30,7 +30,7 @@ from safelight.server.api.openai.schemas import GenerationBody, VariationForm
 from safelight.server.api.outcomes import OutputImage, outcome_of
 
 LIMITS = DecodeLimits()
-PNG = encode_image(Image.new("RGB", (64, 32), "red"), "png", Metadata(infotext="a cat"))
+PNG = encode_file(Image.new("RGB", (64, 32), "red"), "png", Metadata(infotext="a cat"))
 
 
 def form(**sent: Any) -> GenerationBody:
@@ -57,7 +57,9 @@ def test_a_variations_answer_has_no_quality() -> None:
 
 @pytest.mark.parametrize(("kind", "compression"), [("png", None), ("webp", 60), ("jpeg", 0)])
 def test_pictures_in_every_format_keep_their_words(kind: Any, compression: int | None) -> None:
-    data = base64.b64decode(encode_image(form(output_format=kind, output_compression=compression), PNG, LIMITS))
+    data = base64.b64decode(
+        encode_image(form(output_format=kind, output_compression=compression), PNG, LIMITS)
+    )
     assert Image.open(io.BytesIO(data)).format == kind.upper()
     assert read_metadata(data, limits=LIMITS).infotext == "a cat"
 

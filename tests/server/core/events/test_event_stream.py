@@ -57,7 +57,9 @@ def test_an_outage_is_survived(
     assert [line["event"] for line in logged()].count("a defect") == isinstance(error, RuntimeError)
 
 
-def test_a_defect_that_lasts_is_told_to_who_waits(service: QueueService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_that_lasts_is_told_to_who_waits(
+    service: QueueService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(event_stream, "RETRY_INTERVAL", 0.01)
     monkeypatch.setattr(event_stream, "ERROR_DEADLINE", 0.05)
     ledger = service.store

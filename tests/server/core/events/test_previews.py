@@ -10,10 +10,10 @@ from PIL import Image
 
 from safelight.jobs.job import JobKind, Progress, Submission
 from safelight.jobs.queue_service import QueueService
-from safelight.server.core.events.previews import load_preview
-from safelight.server.core.moderation_service import ModerationService
 from safelight.server.core.app_state import AppState
+from safelight.server.core.events.previews import load_preview
 from safelight.server.core.executors.thread_pools import ThreadPools
+from safelight.server.core.moderation_service import ModerationService
 from safelight.studio import Studio
 
 BLOCKING = 'name = "all"\nversion = "1"\nsafe = ["sfw"]\n[unsafe.nsfw]\nreview = 0.0\nblock = 0.0\n'

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from safelight.logs import log_context, get_logger
-from safelight.server.core.monitoring.log_buffer import MAX_LINES, LOG_PATH, MAX_TEXT, LogBuffer
+from safelight.logs import get_logger, log_context
+from safelight.server.core.monitoring.log_buffer import LOG_PATH, MAX_LINES, MAX_TEXT, LogBuffer
 
 pytestmark = pytest.mark.usefixtures("logged")
 
@@ -63,7 +63,9 @@ def test_it_is_bounded(ring: LogBuffer) -> None:
     lines = ring.lines(2 * MAX_LINES, "info")
     assert len(lines) == MAX_LINES
     assert lines[-1].event == f"line {MAX_LINES + 4}"
-    get_logger("x").error("a defect", exception="x" * 10 * MAX_TEXT + "the end", more={"a": ["y" * 10 * MAX_TEXT]})
+    get_logger("x").error(
+        "a defect", exception="x" * 10 * MAX_TEXT + "the end", more={"a": ["y" * 10 * MAX_TEXT]}
+    )
     (line,) = ring.lines(1, "error")
     assert str(line.fields["exception"]).endswith("the end")
     assert all(len(str(value)) < MAX_TEXT + 10 for value in line.fields.values())

@@ -11,15 +11,15 @@ import pytest
 from tests.server.conftest import huge_png
 
 from safelight.errors import (
+    ImageEncodingError,
     ImageNotRecognisedError,
     ImageTooManyBytesError,
     ImageTooManyPixelsError,
-    ImageEncodingError,
     ImageUrlError,
     SafelightError,
 )
-from safelight.server.core.request_bodies.image_inputs import MAX_URLS, ImageInputs, decode_base64
 from safelight.server.core.executors.thread_pools import ThreadPools
+from safelight.server.core.request_bodies.image_inputs import MAX_URLS, ImageInputs, decode_base64
 from safelight.settings import Settings
 
 SETTINGS = Settings(home=Path("/nowhere"))

@@ -16,9 +16,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from safelight.errors import ImageTooManyBytesError, ImageUrlError
+from safelight.server.core.executors.thread_pools import ThreadPools
 from safelight.server.core.request_bodies import remote_images
 from safelight.server.core.request_bodies.remote_images import Address, fetch_image, is_public
-from safelight.server.core.executors.thread_pools import ThreadPools
 
 SEEN: dict[str, str] = {}
 

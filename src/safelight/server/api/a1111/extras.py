@@ -11,13 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from safelight.errors import UnsupportedFieldError
 from safelight.generation.request import Share
 from safelight.generation.upscaling.registry import UpscalerInfo
-from safelight.images import DecodeLimits, decoding
+from safelight.images import DecodeLimits, decode
 from safelight.images.encoding import encode_image
 from safelight.images.metadata.file_metadata import Metadata, read_metadata
-from safelight.server.api.a1111.schemas import Base64, Name, LenientBody
+from safelight.server.api.a1111.schemas import Base64, LenientBody, Name
 from safelight.server.api.a1111.unsupported import check_unsupported
-from safelight.server.api.upscaler_names import NO_UPSCALER, find_upscaler
 from safelight.server.api.image_resizing import CROP, Size, resize
+from safelight.server.api.upscaler_names import NO_UPSCALER, find_upscaler
 from safelight.server.core.executors.image_cost import decode_cost, encode_cost
 from safelight.server.core.executors.image_executor import ImageCost
 
@@ -95,7 +95,9 @@ def check_body(body: ExtrasBody) -> None:
     check_unsupported(body.model_extra or {})
     for name in ("gfpgan_visibility", "codeformer_visibility"):
         if getattr(body, name) > 0:
-            raise UnsupportedFieldError(f"{name}: there is no face restoration.", field=name, hint="Leave it at 0.")
+            raise UnsupportedFieldError(
+                f"{name}: there is no face restoration.", field=name, hint="Leave it at 0."
+            )
     if body.upscaler_2 != NO_UPSCALER and body.extras_upscaler_2_visibility > 0:
         raise UnsupportedFieldError(
             "upscaler_2: the results of two upscalers are not mixed.",
@@ -104,7 +106,9 @@ def check_body(body: ExtrasBody) -> None:
         )
 
 
-def plan_upscale(body: ExtrasBody, data: bytes, upscalers: Sequence[UpscalerInfo], limits: DecodeLimits) -> UpscalePlan:
+def plan_upscale(
+    body: ExtrasBody, data: bytes, upscalers: Sequence[UpscalerInfo], limits: DecodeLimits
+) -> UpscalePlan:
     """Choose the factor and the upscaler for an image.
 
     Args:
@@ -124,7 +128,7 @@ def plan_upscale(body: ExtrasBody, data: bytes, upscalers: Sequence[UpscalerInfo
     if body.resize_mode == 0:
         return UpscalePlan(body.upscaling_resize, upscaler)
     target = body.upscaling_resize_w, body.upscaling_resize_h
-    size = decoding(data, limits=limits).image.size
+    size = decode(data, limits=limits).image.size
     by = max(wanted / side for wanted, side in zip(target, size, strict=True))
     if not 1 <= by <= 8:
         raise UnsupportedFieldError(
@@ -155,7 +159,7 @@ def crop_to_size(data: bytes, size: Size | None, limits: DecodeLimits) -> bytes:
     """
     if size is None:
         return data
-    image = decoding(data, limits=limits).image
+    image = decode(data, limits=limits).image
     if image.size == size:
         return data
     metadata = Metadata(infotext=read_metadata(data, limits=limits).infotext)

@@ -98,11 +98,19 @@ KNOWN_FIELDS: Mapping[str, ValueTest] = MappingProxyType(
     )
     | _for_fields("cfg_name guidance_name", _empty_or("Default"))
     | _for_fields("cfg_stop guidance_stop grading_gamma inpainting_mask_weight", _empty_or(1))
-    | _for_fields("scale_by scale_by_before scale_by_after scale_by_mask extra_networks_default_multiplier", _empty_or(1))
+    | _for_fields(
+        "scale_by scale_by_before scale_by_after scale_by_mask extra_networks_default_multiplier",
+        _empty_or(1),
+    )
     | _for_fields("resize_name resize_name_before resize_name_after resize_name_mask", _empty_or("None"))
-    | _for_fields("resize_context resize_context_before resize_context_after resize_context_mask", _empty_or("None"))
+    | _for_fields(
+        "resize_context resize_context_before resize_context_after resize_context_mask", _empty_or("None")
+    )
     | _for_fields("hr_resize_context token_merging_method", _empty_or("None"))
-    | _for_fields("schedulers_timestep_spacing schedulers_beta_schedule schedulers_prediction_type", _empty_or("default"))
+    | _for_fields(
+        "schedulers_timestep_spacing schedulers_beta_schedule schedulers_prediction_type",
+        _empty_or("default"),
+    )
     | {
         "guidance_scale": _only(None),
         "image_metadata": _only(True, None),

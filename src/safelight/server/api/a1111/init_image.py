@@ -8,10 +8,10 @@ from PIL import Image
 
 from safelight.errors import UnsupportedFieldError
 from safelight.generation.request import UNMARKED
-from safelight.images import DecodeLimits, decoding
+from safelight.images import DecodeLimits, decode
 from safelight.images.alpha import decode_alpha
 from safelight.server.api.image_resizing import CROP, PAD, STRETCH, Size, fast_png, resize
-from safelight.server.core.executors.image_cost import decode_cost, decode_alpha_cost, encode_cost
+from safelight.server.core.executors.image_cost import decode_alpha_cost, decode_cost, encode_cost
 from safelight.server.core.executors.image_executor import ImageCost
 
 
@@ -60,13 +60,18 @@ def prepare_images(
     target = size if resize_init else None
     cover = None if mask is None else _prepare_mask(mask, limits, target, mode, binary=binary_mask)
     if target is not None:
-        picture = decoding(init, limits=limits).image
+        picture = decode(init, limits=limits).image
         init = init if picture.size == target else fast_png(resize(picture, target, mode))
     return PreparedImages(init, cover)
 
 
 def prepare_cost(
-    init: bytes, mask: bytes | None, limits: DecodeLimits, *, size: Size | None = None, resize_init: bool = True
+    init: bytes,
+    mask: bytes | None,
+    limits: DecodeLimits,
+    *,
+    size: Size | None = None,
+    resize_init: bool = True,
 ) -> ImageCost:
     """The cost of ``prepare_images`` with the same arguments; the images are decoded one after the other.
 
@@ -90,5 +95,5 @@ def _read_mask(data: bytes, limits: DecodeLimits, *, binary: bool) -> Image.Imag
     """Decode a mask, mode L: its opacity where a part of it is transparent, otherwise its brightness, as A1111 does."""
     alpha = decode_alpha(data, limits)
     if alpha is None:
-        return decoding(data, limits=replace(limits, background=UNMARKED)).image.convert("L")
+        return decode(data, limits=replace(limits, background=UNMARKED)).image.convert("L")
     return alpha.point(lambda value: 255 if value > 128 else 0) if binary else alpha

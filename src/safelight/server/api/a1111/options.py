@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from safelight import file_formats
-from safelight.errors import UnsupportedFieldError, SamplerUnknownError
+from safelight.errors import SamplerUnknownError, UnsupportedFieldError
 from safelight.file_formats import FileFormat
 from safelight.generation.solvers.sigmas import AUTOMATIC
 from safelight.server.api import checkpoint_names

@@ -11,13 +11,13 @@ from safelight.generation.prompts.unsupported import distinct_texts, find_unsupp
 from safelight.generation.request import GenerationRequest
 from safelight.generation.upscaling.registry import UpscalerInfo
 from safelight.server.api.a1111 import samplers as samplers
-from safelight.server.api.a1111.schemas import GenerationParameters, Img2ImgBody, Txt2ImgBody
 from safelight.server.api.a1111.options import OptionValues
-from safelight.server.api.a1111.unsupported import check_unsupported, ineffective_fields
+from safelight.server.api.a1111.schemas import GenerationParameters, Img2ImgBody, Txt2ImgBody
 from safelight.server.api.a1111.scripts import check_scripts, ignored_scripts
-from safelight.server.api.upscaler_names import hires_upscaler
+from safelight.server.api.a1111.unsupported import check_unsupported, ineffective_fields
 from safelight.server.api.checkpoint_names import SelectedCheckpoint
 from safelight.server.api.image_resizing import Size
+from safelight.server.api.upscaler_names import hires_upscaler
 
 HIRES_STRENGTH = 0.75
 """Default denoising strength of a second pass, as in A1111."""
@@ -54,7 +54,9 @@ def _check_second_pass(body: Txt2ImgBody) -> None:
 
 
 def _guidance_mismatch(name: str) -> UnsupportedFieldError:
-    return UnsupportedFieldError(f"{name}: both passes have one guidance scale.", field=name, hint="Leave it out.")
+    return UnsupportedFieldError(
+        f"{name}: both passes have one guidance scale.", field=name, hint="Leave it out."
+    )
 
 
 def ignored_fields(body: GenerationParameters, checkpoint: SelectedCheckpoint) -> list[str]:
@@ -88,7 +90,10 @@ def _pag_adaptive(body: GenerationParameters) -> float:
 
 
 def txt2img_fields(
-    body: Txt2ImgBody, options: OptionValues, checkpoint: SelectedCheckpoint, upscalers: Sequence[UpscalerInfo]
+    body: Txt2ImgBody,
+    options: OptionValues,
+    checkpoint: SelectedCheckpoint,
+    upscalers: Sequence[UpscalerInfo],
 ) -> RequestFields:
     """The fields of our request for txt2img.
 
@@ -126,7 +131,9 @@ def requested_size(body: GenerationParameters) -> Size | None:
     return body.width, body.height
 
 
-def _common_fields(body: GenerationParameters, options: OptionValues, checkpoint: SelectedCheckpoint) -> RequestFields:
+def _common_fields(
+    body: GenerationParameters, options: OptionValues, checkpoint: SelectedCheckpoint
+) -> RequestFields:
     usual = body.schedulers_sigma is None
     scheduler = _scheduler(body, options)
     sampler, schedule = samplers.select_sampler(
@@ -227,9 +234,14 @@ def _hires_fields(
     }
 
 
-def _hires_sampler(body: Txt2ImgBody, first: str | None, options: OptionValues, checkpoint: SelectedCheckpoint) -> str | None:
+def _hires_sampler(
+    body: Txt2ImgBody, first: str | None, options: OptionValues, checkpoint: SelectedCheckpoint
+) -> str | None:
     """Sampler and schedule of the second pass, each inherited where it is not given; None where both are inherited."""
-    sampler, scheduler = samplers.explicit_name(body.hr_sampler_name), samplers.explicit_name(body.hr_scheduler)
+    sampler, scheduler = (
+        samplers.explicit_name(body.hr_sampler_name),
+        samplers.explicit_name(body.hr_scheduler),
+    )
     if sampler is None and scheduler is None:
         return None
     sampler = sampler or first or (checkpoint.family.sampler if checkpoint.family else None)

@@ -6,13 +6,13 @@ from fastapi import APIRouter
 
 from safelight.server.api.a1111.client_state import lifespan
 from safelight.server.api.a1111.routes import (
-    unsupported,
-    generate,
-    extras,
     catalog,
+    extras,
+    generate,
     options,
     progress,
     system,
+    unsupported,
 )
 
 router = APIRouter(lifespan=lifespan)

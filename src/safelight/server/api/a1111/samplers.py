@@ -10,8 +10,8 @@ from safelight.generation.solvers.registry import SAMPLERS, Sampler
 from safelight.generation.solvers.samplers import (
     SCHEDULE_ALIASES,
     SCHEDULES,
-    SamplerChoice,
     PredictionProcess,
+    SamplerChoice,
     resolve_sampler,
 )
 from safelight.generation.solvers.sigmas import AUTOMATIC
@@ -33,7 +33,9 @@ DEFAULT_SCHEDULES: Mapping[str, str] = MappingProxyType(
 SCHEDULE_LABELS: Mapping[str, str] = MappingProxyType(
     {"sgm-uniform": "SGM Uniform", "kl-optimal": "KL Optimal", "leading": "DDIM Uniform"}
 )
-_INHERITED_NAMES = frozenset({"", "none", "default", "use same sampler", "same as primary", "use same scheduler"})
+_INHERITED_NAMES = frozenset(
+    {"", "none", "default", "use same sampler", "same as primary", "use same scheduler"}
+)
 _NO_SAMPLER = _INHERITED_NAMES
 _NO_SCHEDULE = _INHERITED_NAMES | {"automatic"}
 
@@ -56,7 +58,9 @@ def select_sampler(
     if sampler is None or sampler.strip().lower() in _NO_SAMPLER:
         return None, schedule
     choice = _resolve_for_kind(sampler, schedule, kind)
-    return choice.sampler.name, _schedule_name(choice, use_defaults=use_defaults and kind is PredictionProcess.DIFFUSION)
+    return choice.sampler.name, _schedule_name(
+        choice, use_defaults=use_defaults and kind is PredictionProcess.DIFFUSION
+    )
 
 
 def _resolve_for_kind(sampler: str, schedule: str | None, kind: PredictionProcess | None) -> SamplerChoice:
@@ -93,7 +97,9 @@ def explicit_name(name: str | None) -> str | None:
     return None if name is None or name.strip().lower() in _INHERITED_NAMES else name
 
 
-def hires_sampler(sampler: str, scheduler: str | None, inherited: str | None, kind: PredictionProcess | None) -> str:
+def hires_sampler(
+    sampler: str, scheduler: str | None, inherited: str | None, kind: PredictionProcess | None
+) -> str:
     """The sampler of the second pass, with the schedule in its name.
 
     Args:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from safelight.errors import UnsupportedFieldError
-from safelight.server.api.a1111.schemas import GenerationParameters
 from safelight.server.api.a1111.ignored_fields import is_empty
 from safelight.server.api.a1111.samplers import names_match
+from safelight.server.api.a1111.schemas import GenerationParameters
 
-SWITCH_IS_FIRST_ARGUMENT = frozenset({"refiner", "soft inpainting", "adetailer", "freeu integrated", "tiled diffusion"})
+SWITCH_IS_FIRST_ARGUMENT = frozenset(
+    {"refiner", "soft inpainting", "adetailer", "freeu integrated", "tiled diffusion"}
+)
 """Scripts whose first argument is known to be their switch."""
 BUILT_IN_SCRIPTS = ("sampler", "seed", "comments", "extra options")
 """Scripts that are part of A1111's page; there, their values only have an effect when the page itself sends them."""
@@ -50,7 +52,8 @@ def ignored_scripts(body: GenerationParameters) -> list[str]:
     return [
         f"alwayson_scripts.{name}"
         for name, given in body.alwayson_scripts.items()
-        if (name.casefold() in BUILT_IN_SCRIPTS and _arguments(given)) or _presumed_off(name, _arguments(given))
+        if (name.casefold() in BUILT_IN_SCRIPTS and _arguments(given))
+        or _presumed_off(name, _arguments(given))
     ]
 
 

@@ -8,8 +8,8 @@ from safelight.errors import UnsupportedFieldError
 from safelight.generation.recall.field_builder import replace_surrogates
 from safelight.server.api.a1111.ignored_fields import (
     KNOWN_FIELDS,
-    STORAGE_FIELDS,
     REASONS,
+    STORAGE_FIELDS,
     SWITCH_BY_PREFIX,
     is_empty,
 )
@@ -45,7 +45,8 @@ def ineffective_fields(fields: Mapping[str, object]) -> list[str]:
     names = [
         name
         for name, value in fields.items()
-        if (name in STORAGE_FIELDS and not is_empty(value)) or (name not in KNOWN_FIELDS and _switch_of(name) is None)
+        if (name in STORAGE_FIELDS and not is_empty(value))
+        or (name not in KNOWN_FIELDS and _switch_of(name) is None)
     ]
     return [replace_surrogates(name) for name in names]
 

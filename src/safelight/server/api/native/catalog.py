@@ -9,11 +9,11 @@ from typing import Any
 
 from safelight.errors import CheckpointMissingError, SafelightError
 from safelight.generation.upscaling.registry import UpscalerInfo, find_upscalers
-from safelight.models.checkpoints.discovery import STARTER, Checkpoint, find_checkpoints, find_checkpoint
-from safelight.models.classifiers.classifier_store import ModelRecord, ClassifierStore
+from safelight.models.checkpoints.discovery import STARTER, Checkpoint, find_checkpoint, find_checkpoints
+from safelight.models.classifiers.classifier_store import ClassifierStore, ModelRecord
 from safelight.moderation import open_nsfw
-from safelight.server.security.allowlist import default_checkpoint_name
 from safelight.server.api.native.schemas.models import GenerationDefaults, Model
+from safelight.server.security.allowlist import default_checkpoint_name
 from safelight.settings import Settings
 
 OWNER = "safelight"
@@ -94,7 +94,10 @@ def _classifiers(settings: Settings) -> list[Model]:
         default=default == open_nsfw.NAME,
         digest=open_nsfw.WEIGHTS_SHA256,
     )
-    return [embedded, *(_pulled(record, default) for record in ClassifierStore(settings.models_folder).records())]
+    return [
+        embedded,
+        *(_pulled(record, default) for record in ClassifierStore(settings.models_folder).records()),
+    ]
 
 
 def _pulled(record: ModelRecord, default: str) -> Model:

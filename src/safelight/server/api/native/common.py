@@ -9,9 +9,9 @@ from fastapi import Depends, Path, Request, Response
 
 from safelight.file_formats import SUFFIXES, FileFormat
 from safelight.jobs.job import Job
-from safelight.server.security.dependencies import CurrentPrincipal
-from safelight.server.core.content_negotiation import media_type
 from safelight.server.core.app_state import CurrentAppState
+from safelight.server.core.content_negotiation import media_type
+from safelight.server.security.dependencies import CurrentPrincipal
 
 IMMUTABLE_CACHE = "private, max-age=31536000, immutable"
 """A picture of an id never changes, and is its owner's matter."""
@@ -36,7 +36,9 @@ def etag_matches(request: Request, tag: str) -> bool:
 
 def not_modified(tag: str) -> Response:
     """A 304 Not Modified response."""
-    return Response(status_code=304, headers={"ETag": tag, "Cache-Control": IMMUTABLE_CACHE, "Vary": "Accept"})
+    return Response(
+        status_code=304, headers={"ETag": tag, "Cache-Control": IMMUTABLE_CACHE, "Vary": "Accept"}
+    )
 
 
 def image_response(data: bytes, file_format: FileFormat, tag: str, name: str) -> Response:

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, FastAPI, Query, Request
 
 from safelight.errors import RoleRequiredError
-from safelight.server.security.dependencies import CurrentAdmin
+from safelight.server.api.native.schemas.system import LogLine, LogLines, MemoryHistory, MemorySample
+from safelight.server.api.openapi_examples import LOG, MEMORY
+from safelight.server.api.openapi_responses import error_responses, example_response
 from safelight.server.core.monitoring.log_buffer import MAX_LINES, LogBuffer
 from safelight.server.core.monitoring.memory_history import MemorySampler
-from safelight.server.api.openapi_responses import error_responses, example_response
-from safelight.server.api.openapi_examples import LOG, MEMORY
-from safelight.server.api.native.schemas.system import LogLine, LogLines, MemoryHistory, MemorySample
+from safelight.server.security.dependencies import CurrentAdmin
 
 
 @asynccontextmanager
@@ -42,7 +42,12 @@ async def get_memory(request: Request) -> MemoryHistory:
     return MemoryHistory(every=watch.every, samples=samples)
 
 
-@router.get("/log", operation_id="get_log", summary="Read the log", responses=error_responses(RoleRequiredError) | example_response(LOG))
+@router.get(
+    "/log",
+    operation_id="get_log",
+    summary="Read the log",
+    responses=error_responses(RoleRequiredError) | example_response(LOG),
+)
 async def get_log(
     request: Request,
     _: CurrentAdmin,

@@ -12,11 +12,7 @@ from safelight.errors import BlockedError, EntryFileMissingError, EntryMissingEr
 from safelight.file_formats import FileFormat
 from safelight.gallery import Entry, Search
 from safelight.gallery.thumbnails import LARGEST, SMALLEST
-from safelight.server.security.dependencies import CurrentPrincipal
-from safelight.server.core.executors.image_cost import decode_png_cost
-from safelight.server.api.native.common import EntryId, image_response, etag_matches, not_modified
-from safelight.server.api.openapi_responses import error_responses, image_responses, example_response
-from safelight.server.api.openapi_examples import ENTRIES, ENTRY, FACETS
+from safelight.server.api.native.common import EntryId, etag_matches, image_response, not_modified
 from safelight.server.api.native.schemas.gallery import (
     EntryMarks,
     EntryPage,
@@ -24,7 +20,11 @@ from safelight.server.api.native.schemas.gallery import (
     EntryView,
     FacetsView,
 )
+from safelight.server.api.openapi_examples import ENTRIES, ENTRY, FACETS
+from safelight.server.api.openapi_responses import error_responses, example_response, image_responses
 from safelight.server.core.app_state import CurrentAppState
+from safelight.server.core.executors.image_cost import decode_png_cost
+from safelight.server.security.dependencies import CurrentPrincipal
 
 router = APIRouter(prefix="/v1/gallery", tags=["gallery"])
 ENTRY_RESPONSES = error_responses(EntryMissingError) | example_response(ENTRY)
@@ -37,30 +37,44 @@ FILE_ERRORS = error_responses(BlockedError, EntryFileMissingError, EntryMissingE
     summary="Find pictures",
     responses=error_responses(GalleryError) | example_response(ENTRIES),
 )
-async def search_gallery(query: Annotated[Search, Query()], app_state: CurrentAppState, principal: CurrentPrincipal) -> EntryPage:
+async def search_gallery(
+    query: Annotated[Search, Query()], app_state: CurrentAppState, principal: CurrentPrincipal
+) -> EntryPage:
     """The user's pictures by text and filters, all of which must match; administrators see those of all users."""
     page = await asyncio.to_thread(app_state.service.gallery.search, query, principal.scope)
     return EntryPage(entries=[EntryView.model_validate(entry) for entry in page.entries], next=page.next)
 
 
 @router.get(
-    "/facets", operation_id="gallery_facets", summary="Count pictures", responses=error_responses() | example_response(FACETS)
+    "/facets",
+    operation_id="gallery_facets",
+    summary="Count pictures",
+    responses=error_responses() | example_response(FACETS),
 )
 async def gallery_facets(app_state: CurrentAppState, principal: CurrentPrincipal) -> FacetsView:
     """How many pictures there are by checkpoint, sampler, decision and day (UTC)."""
-    return FacetsView.model_validate(await asyncio.to_thread(app_state.service.gallery.facets, principal.scope))
+    return FacetsView.model_validate(
+        await asyncio.to_thread(app_state.service.gallery.facets, principal.scope)
+    )
 
 
 @router.get(
-    "/{entry_id}", operation_id="get_entry", summary="Get a picture's metadata and record", responses=ENTRY_RESPONSES
+    "/{entry_id}",
+    operation_id="get_entry",
+    summary="Get a picture's metadata and record",
+    responses=ENTRY_RESPONSES,
 )
-async def get_entry(entry_id: EntryId, app_state: CurrentAppState, principal: CurrentPrincipal) -> EntryRecord:
+async def get_entry(
+    entry_id: EntryId, app_state: CurrentAppState, principal: CurrentPrincipal
+) -> EntryRecord:
     """All metadata of a picture, with the record that says how to reproduce it."""
     return _entry_record(await asyncio.to_thread(app_state.service.gallery.get, entry_id, principal.scope))
 
 
 @router.patch("/{entry_id}", operation_id="mark_entry", summary="Mark a picture", responses=ENTRY_RESPONSES)
-async def mark_entry(entry_id: EntryId, marks: EntryMarks, app_state: CurrentAppState, principal: CurrentPrincipal) -> EntryRecord:
+async def mark_entry(
+    entry_id: EntryId, marks: EntryMarks, app_state: CurrentAppState, principal: CurrentPrincipal
+) -> EntryRecord:
     """Set or clear the favourite flag, or set tags."""
     changed = await asyncio.to_thread(
         app_state.service.gallery.mark, entry_id, principal.scope, favourite=marks.favourite, tags=marks.tags
@@ -92,7 +106,9 @@ async def delete_entry(entry_id: EntryId, app_state: CurrentAppState, principal:
     summary="Get a picture's file",
     responses=FILE_ERRORS | image_responses("png", "jpeg", "webp"),
 )
-async def entry_file(entry_id: EntryId, app_state: CurrentAppState, principal: CurrentPrincipal, request: Request) -> Response:
+async def entry_file(
+    entry_id: EntryId, app_state: CurrentAppState, principal: CurrentPrincipal, request: Request
+) -> Response:
     """The file as it was written, with infotext and record inside."""
     gallery = app_state.service.gallery
     entry = await asyncio.to_thread(gallery.get, entry_id, principal.scope)

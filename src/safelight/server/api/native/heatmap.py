@@ -13,18 +13,18 @@ from safelight.errors import (
     ImageFormatError,
     UnsupportedMediaTypeError,
 )
-from safelight.server.security.dependencies import CurrentPrincipal
-from safelight.server.core.request_bodies.multipart import ImageRoute
 from safelight.server.api.charging import charge_images
-from safelight.server.core.events.previews import CurrentModerationService
-from safelight.server.core.request_bodies.payload_decoding import decode_image
-from safelight.server.core.content_negotiation import media_type
-from safelight.server.middleware.disconnects import CANCEL_ON_DISCONNECT
-from safelight.server.api.openapi_responses import BINARY, error_responses, multipart_body
-from safelight.server.api.openapi_examples import MODERATION
 from safelight.server.api.native.moderation import RAW_IMAGE_BODY
 from safelight.server.api.native.schemas.moderation import HeatmapRequest
+from safelight.server.api.openapi_examples import MODERATION
+from safelight.server.api.openapi_responses import BINARY, error_responses, multipart_body
 from safelight.server.core.app_state import CurrentAppState
+from safelight.server.core.content_negotiation import media_type
+from safelight.server.core.events.previews import CurrentModerationService
+from safelight.server.core.request_bodies.multipart import ImageRoute
+from safelight.server.core.request_bodies.payload_decoding import decode_image
+from safelight.server.middleware.disconnects import CANCEL_ON_DISCONNECT
+from safelight.server.security.dependencies import CurrentPrincipal
 
 router = APIRouter(tags=["moderation"], route_class=ImageRoute)
 WEBP = media_type("webp")
@@ -37,7 +37,11 @@ WEBP = media_type("webp")
     summary="Explain a score",
     response_class=Response,
     responses=error_responses(
-        BodyTooLargeError, ClassifierUnknownError, ExplanationUnsupportedError, ImageFormatError, UnsupportedMediaTypeError
+        BodyTooLargeError,
+        ClassifierUnknownError,
+        ExplanationUnsupportedError,
+        ImageFormatError,
+        UnsupportedMediaTypeError,
     )
     | {200: {"description": "The heat map.", "content": {WEBP: {"schema": BINARY}}}},
     openapi_extra={"requestBody": {"content": multipart_body("image", other_fields=False) | RAW_IMAGE_BODY}},

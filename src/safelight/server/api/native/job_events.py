@@ -25,14 +25,14 @@ from safelight.errors import (
     SafelightError,
 )
 from safelight.jobs.job import Event, Job, Signal
-from safelight.server.security.dependencies import Role, CurrentPrincipal, current_principal
-from safelight.server.core.events.previews import CurrentModerationService, load_preview
-from safelight.server.core.exception_handlers import WS_INTERNAL_ERROR
-from safelight.server.core.moderation_service import ModerationService
 from safelight.server.api.native.common import RequestedJob
 from safelight.server.api.openapi_responses import error_responses, image_responses
 from safelight.server.core.app_state import AppState, CurrentAppState
+from safelight.server.core.events.previews import CurrentModerationService, load_preview
+from safelight.server.core.exception_handlers import WS_INTERNAL_ERROR
+from safelight.server.core.moderation_service import ModerationService
 from safelight.server.core.submission import send_signal
+from safelight.server.security.dependencies import CurrentPrincipal, Role, current_principal
 
 router = APIRouter()
 
@@ -72,7 +72,8 @@ async def follow_job(
     app_state: CurrentAppState,
     after: After = 0,
     last_event_id: Annotated[
-        int | None, Header(ge=0, le=MAX_EVENT_ID, description="Likewise; browsers send it when they reconnect.")
+        int | None,
+        Header(ge=0, le=MAX_EVENT_ID, description="Likewise; browsers send it when they reconnect."),
     ] = None,
 ) -> AsyncIterator[Event]:
     """A job's events, past and future, until the job has ended: state, progress and preview.
@@ -91,7 +92,9 @@ async def follow_job(
     summary="Get the preview of a picture in progress",
     responses=error_responses(JobMissingError, PreviewMissingError) | {200: image_responses("webp")[200]},
 )
-async def preview_job(job: RequestedJob, app_state: CurrentAppState, moderation_service: CurrentModerationService) -> Response:
+async def preview_job(
+    job: RequestedJob, app_state: CurrentAppState, moderation_service: CurrentModerationService
+) -> Response:
     """The newest preview of the picture in progress, at most 256 pixels wide and high.
 
     There is none while the policy blocks it.
@@ -123,7 +126,12 @@ async def job_socket(
             try:
                 async with aclosing(events_of(app_state, job, after)) as events:
                     async for event in events:
-                        await _send_event(socket, event, await _preview_image(app_state, moderation_service, event, previews), previews)
+                        await _send_event(
+                            socket,
+                            event,
+                            await _preview_image(app_state, moderation_service, event, previews),
+                            previews,
+                        )
                 code = CLOSE_NORMAL
             except (DatabaseError, InternalError) as error:
                 await socket.send_json({"error": error.to_dict()})
@@ -155,7 +163,9 @@ async def events_of(app_state: AppState, job: Job, after: int) -> AsyncGenerator
         yield event
 
 
-async def _preview_image(app_state: AppState, moderation_service: ModerationService, event: Event, previews: str) -> bytes | None:
+async def _preview_image(
+    app_state: AppState, moderation_service: ModerationService, event: Event, previews: str
+) -> bytes | None:
     """The image of a preview event, where one may be shown and is wanted."""
     if event.kind != "preview" or previews == "none":
         return None

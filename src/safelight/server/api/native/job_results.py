@@ -11,25 +11,25 @@ from safelight.errors import (
     BlockedError,
     JobMissingError,
     JobUnfinishedError,
-    ResultMissingError,
     NotAcceptableError,
+    ResultMissingError,
     error_of,
 )
 from safelight.jobs.job import Job
 from safelight.jobs.result import DrawnPicture, JobResult
-from safelight.server.security.dependencies import CurrentPrincipal
+from safelight.server.api.native.common import RequestedJob, etag_matches, image_response, not_modified
+from safelight.server.api.openapi_examples import RESULT
+from safelight.server.api.openapi_responses import error_responses, image_responses
+from safelight.server.core.app_state import CurrentAppState
 from safelight.server.core.content_negotiation import (
-    JSON,
-    IMAGE_TYPES,
     DEFAULT_QUALITY,
+    IMAGE_TYPES,
+    JSON,
     convert_image,
     negotiate,
 )
 from safelight.server.core.executors.image_cost import convert_cost
-from safelight.server.api.native.common import RequestedJob, image_response, etag_matches, not_modified
-from safelight.server.api.openapi_responses import error_responses, image_responses
-from safelight.server.api.openapi_examples import RESULT
-from safelight.server.core.app_state import CurrentAppState
+from safelight.server.security.dependencies import CurrentPrincipal
 
 router = APIRouter()
 
@@ -39,7 +39,9 @@ router = APIRouter()
     response_model=JobResult,
     operation_id="job_result",
     summary="Get a job's result",
-    responses=error_responses(BlockedError, JobMissingError, JobUnfinishedError, ResultMissingError, NotAcceptableError)
+    responses=error_responses(
+        BlockedError, JobMissingError, JobUnfinishedError, ResultMissingError, NotAcceptableError
+    )
     | image_responses("png", "webp", "jpeg", json_example=RESULT),
 )
 async def job_result(

@@ -12,26 +12,26 @@ from safelight.errors import (
     CheckpointMissingError,
     IdempotencyConflictError,
     ImageFormatError,
-    JobMissingError,
     JobEndedError,
+    JobMissingError,
     JobNotSkippableError,
-    UnsupportedMediaTypeError,
     PriorityError,
     QueueFullError,
+    UnsupportedMediaTypeError,
     UpscalerUnknownError,
 )
 from safelight.jobs.job import Job, JobKind, JobState, Signal
-from safelight.server.security.dependencies import Role, CurrentPrincipal
-from safelight.server.core.request_bodies.multipart import FormRoute
-from safelight.server.core.request_bodies.payload_decoding import decode_fields
-from safelight.server.security.allowlist import with_allowed_names
 from safelight.server.api.native import job_events, job_results
 from safelight.server.api.native.common import JobId, RequestedJob
-from safelight.server.api.openapi_responses import error_responses, multipart_body, example_response
-from safelight.server.api.openapi_examples import JOB, JOBS, SUBMISSIONS
 from safelight.server.api.native.schemas.jobs import JobBody, JobPage
+from safelight.server.api.openapi_examples import JOB, JOBS, SUBMISSIONS
+from safelight.server.api.openapi_responses import error_responses, example_response, multipart_body
 from safelight.server.core.app_state import CurrentAppState
-from safelight.server.core.submission import submit, send_signal
+from safelight.server.core.request_bodies.multipart import FormRoute
+from safelight.server.core.request_bodies.payload_decoding import decode_fields
+from safelight.server.core.submission import send_signal, submit
+from safelight.server.security.allowlist import with_allowed_names
+from safelight.server.security.dependencies import CurrentPrincipal, Role
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=FormRoute)
 STOP_RESPONSES = error_responses(JobMissingError, JobEndedError) | example_response(JOB, 202)
@@ -61,7 +61,9 @@ Before = Annotated[
         QueueFullError,
         UpscalerUnknownError,
     )
-    | example_response(JOB, 202, headers={"Location": {"description": "The job.", "schema": {"type": "string"}}}),
+    | example_response(
+        JOB, 202, headers={"Location": {"description": "The job.", "schema": {"type": "string"}}}
+    ),
     openapi_extra={"requestBody": {"content": multipart_body("init_image", "mask", "image", "images")}},
 )
 async def submit_job(
@@ -93,7 +95,9 @@ async def submit_job(
     return job
 
 
-@router.get("", operation_id="list_jobs", summary="List jobs", responses=error_responses() | example_response(JOBS))
+@router.get(
+    "", operation_id="list_jobs", summary="List jobs", responses=error_responses() | example_response(JOBS)
+)
 async def list_jobs(
     app_state: CurrentAppState,
     principal: CurrentPrincipal,
@@ -150,7 +154,8 @@ async def finish_job(job_id: JobId, app_state: CurrentAppState, principal: Curre
     status_code=202,
     operation_id="skip_picture",
     summary="Skip a picture",
-    responses=error_responses(JobMissingError, JobEndedError, JobNotSkippableError) | example_response(JOB, 202),
+    responses=error_responses(JobMissingError, JobEndedError, JobNotSkippableError)
+    | example_response(JOB, 202),
 )
 async def skip_picture(job_id: JobId, app_state: CurrentAppState, principal: CurrentPrincipal) -> Job:
     """Discard the picture in progress and continue with the next. A queued job is cancelled."""

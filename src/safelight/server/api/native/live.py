@@ -15,14 +15,14 @@ from starlette.types import Message
 
 from safelight.errors import BodyInvalidError, DatabaseError, LimitError, SafelightError
 from safelight.jobs.job import Shape, Signal
-from safelight.server.security.dependencies import Principal, CurrentPrincipal, current_principal
-from safelight.server.core.events.previews import CurrentModerationService
-from safelight.server.core.exception_handlers import WS_INTERNAL_ERROR
-from safelight.server.core.events.coalescing_queue import CoalescingQueue, encode_message
-from safelight.server.core.events.broadcaster import UPDATE_INTERVAL, Broadcaster
 from safelight.server.api.native.job_events import COUNTED_STREAM, is_open
 from safelight.server.core.app_state import AppState, CurrentAppState
+from safelight.server.core.events.broadcaster import UPDATE_INTERVAL, Broadcaster
+from safelight.server.core.events.coalescing_queue import CoalescingQueue, encode_message
+from safelight.server.core.events.previews import CurrentModerationService
+from safelight.server.core.exception_handlers import WS_INTERNAL_ERROR
 from safelight.server.core.submission import send_signal
+from safelight.server.security.dependencies import CurrentPrincipal, Principal, current_principal
 
 MESSAGE_ERROR = 'Only {"action": "cancel", "id": a job\'s id}, "finish" and "skip" are understood.'
 
@@ -52,7 +52,11 @@ class SignalMessage(Shape):
 
 @router.websocket("/v1/live", dependencies=COUNTED_STREAM)
 async def live_socket(
-    socket: WebSocket, app_state: CurrentAppState, principal: CurrentPrincipal, moderation_service: CurrentModerationService, broadcaster: Annotated[Broadcaster, Depends(broadcaster_of)]
+    socket: WebSocket,
+    app_state: CurrentAppState,
+    principal: CurrentPrincipal,
+    moderation_service: CurrentModerationService,
+    broadcaster: Annotated[Broadcaster, Depends(broadcaster_of)],
 ) -> None:
     """The user's jobs, then all events of them; administrators see those of all users.
 
@@ -94,9 +98,7 @@ async def _receive_signals(socket: WebSocket, app_state: AppState, scope: Cancel
                 await _apply_signal(app_state, current_principal(socket), given)
             except SafelightError as error:
                 await socket.send_text(encode_message("error", error=error.to_dict()))
-                if isinstance(
-                    error, LimitError
-                ):  # nothing is read meanwhile: backpressure on the connection
+                if isinstance(error, LimitError):  # nothing is read meanwhile: backpressure on the connection
                     await asyncio.sleep(error.retry_after or 1)
     scope.cancel()
 

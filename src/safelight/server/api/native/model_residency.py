@@ -7,16 +7,23 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from safelight.errors import CheckpointInvalidError, CheckpointMissingError, RoleRequiredError, WorkerMissingError
-from safelight.server.security.dependencies import CurrentAdmin
-from safelight.server.security.allowlist import check_checkpoint, default_checkpoint_name
-from safelight.server.api.openapi_responses import error_responses, example_response
+from safelight.errors import (
+    CheckpointInvalidError,
+    CheckpointMissingError,
+    RoleRequiredError,
+    WorkerMissingError,
+)
+from safelight.server.api.native.schemas.models import LoadModelRequest, ResidencyCommand, UnloadModelRequest
 from safelight.server.api.openapi_examples import MEMORY_COMMAND
-from safelight.server.api.native.schemas.models import ResidencyCommand, LoadModelRequest, UnloadModelRequest
+from safelight.server.api.openapi_responses import error_responses, example_response
 from safelight.server.core.app_state import AppState, CurrentAppState
+from safelight.server.security.allowlist import check_checkpoint, default_checkpoint_name
+from safelight.server.security.dependencies import CurrentAdmin
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
-MODEL_ERRORS = error_responses(RoleRequiredError, CheckpointMissingError, CheckpointInvalidError, WorkerMissingError)
+MODEL_ERRORS = error_responses(
+    RoleRequiredError, CheckpointMissingError, CheckpointInvalidError, WorkerMissingError
+)
 Workers = Sequence[Mapping[str, Any]]
 
 
@@ -51,7 +58,9 @@ async def load_model(body: LoadModelRequest, app_state: CurrentAppState, _: Curr
     status_code=202,
     responses=MODEL_ERRORS | example_response(MEMORY_COMMAND, 202),
 )
-async def unload_model(body: UnloadModelRequest, app_state: CurrentAppState, _: CurrentAdmin) -> ResidencyCommand:
+async def unload_model(
+    body: UnloadModelRequest, app_state: CurrentAppState, _: CurrentAdmin
+) -> ResidencyCommand:
     """Have every worker unload a checkpoint, or with null all of them; for administrators.
 
     Checkpoints that no job uses are unloaded within a second or two, others when their jobs are done. A job that needs
@@ -60,7 +69,9 @@ async def unload_model(body: UnloadModelRequest, app_state: CurrentAppState, _: 
 
     def put() -> ResidencyCommand:
         workers = _running_workers(app_state)
-        app_state.service.unload(None if body.checkpoint is None else _resident_name(body.checkpoint, workers, app_state))
+        app_state.service.unload(
+            None if body.checkpoint is None else _resident_name(body.checkpoint, workers, app_state)
+        )
         app_state.audit_log.write("checkpoint.unload", checkpoint=body.checkpoint)
         return _memory_command(body.checkpoint, workers)
 
@@ -84,7 +95,11 @@ def _resident_name(name: str, workers: Workers, app_state: AppState) -> str:
 def _worker_checkpoint(name: str, app_state: AppState) -> str:
     """The workers' name of a checkpoint that users name."""
     settings = app_state.service.settings
-    return settings.checkpoint if name == default_checkpoint_name(settings) else check_checkpoint(name, settings.home)
+    return (
+        settings.checkpoint
+        if name == default_checkpoint_name(settings)
+        else check_checkpoint(name, settings.home)
+    )
 
 
 def _memory_command(checkpoint: str | None, workers: Workers) -> ResidencyCommand:

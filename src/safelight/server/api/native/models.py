@@ -10,10 +10,7 @@ from fastapi import APIRouter, Path, Query
 from safelight.errors import ModelMissingError, PromptError
 from safelight.generation.prompts.styles import load_styles
 from safelight.generation.solvers.registry import SAMPLERS, PredictionProcess
-from safelight.server.api.openai_model_names import openai_model_kind
 from safelight.server.api.native.catalog import build_catalog
-from safelight.server.api.openapi_responses import error_responses, example_response
-from safelight.server.api.openapi_examples import MODEL, MODELS, SAMPLER_LIST, SCHEDULES, STYLES
 from safelight.server.api.native.schemas.models import (
     Model,
     ModelList,
@@ -24,13 +21,23 @@ from safelight.server.api.native.schemas.models import (
     StyleList,
     StyleView,
 )
+from safelight.server.api.openai_model_names import openai_model_kind
+from safelight.server.api.openapi_examples import MODEL, MODELS, SAMPLER_LIST, SCHEDULES, STYLES
+from safelight.server.api.openapi_responses import error_responses, example_response
 from safelight.server.core.app_state import AppState, CurrentAppState
 
 router = APIRouter(prefix="/v1", tags=["models"])
-KindFilter = Annotated[PredictionProcess | None, Query(description="Only those that fit checkpoints of this kind.")]
+KindFilter = Annotated[
+    PredictionProcess | None, Query(description="Only those that fit checkpoints of this kind.")
+]
 
 
-@router.get("/models", operation_id="list_models", summary="List models", responses=error_responses() | example_response(MODELS))
+@router.get(
+    "/models",
+    operation_id="list_models",
+    summary="List models",
+    responses=error_responses() | example_response(MODELS),
+)
 async def list_models(
     app_state: CurrentAppState,
     kind: Annotated[

@@ -13,22 +13,22 @@ from safelight.errors import (
     BodyTooLargeError,
     ClassifierUnknownError,
     ImageFormatError,
-    UnsupportedMediaTypeError,
     SafelightError,
+    UnsupportedMediaTypeError,
 )
 from safelight.jobs.result import PictureVerdict
 from safelight.moderation.verdict import Judgement
-from safelight.server.security.dependencies import CurrentPrincipal
-from safelight.server.core.request_bodies.multipart import ImageRoute
 from safelight.server.api.charging import charge_images
-from safelight.server.core.request_bodies.payload_decoding import image_inputs
-from safelight.server.core.moderation_service import ModerationService
-from safelight.server.middleware.disconnects import CANCEL_ON_DISCONNECT
-from safelight.server.core.request_bodies.image_inputs import ImageInputs
-from safelight.server.api.openapi_responses import error_responses, multipart_body, example_response
-from safelight.server.api.openapi_examples import MODERATION, VERDICTS
 from safelight.server.api.native.schemas.moderation import ModerationRequest, Verdicts
+from safelight.server.api.openapi_examples import MODERATION, VERDICTS
+from safelight.server.api.openapi_responses import error_responses, example_response, multipart_body
 from safelight.server.core.app_state import CurrentAppState
+from safelight.server.core.moderation_service import ModerationService
+from safelight.server.core.request_bodies.image_inputs import ImageInputs
+from safelight.server.core.request_bodies.multipart import ImageRoute
+from safelight.server.core.request_bodies.payload_decoding import image_inputs
+from safelight.server.middleware.disconnects import CANCEL_ON_DISCONNECT
+from safelight.server.security.dependencies import CurrentPrincipal
 
 
 @asynccontextmanager
@@ -51,9 +51,13 @@ RAW_IMAGE_BODY = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
     operation_id="moderate",
     dependencies=CANCEL_ON_DISCONNECT,
     summary="Judge pictures",
-    responses=error_responses(BodyTooLargeError, ClassifierUnknownError, ImageFormatError, UnsupportedMediaTypeError)
+    responses=error_responses(
+        BodyTooLargeError, ClassifierUnknownError, ImageFormatError, UnsupportedMediaTypeError
+    )
     | example_response(VERDICTS),
-    openapi_extra={"requestBody": {"content": multipart_body("image", "images", other_fields=False) | RAW_IMAGE_BODY}},
+    openapi_extra={
+        "requestBody": {"content": multipart_body("image", "images", other_fields=False) | RAW_IMAGE_BODY}
+    },
 )
 async def moderate(
     body: Annotated[ModerationRequest, Body(openapi_examples=dict(MODERATION))],

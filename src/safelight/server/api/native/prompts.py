@@ -13,16 +13,12 @@ from fastapi.requests import HTTPConnection
 from safelight.errors import CheckpointInvalidError, CheckpointMissingError, PromptError
 from safelight.generation.prompts import parse_prompt
 from safelight.generation.prompts.chunks import Tokenizer
-from safelight.generation.prompts.token_count import count_tokens
 from safelight.generation.prompts.spans import weighted_spans
+from safelight.generation.prompts.token_count import count_tokens
 from safelight.generation.prompts.unsupported import check_supported
 from safelight.generation.prompts.wildcards import find_wildcards, wildcard_names
-from safelight.jobs.job import Failure
 from safelight.jobs.cost import DEFAULT_STEPS
-from safelight.server.core.tokenizer_cache import TokenizerCache
-from safelight.server.middleware.disconnects import CANCEL_ON_DISCONNECT
-from safelight.server.api.openapi_responses import error_responses, example_response
-from safelight.server.api.openapi_examples import EXPLAINED_PROMPTS, PROMPTS, WILDCARDS
+from safelight.jobs.job import Failure
 from safelight.server.api.native.schemas.prompts import (
     ExplainedPrompt,
     ExplainedPrompts,
@@ -31,7 +27,11 @@ from safelight.server.api.native.schemas.prompts import (
     WildcardList,
     WildcardView,
 )
+from safelight.server.api.openapi_examples import EXPLAINED_PROMPTS, PROMPTS, WILDCARDS
+from safelight.server.api.openapi_responses import error_responses, example_response
 from safelight.server.core.app_state import CurrentAppState
+from safelight.server.core.tokenizer_cache import TokenizerCache
+from safelight.server.middleware.disconnects import CANCEL_ON_DISCONNECT
 from safelight.settings import Settings
 
 
@@ -55,7 +55,8 @@ def tokenizer_cache_of(connection: HTTPConnection) -> TokenizerCache:
     operation_id="explain_prompts",
     dependencies=CANCEL_ON_DISCONNECT,
     summary="Explain prompts",
-    responses=error_responses(CheckpointMissingError, CheckpointInvalidError) | example_response(EXPLAINED_PROMPTS),
+    responses=error_responses(CheckpointMissingError, CheckpointInvalidError)
+    | example_response(EXPLAINED_PROMPTS),
 )
 async def explain_prompts(
     body: Annotated[ExplainPromptsRequest, Body(openapi_examples=dict(PROMPTS))],
@@ -81,7 +82,9 @@ async def list_wildcards(app_state: CurrentAppState) -> WildcardList:
     return WildcardList(wildcards=[WildcardView.model_validate(wildcard) for wildcard in found])
 
 
-def _explain(body: ExplainPromptsRequest, settings: Settings, tokenizer_cache: TokenizerCache) -> ExplainedPrompts:
+def _explain(
+    body: ExplainPromptsRequest, settings: Settings, tokenizer_cache: TokenizerCache
+) -> ExplainedPrompts:
     tokenizers, steps = tokenizer_cache.tokenizers(body.checkpoint, settings), body.steps or DEFAULT_STEPS
     return ExplainedPrompts(
         prompt=_explain_part(body.prompt, "prompt", steps, tokenizers),

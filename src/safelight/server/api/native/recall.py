@@ -10,24 +10,30 @@ from safelight.errors import (
     BodyInvalidError,
     BodyTooLargeError,
     ImageFormatError,
-    UnsupportedMediaTypeError,
     SafelightError,
+    UnsupportedMediaTypeError,
 )
 from safelight.generation.prompts import load_styles
-from safelight.generation.recall import AvailableModels, KnownCheckpoint, RecallResult, recall_image, recall_text
+from safelight.generation.recall import (
+    AvailableModels,
+    KnownCheckpoint,
+    RecallResult,
+    recall_image,
+    recall_text,
+)
 from safelight.generation.solvers.samplers import PredictionProcess
 from safelight.generation.upscaling.registry import find_upscalers
 from safelight.images import DecodeLimits
-from safelight.server.core.request_bodies.multipart import ImageRoute
-from safelight.server.api.upscaler_names import hires_upscaler
 from safelight.server.api.checkpoint_names import list_checkpoints
-from safelight.server.core.request_bodies.payload_decoding import decode_image
-from safelight.server.middleware.disconnects import CANCEL_ON_DISCONNECT
-from safelight.server.api.openapi_responses import error_responses, multipart_body, example_response
-from safelight.server.api.openapi_examples import RECALLED, RECALLS
 from safelight.server.api.native.moderation import RAW_IMAGE_BODY
 from safelight.server.api.native.schemas.recall import RecalledRequest, RecallRequest
+from safelight.server.api.openapi_examples import RECALLED, RECALLS
+from safelight.server.api.openapi_responses import error_responses, example_response, multipart_body
+from safelight.server.api.upscaler_names import hires_upscaler
 from safelight.server.core.app_state import CurrentAppState
+from safelight.server.core.request_bodies.multipart import ImageRoute
+from safelight.server.core.request_bodies.payload_decoding import decode_image
+from safelight.server.middleware.disconnects import CANCEL_ON_DISCONNECT
 from safelight.settings import Settings
 
 router = APIRouter(tags=["pictures"], route_class=ImageRoute)
@@ -38,7 +44,8 @@ router = APIRouter(tags=["pictures"], route_class=ImageRoute)
     operation_id="recall",
     dependencies=CANCEL_ON_DISCONNECT,
     summary="Read how a picture was made",
-    responses=error_responses(BodyTooLargeError, ImageFormatError, UnsupportedMediaTypeError) | example_response(RECALLED),
+    responses=error_responses(BodyTooLargeError, ImageFormatError, UnsupportedMediaTypeError)
+    | example_response(RECALLED),
     openapi_extra={"requestBody": {"content": multipart_body("image", other_fields=False) | RAW_IMAGE_BODY}},
 )
 async def recall(
@@ -67,7 +74,8 @@ def _server_names(settings: Settings) -> AvailableModels:
     """The names that exist on this server."""
     upscalers = find_upscalers(settings.home)
     checkpoints = [
-        KnownCheckpoint(each.name, each.digest, PredictionProcess(each.checkpoint.family.prediction_process)) for each in list_checkpoints(settings)
+        KnownCheckpoint(each.name, each.digest, PredictionProcess(each.checkpoint.family.prediction_process))
+        for each in list_checkpoints(settings)
     ]
     return AvailableModels(checkpoints, lambda name: hires_upscaler(name, upscalers), _style_names(settings))
 

@@ -7,7 +7,11 @@ from typing import Literal, TypedDict
 from fastapi import APIRouter, Request, Response
 
 from safelight.errors import OriginRefusedError
-from safelight.server.security.dependencies import LOCAL, Principal, CurrentPrincipal
+from safelight.server.api.native.schemas.session import SessionView, SignIn
+from safelight.server.api.openapi_examples import SESSION_OF_ANNA
+from safelight.server.api.openapi_responses import error_responses, example_response
+from safelight.server.core.app_state import AppState, CurrentAppState
+from safelight.server.security.bind_policy import requires_keys
 from safelight.server.security.browser_auth import SESSION_PATH
 from safelight.server.security.credentials import (
     SESSION_COOKIE,
@@ -15,13 +19,9 @@ from safelight.server.security.credentials import (
     parse_credentials,
     session_token,
 )
-from safelight.server.security.bind_policy import requires_keys
+from safelight.server.security.dependencies import LOCAL, CurrentPrincipal, Principal
 from safelight.server.security.same_origin import is_same_origin
-from safelight.server.api.openapi_responses import error_responses, example_response
-from safelight.server.api.openapi_examples import SESSION_OF_ANNA
-from safelight.server.api.native.schemas.session import SessionView, SignIn
 from safelight.server.security.sessions import LIFETIME
-from safelight.server.core.app_state import AppState, CurrentAppState
 
 router = APIRouter(prefix=SESSION_PATH, tags=["session"])
 
@@ -42,7 +42,9 @@ class CookieAttributes(TypedDict):
     responses=error_responses() | example_response(SESSION_OF_ANNA),
     openapi_extra={"security": []},
 )
-async def open_session(body: SignIn, request: Request, response: Response, app_state: CurrentAppState) -> SessionView:
+async def open_session(
+    body: SignIn, request: Request, response: Response, app_state: CurrentAppState
+) -> SessionView:
     """Exchange a key for a session cookie. A server that requires no keys sets none."""
     if not is_same_origin(request.headers):
         raise OriginRefusedError(
@@ -66,7 +68,9 @@ async def get_session(request: Request, principal: CurrentPrincipal) -> SessionV
     return _view(principal, cookie=principal is not LOCAL and parse_credentials(request.headers)[1] is None)
 
 
-@router.delete("", status_code=204, operation_id="close_session", summary="Sign out", responses=error_responses())
+@router.delete(
+    "", status_code=204, operation_id="close_session", summary="Sign out", responses=error_responses()
+)
 async def close_session(request: Request, response: Response, app_state: CurrentAppState) -> None:
     """End the session: its cookie becomes invalid, and its event streams end."""
     if (token := session_token(request.scope)) is not None:

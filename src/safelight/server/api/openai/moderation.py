@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from safelight.errors import UnsupportedFieldError, TextModerationError
+from safelight.errors import TextModerationError, UnsupportedFieldError
 from safelight.moderation.blocklist import Blocklist, TextVerdict
 from safelight.moderation.verdict import Verdict
 from safelight.server.api.openai_model_names import openai_model_kind
@@ -131,7 +131,9 @@ def moderation_inputs(body: ModerationBody) -> ModerationInputs:
     """
     given = [body.input] if isinstance(body.input, str) else body.input
     if not 1 <= len(given) <= MAX_INPUTS:
-        raise UnsupportedFieldError(f"input: 1 to {MAX_INPUTS} parts at a time; {len(given)} came.", field="input")
+        raise UnsupportedFieldError(
+            f"input: 1 to {MAX_INPUTS} parts at a time; {len(given)} came.", field="input"
+        )
     pictures = tuple(each.image_url.url for each in given if isinstance(each, ImageInput))
     single = tuple((each,) for each in given if isinstance(each, str))
     if (
@@ -162,7 +164,11 @@ def check_inputs(inputs: ModerationInputs, blocklist: Blocklist | None) -> None:
 
 
 def moderation_response(
-    inputs: ModerationInputs, verdicts: Sequence[Verdict], blocklist: Blocklist | None, *, skip_texts: bool = False
+    inputs: ModerationInputs,
+    verdicts: Sequence[Verdict],
+    blocklist: Blocklist | None,
+    *,
+    skip_texts: bool = False,
 ) -> ModerationResponse:
     """Build the answer.
 

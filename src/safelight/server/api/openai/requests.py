@@ -9,15 +9,15 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from safelight.errors import UnsupportedFieldError, MaskError
+from safelight.errors import MaskError, UnsupportedFieldError
 from safelight.generation.infotext import parse_infotext
-from safelight.images import DecodeLimits, decoding
+from safelight.images import DecodeLimits, decode
 from safelight.images.alpha import decode_alpha
 from safelight.images.metadata.file_metadata import read_metadata
 from safelight.server.api.checkpoint_names import SelectedCheckpoint
-from safelight.server.api.openai.schemas import CommonFields, GenerationFields, EditForm
 from safelight.server.api.image_resizing import CROP, Size, fast_png, resize
-from safelight.server.core.executors.image_cost import decode_cost, decode_alpha_cost
+from safelight.server.api.openai.schemas import CommonFields, EditForm, GenerationFields
+from safelight.server.core.executors.image_cost import decode_alpha_cost, decode_cost
 from safelight.server.core.executors.image_executor import ImageCost
 
 RequestFields = dict[str, Any]
@@ -119,9 +119,11 @@ def edit_fields(
     cover = transparent_area(image, limits) if mask is None else inpaint_mask(mask, limits)
     if mask is not None and cover is None:
         raise MaskError("The mask has no transparent parts.", hint="They mark the part to repaint.")
-    picture = decoding(image, limits=limits).image
+    picture = decode(image, limits=limits).image
     if cover is not None and cover.size != picture.size:
-        raise MaskError(f"The mask is {_size_text(cover.size)} pixels, its picture {_size_text(picture.size)}.")
+        raise MaskError(
+            f"The mask is {_size_text(cover.size)} pixels, its picture {_size_text(picture.size)}."
+        )
     size = form.sides or fit_size(picture.size, checkpoint)
     fields = generation_fields(form, checkpoint) | {"init_image": image} | _size_fields(size)
     if cover is not None:
@@ -143,12 +145,19 @@ def edit_cost(image: bytes, mask: bytes | None, limits: DecodeLimits) -> ImageCo
     return cover.then(picture + ImageCost(2 * cover.pixels + picture.memory // 2))
 
 
-def variation_fields(form: CommonFields, checkpoint: SelectedCheckpoint, image: bytes, limits: DecodeLimits) -> RequestFields:
+def variation_fields(
+    form: CommonFields, checkpoint: SelectedCheckpoint, image: bytes, limits: DecodeLimits
+) -> RequestFields:
     """The fields of our request for variations, with the image's own prompt where its metadata has one."""
     told = parse_infotext(read_metadata(image, limits=limits).infotext or "")
     words = {"prompt": told.prompt, "negative_prompt": told.negative_prompt}
-    size = form.sides or fit_size(decoding(image, limits=limits).image.size, checkpoint)
-    return common_fields(form, checkpoint) | words | {"init_image": image, "strength": VARIATION_STRENGTH} | _size_fields(size)
+    size = form.sides or fit_size(decode(image, limits=limits).image.size, checkpoint)
+    return (
+        common_fields(form, checkpoint)
+        | words
+        | {"init_image": image, "strength": VARIATION_STRENGTH}
+        | _size_fields(size)
+    )
 
 
 def fit_size(size: Size, checkpoint: SelectedCheckpoint) -> Size | None:
@@ -156,7 +165,11 @@ def fit_size(size: Size, checkpoint: SelectedCheckpoint) -> Size | None:
 
     An image with more pixels than a megapixel, and than the checkpoint's best size, keeps its proportions only.
     """
-    side, unit = (checkpoint.family.side, checkpoint.family.size_multiple) if checkpoint.family else (0, DEFAULT_SIZE_MULTIPLE)
+    side, unit = (
+        (checkpoint.family.side, checkpoint.family.size_multiple)
+        if checkpoint.family
+        else (0, DEFAULT_SIZE_MULTIPLE)
+    )
     share = math.sqrt(max(side**2, MAX_DEFAULT_PIXELS) / (size[0] * size[1]))
     if share >= 1:
         return None

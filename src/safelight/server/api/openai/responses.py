@@ -11,9 +11,9 @@ from pydantic import BaseModel, Field
 
 from safelight.images import DecodeLimits
 from safelight.jobs.result import DrawnPicture
-from safelight.server.api.openai.schemas import CommonFields, GenerationFields
 from safelight.server.api.openai.requests import quality_of
-from safelight.server.api.outcomes import OutputImage, JobOutcome, unsupported_parts
+from safelight.server.api.openai.schemas import CommonFields, GenerationFields
+from safelight.server.api.outcomes import JobOutcome, OutputImage, unsupported_parts
 from safelight.server.core.content_negotiation import convert_image
 from safelight.server.core.executors.image_cost import convert_cost
 from safelight.server.core.executors.image_executor import ImageCost
@@ -51,7 +51,9 @@ class ImagesResponse(BaseModel):
     )
 
 
-def images_response(form: CommonFields, outcome: JobOutcome, items: Sequence[ImageItem], checkpoint: str) -> ImagesResponse:
+def images_response(
+    form: CommonFields, outcome: JobOutcome, items: Sequence[ImageItem], checkpoint: str
+) -> ImagesResponse:
     """The complete answer.
 
     Args:
@@ -108,12 +110,21 @@ def ignored_fields(form: CommonFields, outcome: JobOutcome) -> list[str]:
 
 
 def completed_event(
-    name: str, form: GenerationFields, image: OutputImage, encoded: str, checkpoint: str, ignored: Sequence[str] = ()
+    name: str,
+    form: GenerationFields,
+    image: OutputImage,
+    encoded: str,
+    checkpoint: str,
+    ignored: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The event of a finished image; see ``partial_event`` and ``images_response``."""
     body = _event(f"{name}.completed", form, encoded, size_text(image.metadata)) | {"checkpoint": checkpoint}
     body |= {"ignored_fields": list(ignored)} if ignored else {}
-    return body | {"usage": NO_USAGE} | ({"safety_identifier": form.returned_identifier} if form.returned_identifier else {})
+    return (
+        body
+        | {"usage": NO_USAGE}
+        | ({"safety_identifier": form.returned_identifier} if form.returned_identifier else {})
+    )
 
 
 def size_text(metadata: DrawnPicture) -> str:

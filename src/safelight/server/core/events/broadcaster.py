@@ -12,13 +12,13 @@ from typing import Any, Self
 from safelight.errors import DatabaseError, SafelightError
 from safelight.jobs.job import Event, Job
 from safelight.logs import get_logger
-from safelight.server.core.events.previews import load_preview
-from safelight.server.core.events.event_stream import RETRY_INTERVAL
+from safelight.server.core.app_state import AppState
 from safelight.server.core.events.coalescing_queue import PREVIEW, PROGRESS, CoalescingQueue, encode_message
-from safelight.server.core.moderation_service import ModerationService
+from safelight.server.core.events.event_stream import RETRY_INTERVAL
+from safelight.server.core.events.previews import load_preview
 from safelight.server.core.events.queue_snapshot import REFRESH_INTERVAL as QUEUE_EVERY
 from safelight.server.core.events.queue_snapshot import QueueSnapshot
-from safelight.server.core.app_state import AppState
+from safelight.server.core.moderation_service import ModerationService
 
 UPDATE_INTERVAL = 0.1
 """Minimum seconds between two batches of messages to one client, and between two rounds of previews."""
@@ -69,7 +69,9 @@ class Broadcaster:
                 await task
 
     @asynccontextmanager
-    async def subscribed(self, scope: str | None, moderation: ModerationService) -> AsyncIterator[CoalescingQueue]:
+    async def subscribed(
+        self, scope: str | None, moderation: ModerationService
+    ) -> AsyncIterator[CoalescingQueue]:
         """A context in which a client receives messages.
 
         Args:
@@ -110,7 +112,9 @@ class Broadcaster:
     def _read_snapshot(self, scope: str | None) -> tuple[list[Job], str]:
         ledger = self._get_app_state().service.store
         last = ledger.last_event()  # read first: later events are sent as messages
-        jobs = ledger.overview(scope, waiting=MAX_WAITING, ended=MAX_ENDED, largest=MAX_JOB_CHARACTERS, total=MAX_CHARACTERS)
+        jobs = ledger.overview(
+            scope, waiting=MAX_WAITING, ended=MAX_ENDED, largest=MAX_JOB_CHARACTERS, total=MAX_CHARACTERS
+        )
         texts = ",".join(job.model_dump_json() for job in jobs)
         return jobs, f'{{"type":"hello","jobs":[{texts}],"last_event":{last}}}'
 
@@ -217,7 +221,9 @@ class Broadcaster:
         if not self._queue.is_due():
             return
         await self._queue.refresh(self._get_app_state().service.store)
-        texts = {scope: self._queue.message_for(scope) for scope in {inbox.scope for inbox in self._subscribers}}
+        texts = {
+            scope: self._queue.message_for(scope) for scope in {inbox.scope for inbox in self._subscribers}
+        }
         for inbox in self._subscribers:
             inbox.put_queue(texts[inbox.scope])
 

@@ -50,7 +50,9 @@ class EventStream:
 
     async def __aenter__(self) -> Self:
         """Start reading events."""
-        self._notification_thread = _NotificationThread(self._store.listen(), asyncio.get_running_loop(), self._changed.set)
+        self._notification_thread = _NotificationThread(
+            self._store.listen(), asyncio.get_running_loop(), self._changed.set
+        )
         self._task = asyncio.create_task(self._poll())
         return self
 

@@ -10,10 +10,10 @@ from fastapi.requests import HTTPConnection
 
 from safelight.file_formats import FileFormat
 from safelight.moderation.policy import Decision
-from safelight.server.core.content_negotiation import convert_image
-from safelight.server.core.moderation_service import ModerationService
-from safelight.server.core.executors.image_cost import convert_cost
 from safelight.server.core.app_state import AppState
+from safelight.server.core.content_negotiation import convert_image
+from safelight.server.core.executors.image_cost import convert_cost
+from safelight.server.core.moderation_service import ModerationService
 
 
 def moderation_service(connection: HTTPConnection) -> ModerationService:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable, Sequence
 
 from safelight.errors import DatabaseError
-from safelight.jobs.queue.store import JobStore
 from safelight.jobs.queue.eta import Standing
+from safelight.jobs.queue.store import JobStore
 from safelight.server.core.events.coalescing_queue import encode_message
 
 REFRESH_INTERVAL = 1.0

@@ -46,7 +46,9 @@ class FairQueue(Generic[Item]):
         Args:
             excluded: Whether an owner may start nothing more, for another reason.
         """
-        eligible = [owner for owner in self._waiting if self._running[owner] < self._per_owner and not excluded(owner)]
+        eligible = [
+            owner for owner in self._waiting if self._running[owner] < self._per_owner and not excluded(owner)
+        ]
         if not eligible:
             return None
         owner = min(eligible, key=lambda one: (self._running[one], self._served[one]))
@@ -88,4 +90,6 @@ class FairQueue(Generic[Item]):
     def _drop_idle_owners(self) -> None:
         """Forget owners who have no items and no more service than a new owner would start with."""
         present = self._waiting.keys() | self._running.keys()
-        self._served = {owner: had for owner, had in self._served.items() if owner in present or had > self._virtual_time}
+        self._served = {
+            owner: had for owner, had in self._served.items() if owner in present or had > self._virtual_time
+        }

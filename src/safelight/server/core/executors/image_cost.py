@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from safelight.file_formats import FileFormat
 from safelight.images import DecodeLimits
-from safelight.images.memory_cost import decode_memory, encode_memory
 from safelight.images.decoding import inspect_file
-from safelight.images.types import ImageHeader, FileLayout
 from safelight.images.frame_sampling import reachable_frames
+from safelight.images.memory_cost import decode_memory, encode_memory
+from safelight.images.types import FileLayout, ImageHeader
 from safelight.server.core.executors.image_executor import ImageCost
 
 
@@ -31,7 +31,9 @@ def decode_frames_cost(data: bytes, limits: DecodeLimits, shrink_to: int | None 
     """The cost of decoding an animation as ``images.frames`` does; raises as ``decode_cost`` does."""
     layout = inspect_file(data, limits)
     header_ = layout.header
-    return ImageCost(decode_memory(layout, limits, shrink_to), header_.width * header_.height * reachable_frames(layout))
+    return ImageCost(
+        decode_memory(layout, limits, shrink_to), header_.width * header_.height * reachable_frames(layout)
+    )
 
 
 def decode_png_cost(size: tuple[int, int], limits: DecodeLimits, shrink_to: int | None = None) -> ImageCost:
@@ -49,7 +51,9 @@ def decode_png_cost(size: tuple[int, int], limits: DecodeLimits, shrink_to: int 
 def decode_alpha_cost(data: bytes, limits: DecodeLimits) -> ImageCost:
     """The cost of decoding an image for its alpha channel or its brightness; raises as ``decode_cost`` does."""
     cost = decode_cost(data, limits)
-    return ImageCost(cost.memory + 2 * cost.pixels, cost.pixels)  # the channel that is kept, and its rotated copy
+    return ImageCost(
+        cost.memory + 2 * cost.pixels, cost.pixels
+    )  # the channel that is kept, and its rotated copy
 
 
 def encode_cost(size: tuple[int, int], kind: FileFormat) -> ImageCost:

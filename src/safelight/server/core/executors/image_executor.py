@@ -99,7 +99,9 @@ class ImageExecutor:
         cores = cores or min(MAX_CORES, usable_cores())
         self.concurrency = cores + 1
         self._small = FairExecutor(self.concurrency, "pictures", per_owner=self.concurrency - 1)
-        self._large = BudgetedExecutor(max(2, cores), "large pictures", budget - self.concurrency * SMALL_MEMORY)
+        self._large = BudgetedExecutor(
+            max(2, cores), "large pictures", budget - self.concurrency * SMALL_MEMORY
+        )
 
     def submit(self, function: Callable[[], Any], cost: ImageCost) -> Future[Any]:
         """Run a function when its owner's turn comes and its memory fits.

@@ -57,7 +57,9 @@ class ThreadPools:
         """Run a function that reads an image file's header, but not its pixels."""
         return await _run_in(self._inspect, partial(function, *args, **options))
 
-    async def run_image(self, cost: ImageCost, function: Callable[P, Result], *args: P.args, **options: P.kwargs) -> Result:
+    async def run_image(
+        self, cost: ImageCost, function: Callable[P, Result], *args: P.args, **options: P.kwargs
+    ) -> Result:
         """Run a function that decodes or encodes an image. Cancelling a waiting call removes it from the queue.
 
         Args:

@@ -7,12 +7,12 @@ import binascii
 import re
 from collections.abc import Iterator
 
-from safelight.errors import ImageTooManyBytesError, ImageEncodingError, ImageUrlError
+from safelight.errors import ImageEncodingError, ImageTooManyBytesError, ImageUrlError
 from safelight.images.decoding import inspect_file
 from safelight.images.types import DecodeLimits
-from safelight.server.core.request_bodies.remote_images import fetch_image
 from safelight.server.core.executors.image_executor import ImageCost
 from safelight.server.core.executors.thread_pools import ThreadPools
+from safelight.server.core.request_bodies.remote_images import fetch_image
 from safelight.settings import Settings
 
 MAX_URLS = 8

@@ -18,10 +18,10 @@ from starlette.datastructures import UploadFile
 
 from safelight.errors import BodyInvalidError, UnsupportedMediaTypeError
 from safelight.images.fields import image_fields, models_in
-from safelight.server.core.request_bodies.large_json import loads
+from safelight.server.core.app_state import AppState
 from safelight.server.core.executors.image_executor import ImageCost
 from safelight.server.core.request_bodies.json_limits import json_error
-from safelight.server.core.app_state import AppState
+from safelight.server.core.request_bodies.large_json import loads
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
 BINARY_TYPES = ("image/", "application/octet-stream")
@@ -50,7 +50,9 @@ class JsonRoute(APIRoute):
 
     async def _with_json(self, request: Request) -> Request:
         return (
-            request if self.body_field is None or media_type_of(request) != JSON else await _with_parsed_json(request)
+            request
+            if self.body_field is None or media_type_of(request) != JSON
+            else await _with_parsed_json(request)
         )
 
 
@@ -74,7 +76,7 @@ class FormRoute(JsonRoute):
             return _ParsedRequest(request, await _read_form(request, self._lists))
         if self.accepts_binary and media_type.startswith(BINARY_TYPES):
             return _ParsedRequest(request, {"image": await request.body()})
-        raise UnsupportedMediaTypeError(f"A body of the type {kind or 'none'!r} cannot be read here.")
+        raise UnsupportedMediaTypeError(f"A body of the type {media_type or 'none'!r} cannot be read here.")
 
 
 class ImageRoute(FormRoute):
@@ -129,7 +131,9 @@ async def _with_parsed_json(request: Request) -> Request:
         if len(data) <= SMALL:
             return _ParsedRequest(request, json.loads(data))
         app_state: AppState = request.app.state.backstage
-        return _ParsedRequest(request, await app_state.threads.run_image(ImageCost(2 * len(data)), loads, data))
+        return _ParsedRequest(
+            request, await app_state.threads.run_image(ImageCost(2 * len(data)), loads, data)
+        )
     except (ValueError, RecursionError) as error:
         return _InvalidJsonRequest(request, not data, error)
 
@@ -152,7 +156,7 @@ async def _read_form(request: Request, lists: Collection[str]) -> Fields:
             else:
                 images[name] = await part.read()
     if duplicates := given.keys() & images.keys():
-        raise BodyInvalidError(f"{min(both)!r} is a part and in {REQUEST_PART!r} too.")
+        raise BodyInvalidError(f"{min(duplicates)!r} is a part and in {REQUEST_PART!r} too.")
     return given | images
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from safelight.images.fields import find_images, replace_images
-from safelight.server.core.request_bodies.image_inputs import ImageInputs
 from safelight.server.api.native.schemas.jobs import JobOptions
 from safelight.server.core.app_state import AppState
+from safelight.server.core.request_bodies.image_inputs import ImageInputs
 
 
 async def decode_fields(body: JobOptions, app_state: AppState) -> dict[str, Any]:

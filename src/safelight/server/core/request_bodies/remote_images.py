@@ -49,7 +49,9 @@ def is_public(address: Address) -> bool:
     return address.is_global and not any(special)
 
 
-async def fetch_image(url: str, max_bytes: int, threads: ThreadPools, *, is_allowed: AddressFilter = is_public) -> bytes:
+async def fetch_image(
+    url: str, max_bytes: int, threads: ThreadPools, *, is_allowed: AddressFilter = is_public
+) -> bytes:
     """The bytes at a URL, whatever their media type.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
-from tests.server.routes.hands import drawing, worker
+from tests.server.api.hands import drawing, worker
 
 from safelight.images.encoding import encode_image
 from safelight.images.metadata.file_metadata import Metadata

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
-from tests.server.routes.hands import drawing, worker
+from tests.server.api.hands import drawing, worker
 
 from safelight.errors import MemoryBudgetError
 from safelight.images import DecodeLimits
@@ -163,7 +163,9 @@ def test_options_count_for_one_request_or_from_then_on(client: TestClient, servi
     assert [job.request.get("clip_skip", 1) for job in begun] == [2, 1, 2, 2]
 
 
-def test_pictures_come_in_the_format_of_the_callers_options(client: TestClient, service: QueueService) -> None:
+def test_pictures_come_in_the_format_of_the_callers_options(
+    client: TestClient, service: QueueService
+) -> None:
     with worker(service):
         found = drawn(client, override_settings={"samples_format": "jpg", "jpeg_quality": 80})
     data = base64.b64decode(found["images"][0])

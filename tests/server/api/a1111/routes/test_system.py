@@ -6,7 +6,7 @@ from collections.abc import Callable
 import psutil
 import pytest
 from starlette.testclient import TestClient
-from tests.server.routes.hands import entered, worker
+from tests.server.api.hands import entered, worker
 
 from safelight import __version__
 from safelight.jobs.job import JobKind, Signal, Submission

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 from tests.server.conftest import client_of
-from tests.server.routes.hands import drawing, worker
+from tests.server.api.hands import drawing, worker
 
 from safelight.errors import MemoryBudgetError, NonFiniteError
 from safelight.jobs.job import Job, Progress

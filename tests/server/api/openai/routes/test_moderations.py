@@ -11,8 +11,8 @@ from tests.server.conftest import client_of
 
 from safelight.errors import BlocklistError
 from safelight.jobs.queue_service import QueueService
-from safelight.server.app import create_app
 from safelight.server.api.openai.blocklist_cache import BlocklistCache
+from safelight.server.app import create_app
 from safelight.server.security.keys import KeyStore
 
 

@@ -13,11 +13,11 @@ from pydantic import BaseModel, Field
 from safelight.generation.prompts.styles import load_styles
 from safelight.generation.solvers.registry import SAMPLERS
 from safelight.generation.upscaling.registry import find_upscalers
-from safelight.server.security.dependencies import Role, CurrentPrincipal
 from safelight.server.api.a1111.samplers import sampler_row, scheduler_rows
-from safelight.server.api.upscaler_names import LATENT, upscaler_rows
 from safelight.server.api.checkpoint_names import ListedCheckpoint, list_checkpoints
+from safelight.server.api.upscaler_names import LATENT, upscaler_rows
 from safelight.server.core.app_state import CurrentAppState
+from safelight.server.security.dependencies import CurrentPrincipal, Role
 
 router = APIRouter(prefix="/sdapi", tags=["A1111"])
 

@@ -12,27 +12,27 @@ from pydantic import BaseModel, Field
 from safelight.generation.upscaling.registry import find_upscalers
 from safelight.images.metadata.file_metadata import read_metadata
 from safelight.jobs.job import Job, JobKind
-from safelight.server.security.dependencies import Principal, CurrentPrincipal
-from safelight.server.core.request_bodies.multipart import JsonRoute
 from safelight.server.api import outcomes
 from safelight.server.api.a1111.extras import (
     ExtraBatchImagesBody,
     ExtrasBody,
-    UpscalePlan,
     ExtraSingleImageBody,
+    UpscalePlan,
     check_body,
-    crop_to_size,
     crop_cost,
+    crop_to_size,
     plan_upscale,
     plan_upscale_cost,
 )
-from safelight.server.api.a1111.schemas import Base64
 from safelight.server.api.a1111.info import infotext_items
+from safelight.server.api.a1111.schemas import Base64
 from safelight.server.api.a1111.unsupported import ineffective_fields
-from safelight.server.core.request_bodies.payload_decoding import decode_image
-from safelight.server.middleware.disconnects import CANCEL_ON_DISCONNECT, CurrentClient
 from safelight.server.core.app_state import AppState, CurrentAppState
+from safelight.server.core.request_bodies.multipart import JsonRoute
+from safelight.server.core.request_bodies.payload_decoding import decode_image
 from safelight.server.core.submission import submit
+from safelight.server.middleware.disconnects import CANCEL_ON_DISCONNECT, CurrentClient
+from safelight.server.security.dependencies import CurrentPrincipal, Principal
 
 router = APIRouter(prefix="/sdapi/v1", tags=["A1111"], route_class=JsonRoute)
 
@@ -66,7 +66,9 @@ class PngInfoResponse(BaseModel):
 
 
 @router.post("/extra-single-image", operation_id="a1111_extra_single_image", summary="Upscale a picture")
-async def extra_single_image(body: ExtraSingleImageBody, app_state: CurrentAppState, principal: CurrentPrincipal, client: CurrentClient) -> ExtraSingleImageResponse:
+async def extra_single_image(
+    body: ExtraSingleImageBody, app_state: CurrentAppState, principal: CurrentPrincipal, client: CurrentClient
+) -> ExtraSingleImageResponse:
     """Upscale a picture and wait. The policy applies before and after; the gallery keeps the uncropped result."""
     check_body(body)
     planned = await _plan(body, body.image, app_state)
@@ -79,7 +81,9 @@ async def extra_single_image(body: ExtraSingleImageBody, app_state: CurrentAppSt
 @router.post(
     "/extra-batch-images", operation_id="a1111_extra_batch_images", summary="Upscale several pictures"
 )
-async def extra_batch_images(body: ExtraBatchImagesBody, app_state: CurrentAppState, principal: CurrentPrincipal, client: CurrentClient) -> ExtraBatchImagesResponse:
+async def extra_batch_images(
+    body: ExtraBatchImagesBody, app_state: CurrentAppState, principal: CurrentPrincipal, client: CurrentClient
+) -> ExtraBatchImagesResponse:
     """Upscale pictures, a job each. The first error is the answer; the other jobs' pictures are in the gallery."""
     check_body(body)
     planned = [await _plan(body, picture.data, app_state) for picture in body.image_list]

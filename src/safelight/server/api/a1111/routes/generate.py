@@ -14,17 +14,16 @@ from safelight.errors import UnsupportedFieldError
 from safelight.generation.recall.field_builder import replace_surrogates
 from safelight.generation.upscaling.registry import find_upscalers
 from safelight.jobs.job import JobKind
-from safelight.server.security.dependencies import Principal, CurrentPrincipal
-from safelight.server.core.request_bodies.multipart import JsonRoute
 from safelight.server.api import outcomes
-from safelight.server.api.a1111.schemas import GenerationParameters, Img2ImgBody, Txt2ImgBody
-from safelight.server.api.a1111.info import info_json, echo_parameters, info_of
+from safelight.server.api.a1111.client_state import ClientState, CurrentClientState
+from safelight.server.api.a1111.info import echo_parameters, info_json, info_of
+from safelight.server.api.a1111.init_image import PreparedImages, prepare_cost, prepare_images
 from safelight.server.api.a1111.options import (
     CHECKPOINT,
     OptionValues,
-    validate_options,
     option_values,
     unknown_options,
+    validate_options,
 )
 from safelight.server.api.a1111.requests import (
     check_body,
@@ -33,15 +32,16 @@ from safelight.server.api.a1111.requests import (
     requested_size,
     txt2img_fields,
 )
-from safelight.server.api.a1111.init_image import PreparedImages, prepare_images, prepare_cost
-from safelight.server.api.a1111.client_state import ClientState, CurrentClientState
+from safelight.server.api.a1111.schemas import GenerationParameters, Img2ImgBody, Txt2ImgBody
 from safelight.server.api.checkpoint_names import SelectedCheckpoint, select_checkpoint
-from safelight.server.core.request_bodies.payload_decoding import decode_image
-from safelight.server.core.content_negotiation import convert_image
-from safelight.server.middleware.disconnects import ClientConnection, CurrentClient
-from safelight.server.core.executors.image_cost import convert_cost
 from safelight.server.core.app_state import AppState, CurrentAppState
+from safelight.server.core.content_negotiation import convert_image
+from safelight.server.core.executors.image_cost import convert_cost
+from safelight.server.core.request_bodies.multipart import JsonRoute
+from safelight.server.core.request_bodies.payload_decoding import decode_image
 from safelight.server.core.submission import submit
+from safelight.server.middleware.disconnects import ClientConnection, CurrentClient
+from safelight.server.security.dependencies import CurrentPrincipal, Principal
 
 router = APIRouter(prefix="/sdapi/v1", tags=["A1111"], route_class=JsonRoute)
 
@@ -60,7 +60,11 @@ class GenerationResponse(BaseModel):
 
 @router.post("/txt2img", operation_id="a1111_txt2img", summary="Generate from a prompt")
 async def txt2img(
-    body: Txt2ImgBody, app_state: CurrentAppState, principal: CurrentPrincipal, client_state: CurrentClientState, client: CurrentClient
+    body: Txt2ImgBody,
+    app_state: CurrentAppState,
+    principal: CurrentPrincipal,
+    client_state: CurrentClientState,
+    client: CurrentClient,
 ) -> GenerationResponse:
     """Generate pictures and wait. The job continues when the client disconnects; its pictures go to the gallery."""
     settings = app_state.service.settings
@@ -72,7 +76,11 @@ async def txt2img(
 
 @router.post("/img2img", operation_id="a1111_img2img", summary="Generate from a picture")
 async def img2img(
-    body: Img2ImgBody, app_state: CurrentAppState, principal: CurrentPrincipal, client_state: CurrentClientState, client: CurrentClient
+    body: Img2ImgBody,
+    app_state: CurrentAppState,
+    principal: CurrentPrincipal,
+    client_state: CurrentClientState,
+    client: CurrentClient,
 ) -> GenerationResponse:
     """Generate from a picture, all of it or what a mask marks, and wait; otherwise like txt2img."""
     if len(body.init_images) != 1:
@@ -84,7 +92,9 @@ async def img2img(
     return await _generate(body, fields, chose, checkpoint, app_state, principal, client_state, client)
 
 
-async def _resolve_options(body: GenerationParameters, app_state: AppState, principal: Principal, client_state: ClientState) -> tuple[OptionValues, SelectedCheckpoint]:
+async def _resolve_options(
+    body: GenerationParameters, app_state: AppState, principal: Principal, client_state: ClientState
+) -> tuple[OptionValues, SelectedCheckpoint]:
     """Check a body, and resolve its options and its checkpoint."""
     check_body(body)
     before, settings = client_state.options(principal.owner), app_state.service.settings
@@ -108,7 +118,7 @@ async def _prepare_images(body: Img2ImgBody, app_state: AppState) -> PreparedIma
     mask = None if body.mask is None else await decode_image(body.mask, app_state)
     size, limits = requested_size(body), app_state.studio.limits
     whole = mask is None or not body.inpaint_full_res
-    cost = await app_state.threads.run_inspect(prepare_cost, init, mask, limits, size=size, whole=whole)
+    cost = await app_state.threads.run_inspect(prepare_cost, init, mask, limits, size=size, resize_init=whole)
     return await app_state.threads.run_image(
         cost,
         prepare_images,
@@ -117,8 +127,8 @@ async def _prepare_images(body: Img2ImgBody, app_state: AppState) -> PreparedIma
         limits,
         mode=body.resize_mode,
         size=size,
-        whole=whole,
-        hard=body.mask_round,
+        resize_init=whole,
+        binary_mask=body.mask_round,
     )
 
 
@@ -137,7 +147,9 @@ async def _generate(
         client_state.register_task(principal.owner, body.force_task_id, job.id)
     client.cancel_on_disconnect()
     outcome = await outcomes.wait_for_outcome(app_state, job)
-    passed_over = [f"override_settings.{replace_surrogates(name)}" for name in unknown_options(body.override_settings)]
+    passed_over = [
+        f"override_settings.{replace_surrogates(name)}" for name in unknown_options(body.override_settings)
+    ]
     info = info_of(outcome, body.batch_size, ignored_fields(body, checkpoint) + passed_over)
     made = await outcomes.read_images(app_state, outcome) if body.send_images else []
     images = [await _encode_image(each.data, options, app_state) for each in made]
@@ -149,7 +161,9 @@ async def _encode_image(data: bytes, options: OptionValues, app_state: AppState)
     limits = app_state.studio.limits
 
     def encoded() -> str:
-        file = convert_image(data, options.file_format, limits, quality=options.quality, lossless=options.lossless)
+        file = convert_image(
+            data, options.file_format, limits, quality=options.quality, lossless=options.lossless
+        )
         return base64.b64encode(file).decode("ascii")
 
     cost = await app_state.threads.run_inspect(convert_cost, data, options.file_format, limits)

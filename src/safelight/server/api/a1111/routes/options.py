@@ -9,18 +9,18 @@ from fastapi import APIRouter, Body, Query
 from pydantic import BaseModel, Field, JsonValue
 
 from safelight.logs import get_logger
-from safelight.server.security.dependencies import Principal, CurrentPrincipal
 from safelight.server.api import checkpoint_names
+from safelight.server.api.a1111.client_state import ClientState, CurrentClientState
 from safelight.server.api.a1111.options import (
     CHECKPOINT,
     Options,
-    validate_options,
     all_options,
     unknown_options,
+    validate_options,
 )
-from safelight.server.api.a1111.client_state import ClientState, CurrentClientState
-from safelight.server.security.allowlist import default_checkpoint_name
 from safelight.server.core.app_state import AppState, CurrentAppState
+from safelight.server.security.allowlist import default_checkpoint_name
+from safelight.server.security.dependencies import CurrentPrincipal, Principal
 
 router = APIRouter(prefix="/sdapi", tags=["A1111"])
 
@@ -60,14 +60,23 @@ class OkResponse(BaseModel):
 
 @router.get("/v1/options", operation_id="a1111_options", summary="Get your options")
 @router.get("/v2/options", operation_id="sdnext_options", summary="Get your options")
-async def options(app_state: CurrentAppState, principal: CurrentPrincipal, client_state: CurrentClientState) -> dict[str, JsonValue]:
+async def options(
+    app_state: CurrentAppState, principal: CurrentPrincipal, client_state: CurrentClientState
+) -> dict[str, JsonValue]:
     """All options with the values that apply to the user."""
-    return await asyncio.to_thread(all_options, client_state.options(principal.owner), app_state.service.settings)
+    return await asyncio.to_thread(
+        all_options, client_state.options(principal.owner), app_state.service.settings
+    )
 
 
 @router.post("/v1/options", operation_id="a1111_set_options", summary="Change your options")
 @router.post("/v2/options", operation_id="sdnext_set_options", summary="Change your options")
-async def set_options(changes: OptionChanges, app_state: CurrentAppState, principal: CurrentPrincipal, client_state: CurrentClientState) -> OptionsUpdated:
+async def set_options(
+    changes: OptionChanges,
+    app_state: CurrentAppState,
+    principal: CurrentPrincipal,
+    client_state: CurrentClientState,
+) -> OptionsUpdated:
     """Change the user's own options; they are lost when the server restarts.
 
     Unknown names are ignored and listed in the answer. Where one value is invalid, nothing is changed.
@@ -81,7 +90,9 @@ async def set_options(changes: OptionChanges, app_state: CurrentAppState, princi
 
 
 @router.get("/v1/checkpoint", operation_id="sdnext_checkpoint", summary="Get your checkpoint")
-async def checkpoint(app_state: CurrentAppState, principal: CurrentPrincipal, client_state: CurrentClientState) -> CheckpointResponse:
+async def checkpoint(
+    app_state: CurrentAppState, principal: CurrentPrincipal, client_state: CurrentClientState
+) -> CheckpointResponse:
     """The checkpoint of the user's requests that name none."""
     chosen = client_state.options(principal.owner).get(CHECKPOINT)
     return await asyncio.to_thread(_describe_checkpoint, None if chosen is None else str(chosen), app_state)
@@ -99,8 +110,12 @@ async def set_checkpoint(
     return OkResponse()
 
 
-async def _set_options(changes: Options, app_state: AppState, principal: Principal, client_state: ClientState) -> Options:
-    new = await asyncio.to_thread(validate_options, changes, client_state.options(principal.owner), app_state.service.settings)
+async def _set_options(
+    changes: Options, app_state: AppState, principal: Principal, client_state: ClientState
+) -> Options:
+    new = await asyncio.to_thread(
+        validate_options, changes, client_state.options(principal.owner), app_state.service.settings
+    )
     client_state.set_options(principal.owner, new)
     return new
 

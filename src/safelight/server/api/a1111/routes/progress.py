@@ -13,23 +13,23 @@ import psutil
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from safelight.errors import JobMissingError, JobEndedError, JobNotSkippableError
+from safelight.errors import JobEndedError, JobMissingError, JobNotSkippableError
 from safelight.jobs.job import Job, JobState, Signal
-from safelight.server.security.dependencies import Principal, CurrentPrincipal
+from safelight.server.api.a1111.client_state import ClientState, CurrentClientState
 from safelight.server.api.a1111.progress import (
-    ProgressResponse,
     OwnerQueue,
+    ProgressResponse,
     StatusResponse,
-    TaskProgressResponse,
     TaskProgressBody,
+    TaskProgressResponse,
     progress_of,
     status_of,
     task_of,
 )
-from safelight.server.api.a1111.client_state import ClientState, CurrentClientState
-from safelight.server.core.events.previews import CurrentModerationService, load_preview
 from safelight.server.core.app_state import AppState, CurrentAppState
+from safelight.server.core.events.previews import CurrentModerationService, load_preview
 from safelight.server.core.submission import send_signal
+from safelight.server.security.dependencies import CurrentPrincipal, Principal
 
 router = APIRouter(tags=["A1111"])
 
@@ -66,7 +66,11 @@ async def progress(
 
 @router.post("/internal/progress", operation_id="a1111_task_progress", summary="Get the progress of a task")
 async def task_progress(
-    request: TaskProgressBody, app_state: CurrentAppState, principal: CurrentPrincipal, client_state: CurrentClientState, moderation_service: CurrentModerationService
+    request: TaskProgressBody,
+    app_state: CurrentAppState,
+    principal: CurrentPrincipal,
+    client_state: CurrentClientState,
+    moderation_service: CurrentModerationService,
 ) -> TaskProgressResponse:
     """The progress of one task of the user's, by the name it was given with force_task_id."""
     if request.id_task is None:
@@ -87,7 +91,9 @@ async def task_progress(
 @router.get(
     "/internal/pending-tasks", operation_id="a1111_pending_tasks", summary="List your unfinished tasks"
 )
-async def pending_tasks(app_state: CurrentAppState, principal: CurrentPrincipal, client_state: CurrentClientState) -> PendingTasks:
+async def pending_tasks(
+    app_state: CurrentAppState, principal: CurrentPrincipal, client_state: CurrentClientState
+) -> PendingTasks:
     """The user's running and queued jobs, by their task names or their ids."""
     jobs = await _unfinished(app_state, principal)
     tasks = [client_state.task_of(principal.owner, job.id) or job.id for job in jobs]
@@ -101,14 +107,24 @@ async def ping() -> dict[str, str]:
 
 
 @router.post("/sdapi/v1/interrupt", operation_id="a1111_interrupt", summary="Stop your running jobs")
-async def interrupt(app_state: CurrentAppState, principal: CurrentPrincipal, client_state: CurrentClientState, id_task: TaskQuery = None) -> dict[str, str]:
+async def interrupt(
+    app_state: CurrentAppState,
+    principal: CurrentPrincipal,
+    client_state: CurrentClientState,
+    id_task: TaskQuery = None,
+) -> dict[str, str]:
     """Stop the user's running jobs, or the named one; the pictures made so far are the result."""
     await _send_signal(app_state, principal, client_state, id_task, Signal.FINISH)
     return {}
 
 
 @router.post("/sdapi/v1/skip", operation_id="a1111_skip", summary="Skip the pictures in progress")
-async def skip(app_state: CurrentAppState, principal: CurrentPrincipal, client_state: CurrentClientState, id_task: TaskQuery = None) -> dict[str, str]:
+async def skip(
+    app_state: CurrentAppState,
+    principal: CurrentPrincipal,
+    client_state: CurrentClientState,
+    id_task: TaskQuery = None,
+) -> dict[str, str]:
     """Discard the picture in progress, of the user's running jobs or the named one, and continue with the next."""
     await _send_signal(app_state, principal, client_state, id_task, Signal.SKIP)
     return {}
@@ -122,7 +138,9 @@ async def status(app_state: CurrentAppState, principal: CurrentPrincipal) -> Sta
     return status_of(OwnerQueue.of(jobs), time.time() - psutil.Process().create_time(), present)
 
 
-async def _send_signal(app_state: AppState, principal: Principal, client_state: ClientState, task: str | None, signal: Signal) -> None:
+async def _send_signal(
+    app_state: AppState, principal: Principal, client_state: ClientState, task: str | None, signal: Signal
+) -> None:
     """Signal running jobs. Jobs that have ended meanwhile are ignored, and so are jobs without pictures to skip."""
     if task is None:
         jobs = await _unfinished(app_state, principal, JobState.RUNNING)
@@ -134,7 +152,9 @@ async def _send_signal(app_state: AppState, principal: Principal, client_state: 
             await send_signal(app_state, job.id, signal, principal.owner)
 
 
-async def _owner_queue(app_state: AppState, principal: Principal, client_state: ClientState, task: str | None) -> OwnerQueue:
+async def _owner_queue(
+    app_state: AppState, principal: Principal, client_state: ClientState, task: str | None
+) -> OwnerQueue:
     """The named task, or the owner's running jobs; queued jobs are only queried where none runs."""
     if task is not None:
         job = await _find_task(app_state, principal, client_state, task)
@@ -143,7 +163,9 @@ async def _owner_queue(app_state: AppState, principal: Principal, client_state: 
     return OwnerQueue.of(running or await _unfinished(app_state, principal, JobState.QUEUED))
 
 
-async def _find_task(app_state: AppState, principal: Principal, client_state: ClientState, task: str) -> Job | None:
+async def _find_task(
+    app_state: AppState, principal: Principal, client_state: ClientState, task: str
+) -> Job | None:
     """An owner's job by its task name or its id."""
     job_id = client_state.job_of(principal.owner, task) or task
     with suppress(JobMissingError):
@@ -154,4 +176,6 @@ async def _find_task(app_state: AppState, principal: Principal, client_state: Cl
 async def _unfinished(app_state: AppState, principal: Principal, *states: JobState) -> list[Job]:
     """The owner's own running and queued jobs, for administrators too: nobody stops others' jobs by accident."""
     wanted = states or (JobState.RUNNING, JobState.QUEUED)
-    return await asyncio.to_thread(app_state.service.store.find, principal.owner, states=wanted, limit=MAX_JOBS)
+    return await asyncio.to_thread(
+        app_state.service.store.find, principal.owner, states=wanted, limit=MAX_JOBS
+    )

@@ -19,10 +19,10 @@ from safelight.errors import JobMissingError
 from safelight.jobs.job import Job, JobState
 from safelight.jobs.queue.store import JobStore
 from safelight.runtime.machine import package_version
-from safelight.server.security.dependencies import CurrentPrincipal, current_admin
 from safelight.server.api.a1111.progress import IMAGE_JOB_KINDS
-from safelight.server.security.allowlist import default_checkpoint_name
 from safelight.server.core.app_state import CurrentAppState
+from safelight.server.security.allowlist import default_checkpoint_name
+from safelight.server.security.dependencies import CurrentPrincipal, current_admin
 
 router = APIRouter(prefix="/sdapi", tags=["A1111"])
 
@@ -204,7 +204,9 @@ def _finished_job(ledger: JobStore, owner: str, job_id: str) -> list[Job]:
 def _newest_finished(ledger: JobStore, owner: str, limit: int) -> list[Job]:
     """An owner's newest finished jobs that made images."""
     final = [state for state in JobState if state.final]
-    found = [job for kind in IMAGE_JOB_KINDS for job in ledger.find(owner, states=final, kind=kind, limit=limit)]
+    found = [
+        job for kind in IMAGE_JOB_KINDS for job in ledger.find(owner, states=final, kind=kind, limit=limit)
+    ]
     return sorted(found, key=lambda job: job.id, reverse=True)[:limit]
 
 
@@ -223,7 +225,9 @@ def _version(app: str) -> Version:
 
 def _memory_usage() -> Memory:
     found = psutil.virtual_memory()
-    return Memory(ram=MemoryBytes(free=found.available, used=found.total - found.available, total=found.total))
+    return Memory(
+        ram=MemoryBytes(free=found.available, used=found.total - found.available, total=found.total)
+    )
 
 
 def _history_item(job: Job, made: Sequence[str]) -> HistoryItem:

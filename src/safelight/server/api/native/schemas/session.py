@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from safelight.generation.request import Part
-from safelight.server.security.principal import Role
 from safelight.server.api.native.schemas.base import ResponseModel
+from safelight.server.security.principal import Role
 
 
 class SignIn(Part):

@@ -8,41 +8,41 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Header, Request, Response, UploadFile
 
-from safelight.errors import UnsupportedFieldError, SafelightError
+from safelight.errors import SafelightError, UnsupportedFieldError
 from safelight.jobs.job import Job, JobKind
-from safelight.server.security.dependencies import Principal, CurrentPrincipal
-from safelight.server.core.request_bodies.multipart import JsonRoute
-from safelight.server.api.openai import responses as answers
-from safelight.server.api.openai import retries as retries
 from safelight.server.api import outcomes
 from safelight.server.api.checkpoint_names import SelectedCheckpoint
+from safelight.server.api.openai import responses as answers
+from safelight.server.api.openai import retries as retries
+from safelight.server.api.openai.requests import (
+    check_form,
+    edit_cost,
+    edit_fields,
+    generation_fields,
+    variation_fields,
+)
 from safelight.server.api.openai.responses import ImageItem, ImagesResponse
 from safelight.server.api.openai.schemas import (
     CommonFields,
-    GenerationFields,
     EditForm,
     GenerationBody,
+    GenerationFields,
     VariationForm,
 )
 from safelight.server.api.openai_model_names import resolve_model
-from safelight.server.api.openai.requests import (
-    check_form,
-    generation_fields,
-    edit_cost,
-    edit_fields,
-    variation_fields,
-)
-from safelight.server.core.events.previews import CurrentModerationService, load_preview
 from safelight.server.api.sse import EventData, sse_response
-from safelight.server.core.exception_handlers import record_error, error_response
 from safelight.server.core.api_families import ApiFamily, error_body
-from safelight.server.core.request_bodies.payload_decoding import decode_image
+from safelight.server.core.app_state import AppState, CurrentAppState
+from safelight.server.core.events.previews import CurrentModerationService, load_preview
+from safelight.server.core.exception_handlers import error_response, record_error
+from safelight.server.core.executors.image_cost import decode_cost
 from safelight.server.core.moderation_service import ModerationService
+from safelight.server.core.request_bodies.multipart import JsonRoute
+from safelight.server.core.request_bodies.payload_decoding import decode_image
+from safelight.server.core.submission import find_latest, submit
 from safelight.server.middleware.disconnects import client_connection
 from safelight.server.security.allowlist import default_checkpoint_name
-from safelight.server.core.executors.image_cost import decode_cost
-from safelight.server.core.app_state import AppState, CurrentAppState
-from safelight.server.core.submission import find_latest, submit
+from safelight.server.security.dependencies import CurrentPrincipal, Principal
 
 router = APIRouter(prefix="/v1/images", tags=["OpenAI"], route_class=JsonRoute)
 
@@ -78,7 +78,9 @@ async def generations(
     """Generate pictures and wait for them, or with ``stream`` receive them as events."""
     check_form(form)
     checkpoint = await _resolve_checkpoint(form, app_state)
-    job = await _submit_or_resume(request, app_state, principal, generation_fields(form, checkpoint), idempotency_key)
+    job = await _submit_or_resume(
+        request, app_state, principal, generation_fields(form, checkpoint), idempotency_key
+    )
     return await _respond(form, job, "image_generation", request, app_state, moderation_service)
 
 
@@ -159,14 +161,21 @@ async def _submit_or_resume(
 
 
 async def _respond(
-    form: GenerationFields, job: Job, name: str, request: Request, app_state: AppState, moderation_service: ModerationService
+    form: GenerationFields,
+    job: Job,
+    name: str,
+    request: Request,
+    app_state: AppState,
+    moderation_service: ModerationService,
 ) -> ImagesResponse | Response:
     if form.stream:
         return sse_response(_events(form, job, name, app_state, moderation_service))
     return await _wait_for_images(form, job, request, app_state)
 
 
-async def _wait_for_images(form: CommonFields, job: Job, request: Request, app_state: AppState) -> ImagesResponse | Response:
+async def _wait_for_images(
+    form: CommonFields, job: Job, request: Request, app_state: AppState
+) -> ImagesResponse | Response:
     client_connection(request).cancel_on_disconnect()
     try:
         outcome = await outcomes.wait_for_outcome(app_state, job)
@@ -180,7 +189,10 @@ async def _wait_for_images(form: CommonFields, job: Job, request: Request, app_s
         items = [ImageItem(url=f"{base}{facts.url}") for facts in outcome.visible]
     else:
         encode = _image_encoder(form, app_state)
-        items = [ImageItem(b64_json=await encode(made.data)) for made in await outcomes.read_images(app_state, outcome)]
+        items = [
+            ImageItem(b64_json=await encode(made.data))
+            for made in await outcomes.read_images(app_state, outcome)
+        ]
     return answers.images_response(form, outcome, items, _checkpoint_name(job, app_state))
 
 

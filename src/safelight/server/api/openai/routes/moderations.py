@@ -8,23 +8,23 @@ from pathlib import Path
 from fastapi import APIRouter
 
 from safelight.moderation.verdict import Verdict
-from safelight.server.security.dependencies import CurrentPrincipal
-from safelight.server.core.request_bodies.multipart import JsonRoute
 from safelight.server.api.charging import charge_images
+from safelight.server.api.openai.blocklist_cache import CurrentBlocklistCache, lifespan
 from safelight.server.api.openai.moderation import (
+    ModerationBody,
     ModerationInputs,
     ModerationResponse,
-    ModerationBody,
-    moderation_response,
-    moderation_inputs,
     check_inputs,
+    moderation_inputs,
+    moderation_response,
 )
-from safelight.server.core.events.previews import CurrentModerationService
-from safelight.server.api.openai.blocklist_cache import CurrentBlocklistCache, lifespan
-from safelight.server.core.request_bodies.payload_decoding import image_inputs
-from safelight.server.core.moderation_service import ModerationService
-from safelight.server.middleware.disconnects import CANCEL_ON_DISCONNECT
 from safelight.server.core.app_state import AppState, CurrentAppState
+from safelight.server.core.events.previews import CurrentModerationService
+from safelight.server.core.moderation_service import ModerationService
+from safelight.server.core.request_bodies.multipart import JsonRoute
+from safelight.server.core.request_bodies.payload_decoding import image_inputs
+from safelight.server.middleware.disconnects import CANCEL_ON_DISCONNECT
+from safelight.server.security.dependencies import CurrentPrincipal
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"], lifespan=lifespan, route_class=JsonRoute)
 
@@ -36,7 +36,11 @@ router = APIRouter(prefix="/v1", tags=["OpenAI"], lifespan=lifespan, route_class
     dependencies=CANCEL_ON_DISCONNECT,
 )
 async def moderations(
-    body: ModerationBody, app_state: CurrentAppState, principal: CurrentPrincipal, moderation_service: CurrentModerationService, blocklists: CurrentBlocklistCache
+    body: ModerationBody,
+    app_state: CurrentAppState,
+    principal: CurrentPrincipal,
+    moderation_service: CurrentModerationService,
+    blocklists: CurrentBlocklistCache,
 ) -> ModerationResponse:
     """Judge pictures with the server's classifier and policy, and texts with its blocklist, where it has one.
 
@@ -51,13 +55,22 @@ async def moderations(
         words = await asyncio.to_thread(blocklists.get, Path(settings.text_blocklist))
     check_inputs(request, words)
     skip = settings.moderation_texts == "skip"
-    async with charge_images(app_state, principal, len(request.images) + (len(request.texts) if words else 0)):
-        verdicts = await _judge_images(request, body.classifier, app_state, moderation_service) if request.images else []
-        return await asyncio.to_thread(moderation_response, request, verdicts, words, skip=skip)
+    async with charge_images(
+        app_state, principal, len(request.images) + (len(request.texts) if words else 0)
+    ):
+        verdicts = (
+            await _judge_images(request, body.classifier, app_state, moderation_service)
+            if request.images
+            else []
+        )
+        return await asyncio.to_thread(moderation_response, request, verdicts, words, skip_texts=skip)
 
 
 async def _judge_images(
-    inputs: ModerationInputs, classifier: str | None, app_state: AppState, moderation_service: ModerationService
+    inputs: ModerationInputs,
+    classifier: str | None,
+    app_state: AppState,
+    moderation_service: ModerationService,
 ) -> list[Verdict]:
     """The verdicts of the pictures, all of which must be readable."""
     intake = image_inputs(app_state)

@@ -1,1 +1,0 @@
-"""Translation between other programs' APIs and ours, and helpers that several API families share."""
