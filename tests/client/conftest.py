@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 from starlette.testclient import TestClient
-from tests.server.conftest import client, open_service, prepared, server_home, service  # noqa: F401
 from tests.server.api.conftest import Bench, bench  # noqa: F401
+from tests.server.conftest import client, open_service, prepared, server_home, service  # noqa: F401
 
 from safelight.client import Client
 

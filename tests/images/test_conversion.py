@@ -176,9 +176,7 @@ def test_pil_images_of_every_mode(make, mode):
     expected = np.asarray(make.image().convert("L" if grey else "RGB").convert("RGB"))
     if mode in ("1", "P", "PA"):
         expected = np.asarray(image.convert("RGB"))
-    assert np.abs(decode(image).pixels.astype(int) - expected).max() <= (
-        6 if mode in ("HSV", "YCbCr") else 0
-    )
+    assert np.abs(decode(image).pixels.astype(int) - expected).max() <= (6 if mode in ("HSV", "YCbCr") else 0)
 
 
 def test_pil_images_of_numbers(make):
@@ -239,9 +237,7 @@ def test_cmyk_jpeg_is_not_inverted(make):
 def test_foreign_profile_is_converted(make, name):
     options = {"quality": 95} if name in ("JPEG", "AVIF") else {}
     frame = decode(make.lossless(make.image(), name, icc_profile=make.profile("GRB"), **options))
-    expected = decode(
-        make.lossless(Image.fromarray(make.pixels()[:, :, [1, 0, 2]]), name, **options)
-    ).pixels
+    expected = decode(make.lossless(Image.fromarray(make.pixels()[:, :, [1, 0, 2]]), name, **options)).pixels
     assert np.abs(frame.pixels.astype(int) - expected).mean() < 4
     assert frame.notes == ("ICC profile 'sRGB built-in' converted to sRGB",)
 

@@ -63,7 +63,7 @@ def test_reads_and_verdicts_go_on(
     assert judge("anna") == 200
     assert judge("bert") == 429
     assert client.post("/v1/jobs", json=body, headers=headers["anna"]).status_code == 202
-    client.app.state.backstage.keys.write_down()  # type: ignore[attr-defined]
+    client.app.state.safelight.keys.flush()  # type: ignore[attr-defined]
     with reading(service.engine) as connection:
         counted = {row["key_id"]: row["pictures"] for row in connection.execute(select(usage)).mappings()}
     assert sorted(counted.values()) == [1, 2, 3]  # cleo's, bert's, and anna's: two verdicts and a drawing

@@ -8,35 +8,17 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 
 class ClassifierView(BaseModel):
-    """The classifier of a verdict."""
+    """Which classifier judged."""
 
     name: str
     digest: str
     """SHA-256 of its weights."""
     arithmetic: str
-    """Mode, backend and precision, such as exact, onnxruntime fp32."""
+    """Road and precision."""
 
 
-class GenerationDefaults(BaseModel):
-    """A checkpoint's defaults for fields that a request leaves out."""
-
-    kind: Literal["diffusion", "flow"]
-    """Which samplers and schedules fit."""
-    width: int
-    """Pixels."""
-    height: int
-    """Pixels."""
-    size_multiple: int
-    """Width and height must be multiples of it, in pixels."""
-    steps: int
-    guidance_scale: float
-    sampler: str
-    negative: bool
-    """Whether a negative prompt has an effect."""
-
-
-class GeneratedImage(BaseModel):
-    """A picture that a job generated or upscaled."""
+class DrawnPicture(BaseModel):
+    """A picture that a job made."""
 
     id: str
     """Its entry in the gallery."""
@@ -46,7 +28,7 @@ class GeneratedImage(BaseModel):
     width: int
     height: int
     decision: Literal["allow", "review", "block"]
-    """What is to be done with a picture, from harmless to worst."""
+    """The decision on an image, from harmless to worst."""
     unsafe: float | None = None
     """Probability that it is unsafe, 0 to 1."""
     scores: dict[str, float] = {}
@@ -57,7 +39,7 @@ class GeneratedImage(BaseModel):
     infotext: str | None = None
     """How it was made, as A1111 writes it."""
     notes: list[str] = []
-    """Changes that the request did not ask for, and fields that had no effect."""
+    """What was done that the request did not ask for, and what had no effect."""
     sha256: str | None = None
     """Of the file."""
     url: str | None = None
@@ -101,7 +83,7 @@ class EntryRecord(BaseModel):
     width: int
     height: int
     decision: Literal["allow", "review", "block"]
-    """What is to be done with a picture, from harmless to worst."""
+    """The decision on an image, from harmless to worst."""
     unsafe: float | None
     scores: dict[str, float]
     policy: str | None
@@ -139,7 +121,7 @@ class EntryView(BaseModel):
     width: int
     height: int
     decision: Literal["allow", "review", "block"]
-    """What is to be done with a picture, from harmless to worst."""
+    """The decision on an image, from harmless to worst."""
     unsafe: float | None
     scores: dict[str, float]
     policy: str | None
@@ -256,6 +238,24 @@ class GenerateJob(BaseModel):
     kind: Literal["generate"] = "generate"
 
 
+class GenerationDefaults(BaseModel):
+    """A checkpoint's defaults for fields that a request leaves out."""
+
+    kind: Literal["diffusion", "flow"]
+    """Which samplers and schedules fit."""
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
+    size_multiple: int
+    """Width and height must be multiples of it, in pixels."""
+    steps: int
+    guidance_scale: float
+    sampler: str
+    negative: bool
+    """Whether a negative prompt has an effect."""
+
+
 class Hires(BaseModel):
     """A second pass at a larger size."""
 
@@ -344,9 +344,9 @@ class JobPage(BaseModel):
 
 
 class JobResult(BaseModel):
-    """The result of a job: pictures of generate and upscale, verdicts of scan."""
+    """What came of a job: pictures of generate and upscale, verdicts of scan."""
 
-    pictures: Annotated[list[GeneratedImage], Field(validate_default=True)] = []
+    pictures: Annotated[list[DrawnPicture], Field(validate_default=True)] = []
     verdicts: Annotated[list[PictureVerdict], Field(validate_default=True)] = []
 
 
@@ -420,6 +420,16 @@ class ModelList(BaseModel):
     data: list[Model]
 
 
+class ModerationRequest(BaseModel):
+    """One picture or several: exactly one of the two fields."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+    )
+    image: str | None = None
+    images: list[str] | None = None
+
+
 class NativeError(BaseModel):
     """An error of the catalogue."""
 
@@ -450,7 +460,7 @@ class Outpaint(BaseModel):
 
 
 class PictureVerdict(BaseModel):
-    """The verdict on one of several pictures."""
+    """What moderation says of one of several pictures."""
 
     decision: Literal["allow", "review", "block", "error"]
     scores: dict[str, float] = {}
@@ -473,18 +483,8 @@ class PictureVerdict(BaseModel):
     """Where it was asked for."""
 
 
-class ModerationRequest(BaseModel):
-    """One picture or several: exactly one of the two fields."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-    )
-    image: str | None = None
-    images: list[str] | None = None
-
-
 class PolicyView(BaseModel):
-    """The policy of a verdict."""
+    """Which policy decided."""
 
     name: str
     version: str

@@ -138,7 +138,7 @@ def _lifespan(
         set_default_executor()
         with closing(ThreadPools()) as threads:
             async with EventStream(service.store) as feed:
-                app.state.backstage = AppState(
+                app.state.safelight = AppState(
                     service,
                     feed,
                     Studio(settings),

@@ -14,7 +14,7 @@ from safelight.jobs.queue_service import QueueService
 from safelight.server.core.static_pages import FILES, PUBLIC_PAGES
 from safelight.server.security.keys import KeyStore
 
-FOLDER = files("safelight.server") / "sign_in"
+FOLDER = files("safelight.server.core") / "sign_in"
 HERE = "http://127.0.0.1:7860"
 
 

@@ -42,7 +42,7 @@ def submitted(
 
     async def run(app: FastAPI) -> Job:
         async with app.router.lifespan_context(app):
-            return await submit(app.state.backstage, who, kind, fields, **options)
+            return await submit(app.state.safelight, who, kind, fields, **options)
 
     return asyncio.run(run(create_app(service, service.settings)))
 

@@ -162,7 +162,7 @@ async def trickle(settings: Settings, parts: list[tuple[float, bytes]]) -> int:
     async def send(message: dict[str, object]) -> None:
         statuses.append(message.get("status", 0))  # type: ignore[arg-type]
 
-    state = {"caller": Principal("anna", Role.USER)}
+    state = {"principal": Principal("anna", Role.USER)}
     scope = {"type": "http", "path": "/v1/jobs", "method": "POST", "headers": [], "state": state}
     await BodyLimitMiddleware(app, settings)(scope, receive, send)  # type: ignore[arg-type]
     return statuses[0]
@@ -218,7 +218,7 @@ def test_all_bodies_share_some_room(
 
     async def asks(owner: str) -> int:
         def owned(scope: Scope, receive: Receive, send: Send) -> Any:
-            return bounded({**scope, "state": {"caller": Principal(owner, Role.USER)}}, receive, send)
+            return bounded({**scope, "state": {"principal": Principal(owner, Role.USER)}}, receive, send)
 
         sender = Sender(owned)
         await sender.send("/v1/moderate", [b"x" * 9000], content_type="image/png", content_length="9000")

@@ -215,7 +215,7 @@ def test_of_many_pictures_none_is_begun_once_their_caller_has_gone(
         client.post("/v1/moderate", content=picture, headers={"Content-Type": "image/jpeg"}).status_code
         == 200
     )
-    threads = client.app.state.backstage.threads  # type: ignore[attr-defined]
+    threads = client.app.state.safelight.threads  # type: ignore[attr-defined]
     assert len(judged) <= threads.for_pictures + 1
 
 

@@ -15,13 +15,14 @@ from safelight.generation.upscaling.scale_factor import read_scale_factor
 from safelight.generation.upscaling.tiles import Tiling
 from safelight.generation.upscaling.upscaler import Upscaler
 from safelight.generation.upscaling.weights import PICKLE_SUFFIXES, SUFFIX
+from safelight.models import BUNDLED
 
 if TYPE_CHECKING:
     import torch
 
     from safelight.generation.upscaling.network import NetworkUpscaler
 
-PACKAGED_FOLDER = Path(__file__).parents[2] / "models" / "upscalers"
+PACKAGED_FOLDER = BUNDLED / "upscalers"
 """Folder of the networks that ship with Safelight; it need not exist."""
 
 

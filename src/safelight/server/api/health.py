@@ -49,7 +49,7 @@ async def live() -> Liveness:
 )
 async def ready(request: Request, response: Response) -> Readiness:
     """Whether the database answers and a worker lives."""
-    app_state = getattr(request.app.state, "backstage", None)
+    app_state = getattr(request.app.state, "safelight", None)
     missing = ["server"] if app_state is None else await asyncio.to_thread(missing_parts, app_state.service)
     if missing:
         response.status_code = 503

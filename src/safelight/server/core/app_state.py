@@ -51,7 +51,7 @@ class AppState:
 
 def get_app_state(connection: HTTPConnection) -> AppState:
     """The state of the application that handles a request."""
-    found: AppState = connection.app.state.backstage
+    found: AppState = connection.app.state.safelight
     return found
 
 

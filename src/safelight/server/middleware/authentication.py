@@ -62,7 +62,7 @@ class AuthenticationMiddleware:
         if _is_public(scope):
             await self._app(scope, receive, send)
             return
-        behind: AppState | None = getattr(scope["app"].state, "backstage", None)
+        behind: AppState | None = getattr(scope["app"].state, "safelight", None)
         if behind is None:
             await send_error(ServerStartingError(), scope, receive, send)
             return
@@ -72,7 +72,7 @@ class AuthenticationMiddleware:
             await _deny(error, scope, receive, send)
             return
         structlog.contextvars.bind_contextvars(owner=who.owner)
-        scope.setdefault("state", {})["caller"] = who
+        scope.setdefault("state", {})["principal"] = who
         send_with_rates = _with_rate_headers(send, behind.rate_limiter, who)
         try:
             if not is_page_asset(scope):

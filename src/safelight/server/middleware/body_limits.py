@@ -86,7 +86,7 @@ class _Body:
 
     def __init__(self, scope: Scope, receive: Receive, settings: Settings, quota: ByteQuota) -> None:
         self._receive, self._quota = receive, quota
-        principal = scope.get("state", {}).get("caller")
+        principal = scope.get("state", {}).get("principal")
         self._owner = "" if principal is None else principal.owner
         self._limit, self._timeout = settings.max_request_bytes, settings.body_patience
         if principal is None:

@@ -86,7 +86,7 @@ class TelemetryMiddleware:
     async def _audit_refusal(self, scope: Scope) -> None:
         error = scope["state"].get("error")
         event = next((event for kind, event in _AUDITED.items() if isinstance(error, kind)), None)
-        app_state = getattr(scope["app"].state, "backstage", None)
+        app_state = getattr(scope["app"].state, "safelight", None)
         if event is not None and (app_state is None or app_state.limits.worth_noting(_address(scope))):
             method = scope.get("method", "WEBSOCKET")
             await asyncio.to_thread(

@@ -23,7 +23,7 @@ __all__ = [
 
 def current_principal(connection: HTTPConnection) -> Principal:
     """The principal that made the request or opened the WebSocket."""
-    found: Principal = connection.state.caller
+    found: Principal = connection.state.principal
     return found
 
 

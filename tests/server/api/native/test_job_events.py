@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
-from tests.server.conftest import SOCKET, client_of
 from tests.server.api.conftest import Bench
+from tests.server.conftest import SOCKET, client_of
 
 from safelight.jobs.job import Event, Job, Progress
 from safelight.jobs.queue_service import QueueService
@@ -43,7 +43,7 @@ def later(client: TestClient, *steps: Callable[[], Any]) -> Iterator[None]:
     """Steps taken one after the other, once somebody listens to what happens."""
 
     def take() -> None:
-        _until(lambda: client.app.state.backstage.feed._listeners)  # type: ignore[attr-defined]
+        _until(lambda: client.app.state.safelight.events._listeners)  # type: ignore[attr-defined]
         for step in steps:
             time.sleep(0.1)
             step()
@@ -200,7 +200,7 @@ def test_a_socket_that_its_caller_leaves(client: TestClient, bench: Bench, servi
         socket.receive_json()
     assert service.store.get(job.id).state == "running"
     assert service.store.signals([job.id]) == {}
-    _until(lambda: not client.app.state.backstage.feed._listeners)  # type: ignore[attr-defined]
+    _until(lambda: not client.app.state.safelight.events._listeners)  # type: ignore[attr-defined]
 
 
 def test_a_socket_on_a_job_of_somebody_else(people: Callable[[str], TestClient], bench: Bench) -> None:
@@ -224,7 +224,7 @@ def _until(holds: Callable[[], Any]) -> None:
 
 def test_a_stream_that_its_caller_leaves(client: TestClient, bench: Bench) -> None:
     job = bench.begin()
-    listeners = client.app.state.backstage.feed._listeners  # type: ignore[attr-defined]
+    listeners = client.app.state.safelight.events._listeners  # type: ignore[attr-defined]
 
     async def leave() -> None:
         """Ask for the events as a server does, and go when the first have come."""
@@ -311,14 +311,14 @@ def test_a_revoked_key_ends_what_it_follows(
     with later(people("chief"), lambda: keys.revoke("chief")):
         assert [event["event"] for event in stream(people("chief"), job)] == ["state", "state"]
     assert service.store.get(job.id).state == "running"
-    _until(lambda: not people("berta").app.state.backstage.feed._listeners)  # type: ignore[attr-defined]
+    _until(lambda: not people("berta").app.state.safelight.events._listeners)  # type: ignore[attr-defined]
 
 
 def test_one_user_follows_so_many_at_once(
     people: Callable[[str], TestClient], bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = people("anna")
-    monkeypatch.setattr(client.app.state.backstage.streams, "_each", 1)  # type: ignore[attr-defined]
+    monkeypatch.setattr(client.app.state.safelight.stream_quota, "_per_owner", 1)  # type: ignore[attr-defined]
     job = bench.begin("anna")
     path = f"/v1/jobs/{job.id}"
     with client.websocket_connect(f"{SOCKET}{path}/ws") as socket:

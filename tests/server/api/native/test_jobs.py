@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
-from tests.server.conftest import client_of
 from tests.server.api.conftest import DRAWING, Bench
+from tests.server.conftest import client_of
 
 from safelight.database import blobs, reading
 from safelight.jobs.job import JobKind, Submission

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient, WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
-from tests.server.conftest import SOCKET, client_of
 from tests.server.api.conftest import DRAWING, Bench
+from tests.server.conftest import SOCKET, client_of
 
 from safelight.errors import DatabaseBusyError, DatabaseError
 from safelight.jobs.job import Job, Progress, Signal
@@ -72,7 +72,7 @@ def hello(listener: Listener) -> dict[str, Any]:
 
 
 def listeners(client: TestClient) -> Any:
-    return client.app.state.backstage.feed._listeners  # type: ignore[attr-defined]
+    return client.app.state.safelight.events._listeners  # type: ignore[attr-defined]
 
 
 def until(holds: Callable[[], Any]) -> None:
@@ -304,7 +304,7 @@ def test_a_listener_that_leaves(client: TestClient, bench: Bench, service: Queue
 
 def test_it_counts_as_a_stream(people: Callable[[str], TestClient], monkeypatch: pytest.MonkeyPatch) -> None:
     client = people("anna")
-    monkeypatch.setattr(client.app.state.backstage.streams, "_each", 1)  # type: ignore[attr-defined]
+    monkeypatch.setattr(client.app.state.safelight.stream_quota, "_per_owner", 1)  # type: ignore[attr-defined]
     with listening(client) as listener:
         hello(listener)
         with pytest.raises(WebSocketDisconnect) as refused, client.websocket_connect(URL):

@@ -195,7 +195,7 @@ def test_a_session_is_closed_in_its_own_name(client: TestClient, keys: KeyStore,
 
 def test_strangers_wait_for_nobody_who_writes_and_hold_nobody_up(client: TestClient, keys: KeyStore) -> None:
     keys.add("anna")
-    threads = client.app.state.backstage.threads  # type: ignore[attr-defined]
+    threads = client.app.state.safelight.threads  # type: ignore[attr-defined]
     blocked = threading.Event()
 
     async def keep_busy() -> list[asyncio.Task[bool]]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx2
 from starlette.testclient import TestClient
-from tests.server.conftest import client_of
 from tests.server.api.conftest import Bench
+from tests.server.conftest import client_of
 
 from safelight import __version__
 from safelight.jobs.queue_service import QueueService

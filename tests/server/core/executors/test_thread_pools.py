@@ -28,7 +28,7 @@ def blocked() -> Iterator[threading.Event]:
 def test_callers_are_known_while_pictures_and_names_take_long(
     client: TestClient, blocked: threading.Event
 ) -> None:
-    threads = client.app.state.backstage.threads  # type: ignore[attr-defined]
+    threads = client.app.state.safelight.threads  # type: ignore[attr-defined]
 
     async def keep_busy() -> list[asyncio.Task[bool]]:
         many = [threads.picture(blocked.wait) for _ in range(50)] + [

@@ -78,12 +78,12 @@ class ClientState:
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, ClientState]]:
     """Keep the client state for as long as the server runs."""
-    yield {"callers": ClientState()}
+    yield {"client_state": ClientState()}
 
 
 def client_state(connection: HTTPConnection) -> ClientState:
     """The client state of the server that handles a request."""
-    found: ClientState = connection.state.callers
+    found: ClientState = connection.state.client_state
     return found
 
 

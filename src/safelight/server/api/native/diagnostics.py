@@ -22,8 +22,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
     """Keep the log buffer and the memory history for as long as the server runs."""
     ring = LogBuffer()
     with ring.attached():
-        async with MemorySampler(lambda: app.state.backstage.service) as watch:
-            yield {"log_ring": ring, "memory_watch": watch}
+        async with MemorySampler(lambda: app.state.safelight.service) as watch:
+            yield {"log_buffer": ring, "memory_sampler": watch}
 
 
 router = APIRouter(prefix="/v1/system", tags=["system"], lifespan=lifespan)
@@ -37,7 +37,7 @@ router = APIRouter(prefix="/v1/system", tags=["system"], lifespan=lifespan)
 )
 async def get_memory(request: Request) -> MemoryHistory:
     """The memory of the server and of each worker, sampled every ten seconds since the server started."""
-    watch: MemorySampler = request.state.memory_watch
+    watch: MemorySampler = request.state.memory_sampler
     samples = [MemorySample.model_validate(sample) for sample in watch.samples]
     return MemoryHistory(every=watch.every, samples=samples)
 
@@ -60,5 +60,5 @@ async def get_log(
 
     Requests for the log are left out, and long texts are truncated.
     """
-    ring: LogBuffer = request.state.log_ring
+    ring: LogBuffer = request.state.log_buffer
     return LogLines(lines=[LogLine.model_validate(line) for line in ring.lines(limit, level)])

@@ -30,8 +30,8 @@ MESSAGE_ERROR = 'Only {"action": "cancel", "id": a job\'s id}, "finish" and "ski
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Broadcaster]]:
     """Keep the broadcaster for as long as the server runs."""
-    async with Broadcaster(lambda: app.state.backstage) as live:
-        yield {"live": live}
+    async with Broadcaster(lambda: app.state.safelight) as live:
+        yield {"broadcaster": live}
 
 
 router = APIRouter(lifespan=lifespan)
@@ -39,7 +39,7 @@ router = APIRouter(lifespan=lifespan)
 
 def broadcaster_of(connection: HTTPConnection) -> Broadcaster:
     """The broadcaster of the server that handles a request."""
-    found: Broadcaster = connection.state.live
+    found: Broadcaster = connection.state.broadcaster
     return found
 
 

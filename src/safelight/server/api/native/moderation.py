@@ -34,10 +34,10 @@ from safelight.server.security.dependencies import CurrentPrincipal
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
     """Keep the moderation service for as long as the server runs."""
-    state = app.state  # its ``backstage`` is only set after this
-    judge = ModerationService(lambda: state.backstage.studio, lambda: state.backstage.threads)
+    state = app.state  # its ``safelight`` is only set after this
+    judge = ModerationService(lambda: state.safelight.studio, lambda: state.safelight.threads)
     try:
-        yield {"judge": judge}
+        yield {"moderation_service": judge}
     finally:
         judge.close()
 
@@ -80,7 +80,7 @@ async def moderate(
     that cannot be read has the decision ``error``; a single one is answered with the error itself.
     """
     given = _images_in(body)
-    judge: ModerationService = request.state.judge
+    judge: ModerationService = request.state.moderation_service
     await judge.check_classifier(classifier)
     async with charge_images(app_state, principal, len(given)):
         intake = image_inputs(app_state)

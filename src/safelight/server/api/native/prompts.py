@@ -38,7 +38,7 @@ from safelight.settings import Settings
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, TokenizerCache]]:
     """Keep the tokenizers for as long as the server runs."""
-    yield {"counting": TokenizerCache()}
+    yield {"tokenizer_cache": TokenizerCache()}
 
 
 router = APIRouter(prefix="/v1", tags=["prompts"], lifespan=lifespan)
@@ -46,7 +46,7 @@ router = APIRouter(prefix="/v1", tags=["prompts"], lifespan=lifespan)
 
 def tokenizer_cache_of(connection: HTTPConnection) -> TokenizerCache:
     """The tokenizers of the server that handles a request."""
-    found: TokenizerCache = connection.state.counting
+    found: TokenizerCache = connection.state.tokenizer_cache
     return found
 
 

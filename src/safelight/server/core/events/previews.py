@@ -18,7 +18,7 @@ from safelight.server.core.moderation_service import ModerationService
 
 def moderation_service(connection: HTTPConnection) -> ModerationService:
     """The moderation service of the server that handles a request."""
-    found: ModerationService = connection.state.judge
+    found: ModerationService = connection.state.moderation_service
     return found
 
 

@@ -130,7 +130,7 @@ async def _with_parsed_json(request: Request) -> Request:
     try:
         if len(data) <= SMALL:
             return _ParsedRequest(request, json.loads(data))
-        app_state: AppState = request.app.state.backstage
+        app_state: AppState = request.app.state.safelight
         return _ParsedRequest(
             request, await app_state.threads.run_image(ImageCost(2 * len(data)), loads, data)
         )

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
-from tests.server.conftest import client_of
 from tests.server.api.hands import drawing, worker
+from tests.server.conftest import client_of
 
 from safelight.errors import MemoryBudgetError, NonFiniteError
 from safelight.jobs.job import Job, Progress
