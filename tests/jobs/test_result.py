@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from safelight.jobs.job import JsonObject
-from safelight.jobs.result import DrawnPicture, JobResult, PictureVerdict
+from safelight.jobs.result import GeneratedImage, JobResult, PictureVerdict
 from safelight.moderation.policy import Decision
 
 PICTURE: JsonObject = {
@@ -39,7 +39,7 @@ def test_results_of_the_first_version_are_read() -> None:
 
 
 def test_what_is_stored_has_a_version_and_only_what_was_set() -> None:
-    picture = DrawnPicture.model_validate(PICTURE)
+    picture = GeneratedImage.model_validate(PICTURE)
     stored = JobResult.of_pictures([picture]).stored()
     assert stored == {"version": 2, "pictures": [PICTURE]}
     assert json.loads(json.dumps(stored)) == stored

@@ -17,41 +17,6 @@ class ClassifierView(BaseModel):
     """Road and precision."""
 
 
-class DrawnPicture(BaseModel):
-    """A picture that a job made."""
-
-    id: str
-    """Its entry in the gallery."""
-    index: int
-    """Which of the job's pictures it is, from 0; skipped ones are left out."""
-    seed: int | None = None
-    width: int
-    height: int
-    decision: Literal["allow", "review", "block"]
-    """The decision on an image, from harmless to worst."""
-    unsafe: float | None = None
-    """Probability that it is unsafe, 0 to 1."""
-    scores: dict[str, float] = {}
-    """Probability by label, 0 to 1."""
-    sampler: str | None = None
-    steps: int | None = None
-    checkpoint: str | None = None
-    infotext: str | None = None
-    """How it was made, as A1111 writes it."""
-    notes: list[str] = []
-    """What was done that the request did not ask for, and what had no effect."""
-    sha256: str | None = None
-    """Of the file."""
-    url: str | None = None
-    """Where the file is; null where the policy blocks the picture."""
-    seconds: float | None = None
-    """What it took; null if an earlier attempt made it."""
-    stopped_at: int | None = None
-    """The step after which it was stopped; null for a finished picture."""
-    verdict: VerdictView | None = None
-    """The whole verdict; null if an earlier attempt made the picture."""
-
-
 class EntryMarks(BaseModel):
     """The user's marks of an entry; fields that are left out do not change."""
 
@@ -238,6 +203,41 @@ class GenerateJob(BaseModel):
     kind: Literal["generate"] = "generate"
 
 
+class GeneratedImage(BaseModel):
+    """A picture that a job made."""
+
+    id: str
+    """Its entry in the gallery."""
+    index: int
+    """Which of the job's pictures it is, from 0; skipped ones are left out."""
+    seed: int | None = None
+    width: int
+    height: int
+    decision: Literal["allow", "review", "block"]
+    """The decision on an image, from harmless to worst."""
+    unsafe: float | None = None
+    """Probability that it is unsafe, 0 to 1."""
+    scores: dict[str, float] = {}
+    """Probability by label, 0 to 1."""
+    sampler: str | None = None
+    steps: int | None = None
+    checkpoint: str | None = None
+    infotext: str | None = None
+    """How it was made, as A1111 writes it."""
+    notes: list[str] = []
+    """What was done that the request did not ask for, and what had no effect."""
+    sha256: str | None = None
+    """Of the file."""
+    url: str | None = None
+    """Where the file is; null where the policy blocks the picture."""
+    seconds: float | None = None
+    """What it took; null if an earlier attempt made it."""
+    stopped_at: int | None = None
+    """The step after which it was stopped; null for a finished picture."""
+    verdict: VerdictView | None = None
+    """The whole verdict; null if an earlier attempt made the picture."""
+
+
 class GenerationDefaults(BaseModel):
     """A checkpoint's defaults for fields that a request leaves out."""
 
@@ -346,7 +346,7 @@ class JobPage(BaseModel):
 class JobResult(BaseModel):
     """What came of a job: pictures of generate and upscale, verdicts of scan."""
 
-    pictures: Annotated[list[DrawnPicture], Field(validate_default=True)] = []
+    pictures: Annotated[list[GeneratedImage], Field(validate_default=True)] = []
     verdicts: Annotated[list[PictureVerdict], Field(validate_default=True)] = []
 
 

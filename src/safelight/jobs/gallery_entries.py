@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from safelight.gallery import Embedding, Entry, NewEntry
 from safelight.gallery.import_metadata import recorded
 from safelight.jobs.job import Job
-from safelight.jobs.result import DrawnPicture, JobResult, VerdictView
+from safelight.jobs.result import GeneratedImage, JobResult, VerdictView
 
 if TYPE_CHECKING:
     from safelight.moderation.verdict import Verdict
@@ -46,14 +46,14 @@ def upscaled_entry(job: Job, enlarged: Upscaled) -> NewEntry:
     )
 
 
-def picture_result(entry: Entry, made: Picture | Upscaled | None = None) -> DrawnPicture:
+def picture_result(entry: Entry, made: Picture | Upscaled | None = None) -> GeneratedImage:
     """What a job's result says of a picture, without its pixels.
 
     Args:
         entry: Its entry in the gallery.
         made: The picture, if this attempt of the job made it.
     """
-    shown = DrawnPicture(
+    shown = GeneratedImage(
         id=entry.id,
         index=entry.index,
         seed=entry.seed,

@@ -59,7 +59,7 @@ class PictureVerdict(VerdictView):
     embedding: list[float] | None = Field(None, description="Where it was asked for.")
 
 
-class DrawnPicture(ResultPart):
+class GeneratedImage(ResultPart):
     """A picture that a job made."""
 
     id: str = Field(description="Its entry in the gallery.")
@@ -96,7 +96,7 @@ class JobResult(ResultPart):
         exclude=True,
         description="Of the stored layout; 1 where it is not given. The API has it in its address.",
     )
-    pictures: tuple[DrawnPicture, ...] = ()
+    pictures: tuple[GeneratedImage, ...] = ()
     verdicts: tuple[PictureVerdict, ...] = ()
 
     @classmethod
@@ -108,7 +108,7 @@ class JobResult(ResultPart):
         parts: dict[str, Any] = {name: value for name, value in stored.items() if isinstance(value, list)}
         return cls(
             version=stored.get("version", 1),
-            pictures=tuple(DrawnPicture.model_validate(each) for each in parts.get("pictures", ())),
+            pictures=tuple(GeneratedImage.model_validate(each) for each in parts.get("pictures", ())),
             verdicts=tuple(PictureVerdict.model_validate(each) for each in parts.get("verdicts", ())),
         )
 
@@ -117,7 +117,7 @@ class JobResult(ResultPart):
         return {"version": self.version, **self.model_dump(mode="json", exclude_unset=True)}
 
     @classmethod
-    def of_pictures(cls, pictures: list[DrawnPicture]) -> Self:
+    def of_pictures(cls, pictures: list[GeneratedImage]) -> Self:
         """The result of a job that makes pictures."""
         return cls(version=VERSION, pictures=tuple(pictures))
 

@@ -16,7 +16,7 @@ from safelight.generation.request import GenerationRequest
 from safelight.jobs.gallery_entries import generated_entry, picture_result, upscaled_entry
 from safelight.jobs.job import JobKind, JobStage, Progress, Signal
 from safelight.jobs.payloads import ScanRequest, UpscaleRequest
-from safelight.jobs.result import DrawnPicture, JobResult, PictureVerdict
+from safelight.jobs.result import GeneratedImage, JobResult, PictureVerdict
 from safelight.moderation.policy import Decision
 from safelight.runtime.machine import usable_cores
 
@@ -51,7 +51,7 @@ def generate(desk: JobContext, running: RunningJob, request: Part) -> JobResult:
     All of them are one run: it is planned, and its input pictures are judged, when its first picture is needed.
     """
     assert isinstance(request, GenerationRequest)
-    done: list[DrawnPicture] = []
+    done: list[GeneratedImage] = []
     run = cache(lambda: desk.studio.start(request, watcher=_watcher(running, request)))
     for index in range(request.count):
         running.pause()
@@ -67,7 +67,7 @@ def generate(desk: JobContext, running: RunningJob, request: Part) -> JobResult:
     return JobResult.of_pictures(done)
 
 
-def _find_earlier(desk: JobContext, running: RunningJob, index: int) -> DrawnPicture | None:
+def _find_earlier(desk: JobContext, running: RunningJob, index: int) -> GeneratedImage | None:
     """A picture that an earlier attempt has put into the gallery."""
     found = running.patiently(lambda: desk.gallery.find(running.job.id, index))
     if found is None:
@@ -110,7 +110,7 @@ def _watcher(running: RunningJob, request: GenerationRequest) -> Watcher:
 
 def _generate(
     desk: JobContext, running: RunningJob, run: Callable[[], JudgedRun], index: int
-) -> DrawnPicture | None:
+) -> GeneratedImage | None:
     """Picture `index` in the gallery; None if it was skipped, or stopped and not wanted."""
     try:
         picture = run().generate(index)

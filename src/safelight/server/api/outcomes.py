@@ -9,7 +9,7 @@ from safelight.errors import BlockedError, RunStoppedError, error_of
 from safelight.generation.infotext import LEFT_OUT_KEY, parse_infotext
 from safelight.generation.prompts.unsupported import distinct_texts, find_unsupported
 from safelight.jobs.job import Job, JobState
-from safelight.jobs.result import DrawnPicture, JobResult
+from safelight.jobs.result import GeneratedImage, JobResult
 from safelight.moderation.policy import Decision
 from safelight.server.core.app_state import AppState
 
@@ -23,7 +23,7 @@ class OutputImage:
         data: The file.
     """
 
-    metadata: DrawnPicture
+    metadata: GeneratedImage
     data: bytes
 
 
@@ -38,8 +38,8 @@ class JobOutcome:
     """
 
     job: Job
-    visible: tuple[DrawnPicture, ...]
-    blocked: tuple[DrawnPicture, ...] = ()
+    visible: tuple[GeneratedImage, ...]
+    blocked: tuple[GeneratedImage, ...] = ()
 
 
 async def wait_for_outcome(app_state: AppState, job: Job) -> JobOutcome:
@@ -91,6 +91,6 @@ async def read_images(app_state: AppState, outcome: JobOutcome) -> list[OutputIm
     return await asyncio.to_thread(files)
 
 
-def _blocked_error(pictures: tuple[DrawnPicture, ...]) -> BlockedError:
+def _blocked_error(pictures: tuple[GeneratedImage, ...]) -> BlockedError:
     scores = ", ".join(f"{each.unsafe:.4f}" for each in pictures if each.unsafe is not None)
     return BlockedError(f"The policy blocks the picture{'s' * (len(pictures) > 1)}: unsafe {scores}.")

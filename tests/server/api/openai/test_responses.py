@@ -18,7 +18,7 @@ from safelight.images import DecodeLimits
 from safelight.images.encoding import encode_image as encode_file
 from safelight.images.metadata.file_metadata import Metadata, read_metadata
 from safelight.jobs.job import JobState
-from safelight.jobs.result import DrawnPicture
+from safelight.jobs.result import GeneratedImage
 from safelight.server.api.openai.responses import (
     ImageItem,
     completed_event,
@@ -72,7 +72,7 @@ def test_events_are_what_the_client_reads() -> None:
     sent = form(stream=True, output_format="jpeg", safety_identifier="anna")
     partial = ImageGenPartialImageEvent.model_validate(partial_event("image_generation", sent, 1, "aGk="))
     assert (partial.partial_image_index, partial.size, partial.output_format) == (1, "auto", "jpeg")
-    made = OutputImage(DrawnPicture.model_validate(picture()), PNG)
+    made = OutputImage(GeneratedImage.model_validate(picture()), PNG)
     done = ImageGenCompletedEvent.model_validate(
         completed_event("image_generation", sent, made, "aGk=", "mine")
     )

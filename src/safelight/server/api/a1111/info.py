@@ -9,7 +9,7 @@ from typing import Any
 from safelight import __version__
 from safelight.generation.infotext import Infotext, parse_infotext
 from safelight.jobs.job import Job
-from safelight.jobs.result import DrawnPicture
+from safelight.jobs.result import GeneratedImage
 from safelight.server.api.a1111.schemas import GenerationParameters, Img2ImgBody
 from safelight.server.api.outcomes import JobOutcome, unsupported_parts
 
@@ -73,7 +73,7 @@ def info_of(outcome: JobOutcome, batch_size: int, ignored: Sequence[str] = ()) -
     }
 
 
-def _numeric_fields(infotext: Infotext, picture: DrawnPicture) -> dict[str, Any]:
+def _numeric_fields(infotext: Infotext, picture: GeneratedImage) -> dict[str, Any]:
     given = infotext.parameters
     size = [int(side) for side in given.get("Size", f"{picture.width}x{picture.height}").split("x")]
     strength = given.get("Denoising strength")

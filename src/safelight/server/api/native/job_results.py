@@ -16,7 +16,7 @@ from safelight.errors import (
     error_of,
 )
 from safelight.jobs.job import Job
-from safelight.jobs.result import DrawnPicture, JobResult
+from safelight.jobs.result import GeneratedImage, JobResult
 from safelight.server.api.native.common import RequestedJob, etag_matches, image_response, not_modified
 from safelight.server.api.openapi_examples import RESULT
 from safelight.server.api.openapi_responses import error_responses, image_responses
@@ -96,7 +96,7 @@ def result_of(job: Job) -> JobResult:
     return JobResult.read(job.result)
 
 
-def _find_picture(result: JobResult, index: int) -> DrawnPicture:
+def _find_picture(result: JobResult, index: int) -> GeneratedImage:
     for picture in result.pictures:
         if picture.index == index:
             return picture

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from safelight.images import DecodeLimits
-from safelight.jobs.result import DrawnPicture
+from safelight.jobs.result import GeneratedImage
 from safelight.server.api.openai.requests import quality_of
 from safelight.server.api.openai.schemas import CommonFields, GenerationFields
 from safelight.server.api.outcomes import JobOutcome, OutputImage, unsupported_parts
@@ -127,7 +127,7 @@ def completed_event(
     )
 
 
-def size_text(metadata: DrawnPicture) -> str:
+def size_text(metadata: GeneratedImage) -> str:
     """Width and height of a picture."""
     return f"{metadata.width}x{metadata.height}"
 
