@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from safelight.errors import SettingsError
-from safelight.settings import Settings
+from safelight.settings import DEPRECATED, Settings
 
 
 @pytest.fixture
@@ -211,3 +212,48 @@ def test_settings_do_not_change(folder: Path) -> None:
     settings = Settings.load()
     with pytest.raises(ValidationError, match="frozen"):
         settings.threads = 3
+
+
+def former_names() -> list[tuple[str, str, object]]:
+    """Former and present name of each renamed setting, with a value that is not its default."""
+    values = {
+        "batch_pictures": 3,
+        "batch_wait": 7.5,
+        "body_patience": 12.5,
+        "drawing_precision": "bf16",
+        "studio": False,
+    }
+    return [(former, present, values[former]) for former, present in DEPRECATED.items()]
+
+
+@pytest.mark.parametrize(("former", "present", "value"), former_names())
+@pytest.mark.parametrize("source", ["argument", "environment", "file"])
+def test_a_former_name_is_still_read_with_a_warning(
+    source: str, former: str, present: str, value: object, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SAFELIGHT_WEB_UI", raising=False)  # which the tests turn off
+    flags: dict[str, object] = {}
+    if source == "argument":
+        flags[former] = value
+    elif source == "environment":
+        monkeypatch.setenv(f"SAFELIGHT_{former.upper()}", str(value))
+    else:
+        write(folder, f"{former} = {json.dumps(value)}")
+    with pytest.warns(FutureWarning, match=f"The setting {former} is called {present} now"):
+        settings = Settings.load(**flags)
+    assert getattr(settings, present) == value
+
+
+def test_a_setting_given_by_both_of_its_names_is_refused(folder: Path) -> None:
+    write(folder, "batch_wait = 1.0\nbatch_timeout = 2.0")
+    with pytest.raises(SettingsError, match="batch_timeout and batch_wait, its former name, are both given"):
+        Settings.load()
+
+
+def test_a_present_name_goes_before_a_former_one_of_a_lesser_source(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, "batch_wait = 1.0")
+    monkeypatch.setenv("SAFELIGHT_BATCH_TIMEOUT", "2.0")
+    with pytest.warns(FutureWarning):
+        assert Settings.load().batch_timeout == 2.0

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import tomllib
+import warnings
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +16,8 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -28,11 +32,21 @@ Origin = Annotated[str, Field(pattern=r"^https?://[^/*\s]+$")]
 PrecisionName = Literal["auto", "fp32", "bf16"]
 
 
+DEPRECATED = {
+    "batch_pictures": "max_batch_size",
+    "batch_wait": "batch_timeout",
+    "body_patience": "body_timeout",
+    "drawing_precision": "generation_precision",
+    "studio": "web_ui",
+}
+"""Former names of settings, which are still read with a warning, and their present names."""
+
+
 class Settings(BaseSettings):
     """All settings, with unit and range.
 
     Order of precedence: arguments (the command line's flags), ``SAFELIGHT_*`` environment variables,
-    ``safelight.toml`` in the data directory, defaults.
+    ``safelight.toml`` in the data directory, defaults. Former names (``DEPRECATED``) are accepted in all of them.
     """
 
     model_config = SettingsConfigDict(env_prefix="SAFELIGHT_", extra="forbid", frozen=True)
@@ -240,9 +254,17 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The sources by precedence: flags, the environment, the data directory's safelight.toml."""
+        assert isinstance(init_settings, InitSettingsSource)
+        assert isinstance(env_settings, EnvSettingsSource)
+        _replace_deprecated(init_settings.init_kwargs)
+        variables = dict(env_settings.env_vars)
+        _replace_deprecated(variables, prefix="safelight_")
+        env_settings.env_vars = variables
         home = init_settings().get("home") or env_settings().get("home")
         folder = Path(home) if home else user_data_path("safelight", appauthor=False)
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, folder / "safelight.toml")
+        toml = TomlConfigSettingsSource(settings_cls, folder / "safelight.toml")
+        _replace_deprecated(toml.init_kwargs)
+        return init_settings, env_settings, toml
 
     @property
     def database_url(self) -> str:
@@ -263,6 +285,22 @@ class Settings(BaseSettings):
 def debug_enabled() -> bool:
     """Whether SAFELIGHT_DEBUG requests tracebacks; not a field of ``Settings``, since loading those can fail."""
     return os.environ.get("SAFELIGHT_DEBUG", "") not in ("", "0")
+
+
+def _replace_deprecated(given: MutableMapping[str, Any], prefix: str = "") -> None:
+    """Replace former names of settings by the present ones in what one source gives, with a warning for each.
+
+    Raises:
+        SettingsError: A setting is given by both of its names.
+    """
+    for former, present in DEPRECATED.items():
+        if prefix + former not in given:
+            continue
+        if prefix + present in given:
+            raise SettingsError(f"{present} and {former}, its former name, are both given.")
+        given[prefix + present] = given.pop(prefix + former)
+        # Not a DeprecationWarning, which Python hides from the users of a program.
+        warnings.warn(f"The setting {former} is called {present} now.", FutureWarning, stacklevel=2)
 
 
 def _first_error_message(error: ValidationError) -> str:
