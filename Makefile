@@ -100,7 +100,7 @@ bench-flood: $(READY)
 
 # Both need Chromium.
 bench-studio: $(READY)
-	$(BIN)/python bench/web_ui.py
+	$(BIN)/python bench/studio.py
 
 screenshots: $(READY)
 	$(BIN)/python scripts/screenshots.py

@@ -108,7 +108,7 @@ def start_server(home: Path, descriptors: int) -> Iterator[tuple[int, str]]:
     with socket.socket() as free:
         free.bind((CROWD, 0))
         port = free.getsockname()[1]
-    environment = os.environ | {"SAFELIGHT_HOME": str(home), "SAFELIGHT_STUDIO": "false"}
+    environment = os.environ | {"SAFELIGHT_HOME": str(home), "SAFELIGHT_WEB_UI": "false"}
     environment |= {"SAFELIGHT_REQUESTS_PER_MINUTE": "0"}
     command = [sys.executable, "-m", "safelight"]
     made = subprocess.run([*command, "keys", "add", "anna"], env=environment, capture_output=True, check=True)

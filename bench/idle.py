@@ -64,7 +64,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory(prefix="safelight-bench-") as home,
         safelight_server(
-            Path(home), checkpoint=chosen.checkpoint, environment={"SAFELIGHT_STUDIO": studio}
+            Path(home), checkpoint=chosen.checkpoint, environment={"SAFELIGHT_WEB_UI": studio}
         ) as served,
     ):
         until_ready(served.url)

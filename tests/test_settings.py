@@ -23,7 +23,7 @@ def write(folder: Path, toml: str) -> None:
 
 
 def test_defaults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SAFELIGHT_STUDIO")  # which the tests turn off
+    monkeypatch.delenv("SAFELIGHT_WEB_UI")  # which the tests turn off
     settings = Settings.load()
     assert settings.model_dump(exclude={"home"}) == {
         "database": SecretStr(""),

@@ -52,7 +52,7 @@ def test_a_classifier_that_is_not_there_is_one_finding_among_others(inside):
 
 
 def test_what_draws_and_with_what_weights(inside, tiny):
-    ran = inside("doctor", "--json", SAFELIGHT_DEVICE="cpu", SAFELIGHT_DRAWING_PRECISION="bf16")
+    ran = inside("doctor", "--json", SAFELIGHT_DEVICE="cpu", SAFELIGHT_GENERATION_PRECISION="bf16")
     found = {check["name"]: check["detail"] for check in ran.body["checks"]}
     assert found["drawing"].startswith("on cpu in bf16, ")
     assert found[f"checkpoint {tiny('sd1')}"].endswith(str(tiny("sd1")))

@@ -243,7 +243,7 @@ def serving(home: Path) -> Iterator[int]:
     prepare(Settings(home=home), SCHEMA)
     port = free_port()
     with processes(
-        home, ["api", "--port", str(port)], SAFELIGHT_STUDIO="false", SAFELIGHT_MAX_PIXELS="4000000"
+        home, ["api", "--port", str(port)], SAFELIGHT_WEB_UI="false", SAFELIGHT_MAX_PIXELS="4000000"
     ):
         worker = StandIn(home)
         worker.start()

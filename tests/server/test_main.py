@@ -146,7 +146,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
     """A server that others can reach, and anna's key to it; it soon loses patience."""
     home, port = tmp_path_factory.mktemp("guarded"), free_port()
     key = run("keys", "add", "anna", home=home).stdout.strip()
-    with processes(home, ["api", "--host", "0.0.0.0", "--port", str(port)], SAFELIGHT_BODY_PATIENCE="0.5"):
+    with processes(home, ["api", "--host", "0.0.0.0", "--port", str(port)], SAFELIGHT_BODY_TIMEOUT="0.5"):
         url = f"http://127.0.0.1:{port}"
         wait_for(url, "/v1/system", status=401)
         yield url, key

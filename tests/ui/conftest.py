@@ -70,7 +70,7 @@ class Quiet(SimpleHTTPRequestHandler):
 @pytest.fixture(scope="session")
 def studio(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Studio]:
     """The whole of Safelight, with its page; its jobs and pictures are those of all tests before."""
-    with serving(tmp_path_factory.mktemp("studio"), SAFELIGHT_STUDIO="true") as running:
+    with serving(tmp_path_factory.mktemp("studio"), SAFELIGHT_WEB_UI="true") as running:
         running.call("GET", "/studio/")  # waits until the page is loaded
         yield running
 

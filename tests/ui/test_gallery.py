@@ -47,7 +47,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterat
     assert entry.path is not None
     (home / "gallery" / entry.path).unlink()
     engine.dispose()
-    with serving(home, SAFELIGHT_STUDIO="true") as running:
+    with serving(home, SAFELIGHT_WEB_UI="true") as running:
         running.call("GET", "/studio/")
         yield running
 

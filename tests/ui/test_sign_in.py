@@ -32,7 +32,7 @@ def guarded(
 ) -> Iterator[tuple[Studio, dict[str, str]]]:
     home = tmp_path_factory.mktemp("guarded")
     keys = {name: key_for(home, name, role) for name, role in PEOPLE.items()}
-    with serving(home, SAFELIGHT_STUDIO="true") as studio:
+    with serving(home, SAFELIGHT_WEB_UI="true") as studio:
         studio.call("GET", "/health/ready")
         yield studio, keys
 

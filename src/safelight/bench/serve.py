@@ -183,11 +183,11 @@ def safelight_server(
         home: Its data directory.
         checkpoint: What its worker loads at the start.
         environment: Further variables. Without any the studio's page is off, since the plain server has none either;
-            bench/web_ui.py measures with it.
+            bench/studio.py measures with it.
     """
     port = _free_port()
     command = [sys.executable, "-m", "safelight", "serve", "--port", str(port), "--checkpoint", checkpoint]
-    variables = os.environ | {"SAFELIGHT_HOME": str(home), "SAFELIGHT_STUDIO": "false", **(environment or {})}
+    variables = os.environ | {"SAFELIGHT_HOME": str(home), "SAFELIGHT_WEB_UI": "false", **(environment or {})}
     with _start_server(command, variables, port, home / "server.log") as served:
         yield served
 

@@ -47,7 +47,7 @@ class BodyTimeoutError(InputError):
 
     code = "request.slow"
     summary = "The request's body took too long to arrive."
-    default_hint = "Send it again over a faster connection, or raise the setting body_patience."
+    default_hint = "Send it again over a faster connection, or raise the setting body_timeout."
     http_status = 408
 
 

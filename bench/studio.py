@@ -40,7 +40,7 @@ def start_server(home: Path, *, studio: bool) -> Iterator[tuple[str, subprocess.
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = os.environ | {"SAFELIGHT_HOME": str(home), "SAFELIGHT_STUDIO": str(studio)}
+    environment = os.environ | {"SAFELIGHT_HOME": str(home), "SAFELIGHT_WEB_UI": str(studio)}
     command = [sys.executable, "-m", "safelight", "serve", "--port", str(port)]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
