@@ -88,7 +88,7 @@ class Settings(BaseSettings):
         description="Checkpoint that generates pictures: starter, a name, a folder, a file or a hub id.",
     )
     device: str = Field("auto", description="Device that generates pictures: auto, cpu, cuda, cuda:1, mps …")
-    drawing_precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+    generation_precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="Arithmetic of generation; auto: fp32 on CPUs, fp16 elsewhere."
     )
     memory_budget: int = Field(
@@ -96,13 +96,13 @@ class Settings(BaseSettings):
         ge=0,
         description="Bytes that loaded checkpoints and a picture may take; 0: most of the device's memory.",
     )
-    batch_pictures: int = Field(
+    max_batch_size: int = Field(
         8,
         ge=1,
         le=64,
         description="How many pictures are generated together at most; 1: one after the other.",
     )
-    batch_wait: float = Field(
+    batch_timeout: float = Field(
         20.0, ge=0, le=1000, description="How long a step waits for steps of other pictures, in milliseconds."
     )
     allow_network: bool = Field(
@@ -117,7 +117,7 @@ class Settings(BaseSettings):
     worker_devices: tuple[str, ...] = Field(
         (), description="Devices with a worker each, as in device; empty: one worker for the setting device."
     )
-    studio: bool = Field(
+    web_ui: bool = Field(
         True, description="Whether the studio for browsers is there; without it the server takes less memory."
     )
     queue_capacity: int = Field(10_000, ge=1, description="How many jobs may wait.")
@@ -170,7 +170,7 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(
         64 * 1024 * 1024, ge=1024, description="Larger requests to the server are refused, in bytes."
     )
-    body_patience: float = Field(
+    body_timeout: float = Field(
         30.0, gt=0, le=3600, description="Seconds without a byte after which a request is aborted."
     )
     requests_per_minute: int = Field(

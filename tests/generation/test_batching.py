@@ -292,7 +292,7 @@ def test_a_stand_in_answers_for_the_network() -> None:
 @pytest.fixture(scope="module")
 def engine(drawing_home: Path) -> Engine:
     """An engine that waits longer than usual, so that a busy machine changes nothing."""
-    return Engine(Settings(home=drawing_home, device="cpu", memory_budget=4 * 10**9, batch_wait=WAIT))
+    return Engine(Settings(home=drawing_home, device="cpu", memory_budget=4 * 10**9, batch_timeout=WAIT))
 
 
 @pytest.fixture
@@ -584,10 +584,10 @@ def test_no_more_are_drawn_together_than_may_be(
     room = picture_bytes(loaded, SIDE, SIDE)
     chosen: dict[str, Any] = {
         "memory": {"memory_budget": loaded.nbytes + 2 * room + room // 2},
-        "setting": {"batch_pictures": 3},
-        "one": {"batch_pictures": 1},
+        "setting": {"max_batch_size": 3},
+        "one": {"max_batch_size": 1},
     }[limit]
-    bounded = Engine(Settings(home=drawing_home, device="cpu", batch_wait=WAIT, **chosen))
+    bounded = Engine(Settings(home=drawing_home, device="cpu", batch_timeout=WAIT, **chosen))
     with calls(bounded, tiny("sd1")) as rows, ThreadPoolExecutor(6) as pool:
         drawn = list(pool.map(lambda request: next(bounded.generate(request)), requests))
     assert max(rows) <= 2 * most
@@ -657,7 +657,7 @@ def test_eight_pictures_of_the_starter(drawing_home: Path) -> None:
         GenerationRequest.parse(prompt=prompt, sampler=sampler, seed=seed, steps=4 + seed % 2)
         for seed, (prompt, sampler) in enumerate(zip(prompts, samplers, strict=True))
     ]
-    engine = Engine(Settings(home=drawing_home, device="cpu", batch_wait=WAIT))
+    engine = Engine(Settings(home=drawing_home, device="cpu", batch_timeout=WAIT))
     expected = alone(engine, requests)
     drawn = together(engine, requests)
     assert all(near(*pair) for pair in zip(drawn, expected, strict=True))

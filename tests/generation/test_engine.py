@@ -258,7 +258,7 @@ def test_a_picture_that_pauses_is_the_same_and_so_is_what_is_drawn_meanwhile(
     name: str, fields: dict[str, Any], tiny: Tiny, drawing_home: Path, draw: Draw
 ) -> None:
     """There is but one place, which the one who pauses lends."""
-    engine = Engine(Settings(home=drawing_home, device="cpu", batch_pictures=1))
+    engine = Engine(Settings(home=drawing_home, device="cpu", max_batch_size=1))
     whole, other = draw(name, **fields), draw("sd1", seed=9, width=2 * SIDE)
     pausing, asked = Pausing(), {"prompt": "a red cat", "steps": 3, "checkpoint": str(tiny(name)), **SIZE}
     request = GenerationRequest.parse(**asked | fields)
@@ -517,7 +517,7 @@ def test_no_map_is_fitted_where_nobody_wants_previews(
 
 @pytest.mark.parametrize("name", ["sd1", "sdxl", "sd3", "z-image"])
 def test_reduced_precision_draws_and_varies(name: str, tiny: Tiny, drawing_home: Path) -> None:
-    engine = Engine(Settings(home=drawing_home, device="cpu", drawing_precision="bf16"))
+    engine = Engine(Settings(home=drawing_home, device="cpu", generation_precision="bf16"))
     fields = {"prompt": "a cat", "seed": 7, "steps": 2, "checkpoint": str(tiny(name)), **SIZE}
     told: list[Any] = []
     watcher = Watcher(lambda each: told.append(each.preview().size))

@@ -230,7 +230,7 @@ def changed(picture: Picture, values: int, by: int, **record: Any) -> Picture:
 
 @pytest.fixture(scope="module")
 def batched(drawing_settings: Settings) -> Picture:
-    settings = drawing_settings.model_copy(update={"batch_wait": 500.0})
+    settings = drawing_settings.model_copy(update={"batch_timeout": 500.0})
     pictures = together(Studio(settings), [7, 8, 9])
     assert all(picture.record.batched for picture in pictures)
     return pictures[0]
@@ -280,7 +280,7 @@ def test_a_lossy_file_does_not_show_it(batched: Picture, drawing_studio: Studio)
 
 def test_reproducing_is_exact_while_others_draw(drawing_settings: Settings, drawing_studio: Studio) -> None:
     data = drawn(drawing_studio, {**SMALL, "sampler": "Euler a"}).encode()
-    studio = Studio(drawing_settings.model_copy(update={"batch_wait": 500.0}))
+    studio = Studio(drawing_settings.model_copy(update={"batch_timeout": 500.0}))
     found: list[Any] = []
 
     def meanwhile(progress: Progress) -> None:

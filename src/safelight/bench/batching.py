@@ -58,7 +58,7 @@ def measure_batching(
     """Generate the same pictures concurrently and sequentially, alternately, so that noise affects both.
 
     Args:
-        engine: The engine; its setting batch_pictures limits how many pictures are batched.
+        engine: The engine; its setting max_batch_size limits how many pictures are batched.
         steps: Steps per picture.
         rounds: Number of rounds, after a warm-up.
         threads: Numbers of threads to measure.

@@ -55,7 +55,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Engine:
-    """Generates pictures. Threads may share it: their pictures are computed together, up to the setting batch_pictures.
+    """Generates pictures. Threads may share it: their pictures are computed together, up to the setting max_batch_size.
 
     Args:
         settings: Device, precision, memory budget, data directory.
@@ -67,7 +67,7 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._device = find_device(settings.device)
-        self._precision = _precision(settings.drawing_precision, self._device)
+        self._precision = _precision(settings.generation_precision, self._device)
         self._loaded = CheckpointCache[Checkpoint | UpscalerFile, LoadedCheckpoint | NetworkUpscaler](
             self.budget, self._load, self._weight_bytes
         )
@@ -75,10 +75,10 @@ class Engine:
         self._previewers: dict[Checkpoint, LatentToRGB] = {}
         self._references: dict[Checkpoint, CheckpointRef] = {}
         # Threads take these in this order: a place among those that compute, memory, the lock (see batching.py).
-        self._slots = ConcurrencySlots(settings.batch_pictures)
+        self._slots = ConcurrencySlots(settings.max_batch_size)
         self._lock = FifoLock()
         self._release_threads = thread_team_releaser()
-        self._batcher = Batcher(self._lock, settings.batch_wait / 1000, self._release_threads)
+        self._batcher = Batcher(self._lock, settings.batch_timeout / 1000, self._release_threads)
 
     @property
     def budget(self) -> int:

@@ -118,7 +118,7 @@ def create_app(
             app.include_router(router, responses=error_responses(family))
     openapi.install(app)
     app.include_router(static_pages.router)
-    if settings.studio:
+    if settings.web_ui:
         app.mount(STATIC, Scripts())
         app.mount(PATH, studio)
     return app
@@ -150,7 +150,7 @@ def _lifespan(
                     stream_quota,
                     sessions,
                 )
-                if settings.studio:
+                if settings.web_ui:
                     ui.start()
                 yield
                 await ui.stop()

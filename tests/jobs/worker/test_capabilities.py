@@ -23,7 +23,7 @@ OPEN = ClassifierInfo("open-nsfw", "0", ("sfw", "nsfw"), 1024, "fast, openvino b
             ["on cuda, the accelerator that was found", "which accelerators are made for", "1 thread."],
         ),
         ({"device": "cpu"}, CPU, ["on cpu, as the setting device says", "2 threads."]),
-        ({"drawing_precision": "fp32"}, CPU, ["in fp32, as the setting drawing_precision says"]),
+        ({"generation_precision": "fp32"}, CPU, ["in fp32, as the setting generation_precision says"]),
     ],
 )
 def test_why_it_draws_like_this(settings: dict[str, str], machine: Machine, said: list[str]) -> None:

@@ -462,7 +462,7 @@ def test_a_page_s_401_opens_no_window_of_the_browser_s_own(client: TestClient, k
 
 
 def test_the_page_s_own_files_do_not_count(open_service: Callable[..., QueueService]) -> None:
-    service = open_service(requests_per_minute=2, studio=False)
+    service = open_service(requests_per_minute=2, web_ui=False)
     app = create_app(service, service.settings)
     app.mount("/studio", PlainTextResponse("a file"))
     parts = ("/studio/assets/a.js", "/studio/static/b.woff2", "/studio/safelight/c.js")
@@ -481,7 +481,7 @@ def test_the_root_leads_to_the_studio(
     open_service: Callable[..., QueueService], monkeypatch: pytest.MonkeyPatch, studio: bool, leads: str
 ) -> None:
     monkeypatch.setattr(LazyUi, "start", lambda _: None)  # nothing is loaded for this
-    service = open_service(studio=studio)
+    service = open_service(web_ui=studio)
     with client_of(create_app(service, service.settings)) as client:
         response = client.get("/", headers=VISIT, follow_redirects=False)
     assert (response.status_code, response.headers["Location"]) == (307, leads)

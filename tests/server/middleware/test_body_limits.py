@@ -169,13 +169,13 @@ async def trickle(settings: Settings, parts: list[tuple[float, bytes]]) -> int:
 
 
 def test_a_pause_that_is_too_long(server_home: object) -> None:
-    settings = Settings(home="/nowhere", body_patience=0.2)
+    settings = Settings(home="/nowhere", body_timeout=0.2)
     assert asyncio.run(trickle(settings, [(0.05, b"x" * 9000), (0.05, b"x"), (0, b"")])) == 200
     assert asyncio.run(trickle(settings, [(0.05, b"x" * 9000), (0.4, b"x"), (0, b"")])) == 408
 
 
 def test_a_pace_that_is_too_slow() -> None:
-    settings = Settings(home="/nowhere", body_patience=0.3)
+    settings = Settings(home="/nowhere", body_timeout=0.3)
     assert asyncio.run(trickle(settings, [*[(0.1, b"x")] * 20, (0, b"")])) == 408
     assert asyncio.run(trickle(settings, [*[(0.1, b"x" * 2000)] * 6, (0, b"")])) == 200
 
@@ -213,7 +213,7 @@ def test_all_bodies_share_some_room(
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
     bounded = BodyLimitMiddleware(
-        app, Settings(home="/nowhere", max_request_bytes=10_000, body_patience=patience)
+        app, Settings(home="/nowhere", max_request_bytes=10_000, body_timeout=patience)
     )
 
     async def asks(owner: str) -> int:

@@ -56,8 +56,8 @@ def _device(settings: Settings, machine: Machine) -> str:
 
 
 def _precision(settings: Settings, machine: Machine) -> str:
-    if settings.drawing_precision != "auto":
-        return "as the setting drawing_precision says"
+    if settings.generation_precision != "auto":
+        return "as the setting generation_precision says"
     if machine.device == "cpu":
         return "in which a seed gives the same picture everywhere"
     return "which accelerators are made for"

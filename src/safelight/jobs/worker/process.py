@@ -65,7 +65,7 @@ class Worker:
         self._desk = JobContext(
             Studio(settings), self._service.gallery, open_audit_log(settings.home, settings.audit_bytes)
         )
-        self._company = RunningJobs(settings.batch_pictures)
+        self._company = RunningJobs(settings.max_batch_size)
         self._listener = self._service.listen(Channel.JOBS, Channel.COMMANDS)
         self._heartbeat = Heartbeat(
             self._service, name, self._company, self._description, kept=kept, replaced=self._be_replaced

@@ -41,7 +41,7 @@ CONTENT_SECURITY_POLICY = (
 @router.get("/")
 async def root(app_state: CurrentAppState) -> RedirectResponse:
     """Redirect to the web UI, or to the API's documentation if the web UI is off."""
-    return RedirectResponse(f"{PATH}/" if app_state.service.settings.studio else "/docs", 307)
+    return RedirectResponse(f"{PATH}/" if app_state.service.settings.web_ui else "/docs", 307)
 
 
 def _page_endpoint(name: str, media_type: str) -> Callable[[], Awaitable[Response]]:

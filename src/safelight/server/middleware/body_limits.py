@@ -35,7 +35,7 @@ class BodyLimitMiddleware:
 
     Args:
         app: The next ASGI application.
-        settings: The settings with ``max_request_bytes`` and ``body_patience``.
+        settings: The settings with ``max_request_bytes`` and ``body_timeout``.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -88,7 +88,7 @@ class _Body:
         self._receive, self._quota = receive, quota
         principal = scope.get("state", {}).get("principal")
         self._owner = "" if principal is None else principal.owner
-        self._limit, self._timeout = settings.max_request_bytes, settings.body_patience
+        self._limit, self._timeout = settings.max_request_bytes, settings.body_timeout
         if principal is None:
             self._limit = min(self._limit, MAX_ANONYMOUS_BYTES)
         headers = Headers(scope=scope)

@@ -126,7 +126,7 @@ async def cmd_flags(app_state: CurrentAppState) -> CommandLineFlags:
         listen=settings.host not in ("127.0.0.1", "::1", "localhost"),
         port=settings.port,
         ckpt=default_checkpoint_name(settings),
-        no_half=settings.drawing_precision == "fp32",
+        no_half=settings.generation_precision == "fp32",
     )
 
 
