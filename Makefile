@@ -9,7 +9,7 @@ JOBS   ?= 2
 PYTEST := PYTHONHASHSEED=0 $(BIN)/python -m pytest
 SPREAD := --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast test-slow test-exhaustive test-explore coverage check check-web starter bench-generate bench-serve bench-road bench-idle bench-studio screenshots docs bench-moderate bench-photos bench-connections bench-flood fuzz-images fuzz-requests schemathesis clean
+.PHONY: demo test test-fast test-slow test-exhaustive test-explore coverage check check-web starter bench-generate bench-serve bench-overhead bench-idle bench-studio screenshots docs bench-moderate bench-photos bench-connections bench-flood fuzz-images fuzz-requests schemathesis clean
 
 demo: $(READY)
 	$(BIN)/safelight demo
@@ -71,8 +71,8 @@ bench-serve: $(READY)
 	$(BIN)/safelight bench serve --soak 900
 
 # What the way over HTTP and the queue adds to a picture; and memory and processor time of an idle server (Linux).
-bench-road: $(READY)
-	$(BIN)/python bench/road.py
+bench-overhead: $(READY)
+	$(BIN)/python bench/http_overhead.py
 
 bench-idle: $(READY)
 	$(BIN)/python bench/idle.py
@@ -94,7 +94,7 @@ schemathesis: $(READY)
 fuzz-images: $(READY)
 	$(BIN)/python -m bench.fuzz_images $(FUZZ)
 
-# One owner floods every road, another asks for little; some two minutes.
+# One owner floods every endpoint, another asks for little; some two minutes.
 bench-flood: $(READY)
 	$(BIN)/python bench/flood.py --studio
 
