@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from safelight.errors import DatabaseError
 from safelight.jobs.queue_service import QueueService
+from safelight.server.core.app_state import AppState
 from safelight.server.core.monitoring.metrics import Metrics
 from safelight.server.security.dependencies import CurrentAdmin
 
@@ -49,7 +50,7 @@ async def live() -> Liveness:
 )
 async def ready(request: Request, response: Response) -> Readiness:
     """Whether the database answers and a worker lives."""
-    app_state = getattr(request.app.state, "safelight", None)
+    app_state: AppState | None = getattr(request.app.state, "safelight", None)
     missing = ["server"] if app_state is None else await asyncio.to_thread(missing_parts, app_state.service)
     if missing:
         response.status_code = 503

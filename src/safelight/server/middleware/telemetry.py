@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from safelight.audit_log import AuditLog
 from safelight.errors import ConnectionLimitError, DeniedError, InternalError, LimitError, SafelightError
 from safelight.logs import get_logger
+from safelight.server.core.app_state import AppState
 from safelight.server.core.exception_handlers import send_error
 from safelight.server.core.http_protocol import OVER_LIMIT
 from safelight.server.core.monitoring.metrics import Metrics
@@ -86,8 +87,8 @@ class TelemetryMiddleware:
     async def _audit_refusal(self, scope: Scope) -> None:
         error = scope["state"].get("error")
         event = next((event for kind, event in _AUDITED.items() if isinstance(error, kind)), None)
-        app_state = getattr(scope["app"].state, "safelight", None)
-        if event is not None and (app_state is None or app_state.limits.worth_noting(_address(scope))):
+        app_state: AppState | None = getattr(scope["app"].state, "safelight", None)
+        if event is not None and (app_state is None or app_state.rate_limiter.may_note(_address(scope))):
             method = scope.get("method", "WEBSOCKET")
             await asyncio.to_thread(
                 self._audit_log.write, event, why=error.code, method=method, path=scope["path"][:200]

@@ -23,7 +23,7 @@ WORKER = {
     "state": "idle",
     "checkpoints": [],
     "memory": 1e9,
-    "started": 0.0,
+    "started": datetime.fromtimestamp(0, UTC),
 }
 
 

@@ -261,7 +261,7 @@ def test_half_characters_are_refused(
             "safelight.server.middleware.body_limits",
             "safelight.server.core.request_bodies.multipart",
         ):
-            monkeypatch.setattr(f"{module}.complaint_about_json", lambda _: None)
+            monkeypatch.setattr(f"{module}.json_error", lambda _: None)
     text = json.dumps(body)
     answers = [
         client.post("/v1/jobs", content=text, headers={"Content-Type": "application/json"}),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from starlette.testclient import TestClient
@@ -76,7 +77,7 @@ def test_which_worker_has_what(client: TestClient, service: QueueService) -> Non
         "state": "idle",
         "checkpoints": ["starter"],
         "memory": 1.0,
-        "started": 0.0,
+        "started": datetime.fromtimestamp(0, UTC),
     }
     for name in ("one", "two"):
         service.register_worker(name, description)

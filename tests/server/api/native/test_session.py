@@ -199,7 +199,7 @@ def test_strangers_wait_for_nobody_who_writes_and_hold_nobody_up(client: TestCli
     blocked = threading.Event()
 
     async def keep_busy() -> list[asyncio.Task[bool]]:
-        waiting = [asyncio.create_task(threads.write(blocked.wait)) for _ in range(WRITE_THREADS)]
+        waiting = [asyncio.create_task(threads.run_write(blocked.wait)) for _ in range(WRITE_THREADS)]
         await asyncio.sleep(0.05)
         return waiting
 
