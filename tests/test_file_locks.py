@@ -9,7 +9,7 @@ from safelight.file_locks import FileLock
 HOLDER = """
 import sys
 from pathlib import Path
-from safelight.locks import FileLock
+from safelight.file_locks import FileLock
 print(FileLock(Path(sys.argv[1])).acquire("the other one"), flush=True)
 sys.stdin.read()
 """

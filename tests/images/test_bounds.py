@@ -40,10 +40,10 @@ PROBE = (
     + """
 import json, sys, time
 from safelight.errors import SafelightError
-from safelight.images import decode, frames, header
+from safelight.images import decode, iter_frames, read_header
 results = {}
 for path in sys.argv[1:]:
-    for look in (decode, header, lambda path: list(frames(path))):
+    for look in (decode, read_header, lambda path: list(iter_frames(path))):
         before, began, code = peak(), time.perf_counter(), "none"
         try:
             look(path)

@@ -36,8 +36,8 @@ def peak(do):
     do()
     return status("VmHWM") - before
 
-from safelight.images import DecodeLimits, decode, frames
-from safelight.images.encode import encode_picture
+from safelight.images import DecodeLimits, decode, iter_frames
+from safelight.images.encoding import encode_image
 with open(sys.argv[1], "rb") as file:
     files = pickle.load(file)
 first = next(iter(files.values()))[0]
@@ -45,13 +45,13 @@ decode(first)
 found = {}
 for name, (data, shrink_to) in files.items():
     def look():
-        for frame in frames(data, shrink_to=shrink_to):
+        for frame in iter_frames(data, shrink_to=shrink_to):
             pass
     found[name] = peak(look)
 picture = decode(first).image
 for kind, options in (("png", {}), ("jpeg", {"quality": 100}), ("webp", {}), ("webp", {"lossless": True})):
     name = " ".join(("encode", kind, *options))
-    found[name] = peak(lambda: encode_picture(picture, kind, **options))
+    found[name] = peak(lambda: encode_image(picture, kind, **options))
 print(json.dumps(found))
 """
 

@@ -11,13 +11,13 @@ from safelight.runtime.openmp import thread_team_releaser
 COUNTED = """
 import threading
 import psutil, torch
-from safelight.runtime.openmp import letting_go
+from safelight.runtime.openmp import thread_team_releaser
 
 def compute():
     return torch.nn.functional.silu(torch.ones(1 << 20))  # sums no rounding could tell apart
 
 torch.set_num_threads(3)
-let_go = letting_go()
+let_go = thread_team_releaser()
 before = psutil.Process().num_threads()
 first = compute()
 team = psutil.Process().num_threads()

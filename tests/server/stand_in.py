@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ WORKER = {
     "state": "idle",
     "checkpoints": [],
     "memory": 1.0,
-    "started": 0.0,
+    "started": datetime.fromtimestamp(0, UTC),
 }
 
 

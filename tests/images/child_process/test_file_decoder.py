@@ -93,9 +93,10 @@ def test_who_stops_looking_leaves_no_process(make, monkeypatch):
 MEASURE = """
 import sys
 from pathlib import Path
-from safelight.images import decode, isolated
+from safelight.images import decode
+from safelight.images.child_process import file_decoder
 data = open(sys.argv[1], "rb").read()
-isolated.LARGE = int(sys.argv[2])
+file_decoder.LARGE_BYTES = int(sys.argv[2])
 def peak():
     status = Path("/proc/self/status").read_text()
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])

@@ -132,9 +132,9 @@ def test_a_loaded_checkpoint_needs_neither_its_files_nor_anybody_and_writes_noth
     before = network_log.read_text()
     code = f"""
 from pathlib import Path
-from safelight.models.checkpoints import describe
-from safelight.models.loading import load
-pipeline = load(describe(Path({str(sd1)!r}), "a")).pipeline()
+from safelight.models.checkpoints.discovery import describe_checkpoint
+from safelight.models.checkpoints.loading import load_checkpoint
+pipeline = load_checkpoint(describe_checkpoint(Path({str(sd1)!r}), "a")).pipeline()
 for file in Path({str(sd1)!r}).rglob("*.safetensors"):
     file.write_bytes(b"")  # would kill a process that still has the file mapped
 pipeline("red", num_inference_steps=1, height=64, width=64)

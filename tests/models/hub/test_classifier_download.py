@@ -85,10 +85,10 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 from safelight.errors import SafelightError
-from safelight.models.hub import fetch_from_hub
-from safelight.models.store import ModelStore
+from safelight.models.classifiers.classifier_store import ClassifierStore
+from safelight.models.hub.classifier_download import download_classifier
 try:
-    print(json.dumps(ModelStore(Path(sys.argv[1])).pull(sys.argv[2], fetch_from_hub).to_dict()))
+    print(json.dumps(ClassifierStore(Path(sys.argv[1])).pull(sys.argv[2], download_classifier).to_dict()))
 except SafelightError as error:
     print(json.dumps(error.to_dict()))
 """

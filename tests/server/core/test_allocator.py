@@ -10,8 +10,8 @@ import sys, threading
 import numpy as np
 import psutil
 if sys.argv[1] == "given back":
-    from safelight.server.allocator import give_memory_back
-    assert give_memory_back()
+    from safelight.server.core.allocator import configure_malloc
+    assert configure_malloc()
 
 def work():
     for size in (24, 16, 8, 4, 2):

@@ -87,16 +87,16 @@ def test_a_classifier_is_converted_elsewhere(tmp_path: Path, photographs: list[P
     script = f"""
 import asyncio, sys
 from pathlib import Path
-from safelight.server.judging import Judge
-from safelight.server.threads import Threads
+from safelight.server.core.executors.thread_pools import ThreadPools
+from safelight.server.core.moderation_service import ModerationService
 from safelight.settings import Settings
 from safelight.studio import Studio
 
 if __name__ == "__main__":
     settings = Settings(home=Path({str(tmp_path / "home")!r}), classifier={str(folder)!r},
                         backend="onnxruntime", precision="fp32")
-    threads = Threads()
-    judge = Judge(lambda: Studio(settings), lambda: threads)
+    threads = ThreadPools()
+    judge = ModerationService(lambda: Studio(settings), lambda: threads)
     (found,) = asyncio.run(judge.judge([Path({str(photographs[1])!r}).read_bytes()]))
     assert found.verdict is not None, found.error
     assert found.verdict.classifier.labels == ("NSFW", "SFW")

@@ -260,17 +260,25 @@ def test_a_stream_that_its_caller_leaves(client: TestClient, bench: Bench) -> No
 def test_all_of_a_long_job_s_events(
     client: TestClient, bench: Bench, service: QueueService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The book gives events by the page; followers get them all, of jobs that run and of those that have ended."""
-    every = service.store.events
+    """The store gives events by the page; followers get them all, of jobs that run and of those that have ended."""
+    every, all_read = service.store.events, threading.Event()
 
-    def few(after: int, job_id: str | None = None) -> list[Event]:
-        return every(after, job_id, 1000 if job_id is None else 2)
+    def few(after: int, job_id: str | None = None, **options: Any) -> list[Event]:
+        page = every(after, job_id, **options) if job_id is None else every(after, job_id, 2)
+        if job_id is not None and not page:
+            all_read.set()
+        return page
+
+    def end() -> None:
+        """End the job once its past events are read: only the states are kept of a job that has ended."""
+        assert all_read.wait(10)
+        service.store.cancelled(job)
 
     monkeypatch.setattr(service.store, "events", few)
     job = bench.begin()
     for step in range(8):
         service.store.report(job, Progress(stage="first pass", step=step, steps=8))
-    with later(client, lambda: service.store.cancelled(job)):
+    with later(client, end):
         events = stream(client, job)
     assert [event["event"] for event in events] == ["state", "state", *["progress"] * 8, "state"]
     assert [event["event"] for event in stream(client, job)] == ["state"] * 3  # what is left of it in the end

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ WORKER = {
     "state": "idle",
     "checkpoints": ["starter", "gone"],
     "memory": 1.0,
-    "started": 0.0,
+    "started": datetime.fromtimestamp(0, UTC),
 }
 LOAD, UNLOAD = "/v1/models/load", "/v1/models/unload"
 

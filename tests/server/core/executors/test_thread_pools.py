@@ -31,8 +31,8 @@ def test_callers_are_known_while_pictures_and_names_take_long(
     threads = client.app.state.safelight.threads  # type: ignore[attr-defined]
 
     async def keep_busy() -> list[asyncio.Task[bool]]:
-        many = [threads.picture(blocked.wait) for _ in range(50)] + [
-            threads.name(blocked.wait) for _ in range(50)
+        many = [threads.run_inspect(blocked.wait) for _ in range(50)] + [
+            threads.run_dns(blocked.wait) for _ in range(50)
         ]
         waiting = [asyncio.create_task(one) for one in many]
         await asyncio.sleep(0.05)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
@@ -16,7 +17,7 @@ WORKER = {
     "state": "idle",
     "checkpoints": [],
     "memory": 1e9,
-    "started": 0.0,
+    "started": datetime.fromtimestamp(0, UTC),
 }
 
 

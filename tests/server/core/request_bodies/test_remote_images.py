@@ -91,7 +91,7 @@ def anywhere(_: Address) -> bool:
 
 
 def get(url: str, **options: object) -> bytes:
-    return asyncio.run(fetch_image(url, 100_000, ThreadPools(), **{"permitted": anywhere, **options}))  # type: ignore[arg-type]
+    return asyncio.run(fetch_image(url, 100_000, ThreadPools(), **{"is_allowed": anywhere, **options}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_the_connection_goes_to_the_address_that_was_checked(
         return True
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    assert get(f"http://rebinding.example:{port}/bytes/2000", permitted=permitted) == b"x" * 2000
+    assert get(f"http://rebinding.example:{port}/bytes/2000", is_allowed=permitted) == b"x" * 2000
     assert asked[0] == "rebinding.example"
     assert "rebinding.example" not in asked[1:]  # only the address itself is looked at again
     assert checked == ["127.0.0.1"]
@@ -181,7 +181,7 @@ def test_redirections_are_followed_with_the_same_checks(site: str) -> None:
         return len(seen) == 1
 
     with pytest.raises(ImageUrlError, match="no public host"):
-        get(f"{site}/to/http://127.0.0.1:{port}/bytes/4000", permitted=first_only)
+        get(f"{site}/to/http://127.0.0.1:{port}/bytes/4000", is_allowed=first_only)
     assert "/bytes/4000" not in SEEN
 
 
