@@ -216,7 +216,7 @@ def test_of_many_pictures_none_is_begun_once_their_caller_has_gone(
         == 200
     )
     threads = client.app.state.safelight.threads  # type: ignore[attr-defined]
-    assert len(judged) <= threads.for_pictures + 1
+    assert len(judged) <= threads.image_concurrency + 1
 
 
 def test_a_job_goes_on_when_who_waits_for_it_goes(client: TestClient, service: QueueService) -> None:

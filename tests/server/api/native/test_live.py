@@ -456,7 +456,7 @@ class Stuck:
 class Hub:
     """Says hello, and nothing else."""
 
-    async def hello(self, inbox: CoalescingQueue) -> str:
+    async def snapshot(self, inbox: CoalescingQueue) -> str:
         inbox.reset()
         return "hello"
 
