@@ -1,7 +1,7 @@
-"""The cost of a request, estimated from its fields and the headers of its pictures, before any work.
+"""The cost of a request, estimated from its fields and the headers of its pictures before any work.
 
-The unit of cost is one megapixel through one denoising step, or as much work of another kind. Scheduling, time
-estimates and the setting max_job_work use it.
+The unit of cost is one megapixel in one denoising step, or as much work of another kind. Scheduling, time estimates
+and the setting max_job_work use it.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from safelight.images.types import DecodeLimits
 from safelight.jobs.payloads import ScanRequest, UpscaleRequest
 
 DEFAULT_SIDE, DEFAULT_STEPS = 512, 20
-"""Assumed where a request does not give them."""
+"""Assumed where a request does not say."""
 LEAST = 0.001
 """Cost of the smallest job."""
 NETWORK, RESAMPLED = 8.0, 0.05
-"""Cost of a megapixel that an upscaler makes, with a network and without: rough; measured times correct it."""
+"""Cost per megapixel of output, with a network and without one: rough values, which measured times correct."""
 JUDGED, DECODED = 0.01, 0.005
-"""Cost of a frame that is judged, and of each of its megapixels."""
+"""Cost per judged frame, and per megapixel of it."""
 
 
 @dataclass(frozen=True)
 class JobSize:
-    """How much a request asks for.
+    """The size of a request.
 
     Args:
-        pictures: How many are made or judged.
-        pixels: Width times height, summed over all that are made; judging makes none.
+        pictures: Number of pictures that are generated or judged.
+        pixels: Width times height, summed over all generated pictures; 0 for scans.
         cost: Megapixels times steps, or as much work of another kind.
     """
 
@@ -42,14 +42,14 @@ class JobSize:
 
 
 def size_of(request: Part, limits: DecodeLimits) -> JobSize:
-    """The size of a request; pictures are not decoded.
+    """Estimate the size of a request without decoding its pictures.
 
     Args:
         request: The request, with pictures as bytes.
-        limits: What a picture may cost.
+        limits: Limits on a picture.
 
     Raises:
-        ImageError: The initial picture is no picture, or too large.
+        ImageError: The initial picture cannot be read, or is too large.
     """
     if isinstance(request, ScanRequest):
         return JobSize(len(request.images), 0, sum(_judged(image, limits) for image in request.images))
@@ -63,10 +63,10 @@ def size_of(request: Part, limits: DecodeLimits) -> JobSize:
 
 
 def check_size(size: JobSize, max_work: float) -> None:
-    """Refuse a job that costs more than is allowed.
+    """Check that a job does not cost more than is allowed.
 
     Raises:
-        JobTooLargeError: It does; the message says how many pictures are allowed.
+        JobTooLargeError: The job costs more; the message says how many pictures are allowed.
     """
     if size.cost <= max_work:
         return
@@ -97,7 +97,7 @@ def _of_generation(request: GenerationRequest, limits: DecodeLimits) -> JobSize:
 
 
 def _canvas(request: GenerationRequest, limits: DecodeLimits) -> tuple[int, int] | None:
-    """Width and height of the initial picture, with outpainting; None for text-to-image."""
+    """Width and height of the initial picture with outpainting, in pixels; None for text-to-image."""
     if request.init_image is None:
         return None
     assert isinstance(request.init_image, bytes)
@@ -106,7 +106,7 @@ def _canvas(request: GenerationRequest, limits: DecodeLimits) -> tuple[int, int]
 
 
 def _judged(image: bytes, limits: DecodeLimits) -> float:
-    """Cost of judging a picture with its frames; a picture that cannot be read is counted as one frame."""
+    """Cost of judging all frames of a picture; a picture that cannot be read counts as one frame."""
     try:
         found = read_header(image, limits=limits)
     except ImageError:

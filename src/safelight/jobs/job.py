@@ -1,4 +1,4 @@
-"""What a job is, as every front door shows it."""
+"""Jobs, their progress and their events, in the form that all front ends show."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Timeout = Annotated[float, Field(gt=0, le=7 * 86400, allow_inf_nan=False)]
 
 
 class JobKind(StrEnum):
-    """What a job does."""
+    """The kind of a job, which determines the function that runs it."""
 
     GENERATE = "generate"
     UPSCALE = "upscale"
@@ -23,7 +23,7 @@ class JobKind(StrEnum):
 
 
 class JobState(StrEnum):
-    """Where a job stands; the last three are final."""
+    """The state of a job; the last three states are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -33,38 +33,38 @@ class JobState(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the job has ended."""
         return self not in (JobState.QUEUED, JobState.RUNNING)
 
 
 class Signal(StrEnum):
-    """What a running job is told; it listens at every step."""
+    """A request to a running job, which the job checks after every step."""
 
     CANCEL = "cancel"
-    """Stop, keep finished pictures, be cancelled."""
+    """Stop and keep the finished pictures; the job ends as cancelled."""
     FINISH = "finish"
-    """Stop, give the picture on its way as far as it got, succeed."""
+    """Stop and keep the current picture as it is; the job ends as succeeded."""
     SKIP = "skip"
-    """Leave the picture on its way, go on with the next."""
+    """Drop the current picture and continue with the next one."""
 
     def outdoes(self, other: str | None) -> bool:
-        """Whether this one counts where another was said before: who cancels is heard, whatever else was said."""
+        """Whether this signal replaces an earlier one: CANCEL outranks FINISH, and FINISH outranks SKIP."""
         order = (None, Signal.SKIP, Signal.FINISH, Signal.CANCEL)
         return order.index(self) > order.index(None if other is None else Signal(other))
 
 
 class Shape(BaseModel):
-    """A frozen model; unknown fields are errors."""
+    """A frozen model that rejects unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class JobStage(StrEnum):
-    """What is done for a job beside the stages of generation (``generation.progress.Stage``)."""
+    """Stages of a job in addition to those of generation (``generation.progress.Stage``)."""
 
     JUDGING = "judging"
     PAUSED = "paused"
-    """It waits while jobs of other owners run."""
+    """The job waits while jobs of other owners run."""
     WAITING_FOR_DISK = "waiting for disk space"
     WAITING_FOR_DATABASE = "waiting for the database"
 
@@ -73,7 +73,7 @@ PAUSED = JobStage.PAUSED
 
 
 class Progress(Shape):
-    """Where a running job stands."""
+    """The progress of a running job."""
 
     stage: str = Field(
         description="loading, first pass, upscaling, second pass, judging …; paused while others have their turn."
@@ -87,7 +87,7 @@ class Progress(Shape):
 
 
 class Failure(Shape):
-    """Why a job failed: one of the catalogue's errors."""
+    """Why a job failed: one of the errors in the catalogue."""
 
     code: str
     message: str
@@ -95,7 +95,7 @@ class Failure(Shape):
 
 
 class Job(Shape):
-    """One piece of work."""
+    """One job in the queue."""
 
     id: str
     owner: str = Field(description="Whose key it was submitted with; local without keys.")
@@ -129,7 +129,7 @@ class Job(Shape):
 
 
 class Submission(Shape):
-    """A job to be queued."""
+    """A job to be submitted."""
 
     kind: JobKind
     request: JsonObject
@@ -145,7 +145,7 @@ class Submission(Shape):
 
 
 class Event(Shape):
-    """Something that happened to a job. Events of all jobs share one sequence of ids."""
+    """An event of a job. The events of all jobs share one sequence of ids."""
 
     id: int
     job_id: str

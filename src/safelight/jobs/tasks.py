@@ -1,4 +1,4 @@
-"""What workers do: one function for each kind of job. A job that is begun again continues where it was."""
+"""The work of a job: one function per job kind. A restarted job continues where the last attempt stopped."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JobContext:
-    """What jobs use: the studio, the gallery and the audit log."""
+    """What jobs need: the studio, the gallery and the audit log."""
 
     studio: Studio
     gallery: Gallery
     audit: AuditLog
 
     def enter(self, new: NewEntry) -> Entry:
-        """Put a picture into the gallery; that one was blocked is noted in the audit log."""
+        """Add a picture to the gallery; a blocked picture is recorded in the audit log."""
         entry = self.gallery.add(new)
         if entry.decision is Decision.BLOCK:
             self.audit.write("picture.blocked", owner=entry.owner, entry_id=entry.id, job_id=new.job_id)
@@ -46,9 +46,9 @@ class JobContext:
 
 
 def generate(desk: JobContext, running: RunningJob, request: Part) -> JobResult:
-    """Generate a request's pictures and put each into the gallery; pictures of an earlier attempt are kept.
+    """Generate a request's pictures and add each to the gallery; pictures of an earlier attempt are kept.
 
-    All of them are one run: it is planned, and its input pictures are judged, when its first picture is needed.
+    All pictures are one run: it is planned, and its input pictures are judged, when the first picture is needed.
     """
     assert isinstance(request, GenerationRequest)
     done: list[GeneratedImage] = []
@@ -68,7 +68,7 @@ def generate(desk: JobContext, running: RunningJob, request: Part) -> JobResult:
 
 
 def _find_earlier(desk: JobContext, running: RunningJob, index: int) -> GeneratedImage | None:
-    """A picture that an earlier attempt has put into the gallery."""
+    """A picture that an earlier attempt has added to the gallery."""
     found = running.patiently(lambda: desk.gallery.find(running.job.id, index))
     if found is None:
         return None
@@ -83,7 +83,7 @@ def _enter(desk: JobContext, running: RunningJob, new: NewEntry) -> Entry:
 
 
 def _watcher(running: RunningJob, request: GenerationRequest) -> Watcher:
-    """Callbacks that report a run's progress and stop or pause it as the job is told."""
+    """Callbacks that report a run's progress, and stop or pause it as the job requires."""
     from safelight.generation.progress import Watcher
 
     def report(progress: RunProgress) -> None:
@@ -111,7 +111,7 @@ def _watcher(running: RunningJob, request: GenerationRequest) -> Watcher:
 def _generate(
     desk: JobContext, running: RunningJob, run: Callable[[], JudgedRun], index: int
 ) -> GeneratedImage | None:
-    """Picture `index` in the gallery; None if it was skipped, or stopped and not wanted."""
+    """Generate picture `index` and add it to the gallery; None if it was skipped, or stopped and not kept."""
     try:
         picture = run().generate(index)
     except RunStoppedError:
@@ -128,7 +128,7 @@ def _generate(
 
 
 def upscale(desk: JobContext, running: RunningJob, request: Part) -> JobResult:
-    """Enlarge one picture; the job has no partial result, so that finishing early lets it go on."""
+    """Upscale one picture. The job has no partial result, so FINISH lets it continue."""
     assert isinstance(request, UpscaleRequest)
     if earlier := _find_earlier(desk, running, 0):
         return JobResult.of_pictures([earlier])
@@ -173,4 +173,4 @@ TASKS: Mapping[JobKind, Callable[[JobContext, RunningJob, Part], JobResult]] = {
     JobKind.UPSCALE: upscale,
     JobKind.SCAN: scan,
 }
-"""The function for each kind of job. The result of a job that was stopped has what was made until then."""
+"""The function of each job kind. The result of a job that was stopped holds what was completed until then."""

@@ -1,7 +1,7 @@
-"""The workers' side of the ledger: they claim jobs, report, and write down how they ended.
+"""The operations of workers on jobs: claim, renew the lease, report progress, and record the end.
 
-A worker's word counts only while it holds the job (same worker, same attempt), so that one which was given up for lost
-cannot write over its successor.
+A worker may change a job only while it holds the job (same worker, same attempt), so that a worker that was
+considered lost cannot overwrite its successor's results.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from safelight.jobs.queue.tables import clock, jobs, previews, timings
 from safelight.jobs.queue.transitions import Transitions, add_event, get_row, held_row, is_held
 
 LEASE = 15.0
-"""Seconds after which a silent worker's jobs go back to the queue."""
+"""Seconds after which the jobs of a worker without a heartbeat return to the queue."""
 
 
 class Claims(Transitions):
-    """What workers do with jobs; see ``Ledger``.
+    """The operations of workers on jobs; see ``JobStore``.
 
     Args:
         engine: The database.
         retention: Seconds for which a finished job and its events are kept.
-        max_attempts: How many workers in a row a job may lose without finishing a picture; then it fails, since one
-            that kills its worker each time must not do so for ever.
+        max_attempts: How many workers in a row may be lost with a job that has finished no picture; then the job
+            fails, since it may be what kills the workers.
     """
 
     def __init__(self, engine: Engine, *, retention: float, max_attempts: int) -> None:
@@ -40,7 +40,7 @@ class Claims(Transitions):
         self._max_attempts = max_attempts
 
     def waiting(self) -> int:
-        """How many jobs wait."""
+        """The number of queued jobs."""
         query = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED)
         with reading(self._engine) as connection:
             return connection.execute(query).scalar_one()
@@ -53,17 +53,17 @@ class Claims(Transitions):
         fits: Callable[[Job], bool] = lambda _: True,
         before: Holders | None = None,
     ) -> Job | None:
-        """Begin the job whose turn it is.
+        """Claim the next job.
 
         Args:
-            worker: Who begins it.
-            loaded: Checkpoints it has in memory.
-            fits: Asked about the chosen job; if it does not fit beside what is running now, nothing is begun, so that
-                no other job slips in before it.
-            before: Only a job that goes before these.
+            worker: The worker's name.
+            loaded: Checkpoints in the worker's memory.
+            fits: Called with the chosen job; if it cannot run beside the worker's running jobs, none is claimed, so
+                that no other job overtakes it.
+            before: Claim only a job that may preempt these.
 
         Returns:
-            The job; None if none waits, or it does not fit.
+            The job; None if none is queued, or the next one cannot run now.
         """
         first = (
             select(jobs)
@@ -108,7 +108,7 @@ class Claims(Transitions):
         return job_of(get_row(connection, row["id"]))
 
     def renew(self, worker: str, held: Iterable[Job]) -> dict[str, Signal | None]:
-        """Say that a worker lives; returns what each of its jobs is told. One that is no longer its own is to stop."""
+        """Renew the leases of running jobs; returns their signals: CANCEL for a job that the worker has lost."""
         held = list(held)
         with writing(self._engine) as connection:
             mine = jobs.c.id.in_([job.id for job in held]) & (jobs.c.worker == worker)
@@ -127,18 +127,18 @@ class Claims(Transitions):
         return told
 
     def signals(self, job_ids: Collection[str]) -> dict[str, Signal]:
-        """What jobs are told; only those that are told something."""
+        """The signals of jobs; jobs without one are left out."""
         query = select(jobs.c.id, jobs.c.signal).where(jobs.c.id.in_(job_ids), jobs.c.signal.is_not(None))
         with reading(self._engine) as connection:
             return {row.id: Signal(row.signal) for row in connection.execute(query)}
 
     def clear_signal(self, job: Job, signal: Signal) -> None:
-        """A signal has been followed, and the job goes on."""
+        """Clear a signal that has been followed, if the job continues."""
         with writing(self._engine) as connection:
             connection.execute(update(jobs).where(is_held(job), jobs.c.signal == signal).values(signal=None))
 
     def report(self, job: Job, progress: Progress, preview: bytes | None = None) -> bool:
-        """Note where a job stands; False if it is no longer the worker's."""
+        """Record a job's progress; False if the worker no longer holds the job."""
         text = progress.model_dump_json()
         with writing(self._engine) as connection:
             if not connection.execute(update(jobs).where(is_held(job)).values(progress=text)).rowcount:
@@ -157,17 +157,18 @@ class Claims(Transitions):
         return number
 
     def got_on(self, job: Job) -> None:
-        """A worker has something of the job that stays: workers lost before it no longer count."""
+        """Record that a job has made lasting progress: workers lost before no longer count."""
         with writing(self._engine) as connection:
             connection.execute(update(jobs).where(is_held(job)).values(lost=0))
 
     def succeed(self, job: Job, result: JsonObject, seconds: float | None = None) -> bool:
-        """A worker's job is done; False if it was no longer its own.
+        """End a job as succeeded; False if the worker no longer holds it.
 
         Args:
             job: As it was claimed.
-            result: What came of it.
-            seconds: What the work took, for the outlook of others; None where it was not all done at this time.
+            result: The job's result.
+            seconds: The duration of the work, for time estimates; None where part of it was done by an earlier
+                attempt.
         """
         with writing(self._engine) as connection:
             row = held_row(connection, job)
@@ -179,7 +180,7 @@ class Claims(Transitions):
             return True
 
     def fail(self, job: Job, error: SafelightError, result: JsonObject | None = None) -> bool:
-        """A worker's job cannot be done; False if it was no longer its own."""
+        """End a job as failed; False if the worker no longer holds it."""
         with writing(self._engine) as connection:
             row = held_row(connection, job)
             if row is not None:
@@ -187,7 +188,7 @@ class Claims(Transitions):
             return row is not None
 
     def cancelled(self, job: Job, result: JsonObject | None = None) -> bool:
-        """A worker has stopped a job as it was told; False if it was no longer its own."""
+        """End a job as cancelled after its worker has stopped it; False if the worker no longer holds it."""
         with writing(self._engine) as connection:
             row = held_row(connection, job)
             if row is not None:
@@ -195,14 +196,15 @@ class Claims(Transitions):
             return row is not None
 
     def give_back(self, job: Job, result: JsonObject | None = None) -> bool:
-        """A worker that is told to go puts its job back to the head of the queue, as if it had not begun it.
+        """Return the job of a worker that shuts down to the head of the queue, as if it had not been claimed.
 
         Args:
             job: As it was claimed.
-            result: What it has so far: the result if the job was cancelled meanwhile, which the worker need not know.
+            result: The result so far. It is stored if the job was cancelled meanwhile, which the worker need not
+                know.
 
         Returns:
-            False if it was no longer its own.
+            False if the worker no longer holds the job.
         """
         with writing(self._engine) as connection:
             row = held_row(connection, job)
@@ -215,18 +217,19 @@ class Claims(Transitions):
             return True
 
     def take_back(self, worker: str | None = None, *, but: Collection[str] = ()) -> int:
-        """Put jobs of lost workers back into the queue; those that lost ``max_attempts`` without getting on fail.
+        """Requeue jobs of lost workers; jobs that lost ``max_attempts`` workers without progress fail.
 
         Args:
-            worker: This worker's, which has just begun a new life; those whose lease has run out when not given.
-            but: Ids of jobs that the one who asks is doing, however late its lease was renewed.
+            worker: Requeue the jobs of this worker, whose process has just restarted; jobs with an expired lease when
+                not given.
+            but: Ids of jobs that the caller is running, however late their lease was renewed.
 
         Returns:
-            How many there were.
+            The number of jobs.
         """
         with writing(self._engine) as connection:
             present = now(connection)
-            longest = present + timedelta(seconds=2 * LEASE)  # longer ones are from before a clock was set
+            longest = present + timedelta(seconds=2 * LEASE)  # later: from before a clock was set back
             alive = jobs.c.lease.between(present, longest)
             lost = ~alive if worker is None else jobs.c.worker == worker
             query = select(jobs).where(jobs.c.state == JobState.RUNNING, lost, jobs.c.id.not_in(but))
@@ -244,7 +247,7 @@ class Claims(Transitions):
 
 
 def _advance_clock(connection: Connection, priority: int, turn: float) -> None:
-    """Set the clock of a priority; it never goes back, whatever order jobs were begun in."""
+    """Advance the virtual clock of a priority; it never goes back, in whatever order jobs were claimed."""
     put = insert_into(connection, clock).values(priority=priority, turn=turn)
     connection.execute(
         put.on_conflict_do_update(index_elements=["priority"], set_={"turn": turn}, where=clock.c.turn < turn)
@@ -252,7 +255,7 @@ def _advance_clock(connection: Connection, priority: int, turn: float) -> None:
 
 
 def _time(connection: Connection, key: str, seconds: float) -> None:
-    """A moving average: half of it is of the last three jobs."""
+    """Update a timing, a moving average in which the last three jobs weigh about half."""
     known = connection.execute(select(timings.c.seconds).where(timings.c.key == key)).scalar()
     seconds = seconds if known is None else 0.8 * known + 0.2 * seconds
     upsert(connection, timings, {"key": key}, {"seconds": seconds})

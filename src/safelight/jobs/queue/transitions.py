@@ -1,4 +1,4 @@
-"""How jobs change: what both sides of the ledger do within their transactions."""
+"""Changes of a job's state within a transaction, which front ends and workers share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from safelight.jobs.queue.tables import events, job_blobs, job_inputs, jobs, pre
 
 
 class Transitions:
-    """What the sides of the ledger have in common.
+    """Changes of a job's state that several operations need.
 
     Args:
         engine: The database.
@@ -69,7 +69,7 @@ class Transitions:
 
 
 def _release_inputs(connection: Connection, job_id: str) -> None:
-    """Delete the pictures that a job came with: nobody reads them once it has ended."""
+    """Delete the input pictures of a job that has ended."""
     theirs = job_blobs.c.job_id == job_id
     if connection.execute(select(job_blobs.c.digest).where(theirs).limit(1)).first() is None:
         return
@@ -80,7 +80,7 @@ def _release_inputs(connection: Connection, job_id: str) -> None:
 
 
 def add_event(connection: Connection, job_id: str, kind: str, **data: object) -> None:
-    """Note an event of a job, and notify those who follow events."""
+    """Insert an event of a job, and notify listeners."""
     created = current_time(connection)
     connection.execute(
         insert(events).values(job_id=job_id, kind=kind, data=json.dumps(data), created=created)
@@ -94,7 +94,7 @@ def get_row(
     """A job's row.
 
     Raises:
-        JobMissingError: There is none, or it is somebody else's.
+        JobMissingError: There is none, or it belongs to another owner.
     """
     query = select(jobs).where(jobs.c.id == job_id)
     row = connection.execute(query.with_for_update() if lock else query).mappings().first()
@@ -104,7 +104,7 @@ def get_row(
 
 
 def is_held(job: Job) -> ColumnElement[bool]:
-    """The condition that a job is still its worker's, as it was claimed."""
+    """The condition that a job is still held by the worker that claimed it."""
     return and_(
         jobs.c.id == job.id,
         jobs.c.state == JobState.RUNNING,
@@ -114,5 +114,5 @@ def is_held(job: Job) -> ColumnElement[bool]:
 
 
 def held_row(connection: Connection, job: Job) -> RowMapping | None:
-    """A job's row, locked; None if the job is no longer its worker's."""
+    """A job's row, locked; None if its worker no longer holds it."""
     return connection.execute(select(jobs).where(is_held(job)).with_for_update()).mappings().first()

@@ -1,4 +1,4 @@
-"""How a worker draws and judges, and why in this way: in plain sentences, for who looks after the server."""
+"""A worker's device, precision and backend with the reasons for them, in sentences for administrators."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def described(studio: Studio) -> Mapping[str, str]:
-    """A worker's device, precision, backend, and why.
+    """A worker's device, precision and backend, and the reasons for them.
 
     Args:
-        studio: What draws and judges there; its classifier is loaded now where it is not yet.
+        studio: Generates and judges pictures in this worker; its classifier is loaded if it is not yet.
 
     Raises:
-        SafelightError: It cannot draw or judge.
+        SafelightError: Generation or moderation cannot be used.
     """
     machine, judging = studio.engine.machine, studio.classifier().info
     why = f"{drawing(studio.settings, machine)} {judged(studio.settings, judging)}"
@@ -34,7 +34,7 @@ def described(studio: Studio) -> Mapping[str, str]:
 
 
 def drawing(settings: Settings, machine: Machine) -> str:
-    """Where and with which arithmetic pictures are drawn, in a sentence."""
+    """A sentence on the device, precision and backend of generation."""
     threads = f"{machine.threads} thread{'' if machine.threads == 1 else 's'}"
     return (
         f"Draws on {machine.device}, {_device(settings, machine)}, "
@@ -44,7 +44,7 @@ def drawing(settings: Settings, machine: Machine) -> str:
 
 
 def judged(settings: Settings, classifier: ClassifierInfo) -> str:
-    """With what pictures are judged, in a sentence."""
+    """A sentence on the classifier and its backend."""
     name = classifier.name.rpartition("/")[2]
     return f"Judges with {name} ({classifier.arithmetic}), {_road(settings)}."
 
