@@ -1,4 +1,4 @@
-"""What a picture file says of itself, as fields of an entry."""
+"""Entry fields from the metadata of a picture file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from safelight.moderation.policy import Decision
 
 
 def recorded(record: ReproductionRecord) -> dict[str, Any]:
-    """The fields of a ``NewEntry`` that a reproduction record tells; the size is that of the first pass."""
+    """The fields of a ``NewEntry`` from a reproduction record; the size is that of the first pass."""
     return {
         "width": record.width,
         "height": record.height,
@@ -33,14 +33,14 @@ def recorded(record: ReproductionRecord) -> dict[str, Any]:
 
 
 def found_entry(name: str, data: bytes) -> NewEntry:
-    """An entry for a file that the gallery knows nothing of: it has no owner, so only administrators see it.
+    """An entry for a file that the gallery does not know: it has no owner, so only administrators see it.
 
     Args:
-        name: Its id.
-        data: Its content.
+        name: The entry's id.
+        data: The file's content.
 
     Raises:
-        ImageError: It is no picture.
+        ImageError: The file is no picture.
     """
     size, metadata = read_header(data), read_metadata(data)
     fields: dict[str, Any] = {"decision": Decision.REVIEW, "infotext": metadata.infotext}
@@ -53,7 +53,7 @@ def found_entry(name: str, data: bytes) -> NewEntry:
 
 
 def _told(infotext: str) -> dict[str, Any]:
-    """What an infotext says, where there is no record."""
+    """Fields from an infotext, for a file without a record."""
     found = parse_infotext(infotext)
     return {
         "prompt": found.prompt,
@@ -64,7 +64,7 @@ def _told(infotext: str) -> dict[str, Any]:
 
 
 def _recorded(text: str) -> dict[str, Any]:
-    """What a record says; one that cannot be read is kept as it is."""
+    """Fields from a record; one that cannot be parsed is stored unchanged."""
     try:
         record = ReproductionRecord.parse(text)
     except RecordInvalidError:

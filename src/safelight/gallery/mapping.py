@@ -1,4 +1,4 @@
-"""Between entries and rows."""
+"""Conversion between entries and rows."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _KINDS: Mapping[str, FileFormat] = {kind.upper(): kind for kind in SUFFIXES}
 SHOWN = select(*entries.c, *(column for column in details.c if column.name != "number")).join_from(
     entries, details
 )
-"""Entries with all that is shown of them."""
+"""The query of entries with all their columns."""
 
 
 def entries_of(connection: Connection, rows: Iterable[RowMapping]) -> tuple[Entry, ...]:
-    """The entries that rows of ``SHOWN`` stand for."""
+    """The entries of some rows of ``SHOWN``."""
     rows = tuple(rows)
     numbers = [row["number"] for row in rows]
     marks: dict[int, list[str]] = {number: [] for number in numbers}
@@ -39,15 +39,15 @@ def entries_of(connection: Connection, rows: Iterable[RowMapping]) -> tuple[Entr
 
 
 def enter(connection: Connection, name: str, new: NewEntry) -> Entry | None:
-    """Write an entry's rows.
+    """Insert an entry's rows.
 
     Args:
         connection: A writing transaction.
         name: The entry's id.
-        new: What to write.
+        new: The new entry.
 
     Returns:
-        None where another process entered the same picture first.
+        None if another process added the same picture first.
     """
     insertion = insert_into(connection, entries).on_conflict_do_nothing().returning(entries.c.number)
     number = connection.execute(insertion, _row(name, new)).scalar()
@@ -65,7 +65,7 @@ def enter(connection: Connection, name: str, new: NewEntry) -> Entry | None:
 
 
 def the_row(connection: Connection, number: int) -> RowMapping:
-    """The row of ``SHOWN`` with that number, which must be there."""
+    """The row of ``SHOWN`` with a number, which must exist."""
     return connection.execute(SHOWN.where(entries.c.number == number)).mappings().one()
 
 
@@ -77,11 +77,11 @@ def put_tags(connection: Connection, number: int, words: Iterable[str]) -> None:
 
 
 def kind_of(data: bytes) -> FileFormat:
-    """A picture file's format.
+    """The format of a picture file.
 
     Raises:
-        GalleryError: It is none that the gallery keeps.
-        ImageError: It is no picture.
+        GalleryError: The gallery does not store this format.
+        ImageError: The file is no picture.
     """
     if (kind := _KINDS.get(name := detect_format(data))) is None:
         raise GalleryError(f"The gallery keeps PNG, JPEG and WebP, not {name}.")
@@ -89,7 +89,7 @@ def kind_of(data: bytes) -> FileFormat:
 
 
 def storable(words: str) -> str:
-    """A text as both databases can hold it: a record must not get lost for a character."""
+    """A text that both databases can store: characters that they reject are replaced, so that no record is lost."""
     return words.encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
