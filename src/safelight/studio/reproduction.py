@@ -1,4 +1,4 @@
-"""Making a picture again from its record, and saying what differs."""
+"""Reproducing a picture from its record, and comparing the two."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Original:
 
     Args:
         data: The file's bytes.
-        record: What it says of its making.
+        record: Its reproduction record.
     """
 
     data: bytes
@@ -40,7 +40,7 @@ class Original:
         """Read a picture file.
 
         Raises:
-            RecordMissingError, RecordInvalidError: It has no record, or a damaged one.
+            RecordMissingError, RecordInvalidError: It has no record, or an invalid one.
             FileMissingError, ImageError: It cannot be read.
         """
         data = read_bytes(source, limits.max_bytes)
@@ -52,10 +52,10 @@ class Original:
     def request(
         self, init: ImageSource | None, mask: ImageSource | None, limits: DecodeLimits
     ) -> GenerationRequest:
-        """The request that makes it again.
+        """The request that reproduces the picture.
 
         Raises:
-            NotReproducibleError: It needs a picture that is not given, or another one than is given.
+            NotReproducibleError: An input picture is missing, or is not the right one.
         """
         start = self._checked("initial picture", "--init", self.record.init_image, init, limits)
         on_black = replace(limits, background=UNMARKED)
@@ -71,7 +71,7 @@ class Original:
     def _checked(
         what: str, flag: str, digest: str | None, given: ImageSource | None, limits: DecodeLimits
     ) -> Image.Image | None:
-        """A picture that the record needs, decoded, once it is the right one."""
+        """An input picture of the record, decoded and compared with the record's digest."""
         if digest is None and given is not None:
             raise NotReproducibleError(
                 f"The picture was drawn without any {what}.", hint=f"Leave out {flag}."
@@ -91,15 +91,15 @@ class Original:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A picture made again.
+    """A reproduced picture.
 
     Args:
-        original: The file it was made from.
-        picture: What was drawn now, with the original's words in its record.
-        data: The new file's bytes; None where the policy blocks the picture.
-        differences: What differs, one sentence each; empty where the bytes are the same.
-        within_tolerance: Whether nothing differs but the last bits of a picture that was drawn together with others,
-            as far as that changes them. A lossy file does not show it: there it is never true.
+        original: The original file.
+        picture: The new picture, with the original's prompts in its record.
+        data: The new file's bytes; None if the policy blocks the picture.
+        differences: One sentence per difference; empty if the bytes are the same.
+        within_tolerance: Whether the only difference is in the last bits of a picture that was generated in a batch,
+            and no larger than batching explains. Lossy files do not show this: it is always False for them.
     """
 
     original: Original
@@ -115,12 +115,12 @@ class Reproduction:
 
 
 def compare(original: Original, picture: Picture, limits: DecodeLimits) -> Reproduction:
-    """Hold a picture that was drawn again against the original.
+    """Compare a reproduced picture with the original.
 
     Args:
-        original: The file.
-        picture: What its request gave.
-        limits: Bounds for decoding the original.
+        original: The original file.
+        picture: The result of its request.
+        limits: Limits for decoding the original.
     """
     record = original.record
     written = {
@@ -133,7 +133,7 @@ def compare(original: Original, picture: Picture, limits: DecodeLimits) -> Repro
         ):  # an older version had no backslashes
             written[name] = getattr(record, name)
     if picture.record.checkpoint.digest == record.checkpoint.digest:
-        same = picture.record.checkpoint  # the same weights, whatever they are called here
+        same = picture.record.checkpoint  # the same weights, under whatever name
         configs = same.configs if record.checkpoint.configs else None  # older records do not say
         written["checkpoint"] = record.checkpoint.model_copy(update={"configs": configs})
     again = Picture(
@@ -159,7 +159,7 @@ def compare(original: Original, picture: Picture, limits: DecodeLimits) -> Repro
 
 
 def _nearly(original: Original, again: Picture, limits: DecodeLimits) -> bool:
-    """Whether the pixels differ by no more than drawing together explains, where they were drawn together."""
+    """Whether the original was batched and its pixels differ by no more than batching explains."""
     file = original.record.file
     lossless = file is None or file.lossless or file.kind == "png"
     if not original.record.batched or not lossless or again.image is None:
@@ -168,7 +168,7 @@ def _nearly(original: Original, again: Picture, limits: DecodeLimits) -> bool:
 
 
 def _pixels(original: Original, again: Picture, limits: DecodeLimits) -> str:
-    """What differs between the pictures themselves."""
+    """How the pictures themselves differ."""
     if again.image is None:
         return "The policy blocks it here."
     before = np.asarray(decode(original.data, limits=limits).image)
