@@ -1,4 +1,4 @@
-"""From a request to a plan: every open field gets its value, and all is checked before any work."""
+"""The plan of a request: every open field gets a value, and everything is checked before any work."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from safelight.models.families import Family
 
 @dataclass(frozen=True)
 class ExpandedPrompts:
-    """A picture's prompts with styles, wildcards and variants filled in.
+    """A picture's prompts with styles, wildcards and variants expanded.
 
     Args:
         prompt: What to generate.
         negative_prompt: What to avoid.
-        left_out: Unsupported parts of both that are ignored, as they are written.
+        left_out: Unsupported parts of both prompts that are ignored, as written.
     """
 
     prompt: str
@@ -51,17 +51,17 @@ class Plan:
     Args:
         request: The request.
         family: The checkpoint's family.
-        seed: Of the first picture.
-        width: Pixels that are denoised; of the first pass where there are two.
+        seed: The first picture's seed.
+        width: Pixels; of the first pass if there are two.
         height: Pixels.
-        steps: Of the first pass.
+        steps: Steps of the first pass.
         choice: Sampler and sigma schedule.
-        eta: Fresh noise of samplers that take it, 0 to 1; None for all others.
+        eta: Fraction of fresh noise of samplers that take it, 0 to 1; None for all others.
         guidance_scale: 1 is no guidance.
         strength: Denoising strength, 0 to 1; None without an initial picture.
         hires_choice: Sampler of the second pass.
-        hires_steps: Steps of the second pass, before the strength takes its share; 0 without a second pass.
-        notes: What the user should know: which fields have no effect.
+        hires_steps: Steps of the second pass before the strength reduces them; 0 without a second pass.
+        notes: Notes for the user on fields without effect.
     """
 
     request: GenerationRequest
@@ -79,12 +79,12 @@ class Plan:
     notes: tuple[str, ...] = ()
 
     def seed_of(self, index: int) -> int:
-        """Picture `index`'s own seed."""
+        """The seed of picture `index`."""
         return self.seed + self.request.counted(index)
 
     @property
     def guided(self) -> bool:
-        """Whether classifier-free guidance runs the network on the negative prompt too."""
+        """Whether classifier-free guidance also runs the network on the negative prompt."""
         return self.guidance_scale > 1 and self.family.guidance in ("cfg-batched", "cfg-separate")
 
     @property
@@ -97,14 +97,15 @@ class Plan:
         return width, height
 
     def prompts(self, index: int, home: Path) -> ExpandedPrompts:
-        """Picture `index`'s prompts: its own seed chooses from wildcards.
+        """The expanded prompts of picture `index`, whose seed chooses from wildcards.
 
         Args:
             index: Which picture, from 0.
-            home: The data directory, which has the styles and wildcards.
+            home: The data directory, which contains the styles and wildcards.
 
         Raises:
-            StyleUnknownError, WildcardError, PromptError: A style or wildcard is missing, endless or too long.
+            StyleUnknownError, WildcardError, PromptError: A style or wildcard is missing, recursive without end, or
+                too long.
             PromptUnsupportedError: A style or wildcard has unsupported syntax, and the request does not ignore it.
         """
         request = self.request
@@ -112,7 +113,7 @@ class Plan:
         prompt, negative = apply_styles(request.prompt, request.negative_prompt, styles)
         folder, seed = home / "wildcards", self.seed_of(index)
         prompt, negative = (expand_wildcards(text, seed, folder) for text in (prompt, negative))
-        if (longest := max(len(prompt), len(negative))) > MAX_WORDS:  # the record could not be read again
+        if (longest := max(len(prompt), len(negative))) > MAX_WORDS:  # the record could not be parsed again
             raise PromptError(
                 f"With its choices and styles filled in, a prompt comes to {longest} characters, "
                 f"and {MAX_WORDS} are allowed."
@@ -133,17 +134,18 @@ def make_plan(
     native_side: int,
     canvas: tuple[int, int] | None = None,
 ) -> Plan:
-    """Choose every open value of a request, and check all of them.
+    """Choose every open value of a request, and check all values.
 
     Args:
         request: The request.
         family: The checkpoint's family.
         scheduler: The checkpoint's own scheduler configuration.
-        native_side: Width and height that the checkpoint was trained on, in pixels.
+        native_side: Width and height on which the checkpoint was trained, in pixels.
         canvas: Width and height of the initial picture, in pixels (with outpainting: of the larger canvas).
 
     Raises:
-        RequestError, SamplerUnknownError, SamplerIncompatibleError, UnsupportedError: The checkpoint cannot do it.
+        RequestError, SamplerUnknownError, SamplerIncompatibleError, UnsupportedError: The checkpoint does not support
+            a value.
     """
     mode = request.mode
     family.pipeline_name(mode, pag=request.pag_scale > 0)
@@ -185,7 +187,7 @@ def make_plan(
 
 
 def executed_steps(steps: int, strength: float | None, family: Family) -> int:
-    """How many of the steps run from an initial picture: diffusers' pipelines leave out the first ones.
+    """The number of steps that run from an initial picture: diffusers' pipelines skip the first ones.
 
     Pipelines with a U-Net round down, all others up.
     """
@@ -196,7 +198,7 @@ def executed_steps(steps: int, strength: float | None, family: Family) -> int:
 
 
 def _hires_steps(hires: Hires, first: int, family: Family) -> int:
-    """Steps of the second pass before the strength takes its share; with all_steps as many as leave those asked for."""
+    """Steps of the second pass before the strength reduces them; with all_steps, enough to leave those requested."""
     wanted = hires.steps or first
     if not hires.all_steps or hires.strength == 0:
         return wanted
@@ -249,7 +251,7 @@ def _hires_choice(
 
 
 def _check_guidance(request: GenerationRequest, family: Family) -> None:
-    """Refuse guidance options that the family does not support."""
+    """Check that the family supports the guidance options."""
     asked = _special_guidance(request)
     if asked and not (family.guidance == "cfg-batched" and family.unconditional_first):
         raise UnsupportedError(f"{family.title} does not take {asked[0]}.", hint="Leave it at its default.")
@@ -270,7 +272,7 @@ def _check_guidance(request: GenerationRequest, family: Family) -> None:
 
 
 def _special_guidance(request: GenerationRequest) -> list[str]:
-    """Names of the guidance options that are used beside the scale."""
+    """The names of the guidance options in use other than the scale."""
     special = {
         "guidance_rescale": request.guidance_rescale > 0,
         "guidance_start": request.guidance_start > 0,
@@ -283,7 +285,7 @@ def _special_guidance(request: GenerationRequest) -> list[str]:
 def _size(
     request: GenerationRequest, family: Family, native: int, canvas: tuple[int, int] | None
 ) -> tuple[int, int]:
-    """Width and height: as asked for, else those of the canvas, else the checkpoint's own."""
+    """Width and height: as requested, else those of the canvas, else the checkpoint's own."""
     unit = family.size_multiple
     for name, side in (("width", request.width), ("height", request.height)):
         if side is not None and side % unit:
