@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 
 class ClassifierView(BaseModel):
-    """Which classifier judged."""
+    """The classifier that judged a picture."""
 
     name: str
     digest: str
@@ -112,7 +112,7 @@ class EntryView(BaseModel):
 
 
 class Event(BaseModel):
-    """Something that happened to a job. Events of all jobs share one sequence of ids."""
+    """An event of a job. The events of all jobs share one sequence of ids."""
 
     id: int
     job_id: str
@@ -132,7 +132,7 @@ class FacetsView(BaseModel):
 
 
 class Failure(BaseModel):
-    """Why a job failed: one of the catalogue's errors."""
+    """Why a job failed: one of the errors in the catalogue."""
 
     code: str
     message: str
@@ -204,7 +204,7 @@ class GenerateJob(BaseModel):
 
 
 class GeneratedImage(BaseModel):
-    """A picture that a job made."""
+    """A picture that a job generated."""
 
     id: str
     """Its entry in the gallery."""
@@ -277,7 +277,7 @@ class Hires(BaseModel):
 
 
 class Inpaint(BaseModel):
-    """How a masked part is drawn anew."""
+    """How a masked part is generated."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -295,15 +295,15 @@ class Inpaint(BaseModel):
 
 
 class Job(BaseModel):
-    """One piece of work."""
+    """One job in the queue."""
 
     id: str
     owner: str
     """Whose key it was submitted with; local without keys."""
     kind: Literal["generate", "upscale", "scan"]
-    """What a job does."""
+    """The kind of a job, which determines the function that runs it."""
     state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
-    """Where a job stands; the last three are final."""
+    """The state of a job; the last three states are final."""
     request: dict[str, Any]
     """What was asked for, with every picture as {blob: SHA-256}."""
     priority: int = 0
@@ -344,7 +344,7 @@ class JobPage(BaseModel):
 
 
 class JobResult(BaseModel):
-    """What came of a job: pictures of generate and upscale, verdicts of scan."""
+    """The result of a job: the pictures of generate and upscale, the verdicts of scan."""
 
     pictures: Annotated[list[GeneratedImage], Field(validate_default=True)] = []
     verdicts: Annotated[list[PictureVerdict], Field(validate_default=True)] = []
@@ -448,7 +448,7 @@ class NativeErrorBody(BaseModel):
 
 
 class Outpaint(BaseModel):
-    """How far a picture is drawn on beyond its edges, in pixels."""
+    """How far a picture is extended beyond its edges, in pixels."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -460,7 +460,7 @@ class Outpaint(BaseModel):
 
 
 class PictureVerdict(BaseModel):
-    """What moderation says of one of several pictures."""
+    """The verdict of moderation on one of several pictures."""
 
     decision: Literal["allow", "review", "block", "error"]
     scores: dict[str, float] = {}
@@ -484,7 +484,7 @@ class PictureVerdict(BaseModel):
 
 
 class PolicyView(BaseModel):
-    """Which policy decided."""
+    """The policy that decided."""
 
     name: str
     version: str
@@ -493,7 +493,7 @@ class PolicyView(BaseModel):
 
 
 class Progress(BaseModel):
-    """Where a running job stands."""
+    """The progress of a running job."""
 
     stage: str
     """loading, first pass, upscaling, second pass, judging …; paused while others have their turn."""
@@ -611,7 +611,7 @@ class UpscaleJob(BaseModel):
 
 
 class Variation(BaseModel):
-    """A little of another seed's noise (A1111's subseed)."""
+    """A mixture with another seed's noise (A1111's subseed)."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -625,7 +625,7 @@ class Variation(BaseModel):
 
 
 class VerdictView(BaseModel):
-    """What moderation says of a picture."""
+    """The verdict of moderation on a picture."""
 
     decision: Literal["allow", "review", "block", "error"]
     scores: dict[str, float] = {}
