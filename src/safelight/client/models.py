@@ -146,9 +146,9 @@ class GenerateJob(BaseModel):
         extra="forbid",
     )
     prompt: str
-    """What to draw; docs/prompts.md has the syntax."""
+    """What to generate; docs/prompts.md has the syntax."""
     negative_prompt: str = ""
-    """What to keep away from."""
+    """What to avoid."""
     styles: list[str] = []
     """Prompt styles to apply, in order."""
     ignore_unsupported: bool = False
@@ -156,7 +156,7 @@ class GenerateJob(BaseModel):
     checkpoint: str | None = None
     """A checkpoint that GET /v1/models lists."""
     seed: int | None = None
-    """Where the noise comes from; drawn at random when not given."""
+    """Seed of the noise; random when not given."""
     variation: Variation | None = None
     count: int = 1
     """How many pictures; picture i has the seed + i."""
@@ -176,9 +176,9 @@ class GenerateJob(BaseModel):
     guidance_rescale: float = 0.0
     """Pulls overexposed guidance back (Lin et al., 2023), 0 to 1."""
     guidance_start: float = 0.0
-    """Share of the steps after which guidance begins."""
+    """Fraction of the steps after which guidance begins."""
     guidance_end: float = 1.0
-    """Share of the steps after which guidance ends."""
+    """Fraction of the steps after which guidance ends."""
     guidance_method: Literal["cfg", "cfg-zero"] = "cfg"
     """cfg-zero: CFG-Zero* (Fan et al., 2025)."""
     pag_scale: float = 0.0
@@ -192,7 +192,7 @@ class GenerateJob(BaseModel):
     mask: str | None = None
     """White where the picture is to be regenerated, in base64."""
     strength: float | None = None
-    """How much of the initial picture is drawn anew, 0 to 1."""
+    """Denoising strength: how much of the initial picture is changed, 0 to 1."""
     inpaint: Inpaint | None = None
     outpaint: Outpaint | None = None
     hires: Hires | None = None
@@ -271,7 +271,7 @@ class Hires(BaseModel):
     steps: int | None = None
     """Steps of the second pass; as many as the first's when not given."""
     all_steps: bool = False
-    """Draw all of these steps, as A1111 counts them; otherwise the strength's share of them."""
+    """Run all of these steps, as A1111 counts them; otherwise a fraction of them, the strength."""
     sampler: str | None = None
     """Sampler of the second pass, with its schedule in its name if it is to have one (DDIM Karras); sampler and schedule of the first when not given."""
 
@@ -285,13 +285,13 @@ class Inpaint(BaseModel):
     blur: int = 4
     """Gaussian blur of the mask's edge, in pixels of the picture."""
     padding: int = 32
-    """Pixels around the mask that are drawn along (only_masked)."""
+    """Pixels around the mask that are generated with it (only_masked)."""
     only_masked: bool = False
-    """Draw the masked part alone, at the request's full size."""
+    """Generate only the masked part, at the request's full size."""
     fill: Literal["original", "blur", "noise"] = "original"
-    """What the masked part holds before it is drawn."""
+    """What the masked part contains before it is generated."""
     invert: bool = False
-    """Draw what the mask leaves black instead."""
+    """Change what the mask leaves black instead."""
 
 
 class Job(BaseModel):
@@ -299,13 +299,13 @@ class Job(BaseModel):
 
     id: str
     owner: str
-    """Whose key it was submitted with; local without keys."""
+    """Owner of the key it was submitted with; local without keys."""
     kind: Literal["generate", "upscale", "scan"]
     """The kind of a job, which determines the function that runs it."""
     state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
     """The state of a job; the last three states are final."""
     request: dict[str, Any]
-    """What was asked for, with every picture as {blob: SHA-256}."""
+    """The request, with every picture as {blob: SHA-256}."""
     priority: int = 0
     timeout: float | None = None
     """Seconds it may run, pauses not counted; then it fails."""
@@ -322,15 +322,15 @@ class Job(BaseModel):
     started: AwareDatetime | None = None
     ended: AwareDatetime | None = None
     expires: AwareDatetime | None = None
-    """When the finished job is forgotten."""
+    """When the finished job is deleted."""
     attempt: int = 0
-    """How often it was begun; more than once after a crash."""
+    """How often it was started; more than once after a crash."""
     lost: int = 0
-    """Workers that died over it since its last picture; after one it is done by itself."""
+    """Workers that were lost while they ran it, since its last picture; after one it runs alone."""
     worker: str | None = None
     """Which worker runs or ran it."""
     result: dict[str, Any] | None = None
-    """Of a job that succeeded; of a cancelled one, what it had."""
+    """Of a job that succeeded; of a cancelled one, what was completed."""
     error: Failure | None = None
     """Of a job that failed."""
 
@@ -496,17 +496,17 @@ class Progress(BaseModel):
     """The progress of a running job."""
 
     stage: str
-    """loading, first pass, upscaling, second pass, judging …; paused while others have their turn."""
+    """loading, first pass, upscaling, second pass, judging …; paused while jobs of other owners run."""
     step: int = 0
     """Steps done of this stage."""
     steps: int = 0
     """Steps of this stage."""
     picture: int = 0
-    """Which picture or file is being worked on, from 0."""
+    """Index of the current picture or file, from 0."""
     pictures: int = 1
     """How many there are."""
     fraction: float = 0.0
-    """Share of the whole job, 0 to 1."""
+    """Completed fraction of the whole job, 0 to 1."""
     seconds: float = 0.0
     """How long it has run, without pauses and earlier attempts."""
 
@@ -619,7 +619,7 @@ class Variation(BaseModel):
     seed: int
     """The other seed; picture i of a batch takes seed + i."""
     strength: float
-    """Share of the other seed's noise, 0 to 1; spherically interpolated."""
+    """Fraction of the other seed's noise, 0 to 1; spherically interpolated."""
     same_seed: bool = False
     """Keep the request's own seed for all pictures, so that only this one counts up."""
 

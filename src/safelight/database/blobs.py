@@ -49,11 +49,15 @@ def keep(connection: Connection, contents: Mapping[str, bytes]) -> None:
     """
     if not contents:
         return
-    put_at = now(connection)
+    stored_at = now(connection)
     for digest in sorted(contents):  # in a fixed order, so that two transactions cannot deadlock
-        insert = insert_into(connection, blobs).values(digest=digest, created=put_at, data=contents[digest])
+        insert = insert_into(connection, blobs).values(
+            digest=digest, created=stored_at, data=contents[digest]
+        )
         # the update also protects the row from a concurrent ``delete_unreferenced``
-        connection.execute(insert.on_conflict_do_update(index_elements=["digest"], set_={"created": put_at}))
+        connection.execute(
+            insert.on_conflict_do_update(index_elements=["digest"], set_={"created": stored_at})
+        )
 
 
 def get(connection: Connection, digest: str) -> bytes:
@@ -79,13 +83,13 @@ def release(connection: Connection, digests: Select[tuple[str]], references: Sel
     Returns:
         The number of deleted blobs.
     """
-    mine = blobs.c.digest.in_(digests)
+    condition = blobs.c.digest.in_(digests)
     # A transaction that stores the same bytes waits for this one, or this one for it. The references are selected
     # by a later statement, which sees what was committed meanwhile.
-    connection.execute(select(blobs.c.digest).where(mine).order_by(blobs.c.digest).with_for_update())
+    connection.execute(select(blobs.c.digest).where(condition).order_by(blobs.c.digest).with_for_update())
     needed = references.subquery()
     referenced = exists().where(needed.c[0] == blobs.c.digest)
-    return connection.execute(delete(blobs).where(mine, ~referenced)).rowcount
+    return connection.execute(delete(blobs).where(condition, ~referenced)).rowcount
 
 
 def delete_unreferenced(connection: Connection, references: Select[tuple[str]], before: datetime) -> int:

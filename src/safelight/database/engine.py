@@ -126,9 +126,9 @@ def _open_sqlite(url: URL, patience: float) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        to_read = connection.get_execution_options().get(_READING, False)
-        connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if to_read else 'OFF'}")
-        connection.exec_driver_sql("BEGIN" if to_read else "BEGIN IMMEDIATE")
+        read_only = connection.get_execution_options().get(_READING, False)
+        connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
 
@@ -160,7 +160,7 @@ def _open_postgresql(url: URL, patience: float) -> Engine:
     @event.listens_for(engine, "do_connect")
     def with_patience(_dialect: object, _record: object, _args: object, params: dict[str, object]) -> None:
         # a generic plan scans a whole table for a word that does not occur
-        chosen = f"-c plan_cache_mode=force_custom_plan -c lock_timeout={round(patience * 1000)}"
-        params["options"] = f"{chosen} {params.get('options', '')}"
+        options = f"-c plan_cache_mode=force_custom_plan -c lock_timeout={round(patience * 1000)}"
+        params["options"] = f"{options} {params.get('options', '')}"
 
     return engine

@@ -63,8 +63,8 @@ def failure_of(error: SQLAlchemyError) -> SafelightError:
         return DatabaseBusyError("All connections to the database are in use.")
     if not isinstance(error, DBAPIError) or error.orig is None:
         return DatabaseError(f"The database cannot be used: {type(error).__name__}.")
-    said = str(error.orig).strip().partition("\n")[0]
-    return _kind_of(error, error.orig)(f"The database says: {said.rstrip('.')}.")
+    message = str(error.orig).strip().partition("\n")[0]
+    return _kind_of(error, error.orig)(f"The database says: {message.rstrip('.')}.")
 
 
 def _kind_of(error: DBAPIError, original: BaseException) -> type[SafelightError]:

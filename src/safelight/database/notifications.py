@@ -106,9 +106,9 @@ class Listener:
         if not self._overdue(now):
             self._waker.wait(max(0.0, min(seconds, min(self._due.values(), default=now + seconds) - now)))
         changed = self._received() | self._overdue(time.monotonic())
-        again = time.monotonic() + (BACKSTOP if self._connected else POLL)
+        next_due = time.monotonic() + (BACKSTOP if self._connected else POLL)
         for channel in changed & self._due.keys():
-            self._due[channel] = again
+            self._due[channel] = next_due
         return changed
 
     def wake(self) -> None:
@@ -176,10 +176,10 @@ class _NamedPipes:
 
     def _make(self, channel: str, waker: Waker) -> None:
         name = f"{channel}.{os.getpid()}.{secrets.token_hex(4)}"
-        hidden = self._folder / f".{name}"  # senders delete a pipe without a reader
-        os.mkfifo(hidden, 0o600)
-        descriptor = os.open(hidden, os.O_RDWR | os.O_NONBLOCK)
-        path = hidden.rename(self._folder / name)
+        hidden_path = self._folder / f".{name}"  # senders delete a pipe without a reader
+        os.mkfifo(hidden_path, 0o600)
+        descriptor = os.open(hidden_path, os.O_RDWR | os.O_NONBLOCK)
+        path = hidden_path.rename(self._folder / name)
         self._pipes[descriptor] = (channel, path)
         waker.watch(descriptor)
 

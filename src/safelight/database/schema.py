@@ -159,15 +159,15 @@ def _changing_tables(engine: Engine) -> Iterator[Connection]:
             yield connection
         return
     with explained(), engine.connect() as connection:
-        outside = connection.connection.cursor()  # the pragma has no effect within a transaction
-        outside.execute("PRAGMA foreign_keys = OFF")
+        cursor = connection.connection.cursor()  # the pragma has no effect within a transaction
+        cursor.execute("PRAGMA foreign_keys = OFF")
         try:
             with connection.begin():
                 yield connection
-                if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
-                    raise DatabaseError(f"A row of the table {broken[0]} refers to one that is not there.")
+                if violation := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+                    raise DatabaseError(f"A row of the table {violation[0]} refers to one that is not there.")
         finally:
-            outside.execute("PRAGMA foreign_keys = ON")
+            cursor.execute("PRAGMA foreign_keys = ON")
 
 
 def _bring_up(connection: Connection, schema: Schema) -> None:
@@ -201,10 +201,10 @@ def _texts(folder: Path, number: int) -> tuple[str, ...]:
     common = folder / f"{number:03}.sql"
     if common.exists():
         return (common.read_text(encoding="utf-8"),) * len(DIALECTS)
-    own = [folder / f"{number:03}.{dialect}.sql" for dialect in DIALECTS]
-    if not any(path.exists() for path in own):
+    paths = [folder / f"{number:03}.{dialect}.sql" for dialect in DIALECTS]
+    if not any(path.exists() for path in paths):
         return ()
-    return tuple(path.read_text(encoding="utf-8") for path in own)
+    return tuple(path.read_text(encoding="utf-8") for path in paths)
 
 
 def _statements(text: str) -> Iterator[str]:

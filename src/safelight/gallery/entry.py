@@ -175,7 +175,7 @@ class Search(BaseModel):
         "",
         max_length=1000,
         description="Words in prompt, negative prompt or infotext: all of them, in any order; "
-        "of the last a beginning will do.",
+        "the last may be a prefix.",
     )
     order: Literal["newest", "relevance"] = Field(
         "newest",

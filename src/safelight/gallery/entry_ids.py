@@ -60,6 +60,6 @@ def is_id(name: str) -> bool:
 def _written(number: int, places: int) -> str:
     digits = []
     for _ in range(places):
-        number, rest = divmod(number, len(_DIGITS))
-        digits.append(_DIGITS[rest])
+        number, remainder = divmod(number, len(_DIGITS))
+        digits.append(_DIGITS[remainder])
     return "".join(reversed(digits))

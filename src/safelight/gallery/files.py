@@ -82,9 +82,9 @@ class PictureFolder:
     def all(self) -> Iterator[PurePosixPath]:
         """The files that are named like entries, from the oldest day."""
         for path in sorted(self._root.glob("[0-9]*/[0-9]*/[0-9]*/*.*")):
-            place = PurePosixPath(path.relative_to(self._root).as_posix())
-            if is_id(path.stem) and self.has(place):
-                yield place
+            relative = PurePosixPath(path.relative_to(self._root).as_posix())
+            if is_id(path.stem) and self.has(relative):
+                yield relative
 
     def clear_abandoned(self, older_than: timedelta, now: float) -> int:
         """Delete temporary files that a crash left behind.
@@ -96,13 +96,13 @@ class PictureFolder:
         Returns:
             The number of deleted files.
         """
-        abandoned = 0
+        deleted = 0
         for path in self._coming.glob(".*.tmp"):
             with suppress(OSError):  # finished or cleared by another process meanwhile
                 if now - path.stat().st_mtime >= older_than.total_seconds():
                     path.unlink()
-                    abandoned += 1
-        return abandoned
+                    deleted += 1
+        return deleted
 
     def _put(self, temporary: Path, path: PurePosixPath) -> None:
         target = self._root / path
@@ -124,7 +124,7 @@ def _refused(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        kind: type[SafelightError] = (
+        error_class: type[SafelightError] = (
             StorageFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else OutputError
         )
-        raise kind(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise error_class(f"{path} cannot be written: {error.strerror or error}.") from error

@@ -105,8 +105,8 @@ class PostgresWords:
 
 
 def _found(statement: str, **values: str) -> FromClause:
-    clause = text(statement).bindparams(*(bindparam(name, value) for name, value in values.items()))
-    return clause.columns(column("number"), column("rank")).subquery("found")
+    bound = text(statement).bindparams(*(bindparam(name, value) for name, value in values.items()))
+    return bound.columns(column("number"), column("rank")).subquery("found")
 
 
 def _parts(prompt: str, negative: str, infotext: str) -> tuple[list[str], list[str], list[str]]:
@@ -118,9 +118,11 @@ def _parts(prompt: str, negative: str, infotext: str) -> tuple[list[str], list[s
 
 def _vector(parts: tuple[list[str], list[str], list[str]]) -> str:
     """A text search vector in PostgreSQL's notation: each token with its positions and its text's weight."""
-    places: defaultdict[str, list[str]] = defaultdict(list)
+    positions: defaultdict[str, list[str]] = defaultdict(list)
     numbers = count(1)
     for weight, part in zip("ACD", parts, strict=True):
         for word, number in zip(part, numbers, strict=False):
-            places[word].append(f"{min(number, _LAST_POSITION)}{weight}")
-    return " ".join(f"'{word}':{','.join(found[:_POSITIONS])}" for word, found in places.items())
+            positions[word].append(f"{min(number, _LAST_POSITION)}{weight}")
+    return " ".join(
+        f"'{word}':{','.join(word_positions[:_POSITIONS])}" for word, word_positions in positions.items()
+    )

@@ -58,27 +58,27 @@ class Gallery:
         """
         if new.job_id is None:
             raise ValueError("a new entry needs its job")
-        if known := self.find(new.job_id, new.index):
-            return known
+        if existing_entry := self.find(new.job_id, new.index):
+            return existing_entry
         key = entry_key(new.job_id, new.index)
-        with self._files.prepared(new.data) as place, writing(self._engine) as connection:
-            name = entry_id(new.created, key)
-            if found := _by_key(connection, key):
-                if found.job_id is not None:  # another process has added it
-                    return found
-                connection.execute(delete(entries).where(entries.c.id == found.id))
-                name, new = found.id, _completed(new, found)
-            if (entry := enter(connection, name, new)) is None:
+        with self._files.prepared(new.data) as move_to, writing(self._engine) as connection:
+            new_id = entry_id(new.created, key)
+            if existing := _by_key(connection, key):
+                if existing.job_id is not None:  # another process has added it
+                    return existing
+                connection.execute(delete(entries).where(entries.c.id == existing.id))
+                new_id, new = existing.id, _completed(new, existing)
+            if (entry := enter(connection, new_id, new)) is None:
                 return _entered(connection, key)
             if entry.path is not None:
-                place(entry.path)
+                move_to(entry.path)
             return entry
 
     def find(self, job_id: str, index: int) -> Entry | None:
         """The entry of a job's picture, if it exists."""
-        same = (entries.c.job_id == storable(job_id), entries.c.index == index)
+        condition = (entries.c.job_id == storable(job_id), entries.c.index == index)
         with reading(self._engine) as connection:
-            rows = connection.execute(SHOWN.where(*same)).mappings().all()
+            rows = connection.execute(SHOWN.where(*condition)).mappings().all()
             return next(iter(entries_of(connection, rows)), None)
 
     def made_by(self, job_ids: Collection[str]) -> dict[str, list[str]]:
@@ -86,11 +86,11 @@ class Gallery:
         query = select(entries.c.job_id, entries.c.id).where(
             entries.c.job_id.in_(job_ids), entries.c.kind.is_not(None)
         )
-        found: dict[str, list[str]] = {}
+        ids_by_job: dict[str, list[str]] = {}
         with reading(self._engine) as connection:
-            for job_id, name in connection.execute(query.order_by(entries.c.job_id, entries.c.index)):
-                found.setdefault(job_id, []).append(name)
-        return found
+            for job_id, entry_id in connection.execute(query.order_by(entries.c.job_id, entries.c.index)):
+                ids_by_job.setdefault(job_id, []).append(entry_id)
+        return ids_by_job
 
     def get(self, name: str, owner: str | None = None) -> Entry:
         """An entry by its id.
@@ -193,15 +193,15 @@ class Gallery:
             EntryMissingError: There is no such entry.
             GalleryError: A tag is empty or too long, or there are too many.
         """
-        words = None if tags is None else _checked_tags(tags)
+        new_tags = None if tags is None else _checked_tags(tags)
         with writing(self._engine) as connection:
             number = _row(connection, name, owner)["number"]
             if favourite is not None:
                 connection.execute(
                     update(entries).where(entries.c.number == number).values(favourite=favourite)
                 )
-            if words is not None:
-                put_tags(connection, number, words)
+            if new_tags is not None:
+                put_tags(connection, number, new_tags)
             return entries_of(connection, [the_row(connection, number)])[0]
 
     def delete(self, name: str, owner: str | None = None) -> None:
@@ -239,19 +239,19 @@ class Gallery:
         Raises:
             OutputError: A file cannot be deleted; entries before it have been deleted.
         """
-        old = (entries.c.created < before, entries.c.favourite.is_(False))
-        some = select(entries.c.number).where(*old).limit(_BATCH)
-        gone = 0
+        condition = (entries.c.created < before, entries.c.favourite.is_(False))
+        batch = select(entries.c.number).where(*condition).limit(_BATCH)
+        deleted_count = 0
         while True:
             with writing(self._engine) as connection:
-                deleted = delete(entries).where(entries.c.number.in_(some.scalar_subquery()), *old)
+                deleted = delete(entries).where(entries.c.number.in_(batch.scalar_subquery()), *condition)
                 rows = connection.execute(
                     deleted.returning(entries.c.id, entries.c.created, entries.c.kind)
                 ).mappings()
                 self._delete_files(found := rows.all())
-            gone += len(found)
+            deleted_count += len(found)
             if not found:
-                return gone
+                return deleted_count
 
     def repair(self, older_than: timedelta = _HOUR, now: float | None = None) -> Repaired:
         """Make files and entries consistent again after a crash; see ``gallery.repair``.
@@ -307,9 +307,9 @@ def _path(entry: Entry) -> PurePosixPath:
 
 def _checked_tags(tags: Iterable[str]) -> list[str]:
     try:
-        words = _TAGS.validate_python(list(tags))
+        parsed = _TAGS.validate_python(list(tags))
     except ValidationError as error:
         raise GalleryError(f"A tag cannot be used: {first_problem(error).message}.") from error
-    if len(set(words)) > MAX_TAGS:
+    if len(set(parsed)) > MAX_TAGS:
         raise GalleryError(f"An entry has at most {MAX_TAGS} tags.")
-    return words
+    return parsed

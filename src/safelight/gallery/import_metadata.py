@@ -42,24 +42,24 @@ def found_entry(name: str, data: bytes) -> NewEntry:
     Raises:
         ImageError: The file is no picture.
     """
-    size, metadata = read_header(data), read_metadata(data)
+    header, metadata = read_header(data), read_metadata(data)
     fields: dict[str, Any] = {"decision": Decision.REVIEW, "infotext": metadata.infotext}
     if metadata.infotext is not None:
         fields |= _told(metadata.infotext)
     if metadata.record is not None:
         fields |= _recorded(metadata.record)
-    fields |= {"width": size.width, "height": size.height}
+    fields |= {"width": header.width, "height": header.height}
     return NewEntry(job_id=None, created=created_of(name), data=data, **fields)
 
 
 def _told(infotext: str) -> dict[str, Any]:
     """Fields from an infotext, for a file without a record."""
-    found = parse_infotext(infotext)
+    infotext_data = parse_infotext(infotext)
     return {
-        "prompt": found.prompt,
-        "negative_prompt": found.negative_prompt,
-        "sampler": found.parameters.get("Sampler"),
-        "checkpoint": found.model,
+        "prompt": infotext_data.prompt,
+        "negative_prompt": infotext_data.negative_prompt,
+        "sampler": infotext_data.parameters.get("Sampler"),
+        "checkpoint": infotext_data.model,
     }
 
 

@@ -30,12 +30,12 @@ def entries_of(connection: Connection, rows: Iterable[RowMapping]) -> tuple[Entr
     """The entries of some rows of ``SHOWN``."""
     rows = tuple(rows)
     numbers = [row["number"] for row in rows]
-    marks: dict[int, list[str]] = {number: [] for number in numbers}
+    tags_by_number: dict[int, list[str]] = {number: [] for number in numbers}
     for number, tag in connection.execute(
         select(tags.c.number, tags.c.tag).where(tags.c.number.in_(numbers)).order_by(tags.c.tag)
     ):
-        marks[number].append(tag)
-    return tuple(_entry(row, marks[row["number"]]) for row in rows)
+        tags_by_number[number].append(tag)
+    return tuple(_entry(row, tags_by_number[row["number"]]) for row in rows)
 
 
 def enter(connection: Connection, name: str, new: NewEntry) -> Entry | None:
@@ -53,10 +53,14 @@ def enter(connection: Connection, name: str, new: NewEntry) -> Entry | None:
     number = connection.execute(insertion, _row(name, new)).scalar()
     if number is None:
         return None
-    detail = _detail(new)
-    connection.execute(insert(details), detail | {"number": number})
+    detail_values = _detail(new)
+    connection.execute(insert(details), detail_values | {"number": number})
     words_in(connection).put(
-        connection, number, detail["prompt"], detail["negative_prompt"], detail["infotext"] or ""
+        connection,
+        number,
+        detail_values["prompt"],
+        detail_values["negative_prompt"],
+        detail_values["infotext"] or "",
     )
     put_tags(connection, number, new.tags)
     if new.embedding is not None:
@@ -72,7 +76,7 @@ def the_row(connection: Connection, number: int) -> RowMapping:
 def put_tags(connection: Connection, number: int, words: Iterable[str]) -> None:
     """Replace an entry's tags."""
     connection.execute(delete(tags).where(tags.c.number == number))
-    if rows := [{"number": number, "tag": word} for word in sorted({storable(word) for word in words})]:
+    if rows := [{"number": number, "tag": tag} for tag in sorted({storable(tag) for tag in words})]:
         connection.execute(insert(tags), rows)
 
 

@@ -65,17 +65,17 @@ def repair(engine: Engine, folder: PictureFolder, older_than: timedelta, now: fl
     Raises:
         DatabaseError: The database cannot be used; the rest can be repaired later.
     """
-    done: Counter[str] = Counter(removed=folder.clear_abandoned(older_than, now))
+    outcomes: Counter[str] = Counter(removed=folder.clear_abandoned(older_than, now))
     for paths in _batches(folder.all()):
         rows = _rows_of(engine, paths)
         for path in paths:
-            done[_put_right(engine, folder, path, rows.get(key_of(path.stem)))] += 1
-    missing, back = _compare_rows(engine, folder)
-    if strange := done["strange"]:
+            outcomes[_put_right(engine, folder, path, rows.get(key_of(path.stem)))] += 1
+    missing, restored = _compare_rows(engine, folder)
+    if strange := outcomes["strange"]:
         get_logger(__name__).warning(
             "files in the gallery's folder are no pictures of it; left alone", files=strange
         )
-    return Repaired(done["adopted"], done["removed"], missing, back, strange)
+    return Repaired(outcomes["adopted"], outcomes["removed"], missing, restored, strange)
 
 
 def _put_right(engine: Engine, folder: PictureFolder, path: PurePosixPath, row: RowMapping | None) -> str:

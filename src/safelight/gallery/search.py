@@ -78,29 +78,31 @@ def _newest(connection: Connection, wanted: Search, owner: str | None, found: Fr
     if wanted.after is not None:
         page = page.where(number < _number(wanted.after))
     rows = connection.execute(page.order_by(number.desc()).limit(wanted.limit + 1)).mappings().all()
-    shown = rows[: wanted.limit]
-    following = str(shown[-1]["number"]) if len(rows) > len(shown) else None
-    return Page(entries_of(connection, shown), following)
+    visible_rows = rows[: wanted.limit]
+    next_cursor = str(visible_rows[-1]["number"]) if len(rows) > len(visible_rows) else None
+    return Page(entries_of(connection, visible_rows), next_cursor)
 
 
 def _best(connection: Connection, wanted: Search, owner: str | None, found: FromClause) -> Page:
     """A page by relevance. The best numbers are selected first: sorting complete rows would take far longer."""
     rank, number = found.c.rank, found.c.number
-    best = select(rank, number).join(entries, number == entries.c.number).where(*_conditions(wanted, owner))
+    ranked = select(rank, number).join(entries, number == entries.c.number).where(*_conditions(wanted, owner))
     if wanted.after is not None:
-        best = best.where(tuple_(rank, number) < tuple_(*_rank_and_number(wanted.after)))
-    chosen = best.order_by(rank.desc(), number.desc()).limit(wanted.limit + 1).subquery("chosen")
+        ranked = ranked.where(tuple_(rank, number) < tuple_(*_rank_and_number(wanted.after)))
+    chosen = ranked.order_by(rank.desc(), number.desc()).limit(wanted.limit + 1).subquery("chosen")
     page = SHOWN.add_columns(chosen.c.rank).join(chosen, chosen.c.number == entries.c.number)
     ordered = page.order_by(chosen.c.rank.desc(), chosen.c.number.desc())
     rows = connection.execute(ordered).mappings().all()
-    shown = rows[: wanted.limit]
-    following = f"{shown[-1]['rank']}:{shown[-1]['number']}" if len(rows) > len(shown) else None
-    return Page(entries_of(connection, shown), following)
+    visible_rows = rows[: wanted.limit]
+    next_cursor = (
+        f"{visible_rows[-1]['rank']}:{visible_rows[-1]['number']}" if len(rows) > len(visible_rows) else None
+    )
+    return Page(entries_of(connection, visible_rows), next_cursor)
 
 
 def _conditions(wanted: Search, owner: str | None) -> list[ColumnElement[bool]]:
-    given = ((name, getattr(wanted, name)) for name in _FILTERS)
-    return [visible(owner), *(_FILTERS[name](value) for name, value in given if value is not None)]
+    filters = ((name, getattr(wanted, name)) for name in _FILTERS)
+    return [visible(owner), *(_FILTERS[name](value) for name, value in filters if value is not None)]
 
 
 def _number(text: str) -> int:

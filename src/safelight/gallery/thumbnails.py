@@ -47,8 +47,8 @@ class Thumbnails:
         """
         if not SMALLEST <= side <= LARGEST:
             raise GalleryError(f"A thumbnail's side is {SMALLEST} to {LARGEST} pixels, not {side}.")
-        if (kept := self.kept(name, side)) is not None:
-            return kept
+        if (cached := self.kept(name, side)) is not None:
+            return cached
         path = self._path(name, side)
         data = _made(read(), side)
         with atomic_write(path) as temporary:

@@ -74,21 +74,21 @@ class Batcher:
         Raises:
             Exception: Whatever the network raised when it computed this call alone.
         """
-        ticket = _PendingCall(call, time.monotonic() + self._wait)
-        self._waiting.append(ticket)
+        pending = _PendingCall(call, time.monotonic() + self._wait)
+        self._waiting.append(pending)
         try:
-            while not ticket.batch_size:
+            while not pending.batch_size:
                 if len(self._waiting) >= self._member_count or self._seconds_left <= 0:
                     self._compute_all()
                 else:
                     self._release_threads()
                     self._changed.wait(self._seconds_left)
         finally:
-            if not ticket.batch_size:  # Ctrl-C: keep the calls of other threads
-                self._waiting.remove(ticket)
-        if ticket.error is not None:
-            raise ticket.error
-        return ticket.result, ticket.batch_size
+            if not pending.batch_size:  # Ctrl-C: keep the calls of other threads
+                self._waiting.remove(pending)
+        if pending.error is not None:
+            raise pending.error
+        return pending.result, pending.batch_size
 
     @property
     def _seconds_left(self) -> float:
@@ -100,7 +100,7 @@ class Batcher:
             for group in _group_calls(self._waiting):
                 _compute_group(group)
         finally:
-            self._waiting = [ticket for ticket in self._waiting if not ticket.batch_size]
+            self._waiting = [pending for pending in self._waiting if not pending.batch_size]
             self._changed.notify_all()
 
 
@@ -126,9 +126,9 @@ class BatchMember:
         if not self._joined:
             self._joined = True
             self._batcher.join()
-        answer, company = self._batcher.compute(call)
-        self.batched = self.batched or company > 1
-        return answer
+        result, batch_size = self._batcher.compute(call)
+        self.batched = self.batched or batch_size > 1
+        return result
 
     def leave(self) -> None:
         """Leave the batcher until the next call, so that other pictures do not wait for this one."""
@@ -170,27 +170,27 @@ class DenoiserProxy(nn.Module):
 def _group_calls(tickets: Sequence[_PendingCall]) -> list[list[_PendingCall]]:
     """Group the calls that can be computed as one, in the order in which they came."""
     groups: list[list[_PendingCall]] = []
-    for ticket in tickets:
-        group = next((group for group in groups if group[0].call.fits(ticket.call)), None)
+    for pending in tickets:
+        group = next((group for group in groups if group[0].call.fits(pending.call)), None)
         if group is None:
-            groups.append([ticket])
+            groups.append([pending])
         else:
-            group.append(ticket)
+            group.append(pending)
     return groups
 
 
 def _compute_group(group: Sequence[_PendingCall]) -> None:
     """Compute a group's calls as one, or else one by one, so that each gets its own result or error."""
-    if len(group) > 1 and (answers := _compute_batch(group)):
-        for ticket, answer in zip(group, answers, strict=True):
-            ticket.result, ticket.batch_size = answer, len(group)
+    if len(group) > 1 and (results := _compute_batch(group)):
+        for pending, result in zip(group, results, strict=True):
+            pending.result, pending.batch_size = result, len(group)
         return
-    for ticket in group:
+    for pending in group:
         try:
-            ticket.result = ticket.call.compute()
+            pending.result = pending.call.compute()
         except Exception as error:  # noqa: BLE001  it is raised in the thread that waits
-            ticket.error = error
-        ticket.batch_size = 1
+            pending.error = error
+        pending.batch_size = 1
 
 
 def _compute_batch(group: Sequence[_PendingCall]) -> list[object]:
@@ -201,6 +201,6 @@ def _compute_batch(group: Sequence[_PendingCall]) -> list[object]:
     batched call alive.
     """
     try:
-        return compute_calls([ticket.call for ticket in group])
+        return compute_calls([pending.call for pending in group])
     except Exception:  # noqa: BLE001  the call that caused it raises it again
         return []

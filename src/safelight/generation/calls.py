@@ -88,8 +88,8 @@ class _Content:
         if not isinstance(other, _Content):
             return NotImplemented
         mine, theirs = self.tensor, other.tensor
-        alike = (mine.dtype, mine.device, mine.shape) == (theirs.dtype, theirs.device, theirs.shape)
-        return alike and torch.equal(mine, theirs)
+        same_layout = (mine.dtype, mine.device, mine.shape) == (theirs.dtype, theirs.device, theirs.shape)
+        return same_layout and torch.equal(mine, theirs)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -161,5 +161,5 @@ def _split_result(answer: Any, rows: Sequence[int]) -> list[object]:
         return [tuple(parts) for parts in zip(*(_split_result(part, rows) for part in answer), strict=True)]
     if isinstance(answer, Tensor):
         return list(answer.split(list(rows)))
-    ends = [sum(rows[: number + 1]) for number in range(len(rows))]
-    return [answer[end - count : end] for end, count in zip(ends, rows, strict=True)]
+    row_ends = [sum(rows[: number + 1]) for number in range(len(rows))]
+    return [answer[end - count : end] for end, count in zip(row_ends, rows, strict=True)]

@@ -100,12 +100,12 @@ class PlainPrompts:
     def notes(self, words: ExpandedPrompts) -> tuple[str, ...]:
         """The parser's notes, and what was ignored: weights, breaks, the end of prompts that are too long."""
         both = [segments_at(parse_prompt(text), 0, 1) for text in (words.prompt, words.negative_prompt)]
-        lost = []
+        ignored = []
         if any(map(is_weighted, both)):
-            lost.append(f"{self.family} takes no weights: they had no effect.")
+            ignored.append(f"{self.family} takes no weights: they had no effect.")
         if any(isinstance(part, Break) for segments in both for part in segments):
-            lost.append(f"{self.family} reads a prompt in one piece: BREAK had no effect.")
-        return (*_parser_notes(words), *lost, *self._too_long(words))
+            ignored.append(f"{self.family} reads a prompt in one piece: BREAK had no effect.")
+        return (*_parser_notes(words), *ignored, *self._too_long(words))
 
     def _too_long(self, words: ExpandedPrompts) -> Iterator[str]:
         if self.reader is None:
@@ -121,7 +121,7 @@ class PlainPrompts:
         parsed = parse_prompt(text)
         if is_scheduled(parsed):
             raise UnsupportedError(
-                f"{self.family} draws with one prompt from the first step to the last.",
+                f"{self.family} takes one prompt from the first step to the last.",
                 hint="Leave out [from:to:when] and [a|b], or write the bracket with a backslash.",
             )
         return plain_text(parsed, 0, 1)

@@ -182,8 +182,8 @@ class DenoisingPass:
         if family.guidance == "none" and family.guidance_parameter not in _parameters(self._pipeline):
             return {}
         scale = self.guidance.scale if family.guidance == "embedded" or self.guided else 1.0
-        counted = scale if family.guidance == "embedded" else scale - 1.0 + family.guidance_off_value
-        return {family.guidance_parameter: counted}
+        value = scale if family.guidance == "embedded" else scale - 1.0 + family.guidance_off_value
+        return {family.guidance_parameter: value}
 
     def _text(self) -> dict[str, Any]:
         """The prompt as embeddings where we compute them, else as text."""
@@ -214,8 +214,8 @@ class DenoisingPass:
         @functools.wraps(step)  # pipelines look at its parameters
         def reporting(output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
             scales = hasattr(scheduler, "scale_model_input")
-            seen = scheduler.scale_model_input(sample, timestep) if scales else sample
-            self._prediction = DenoiserPrediction(sample, seen, float(timestep), output)
+            model_input = scheduler.scale_model_input(sample, timestep) if scales else sample
+            self._prediction = DenoiserPrediction(sample, model_input, float(timestep), output)
             result = step(output, timestep, sample, *args, **kwargs)
             self._after_call(scheduler.order)
             return result

@@ -137,8 +137,8 @@ class Engine:
         Raises:
             ModelError: There is none, or it cannot be used.
         """
-        fetch = hub_lookup(allow_network=self._settings.allow_network)
-        return find_checkpoint(name, self._settings.home, hub_lookup=fetch)
+        lookup = hub_lookup(allow_network=self._settings.allow_network)
+        return find_checkpoint(name, self._settings.home, hub_lookup=lookup)
 
     def generate(
         self,
@@ -195,13 +195,13 @@ class Engine:
                 native_side=loaded.default_side,
                 canvas=canvas,
             )
-            room = self._room(plan, loaded)
+            image_bytes = self._room(plan, loaded)
         self._check_prompts(plan)
         return Run(
             plan=plan,
             checkpoint=self._reference(checkpoint),
             machine=self.machine,
-            lease=lambda: self._lease(checkpoint, upscaler, room),
+            lease=lambda: self._lease(checkpoint, upscaler, image_bytes),
             init_image=init_image,
             mask=mask,
             watcher=watcher,
@@ -383,14 +383,14 @@ class Engine:
         """
         width, height = plan.hires_size
         self._check_pixels(width, height)
-        picture = picture_bytes(loaded, width, height)
-        needed = loaded.nbytes + picture
+        image_bytes = picture_bytes(loaded, width, height)
+        needed = loaded.nbytes + image_bytes
         if needed > self.budget:
             raise MemoryBudgetError(
                 f"{width} x {height} needs about {needed / 1e9:.1f} GB with this checkpoint; "
                 f"the budget is {self.budget / 1e9:.1f} GB."
             )
-        return picture
+        return image_bytes
 
 
 def picture_bytes(loaded: LoadedCheckpoint, width: int, height: int) -> int:

@@ -28,13 +28,13 @@ class FifoLock:
                 return True
             if not blocking:
                 return False
-            place = threading.Lock()
-            place.acquire()
-            self._queue.append(place)
+            waiter = threading.Lock()
+            waiter.acquire()
+            self._queue.append(waiter)
         try:
-            place.acquire()  # until the lock is handed over
+            waiter.acquire()  # until the lock is handed over
         except BaseException:
-            self._give_up(place)
+            self._give_up(waiter)
             raise
         return True
 

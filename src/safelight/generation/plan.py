@@ -150,24 +150,24 @@ def make_plan(
     mode = request.mode
     family.pipeline_name(mode, pag=request.pag_scale > 0)
     _check_guidance(request, family)
-    kind = prediction_process_of(scheduler)
+    process = prediction_process_of(scheduler)
     steps = request.steps or family.steps
-    choice = _choice(request.sampler, request.schedule, family, kind)
-    trained = int(scheduler.get("num_train_timesteps", 1000))
-    choice.check_steps(steps, trained)
+    sampler_choice = _choice(request.sampler, request.schedule, family, process)
+    trained_steps = int(scheduler.get("num_train_timesteps", 1000))
+    sampler_choice.check_steps(steps, trained_steps)
     if steps < family.min_steps:
         raise RequestError(f"{family.title} takes at least {family.min_steps} steps.")
     strength = None if mode is Mode.TEXT else STRENGTH[mode] if request.strength is None else request.strength
     _check_strength(strength, steps, family)
     width, height = _size(request, family, native_side, canvas)
-    scale = family.guidance_scale if request.guidance_scale is None else request.guidance_scale
-    hires_choice, hires_steps = None, 0
+    guidance_scale = family.guidance_scale if request.guidance_scale is None else request.guidance_scale
+    hires_sampler_choice, hires_steps = None, 0
     if request.hires:
-        hires_choice = _hires_choice(request.hires, request, family, kind, choice)
+        hires_sampler_choice = _hires_choice(request.hires, request, family, process, sampler_choice)
         hires_steps = _hires_steps(request.hires, steps, family)
-        hires_choice.check_steps(hires_steps, trained)
+        hires_sampler_choice.check_steps(hires_steps, trained_steps)
         if request.hires.sampler is not None:
-            check_compatible(hires_choice, scheduler)
+            check_compatible(hires_sampler_choice, scheduler)
         _check_strength(request.hires.strength, hires_steps, family)
     return Plan(
         request=request,
@@ -176,13 +176,13 @@ def make_plan(
         width=width,
         height=height,
         steps=steps,
-        choice=choice,
-        eta=_eta(request, choice),
-        guidance_scale=scale,
+        choice=sampler_choice,
+        eta=_eta(request, sampler_choice),
+        guidance_scale=guidance_scale,
         strength=strength,
-        hires_choice=hires_choice,
+        hires_choice=hires_sampler_choice,
         hires_steps=hires_steps,
-        notes=(*_notes(request, family, scale), *_inpainting_notes(request, strength)),
+        notes=(*_notes(request, family, guidance_scale), *_inpainting_notes(request, strength)),
     )
 
 
@@ -193,17 +193,17 @@ def executed_steps(steps: int, strength: float | None, family: Family) -> int:
     """
     if strength is None:
         return steps
-    share = min(steps * strength, steps)
-    return int(share) if family.denoiser == "unet" else steps - int(steps - share)
+    run_steps = min(steps * strength, steps)
+    return int(run_steps) if family.denoiser == "unet" else steps - int(steps - run_steps)
 
 
 def _hires_steps(hires: Hires, first: int, family: Family) -> int:
     """Steps of the second pass before the strength reduces them; with all_steps, enough to leave those requested."""
-    wanted = hires.steps or first
+    requested = hires.steps or first
     if not hires.all_steps or hires.strength == 0:
-        return wanted
-    steps = math.floor(wanted / hires.strength)
-    while executed_steps(steps, hires.strength, family) < wanted:
+        return requested
+    steps = math.floor(requested / hires.strength)
+    while executed_steps(steps, hires.strength, family) < requested:
         steps += 1
     return steps
 
@@ -211,7 +211,7 @@ def _hires_steps(hires: Hires, first: int, family: Family) -> int:
 def _check_strength(strength: float | None, steps: int, family: Family) -> None:
     if executed_steps(steps, strength, family) < 1:
         raise RequestError(
-            f"With strength {strength} and {steps} steps not one step is drawn.",
+            f"With strength {strength} and {steps} steps not one step runs.",
             hint=f"Raise the strength to {math.ceil(100 / steps) / 100} or more, or give more steps.",
         )
 
@@ -226,9 +226,9 @@ def _choice(
 
 def _eta(request: GenerationRequest, choice: SamplerChoice) -> float | None:
     if request.eta is not None and choice.sampler.eta is None:
-        takers = ", ".join(sampler.name for sampler in SAMPLERS if sampler.eta is not None)
+        supporting = ", ".join(sampler.name for sampler in SAMPLERS if sampler.eta is not None)
         raise SamplerIncompatibleError(
-            f"{choice.sampler.name} does not take eta.", hint=f"These do: {takers}."
+            f"{choice.sampler.name} does not take eta.", hint=f"These do: {supporting}."
         )
     return choice.sampler.eta if request.eta is None else request.eta
 
@@ -245,18 +245,18 @@ def _hires_choice(
     family.pipeline_name(Mode.IMAGE, pag=request.pag_scale > 0)
     if hires.upscaler == "latent" and family.latent_layout != "spatial":
         raise UnsupportedError(
-            f"{family.title}'s latents cannot be enlarged.", hint="Give hires the upscaler lanczos."
+            f"{family.title}'s latents cannot be upscaled.", hint="Give hires the upscaler lanczos."
         )
     return first if hires.sampler is None else resolve_sampler(hires.sampler, None, kind)
 
 
 def _check_guidance(request: GenerationRequest, family: Family) -> None:
     """Check that the family supports the guidance options."""
-    asked = _special_guidance(request)
-    if asked and not (family.guidance == "cfg-batched" and family.unconditional_first):
-        raise UnsupportedError(f"{family.title} does not take {asked[0]}.", hint="Leave it at its default.")
-    if asked and request.pag_scale > 0:
-        raise UnsupportedError(f"{asked[0]} cannot be combined with perturbed-attention guidance.")
+    special = _special_guidance(request)
+    if special and not (family.guidance == "cfg-batched" and family.unconditional_first):
+        raise UnsupportedError(f"{family.title} does not take {special[0]}.", hint="Leave it at its default.")
+    if special and request.pag_scale > 0:
+        raise UnsupportedError(f"{special[0]} cannot be combined with perturbed-attention guidance.")
     if request.guidance_method == "cfg-zero" and family.prediction_process != "flow":
         raise UnsupportedError(
             f"CFG-Zero* is for flow-matching checkpoints; {family.title} is none.",
@@ -279,7 +279,7 @@ def _special_guidance(request: GenerationRequest) -> list[str]:
         "guidance_end": request.guidance_end < 1,
         "guidance_method cfg-zero": request.guidance_method == "cfg-zero",
     }
-    return [name for name, wanted in special.items() if wanted]
+    return [name for name, used in special.items() if used]
 
 
 def _size(
@@ -289,14 +289,14 @@ def _size(
     unit = family.size_multiple
     for name, side in (("width", request.width), ("height", request.height)):
         if side is not None and side % unit:
-            down = max(unit, side // unit * unit)
+            lower = max(unit, side // unit * unit)
             raise RequestError(
                 f"{name} {side} is no multiple of {unit}, as {family.title} needs.",
-                hint=f"Give {down} or {down + unit}.",
+                hint=f"Give {lower} or {lower + unit}.",
             )
     masked_only = request.mask is not None and request.inpaint.only_masked  # its size is not known yet
-    usual = (native, native) if canvas is None or masked_only else canvas
-    width, height = (max(unit, round(side / unit) * unit) for side in usual)
+    default = (native, native) if canvas is None or masked_only else canvas
+    width, height = (max(unit, round(side / unit) * unit) for side in default)
     return request.width or width, request.height or height
 
 
@@ -319,20 +319,22 @@ def _notes(request: GenerationRequest, family: Family, scale: float) -> tuple[st
 
 def _inpainting_notes(request: GenerationRequest, strength: float | None) -> tuple[str, ...]:
     """Notes on inpainting options that have no effect."""
-    usual = Inpaint()
-    given = {name for name in Inpaint.model_fields if getattr(request.inpaint, name) != getattr(usual, name)}
+    defaults = Inpaint()
+    given = {
+        name for name in Inpaint.model_fields if getattr(request.inpaint, name) != getattr(defaults, name)
+    }
     if request.mode is not Mode.INPAINT:
-        idle, why = given, "Without a mask"
+        without_effect, reason = given, "Without a mask"
     elif request.outpaint is not None:
-        idle, why = (
+        without_effect, reason = (
             given & {"only_masked", "padding", "invert"},
-            "Where a picture is drawn on beyond its edges",
+            "With outpainting",
         )
     else:
-        idle, why = set(), ""
-    notes = [f"{why} {_listed(idle)} had no effect."] if idle else []
-    if "fill" in given - idle and strength == 1:
-        notes.append("At strength 1 drawing starts from noise alone: fill had no effect.")
+        without_effect, reason = set(), ""
+    notes = [f"{reason} {_listed(without_effect)} had no effect."] if without_effect else []
+    if "fill" in given - without_effect and strength == 1:
+        notes.append("At strength 1 denoising starts from noise alone: fill had no effect.")
     return tuple(notes)
 
 

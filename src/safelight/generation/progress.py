@@ -45,10 +45,12 @@ class Progress:
         Args:
             hires: Whether the request has a second pass; each pass then counts half of a picture.
         """
-        share = self.step / max(self.steps, 1)
+        fraction = self.step / max(self.steps, 1)
         if hires:
-            share = {Stage.FIRST_PASS: share / 2, Stage.UPSCALING: 0.5}.get(self.stage, 0.5 + share / 2)
-        return min(1.0, (self.picture + share) / self.count)
+            fraction = {Stage.FIRST_PASS: fraction / 2, Stage.UPSCALING: 0.5}.get(
+                self.stage, 0.5 + fraction / 2
+            )
+        return min(1.0, (self.picture + fraction) / self.count)
 
 
 @dataclass(frozen=True)

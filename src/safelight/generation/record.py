@@ -108,7 +108,7 @@ class ReproductionRecord(Part):
     versions: Versions
     machine: Machine
     batched: bool = Field(
-        False, description="Whether it was drawn together with other pictures: the last bits may then differ."
+        False, description="Whether it was batched with other pictures: the last bits may then differ."
     )
     mode: Mode
     checkpoint: CheckpointRef
@@ -117,11 +117,13 @@ class ReproductionRecord(Part):
     prompt: str = Field(description="As it was written.")
     negative_prompt: str = ""
     styles: tuple[str, ...] = ()
-    expanded_prompt: str = Field(description="With styles, wildcards and variants filled in: what was drawn.")
+    expanded_prompt: str = Field(
+        description="With styles, wildcards and variants expanded: what was generated."
+    )
     expanded_negative_prompt: str = ""
     left_out: tuple[str, ...] = Field(
         (),
-        description="Parts of both prompts that nothing was done with, as they were written: <lora:…>, AND …",
+        description="Unsupported parts of both prompts that were ignored, as they were written: <lora:…>, AND …",
     )
 
     seed: Seed = Field(description="Of this very picture, not of the first in its batch.")
@@ -147,9 +149,7 @@ class ReproductionRecord(Part):
     inpaint: Inpaint | None = None
     outpaint: Outpaint | None = None
     hires: Hires | None = None
-    upscaler: Digest | None = Field(
-        None, description="SHA-256 of the network that enlarges between two passes."
-    )
+    upscaler: Digest | None = Field(None, description="SHA-256 of the upscaler's network between two passes.")
 
     verdict: Judged | None = None
     file: FileRef | None = Field(None, description="None until the picture is written.")

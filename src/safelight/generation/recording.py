@@ -44,7 +44,7 @@ def make_record(
     variation = request.variation
     if variation is not None:
         variation = variation.of(index)
-    inpainting = request.mode is Mode.INPAINT
+    is_inpainting = request.mode is Mode.INPAINT
     return ReproductionRecord(
         versions=versions(),
         machine=machine,
@@ -76,7 +76,7 @@ def make_record(
         init_image=init_image,
         mask=mask,
         strength=plan.strength,
-        inpaint=request.inpaint if inpainting else None,
+        inpaint=request.inpaint if is_inpainting else None,
         outpaint=request.outpaint,
         hires=request.hires,
         upscaler=upscaler,

@@ -62,7 +62,9 @@ class Variation(Part):
     """A mixture with another seed's noise (A1111's subseed)."""
 
     seed: Seed = Field(description="The other seed; picture i of a batch takes seed + i.")
-    strength: Share = Field(description="Share of the other seed's noise, 0 to 1; spherically interpolated.")
+    strength: Share = Field(
+        description="Fraction of the other seed's noise, 0 to 1; spherically interpolated."
+    )
     same_seed: bool = Field(
         False, description="Keep the request's own seed for all pictures, so that only this one counts up."
     )
@@ -79,13 +81,13 @@ class Inpaint(Part):
         4, ge=0, le=256, description="Gaussian blur of the mask's edge, in pixels of the picture."
     )
     padding: int = Field(
-        32, ge=0, le=4096, description="Pixels around the mask that are drawn along (only_masked)."
+        32, ge=0, le=4096, description="Pixels around the mask that are generated with it (only_masked)."
     )
-    only_masked: bool = Field(False, description="Draw the masked part alone, at the request's full size.")
+    only_masked: bool = Field(False, description="Generate only the masked part, at the request's full size.")
     fill: Literal["original", "blur", "noise"] = Field(
-        "original", description="What the masked part holds before it is drawn."
+        "original", description="What the masked part contains before it is generated."
     )
-    invert: bool = Field(False, description="Draw what the mask leaves black instead.")
+    invert: bool = Field(False, description="Change what the mask leaves black instead.")
 
 
 class Outpaint(Part):
@@ -112,7 +114,7 @@ class Hires(Part):
     )
     all_steps: bool = Field(
         False,
-        description="Draw all of these steps, as A1111 counts them; otherwise the strength's share of them.",
+        description="Run all of these steps, as A1111 counts them; otherwise a fraction of them, the strength.",
     )
     sampler: Name | None = Field(
         None,
@@ -124,8 +126,8 @@ class Hires(Part):
 class GenerationRequest(Part):
     """What to generate. Fields that are None take the default of the checkpoint's family."""
 
-    prompt: Words = Field(description="What to draw; docs/prompts.md has the syntax.")
-    negative_prompt: Words = Field("", description="What to keep away from.")
+    prompt: Words = Field(description="What to generate; docs/prompts.md has the syntax.")
+    negative_prompt: Words = Field("", description="What to avoid.")
     styles: tuple[Name, ...] = Field(
         (), max_length=MAX_STYLES, description="Prompt styles to apply, in order."
     )
@@ -137,7 +139,7 @@ class GenerationRequest(Part):
         None, description="A checkpoint's name, a folder, a file or a hub id; the setting's when not given."
     )
 
-    seed: Seed | None = Field(None, description="Where the noise comes from; drawn at random when not given.")
+    seed: Seed | None = Field(None, description="Seed of the noise; random when not given.")
     variation: Variation | None = None
     count: int = Field(1, ge=1, le=1000, description="How many pictures; picture i has the seed + i.")
     width: Side | None = Field(None, description="Pixels; the family says what it must be a multiple of.")
@@ -154,8 +156,8 @@ class GenerationRequest(Part):
     guidance_rescale: Share = Field(
         0.0, description="Pulls overexposed guidance back (Lin et al., 2023), 0 to 1."
     )
-    guidance_start: Share = Field(0.0, description="Share of the steps after which guidance begins.")
-    guidance_end: Share = Field(1.0, description="Share of the steps after which guidance ends.")
+    guidance_start: Share = Field(0.0, description="Fraction of the steps after which guidance begins.")
+    guidance_end: Share = Field(1.0, description="Fraction of the steps after which guidance ends.")
     guidance_method: Literal["cfg", "cfg-zero"] = Field(
         "cfg", description="cfg-zero: CFG-Zero* (Fan et al., 2025)."
     )
@@ -169,8 +171,10 @@ class GenerationRequest(Part):
     )
 
     init_image: Picture = Field(None, description="The picture to start from.")
-    mask: Mask = Field(None, description="White where the picture is to be drawn anew.")
-    strength: Share | None = Field(None, description="How much of the initial picture is drawn anew, 0 to 1.")
+    mask: Mask = Field(None, description="White where the picture is to be changed.")
+    strength: Share | None = Field(
+        None, description="Denoising strength: how much of the initial picture is changed, 0 to 1."
+    )
     inpaint: Inpaint = Inpaint()
     outpaint: Outpaint | None = None
     hires: Hires | None = None
@@ -206,8 +210,11 @@ class GenerationRequest(Part):
             raise ValueError("outpainting makes its own mask: leave out the mask or the outpainting")
         if self.guidance_start > self.guidance_end:
             raise ValueError("guidance_start lies after guidance_end")
-        last = self.count - 1
-        seeds = ((self.seed or 0) + self.counted(last), self.variation.seed + last if self.variation else 0)
+        last_index = self.count - 1
+        seeds = (
+            (self.seed or 0) + self.counted(last_index),
+            self.variation.seed + last_index if self.variation else 0,
+        )
         if max(seeds) > MAX_SEED:
             raise ValueError(f"the last picture's seed would be larger than {MAX_SEED}")
         return self

@@ -281,14 +281,14 @@ class _Picture:
             watcher.on_progress(Progress(self.index, count, Stage.UPSCALING, round(share * 100), 100))
             self._pause_if_asked()
 
-        enlarged = self.components.upscaler.upscale(
+        upscaled = self.components.upscaler.upscale(
             result,
             hires.scale,
             max_pixels=self.run.max_pixels,
             on_progress=report,
             should_stop=watcher.should_stop,
         )
-        return enlarged.resize(size, Image.Resampling.LANCZOS)
+        return upscaled.resize(size, Image.Resampling.LANCZOS)
 
     def _scheduler(self, choice: SamplerChoice) -> Any:
         return build_scheduler(choice, self._loaded.scheduler_config, [self._seed])

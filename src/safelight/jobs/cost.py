@@ -54,8 +54,8 @@ def size_of(request: Part, limits: DecodeLimits) -> JobSize:
     if isinstance(request, ScanRequest):
         return JobSize(len(request.images), 0, sum(_judged(image, limits) for image in request.images))
     if isinstance(request, UpscaleRequest):
-        found = read_header(request.image, limits=limits)
-        pixels = int(found.width * found.height * request.by**2)
+        header = read_header(request.image, limits=limits)
+        pixels = int(header.width * header.height * request.by**2)
         rate = RESAMPLED if request.upscaler in RESAMPLING_FILTERS else NETWORK
         return JobSize(1, pixels, max(LEAST, rate * pixels / 1e6))
     assert isinstance(request, GenerationRequest)
@@ -70,30 +70,30 @@ def check_size(size: JobSize, max_work: float) -> None:
     """
     if size.cost <= max_work:
         return
-    each = size.cost / size.pictures
-    fit = math.floor(max_work / each)
+    cost_per_picture = size.cost / size.pictures
+    count = math.floor(max_work / cost_per_picture)
     raise JobTooLargeError(
         f"The job is {size.cost:,.0f} megapixels times steps; {max_work:,.0f} are allowed for one.",
-        hint=f"Like this, {fit} pictures are allowed at once." if fit else None,
+        hint=f"Like this, {count} pictures are allowed at once." if count else None,
     )
 
 
 def _of_generation(request: GenerationRequest, limits: DecodeLimits) -> JobSize:
     canvas = _canvas(request, limits)
-    alone = request.mask is not None and request.inpaint.only_masked
-    width, height = (DEFAULT_SIDE, DEFAULT_SIDE) if canvas is None or alone else canvas
-    drawn = (request.width or width) * (request.height or height)
-    hires, made = request.hires, float(drawn)
+    masked_only = request.mask is not None and request.inpaint.only_masked
+    width, height = (DEFAULT_SIDE, DEFAULT_SIDE) if canvas is None or masked_only else canvas
+    pixels = (request.width or width) * (request.height or height)
+    hires, output_pixels = request.hires, float(pixels)
     steps = request.steps or DEFAULT_STEPS
     strength = STRENGTH.get(request.mode, 1.0) if request.strength is None else request.strength
-    work = drawn * max(1.0, steps * strength)
+    work = pixels * max(1.0, steps * strength)
     if hires is not None:
-        made *= hires.scale**2
-        again = (hires.steps or steps) * (1.0 if hires.all_steps else hires.strength)
-        work += made * max(1.0, again)
+        output_pixels *= hires.scale**2
+        second_steps = (hires.steps or steps) * (1.0 if hires.all_steps else hires.strength)
+        work += output_pixels * max(1.0, second_steps)
     if canvas is not None and request.outpaint is not None:  # the result has the whole canvas
-        made = max(made, canvas[0] * canvas[1])
-    return JobSize(request.count, int(made * request.count), max(LEAST, work / 1e6 * request.count))
+        output_pixels = max(output_pixels, canvas[0] * canvas[1])
+    return JobSize(request.count, int(output_pixels * request.count), max(LEAST, work / 1e6 * request.count))
 
 
 def _canvas(request: GenerationRequest, limits: DecodeLimits) -> tuple[int, int] | None:
@@ -101,15 +101,15 @@ def _canvas(request: GenerationRequest, limits: DecodeLimits) -> tuple[int, int]
     if request.init_image is None:
         return None
     assert isinstance(request.init_image, bytes)
-    found = read_header(request.init_image, limits=limits)
-    return request.canvas_size((found.width, found.height))
+    header = read_header(request.init_image, limits=limits)
+    return request.canvas_size((header.width, header.height))
 
 
 def _judged(image: bytes, limits: DecodeLimits) -> float:
     """Cost of judging all frames of a picture; a picture that cannot be read counts as one frame."""
     try:
-        found = read_header(image, limits=limits)
+        header = read_header(image, limits=limits)
     except ImageError:
         return JUDGED
-    frames = min(found.frame_count or limits.max_frames, limits.max_frames)
-    return frames * (JUDGED + DECODED * found.width * found.height / 1e6)
+    frames = min(header.frame_count or limits.max_frames, limits.max_frames)
+    return frames * (JUDGED + DECODED * header.width * header.height / 1e6)

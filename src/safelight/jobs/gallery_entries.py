@@ -53,7 +53,7 @@ def picture_result(entry: Entry, made: Picture | Upscaled | None = None) -> Gene
         entry: The picture's entry in the gallery.
         made: The picture, if this attempt of the job generated it.
     """
-    shown = GeneratedImage(
+    result = GeneratedImage(
         id=entry.id,
         index=entry.index,
         seed=entry.seed,
@@ -71,13 +71,13 @@ def picture_result(entry: Entry, made: Picture | Upscaled | None = None) -> Gene
         url=None if entry.kind is None else f"/v1/gallery/{entry.id}/file",
     )
     if made is None:
-        return shown
-    more = {
+        return result
+    details = {
         "seconds": round(made.seconds, 3),
         "stopped_at": getattr(made, "stopped_at", None),  # upscaling has no steps
         "verdict": VerdictView.model_validate(made.verdict.to_dict()),
     }
-    return shown.model_copy(update=more)
+    return result.model_copy(update=details)
 
 
 def result_of(entries: Iterable[Entry]) -> JobResult:

@@ -45,11 +45,11 @@ class Liveness:
             self._over.wait(ASK_EVERY)
 
     def _ask(self) -> None:
-        began = time.monotonic()
+        started = time.monotonic()
         if self._answers():
             self.answered, self.silent = True, 0.0
         else:
-            self.silent += min(time.monotonic() - began, WAIT) + ASK_EVERY
+            self.silent += min(time.monotonic() - started, WAIT) + ASK_EVERY
 
     def _answers(self) -> bool:
         """Whether the server responds. A server that resets the connection, at its connection limit, is alive."""

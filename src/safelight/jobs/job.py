@@ -49,8 +49,8 @@ class Signal(StrEnum):
 
     def outdoes(self, other: str | None) -> bool:
         """Whether this signal replaces an earlier one: CANCEL outranks FINISH, and FINISH outranks SKIP."""
-        order = (None, Signal.SKIP, Signal.FINISH, Signal.CANCEL)
-        return order.index(self) > order.index(None if other is None else Signal(other))
+        ranking = (None, Signal.SKIP, Signal.FINISH, Signal.CANCEL)
+        return ranking.index(self) > ranking.index(None if other is None else Signal(other))
 
 
 class Shape(BaseModel):
@@ -76,13 +76,13 @@ class Progress(Shape):
     """The progress of a running job."""
 
     stage: str = Field(
-        description="loading, first pass, upscaling, second pass, judging …; paused while others have their turn."
+        description="loading, first pass, upscaling, second pass, judging …; paused while jobs of other owners run."
     )
     step: int = Field(0, ge=0, description="Steps done of this stage.")
     steps: int = Field(0, ge=0, description="Steps of this stage.")
-    picture: int = Field(0, ge=0, description="Which picture or file is being worked on, from 0.")
+    picture: int = Field(0, ge=0, description="Index of the current picture or file, from 0.")
     pictures: int = Field(1, ge=0, description="How many there are.")
-    fraction: float = Field(0.0, ge=0, le=1, description="Share of the whole job, 0 to 1.")
+    fraction: float = Field(0.0, ge=0, le=1, description="Completed fraction of the whole job, 0 to 1.")
     seconds: float = Field(0.0, ge=0, description="How long it has run, without pauses and earlier attempts.")
 
 
@@ -98,10 +98,10 @@ class Job(Shape):
     """One job in the queue."""
 
     id: str
-    owner: str = Field(description="Whose key it was submitted with; local without keys.")
+    owner: str = Field(description="Owner of the key it was submitted with; local without keys.")
     kind: JobKind
     state: JobState
-    request: JsonObject = Field(description="What was asked for, with every picture as {blob: SHA-256}.")
+    request: JsonObject = Field(description="The request, with every picture as {blob: SHA-256}.")
     priority: Priority = 0
     timeout: Timeout | None = Field(
         None, description="Seconds it may run, pauses not counted; then it fails."
@@ -114,16 +114,16 @@ class Job(Shape):
     created: datetime
     started: datetime | None = None
     ended: datetime | None = None
-    expires: datetime | None = Field(None, description="When the finished job is forgotten.")
-    attempt: int = Field(0, ge=0, description="How often it was begun; more than once after a crash.")
+    expires: datetime | None = Field(None, description="When the finished job is deleted.")
+    attempt: int = Field(0, ge=0, description="How often it was started; more than once after a crash.")
     lost: int = Field(
         0,
         ge=0,
-        description="Workers that died over it since its last picture; after one it is done by itself.",
+        description="Workers that were lost while they ran it, since its last picture; after one it runs alone.",
     )
     worker: str | None = Field(None, description="Which worker runs or ran it.")
     result: JsonObject | None = Field(
-        None, description="Of a job that succeeded; of a cancelled one, what it had."
+        None, description="Of a job that succeeded; of a cancelled one, what was completed."
     )
     error: Failure | None = Field(None, description="Of a job that failed.")
 
@@ -138,10 +138,10 @@ class Submission(Shape):
     timeout: Timeout | None = None
     idempotency_key: str | None = Field(None, min_length=1, max_length=200)
     request_id: str = ""
-    checkpoint: str = Field("", description="What it draws with; workers prefer what they have loaded.")
-    cost: float = Field(
-        1.0, gt=0, description="How much of its owner's turn it takes: megapixels times steps, say."
+    checkpoint: str = Field(
+        "", description="The checkpoint it generates with; workers prefer one that is loaded."
     )
+    cost: float = Field(1.0, gt=0, description="The job's cost for scheduling, in megapixels times steps.")
 
 
 class Event(Shape):

@@ -76,7 +76,7 @@ class QueueService:
         limits = QueueLimits(
             settings.queue_capacity, settings.waiting_per_owner, settings.waiting_bytes_per_owner
         )
-        ledger = JobStore(
+        store = JobStore(
             engine,
             retention=settings.job_retention,
             max_attempts=settings.max_attempts,
@@ -84,7 +84,7 @@ class QueueService:
         )
         with reading(engine) as connection:
             clock = ExpiryClock(now(connection))
-        return cls(settings, engine, ledger, Gallery(engine, settings.home), clock)
+        return cls(settings, engine, store, Gallery(engine, settings.home), clock)
 
     def listen(self, *channels: Channel) -> Listener:
         """A listener for changes made by other processes. The caller closes it."""
@@ -158,16 +158,16 @@ class QueueService:
     def workers(self) -> list[dict[str, Any]]:
         """The workers with a recent heartbeat."""
         with self.reading() as connection:
-            recent = (
+            query = (
                 select(workers)
                 .where(_heard_within(connection, timedelta(seconds=LOST_AFTER)))
                 .order_by(workers.c.name)
             )
-            rows = connection.execute(recent).mappings().all()
+            rows = connection.execute(query).mappings().all()
         return [{**row, **{field: json.loads(row[field]) for field in TEXTS}} for row in rows]
 
 
 def _heard_within(connection: Connection, period: timedelta) -> ColumnElement[bool]:
     """The condition for a recent heartbeat; also true after a clock was set back, up to the same period."""
-    present = now(connection)
-    return workers.c.seen.between(present - period, present + period)
+    current = now(connection)
+    return workers.c.seen.between(current - period, current + period)

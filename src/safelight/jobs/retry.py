@@ -47,16 +47,16 @@ def retry_transient(
     Raises:
         DatabaseError: ``given_up`` returned True, or the error is permanent.
     """
-    began, said = time.monotonic(), -SAY_EVERY
+    started, last_logged = time.monotonic(), -SAY_EVERY
     while True:
         try:
             return do()
         except DatabaseError as error:
-            waited = time.monotonic() - began
+            waited = time.monotonic() - started
             if given_up() or not (always or _passes(error, waited)):
                 raise
-            if waited - said >= SAY_EVERY:
-                said = waited
+            if waited - last_logged >= SAY_EVERY:
+                last_logged = waited
                 get_logger(__name__).warning("the database cannot be used", error=error.message)
                 waiting(error)
             time.sleep(RETRY_EVERY)

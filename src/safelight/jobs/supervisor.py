@@ -136,7 +136,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Run the children until ``stop``; returns the exit status: a child's, if it failed permanently."""
-        hopeless = 0
+        exit_status = 0
         while not self._stopping:
             time.sleep(LOOK_EVERY)
             for child in self._children:
@@ -148,12 +148,12 @@ class Supervisor:
                     continue
                 if child.hopeless(status, time.monotonic()):
                     self._log.error("died, and would again", child=child.name, status=status)
-                    hopeless = status
+                    exit_status = status
                     self._stopping = True
                     break
                 self._log.warning("died", child=child.name, status=status, again_in=child.pause)
         self._end()
-        return hopeless
+        return exit_status
 
     def stop(self) -> None:
         """Let all children exit, then return from ``run``. A signal handler may call it."""

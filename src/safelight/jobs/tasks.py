@@ -51,7 +51,7 @@ def generate(desk: JobContext, running: RunningJob, request: Part) -> JobResult:
     All pictures are one run: it is planned, and its input pictures are judged, when the first picture is needed.
     """
     assert isinstance(request, GenerationRequest)
-    done: list[GeneratedImage] = []
+    results: list[GeneratedImage] = []
     run = cache(lambda: desk.studio.start(request, watcher=_watcher(running, request)))
     for index in range(request.count):
         running.pause()
@@ -63,17 +63,17 @@ def generate(desk: JobContext, running: RunningJob, request: Part) -> JobResult:
         except RunStoppedError:  # while waiting for the database
             break
         if picture is not None:
-            done.append(picture)
-    return JobResult.of_pictures(done)
+            results.append(picture)
+    return JobResult.of_pictures(results)
 
 
 def _find_earlier(desk: JobContext, running: RunningJob, index: int) -> GeneratedImage | None:
     """A picture that an earlier attempt has added to the gallery."""
-    found = running.patiently(lambda: desk.gallery.find(running.job.id, index))
-    if found is None:
+    entry = running.patiently(lambda: desk.gallery.find(running.job.id, index))
+    if entry is None:
         return None
     running.partial = True
-    return picture_result(found)
+    return picture_result(entry)
 
 
 def _enter(desk: JobContext, running: RunningJob, new: NewEntry) -> Entry:
@@ -139,12 +139,12 @@ def upscale(desk: JobContext, running: RunningJob, request: Part) -> JobResult:
         return running.unwanted
 
     with suppress(RunStoppedError):
-        enlarged = desk.studio.upscale(
+        upscaled = desk.studio.upscale(
             request.image, by=request.by, upscaler=request.upscaler, should_stop=should_stop
         )
         if not running.unwanted:
-            entry = _enter(desk, running, upscaled_entry(running.job, enlarged))
-            return JobResult.of_pictures([picture_result(entry, enlarged)])
+            entry = _enter(desk, running, upscaled_entry(running.job, upscaled))
+            return JobResult.of_pictures([picture_result(entry, upscaled)])
     running.cut_short = True
     return JobResult.of_pictures([])
 
@@ -153,13 +153,13 @@ def scan(desk: JobContext, running: RunningJob, request: Part) -> JobResult:
     """Judge pictures; one that cannot be read does not end the job."""
     assert isinstance(request, ScanRequest)
     total, verdicts = len(request.images), list[PictureVerdict]()
-    named = ((str(index), image) for index, image in enumerate(request.images))
-    for judgement in desk.studio.moderator().judge_many(named, workers=usable_cores()):
+    named_images = ((str(index), image) for index, image in enumerate(request.images))
+    for judgement in desk.studio.moderator().judge_many(named_images, workers=usable_cores()):
         fields = {"index": len(verdicts), **judgement.to_dict()}
         verdicts.append(PictureVerdict.model_validate(fields))
-        share = len(verdicts) / total
+        fraction = len(verdicts) / total
         running.report(
-            Progress(stage=JobStage.JUDGING, picture=len(verdicts) - 1, pictures=total, fraction=share)
+            Progress(stage=JobStage.JUDGING, picture=len(verdicts) - 1, pictures=total, fraction=fraction)
         )
         running.pause()
         if running.over and len(verdicts) < total:

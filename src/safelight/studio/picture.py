@@ -154,7 +154,7 @@ def is_blocked(verdict: Verdict) -> bool:
 
 def free_name(folder: Path, words: str, seed: int | None, suffix: str) -> Path:
     """An unused path, from the first words of a text and the seed."""
-    start = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:48].strip("-") or "picture"
-    name = start if seed is None else f"{start}-{seed}"
+    stem = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:48].strip("-") or "picture"
+    name = stem if seed is None else f"{stem}-{seed}"
     paths = (folder / f"{name}{'' if number == 1 else f'-{number}'}{suffix}" for number in count(1))
     return next(path for path in paths if not path_exists(path))

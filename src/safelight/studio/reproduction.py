@@ -57,15 +57,15 @@ class Original:
         Raises:
             NotReproducibleError: An input picture is missing, or is not the right one.
         """
-        start = self._checked("initial picture", "--init", self.record.init_image, init, limits)
+        init_image = self._checked("initial picture", "--init", self.record.init_image, init, limits)
         on_black = replace(limits, background=UNMARKED)
-        cover = self._checked("mask", "--mask", self.record.mask, mask, on_black)
+        mask_image = self._checked("mask", "--mask", self.record.mask, mask, on_black)
         if self.record.adapters:
             names = ", ".join(adapter.name for adapter in self.record.adapters)
             raise NotReproducibleError(
-                f"The picture was drawn with adapters, which this version cannot load: {names}."
+                f"The picture was generated with adapters, which this version cannot load: {names}."
             )
-        return self.record.to_request(init_image=start, mask=cover)
+        return self.record.to_request(init_image=init_image, mask=mask_image)
 
     @staticmethod
     def _checked(
@@ -74,17 +74,19 @@ class Original:
         """An input picture of the record, decoded and compared with the record's digest."""
         if digest is None and given is not None:
             raise NotReproducibleError(
-                f"The picture was drawn without any {what}.", hint=f"Leave out {flag}."
+                f"The picture was generated without any {what}.", hint=f"Leave out {flag}."
             )
         if digest is None:
             return None
-        wanted = f"whose pixels have the SHA-256 {digest[:16]}…"
+        requirement = f"whose pixels have the SHA-256 {digest[:16]}…"
         if given is None:
-            raise NotReproducibleError(f"It takes the {what} {wanted}.", hint=f"Give it with {flag} FILE.")
+            raise NotReproducibleError(
+                f"It takes the {what} {requirement}.", hint=f"Give it with {flag} FILE."
+            )
         image = decode(given, limits=limits).image
         if pixels_digest(np.asarray(image)) != digest:
             raise NotReproducibleError(
-                f"This is not the {what} {wanted}.", hint=f"Give the right one with {flag} FILE."
+                f"This is not the {what} {requirement}.", hint=f"Give the right one with {flag} FILE."
             )
         return image
 
@@ -123,39 +125,41 @@ def compare(original: Original, picture: Picture, limits: DecodeLimits) -> Repro
         limits: Limits for decoding the original.
     """
     record = original.record
-    written = {
+    updates = {
         name: getattr(record, name) for name in ("prompt", "negative_prompt", "styles", "batched", "left_out")
     }
-    written["notes"] = (*left_out_notes(record.left_out), *picture.record.notes)
+    updates["notes"] = (*left_out_notes(record.left_out), *picture.record.notes)
     for name in ("expanded_prompt", "expanded_negative_prompt"):
         if getattr(picture.record, name) == escape_unsupported(
             getattr(record, name)
         ):  # an older version had no backslashes
-            written[name] = getattr(record, name)
+            updates[name] = getattr(record, name)
     if picture.record.checkpoint.digest == record.checkpoint.digest:
-        same = picture.record.checkpoint  # the same weights, under whatever name
-        configs = same.configs if record.checkpoint.configs else None  # older records do not say
-        written["checkpoint"] = record.checkpoint.model_copy(update={"configs": configs})
-    again = Picture(
+        checkpoint = picture.record.checkpoint  # the same weights, under whatever name
+        configs = checkpoint.configs if record.checkpoint.configs else None  # older records do not say
+        updates["checkpoint"] = record.checkpoint.model_copy(update={"configs": configs})
+    reproduced = Picture(
         picture.image,
-        picture.record.model_copy(update=written),
+        picture.record.model_copy(update=updates),
         picture.verdict,
         picture.seconds,
         picture.stopped_at,
     )
     file = record.file
     data = None
-    if again.image is not None:
+    if reproduced.image is not None:
         data = (
-            again.encode("png")
+            reproduced.encode("png")
             if file is None
-            else again.encode(file.kind, quality=file.quality or 95, lossless=file.lossless)
+            else reproduced.encode(file.kind, quality=file.quality or 95, lossless=file.lossless)
         )
     if data == original.data:
-        return Reproduction(original, again, data, ())
-    found = differences(record.model_copy(update={"file": None}), again.record)
-    told = (*found, _pixels(original, again, limits))
-    return Reproduction(original, again, data, told, not found and _nearly(original, again, limits))
+        return Reproduction(original, reproduced, data, ())
+    differing = differences(record.model_copy(update={"file": None}), reproduced.record)
+    sentences = (*differing, _pixels(original, reproduced, limits))
+    return Reproduction(
+        original, reproduced, data, sentences, not differing and _nearly(original, reproduced, limits)
+    )
 
 
 def _nearly(original: Original, again: Picture, limits: DecodeLimits) -> bool:
@@ -171,12 +175,12 @@ def _pixels(original: Original, again: Picture, limits: DecodeLimits) -> str:
     """How the pictures themselves differ."""
     if again.image is None:
         return "The policy blocks it here."
-    before = np.asarray(decode(original.data, limits=limits).image)
-    now = np.asarray(again.image)
-    if before.shape != now.shape:
-        sizes = (f"{pixels.shape[1]} x {pixels.shape[0]}" for pixels in (before, now))
+    original_pixels = np.asarray(decode(original.data, limits=limits).image)
+    new_pixels = np.asarray(again.image)
+    if original_pixels.shape != new_pixels.shape:
+        sizes = (f"{pixels.shape[1]} x {pixels.shape[0]}" for pixels in (original_pixels, new_pixels))
         return "The picture is {} in the file and {} here.".format(*sizes)
-    distance = np.abs(before.astype(int) - now.astype(int))
+    distance = np.abs(original_pixels.astype(int) - new_pixels.astype(int))
     if not distance.any():
         return "The pixels are the same; the file's other bytes differ."
     return f"Pixels differ by up to {distance.max()} of 255, by {distance.mean():.3f} on average."

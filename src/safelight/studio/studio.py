@@ -150,8 +150,10 @@ class Studio:
 
         Arguments and errors are those of ``draw``.
         """
-        gate = self.moderator(policy=policy)
-        return JudgedRun(self.engine.start(self._judge_inputs(request, gate), watcher, alone=alone), gate)
+        moderator = self.moderator(policy=policy)
+        return JudgedRun(
+            self.engine.start(self._judge_inputs(request, moderator), watcher, alone=alone), moderator
+        )
 
     def upscale(
         self,
@@ -178,21 +180,23 @@ class Studio:
         """
         if not 1 <= by <= 8:
             raise RequestError(f"Enlarging by {by} is not possible.", hint="Give a factor of 1 to 8.")
-        gate = self.moderator(policy=policy)
+        moderator = self.moderator(policy=policy)
         data = (
             image if isinstance(image, Image.Image | np.ndarray) else read_bytes(image, self.limits.max_bytes)
         )
-        pixels = self._judge_input(data, gate)
+        pixels = self._judge_input(data, moderator)
         infotext = read_metadata(data, limits=self.limits).infotext if isinstance(data, bytes) else None
         started = time.perf_counter()
-        with self._upscaler(upscaler) as chosen:
-            enlarged = chosen.upscale(
+        with self._upscaler(upscaler) as network:
+            upscaled = network.upscale(
                 pixels, by, max_pixels=self.settings.max_pixels, should_stop=should_stop
             )
         seconds = time.perf_counter() - started
-        verdict = gate.judge(enlarged)
-        kept = add_upscaling(infotext, by, chosen.name)
-        return Upscaled(None if is_blocked(verdict) else enlarged, verdict, chosen.name, by, kept, seconds)
+        verdict = moderator.judge(upscaled)
+        new_infotext = add_upscaling(infotext, by, network.name)
+        return Upscaled(
+            None if is_blocked(verdict) else upscaled, verdict, network.name, by, new_infotext, seconds
+        )
 
     def reproduce(
         self,
@@ -292,8 +296,8 @@ class Studio:
         def admitted(found: FoundImage) -> object:
             if not found.field.judged:
                 return found.value
-            what = "initial picture" if found.path == ("init_image",) else f"picture {found.name}"
-            return self._judge_input(found.value, gate, what)
+            description = "initial picture" if found.path == ("init_image",) else f"picture {found.name}"
+            return self._judge_input(found.value, gate, description)
 
         return replace_images(type(request), request, admitted)
 

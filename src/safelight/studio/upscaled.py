@@ -42,7 +42,7 @@ class Upscaled:
     @property
     def blocked_because(self) -> str:
         """The score for which the policy blocks it."""
-        return f"The policy {self.verdict.policy.name} blocks the enlarged picture: unsafe {self.verdict.unsafe:.4f}."
+        return f"The policy {self.verdict.policy.name} blocks the upscaled picture: unsafe {self.verdict.unsafe:.4f}."
 
     def save(self, path: str | Path, *, quality: int = 95, lossless: bool = False) -> Path:
         """Write the picture; the suffix determines the format.

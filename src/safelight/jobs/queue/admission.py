@@ -53,11 +53,11 @@ def admit(connection: Connection, limits: QueueLimits, owner: str | None, nbytes
         raise QueueFullError(f"{total} jobs wait already.")
     if owner is None:
         return
-    own = connection.execute(waiting.where(jobs.c.owner == owner)).scalar_one()
+    own_jobs = connection.execute(waiting.where(jobs.c.owner == owner)).scalar_one()
     allowed = min(limits.per_owner, limits.capacity - total)
-    if own >= allowed:
+    if own_jobs >= allowed:
         raise OwnerJobsLimitError(
-            f"{own} of your jobs wait already; with {limits.capacity - total} places left, at most {allowed} may.",
+            f"{own_jobs} of your jobs wait already; with {limits.capacity - total} places left, at most {allowed} may.",
             retry_after=TRY_AGAIN,
         )
     if nbytes:
@@ -65,13 +65,13 @@ def admit(connection: Connection, limits: QueueLimits, owner: str | None, nbytes
 
 
 def _admit_bytes(connection: Connection, limits: QueueLimits, owner: str, nbytes: int) -> None:
-    theirs = select(func.coalesce(func.sum(job_inputs.c.bytes), 0)).where(job_inputs.c.owner == owner)
-    kept = int(connection.execute(theirs).scalar_one())
-    if kept + nbytes > limits.bytes_per_owner:
-        never = nbytes > limits.bytes_per_owner
+    query = select(func.coalesce(func.sum(job_inputs.c.bytes), 0)).where(job_inputs.c.owner == owner)
+    stored = int(connection.execute(query).scalar_one())
+    if stored + nbytes > limits.bytes_per_owner:
+        permanent = nbytes > limits.bytes_per_owner
         raise OwnerBytesLimitError(
-            f"The job's pictures have {nbytes} bytes and those of your unfinished jobs {kept}; "
+            f"The job's pictures have {nbytes} bytes and those of your unfinished jobs {stored}; "
             f"{limits.bytes_per_owner} are allowed together.",
-            hint="Send smaller files, or fewer at once." if never else None,
-            retry_after=None if never else TRY_AGAIN,
+            hint="Send smaller files, or fewer at once." if permanent else None,
+            retry_after=None if permanent else TRY_AGAIN,
         )

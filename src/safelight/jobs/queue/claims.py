@@ -65,7 +65,7 @@ class Claims(Transitions):
         Returns:
             The job; None if none is queued, or the next one cannot run now.
         """
-        first = (
+        query = (
             select(jobs)
             .where(jobs.c.state == JobState.QUEUED)
             .order_by(jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
@@ -73,32 +73,32 @@ class Claims(Transitions):
             .with_for_update()
         )
         if before is not None:
-            higher, same = jobs.c.priority > before.priority, jobs.c.priority == before.priority
-            first = first.where(or_(higher, and_(same, jobs.c.owner.not_in(before.owners))))
+            higher, equal = jobs.c.priority > before.priority, jobs.c.priority == before.priority
+            query = query.where(or_(higher, and_(equal, jobs.c.owner.not_in(before.owners))))
         with writing(self._engine) as connection:
-            rows = connection.execute(first).mappings().all()
+            rows = connection.execute(query).mappings().all()
             by_id = {row["id"]: row for row in rows}
             queue = [Waiting(*(row[name] for name in Waiting.__dataclass_fields__)) for row in rows]
-            choice = choose(queue, loaded)
-            if choice is None or not fits(job_of(by_id[choice.job.id])):
+            scheduled = choose(queue, loaded)
+            if scheduled is None or not fits(job_of(by_id[scheduled.job.id])):
                 return None
-            if choice.passed:
-                passed = jobs.c.id.in_([other.id for other in choice.passed])
+            if scheduled.passed:
+                passed = jobs.c.id.in_([other.id for other in scheduled.passed])
                 connection.execute(update(jobs).where(passed).values(passed=jobs.c.passed + 1))
-            return self._begin(connection, by_id[choice.job.id], worker)
+            return self._begin(connection, by_id[scheduled.job.id], worker)
 
     @staticmethod
     def _begin(connection: Connection, row: RowMapping, worker: str) -> Job:
-        began, attempt = now(connection), row["attempt"] + 1
+        started, attempt = now(connection), row["attempt"] + 1
         connection.execute(
             update(jobs)
             .where(jobs.c.id == row["id"])
             .values(
                 state=JobState.RUNNING,
-                started=began,
+                started=started,
                 attempt=attempt,
                 worker=worker,
-                lease=began + timedelta(seconds=LEASE),
+                lease=started + timedelta(seconds=LEASE),
                 signal=None,
                 progress=None,
             )
@@ -111,20 +111,22 @@ class Claims(Transitions):
         """Renew the leases of running jobs; returns their signals: CANCEL for a job that the worker has lost."""
         held = list(held)
         with writing(self._engine) as connection:
-            mine = jobs.c.id.in_([job.id for job in held]) & (jobs.c.worker == worker)
+            condition = jobs.c.id.in_([job.id for job in held]) & (jobs.c.worker == worker)
             connection.execute(
                 update(jobs)
-                .where(mine, jobs.c.state == JobState.RUNNING)
+                .where(condition, jobs.c.state == JobState.RUNNING)
                 .values(lease=now(connection) + timedelta(seconds=LEASE))
             )
-            query = select(jobs.c.id, jobs.c.attempt, jobs.c.state, jobs.c.signal).where(mine)
-            found = {row.id: row for row in connection.execute(query)}
-        told: dict[str, Signal | None] = {}
+            query = select(jobs.c.id, jobs.c.attempt, jobs.c.state, jobs.c.signal).where(condition)
+            rows_by_id = {row.id: row for row in connection.execute(query)}
+        signals: dict[str, Signal | None] = {}
         for job in held:
-            row = found.get(job.id)
-            own = row is not None and row.state == JobState.RUNNING and row.attempt == job.attempt
-            told[job.id] = (Signal(row.signal) if row and row.signal else None) if own else Signal.CANCEL
-        return told
+            row = rows_by_id.get(job.id)
+            held_by_worker = row is not None and row.state == JobState.RUNNING and row.attempt == job.attempt
+            signals[job.id] = (
+                (Signal(row.signal) if row and row.signal else None) if held_by_worker else Signal.CANCEL
+            )
+        return signals
 
     def signals(self, job_ids: Collection[str]) -> dict[str, Signal]:
         """The signals of jobs; jobs without one are left out."""
@@ -151,8 +153,10 @@ class Claims(Transitions):
 
     @staticmethod
     def _keep_preview(connection: Connection, job_id: str, data: bytes) -> int:
-        kept = connection.execute(select(previews.c.number).where(previews.c.job_id == job_id)).scalar()
-        number = 1 + (kept or 0)
+        last_number = connection.execute(
+            select(previews.c.number).where(previews.c.job_id == job_id)
+        ).scalar()
+        number = 1 + (last_number or 0)
         upsert(connection, previews, {"job_id": job_id}, {"number": number, "data": data})
         return number
 
@@ -228,34 +232,38 @@ class Claims(Transitions):
             The number of jobs.
         """
         with writing(self._engine) as connection:
-            present = now(connection)
-            longest = present + timedelta(seconds=2 * LEASE)  # later: from before a clock was set back
-            alive = jobs.c.lease.between(present, longest)
+            current = now(connection)
+            latest_lease = current + timedelta(seconds=2 * LEASE)  # later: from before a clock was set back
+            alive = jobs.c.lease.between(current, latest_lease)
             lost = ~alive if worker is None else jobs.c.worker == worker
             query = select(jobs).where(jobs.c.state == JobState.RUNNING, lost, jobs.c.id.not_in(but))
             rows = connection.execute(query.with_for_update(skip_locked=True)).mappings().all()
             for row in rows:
-                times = row["lost"] + 1
+                lost_count = row["lost"] + 1
                 if row["signal"] == Signal.CANCEL:
                     self._end(connection, row, JobState.CANCELLED)
-                elif times >= self._max_attempts:
-                    error = WorkerLostError(f"Doing this job, {times} workers were lost one after the other.")
+                elif lost_count >= self._max_attempts:
+                    error = WorkerLostError(
+                        f"{lost_count} workers in a row were lost while they ran this job."
+                    )
                     self._end(connection, row, JobState.FAILED, error=error)
                 else:
-                    self._requeue(connection, row, attempt=row["attempt"], lost=times)
+                    self._requeue(connection, row, attempt=row["attempt"], lost=lost_count)
         return len(rows)
 
 
 def _advance_clock(connection: Connection, priority: int, turn: float) -> None:
     """Advance the virtual clock of a priority; it never goes back, in whatever order jobs were claimed."""
-    put = insert_into(connection, clock).values(priority=priority, turn=turn)
+    insertion = insert_into(connection, clock).values(priority=priority, turn=turn)
     connection.execute(
-        put.on_conflict_do_update(index_elements=["priority"], set_={"turn": turn}, where=clock.c.turn < turn)
+        insertion.on_conflict_do_update(
+            index_elements=["priority"], set_={"turn": turn}, where=clock.c.turn < turn
+        )
     )
 
 
 def _time(connection: Connection, key: str, seconds: float) -> None:
     """Update a timing, a moving average in which the last three jobs weigh about half."""
-    known = connection.execute(select(timings.c.seconds).where(timings.c.key == key)).scalar()
-    seconds = seconds if known is None else 0.8 * known + 0.2 * seconds
+    previous = connection.execute(select(timings.c.seconds).where(timings.c.key == key)).scalar()
+    seconds = seconds if previous is None else 0.8 * previous + 0.2 * seconds
     upsert(connection, timings, {"key": key}, {"seconds": seconds})

@@ -38,12 +38,12 @@ def with_outlook(connection: Connection, rows: Sequence[RowMapping]) -> list[Job
     """
     if all(JobState(row["state"]).final for row in rows):
         return [job_of(row) for row in rows]
-    outlook = _Outlook.of(connection)
+    estimator = _Outlook.of(connection)
     waiting = [row for row in rows if row["state"] == JobState.QUEUED]
-    ahead = outlook.ahead_of_one(connection, waiting[0]) if len(waiting) == 1 else {}
+    ahead = estimator.ahead_of_one(connection, waiting[0]) if len(waiting) == 1 else {}
     if len(waiting) > 1:
-        ahead = outlook.ahead_of_many(connection, {row["id"] for row in waiting})
-    return [outlook.job(row, ahead.get(row["id"])) for row in rows]
+        ahead = estimator.ahead_of_many(connection, {row["id"] for row in waiting})
+    return [estimator.job(row, ahead.get(row["id"])) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class Standing:
 
 def standings(connection: Connection) -> list[Standing]:
     """Estimates for all unfinished jobs from one snapshot: the running ones, then the queue in order."""
-    outlook = _Outlook.of(connection)
-    return [*outlook.of_running(), *outlook.of_waiting(connection)]
+    estimator = _Outlook.of(connection)
+    return [*estimator.of_running(), *estimator.of_waiting(connection)]
 
 
 @dataclass(frozen=True)
@@ -95,18 +95,18 @@ class _Outlook:
 
     @classmethod
     def of(cls, connection: Connection) -> _Outlook:
-        paces = {row.key: row.seconds for row in connection.execute(select(timings))}
-        needed = (jobs.c.id, jobs.c.owner, jobs.c.kind, jobs.c.checkpoint, jobs.c.cost, jobs.c.priority)
-        query = select(*needed, jobs.c.worker, jobs.c.started, jobs.c.attempt, jobs.c.progress)
-        present = now(connection)
-        near = timedelta(seconds=LOST_AFTER)
-        recent = workers.c.seen.between(present - near, present + near)
-        seen = select(func.count()).select_from(workers).where(recent)
+        seconds_per_cost = {row.key: row.seconds for row in connection.execute(select(timings))}
+        columns = (jobs.c.id, jobs.c.owner, jobs.c.kind, jobs.c.checkpoint, jobs.c.cost, jobs.c.priority)
+        query = select(*columns, jobs.c.worker, jobs.c.started, jobs.c.attempt, jobs.c.progress)
+        read_at = now(connection)
+        timeout = timedelta(seconds=LOST_AFTER)
+        recent = workers.c.seen.between(read_at - timeout, read_at + timeout)
+        worker_query = select(func.count()).select_from(workers).where(recent)
         return cls(
-            paces,
+            seconds_per_cost,
             connection.execute(query.where(jobs.c.state == JobState.RUNNING)).mappings().all(),
-            max(1, connection.execute(seen).scalar_one()),
-            present,
+            max(1, connection.execute(worker_query).scalar_one()),
+            read_at,
         )
 
     def job(self, row: RowMapping, ahead: _Ahead | None) -> Job:
@@ -134,9 +134,9 @@ class _Outlook:
             .where(_is_ahead_of(row))
             .group_by(jobs.c.kind, jobs.c.checkpoint)
         ).all()
-        place = 1 + sum(count for _, _, count, _ in groups)
-        parts = [self._work(kind, checkpoint, cost) for kind, checkpoint, _, cost in groups]
-        return {row["id"]: _Ahead(place, _sum(parts))}
+        position = 1 + sum(count for _, _, count, _ in groups)
+        works = [self._work(kind, checkpoint, cost) for kind, checkpoint, _, cost in groups]
+        return {row["id"]: _Ahead(position, _sum(works))}
 
     def ahead_of_many(self, connection: Connection, ids: set[str]) -> dict[str, _Ahead]:
         """The work ahead of several queued jobs, by id, from one pass over the queue."""
@@ -149,21 +149,21 @@ class _Outlook:
             .where(jobs.c.state == JobState.QUEUED)
             .order_by(jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
         )
-        for place, row in enumerate(connection.execute(queue).mappings(), 1):
-            yield row, _Ahead(place, work)
+        for position, row in enumerate(connection.execute(queue).mappings(), 1):
+            yield row, _Ahead(position, work)
             work = _sum([work, self._work(row["kind"], row["checkpoint"], row["cost"])])
 
     def _work(self, kind: str, checkpoint: str, cost: float) -> float | None:
-        pace = self.paces.get(timing_key(kind, checkpoint))
-        return None if pace is None else pace * cost
+        seconds = self.paces.get(timing_key(kind, checkpoint))
+        return None if seconds is None else seconds * cost
 
     def _waiting(self, row: RowMapping, ahead: _Ahead) -> float | None:
         """Seconds until a queued job ends."""
-        own = self._work(row["kind"], row["checkpoint"], row["cost"])
-        if own is None or ahead.work is None:
+        own_work = self._work(row["kind"], row["checkpoint"], row["cost"])
+        if own_work is None or ahead.work is None:
             return None
-        under_way = self._under_way(row, ahead.work + own)
-        return None if under_way is None else (under_way + ahead.work) / self.workers + own
+        running_work = self._under_way(row, ahead.work + own_work)
+        return None if running_work is None else (running_work + ahead.work) / self.workers + own_work
 
     def _under_way(self, row: RowMapping, work: float) -> float | None:
         """The work of running jobs that is done before a queued job ends; jobs of one worker run together.
@@ -173,17 +173,18 @@ class _Outlook:
         """
 
         def bounded(other: RowMapping, left: float | None) -> float | None:
-            turns = other["owner"] != row["owner"] and other["priority"] <= row["priority"]
-            return min(left, work + SLICE) if turns and left is not None else left
+            alternates = other["owner"] != row["owner"] and other["priority"] <= row["priority"]
+            return min(left, work + SLICE) if alternates and left is not None else left
 
         return _sum([bounded(other, left) for other, left in self._shares])
 
     @cached_property
     def _shares(self) -> Sequence[tuple[RowMapping, float | None]]:
         """The running jobs, each with its share of the time that its group of jobs on the worker still takes."""
-        lefts = [(row, self._alone(row)) for row in self.running]
+        remaining = [(row, self._alone(row)) for row in self.running]
         return [
-            (row, None if left is None else left / self._company[self._group(row)]) for row, left in lefts
+            (row, None if seconds is None else seconds / self._company[self._group(row)])
+            for row, seconds in remaining
         ]
 
     @cached_property
@@ -198,11 +199,13 @@ class _Outlook:
 
     def _remaining(self, row: RowMapping) -> float | None:
         """Seconds until a running job ends, with the pauses for jobs of other owners that are known now."""
-        left = self._alone(row)
-        if left is None or not any(pauses and worker == row["worker"] for worker, pauses in self._company):
-            return left
+        remaining = self._alone(row)
+        if remaining is None or not any(
+            paused and worker == row["worker"] for worker, paused in self._company
+        ):
+            return remaining
         others = [self._alone(other) for other in self.running if self._takes_turns(row, other)]
-        return left + sum(min(left, other) for other in others if other is not None)
+        return remaining + sum(min(remaining, other) for other in others if other is not None)
 
     @staticmethod
     def _takes_turns(row: RowMapping, other: RowMapping) -> bool:
@@ -213,14 +216,14 @@ class _Outlook:
         progress = _progress(row)
         elapsed: float = progress.get("seconds") or self._since(row["started"])
         fraction = float(progress.get("fraction", 0.0))
-        afresh = row["attempt"] == 1  # otherwise part of it was done by an earlier attempt
-        if afresh and fraction >= KNOWN_PACE:
+        first_attempt = row["attempt"] == 1  # otherwise part of it was done by an earlier attempt
+        if first_attempt and fraction >= KNOWN_PACE:
             return elapsed / fraction * (1 - fraction)
         work = self._work(row["kind"], row["checkpoint"], row["cost"])
         if work is None:
             return None
-        whole = work * self._company[self._group(row)]
-        return max(0.0, whole - elapsed) if afresh else whole * (1 - fraction)
+        total = work * self._company[self._group(row)]
+        return max(0.0, total - elapsed) if first_attempt else total * (1 - fraction)
 
     def _since(self, started: datetime) -> float:
         """Seconds since a time."""

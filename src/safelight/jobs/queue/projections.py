@@ -50,16 +50,16 @@ def rows_within(
     """
     fitting = _fitting(connection, job_ids, largest, total)
     query = _query(lambda part: jobs.c.id.in_(fitting[part.name]))
-    found = query.where(jobs.c.id.in_(job_ids)).order_by(jobs.c.id.desc())
-    return connection.execute(found).mappings().all()
+    rows = query.where(jobs.c.id.in_(job_ids)).order_by(jobs.c.id.desc())
+    return connection.execute(rows).mappings().all()
 
 
 def _query(fits: Callable[[Column[Any]], ColumnElement[bool]]) -> Select[Any]:
     """The query with the long columns that satisfy a condition; the database neither sends nor parses the others."""
-    long = [
-        case((fits(jobs.c[name]), jobs.c[name]), else_=empty).label(name) for name, empty in EMPTY.items()
+    long_columns = [
+        case((fits(jobs.c[name]), jobs.c[name]), else_=default).label(name) for name, default in EMPTY.items()
     ]
-    return select(*SHORT, *long)
+    return select(*SHORT, *long_columns)
 
 
 def _fitting(

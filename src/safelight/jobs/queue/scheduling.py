@@ -3,8 +3,8 @@
 The algorithm is self-clocked fair queueing (Golestani, 1994): a new job gets the virtual time ``max(clock, owner's
 last virtual time) + cost``, and the job with the smallest one runs first. An owner with a hundred queued jobs and one
 with a single job are served alternately, and an owner who was idle gains no advantage: the clock is the largest
-virtual time of a claimed job. Each priority is a queue of its own with its own clock, so that jobs of a high priority
-do not delay each owner's share in the others.
+virtual time of a claimed job. Each priority is a queue of its own with its own clock, so that a job of one
+priority does not advance the clocks of the others.
 """
 
 from __future__ import annotations

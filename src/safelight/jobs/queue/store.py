@@ -117,8 +117,10 @@ class JobStore(Claims):
         }
         connection.execute(insert(jobs).values(**values))
         blobs.keep(connection, pictures)
-        if needed := set(blob_digests(given.request)):
-            connection.execute(insert(job_blobs), [{"job_id": job_id, "digest": digest} for digest in needed])
+        if digests := set(blob_digests(given.request)):
+            connection.execute(
+                insert(job_blobs), [{"job_id": job_id, "digest": digest} for digest in digests]
+            )
             connection.execute(insert(job_inputs).values(job_id=job_id, owner=given.owner, bytes=nbytes))
         add_event(connection, job_id, "state", state=JobState.QUEUED)
         notify(connection, Channel.JOBS)
@@ -126,16 +128,20 @@ class JobStore(Claims):
 
     @staticmethod
     def _by_key(connection: Connection, given: Submission) -> RowMapping | None:
-        same = and_(jobs.c.owner == given.owner, jobs.c.idempotency_key == given.idempotency_key)
-        return connection.execute(select(jobs).where(same)).mappings().first()
+        condition = and_(jobs.c.owner == given.owner, jobs.c.idempotency_key == given.idempotency_key)
+        return connection.execute(select(jobs).where(condition)).mappings().first()
 
     @staticmethod
     def _turn(connection: Connection, given: Submission) -> float:
         priority = given.priority
-        reached = connection.execute(select(clock.c.turn).where(clock.c.priority == priority)).scalar() or 0.0
-        own = and_(jobs.c.owner == given.owner, jobs.c.state == JobState.QUEUED, jobs.c.priority == priority)
-        last = connection.execute(select(func.max(jobs.c.turn)).where(own)).scalar()
-        return next_turn(reached, last, given.cost)
+        clock_value = (
+            connection.execute(select(clock.c.turn).where(clock.c.priority == priority)).scalar() or 0.0
+        )
+        condition = and_(
+            jobs.c.owner == given.owner, jobs.c.state == JobState.QUEUED, jobs.c.priority == priority
+        )
+        last = connection.execute(select(func.max(jobs.c.turn)).where(condition)).scalar()
+        return next_turn(clock_value, last, given.cost)
 
     def get(self, job_id: str, owner: str | None = None) -> Job:
         """A job with its position in the queue.
@@ -204,15 +210,15 @@ class JobStore(Claims):
         newest = select(jobs.c.id).order_by(jobs.c.id.desc())
         if owner is not None:
             newest = newest.where(jobs.c.owner == owner)
-        over = [state for state in JobState if state.final]
+        final_states = [state for state in JobState if state.final]
         queries = (
             newest.where(jobs.c.state == JobState.RUNNING),
             newest.where(jobs.c.state == JobState.QUEUED).limit(waiting),
-            newest.where(jobs.c.state.in_(over)).limit(ended),
+            newest.where(jobs.c.state.in_(final_states)).limit(ended),
         )
         with reading(self._engine) as connection:
-            found = [job_id for query in queries for job_id in connection.execute(query).scalars()]
-            return with_outlook(connection, rows_within(connection, found, largest=largest, total=total))
+            job_ids = [job_id for query in queries for job_id in connection.execute(query).scalars()]
+            return with_outlook(connection, rows_within(connection, job_ids, largest=largest, total=total))
 
     def standings(self) -> list[Standing]:
         """Estimates for all unfinished jobs: the running ones, then the queue in order."""
@@ -283,8 +289,8 @@ class JobStore(Claims):
         """The number of jobs in each state."""
         query = select(jobs.c.state, func.count()).group_by(jobs.c.state)
         with reading(self._engine) as connection:
-            found = {row[0]: row[1] for row in connection.execute(query)}
-        return {state: found.get(state, 0) for state in JobState}
+            counts = {row[0]: row[1] for row in connection.execute(query)}
+        return {state: counts.get(state, 0) for state in JobState}
 
     def forget(self, at: datetime) -> int:
         """Delete finished jobs that expired before a time, with their events; returns their number."""

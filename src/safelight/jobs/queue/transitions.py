@@ -60,22 +60,22 @@ class Transitions:
                 error=None if error is None else json.dumps(error.to_dict()),
             )
         )
-        passing = events.c.job_id == row["id"], events.c.kind != "state"
-        connection.execute(delete(events).where(*passing))
+        transient = events.c.job_id == row["id"], events.c.kind != "state"
+        connection.execute(delete(events).where(*transient))
         connection.execute(delete(previews).where(previews.c.job_id == row["id"]))
         _release_inputs(connection, row["id"])
-        body = {} if error is None else {"error": error.to_dict()}
-        add_event(connection, row["id"], "state", state=state, **body)
+        event_data = {} if error is None else {"error": error.to_dict()}
+        add_event(connection, row["id"], "state", state=state, **event_data)
 
 
 def _release_inputs(connection: Connection, job_id: str) -> None:
     """Delete the input pictures of a job that has ended."""
-    theirs = job_blobs.c.job_id == job_id
-    if connection.execute(select(job_blobs.c.digest).where(theirs).limit(1)).first() is None:
+    condition = job_blobs.c.job_id == job_id
+    if connection.execute(select(job_blobs.c.digest).where(condition).limit(1)).first() is None:
         return
-    others = select(job_blobs.c.digest).where(~theirs)
-    blobs.release(connection, select(job_blobs.c.digest).where(theirs), others)
-    connection.execute(delete(job_blobs).where(theirs))
+    other_digests = select(job_blobs.c.digest).where(~condition)
+    blobs.release(connection, select(job_blobs.c.digest).where(condition), other_digests)
+    connection.execute(delete(job_blobs).where(condition))
     connection.execute(delete(job_inputs).where(job_inputs.c.job_id == job_id))
 
 

@@ -23,13 +23,13 @@ def described(studio: Studio) -> Mapping[str, str]:
     Raises:
         SafelightError: Generation or moderation cannot be used.
     """
-    machine, judging = studio.engine.machine, studio.classifier().info
-    why = f"{drawing(studio.settings, machine)} {judged(studio.settings, judging)}"
+    machine, classifier = studio.engine.machine, studio.classifier().info
+    reasons = f"{drawing(studio.settings, machine)} {judged(studio.settings, classifier)}"
     return {
         "device": machine.device,
         "precision": machine.precision,
         "backend": machine.backend,
-        "why": why,
+        "why": reasons,
     }
 
 
@@ -37,7 +37,7 @@ def drawing(settings: Settings, machine: Machine) -> str:
     """A sentence on the device, precision and backend of generation."""
     threads = f"{machine.threads} thread{'' if machine.threads == 1 else 's'}"
     return (
-        f"Draws on {machine.device}, {_device(settings, machine)}, "
+        f"Generates on {machine.device}, {_device(settings, machine)}, "
         f"in {machine.precision}, {_precision(settings, machine)}; "
         f"PyTorch runs the networks as they are ({machine.backend}), with {threads}."
     )

@@ -111,20 +111,20 @@ class ClaimLoop:
 
     def _claimed(self) -> Job | None:
         """A job that preempts the running jobs, or one that can run beside them."""
-        company = self._company
-        if (holders := company.holders()) is not None:
+        running_jobs = self._company
+        if (preemption := running_jobs.holders()) is not None:
             job = self._within(
                 lambda: self._ledger.claim(
-                    self._worker, loaded=self._loaded(), fits=company.may_interrupt, before=holders
+                    self._worker, loaded=self._loaded(), fits=running_jobs.may_interrupt, before=preemption
                 )
             )
             if job is not None:
                 return job
-            company.resume()
+            running_jobs.resume()
         if self._keeper.wanted:
             return None
         return self._within(
-            lambda: self._ledger.claim(self._worker, loaded=self._loaded(), fits=company.admits)
+            lambda: self._ledger.claim(self._worker, loaded=self._loaded(), fits=running_jobs.admits)
         )
 
     def _within(self, do: Callable[[], Result]) -> Result | None:

@@ -35,9 +35,9 @@ class Control:
         Raises:
             DatabaseError: The signals cannot be read.
         """
-        before = [(running, running.skips) for running in self._company.members]
-        if not before:
+        skip_counts = [(running, running.skips) for running in self._company.members]
+        if not skip_counts:
             return
-        told = self._ledger.signals([running.job.id for running, _ in before])
-        for running, skips in before:
-            running.hear(told.get(running.job.id), skips)
+        signals = self._ledger.signals([running.job.id for running, _ in skip_counts])
+        for running, skip_count in skip_counts:
+            running.hear(signals.get(running.job.id), skip_count)

@@ -61,9 +61,9 @@ class Execution:
     ) -> None:
         """Record how a job ended. This is retried without limit: a locked database must not lose a result."""
         running.flush()
-        kept = retry_transient(lambda: self._write_end(running, result, error), always=True)
+        recorded = retry_transient(lambda: self._write_end(running, result, error), always=True)
         self._log.info(
-            "job ends", seconds=round(running.seconds, 3), error=error.code if error else None, kept=kept
+            "job ends", seconds=round(running.seconds, 3), error=error.code if error else None, kept=recorded
         )
         if isinstance(error, InternalError):
             self._log.error("a defect", exc_info=error.__cause__)
@@ -71,15 +71,15 @@ class Execution:
     def _write_end(
         self, running: RunningJob, result: JsonObject | None, error: SafelightError | None
     ) -> bool:
-        job, ledger = running.job, self._service.store
+        job, store = running.job, self._service.store
         if running.cut_short and running.told is Signal.CANCEL:
-            return ledger.cancelled(job, result)
+            return store.cancelled(job, result)
         if running.cut_short and running.leaving:
-            return ledger.give_back(job, result)
+            return store.give_back(job, result)
         if running.cut_short and running.late:
-            late = JobTimeoutError(f"The job ran longer than {running.limit:g} seconds.")
-            return ledger.fail(job, late, result)
+            timeout_error = JobTimeoutError(f"The job ran longer than {running.limit:g} seconds.")
+            return store.fail(job, timeout_error, result)
         if error is not None:
-            return ledger.fail(job, error)
-        whole = not (running.partial or running.cut_short)
-        return ledger.succeed(job, result or {}, self._company.share(running) if whole else None)
+            return store.fail(job, error)
+        complete = not (running.partial or running.cut_short)
+        return store.succeed(job, result or {}, self._company.share(running) if complete else None)

@@ -68,15 +68,15 @@ class Heartbeat:
             self._over.set()
             self._replaced()
             return False
-        before = [(running, running.skips) for running in self._company.members]
+        skip_counts = [(running, running.skips) for running in self._company.members]
         try:
-            told = self._service.store.renew(self._worker, [running.job for running, _ in before])
+            signals = self._service.store.renew(self._worker, [running.job for running, _ in skip_counts])
             self._service.register_worker(self._worker, self._describe())
         except DatabaseError as error:
             self._log.warning("no heartbeat", error=error.message)
             return False
-        for running, skips in before:
-            running.hear(told.get(running.job.id), skips)
+        for running, skip_count in skip_counts:
+            running.hear(signals.get(running.job.id), skip_count)
         return True
 
     def describe(self) -> None:

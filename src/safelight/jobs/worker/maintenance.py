@@ -39,13 +39,13 @@ class ClockWatch:
         Raises:
             DatabaseError: The clock cannot be read.
         """
-        before = time.monotonic()
-        offset = self._clock().timestamp() - before
-        after = time.monotonic()
-        if self._offset is not None and abs(offset - self._offset) > CLOCK_JUMP + (after - before):
-            self._trusted_from = after + LEASE
+        started = time.monotonic()
+        offset = self._clock().timestamp() - started
+        ended = time.monotonic()
+        if self._offset is not None and abs(offset - self._offset) > CLOCK_JUMP + (ended - started):
+            self._trusted_from = ended + LEASE
         self._offset = offset
-        return after >= self._trusted_from
+        return ended >= self._trusted_from
 
 
 class Sweeper:

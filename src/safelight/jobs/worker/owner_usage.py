@@ -23,7 +23,7 @@ class OwnerTimes:
         """Add an owner beside others; without others, all usage is reset."""
         if not others:
             self._seconds.clear()
-        least = min((self.of(other) for other in others), default=0.0)
+        least = min((self.of(present_owner) for present_owner in others), default=0.0)
         self._seconds[owner] = max(self._seconds.get(owner, least), least - CREDIT)
 
     def charge(self, owner: str, seconds: float) -> None:
@@ -36,4 +36,4 @@ class OwnerTimes:
 
     def beyond(self, seconds: float) -> frozenset[str]:
         """The owners with more usage than this."""
-        return frozenset(owner for owner, had in self._seconds.items() if had > seconds)
+        return frozenset(owner for owner, used in self._seconds.items() if used > seconds)

@@ -92,8 +92,8 @@ class Worker:
 
     def run(self) -> None:
         """Run jobs until ``stop``."""
-        taken_back = retry_transient(lambda: self._ledger.take_back(self.name), lambda: self._stopping)
-        self._log.info("worker starts", worker=self.name, taken_back=taken_back)
+        reclaimed = retry_transient(lambda: self._ledger.take_back(self.name), lambda: self._stopping)
+        self._log.info("worker starts", worker=self.name, taken_back=reclaimed)
         self._heartbeat.start()
         self._warm_up()
         self._claims.start()
@@ -119,7 +119,7 @@ class Worker:
         try:
             self._ways = described(self._desk.studio)
         except SafelightError as error:  # jobs will report it
-            self._log.warning("cannot draw or judge", error=error.message)
+            self._log.warning("cannot generate or judge", error=error.message)
         trim()
         self._warm = True
         self._heartbeat.describe()
@@ -153,13 +153,15 @@ class Worker:
 
     def _leave(self) -> None:
         """Wait briefly for running jobs, then interrupt them so that they are requeued; commands are still read."""
-        began = time.monotonic()
+        started = time.monotonic()
         self._claims.stop(GRACE)
-        while (members := self._company.members) and (left := began + 2 * GRACE - time.monotonic()) > 0:
-            if left < GRACE:
-                for running in members:
+        while (running_jobs := self._company.members) and (
+            seconds_left := started + 2 * GRACE - time.monotonic()
+        ) > 0:
+            if seconds_left < GRACE:
+                for running in running_jobs:
                     running.leaving = True
-            self._attend(self._listener.wait(min(left, 1.0)))
+            self._attend(self._listener.wait(min(seconds_left, 1.0)))
         self._heartbeat.stop()
         if self.replaced:
             return
@@ -210,8 +212,8 @@ def serve(settings: Settings, name: str, *, patience: float = 0.0) -> None:
     try:
         prepare(settings)
         worker = Worker(settings, name, lease.kept)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: worker.stop())
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signal_number, lambda *_: worker.stop())
         worker.run()
         if worker.replaced:
             raise WorkerNameError(f"{lease.holder()} has become the worker {name!r}.")

@@ -46,12 +46,12 @@ class Residency:
     @property
     def wanted(self) -> list[ResidencyCommand]:
         """The commands that are still to be executed, in order."""
-        return [order for order in self._heard if order.number not in self._done]
+        return [command for command in self._heard if command.number not in self._done]
 
     @property
     def loading(self) -> str | None:
         """The checkpoint that is being loaded, or is to be loaded next."""
-        return next((order.checkpoint for order in self.wanted if order.load), None)
+        return next((command.checkpoint for command in self.wanted if command.load), None)
 
     def listen(self) -> None:
         """Read new commands. An unused checkpoint is unloaded at once; other commands wait for ``obey``.
@@ -61,39 +61,39 @@ class Residency:
         Raises:
             DatabaseError: The commands cannot be read.
         """
-        heard = self._service.orders(self._before)
-        new = [order for order in heard if order.number > self._freed]
-        for order in new:
-            self._freed = order.number
-            if not order.load:
-                self._unload(order.checkpoint)
-        if self._take_note(heard) or new:
+        commands = self._service.orders(self._before)
+        new = [command for command in commands if command.number > self._freed]
+        for command in new:
+            self._freed = command.number
+            if not command.load:
+                self._unload(command.checkpoint)
+        if self._take_note(commands) or new:
             self._tell()
 
     def _take_note(self, heard: list[ResidencyCommand]) -> bool:
         """Store the commands that are in effect; returns whether some of them are satisfied already."""
         with self._mind:
-            self._heard, done = heard, len(self._done)
+            self._heard, done_before = heard, len(self._done)
             if not self._obeying:  # a checkpoint that is being loaded is not visible yet
-                for order in self.wanted:
-                    if self._is_so(order):
-                        self._done.add(order.number)
-            return len(self._done) > done
+                for command in self.wanted:
+                    if self._is_so(command):
+                        self._done.add(command.number)
+            return len(self._done) > done_before
 
     def _is_so(self, order: ResidencyCommand) -> bool:
         """Whether a command would change nothing, neither now nor after the commands before it."""
         if not order.load:
-            kept = {*self._studio.loaded_checkpoints, *self._in_use()}  # a job may be loading its own
-            return not kept if order.checkpoint is None else order.checkpoint not in kept
+            present = {*self._studio.loaded_checkpoints, *self._in_use()}  # a job may be loading its own
+            return not present if order.checkpoint is None else order.checkpoint not in present
         if order.checkpoint is None or self.wanted[0] != order:  # earlier commands may unload it
             return False
         try:
-            so = self._studio.holds(order.checkpoint)
+            loaded = self._studio.holds(order.checkpoint)
         except Exception:  # noqa: BLE001  a file may raise anything; loading records it
             return False
-        if so:
+        if loaded:
             self.last_error = None
-        return so
+        return loaded
 
     def obey(self, stopping: Callable[[], bool]) -> None:
         """Execute the pending commands while no job is running.
@@ -104,9 +104,9 @@ class Residency:
         with self._mind:
             self._obeying = True
         try:
-            while (wanted := self.wanted) and not stopping():
-                self._carry_out(wanted[0])
-                self._done.add(wanted[0].number)
+            while (pending := self.wanted) and not stopping():
+                self._carry_out(pending[0])
+                self._done.add(pending[0].number)
                 self._tell()
         finally:
             self._obeying = False
@@ -129,11 +129,11 @@ class Residency:
         try:
             load()
         except Exception as error:  # noqa: BLE001  a file may raise anything
-            problem = understood(error)
-            self.last_error = {**problem.to_dict(), "checkpoint": checkpoint, "time": time.time()}
-            defect = problem.__cause__ if isinstance(problem, InternalError) else None
+            safelight_error = understood(error)
+            self.last_error = {**safelight_error.to_dict(), "checkpoint": checkpoint, "time": time.time()}
+            defect = safelight_error.__cause__ if isinstance(safelight_error, InternalError) else None
             get_logger(__name__).warning(
-                "not loaded", checkpoint=checkpoint, error=problem.message, exc_info=defect
+                "not loaded", checkpoint=checkpoint, error=safelight_error.message, exc_info=defect
             )
         else:
             self.last_error = None
@@ -143,5 +143,5 @@ class Residency:
 
     def _unload(self, checkpoint: str | None) -> None:
         self._studio.unload(checkpoint)
-        kept = sorted(self._studio.loaded_checkpoints)
-        get_logger(__name__).info("unloaded", checkpoint=checkpoint, kept=kept)
+        loaded = sorted(self._studio.loaded_checkpoints)
+        get_logger(__name__).info("unloaded", checkpoint=checkpoint, kept=loaded)

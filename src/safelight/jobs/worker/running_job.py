@@ -179,8 +179,8 @@ class RunningJob:
 
     def _say_waiting(self, error: DatabaseError) -> None:
         """Report the reason of the wait as the job's stage, where that can be written."""
-        full = isinstance(error, StorageFullError)
-        stage = JobStage.WAITING_FOR_DISK if full else JobStage.WAITING_FOR_DATABASE
+        disk_full = isinstance(error, StorageFullError)
+        stage = JobStage.WAITING_FOR_DISK if disk_full else JobStage.WAITING_FOR_DATABASE
         self._reported = 0.0
         self.report((self._last or Progress(stage=stage)).model_copy(update={"stage": stage}))
 
@@ -192,11 +192,11 @@ class RunningJob:
         now = time.monotonic()
         if now - self._reported < REPORT_EVERY and progress.fraction < 1:
             return
-        self._reported, picture = now, None
+        self._reported, preview_image = now, None
         self._last = progress = progress.model_copy(update={"seconds": round(self.seconds, 3)})
-        if now - self._previewed >= PREVIEW_EVERY and (picture := preview()) is not None:
+        if now - self._previewed >= PREVIEW_EVERY and (preview_image := preview()) is not None:
             self._previewed = now
-        self._writer.put(progress, picture)
+        self._writer.put(progress, preview_image)
 
     def flush(self) -> None:
         """Wait until all reports are written, before the job ends."""

@@ -51,11 +51,11 @@ class RunningJobs:
         """Add a job; active jobs that cannot run together with it pause."""
         with self._changed:
             self._go_on()
-            self._times.arrive(running.job.owner, {member.job.owner for member in self._members})
+            self._times.arrive(running.job.owner, {other.job.owner for other in self._members})
             active = self._active()
             if active and not self._fits_beside(running.job, active):
-                for member in active:
-                    member.paused = True
+                for other in active:
+                    other.paused = True
                 active = []
             if not active:
                 self._active_since = time.monotonic()
@@ -101,8 +101,8 @@ class RunningJobs:
             active = self._active()
             if active and self._fits_beside(job, active):
                 return True
-            suspects = job.lost and any(member.suspect for member in self._members)
-            return not suspects and len(self._members) <= MOST_PAUSED
+            any_suspect = job.lost and any(other.suspect for other in self._members)
+            return not any_suspect and len(self._members) <= MOST_PAUSED
 
     def holders(self) -> Holders | None:
         """The condition under which a queued job may preempt the active jobs now; None while none may."""
@@ -111,31 +111,30 @@ class RunningJobs:
             active = self._active()
             if active and time.monotonic() - self._active_since < self._slice:
                 return None
-            following = self._next()
-            if not (active or following):
+            next_group = self._next()
+            if not (active or next_group):
                 return None
-            owners = frozenset(
-                member.job.owner for member in self._members
-            )  # they resume a job instead of starting another
-            had = min(self._had(members) for members in (active, following) if members)
-            return Holders(_priority(active or following), owners | self._times.beyond(had))
+            # an owner with a paused job resumes it instead of starting another one
+            owners = frozenset(running.job.owner for running in self._members)
+            least_usage = min(self._had(members) for members in (active, next_group) if members)
+            return Holders(_priority(active or next_group), owners | self._times.beyond(least_usage))
 
     def resume(self) -> None:
         """Resume paused jobs whose turn it is, if no queued job goes first."""
         with self._changed:
             self._go_on()
-            active, following = self._active(), self._next()
-            if not following:
+            active, next_group = self._active(), self._next()
+            if not next_group:
                 return
             if active:
-                over = time.monotonic() - self._active_since >= self._slice
-                first, second = self._order(following), self._order(active)
-                if not over or first >= second:
+                slice_over = time.monotonic() - self._active_since >= self._slice
+                next_key, active_key = self._order(next_group), self._order(active)
+                if not slice_over or next_key >= active_key:
                     return
-            for member in active:
-                member.paused = True
-            for member in following:
-                member.paused = False
+            for running in active:
+                running.paused = True
+            for running in next_group:
+                running.paused = False
             self._active_since = time.monotonic()
 
     @property
@@ -145,19 +144,19 @@ class RunningJobs:
             return max(0.0, self._slice - (time.monotonic() - self._active_since))
 
     def _active(self) -> list[RunningJob]:
-        return [member for member in self._members if not member.paused]
+        return [running for running in self._members if not running.paused]
 
     def _next(self) -> list[RunningJob]:
         """The paused job that is to be resumed first, with the paused jobs that can run together with it."""
-        paused = [member for member in self._members if member.paused]
+        paused = [running for running in self._members if running.paused]
         if not paused:
             return []
-        first = min(paused, key=lambda member: self._order([member]))
-        together = [first]
-        for member in paused:
-            if member is not first and self._fits_beside(member.job, together):
-                together.append(member)
-        return together
+        first = min(paused, key=lambda running: self._order([running]))
+        group = [first]
+        for running in paused:
+            if running is not first and self._fits_beside(running.job, group):
+                group.append(running)
+        return group
 
     def _order(self, members: Sequence[RunningJob]) -> tuple[int, float]:
         """The sort key of a group of jobs: the smallest goes first."""
@@ -167,7 +166,7 @@ class RunningJobs:
         return min(self._times.of(member.job.owner) for member in members)
 
     def _is_here(self, job: Job) -> bool:
-        return any(job.id == member.job.id for member in self._members)
+        return any(job.id == running.job.id for running in self._members)
 
     def _fits_beside(self, job: Job, others: Sequence[RunningJob]) -> bool:
         if any(job.lost or other.job.lost for other in others):
@@ -178,10 +177,10 @@ class RunningJobs:
         """Charge the time since the last call to the active jobs."""
         now = time.monotonic()
         active = self._active()
-        for member in active:
+        for running in active:
             seconds = (now - self._shared_until) / len(active)
-            self._members[member] += seconds
-            self._times.charge(member.job.owner, seconds)
+            self._members[running] += seconds
+            self._times.charge(running.job.owner, seconds)
         self._shared_until = now
 
 
@@ -190,7 +189,7 @@ def _priority(members: Sequence[RunningJob]) -> int:
 
 
 def _alike(job: Job, other: Job) -> bool:
-    same = ("checkpoint", "width", "height")
+    equal_fields = ("checkpoint", "width", "height")
     return job.kind == other.kind == JobKind.GENERATE and all(
-        job.request.get(name) == other.request.get(name) for name in same
+        job.request.get(name) == other.request.get(name) for name in equal_fields
     )
