@@ -26,16 +26,16 @@ FULL = 3600.0
 SAY_EVERY = 60.0
 """Seconds between two log lines of one wait: the log may be on the full disk."""
 
-Result = TypeVar("Result")
+ResultT = TypeVar("ResultT")
 
 
 def retry_transient(
-    do: Callable[[], Result],
+    do: Callable[[], ResultT],
     given_up: Callable[[], bool] = lambda: False,
     *,
     always: bool = False,
     waiting: Callable[[DatabaseError], None] = lambda _: None,
-) -> Result:
+) -> ResultT:
     """Run a database operation, and retry it while the error may be temporary; returns its result.
 
     Args:

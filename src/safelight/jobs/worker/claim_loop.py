@@ -20,7 +20,7 @@ from safelight.logs import get_logger
 LOOK_AGAIN = 1.0
 """Seconds between two polls of the queue while jobs are running, in addition to notifications."""
 
-Result = TypeVar("Result")
+ResultT = TypeVar("ResultT")
 
 
 class ClaimLoop:
@@ -127,7 +127,7 @@ class ClaimLoop:
             lambda: self._ledger.claim(self._worker, loaded=self._loaded(), fits=running_jobs.admits)
         )
 
-    def _within(self, do: Callable[[], Result]) -> Result | None:
+    def _within(self, do: Callable[[], ResultT]) -> ResultT | None:
         """Retry a database operation until it succeeds or the worker stops; returns its result, or None."""
         try:
             return retry_transient(do, lambda: self.stopping, always=True)

@@ -27,7 +27,7 @@ PREVIEW_SIDE = 256
 PAUSE = 0.05
 """Seconds between two checks whether a paused job may continue."""
 
-Result = TypeVar("Result")
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(eq=False)
@@ -139,7 +139,7 @@ class RunningJob:
             self.patiently(lambda: self.ledger.got_on(self.job))
             self._got_on = True
 
-    def patiently(self, do: Callable[[], Result]) -> Result:
+    def patiently(self, do: Callable[[], ResultT]) -> ResultT:
         """Run a database operation with retries; returns its result.
 
         Raises:
