@@ -58,7 +58,7 @@ def text_pass(
         "generator": make_generator(7),
         "guidance": GuidanceOptions(3.0),
         "guided": family.guidance in ("cfg-batched", "cfg-separate"),
-        "words": prompts.plain(words),
+        "text": prompts.plain(words),
         "phases": prompts.phases(words, steps, 1),
     }
     return DenoisingPass(**(usual | changes))

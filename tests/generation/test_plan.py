@@ -151,7 +151,7 @@ def test_a_strength_too_low_for_one_step_gets_a_hint_that_helps(
     if executed_steps(steps, strength, FAMILIES[name]):
         assert settled(name, strength=strength, **fields).strength == strength
         return
-    with pytest.raises(RequestError, match="not one step is drawn") as caught:
+    with pytest.raises(RequestError, match="not one step runs") as caught:
         settled(name, strength=strength, **fields)
     better = float(caught.value.hint.split("to ")[1].split(" or")[0])
     assert better <= 1
@@ -176,7 +176,7 @@ REFUSED: list[tuple[str, dict[str, Any], type[SafelightError], str]] = [
     ("flux", {"pag_scale": 1}, UnsupportedError, "no perturbed-attention"),
     ("flux", {"clip_skip": 2}, UnsupportedError, "clip_skip"),
     ("flux", {"variation": {"seed": 1, "strength": 0.1}}, UnsupportedError, "Variations"),
-    ("flux", {"hires": {}}, UnsupportedError, "latents cannot be enlarged"),
+    ("flux", {"hires": {}}, UnsupportedError, "latents cannot be upscaled"),
     ("sana", {"hires": {"upscaler": "lanczos"}}, UnsupportedError, "no image-to-image"),
     ("pixart-alpha", {"steps": 1}, RequestError, "at least 2 steps"),
     ("pixart-sigma", {"init_image": PICTURE}, UnsupportedError, "no image-to-image"),
@@ -255,12 +255,12 @@ def test_eta_is_the_samplers_own_where_none_is_given() -> None:
         (
             "sd1",
             {"init_image": PICTURE, "outpaint": {"left": 8}, "inpaint": {"invert": True, "blur": 8}},
-            ["Where a picture is drawn on beyond its edges invert had no effect."],
+            ["With outpainting invert had no effect."],
         ),
         (
             "sd1",
             {"init_image": PICTURE, "mask": PICTURE, "inpaint": {"padding": 8, "fill": "blur"}},
-            ["At strength 1 drawing starts from noise alone: fill had no effect."],
+            ["At strength 1 denoising starts from noise alone: fill had no effect."],
         ),
         (
             "sd1",

@@ -291,7 +291,7 @@ def test_an_enlarged_picture_that_the_policy_blocks_has_no_pixels(
     enlarged = drawing_studio.upscale(PICTURE, by=2)
     assert enlarged.image is None
     assert enlarged.to_dict()["width"] is None
-    with pytest.raises(BlockedError, match="blocks the enlarged picture"):
+    with pytest.raises(BlockedError, match="blocks the upscaled picture"):
         enlarged.save("never.png")
 
 

@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 
 class ClassifierView(BaseModel):
-    """Which classifier judged."""
+    """The classifier that judged a picture."""
 
     name: str
     digest: str
@@ -112,7 +112,7 @@ class EntryView(BaseModel):
 
 
 class Event(BaseModel):
-    """Something that happened to a job. Events of all jobs share one sequence of ids."""
+    """An event of a job. The events of all jobs share one sequence of ids."""
 
     id: int
     job_id: str
@@ -132,7 +132,7 @@ class FacetsView(BaseModel):
 
 
 class Failure(BaseModel):
-    """Why a job failed: one of the catalogue's errors."""
+    """Why a job failed: one of the errors in the catalogue."""
 
     code: str
     message: str
@@ -146,9 +146,9 @@ class GenerateJob(BaseModel):
         extra="forbid",
     )
     prompt: str
-    """What to draw; docs/prompts.md has the syntax."""
+    """What to generate; docs/prompts.md has the syntax."""
     negative_prompt: str = ""
-    """What to keep away from."""
+    """What to avoid."""
     styles: list[str] = []
     """Prompt styles to apply, in order."""
     ignore_unsupported: bool = False
@@ -156,7 +156,7 @@ class GenerateJob(BaseModel):
     checkpoint: str | None = None
     """A checkpoint that GET /v1/models lists."""
     seed: int | None = None
-    """Where the noise comes from; drawn at random when not given."""
+    """Seed of the noise; random when not given."""
     variation: Variation | None = None
     count: int = 1
     """How many pictures; picture i has the seed + i."""
@@ -176,9 +176,9 @@ class GenerateJob(BaseModel):
     guidance_rescale: float = 0.0
     """Pulls overexposed guidance back (Lin et al., 2023), 0 to 1."""
     guidance_start: float = 0.0
-    """Share of the steps after which guidance begins."""
+    """Fraction of the steps after which guidance begins."""
     guidance_end: float = 1.0
-    """Share of the steps after which guidance ends."""
+    """Fraction of the steps after which guidance ends."""
     guidance_method: Literal["cfg", "cfg-zero"] = "cfg"
     """cfg-zero: CFG-Zero* (Fan et al., 2025)."""
     pag_scale: float = 0.0
@@ -192,7 +192,7 @@ class GenerateJob(BaseModel):
     mask: str | None = None
     """White where the picture is to be regenerated, in base64."""
     strength: float | None = None
-    """How much of the initial picture is drawn anew, 0 to 1."""
+    """Denoising strength: how much of the initial picture is changed, 0 to 1."""
     inpaint: Inpaint | None = None
     outpaint: Outpaint | None = None
     hires: Hires | None = None
@@ -204,7 +204,7 @@ class GenerateJob(BaseModel):
 
 
 class GeneratedImage(BaseModel):
-    """A picture that a job made."""
+    """A picture that a job generated."""
 
     id: str
     """Its entry in the gallery."""
@@ -271,13 +271,13 @@ class Hires(BaseModel):
     steps: int | None = None
     """Steps of the second pass; as many as the first's when not given."""
     all_steps: bool = False
-    """Draw all of these steps, as A1111 counts them; otherwise the strength's share of them."""
+    """Run all of these steps, as A1111 counts them; otherwise a fraction of them, the strength."""
     sampler: str | None = None
     """Sampler of the second pass, with its schedule in its name if it is to have one (DDIM Karras); sampler and schedule of the first when not given."""
 
 
 class Inpaint(BaseModel):
-    """How a masked part is drawn anew."""
+    """How a masked part is generated."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -285,27 +285,27 @@ class Inpaint(BaseModel):
     blur: int = 4
     """Gaussian blur of the mask's edge, in pixels of the picture."""
     padding: int = 32
-    """Pixels around the mask that are drawn along (only_masked)."""
+    """Pixels around the mask that are generated with it (only_masked)."""
     only_masked: bool = False
-    """Draw the masked part alone, at the request's full size."""
+    """Generate only the masked part, at the request's full size."""
     fill: Literal["original", "blur", "noise"] = "original"
-    """What the masked part holds before it is drawn."""
+    """What the masked part contains before it is generated."""
     invert: bool = False
-    """Draw what the mask leaves black instead."""
+    """Change what the mask leaves black instead."""
 
 
 class Job(BaseModel):
-    """One piece of work."""
+    """One job in the queue."""
 
     id: str
     owner: str
-    """Whose key it was submitted with; local without keys."""
+    """Owner of the key it was submitted with; local without keys."""
     kind: Literal["generate", "upscale", "scan"]
-    """What a job does."""
+    """The kind of a job, which determines the function that runs it."""
     state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
-    """Where a job stands; the last three are final."""
+    """The state of a job; the last three states are final."""
     request: dict[str, Any]
-    """What was asked for, with every picture as {blob: SHA-256}."""
+    """The request, with every picture as {blob: SHA-256}."""
     priority: int = 0
     timeout: float | None = None
     """Seconds it may run, pauses not counted; then it fails."""
@@ -322,15 +322,15 @@ class Job(BaseModel):
     started: AwareDatetime | None = None
     ended: AwareDatetime | None = None
     expires: AwareDatetime | None = None
-    """When the finished job is forgotten."""
+    """When the finished job is deleted."""
     attempt: int = 0
-    """How often it was begun; more than once after a crash."""
+    """How often it was started; more than once after a crash."""
     lost: int = 0
-    """Workers that died over it since its last picture; after one it is done by itself."""
+    """Workers that were lost while they ran it, since its last picture; after one it runs alone."""
     worker: str | None = None
     """Which worker runs or ran it."""
     result: dict[str, Any] | None = None
-    """Of a job that succeeded; of a cancelled one, what it had."""
+    """Of a job that succeeded; of a cancelled one, what was completed."""
     error: Failure | None = None
     """Of a job that failed."""
 
@@ -344,7 +344,7 @@ class JobPage(BaseModel):
 
 
 class JobResult(BaseModel):
-    """What came of a job: pictures of generate and upscale, verdicts of scan."""
+    """The result of a job: the pictures of generate and upscale, the verdicts of scan."""
 
     pictures: Annotated[list[GeneratedImage], Field(validate_default=True)] = []
     verdicts: Annotated[list[PictureVerdict], Field(validate_default=True)] = []
@@ -448,7 +448,7 @@ class NativeErrorBody(BaseModel):
 
 
 class Outpaint(BaseModel):
-    """How far a picture is drawn on beyond its edges, in pixels."""
+    """How far a picture is extended beyond its edges, in pixels."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -460,7 +460,7 @@ class Outpaint(BaseModel):
 
 
 class PictureVerdict(BaseModel):
-    """What moderation says of one of several pictures."""
+    """The verdict of moderation on one of several pictures."""
 
     decision: Literal["allow", "review", "block", "error"]
     scores: dict[str, float] = {}
@@ -484,7 +484,7 @@ class PictureVerdict(BaseModel):
 
 
 class PolicyView(BaseModel):
-    """Which policy decided."""
+    """The policy that decided."""
 
     name: str
     version: str
@@ -493,20 +493,20 @@ class PolicyView(BaseModel):
 
 
 class Progress(BaseModel):
-    """Where a running job stands."""
+    """The progress of a running job."""
 
     stage: str
-    """loading, first pass, upscaling, second pass, judging …; paused while others have their turn."""
+    """loading, first pass, upscaling, second pass, judging …; paused while jobs of other owners run."""
     step: int = 0
     """Steps done of this stage."""
     steps: int = 0
     """Steps of this stage."""
     picture: int = 0
-    """Which picture or file is being worked on, from 0."""
+    """Index of the current picture or file, from 0."""
     pictures: int = 1
     """How many there are."""
     fraction: float = 0.0
-    """Share of the whole job, 0 to 1."""
+    """Completed fraction of the whole job, 0 to 1."""
     seconds: float = 0.0
     """How long it has run, without pauses and earlier attempts."""
 
@@ -611,7 +611,7 @@ class UpscaleJob(BaseModel):
 
 
 class Variation(BaseModel):
-    """A little of another seed's noise (A1111's subseed)."""
+    """A mixture with another seed's noise (A1111's subseed)."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -619,13 +619,13 @@ class Variation(BaseModel):
     seed: int
     """The other seed; picture i of a batch takes seed + i."""
     strength: float
-    """Share of the other seed's noise, 0 to 1; spherically interpolated."""
+    """Fraction of the other seed's noise, 0 to 1; spherically interpolated."""
     same_seed: bool = False
     """Keep the request's own seed for all pictures, so that only this one counts up."""
 
 
 class VerdictView(BaseModel):
-    """What moderation says of a picture."""
+    """The verdict of moderation on a picture."""
 
     decision: Literal["allow", "review", "block", "error"]
     scores: dict[str, float] = {}

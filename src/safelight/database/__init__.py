@@ -1,4 +1,4 @@
-"""One database for everything Safelight keeps: SQLite in the data directory, or PostgreSQL."""
+"""The one database of Safelight: SQLite in the data directory, or PostgreSQL."""
 
 from safelight.database.engine import open_database, reading, writing
 from safelight.database.schema import METADATA, Migration, Schema, migrate

@@ -1,4 +1,4 @@
-"""Bytes in the database under the name of their content: what workers on other hosts must be able to read."""
+"""Bytes in the database, addressed by their digest, so that workers on other hosts can read them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCHEMA = Schema.read("blobs")
 
 
 def put(connection: Connection, data: bytes) -> str:
-    """Keep bytes; the same bytes are kept once. In the transaction of whatever refers to them.
+    """Store bytes, in the transaction that stores a reference to them. The same bytes are stored once.
 
     Returns:
         Their SHA-256, in hexadecimal.
@@ -36,31 +36,35 @@ def put(connection: Connection, data: bytes) -> str:
 
 
 def digest_of(data: bytes) -> str:
-    """The name of bytes: their SHA-256, in hexadecimal."""
+    """SHA-256 of bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def keep(connection: Connection, contents: Mapping[str, bytes]) -> None:
-    """Keep bytes whose digests are known, as ``put`` does.
+    """Store bytes with known digests, as ``put`` does.
 
     Args:
-        connection: The transaction of whatever refers to them.
-        contents: Bytes by their digest.
+        connection: The transaction that stores references to them.
+        contents: The bytes by digest.
     """
     if not contents:
         return
-    put_at = now(connection)
-    for digest in sorted(contents):  # in one order, so that two transactions cannot lock crosswise
-        insert = insert_into(connection, blobs).values(digest=digest, created=put_at, data=contents[digest])
-        # touching the row also keeps it from a ``delete_unreferenced`` that runs at this moment
-        connection.execute(insert.on_conflict_do_update(index_elements=["digest"], set_={"created": put_at}))
+    stored_at = now(connection)
+    for digest in sorted(contents):  # in a fixed order, so that two transactions cannot deadlock
+        insert = insert_into(connection, blobs).values(
+            digest=digest, created=stored_at, data=contents[digest]
+        )
+        # the update also protects the row from a concurrent ``delete_unreferenced``
+        connection.execute(
+            insert.on_conflict_do_update(index_elements=["digest"], set_={"created": stored_at})
+        )
 
 
 def get(connection: Connection, digest: str) -> bytes:
-    """The bytes of that SHA-256.
+    """The bytes with a SHA-256.
 
     Raises:
-        BlobMissingError: They are not there.
+        BlobMissingError: They do not exist.
     """
     data = connection.execute(select(blobs.c.data).where(blobs.c.digest == digest)).scalar()
     if data is None:
@@ -69,35 +73,35 @@ def get(connection: Connection, digest: str) -> bytes:
 
 
 def release(connection: Connection, digests: Select[tuple[str]], references: Select[tuple[str]]) -> int:
-    """Delete bytes that are no longer needed, at once.
+    """Delete bytes at once, unless there are other references.
 
     Args:
         connection: A writing transaction.
-        digests: Selects which.
-        references: Selects the digests that are still needed by others.
+        digests: Selects the digests of the bytes.
+        references: Selects the digests that have other references.
 
     Returns:
-        How many were deleted.
+        The number of deleted blobs.
     """
-    mine = blobs.c.digest.in_(digests)
-    # Whoever puts the same bytes now waits for this transaction, or this one for theirs; what is needed is looked up
-    # by a statement of its own, which sees what was committed meanwhile.
-    connection.execute(select(blobs.c.digest).where(mine).order_by(blobs.c.digest).with_for_update())
+    condition = blobs.c.digest.in_(digests)
+    # A transaction that stores the same bytes waits for this one, or this one for it. The references are selected
+    # by a later statement, which sees what was committed meanwhile.
+    connection.execute(select(blobs.c.digest).where(condition).order_by(blobs.c.digest).with_for_update())
     needed = references.subquery()
     referenced = exists().where(needed.c[0] == blobs.c.digest)
-    return connection.execute(delete(blobs).where(mine, ~referenced)).rowcount
+    return connection.execute(delete(blobs).where(condition, ~referenced)).rowcount
 
 
 def delete_unreferenced(connection: Connection, references: Select[tuple[str]], before: datetime) -> int:
-    """Delete what nothing refers to.
+    """Delete bytes without references.
 
     Args:
         connection: A writing transaction.
-        references: Selects the digests that are still needed.
-        before: What was put since then stays: its reference may be on its way.
+        references: Selects the digests that have references.
+        before: Bytes that were stored later are kept: their reference may not be committed yet.
 
     Returns:
-        How many were deleted.
+        The number of deleted blobs.
     """
     needed = references.subquery()
     referenced = exists().where(needed.c[0] == blobs.c.digest)

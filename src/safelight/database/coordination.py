@@ -1,4 +1,4 @@
-"""What processes on several hosts agree on: the time, and who comes first."""
+"""The clock and the locks that processes on several hosts share."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, cast, func, litera
 from safelight.database.types import Instant
 
 _LOCKS = 0x5AFE
-"""The first of the two numbers of our locks by name, so that they meet nobody else's."""
+"""The first of the two numbers of our locks by name, so that they do not collide with others."""
 
 
 def now(connection: Connection) -> datetime:
-    """The time by the clock that all hosts share: PostgreSQL's server's; with SQLite there is one host."""
+    """The time by the clock that all hosts share: the PostgreSQL server's; SQLite is used by one host only."""
     if connection.dialect.name != "postgresql":
         return _of_this_host()
     return connection.execute(select(current_time(connection))).scalar_one()
 
 
 def current_time(connection: Connection) -> ColumnElement[datetime]:
-    """The same time as a part of a statement, which saves asking for it first."""
+    """The same time as an SQL expression, which saves a query."""
     if connection.dialect.name != "postgresql":
         return literal(_of_this_host(), Instant())
     microseconds = func.extract("epoch", func.clock_timestamp()) * 1_000_000
@@ -29,7 +29,7 @@ def current_time(connection: Connection) -> ColumnElement[datetime]:
 
 
 def wait_in_line(connection: Connection, name: str) -> None:
-    """Let one writing transaction at a time go on for each name, until it ends; SQLite has one in all anyway."""
+    """Serialize writing transactions per name until they end; SQLite serializes all of them anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(_LOCKS, func.hashtext(name))))
 

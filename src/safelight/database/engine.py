@@ -1,4 +1,4 @@
-"""Opening the database, and the two ways of using it: ``reading`` and ``writing``."""
+"""The database connection, and its two kinds of transactions: ``reading`` and ``writing``."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from safelight.file_permissions import create_private_file, create_private_folde
 from safelight.settings import Settings
 
 PATIENCE = 30.0
-"""Seconds to wait for a lock that another process holds."""
+"""Seconds to wait for a lock of another process."""
 _READING = "safelight_reading"
 _CONNECTIONS = 10
 
 
 def open_database(settings: Settings, *, patience: float = PATIENCE) -> Engine:
-    """Connect to the database that the settings name; it may be used by several processes at once.
+    """Connect to the database in the settings; several processes may use it at once.
 
     Args:
         settings: With ``database``; SQLite in the data directory where that is empty.
-        patience: Seconds to wait for a lock that another process holds.
+        patience: Seconds to wait for a lock of another process.
 
     Raises:
-        DatabaseUrlError: The setting names no database that Safelight can use.
-        DatabaseOpenError: There is nobody, or nothing, to connect to.
+        DatabaseUrlError: Safelight cannot use the database that the setting names.
+        DatabaseOpenError: The database or its server cannot be reached.
     """
     url = parse_url(settings.database_url)
     engine = _open_sqlite(url, patience) if url.drivername == "sqlite" else _open_postgresql(url, patience)
@@ -43,15 +43,15 @@ def open_database(settings: Settings, *, patience: float = PATIENCE) -> Engine:
 
 
 def parse_url(text: str) -> URL:
-    """A database's URL, checked.
+    """Parse and check a database URL.
 
     Raises:
-        DatabaseUrlError: It is none, or names what Safelight cannot use. The message never repeats the URL, which may
-            hold a password.
+        DatabaseUrlError: It is no URL, or names a database that Safelight cannot use. The message never contains the
+            URL, which may hold a password.
     """
     try:
         url = make_url(text)
-    except (ArgumentError, ValueError) as error:  # the latter where the port is no number
+    except (ArgumentError, ValueError) as error:  # ValueError: the port is no number
         raise DatabaseUrlError from error
     if url.drivername in ("postgresql", "postgresql+psycopg"):
         if find_spec("psycopg") is None:
@@ -70,7 +70,7 @@ def parse_url(text: str) -> URL:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A transaction that sees one state of the database throughout and cannot write.
+    """A read-only transaction, which sees one snapshot of the database.
 
     Raises:
         DatabaseError, StorageFullError: As in ``errors.explained``.
@@ -85,11 +85,11 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that is committed when the block ends well, and leaves no trace when it does not.
+    """A transaction that is committed when the block ends, and rolled back on an exception.
 
-    SQLite has one writer at a time: the lock is taken at the start, so what was read within the block is still true
-    when it is written. PostgreSQL reads what is committed, statement by statement. What was given to
-    ``notifications.notify`` within the block is sent when it is committed.
+    SQLite has one writer at a time: the lock is taken at the start, so what the block read is still valid when it
+    writes. In PostgreSQL each statement sees what is committed. Notifications by ``notifications.notify`` within the
+    block are sent with the commit.
 
     Raises:
         DatabaseError, StorageFullError: As in ``errors.explained``.
@@ -106,7 +106,7 @@ def _open_sqlite(url: URL, patience: float) -> Engine:
     path = Path(url.database or "")
     try:
         create_private_folder(path.parent)
-        create_private_file(path)  # which gives its mode to the files that SQLite puts beside it
+        create_private_file(path)  # SQLite gives its mode to the files beside it
     except OSError as error:
         raise DatabaseOpenError(f"{path} cannot be made: {error.strerror or error}.") from error
     engine = create_engine(
@@ -119,22 +119,22 @@ def _open_sqlite(url: URL, patience: float) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None  # pysqlite begins transactions late and by itself otherwise
+        connection.isolation_level = None  # otherwise pysqlite begins transactions itself, and late
         _write_ahead(connection, patience)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        to_read = connection.get_execution_options().get(_READING, False)
-        connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if to_read else 'OFF'}")
-        connection.exec_driver_sql("BEGIN" if to_read else "BEGIN IMMEDIATE")
+        read_only = connection.get_execution_options().get(_READING, False)
+        connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
 
 
 def _write_ahead(connection: sqlite3.Connection, patience: float) -> None:
-    """Readers beside a writer. The change itself is not waited for by SQLite, so it is tried until it can be made."""
+    """Enable the write-ahead log. SQLite does not wait for locks to do so, hence the retries."""
     deadline = time.monotonic() + patience
     while True:
         try:
@@ -153,14 +153,14 @@ def _open_postgresql(url: URL, patience: float) -> Engine:
         connect_args={"connect_timeout": max(2, round(patience))},
         pool_size=_CONNECTIONS,
         pool_timeout=patience,
-        pool_pre_ping=True,  # the server may have been restarted since
+        pool_pre_ping=True,  # the server may have restarted
         hide_parameters=True,
     )
 
     @event.listens_for(engine, "do_connect")
     def with_patience(_dialect: object, _record: object, _args: object, params: dict[str, object]) -> None:
-        # a plan made for any values goes through a whole table for a word that is nowhere
-        chosen = f"-c plan_cache_mode=force_custom_plan -c lock_timeout={round(patience * 1000)}"
-        params["options"] = f"{chosen} {params.get('options', '')}"
+        # a generic plan scans a whole table for a word that does not occur
+        options = f"-c plan_cache_mode=force_custom_plan -c lock_timeout={round(patience * 1000)}"
+        params["options"] = f"{options} {params.get('options', '')}"
 
     return engine

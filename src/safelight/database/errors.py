@@ -1,4 +1,4 @@
-"""What the database's libraries raise, as errors of ours."""
+"""Conversion of the database libraries' errors to ours."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ _POSTGRESQL = {
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turn the libraries' errors into ours; a broken constraint stays what it is.
+    """Convert the libraries' errors to ours; an integrity error is raised unchanged.
 
     Raises:
-        DatabaseError: Whatever the database could not do.
+        DatabaseError: The database cannot do what was asked.
         StorageFullError: The disk is full.
-        IntegrityError: SQLAlchemy's own: only the one who writes knows what a row that is there already means.
+        IntegrityError: SQLAlchemy's own: only the caller knows what a duplicate row means.
     """
     try:
         yield
@@ -58,22 +58,22 @@ def explained() -> Iterator[None]:
 
 
 def failure_of(error: SQLAlchemyError) -> SafelightError:
-    """The error of ours for one of SQLAlchemy's; its message never holds a statement, a value or a password."""
+    """Our error for one of SQLAlchemy's; its message never contains a statement, a value or a password."""
     if isinstance(error, PoolTimeoutError):
         return DatabaseBusyError("All connections to the database are in use.")
     if not isinstance(error, DBAPIError) or error.orig is None:
         return DatabaseError(f"The database cannot be used: {type(error).__name__}.")
-    said = str(error.orig).strip().partition("\n")[0]
-    return _kind_of(error, error.orig)(f"The database says: {said.rstrip('.')}.")
+    message = str(error.orig).strip().partition("\n")[0]
+    return _kind_of(error, error.orig)(f"The database says: {message.rstrip('.')}.")
 
 
 def _kind_of(error: DBAPIError, original: BaseException) -> type[SafelightError]:
     if isinstance(original, sqlite3.Error):
-        code = getattr(original, "sqlite_errorcode", None)  # absent where Python itself complains
+        code = getattr(original, "sqlite_errorcode", None)  # absent for errors of Python's module itself
         return _SQLITE.get(0 if code is None else code & 0xFF, DatabaseError)
     state: str | None = getattr(original, "sqlstate", None)
     if error.connection_invalidated or (state is None and type(original).__name__ == "OperationalError"):
-        return DatabaseOpenError  # the server went away, or was never there
+        return DatabaseOpenError  # the server cannot be reached
     if state is not None and state[:2] in ("08", "57"):  # connection_exception, operator_intervention
         return DatabaseOpenError
     return _POSTGRESQL.get(state or "", DatabaseError)

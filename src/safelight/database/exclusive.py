@@ -1,7 +1,7 @@
-"""Names that one process at a time may go by, among all who use a database.
+"""Named locks between all processes that use one database.
 
-With SQLite that is a locked file beside the database, for all who use it see the same folder. With PostgreSQL it is an
-advisory lock of the server's, which ends with the connection that has it; PgBouncer must not share connections out by
+With SQLite a lock is a locked file beside the database, since all processes use the same folder. With PostgreSQL it
+is an advisory lock of the server, which ends with its connection; PgBouncer must not pool connections per
 transaction.
 """
 
@@ -24,38 +24,38 @@ from safelight.file_permissions import create_private_folder
 from safelight.settings import Settings
 
 LOCKS = 0x5AFF
-"""The first of the two numbers of these locks in PostgreSQL; those of ``hosts.py`` have another."""
+"""The first of the two numbers of these locks in PostgreSQL; those of ``coordination.py`` have another."""
 LOOK_EVERY = 0.5
-"""Seconds between two tries to get a name that is waited for."""
+"""Seconds between two attempts to take a lock."""
 _ALIVE = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=4"
-"""The server finds out within half a minute that a host is gone, and gives its locks to others."""
+"""With these the server detects within half a minute that a host is gone, and releases its locks."""
 
 
 class ExclusiveName(Protocol):
-    """A name that one process at a time has."""
+    """A lock that at most one process holds."""
 
     def acquire(self, patience: float = 0.0) -> bool:
-        """Take it, or wait so many seconds for it; False if somebody else has it.
+        """Take the lock, waiting up to ``patience`` seconds; False if another process holds it.
 
         Raises:
-            DatabaseError, OSError: It cannot be found out.
+            DatabaseError, OSError: The lock cannot be checked.
         """
 
     def kept(self) -> bool:
-        """Whether nobody else has it now, as far as can be known; taken again where a connection was lost."""
+        """Whether no other process holds it, as far as is known; it is taken again after a lost connection."""
 
     def holder(self) -> str:
-        """Who has it, in a few words."""
+        """A short description of the process that holds it."""
 
     def release(self) -> None:
-        """Give it back."""
+        """Release the lock."""
 
 
 def exclusive_name(settings: Settings, name: str) -> ExclusiveName:
-    """A name among all who use the settings' database; nobody has it yet.
+    """A lock between all processes that use the settings' database; it is not taken yet.
 
     Raises:
-        DatabaseUrlError: The setting names no database that Safelight can use.
+        DatabaseUrlError: Safelight cannot use the database that the setting names.
     """
     url = parse_url(settings.database_url)
     if url.drivername == "sqlite":
@@ -64,7 +64,7 @@ def exclusive_name(settings: Settings, name: str) -> ExclusiveName:
 
 
 def this_process() -> str:
-    """For others to read who was faster."""
+    """A description of this process, for those that wait for its lock."""
     return f"process {os.getpid()} on {platform.node()}"
 
 
@@ -77,7 +77,7 @@ class _LockedFile:
         return self._lock.acquire(this_process(), patience)
 
     def kept(self) -> bool:
-        return True  # the operating system sees to it
+        return True  # the operating system ensures it
 
     def holder(self) -> str:
         return self._lock.holder()
@@ -96,8 +96,8 @@ class _AdvisoryLock:
             connect_args={"application_name": this_process()[:63], "options": _ALIVE},
             hide_parameters=True,
         )
-        self._connection: Connection | None = None  # the one that has the lock
-        self._session: int | None = None  # its process at the server
+        self._connection: Connection | None = None  # the connection that holds the lock
+        self._session: int | None = None  # its server process
 
     def acquire(self, patience: float = 0.0) -> bool:
         deadline = time.monotonic() + patience
@@ -115,9 +115,9 @@ class _AdvisoryLock:
         except SQLAlchemyError:
             self._drop()
         try:
-            # what broke on the way may still be a session with the lock at the other end
+            # the server may still have the session of a connection that broke
             return self._take() or self._holding("pid") in (self._session, None)
-        except SQLAlchemyError:  # the server is away: nobody else can take it either
+        except SQLAlchemyError:  # the server cannot be reached: no other process can take it
             return True
 
     def holder(self) -> str:
@@ -138,7 +138,7 @@ class _AdvisoryLock:
         return True
 
     def _holding(self, what: Literal["pid", "application_name"]) -> object:
-        """Something of the session that has the lock."""
+        """A column of the session that holds the lock."""
         with self._engine.connect() as connection:
             return self._ask(
                 connection,

@@ -1,13 +1,13 @@
-"""Notifications between the processes that use one database, so that nobody has to poll it for changes.
+"""Notifications between the processes that use one database, which make polling unnecessary.
 
-A notification is sent by the transaction that makes the change, once it is committed. It says on which channel there
-is something new, and nothing else: the database holds what is new. PostgreSQL has LISTEN and NOTIFY for it. With SQLite
-all processes run on one machine, and each listener has a named pipe for each of its channels in a folder beside the
+A notification is sent by the transaction that makes a change, when it is committed. It names the channel on which
+something has changed, and nothing else: the database holds the change. PostgreSQL has LISTEN and NOTIFY for this.
+With SQLite all processes run on one machine, and each listener has a named pipe per channel in a folder beside the
 database.
 
-Delivery is not guaranteed. Each listener therefore also reports a channel when ``BACKSTOP`` seconds have passed without
-a notification, so that a lost one delays a reaction but prevents none. Where there are no named pipes (Windows, and
-some file systems) every channel is reported each ``POLL`` seconds.
+Delivery is not guaranteed. Each listener therefore also reports a channel when ``BACKSTOP`` seconds have passed
+without a notification, so that a lost one only delays a reaction. Without named pipes (on Windows, and some file
+systems) every channel is reported each ``POLL`` seconds.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from safelight.logs import get_logger
 from safelight.waking import Waker
 
 BACKSTOP = 3.0
-"""Seconds after which a channel is reported although no notification came."""
+"""Seconds without a notification after which a channel is reported anyway."""
 POLL = 0.25
-"""Seconds between two reports of a channel where there are no notifications, or no connection to get them by."""
+"""Seconds between two reports of a channel without notifications, or without a connection to receive them."""
 PENDING = "safelight_notifications"
-"""The execution option under which a connection keeps the channels that its transaction will notify."""
+"""The execution option that holds the channels to notify when a connection's transaction is committed."""
 FOLDER = "listeners"
 """The name of the folder of named pipes beside an SQLite database."""
 PREFIX = "safelight_"
-"""What the names of our channels begin with in PostgreSQL."""
+"""The prefix of our channel names in PostgreSQL."""
 _ALIVE = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=4"
 
 
 def notify(connection: Connection, channel: str) -> None:
-    """Notify all listeners of a channel when the transaction of ``writing`` that is open is committed."""
+    """Notify all listeners of a channel when the open ``writing`` transaction is committed."""
     pending: dict[str, None] | None = connection.get_execution_options().get(PENDING)
     if pending is not None:
         pending[channel] = None
 
 
 def send_before_commit(connection: Connection, channels: Iterable[str]) -> None:
-    """Hand the notifications of a transaction to PostgreSQL, which delivers them when it is committed."""
+    """Pass a transaction's notifications to PostgreSQL, which delivers them with the commit."""
     if connection.dialect.name == "postgresql":
         for channel in channels:
             connection.execute(text("SELECT pg_notify(:channel, '')"), {"channel": PREFIX + channel})
@@ -62,28 +62,28 @@ def send_after_commit(engine: Engine, channels: Iterable[str]) -> None:
 
 
 class Source(Protocol):
-    """Where a listener gets notifications from."""
+    """A source of notifications for a listener."""
 
     def open(self, waker: Waker) -> bool:
-        """Begin to receive, and let the waker watch for it; False if that is not possible now."""
+        """Start receiving, with the waker watching; False if that is not possible now."""
 
     def read(self) -> set[str]:
-        """The channels that were notified since this was asked last.
+        """The channels that were notified since the last call.
 
         Raises:
-            OSError, SQLAlchemyError: Nothing can be received any more; the source has to be opened again.
+            OSError, SQLAlchemyError: The source no longer receives and has to be opened again.
         """
 
     def close(self) -> None:
-        """Receive nothing more."""
+        """Stop receiving."""
 
 
 class Listener:
-    """Waits for notifications on some channels. One thread waits; any thread and signal handler may wake it.
+    """Waits for notifications on some channels. One thread waits; any thread or signal handler may wake it.
 
     Args:
-        source: Where notifications come from; without one, channels are reported each ``POLL`` seconds.
-        channels: Which ones.
+        source: The source of notifications; without one, channels are reported each ``POLL`` seconds.
+        channels: The channels' names.
     """
 
     def __init__(self, source: Source | None, channels: Sequence[str]) -> None:
@@ -94,29 +94,29 @@ class Listener:
         self._due = dict.fromkeys(channels, time.monotonic())
 
     def wait(self, seconds: float = BACKSTOP) -> set[str]:
-        """Wait until there may be something new, and at most so long.
+        """Wait for changes, up to a timeout.
 
         Args:
-            seconds: How long.
+            seconds: The timeout.
 
         Returns:
-            The channels on which there may be something new; none when the time has passed or ``wake`` was called.
+            The channels on which something may have changed; none after the timeout or ``wake``.
         """
         now = time.monotonic()
         if not self._overdue(now):
             self._waker.wait(max(0.0, min(seconds, min(self._due.values(), default=now + seconds) - now)))
         changed = self._received() | self._overdue(time.monotonic())
-        again = time.monotonic() + (BACKSTOP if self._connected else POLL)
+        next_due = time.monotonic() + (BACKSTOP if self._connected else POLL)
         for channel in changed & self._due.keys():
-            self._due[channel] = again
+            self._due[channel] = next_due
         return changed
 
     def wake(self) -> None:
-        """End the wait, or the next one. May be called by a signal's handler."""
+        """End the current wait, or the next one. A signal handler may call it."""
         self._waker.wake()
 
     def close(self) -> None:
-        """Receive nothing more; nobody may wait any more."""
+        """Stop receiving; no thread may be waiting."""
         if self._source is not None:
             self._source.close()
         self._waker.close()
@@ -140,11 +140,11 @@ class Listener:
 
 
 def listen(engine: Engine, *channels: str) -> Listener:
-    """A listener to channels of a database, which reports each of them once at the beginning.
+    """A listener for channels of a database, which initially reports each of them once.
 
     Args:
-        engine: The database; the listener has a connection of its own.
-        channels: Their names: ASCII letters and underscores.
+        engine: The database; the listener opens its own connection.
+        channels: Channel names: ASCII letters and underscores.
     """
     if engine.dialect.name == "postgresql":
         return Listener(_PostgresNotifications(engine.url, channels), channels)
@@ -176,10 +176,10 @@ class _NamedPipes:
 
     def _make(self, channel: str, waker: Waker) -> None:
         name = f"{channel}.{os.getpid()}.{secrets.token_hex(4)}"
-        hidden = self._folder / f".{name}"  # who finds a pipe that nobody reads deletes it
-        os.mkfifo(hidden, 0o600)
-        descriptor = os.open(hidden, os.O_RDWR | os.O_NONBLOCK)
-        path = hidden.rename(self._folder / name)
+        hidden_path = self._folder / f".{name}"  # senders delete a pipe without a reader
+        os.mkfifo(hidden_path, 0o600)
+        descriptor = os.open(hidden_path, os.O_RDWR | os.O_NONBLOCK)
+        path = hidden_path.rename(self._folder / name)
         self._pipes[descriptor] = (channel, path)
         waker.watch(descriptor)
 
@@ -201,8 +201,8 @@ class _NamedPipes:
 
 
 def _write_to_pipes(folder: Path, channel: str) -> None:
-    """Wake every listener of a channel; the pipes of those that died are deleted."""
-    with suppress(OSError):  # nobody has ever listened; or the folder cannot be read
+    """Wake every listener of a channel, and delete the pipes of listeners that ended."""
+    with suppress(OSError):  # there was no listener yet, or the folder cannot be read
         for entry in os.scandir(folder):
             if entry.name.startswith(f"{channel}."):
                 _write_to_pipe(entry.path)
@@ -211,11 +211,11 @@ def _write_to_pipes(folder: Path, channel: str) -> None:
 def _write_to_pipe(path: str) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
-    except OSError:  # nobody reads it
+    except OSError:  # it has no reader
         with suppress(OSError):
             os.unlink(path)  # noqa: PTH108  the paths come from scandir
         return
-    with suppress(OSError):  # full: its reader has enough to wake up by
+    with suppress(OSError):  # full: its reader will wake up anyway
         os.write(descriptor, b"\0")
     os.close(descriptor)
 
@@ -268,7 +268,7 @@ class _PostgresNotifications:
         except Exception as error:
             if type(error).__module__.partition(".")[0] != "psycopg":
                 raise
-            raise OSError("the connection is gone") from error  # psycopg is there only where it is used
+            raise OSError("the connection is gone") from error  # psycopg is imported only where it is used
 
     def close(self) -> None:
         if self._connection is None:

@@ -1,11 +1,10 @@
-"""Tables, and how they come into being and change from one version of Safelight to the next.
+"""The schema of the database, and its migrations from one version of Safelight to the next.
 
-Each package that keeps something has a ``Schema``: its numbered migrations, which are files of SQL in ``migrations/``.
-The database notes how many of them it has been through, for each package on its own, so that packages grow
-independently.
+Each package with tables has a ``Schema``: its numbered migrations, which are SQL files in ``migrations/``. The
+database stores the version of each package's schema separately, so that packages can change independently.
 
-Migrations say what to do in SQL's own words. Made from the declarations in ``tables.py`` they would be others each time
-these change, and a database that came the long way would differ from a new one.
+Migrations are literal SQL. If they were derived from the declarations in ``tables.py``, they would change with these,
+and a migrated database would differ from a new one.
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ from safelight.database.errors import explained
 from safelight.errors import DatabaseError, DatabaseVersionError
 
 METADATA = MetaData()
-"""All tables, as statements name them; each package declares its own. How they are made, its migrations say."""
+"""All tables, as statements use them; each package declares its own. Migrations create them."""
 
 DIALECTS = ("sqlite", "postgresql")
 MIGRATIONS = Path(__file__).parent / "migrations"
-"""With a folder for each package."""
+"""A folder with a subfolder per package."""
 
 _versions = Table(
     "schema_versions",
@@ -56,15 +55,15 @@ CREATE TABLE IF NOT EXISTS schema_versions (
   PRIMARY KEY (part)
 )"""
 _LOCK = 0x5AFE_11F4
-"""PostgreSQL's advisory lock while tables change; any number that others do not use."""
+"""PostgreSQL's advisory lock for migrations; an arbitrary number that nothing else uses."""
 
 
 @dataclass(frozen=True)
 class Migration:
-    """One step of a schema, in both databases' words.
+    """One step of a schema, in the SQL of both databases.
 
     Args:
-        sqlite: SQL statements, each ended by a semicolon at the end of a line.
+        sqlite: SQL statements, each ending with a semicolon at the end of a line.
         postgresql: Likewise.
     """
 
@@ -73,11 +72,11 @@ class Migration:
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """A step that both databases are told in the same words."""
+        """A step with the same SQL for both databases."""
         return cls(text, text)
 
     def run(self, connection: Connection) -> None:
-        """Do it, in the transaction that is open."""
+        """Run it in the open transaction."""
         text = self.postgresql if connection.dialect.name == "postgresql" else self.sqlite
         for statement in _statements(text):
             connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
@@ -85,12 +84,12 @@ class Migration:
 
 @dataclass(frozen=True)
 class Schema:
-    """What one package keeps in the database.
+    """The tables of one package.
 
     Args:
         part: The package's name.
-        migrations: From nothing to today's tables, in order. One that was released stays as it is: a change is a new
-            one at the end.
+        migrations: From nothing to the current tables, in order. A released migration never changes: a change is a
+            new one at the end.
     """
 
     part: str
@@ -98,12 +97,12 @@ class Schema:
 
     @classmethod
     def read(cls, part: str, root: Path = MIGRATIONS) -> Self:
-        """The schema whose migrations are the files of a folder.
+        """The schema of a package whose migrations are the files of a folder.
 
         Args:
-            part: The package's name, and the folder's. It has ``001.sql`` or, where the databases need different words,
+            part: The name of package and folder. It has ``001.sql`` or, where the databases need different SQL,
                 ``001.sqlite.sql`` and ``001.postgresql.sql``; then ``002`` and so on.
-            root: Where it lies.
+            root: The folder's parent.
         """
         folder = root / part
         migrations: list[Migration] = []
@@ -116,10 +115,10 @@ class Schema:
 
 
 def refuse_newer(engine: Engine) -> None:
-    """See whether a database can be used, without changing anything.
+    """Check that a database can be used, without changing it.
 
     Raises:
-        DatabaseVersionError: A newer Safelight has been here.
+        DatabaseVersionError: A newer version of Safelight has migrated it.
         DatabaseError: It cannot be read.
     """
     with reading(engine) as connection:
@@ -128,15 +127,15 @@ def refuse_newer(engine: Engine) -> None:
 
 
 def migrate(engine: Engine, schemas: Sequence[Schema]) -> None:
-    """Bring the tables up to date: all of them, or none. Processes that start at once wait for each other.
+    """Migrate all schemas, or none. Processes that start at the same time wait for each other.
 
     Args:
         engine: The database.
-        schemas: In this order; tables that others refer to come first.
+        schemas: In this order: referenced tables come first.
 
     Raises:
-        DatabaseVersionError: A newer Safelight has been here.
-        DatabaseError: A table cannot be made.
+        DatabaseVersionError: A newer version of Safelight has migrated the database.
+        DatabaseError: A migration fails.
     """
     with reading(engine) as connection:
         if not any(_pending(connection, schema) for schema in schemas):
@@ -149,10 +148,10 @@ def migrate(engine: Engine, schemas: Sequence[Schema]) -> None:
 
 @contextmanager
 def _changing_tables(engine: Engine) -> Iterator[Connection]:
-    """A writing transaction of the only process that changes tables.
+    """A writing transaction that excludes other migrations.
 
-    SQLite follows references only afterwards, all at once: many changes mean a new table in an old one's place, and
-    dropping the old one would delete every row that refers to it.
+    SQLite checks foreign keys only at its end: many changes replace a table by a new one, and dropping the old one
+    would delete every row that refers to it.
     """
     if engine.dialect.name == "postgresql":
         with writing(engine) as connection:
@@ -160,15 +159,15 @@ def _changing_tables(engine: Engine) -> Iterator[Connection]:
             yield connection
         return
     with explained(), engine.connect() as connection:
-        outside = connection.connection.cursor()  # within a transaction the pragma has no effect
-        outside.execute("PRAGMA foreign_keys = OFF")
+        cursor = connection.connection.cursor()  # the pragma has no effect within a transaction
+        cursor.execute("PRAGMA foreign_keys = OFF")
         try:
             with connection.begin():
                 yield connection
-                if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
-                    raise DatabaseError(f"A row of the table {broken[0]} refers to one that is not there.")
+                if violation := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+                    raise DatabaseError(f"A row of the table {violation[0]} refers to one that is not there.")
         finally:
-            outside.execute("PRAGMA foreign_keys = ON")
+            cursor.execute("PRAGMA foreign_keys = ON")
 
 
 def _bring_up(connection: Connection, schema: Schema) -> None:
@@ -198,18 +197,18 @@ def _version(connection: Connection, part: str) -> int:
 
 
 def _texts(folder: Path, number: int) -> tuple[str, ...]:
-    """What a migration says to SQLite and to PostgreSQL; nothing where there is none of that number."""
+    """The SQL of a migration for SQLite and for PostgreSQL; empty if there is none with this number."""
     common = folder / f"{number:03}.sql"
     if common.exists():
         return (common.read_text(encoding="utf-8"),) * len(DIALECTS)
-    own = [folder / f"{number:03}.{dialect}.sql" for dialect in DIALECTS]
-    if not any(path.exists() for path in own):
+    paths = [folder / f"{number:03}.{dialect}.sql" for dialect in DIALECTS]
+    if not any(path.exists() for path in paths):
         return ()
-    return tuple(path.read_text(encoding="utf-8") for path in own)
+    return tuple(path.read_text(encoding="utf-8") for path in paths)
 
 
 def _statements(text: str) -> Iterator[str]:
-    """The statements of a text; a trigger with its own semicolons is one."""
+    """The statements of an SQL text; a trigger with its inner semicolons is one statement."""
     statement = ""
     for line in text.splitlines(keepends=True):
         statement += line

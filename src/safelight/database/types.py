@@ -1,4 +1,4 @@
-"""Column types that are the same in every database."""
+"""Column types that behave the same in both databases."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _TICK = timedelta(microseconds=1)
 
 
 class Instant(TypeDecorator[datetime]):
-    """A moment as microseconds since 1970, UTC: sorts, compares and divides alike everywhere, without time zones."""
+    """A time as microseconds since 1970, UTC: it sorts, compares and divides alike everywhere, without time zones."""
 
     impl = BigInteger
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002
-        """Microseconds; a time that does not say its zone is refused."""
+        """Microseconds; a time without a time zone is an error."""
         return None if value is None else (value - _START) // _TICK
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """The moment, in UTC."""
+        """The time, in UTC."""
         return None if value is None else _START + value * _TICK

@@ -1,4 +1,4 @@
-"""The record of what was made: picture files, what is known of each, and finding them again."""
+"""The gallery: the generated pictures, their metadata, and search."""
 
 from safelight.gallery.embeddings import StoredEmbedding
 from safelight.gallery.entry import Embedding, Entry, Facets, NewEntry, Page, Search

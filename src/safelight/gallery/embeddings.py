@@ -1,7 +1,7 @@
-"""Embeddings of the gallery's pictures: each is kept with what says which classifier made it.
+"""Embeddings of the gallery's pictures, each with the digest of the classifier that made it.
 
-Vector stores are filled from here. Entries have numbers that are never given twice, so a store keeps vectors by number
-and compares the numbers it has with those that are here: it adds what it lacks and drops what is gone.
+Vector stores are filled from here. Entries have numbers that are never reused, so a store can keep vectors by number,
+compare its numbers with those of the gallery, add the missing ones and delete the others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from safelight.gallery.entry import Embedding
 from safelight.gallery.tables import embeddings, entries
 
 UNKNOWN = "unknown"
-"""In the place of a digest: made before digests were kept, by a classifier that nothing tells of."""
+"""In place of a digest: the embedding was made by an unknown classifier, before digests were stored."""
 _FLOAT32 = np.dtype("<f4")
 
 
@@ -25,9 +25,9 @@ class StoredEmbedding:
     """An entry's embedding.
 
     Args:
-        number: The entry's; later entries have larger ones, and none is given twice.
+        number: The entry's number; later entries have larger numbers, and none is reused.
         entry_id: The entry's id.
-        owner: Whose entry it is; None for nobody's.
+        owner: The entry's owner; None if it has none.
         embedding: The embedding.
     """
 
@@ -38,7 +38,7 @@ class StoredEmbedding:
 
 
 def put_embedding(connection: Connection, number: int, embedding: Embedding) -> None:
-    """Write down the embedding of a new entry."""
+    """Insert the embedding of a new entry."""
     vector = np.ascontiguousarray(embedding.vector, dtype=_FLOAT32)
     values = {
         "number": number,
@@ -51,7 +51,7 @@ def put_embedding(connection: Connection, number: int, embedding: Embedding) -> 
 
 
 def embedding_of(connection: Connection, number: int, digest: str) -> Embedding | None:
-    """An entry's embedding by one classifier; None where there is none."""
+    """An entry's embedding by a classifier; None if it has none."""
     query = select(embeddings).where(embeddings.c.number == number, embeddings.c.digest == digest)
     row = connection.execute(query).mappings().first()
     return None if row is None else _embedding(row)
@@ -60,13 +60,13 @@ def embedding_of(connection: Connection, number: int, digest: str) -> Embedding 
 def page_of_embeddings(
     connection: Connection, digest: str, after: int, limit: int
 ) -> Sequence[StoredEmbedding]:
-    """Embeddings by one classifier, by the numbers of their entries.
+    """A page of embeddings by one classifier, in the order of their entries' numbers.
 
     Args:
-        connection: To read with.
+        connection: A connection to read with.
         digest: SHA-256 of the classifier's weights.
-        after: The number of the last one that is known already.
-        limit: At most so many.
+        after: The last number of the previous page.
+        limit: Maximum number of embeddings.
     """
     query = (
         select(embeddings, entries.c.id, entries.c.owner)
@@ -80,7 +80,7 @@ def page_of_embeddings(
 
 
 def page_of_numbers(connection: Connection, digest: str, after: int, limit: int) -> Sequence[int]:
-    """The numbers of the entries with embeddings by one classifier, in order; arguments as in the other page."""
+    """A page of the numbers of entries with an embedding by one classifier, in order."""
     query = select(embeddings.c.number).where(embeddings.c.digest == digest, embeddings.c.number > after)
     return connection.execute(query.order_by(embeddings.c.number).limit(limit)).scalars().all()
 

@@ -1,4 +1,4 @@
-"""What the gallery takes and gives: entries, searches and their results."""
+"""The gallery's data types: entries, searches and their results."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ Pixels = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known of a picture, before and after it is entered. None: not known, or not applicable.
+    """The fields of a picture, before and after its entry is added. None: unknown, or not applicable.
 
     Args:
-        job_id: The job it was made by; None where the gallery found the file without knowing whose it is.
+        job_id: The job that made it; None for a file that the gallery found without knowing its origin.
         index: Which of the job's pictures it is, from 0.
-        owner: Whose it is.
+        owner: The owner's name.
         created: When it was made.
         width: In pixels.
         height: In pixels.
@@ -43,16 +43,16 @@ class Facts:
         unsafe: Probability that it is unsafe, 0 to 1.
         scores: Probability by label name, each 0 to 1.
         policy: The name of the policy.
-        prompt: As it was written.
-        negative_prompt: Likewise.
+        prompt: As the user wrote it.
+        negative_prompt: As the user wrote it.
         mode: text-to-image, image-to-image, inpainting, upscale …
-        seed: Its seed.
+        seed: The picture's seed.
         steps: Steps of the sampler.
-        sampler: Its name.
-        checkpoint: Its name.
-        checkpoint_digest: SHA-256 of its weights.
-        family: Of the checkpoint.
-        infotext: As it is in the file.
+        sampler: The sampler's name.
+        checkpoint: The checkpoint's name.
+        checkpoint_digest: SHA-256 of the checkpoint's weights.
+        family: The checkpoint's family.
+        infotext: As stored in the file.
         record: The reproduction record's JSON.
     """
 
@@ -81,11 +81,11 @@ class Facts:
 
 @dataclass(frozen=True)
 class Embedding:
-    """A classifier's feature of a picture. Only those of one classifier can be compared.
+    """A classifier's embedding of a picture. Only embeddings by the same classifier can be compared.
 
     Args:
         digest: SHA-256 of the classifier's weights, in hexadecimal.
-        classifier: Its name; None where nothing is known of it, and then the digest is ``embeddings.UNKNOWN``.
+        classifier: The classifier's name; None if it is unknown, and then the digest is ``embeddings.UNKNOWN``.
         vector: float32 [dimension].
     """
 
@@ -100,15 +100,16 @@ class Embedding:
 
 @dataclass(frozen=True, kw_only=True)
 class NewEntry(Facts):
-    """A picture to be entered.
+    """A picture to be added to the gallery.
 
     Args:
-        job_id: Together with ``index`` it says which picture this is: the same one is entered once.
-        created: Best when the job was accepted, which is the same each time it is run: id and file are named by it.
-        data: The file: PNG, JPEG or WebP with its metadata inside. None for what the policy blocks, and only for that.
-        embedding: The classifier's feature of it.
-        favourite: Kept whatever its age.
-        tags: The user's own words.
+        job_id: Identifies the picture together with ``index``: the same picture is added only once.
+        created: Best the time when the job was accepted, which is the same for each attempt: id and file name contain
+            it.
+        data: The file: PNG, JPEG or WebP with embedded metadata. None for a blocked picture, and only for that.
+        embedding: The classifier's embedding of it.
+        favourite: Never deleted because of its age.
+        tags: The user's tags.
     """
 
     data: bytes | None
@@ -126,13 +127,13 @@ class Entry(Facts):
     """A picture in the gallery.
 
     Args:
-        id: 22 characters; sorted by them, entries are sorted by the time they were made.
-        kind: The file's format; None where there is no file.
-        size: The file's, in bytes; 0 where there is none.
+        id: 22 characters; sorting by id sorts by creation time.
+        kind: The file's format; None if there is no file.
+        size: The file's size in bytes; 0 if there is no file.
         sha256: The file's digest, in hexadecimal.
-        missing: There was a file, and it is gone.
-        favourite: Kept whatever its age.
-        tags: The user's own words, sorted.
+        missing: The file existed and has been lost.
+        favourite: Never deleted because of its age.
+        tags: The user's tags, sorted.
     """
 
     id: str
@@ -145,11 +146,11 @@ class Entry(Facts):
 
     @property
     def path(self) -> PurePosixPath | None:
-        """Where the file lies in the gallery's folder; None where there is none."""
+        """The file's path in the gallery's folder; None if there is no file."""
         return None if self.kind is None else path_of(self.id, self.created, self.kind)
 
     def to_dict(self) -> dict[str, Any]:
-        """The entry for JSON output; the record stays text."""
+        """The entry for JSON output; the record is a string."""
         names = (name for name in self.__dataclass_fields__)
         body = {name: getattr(self, name) for name in names}
         return body | {
@@ -161,12 +162,12 @@ class Entry(Facts):
 
 
 def path_of(name: str, created: datetime, kind: FileFormat) -> PurePosixPath:
-    """Where an entry's file lies in the gallery's folder: a folder for each day, UTC."""
+    """The path of an entry's file in the gallery's folder, which has a folder per day, UTC."""
     return PurePosixPath(f"{created.astimezone(UTC):%Y/%m/%d}") / f"{name}{SUFFIXES[kind]}"
 
 
 class Search(BaseModel):
-    """What to look for in the gallery; everything that is given must hold."""
+    """A search of the gallery; an entry has to satisfy all given conditions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -174,7 +175,7 @@ class Search(BaseModel):
         "",
         max_length=1000,
         description="Words in prompt, negative prompt or infotext: all of them, in any order; "
-        "of the last a beginning will do.",
+        "the last may be a prefix.",
     )
     order: Literal["newest", "relevance"] = Field(
         "newest",
@@ -202,7 +203,7 @@ class Search(BaseModel):
 
     @classmethod
     def parse(cls, **fields: Any) -> Self:
-        """A search from loose values.
+        """Make a search from untyped values.
 
         Raises:
             GalleryError: A filter is unknown or out of range.
@@ -215,11 +216,11 @@ class Search(BaseModel):
 
 @dataclass(frozen=True)
 class Page:
-    """A part of a search's result.
+    """One page of a search's results.
 
     Args:
-        entries: In the order that was asked for.
-        next: What to give as ``after`` for the next page; None on the last.
+        entries: In the requested order.
+        next: The value of ``after`` for the next page; None on the last page.
     """
 
     entries: tuple[Entry, ...]
@@ -228,7 +229,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Facets:
-    """How many entries there are, by what they can be filtered by; the most frequent first, days from the newest.
+    """The number of entries per value of a filter, the most frequent first; days are sorted from the newest.
 
     Args:
         checkpoints: By name.

@@ -1,7 +1,7 @@
-"""Names of entries: short, sorted by time, and the same whenever the same job is run again.
+"""Ids of entries: short, sorted by time, and the same for each attempt of a job.
 
-An id is nine characters of time and thirteen of key. The key comes from job and index alone, so that a picture is known
-again even where a second run of its job gives it another time.
+An id has nine characters of time and thirteen of key. The key depends only on job and index, so that a picture is
+recognized even if a second attempt of its job gives it another time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import re
 from datetime import UTC, datetime, timedelta
 
-_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: nothing to be mistaken for something else
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, without ambiguous characters
 _TIME, _KEY = 9, 13
 _START = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(milliseconds=1)
@@ -22,8 +22,8 @@ def entry_id(created: datetime, key: str) -> str:
     """The id of an entry.
 
     Args:
-        created: From 1970 to 2169; its milliseconds count.
-        key: As ``entry_key`` gives it.
+        created: From 1970 to 2169, in milliseconds.
+        key: The result of ``entry_key``.
 
     Raises:
         ValueError: The time is out of range.
@@ -34,18 +34,18 @@ def entry_id(created: datetime, key: str) -> str:
 
 
 def entry_key(job_id: str, index: int) -> str:
-    """What tells the pictures of all jobs apart: 65 bits of a digest."""
+    """The key of a picture, unique among all jobs: 65 bits of a digest."""
     digest = hashlib.sha256(f"{index}\n{job_id}".encode()).digest()
     return _written(int.from_bytes(digest) >> (256 - 5 * _KEY), _KEY)
 
 
 def key_of(name: str) -> str:
-    """The key in an id."""
+    """The key in an entry id."""
     return name[_TIME:]
 
 
 def created_of(name: str) -> datetime:
-    """The time in an id, to the millisecond."""
+    """The time in an entry id, to the millisecond."""
     milliseconds = 0
     for digit in name[:_TIME]:
         milliseconds = milliseconds * len(_DIGITS) + _DIGITS.index(digit)
@@ -53,13 +53,13 @@ def created_of(name: str) -> datetime:
 
 
 def is_id(name: str) -> bool:
-    """Whether a text could be an id."""
+    """Whether a text is a valid entry id."""
     return _ID.fullmatch(name) is not None and created_of(name) - _START < _LAST
 
 
 def _written(number: int, places: int) -> str:
     digits = []
     for _ in range(places):
-        number, rest = divmod(number, len(_DIGITS))
-        digits.append(_DIGITS[rest])
+        number, remainder = divmod(number, len(_DIGITS))
+        digits.append(_DIGITS[remainder])
     return "".join(reversed(digits))

@@ -1,4 +1,4 @@
-"""The gallery's folder: a file for each picture, written whole and named by its entry."""
+"""The gallery's folder: a file for each picture, written atomically and named after its entry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PictureFolder:
     """The picture files.
 
     Args:
-        root: Their folder; made when the first picture comes.
+        root: The folder; created with the first picture.
     """
 
     def __init__(self, root: Path) -> None:
@@ -29,10 +29,10 @@ class PictureFolder:
 
     @contextmanager
     def prepared(self, data: bytes | None) -> Iterator[Place]:
-        """Write a file under a temporary name; call what is given with its place, and it is there, whole.
+        """Write a temporary file; the yielded function moves it to its path.
 
         Args:
-            data: Its content; None for no file, and then its place does not matter.
+            data: The file's content; None for no file, and then the function does nothing.
 
         Raises:
             StorageFullError, OutputError: It cannot be written.
@@ -51,10 +51,10 @@ class PictureFolder:
                 temporary.unlink(missing_ok=True)
 
     def read(self, path: PurePosixPath) -> bytes:
-        """A file's content.
+        """The content of a file.
 
         Raises:
-            EntryFileMissingError: It is not there, or cannot be read.
+            EntryFileMissingError: The file does not exist, or cannot be read.
         """
         try:
             return (self._root / path).read_bytes()
@@ -62,17 +62,17 @@ class PictureFolder:
             raise EntryFileMissingError(f"{path} cannot be read: {error.strerror or error}.") from error
 
     def has(self, path: PurePosixPath) -> bool:
-        """Whether a file is there, and can be seen."""
+        """Whether a file exists and is accessible."""
         try:
             return (self._root / path).is_file()
         except OSError:
             return False
 
     def remove(self, path: PurePosixPath) -> None:
-        """Delete a file; it may be gone already.
+        """Delete a file, if it exists.
 
         Raises:
-            OutputError: It is there and stays.
+            OutputError: The file cannot be deleted.
         """
         try:
             (self._root / path).unlink(missing_ok=True)
@@ -80,29 +80,29 @@ class PictureFolder:
             raise OutputError(f"{path} cannot be deleted: {error.strerror or error}.") from error
 
     def all(self) -> Iterator[PurePosixPath]:
-        """The files that are named as entries are, from the oldest day."""
+        """The files that are named like entries, from the oldest day."""
         for path in sorted(self._root.glob("[0-9]*/[0-9]*/[0-9]*/*.*")):
-            place = PurePosixPath(path.relative_to(self._root).as_posix())
-            if is_id(path.stem) and self.has(place):
-                yield place
+            relative = PurePosixPath(path.relative_to(self._root).as_posix())
+            if is_id(path.stem) and self.has(relative):
+                yield relative
 
     def clear_abandoned(self, older_than: timedelta, now: float) -> int:
-        """Delete temporary files that nobody will finish.
+        """Delete temporary files that a crash left behind.
 
         Args:
-            older_than: How old they are at least.
+            older_than: Minimum age.
             now: Seconds since 1970.
 
         Returns:
-            How many there were.
+            The number of deleted files.
         """
-        abandoned = 0
+        deleted = 0
         for path in self._coming.glob(".*.tmp"):
             with suppress(OSError):  # finished or cleared by another process meanwhile
                 if now - path.stat().st_mtime >= older_than.total_seconds():
                     path.unlink()
-                    abandoned += 1
-        return abandoned
+                    deleted += 1
+        return deleted
 
     def _put(self, temporary: Path, path: PurePosixPath) -> None:
         target = self._root / path
@@ -112,7 +112,7 @@ class PictureFolder:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file that will still be whole after a power cut."""
+    """Write a file that will be complete even after a power failure."""
     with open(path, "xb", opener=private_opener) as file:
         file.write(data)
         file.flush()
@@ -124,7 +124,7 @@ def _refused(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        kind: type[SafelightError] = (
+        error_class: type[SafelightError] = (
             StorageFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else OutputError
         )
-        raise kind(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise error_class(f"{path} cannot be written: {error.strerror or error}.") from error

@@ -1,7 +1,7 @@
-"""Finding entries by words, in either database.
+"""Full-text search of entries, in both databases.
 
-Texts are cut into words here, alike for both databases, for what is stored and what is asked. So nothing that a user
-types can be syntax: what reaches the database are letters and digits in quotes.
+Texts and queries are tokenized here, in the same way for both databases. So a query cannot contain search syntax: the
+database receives only quoted letters and digits.
 """
 
 from __future__ import annotations
@@ -18,57 +18,57 @@ from safelight.unicode_normalization import normalize
 
 _WORD = re.compile(r"[^\W_]+")
 _ALONE = re.compile("([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])")
-"""Kana and ideographs: written without spaces, so each is a word."""
+"""Kana and ideographs: they are written without spaces, so each is a token."""
 _LONGEST, _MOST, _MOST_ASKED = 64, 4000, 32
 _POSITIONS, _LAST_POSITION = 255, 16383  # of one word in PostgreSQL's vectors
 
 
 def words(given: str) -> list[str]:
-    """A text's words, without case and accents; cut after 64 characters, and no more than 4,000."""
+    """The tokens of a text, without case and accents: at most 4,000, each cut after 64 characters."""
     plain = given.casefold()
     if not plain.isascii():
-        # Case once more between the two: a mathematical bold A is an A only when it has been taken apart.
+        # Fold case again in between: a mathematical bold A becomes an A only by decomposition.
         plain = normalize("NFKD", normalize("NFKD", given).casefold())
         plain = "".join(mark for mark in plain if not unicodedata.combining(mark))
     return [word[:_LONGEST] for word in _WORD.findall(_ALONE.sub(r" \1 ", plain))][:_MOST]
 
 
 def asked(query: str) -> list[str]:
-    """A query's words; the last may be the beginning of one."""
+    """The tokens of a query; the last one matches as a prefix."""
     return words(query)[:_MOST_ASKED]
 
 
 class Words(Protocol):
-    """A database's way to find entries by words."""
+    """A database's full-text index."""
 
     def put(self, connection: Connection, number: int, prompt: str, negative: str, infotext: str) -> None:
-        """Note an entry's words."""
+        """Add an entry's texts."""
 
     def find(self, query: list[str]) -> FromClause:
-        """Entries with all these words: columns ``number`` and ``rank``.
+        """Entries with all these tokens, in the columns ``number`` and ``rank``.
 
-        The rank is 2 where the prompt has the words one after the other, 1 where it has them at all, 0 elsewhere. It
-        says something of the entry alone, so it never changes while pages are turned.
+        The rank is 2 if the prompt contains the tokens as a phrase, 1 if it contains them all, else 0. It depends on
+        the entry alone, so it does not change between two pages.
         """
 
 
 def words_in(connection: Connection) -> Words:
-    """The way of the database that is connected to."""
+    """The full-text index of the connected database."""
     return PostgresWords() if connection.dialect.name == "postgresql" else SqliteWords()
 
 
 class SqliteWords:
-    """FTS5. Its ``ascii`` tokenizer cuts where ``words`` put spaces, and nowhere else."""
+    """An index with FTS5, whose ``ascii`` tokenizer splits exactly at the spaces that ``words`` inserts."""
 
     def put(self, connection: Connection, number: int, prompt: str, negative: str, infotext: str) -> None:
-        """Note an entry's words."""
+        """Add an entry's texts."""
         fields = (" ".join(part) for part in _parts(prompt, negative, infotext))
         connection.exec_driver_sql(
             "INSERT INTO entry_words (rowid, prompt, negative, rest) VALUES (?, ?, ?, ?)", (number, *fields)
         )
 
     def find(self, query: list[str]) -> FromClause:
-        """Entries with all these words, ranked."""
+        """Entries with all these tokens, ranked."""
         match = " ".join(f'"{word}"' for word in query) + "*"
         return _found(
             "SELECT rowid AS number, "
@@ -82,16 +82,16 @@ class SqliteWords:
 
 
 class PostgresWords:
-    """Text search vectors, made here rather than by PostgreSQL's parser, which cuts words otherwise."""
+    """An index of text search vectors, which are made here since PostgreSQL's parser splits differently."""
 
     def put(self, connection: Connection, number: int, prompt: str, negative: str, infotext: str) -> None:
-        """Note an entry's words."""
+        """Add an entry's texts."""
         vector = _vector(_parts(prompt, negative, infotext))
         statement = text("INSERT INTO entry_words VALUES (:number, CAST(:vector AS tsvector))")
         connection.execute(statement, {"number": number, "vector": vector})
 
     def find(self, query: list[str]) -> FromClause:
-        """Entries with all these words, ranked."""
+        """Entries with all these tokens, ranked."""
         *whole, last = query
         in_prompt = [*(f"'{word}':A" for word in whole), f"'{last}':*A"]
         return _found(
@@ -105,22 +105,24 @@ class PostgresWords:
 
 
 def _found(statement: str, **values: str) -> FromClause:
-    clause = text(statement).bindparams(*(bindparam(name, value) for name, value in values.items()))
-    return clause.columns(column("number"), column("rank")).subquery("found")
+    bound = text(statement).bindparams(*(bindparam(name, value) for name, value in values.items()))
+    return bound.columns(column("number"), column("rank")).subquery("found")
 
 
 def _parts(prompt: str, negative: str, infotext: str) -> tuple[list[str], list[str], list[str]]:
-    """The words of the three texts; those of the prompts are not counted again where the infotext repeats them."""
+    """The tokens of the three texts; tokens of the prompts are not repeated for the infotext."""
     first, second = words(prompt), words(negative)
     known = {*first, *second}
     return first, second, [word for word in words(infotext) if word not in known]
 
 
 def _vector(parts: tuple[list[str], list[str], list[str]]) -> str:
-    """PostgreSQL's notation: each word with its positions and the weight of its text."""
-    places: defaultdict[str, list[str]] = defaultdict(list)
+    """A text search vector in PostgreSQL's notation: each token with its positions and its text's weight."""
+    positions: defaultdict[str, list[str]] = defaultdict(list)
     numbers = count(1)
     for weight, part in zip("ACD", parts, strict=True):
         for word, number in zip(part, numbers, strict=False):
-            places[word].append(f"{min(number, _LAST_POSITION)}{weight}")
-    return " ".join(f"'{word}':{','.join(found[:_POSITIONS])}" for word, found in places.items())
+            positions[word].append(f"{min(number, _LAST_POSITION)}{weight}")
+    return " ".join(
+        f"'{word}':{','.join(word_positions[:_POSITIONS])}" for word, word_positions in positions.items()
+    )

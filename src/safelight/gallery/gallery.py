@@ -1,4 +1,4 @@
-"""The gallery: pictures on disk, what is known of them in the database."""
+"""The gallery: picture files on disk, and their metadata in the database."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _HOUR = timedelta(hours=1)
 
 
 class Gallery:
-    """The record of what was made. Several processes, on several hosts with a common folder, may use it at once.
+    """The gallery. Several processes, on several hosts with a shared folder, may use it at once.
 
-    Everywhere an owner sees their own entries only, and those of others are missing to them; None sees all.
+    Every method with an owner sees only that owner's entries and treats all others as missing; None sees all.
 
     Args:
         engine: The database, with the tables of ``gallery.SCHEMA``.
@@ -46,78 +46,78 @@ class Gallery:
         self._thumbnails = Thumbnails(home / "cache" / "thumbnails")
 
     def add(self, new: NewEntry) -> Entry:
-        """Enter a picture: its file first, then what is known of it. Entering it again changes nothing.
+        """Add a picture: first its file, then its entry. Adding it again changes nothing.
 
         Returns:
-            The entry, or the one that was there.
+            The new entry, or the existing one.
 
         Raises:
-            StorageFullError, OutputError: The file cannot be written; nothing is entered.
-            DatabaseError: Nothing is entered; a file may be left for ``repair``.
+            StorageFullError, OutputError: The file cannot be written; no entry is added.
+            DatabaseError: No entry is added; the file may be left for ``repair``.
             GalleryError, ImageError: The file is no PNG, JPEG or WebP.
         """
         if new.job_id is None:
             raise ValueError("a new entry needs its job")
-        if known := self.find(new.job_id, new.index):
-            return known
+        if existing_entry := self.find(new.job_id, new.index):
+            return existing_entry
         key = entry_key(new.job_id, new.index)
-        with self._files.prepared(new.data) as place, writing(self._engine) as connection:
-            name = entry_id(new.created, key)
-            if found := _by_key(connection, key):
-                if found.job_id is not None:  # another process was faster
-                    return found
-                connection.execute(delete(entries).where(entries.c.id == found.id))
-                name, new = found.id, _completed(new, found)
-            if (entry := enter(connection, name, new)) is None:
+        with self._files.prepared(new.data) as move_to, writing(self._engine) as connection:
+            new_id = entry_id(new.created, key)
+            if existing := _by_key(connection, key):
+                if existing.job_id is not None:  # another process has added it
+                    return existing
+                connection.execute(delete(entries).where(entries.c.id == existing.id))
+                new_id, new = existing.id, _completed(new, existing)
+            if (entry := enter(connection, new_id, new)) is None:
                 return _entered(connection, key)
             if entry.path is not None:
-                place(entry.path)
+                move_to(entry.path)
             return entry
 
     def find(self, job_id: str, index: int) -> Entry | None:
-        """A job's picture, where it is entered already."""
-        same = (entries.c.job_id == storable(job_id), entries.c.index == index)
+        """The entry of a job's picture, if it exists."""
+        condition = (entries.c.job_id == storable(job_id), entries.c.index == index)
         with reading(self._engine) as connection:
-            rows = connection.execute(SHOWN.where(*same)).mappings().all()
+            rows = connection.execute(SHOWN.where(*condition)).mappings().all()
             return next(iter(entries_of(connection, rows)), None)
 
     def made_by(self, job_ids: Collection[str]) -> dict[str, list[str]]:
-        """The entries with files that jobs made: their ids in order, by the job's id; jobs without any are left out."""
+        """The ids of the entries with files that jobs made, in order, by job id; jobs without any are left out."""
         query = select(entries.c.job_id, entries.c.id).where(
             entries.c.job_id.in_(job_ids), entries.c.kind.is_not(None)
         )
-        found: dict[str, list[str]] = {}
+        ids_by_job: dict[str, list[str]] = {}
         with reading(self._engine) as connection:
-            for job_id, name in connection.execute(query.order_by(entries.c.job_id, entries.c.index)):
-                found.setdefault(job_id, []).append(name)
-        return found
+            for job_id, entry_id in connection.execute(query.order_by(entries.c.job_id, entries.c.index)):
+                ids_by_job.setdefault(job_id, []).append(entry_id)
+        return ids_by_job
 
     def get(self, name: str, owner: str | None = None) -> Entry:
         """An entry by its id.
 
         Raises:
-            EntryMissingError: There is none, or it is somebody else's.
+            EntryMissingError: There is none, or it belongs to another owner.
         """
         with reading(self._engine) as connection:
             return entries_of(connection, [_row(connection, name, owner)])[0]
 
     def read(self, name: str, owner: str | None = None) -> bytes:
-        """An entry's picture file.
+        """The picture file of an entry.
 
         Raises:
             EntryMissingError: There is no such entry.
-            BlockedError: The policy blocked it, so it was never written.
-            EntryFileMissingError: It is gone.
+            BlockedError: The policy blocked the picture, so it has no file.
+            EntryFileMissingError: The file has been lost.
         """
         return self._files.read(_path(self.get(name, owner)))
 
     def thumbnail(self, name: str, side: int = 256, owner: str | None = None) -> bytes:
-        """An entry's picture made small, as a WebP file.
+        """A thumbnail of an entry, as a WebP file.
 
         Args:
             name: The entry's id.
             side: The longer side in pixels, 16 to 1024; smaller pictures keep their size.
-            owner: Who asks.
+            owner: The owner who requests it.
 
         Raises:
             EntryMissingError, BlockedError, EntryFileMissingError: As in ``read``.
@@ -126,24 +126,24 @@ class Gallery:
         """
         path = _path(self.get(name, owner))
         data = self._thumbnails.get(name, side, lambda: self._files.read(path))
-        if not self._files.has(path):  # deleted while its thumbnail was made, or before
+        if not self._files.has(path):  # deleted before, or while the thumbnail was made
             self._thumbnails.forget(name)
             raise EntryFileMissingError
         return data
 
     def kept_thumbnail(self, name: str, side: int = 256, owner: str | None = None) -> bytes | None:
-        """An entry's thumbnail where there is one already; raises as ``thumbnail`` does."""
+        """An entry's thumbnail if it is in the cache; raises as ``thumbnail`` does."""
         path = _path(self.get(name, owner))
         data = self._thumbnails.kept(name, side)
         return data if data is not None and self._files.has(path) else None
 
     def embedding(self, name: str, digest: str, owner: str | None = None) -> Embedding | None:
-        """An entry's embedding by one classifier; None where there is none.
+        """An entry's embedding by one classifier; None if it has none.
 
         Args:
             name: The entry's id.
             digest: SHA-256 of the classifier's weights.
-            owner: Who asks.
+            owner: The owner who requests it.
 
         Raises:
             EntryMissingError: There is no such entry.
@@ -152,23 +152,23 @@ class Gallery:
             return embedding_of(connection, _row(connection, name, owner)["number"], digest)
 
     def embeddings(self, digest: str, after: int = 0, limit: int = 1000) -> Sequence[StoredEmbedding]:
-        """All owners' embeddings by one classifier, page by page, by the numbers of their entries.
+        """A page of all owners' embeddings by one classifier, in the order of their entries' numbers.
 
-        With several writers on PostgreSQL a smaller number can come to light after a larger one: ``embedding_numbers``
-        tells a copy of it, as of what was deleted.
+        With several writers on PostgreSQL a smaller number can become visible after a larger one; a copy finds it,
+        like deleted entries, with ``embedding_numbers``.
 
         Args:
             digest: SHA-256 of the classifier's weights.
-            after: The number of the last one that is known already.
-            limit: At most so many.
+            after: The last number of the previous page.
+            limit: Maximum number of embeddings.
         """
         with reading(self._engine) as connection:
             return page_of_embeddings(connection, digest, after, limit)
 
     def embedding_numbers(self, digest: str, after: int = 0, limit: int = 10_000) -> Sequence[int]:
-        """The numbers of all entries with an embedding by one classifier, in order; arguments as in ``embeddings``.
+        """The numbers of all entries with an embedding by one classifier; arguments as in ``embeddings``.
 
-        What a copy has and is not among them was deleted; what is among them and the copy lacks is new.
+        Entries that a copy has and this list does not were deleted; those that the copy lacks are new.
         """
         with reading(self._engine) as connection:
             return page_of_numbers(connection, digest, after, limit)
@@ -181,27 +181,27 @@ class Gallery:
         favourite: bool | None = None,
         tags: Iterable[str] | None = None,
     ) -> Entry:
-        """Change what the user says of an entry; None leaves it.
+        """Change the user's marks on an entry; None leaves a mark unchanged.
 
         Args:
             name: The entry's id.
-            owner: Who asks.
-            favourite: Kept whatever its age.
-            tags: All its tags from now on: at most 50 of 1 to 64 characters.
+            owner: The owner who requests it.
+            favourite: Never delete it because of its age.
+            tags: The entry's new tags, which replace all others: at most 50 of 1 to 64 characters.
 
         Raises:
             EntryMissingError: There is no such entry.
             GalleryError: A tag is empty or too long, or there are too many.
         """
-        words = None if tags is None else _checked_tags(tags)
+        new_tags = None if tags is None else _checked_tags(tags)
         with writing(self._engine) as connection:
             number = _row(connection, name, owner)["number"]
             if favourite is not None:
                 connection.execute(
                     update(entries).where(entries.c.number == number).values(favourite=favourite)
                 )
-            if words is not None:
-                put_tags(connection, number, words)
+            if new_tags is not None:
+                put_tags(connection, number, new_tags)
             return entries_of(connection, [the_row(connection, number)])[0]
 
     def delete(self, name: str, owner: str | None = None) -> None:
@@ -209,7 +209,7 @@ class Gallery:
 
         Raises:
             EntryMissingError: There is no such entry.
-            OutputError: The file cannot be deleted; nothing is.
+            OutputError: The file cannot be deleted; nothing is deleted.
         """
         with writing(self._engine) as connection:
             row = _row(connection, name, owner)
@@ -217,61 +217,61 @@ class Gallery:
             self._delete_files([row])
 
     def search(self, wanted: Search, owner: str | None = None) -> Page:
-        """Find entries, page by page.
+        """A page of the entries that satisfy a search.
 
         Raises:
-            GalleryError: ``after`` is not what a page gave, or relevance is asked for without words.
+            GalleryError: ``after`` does not come from a page, or a search by relevance has no query.
         """
         with reading(self._engine) as connection:
             return search(connection, wanted, owner)
 
     def facets(self, owner: str | None = None) -> Facets:
-        """How many entries there are, by what they can be filtered by."""
+        """The number of entries per value of each filter."""
         with reading(self._engine) as connection:
             return facets(connection, owner)
 
     def expire(self, before: datetime) -> int:
-        """Delete what was made before a time and is no favourite.
+        """Delete entries that are older than a time and no favourites.
 
         Returns:
-            How many entries were deleted.
+            The number of deleted entries.
 
         Raises:
-            OutputError: A file cannot be deleted; what came before it is.
+            OutputError: A file cannot be deleted; entries before it have been deleted.
         """
-        old = (entries.c.created < before, entries.c.favourite.is_(False))
-        some = select(entries.c.number).where(*old).limit(_BATCH)
-        gone = 0
+        condition = (entries.c.created < before, entries.c.favourite.is_(False))
+        batch = select(entries.c.number).where(*condition).limit(_BATCH)
+        deleted_count = 0
         while True:
             with writing(self._engine) as connection:
-                deleted = delete(entries).where(entries.c.number.in_(some.scalar_subquery()), *old)
+                deleted = delete(entries).where(entries.c.number.in_(batch.scalar_subquery()), *condition)
                 rows = connection.execute(
                     deleted.returning(entries.c.id, entries.c.created, entries.c.kind)
                 ).mappings()
                 self._delete_files(found := rows.all())
-            gone += len(found)
+            deleted_count += len(found)
             if not found:
-                return gone
+                return deleted_count
 
     def repair(self, older_than: timedelta = _HOUR, now: float | None = None) -> Repaired:
-        """Bring files and entries together again after a crash; ``gallery.repair`` says how.
+        """Make files and entries consistent again after a crash; see ``gallery.repair``.
 
         Args:
-            older_than: Temporary files younger than this are let be: another process may be writing them.
-            now: Seconds since 1970, where it is not the time of day that counts.
+            older_than: Younger temporary files are kept: another process may be writing them.
+            now: Seconds since 1970; the current time when not given.
         """
         return repair(self._engine, self._files, older_than, time.time() if now is None else now)
 
     def _delete_files(self, rows: Iterable[RowMapping]) -> None:
-        """Delete what belongs to rows that are about to go; files left by a crash, ``repair`` would bring back."""
+        """Delete the files of rows that are about to be deleted; otherwise ``repair`` would adopt them."""
         for row in rows:
             if row["kind"] is not None:
-                self._thumbnails.forget(row["id"])  # first: while one stays, so does its picture
+                self._thumbnails.forget(row["id"])  # first, so that no thumbnail outlives its picture
                 self._files.remove(path_of(row["id"], row["created"], row["kind"]))
 
 
 def _row(connection: Connection, name: str, owner: str | None) -> RowMapping:
-    """The row of an entry that an owner may see."""
+    """The row of an entry that the owner may see."""
     if is_id(name):
         query = SHOWN.where(entries.c.id == name, visible(owner))
         if row := connection.execute(query).mappings().first():
@@ -285,14 +285,14 @@ def _by_key(connection: Connection, key: str) -> Entry | None:
 
 
 def _completed(new: NewEntry, found: Entry) -> NewEntry:
-    """What its job says of a picture that ``repair`` found before; marks that were set since stay."""
+    """A job's entry for a picture that ``repair`` adopted before; the user's marks are kept."""
     return replace(
         new, created=found.created, favourite=found.favourite or new.favourite, tags=(*new.tags, *found.tags)
     )
 
 
 def _entered(connection: Connection, key: str) -> Entry:
-    """What another process entered at the same moment."""
+    """The entry that another process added at the same moment."""
     if (entry := _by_key(connection, key)) is None:
         raise EntryMissingError("The entry was made and deleted by others at this moment.")
     return entry
@@ -307,9 +307,9 @@ def _path(entry: Entry) -> PurePosixPath:
 
 def _checked_tags(tags: Iterable[str]) -> list[str]:
     try:
-        words = _TAGS.validate_python(list(tags))
+        parsed = _TAGS.validate_python(list(tags))
     except ValidationError as error:
         raise GalleryError(f"A tag cannot be used: {first_problem(error).message}.") from error
-    if len(set(words)) > MAX_TAGS:
+    if len(set(parsed)) > MAX_TAGS:
         raise GalleryError(f"An entry has at most {MAX_TAGS} tags.")
-    return words
+    return parsed

@@ -1,4 +1,4 @@
-"""What a picture file says of itself, as fields of an entry."""
+"""Entry fields from the metadata of a picture file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from safelight.moderation.policy import Decision
 
 
 def recorded(record: ReproductionRecord) -> dict[str, Any]:
-    """The fields of a ``NewEntry`` that a reproduction record tells; the size is that of the first pass."""
+    """The fields of a ``NewEntry`` from a reproduction record; the size is that of the first pass."""
     return {
         "width": record.width,
         "height": record.height,
@@ -33,38 +33,38 @@ def recorded(record: ReproductionRecord) -> dict[str, Any]:
 
 
 def found_entry(name: str, data: bytes) -> NewEntry:
-    """An entry for a file that the gallery knows nothing of: it has no owner, so only administrators see it.
+    """An entry for a file that the gallery does not know: it has no owner, so only administrators see it.
 
     Args:
-        name: Its id.
-        data: Its content.
+        name: The entry's id.
+        data: The file's content.
 
     Raises:
-        ImageError: It is no picture.
+        ImageError: The file is no picture.
     """
-    size, metadata = read_header(data), read_metadata(data)
+    header, metadata = read_header(data), read_metadata(data)
     fields: dict[str, Any] = {"decision": Decision.REVIEW, "infotext": metadata.infotext}
     if metadata.infotext is not None:
         fields |= _told(metadata.infotext)
     if metadata.record is not None:
         fields |= _recorded(metadata.record)
-    fields |= {"width": size.width, "height": size.height}
+    fields |= {"width": header.width, "height": header.height}
     return NewEntry(job_id=None, created=created_of(name), data=data, **fields)
 
 
 def _told(infotext: str) -> dict[str, Any]:
-    """What an infotext says, where there is no record."""
-    found = parse_infotext(infotext)
+    """Fields from an infotext, for a file without a record."""
+    infotext_data = parse_infotext(infotext)
     return {
-        "prompt": found.prompt,
-        "negative_prompt": found.negative_prompt,
-        "sampler": found.parameters.get("Sampler"),
-        "checkpoint": found.model,
+        "prompt": infotext_data.prompt,
+        "negative_prompt": infotext_data.negative_prompt,
+        "sampler": infotext_data.parameters.get("Sampler"),
+        "checkpoint": infotext_data.model,
     }
 
 
 def _recorded(text: str) -> dict[str, Any]:
-    """What a record says; one that cannot be read is kept as it is."""
+    """Fields from a record; one that cannot be parsed is stored unchanged."""
     try:
         record = ReproductionRecord.parse(text)
     except RecordInvalidError:

@@ -1,4 +1,4 @@
-"""Between entries and rows."""
+"""Conversion between entries and rows."""
 
 from __future__ import annotations
 
@@ -23,40 +23,44 @@ _KINDS: Mapping[str, FileFormat] = {kind.upper(): kind for kind in SUFFIXES}
 SHOWN = select(*entries.c, *(column for column in details.c if column.name != "number")).join_from(
     entries, details
 )
-"""Entries with all that is shown of them."""
+"""The query of entries with all their columns."""
 
 
 def entries_of(connection: Connection, rows: Iterable[RowMapping]) -> tuple[Entry, ...]:
-    """The entries that rows of ``SHOWN`` stand for."""
+    """The entries of some rows of ``SHOWN``."""
     rows = tuple(rows)
     numbers = [row["number"] for row in rows]
-    marks: dict[int, list[str]] = {number: [] for number in numbers}
+    tags_by_number: dict[int, list[str]] = {number: [] for number in numbers}
     for number, tag in connection.execute(
         select(tags.c.number, tags.c.tag).where(tags.c.number.in_(numbers)).order_by(tags.c.tag)
     ):
-        marks[number].append(tag)
-    return tuple(_entry(row, marks[row["number"]]) for row in rows)
+        tags_by_number[number].append(tag)
+    return tuple(_entry(row, tags_by_number[row["number"]]) for row in rows)
 
 
 def enter(connection: Connection, name: str, new: NewEntry) -> Entry | None:
-    """Write an entry's rows.
+    """Insert an entry's rows.
 
     Args:
         connection: A writing transaction.
         name: The entry's id.
-        new: What to write.
+        new: The new entry.
 
     Returns:
-        None where another process entered the same picture first.
+        None if another process added the same picture first.
     """
     insertion = insert_into(connection, entries).on_conflict_do_nothing().returning(entries.c.number)
     number = connection.execute(insertion, _row(name, new)).scalar()
     if number is None:
         return None
-    detail = _detail(new)
-    connection.execute(insert(details), detail | {"number": number})
+    detail_values = _detail(new)
+    connection.execute(insert(details), detail_values | {"number": number})
     words_in(connection).put(
-        connection, number, detail["prompt"], detail["negative_prompt"], detail["infotext"] or ""
+        connection,
+        number,
+        detail_values["prompt"],
+        detail_values["negative_prompt"],
+        detail_values["infotext"] or "",
     )
     put_tags(connection, number, new.tags)
     if new.embedding is not None:
@@ -65,23 +69,23 @@ def enter(connection: Connection, name: str, new: NewEntry) -> Entry | None:
 
 
 def the_row(connection: Connection, number: int) -> RowMapping:
-    """The row of ``SHOWN`` with that number, which must be there."""
+    """The row of ``SHOWN`` with a number, which must exist."""
     return connection.execute(SHOWN.where(entries.c.number == number)).mappings().one()
 
 
 def put_tags(connection: Connection, number: int, words: Iterable[str]) -> None:
     """Replace an entry's tags."""
     connection.execute(delete(tags).where(tags.c.number == number))
-    if rows := [{"number": number, "tag": word} for word in sorted({storable(word) for word in words})]:
+    if rows := [{"number": number, "tag": tag} for tag in sorted({storable(tag) for tag in words})]:
         connection.execute(insert(tags), rows)
 
 
 def kind_of(data: bytes) -> FileFormat:
-    """A picture file's format.
+    """The format of a picture file.
 
     Raises:
-        GalleryError: It is none that the gallery keeps.
-        ImageError: It is no picture.
+        GalleryError: The gallery does not store this format.
+        ImageError: The file is no picture.
     """
     if (kind := _KINDS.get(name := detect_format(data))) is None:
         raise GalleryError(f"The gallery keeps PNG, JPEG and WebP, not {name}.")
@@ -89,7 +93,7 @@ def kind_of(data: bytes) -> FileFormat:
 
 
 def storable(words: str) -> str:
-    """A text as both databases can hold it: a record must not get lost for a character."""
+    """A text that both databases can store: characters that they reject are replaced, so that no record is lost."""
     return words.encode(errors="replace").decode().replace("\0", "\ufffd")
 
 

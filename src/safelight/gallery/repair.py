@@ -1,4 +1,4 @@
-"""Bringing files and rows together again after a crash, a restored backup or a hand in the folder."""
+"""Repair of differences between files and rows after a crash, a restored backup or manual changes to the folder."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Repaired:
-    """What was found and put right.
+    """What was found and repaired.
 
     Args:
-        adopted: Files without an entry that got one, from what they say of themselves.
-        removed: Temporary files that nobody will finish, and files of an earlier run of a job that has its entry.
-        missing: Entries whose file is gone; they say so from now on.
-        back: Entries whose file is there again.
-        strange: Files that are named like entries and are not the pictures that their names say, or cannot be read or
-            deleted. They are left alone: somebody put them there.
+        adopted: Files without an entry that got one, from their metadata.
+        removed: Abandoned temporary files, and files of an earlier attempt of a job that has its entry.
+        missing: Entries whose file has been lost; they are marked as missing.
+        back: Entries whose file exists again.
+        strange: Files that are named like entries but are not the pictures of these names, or cannot be read or
+            deleted. They are kept, since somebody put them there.
     """
 
     adopted: int = 0
@@ -54,35 +54,35 @@ class Repaired:
 
 
 def repair(engine: Engine, folder: PictureFolder, older_than: timedelta, now: float) -> Repaired:
-    """Compare every file with every row. Others may go on adding and deleting meanwhile.
+    """Compare every file with every row. Other processes may add and delete entries meanwhile.
 
     Args:
         engine: The database.
         folder: The picture files.
-        older_than: Temporary files younger than this are being written.
+        older_than: Younger temporary files are being written.
         now: Seconds since 1970.
 
     Raises:
-        DatabaseError: What is left can be repaired later.
+        DatabaseError: The database cannot be used; the rest can be repaired later.
     """
-    done: Counter[str] = Counter(removed=folder.clear_abandoned(older_than, now))
+    outcomes: Counter[str] = Counter(removed=folder.clear_abandoned(older_than, now))
     for paths in _batches(folder.all()):
         rows = _rows_of(engine, paths)
         for path in paths:
-            done[_put_right(engine, folder, path, rows.get(key_of(path.stem)))] += 1
-    missing, back = _compare_rows(engine, folder)
-    if strange := done["strange"]:
+            outcomes[_put_right(engine, folder, path, rows.get(key_of(path.stem)))] += 1
+    missing, restored = _compare_rows(engine, folder)
+    if strange := outcomes["strange"]:
         get_logger(__name__).warning(
             "files in the gallery's folder are no pictures of it; left alone", files=strange
         )
-    return Repaired(done["adopted"], done["removed"], missing, back, strange)
+    return Repaired(outcomes["adopted"], outcomes["removed"], missing, restored, strange)
 
 
 def _put_right(engine: Engine, folder: PictureFolder, path: PurePosixPath, row: RowMapping | None) -> str:
-    """See to one file: whatever is wrong with it, the others get their turn.
+    """Check and repair one file; an error with it does not affect the others.
 
     Returns:
-        adopted, removed, strange, or kept as it is.
+        adopted, removed, strange, or kept if nothing was changed.
 
     Raises:
         DatabaseError: The database cannot be used.
@@ -95,13 +95,13 @@ def _put_right(engine: Engine, folder: PictureFolder, path: PurePosixPath, row: 
             return "removed"
     except (DatabaseBusyError, DatabaseDamagedError, DatabaseOpenError, StorageFullError):
         raise
-    except Exception:  # noqa: BLE001  a file may hold anything, and what is left alone is not lost
+    except Exception:  # noqa: BLE001  a file may raise anything, and it is kept
         return "strange"
     return "kept"
 
 
 def _adopt(engine: Engine, folder: PictureFolder, path: PurePosixPath) -> str:
-    """Enter a file that is the picture its name says; one that others enter or delete at this moment is let be."""
+    """Add an entry for a file that matches its name, unless another process adds or deletes it at this moment."""
     try:
         data = folder.read(path)
     except EntryFileMissingError:
@@ -115,7 +115,7 @@ def _adopt(engine: Engine, folder: PictureFolder, path: PurePosixPath) -> str:
 
 
 def _rows_of(engine: Engine, paths: Iterable[PurePosixPath]) -> dict[str, RowMapping]:
-    """The rows of the pictures that files are of, by key: whatever times the files are named by."""
+    """The rows of the pictures in some files, by key, whatever times the file names contain."""
     named = [key_of(path.stem) for path in paths]
     with reading(engine) as connection:
         found = connection.execute(select(*_WHERE).where(keys.in_(named)))
@@ -123,7 +123,7 @@ def _rows_of(engine: Engine, paths: Iterable[PurePosixPath]) -> dict[str, RowMap
 
 
 def _compare_rows(engine: Engine, folder: PictureFolder) -> tuple[int, int]:
-    """Note which entries' files are gone, and which are back."""
+    """Mark the entries whose files are missing, and unmark those whose files exist again."""
     changed = {True: 0, False: 0}
     for rows in _batches(_all_rows(engine)):
         for missing in (True, False):
@@ -142,7 +142,7 @@ def _compare_rows(engine: Engine, folder: PictureFolder) -> tuple[int, int]:
 
 
 def _all_rows(engine: Engine) -> Iterator[RowMapping]:
-    """Every entry that has, or had, a file."""
+    """The rows of all entries that have, or had, a file."""
     last = 0
     while True:
         query = select(*_WHERE).where(entries.c.number > last, entries.c.kind.is_not(None))

@@ -1,7 +1,7 @@
-"""Searches as queries, page by page.
+"""Searches of the gallery, page by page.
 
-A page goes on after the last entry of the one before, never after a count, so that what is entered or deleted meanwhile
-neither shows twice nor hides anything.
+A page starts after the last entry of the previous page, not at an offset, so that entries that are added or deleted
+meanwhile are neither repeated nor hidden.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ _FILTERS: Mapping[str, Callable[[Any], ColumnElement[bool]]] = {
 
 
 def visible(owner: str | None) -> ColumnElement[bool]:
-    """What an owner may know of: their own; everything where the owner is None."""
+    """The condition for entries that an owner may see: their own, or all if the owner is None."""
     return true() if owner is None else entries.c.owner == storable(owner)
 
 
 def search(connection: Connection, wanted: Search, owner: str | None) -> Page:
-    """One page of a search's result.
+    """One page of a search's results.
 
     Raises:
-        GalleryError: ``after`` is not what a page gave, or relevance is asked for without words.
+        GalleryError: ``after`` does not come from a page, or a search by relevance has no query.
     """
     query = asked(wanted.query)
     if wanted.query.strip() and not query:
-        return Page((), None)  # marks alone are in no entry's words
+        return Page((), None)  # punctuation alone matches nothing
     if wanted.order == "relevance":
         if not query:
             raise GalleryError("Relevance needs words to look for: give a query.")
@@ -78,29 +78,31 @@ def _newest(connection: Connection, wanted: Search, owner: str | None, found: Fr
     if wanted.after is not None:
         page = page.where(number < _number(wanted.after))
     rows = connection.execute(page.order_by(number.desc()).limit(wanted.limit + 1)).mappings().all()
-    shown = rows[: wanted.limit]
-    following = str(shown[-1]["number"]) if len(rows) > len(shown) else None
-    return Page(entries_of(connection, shown), following)
+    visible_rows = rows[: wanted.limit]
+    next_cursor = str(visible_rows[-1]["number"]) if len(rows) > len(visible_rows) else None
+    return Page(entries_of(connection, visible_rows), next_cursor)
 
 
 def _best(connection: Connection, wanted: Search, owner: str | None, found: FromClause) -> Page:
-    """The best are chosen before anything else is read of them: sorting whole entries would take far longer."""
+    """A page by relevance. The best numbers are selected first: sorting complete rows would take far longer."""
     rank, number = found.c.rank, found.c.number
-    best = select(rank, number).join(entries, number == entries.c.number).where(*_conditions(wanted, owner))
+    ranked = select(rank, number).join(entries, number == entries.c.number).where(*_conditions(wanted, owner))
     if wanted.after is not None:
-        best = best.where(tuple_(rank, number) < tuple_(*_rank_and_number(wanted.after)))
-    chosen = best.order_by(rank.desc(), number.desc()).limit(wanted.limit + 1).subquery("chosen")
+        ranked = ranked.where(tuple_(rank, number) < tuple_(*_rank_and_number(wanted.after)))
+    chosen = ranked.order_by(rank.desc(), number.desc()).limit(wanted.limit + 1).subquery("chosen")
     page = SHOWN.add_columns(chosen.c.rank).join(chosen, chosen.c.number == entries.c.number)
     ordered = page.order_by(chosen.c.rank.desc(), chosen.c.number.desc())
     rows = connection.execute(ordered).mappings().all()
-    shown = rows[: wanted.limit]
-    following = f"{shown[-1]['rank']}:{shown[-1]['number']}" if len(rows) > len(shown) else None
-    return Page(entries_of(connection, shown), following)
+    visible_rows = rows[: wanted.limit]
+    next_cursor = (
+        f"{visible_rows[-1]['rank']}:{visible_rows[-1]['number']}" if len(rows) > len(visible_rows) else None
+    )
+    return Page(entries_of(connection, visible_rows), next_cursor)
 
 
 def _conditions(wanted: Search, owner: str | None) -> list[ColumnElement[bool]]:
-    given = ((name, getattr(wanted, name)) for name in _FILTERS)
-    return [visible(owner), *(_FILTERS[name](value) for name, value in given if value is not None)]
+    filters = ((name, getattr(wanted, name)) for name in _FILTERS)
+    return [visible(owner), *(_FILTERS[name](value) for name, value in filters if value is not None)]
 
 
 def _number(text: str) -> int:
@@ -115,7 +117,7 @@ def _rank_and_number(cursor: str) -> tuple[int, int]:
 
 
 def facets(connection: Connection, owner: str | None) -> Facets:
-    """How many entries there are by checkpoint, sampler, decision and day."""
+    """The number of entries by checkpoint, sampler, decision and day."""
     day = type_coerce(entries.c.created, BigInteger) // _DAY
     return Facets(
         checkpoints=_counts(connection, entries.c.checkpoint, owner),

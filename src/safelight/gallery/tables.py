@@ -1,7 +1,7 @@
-"""The gallery's tables, as statements name them; ``database/migrations/`` makes them, and ``entry_words``.
+"""The gallery's tables, as SQLAlchemy statements use them; ``database/migrations/`` creates them and ``entry_words``.
 
-``entries`` holds what is filtered by and is small on purpose: whatever the filters, all of it can be gone through in
-milliseconds. What is only shown is in ``entry_details``.
+``entries`` has the columns that searches filter by and is deliberately small: any filter can scan it in milliseconds.
+All other columns are in ``entry_details``.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from sqlalchemy import (
 from safelight.database.schema import METADATA, Schema
 from safelight.database.types import Instant
 
-Number = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up in INTEGER only
+Number = BigInteger().with_variant(Integer, "sqlite")  # SQLite autoincrements INTEGER only
 
 entries = Table(
     "entries",
     METADATA,
-    Column("number", Number, primary_key=True),  # the order of entering
+    Column("number", Number, primary_key=True),  # in the order in which entries are added
     Column("id", String(22), nullable=False, unique=True),
     Column("job_id", Text),
     Column("index", Integer, nullable=False),
@@ -53,10 +53,10 @@ entries = Table(
     Column("missing", Boolean, nullable=False),
     Column("favourite", Boolean, nullable=False),
     UniqueConstraint("job_id", "index"),
-    sqlite_autoincrement=True,  # a number is never given twice, so that pages stay in order
+    sqlite_autoincrement=True,  # a number is never reused, so that pages stay in order
 )
 keys = func.substr(entries.c.id, literal_column("10"))
-"""The key in an id. The number is written out: an index on an expression serves that very expression only."""
+"""The key in an id. The position is a literal: an index on an expression is used only for exactly that expression."""
 
 Index("entries_by_key", keys, unique=True)
 Index("entries_by_owner", entries.c.owner, entries.c.number)

@@ -1,4 +1,4 @@
-"""Small copies of pictures, kept while there is room for them."""
+"""A cache of thumbnails with a limited number of files."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from safelight.images import decode
 from safelight.images.encoding import encode_image
 
 SMALLEST, LARGEST = 16, 1024
-"""Longer sides in pixels. The API and the studio's page take their limits from here."""
+"""Limits of the longer side, in pixels. The API and the web UI use them."""
 _SHELVES = 256
 _QUALITY = 80
 
 
 class Thumbnails:
-    """A cache of WebP files. It lies on shelves, each of which holds so many: making room looks at one shelf only.
+    """A cache of WebP files in subfolders of limited size, so that eviction lists only one subfolder.
 
     Args:
-        folder: Where it is; may be deleted at any time.
-        room: How many files at most, in all.
+        folder: The cache's folder, which may be deleted at any time.
+        room: Maximum number of files in total.
     """
 
     def __init__(self, folder: Path, room: int = 16384) -> None:
         self._folder, self._room = folder, max(1, room // _SHELVES)
 
     def get(self, name: str, side: int, read: Callable[[], bytes]) -> bytes:
-        """A picture's thumbnail, from the cache or made now.
+        """A picture's thumbnail, from the cache or newly made.
 
         Args:
             name: The entry's id.
-            side: Its longer side in pixels, 16 to 1024; a smaller picture keeps its size.
-            read: Gives the picture file.
+            side: Its longer side in pixels, 16 to 1024; smaller pictures keep their size.
+            read: Returns the picture file.
 
         Returns:
             A WebP file.
@@ -47,8 +47,8 @@ class Thumbnails:
         """
         if not SMALLEST <= side <= LARGEST:
             raise GalleryError(f"A thumbnail's side is {SMALLEST} to {LARGEST} pixels, not {side}.")
-        if (kept := self.kept(name, side)) is not None:
-            return kept
+        if (cached := self.kept(name, side)) is not None:
+            return cached
         path = self._path(name, side)
         data = _made(read(), side)
         with atomic_write(path) as temporary:
@@ -57,17 +57,17 @@ class Thumbnails:
         return data
 
     def kept(self, name: str, side: int) -> bytes | None:
-        """A picture's thumbnail from the cache; None where it is not there."""
+        """A picture's thumbnail from the cache; None if it is not there."""
         try:
             return self._path(name, side).read_bytes()
         except OSError:
             return None
 
     def forget(self, name: str) -> None:
-        """Delete an entry's thumbnails.
+        """Delete the thumbnails of an entry.
 
         Raises:
-            OutputError: One of them is there and stays.
+            OutputError: One of them cannot be deleted.
         """
         for path in self._shelf(name).glob(f"{name}-*.webp"):
             try:
@@ -82,7 +82,7 @@ class Thumbnails:
         return self._folder / f"{hashlib.sha256(name.encode()).digest()[0] % _SHELVES:02x}"
 
     def _make_room(self, shelf: Path) -> None:
-        """Delete the oldest beyond the limit; other processes may do the same at this moment."""
+        """Delete the oldest files beyond the limit; other processes may do the same at this moment."""
         with suppress(OSError):
             oldest = sorted(shelf.glob("*.webp"), key=lambda path: path.stat().st_mtime)
             for path in oldest[: -self._room]:

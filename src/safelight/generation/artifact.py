@@ -1,4 +1,4 @@
-"""What a run gives: one picture with the record of how it was made."""
+"""The result of a run: a picture with its reproduction record."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ class Artifact:
     Args:
         image: RGB.
         record: How it was made.
-        seconds: What generating it took, without loading the checkpoint; pictures that were generated together share
-            the time.
+        seconds: The time to generate it, without loading the checkpoint; batched pictures share the time.
         index: Which picture of its request it is, from 0.
         stopped_at: The step after which it was stopped; None for a finished picture.
     """

@@ -1,7 +1,7 @@
-"""Calls of a denoiser: which of them can be computed as one, how they are joined, and how the result is split.
+"""Calls of a denoiser: which can be computed as one, how they are joined, and how the result is split.
 
-A call's rows are those of its first argument: two for a picture with classifier-free guidance, one without. Tensors
-and lists of as many rows belong to the batch and are joined; everything else has to be the same in all calls.
+The number of rows of a call is that of its first argument: two for a picture with classifier-free guidance, else one.
+Tensors and lists with as many rows belong to the batch and are joined; all other arguments have to be equal.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _REDUCED = (torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One call.
+    """A call of a network.
 
     Args:
-        network: What is called.
-        args: By position.
-        kwargs: By name.
+        network: The network.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
     """
 
     network: nn.Module
@@ -44,12 +44,12 @@ class Call:
 
     @cached_property
     def rows(self) -> int:
-        """Rows of its batch."""
+        """The number of rows of its batch."""
         first: Any = next(iter(self.arguments.values()))
         return len(first)
 
     def fits(self, other: Call) -> bool:
-        """Whether both can be computed as one: the same network, and shapes that differ in their rows at most."""
+        """Whether both can be computed as one: the same network, and shapes that differ at most in their rows."""
         return self.network is other.network and self._pattern == other._pattern
 
     def compute(self) -> object:
@@ -62,9 +62,9 @@ class Call:
 
 
 def compute_calls(calls: Sequence[Call]) -> list[object]:
-    """The result of each of some calls that fit each other, from one call of the network.
+    """The results of calls that can be computed as one, from one call of the network.
 
-    A single call is computed as it is, so that its result is the same, bit for bit, as without batching.
+    A single call is computed unchanged, so that its result is the same, bit for bit, as without batching.
     """
     if len(calls) == 1:
         return [calls[0].compute()]
@@ -73,14 +73,14 @@ def compute_calls(calls: Sequence[Call]) -> list[object]:
 
 
 def join_calls(calls: Sequence[Call]) -> Call:
-    """One call with the rows of all, in their order."""
+    """One call with the rows of all calls, in order."""
     arguments: Any = _join_values("", [call.arguments for call in calls], [call.rows for call in calls])
     return Call(calls[0].network, (), arguments)
 
 
 @dataclass(frozen=True, eq=False)
 class _Content:
-    """A tensor that counts as equal to another one of the same values."""
+    """A tensor that is compared by value."""
 
     tensor: Tensor
 
@@ -88,8 +88,8 @@ class _Content:
         if not isinstance(other, _Content):
             return NotImplemented
         mine, theirs = self.tensor, other.tensor
-        alike = (mine.dtype, mine.device, mine.shape) == (theirs.dtype, theirs.device, theirs.shape)
-        return alike and torch.equal(mine, theirs)
+        same_layout = (mine.dtype, mine.device, mine.shape) == (theirs.dtype, theirs.device, theirs.shape)
+        return same_layout and torch.equal(mine, theirs)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -101,7 +101,7 @@ def _pattern(name: str, value: Any, rows: int) -> object:
     if isinstance(value, Tensor):
         return _tensor_pattern(name, value, rows)
     if _is_listed(value, rows):
-        # The network takes the rows apart itself, so that they may have different lengths.
+        # The network handles the rows one by one, so that they may have different lengths.
         return [(item.dtype, item.shape[1:]) if isinstance(item, Tensor) else item for item in value[:1]]
     if isinstance(value, list | tuple):
         return [_pattern(name, inner, rows) for inner in value]
@@ -110,7 +110,7 @@ def _pattern(name: str, value: Any, rows: int) -> object:
 
 def _tensor_pattern(name: str, value: Tensor, rows: int) -> object:
     if _is_timestep(name, value, rows):
-        # Samplers count in integers or floats; networks make floats of both.
+        # Samplers use integers or floats; networks convert both to floats.
         return value.device, value.dtype if value.dtype in _REDUCED else None
     if _is_batched(name, value, rows):
         return value.device, value.dtype, value.shape[1:]
@@ -145,7 +145,7 @@ def _is_batched(name: str, value: Tensor, rows: int) -> bool:
 
 
 def _is_listed(value: object, rows: int) -> bool:
-    """Whether this is a list with an item for each row, and not one of tensors with all rows each."""
+    """Whether this is a list with one item per row, and not a list of tensors with all rows each."""
     return (
         isinstance(value, list)
         and len(value) == rows
@@ -161,5 +161,5 @@ def _split_result(answer: Any, rows: Sequence[int]) -> list[object]:
         return [tuple(parts) for parts in zip(*(_split_result(part, rows) for part in answer), strict=True)]
     if isinstance(answer, Tensor):
         return list(answer.split(list(rows)))
-    ends = [sum(rows[: number + 1]) for number in range(len(rows))]
-    return [answer[end - count : end] for end, count in zip(ends, rows, strict=True)]
+    row_ends = [sum(rows[: number + 1]) for number in range(len(rows))]
+    return [answer[end - count : end] for end, count in zip(row_ends, rows, strict=True)]

@@ -1,4 +1,4 @@
-"""From prompts to what a checkpoint's pipeline takes: embeddings of our own for CLIPs, plain text for all others."""
+"""Conversion of prompts to a pipeline's input: our own embeddings for CLIP text encoders, plain text for all others."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ from safelight.models.tokenizers.prompt_limit import PromptLimit, prompt_limit_o
 
 
 class Prompts(Protocol):
-    """How a checkpoint takes prompts."""
+    """How a checkpoint is conditioned on prompts."""
 
     def plain(self, words: ExpandedPrompts) -> tuple[str, str]:
-        """Prompt and negative prompt for pipelines that encode text themselves."""
+        """Prompt and negative prompt as plain text, for pipelines that encode text themselves."""
 
     def phases(
         self, words: ExpandedPrompts, steps: int, clip_skip: int, earlier: int = 0
     ) -> Sequence[ConditioningPhase]:
-        """Embeddings by step; none for pipelines that encode text themselves.
+        """Embeddings by step; empty for pipelines that encode text themselves.
 
         Args:
             words: Prompt and negative prompt.
             steps: Steps of this pass.
             clip_skip: 1 is the text encoder's last layer.
-            earlier: Steps of the pass before it.
+            earlier: Steps of the previous pass.
         """
 
     def notes(self, words: ExpandedPrompts) -> tuple[str, ...]:
-        """Notes on parts that are read differently from how they are written."""
+        """Notes on parts that have another effect than their syntax suggests."""
 
 
 @dataclass(frozen=True)
 class EncodedPrompts:
-    """For CLIP text encoders: weights, chunks, breaks and schedules are followed."""
+    """For CLIP text encoders: weights, chunks, breaks and schedules have an effect."""
 
     encoder: PromptEncoder
 
     def plain(self, words: ExpandedPrompts) -> tuple[str, str]:
-        """Prompt and negative prompt as they are; the pipeline uses the embeddings."""
+        """Prompt and negative prompt unchanged; the pipeline uses the embeddings."""
         return words.prompt, words.negative_prompt
 
     def phases(
@@ -69,11 +69,11 @@ class EncodedPrompts:
 
 @dataclass(frozen=True)
 class PlainPrompts:
-    """For all other text encoders: only the words are used, and notes say what was ignored.
+    """For all other text encoders: only plain text has an effect, and notes say what was ignored.
 
     Args:
-        family: The checkpoint's family, as people know it.
-        reader: How many tokens the text encoder reads; None where that is not known.
+        family: The title of the checkpoint's family.
+        reader: The token limit of the text encoder; None if it is unknown.
     """
 
     family: str
@@ -98,14 +98,14 @@ class PlainPrompts:
         return ()
 
     def notes(self, words: ExpandedPrompts) -> tuple[str, ...]:
-        """The parser's notes, and what was ignored: weights, breaks, the end of long prompts."""
+        """The parser's notes, and what was ignored: weights, breaks, the end of prompts that are too long."""
         both = [segments_at(parse_prompt(text), 0, 1) for text in (words.prompt, words.negative_prompt)]
-        lost = []
+        ignored = []
         if any(map(is_weighted, both)):
-            lost.append(f"{self.family} takes no weights: they had no effect.")
+            ignored.append(f"{self.family} takes no weights: they had no effect.")
         if any(isinstance(part, Break) for segments in both for part in segments):
-            lost.append(f"{self.family} reads a prompt in one piece: BREAK had no effect.")
-        return (*_parser_notes(words), *lost, *self._too_long(words))
+            ignored.append(f"{self.family} reads a prompt in one piece: BREAK had no effect.")
+        return (*_parser_notes(words), *ignored, *self._too_long(words))
 
     def _too_long(self, words: ExpandedPrompts) -> Iterator[str]:
         if self.reader is None:
@@ -121,21 +121,21 @@ class PlainPrompts:
         parsed = parse_prompt(text)
         if is_scheduled(parsed):
             raise UnsupportedError(
-                f"{self.family} draws with one prompt from the first step to the last.",
+                f"{self.family} takes one prompt from the first step to the last.",
                 hint="Leave out [from:to:when] and [a|b], or write the bracket with a backslash.",
             )
         return plain_text(parsed, 0, 1)
 
 
 def make_prompts(loaded: LoadedCheckpoint, cache: EmbeddingCache[Conditioning]) -> Prompts:
-    """How a loaded checkpoint takes prompts.
+    """The conditioning of a loaded checkpoint.
 
     Args:
         loaded: The checkpoint.
-        cache: The cache of embeddings, for all checkpoints.
+        cache: The embedding cache, shared by all checkpoints.
 
     Raises:
-        CheckpointInvalidError: A tokenizer does not fit its text encoder.
+        CheckpointInvalidError: A tokenizer does not match its text encoder.
     """
     family, parts = loaded.family, loaded.components
     if family.text_encoding == "plain":

@@ -1,4 +1,4 @@
-"""One pass through a diffusers pipeline: the arguments each family needs, progress, previews and stopping."""
+"""One pass through a diffusers pipeline: the arguments for each family, progress, previews and stopping."""
 
 from __future__ import annotations
 
@@ -24,23 +24,25 @@ from safelight.models.families import Family
 
 
 class LoadedCheckpoint(Protocol):
-    """What a pass needs of a loaded checkpoint (``models.loading.Loaded``)."""
+    """What a pass needs of a loaded checkpoint (``models.checkpoints.loading.LoadedCheckpoint``)."""
 
     @property
     def family(self) -> Family:
-        """Its entry in the table of families."""
+        """The checkpoint's family."""
 
     @property
     def components(self) -> Mapping[str, Any]:
-        """Its parts by name."""
+        """The components by name."""
 
     def pipeline(self, mode: str, scheduler: Any, *, pag: bool = False) -> Any:
         """A pipeline over the shared components with its own scheduler."""
 
 
 OnStep = Callable[[int, int, Callable[[], Image.Image]], None]
-"""Called after each step with the steps done (from 1), the steps of this pass, and a function that makes a preview: a
-picture with one pixel for each latent. It takes about a millisecond, and a second the first time for a checkpoint."""
+"""Called after each step with the number of completed steps (from 1), the steps of this pass, and a function that
+makes a preview with one pixel per latent. The preview takes about a millisecond, and a second the first time for a
+checkpoint.
+"""
 
 
 @dataclass(kw_only=True)
@@ -48,32 +50,32 @@ class DenoisingPass:
     """One pass through a pipeline; call ``run`` once.
 
     Args:
-        loaded: The checkpoint. Other threads may use it wherever this waits at its seat or reports a step.
-        mode: Which of the family's pipelines.
+        loaded: The checkpoint. Other threads may use it whenever this pass waits for the batcher or reports a step.
+        mode: Selects the family's pipeline.
         width: Pixels.
         height: Pixels.
-        steps: Before the strength takes its share.
+        steps: Steps before the strength reduces them.
         scheduler: Used by this pass only.
         generator: The picture's own.
-        guidance: Scale and window.
-        guided: Whether the negative prompt is denoised as well.
-        text: prompt and negative prompt as plain text, for families that encode text themselves.
+        guidance: Scale and interval.
+        guided: Whether the network also runs on the negative prompt.
+        text: Prompt and negative prompt as plain text, for families that encode text themselves.
         phases: Text embeddings by step, for families whose text encoders are CLIPs.
-        noise: (1, channels, rows, columns) to start from; None to let the pipeline make it.
-        image: What to start from: a picture, or (1, channels, rows, columns) latents.
+        noise: Initial noise, (1, channels, rows, columns); None to let the pipeline make it.
+        image: The initial image: a picture, or (1, channels, rows, columns) latents.
         mask: Mode L, white where the picture is changed.
-        strength: Denoising strength, 0 to 1; None without a picture to start from.
+        strength: Denoising strength, 0 to 1; None without an initial image.
         eta: Fresh noise of DDIM-like samplers, 0 to 1.
         clip_skip: 1 is the last layer.
         pag_scale: Perturbed-attention guidance; 0 is none.
-        pag_adaptive: What its scale loses with each timestep.
+        pag_adaptive: Reduction of its scale per timestep.
         latents_out: Return latents instead of a picture.
         previewer: Returns the map from latents to colours; called when a preview is first wanted.
-        member: Where calls of the denoiser go; by default they are computed alone.
+        member: Computes calls of the denoiser; by default without batching.
         on_step: Called after each step.
-        should_stop: Asked before each call of the network and after each step.
-        keep_partial: When stopped after a step, return the unfinished picture instead of raising StoppedError;
-            pipelines that cannot leave out their last steps raise it all the same.
+        should_stop: Called before each call of the network and after each step.
+        keep_partial: When stopped after a step, return the unfinished picture instead of raising RunStoppedError;
+            pipelines that cannot skip their last steps raise it anyway.
         pause: Called between two steps; returns when the next one may begin.
 
     Attributes:
@@ -115,12 +117,12 @@ class DenoisingPass:
         """The picture, RGB; with ``latents_out`` the latents, (1, channels, rows, columns) or packed.
 
         Raises:
-            RunStoppedError: It was stopped, and no partial picture is wanted or possible.
+            RunStoppedError: It was stopped, and no partial picture was requested or is possible.
             NonFiniteError: The result is not finite.
         """
         family = self.loaded.family
         self._pipeline, self._executed = self._prepared(), executed_steps(self.steps, self.strength, family)
-        # A partial result needs a pipeline that can leave out its last steps, and then the network must not raise.
+        # A partial result needs a pipeline that can skip its last steps, and then the network must not raise.
         can_interrupt = family.supports_step_callback and hasattr(type(self._pipeline), "interrupt")
         self._keeps = self.keep_partial and can_interrupt
         stop = (lambda: False) if self._keeps else self.should_stop
@@ -135,16 +137,14 @@ class DenoisingPass:
         family = self.loaded.family
         pipeline = self.loaded.pipeline(self.mode, self.scheduler, pag=self.pag_scale > 0)
         if isinstance(self.image, Tensor):
-            # Pipelines tell latents from pictures by the number of channels, and some believe it to be four.
+            # Pipelines recognize latents by the number of channels, and some assume that it is four.
             pipeline.image_processor.register_to_config(vae_latent_channels=self.image.shape[1])
         pipeline.scheduler.step = self._reporting(pipeline.scheduler)
-        if (
-            self.pag_scale == 0
-        ):  # with it, the pipeline works on the denoiser itself, which is a twin of its own
+        if self.pag_scale == 0:  # with PAG, the pipeline patches its own copy of the denoiser
             network = getattr(pipeline, family.denoiser)
             setattr(pipeline, family.denoiser, DenoiserProxy(network, self.member.compute))
         if family.passes_sigmas and pipeline.scheduler.order > 1 and hasattr(pipeline, "get_timesteps"):
-            # Pipelines that hand over sigmas take the number of a sampler's calls for that of its steps.
+            # Pipelines that pass sigmas confuse the number of a sampler's calls with that of its steps.
             keep_steps = pipeline.get_timesteps
             pipeline.get_timesteps = lambda _calls, *rest: keep_steps(self.steps, *rest)
         return pipeline
@@ -182,11 +182,11 @@ class DenoisingPass:
         if family.guidance == "none" and family.guidance_parameter not in _parameters(self._pipeline):
             return {}
         scale = self.guidance.scale if family.guidance == "embedded" or self.guided else 1.0
-        counted = scale if family.guidance == "embedded" else scale - 1.0 + family.guidance_off_value
-        return {family.guidance_parameter: counted}
+        value = scale if family.guidance == "embedded" else scale - 1.0 + family.guidance_off_value
+        return {family.guidance_parameter: value}
 
     def _text(self) -> dict[str, Any]:
-        """The prompt as embeddings where we make them, else as words."""
+        """The prompt as embeddings where we compute them, else as text."""
         if not self.phases:
             prompt, negative = self.text
             text: dict[str, Any] = {"prompt": prompt}
@@ -208,14 +208,14 @@ class DenoisingPass:
         return embeddings
 
     def _reporting(self, scheduler: Any) -> Callable[..., Any]:
-        """The scheduler's step, which every pipeline calls in the same way; it keeps the prediction and reports."""
+        """The scheduler's step, which every pipeline calls in the same way; it stores the prediction and reports."""
         step = scheduler.step
 
         @functools.wraps(step)  # pipelines look at its parameters
         def reporting(output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
             scales = hasattr(scheduler, "scale_model_input")
-            seen = scheduler.scale_model_input(sample, timestep) if scales else sample
-            self._prediction = DenoiserPrediction(sample, seen, float(timestep), output)
+            model_input = scheduler.scale_model_input(sample, timestep) if scales else sample
+            self._prediction = DenoiserPrediction(sample, model_input, float(timestep), output)
             result = step(output, timestep, sample, *args, **kwargs)
             self._after_call(scheduler.order)
             return result
@@ -223,7 +223,7 @@ class DenoisingPass:
         return reporting
 
     def _after_call(self, order: int) -> None:
-        """Count calls; a sampler of order 2 calls the network twice a step, but once in the last."""
+        """Count the calls: a sampler of order 2 calls the network twice per step, but once in the last."""
         self._calls += 1
         last = self._calls > order * (self._executed - 1)
         done = self._executed if last else self._calls // order
@@ -247,12 +247,12 @@ class DenoisingPass:
             return {}
         self.stopped_at = self._done
         self.member.leave()
-        pipeline._interrupt = True  # the library's own switch
+        pipeline._interrupt = True  # the library's own flag
         clean = clean_latents(pipeline.scheduler, self._prediction)
         return {"latents": clean.to(tensors["latents"].dtype)}
 
     def _preview(self) -> Callable[[], Image.Image]:
-        """What makes a preview of the current state."""
+        """A function that makes a preview of the current state."""
         pipeline, prediction = self._pipeline, self._prediction
 
         def preview() -> Image.Image:

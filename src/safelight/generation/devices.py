@@ -1,4 +1,4 @@
-"""Devices by their names."""
+"""Lookup of devices by name."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from safelight.errors import BackendError
 
 
 def find_device(name: str) -> torch.device:
-    """The device of a name in torch's syntax; "auto" is the machine's accelerator, or else the CPU.
+    """The device with a name in torch's syntax; "auto" is the machine's accelerator, or else the CPU.
 
     Raises:
-        BackendError: This machine does not have it.
+        BackendError: This machine does not have the device.
     """
     if name == "auto":
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")

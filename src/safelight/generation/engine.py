@@ -1,7 +1,7 @@
-"""The engine: owns the device, the networks in memory and the caches, and starts runs.
+"""The engine: owns the device, the loaded networks and the caches, and starts runs.
 
-Pictures of one request are generated one by one. Runs of several threads are computed together (``batching.py``); a
-picture that is computed alone is the same, bit for bit, as when its seed is asked for alone.
+Pictures of one request are generated one by one. Runs of several threads are batched (``batching.py``); a picture
+that is computed alone is the same, bit for bit, as when its seed is requested alone.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Engine:
-    """Generates pictures. Threads may share it: their pictures are computed together, up to the setting max_batch_size.
+    """Generates pictures. Thread-safe: pictures of several threads are batched, up to the setting max_batch_size.
 
     Args:
         settings: Device, precision, memory budget, data directory.
@@ -74,7 +74,7 @@ class Engine:
         self._embeddings: EmbeddingCache[Conditioning] = EmbeddingCache(CACHE_BYTES)
         self._previewers: dict[Checkpoint, LatentToRGB] = {}
         self._references: dict[Checkpoint, CheckpointRef] = {}
-        # Threads take these in this order: a place among those that compute, memory, the lock (see batching.py).
+        # Threads take these in this order: a concurrency slot, memory, the lock (see batching.py).
         self._slots = ConcurrencySlots(settings.max_batch_size)
         self._lock = FifoLock()
         self._release_threads = thread_team_releaser()
@@ -82,7 +82,7 @@ class Engine:
 
     @property
     def budget(self) -> int:
-        """Bytes that weights and the pictures that are being generated may take together."""
+        """Bytes that weights and pictures in progress may take together."""
         if self._settings.memory_budget:
             return self._settings.memory_budget
         if self._device.type == "cuda":
@@ -93,23 +93,23 @@ class Engine:
         """Load a checkpoint before it is needed.
 
         Raises:
-            ModelError: There is none of that name, or it cannot be used.
+            ModelError: There is none with this name, or it cannot be used.
         """
         self._loaded.get(self.checkpoint(name))
 
     def unload(self, name: str | None = None) -> None:
-        """Free the memory of networks that are not in use; they are loaded again when they are needed.
+        """Free the memory of unused networks; they are loaded again when they are needed.
 
         Args:
-            name: Only of this checkpoint.
+            name: Only this checkpoint.
         """
         self._loaded.clear(name)
 
     def holds(self, name: str) -> bool:
-        """Whether a checkpoint is in memory in the version that is on the disk now; the network is not used.
+        """Whether the current version of a checkpoint on disk is in memory; the network is not used.
 
         Raises:
-            ModelError: It is in memory, and what lies on the disk cannot be used.
+            ModelError: It is in memory, and the version on disk cannot be used.
         """
         if name not in self.loaded_checkpoints:
             return False
@@ -118,12 +118,12 @@ class Engine:
 
     @property
     def loaded_checkpoints(self) -> frozenset[str]:
-        """Names of the checkpoints in memory."""
+        """The names of the checkpoints in memory."""
         return frozenset(checkpoint.name for checkpoint in self._loaded.checkpoints())
 
     @property
     def machine(self) -> Machine:
-        """What the networks run on, for the record."""
+        """The hardware and arithmetic of the networks, for the record."""
         return Machine(
             device=str(self._device),
             precision=self._precision,
@@ -132,13 +132,13 @@ class Engine:
         )
 
     def checkpoint(self, name: str) -> Checkpoint:
-        """The checkpoint that a name means.
+        """The checkpoint with a name.
 
         Raises:
             ModelError: There is none, or it cannot be used.
         """
-        fetch = hub_lookup(allow_network=self._settings.allow_network)
-        return find_checkpoint(name, self._settings.home, hub_lookup=fetch)
+        lookup = hub_lookup(allow_network=self._settings.allow_network)
+        return find_checkpoint(name, self._settings.home, hub_lookup=lookup)
 
     def generate(
         self,
@@ -148,22 +148,22 @@ class Engine:
         alone: bool = False,
         skip: Collection[int] = (),
     ) -> Iterator[Artifact]:
-        """A request's pictures in order; all that can be checked is checked before the first one.
+        """Generate a request's pictures in order; everything that can be checked is checked before the first one.
 
-        Between two pictures nothing is locked: the caller may take its time, and other threads go on meanwhile.
+        Nothing is locked between two pictures: the caller may take time, and other threads continue meanwhile.
 
         Args:
             request: What to generate.
             watcher: Callbacks.
-            alone: Compute nothing together with pictures of other threads, so that the result is exact to the bit;
-                threads still take turns.
+            alone: Do not batch with pictures of other threads, so that the result is exact to the bit; threads still
+                take turns.
             skip: Indices of pictures that are not needed.
 
         Raises:
             RequestError: The checkpoint does not support a value.
             ModelError: The checkpoint or the upscaler cannot be used.
             ImageError: The initial picture or the mask cannot be read.
-            RunStoppedError: The watcher stopped it, and no partial picture is wanted or possible.
+            RunStoppedError: The watcher stopped it, and no partial picture was requested or is possible.
             NonFiniteError: The network's result is not finite.
         """
         yield from self.start(request, watcher, alone=alone).artifacts(skip)
@@ -171,7 +171,7 @@ class Engine:
     def start(
         self, request: GenerationRequest, watcher: Watcher | None = None, *, alone: bool = False
     ) -> Run:
-        """Check and plan a request; the run generates its pictures. The arguments are those of ``generate``.
+        """Check and plan a request; returns a run that generates its pictures. The arguments are those of ``generate``.
 
         Raises:
             RequestError, ModelError, ImageError: As in ``generate``.
@@ -195,13 +195,13 @@ class Engine:
                 native_side=loaded.default_side,
                 canvas=canvas,
             )
-            room = self._room(plan, loaded)
+            image_bytes = self._room(plan, loaded)
         self._check_prompts(plan)
         return Run(
             plan=plan,
             checkpoint=self._reference(checkpoint),
             machine=self.machine,
-            lease=lambda: self._lease(checkpoint, upscaler, room),
+            lease=lambda: self._lease(checkpoint, upscaler, image_bytes),
             init_image=init_image,
             mask=mask,
             watcher=watcher,
@@ -213,7 +213,7 @@ class Engine:
 
     @contextmanager
     def lease_upscaler(self, name: str) -> Iterator[Upscaler]:
-        """An upscaler to use within the block; a network stays in memory as long as the budget allows.
+        """An upscaler for use within the block; a network stays in memory as long as the budget allows.
 
         Raises:
             UpscalerUnknownError, FileMissingError, PickleRefusedError, ModelInvalidError: It cannot be used.
@@ -246,7 +246,7 @@ class Engine:
         return {name: explain_prompt(text, plan.steps, tokenizer) for name, text in texts.items() if text}
 
     def _upscaler(self, request: GenerationRequest) -> Upscaler | UpscalerFile | None:
-        """What enlarges between two passes; a network is loaded, so that a damaged file is found at once."""
+        """The upscaler between two passes; a network is loaded at once, so that an invalid file is detected."""
         if request.hires is None or request.hires.upscaler == "latent":
             return None
         found = find_upscaler(request.hires.upscaler, self._settings.home)
@@ -258,11 +258,11 @@ class Engine:
     def _lease(
         self, checkpoint: Checkpoint, upscaler: Upscaler | UpscalerFile | None, room: int
     ) -> Iterator[Components]:
-        """The networks for one picture, with a place among those that compute, and the lock.
+        """The networks for one picture, with a concurrency slot and the lock.
 
         Args:
-            checkpoint: What generates.
-            upscaler: What enlarges between two passes; a network is leased with the checkpoint.
+            checkpoint: The checkpoint to lease.
+            upscaler: The upscaler between two passes; a network is leased with the checkpoint.
             room: Bytes to keep free for the picture.
         """
         keys: list[Checkpoint | UpscalerFile] = [checkpoint]
@@ -283,7 +283,7 @@ class Engine:
                 self._release_threads()
 
     def _pause(self, watcher: Watcher) -> None:
-        """Let other threads compute for as long as a watcher says; called with the lock, between two steps."""
+        """Let other threads compute while the watcher pauses; called with the lock, between two steps."""
         self._release_threads()
         with self._lock.released(), self._slots.released():
             watcher.on_pause(True)
@@ -294,7 +294,7 @@ class Engine:
                 watcher.on_pause(False)
 
     def _unlocked(self, watcher: Watcher) -> Watcher:
-        """The watcher, called without the lock; it does not pause a picture whose memory another thread waits for."""
+        """The watcher, called without the lock; it never pauses a picture whose memory another thread waits for."""
 
         def preview(progress: Progress) -> Image.Image | None:
             with self._lock:
@@ -312,7 +312,7 @@ class Engine:
     def _check_before_loading(
         self, request: GenerationRequest, checkpoint: Checkpoint, canvas: tuple[int, int] | None
     ) -> Plan:
-        """Find errors before gigabytes of weights are read; the native size of a single file is not known yet."""
+        """Detect errors before gigabytes of weights are read; the native size of a single file is unknown then."""
         scheduler = scheduler_config(checkpoint)
         plan = make_plan(
             request, checkpoint.family, scheduler, native_side=checkpoint.default_side(), canvas=canvas
@@ -323,7 +323,7 @@ class Engine:
         return plan
 
     def _check_prompts(self, plan: Plan) -> None:
-        """Fill in every picture's prompts: only the last one may choose a wildcard whose file is missing."""
+        """Expand the prompts of all pictures: only the last one may choose a wildcard whose file is missing."""
         for index in range(plan.request.count):
             plan.prompts(index, self._settings.home)
 
@@ -336,7 +336,7 @@ class Engine:
         return None if source is None else decode(source, limits=limits).image
 
     def _reference(self, checkpoint: Checkpoint) -> CheckpointRef:
-        """What the record says of a checkpoint; one that was replaced on the disk has another digest."""
+        """The record's reference to a checkpoint; one that was replaced on disk has another digest."""
         if checkpoint not in self._references:
             self._references[checkpoint] = CheckpointRef(
                 name=checkpoint.name,
@@ -347,7 +347,7 @@ class Engine:
         return self._references[checkpoint]
 
     def _load(self, key: Checkpoint | UpscalerFile) -> LoadedCheckpoint | NetworkUpscaler:
-        with self._lock:  # while it loads, the libraries' defaults are those of the checkpoint's precision
+        with self._lock:  # loading changes the libraries' default dtype
             try:
                 if isinstance(key, UpscalerFile):
                     return key.load(self._settings.cache_folder, self._device)
@@ -356,14 +356,14 @@ class Engine:
                 self._release_threads()
 
     def _previewer(self, loaded: LoadedCheckpoint) -> LatentToRGB:
-        """The preview's map for a checkpoint, fitted when the first preview is wanted."""
+        """The map from latents to colours of a checkpoint, fitted for the first preview."""
         key = loaded.checkpoint
         if key not in self._previewers:
             self._previewers[key] = fit_latent_to_rgb(loaded.components["vae"])
         return self._previewers[key]
 
     def _weight_bytes(self, key: Checkpoint | UpscalerFile) -> int:
-        """Bytes that weights will take in memory: in the engine's precision, and an upscaler's as they are stored."""
+        """Bytes of the weights in memory: in the engine's precision, and for an upscaler as stored."""
         if isinstance(key, UpscalerFile):
             return key.size
         return key.elements * int(DTYPES[self._precision].itemsize)
@@ -376,25 +376,25 @@ class Engine:
             )
 
     def _room(self, plan: Plan, loaded: LoadedCheckpoint) -> int:
-        """Bytes that one picture takes beside the weights.
+        """Bytes that one picture takes in addition to the weights.
 
         Raises:
-            MemoryBudgetError: It does not fit the budget, or has too many pixels.
+            MemoryBudgetError: It exceeds the budget, or has too many pixels.
         """
         width, height = plan.hires_size
         self._check_pixels(width, height)
-        picture = picture_bytes(loaded, width, height)
-        needed = loaded.nbytes + picture
+        image_bytes = picture_bytes(loaded, width, height)
+        needed = loaded.nbytes + image_bytes
         if needed > self.budget:
             raise MemoryBudgetError(
                 f"{width} x {height} needs about {needed / 1e9:.1f} GB with this checkpoint; "
                 f"the budget is {self.budget / 1e9:.1f} GB."
             )
-        return picture
+        return image_bytes
 
 
 def picture_bytes(loaded: LoadedCheckpoint, width: int, height: int) -> int:
-    """An estimate of what decoding a picture takes at its peak, in bytes.
+    """An estimate of the peak memory of decoding a picture, in bytes.
 
     The autoencoder's last stage works at full size with its second-narrowest width and holds about three such arrays.
     """

@@ -1,4 +1,4 @@
-"""A lock that threads get in the order in which they asked for it."""
+"""A lock that threads acquire in the order of their requests."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from contextlib import contextmanager
 class FifoLock:
     """Like ``threading.Lock``, but first in, first out.
 
-    A thread that releases it and acquires it again comes after all that were waiting meanwhile, so that threads that
-    hold it nearly all the time still take turns.
+    A thread that releases it and acquires it again queues behind all waiting threads, so that threads that hold it
+    nearly all the time still take turns.
     """
 
     def __init__(self) -> None:
@@ -21,20 +21,20 @@ class FifoLock:
         self._held = False
 
     def acquire(self, blocking: bool = True) -> bool:
-        """Wait for the lock; returns whether it was acquired, which without blocking may be false."""
+        """Wait for the lock; returns whether it was acquired, which may be False without blocking."""
         with self._mutex:
             if not self._held:
                 self._held = True
                 return True
             if not blocking:
                 return False
-            place = threading.Lock()
-            place.acquire()
-            self._queue.append(place)
+            waiter = threading.Lock()
+            waiter.acquire()
+            self._queue.append(waiter)
         try:
-            place.acquire()  # until the lock is handed over
+            waiter.acquire()  # until the lock is handed over
         except BaseException:
-            self._give_up(place)
+            self._give_up(waiter)
             raise
         return True
 
@@ -68,7 +68,7 @@ class FifoLock:
         self.release()
 
     def _give_up(self, place: threading.Lock) -> None:
-        """Leave the queue, as on Ctrl-C; if the lock was handed over meanwhile, release it."""
+        """Cancel a wait, as on Ctrl-C; if the lock was handed over meanwhile, release it."""
         with self._mutex:
             waiting = place in self._queue
             if waiting:

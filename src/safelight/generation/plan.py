@@ -1,4 +1,4 @@
-"""From a request to a plan: every open field gets its value, and all is checked before any work."""
+"""The plan of a request: every open field gets a value, and everything is checked before any work."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from safelight.models.families import Family
 
 @dataclass(frozen=True)
 class ExpandedPrompts:
-    """A picture's prompts with styles, wildcards and variants filled in.
+    """A picture's prompts with styles, wildcards and variants expanded.
 
     Args:
         prompt: What to generate.
         negative_prompt: What to avoid.
-        left_out: Unsupported parts of both that are ignored, as they are written.
+        left_out: Unsupported parts of both prompts that are ignored, as written.
     """
 
     prompt: str
@@ -51,17 +51,17 @@ class Plan:
     Args:
         request: The request.
         family: The checkpoint's family.
-        seed: Of the first picture.
-        width: Pixels that are denoised; of the first pass where there are two.
+        seed: The first picture's seed.
+        width: Pixels; of the first pass if there are two.
         height: Pixels.
-        steps: Of the first pass.
+        steps: Steps of the first pass.
         choice: Sampler and sigma schedule.
-        eta: Fresh noise of samplers that take it, 0 to 1; None for all others.
+        eta: Fraction of fresh noise of samplers that take it, 0 to 1; None for all others.
         guidance_scale: 1 is no guidance.
         strength: Denoising strength, 0 to 1; None without an initial picture.
         hires_choice: Sampler of the second pass.
-        hires_steps: Steps of the second pass, before the strength takes its share; 0 without a second pass.
-        notes: What the user should know: which fields have no effect.
+        hires_steps: Steps of the second pass before the strength reduces them; 0 without a second pass.
+        notes: Notes for the user on fields without effect.
     """
 
     request: GenerationRequest
@@ -79,12 +79,12 @@ class Plan:
     notes: tuple[str, ...] = ()
 
     def seed_of(self, index: int) -> int:
-        """Picture `index`'s own seed."""
+        """The seed of picture `index`."""
         return self.seed + self.request.counted(index)
 
     @property
     def guided(self) -> bool:
-        """Whether classifier-free guidance runs the network on the negative prompt too."""
+        """Whether classifier-free guidance also runs the network on the negative prompt."""
         return self.guidance_scale > 1 and self.family.guidance in ("cfg-batched", "cfg-separate")
 
     @property
@@ -97,14 +97,15 @@ class Plan:
         return width, height
 
     def prompts(self, index: int, home: Path) -> ExpandedPrompts:
-        """Picture `index`'s prompts: its own seed chooses from wildcards.
+        """The expanded prompts of picture `index`, whose seed chooses from wildcards.
 
         Args:
             index: Which picture, from 0.
-            home: The data directory, which has the styles and wildcards.
+            home: The data directory, which contains the styles and wildcards.
 
         Raises:
-            StyleUnknownError, WildcardError, PromptError: A style or wildcard is missing, endless or too long.
+            StyleUnknownError, WildcardError, PromptError: A style or wildcard is missing, recursive without end, or
+                too long.
             PromptUnsupportedError: A style or wildcard has unsupported syntax, and the request does not ignore it.
         """
         request = self.request
@@ -112,7 +113,7 @@ class Plan:
         prompt, negative = apply_styles(request.prompt, request.negative_prompt, styles)
         folder, seed = home / "wildcards", self.seed_of(index)
         prompt, negative = (expand_wildcards(text, seed, folder) for text in (prompt, negative))
-        if (longest := max(len(prompt), len(negative))) > MAX_WORDS:  # the record could not be read again
+        if (longest := max(len(prompt), len(negative))) > MAX_WORDS:  # the record could not be parsed again
             raise PromptError(
                 f"With its choices and styles filled in, a prompt comes to {longest} characters, "
                 f"and {MAX_WORDS} are allowed."
@@ -133,39 +134,40 @@ def make_plan(
     native_side: int,
     canvas: tuple[int, int] | None = None,
 ) -> Plan:
-    """Choose every open value of a request, and check all of them.
+    """Choose every open value of a request, and check all values.
 
     Args:
         request: The request.
         family: The checkpoint's family.
         scheduler: The checkpoint's own scheduler configuration.
-        native_side: Width and height that the checkpoint was trained on, in pixels.
+        native_side: Width and height on which the checkpoint was trained, in pixels.
         canvas: Width and height of the initial picture, in pixels (with outpainting: of the larger canvas).
 
     Raises:
-        RequestError, SamplerUnknownError, SamplerIncompatibleError, UnsupportedError: The checkpoint cannot do it.
+        RequestError, SamplerUnknownError, SamplerIncompatibleError, UnsupportedError: The checkpoint does not support
+            a value.
     """
     mode = request.mode
     family.pipeline_name(mode, pag=request.pag_scale > 0)
     _check_guidance(request, family)
-    kind = prediction_process_of(scheduler)
+    process = prediction_process_of(scheduler)
     steps = request.steps or family.steps
-    choice = _choice(request.sampler, request.schedule, family, kind)
-    trained = int(scheduler.get("num_train_timesteps", 1000))
-    choice.check_steps(steps, trained)
+    sampler_choice = _choice(request.sampler, request.schedule, family, process)
+    trained_steps = int(scheduler.get("num_train_timesteps", 1000))
+    sampler_choice.check_steps(steps, trained_steps)
     if steps < family.min_steps:
         raise RequestError(f"{family.title} takes at least {family.min_steps} steps.")
     strength = None if mode is Mode.TEXT else STRENGTH[mode] if request.strength is None else request.strength
     _check_strength(strength, steps, family)
     width, height = _size(request, family, native_side, canvas)
-    scale = family.guidance_scale if request.guidance_scale is None else request.guidance_scale
-    hires_choice, hires_steps = None, 0
+    guidance_scale = family.guidance_scale if request.guidance_scale is None else request.guidance_scale
+    hires_sampler_choice, hires_steps = None, 0
     if request.hires:
-        hires_choice = _hires_choice(request.hires, request, family, kind, choice)
+        hires_sampler_choice = _hires_choice(request.hires, request, family, process, sampler_choice)
         hires_steps = _hires_steps(request.hires, steps, family)
-        hires_choice.check_steps(hires_steps, trained)
+        hires_sampler_choice.check_steps(hires_steps, trained_steps)
         if request.hires.sampler is not None:
-            check_compatible(hires_choice, scheduler)
+            check_compatible(hires_sampler_choice, scheduler)
         _check_strength(request.hires.strength, hires_steps, family)
     return Plan(
         request=request,
@@ -174,34 +176,34 @@ def make_plan(
         width=width,
         height=height,
         steps=steps,
-        choice=choice,
-        eta=_eta(request, choice),
-        guidance_scale=scale,
+        choice=sampler_choice,
+        eta=_eta(request, sampler_choice),
+        guidance_scale=guidance_scale,
         strength=strength,
-        hires_choice=hires_choice,
+        hires_choice=hires_sampler_choice,
         hires_steps=hires_steps,
-        notes=(*_notes(request, family, scale), *_inpainting_notes(request, strength)),
+        notes=(*_notes(request, family, guidance_scale), *_inpainting_notes(request, strength)),
     )
 
 
 def executed_steps(steps: int, strength: float | None, family: Family) -> int:
-    """How many of the steps run from an initial picture: diffusers' pipelines leave out the first ones.
+    """The number of steps that run from an initial picture: diffusers' pipelines skip the first ones.
 
     Pipelines with a U-Net round down, all others up.
     """
     if strength is None:
         return steps
-    share = min(steps * strength, steps)
-    return int(share) if family.denoiser == "unet" else steps - int(steps - share)
+    run_steps = min(steps * strength, steps)
+    return int(run_steps) if family.denoiser == "unet" else steps - int(steps - run_steps)
 
 
 def _hires_steps(hires: Hires, first: int, family: Family) -> int:
-    """Steps of the second pass before the strength takes its share; with all_steps as many as leave those asked for."""
-    wanted = hires.steps or first
+    """Steps of the second pass before the strength reduces them; with all_steps, enough to leave those requested."""
+    requested = hires.steps or first
     if not hires.all_steps or hires.strength == 0:
-        return wanted
-    steps = math.floor(wanted / hires.strength)
-    while executed_steps(steps, hires.strength, family) < wanted:
+        return requested
+    steps = math.floor(requested / hires.strength)
+    while executed_steps(steps, hires.strength, family) < requested:
         steps += 1
     return steps
 
@@ -209,7 +211,7 @@ def _hires_steps(hires: Hires, first: int, family: Family) -> int:
 def _check_strength(strength: float | None, steps: int, family: Family) -> None:
     if executed_steps(steps, strength, family) < 1:
         raise RequestError(
-            f"With strength {strength} and {steps} steps not one step is drawn.",
+            f"With strength {strength} and {steps} steps not one step runs.",
             hint=f"Raise the strength to {math.ceil(100 / steps) / 100} or more, or give more steps.",
         )
 
@@ -224,9 +226,9 @@ def _choice(
 
 def _eta(request: GenerationRequest, choice: SamplerChoice) -> float | None:
     if request.eta is not None and choice.sampler.eta is None:
-        takers = ", ".join(sampler.name for sampler in SAMPLERS if sampler.eta is not None)
+        supporting = ", ".join(sampler.name for sampler in SAMPLERS if sampler.eta is not None)
         raise SamplerIncompatibleError(
-            f"{choice.sampler.name} does not take eta.", hint=f"These do: {takers}."
+            f"{choice.sampler.name} does not take eta.", hint=f"These do: {supporting}."
         )
     return choice.sampler.eta if request.eta is None else request.eta
 
@@ -243,18 +245,18 @@ def _hires_choice(
     family.pipeline_name(Mode.IMAGE, pag=request.pag_scale > 0)
     if hires.upscaler == "latent" and family.latent_layout != "spatial":
         raise UnsupportedError(
-            f"{family.title}'s latents cannot be enlarged.", hint="Give hires the upscaler lanczos."
+            f"{family.title}'s latents cannot be upscaled.", hint="Give hires the upscaler lanczos."
         )
     return first if hires.sampler is None else resolve_sampler(hires.sampler, None, kind)
 
 
 def _check_guidance(request: GenerationRequest, family: Family) -> None:
-    """Refuse guidance options that the family does not support."""
-    asked = _special_guidance(request)
-    if asked and not (family.guidance == "cfg-batched" and family.unconditional_first):
-        raise UnsupportedError(f"{family.title} does not take {asked[0]}.", hint="Leave it at its default.")
-    if asked and request.pag_scale > 0:
-        raise UnsupportedError(f"{asked[0]} cannot be combined with perturbed-attention guidance.")
+    """Check that the family supports the guidance options."""
+    special = _special_guidance(request)
+    if special and not (family.guidance == "cfg-batched" and family.unconditional_first):
+        raise UnsupportedError(f"{family.title} does not take {special[0]}.", hint="Leave it at its default.")
+    if special and request.pag_scale > 0:
+        raise UnsupportedError(f"{special[0]} cannot be combined with perturbed-attention guidance.")
     if request.guidance_method == "cfg-zero" and family.prediction_process != "flow":
         raise UnsupportedError(
             f"CFG-Zero* is for flow-matching checkpoints; {family.title} is none.",
@@ -270,31 +272,31 @@ def _check_guidance(request: GenerationRequest, family: Family) -> None:
 
 
 def _special_guidance(request: GenerationRequest) -> list[str]:
-    """Names of the guidance options that are used beside the scale."""
+    """The names of the guidance options in use other than the scale."""
     special = {
         "guidance_rescale": request.guidance_rescale > 0,
         "guidance_start": request.guidance_start > 0,
         "guidance_end": request.guidance_end < 1,
         "guidance_method cfg-zero": request.guidance_method == "cfg-zero",
     }
-    return [name for name, wanted in special.items() if wanted]
+    return [name for name, used in special.items() if used]
 
 
 def _size(
     request: GenerationRequest, family: Family, native: int, canvas: tuple[int, int] | None
 ) -> tuple[int, int]:
-    """Width and height: as asked for, else those of the canvas, else the checkpoint's own."""
+    """Width and height: as requested, else those of the canvas, else the checkpoint's own."""
     unit = family.size_multiple
     for name, side in (("width", request.width), ("height", request.height)):
         if side is not None and side % unit:
-            down = max(unit, side // unit * unit)
+            lower = max(unit, side // unit * unit)
             raise RequestError(
                 f"{name} {side} is no multiple of {unit}, as {family.title} needs.",
-                hint=f"Give {down} or {down + unit}.",
+                hint=f"Give {lower} or {lower + unit}.",
             )
     masked_only = request.mask is not None and request.inpaint.only_masked  # its size is not known yet
-    usual = (native, native) if canvas is None or masked_only else canvas
-    width, height = (max(unit, round(side / unit) * unit) for side in usual)
+    default = (native, native) if canvas is None or masked_only else canvas
+    width, height = (max(unit, round(side / unit) * unit) for side in default)
     return request.width or width, request.height or height
 
 
@@ -317,20 +319,22 @@ def _notes(request: GenerationRequest, family: Family, scale: float) -> tuple[st
 
 def _inpainting_notes(request: GenerationRequest, strength: float | None) -> tuple[str, ...]:
     """Notes on inpainting options that have no effect."""
-    usual = Inpaint()
-    given = {name for name in Inpaint.model_fields if getattr(request.inpaint, name) != getattr(usual, name)}
+    defaults = Inpaint()
+    given = {
+        name for name in Inpaint.model_fields if getattr(request.inpaint, name) != getattr(defaults, name)
+    }
     if request.mode is not Mode.INPAINT:
-        idle, why = given, "Without a mask"
+        without_effect, reason = given, "Without a mask"
     elif request.outpaint is not None:
-        idle, why = (
+        without_effect, reason = (
             given & {"only_masked", "padding", "invert"},
-            "Where a picture is drawn on beyond its edges",
+            "With outpainting",
         )
     else:
-        idle, why = set(), ""
-    notes = [f"{why} {_listed(idle)} had no effect."] if idle else []
-    if "fill" in given - idle and strength == 1:
-        notes.append("At strength 1 drawing starts from noise alone: fill had no effect.")
+        without_effect, reason = set(), ""
+    notes = [f"{reason} {_listed(without_effect)} had no effect."] if without_effect else []
+    if "fill" in given - without_effect and strength == 1:
+        notes.append("At strength 1 denoising starts from noise alone: fill had no effect.")
     return tuple(notes)
 
 

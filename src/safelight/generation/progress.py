@@ -1,4 +1,4 @@
-"""How far a request is: stages, progress, and the callbacks of whoever follows it. No torch import here."""
+"""The progress of a request: stages, progress reports and callbacks. No torch import here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Stage(StrEnum):
-    """What is done to a picture; the values travel in events and in records' notes."""
+    """A stage of generating a picture; the values appear in events and in notes of records."""
 
     FIRST_PASS = "first pass"  # noqa: S105  no password
     UPSCALING = "upscaling"
@@ -21,13 +21,13 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a request is.
+    """The progress of a request.
 
     Args:
         picture: Index of the picture that is being generated, from 0.
-        count: How many pictures were asked for.
-        stage: What is done to it.
-        step: Steps done of this stage.
+        count: The number of requested pictures.
+        stage: The current stage.
+        step: Completed steps of this stage.
         steps: Steps of this stage.
         preview: Makes a small picture of the current state, in the size of the latents; None while upscaling.
     """
@@ -40,31 +40,33 @@ class Progress:
     preview: Callable[[], Image.Image | None] = lambda: None
 
     def fraction(self, *, hires: bool) -> float:
-        """Share of the whole request that is done, 0 to 1.
+        """The completed fraction of the whole request, 0 to 1.
 
         Args:
             hires: Whether the request has a second pass; each pass then counts half of a picture.
         """
-        share = self.step / max(self.steps, 1)
+        fraction = self.step / max(self.steps, 1)
         if hires:
-            share = {Stage.FIRST_PASS: share / 2, Stage.UPSCALING: 0.5}.get(self.stage, 0.5 + share / 2)
-        return min(1.0, (self.picture + share) / self.count)
+            fraction = {Stage.FIRST_PASS: fraction / 2, Stage.UPSCALING: 0.5}.get(
+                self.stage, 0.5 + fraction / 2
+            )
+        return min(1.0, (self.picture + fraction) / self.count)
 
 
 @dataclass(frozen=True)
 class Watcher:
-    """Callbacks of whoever follows a request.
+    """Callbacks of a request.
 
     Args:
-        on_progress: Called after each step. It may take its time: other requests go on meanwhile.
-        should_stop: Asked before each picture, before each call of a network and after each step; True ends the run.
-            It has to answer at once.
+        on_progress: Called after each step. It may take time: other requests continue meanwhile.
+        should_stop: Called before each picture, before each call of a network and after each step; True ends the run.
+            It has to return at once.
         keep_partial: When stopped between two steps, also return the unfinished picture. That is not possible for a
             picture whose first pass ends with latents (the hires upscaler latent), nor with checkpoints whose
-            pipelines cannot be interrupted (AuraFlow, Lumina Image 2, PixArt): StoppedError is raised.
-        should_pause: Asked after each step; while it is True the picture waits, and other requests go on. Its pixels
-            do not change by that. It has to answer at once.
-        on_pause: Called with True when the picture begins to wait, and with False when it goes on.
+            pipelines cannot be interrupted (AuraFlow, Lumina Image 2, PixArt): RunStoppedError is raised.
+        should_pause: Called after each step; while it returns True the picture waits, and other requests continue.
+            The picture's pixels do not change because of it. It has to return at once.
+        on_pause: Called with True when the picture starts to wait, and with False when it continues.
     """
 
     on_progress: Callable[[Progress], None] = lambda _progress: None

@@ -1,7 +1,7 @@
-"""The reproduction record: all that is needed to make a picture again, byte for byte where it was drawn alone.
+"""The reproduction record: all that is needed to reproduce a picture, byte for byte if it was generated alone.
 
-It travels in the picture file (``images/metadata/file_metadata.py``). It holds no wall-clock time, so that a picture that is made
-again from its record is the same file.
+It is stored in the picture file (``images/metadata/file_metadata.py``). It contains no wall-clock time, so that a
+reproduced picture is the same file.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Versions(Part):
 
 
 class Machine(Part):
-    """What the network ran on."""
+    """The hardware and arithmetic of the network."""
 
     device: str = Field(description="As torch names it: cpu, cuda:0 …")
     precision: str = Field(description="Arithmetic of the network: fp32, bf16 …")
@@ -85,7 +85,7 @@ class Machine(Part):
 
 
 class Judged(Part):
-    """What moderation said of the picture."""
+    """The verdict of moderation on the picture."""
 
     policy: str
     version: str
@@ -94,7 +94,7 @@ class Judged(Part):
 
 
 class FileRef(Part):
-    """How the pixels were written."""
+    """How the file was encoded."""
 
     kind: Literal["png", "jpeg", "webp"]
     quality: int | None = Field(None, ge=1, le=100, description="Of lossy formats.")
@@ -102,13 +102,13 @@ class FileRef(Part):
 
 
 class ReproductionRecord(Part):
-    """How one picture was made: every value as it was used, defaults included."""
+    """How one picture was made: every value that was used, defaults included."""
 
     format: Literal[1] = Field(FORMAT, description="Version of this record's layout.")
     versions: Versions
     machine: Machine
     batched: bool = Field(
-        False, description="Whether it was drawn together with other pictures: the last bits may then differ."
+        False, description="Whether it was batched with other pictures: the last bits may then differ."
     )
     mode: Mode
     checkpoint: CheckpointRef
@@ -117,11 +117,13 @@ class ReproductionRecord(Part):
     prompt: str = Field(description="As it was written.")
     negative_prompt: str = ""
     styles: tuple[str, ...] = ()
-    expanded_prompt: str = Field(description="With styles, wildcards and variants filled in: what was drawn.")
+    expanded_prompt: str = Field(
+        description="With styles, wildcards and variants expanded: what was generated."
+    )
     expanded_negative_prompt: str = ""
     left_out: tuple[str, ...] = Field(
         (),
-        description="Parts of both prompts that nothing was done with, as they were written: <lora:…>, AND …",
+        description="Unsupported parts of both prompts that were ignored, as they were written: <lora:…>, AND …",
     )
 
     seed: Seed = Field(description="Of this very picture, not of the first in its batch.")
@@ -147,9 +149,7 @@ class ReproductionRecord(Part):
     inpaint: Inpaint | None = None
     outpaint: Outpaint | None = None
     hires: Hires | None = None
-    upscaler: Digest | None = Field(
-        None, description="SHA-256 of the network that enlarges between two passes."
-    )
+    upscaler: Digest | None = Field(None, description="SHA-256 of the upscaler's network between two passes.")
 
     verdict: Judged | None = None
     file: FileRef | None = Field(None, description="None until the picture is written.")
@@ -157,10 +157,11 @@ class ReproductionRecord(Part):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """A record from its JSON.
+        """Parse a record from its JSON.
 
         Raises:
-            RecordInvalidError: No JSON, a field missing, unknown or out of range, or another layout version.
+            RecordInvalidError: It is no JSON, has another layout version, or a field is missing, unknown or out of
+                range.
         """
         try:
             return cls.model_validate_json(text)
@@ -168,14 +169,14 @@ class ReproductionRecord(Part):
             raise RecordInvalidError(_complaint(error)) from error
 
     def to_json(self) -> str:
-        """The record on one line; equal records give equal text, and every character of it is valid in XML."""
+        """The record on one line; equal records give equal text, and every character is valid in XML."""
         text = json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
         return _NOT_IN_XML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
     def to_dict(self) -> dict[str, Any]:
         """The record for JSON output.
 
-        Fields of later versions are left out where they are empty, so that older pictures reproduce to the same file.
+        Fields of later versions are omitted where they are empty, so that older pictures reproduce to the same file.
         """
         body = self.model_dump(mode="json")
         if self.upscaler is None:
@@ -191,16 +192,17 @@ class ReproductionRecord(Part):
     def to_request(
         self, *, init_image: ImageSource | None = None, mask: ImageSource | None = None
     ) -> GenerationRequest:
-        """The request that makes this picture again, with its prompt already expanded.
+        """The request that reproduces this picture, with its prompt already expanded.
 
-        Where an older version took ``<lora:…>`` and the like as plain text, they are plain text again.
+        Where an older version treated ``<lora:…>`` and the like as plain text, they are escaped to be plain text
+        again.
 
         Args:
-            init_image: The initial picture; the record has only its digest.
+            init_image: The initial picture; the record contains only its digest.
             mask: The mask, likewise.
 
         Raises:
-            RequestError: The record needs an initial picture that is not given, or contradicts itself.
+            RequestError: A required initial picture is missing, or the record contradicts itself.
         """
         fields = {name: getattr(self, name) for name in GenerationRequest.model_fields if hasattr(self, name)}
         fields |= {
@@ -214,11 +216,11 @@ class ReproductionRecord(Part):
 
 
 def differences(record: ReproductionRecord, other: ReproductionRecord) -> list[str]:
-    """What differs, one sentence each, in the record's order; empty where nothing does.
+    """The differences of two records, one sentence each, in the record's order.
 
     Args:
-        record: The one that is to be reproduced.
-        other: What reproducing it gave, or would give, here.
+        record: The record of the original.
+        other: The record of its reproduction here.
     """
     ours, theirs = dict(_leaves(record.to_dict())), dict(_leaves(other.to_dict()))
     names = list(ours) + [name for name in theirs if name not in ours]
@@ -230,7 +232,7 @@ def differences(record: ReproductionRecord, other: ReproductionRecord) -> list[s
 
 
 def pixels_digest(pixels: NDArray[np.uint8]) -> str:
-    """SHA-256 over shape and samples, in hexadecimal: the same for a picture in whichever file format it comes.
+    """SHA-256 of shape and samples, in hexadecimal: the same for a picture in every file format.
 
     Args:
         pixels: uint8, [height, width] or [height, width, channels].

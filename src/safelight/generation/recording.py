@@ -1,4 +1,4 @@
-"""From a plan to the record of one picture."""
+"""Conversion of a plan to the reproduction record of one picture."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def make_record(
     Args:
         plan: What was generated.
         index: Which picture of the batch, from 0.
-        prompts: Its prompts, filled in.
+        prompts: Its expanded prompts.
         checkpoint: Which weights were used.
         machine: What they ran on.
-        notes: What the user should know beside the plan's own notes.
+        notes: Notes for the user in addition to the plan's.
         init_image: ``pixels_digest`` of the initial picture, decoded.
         mask: ``pixels_digest`` of the mask, decoded.
-        upscaler: Digest of the network that enlarged between two passes.
-        batched: Whether part of it was computed together with other pictures.
+        upscaler: Digest of the upscaler's network between two passes.
+        batched: Whether part of it was computed in a batch with other pictures.
     """
     request = plan.request
     variation = request.variation
     if variation is not None:
         variation = variation.of(index)
-    inpainting = request.mode is Mode.INPAINT
+    is_inpainting = request.mode is Mode.INPAINT
     return ReproductionRecord(
         versions=versions(),
         machine=machine,
@@ -76,7 +76,7 @@ def make_record(
         init_image=init_image,
         mask=mask,
         strength=plan.strength,
-        inpaint=request.inpaint if inpainting else None,
+        inpaint=request.inpaint if is_inpainting else None,
         outpaint=request.outpaint,
         hires=request.hires,
         upscaler=upscaler,
@@ -85,7 +85,7 @@ def make_record(
 
 
 def versions() -> Versions:
-    """Versions of the programs that generate here."""
+    """Versions of the installed libraries that generate pictures."""
     return Versions(
         safelight=version("safelight"),
         torch=torch.__version__,

@@ -1,7 +1,8 @@
-"""What can be asked for: one request for every way of making a picture.
+"""Requests for pictures: one class for every kind of generation.
 
-Text-to-image, image-to-image, inpainting and outpainting are the same request with more fields. Every value is checked
-here, before any work; what depends on the checkpoint (fit samplers, sizes) is checked by the engine once it is known.
+Text-to-image, image-to-image, inpainting and outpainting are the same request with more fields. Every value is
+checked here, before any work; what depends on the checkpoint (samplers, sizes) is checked when the checkpoint is
+known.
 """
 
 from __future__ import annotations
@@ -22,25 +23,25 @@ Scale = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Steps = Annotated[int, Field(ge=1, le=1000)]
 Side = Annotated[int, Field(ge=16, le=16384)]
 MAX_WORDS = 10_000
-"""Characters of a prompt, at most, as it is written and with its choices filled in."""
+"""Maximum length of a prompt in characters, as written and as expanded."""
 Words = Annotated[str, Field(max_length=MAX_WORDS, pattern="^[^\\x00]*$")]
 Name = Annotated[str, Field(max_length=300, pattern="^[^\\x00]*$")]
-"""What is looked up by name. A pattern also keeps out lone surrogates, which nothing could write down again."""
+"""A name for a lookup. The pattern also excludes lone surrogates, which cannot be encoded."""
 Place = Annotated[str, Field(max_length=4096, pattern="^[^\\x00]*$")]
 MAX_STYLES = 100
 MAX_SEED = 2**63 - 1
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 Picture = Annotated[ImageSource | None, SkipValidation, ImageField()]
-"""Whatever ``images.decode`` takes, which also says what it does not take. Moderation judges it before it is used."""
+"""Anything that ``images.decode`` accepts, which also checks it. Moderation judges it before it is used."""
 Mask = Annotated[ImageSource | None, SkipValidation, ImageField(judged=False)]
-"""The same for a mask, which says where, and is not judged."""
+"""The same for a mask, which is not judged."""
 UNMARKED = (0, 0, 0)
-"""What a mask's transparent parts count as, red, green and blue: nothing is drawn there."""
+"""The colour (red, green, blue) of a mask's transparent parts: nothing is generated there."""
 
 
 class Mode(StrEnum):
-    """What kind of run a request is."""
+    """The kind of a run."""
 
     TEXT = "text-to-image"
     IMAGE = "image-to-image"
@@ -48,20 +49,22 @@ class Mode(StrEnum):
 
 
 STRENGTH = {Mode.IMAGE: 0.75, Mode.INPAINT: 1.0}
-"""Denoising strength where none is given."""
+"""Default denoising strength."""
 
 
 class Part(BaseModel):
-    """A frozen part of a request; unknown fields are errors."""
+    """A frozen part of a request that rejects unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
 class Variation(Part):
-    """A little of another seed's noise (A1111's subseed)."""
+    """A mixture with another seed's noise (A1111's subseed)."""
 
     seed: Seed = Field(description="The other seed; picture i of a batch takes seed + i.")
-    strength: Share = Field(description="Share of the other seed's noise, 0 to 1; spherically interpolated.")
+    strength: Share = Field(
+        description="Fraction of the other seed's noise, 0 to 1; spherically interpolated."
+    )
     same_seed: bool = Field(
         False, description="Keep the request's own seed for all pictures, so that only this one counts up."
     )
@@ -72,23 +75,23 @@ class Variation(Part):
 
 
 class Inpaint(Part):
-    """How a masked part is drawn anew."""
+    """How a masked part is generated."""
 
     blur: int = Field(
         4, ge=0, le=256, description="Gaussian blur of the mask's edge, in pixels of the picture."
     )
     padding: int = Field(
-        32, ge=0, le=4096, description="Pixels around the mask that are drawn along (only_masked)."
+        32, ge=0, le=4096, description="Pixels around the mask that are generated with it (only_masked)."
     )
-    only_masked: bool = Field(False, description="Draw the masked part alone, at the request's full size.")
+    only_masked: bool = Field(False, description="Generate only the masked part, at the request's full size.")
     fill: Literal["original", "blur", "noise"] = Field(
-        "original", description="What the masked part holds before it is drawn."
+        "original", description="What the masked part contains before it is generated."
     )
-    invert: bool = Field(False, description="Draw what the mask leaves black instead.")
+    invert: bool = Field(False, description="Change what the mask leaves black instead.")
 
 
 class Outpaint(Part):
-    """How far a picture is drawn on beyond its edges, in pixels."""
+    """How far a picture is extended beyond its edges, in pixels."""
 
     left: int = Field(0, ge=0, le=8192)
     right: int = Field(0, ge=0, le=8192)
@@ -96,7 +99,7 @@ class Outpaint(Part):
     bottom: int = Field(0, ge=0, le=8192)
 
     def enlarged(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height of a picture of this size with its new edges, in pixels."""
+        """Width and height of a picture of this size after outpainting, in pixels."""
         return width + self.left + self.right, height + self.top + self.bottom
 
 
@@ -111,7 +114,7 @@ class Hires(Part):
     )
     all_steps: bool = Field(
         False,
-        description="Draw all of these steps, as A1111 counts them; otherwise the strength's share of them.",
+        description="Run all of these steps, as A1111 counts them; otherwise a fraction of them, the strength.",
     )
     sampler: Name | None = Field(
         None,
@@ -121,10 +124,10 @@ class Hires(Part):
 
 
 class GenerationRequest(Part):
-    """What to draw, and how. Fields left at None take the checkpoint family's default."""
+    """What to generate. Fields that are None take the default of the checkpoint's family."""
 
-    prompt: Words = Field(description="What to draw; docs/prompts.md has the syntax.")
-    negative_prompt: Words = Field("", description="What to keep away from.")
+    prompt: Words = Field(description="What to generate; docs/prompts.md has the syntax.")
+    negative_prompt: Words = Field("", description="What to avoid.")
     styles: tuple[Name, ...] = Field(
         (), max_length=MAX_STYLES, description="Prompt styles to apply, in order."
     )
@@ -136,7 +139,7 @@ class GenerationRequest(Part):
         None, description="A checkpoint's name, a folder, a file or a hub id; the setting's when not given."
     )
 
-    seed: Seed | None = Field(None, description="Where the noise comes from; drawn at random when not given.")
+    seed: Seed | None = Field(None, description="Seed of the noise; random when not given.")
     variation: Variation | None = None
     count: int = Field(1, ge=1, le=1000, description="How many pictures; picture i has the seed + i.")
     width: Side | None = Field(None, description="Pixels; the family says what it must be a multiple of.")
@@ -153,8 +156,8 @@ class GenerationRequest(Part):
     guidance_rescale: Share = Field(
         0.0, description="Pulls overexposed guidance back (Lin et al., 2023), 0 to 1."
     )
-    guidance_start: Share = Field(0.0, description="Share of the steps after which guidance begins.")
-    guidance_end: Share = Field(1.0, description="Share of the steps after which guidance ends.")
+    guidance_start: Share = Field(0.0, description="Fraction of the steps after which guidance begins.")
+    guidance_end: Share = Field(1.0, description="Fraction of the steps after which guidance ends.")
     guidance_method: Literal["cfg", "cfg-zero"] = Field(
         "cfg", description="cfg-zero: CFG-Zero* (Fan et al., 2025)."
     )
@@ -168,19 +171,21 @@ class GenerationRequest(Part):
     )
 
     init_image: Picture = Field(None, description="The picture to start from.")
-    mask: Mask = Field(None, description="White where the picture is to be drawn anew.")
-    strength: Share | None = Field(None, description="How much of the initial picture is drawn anew, 0 to 1.")
+    mask: Mask = Field(None, description="White where the picture is to be changed.")
+    strength: Share | None = Field(
+        None, description="Denoising strength: how much of the initial picture is changed, 0 to 1."
+    )
     inpaint: Inpaint = Inpaint()
     outpaint: Outpaint | None = None
     hires: Hires | None = None
 
     @classmethod
     def parse(cls, **fields: Any) -> Self:
-        """A request from loose values, which may be of any type.
+        """Make a request from untyped values.
 
         Raises:
             RequestError: A field is unknown, of the wrong type, not finite or out of range.
-            PromptUnsupportedError: A prompt asks for what is not done, and that is not to be ignored.
+            PromptUnsupportedError: A prompt has unsupported syntax, which is not to be ignored.
         """
         try:
             return cls(**fields)
@@ -189,7 +194,7 @@ class GenerationRequest(Part):
 
     @model_validator(mode="after")
     def _supported(self) -> Self:
-        """Styles and wildcards bring further words: ``settle`` looks at those."""
+        """Check the prompts' syntax; ``make_plan`` checks the text that styles and wildcards add."""
         if not self.ignore_unsupported:
             check_supported(self.prompt, "prompt")
             check_supported(self.negative_prompt, "negative prompt")
@@ -205,18 +210,21 @@ class GenerationRequest(Part):
             raise ValueError("outpainting makes its own mask: leave out the mask or the outpainting")
         if self.guidance_start > self.guidance_end:
             raise ValueError("guidance_start lies after guidance_end")
-        last = self.count - 1
-        seeds = ((self.seed or 0) + self.counted(last), self.variation.seed + last if self.variation else 0)
+        last_index = self.count - 1
+        seeds = (
+            (self.seed or 0) + self.counted(last_index),
+            self.variation.seed + last_index if self.variation else 0,
+        )
         if max(seeds) > MAX_SEED:
             raise ValueError(f"the last picture's seed would be larger than {MAX_SEED}")
         return self
 
     def counted(self, index: int) -> int:
-        """How far picture `index`'s own seed lies above the first picture's."""
+        """The difference between the seeds of picture `index` and of the first picture."""
         return 0 if self.variation is not None and self.variation.same_seed else index
 
     def canvas_size(self, init_image: tuple[int, int] | None) -> tuple[int, int] | None:
-        """Width and height of what is changed, in pixels; None for text-to-image.
+        """Width and height of the picture to be changed, in pixels; None for text-to-image.
 
         Args:
             init_image: Width and height of the initial picture; None without one.
@@ -227,7 +235,7 @@ class GenerationRequest(Part):
 
     @property
     def mode(self) -> Mode:
-        """What kind of run this is."""
+        """The kind of this run."""
         if self.init_image is None:
             return Mode.TEXT
         return Mode.IMAGE if self.mask is None and self.outpaint is None else Mode.INPAINT

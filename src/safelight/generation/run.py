@@ -1,7 +1,7 @@
-"""A run: generates the pictures of one request, each with its first pass and, where asked for, a second one.
+"""A run: generates the pictures of one request, each with its first pass and, if requested, a second one.
 
-What all pictures share is done once: the request is planned, its input pictures are decoded, names are resolved.
-Weights are leased for one picture at a time (see ``engine.py``), so that others get the memory between two pictures.
+Work that all pictures share is done once: planning the request, decoding its input pictures, resolving names. Weights
+are leased for one picture at a time (see ``engine.py``), so that other runs can use the memory between two pictures.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Components:
 
     Args:
         loaded: The checkpoint.
-        prompts: How it takes prompts.
-        previewer: Returns its map from latents to colours; called when a preview is first wanted.
-        upscaler: What enlarges between two passes; None where the latents are enlarged, and without a second pass.
+        prompts: Its conditioning on prompts.
+        previewer: Returns its map from latents to colours; called for the first preview.
+        upscaler: The upscaler between two passes; None if the latents are upscaled, and without a second pass.
     """
 
     loaded: LoadedCheckpoint
@@ -57,20 +57,20 @@ class Components:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """The pictures of one request. Nothing is locked or leased between two of them.
+    """A run of one request. Nothing is locked or leased between two pictures.
 
     Args:
         plan: What to generate.
-        checkpoint: Which weights generate, for the record.
-        machine: What they run on, for the record.
-        lease: Leases the weights, waiting for memory where others use it, with the right to compute.
+        checkpoint: The weights, for the record.
+        machine: The hardware and arithmetic, for the record.
+        lease: Leases the weights and the right to compute, waiting for memory that others use.
         init_image: The initial picture, RGB.
         mask: Its mask, RGB.
         watcher: Callbacks.
         home: The data directory, for wildcards and styles.
-        max_pixels: Of a picture, at most.
-        batcher: Where calls of the denoiser meet those of other runs; None to compute all of them alone.
-        pause: Lets others compute for as long as the watcher says.
+        max_pixels: Maximum number of pixels of a picture.
+        batcher: Batches calls of the denoiser with those of other runs; None to compute all of them alone.
+        pause: Lets others compute while the watcher pauses.
     """
 
     plan: Plan
@@ -86,13 +86,13 @@ class Run:
     pause: Callable[[], None] = lambda: None
 
     def generate(self, index: int) -> Artifact:
-        """Picture `index`, from 0.
+        """Generate picture `index`, from 0.
 
         Raises:
             MemoryBudgetError: There is not enough memory for it.
             ModelError: The checkpoint or the upscaler cannot be loaded.
-            MaskError: The mask does not fit the initial picture, or marks nothing.
-            RunStoppedError: The watcher stopped it, and no partial picture is wanted or possible.
+            MaskError: The mask does not match the initial picture, or marks nothing.
+            RunStoppedError: The watcher stopped it, and no partial picture was requested or is possible.
             NonFiniteError: The network's result is not finite.
         """
         with self.lease() as components:
@@ -101,7 +101,7 @@ class Run:
             return _Picture(self, index, components).generate()
 
     def artifacts(self, skip: Collection[int] = ()) -> Iterator[Artifact]:
-        """All pictures in their order, but those whose index is to be skipped; a stopped one is the last."""
+        """All pictures in order, except those with an index in ``skip``; a stopped one is the last."""
         for index in range(self.plan.request.count):
             if index in skip:
                 continue
@@ -111,7 +111,7 @@ class Run:
 
     @cached_property
     def input_digests(self) -> dict[str, str | None]:
-        """SHA-256 of the input pictures' pixels, by the record's fields."""
+        """SHA-256 of the input pictures' pixels, by field of the record."""
         inputs = {"init_image": self.init_image, "mask": self.mask}
         return {
             name: None if image is None else pixels_digest(np.asarray(image))
@@ -121,7 +121,7 @@ class Run:
 
 @dataclass(frozen=True)
 class _Picture:
-    """One picture of a run while it is generated."""
+    """The generation of one picture of a run."""
 
     run: Run
     index: int
@@ -137,13 +137,13 @@ class _Picture:
         if hires is not None and stopped_at is None:
             try:
                 second = self._second_pass(hires, first, result)
-            except RunStoppedError:  # while upscaling: the first pass is complete, and is what there is
+            except RunStoppedError:  # while upscaling: the result of the first pass is complete
                 if isinstance(result, Tensor) or not self.run.watcher.keep_partial:
                     raise
                 stopped_at = executed_steps(plan.steps, plan.strength, plan.family)
             else:
                 stage, result, stopped_at = Stage.SECOND_PASS, second.run(), second.stopped_at
-        if isinstance(result, Tensor):  # latents are no picture yet
+        if isinstance(result, Tensor):  # latents without a picture
             raise RunStoppedError
         image = start.finished(result)
         seconds = time.perf_counter() - started
@@ -153,7 +153,7 @@ class _Picture:
 
     @cached_property
     def _member(self) -> BatchMember:
-        """Where its calls of the denoiser go, in both passes."""
+        """The membership in the batcher, for both passes."""
         return BatchMember(self.run.batcher)
 
     @cached_property
@@ -176,11 +176,11 @@ class _Picture:
         )
 
     def _mask_unit(self) -> int:
-        """Pixels of a mask that the network takes as one."""
+        """Pixels of a mask that the network treats as one."""
         family = self.run.plan.family
         if family.pixel_masks:
             return 1
-        # Packed latents are those of several neighbours.
+        # A packed latent holds several neighbouring ones.
         packed = family.latent_layout == "packed"
         return family.size_multiple if packed else pixels_per_latent(self._loaded.components["vae"])
 
@@ -226,7 +226,7 @@ class _Picture:
         )
 
     def _second_pass(self, hires: Hires, first: DenoisingPass, result: Image.Image | Tensor) -> DenoisingPass:
-        """The pass that starts from the first one's result, enlarged."""
+        """The pass that starts from the upscaled result of the first one."""
         plan = self.run.plan
         width, height = plan.hires_size
         steps = plan.hires_steps
@@ -253,7 +253,7 @@ class _Picture:
         )
 
     def _reporter(self, stage: Stage) -> Callable[[int, int, Callable[[], Image.Image]], None]:
-        """What reports a pass's steps to the watcher."""
+        """A function that reports a pass's steps to the watcher."""
         watcher, count = self.run.watcher, self.run.plan.request.count
 
         def report(step: int, steps: int, preview: Callable[[], Image.Image]) -> None:
@@ -281,20 +281,20 @@ class _Picture:
             watcher.on_progress(Progress(self.index, count, Stage.UPSCALING, round(share * 100), 100))
             self._pause_if_asked()
 
-        enlarged = self.components.upscaler.upscale(
+        upscaled = self.components.upscaler.upscale(
             result,
             hires.scale,
             max_pixels=self.run.max_pixels,
             on_progress=report,
             should_stop=watcher.should_stop,
         )
-        return enlarged.resize(size, Image.Resampling.LANCZOS)
+        return upscaled.resize(size, Image.Resampling.LANCZOS)
 
     def _scheduler(self, choice: SamplerChoice) -> Any:
         return build_scheduler(choice, self._loaded.scheduler_config, [self._seed])
 
     def _noise(self, generator: Generator) -> Tensor | None:
-        """The initial noise where another seed's is mixed in; otherwise the pipeline makes it."""
+        """The initial noise if it mixes two seeds; otherwise None, and the pipeline makes it."""
         plan = self.run.plan
         variation = plan.request.variation
         if variation is None or variation.strength == 0:

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 
 class ConcurrencySlots:
-    """A semaphore, used as a context manager: a thread waits while all places are taken.
+    """A semaphore, used as a context manager: a thread waits while all slots are taken.
 
     Args:
-        count: How many places there are.
+        count: The number of slots.
     """
 
     def __init__(self, count: int) -> None:
@@ -30,10 +30,10 @@ class ConcurrencySlots:
 
     @contextmanager
     def released(self) -> Iterator[None]:
-        """Give this thread's place to another one within the block.
+        """Give this thread's slot to another thread within the block.
 
-        It is taken back without waiting, even if that is one too many: this thread may hold memory that those with
-        places wait for.
+        It is taken back without waiting, even if that exceeds the limit: this thread may hold memory that the threads
+        with slots wait for.
         """
         self.__exit__()
         try:

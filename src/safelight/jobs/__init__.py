@@ -1,1 +1,1 @@
-"""Work that survives: a durable queue, the workers that do it, and the supervisor that keeps them alive."""
+"""The durable job queue, the worker processes that run its jobs, and the supervisor that restarts them."""

@@ -1,4 +1,4 @@
-"""What processes notify each other of; see ``database/notifications.py``."""
+"""Channels of the notifications between processes; see ``database/notifications.py``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ class Channel(StrEnum):
     """A kind of change."""
 
     JOBS = "jobs"
-    """A job waits that did not before."""
+    """A job has been queued."""
     COMMANDS = "commands"
-    """A running job got a signal, or workers are to load or unload a checkpoint."""
+    """A running job got a signal, or workers should load or unload a checkpoint."""
     EVENTS = "events"
     """A job has a new event."""

@@ -1,4 +1,4 @@
-"""From what a job made to entries of the gallery, and from those to the job's result."""
+"""Conversion of a job's pictures to gallery entries, and of gallery entries to the job's result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def generated_entry(job: Job, picture: Picture, index: int) -> NewEntry:
-    """The entry of a generated picture; one that the policy blocks comes without its pixels."""
+    """The entry of a generated picture; a blocked one has no pixels."""
     fields = recorded(picture.record) | _judged(picture.verdict)
     if picture.image is not None:
         fields |= {"width": picture.image.width, "height": picture.image.height}
@@ -33,7 +33,7 @@ def generated_entry(job: Job, picture: Picture, index: int) -> NewEntry:
 
 
 def upscaled_entry(job: Job, enlarged: Upscaled) -> NewEntry:
-    """The entry of an enlarged picture, likewise."""
+    """The entry of an upscaled picture; a blocked one has no pixels."""
     width, height = (0, 0) if enlarged.image is None else enlarged.image.size
     return NewEntry(
         **_judged(enlarged.verdict),
@@ -47,13 +47,13 @@ def upscaled_entry(job: Job, enlarged: Upscaled) -> NewEntry:
 
 
 def picture_result(entry: Entry, made: Picture | Upscaled | None = None) -> GeneratedImage:
-    """What a job's result says of a picture, without its pixels.
+    """A picture in a job's result, without its pixels.
 
     Args:
-        entry: Its entry in the gallery.
-        made: The picture, if this attempt of the job made it.
+        entry: The picture's entry in the gallery.
+        made: The picture, if this attempt of the job generated it.
     """
-    shown = GeneratedImage(
+    result = GeneratedImage(
         id=entry.id,
         index=entry.index,
         seed=entry.seed,
@@ -71,13 +71,13 @@ def picture_result(entry: Entry, made: Picture | Upscaled | None = None) -> Gene
         url=None if entry.kind is None else f"/v1/gallery/{entry.id}/file",
     )
     if made is None:
-        return shown
-    more = {
+        return result
+    details = {
         "seconds": round(made.seconds, 3),
-        "stopped_at": getattr(made, "stopped_at", None),  # enlarging has no steps
+        "stopped_at": getattr(made, "stopped_at", None),  # upscaling has no steps
         "verdict": VerdictView.model_validate(made.verdict.to_dict()),
     }
-    return shown.model_copy(update=more)
+    return result.model_copy(update=details)
 
 
 def result_of(entries: Iterable[Entry]) -> JobResult:
@@ -86,12 +86,12 @@ def result_of(entries: Iterable[Entry]) -> JobResult:
 
 
 def _of_job(job: Job) -> dict[str, Any]:
-    """The job's part of an entry; the time is that of the job, so that every attempt makes the same entry."""
+    """The job's fields of an entry. The time is the job's, so that every attempt gives the same entry."""
     return {"job_id": job.id, "owner": job.owner, "created": job.created}
 
 
 def _judged(verdict: Verdict) -> dict[str, Any]:
-    """The verdict's part of an entry."""
+    """The verdict's fields of an entry."""
     return {
         "decision": verdict.decision,
         "unsafe": verdict.unsafe,
@@ -102,10 +102,10 @@ def _judged(verdict: Verdict) -> dict[str, Any]:
 
 
 def _embedding(verdict: Verdict) -> Embedding:
-    """The classifier's embedding of the picture, with the name and digest of the classifier."""
+    """The classifier's embedding of the picture, with the classifier's name and digest."""
     return Embedding(verdict.classifier.digest, verdict.classifier.name, verdict.embedding)
 
 
 def _notes(record: str | None) -> list[str]:
-    """What was done that the request did not ask for, by a picture's record."""
+    """The notes in a picture's record: what was done that the request did not ask for."""
     return [] if record is None else list(json.loads(record).get("notes", []))

@@ -1,4 +1,4 @@
-"""Whether a server answers: asked again and again from outside, for a process that hangs does not say so itself."""
+"""Periodic health probes of a server from another process, which detect a server that hangs."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ import threading
 import time
 
 ASK_EVERY, WAIT = 1.0, 3.0
-"""Seconds between two questions, and for which an answer is waited for."""
+"""Seconds between two probes, and the timeout of a probe in seconds."""
 PATH = "/health/live"
 
 
 class Liveness:
-    """How long a server has been silent.
+    """Probes a server and measures how long it has not responded.
 
-    Only the time that was spent waiting for it counts, so that nothing is held against it which stopped this process as
-    well, as a machine that sleeps.
+    Only time spent on probes counts, so that a pause of this process too (a machine that sleeps, for example) is not
+    held against the server.
 
     Args:
-        host: The address it listens on.
-        port: Its port.
+        host: The address that the server listens on.
+        port: The server's port.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self._host, self._port = _reachable(host), port
         self._over = threading.Event()
         self.answered = False
-        """Whether it has ever answered."""
+        """Whether the server has responded at least once."""
         self.silent = 0.0
-        """Seconds of waiting since it answered last, or since this began."""
+        """Seconds of probing since the last response, or since the start."""
 
     def begin(self) -> None:
-        """Ask from now on, in a thread."""
+        """Start probing in a thread."""
         threading.Thread(target=self._ask_on, daemon=True, name="liveness").start()
 
     def end(self) -> None:
-        """Ask no more."""
+        """Stop probing."""
         self._over.set()
 
     def _ask_on(self) -> None:
@@ -45,14 +45,14 @@ class Liveness:
             self._over.wait(ASK_EVERY)
 
     def _ask(self) -> None:
-        began = time.monotonic()
+        started = time.monotonic()
         if self._answers():
             self.answered, self.silent = True, 0.0
         else:
-            self.silent += min(time.monotonic() - began, WAIT) + ASK_EVERY
+            self.silent += min(time.monotonic() - started, WAIT) + ASK_EVERY
 
     def _answers(self) -> bool:
-        """Whether there is an answer, whatever it says; one that closes the connection, at its bound of them, lives."""
+        """Whether the server responds. A server that resets the connection, at its connection limit, is alive."""
         connection = http.client.HTTPConnection(self._host, self._port, timeout=WAIT)
         try:
             connection.request("GET", PATH)
@@ -67,7 +67,7 @@ class Liveness:
 
 
 def _reachable(host: str) -> str:
-    """Where a server that listens on an address can be asked from this machine."""
+    """An address at which this machine can reach a server that listens on ``host``."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

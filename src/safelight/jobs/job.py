@@ -1,4 +1,4 @@
-"""What a job is, as every front door shows it."""
+"""Jobs, their progress and their events, in the form that all front ends show."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Timeout = Annotated[float, Field(gt=0, le=7 * 86400, allow_inf_nan=False)]
 
 
 class JobKind(StrEnum):
-    """What a job does."""
+    """The kind of a job, which determines the function that runs it."""
 
     GENERATE = "generate"
     UPSCALE = "upscale"
@@ -23,7 +23,7 @@ class JobKind(StrEnum):
 
 
 class JobState(StrEnum):
-    """Where a job stands; the last three are final."""
+    """The state of a job; the last three states are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -33,38 +33,38 @@ class JobState(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the job has ended."""
         return self not in (JobState.QUEUED, JobState.RUNNING)
 
 
 class Signal(StrEnum):
-    """What a running job is told; it listens at every step."""
+    """A request to a running job, which the job checks after every step."""
 
     CANCEL = "cancel"
-    """Stop, keep finished pictures, be cancelled."""
+    """Stop and keep the finished pictures; the job ends as cancelled."""
     FINISH = "finish"
-    """Stop, give the picture on its way as far as it got, succeed."""
+    """Stop and keep the current picture as it is; the job ends as succeeded."""
     SKIP = "skip"
-    """Leave the picture on its way, go on with the next."""
+    """Drop the current picture and continue with the next one."""
 
     def outdoes(self, other: str | None) -> bool:
-        """Whether this one counts where another was said before: who cancels is heard, whatever else was said."""
-        order = (None, Signal.SKIP, Signal.FINISH, Signal.CANCEL)
-        return order.index(self) > order.index(None if other is None else Signal(other))
+        """Whether this signal replaces an earlier one: CANCEL outranks FINISH, and FINISH outranks SKIP."""
+        ranking = (None, Signal.SKIP, Signal.FINISH, Signal.CANCEL)
+        return ranking.index(self) > ranking.index(None if other is None else Signal(other))
 
 
 class Shape(BaseModel):
-    """A frozen model; unknown fields are errors."""
+    """A frozen model that rejects unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class JobStage(StrEnum):
-    """What is done for a job beside the stages of generation (``generation.progress.Stage``)."""
+    """Stages of a job in addition to those of generation (``generation.progress.Stage``)."""
 
     JUDGING = "judging"
     PAUSED = "paused"
-    """It waits while jobs of other owners run."""
+    """The job waits while jobs of other owners run."""
     WAITING_FOR_DISK = "waiting for disk space"
     WAITING_FOR_DATABASE = "waiting for the database"
 
@@ -73,21 +73,21 @@ PAUSED = JobStage.PAUSED
 
 
 class Progress(Shape):
-    """Where a running job stands."""
+    """The progress of a running job."""
 
     stage: str = Field(
-        description="loading, first pass, upscaling, second pass, judging …; paused while others have their turn."
+        description="loading, first pass, upscaling, second pass, judging …; paused while jobs of other owners run."
     )
     step: int = Field(0, ge=0, description="Steps done of this stage.")
     steps: int = Field(0, ge=0, description="Steps of this stage.")
-    picture: int = Field(0, ge=0, description="Which picture or file is being worked on, from 0.")
+    picture: int = Field(0, ge=0, description="Index of the current picture or file, from 0.")
     pictures: int = Field(1, ge=0, description="How many there are.")
-    fraction: float = Field(0.0, ge=0, le=1, description="Share of the whole job, 0 to 1.")
+    fraction: float = Field(0.0, ge=0, le=1, description="Completed fraction of the whole job, 0 to 1.")
     seconds: float = Field(0.0, ge=0, description="How long it has run, without pauses and earlier attempts.")
 
 
 class Failure(Shape):
-    """Why a job failed: one of the catalogue's errors."""
+    """Why a job failed: one of the errors in the catalogue."""
 
     code: str
     message: str
@@ -95,13 +95,13 @@ class Failure(Shape):
 
 
 class Job(Shape):
-    """One piece of work."""
+    """One job in the queue."""
 
     id: str
-    owner: str = Field(description="Whose key it was submitted with; local without keys.")
+    owner: str = Field(description="Owner of the key it was submitted with; local without keys.")
     kind: JobKind
     state: JobState
-    request: JsonObject = Field(description="What was asked for, with every picture as {blob: SHA-256}.")
+    request: JsonObject = Field(description="The request, with every picture as {blob: SHA-256}.")
     priority: Priority = 0
     timeout: Timeout | None = Field(
         None, description="Seconds it may run, pauses not counted; then it fails."
@@ -114,22 +114,22 @@ class Job(Shape):
     created: datetime
     started: datetime | None = None
     ended: datetime | None = None
-    expires: datetime | None = Field(None, description="When the finished job is forgotten.")
-    attempt: int = Field(0, ge=0, description="How often it was begun; more than once after a crash.")
+    expires: datetime | None = Field(None, description="When the finished job is deleted.")
+    attempt: int = Field(0, ge=0, description="How often it was started; more than once after a crash.")
     lost: int = Field(
         0,
         ge=0,
-        description="Workers that died over it since its last picture; after one it is done by itself.",
+        description="Workers that were lost while they ran it, since its last picture; after one it runs alone.",
     )
     worker: str | None = Field(None, description="Which worker runs or ran it.")
     result: JsonObject | None = Field(
-        None, description="Of a job that succeeded; of a cancelled one, what it had."
+        None, description="Of a job that succeeded; of a cancelled one, what was completed."
     )
     error: Failure | None = Field(None, description="Of a job that failed.")
 
 
 class Submission(Shape):
-    """A job to be queued."""
+    """A job to be submitted."""
 
     kind: JobKind
     request: JsonObject
@@ -138,14 +138,14 @@ class Submission(Shape):
     timeout: Timeout | None = None
     idempotency_key: str | None = Field(None, min_length=1, max_length=200)
     request_id: str = ""
-    checkpoint: str = Field("", description="What it draws with; workers prefer what they have loaded.")
-    cost: float = Field(
-        1.0, gt=0, description="How much of its owner's turn it takes: megapixels times steps, say."
+    checkpoint: str = Field(
+        "", description="The checkpoint it generates with; workers prefer one that is loaded."
     )
+    cost: float = Field(1.0, gt=0, description="The job's cost for scheduling, in megapixels times steps.")
 
 
 class Event(Shape):
-    """Something that happened to a job. Events of all jobs share one sequence of ids."""
+    """An event of a job. The events of all jobs share one sequence of ids."""
 
     id: int
     job_id: str

@@ -1,4 +1,4 @@
-"""A job's request as it is stored: JSON with a reference to a blob in place of each image, and back."""
+"""Conversion of a job's request to JSON for storage, with references to blobs in place of images, and back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Image = Annotated[bytes, ImageField()]
 
 
 class UpscaleRequest(Part):
-    """A picture to enlarge."""
+    """A picture to upscale."""
 
     image: Image
     by: float = Field(2.0, ge=1, le=8, allow_inf_nan=False, description="Factor on width and height.")
@@ -43,7 +43,7 @@ REQUESTS: Mapping[JobKind, type[Part]] = {
 
 
 def parse_request(kind: JobKind, fields: Mapping[str, Any]) -> Part:
-    """A request from loose values, with pictures as bytes.
+    """Make a request from untyped values, with pictures as bytes.
 
     Raises:
         RequestError: A field is unknown, of the wrong type or out of range.
@@ -58,11 +58,11 @@ def parse_request(kind: JobKind, fields: Mapping[str, Any]) -> Part:
 
 
 def with_seed(request: GenerationRequest, key: str | None = None) -> GenerationRequest:
-    """The request with a random seed where it has none, so that every attempt of the job gives the same pictures.
+    """The request with a seed, random if it has none, so that each attempt of the job gives the same pictures.
 
     Args:
         request: What to generate.
-        key: An idempotency key: the same one gives the same seed.
+        key: An idempotency key; the same key always gives the same seed.
     """
     if request.seed is not None:
         return request
@@ -71,7 +71,7 @@ def with_seed(request: GenerationRequest, key: str | None = None) -> GenerationR
 
 
 def store_request(request: Part) -> tuple[JsonObject, dict[str, bytes]]:
-    """A request as JSON with ``{"blob": digest}`` in place of each image; and the images, by digest."""
+    """A request as JSON, with ``{"blob": digest}`` in place of each image, and the images by digest."""
     images: dict[str, bytes] = {}
 
     def reference(found: FoundImage) -> dict[str, str]:
@@ -85,10 +85,10 @@ def store_request(request: Part) -> tuple[JsonObject, dict[str, bytes]]:
 
 
 def load_request(connection: Connection, kind: JobKind, request: JsonObject) -> Part:
-    """The request that was ``store_request``, with its images as bytes.
+    """The request that ``store_request`` converted, with its images as bytes.
 
     Raises:
-        BlobMissingError: An image is gone.
+        BlobMissingError: An image has been deleted.
     """
     model = REQUESTS[kind]
     return parse_request(
@@ -97,7 +97,7 @@ def load_request(connection: Connection, kind: JobKind, request: JsonObject) -> 
 
 
 def blob_digests(request: JsonValue) -> Iterator[str]:
-    """The blobs that a stored request needs; nothing else in it is an object with the key blob."""
+    """The digests of the blobs in a stored request; no other object in it has the key ``blob``."""
     if isinstance(request, dict):
         if isinstance(digest := request.get("blob"), str):
             yield digest

@@ -1,4 +1,4 @@
-"""Writing a job's progress beside the work, which does not wait for the database."""
+"""A thread that writes a job's progress, so that the job does not wait for the database."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Write = Callable[[Progress, "Image.Image | None"], None]
 
 
 class ProgressWriter:
-    """Writes the newest progress in a thread that lives while there is something to write. Threads may share it.
+    """Writes the newest progress in a thread, which ends when there is nothing to write. It is thread-safe.
 
-    What is put while the last one is being written takes the place of what waits, with whose preview it is written if
-    it has none.
+    Progress that arrives during a write replaces the pending one. If it has no preview, it is written with the
+    preview of the one it replaces.
 
     Args:
-        write: Writes one; it raises nothing.
+        write: Writes one report; it must not raise.
     """
 
     def __init__(self, write: Write) -> None:
@@ -31,7 +31,7 @@ class ProgressWriter:
         self._busy = False
 
     def put(self, progress: Progress, preview: Image.Image | None = None) -> None:
-        """Have progress written."""
+        """Queue progress to be written."""
         with self._changed:
             if preview is None and self._waiting is not None:
                 preview = self._waiting[1]
@@ -41,7 +41,7 @@ class ProgressWriter:
                 threading.Thread(target=self._run, daemon=True, name="progress").start()
 
     def flush(self) -> None:
-        """Wait until all that was put is written."""
+        """Wait until everything queued has been written."""
         with self._changed:
             self._changed.wait_for(lambda: not self._busy)
 

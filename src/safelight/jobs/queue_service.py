@@ -1,4 +1,4 @@
-"""What front doors and workers share: the database opened, the ledger, the gallery, the list of workers."""
+"""The services that front ends and workers share: the database, the job store, the gallery and the list of workers."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from safelight.settings import Settings
 
 SCHEMAS = (blobs.SCHEMA, gallery_tables.SCHEMA, tables.SCHEMA)
 TEXTS = ("checkpoints", "last_error")
-"""What of a worker's description is written down as JSON."""
+"""The fields of a worker's description that are stored as JSON."""
 FORGOTTEN_AFTER = timedelta(days=1)
-"""Time after which a silent worker is no longer listed."""
+"""How long a worker stays in the list after its last heartbeat."""
 
 
 def prepare(settings: Settings, *others: Schema) -> None:
     """Create or update all tables.
 
     Args:
-        settings: With the database.
-        others: What other packages keep there.
+        settings: Names the database.
+        others: The schemas of other packages that use this database.
 
     Raises:
-        DatabaseError: It cannot be opened or changed, or is a newer Safelight's.
+        DatabaseError: The database cannot be opened or changed, or a newer version of Safelight has migrated it.
     """
     engine = open_database(settings)
     try:
@@ -56,11 +56,11 @@ class QueueService:
     """An open database with the queue and the gallery in it.
 
     Args:
-        settings: Everything that can be set.
+        settings: All settings.
         engine: The database.
-        store: The book of jobs.
-        gallery: What was made.
-        clock: What is too old, is so by this clock.
+        store: The jobs.
+        gallery: The generated pictures.
+        clock: The clock that decides what has expired.
     """
 
     settings: Settings
@@ -71,12 +71,12 @@ class QueueService:
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Open the database, whose tables have been made by ``prepare``."""
+        """Open the database. ``prepare`` must have created its tables."""
         engine = open_database(settings)
         limits = QueueLimits(
             settings.queue_capacity, settings.waiting_per_owner, settings.waiting_bytes_per_owner
         )
-        ledger = JobStore(
+        store = JobStore(
             engine,
             retention=settings.job_retention,
             max_attempts=settings.max_attempts,
@@ -84,21 +84,21 @@ class QueueService:
         )
         with reading(engine) as connection:
             clock = ExpiryClock(now(connection))
-        return cls(settings, engine, ledger, Gallery(engine, settings.home), clock)
+        return cls(settings, engine, store, Gallery(engine, settings.home), clock)
 
     def listen(self, *channels: Channel) -> Listener:
-        """A listener for changes that other processes make; whoever asked for it closes it."""
+        """A listener for changes made by other processes. The caller closes it."""
         return listen(self.engine, *channels)
 
     def reading(self) -> AbstractContextManager[Connection]:
-        """A connection to read with."""
+        """A read-only connection."""
         return reading(self.engine)
 
     def now(self) -> datetime:
-        """The time by the clock that all hosts share.
+        """The current time by the clock that all hosts share.
 
         Raises:
-            DatabaseError: It cannot be read.
+            DatabaseError: The clock cannot be read.
         """
         with self.reading() as connection:
             return now(connection)
@@ -108,41 +108,41 @@ class QueueService:
         self.engine.dispose()
 
     def register_worker(self, name: str, description: Mapping[str, Any]) -> None:
-        """Note that a worker lives, and how it is."""
+        """Record a worker's heartbeat and its description."""
         values = {**description, **{field: json.dumps(description.get(field)) for field in TEXTS}}
         with writing(self.engine) as connection:
             upsert(connection, workers, {"name": name}, {**values, "seen": now(connection)})
 
     def forget_worker(self, name: str) -> None:
-        """A worker has left."""
+        """Remove a worker that has stopped."""
         with writing(self.engine) as connection:
             connection.execute(delete(workers).where(workers.c.name == name))
 
     def load(self, checkpoint: str) -> None:
-        """Tell all workers to load a checkpoint, each when no job is on its way there."""
+        """Ask all workers to load a checkpoint; each does so when it runs no job."""
         with writing(self.engine) as connection:
             give(connection, checkpoint, load=True)
 
     def unload(self, checkpoint: str | None = None) -> None:
-        """Tell all workers to free the memory of a checkpoint, or of all: at once, or when no job is using it."""
+        """Ask all workers to free the memory of one checkpoint, or of all, as soon as no job uses it."""
         with writing(self.engine) as connection:
             give(connection, checkpoint, load=False)
 
     def orders(self, after: int) -> list[ResidencyCommand]:
-        """What workers were told since an order, and still counts, in this order."""
+        """The commands with a number above ``after`` that are still in effect, in order."""
         with self.reading() as connection:
             return newer(connection, after)
 
     def last_order(self) -> int:
-        """The number of what workers were told last; 0 for nothing yet."""
+        """The number of the newest command; 0 if there is none."""
         with self.reading() as connection:
             return newest(connection)
 
     def clean(self) -> None:
-        """Delete what has expired or was left by a crash: jobs, inputs, entries and files of the gallery.
+        """Delete what has expired and what a crash left behind: jobs, inputs, gallery entries and files.
 
         Raises:
-            DatabaseError, OutputError: It was not all deleted; the rest is the next time.
+            DatabaseError, OutputError: Not everything was deleted; the next call deletes the rest.
         """
         expiry = self.clock.at(self.now())
         self.store.forget(expiry)
@@ -156,18 +156,18 @@ class QueueService:
         self.gallery.repair(now=expiry.timestamp())
 
     def workers(self) -> list[dict[str, Any]]:
-        """The workers that have been heard of lately."""
+        """The workers with a recent heartbeat."""
         with self.reading() as connection:
-            recent = (
+            query = (
                 select(workers)
                 .where(_heard_within(connection, timedelta(seconds=LOST_AFTER)))
                 .order_by(workers.c.name)
             )
-            rows = connection.execute(recent).mappings().all()
+            rows = connection.execute(query).mappings().all()
         return [{**row, **{field: json.loads(row[field]) for field in TEXTS}} for row in rows]
 
 
 def _heard_within(connection: Connection, period: timedelta) -> ColumnElement[bool]:
-    """Which workers were heard of lately; what is still to come was said before the clock was set back."""
-    present = now(connection)
-    return workers.c.seen.between(present - period, present + period)
+    """The condition for a recent heartbeat; also true after a clock was set back, up to the same period."""
+    current = now(connection)
+    return workers.c.seen.between(current - period, current + period)

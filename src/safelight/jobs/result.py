@@ -1,6 +1,6 @@
-"""What a job gave: one typed, versioned shape for the database, the API, the client and the command line.
+"""The result of a job: one typed, versioned format for the database, the API, the client and the command line.
 
-Version 1 had no version, and of a picture neither seconds nor stopped_at nor verdict. Results of it are still read.
+Version 1 had no version field, and its pictures had no seconds, stopped_at or verdict. Its results can still be read.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ VERSION: Literal[2] = 2
 
 
 class ResultPart(BaseModel):
-    """A frozen part of a result, made from objects by their attributes; fields of later versions are ignored."""
+    """A frozen part of a result, which can be made from an object's attributes. It ignores fields of later versions."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
 class ClassifierView(ResultPart):
-    """Which classifier judged."""
+    """The classifier that judged a picture."""
 
     name: str
     digest: str = Field(description="SHA-256 of its weights.")
@@ -30,7 +30,7 @@ class ClassifierView(ResultPart):
 
 
 class PolicyView(ResultPart):
-    """Which policy decided."""
+    """The policy that decided."""
 
     name: str
     version: str
@@ -38,7 +38,7 @@ class PolicyView(ResultPart):
 
 
 class VerdictView(ResultPart):
-    """What moderation says of a picture."""
+    """The verdict of moderation on a picture."""
 
     decision: Literal["allow", "review", "block", "error"]
     scores: dict[str, float] = Field({}, description="Probability by label, 0 to 1.")
@@ -53,14 +53,14 @@ class VerdictView(ResultPart):
 
 
 class PictureVerdict(VerdictView):
-    """What moderation says of one of several pictures."""
+    """The verdict of moderation on one of several pictures."""
 
     index: int = Field(description="Which of the pictures, from 0.")
     embedding: list[float] | None = Field(None, description="Where it was asked for.")
 
 
 class GeneratedImage(ResultPart):
-    """A picture that a job made."""
+    """A picture that a job generated."""
 
     id: str = Field(description="Its entry in the gallery.")
     index: int = Field(description="Which of the job's pictures it is, from 0; skipped ones are left out.")
@@ -89,7 +89,7 @@ class GeneratedImage(ResultPart):
 
 
 class JobResult(ResultPart):
-    """What came of a job: pictures of generate and upscale, verdicts of scan."""
+    """The result of a job: the pictures of generate and upscale, the verdicts of scan."""
 
     version: Literal[1, 2] = Field(
         1,
@@ -101,9 +101,9 @@ class JobResult(ResultPart):
 
     @classmethod
     def read(cls, stored: JsonObject) -> Self:
-        """A stored result of any version.
+        """Read a stored result of any version.
 
-        Pictures and verdicts are read one by one, so that other threads get their turn between thousands of them.
+        Pictures and verdicts are validated one by one, so that other threads can run between thousands of them.
         """
         parts: dict[str, Any] = {name: value for name, value in stored.items() if isinstance(value, list)}
         return cls(
@@ -118,7 +118,7 @@ class JobResult(ResultPart):
 
     @classmethod
     def of_pictures(cls, pictures: list[GeneratedImage]) -> Self:
-        """The result of a job that makes pictures."""
+        """The result of a job that generates pictures."""
         return cls(version=VERSION, pictures=tuple(pictures))
 
     @classmethod

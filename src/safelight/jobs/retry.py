@@ -1,4 +1,4 @@
-"""What may pass is waited for, as a database that is away: hours of drawing must not get lost for a minute's outage."""
+"""Retries of database operations on temporary errors: a short outage must not lose hours of generation."""
 
 from __future__ import annotations
 
@@ -17,53 +17,53 @@ from safelight.errors import (
 from safelight.logs import get_logger
 
 RETRY_EVERY = 1.0
-"""Seconds between two tries."""
+"""Seconds between two attempts."""
 PUZZLED = 60.0
-"""Seconds for which an error is waited for that need not pass: only its text says what it is."""
+"""Seconds for which an unknown error is retried: it may be permanent, and only its text says what it is."""
 
 FULL = 3600.0
-"""Seconds for which a full disk is waited for: somebody has to make space."""
+"""Seconds for which a full disk is retried: somebody has to free space."""
 SAY_EVERY = 60.0
-"""Seconds between two lines in the log of the same wait: the log may be on the disk that is full."""
+"""Seconds between two log lines of one wait: the log may be on the full disk."""
 
-Result = TypeVar("Result")
+ResultT = TypeVar("ResultT")
 
 
 def retry_transient(
-    do: Callable[[], Result],
+    do: Callable[[], ResultT],
     given_up: Callable[[], bool] = lambda: False,
     *,
     always: bool = False,
     waiting: Callable[[DatabaseError], None] = lambda _: None,
-) -> Result:
-    """Use the database, and try again while it cannot be used; returns what came of it.
+) -> ResultT:
+    """Run a database operation, and retry it while the error may be temporary; returns its result.
 
     Args:
-        do: Reads or writes; may be done more than once.
-        given_up: Asked between two tries; true ends them.
-        always: Wait whatever is wrong, for as long as it takes: there is nobody whom it could be told.
-        waiting: Told now and then what is waited for.
+        do: The operation; it may run more than once.
+        given_up: Called between attempts; True ends them.
+        always: Retry all errors without a time limit, for operations whose error nobody could receive.
+        waiting: Called with the error at intervals while the operation is retried.
 
     Raises:
-        DatabaseError: It was given up, or waiting does not help.
+        DatabaseError: ``given_up`` returned True, or the error is permanent.
     """
-    began, said = time.monotonic(), -SAY_EVERY
+    started, last_logged = time.monotonic(), -SAY_EVERY
     while True:
         try:
             return do()
         except DatabaseError as error:
-            waited = time.monotonic() - began
+            waited = time.monotonic() - started
             if given_up() or not (always or _passes(error, waited)):
                 raise
-            if waited - said >= SAY_EVERY:
-                said = waited
+            if waited - last_logged >= SAY_EVERY:
+                last_logged = waited
                 get_logger(__name__).warning("the database cannot be used", error=error.message)
                 waiting(error)
             time.sleep(RETRY_EVERY)
 
 
 def _passes(error: DatabaseError, waited: float) -> bool:
-    """Whether an error may pass, after so many seconds of it."""
+    """Whether an error that has lasted so many seconds may be temporary."""
     if isinstance(error, DatabaseDamagedError | DatabaseVersionError):
         return False
     if isinstance(error, StorageFullError):

@@ -1,6 +1,7 @@
-"""The supervisor: starts the server and one worker for each device, and starts again what dies or falls silent.
+"""The supervisor: starts the server and one worker per device, and restarts those that exit or stop responding.
 
-Each child is tied to it by a pipe: when the supervisor is gone, however it went, the pipe closes and the child leaves.
+Each child process reads from a pipe of the supervisor. When the supervisor ends, in whatever way, the pipe closes and
+the child exits.
 """
 
 from __future__ import annotations
@@ -20,30 +21,30 @@ from safelight.jobs.health_probe import Liveness
 from safelight.logs import get_logger
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
-"""Seconds before a dead child is started again; doubled each time it dies young."""
+"""Seconds before an exited child is restarted; doubled each time it exits early."""
 OLD = 30.0
-"""Seconds after which a child's death is no longer a death in youth."""
+"""Seconds after which an exit no longer counts as early."""
 PATIENCE = 20.0
-"""Seconds that children are given to leave before they are killed."""
+"""Seconds that children have to exit before they are killed."""
 LOOK_EVERY = 0.05
-"""Seconds between two looks at the children."""
+"""Seconds between two checks of the children."""
 SILENT, SILENT_AT_START = 10.0, 60.0
-"""Seconds without an answer after which a server is killed, and those it is given until its first."""
+"""Seconds without a response after which a server is killed, and the limit until its first response."""
 HOPELESS = (2, 3)
 """Exit statuses that say that starting again would not help: wrong settings, a port that is taken; a database that is
 damaged or a newer Safelight's. The latter only from a child that dies young: later it may be anything."""
 PASSING = 75
-"""Exit status of a child that is to be started again, since what is wrong may pass: sysexits.h calls it EX_TEMPFAIL."""
+"""Exit status of a child that should be restarted because the error may be temporary: EX_TEMPFAIL of sysexits.h."""
 
 
 @dataclass
 class Child:
-    """A process that is to be there always.
+    """A process that the supervisor keeps running.
 
     Args:
-        name: For the log.
-        arguments: What follows the word safelight.
-        listens: Address and port, where it is to answer.
+        name: The name in the log.
+        arguments: The arguments after ``safelight``.
+        listens: Address and port to probe; None for a process that does not listen.
     """
 
     name: str
@@ -56,12 +57,12 @@ class Child:
     due: float = field(default_factory=time.monotonic)
 
     def start(self) -> None:
-        """Begin a life."""
+        """Start the process."""
         command = [sys.executable, "-m", "safelight", *self.arguments, "--supervised"]
         self.begin(subprocess.Popen(command, stdin=subprocess.PIPE))  # noqa: S603
 
     def begin(self, process: subprocess.Popen[bytes]) -> None:
-        """Look after a process that was just started."""
+        """Supervise a process that was just started."""
         self.process, self.born = process, time.monotonic()
         if self.listens is not None:
             self.liveness = Liveness(*self.listens)
@@ -69,17 +70,17 @@ class Child:
 
     @property
     def silent(self) -> bool:
-        """Whether it has given no answer for too long."""
+        """Whether the process has not responded for too long."""
         if self.process is None or self.liveness is None:
             return False
         return self.liveness.silent > (SILENT if self.liveness.answered else SILENT_AT_START)
 
     def hopeless(self, status: int, now: float) -> bool:
-        """Whether a death with this exit status, just noted, would only come again."""
+        """Whether a restart would end with this exit status again."""
         return status in HOPELESS and (status == 2 or now - self.born <= OLD)
 
     def look(self, now: float) -> int | None:
-        """Start it if it is due, or note its death; returns the exit status of a death."""
+        """Start the process if it is due, or record that it exited; returns the exit status of an exit."""
         if self.process is None:
             if now >= self.due:
                 self.start()
@@ -93,7 +94,7 @@ class Child:
         return status
 
     def end(self, seconds: float) -> None:
-        """Wait so long for it to leave, as it was told to, then kill it."""
+        """Wait for the process to exit, as it was asked to, then kill it."""
         if self.process is None:
             return
         try:
@@ -104,7 +105,7 @@ class Child:
         self._bury(self.process)
 
     def kill(self) -> None:
-        """End it without a word: one that hangs hears none."""
+        """Kill the process without asking it to exit: a process that hangs does not handle signals."""
         if self.process is not None:
             self.process.kill()
         self._ask_no_more()
@@ -122,10 +123,10 @@ class Child:
 
 
 class Supervisor:
-    """Keeps children alive until it is told to stop.
+    """Keeps child processes running until it is stopped.
 
     Args:
-        children: What is to run.
+        children: The processes to run.
     """
 
     def __init__(self, children: Sequence[Child]) -> None:
@@ -134,8 +135,8 @@ class Supervisor:
         self._log = get_logger(__name__)
 
     def run(self) -> int:
-        """Keep everything running until ``stop``; returns the exit status, which is a child's if that is hopeless."""
-        hopeless = 0
+        """Run the children until ``stop``; returns the exit status: a child's, if it failed permanently."""
+        exit_status = 0
         while not self._stopping:
             time.sleep(LOOK_EVERY)
             for child in self._children:
@@ -147,16 +148,16 @@ class Supervisor:
                     continue
                 if child.hopeless(status, time.monotonic()):
                     self._log.error("died, and would again", child=child.name, status=status)
-                    hopeless = status
+                    exit_status = status
                     self._stopping = True
                     break
                 self._log.warning("died", child=child.name, status=status, again_in=child.pause)
         self._end()
-        return hopeless
+        return exit_status
 
     def stop(self) -> None:
-        """Let all children leave, then return from ``run``. May be called by a signal's handler."""
-        self._stopping = True  # and nothing else: whoever was interrupted may hold any lock
+        """Let all children exit, then return from ``run``. A signal handler may call it."""
+        self._stopping = True  # and nothing else: the interrupted code may hold any lock
 
     def _end(self) -> None:
         for child in self._children:
@@ -168,7 +169,7 @@ class Supervisor:
 
 
 def leave_with_parent() -> None:
-    """In a child: leave when the supervisor is gone."""
+    """In a child: exit when the supervisor has ended."""
 
     def watch() -> None:
         while os.read(0, 1):
@@ -182,10 +183,10 @@ def leave_with_parent() -> None:
 
 @contextmanager
 def telling_what_passes() -> Iterator[None]:
-    """In a child: leave with a status of its own where starting again may help.
+    """In a child: exit with ``PASSING`` on an error that may be temporary.
 
     Raises:
-        SystemExit: With ``PASSING``; the error is said before.
+        SystemExit: With ``PASSING``; the error has been logged.
     """
     try:
         yield
@@ -197,5 +198,5 @@ def telling_what_passes() -> Iterator[None]:
 
 
 def passes(error: SafelightError) -> bool:
-    """Whether an error may be gone the next time: a server that is away, a lock of others, a full disk."""
+    """Whether an error may be temporary: an unreachable database server, a lock of another process, a full disk."""
     return isinstance(error, DatabaseBusyError | DatabaseOpenError | StorageFullError)

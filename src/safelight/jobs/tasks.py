@@ -1,4 +1,4 @@
-"""What workers do: one function for each kind of job. A job that is begun again continues where it was."""
+"""The work of a job: one function per job kind. A restarted job continues where the last attempt stopped."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JobContext:
-    """What jobs use: the studio, the gallery and the audit log."""
+    """What jobs need: the studio, the gallery and the audit log."""
 
     studio: Studio
     gallery: Gallery
     audit: AuditLog
 
     def enter(self, new: NewEntry) -> Entry:
-        """Put a picture into the gallery; that one was blocked is noted in the audit log."""
+        """Add a picture to the gallery; a blocked picture is recorded in the audit log."""
         entry = self.gallery.add(new)
         if entry.decision is Decision.BLOCK:
             self.audit.write("picture.blocked", owner=entry.owner, entry_id=entry.id, job_id=new.job_id)
@@ -46,12 +46,12 @@ class JobContext:
 
 
 def generate(desk: JobContext, running: RunningJob, request: Part) -> JobResult:
-    """Generate a request's pictures and put each into the gallery; pictures of an earlier attempt are kept.
+    """Generate a request's pictures and add each to the gallery; pictures of an earlier attempt are kept.
 
-    All of them are one run: it is planned, and its input pictures are judged, when its first picture is needed.
+    All pictures are one run: it is planned, and its input pictures are judged, when the first picture is needed.
     """
     assert isinstance(request, GenerationRequest)
-    done: list[GeneratedImage] = []
+    results: list[GeneratedImage] = []
     run = cache(lambda: desk.studio.start(request, watcher=_watcher(running, request)))
     for index in range(request.count):
         running.pause()
@@ -63,17 +63,17 @@ def generate(desk: JobContext, running: RunningJob, request: Part) -> JobResult:
         except RunStoppedError:  # while waiting for the database
             break
         if picture is not None:
-            done.append(picture)
-    return JobResult.of_pictures(done)
+            results.append(picture)
+    return JobResult.of_pictures(results)
 
 
 def _find_earlier(desk: JobContext, running: RunningJob, index: int) -> GeneratedImage | None:
-    """A picture that an earlier attempt has put into the gallery."""
-    found = running.patiently(lambda: desk.gallery.find(running.job.id, index))
-    if found is None:
+    """A picture that an earlier attempt has added to the gallery."""
+    entry = running.patiently(lambda: desk.gallery.find(running.job.id, index))
+    if entry is None:
         return None
     running.partial = True
-    return picture_result(found)
+    return picture_result(entry)
 
 
 def _enter(desk: JobContext, running: RunningJob, new: NewEntry) -> Entry:
@@ -83,7 +83,7 @@ def _enter(desk: JobContext, running: RunningJob, new: NewEntry) -> Entry:
 
 
 def _watcher(running: RunningJob, request: GenerationRequest) -> Watcher:
-    """Callbacks that report a run's progress and stop or pause it as the job is told."""
+    """Callbacks that report a run's progress, and stop or pause it as the job requires."""
     from safelight.generation.progress import Watcher
 
     def report(progress: RunProgress) -> None:
@@ -111,7 +111,7 @@ def _watcher(running: RunningJob, request: GenerationRequest) -> Watcher:
 def _generate(
     desk: JobContext, running: RunningJob, run: Callable[[], JudgedRun], index: int
 ) -> GeneratedImage | None:
-    """Picture `index` in the gallery; None if it was skipped, or stopped and not wanted."""
+    """Generate picture `index` and add it to the gallery; None if it was skipped, or stopped and not kept."""
     try:
         picture = run().generate(index)
     except RunStoppedError:
@@ -128,7 +128,7 @@ def _generate(
 
 
 def upscale(desk: JobContext, running: RunningJob, request: Part) -> JobResult:
-    """Enlarge one picture; the job has no partial result, so that finishing early lets it go on."""
+    """Upscale one picture. The job has no partial result, so FINISH lets it continue."""
     assert isinstance(request, UpscaleRequest)
     if earlier := _find_earlier(desk, running, 0):
         return JobResult.of_pictures([earlier])
@@ -139,12 +139,12 @@ def upscale(desk: JobContext, running: RunningJob, request: Part) -> JobResult:
         return running.unwanted
 
     with suppress(RunStoppedError):
-        enlarged = desk.studio.upscale(
+        upscaled = desk.studio.upscale(
             request.image, by=request.by, upscaler=request.upscaler, should_stop=should_stop
         )
         if not running.unwanted:
-            entry = _enter(desk, running, upscaled_entry(running.job, enlarged))
-            return JobResult.of_pictures([picture_result(entry, enlarged)])
+            entry = _enter(desk, running, upscaled_entry(running.job, upscaled))
+            return JobResult.of_pictures([picture_result(entry, upscaled)])
     running.cut_short = True
     return JobResult.of_pictures([])
 
@@ -153,13 +153,13 @@ def scan(desk: JobContext, running: RunningJob, request: Part) -> JobResult:
     """Judge pictures; one that cannot be read does not end the job."""
     assert isinstance(request, ScanRequest)
     total, verdicts = len(request.images), list[PictureVerdict]()
-    named = ((str(index), image) for index, image in enumerate(request.images))
-    for judgement in desk.studio.moderator().judge_many(named, workers=usable_cores()):
+    named_images = ((str(index), image) for index, image in enumerate(request.images))
+    for judgement in desk.studio.moderator().judge_many(named_images, workers=usable_cores()):
         fields = {"index": len(verdicts), **judgement.to_dict()}
         verdicts.append(PictureVerdict.model_validate(fields))
-        share = len(verdicts) / total
+        fraction = len(verdicts) / total
         running.report(
-            Progress(stage=JobStage.JUDGING, picture=len(verdicts) - 1, pictures=total, fraction=share)
+            Progress(stage=JobStage.JUDGING, picture=len(verdicts) - 1, pictures=total, fraction=fraction)
         )
         running.pause()
         if running.over and len(verdicts) < total:
@@ -173,4 +173,4 @@ TASKS: Mapping[JobKind, Callable[[JobContext, RunningJob, Part], JobResult]] = {
     JobKind.UPSCALE: upscale,
     JobKind.SCAN: scan,
 }
-"""The function for each kind of job. The result of a job that was stopped has what was made until then."""
+"""The function of each job kind. The result of a job that was stopped holds what was completed until then."""

@@ -1,4 +1,4 @@
-"""The façade over the domains: the Python API, which every front door uses too."""
+"""The façade over generation, moderation and upscaling: the Python API, which all front ends use."""
 
 from safelight.studio.picture import Picture
 from safelight.studio.studio import Studio

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JudgedRun:
-    """A run behind the policy. Its pictures can be generated in any order, each as often as it is asked for.
+    """A run whose pictures pass the policy. They can be generated in any order, and repeatedly.
 
     Args:
         run: Generates the pictures.
@@ -27,7 +27,7 @@ class JudgedRun:
     gate: Moderator
 
     def generate(self, index: int) -> Picture:
-        """Picture `index`, from 0; one that the policy blocks comes without pixels.
+        """Generate and judge picture `index`, from 0; a blocked picture has no pixels.
 
         Raises:
             RunStoppedError, SafelightError: As in ``Run.generate``.
@@ -35,7 +35,7 @@ class JudgedRun:
         return self._judged(self.run.generate(index))
 
     def pictures(self, skip: Collection[int] = ()) -> Iterator[Picture]:
-        """All pictures in their order, but those whose index is to be skipped; a stopped one is the last."""
+        """All pictures in order, except those with an index in ``skip``; a stopped one is the last."""
         for artifact in self.run.artifacts(skip):
             yield self._judged(artifact)
 

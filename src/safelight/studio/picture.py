@@ -1,4 +1,4 @@
-"""A drawn picture with all that is known of it, and its way into a file."""
+"""A generated picture with its metadata, and its conversion to a file."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Picture:
     """One result of a request.
 
     Args:
-        image: RGB; None where the policy blocks it.
+        image: RGB; None if the policy blocks it.
         record: How it was made.
-        verdict: What the policy says of it.
-        seconds: What drawing it took.
+        verdict: The policy's verdict.
+        seconds: The time to generate it.
         stopped_at: The step after which the run was stopped; None for a finished picture.
     """
 
@@ -42,25 +42,25 @@ class Picture:
 
     @property
     def seed(self) -> int:
-        """Its seed."""
+        """The picture's seed."""
         return self.record.seed
 
     @property
     def infotext(self) -> str:
-        """How it was made, in the words that A1111's web UI and many tools read."""
+        """How it was made, in the format of A1111's web UI, which many tools read."""
         return infotext_from_record(self.record)
 
     def encode(self, kind: FileFormat = "png", *, quality: int = 95, lossless: bool = False) -> bytes:
-        """The picture as a file, with infotext and record inside; the same picture gives the same bytes.
+        """The picture as a file with infotext and record; the same picture gives the same bytes.
 
         Args:
             kind: The format.
             quality: 1 to 100, for JPEG and lossy WebP.
-            lossless: WebP keeps every pixel exactly.
+            lossless: For WebP: keep every pixel exactly.
 
         Raises:
             BlockedError: The policy blocks it.
-            OutputError, UsageError: The format cannot hold it, or the quality is out of range.
+            OutputError, UsageError: The format cannot store it, or the quality is out of range.
         """
         if self.image is None:
             raise BlockedError(self.blocked_because)
@@ -72,7 +72,7 @@ class Picture:
         return encode_image(self.image, kind, metadata, quality=quality, lossless=lossless)
 
     def save(self, path: str | Path, *, quality: int = 95, lossless: bool = False) -> Path:
-        """Write the picture; the suffix says the format: .png, .jpg, .jpeg or .webp.
+        """Write the picture; the suffix determines the format: .png, .jpg, .jpeg or .webp.
 
         Raises:
             BlockedError, OutputError, UsageError: As in `encode`; or the folder cannot be written.
@@ -85,7 +85,7 @@ class Picture:
 
     @property
     def blocked_because(self) -> str:
-        """Which score kept it back."""
+        """The score for which the policy blocks it."""
         return (
             f"The policy {self.verdict.policy.name} blocks the picture with seed {self.seed}: "
             f"unsafe {self.verdict.unsafe:.4f}."
@@ -95,7 +95,7 @@ class Picture:
         """The picture for JSON output.
 
         Args:
-            path: Where it was written; None where it was not.
+            path: Where it was written; None if it was not.
         """
         width, height = self.image.size if self.image else (self.record.width, self.record.height)
         return {
@@ -114,10 +114,10 @@ class Picture:
 
 
 def kind_of(path: Path) -> FileFormat:
-    """The format that a path's suffix names.
+    """The format of a path's suffix.
 
     Raises:
-        UsageError: It names none.
+        UsageError: The suffix is unknown.
     """
     if (kind := FORMATS.get(path.suffix.lower())) is None:
         raise UsageError(f"{path.name}: the suffix has to be one of {', '.join(FORMATS)}.")
@@ -127,10 +127,10 @@ def kind_of(path: Path) -> FileFormat:
 def write(
     path: Path, image: Image.Image, kind: FileFormat, metadata: Metadata, *, quality: int, lossless: bool
 ) -> Path:
-    """Write a picture file whole.
+    """Write a picture file atomically.
 
     Raises:
-        OutputError, UsageError: It cannot be written there, or not like that.
+        OutputError, UsageError: It cannot be written there, or not with these options.
     """
     data = encode_image(image, kind, metadata, quality=quality, lossless=lossless)
     with atomic_write(path) as temporary:
@@ -139,7 +139,7 @@ def write(
 
 
 def add_verdict(record: ReproductionRecord, verdict: Verdict) -> ReproductionRecord:
-    """The record with what moderation said."""
+    """The record with the verdict of moderation."""
     policy = verdict.policy
     entry = Judged(
         policy=policy.name, version=policy.version, digest=policy.digest, decision=verdict.decision.value
@@ -153,8 +153,8 @@ def is_blocked(verdict: Verdict) -> bool:
 
 
 def free_name(folder: Path, words: str, seed: int | None, suffix: str) -> Path:
-    """A path that is not there yet, from the first words of a text and the seed."""
-    start = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:48].strip("-") or "picture"
-    name = start if seed is None else f"{start}-{seed}"
+    """An unused path, from the first words of a text and the seed."""
+    stem = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:48].strip("-") or "picture"
+    name = stem if seed is None else f"{stem}-{seed}"
     paths = (folder / f"{name}{'' if number == 1 else f'-{number}'}{suffix}" for number in count(1))
     return next(path for path in paths if not path_exists(path))

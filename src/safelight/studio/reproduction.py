@@ -1,4 +1,4 @@
-"""Making a picture again from its record, and saying what differs."""
+"""Reproducing a picture from its record, and comparing the two."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Original:
 
     Args:
         data: The file's bytes.
-        record: What it says of its making.
+        record: Its reproduction record.
     """
 
     data: bytes
@@ -40,7 +40,7 @@ class Original:
         """Read a picture file.
 
         Raises:
-            RecordMissingError, RecordInvalidError: It has no record, or a damaged one.
+            RecordMissingError, RecordInvalidError: It has no record, or an invalid one.
             FileMissingError, ImageError: It cannot be read.
         """
         data = read_bytes(source, limits.max_bytes)
@@ -52,54 +52,56 @@ class Original:
     def request(
         self, init: ImageSource | None, mask: ImageSource | None, limits: DecodeLimits
     ) -> GenerationRequest:
-        """The request that makes it again.
+        """The request that reproduces the picture.
 
         Raises:
-            NotReproducibleError: It needs a picture that is not given, or another one than is given.
+            NotReproducibleError: An input picture is missing, or is not the right one.
         """
-        start = self._checked("initial picture", "--init", self.record.init_image, init, limits)
+        init_image = self._checked("initial picture", "--init", self.record.init_image, init, limits)
         on_black = replace(limits, background=UNMARKED)
-        cover = self._checked("mask", "--mask", self.record.mask, mask, on_black)
+        mask_image = self._checked("mask", "--mask", self.record.mask, mask, on_black)
         if self.record.adapters:
             names = ", ".join(adapter.name for adapter in self.record.adapters)
             raise NotReproducibleError(
-                f"The picture was drawn with adapters, which this version cannot load: {names}."
+                f"The picture was generated with adapters, which this version cannot load: {names}."
             )
-        return self.record.to_request(init_image=start, mask=cover)
+        return self.record.to_request(init_image=init_image, mask=mask_image)
 
     @staticmethod
     def _checked(
         what: str, flag: str, digest: str | None, given: ImageSource | None, limits: DecodeLimits
     ) -> Image.Image | None:
-        """A picture that the record needs, decoded, once it is the right one."""
+        """An input picture of the record, decoded and compared with the record's digest."""
         if digest is None and given is not None:
             raise NotReproducibleError(
-                f"The picture was drawn without any {what}.", hint=f"Leave out {flag}."
+                f"The picture was generated without any {what}.", hint=f"Leave out {flag}."
             )
         if digest is None:
             return None
-        wanted = f"whose pixels have the SHA-256 {digest[:16]}…"
+        requirement = f"whose pixels have the SHA-256 {digest[:16]}…"
         if given is None:
-            raise NotReproducibleError(f"It takes the {what} {wanted}.", hint=f"Give it with {flag} FILE.")
+            raise NotReproducibleError(
+                f"It takes the {what} {requirement}.", hint=f"Give it with {flag} FILE."
+            )
         image = decode(given, limits=limits).image
         if pixels_digest(np.asarray(image)) != digest:
             raise NotReproducibleError(
-                f"This is not the {what} {wanted}.", hint=f"Give the right one with {flag} FILE."
+                f"This is not the {what} {requirement}.", hint=f"Give the right one with {flag} FILE."
             )
         return image
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A picture made again.
+    """A reproduced picture.
 
     Args:
-        original: The file it was made from.
-        picture: What was drawn now, with the original's words in its record.
-        data: The new file's bytes; None where the policy blocks the picture.
-        differences: What differs, one sentence each; empty where the bytes are the same.
-        within_tolerance: Whether nothing differs but the last bits of a picture that was drawn together with others,
-            as far as that changes them. A lossy file does not show it: there it is never true.
+        original: The original file.
+        picture: The new picture, with the original's prompts in its record.
+        data: The new file's bytes; None if the policy blocks the picture.
+        differences: One sentence per difference; empty if the bytes are the same.
+        within_tolerance: Whether the only difference is in the last bits of a picture that was generated in a batch,
+            and no larger than batching explains. Lossy files do not show this: it is always False for them.
     """
 
     original: Original
@@ -115,51 +117,53 @@ class Reproduction:
 
 
 def compare(original: Original, picture: Picture, limits: DecodeLimits) -> Reproduction:
-    """Hold a picture that was drawn again against the original.
+    """Compare a reproduced picture with the original.
 
     Args:
-        original: The file.
-        picture: What its request gave.
-        limits: Bounds for decoding the original.
+        original: The original file.
+        picture: The result of its request.
+        limits: Limits for decoding the original.
     """
     record = original.record
-    written = {
+    updates = {
         name: getattr(record, name) for name in ("prompt", "negative_prompt", "styles", "batched", "left_out")
     }
-    written["notes"] = (*left_out_notes(record.left_out), *picture.record.notes)
+    updates["notes"] = (*left_out_notes(record.left_out), *picture.record.notes)
     for name in ("expanded_prompt", "expanded_negative_prompt"):
         if getattr(picture.record, name) == escape_unsupported(
             getattr(record, name)
         ):  # an older version had no backslashes
-            written[name] = getattr(record, name)
+            updates[name] = getattr(record, name)
     if picture.record.checkpoint.digest == record.checkpoint.digest:
-        same = picture.record.checkpoint  # the same weights, whatever they are called here
-        configs = same.configs if record.checkpoint.configs else None  # older records do not say
-        written["checkpoint"] = record.checkpoint.model_copy(update={"configs": configs})
-    again = Picture(
+        checkpoint = picture.record.checkpoint  # the same weights, under whatever name
+        configs = checkpoint.configs if record.checkpoint.configs else None  # older records do not say
+        updates["checkpoint"] = record.checkpoint.model_copy(update={"configs": configs})
+    reproduced = Picture(
         picture.image,
-        picture.record.model_copy(update=written),
+        picture.record.model_copy(update=updates),
         picture.verdict,
         picture.seconds,
         picture.stopped_at,
     )
     file = record.file
     data = None
-    if again.image is not None:
+    if reproduced.image is not None:
         data = (
-            again.encode("png")
+            reproduced.encode("png")
             if file is None
-            else again.encode(file.kind, quality=file.quality or 95, lossless=file.lossless)
+            else reproduced.encode(file.kind, quality=file.quality or 95, lossless=file.lossless)
         )
     if data == original.data:
-        return Reproduction(original, again, data, ())
-    found = differences(record.model_copy(update={"file": None}), again.record)
-    told = (*found, _pixels(original, again, limits))
-    return Reproduction(original, again, data, told, not found and _nearly(original, again, limits))
+        return Reproduction(original, reproduced, data, ())
+    differing = differences(record.model_copy(update={"file": None}), reproduced.record)
+    sentences = (*differing, _pixels(original, reproduced, limits))
+    return Reproduction(
+        original, reproduced, data, sentences, not differing and _nearly(original, reproduced, limits)
+    )
 
 
 def _nearly(original: Original, again: Picture, limits: DecodeLimits) -> bool:
-    """Whether the pixels differ by no more than drawing together explains, where they were drawn together."""
+    """Whether the original was batched and its pixels differ by no more than batching explains."""
     file = original.record.file
     lossless = file is None or file.lossless or file.kind == "png"
     if not original.record.batched or not lossless or again.image is None:
@@ -168,15 +172,15 @@ def _nearly(original: Original, again: Picture, limits: DecodeLimits) -> bool:
 
 
 def _pixels(original: Original, again: Picture, limits: DecodeLimits) -> str:
-    """What differs between the pictures themselves."""
+    """How the pictures themselves differ."""
     if again.image is None:
         return "The policy blocks it here."
-    before = np.asarray(decode(original.data, limits=limits).image)
-    now = np.asarray(again.image)
-    if before.shape != now.shape:
-        sizes = (f"{pixels.shape[1]} x {pixels.shape[0]}" for pixels in (before, now))
+    original_pixels = np.asarray(decode(original.data, limits=limits).image)
+    new_pixels = np.asarray(again.image)
+    if original_pixels.shape != new_pixels.shape:
+        sizes = (f"{pixels.shape[1]} x {pixels.shape[0]}" for pixels in (original_pixels, new_pixels))
         return "The picture is {} in the file and {} here.".format(*sizes)
-    distance = np.abs(before.astype(int) - now.astype(int))
+    distance = np.abs(original_pixels.astype(int) - new_pixels.astype(int))
     if not distance.any():
         return "The pixels are the same; the file's other bytes differ."
     return f"Pixels differ by up to {distance.max()} of 255, by {distance.mean():.3f} on average."

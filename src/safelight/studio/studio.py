@@ -42,11 +42,11 @@ if TYPE_CHECKING:
 
 
 class Studio:
-    """Generates and judges pictures on this machine. Thread-safe; networks are loaded when they are first needed, once.
+    """Generates and judges pictures on this machine. Thread-safe; networks are loaded once, on first use.
 
     Args:
-        settings: Everything that can be set; from flags, environment and ``safelight.toml`` when not given.
-        tell: Called with a line for the user when something takes longer.
+        settings: All settings; from flags, environment and ``safelight.toml`` when not given.
+        tell: Called with a message for the user when something takes longer.
 
     Example:
         >>> studio = Studio()
@@ -73,12 +73,12 @@ class Studio:
         watcher: Watcher | None = None,
         **fields: Any,
     ) -> list[Picture]:
-        """All pictures of a request; those that the policy blocks come without pixels. See ``draw``.
+        """All pictures of a request; blocked ones have no pixels. See ``draw``.
 
         Args:
             prompt: What to generate, or a whole request.
-            policy: Another policy than the setting's.
-            watcher: Callbacks.
+            policy: Replaces the policy of the settings.
+            watcher: Callbacks for progress and stopping.
             fields: The other fields of ``GenerationRequest``.
 
         Raises:
@@ -101,13 +101,13 @@ class Studio:
         watcher: Watcher | None = None,
         **fields: Any,
     ) -> list[Picture]:
-        """Change a picture: all of it, what a mask marks, or beyond its edges. See ``draw``.
+        """Change a picture: all of it, the part that a mask marks, or beyond its edges. See ``draw``.
 
         Args:
             image: The picture to start from.
             prompt: What to generate.
-            policy: Another policy than the setting's.
-            watcher: Callbacks.
+            policy: Replaces the policy of the settings.
+            watcher: Callbacks for progress and stopping.
             fields: ``mask``, ``strength``, ``inpaint``, ``outpaint`` and the other fields of ``GenerationRequest``.
         """
         return self.generate(prompt, policy=policy, watcher=watcher, init_image=image, **fields)
@@ -121,15 +121,15 @@ class Studio:
         alone: bool = False,
         skip: Collection[int] = (),
     ) -> Iterator[Picture]:
-        """A request's pictures, one after the other; each passes the policy before it is returned.
+        """Generate a request's pictures one by one; each is judged before it is returned.
 
-        Requests of several threads are computed together.
+        Requests of several threads are batched.
 
         Args:
             request: What to generate.
-            policy: Another policy than the setting's.
-            watcher: Callbacks.
-            alone: Compute nothing together with other threads' pictures, so that the result is exact to the bit.
+            policy: Replaces the policy of the settings.
+            watcher: Callbacks for progress and stopping.
+            alone: Do not batch with pictures of other threads, so that the result is exact to the bit.
             skip: Indices of pictures that are not needed, from 0.
 
         Raises:
@@ -146,12 +146,14 @@ class Studio:
         watcher: Watcher | None = None,
         alone: bool = False,
     ) -> JudgedRun:
-        """Judge a request's input pictures, check and plan it; the run then generates its pictures.
+        """Judge a request's input pictures, check and plan it; returns a run that generates its pictures.
 
-        The arguments and errors are those of ``draw``.
+        Arguments and errors are those of ``draw``.
         """
-        gate = self.moderator(policy=policy)
-        return JudgedRun(self.engine.start(self._judge_inputs(request, gate), watcher, alone=alone), gate)
+        moderator = self.moderator(policy=policy)
+        return JudgedRun(
+            self.engine.start(self._judge_inputs(request, moderator), watcher, alone=alone), moderator
+        )
 
     def upscale(
         self,
@@ -162,37 +164,39 @@ class Studio:
         policy: str | Path | Policy | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> Upscaled:
-        """Enlarge a picture; it passes the policy before and after.
+        """Upscale a picture, which is judged before and after.
 
         Args:
             image: The picture.
             by: Factor on width and height, 1 to 8.
             upscaler: Its name, or a file; see ``generation.upscaling``.
-            policy: Another policy than the setting's.
-            should_stop: Asked before each part of the work.
+            policy: Replaces the policy of the settings.
+            should_stop: Called before each part of the work; True stops it.
 
         Raises:
-            RunStoppedError: should_stop said so.
+            RunStoppedError: ``should_stop`` returned True.
             BlockedError: The policy blocks the picture.
             SafelightError: The picture, the upscaler or the policy cannot be used.
         """
         if not 1 <= by <= 8:
             raise RequestError(f"Enlarging by {by} is not possible.", hint="Give a factor of 1 to 8.")
-        gate = self.moderator(policy=policy)
+        moderator = self.moderator(policy=policy)
         data = (
             image if isinstance(image, Image.Image | np.ndarray) else read_bytes(image, self.limits.max_bytes)
         )
-        pixels = self._judge_input(data, gate)
+        pixels = self._judge_input(data, moderator)
         infotext = read_metadata(data, limits=self.limits).infotext if isinstance(data, bytes) else None
         started = time.perf_counter()
-        with self._upscaler(upscaler) as chosen:
-            enlarged = chosen.upscale(
+        with self._upscaler(upscaler) as network:
+            upscaled = network.upscale(
                 pixels, by, max_pixels=self.settings.max_pixels, should_stop=should_stop
             )
         seconds = time.perf_counter() - started
-        verdict = gate.judge(enlarged)
-        kept = add_upscaling(infotext, by, chosen.name)
-        return Upscaled(None if is_blocked(verdict) else enlarged, verdict, chosen.name, by, kept, seconds)
+        verdict = moderator.judge(upscaled)
+        new_infotext = add_upscaling(infotext, by, network.name)
+        return Upscaled(
+            None if is_blocked(verdict) else upscaled, verdict, network.name, by, new_infotext, seconds
+        )
 
     def reproduce(
         self,
@@ -203,19 +207,19 @@ class Studio:
         checkpoint: str | None = None,
         policy: str | Path | Policy | None = None,
     ) -> Reproduction:
-        """Make a picture again from the record in its file, and say what differs.
+        """Reproduce a picture from the record in its file, and describe the differences.
 
         Args:
             source: The picture file.
-            init_image: The picture it was generated from, if any: the record has only its digest.
+            init_image: The initial picture, if it had one: the record has only its digest.
             mask: Its mask, likewise.
-            checkpoint: What its checkpoint is called here; as in the record when not given.
-            policy: Another policy than the setting's.
+            checkpoint: The checkpoint's name on this machine; as in the record when not given.
+            policy: Replaces the policy of the settings.
 
         Raises:
-            RecordMissingError, RecordInvalidError: It has no record, or a damaged one.
-            NotReproducibleError: Something it needs is not given.
-            SafelightError: The checkpoint is not here, or a picture cannot be used.
+            RecordMissingError, RecordInvalidError: It has no record, or an invalid one.
+            NotReproducibleError: An input picture is missing, or is not the right one.
+            SafelightError: The checkpoint is missing, or a picture cannot be used.
         """
         original = Original.read(source, self.limits)
         request = original.request(init_image, mask, self.limits)
@@ -224,7 +228,7 @@ class Studio:
         return compare(original, next(iter(self.draw(request, policy=policy, alone=True))), self.limits)
 
     def explain_prompt(self, request: GenerationRequest) -> dict[str, PromptExplanation]:
-        """How a request's prompts are filled in, parsed, and split into the checkpoint's tokens.
+        """How a request's prompts are expanded, parsed, and split into the checkpoint's tokens.
 
         Raises:
             PromptError, ModelError: A prompt or the checkpoint cannot be used.
@@ -233,7 +237,7 @@ class Studio:
 
     @property
     def engine(self) -> Engine:
-        """The engine; created when it is first needed, since its libraries take seconds to import."""
+        """The engine, created on first use, since its libraries take seconds to import."""
         with self._lock:
             if self._engine is None:
                 from safelight.generation.engine import Engine
@@ -242,10 +246,10 @@ class Studio:
             return self._engine
 
     def preload(self, checkpoint: str | None = None) -> None:
-        """Load the classifier and a checkpoint now instead of with the first picture.
+        """Load the classifier and a checkpoint before the first picture.
 
         Args:
-            checkpoint: Another one than the setting's.
+            checkpoint: Its name; the one of the settings when not given.
 
         Raises:
             SafelightError: One of them cannot be used.
@@ -254,38 +258,36 @@ class Studio:
         self.engine.preload(checkpoint or self.settings.checkpoint)
 
     def unload(self, checkpoint: str | None = None) -> None:
-        """Free the memory of networks that are not in use; they are loaded again when they are needed.
+        """Free the memory of unused networks; they are loaded again when they are needed.
 
         Args:
-            checkpoint: Only of this checkpoint.
+            checkpoint: Only this checkpoint.
         """
         if self._engine is not None:
             self._engine.unload(checkpoint)
 
     def holds(self, checkpoint: str) -> bool:
-        """Whether a checkpoint is in memory in the version that is on the disk now.
+        """Whether the current version of a checkpoint on disk is in memory.
 
         Raises:
-            SafelightError: It is in memory, and what lies on the disk cannot be used.
+            SafelightError: It is in memory, and the version on disk cannot be used.
         """
         return self._engine is not None and self._engine.holds(checkpoint)
 
     @property
     def loaded_checkpoints(self) -> frozenset[str]:
-        """Names of the checkpoints in memory; none before the first picture."""
+        """The names of the checkpoints in memory."""
         engine = self._engine
         return frozenset() if engine is None else engine.loaded_checkpoints
 
     def _upscaler(self, name: str) -> AbstractContextManager[Upscaler]:
-        """An upscaler by its name; a network is leased from the engine."""
+        """The upscaler with a name; one with a network is leased from the engine."""
         if name in RESAMPLING_FILTERS:
-            return nullcontext(
-                ResamplingUpscaler(name)
-            )  # without the engine, whose libraries take seconds to import
+            return nullcontext(ResamplingUpscaler(name))  # without the engine, which takes seconds to import
         return self.engine.lease_upscaler(name)
 
     def _judge_inputs(self, request: GenerationRequest, gate: Moderator) -> GenerationRequest:
-        """The request with its judged input pictures decoded.
+        """The request with its input pictures judged and decoded.
 
         Raises:
             BlockedError: The policy blocks one of them.
@@ -294,8 +296,8 @@ class Studio:
         def admitted(found: FoundImage) -> object:
             if not found.field.judged:
                 return found.value
-            what = "initial picture" if found.path == ("init_image",) else f"picture {found.name}"
-            return self._judge_input(found.value, gate, what)
+            description = "initial picture" if found.path == ("init_image",) else f"picture {found.name}"
+            return self._judge_input(found.value, gate, description)
 
         return replace_images(type(request), request, admitted)
 
@@ -316,8 +318,8 @@ class Studio:
 
         Args:
             source: A path, bytes, a file object, a PIL image or a numpy array.
-            classifier: Another classifier than the setting's.
-            policy: Another policy than the setting's: a preset, a file or a Policy.
+            classifier: Replaces the classifier of the settings.
+            policy: Replaces the policy of the settings: a preset, a file or a Policy.
 
         Raises:
             SafelightError: The picture, the classifier or the policy cannot be used.
@@ -335,15 +337,15 @@ class Studio:
         only_known: bool = False,
         skipped: SkipCallback = lambda _path, _reason: None,
     ) -> Iterator[Judgement]:
-        """Judge every picture in a folder, glob or Parquet table, in order; a bad file does not end the run.
+        """Judge every picture in a folder, glob or Parquet table, in order; an unreadable file does not end the scan.
 
         Args:
-            target: What to look at; see ``moderation.finding.find_pictures``.
-            report: Also write a report there (.jsonl, .csv or .parquet), once the iterator is exhausted.
-            resume: Go on with an unfinished report.
-            classifier: Another classifier than the setting's.
-            policy: Another policy than the setting's.
-            only_known: Go by files' names alone, and look into none that is not named like a picture.
+            target: What to scan; see ``moderation.sources.find_images``.
+            report: Also write a report to this file (.jsonl, .csv or .parquet), once the iterator is exhausted.
+            resume: Continue an unfinished report.
+            classifier: Replaces the classifier of the settings.
+            policy: Replaces the policy of the settings.
+            only_known: Select files by their names alone, without reading those whose suffix is not a picture's.
             skipped: Called with the path of each file that is not judged, and the reason.
         """
         moderator = self.moderator(classifier=classifier, policy=policy)
@@ -353,15 +355,15 @@ class Studio:
         return Scan(moderator, str(target), report, resume=resume, only_known=only_known).run(on_skip=skipped)
 
     def explain(self, source: ImageSource, *, classifier: str | None = None, frame: int = 0) -> Explanation:
-        """A heat map of which parts moved the score; exact, and for open-nsfw only.
+        """A heat map of the parts that influenced the score; exact, for open-nsfw only.
 
         Raises:
-            ExplanationUnsupportedError: Another classifier.
+            ExplanationUnsupportedError: The classifier has no exact explanation map.
         """
         return self.explainer(classifier).explain(source, limits=self.limits, frame=frame)
 
     def explainer(self, classifier: str | None = None) -> Explainer:
-        """What makes heat maps, loaded at most once.
+        """The explainer that makes heat maps, loaded at most once.
 
         Raises:
             ExplanationUnsupportedError: The classifier has no exact explanation map.
@@ -375,7 +377,7 @@ class Studio:
     def moderator(
         self, *, classifier: str | None = None, policy: str | Path | Policy | None = None
     ) -> Moderator:
-        """A classifier and a policy together, to keep when there are many pictures to judge."""
+        """A classifier with a policy, to be reused for many pictures."""
         rules = policy if isinstance(policy, Policy) else Policy.load(policy or self.settings.policy)
         return Moderator(self.classifier(classifier), rules, self.limits, self.settings.tiles)
 
@@ -389,5 +391,5 @@ class Studio:
 
     @property
     def limits(self) -> DecodeLimits:
-        """The settings' limits on pictures."""
+        """The limits on pictures from the settings."""
         return DecodeLimits.of(self.settings)

@@ -1,4 +1,4 @@
-"""An enlarged picture, and what it keeps of the picture it was made from."""
+"""An upscaled picture, with the infotext of its source."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Upscaled:
     """The result of upscaling.
 
     Args:
-        image: RGB; None where the policy blocks it.
-        verdict: What the policy says of it.
+        image: RGB; None if the policy blocks it.
+        verdict: The policy's verdict.
         upscaler: The upscaler's name.
-        factor: On width and height.
-        infotext: That of the picture it was made from, with the enlargement; None where it had none. The reproduction
-            record is left behind: it tells of another picture.
-        seconds: What it took.
+        factor: Factor on width and height.
+        infotext: The source's infotext with the upscaling added; None if it had none. The source's reproduction
+            record is dropped: it describes another picture.
+        seconds: The time to upscale it.
     """
 
     image: Image.Image | None
@@ -41,15 +41,15 @@ class Upscaled:
 
     @property
     def blocked_because(self) -> str:
-        """Which score kept it back."""
-        return f"The policy {self.verdict.policy.name} blocks the enlarged picture: unsafe {self.verdict.unsafe:.4f}."
+        """The score for which the policy blocks it."""
+        return f"The policy {self.verdict.policy.name} blocks the upscaled picture: unsafe {self.verdict.unsafe:.4f}."
 
     def save(self, path: str | Path, *, quality: int = 95, lossless: bool = False) -> Path:
-        """Write it; the suffix says the format.
+        """Write the picture; the suffix determines the format.
 
         Raises:
             BlockedError: The policy blocks it.
-            OutputError, UsageError: It cannot be written there, or not like that.
+            OutputError, UsageError: It cannot be written there, or not with these options.
         """
         if self.image is None:
             raise BlockedError(self.blocked_because)
@@ -57,7 +57,7 @@ class Upscaled:
         return write(path, self.image, kind_of(path), metadata, quality=quality, lossless=lossless)
 
     def encode(self, kind: FileFormat = "png", *, quality: int = 95, lossless: bool = False) -> bytes:
-        """The picture as a file, with what it keeps of the picture it was made from.
+        """The picture as a file, with the source's infotext.
 
         Raises:
             BlockedError: The policy blocks it.
@@ -82,7 +82,7 @@ class Upscaled:
 
 
 def add_upscaling(infotext: str | None, factor: float, upscaler: str) -> str | None:
-    """An infotext with A1111's keys for an enlargement afterwards; words without parameters stay what they are."""
+    """An infotext with A1111's keys for upscaling; a text without parameters is returned unchanged."""
     if infotext is None or not parse_infotext(infotext).parameters:
         return infotext
     added = {"Postprocess upscale by": f"{factor:g}", "Postprocess upscaler": upscaler}

@@ -1,8 +1,8 @@
-"""Whether a job may wait: the queue has an end, and no owner gets to it alone.
+"""Limits on how much may wait in the queue, in total and per owner.
 
-An owner who shares the queue may have as many jobs waiting as there are places left (the dynamic threshold of Choudhury
-and Hahne, 1998): alone half of the queue, and beside others the less the fuller it is. Nobody fills it for the others,
-who find half of what was left there.
+An owner who shares the queue may have as many jobs waiting as there are free places (the dynamic threshold of
+Choudhury and Hahne, 1998): half of the queue when alone, and less the fuller the queue is. So no owner can fill it:
+others always find half of the remaining places free.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from safelight.jobs.job import JobState
 from safelight.jobs.queue.tables import job_inputs, jobs
 
 TRY_AGAIN = 10.0
-"""Seconds after which somebody who was refused may ask again: places come free one by one."""
+"""Seconds after which a rejected client may retry: places become free one by one."""
 
 
 @dataclass(frozen=True)
 class QueueLimits:
-    """How much may wait.
+    """Limits on waiting jobs.
 
     Args:
-        capacity: Jobs, of everybody together.
+        capacity: Jobs of all owners together.
         per_owner: Jobs of one owner who shares the queue.
-        bytes_per_owner: Bytes of the pictures that the unfinished jobs of such an owner came with.
+        bytes_per_owner: Bytes of the input pictures of such an owner's unfinished jobs.
     """
 
     capacity: int = 10_000
@@ -35,17 +35,17 @@ class QueueLimits:
 
 
 def admit(connection: Connection, limits: QueueLimits, owner: str | None, nbytes: int) -> None:
-    """Refuse one more job where there is no room for it.
+    """Check that the queue has room for one more job.
 
     Args:
-        connection: The transaction that is to write it.
-        limits: How much may wait.
-        owner: Whose it is; None for who has the queue to themselves.
-        nbytes: Of its pictures.
+        connection: The transaction that is to insert the job.
+        limits: Limits on waiting jobs.
+        owner: The job's owner; None for an owner who does not share the queue.
+        nbytes: Size of the job's pictures.
 
     Raises:
         QueueFullError: Too many jobs wait.
-        OwnerJobsLimitError, OwnerBytesLimitError: Too much of this owner's waits.
+        OwnerJobsLimitError, OwnerBytesLimitError: This owner has too many jobs waiting, or too many bytes stored.
     """
     waiting = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED)
     total = connection.execute(waiting).scalar_one()
@@ -53,11 +53,11 @@ def admit(connection: Connection, limits: QueueLimits, owner: str | None, nbytes
         raise QueueFullError(f"{total} jobs wait already.")
     if owner is None:
         return
-    own = connection.execute(waiting.where(jobs.c.owner == owner)).scalar_one()
+    own_jobs = connection.execute(waiting.where(jobs.c.owner == owner)).scalar_one()
     allowed = min(limits.per_owner, limits.capacity - total)
-    if own >= allowed:
+    if own_jobs >= allowed:
         raise OwnerJobsLimitError(
-            f"{own} of your jobs wait already; with {limits.capacity - total} places left, at most {allowed} may.",
+            f"{own_jobs} of your jobs wait already; with {limits.capacity - total} places left, at most {allowed} may.",
             retry_after=TRY_AGAIN,
         )
     if nbytes:
@@ -65,13 +65,13 @@ def admit(connection: Connection, limits: QueueLimits, owner: str | None, nbytes
 
 
 def _admit_bytes(connection: Connection, limits: QueueLimits, owner: str, nbytes: int) -> None:
-    theirs = select(func.coalesce(func.sum(job_inputs.c.bytes), 0)).where(job_inputs.c.owner == owner)
-    kept = int(connection.execute(theirs).scalar_one())
-    if kept + nbytes > limits.bytes_per_owner:
-        never = nbytes > limits.bytes_per_owner
+    query = select(func.coalesce(func.sum(job_inputs.c.bytes), 0)).where(job_inputs.c.owner == owner)
+    stored = int(connection.execute(query).scalar_one())
+    if stored + nbytes > limits.bytes_per_owner:
+        permanent = nbytes > limits.bytes_per_owner
         raise OwnerBytesLimitError(
-            f"The job's pictures have {nbytes} bytes and those of your unfinished jobs {kept}; "
+            f"The job's pictures have {nbytes} bytes and those of your unfinished jobs {stored}; "
             f"{limits.bytes_per_owner} are allowed together.",
-            hint="Send smaller files, or fewer at once." if never else None,
-            retry_after=None if never else TRY_AGAIN,
+            hint="Send smaller files, or fewer at once." if permanent else None,
+            retry_after=None if permanent else TRY_AGAIN,
         )

@@ -1,7 +1,7 @@
-"""The workers' side of the ledger: they claim jobs, report, and write down how they ended.
+"""The operations of workers on jobs: claim, renew the lease, report progress, and record the end.
 
-A worker's word counts only while it holds the job (same worker, same attempt), so that one which was given up for lost
-cannot write over its successor.
+A worker may change a job only while it holds the job (same worker, same attempt), so that a worker that was
+considered lost cannot overwrite its successor's results.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from safelight.jobs.queue.tables import clock, jobs, previews, timings
 from safelight.jobs.queue.transitions import Transitions, add_event, get_row, held_row, is_held
 
 LEASE = 15.0
-"""Seconds after which a silent worker's jobs go back to the queue."""
+"""Seconds after which the jobs of a worker without a heartbeat return to the queue."""
 
 
 class Claims(Transitions):
-    """What workers do with jobs; see ``Ledger``.
+    """The operations of workers on jobs; see ``JobStore``.
 
     Args:
         engine: The database.
         retention: Seconds for which a finished job and its events are kept.
-        max_attempts: How many workers in a row a job may lose without finishing a picture; then it fails, since one
-            that kills its worker each time must not do so for ever.
+        max_attempts: How many workers in a row may be lost with a job that has finished no picture; then the job
+            fails, since it may be what kills the workers.
     """
 
     def __init__(self, engine: Engine, *, retention: float, max_attempts: int) -> None:
@@ -40,7 +40,7 @@ class Claims(Transitions):
         self._max_attempts = max_attempts
 
     def waiting(self) -> int:
-        """How many jobs wait."""
+        """The number of queued jobs."""
         query = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED)
         with reading(self._engine) as connection:
             return connection.execute(query).scalar_one()
@@ -53,19 +53,19 @@ class Claims(Transitions):
         fits: Callable[[Job], bool] = lambda _: True,
         before: Holders | None = None,
     ) -> Job | None:
-        """Begin the job whose turn it is.
+        """Claim the next job.
 
         Args:
-            worker: Who begins it.
-            loaded: Checkpoints it has in memory.
-            fits: Asked about the chosen job; if it does not fit beside what is running now, nothing is begun, so that
-                no other job slips in before it.
-            before: Only a job that goes before these.
+            worker: The worker's name.
+            loaded: Checkpoints in the worker's memory.
+            fits: Called with the chosen job; if it cannot run beside the worker's running jobs, none is claimed, so
+                that no other job overtakes it.
+            before: Claim only a job that may preempt these.
 
         Returns:
-            The job; None if none waits, or it does not fit.
+            The job; None if none is queued, or the next one cannot run now.
         """
-        first = (
+        query = (
             select(jobs)
             .where(jobs.c.state == JobState.QUEUED)
             .order_by(jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
@@ -73,32 +73,32 @@ class Claims(Transitions):
             .with_for_update()
         )
         if before is not None:
-            higher, same = jobs.c.priority > before.priority, jobs.c.priority == before.priority
-            first = first.where(or_(higher, and_(same, jobs.c.owner.not_in(before.owners))))
+            higher, equal = jobs.c.priority > before.priority, jobs.c.priority == before.priority
+            query = query.where(or_(higher, and_(equal, jobs.c.owner.not_in(before.owners))))
         with writing(self._engine) as connection:
-            rows = connection.execute(first).mappings().all()
+            rows = connection.execute(query).mappings().all()
             by_id = {row["id"]: row for row in rows}
             queue = [Waiting(*(row[name] for name in Waiting.__dataclass_fields__)) for row in rows]
-            choice = choose(queue, loaded)
-            if choice is None or not fits(job_of(by_id[choice.job.id])):
+            scheduled = choose(queue, loaded)
+            if scheduled is None or not fits(job_of(by_id[scheduled.job.id])):
                 return None
-            if choice.passed:
-                passed = jobs.c.id.in_([other.id for other in choice.passed])
+            if scheduled.passed:
+                passed = jobs.c.id.in_([other.id for other in scheduled.passed])
                 connection.execute(update(jobs).where(passed).values(passed=jobs.c.passed + 1))
-            return self._begin(connection, by_id[choice.job.id], worker)
+            return self._begin(connection, by_id[scheduled.job.id], worker)
 
     @staticmethod
     def _begin(connection: Connection, row: RowMapping, worker: str) -> Job:
-        began, attempt = now(connection), row["attempt"] + 1
+        started, attempt = now(connection), row["attempt"] + 1
         connection.execute(
             update(jobs)
             .where(jobs.c.id == row["id"])
             .values(
                 state=JobState.RUNNING,
-                started=began,
+                started=started,
                 attempt=attempt,
                 worker=worker,
-                lease=began + timedelta(seconds=LEASE),
+                lease=started + timedelta(seconds=LEASE),
                 signal=None,
                 progress=None,
             )
@@ -108,37 +108,39 @@ class Claims(Transitions):
         return job_of(get_row(connection, row["id"]))
 
     def renew(self, worker: str, held: Iterable[Job]) -> dict[str, Signal | None]:
-        """Say that a worker lives; returns what each of its jobs is told. One that is no longer its own is to stop."""
+        """Renew the leases of running jobs; returns their signals: CANCEL for a job that the worker has lost."""
         held = list(held)
         with writing(self._engine) as connection:
-            mine = jobs.c.id.in_([job.id for job in held]) & (jobs.c.worker == worker)
+            condition = jobs.c.id.in_([job.id for job in held]) & (jobs.c.worker == worker)
             connection.execute(
                 update(jobs)
-                .where(mine, jobs.c.state == JobState.RUNNING)
+                .where(condition, jobs.c.state == JobState.RUNNING)
                 .values(lease=now(connection) + timedelta(seconds=LEASE))
             )
-            query = select(jobs.c.id, jobs.c.attempt, jobs.c.state, jobs.c.signal).where(mine)
-            found = {row.id: row for row in connection.execute(query)}
-        told: dict[str, Signal | None] = {}
+            query = select(jobs.c.id, jobs.c.attempt, jobs.c.state, jobs.c.signal).where(condition)
+            rows_by_id = {row.id: row for row in connection.execute(query)}
+        signals: dict[str, Signal | None] = {}
         for job in held:
-            row = found.get(job.id)
-            own = row is not None and row.state == JobState.RUNNING and row.attempt == job.attempt
-            told[job.id] = (Signal(row.signal) if row and row.signal else None) if own else Signal.CANCEL
-        return told
+            row = rows_by_id.get(job.id)
+            held_by_worker = row is not None and row.state == JobState.RUNNING and row.attempt == job.attempt
+            signals[job.id] = (
+                (Signal(row.signal) if row and row.signal else None) if held_by_worker else Signal.CANCEL
+            )
+        return signals
 
     def signals(self, job_ids: Collection[str]) -> dict[str, Signal]:
-        """What jobs are told; only those that are told something."""
+        """The signals of jobs; jobs without one are left out."""
         query = select(jobs.c.id, jobs.c.signal).where(jobs.c.id.in_(job_ids), jobs.c.signal.is_not(None))
         with reading(self._engine) as connection:
             return {row.id: Signal(row.signal) for row in connection.execute(query)}
 
     def clear_signal(self, job: Job, signal: Signal) -> None:
-        """A signal has been followed, and the job goes on."""
+        """Clear a signal that has been followed, if the job continues."""
         with writing(self._engine) as connection:
             connection.execute(update(jobs).where(is_held(job), jobs.c.signal == signal).values(signal=None))
 
     def report(self, job: Job, progress: Progress, preview: bytes | None = None) -> bool:
-        """Note where a job stands; False if it is no longer the worker's."""
+        """Record a job's progress; False if the worker no longer holds the job."""
         text = progress.model_dump_json()
         with writing(self._engine) as connection:
             if not connection.execute(update(jobs).where(is_held(job)).values(progress=text)).rowcount:
@@ -151,23 +153,26 @@ class Claims(Transitions):
 
     @staticmethod
     def _keep_preview(connection: Connection, job_id: str, data: bytes) -> int:
-        kept = connection.execute(select(previews.c.number).where(previews.c.job_id == job_id)).scalar()
-        number = 1 + (kept or 0)
+        last_number = connection.execute(
+            select(previews.c.number).where(previews.c.job_id == job_id)
+        ).scalar()
+        number = 1 + (last_number or 0)
         upsert(connection, previews, {"job_id": job_id}, {"number": number, "data": data})
         return number
 
     def got_on(self, job: Job) -> None:
-        """A worker has something of the job that stays: workers lost before it no longer count."""
+        """Record that a job has made lasting progress: workers lost before no longer count."""
         with writing(self._engine) as connection:
             connection.execute(update(jobs).where(is_held(job)).values(lost=0))
 
     def succeed(self, job: Job, result: JsonObject, seconds: float | None = None) -> bool:
-        """A worker's job is done; False if it was no longer its own.
+        """End a job as succeeded; False if the worker no longer holds it.
 
         Args:
             job: As it was claimed.
-            result: What came of it.
-            seconds: What the work took, for the outlook of others; None where it was not all done at this time.
+            result: The job's result.
+            seconds: The duration of the work, for time estimates; None where part of it was done by an earlier
+                attempt.
         """
         with writing(self._engine) as connection:
             row = held_row(connection, job)
@@ -179,7 +184,7 @@ class Claims(Transitions):
             return True
 
     def fail(self, job: Job, error: SafelightError, result: JsonObject | None = None) -> bool:
-        """A worker's job cannot be done; False if it was no longer its own."""
+        """End a job as failed; False if the worker no longer holds it."""
         with writing(self._engine) as connection:
             row = held_row(connection, job)
             if row is not None:
@@ -187,7 +192,7 @@ class Claims(Transitions):
             return row is not None
 
     def cancelled(self, job: Job, result: JsonObject | None = None) -> bool:
-        """A worker has stopped a job as it was told; False if it was no longer its own."""
+        """End a job as cancelled after its worker has stopped it; False if the worker no longer holds it."""
         with writing(self._engine) as connection:
             row = held_row(connection, job)
             if row is not None:
@@ -195,14 +200,15 @@ class Claims(Transitions):
             return row is not None
 
     def give_back(self, job: Job, result: JsonObject | None = None) -> bool:
-        """A worker that is told to go puts its job back to the head of the queue, as if it had not begun it.
+        """Return the job of a worker that shuts down to the head of the queue, as if it had not been claimed.
 
         Args:
             job: As it was claimed.
-            result: What it has so far: the result if the job was cancelled meanwhile, which the worker need not know.
+            result: The result so far. It is stored if the job was cancelled meanwhile, which the worker need not
+                know.
 
         Returns:
-            False if it was no longer its own.
+            False if the worker no longer holds the job.
         """
         with writing(self._engine) as connection:
             row = held_row(connection, job)
@@ -215,44 +221,49 @@ class Claims(Transitions):
             return True
 
     def take_back(self, worker: str | None = None, *, but: Collection[str] = ()) -> int:
-        """Put jobs of lost workers back into the queue; those that lost ``max_attempts`` without getting on fail.
+        """Requeue jobs of lost workers; jobs that lost ``max_attempts`` workers without progress fail.
 
         Args:
-            worker: This worker's, which has just begun a new life; those whose lease has run out when not given.
-            but: Ids of jobs that the one who asks is doing, however late its lease was renewed.
+            worker: Requeue the jobs of this worker, whose process has just restarted; jobs with an expired lease when
+                not given.
+            but: Ids of jobs that the caller is running, however late their lease was renewed.
 
         Returns:
-            How many there were.
+            The number of jobs.
         """
         with writing(self._engine) as connection:
-            present = now(connection)
-            longest = present + timedelta(seconds=2 * LEASE)  # longer ones are from before a clock was set
-            alive = jobs.c.lease.between(present, longest)
+            current = now(connection)
+            latest_lease = current + timedelta(seconds=2 * LEASE)  # later: from before a clock was set back
+            alive = jobs.c.lease.between(current, latest_lease)
             lost = ~alive if worker is None else jobs.c.worker == worker
             query = select(jobs).where(jobs.c.state == JobState.RUNNING, lost, jobs.c.id.not_in(but))
             rows = connection.execute(query.with_for_update(skip_locked=True)).mappings().all()
             for row in rows:
-                times = row["lost"] + 1
+                lost_count = row["lost"] + 1
                 if row["signal"] == Signal.CANCEL:
                     self._end(connection, row, JobState.CANCELLED)
-                elif times >= self._max_attempts:
-                    error = WorkerLostError(f"Doing this job, {times} workers were lost one after the other.")
+                elif lost_count >= self._max_attempts:
+                    error = WorkerLostError(
+                        f"{lost_count} workers in a row were lost while they ran this job."
+                    )
                     self._end(connection, row, JobState.FAILED, error=error)
                 else:
-                    self._requeue(connection, row, attempt=row["attempt"], lost=times)
+                    self._requeue(connection, row, attempt=row["attempt"], lost=lost_count)
         return len(rows)
 
 
 def _advance_clock(connection: Connection, priority: int, turn: float) -> None:
-    """Set the clock of a priority; it never goes back, whatever order jobs were begun in."""
-    put = insert_into(connection, clock).values(priority=priority, turn=turn)
+    """Advance the virtual clock of a priority; it never goes back, in whatever order jobs were claimed."""
+    insertion = insert_into(connection, clock).values(priority=priority, turn=turn)
     connection.execute(
-        put.on_conflict_do_update(index_elements=["priority"], set_={"turn": turn}, where=clock.c.turn < turn)
+        insertion.on_conflict_do_update(
+            index_elements=["priority"], set_={"turn": turn}, where=clock.c.turn < turn
+        )
     )
 
 
 def _time(connection: Connection, key: str, seconds: float) -> None:
-    """A moving average: half of it is of the last three jobs."""
-    known = connection.execute(select(timings.c.seconds).where(timings.c.key == key)).scalar()
-    seconds = seconds if known is None else 0.8 * known + 0.2 * seconds
+    """Update a timing, a moving average in which the last three jobs weigh about half."""
+    previous = connection.execute(select(timings.c.seconds).where(timings.c.key == key)).scalar()
+    seconds = seconds if previous is None else 0.8 * previous + 0.2 * seconds
     upsert(connection, timings, {"key": key}, {"seconds": seconds})

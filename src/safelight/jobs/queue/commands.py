@@ -1,6 +1,7 @@
-"""What workers are told to have in memory, and what not to.
+"""Commands that tell workers to load or unload checkpoints.
 
-All workers hear all orders. Of each checkpoint the newest one counts; to unload everything replaces all others.
+Every worker reads all commands. For each checkpoint only the newest command is in effect; a command to unload all
+checkpoints replaces all others.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from safelight.jobs.queue.tables import orders
 
 @dataclass(frozen=True)
 class ResidencyCommand:
-    """One of them.
+    """A command to load or unload.
 
     Args:
-        number: Later ones have larger numbers.
-        load: Into memory, or out of it.
-        checkpoint: Which; None for all there are, which is only said of unloading.
+        number: Later commands have larger numbers.
+        load: True to load, False to unload.
+        checkpoint: The checkpoint's name; None for all, which is only valid for unloading.
     """
 
     number: int
@@ -31,12 +32,12 @@ class ResidencyCommand:
 
 
 def give(connection: Connection, checkpoint: str | None, *, load: bool) -> None:
-    """Give an order.
+    """Issue a command.
 
     Args:
-        connection: Within a transaction that writes.
-        checkpoint: Which; None for all there are.
-        load: Into memory, or out of it.
+        connection: A connection in a writing transaction.
+        checkpoint: The checkpoint's name; None for all.
+        load: True to load, False to unload.
     """
     wait_in_line(connection, "orders")  # otherwise a larger number could be seen before a smaller one
     superseded = delete(orders)
@@ -48,7 +49,7 @@ def give(connection: Connection, checkpoint: str | None, *, load: bool) -> None:
 
 
 def newer(connection: Connection, after: int) -> list[ResidencyCommand]:
-    """Those after a number that still count, in their order."""
+    """The commands after a number that are still in effect, in order."""
     query = select(orders).where(orders.c.number > after).order_by(orders.c.number)
     return [
         ResidencyCommand(row.number, row.load, row.checkpoint or None) for row in connection.execute(query)
@@ -56,5 +57,5 @@ def newer(connection: Connection, after: int) -> list[ResidencyCommand]:
 
 
 def newest(connection: Connection) -> int:
-    """The largest number; 0 where there is no order."""
+    """The largest number; 0 if there is no command."""
     return connection.execute(select(func.max(orders.c.number))).scalar() or 0

@@ -1,7 +1,8 @@
-"""When jobs will end, from measured times.
+"""Estimates of when jobs will end, from measured times.
 
-A timing is the work of one unit of a job's cost: the seconds it takes alone, or its share of the seconds where jobs
-were drawn together. So the work ahead of a job adds up, however workers put it together, and all of them share it.
+A timing is the time for one unit of a job's cost: the seconds the job takes alone, or its share of the seconds where
+several jobs were generated together. So the work ahead of a job adds up, however workers combine it, and all workers
+share it.
 """
 
 from __future__ import annotations
@@ -23,37 +24,37 @@ from safelight.jobs.queue.scheduling import SLICE
 from safelight.jobs.queue.tables import jobs, timings, workers
 
 LOST_AFTER = 20.0
-"""Seconds after which a silent worker counts as gone."""
+"""Seconds without a heartbeat after which a worker counts as gone."""
 KNOWN_PACE = 0.1
-"""Share of a job after which its own pace says more than that of others."""
+"""Completed fraction of a job from which its own speed is a better estimate than the timings of other jobs."""
 
 
 def with_outlook(connection: Connection, rows: Sequence[RowMapping]) -> list[Job]:
-    """Jobs with their place in the queue and the seconds until they end, as far as timings are known.
+    """Jobs with their position in the queue and the seconds until they end, as far as timings are known.
 
     Args:
-        connection: To read with.
-        rows: Of the table of jobs; what they have in common is looked up once.
+        connection: A connection to read with.
+        rows: Rows of the jobs table; data that they share is read once.
     """
     if all(JobState(row["state"]).final for row in rows):
         return [job_of(row) for row in rows]
-    outlook = _Outlook.of(connection)
+    estimator = _Outlook.of(connection)
     waiting = [row for row in rows if row["state"] == JobState.QUEUED]
-    ahead = outlook.ahead_of_one(connection, waiting[0]) if len(waiting) == 1 else {}
+    ahead = estimator.ahead_of_one(connection, waiting[0]) if len(waiting) == 1 else {}
     if len(waiting) > 1:
-        ahead = outlook.ahead_of_many(connection, {row["id"] for row in waiting})
-    return [outlook.job(row, ahead.get(row["id"])) for row in rows]
+        ahead = estimator.ahead_of_many(connection, {row["id"] for row in waiting})
+    return [estimator.job(row, ahead.get(row["id"])) for row in rows]
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a job stands that has not ended.
+    """The position and the estimated end of an unfinished job.
 
     Args:
-        id: The job's.
-        owner: Whose it is.
-        position: Its place in the queue, from 1; None while it runs.
-        eta: Seconds until it ends, from measured times; None where they are not known.
+        id: The job's id.
+        owner: The job's owner.
+        position: Position in the queue, from 1; None while the job runs.
+        eta: Seconds until the job ends, from measured times; None where they are unknown.
     """
 
     id: str
@@ -63,14 +64,14 @@ class Standing:
 
 
 def standings(connection: Connection) -> list[Standing]:
-    """Where all jobs stand that have not ended, from one look: those that run, then the queue in its order."""
-    outlook = _Outlook.of(connection)
-    return [*outlook.of_running(), *outlook.of_waiting(connection)]
+    """Estimates for all unfinished jobs from one snapshot: the running ones, then the queue in order."""
+    estimator = _Outlook.of(connection)
+    return [*estimator.of_running(), *estimator.of_waiting(connection)]
 
 
 @dataclass(frozen=True)
 class _Ahead:
-    """What comes before a waiting job: its place, from 1, and the work; None where some of it is not known."""
+    """The position of a queued job, from 1, and the work ahead of it; None where part of that is unknown."""
 
     place: int
     work: float | None
@@ -78,13 +79,13 @@ class _Ahead:
 
 @dataclass(frozen=True)
 class _Outlook:
-    """What the outlook of all jobs follows from.
+    """The data from which all estimates are made.
 
     Args:
-        paces: Work of one unit of cost, by kind and checkpoint.
-        running: Rows of the jobs that run.
-        workers: How many there are.
-        present: The time by the database's clock, which also says when jobs were begun.
+        paces: Seconds per unit of cost, by kind and checkpoint.
+        running: Rows of the running jobs.
+        workers: The number of workers.
+        present: The time by the database's clock, which also set the start times of the jobs.
     """
 
     paces: Mapping[str, float]
@@ -94,18 +95,18 @@ class _Outlook:
 
     @classmethod
     def of(cls, connection: Connection) -> _Outlook:
-        paces = {row.key: row.seconds for row in connection.execute(select(timings))}
-        needed = (jobs.c.id, jobs.c.owner, jobs.c.kind, jobs.c.checkpoint, jobs.c.cost, jobs.c.priority)
-        query = select(*needed, jobs.c.worker, jobs.c.started, jobs.c.attempt, jobs.c.progress)
-        present = now(connection)
-        near = timedelta(seconds=LOST_AFTER)
-        recent = workers.c.seen.between(present - near, present + near)
-        seen = select(func.count()).select_from(workers).where(recent)
+        seconds_per_cost = {row.key: row.seconds for row in connection.execute(select(timings))}
+        columns = (jobs.c.id, jobs.c.owner, jobs.c.kind, jobs.c.checkpoint, jobs.c.cost, jobs.c.priority)
+        query = select(*columns, jobs.c.worker, jobs.c.started, jobs.c.attempt, jobs.c.progress)
+        read_at = now(connection)
+        timeout = timedelta(seconds=LOST_AFTER)
+        recent = workers.c.seen.between(read_at - timeout, read_at + timeout)
+        worker_query = select(func.count()).select_from(workers).where(recent)
         return cls(
-            paces,
+            seconds_per_cost,
             connection.execute(query.where(jobs.c.state == JobState.RUNNING)).mappings().all(),
-            max(1, connection.execute(seen).scalar_one()),
-            present,
+            max(1, connection.execute(worker_query).scalar_one()),
+            read_at,
         )
 
     def job(self, row: RowMapping, ahead: _Ahead | None) -> Job:
@@ -117,28 +118,28 @@ class _Outlook:
         return job_of(row, position=ahead.place, eta=self._waiting(row, ahead))
 
     def of_running(self) -> Iterator[Standing]:
-        """Where the jobs stand that run."""
+        """Estimates for the running jobs."""
         for row in self.running:
             yield Standing(row["id"], row["owner"], None, self._remaining(row))
 
     def of_waiting(self, connection: Connection) -> Iterator[Standing]:
-        """Where the jobs stand that wait, in their order."""
+        """Estimates for the queued jobs, in order."""
         for row, ahead in self._queue(connection):
             yield Standing(row["id"], row["owner"], ahead.place, self._waiting(row, ahead))
 
     def ahead_of_one(self, connection: Connection, row: RowMapping) -> dict[str, _Ahead]:
-        """What comes before a waiting job, by its id."""
+        """The work ahead of a queued job, by its id."""
         groups = connection.execute(
             select(jobs.c.kind, jobs.c.checkpoint, func.count(), func.sum(jobs.c.cost))
             .where(_is_ahead_of(row))
             .group_by(jobs.c.kind, jobs.c.checkpoint)
         ).all()
-        place = 1 + sum(count for _, _, count, _ in groups)
-        parts = [self._work(kind, checkpoint, cost) for kind, checkpoint, _, cost in groups]
-        return {row["id"]: _Ahead(place, _sum(parts))}
+        position = 1 + sum(count for _, _, count, _ in groups)
+        works = [self._work(kind, checkpoint, cost) for kind, checkpoint, _, cost in groups]
+        return {row["id"]: _Ahead(position, _sum(works))}
 
     def ahead_of_many(self, connection: Connection, ids: set[str]) -> dict[str, _Ahead]:
-        """What comes before some waiting jobs, by their ids, from one look at the queue."""
+        """The work ahead of several queued jobs, by id, from one pass over the queue."""
         return {row["id"]: ahead for row, ahead in self._queue(connection) if row["id"] in ids}
 
     def _queue(self, connection: Connection) -> Iterator[tuple[RowMapping, _Ahead]]:
@@ -148,96 +149,100 @@ class _Outlook:
             .where(jobs.c.state == JobState.QUEUED)
             .order_by(jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
         )
-        for place, row in enumerate(connection.execute(queue).mappings(), 1):
-            yield row, _Ahead(place, work)
+        for position, row in enumerate(connection.execute(queue).mappings(), 1):
+            yield row, _Ahead(position, work)
             work = _sum([work, self._work(row["kind"], row["checkpoint"], row["cost"])])
 
     def _work(self, kind: str, checkpoint: str, cost: float) -> float | None:
-        pace = self.paces.get(timing_key(kind, checkpoint))
-        return None if pace is None else pace * cost
+        seconds = self.paces.get(timing_key(kind, checkpoint))
+        return None if seconds is None else seconds * cost
 
     def _waiting(self, row: RowMapping, ahead: _Ahead) -> float | None:
-        """Seconds until a waiting job ends."""
-        own = self._work(row["kind"], row["checkpoint"], row["cost"])
-        if own is None or ahead.work is None:
+        """Seconds until a queued job ends."""
+        own_work = self._work(row["kind"], row["checkpoint"], row["cost"])
+        if own_work is None or ahead.work is None:
             return None
-        under_way = self._under_way(row, ahead.work + own)
-        return None if under_way is None else (under_way + ahead.work) / self.workers + own
+        running_work = self._under_way(row, ahead.work + own_work)
+        return None if running_work is None else (running_work + ahead.work) / self.workers + own_work
 
     def _under_way(self, row: RowMapping, work: float) -> float | None:
-        """The work that is done before a waiting job ends of the jobs that run; those of one worker go on together.
+        """The work of running jobs that is done before a queued job ends; jobs of one worker run together.
 
-        Those of other owners take turns with it: for its own work, and what comes before it, they get as much.
+        Running jobs of other owners alternate with it: they get at most as much time as its own work and the work
+        ahead of it.
         """
 
         def bounded(other: RowMapping, left: float | None) -> float | None:
-            turns = other["owner"] != row["owner"] and other["priority"] <= row["priority"]
-            return min(left, work + SLICE) if turns and left is not None else left
+            alternates = other["owner"] != row["owner"] and other["priority"] <= row["priority"]
+            return min(left, work + SLICE) if alternates and left is not None else left
 
         return _sum([bounded(other, left) for other, left in self._shares])
 
     @cached_property
     def _shares(self) -> Sequence[tuple[RowMapping, float | None]]:
-        """The jobs that run, each with its part of what is left of those that go on together with it."""
-        lefts = [(row, self._alone(row)) for row in self.running]
+        """The running jobs, each with its share of the time that its group of jobs on the worker still takes."""
+        remaining = [(row, self._alone(row)) for row in self.running]
         return [
-            (row, None if left is None else left / self._company[self._group(row)]) for row, left in lefts
+            (row, None if seconds is None else seconds / self._company[self._group(row)])
+            for row, seconds in remaining
         ]
 
     @cached_property
     def _company(self) -> Counter[tuple[str, bool]]:
-        """How many jobs each worker is doing, and how many pause there."""
+        """The number of running and of paused jobs of each worker."""
         return Counter(map(self._group, self.running))
 
     @staticmethod
     def _group(row: RowMapping) -> tuple[str, bool]:
-        """The worker of a running job, and whether it pauses there."""
+        """The worker of a running job, and whether the job is paused."""
         return row["worker"], _progress(row).get("stage") == PAUSED
 
     def _remaining(self, row: RowMapping) -> float | None:
-        """Seconds a running job still takes, with those in which it pauses for others, as far as they are there."""
-        left = self._alone(row)
-        if left is None or not any(pauses and worker == row["worker"] for worker, pauses in self._company):
-            return left
+        """Seconds until a running job ends, with the pauses for jobs of other owners that are known now."""
+        remaining = self._alone(row)
+        if remaining is None or not any(
+            paused and worker == row["worker"] for worker, paused in self._company
+        ):
+            return remaining
         others = [self._alone(other) for other in self.running if self._takes_turns(row, other)]
-        return left + sum(min(left, other) for other in others if other is not None)
+        return remaining + sum(min(remaining, other) for other in others if other is not None)
 
     @staticmethod
     def _takes_turns(row: RowMapping, other: RowMapping) -> bool:
         return bool(other["worker"] == row["worker"] and other["owner"] != row["owner"])
 
     def _alone(self, row: RowMapping) -> float | None:
-        """Seconds a running job takes if it need not pause: by its own pace once known, by others' until then."""
+        """Seconds a running job takes without pauses: by its own speed once that is known, else by timings."""
         progress = _progress(row)
         elapsed: float = progress.get("seconds") or self._since(row["started"])
         fraction = float(progress.get("fraction", 0.0))
-        afresh = row["attempt"] == 1  # otherwise a part of it was not done in this time
-        if afresh and fraction >= KNOWN_PACE:
+        first_attempt = row["attempt"] == 1  # otherwise part of it was done by an earlier attempt
+        if first_attempt and fraction >= KNOWN_PACE:
             return elapsed / fraction * (1 - fraction)
         work = self._work(row["kind"], row["checkpoint"], row["cost"])
         if work is None:
             return None
-        whole = work * self._company[self._group(row)]
-        return max(0.0, whole - elapsed) if afresh else whole * (1 - fraction)
+        total = work * self._company[self._group(row)]
+        return max(0.0, total - elapsed) if first_attempt else total * (1 - fraction)
 
     def _since(self, started: datetime) -> float:
-        """Seconds that have passed."""
+        """Seconds since a time."""
         return max(0.0, (self.present - started).total_seconds())
 
 
 def _progress(row: RowMapping) -> Mapping[str, Any]:
-    """What a running job reported last; empty where it has not yet."""
+    """The last progress of a running job; empty if it has none yet."""
     return json.loads(row["progress"] or "null") or {}
 
 
 def _sum(parts: Sequence[float | None]) -> float | None:
-    """The sum; None where a part is not known."""
+    """The sum; None if a part is unknown."""
     known = [part for part in parts if part is not None]
     return sum(known) if len(known) == len(parts) else None
 
 
 def _is_ahead_of(row: RowMapping) -> Any:
-    """The condition that a queued job comes before this one."""
+    """The condition for queued jobs that come before this one."""
     return and_(
         jobs.c.state == JobState.QUEUED,
         or_(

@@ -1,4 +1,4 @@
-"""From the queue's rows to jobs and events."""
+"""Conversion of the queue's rows to jobs and events."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from safelight.jobs.job import Event, Failure, Job, Progress
 
 
 def new_id(created: datetime) -> str:
-    """An id that sorts by time and cannot be guessed: milliseconds and 64 random bits, in hexadecimal.
+    """A new id, which sorts by time and cannot be guessed: milliseconds and 64 random bits, in hexadecimal.
 
     Args:
-        created: By the database's clock, so that ids from several hosts sort as well.
+        created: By the database's clock, so that ids from several hosts sort correctly.
     """
     return f"{int(created.timestamp() * 1000):011x}{secrets.token_hex(8)}"
 
 
 def job_of(row: RowMapping, *, position: int | None = None, eta: float | None = None) -> Job:
-    """A row of the table of jobs as a job."""
+    """A job from a row of the jobs table."""
     progress, result, error = (json.loads(row[name] or "null") for name in ("progress", "result", "error"))
     return Job(
         id=row["id"],
@@ -49,7 +49,7 @@ def job_of(row: RowMapping, *, position: int | None = None, eta: float | None = 
 
 
 def event_of(row: RowMapping) -> Event:
-    """A row of the table of events as an event."""
+    """An event from a row of the events table."""
     return Event(
         id=row["id"],
         job_id=row["job_id"],
@@ -60,5 +60,5 @@ def event_of(row: RowMapping) -> Event:
 
 
 def timing_key(kind: str, checkpoint: str) -> str:
-    """What timings are kept by."""
+    """The key of a timing."""
     return f"{kind} {checkpoint}"

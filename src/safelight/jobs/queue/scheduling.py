@@ -1,10 +1,10 @@
-"""Whose turn it is: fair between owners, and kind to the checkpoint that is already in memory.
+"""Fair scheduling between owners, with a preference for checkpoints that are already loaded.
 
-Turns are given by self-clocked fair queueing (Golestani, 1994): a new job gets the virtual time at which its owner's
-share is used up, ``max(clock, owner's last turn) + cost``, and the smallest goes first. An owner with a hundred jobs
-waiting and one with a single job are served alternately, and nobody saves up for having been away: the clock is the
-largest turn that was begun. Each priority is a queue of its own with a clock of its own, so that what goes before all
-others does not move them.
+The algorithm is self-clocked fair queueing (Golestani, 1994): a new job gets the virtual time ``max(clock, owner's
+last virtual time) + cost``, and the job with the smallest one runs first. An owner with a hundred queued jobs and one
+with a single job are served alternately, and an owner who was idle gains no advantage: the clock is the largest
+virtual time of a claimed job. Each priority is a queue of its own with its own clock, so that a job of one
+priority does not advance the clocks of the others.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 LOOKAHEAD = 8
-"""How far down the queue a worker looks for a job whose checkpoint it has."""
+"""How many positions of the queue a worker searches for a job whose checkpoint is loaded."""
 PATIENCE = 4
-"""How often others may be preferred to a job before it is next whatever it needs."""
+"""How often other jobs may overtake a job before it is next in any case."""
 
 SLICE = 10.0
-"""Seconds that a worker's jobs are done before they pause for those of other owners."""
+"""Seconds that a worker's jobs run before they pause for jobs of other owners."""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A queued job, as far as its turn is concerned."""
+    """The fields of a queued job that matter for scheduling."""
 
     id: str
     priority: int
@@ -34,11 +34,14 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Holders:
-    """Who has a worker: those of a higher priority go before them, and of the same one those of other owners.
+    """The priority and the owners of a worker's jobs, which decide which jobs may preempt them.
+
+    Jobs of a higher priority may, and jobs of the same priority of owners that are not excluded.
 
     Args:
-        priority: Theirs.
-        owners: Whose jobs do not go before them: their own, and those of whoever has had more of the worker's time.
+        priority: The priority of the worker's jobs.
+        owners: Owners whose jobs may not preempt: those of the worker's jobs, and those who have used more of its
+            time.
     """
 
     priority: int
@@ -47,7 +50,7 @@ class Holders:
 
 @dataclass(frozen=True)
 class Choice:
-    """The job to begin, and those it is preferred to, which will be more pressing the next time."""
+    """The job to claim, and the jobs that it overtakes."""
 
     job: Waiting
     passed: tuple[Waiting, ...] = ()
@@ -57,21 +60,21 @@ def next_turn(clock: float, last: float | None, cost: float) -> float:
     """The virtual time of a new job.
 
     Args:
-        clock: Largest turn that was begun, of its priority.
-        last: Largest turn of its owner's waiting jobs of that priority, if there are any.
-        cost: How much of the owner's share the job takes.
+        clock: Largest virtual time of a claimed job of this priority.
+        last: Largest virtual time of the owner's queued jobs of this priority, if there are any.
+        cost: The job's cost.
     """
     return max(clock, last or 0.0) + cost
 
 
 def choose(queue: Sequence[Waiting], loaded: frozenset[str]) -> Choice | None:
-    """The next job of a queue in order of priority and turn.
+    """The next job of a queue that is ordered by priority and virtual time.
 
-    A job whose checkpoint is in memory may go before others of the same priority, at most ``LOOKAHEAD`` places and at
-    most ``PATIENCE`` times before the same one.
+    A job whose checkpoint is loaded may overtake others of the same priority, at most ``LOOKAHEAD`` positions and
+    each of them at most ``PATIENCE`` times.
 
     Args:
-        queue: The first waiting jobs, in order.
+        queue: The first queued jobs, in order.
         loaded: Checkpoints in memory.
     """
     if not queue:

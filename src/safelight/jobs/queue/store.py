@@ -1,6 +1,6 @@
-"""The book of jobs: every change of a job's state is one transaction here.
+"""The job store: every change of a job's state is one transaction.
 
-Front doors submit, look and signal: that is in this file. Workers claim, report and finish: ``holding.py``.
+This module has the operations of front ends: submit, query and signal. Those of workers are in ``claims.py``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class JobStore(Claims):
         engine: The database.
         retention: Seconds for which a finished job and its events are kept.
         max_attempts: See ``Claims``.
-        limits: How much may wait.
+        limits: Limits on waiting jobs.
     """
 
     def __init__(
@@ -54,29 +54,29 @@ class JobStore(Claims):
     def submit(
         self, submission: Submission, pictures: Mapping[str, bytes] | None = None, *, shares: bool = False
     ) -> Job:
-        """Put a job into the queue; returns it. The same idempotency key again gives the job it gave the first time.
+        """Submit a job; returns it. A repeated idempotency key returns the job of the first call.
 
-        All that can refuse it is looked at before anything is written, in one transaction.
+        All checks run before anything is written, in one transaction.
 
         Args:
             submission: The job.
-            pictures: Those that its request names, by their digest.
-            shares: Whether its owner shares the queue with others, and may have no more than their share of it.
+            pictures: The pictures that its request refers to, by digest.
+            shares: Whether the owner shares the queue with others, so that the limits per owner apply.
 
         Raises:
-            IdempotencyConflictError: The key was used for another request.
+            IdempotencyConflictError: The key was used with another request.
             QueueFullError: Too many jobs wait.
-            OwnerJobsLimitError, OwnerBytesLimitError: Too much of its owner's waits.
-            DatabaseError: Nothing was submitted.
+            OwnerJobsLimitError, OwnerBytesLimitError: The owner has too many jobs waiting, or too many bytes stored.
+            DatabaseError: The job was not submitted.
         """
-        request = json.dumps(submission.request, sort_keys=True)  # before anybody has to wait for it
+        request = json.dumps(submission.request, sort_keys=True)  # others wait for the transaction
         try:
             with writing(self._engine) as connection:
                 job_id = self._submit(connection, submission, request, pictures or {}, shares)
-        except IntegrityError:  # the same key, at the same moment
+        except IntegrityError:  # another process inserted the same key at the same moment
             with writing(self._engine) as connection:
                 job_id = self._submit(connection, submission, request, pictures or {}, shares)
-        return self.get(job_id)  # not while writing: the outlook takes longer the more jobs wait
+        return self.get(job_id)  # not in the transaction: estimates take longer the more jobs wait
 
     def _submit(
         self,
@@ -86,8 +86,8 @@ class JobStore(Claims):
         pictures: Mapping[str, bytes],
         shares: bool,
     ) -> str:
-        """Write down a job, its pictures and its place in the queue; returns its id."""
-        wait_in_line(connection, given.owner)  # their next job's turn follows from this one's
+        """Insert a job, its pictures and its position in the queue; returns its id."""
+        wait_in_line(connection, given.owner)  # the virtual time of an owner's next job depends on this one's
         if given.idempotency_key is not None and (row := self._by_key(connection, given)):
             if (row["kind"], row["request"]) != (given.kind, request):
                 raise IdempotencyConflictError
@@ -117,8 +117,10 @@ class JobStore(Claims):
         }
         connection.execute(insert(jobs).values(**values))
         blobs.keep(connection, pictures)
-        if needed := set(blob_digests(given.request)):
-            connection.execute(insert(job_blobs), [{"job_id": job_id, "digest": digest} for digest in needed])
+        if digests := set(blob_digests(given.request)):
+            connection.execute(
+                insert(job_blobs), [{"job_id": job_id, "digest": digest} for digest in digests]
+            )
             connection.execute(insert(job_inputs).values(job_id=job_id, owner=given.owner, bytes=nbytes))
         add_event(connection, job_id, "state", state=JobState.QUEUED)
         notify(connection, Channel.JOBS)
@@ -126,26 +128,30 @@ class JobStore(Claims):
 
     @staticmethod
     def _by_key(connection: Connection, given: Submission) -> RowMapping | None:
-        same = and_(jobs.c.owner == given.owner, jobs.c.idempotency_key == given.idempotency_key)
-        return connection.execute(select(jobs).where(same)).mappings().first()
+        condition = and_(jobs.c.owner == given.owner, jobs.c.idempotency_key == given.idempotency_key)
+        return connection.execute(select(jobs).where(condition)).mappings().first()
 
     @staticmethod
     def _turn(connection: Connection, given: Submission) -> float:
         priority = given.priority
-        reached = connection.execute(select(clock.c.turn).where(clock.c.priority == priority)).scalar() or 0.0
-        own = and_(jobs.c.owner == given.owner, jobs.c.state == JobState.QUEUED, jobs.c.priority == priority)
-        last = connection.execute(select(func.max(jobs.c.turn)).where(own)).scalar()
-        return next_turn(reached, last, given.cost)
+        clock_value = (
+            connection.execute(select(clock.c.turn).where(clock.c.priority == priority)).scalar() or 0.0
+        )
+        condition = and_(
+            jobs.c.owner == given.owner, jobs.c.state == JobState.QUEUED, jobs.c.priority == priority
+        )
+        last = connection.execute(select(func.max(jobs.c.turn)).where(condition)).scalar()
+        return next_turn(clock_value, last, given.cost)
 
     def get(self, job_id: str, owner: str | None = None) -> Job:
-        """A job with its place in the queue.
+        """A job with its position in the queue.
 
         Args:
             job_id: Its id.
-            owner: Only if it is this owner's; None for administrators.
+            owner: Return it only if it belongs to this owner; None for administrators.
 
         Raises:
-            JobMissingError: There is none, or it is somebody else's.
+            JobMissingError: There is none, or it belongs to another owner.
         """
         with reading(self._engine) as connection:
             return with_outlook(connection, [get_row(connection, job_id, owner)])[0]
@@ -159,14 +165,14 @@ class JobStore(Claims):
         before: str | None = None,
         limit: int = 50,
     ) -> list[Job]:
-        """Jobs as lists show them, the newest first: of pictures to judge only how many they are, and no results.
+        """Jobs in list form, newest first: for scans only the number of pictures, and no results.
 
         Args:
-            owner: Only this owner's.
-            states: Only those in one of these states; all when empty.
-            kind: Only those of a kind.
-            before: Only those older than the job of this id: how to get the next page.
-            limit: At most so many.
+            owner: Only jobs of this owner.
+            states: Only jobs in one of these states; in any state when empty.
+            kind: Only jobs of this kind.
+            before: Only jobs older than the one with this id, for the next page.
+            limit: Maximum number of jobs.
         """
         query = listed().order_by(jobs.c.id.desc()).limit(limit)
         if owner is not None:
@@ -181,51 +187,53 @@ class JobStore(Claims):
             return with_outlook(connection, connection.execute(query).mappings().all())
 
     def several(self, job_ids: Collection[str], largest: int) -> list[Job]:
-        """Those of some jobs that are there, the newest first.
+        """Those of the given jobs that exist, newest first.
 
         Args:
-            job_ids: Which.
-            largest: Characters of a request, and of a result; of longer ones nothing is read: {} and None.
+            job_ids: The jobs' ids.
+            largest: Longest request or result to read, in characters; longer ones are returned as {} and None.
         """
         query = brief(largest).where(jobs.c.id.in_(job_ids)).order_by(jobs.c.id.desc())
         with reading(self._engine) as connection:
             return with_outlook(connection, connection.execute(query).mappings().all())
 
     def overview(self, owner: str | None, *, waiting: int, ended: int, largest: int, total: int) -> list[Job]:
-        """All jobs that run, and the newest of those that wait and of those that have ended; the newest first.
+        """All running jobs, and the newest queued and ended ones; newest first.
 
         Args:
-            owner: Only this owner's.
-            waiting: How many of those that wait, at most.
-            ended: How many of those that have ended, at most.
+            owner: Only jobs of this owner.
+            waiting: Maximum number of queued jobs.
+            ended: Maximum number of ended jobs.
             largest: As for ``several``.
-            total: Characters of all requests and results; beyond it nothing is read of the longest.
+            total: Total length of all requests and results, in characters; beyond it the longest are left out.
         """
         newest = select(jobs.c.id).order_by(jobs.c.id.desc())
         if owner is not None:
             newest = newest.where(jobs.c.owner == owner)
-        over = [state for state in JobState if state.final]
+        final_states = [state for state in JobState if state.final]
         queries = (
             newest.where(jobs.c.state == JobState.RUNNING),
             newest.where(jobs.c.state == JobState.QUEUED).limit(waiting),
-            newest.where(jobs.c.state.in_(over)).limit(ended),
+            newest.where(jobs.c.state.in_(final_states)).limit(ended),
         )
         with reading(self._engine) as connection:
-            found = [job_id for query in queries for job_id in connection.execute(query).scalars()]
-            return with_outlook(connection, rows_within(connection, found, largest=largest, total=total))
+            job_ids = [job_id for query in queries for job_id in connection.execute(query).scalars()]
+            return with_outlook(connection, rows_within(connection, job_ids, largest=largest, total=total))
 
     def standings(self) -> list[Standing]:
-        """Where all jobs stand that have not ended: those that run, then the queue in its order."""
+        """Estimates for all unfinished jobs: the running ones, then the queue in order."""
         with reading(self._engine) as connection:
             return standings(connection)
 
     def signal(self, job_id: str, signal: Signal, owner: str | None = None) -> Job:
-        """Tell one job to stop; returns it. A waiting one is cancelled at once, a running one listens at its next step.
+        """Send a signal to a job; returns the job.
+
+        Any signal cancels a queued job at once; a running job follows it after its current step.
 
         Raises:
-            JobMissingError: There is none, or it is somebody else's.
-            JobEndedError: It has ended already.
-            JobNotSkippableError: Its kind has no pictures that could be skipped.
+            JobMissingError: There is none, or it belongs to another owner.
+            JobEndedError: The job has already ended.
+            JobNotSkippableError: Jobs of this kind have no pictures to skip.
         """
         with writing(self._engine) as connection:
             row = get_row(connection, job_id, owner, lock=True)
@@ -241,7 +249,7 @@ class JobStore(Claims):
             return with_outlook(connection, [get_row(connection, job_id)])[0]
 
     def listen(self) -> Listener:
-        """A listener for new events; whoever asked for it closes it."""
+        """A listener for new events. The caller closes it."""
         return listen(self._engine, Channel.EVENTS)
 
     def events(
@@ -252,13 +260,13 @@ class JobStore(Claims):
         *,
         known: Container[int] = frozenset(),
     ) -> list[Event]:
-        """What happened after an event, in order.
+        """The events after an id, in order.
 
         Args:
-            after: The event's id.
+            after: The id.
             job_id: Only events of this job; of all jobs when not given.
-            limit: How many rows are read at most.
-            known: Ids of events that are left out.
+            limit: Maximum number of rows to read.
+            known: Ids of events to leave out.
         """
         query = select(events).where(events.c.id > after).order_by(events.c.id).limit(limit)
         if job_id is not None:
@@ -273,18 +281,18 @@ class JobStore(Claims):
             return connection.execute(select(func.max(events.c.id))).scalar() or 0
 
     def preview(self, job_id: str) -> bytes | None:
-        """The newest preview of a job, WebP; None if it has none."""
+        """The newest preview of a job, as WebP; None if it has none."""
         with reading(self._engine) as connection:
             return connection.execute(select(previews.c.data).where(previews.c.job_id == job_id)).scalar()
 
     def counts(self) -> dict[JobState, int]:
-        """How many jobs there are in each state."""
+        """The number of jobs in each state."""
         query = select(jobs.c.state, func.count()).group_by(jobs.c.state)
         with reading(self._engine) as connection:
-            found = {row[0]: row[1] for row in connection.execute(query)}
-        return {state: found.get(state, 0) for state in JobState}
+            counts = {row[0]: row[1] for row in connection.execute(query)}
+        return {state: counts.get(state, 0) for state in JobState}
 
     def forget(self, at: datetime) -> int:
-        """Delete finished jobs whose time is over at a moment, with their events; returns how many."""
+        """Delete finished jobs that expired before a time, with their events; returns their number."""
         with writing(self._engine) as connection:
             return connection.execute(delete(jobs).where(jobs.c.expires < at)).rowcount

@@ -1,4 +1,4 @@
-"""The tables of the queue, as statements name them; ``database/migrations/`` makes them."""
+"""The tables of the queue, as SQLAlchemy statements use them; ``database/migrations/`` creates them."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ jobs = Table(
     Column("state", String(20), nullable=False),
     Column("request", Text, nullable=False),
     Column("priority", Integer, nullable=False),
-    Column("turn", Float, nullable=False),  # virtual time: see turns.py
+    Column("turn", Float, nullable=False),  # virtual time: see scheduling.py
     Column("cost", Float, nullable=False),
-    Column("passed", Integer, nullable=False, default=0),  # how often another one was preferred to it
+    Column("passed", Integer, nullable=False, default=0),  # how often another job has overtaken it
     Column("checkpoint", Text, nullable=False),
     Column("timeout", Float),  # seconds
     Column("idempotency_key", String(200)),
@@ -42,14 +42,14 @@ jobs = Table(
     Column("ended", Instant),
     Column("expires", Instant),
     Column("attempt", Integer, nullable=False, default=0),
-    Column("lost", Integer, nullable=False, default=0),  # workers, one after the other, without getting on
+    Column("lost", Integer, nullable=False, default=0),  # workers lost in a row without progress
     Column("worker", String(200)),
-    Column("lease", Instant),  # until when the worker has it; renewed while it lives
+    Column("lease", Instant),  # when the worker's claim expires; each heartbeat renews it
     Column("signal", String(20)),
     Column("progress", Text),
     Column("result", Text),
     Column("error", Text),
-    Column("summary", Text),  # the request as lists show it; null where that is the request itself
+    Column("summary", Text),  # the request in list form; null where that is the request itself
     UniqueConstraint("owner", "idempotency_key"),
     Index("jobs_by_turn", "state", text("priority DESC"), "turn", "id"),
     Index("jobs_by_owner", "owner", "created"),
@@ -61,7 +61,7 @@ job_blobs = Table(
     "job_blobs",
     METADATA,
     Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
-    Column("digest", String(64), primary_key=True, index=True),  # of a picture that its request needs
+    Column("digest", String(64), primary_key=True, index=True),  # of a picture in its request
 )
 
 job_inputs = Table(
@@ -71,7 +71,7 @@ job_inputs = Table(
     Column("owner", String(200), nullable=False, index=True),
     Column("bytes", BigInteger, nullable=False),  # of all its pictures
 )
-"""How large the pictures are that unfinished jobs came with."""
+"""The total size of the input pictures of each unfinished job."""
 
 events = Table(
     "events",
@@ -81,7 +81,7 @@ events = Table(
     Column("kind", String(20), nullable=False),
     Column("data", Text, nullable=False),
     Column("created", Instant, nullable=False),
-    sqlite_autoincrement=True,  # an id is never given twice, so a client can go on from its last one
+    sqlite_autoincrement=True,  # an id is never reused, so a client can continue from its last one
 )
 
 previews = Table(
@@ -95,7 +95,7 @@ previews = Table(
 clock = Table(
     "turn_clock",
     METADATA,
-    Column("priority", Integer, primary_key=True, autoincrement=False),  # each has a queue of its own
+    Column("priority", Integer, primary_key=True, autoincrement=False),  # each priority is a queue of its own
     Column("turn", Float, nullable=False),
 )
 
@@ -115,9 +115,9 @@ workers = Table(
     Column("device", String(50), nullable=False),
     Column("precision", String(20), nullable=False, server_default=""),
     Column("backend", String(20), nullable=False, server_default=""),
-    Column("why", Text, nullable=False, server_default=""),  # it draws and judges in this way, in a sentence
+    Column("why", Text, nullable=False, server_default=""),  # reasons for device, precision, backend
     Column("state", String(20), nullable=False),  # starting, loading, idle, busy
-    Column("loading", Text),  # which checkpoint, now or when the jobs on their way are done
+    Column("loading", Text),  # the checkpoint that is loaded now, or when the running jobs have ended
     Column("last_error", Text, nullable=False, server_default="null"),  # of the last load: JSON
     Column("checkpoints", Text, nullable=False),  # those in memory
     Column("memory", Float, nullable=False),  # bytes resident
@@ -130,8 +130,8 @@ orders = Table(
     METADATA,
     Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("checkpoint", Text, nullable=False),  # empty: all there are
-    Column("load", Boolean, nullable=False),  # into memory, or out of it
-    sqlite_autoincrement=True,  # a number is never given twice: workers remember the last one
+    Column("load", Boolean, nullable=False),  # false: unload
+    sqlite_autoincrement=True,  # a number is never reused: workers remember the last one
 )
 
 SCHEMA = Schema.read("jobs")

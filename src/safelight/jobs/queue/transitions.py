@@ -1,4 +1,4 @@
-"""How jobs change: what both sides of the ledger do within their transactions."""
+"""Changes of a job's state within a transaction, which front ends and workers share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from safelight.jobs.queue.tables import events, job_blobs, job_inputs, jobs, pre
 
 
 class Transitions:
-    """What the sides of the ledger have in common.
+    """Changes of a job's state that several operations need.
 
     Args:
         engine: The database.
@@ -60,27 +60,27 @@ class Transitions:
                 error=None if error is None else json.dumps(error.to_dict()),
             )
         )
-        passing = events.c.job_id == row["id"], events.c.kind != "state"
-        connection.execute(delete(events).where(*passing))
+        transient = events.c.job_id == row["id"], events.c.kind != "state"
+        connection.execute(delete(events).where(*transient))
         connection.execute(delete(previews).where(previews.c.job_id == row["id"]))
         _release_inputs(connection, row["id"])
-        body = {} if error is None else {"error": error.to_dict()}
-        add_event(connection, row["id"], "state", state=state, **body)
+        event_data = {} if error is None else {"error": error.to_dict()}
+        add_event(connection, row["id"], "state", state=state, **event_data)
 
 
 def _release_inputs(connection: Connection, job_id: str) -> None:
-    """Delete the pictures that a job came with: nobody reads them once it has ended."""
-    theirs = job_blobs.c.job_id == job_id
-    if connection.execute(select(job_blobs.c.digest).where(theirs).limit(1)).first() is None:
+    """Delete the input pictures of a job that has ended."""
+    condition = job_blobs.c.job_id == job_id
+    if connection.execute(select(job_blobs.c.digest).where(condition).limit(1)).first() is None:
         return
-    others = select(job_blobs.c.digest).where(~theirs)
-    blobs.release(connection, select(job_blobs.c.digest).where(theirs), others)
-    connection.execute(delete(job_blobs).where(theirs))
+    other_digests = select(job_blobs.c.digest).where(~condition)
+    blobs.release(connection, select(job_blobs.c.digest).where(condition), other_digests)
+    connection.execute(delete(job_blobs).where(condition))
     connection.execute(delete(job_inputs).where(job_inputs.c.job_id == job_id))
 
 
 def add_event(connection: Connection, job_id: str, kind: str, **data: object) -> None:
-    """Note an event of a job, and notify those who follow events."""
+    """Insert an event of a job, and notify listeners."""
     created = current_time(connection)
     connection.execute(
         insert(events).values(job_id=job_id, kind=kind, data=json.dumps(data), created=created)
@@ -94,7 +94,7 @@ def get_row(
     """A job's row.
 
     Raises:
-        JobMissingError: There is none, or it is somebody else's.
+        JobMissingError: There is none, or it belongs to another owner.
     """
     query = select(jobs).where(jobs.c.id == job_id)
     row = connection.execute(query.with_for_update() if lock else query).mappings().first()
@@ -104,7 +104,7 @@ def get_row(
 
 
 def is_held(job: Job) -> ColumnElement[bool]:
-    """The condition that a job is still its worker's, as it was claimed."""
+    """The condition that a job is still held by the worker that claimed it."""
     return and_(
         jobs.c.id == job.id,
         jobs.c.state == JobState.RUNNING,
@@ -114,5 +114,5 @@ def is_held(job: Job) -> ColumnElement[bool]:
 
 
 def held_row(connection: Connection, job: Job) -> RowMapping | None:
-    """A job's row, locked; None if the job is no longer its worker's."""
+    """A job's row, locked; None if its worker no longer holds it."""
     return connection.execute(select(jobs).where(is_held(job)).with_for_update()).mappings().first()

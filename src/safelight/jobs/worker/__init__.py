@@ -1,1 +1,1 @@
-"""The worker process: it claims jobs, runs them, and reports how they go."""
+"""The worker process: it claims jobs, runs them, and reports their progress."""

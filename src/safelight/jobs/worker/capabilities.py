@@ -1,4 +1,4 @@
-"""How a worker draws and judges, and why in this way: in plain sentences, for who looks after the server."""
+"""A worker's device, precision and backend with the reasons for them, in sentences for administrators."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ if TYPE_CHECKING:
 
 
 def described(studio: Studio) -> Mapping[str, str]:
-    """A worker's device, precision, backend, and why.
+    """A worker's device, precision and backend, and the reasons for them.
 
     Args:
-        studio: What draws and judges there; its classifier is loaded now where it is not yet.
+        studio: Generates and judges pictures in this worker; its classifier is loaded if it is not yet.
 
     Raises:
-        SafelightError: It cannot draw or judge.
+        SafelightError: Generation or moderation cannot be used.
     """
-    machine, judging = studio.engine.machine, studio.classifier().info
-    why = f"{drawing(studio.settings, machine)} {judged(studio.settings, judging)}"
+    machine, classifier = studio.engine.machine, studio.classifier().info
+    reasons = f"{drawing(studio.settings, machine)} {judged(studio.settings, classifier)}"
     return {
         "device": machine.device,
         "precision": machine.precision,
         "backend": machine.backend,
-        "why": why,
+        "why": reasons,
     }
 
 
 def drawing(settings: Settings, machine: Machine) -> str:
-    """Where and with which arithmetic pictures are drawn, in a sentence."""
+    """A sentence on the device, precision and backend of generation."""
     threads = f"{machine.threads} thread{'' if machine.threads == 1 else 's'}"
     return (
-        f"Draws on {machine.device}, {_device(settings, machine)}, "
+        f"Generates on {machine.device}, {_device(settings, machine)}, "
         f"in {machine.precision}, {_precision(settings, machine)}; "
         f"PyTorch runs the networks as they are ({machine.backend}), with {threads}."
     )
 
 
 def judged(settings: Settings, classifier: ClassifierInfo) -> str:
-    """With what pictures are judged, in a sentence."""
+    """A sentence on the classifier and its backend."""
     name = classifier.name.rpartition("/")[2]
     return f"Judges with {name} ({classifier.arithmetic}), {_road(settings)}."
 

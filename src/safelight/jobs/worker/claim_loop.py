@@ -1,4 +1,4 @@
-"""The thread of a worker that claims jobs: one at a time, as soon as one may begin beside those that are running."""
+"""The thread of a worker that claims jobs: one at a time, as soon as the next one may run beside the running jobs."""
 
 from __future__ import annotations
 
@@ -18,25 +18,24 @@ from safelight.jobs.worker.running_jobs import MOST_PAUSED, RunningJobs
 from safelight.logs import get_logger
 
 LOOK_AGAIN = 1.0
-"""Seconds between two looks at the queue while jobs are running, whether or not anything is known to have changed."""
+"""Seconds between two polls of the queue while jobs are running, in addition to notifications."""
 
-Result = TypeVar("Result")
+ResultT = TypeVar("ResultT")
 
 
 class ClaimLoop:
     """Claims jobs and runs each in a thread of its own.
 
-    Between two claims it also loads and unloads the checkpoints that the worker was told to, so that no job begins
-    meanwhile.
+    Between two claims it also loads and unloads checkpoints as commanded, so that no job starts meanwhile.
 
     Args:
-        ledger: Where jobs are claimed.
+        ledger: The store to claim jobs from.
         worker: The worker's name.
-        company: The jobs that are running.
+        company: The jobs that the worker is running.
         keeper: Loads and unloads checkpoints.
-        loaded: Gives the checkpoints in memory.
-        run: Runs a job to its end, in the thread it is called in.
-        max_seconds: How long any job may run.
+        loaded: Returns the checkpoints in memory.
+        run: Runs a job to its end in the calling thread.
+        max_seconds: Time limit for every job, in seconds.
     """
 
     def __init__(
@@ -54,20 +53,20 @@ class ClaimLoop:
         self._loaded, self._run_job, self._max_seconds = loaded, run, max_seconds
         self._changed = threading.Event()
         self.stopping = False
-        """Whether no more jobs are to begin. A signal's handler may set it."""
+        """Whether to claim no more jobs. A signal handler may set it."""
         self._threads = ThreadPoolExecutor(company.places + MOST_PAUSED, thread_name_prefix="job")
         self._thread = threading.Thread(target=self._run, daemon=True, name="claims")
 
     def start(self) -> None:
-        """Begin to claim jobs."""
+        """Start claiming jobs."""
         self._thread.start()
 
     def notify(self) -> None:
-        """Look at the queue: a job was submitted, one has ended, or a checkpoint is to be loaded."""
+        """Check the queue now: a job was submitted or has ended, or a checkpoint is to be loaded."""
         self._changed.set()
 
     def stop(self, seconds: float) -> None:
-        """Claim no more jobs; wait at most so long for a claim that is on its way."""
+        """Stop claiming jobs, and wait up to a timeout for a claim in progress."""
         self.stopping = True
         self.notify()
         if self._thread.is_alive():
@@ -80,7 +79,7 @@ class ClaimLoop:
             self._changed.clear()
             try:
                 self._claim_all()
-            except Exception as error:  # noqa: BLE001  whatever it is, the next job may be another matter
+            except Exception as error:  # noqa: BLE001  the next job may not raise it
                 get_logger(__name__).error("a defect", exc_info=error)
                 time.sleep(LOOK_AGAIN)
                 self.notify()
@@ -90,46 +89,46 @@ class ClaimLoop:
             self._threads.submit(self._run_job, running)
 
     def _pause(self) -> float | None:
-        """Seconds until it may be another job's turn though nothing else changes; None while nothing is running."""
+        """Seconds until the next poll; None while no job is running, when only notifications matter."""
         if not self._company.members:
             return None
         return min(LOOK_AGAIN, self._company.slice_left or LOOK_AGAIN)
 
     def claim(self) -> RunningJob | None:
-        """Load what is to be loaded, then claim the job that may begin now; None if there is none."""
+        """Load and unload checkpoints as commanded, then claim the next job; None if none may run now."""
         if self._keeper.wanted:
             if not self._company.members:
                 self._keeper.obey(lambda: self.stopping)
             elif self._company.holders() is None:
-                return None  # loading comes before the next job, and after those that are running if they end soon
+                return None  # a load precedes the next job, and follows running jobs that end soon
         job = self._claimed()
         if job is None:
             return None
         running = RunningJob(job, self._ledger, most_seconds=self._max_seconds)
         self._company.join(running)
-        running.leaving = self.stopping  # it was told to while the job was being claimed
+        running.leaving = self.stopping  # the stop came during the claim
         return running
 
     def _claimed(self) -> Job | None:
-        """A job that others have to pause for, or one that fits beside those that are running."""
-        company = self._company
-        if (holders := company.holders()) is not None:
+        """A job that preempts the running jobs, or one that can run beside them."""
+        running_jobs = self._company
+        if (preemption := running_jobs.holders()) is not None:
             job = self._within(
                 lambda: self._ledger.claim(
-                    self._worker, loaded=self._loaded(), fits=company.may_interrupt, before=holders
+                    self._worker, loaded=self._loaded(), fits=running_jobs.may_interrupt, before=preemption
                 )
             )
             if job is not None:
                 return job
-            company.resume()
+            running_jobs.resume()
         if self._keeper.wanted:
             return None
         return self._within(
-            lambda: self._ledger.claim(self._worker, loaded=self._loaded(), fits=company.admits)
+            lambda: self._ledger.claim(self._worker, loaded=self._loaded(), fits=running_jobs.admits)
         )
 
-    def _within(self, do: Callable[[], Result]) -> Result | None:
-        """Use the database, however long that takes, until the worker stops; returns the result, or None."""
+    def _within(self, do: Callable[[], ResultT]) -> ResultT | None:
+        """Retry a database operation until it succeeds or the worker stops; returns its result, or None."""
         try:
             return retry_transient(do, lambda: self.stopping, always=True)
         except DatabaseError:

@@ -1,4 +1,4 @@
-"""What a worker is told from outside: signals to its running jobs, and which checkpoints to load and unload."""
+"""Commands from other processes: signals to running jobs, and loading and unloading of checkpoints."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from safelight.logs import get_logger
 
 
 class Control:
-    """Reads commands, and hands each to whom it concerns.
+    """Reads commands and passes them on.
 
     Args:
-        ledger: Where signals come from.
-        company: The jobs that are running.
+        ledger: The store that holds the jobs' signals.
+        company: The jobs that the worker is running.
         keeper: Loads and unloads checkpoints.
     """
 
@@ -22,7 +22,7 @@ class Control:
         self._ledger, self._company, self._keeper = ledger, company, keeper
 
     def read(self) -> None:
-        """Read all commands that there are. What cannot be read now is read the next time."""
+        """Read all new commands. If that fails, they are read the next time."""
         try:
             self.read_signals()
             self._keeper.listen()
@@ -30,14 +30,14 @@ class Control:
             get_logger(__name__).warning("commands not read", error=error.message)
 
     def read_signals(self) -> None:
-        """Let each running job know its signal.
+        """Pass on the signals of the running jobs.
 
         Raises:
-            DatabaseError: They cannot be read.
+            DatabaseError: The signals cannot be read.
         """
-        before = [(running, running.skips) for running in self._company.members]
-        if not before:
+        skip_counts = [(running, running.skips) for running in self._company.members]
+        if not skip_counts:
             return
-        told = self._ledger.signals([running.job.id for running, _ in before])
-        for running, skips in before:
-            running.hear(told.get(running.job.id), skips)
+        signals = self._ledger.signals([running.job.id for running, _ in skip_counts])
+        for running, skip_count in skip_counts:
+            running.hear(signals.get(running.job.id), skip_count)

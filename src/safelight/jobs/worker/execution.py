@@ -1,4 +1,4 @@
-"""Running one job to its end: from the stored request to the state that the job ends in."""
+"""The execution of one job: from the stored request to the job's final state."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class Execution:
-    """Runs jobs, whatever they do, and writes down how each of them ended.
+    """Runs jobs of all kinds, and records how each of them ended.
 
     Args:
         service: The queue and the database.
-        desk: What jobs are done with.
-        company: The jobs that are running; each is a member of it before it is run, and none afterwards.
+        desk: The services that jobs use.
+        company: The running jobs. A job is in it before it runs, and is removed afterwards.
     """
 
     def __init__(self, service: QueueService, desk: JobContext, company: RunningJobs) -> None:
@@ -47,7 +47,7 @@ class Execution:
         try:
             request = running.patiently(lambda: self._request_of(running))
             result = TASKS[job.kind](self._desk, running, request).stored()
-        except Exception as error:  # noqa: BLE001  whatever a job does, the worker goes on
+        except Exception as error:  # noqa: BLE001  no error of a job ends the worker
             self.conclude(running, error=understood(error))
         else:
             self.conclude(running, result)
@@ -59,11 +59,11 @@ class Execution:
     def conclude(
         self, running: RunningJob, result: JsonObject | None = None, error: SafelightError | None = None
     ) -> None:
-        """Write down how a job ended; tried again and again, since a result must not get lost for a locked database."""
+        """Record how a job ended. This is retried without limit: a locked database must not lose a result."""
         running.flush()
-        kept = retry_transient(lambda: self._write_end(running, result, error), always=True)
+        recorded = retry_transient(lambda: self._write_end(running, result, error), always=True)
         self._log.info(
-            "job ends", seconds=round(running.seconds, 3), error=error.code if error else None, kept=kept
+            "job ends", seconds=round(running.seconds, 3), error=error.code if error else None, kept=recorded
         )
         if isinstance(error, InternalError):
             self._log.error("a defect", exc_info=error.__cause__)
@@ -71,15 +71,15 @@ class Execution:
     def _write_end(
         self, running: RunningJob, result: JsonObject | None, error: SafelightError | None
     ) -> bool:
-        job, ledger = running.job, self._service.store
+        job, store = running.job, self._service.store
         if running.cut_short and running.told is Signal.CANCEL:
-            return ledger.cancelled(job, result)
+            return store.cancelled(job, result)
         if running.cut_short and running.leaving:
-            return ledger.give_back(job, result)
+            return store.give_back(job, result)
         if running.cut_short and running.late:
-            late = JobTimeoutError(f"The job ran longer than {running.limit:g} seconds.")
-            return ledger.fail(job, late, result)
+            timeout_error = JobTimeoutError(f"The job ran longer than {running.limit:g} seconds.")
+            return store.fail(job, timeout_error, result)
         if error is not None:
-            return ledger.fail(job, error)
-        whole = not (running.partial or running.cut_short)
-        return ledger.succeed(job, result or {}, self._company.share(running) if whole else None)
+            return store.fail(job, error)
+        complete = not (running.partial or running.cut_short)
+        return store.succeed(job, result or {}, self._company.share(running) if complete else None)

@@ -1,4 +1,4 @@
-"""What goes wrong within a worker, as one of the catalogue's errors: lack of memory is told from a defect."""
+"""Conversion of exceptions in a worker to errors of the catalogue; a lack of memory is distinguished from a defect."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from safelight.errors import InternalError, MemoryBudgetError, SafelightError
 
 
 def understood(error: Exception) -> SafelightError:
-    """The error to tell of: itself where it is one of ours; a defect keeps what it came of as its cause."""
+    """The error to report: the exception itself if it is one of ours; an internal error keeps it as its cause."""
     if isinstance(error, SafelightError):
         return error
     return out_of_memory(error) or _defect(error)
 
 
 def out_of_memory(error: BaseException) -> MemoryBudgetError | None:
-    """The error to give where memory ran out, which libraries say in different ways; None where it did not."""
-    named = type(error).__name__ == "OutOfMemoryError"  # torch's, which is not imported for this
+    """The error for an exception that means lack of memory, which libraries express differently; else None."""
+    named = type(error).__name__ == "OutOfMemoryError"  # torch's, without importing torch
     if named or isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return MemoryBudgetError("The worker has no memory left for this job.")
     return None

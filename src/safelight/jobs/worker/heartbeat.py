@@ -1,4 +1,4 @@
-"""The thread of a worker that renews its leases and says how it is; a silent worker counts as lost."""
+"""The thread of a worker that sends heartbeats; a worker without heartbeats counts as lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from safelight.logs import get_logger
 INTERVAL = LEASE / 3
 """Seconds between two heartbeats."""
 RETRY_AFTER = 1.0
-"""Seconds after which a heartbeat that could not be written is tried again."""
+"""Seconds after which a failed heartbeat is retried."""
 
 
 class Heartbeat:
@@ -24,10 +24,10 @@ class Heartbeat:
     Args:
         service: The queue.
         worker: The worker's name.
-        company: The jobs that are running.
-        describe: Gives what the worker says of itself.
-        kept: Whether no other process goes by the worker's name.
-        replaced: Called when another one does; there are no more heartbeats then.
+        company: The jobs that the worker is running.
+        describe: Returns the worker's description.
+        kept: Whether this process still holds the worker's name.
+        replaced: Called when another process has taken the name; no more heartbeats are sent.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class Heartbeat:
         self._log = get_logger(__name__)
 
     def start(self) -> None:
-        """Beat from now on."""
+        """Start sending heartbeats."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Beat no more."""
+        """Stop sending heartbeats."""
         self._over.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -62,25 +62,25 @@ class Heartbeat:
             pause = INTERVAL if self.beat() else RETRY_AFTER
 
     def beat(self) -> bool:
-        """Renew the leases, and let running jobs know their signals; False if the database could not be used."""
+        """Renew the leases and pass on the jobs' signals; False if the database could not be used."""
         if not self._kept():
             self._log.error("another process is this worker now", worker=self._worker)
             self._over.set()
             self._replaced()
             return False
-        before = [(running, running.skips) for running in self._company.members]
+        skip_counts = [(running, running.skips) for running in self._company.members]
         try:
-            told = self._service.store.renew(self._worker, [running.job for running, _ in before])
+            signals = self._service.store.renew(self._worker, [running.job for running, _ in skip_counts])
             self._service.register_worker(self._worker, self._describe())
         except DatabaseError as error:
             self._log.warning("no heartbeat", error=error.message)
             return False
-        for running, skips in before:
-            running.hear(told.get(running.job.id), skips)
+        for running, skip_count in skip_counts:
+            running.hear(signals.get(running.job.id), skip_count)
         return True
 
     def describe(self) -> None:
-        """Say how the worker is without waiting for the next heartbeat."""
+        """Register the worker's description without waiting for the next heartbeat."""
         try:
             self._service.register_worker(self._worker, self._describe())
         except DatabaseError as error:

@@ -1,4 +1,4 @@
-"""What a worker does for all of them now and then: take back the jobs of lost workers, and delete what has expired."""
+"""Periodic maintenance by every worker: requeue the jobs of lost workers, and delete what has expired."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from safelight.jobs.worker.running_jobs import RunningJobs
 from safelight.logs import get_logger
 
 SWEEP_EVERY = 2.0
-"""Seconds between two looks for jobs of lost workers."""
+"""Seconds between two checks for jobs of lost workers."""
 CLEAN_EVERY = 3600.0
-"""Seconds between two looks for what has expired."""
+"""Seconds between two deletions of what has expired."""
 CLOCK_JUMP = 1.0
-"""Seconds by which the time of day may differ from the time that has passed between two looks."""
+"""Seconds by which wall clock and monotonic clock may diverge between two checks."""
 
 
 class ClockWatch:
-    """Whether leases can be judged: not just after the clock was set or the machine slept, when all look expired.
+    """Detects changes of the clock, just after which all leases look expired (also after a machine slept).
 
     Args:
-        clock: The time by the clock that leases are measured with.
+        clock: Returns the time by the clock that leases use.
     """
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
@@ -34,26 +34,26 @@ class ClockWatch:
         self._trusted_from = 0.0
 
     def trusted(self) -> bool:
-        """Whether every worker that lives has had the time to renew its leases since the clock last jumped.
+        """Whether every live worker has had time to renew its leases since the clock last jumped.
 
         Raises:
             DatabaseError: The clock cannot be read.
         """
-        before = time.monotonic()
-        offset = self._clock().timestamp() - before
-        after = time.monotonic()
-        if self._offset is not None and abs(offset - self._offset) > CLOCK_JUMP + (after - before):
-            self._trusted_from = after + LEASE
+        started = time.monotonic()
+        offset = self._clock().timestamp() - started
+        ended = time.monotonic()
+        if self._offset is not None and abs(offset - self._offset) > CLOCK_JUMP + (ended - started):
+            self._trusted_from = ended + LEASE
         self._offset = offset
-        return after >= self._trusted_from
+        return ended >= self._trusted_from
 
 
 class Sweeper:
-    """Takes back the jobs of lost workers, and deletes what has expired.
+    """Requeues the jobs of lost workers, and deletes what has expired.
 
     Args:
         service: The queue and the gallery.
-        company: The jobs that are running here: they are never taken back, however late their lease was renewed.
+        company: The jobs that this worker is running, which are never requeued, however late their lease was renewed.
     """
 
     def __init__(self, service: QueueService, company: RunningJobs) -> None:
@@ -64,11 +64,11 @@ class Sweeper:
 
     @property
     def due_in(self) -> float:
-        """Seconds until there is something to do."""
+        """Seconds until the next task is due."""
         return max(0.0, self._swept + SWEEP_EVERY - time.monotonic())
 
     def run(self) -> None:
-        """Do what is due."""
+        """Run the tasks that are due."""
         now = time.monotonic()
         if now - self._swept >= SWEEP_EVERY:
             self._swept = now
@@ -78,7 +78,7 @@ class Sweeper:
             self.start_cleaning()
 
     def sweep(self) -> None:
-        """Take back the jobs of workers that are lost."""
+        """Requeue the jobs of lost workers."""
         try:
             if self._watch.trusted():
                 self._service.store.take_back(but=[running.job.id for running in self._company.members])
@@ -86,7 +86,7 @@ class Sweeper:
             get_logger(__name__).warning("not swept", error=error.message)
 
     def start_cleaning(self) -> None:
-        """Delete what has expired, in a thread of its own since it may take minutes; one such thread at a time."""
+        """Delete what has expired, in a thread since it may take minutes; only one runs at a time."""
         if self._cleaner is None or not self._cleaner.is_alive():
             self._cleaner = threading.Thread(target=self._clean, daemon=True, name="cleaner")
             self._cleaner.start()

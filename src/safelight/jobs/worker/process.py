@@ -1,9 +1,9 @@
-"""A worker: the process that loads models and runs jobs, one device each.
+"""A worker: a process that loads models and runs jobs, on one device.
 
-It has a thread for each of its concerns: ``claim_loop.py`` claims jobs, ``execution.py`` runs each of them in a
-thread of its own, ``heartbeat.py`` renews their leases. The main thread waits for notifications: it lets the claim loop
-know of new jobs, reads commands (``control.py``) and sweeps now and then (``sweeping.py``). On SIGTERM a worker
-finishes what can be finished soon and gives the rest back.
+Each concern has its own thread: ``claim_loop.py`` claims jobs, ``execution.py`` runs each of them in a thread, and
+``heartbeat.py`` renews their leases. The main thread waits for notifications: it wakes the claim loop for new jobs,
+reads commands (``control.py``) and runs the maintenance (``maintenance.py``). On SIGTERM a worker finishes the jobs
+that end soon and returns the others to the queue.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ from safelight.settings import Settings
 from safelight.studio import Studio
 
 NICENESS = 10
-"""Of a worker: generating takes every core there is, and answers to clients are short."""
+"""Niceness of a worker: generation uses all cores, and the server's responses must not wait for it."""
 GRACE = 5
-"""Seconds a running job is given to end by itself when the worker is told to stop."""
+"""Seconds that running jobs have to end by themselves when the worker stops."""
 
 
 def worker_name(device: str, number: int = 0) -> str:
-    """A name that is the same each time a worker for this device of this host is started."""
+    """A worker's name, which stays the same across restarts."""
     return f"{platform.node()}:{device}:{number}"
 
 
 class Worker:
-    """Runs jobs until it is told to stop.
+    """Runs jobs until it is stopped.
 
     Args:
-        settings: Everything that can be set.
-        name: Stays the same from one process to the next.
-        kept: Whether no other process goes by that name; asked now and then.
+        settings: All settings.
+        name: The same across restarts.
+        kept: Whether this process still holds the name; called with each heartbeat.
     """
 
     def __init__(self, settings: Settings, name: str, kept: Callable[[], bool] = lambda: True) -> None:
@@ -84,7 +84,7 @@ class Worker:
             max_seconds=settings.max_job_seconds,
         )
         self.replaced = False
-        """Whether another process goes by the same name now; this one has ended because of it."""
+        """Whether this worker has stopped because another process has taken its name."""
         self._stopping = False
         self._started, self._warm = self._service.now(), False
         self._ways: Mapping[str, str] = {"device": settings.device}
@@ -92,8 +92,8 @@ class Worker:
 
     def run(self) -> None:
         """Run jobs until ``stop``."""
-        taken_back = retry_transient(lambda: self._ledger.take_back(self.name), lambda: self._stopping)
-        self._log.info("worker starts", worker=self.name, taken_back=taken_back)
+        reclaimed = retry_transient(lambda: self._ledger.take_back(self.name), lambda: self._stopping)
+        self._log.info("worker starts", worker=self.name, taken_back=reclaimed)
         self._heartbeat.start()
         self._warm_up()
         self._claims.start()
@@ -104,28 +104,28 @@ class Worker:
         self.close()
 
     def close(self) -> None:
-        """Close what is open; nothing may be running."""
+        """Close the database; no job may be running."""
         self._listener.close()
         self._service.close()
 
     def stop(self) -> None:
-        """Claim no more jobs, finish or give back those that are running, and end. A signal's handler may call it."""
+        """Stop claiming jobs, finish or return the running ones, and end. A signal handler may call it."""
         self._stopping = self._claims.stopping = True
-        self._listener.wake()  # and nothing else: what was interrupted may hold any lock
+        self._listener.wake()  # and nothing else: the interrupted code may hold any lock
 
     def _warm_up(self) -> None:
-        """Load the default checkpoint and its engine before the first job: it takes seconds, or minutes."""
+        """Load the default checkpoint and its engine before the first job: this takes seconds, or minutes."""
         self._keeper.load(self.settings.checkpoint, self._desk.studio.preload)
         try:
             self._ways = described(self._desk.studio)
-        except SafelightError as error:  # jobs will say so
-            self._log.warning("cannot draw or judge", error=error.message)
+        except SafelightError as error:  # jobs will report it
+            self._log.warning("cannot generate or judge", error=error.message)
         trim()
         self._warm = True
         self._heartbeat.describe()
 
     def _attend(self, changed: set[str]) -> None:
-        """React to what may be new on some channels."""
+        """Handle notifications on some channels."""
         if Channel.COMMANDS in changed:
             self._control.read()
         if changed:
@@ -136,10 +136,10 @@ class Worker:
             self._execution.run(running)
         finally:
             self._claims.notify()
-            self._listener.wake()  # a worker that is leaving waits for its jobs
+            self._listener.wake()  # a worker that stops waits for its jobs
 
     def _in_use(self) -> frozenset[str]:
-        """The checkpoints of the running jobs; those that only judge or enlarge have none."""
+        """The checkpoints of the running jobs; scans and upscaling have none."""
         jobs = [running.job for running in self._company.members]
         return frozenset(
             str(job.request.get("checkpoint") or self.settings.checkpoint)
@@ -152,14 +152,16 @@ class Worker:
         self.stop()
 
     def _leave(self) -> None:
-        """Wait a little for running jobs, then have them given back; commands are read meanwhile."""
-        began = time.monotonic()
+        """Wait briefly for running jobs, then interrupt them so that they are requeued; commands are still read."""
+        started = time.monotonic()
         self._claims.stop(GRACE)
-        while (members := self._company.members) and (left := began + 2 * GRACE - time.monotonic()) > 0:
-            if left < GRACE:
-                for running in members:
+        while (running_jobs := self._company.members) and (
+            seconds_left := started + 2 * GRACE - time.monotonic()
+        ) > 0:
+            if seconds_left < GRACE:
+                for running in running_jobs:
                     running.leaving = True
-            self._attend(self._listener.wait(min(left, 1.0)))
+            self._attend(self._listener.wait(min(seconds_left, 1.0)))
         self._heartbeat.stop()
         if self.replaced:
             return
@@ -191,15 +193,15 @@ class Worker:
 
 
 def serve(settings: Settings, name: str, *, patience: float = 0.0) -> None:
-    """Be a worker until SIGTERM or SIGINT, and leave the processor to whoever answers requests.
+    """Run a worker until SIGTERM or SIGINT, at a low priority so that the server stays responsive.
 
     Args:
-        settings: Everything that can be set.
-        name: No other worker of this database may go by it.
-        patience: Seconds to wait for another one of that name to leave.
+        settings: All settings.
+        name: The worker's name, unique among the workers of the database.
+        patience: Seconds to wait for another worker of this name to stop.
 
     Raises:
-        WorkerNameError: There is one; nothing was touched, or it came while the database was away.
+        WorkerNameError: Another process holds the name, or has taken it while the database was unreachable.
         DatabaseError: The database cannot be used.
     """
     if hasattr(os, "nice"):
@@ -210,8 +212,8 @@ def serve(settings: Settings, name: str, *, patience: float = 0.0) -> None:
     try:
         prepare(settings)
         worker = Worker(settings, name, lease.kept)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: worker.stop())
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signal_number, lambda *_: worker.stop())
         worker.run()
         if worker.replaced:
             raise WorkerNameError(f"{lease.holder()} has become the worker {name!r}.")

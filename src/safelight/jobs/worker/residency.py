@@ -1,4 +1,4 @@
-"""What a worker has in memory because it was told so: loaded and unloaded between two jobs, never beside one."""
+"""The commands that load and unload checkpoints in a worker, which run between jobs and never beside one."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from safelight.studio import Studio
 
 
 class Residency:
-    """Hears what is to be in memory, and sees to it. What was said before it was there is not meant for it.
+    """Reads and executes residency commands. Commands from before its creation do not apply to it.
 
     Args:
-        service: Where orders come from.
-        studio: What loads and unloads.
-        tell: Called whenever there is something new to be seen from outside.
-        in_use: The checkpoints of the jobs on their way.
+        service: The source of commands.
+        studio: Loads and unloads checkpoints.
+        tell: Called when the state that others can see has changed.
+        in_use: Returns the checkpoints of the running jobs.
     """
 
     def __init__(
@@ -41,72 +41,72 @@ class Residency:
         self.at_work = False
         """Whether a checkpoint is being loaded now."""
         self.last_error: JsonObject | None = None
-        """Why the last checkpoint could not be loaded: which, when, and the error; None where it could."""
+        """The error of the last load with the checkpoint and the time; None if the load succeeded."""
 
     @property
     def wanted(self) -> list[ResidencyCommand]:
-        """What is still to be done, in this order."""
-        return [order for order in self._heard if order.number not in self._done]
+        """The commands that are still to be executed, in order."""
+        return [command for command in self._heard if command.number not in self._done]
 
     @property
     def loading(self) -> str | None:
-        """The checkpoint that is being loaded, or will be next."""
-        return next((order.checkpoint for order in self.wanted if order.load), None)
+        """The checkpoint that is being loaded, or is to be loaded next."""
+        return next((command.checkpoint for command in self.wanted if command.load), None)
 
     def listen(self) -> None:
-        """Hear what was said. What is to be unloaded and is in no use goes at once, all else when it is time.
+        """Read new commands. An unused checkpoint is unloaded at once; other commands wait for ``obey``.
 
-        What is so already is done with, and no job waits for it.
+        Commands that would change nothing are done already, and no job waits for them.
 
         Raises:
-            DatabaseError: Nothing could be heard.
+            DatabaseError: The commands cannot be read.
         """
-        heard = self._service.orders(self._before)
-        new = [order for order in heard if order.number > self._freed]
-        for order in new:
-            self._freed = order.number
-            if not order.load:
-                self._unload(order.checkpoint)
-        if self._take_note(heard) or new:
+        commands = self._service.orders(self._before)
+        new = [command for command in commands if command.number > self._freed]
+        for command in new:
+            self._freed = command.number
+            if not command.load:
+                self._unload(command.checkpoint)
+        if self._take_note(commands) or new:
             self._tell()
 
     def _take_note(self, heard: list[ResidencyCommand]) -> bool:
-        """Note what was heard; whether some of it is so already."""
+        """Store the commands that are in effect; returns whether some of them are satisfied already."""
         with self._mind:
-            self._heard, done = heard, len(self._done)
-            if not self._obeying:  # what is being loaded is not in memory yet, and may have to go again
-                for order in self.wanted:
-                    if self._is_so(order):
-                        self._done.add(order.number)
-            return len(self._done) > done
+            self._heard, done_before = heard, len(self._done)
+            if not self._obeying:  # a checkpoint that is being loaded is not visible yet
+                for command in self.wanted:
+                    if self._is_so(command):
+                        self._done.add(command.number)
+            return len(self._done) > done_before
 
     def _is_so(self, order: ResidencyCommand) -> bool:
-        """Whether nothing would change by an order, now or after those before it."""
+        """Whether a command would change nothing, neither now nor after the commands before it."""
         if not order.load:
-            kept = {*self._studio.loaded_checkpoints, *self._in_use()}  # a job may be about to load its own
-            return not kept if order.checkpoint is None else order.checkpoint not in kept
-        if order.checkpoint is None or self.wanted[0] != order:  # those before it may make it go
+            present = {*self._studio.loaded_checkpoints, *self._in_use()}  # a job may be loading its own
+            return not present if order.checkpoint is None else order.checkpoint not in present
+        if order.checkpoint is None or self.wanted[0] != order:  # earlier commands may unload it
             return False
         try:
-            so = self._studio.holds(order.checkpoint)
-        except Exception:  # noqa: BLE001  whatever a file holds: it is noted when it is loaded
+            loaded = self._studio.holds(order.checkpoint)
+        except Exception:  # noqa: BLE001  a file may raise anything; loading records it
             return False
-        if so:
+        if loaded:
             self.last_error = None
-        return so
+        return loaded
 
     def obey(self, stopping: Callable[[], bool]) -> None:
-        """Do what is wanted, while nothing is drawn.
+        """Execute the pending commands while no job is running.
 
         Args:
-            stopping: Asked before each order; true ends it.
+            stopping: Called before each command; True ends it.
         """
         with self._mind:
             self._obeying = True
         try:
-            while (wanted := self.wanted) and not stopping():
-                self._carry_out(wanted[0])
-                self._done.add(wanted[0].number)
+            while (pending := self.wanted) and not stopping():
+                self._carry_out(pending[0])
+                self._done.add(pending[0].number)
                 self._tell()
         finally:
             self._obeying = False
@@ -118,22 +118,22 @@ class Residency:
             self._unload(order.checkpoint)
 
     def load(self, checkpoint: str, load: Callable[[], None]) -> None:
-        """Load something; what goes wrong is noted, and jobs that need it will say so.
+        """Load a checkpoint; an error is recorded, and jobs that need the checkpoint will report it.
 
         Args:
-            checkpoint: What it is called.
+            checkpoint: The checkpoint's name.
             load: Loads it.
         """
         self.at_work = True
         self._tell()
         try:
             load()
-        except Exception as error:  # noqa: BLE001  whatever a file holds, the worker goes on
-            problem = understood(error)
-            self.last_error = {**problem.to_dict(), "checkpoint": checkpoint, "time": time.time()}
-            defect = problem.__cause__ if isinstance(problem, InternalError) else None
+        except Exception as error:  # noqa: BLE001  a file may raise anything
+            safelight_error = understood(error)
+            self.last_error = {**safelight_error.to_dict(), "checkpoint": checkpoint, "time": time.time()}
+            defect = safelight_error.__cause__ if isinstance(safelight_error, InternalError) else None
             get_logger(__name__).warning(
-                "not loaded", checkpoint=checkpoint, error=problem.message, exc_info=defect
+                "not loaded", checkpoint=checkpoint, error=safelight_error.message, exc_info=defect
             )
         else:
             self.last_error = None
@@ -143,5 +143,5 @@ class Residency:
 
     def _unload(self, checkpoint: str | None) -> None:
         self._studio.unload(checkpoint)
-        kept = sorted(self._studio.loaded_checkpoints)
-        get_logger(__name__).info("unloaded", checkpoint=checkpoint, kept=kept)
+        loaded = sorted(self._studio.loaded_checkpoints)
+        get_logger(__name__).info("unloaded", checkpoint=checkpoint, kept=loaded)

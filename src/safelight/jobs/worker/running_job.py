@@ -1,4 +1,4 @@
-"""A job while a worker does it: what it is told, and what it reports."""
+"""The state of a job while a worker runs it: its signal, its pauses and its progress."""
 
 from __future__ import annotations
 
@@ -25,25 +25,26 @@ REPORT_EVERY, PREVIEW_EVERY = 0.2, 0.5
 """Seconds between two reports, and between two previews."""
 PREVIEW_SIDE = 256
 PAUSE = 0.05
-"""Seconds between two looks whether a job that pauses may go on."""
+"""Seconds between two checks whether a paused job may continue."""
 
-Result = TypeVar("Result")
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(eq=False)
 class RunningJob:
-    """One job on its way.
+    """A running job.
 
     Args:
         job: As it was claimed.
-        ledger: Where it is reported.
-        told: What it is told from outside.
-        leaving: The worker has to go.
-        cut_short: Something was left undone because of it.
-        partial: Not all of it was done in this time: something was skipped, or was there from an earlier attempt.
-        skips: How many skips were followed.
-        paused: It is to wait while others are done.
-        most_seconds: How long any job may run.
+        ledger: Where progress is reported.
+        told: The signal that it has received.
+        leaving: Whether the worker is stopping.
+        cut_short: Whether work was left undone because the job was stopped.
+        partial: Whether this attempt did only part of the work: something was skipped, or kept from an earlier
+            attempt.
+        skips: How many SKIP signals it has followed.
+        paused: Whether it is to wait while other jobs run.
+        most_seconds: Time limit for every job, in seconds.
     """
 
     job: Job
@@ -58,7 +59,7 @@ class RunningJob:
     _mind: threading.Lock = field(default_factory=threading.Lock)
     _began: float = field(default_factory=time.monotonic)
     _reported: float = 0.0
-    _previewed: float = field(default_factory=time.monotonic)  # short jobs need none
+    _previewed: float = field(default_factory=time.monotonic)  # short jobs need no preview
     _got_on: bool = False
     _waited: float = 0.0
     _waits_since: float | None = None
@@ -70,45 +71,45 @@ class RunningJob:
 
     @property
     def seconds(self) -> float:
-        """For how long it has run, without its pauses."""
+        """How long it has run, without pauses."""
         end = time.monotonic() if self._waits_since is None else self._waits_since
         return end - self._began - self._waited
 
     @property
     def limit(self) -> float:
-        """Seconds that it may run."""
+        """The job's time limit, in seconds."""
         return min(self.most_seconds, self.job.timeout or math.inf)
 
     @property
     def late(self) -> bool:
-        """Whether it has run longer than it may."""
+        """Whether it has exceeded its time limit."""
         return self.seconds > self.limit
 
     @property
     def suspect(self) -> bool:
-        """Whether it may have killed the worker that it lost: nothing has come of it since."""
+        """Whether it may have caused the loss of its last worker: it has made no progress since."""
         return self.job.lost > 0 and not self._got_on
 
     def should_stop(self) -> bool:
-        """Whether the picture on its way is to be stopped now, for whatever reason."""
+        """Whether the current picture is to be stopped now, for any reason."""
         return self.told is not None or self.leaving or self.late
 
     @property
     def unwanted(self) -> bool:
-        """Whether nobody wants any more of it now, not even what could be made of the picture on its way."""
+        """Whether the job is to be stopped at once, without keeping the current picture."""
         return self.leaving or self.late or self.told is Signal.CANCEL
 
     @property
     def over(self) -> bool:
-        """Whether the whole job is to be stopped, and not only the picture on its way."""
+        """Whether the whole job is to be stopped, and not only the current picture."""
         return self.unwanted or self.told is Signal.FINISH
 
     def hear(self, signal: Signal | None, skips: int) -> None:
-        """Take note of what the job is told; cancelling counts whatever was said before.
+        """Receive a signal; it replaces an earlier one that it overrides.
 
         Args:
-            signal: As it was read.
-            skips: As it was before that: a skip which has been followed meanwhile is not followed again.
+            signal: The signal that was read.
+            skips: The number of skips before it was read: a skip that was followed meanwhile is not followed again.
         """
         with self._mind:
             stale = signal is Signal.SKIP and skips != self.skips
@@ -116,7 +117,7 @@ class RunningJob:
                 self.told = signal
 
     def skipped(self) -> None:
-        """The picture on its way was left; go on with the next.
+        """Record that the current picture was skipped, and clear the signal.
 
         Raises:
             RunStoppedError, DatabaseError: As in ``retry_transient``.
@@ -129,7 +130,7 @@ class RunningJob:
                 self.told = None
 
     def got_on(self) -> None:
-        """A picture is in the gallery: that workers were lost before it does not count any more.
+        """Record that a picture is in the gallery: workers lost before no longer count.
 
         Raises:
             RunStoppedError, DatabaseError: As in ``retry_transient``.
@@ -138,12 +139,12 @@ class RunningJob:
             self.patiently(lambda: self.ledger.got_on(self.job))
             self._got_on = True
 
-    def patiently(self, do: Callable[[], Result]) -> Result:
-        """Use the database, and wait while it cannot be used; returns what came of it.
+    def patiently(self, do: Callable[[], ResultT]) -> ResultT:
+        """Run a database operation with retries; returns its result.
 
         Raises:
-            RunStoppedError: The job was unwanted before the database was back.
-            DatabaseError: Waiting does not help.
+            RunStoppedError: The job was aborted before the operation succeeded.
+            DatabaseError: The error is permanent.
         """
         try:
             return retry_transient(do, lambda: self.unwanted, waiting=self._say_waiting)
@@ -154,7 +155,7 @@ class RunningJob:
             raise RunStoppedError from error
 
     def pause(self) -> None:
-        """Wait while others are done; called between two parts of the work, where nothing is held that they need."""
+        """Wait while the job is paused. Called between parts of the work, where it holds nothing other jobs need."""
         if not self.paused or self.should_stop():
             return
         self.on_pause(True)
@@ -165,7 +166,7 @@ class RunningJob:
             self.on_pause(False)
 
     def on_pause(self, waits: bool) -> None:
-        """It begins to wait, or goes on."""
+        """Record that the job begins to wait, or that it continues."""
         now = time.monotonic()
         if waits:
             self._waits_since = now
@@ -177,28 +178,28 @@ class RunningJob:
         self._waits_since, self._reported = None, 0.0  # the next step is reported at once
 
     def _say_waiting(self, error: DatabaseError) -> None:
-        """Let the job's progress say why it does not go on, where that can be written."""
-        full = isinstance(error, StorageFullError)
-        stage = JobStage.WAITING_FOR_DISK if full else JobStage.WAITING_FOR_DATABASE
+        """Report the reason of the wait as the job's stage, where that can be written."""
+        disk_full = isinstance(error, StorageFullError)
+        stage = JobStage.WAITING_FOR_DISK if disk_full else JobStage.WAITING_FOR_DATABASE
         self._reported = 0.0
         self.report((self._last or Progress(stage=stage)).model_copy(update={"stage": stage}))
 
     def report(self, progress: Progress, preview: Callable[[], Image.Image | None] = lambda: None) -> None:
-        """Let others see where the job stands, as often as is worth it, without waiting for the database.
+        """Report progress, at most every ``REPORT_EVERY`` seconds, without waiting for the database.
 
-        A report that cannot be written is left out, and of several that wait only the last is written.
+        A report that cannot be written is dropped, and of several pending ones only the last is written.
         """
         now = time.monotonic()
         if now - self._reported < REPORT_EVERY and progress.fraction < 1:
             return
-        self._reported, picture = now, None
+        self._reported, preview_image = now, None
         self._last = progress = progress.model_copy(update={"seconds": round(self.seconds, 3)})
-        if now - self._previewed >= PREVIEW_EVERY and (picture := preview()) is not None:
+        if now - self._previewed >= PREVIEW_EVERY and (preview_image := preview()) is not None:
             self._previewed = now
-        self._writer.put(progress, picture)
+        self._writer.put(progress, preview_image)
 
     def flush(self) -> None:
-        """Wait until what was reported is written: the job is about to end."""
+        """Wait until all reports are written, before the job ends."""
         self._writer.flush()
 
     def _write(self, progress: Progress, preview: Image.Image | None) -> None:

@@ -1,8 +1,8 @@
-"""The jobs that a worker has begun: which are done together, which pause, and what each has had of its time.
+"""The jobs that a worker is running: which run together, which are paused, and how much time each has used.
 
-Those that are *active* are drawn together. When they have been at it for a time slice and a job of another owner waits
-who has had less of the worker's time, or one of a higher priority, they pause between two steps, with their pictures
-in memory, and it begins. Who pauses goes on when it is their owner's turn again.
+*Active* jobs are generated together. After a time slice they may be preempted by a queued job of an owner with less
+usage of the worker's time, or by one of a higher priority: they pause between two steps, with their pictures in
+memory, and the other job starts. Paused jobs continue when it is their owner's turn again.
 """
 
 from __future__ import annotations
@@ -17,83 +17,83 @@ from safelight.jobs.worker.owner_usage import OwnerTimes
 from safelight.jobs.worker.running_job import RunningJob
 
 MOST_PAUSED = 32
-"""How many jobs may pause in one worker; with more of them, others wait until one has ended."""
+"""Maximum number of paused jobs in a worker; beyond it, queued jobs wait until one has ended."""
 
 
 class RunningJobs:
-    """Those who are there. Several threads may use it.
+    """The jobs that a worker is running. Thread-safe.
 
     Args:
-        places: How many may be active together.
-        slice_seconds: How long they are, before they pause for others.
+        places: Maximum number of active jobs.
+        slice_seconds: How long jobs are active before they may be preempted.
     """
 
     def __init__(self, places: int, slice_seconds: float = SLICE) -> None:
         self.places, self._slice = places, slice_seconds
         self._changed = threading.Condition()
-        self._members: dict[RunningJob, float] = {}  # with what each has had
+        self._members: dict[RunningJob, float] = {}  # with the seconds used
         self._times = OwnerTimes()
         self._active_since = self._shared_until = time.monotonic()
 
     @property
     def members(self) -> list[RunningJob]:
-        """Who is there now, active or not."""
+        """All jobs, active or paused."""
         with self._changed:
             return list(self._members)
 
     @property
     def active(self) -> list[RunningJob]:
-        """Who does not pause."""
+        """The jobs that are not paused."""
         with self._changed:
             return self._active()
 
     def join(self, running: RunningJob) -> None:
-        """Be there from now on; those it cannot be done together with pause."""
+        """Add a job; active jobs that cannot run together with it pause."""
         with self._changed:
             self._go_on()
-            self._times.arrive(running.job.owner, {member.job.owner for member in self._members})
+            self._times.arrive(running.job.owner, {other.job.owner for other in self._members})
             active = self._active()
             if active and not self._fits_beside(running.job, active):
-                for member in active:
-                    member.paused = True
+                for other in active:
+                    other.paused = True
                 active = []
             if not active:
                 self._active_since = time.monotonic()
             self._members[running] = 0.0
 
     def leave(self, running: RunningJob) -> None:
-        """Be there no more."""
+        """Remove a job."""
         with self._changed:
             self._go_on()
             del self._members[running]
             self._changed.notify_all()
 
     def share(self, running: RunningJob) -> float:
-        """Seconds of the worker's time that a member has had, each second divided between all who were active."""
+        """Seconds of the worker's time that a job has used; each second is divided between the active jobs."""
         with self._changed:
             self._go_on()
             return self._members[running]
 
     def wait(self, seconds: float) -> None:
-        """Wait until somebody leaves, or so long."""
+        """Wait until a job is removed, or until a timeout in seconds."""
         with self._changed:
             self._changed.wait(seconds)
 
     def admits(self, job: Job) -> bool:
-        """Whether a job can be done beside those that are active: they have to draw alike to be drawn together.
+        """Whether a job can run together with the active jobs: only jobs of equal checkpoint and size can be batched.
 
-        One that lost its worker may have killed it, so it is done by itself, where it takes nobody along. A job that is
-        still here, though it was given to this worker anew, has to leave first. And turns that were taken by an earlier
-        life come back all at once, whatever the queue's concurrency: they wait for a place.
+        A job that lost its worker may have caused that, so it runs alone and cannot affect other jobs. A job that is
+        still running here, though it was requeued and claimed again, has to end first. Jobs that an earlier process
+        of this worker had claimed are requeued all at once, whatever the concurrency: they wait for a free slot.
         """
         with self._changed:
             return not self._is_here(job) and self._fits_beside(job, self._active())
 
     def may_interrupt(self, job: Job) -> bool:
-        """Whether a job may be begun while those that are active pause, where it does not fit beside them.
+        """Whether a job that cannot run together with the active jobs may preempt them.
 
-        One that lost its worker may not while others pause that have lost theirs: if it is lost again, it takes those
-        who pause along, and a job fails that was lost too often.
+        A job that lost its worker may not while such jobs are paused: if the worker is lost again, the paused jobs
+        lose it too, and a job that loses too many workers fails.
         """
         with self._changed:
             if self._is_here(job):
@@ -101,73 +101,72 @@ class RunningJobs:
             active = self._active()
             if active and self._fits_beside(job, active):
                 return True
-            suspects = job.lost and any(member.suspect for member in self._members)
-            return not suspects and len(self._members) <= MOST_PAUSED
+            any_suspect = job.lost and any(other.suspect for other in self._members)
+            return not any_suspect and len(self._members) <= MOST_PAUSED
 
     def holders(self) -> Holders | None:
-        """Who would have to give way now to a job that waits; None while nobody has to."""
+        """The condition under which a queued job may preempt the active jobs now; None while none may."""
         with self._changed:
             self._go_on()
             active = self._active()
             if active and time.monotonic() - self._active_since < self._slice:
                 return None
-            following = self._next()
-            if not (active or following):
+            next_group = self._next()
+            if not (active or next_group):
                 return None
-            owners = frozenset(
-                member.job.owner for member in self._members
-            )  # who pauses goes on, and begins no other
-            had = min(self._had(members) for members in (active, following) if members)
-            return Holders(_priority(active or following), owners | self._times.beyond(had))
+            # an owner with a paused job resumes it instead of starting another one
+            owners = frozenset(running.job.owner for running in self._members)
+            least_usage = min(self._had(members) for members in (active, next_group) if members)
+            return Holders(_priority(active or next_group), owners | self._times.beyond(least_usage))
 
     def resume(self) -> None:
-        """Let those go on who pause, where it is their turn and nobody who waits goes before them."""
+        """Resume paused jobs whose turn it is, if no queued job goes first."""
         with self._changed:
             self._go_on()
-            active, following = self._active(), self._next()
-            if not following:
+            active, next_group = self._active(), self._next()
+            if not next_group:
                 return
             if active:
-                over = time.monotonic() - self._active_since >= self._slice
-                first, second = self._order(following), self._order(active)
-                if not over or first >= second:
+                slice_over = time.monotonic() - self._active_since >= self._slice
+                next_key, active_key = self._order(next_group), self._order(active)
+                if not slice_over or next_key >= active_key:
                     return
-            for member in active:
-                member.paused = True
-            for member in following:
-                member.paused = False
+            for running in active:
+                running.paused = True
+            for running in next_group:
+                running.paused = False
             self._active_since = time.monotonic()
 
     @property
     def slice_left(self) -> float:
-        """Seconds until those that are active may have to pause; 0 when they may now."""
+        """Seconds until the active jobs may be preempted; 0 when they may be now."""
         with self._changed:
             return max(0.0, self._slice - (time.monotonic() - self._active_since))
 
     def _active(self) -> list[RunningJob]:
-        return [member for member in self._members if not member.paused]
+        return [running for running in self._members if not running.paused]
 
     def _next(self) -> list[RunningJob]:
-        """Of those who pause: who goes on first, with those it can be done together with."""
-        paused = [member for member in self._members if member.paused]
+        """The paused job that is to be resumed first, with the paused jobs that can run together with it."""
+        paused = [running for running in self._members if running.paused]
         if not paused:
             return []
-        first = min(paused, key=lambda member: self._order([member]))
-        together = [first]
-        for member in paused:
-            if member is not first and self._fits_beside(member.job, together):
-                together.append(member)
-        return together
+        first = min(paused, key=lambda running: self._order([running]))
+        group = [first]
+        for running in paused:
+            if running is not first and self._fits_beside(running.job, group):
+                group.append(running)
+        return group
 
     def _order(self, members: Sequence[RunningJob]) -> tuple[int, float]:
-        """By what it is decided who goes first: the smallest does."""
+        """The sort key of a group of jobs: the smallest goes first."""
         return -_priority(members), self._had(members)
 
     def _had(self, members: Sequence[RunningJob]) -> float:
         return min(self._times.of(member.job.owner) for member in members)
 
     def _is_here(self, job: Job) -> bool:
-        return any(job.id == member.job.id for member in self._members)
+        return any(job.id == running.job.id for running in self._members)
 
     def _fits_beside(self, job: Job, others: Sequence[RunningJob]) -> bool:
         if any(job.lost or other.job.lost for other in others):
@@ -175,13 +174,13 @@ class RunningJobs:
         return len(others) < self.places and all(_alike(job, other.job) for other in others)
 
     def _go_on(self) -> None:
-        """Divide the time since this was last done."""
+        """Charge the time since the last call to the active jobs."""
         now = time.monotonic()
         active = self._active()
-        for member in active:
+        for running in active:
             seconds = (now - self._shared_until) / len(active)
-            self._members[member] += seconds
-            self._times.charge(member.job.owner, seconds)
+            self._members[running] += seconds
+            self._times.charge(running.job.owner, seconds)
         self._shared_until = now
 
 
@@ -190,7 +189,7 @@ def _priority(members: Sequence[RunningJob]) -> int:
 
 
 def _alike(job: Job, other: Job) -> bool:
-    same = ("checkpoint", "width", "height")
+    equal_fields = ("checkpoint", "width", "height")
     return job.kind == other.kind == JobKind.GENERATE and all(
-        job.request.get(name) == other.request.get(name) for name in same
+        job.request.get(name) == other.request.get(name) for name in equal_fields
     )

@@ -42,7 +42,7 @@ def test_how_a_worker_draws_and_why(server: str) -> None:
     wait_until(lambda: the_worker()["state"] != "starting")
     worker = the_worker()
     assert (worker["device"], worker["precision"], worker["backend"]) == ("cpu", "fp32", "eager")
-    assert worker["why"].startswith("Draws on cpu, as the setting device says, in fp32, ")
+    assert worker["why"].startswith("Generates on cpu, as the setting device says, in fp32, ")
     assert "Judges with open-nsfw (fast, onnxruntime fp32)" in worker["why"]
     assert (worker["last_error"], worker["loading"]) == (None, None)
 
