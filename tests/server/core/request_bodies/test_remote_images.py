@@ -144,7 +144,7 @@ def test_this_machine_is_reached_under_no_name(site: str, host: str) -> None:
     assert "/bytes/1000" not in SEEN
 
 
-def test_the_content_decides_and_not_the_name(site: str) -> None:
+def test_a_body_is_downloaded(site: str) -> None:
     assert get(f"{site}/bytes/5000#part") == b"x" * 5000
     assert SEEN["/bytes/5000"] == site.removeprefix("http://")
 
