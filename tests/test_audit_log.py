@@ -117,7 +117,9 @@ def test_repeated_sign_ins_leave_room_for_other_lines(tmp_path: Path) -> None:
     assert len(lines_of(log.path)) == 100
 
 
-def test_lines_that_could_not_be_written_are_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_that_could_not_be_written_are_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also after half a line was written to a full disk."""
     log, write = AuditLog(tmp_path), audit_log.os.write
     log.write("key.made", key="anna")

@@ -86,9 +86,7 @@ def test_home_defaults_to_the_platforms_data_directory(monkeypatch: pytest.Monke
     assert Settings.load().home == user_data_path("safelight", appauthor=False)
 
 
-def test_precedence_is_flags_environment_toml_defaults(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_precedence_is_flags_environment_toml_defaults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(folder, "max_frames = 3\nmax_bytes = 30\nmax_pixels = 300\n")
     monkeypatch.setenv("SAFELIGHT_MAX_FRAMES", "2")
     monkeypatch.setenv("SAFELIGHT_MAX_BYTES", "20")

@@ -163,9 +163,7 @@ def test_invalid_input_is_one_error_and_writes_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unwritable_paths_are_found_before_anything_is_loaded(
-    inside: Run, tmp_path: Path
-) -> None:
+def test_unwritable_paths_are_found_before_anything_is_loaded(inside: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.png").mkdir()
     for out in ("file", "file/deep", "file/x.png", "folder.png"):

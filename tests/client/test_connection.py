@@ -114,7 +114,9 @@ def test_a_stream_that_stays_broken() -> None:
 @pytest.mark.parametrize(
     "error", [RateLimitError(), ServerBusyError(), DatabaseBusyError()], ids=lambda error: error.code
 )
-def test_retry_after_is_obeyed_while_a_job_is_followed(error: SafelightError, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retry_after_is_obeyed_while_a_job_is_followed(
+    error: SafelightError, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After as long as the server says, while a job is followed; a single request is not retried."""
     pauses: list[float] = []
     monkeypatch.setattr("time.sleep", pauses.append)

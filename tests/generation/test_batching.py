@@ -624,7 +624,9 @@ def test_a_single_image_waits_for_no_other(engine: Engine, ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("stop_after", [2, 99])
-def test_an_image_that_is_decoded_is_not_waited_for(stop_after: int, engine: Engine, ask: Ask, tiny: Tiny) -> None:
+def test_an_image_that_is_decoded_is_not_waited_for(
+    stop_after: int, engine: Engine, ask: Ask, tiny: Tiny
+) -> None:
     vae: Any = engine._loaded.get(engine.checkpoint(str(tiny("sd1")))).components["vae"]
     told: list[Any] = []
     members: list[int] = []

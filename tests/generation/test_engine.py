@@ -506,9 +506,7 @@ def test_an_explanation_needs_no_weights(name: str, tiny: Tiny, tmp_path: Path) 
     assert not engine.loaded_checkpoints
 
 
-def test_no_preview_map_is_fitted_without_previews(
-    tiny: Tiny, drawing_home: Path, in_memory: Memory
-) -> None:
+def test_no_preview_map_is_fitted_without_previews(tiny: Tiny, drawing_home: Path, in_memory: Memory) -> None:
     engine = Engine(Settings(home=drawing_home, device="cpu"))
     request = GenerationRequest.parse(prompt="", steps=2, checkpoint=str(tiny("sd1")), **SIZE)
     assert len(list(islice(engine.generate(request, Watcher(lambda _: None)), 1))) == 1

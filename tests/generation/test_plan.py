@@ -144,9 +144,7 @@ def test_the_number_of_steps_equals_diffusers(steps: int, strength: float) -> No
 
 
 @given(st.integers(1, 200), st.floats(0, 1), st.sampled_from(["sd1", "sd3"]))
-def test_a_strength_too_low_for_one_step_gets_a_useful_hint(
-    steps: int, strength: float, name: str
-) -> None:
+def test_a_strength_too_low_for_one_step_gets_a_useful_hint(steps: int, strength: float, name: str) -> None:
     fields = {"init_image": PICTURE, "canvas": (64, 64), "steps": steps}
     if executed_steps(steps, strength, FAMILIES[name]):
         assert settled(name, strength=strength, **fields).strength == strength

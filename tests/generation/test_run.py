@@ -94,9 +94,7 @@ def test_other_families_equal_diffusers(name: str, pipeline: str, draw: Draw, ti
     assert alike(pixels(*draw(name, guidance_scale=3.5)), expected)
 
 
-def test_an_empty_negative_prompt_of_kolors_is_encoded(
-    draw: Draw, tiny: Tiny, tmp_path: Path
-) -> None:
+def test_an_empty_negative_prompt_of_kolors_is_encoded(draw: Draw, tiny: Tiny, tmp_path: Path) -> None:
     """diffusers' pipelines zero it only where none is given, and then fail without a pooled embedding."""
     folder = Path(shutil.copytree(tiny("kolors"), tmp_path / "kolors"))
     index = json.loads((folder / "model_index.json").read_text()) | {"force_zeros_for_empty_prompt": True}

@@ -174,7 +174,9 @@ def test_the_scale_factor_of_esrgan_is_read_from_the_header(tmp_path: Path, scal
         ("64x64", None),
     ],
 )
-def test_otherwise_the_scale_factor_is_read_from_the_name(tmp_path: Path, name: str, factor: int | None) -> None:
+def test_otherwise_the_scale_factor_is_read_from_the_name(
+    tmp_path: Path, name: str, factor: int | None
+) -> None:
     save_file({"patch_embed.weight": torch.zeros(2)}, tmp_path / f"{name}.safetensors")
     assert read_scale_factor(tmp_path / f"{name}.safetensors") == factor
 
@@ -455,9 +457,7 @@ def test_unknown_architectures_are_named(tmp_path: Path) -> None:
         ({"body.first.weight": torch.zeros(1)}, "cannot be built"),
     ],
 )
-def test_inconsistent_tensors(
-    tmp_path: Path, change: dict[str, torch.Tensor], match: str
-) -> None:
+def test_inconsistent_tensors(tmp_path: Path, change: dict[str, torch.Tensor], match: str) -> None:
     path = tmp_path / "n.safetensors"
     save_file(dict(compact().state_dict()) | change, path)
     with pytest.raises(ModelInvalidError, match=match):

@@ -44,7 +44,9 @@ def test_an_initial_picture_costs_by_its_own_size() -> None:
     large = {"init_image": picture(2000, 1500), "width": None, "height": None}
     assert drawing(**large) == pytest.approx(3.0 * 10 * 0.75)
     assert drawing(**large, strength=0.1) == pytest.approx(3.0)
-    assert drawing(**large, strength=0) == pytest.approx(3.0)  # refused later; nothing is generated in no step
+    assert drawing(**large, strength=0) == pytest.approx(
+        3.0
+    )  # refused later; nothing is generated in no step
     assert drawing(**large | {"width": 256, "height": 256}) == pytest.approx(0.75 * drawing())
     assert drawing(**large, outpaint={"left": 2000}) == pytest.approx(60.0)
     assert drawing(**large, mask=picture(2000, 1500)) == pytest.approx(30.0)

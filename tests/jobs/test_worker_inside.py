@@ -97,9 +97,7 @@ def test_as_many_jobs_as_fit_are_started(worker: Worker, monkeypatch: pytest.Mon
         until(lambda: len(running) == places + 1)
 
 
-def test_a_submitted_job_wakes_an_idle_worker(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_submitted_job_wakes_an_idle_worker(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Long before it would poll."""
     monkeypatch.setattr("safelight.database.notifications.BACKSTOP", 1000.0)
     monkeypatch.setattr(sweeping_module, "SWEEP_EVERY", 1000.0)
@@ -252,9 +250,7 @@ def heard(worker: Worker, checkpoint: str) -> None:
     worker._keeper.listen()
 
 
-def test_a_load_command_is_done_before_the_next_job(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_load_command_is_done_before_the_next_job(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf = Shelf(monkeypatch)
     submit(worker, 2)
     first = begun(worker)
@@ -353,9 +349,7 @@ def test_its_own_jobs_are_not_requeued(worker: Worker, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("jump", [3600, 7 * 86400, -3600, -7 * 86400])
-def test_leases_are_not_checked_just_after_a_clock_jump(
-    jump: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_leases_are_not_checked_just_after_a_clock_jump(jump: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine slept, or the clock that measures leases was set."""
     day, monotonic = [1000.0], [50.0]
     monkeypatch.setattr(sweeping_module.time, "monotonic", lambda: monotonic[0])
@@ -368,9 +362,7 @@ def test_leases_are_not_checked_just_after_a_clock_jump(
         assert watch.trusted() is trusted
 
 
-def test_a_job_claimed_while_stopping_is_returned(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_claimed_while_stopping_is_returned(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     submit(worker, 1)
     claim = JobStore.claim
 

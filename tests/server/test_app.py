@@ -108,7 +108,9 @@ def picture(service: QueueService, photographs: list[Path]) -> Entry:
     )
 
 
-def test_pictures_of_other_owners_are_not_found(client: TestClient, service: QueueService, picture: Entry) -> None:
+def test_pictures_of_other_owners_are_not_found(
+    client: TestClient, service: QueueService, picture: Entry
+) -> None:
     operations = [pair for pair in paths_of(client) if "{entry_id}" in pair[1]]
     assert len(operations) >= 4
     keys = KeyStore(service.engine)

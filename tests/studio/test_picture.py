@@ -134,7 +134,9 @@ def test_as_json(picture: Picture, tmp_path: Path) -> None:
         ("CON\n\0", 7, "con-7.png"),
     ],
 )
-def test_the_default_name_comes_from_the_prompt(words: str, seed: int | None, name: str, tmp_path: Path) -> None:
+def test_the_default_name_comes_from_the_prompt(
+    words: str, seed: int | None, name: str, tmp_path: Path
+) -> None:
     assert free_name(tmp_path, words, seed, ".png") == tmp_path / name
 
 

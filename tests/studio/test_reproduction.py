@@ -236,9 +236,7 @@ def batched(drawing_settings: Settings) -> Picture:
     return pictures[0]
 
 
-def test_a_batched_image_is_the_same_within_tolerance(
-    batched: Picture, drawing_studio: Studio
-) -> None:
+def test_a_batched_image_is_the_same_within_tolerance(batched: Picture, drawing_studio: Studio) -> None:
     found = drawing_studio.reproduce(batched.encode())
     assert found.identical or found.within_tolerance
     assert not found.identical or found.data == batched.encode()
@@ -278,7 +276,9 @@ def test_a_lossy_file_hides_it(batched: Picture, drawing_studio: Studio) -> None
     assert lossless.within_tolerance
 
 
-def test_reproducing_is_exact_while_others_generate(drawing_settings: Settings, drawing_studio: Studio) -> None:
+def test_reproducing_is_exact_while_others_generate(
+    drawing_settings: Settings, drawing_studio: Studio
+) -> None:
     data = drawn(drawing_studio, {**SMALL, "sampler": "Euler a"}).encode()
     studio = Studio(drawing_settings.model_copy(update={"batch_wait": 500.0}))
     found: list[Any] = []

@@ -174,9 +174,7 @@ def test_the_policys_file_is_read_before_anything_is_generated(drawing_studio: S
         ({"init_image": PICTURE, "mask": MASK.resize((8, 8))}, MaskError),
     ],
 )
-def test_invalid_images(
-    more: dict[str, Any], error: type[Exception], drawing_studio: Studio
-) -> None:
+def test_invalid_images(more: dict[str, Any], error: type[Exception], drawing_studio: Studio) -> None:
     with pytest.raises(error):
         drawing_studio.generate("a cat", steps=2, **more)
 
@@ -200,9 +198,7 @@ def test_threads_that_share_a_studio_get_the_images_of_one(drawing_settings: Set
         threaded = list(pool.map(lambda job: studio.generate("a cat", **(SMALL | job))[0], jobs))
     for job, picture in zip(jobs, threaded, strict=True):
         (alone,) = studio.generate("a cat", **(SMALL | job))
-        assert within_tolerance(
-            np.asarray(picture.image), np.asarray(alone.image)
-        )  # they were batched
+        assert within_tolerance(np.asarray(picture.image), np.asarray(alone.image))  # they were batched
         assert not alone.record.batched
         unbatched = picture.record.model_copy(update={"batched": False, "notes": alone.record.notes})
         assert unbatched == alone.record

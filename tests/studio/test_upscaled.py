@@ -13,9 +13,7 @@ from safelight.studio.upscaled import add_upscaling
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
-def test_the_infotext_is_kept_without_the_record(
-    suffix: str, drawing_studio: Studio, tmp_path: Path
-) -> None:
+def test_the_infotext_is_kept_without_the_record(suffix: str, drawing_studio: Studio, tmp_path: Path) -> None:
     (drawn,) = drawing_studio.generate("a red cat", steps=2, seed=7, width=64, height=64)
     drawn.save(tmp_path / f"small.{suffix}")
     enlarged = drawing_studio.upscale(tmp_path / f"small.{suffix}", by=2, upscaler="bicubic")

@@ -105,9 +105,7 @@ def test_a_worker_that_dies_while_it_loads_is_not_waited_for(models: Page, serve
     expect(row).to_contain_text("Not in memory")
 
 
-def test_a_restarted_worker_without_the_load_is_not_waited_for_either(
-    models: Page, server: Server
-) -> None:
+def test_a_restarted_worker_without_the_load_is_not_waited_for_either(models: Page, server: Server) -> None:
     models.clock.install()
     row = models.get_by_role("listitem").filter(has=models.get_by_role("heading", name="large"))
     server.worker["loading"] = "large"

@@ -181,9 +181,7 @@ def test_a_rate_limit_is_waited_for_and_shown(moderate: Page, server: Server, fo
     assert server.batches == [["a10.png"]]
 
 
-def test_too_large_batches_are_sent_in_smaller_ones(
-    moderate: Page, server: Server, folder: Path
-) -> None:
+def test_too_large_batches_are_sent_in_smaller_ones(moderate: Page, server: Server, folder: Path) -> None:
     server.refusals = [(413, "request.too_large", {}), (413, "request.too_large", {})]
     add(moderate, pictures(folder, *(f"a{number:02}.png" for number in range(10, 18))))
     judged(moderate, 8)
@@ -204,9 +202,7 @@ def test_it_can_be_stopped_and_resumed(moderate: Page, server: Server, folder: P
     judged(moderate, 30)
 
 
-def test_verdicts_of_cleared_pictures_are_dropped(
-    moderate: Page, server: Server, folder: Path
-) -> None:
+def test_verdicts_of_cleared_pictures_are_dropped(moderate: Page, server: Server, folder: Path) -> None:
     server.held = True
     add(moderate, pictures(folder, *(f"a{number:02}.png" for number in range(10, 40))))
     expect(moderate.locator(".sl-moderate-card .sl-badge", has_text="being judged")).to_have_count(16)

@@ -286,7 +286,9 @@ def test_half_precision_is_kept(tokenizer: CLIPTokenizer) -> None:
 
 
 @pytest.mark.parametrize("clip_skip", [0, 5, -1])
-def test_a_layer_that_does_not_exist(encoder: PromptEncoder, xl_encoder: PromptEncoder, clip_skip: int) -> None:
+def test_a_layer_that_does_not_exist(
+    encoder: PromptEncoder, xl_encoder: PromptEncoder, clip_skip: int
+) -> None:
     for each in (encoder, xl_encoder):
         with pytest.raises(RequestError, match="text encoder has layers 1 to 4"):
             each.encode(words("a"), clip_skip=clip_skip)

@@ -74,7 +74,9 @@ def placed_by_cogview4(solver: Any, steps: int = 8, mu: float = 2.0) -> torch.Te
 
 
 @EVERY
-def test_cogview4_passes_times_and_sigmas_and_its_network_gets_times_before_the_shift(sampler: Sampler) -> None:
+def test_cogview4_passes_times_and_sigmas_and_its_network_gets_times_before_the_shift(
+    sampler: Sampler,
+) -> None:
     own = FlowMatchEulerDiscreteScheduler.from_config(COGVIEW4)
     expected = placed_by_cogview4(own)
     solver = build_scheduler(SamplerChoice(sampler), COGVIEW4, [0])
@@ -180,9 +182,7 @@ def test_images_are_noised_to_the_sigma_where_the_run_starts(sampler: Sampler) -
     ("own", "shift"),
     [("UniPCMultistepScheduler", "flow_shift"), ("DPMSolverMultistepScheduler", "flow_shift")],
 )
-def test_a_checkpoint_with_a_log_snr_scheduler_keeps_its_shift_and_spacing(
-    own: str, shift: str
-) -> None:
+def test_a_checkpoint_with_a_log_snr_scheduler_keeps_its_shift_and_spacing(own: str, shift: str) -> None:
     config = {"_class_name": own, "prediction_type": "flow_prediction", "use_flow_sigmas": True, shift: 5.0}
     solver = build_scheduler(resolve_sampler("Euler", None, "flow"), config, [0])
     solver.set_timesteps(4)

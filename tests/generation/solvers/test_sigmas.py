@@ -26,9 +26,7 @@ LOW, HIGH = float(trained()[0]), float(trained()[-1])
 
 
 @given(steps=st.integers(1, 1000), schedule=st.sampled_from(DIFFUSION_SCHEDULES), open_end=st.booleans())
-def test_sigmas_fall_and_stay_in_the_trained_range(
-    steps: int, schedule: str, open_end: bool
-) -> None:
+def test_sigmas_fall_and_stay_in_the_trained_range(steps: int, schedule: str, open_end: bool) -> None:
     sigmas, timesteps = SigmaGrid(trained(), schedule, "leading", 1, open_end).levels(steps)
     assert len(sigmas) == len(timesteps) == steps
     assert (np.diff(sigmas) < 0).all()

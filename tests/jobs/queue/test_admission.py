@@ -149,9 +149,7 @@ def test_blobs_are_deleted_with_the_last_job_that_needs_them(
     assert [job.request for job in ledger.find()] == [jobs[0].request] * 2  # the message names the picture
 
 
-def test_blobs_stay_while_a_job_may_be_retried(
-    limited: Callable[..., JobStore], database: Engine
-) -> None:
+def test_blobs_stay_while_a_job_may_be_retried(limited: Callable[..., JobStore], database: Engine) -> None:
     ledger = limited()
     enlarging(ledger, b"needed")
     begun(ledger)

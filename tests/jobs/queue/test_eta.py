@@ -180,7 +180,9 @@ def test_a_paused_job_ends_after_the_jobs_it_alternates_with(ledger: JobStore, d
     assert ledger.get(elsewhere.id).worker == "w2"
 
 
-def test_a_waiting_job_need_not_wait_for_the_end_of_another_owners_long_job(ledger: JobStore, database: Engine) -> None:
+def test_a_waiting_job_need_not_wait_for_the_end_of_another_owners_long_job(
+    ledger: JobStore, database: Engine
+) -> None:
     timed(ledger, 2.0)
     running_at(ledger, database, "anna", 0.5, "first pass", 1000.0)
     short = ledger.submit(submission("berta"))

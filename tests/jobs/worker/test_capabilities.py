@@ -26,7 +26,9 @@ OPEN = ClassifierInfo("open-nsfw", "0", ("sfw", "nsfw"), 1024, "fast, openvino b
         ({"drawing_precision": "fp32"}, CPU, ["in fp32, as the setting drawing_precision says"]),
     ],
 )
-def test_reasons_of_the_generation_settings(settings: dict[str, str], machine: Machine, said: list[str]) -> None:
+def test_reasons_of_the_generation_settings(
+    settings: dict[str, str], machine: Machine, said: list[str]
+) -> None:
     sentence = drawing(Settings.load(**settings), machine)
     for words in said:
         assert words in sentence

@@ -76,7 +76,9 @@ def waiting(keeper: Residency) -> list[tuple[bool, str | None]]:
     return [(order.load, order.checkpoint) for order in keeper.wanted]
 
 
-def test_a_load_command_waits_for_a_gap_between_jobs(service: QueueService, shelf: Shelf, keeper: Residency) -> None:
+def test_a_load_command_waits_for_a_gap_between_jobs(
+    service: QueueService, shelf: Shelf, keeper: Residency
+) -> None:
     service.load("a")
     keeper.listen()
     assert (shelf.held, keeper.loading) == ({}, "a")
@@ -205,7 +207,9 @@ def test_a_command_that_was_done_early_is_not_repeated(
     assert (waiting(keeper), set(shelf.held)) == ([], {"starter", "b", "a"})
 
 
-def test_a_command_that_others_may_undo_is_not_done_early(service: QueueService, shelf: Shelf, keeper: Residency) -> None:
+def test_a_command_that_others_may_undo_is_not_done_early(
+    service: QueueService, shelf: Shelf, keeper: Residency
+) -> None:
     shelf.held = {"starter": True}
     service.unload()
     service.load("starter")
@@ -224,7 +228,9 @@ def test_a_checkpoint_that_a_job_loads_meanwhile_satisfies_the_command(
     assert (waiting(keeper), keeper.loading) == ([], None)
 
 
-def test_a_checkpoint_that_a_job_is_about_to_load_is_unloaded_after_it(service: QueueService, shelf: Shelf) -> None:
+def test_a_checkpoint_that_a_job_is_about_to_load_is_unloaded_after_it(
+    service: QueueService, shelf: Shelf
+) -> None:
     in_use = {"a"}
     keeper = Residency(service, shelf, lambda: None, lambda: in_use)
     service.unload("b")
@@ -254,7 +260,9 @@ def test_a_checkpoint_that_is_loading_is_unloaded(
     assert (shelf.held, keeper.last_error) == ({}, None)
 
 
-def test_a_checkpoint_with_a_damaged_file_is_loaded(service: QueueService, shelf: Shelf, keeper: Residency) -> None:
+def test_a_checkpoint_with_a_damaged_file_is_loaded(
+    service: QueueService, shelf: Shelf, keeper: Residency
+) -> None:
     """It is in memory, and its file was damaged since: the load reports the error."""
     shelf.held, shelf.problem = {"a": False}, RuntimeError("shapes")
     service.load("a")

@@ -176,7 +176,9 @@ def test_a_paused_job_reports_its_pause_and_its_end(
 
 
 @pytest.mark.parametrize("how", ["told", "leaving"])
-def test_a_paused_job_receives_signals(running: RunningJob, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+def test_a_paused_job_receives_signals(
+    running: RunningJob, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
     def tell() -> None:
         if how == "told":
             running.hear(Signal.CANCEL, 0)

@@ -21,9 +21,7 @@ DESCRIPTORS = Path("/proc/self/fd")
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid", "256.0.0.1"])
-def test_addresses_of_other_machines(
-    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_addresses_of_other_machines(host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if "invalid" in host:
         monkeypatch.setattr(socket, "getaddrinfo", refuse)
     with pytest.raises(PortInUseError, match="cannot be listened on"):

@@ -143,9 +143,7 @@ def test_the_slower_of_two_equal_requests_is_refunded(
         submitted(service, anna, JobKind.GENERATE, DRAWING)
 
 
-def test_a_database_error_is_refunded(
-    service: QueueService, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_database_error_is_refunded(service: QueueService, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = KeyStore(service.engine)
     anna = keys.authenticate(keys.add("anna", pictures_per_day=1))
 

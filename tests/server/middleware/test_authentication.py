@@ -120,7 +120,9 @@ def test_revoking_the_last_key_allows_local_requests_only(open_service: Callable
         ("/sdapi/v1/txt2img", {"error", "detail", "errors"}),
     ],
 )
-def test_errors_have_the_shape_of_each_api_family(client: TestClient, keys: KeyStore, path: str, shape: object) -> None:
+def test_errors_have_the_shape_of_each_api_family(
+    client: TestClient, keys: KeyStore, path: str, shape: object
+) -> None:
     keys.add("anna")
     body = client.post(path, json={}).json()
     found = {"error": set(body["error"])} if isinstance(shape, dict) else set(body)
@@ -212,7 +214,9 @@ def test_the_same_idempotency_key_counts_once(client: TestClient, service: Queue
     assert len(jobs) == 1
 
 
-def test_wrong_keys_are_rate_limited(client: TestClient, keys: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_keys_are_rate_limited(
+    client: TestClient, keys: KeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key = keys.add("anna")
     with_wrong = bearer("wrong")
     statuses = [
@@ -435,7 +439,9 @@ def test_a_signed_out_browser_is_redirected_to_sign_in(
 @pytest.mark.parametrize(
     "path", ["/v1/jobs", "/docs", "/studios", "/studiox/", "//evil.example", "//studio/", "/v1/session"]
 )
-def test_requests_from_other_sites_are_not_redirected_to_sign_in(client: TestClient, keys: KeyStore, path: str) -> None:
+def test_requests_from_other_sites_are_not_redirected_to_sign_in(
+    client: TestClient, keys: KeyStore, path: str
+) -> None:
     keys.add("anna")
     response = client.get(f"http://127.0.0.1:7860{path}", headers=VISIT, follow_redirects=False)
     assert response.status_code == 401

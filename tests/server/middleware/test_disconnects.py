@@ -219,7 +219,9 @@ def test_no_further_image_is_judged_after_its_client_disconnects(
     assert len(judged) <= threads.for_pictures + 1
 
 
-def test_a_job_continues_when_its_waiting_client_disconnects(client: TestClient, service: QueueService) -> None:
+def test_a_job_continues_when_its_waiting_client_disconnects(
+    client: TestClient, service: QueueService
+) -> None:
     async def leave() -> int | None:
         call = Call(body=b'{"prompt": "a cat"}', path="/sdapi/v1/txt2img", content_type="application/json")
         call.scope["state"] = client.app_state.copy()

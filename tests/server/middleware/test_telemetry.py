@@ -63,7 +63,9 @@ def broken(service: QueueService) -> FastAPI:
     return app
 
 
-def test_a_defect_becomes_an_error_response(broken: FastAPI, logged: Callable[[], list[dict[str, Any]]]) -> None:
+def test_a_defect_becomes_an_error_response(
+    broken: FastAPI, logged: Callable[[], list[dict[str, Any]]]
+) -> None:
     with client_of(broken) as client:
         response = client.get("/v1/broken")
         metrics = client.get("/metrics").text

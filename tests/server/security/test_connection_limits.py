@@ -109,7 +109,9 @@ def test_a_closed_connection_counts_no_longer_even_before_its_callback() -> None
     assert len(bounds) == 0
 
 
-def test_an_address_at_its_limit_replaces_connections_at_a_limited_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_at_its_limit_replaces_connections_at_a_limited_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = 1000.0
     monkeypatch.setattr(connection_limits.time, "monotonic", lambda: now)
     bounds = ConnectionLimiter(10, 2)

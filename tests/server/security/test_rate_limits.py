@@ -77,7 +77,9 @@ def test_pictures_are_taken_all_or_none(service: QueueService, clock: Clock) -> 
     counted.charge(ANNA, pictures=5, pixels=750_000)
 
 
-def test_a_refusal_by_the_daily_quota_takes_nothing_from_the_minute(service: QueueService, clock: Clock) -> None:
+def test_a_refusal_by_the_daily_quota_takes_nothing_from_the_minute(
+    service: QueueService, clock: Clock
+) -> None:
     keys = KeyStore(service.engine)
     anna = keys.authenticate(keys.add("anna", pictures_per_day=3))
     counted = limits(service, clock, pictures_per_minute=4)

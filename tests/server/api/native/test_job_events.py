@@ -150,7 +150,9 @@ def nothing_goes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_websocket_sends_events_and_previews(client: TestClient, bench: Bench, service: QueueService) -> None:
+def test_a_websocket_sends_events_and_previews(
+    client: TestClient, bench: Bench, service: QueueService
+) -> None:
     job = bench.begin()
     service.store.report(job, Progress(stage="first pass"), webp())
     with client.websocket_connect(f"{SOCKET}/v1/jobs/{job.id}/ws") as socket:

@@ -63,7 +63,9 @@ def test_the_quality_of_a_picture(client: TestClient, bench: Bench) -> None:
         ("image/*, image/png;q=0", "image/webp"),
     ],
 )
-def test_the_accept_header_chooses_the_format(client: TestClient, bench: Bench, accept: str | None, kind: str) -> None:
+def test_the_accept_header_chooses_the_format(
+    client: TestClient, bench: Bench, accept: str | None, kind: str
+) -> None:
     headers = {} if accept is None else {"Accept": accept}
     assert client.get(f"/v1/jobs/{bench.finish().id}/result", headers=headers).headers["Content-Type"] == kind
 
@@ -101,7 +103,9 @@ def test_a_failed_job_responds_with_its_error(client: TestClient, bench: Bench) 
     assert answer.json() == {"error": error.to_dict()}
 
 
-def test_a_cancelled_job_returns_its_finished_images(client: TestClient, bench: Bench, service: QueueService) -> None:
+def test_a_cancelled_job_returns_its_finished_images(
+    client: TestClient, bench: Bench, service: QueueService
+) -> None:
     waiting = bench.queue()
     client.delete(f"/v1/jobs/{waiting.id}")
     assert client.get(f"/v1/jobs/{waiting.id}/result").json()["error"]["code"] == "job.no_result"

@@ -302,7 +302,9 @@ def test_a_job_that_cannot_be_queued_is_refunded(open_service: Callable[..., Que
         assert client.post("/v1/jobs", json=DRAWING).status_code == 202
 
 
-def test_an_owner_with_too_much_waiting_gets_the_limit_in_the_error(open_service: Callable[..., QueueService]) -> None:
+def test_an_owner_with_too_much_waiting_gets_the_limit_in_the_error(
+    open_service: Callable[..., QueueService],
+) -> None:
     service = open_service(waiting_per_owner=2)
     keys = {name: KeyStore(service.engine).add(name) for name in ("anna", "berta")}
     with client_of(create_app(service, service.settings)) as client:

@@ -105,7 +105,9 @@ def test_hello_has_the_latest_ended_jobs(
         assert [job["id"] for job in hello(listener)["jobs"]] == [jobs[2].id, jobs[1].id]
 
 
-def test_hello_has_all_running_jobs(client: TestClient, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hello_has_all_running_jobs(
+    client: TestClient, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However many newer jobs wait."""
     monkeypatch.setattr("safelight.server.core.events.broadcaster.MAX_WAITING", 2)
     running = bench.begin()

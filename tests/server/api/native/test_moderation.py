@@ -94,7 +94,9 @@ def test_several_pictures_keep_their_order_and_a_bad_one_affects_no_other(
         ({"content": b"x", "headers": {"Content-Type": "text/plain"}}, 415, "request.media_type"),
     ],
 )
-def test_pictures_that_cannot_be_judged(client: TestClient, request_: dict[str, Any], status: int, code: str) -> None:
+def test_pictures_that_cannot_be_judged(
+    client: TestClient, request_: dict[str, Any], status: int, code: str
+) -> None:
     answer = client.post("/v1/moderate", **request_)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
 

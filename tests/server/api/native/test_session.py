@@ -187,13 +187,17 @@ def test_signing_in_again_ends_the_former_session(
     ]
 
 
-def test_a_closed_session_is_audited_under_its_owner(client: TestClient, keys: KeyStore, server_home: Path) -> None:
+def test_a_closed_session_is_audited_under_its_owner(
+    client: TestClient, keys: KeyStore, server_home: Path
+) -> None:
     sign_in(client, keys.add("anna"))
     client.delete("/v1/session", headers={"Authorization": f"Bearer {keys.add('berta')}"})
     assert events(server_home)[-1] == ("session.closed", "anna")
 
 
-def test_failed_sign_ins_neither_wait_for_the_database_nor_block_others(client: TestClient, keys: KeyStore) -> None:
+def test_failed_sign_ins_neither_wait_for_the_database_nor_block_others(
+    client: TestClient, keys: KeyStore
+) -> None:
     keys.add("anna")
     threads = client.app.state.safelight.threads  # type: ignore[attr-defined]
     blocked = threading.Event()

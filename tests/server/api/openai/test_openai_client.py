@@ -75,7 +75,9 @@ def test_edit_and_variation(client: openai.OpenAI) -> None:
         image=[picture], prompt="a pear", size="64x64", extra_body=SMALL | {"strength": 1}
     )
     assert whole.size == "64x64"
-    with pytest.warns(DeprecationWarning, match="deprecated"):  # OpenAI's own service has no variations any more
+    with pytest.warns(
+        DeprecationWarning, match="deprecated"
+    ):  # OpenAI's own service has no variations any more
         varied = client.images.create_variation(image=picture, n=1, size="64x64")  # type: ignore[arg-type]
     assert varied.data is not None
     assert opened(varied.data[0].b64_json).size == (64, 64)

@@ -51,16 +51,16 @@ def test_a_small_picture_does_not_wait_for_large_ones(pool: ImageExecutor, block
     assert start(pool, "anna", lambda: 2, SMALL).result(10) == 2
 
 
-def test_a_small_picture_does_not_wait_for_another_owners_small_ones(pool: ImageExecutor, blocked: threading.Event) -> None:
+def test_a_small_picture_does_not_wait_for_another_owners_small_ones(
+    pool: ImageExecutor, blocked: threading.Event
+) -> None:
     for _ in range(100):
         start(pool, "anna", blocked.wait, SMALL)
         start(pool, "anna", blocked.wait, LARGE)
     assert start(pool, "berta", lambda: 1, SMALL).result(10) == 1
 
 
-def test_a_large_picture_is_not_starved_by_small_ones(
-    pool: ImageExecutor, blocked: threading.Event
-) -> None:
+def test_a_large_picture_is_not_starved_by_small_ones(pool: ImageExecutor, blocked: threading.Event) -> None:
     def small() -> None:
         blocked.wait()
         time.sleep(0.002)
@@ -107,7 +107,9 @@ def test_work_larger_than_the_budget_is_the_only_large_one(
     assert other.result(10)
 
 
-def test_work_that_waits_for_the_budget_is_not_overtaken(pool: ImageExecutor, blocked: threading.Event) -> None:
+def test_work_that_waits_for_the_budget_is_not_overtaken(
+    pool: ImageExecutor, blocked: threading.Event
+) -> None:
     order: list[str] = []
     first = start(pool, "anna", blocked.wait, ImageCost(200 * 10**6))
     huge = start(pool, "berta", lambda: order.append("huge"), ImageCost(240 * 10**6))

@@ -46,9 +46,7 @@ def test_authentication_is_not_delayed_by_image_work_and_name_lookups(
     blocked.set()
 
 
-def test_authentication_is_not_delayed_by_other_work(
-    client: TestClient, blocked: threading.Event
-) -> None:
+def test_authentication_is_not_delayed_by_other_work(client: TestClient, blocked: threading.Event) -> None:
     """Also while asyncio's default executor is fully occupied; this route needs none of its threads."""
 
     async def keep_busy() -> list[asyncio.Task[bool]]:

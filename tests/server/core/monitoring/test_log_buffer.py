@@ -77,7 +77,9 @@ def test_reading_the_log_is_not_recorded(ring: LogBuffer) -> None:
     assert [line.fields["path"] for line in ring.lines(9, "info")] == ["/v1/system"]
 
 
-def test_lines_that_cannot_be_formatted_are_survived(ring: LogBuffer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_that_cannot_be_formatted_are_survived(
+    ring: LogBuffer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     failed = []
     monkeypatch.setattr(LogBuffer, "handleError", lambda _, record: failed.append(record.msg))
     ring.handle(logging.makeLogRecord({"msg": "%d", "args": ("no number",)}))

@@ -149,9 +149,7 @@ def test_a_body_is_downloaded(site: str) -> None:
     assert SEEN["/bytes/5000"] == site.removeprefix("http://")
 
 
-def test_the_connection_goes_to_the_checked_address(
-    site: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_connection_goes_to_the_checked_address(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     port = site.rpartition(":")[2]
     answers = iter(["127.0.0.1", "127.0.0.2", "127.0.0.3"])
     asked: list[str] = []

@@ -163,9 +163,7 @@ def test_override_settings_apply_to_one_request_or_persist(client: TestClient, s
     assert [job.request.get("clip_skip", 1) for job in begun] == [2, 1, 2, 2]
 
 
-def test_pictures_have_the_format_of_the_clients_options(
-    client: TestClient, service: QueueService
-) -> None:
+def test_pictures_have_the_format_of_the_clients_options(client: TestClient, service: QueueService) -> None:
     with worker(service):
         found = drawn(client, override_settings={"samples_format": "jpg", "jpeg_quality": 80})
     data = base64.b64decode(found["images"][0])
@@ -222,7 +220,9 @@ def test_img2img_refuses_invalid_pictures(standing: TestClient, body: dict[str, 
     assert standing.get("/v1/jobs").json()["jobs"] == []
 
 
-def test_the_job_continues_after_a_disconnect_and_is_stored(client: TestClient, service: QueueService) -> None:
+def test_the_job_continues_after_a_disconnect_and_is_stored(
+    client: TestClient, service: QueueService
+) -> None:
     with worker(service):
         found = drawn(client)
     job = service.store.get(found["info"]["job_id"])

@@ -60,7 +60,9 @@ def test_refused_requests(standing: TestClient, body: dict[str, Any], status: in
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
 
 
-def test_openai_model_names_mean_the_configured_classifier(standing: TestClient, photographs: list[Path]) -> None:
+def test_openai_model_names_mean_the_configured_classifier(
+    standing: TestClient, photographs: list[Path]
+) -> None:
     body = {"input": [as_input(photographs[0].read_bytes())], "model": "omni-moderation-latest"}
     assert standing.post("/v1/moderations", json=body).json()["model"] == "open-nsfw"
 
