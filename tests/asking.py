@@ -1,4 +1,4 @@
-"""Asking an ASGI application without a server, and with paths that HTTP clients would tidy up first."""
+"""Requests to an ASGI application without a server, with paths that HTTP clients would normalise first."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Result = TypeVar("Result")
 
 @dataclass
 class Answer:
-    """What was sent.
+    """The messages that an application sent.
 
     Args:
-        messages: All of it, in order.
+        messages: All of them, in order.
     """
 
     messages: list[Message] = field(default_factory=list)
@@ -31,22 +31,22 @@ class Answer:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Its headers, by their names in small letters."""
+        """The response's headers, by their names in lower case."""
         return {name.decode().lower(): value.decode() for name, value in self.messages[0]["headers"]}
 
     @property
     def body(self) -> bytes:
-        """All of it."""
+        """The whole body."""
         return b"".join(message.get("body", b"") for message in self.messages)
 
 
 async def asked(app: ASGIApp, path: str, **more: Any) -> Answer:
-    """The answer to a request.
+    """Send a request and return the response.
 
     Args:
-        app: Whom to ask.
-        path: As the server decoded it.
-        more: Of the scope: ``method``, ``query_string``, ``headers``, ``type``.
+        app: The application.
+        path: The path as a server has decoded it.
+        more: Items of the scope: ``method``, ``query_string``, ``headers``, ``type``.
     """
     answer = Answer()
     scope: Scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []} | more
@@ -62,21 +62,21 @@ async def asked(app: ASGIApp, path: str, **more: Any) -> Answer:
 
 
 def ask(app: ASGIApp, path: str, **more: Any) -> Answer:
-    """Likewise, from where nothing can be awaited."""
+    """Send a request from synchronous code; see ``asked``."""
     return run(asked(app, path, **more))
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """What comes of it; in a thread, since a browser that is open has a loop running in this one."""
+    """Run a coroutine in a thread, since an open browser has an event loop running in this one."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work).result()
 
 
 class Recorder:
-    """An application that says the same to everybody and keeps what it was asked.
+    """An application that sends the same response to every request and records the scopes.
 
     Args:
-        body: What it says, in pieces.
+        body: The response's body, in pieces.
         status: The HTTP status.
     """
 

@@ -1,4 +1,4 @@
-"""What the tests share: a data directory of their own, no network, and the parts that take seconds to load."""
+"""Shared fixtures: a data directory for each test, no network, and the parts that take seconds to load."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.exploring import register_profiles
 from tests.parallel import mark_fast, put_longest_first, shared_folder
-from tests.postgres import database_settings, postgres, postgres_url  # noqa: F401  fixtures that many share
+from tests.postgres import database_settings, postgres, postgres_url  # noqa: F401  fixtures that many tests use
 
 from safelight.moderation import load_classifier
 from safelight.moderation.classifier import NetworkClassifier
@@ -22,17 +22,17 @@ from safelight.settings import Settings
 
 register_profiles()
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-"""Read by OpenMP when torch is loaded: threads that wait leave the processor to the other processes of a test."""
+"""Read by OpenMP when torch is loaded: waiting threads leave the processor to the other processes of a test."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+@pytest.hookimpl(tryfirst=True)  # before tests are selected by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     put_longest_first(items, Path(__file__).parent)
     mark_fast(items)
 
 
 def refuse_network(log: str) -> None:
-    """Refuse every connection beyond this machine and note it in a file; also installed in child processes."""
+    """Refuse every connection beyond this machine and write it to a file; also installed in child processes."""
     import socket
     from pathlib import Path
 
@@ -60,7 +60,7 @@ def refuse_network(log: str) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def network_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """None of the user's settings count, and nothing leaves this machine; each attempt is a line in this file."""
+    """Ignore the user's settings and refuse the network; each refused connection is a line in this file."""
     folder = tmp_path_factory.mktemp("offline")
     log = folder / "attempts.txt"
     log.touch()
@@ -81,7 +81,7 @@ def network_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Ctrl-C works here and in child processes, even where the tests run in the background and ignore it."""
+    """Make Ctrl-C work here and in child processes, even where the tests run in the background and ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -95,7 +95,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def settings(home: Path) -> Settings:
-    """The fast road without a probe."""
+    """Settings of the fast path without a backend probe."""
     return Settings(home=home, backend="onnxruntime", precision="fp32")
 
 
@@ -123,8 +123,8 @@ def open_nsfw_exact(exact_settings: Settings) -> NetworkClassifier:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a tiny checkpoint by name, built once for all test processes; to be read, never changed."""
-    from tests.tiny import build_tiny  # which imports every engine there is
+    """The folder of a tiny checkpoint by name, built once for all test processes; read-only."""
+    from tests.tiny import build_tiny  # which imports every inference engine
 
     root = shared_folder(tmp_path_factory) / "tiny"
 

@@ -1,4 +1,4 @@
-"""How property tests look for examples: the same ones on every run, or, with ``make test-explore``, many new ones."""
+"""hypothesis profiles: the same examples on every run, or, with ``make test-explore``, many new ones."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ _USUAL = 100
 
 
 def register_profiles() -> None:
-    """Register hypothesis' profiles and load the one that is the same for everybody.
+    """Register hypothesis' profiles and load the deterministic one.
 
-    No test fails because a machine is slow: deadlines and checks of how fast data is made are left to people.
+    No test fails because a machine is slow: deadlines and the data-too-slow health check are off.
     """
     slowly = [HealthCheck.too_slow]
     settings.register_profile(
@@ -22,7 +22,7 @@ def register_profiles() -> None:
         print_blob=True,
         suppress_health_check=slowly,
     )
-    # Its database is hypothesis' own, in .hypothesis: what was found once is tried first the next time.
+    # Its database is hypothesis' own, in .hypothesis: a failure found once is tried first the next time.
     settings.register_profile(
         "explore", max_examples=20 * _USUAL, deadline=None, print_blob=True, suppress_health_check=slowly
     )
@@ -30,5 +30,5 @@ def register_profiles() -> None:
 
 
 def examples(number: int) -> int:
-    """How many examples a test tries that tries ``number`` of them in ``make test``; in proportion in others."""
+    """The number of examples to try where ``make test`` tries ``number``; other profiles scale it."""
     return max(1, number * settings().max_examples // _USUAL)

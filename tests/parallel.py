@@ -1,4 +1,4 @@
-"""Which tests run where and when: distributed over test processes file by file, and the fast ones by themselves."""
+"""How tests are distributed over test processes, file by file, and which are marked as fast."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ LOADS = frozenset(
         "timed",
     }
 )
-"""Fixtures that start a process, load a network or make something large."""
+"""Fixtures that start a process, load a network or create something large."""
 HEAVY_MODULES = frozenset({"subprocess", "torch", "torch.nn", "tests.jobs.running", "tests.server.whole"})
-"""What test files import that start processes or compute with networks."""
+"""Modules whose import in a test file means that it starts processes or computes with networks."""
 
 
 def mark_fast(items: list[pytest.Item]) -> None:
-    """Mark the tests of logic alone with ``fast``: `make test-fast` runs them."""
+    """Mark the tests of pure logic with ``fast``: `make test-fast` runs them."""
     heavy = {}
     for item in items:
         module = item.getparent(pytest.Module)
@@ -61,5 +61,5 @@ def shared_folder(factory: pytest.TempPathFactory) -> Path:
 
 
 def busy() -> float:
-    """How many times longer everything may take because others keep the machine busy; 1.0 on an idle one."""
+    """How many times longer everything may take because other processes load the machine; 1.0 on an idle one."""
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, thrown away at their end; in no way the machine's own server."""
+"""A temporary PostgreSQL server for the tests; never the machine's own server."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from sqlalchemy import create_engine, text
 
 from safelight.settings import Settings
 
-PROGRAMS = Path("/usr/lib/postgresql")  # Debian's; by version
+PROGRAMS = Path("/usr/lib/postgresql")  # Debian's folders, one for each version
 FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200")
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The URL of a running server's database ``postgres``; whoever connects is its administrator."""
+    """The URL of a running server's database ``postgres``; every connection is a superuser's."""
     programs = _programs()
     if programs is None:
         pytest.skip(f"PostgreSQL is not installed (no initdb in {PROGRAMS}/*/bin)")
@@ -35,7 +35,7 @@ def postgres() -> Iterator[str]:
 
 @contextmanager
 def running_server() -> Iterator[str]:
-    """The same for a script, which needs it to be installed."""
+    """Start the server for a script, which needs PostgreSQL to be installed."""
     programs = _programs()
     if programs is None:
         raise SystemExit(f"PostgreSQL is not installed (no initdb in {PROGRAMS}/*/bin)")
@@ -59,7 +59,7 @@ def database_settings(request: pytest.FixtureRequest, tmp_path: Path) -> Setting
 
 @contextmanager
 def empty_database(postgres: str) -> Iterator[str]:
-    """The URL of an empty database on a running server."""
+    """Create an empty database on a running server and return its URL."""
     name = f"test_{uuid4().hex}"
     _command(postgres, f"CREATE DATABASE {name} TEMPLATE template0")
     yield postgres.replace("/postgres?", f"/{name}?")
@@ -74,7 +74,7 @@ def _programs() -> Path | None:
 
 @contextmanager
 def _cluster(programs: Path) -> Iterator[str]:
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path must be short
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # the path of a Unix socket must be short
     try:
         if os.geteuid() == 0:
             shutil.chown(folder, "postgres")

@@ -17,7 +17,7 @@ def test_a_file_appears_whole(tmp_path: Path):
     assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
 
 
-def test_nothing_is_left_where_writing_fails_and_what_was_there_stays(tmp_path: Path):
+def test_a_failed_write_leaves_no_temporary_file_and_keeps_the_old_file(tmp_path: Path):
     path = tmp_path / "file.txt"
     path.write_text("before")
 
@@ -32,22 +32,22 @@ def test_nothing_is_left_where_writing_fails_and_what_was_there_stays(tmp_path: 
     assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path):
+def test_a_folder_that_cannot_be_created(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be written"), atomic_write(tmp_path / "file" / "x"):
         pytest.fail("the block must not be entered")
 
 
-def test_names_that_cannot_be_are_not_there(tmp_path: Path):
+def test_impossible_names_are_missing_files(tmp_path: Path):
     assert path_exists(tmp_path)
     assert not path_exists(tmp_path / "nothing")
     assert not path_exists(tmp_path / ("x" * 300))
 
 
-def test_two_writers_of_one_file_do_not_meet(tmp_path: Path):
+def test_two_writers_of_one_file_do_not_interfere(tmp_path: Path):
     path = tmp_path / "file.txt"
     with atomic_write(path) as first, atomic_write(path) as second:
         first.write_text("first")
         second.write_text("second")
-    assert path.read_text() == "first"  # the outer one ends last
+    assert path.read_text() == "first"  # the outer one finishes last
     assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]

@@ -17,7 +17,7 @@ def lines_of(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_a_line_says_what_and_whose(tmp_path: Path) -> None:
+def test_a_line_names_the_action_and_the_owner(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "home")
     with log_context(request_id="r-1", owner="anna", address="::1", secret="not taken over"):
         log.write("job.submitted", job_id="1", text="two\nlines ü")
@@ -41,7 +41,7 @@ def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
     assert stat.S_IMODE(log.path.stat().st_mode) == 0o600
 
 
-def test_it_is_bounded(tmp_path: Path) -> None:
+def test_its_size_is_bounded(tmp_path: Path) -> None:
     log = AuditLog(tmp_path, max_bytes=1000, kept=2)
     for number in range(100):
         log.write("denied", number=number)
@@ -55,7 +55,7 @@ def test_it_is_bounded(tmp_path: Path) -> None:
     assert kept == list(range(100 - len(kept), 100))
 
 
-def test_several_processes_write_it(tmp_path: Path) -> None:
+def test_several_processes_write_to_it(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from safelight.audit_log import AuditLog\n"
         "log = AuditLog(Path(sys.argv[1]), max_bytes=4000, kept=200)\n"
@@ -71,13 +71,13 @@ def test_several_processes_write_it(tmp_path: Path) -> None:
     assert len(found) == 300
 
 
-def test_what_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_write_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "home").write_text("a file")
     AuditLog(tmp_path / "home").write("denied")
     assert "the audit log cannot be written" in capsys.readouterr().out
 
 
-def test_what_is_rare_is_kept_by_itself(tmp_path: Path) -> None:
+def test_rare_actions_are_kept_in_a_file_of_their_own(tmp_path: Path) -> None:
     log = AuditLog(tmp_path, max_bytes=2000, kept=1)
     log.write("key.made", key="anna")
     for number in range(100):
@@ -88,7 +88,7 @@ def test_what_is_rare_is_kept_by_itself(tmp_path: Path) -> None:
     assert '"session.opened"' in log.path.read_text()
 
 
-def test_one_owner_does_not_drive_out_what_others_did(
+def test_one_owner_does_not_displace_the_lines_of_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(audit_log.LINE_LIMITS, "audit.log", audit_log.LineLimit(5, 60.0))
@@ -109,7 +109,7 @@ def test_one_owner_does_not_drive_out_what_others_did(
     assert len([line for line in lines if line.get("address") == "10.0.0.1"]) == 5
 
 
-def test_who_signs_in_again_and_again_leaves_room(tmp_path: Path) -> None:
+def test_repeated_sign_ins_leave_room_for_other_lines(tmp_path: Path) -> None:
     log = AuditLog(tmp_path)
     for _ in range(100):
         log.write("session.opened", owner="anna")
@@ -117,8 +117,10 @@ def test_who_signs_in_again_and_again_leaves_room(tmp_path: Path) -> None:
     assert len(lines_of(log.path)) == 100
 
 
-def test_what_could_not_be_written_is_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where half a line got onto a full disk."""
+def test_lines_that_could_not_be_written_are_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after half a line was written to a full disk."""
     log, write = AuditLog(tmp_path), audit_log.os.write
     log.write("key.made", key="anna")
     monkeypatch.setattr(audit_log.os, "write", lambda file, data: write(file, data[:10]))

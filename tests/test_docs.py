@@ -1,4 +1,4 @@
-"""The docs say what the code does."""
+"""The documentation agrees with the code."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def test_the_site_builds_without_a_warning(tmp_path):
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
-def test_links_lead_somewhere(page):
+def test_links_lead_to_existing_targets(page):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (REPOSITORY / page).read_text()):
         assert target.startswith("http") or (REPOSITORY / target).exists(), target
 
 
-def test_every_decision_is_in_the_menu():
+def test_every_decision_is_in_the_navigation():
     menu = (REPOSITORY / "mkdocs.yml").read_text()
     for path in (REPOSITORY / "docs" / "decisions").glob("*.md"):
         assert f"decisions/{path.name}" in menu

@@ -25,7 +25,7 @@ def test_codes_are_unique() -> None:
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda c: c.__name__)
-def test_every_class_explains_itself(kind: type[SafelightError]) -> None:
+def test_every_class_has_a_docstring_for_the_catalogue(kind: type[SafelightError]) -> None:
     assert {"code", "summary"} <= set(vars(kind)), "inherited from its parent"
     assert re.fullmatch(r"[a-z]+(\.[a-z_]+)?", kind.code)
     assert kind.summary[0].isupper()

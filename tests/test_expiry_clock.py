@@ -12,7 +12,7 @@ DAY = 86400.0
 
 
 class Times:
-    """The time of day, and time itself, as a test has them go."""
+    """A wall clock and a monotonic clock, both set by the test."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.day, self.passed = datetime(2026, 1, 1, tzinfo=UTC), 50.0
@@ -27,17 +27,17 @@ def times(monkeypatch: pytest.MonkeyPatch) -> Times:
     return Times(monkeypatch)
 
 
-def test_it_is_the_time_of_day(times: Times) -> None:
+def test_it_follows_the_wall_clock(times: Times) -> None:
     clock = ExpiryClock(times.day)
     times.go_on(30 * DAY)
     assert clock.at(times.day) == times.day
-    for _ in range(100):  # a clock that is corrected all the time
+    for _ in range(100):  # a clock that is corrected continually
         times.go_on(3600)
         times.day += timedelta(seconds=JUMP_TOLERANCE / 2)
         assert clock.at(times.day) == times.day
 
 
-def test_set_forward_it_is_doubted_for_a_week_and_then_believed(times: Times) -> None:
+def test_a_forward_jump_is_ignored_for_a_week_and_then_accepted(times: Times) -> None:
     clock, before = ExpiryClock(times.day), times.day
     times.day += timedelta(days=7)
     with structlog.testing.capture_logs() as lines:
@@ -50,7 +50,7 @@ def test_set_forward_it_is_doubted_for_a_week_and_then_believed(times: Times) ->
     assert clock.at(times.day) == times.day
 
 
-def test_set_right_again_nothing_has_happened(times: Times) -> None:
+def test_a_corrected_jump_has_no_effect(times: Times) -> None:
     clock = ExpiryClock(times.day)
     times.day += timedelta(days=7)
     clock.at(times.day)
@@ -61,8 +61,8 @@ def test_set_right_again_nothing_has_happened(times: Times) -> None:
     assert clock.at(times.day) == times.day
 
 
-def test_set_back_it_goes_back(times: Times) -> None:
-    """What was made since has an earlier time, and must not look old."""
+def test_a_backward_jump_is_followed(times: Times) -> None:
+    """Records made since then get an earlier time and must not look old."""
     clock = ExpiryClock(times.day)
     times.day -= timedelta(days=7)
     assert clock.at(times.day) == times.day

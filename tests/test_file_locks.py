@@ -15,7 +15,7 @@ sys.stdin.read()
 """
 
 
-def test_one_has_it_and_says_who(tmp_path: Path) -> None:
+def test_one_process_holds_the_lock_and_names_itself(tmp_path: Path) -> None:
     first, second = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
     assert first.acquire("me")
     assert not second.acquire("you")
@@ -27,7 +27,7 @@ def test_one_has_it_and_says_who(tmp_path: Path) -> None:
     second.release()
 
 
-def test_it_ends_with_its_process_however_it_ends(tmp_path: Path) -> None:
+def test_the_lock_is_released_however_its_process_ends(tmp_path: Path) -> None:
     path, mine = tmp_path / "lock", FileLock(tmp_path / "lock")
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -42,7 +42,7 @@ def test_it_ends_with_its_process_however_it_ends(tmp_path: Path) -> None:
     mine.release()
 
 
-def test_whoever_left_nothing_to_read_is_another_process(tmp_path: Path) -> None:
+def test_a_holder_that_left_no_name_is_called_another_process(tmp_path: Path) -> None:
     assert FileLock(tmp_path / "none").holder() == "another process"
     (tmp_path / "odd").write_bytes(b"\xff")
     assert FileLock(tmp_path / "odd").holder() == "another process"

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="modes say nothing there
 
 @pytest.fixture(autouse=True)
 def open_umask() -> Iterator[None]:
-    """Everybody may do everything, unless somebody sees to it."""
+    """Set a umask that gives everybody every permission."""
     before = os.umask(0)
     yield
     os.umask(before)
@@ -29,14 +29,14 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-def test_folders_that_are_made_are_private_and_others_stay(tmp_path: Path) -> None:
+def test_created_folders_are_private_and_existing_ones_unchanged(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     create_private_folder(tmp_path / "mine" / "a" / "b")
     assert [mode(tmp_path / name) for name in ("mine", "mine/a", "mine/a/b")] == [0o777, 0o700, 0o700]
     create_private_folder(tmp_path / "mine" / "a" / "b")
 
 
-def test_files_that_are_made_are_private_and_others_stay(tmp_path: Path) -> None:
+def test_created_files_are_private_and_existing_ones_unchanged(tmp_path: Path) -> None:
     create_private_file(tmp_path / "new")
     (tmp_path / "old").write_text("kept")
     create_private_file(tmp_path / "old")
@@ -60,7 +60,7 @@ def home_of(folder: Path) -> Path:
     return folder
 
 
-def test_what_is_open_is_closed_with_one_note(tmp_path: Path) -> None:
+def test_open_permissions_are_restricted_with_one_notice(tmp_path: Path) -> None:
     home, elsewhere = home_of(tmp_path / "home"), tmp_path / "elsewhere.db"
     elsewhere.touch()
     (home / "gallery" / "link").symlink_to(home / "mine" / "notes.txt")
@@ -79,21 +79,21 @@ def test_what_is_open_is_closed_with_one_note(tmp_path: Path) -> None:
         elsewhere,
     ):
         assert mode(path) == 0o600
-    assert mode(home / "gallery" / "2026" / "run") == 0o700  # what its owner may do stays
-    assert [mode(home / "mine"), mode(home / "mine" / "notes.txt")] == [0o777, 0o666]  # not Safelight's
+    assert mode(home / "gallery" / "2026" / "run") == 0o700  # the owner's permissions stay
+    assert [mode(home / "mine"), mode(home / "mine" / "notes.txt")] == [0o777, 0o666]  # not Safelight's file
     with structlog.testing.capture_logs() as lines:
         assert remove_others_permissions(home, elsewhere) == 0
     assert lines == []
 
 
-def test_behind_a_closed_door_not_everything_is_looked_at(tmp_path: Path) -> None:
+def test_files_inside_a_private_folder_are_not_all_checked(tmp_path: Path) -> None:
     home = home_of(tmp_path / "home")
     home.chmod(0o700)
     assert remove_others_permissions(home) == 4  # the gallery's folder and the files beside it
     assert mode(home / "gallery/2026/01/02/a.png") == 0o666
 
 
-def test_what_cannot_be_closed_is_said_and_no_obstacle(
+def test_permissions_that_cannot_be_changed_are_reported_and_not_fatal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:

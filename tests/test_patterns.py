@@ -1,6 +1,6 @@
-"""Every regular expression takes time that grows with its input and no faster, whatever the input is.
+"""Every regular expression takes time proportional to its input, whatever the input is.
 
-The table below has the worst case of each; a pattern that is not in it fails the first test.
+The table below has the worst case of each; a pattern that is missing from it fails the first test.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ Text = str | bytes
 
 @dataclass(frozen=True)
 class Worst:
-    """How a pattern is used, and on what it takes longest.
+    """How a pattern is used, and its slowest input.
 
     Args:
         use: A pattern's method, or a function of the text.
-        texts: Each is begun with the first, goes on with as many of the second as fit, and ends with the third.
-        largest: The longest text that it meets, in characters or bytes.
+        texts: The input starts with the first, repeats the second as often as fits, and ends with the third.
+        largest: The longest input that it gets, in characters or bytes.
     """
 
     use: str | Callable[[Any], object]
@@ -44,7 +44,7 @@ class Worst:
 
 
 def everywhere(pattern: re.Pattern[Any], text: Any) -> None:
-    """Match at each place, as some parsers do."""
+    """Match at each position, as some parsers do."""
     for at in range(len(text)):
         pattern.match(text, at)
 
@@ -201,7 +201,7 @@ TABLE: dict[str, Worst] = {
     ),
     "runtime.openmp _TORCH_LIBGOMP": Worst(
         "search", (("", "/a\n", ""),), LINE
-    ),  # what this process has loaded
+    ),  # modules that this process has loaded
     "server.api.checkpoint_names _TITLE": Worst(
         "sub", (("a", " ", "x"), ("", "[", ""), ("", "[0123456789", "")), LINE
     ),
@@ -281,7 +281,7 @@ def test_each_pattern_has_its_worst_case():
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_the_worst_case_takes_time_in_proportion(name):
+def test_the_worst_case_takes_linear_time(name):
     worst = TABLE[name]
     use = worst.use
     if isinstance(use, str) or use is everywhere:
@@ -292,7 +292,7 @@ def test_the_worst_case_takes_time_in_proportion(name):
         else:
             use = partial(pattern.sub, "") if use == "sub" else getattr(pattern, use)
     for begin, again, end in worst.texts:
-        # in small steps at first: what takes exponential time fails soon, and does not hang
+        # in small steps at first: an exponential pattern fails soon instead of hanging
         few = [int(32 * 1.2**step) for step in range(24) if 32 * 1.2**step < worst.largest / 4]
         took = [
             seconds(use, filled(begin, again, end, size))
@@ -307,7 +307,7 @@ def filled(begin: Any, again: Any, end: Any, size: int) -> Any:
 
 
 def seconds(use: Callable[[Any], object], text: Text) -> float:
-    """Of this thread alone, so that a busy machine does not count; the best of three."""
+    """CPU seconds of this thread alone, so that a busy machine does not count; the best of three."""
     found = []
     for _ in range(3):
         began = time.thread_time()
@@ -318,7 +318,7 @@ def seconds(use: Callable[[Any], object], text: Text) -> float:
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFKC", "NFD", "NFKD"])
-def test_normal_forms_are_pythons_own(form):
+def test_normal_forms_agree_with_unicodedata(form):
     texts = [
         "",
         "abc",

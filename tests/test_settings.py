@@ -13,7 +13,7 @@ from safelight.settings import DEPRECATED, Settings
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data directory that the environment names."""
+    """A data directory that the environment variable names."""
     monkeypatch.setenv("SAFELIGHT_HOME", str(tmp_path))
     return tmp_path
 
@@ -81,16 +81,14 @@ def test_defaults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_home_is_the_platforms_data_directory_unless_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_defaults_to_the_platforms_data_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     from platformdirs import user_data_path
 
     monkeypatch.delenv("SAFELIGHT_HOME", raising=False)
     assert Settings.load().home == user_data_path("safelight", appauthor=False)
 
 
-def test_flags_go_before_environment_before_toml_before_defaults(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_precedence_is_flags_environment_toml_defaults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(folder, "max_frames = 3\nmax_bytes = 30\nmax_pixels = 300\n")
     monkeypatch.setenv("SAFELIGHT_MAX_FRAMES", "2")
     monkeypatch.setenv("SAFELIGHT_MAX_BYTES", "20")
@@ -145,7 +143,7 @@ def test_flag_out_of_range(folder: Path, flag: dict[str, Any], complaint: str) -
     assert caught.value.exit_code == 2
 
 
-def test_the_database_is_sqlite_in_the_data_directory_unless_it_is_set(folder: Path) -> None:
+def test_the_database_defaults_to_sqlite_in_the_data_directory(folder: Path) -> None:
     assert Settings.load().database_url == f"sqlite:///{folder}/safelight.db"
     write(folder, 'database = "postgresql://user:hush@host/name"')
     assert Settings.load().database_url == "postgresql://user:hush@host/name"
@@ -203,13 +201,13 @@ def test_toml_with_a_wrong_value(folder: Path, toml: str, complaint: str) -> Non
 
 
 @pytest.mark.parametrize("content", [b"max_frames = ", b"\xff\xfe\x00", b"a = 1\na = 2"])
-def test_toml_that_is_none(folder: Path, content: bytes) -> None:
+def test_invalid_toml(folder: Path, content: bytes) -> None:
     (folder / "safelight.toml").write_bytes(content)
     with pytest.raises(SettingsError, match=r"^safelight\.toml cannot be read: "):
         Settings.load()
 
 
-def test_settings_do_not_change(folder: Path) -> None:
+def test_settings_are_immutable(folder: Path) -> None:
     settings = Settings.load()
     with pytest.raises(ValidationError, match="frozen"):
         settings.threads = 3

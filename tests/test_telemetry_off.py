@@ -1,4 +1,4 @@
-"""Whether engines really keep quiet is seen in tests/runtime/test_backends.py; here: how they are told."""
+"""The environment variables that turn telemetry off; tests/runtime/test_backends.py shows that engines obey them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CODE = (
 
 
 @pytest.mark.parametrize(("given", "kept"), [(None, "1"), ("0", "0")])
-def test_telemetry_is_off_unless_somebody_said_otherwise(given, kept):
+def test_telemetry_is_off_unless_the_environment_says_otherwise(given, kept):
     environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
     environment |= {"ORT_DISABLE_TELEMETRY": given} if given else {}
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, env=environment)

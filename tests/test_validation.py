@@ -38,5 +38,5 @@ def test_the_first_problem_names_its_field() -> None:
     assert problem(colour="red").type == "extra_forbidden"
 
 
-def test_a_problem_of_the_whole_has_no_field() -> None:
+def test_a_model_level_problem_has_no_field() -> None:
     assert str(problem(low=-1)) == "Value error, low is below 0"

@@ -7,7 +7,7 @@ import time
 from safelight.waking import Waker
 
 
-def test_a_wait_ends_after_its_time() -> None:
+def test_a_wait_ends_after_its_timeout() -> None:
     waker = Waker()
     began = time.monotonic()
     assert not waker.wait(0.05)
@@ -15,7 +15,7 @@ def test_a_wait_ends_after_its_time() -> None:
     waker.close()
 
 
-def test_a_thread_that_waits_is_woken() -> None:
+def test_a_waiting_thread_is_woken() -> None:
     waker = Waker()
     waiting = threading.Thread(target=waker.wait)
     waiting.start()
@@ -25,9 +25,9 @@ def test_a_thread_that_waits_is_woken() -> None:
     waker.close()
 
 
-def test_a_wake_up_while_nobody_waits_ends_the_next_wait_and_no_other() -> None:
+def test_a_wake_up_without_a_waiter_ends_only_the_next_wait() -> None:
     waker = Waker()
-    for _ in range(100_000):  # more than there is room for
+    for _ in range(100_000):  # more than the buffer holds
         waker.wake()
     began = time.monotonic()
     waker.wait(60)
@@ -40,7 +40,7 @@ def test_a_wake_up_while_nobody_waits_ends_the_next_wait_and_no_other() -> None:
     waker.wake()  # too late, and no error
 
 
-def test_what_can_be_read_ends_it() -> None:
+def test_a_readable_file_descriptor_ends_the_wait() -> None:
     waker = Waker()
     reading, writing = os.pipe()
     waker.watch(reading)

@@ -1,4 +1,4 @@
-"""Moments, for tests that write them into the database."""
+"""Points in time, for tests that write them into the database."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from datetime import UTC, datetime, timedelta
 
 
 def ago(seconds: float) -> datetime:
-    """The time so many seconds before now; after now where they are negative."""
+    """The time so many seconds ago; in the future where they are negative."""
     return datetime.now(UTC) - timedelta(seconds=seconds)

@@ -1,4 +1,4 @@
-"""Whether something lets other threads have their turn: an event loop that runs beside it must not wait long."""
+"""Whether other threads, such as an event loop, keep running beside a long computation."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ LONGEST = 0.1
 
 
 def longest_wait(do: Callable[[], object]) -> float:
-    """The longest time, in seconds, in which another thread that is awake each millisecond had no turn.
+    """The longest time, in seconds, during which a thread that wakes up each millisecond did not run.
 
-    It counts as far as this thread was working meanwhile: on a busy machine both wait for other programs too.
+    It counts only as far as this thread was computing: on a busy machine both wait for other programs too.
     """
     ended, waits, clock = threading.Event(), [0.0], time.pthread_getcpuclockid(threading.get_ident())
 
@@ -43,7 +43,8 @@ def longest_wait(do: Callable[[], object]) -> float:
 
 
 def check(do: Callable[[], object]) -> None:
-    """A busy machine makes everything slower, but not in each of five tries."""
+    """Assert that a computation blocks other threads only briefly; a busy machine slows down at most some of five
+    tries."""
     found = []
     for _ in range(5):
         found.append(longest_wait(do))

@@ -10,7 +10,7 @@ from safelight.generation.engine import Engine
 from safelight.settings import Settings
 
 
-def test_both_ways_are_measured_and_told(home: Path, tiny: Callable[[str], Path]) -> None:
+def test_both_modes_are_measured_and_reported(home: Path, tiny: Callable[[str], Path]) -> None:
     engine = Engine(Settings(home=home, device="cpu", checkpoint=str(tiny("sd1"))))
     told: list[str] = []
     found = measure_batching(engine, steps=2, rounds=2, threads=(1, 3), on_message=told.append)
@@ -21,7 +21,7 @@ def test_both_ways_are_measured_and_told(home: Path, tiny: Callable[[str], Path]
     assert told[1].startswith("3 together: ")
 
 
-def test_the_median_counts() -> None:
+def test_the_median_is_reported() -> None:
     found = BatchingThroughput(8, [1.0, 9.0, 1.5004], [2.0, 3.0, 4.0])
     assert found.ratio == pytest.approx(1.5004)
     assert found.to_dict() == {

@@ -1,4 +1,4 @@
-"""One real comparison on a tiny checkpoint, new processes included, at which several tests look."""
+"""One real comparison on a tiny checkpoint, in new processes, which several tests check."""
 
 from __future__ import annotations
 
@@ -52,31 +52,31 @@ def found(drawing: Settings, tiny: Callable[[str], Path], told: list[str]) -> Ge
         )
 
 
-def test_both_sides_draw_the_same_pixels(found: GenerationComparison) -> None:
+def test_both_sides_generate_the_same_pixels(found: GenerationComparison) -> None:
     assert found.largest_difference == 0
 
 
-def test_every_round_is_measured_and_told(found: GenerationComparison, told: list[str]) -> None:
+def test_every_round_is_measured_and_reported(found: GenerationComparison, told: list[str]) -> None:
     assert len(found.ours) == len(found.edits) == len(found.peer_seconds) == len(told) == 3
     assert all(seconds > 0 for seconds in found.peer_seconds)
     assert told[0].startswith("round 1: safelight ")
 
 
-def test_the_gate_is_a_part_of_a_pictures_time(found: GenerationComparison) -> None:
+def test_the_gate_is_a_part_of_an_images_time(found: GenerationComparison) -> None:
     for each in (*found.ours, *found.edits):
         assert 0 < each.gate_seconds < each.seconds
     assert 0 < found.gate_share < 1
     assert 0 < found.edit_gate_share < 1
 
 
-def test_a_new_process_takes_longer_and_its_memory_is_counted(found: GenerationComparison) -> None:
+def test_a_new_process_takes_longer_and_its_memory_is_measured(found: GenerationComparison) -> None:
     for start in (found.cold, found.peer_cold):
         assert start is not None
         assert start.seconds > found.our_median
         assert 200 < start.peak_mb < 10_000
 
 
-def test_the_measurement_for_programs(found: GenerationComparison) -> None:
+def test_the_json_output(found: GenerationComparison) -> None:
     body = found.to_dict()
     assert body["steps"] == 2
     assert body["ours"][0] == {"seconds": found.ours[0].seconds, "gate_seconds": found.ours[0].gate_seconds}
@@ -98,13 +98,13 @@ def test_medians_over_the_rounds() -> None:
     assert comparison.to_dict()["cold"] is None
 
 
-def test_a_process_that_fails_is_no_measurement() -> None:
+def test_a_failed_process_is_no_measurement() -> None:
     with pytest.raises(InternalError, match="ended with status 1"):
         _measure_process(["-c", "raise SystemExit(1)"])
     assert _measure_process(["-c", "raise SystemExit(1)"], success_statuses=(0, 1)).peak_mb > 1
 
 
-def test_what_the_policy_blocks_is_not_measured(
+def test_blocked_images_are_not_measured(
     drawing: Settings, tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
     policy = tmp_path / "nothing.toml"

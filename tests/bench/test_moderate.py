@@ -14,7 +14,7 @@ def test_the_ratio_is_the_median_over_rounds():
     assert comparison.to_dict()["ratio"] == 2.0
 
 
-def test_differences_are_taken_picture_by_picture(open_nsfw_exact):
+def test_differences_are_computed_image_by_image(open_nsfw_exact):
     moderator = Moderator(open_nsfw_exact, Policy.load("lenient"))
     own = {path: moderator.judge(path).unsafe for path in sample_photographs()}
     off = compare_moderation(
@@ -25,7 +25,7 @@ def test_differences_are_taken_picture_by_picture(open_nsfw_exact):
     assert off.pictures == 5
 
 
-def test_nothing_to_measure_on(open_nsfw_exact):
+def test_an_empty_folder(open_nsfw_exact):
     moderator = Moderator(open_nsfw_exact, Policy.load("lenient"))
     with pytest.raises(InputError, match="no photographs"):
         compare_moderation(moderator, "x", lambda _: 0.0, [], rounds=1)

@@ -16,12 +16,12 @@ from safelight.studio import Studio
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that goes on by a second whenever it is read: each look of the gate takes one."""
+    """A clock that advances by a second whenever it is read: each check of the gate takes one."""
     monkeypatch.setattr(timed_studio, "time", SimpleNamespace(perf_counter=count().__next__))
 
 
 @pytest.mark.usefixtures("looks")
-def test_every_look_is_counted_once(settings: Settings, photographs: list[Path]) -> None:
+def test_every_check_is_counted_once(settings: Settings, photographs: list[Path]) -> None:
     studio = TimedStudio(settings)
     moderator = studio.moderator(policy="lenient")
     assert moderator.judge(photographs[0]) == Studio(settings).moderator(policy="lenient").judge(
@@ -34,7 +34,7 @@ def test_every_look_is_counted_once(settings: Settings, photographs: list[Path])
 
 
 @pytest.mark.usefixtures("looks")
-def test_the_gate_sees_what_comes_in_and_what_goes_out(
+def test_the_gate_checks_input_and_output_images(
     settings: Settings, tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
     policy = tmp_path / "anything.toml"
@@ -50,7 +50,7 @@ def test_the_gate_sees_what_comes_in_and_what_goes_out(
     assert studio.gate_time.seconds == 3
 
 
-def test_time_goes_by() -> None:
+def test_the_time_of_a_run_is_measured() -> None:
     watch = Stopwatch()
     with watch.measure():
         sum(range(1000))

@@ -1,4 +1,4 @@
-"""The command line with a data directory of its own: in a process of its own, or within the tests' process."""
+"""The command line with the test's own data directory: in a child process, or within the tests' process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command left behind."""
+    """The result of a command."""
 
     status: int
     out: str
@@ -27,12 +27,12 @@ class Ran:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """Standard output as JSON lines; fails where anything else is on it."""
+        """Standard output as JSON lines; fails where it has anything else."""
         return [json.loads(line) for line in self.out.splitlines()]
 
     @property
     def body(self) -> dict[str, Any]:
-        """Standard output as the one JSON object it must be."""
+        """Standard output as the one JSON object that it must be."""
         (only,) = self.lines
         return only
 
@@ -47,7 +47,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def environment(home: Path) -> dict[str, str]:
-    """No probe: it takes seconds, and has tests of its own."""
+    """Settings without a backend probe: it takes seconds, and has tests of its own."""
     names = {k: v for k, v in os.environ.items() if not k.startswith("SAFELIGHT_")}
     return names | {
         "SAFELIGHT_HOME": str(home),
@@ -59,7 +59,7 @@ def environment(home: Path) -> dict[str, str]:
 
 @pytest.fixture
 def process(environment: dict[str, str], tmp_path: Path) -> Run:
-    """A command in a process of its own, as a user runs it; for what ``safelight`` cannot show."""
+    """Run a command in a child process, as a user does; for what ``safelight`` cannot show."""
 
     def run(*arguments: str | Path, stdin: bytes = b"", **more: str) -> Ran:
         done = subprocess.run(
@@ -83,7 +83,7 @@ def safelight(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> Run:
-    """A command within this process, which spares seconds of imports."""
+    """Run a command within this process, which saves seconds of imports."""
     settings = {name: value for name, value in environment.items() if name.startswith("SAFELIGHT_")}
 
     def run(*arguments: str | Path, stdin: bytes = b"", **more: str) -> Ran:
@@ -103,7 +103,7 @@ def safelight(
 
 @pytest.fixture
 def inside(safelight: Run, anything_goes: Path, tiny: Callable[[str], Path]) -> Run:
-    """The same with a tiny checkpoint and a policy that allows every picture."""
+    """Run a command within this process, with a tiny checkpoint and a policy that allows every image."""
     drawing = {
         "SAFELIGHT_CHECKPOINT": str(tiny("sd1")),
         "SAFELIGHT_DEVICE": "cpu",
@@ -114,13 +114,13 @@ def inside(safelight: Run, anything_goes: Path, tiny: Callable[[str], Path]) -> 
 
 @pytest.fixture(scope="session")
 def anything_goes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A policy that allows every picture."""
+    """A policy that allows every image."""
     return _policy(tmp_path_factory, "anything-goes", review=1.0)
 
 
 @pytest.fixture(scope="session")
 def nothing_goes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A policy that blocks every picture: the only harmless way to see a block."""
+    """A policy that blocks every image: the only harmless way to see a block."""
     return _policy(tmp_path_factory, "nothing-goes", review=0.0)
 
 

@@ -1,4 +1,4 @@
-"""The contract that every command keeps: speed of the first word, JSON alone on stdout, exit status."""
+"""The contract of every command: time to the first line, only JSON on stdout, exit status."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMANDS = ["demo", "moderate", "scan", "export", "models", "bench", "doctor"]
 
 
 def _within(limit: float, tries: int, run: Callable[[], float]) -> bool:
-    """Whether the best of several tries takes less seconds; on a busy machine seconds of a processor count."""
+    """Whether the best of several tries takes less than so many seconds; on a busy machine CPU seconds count."""
     for _ in range(tries):
         before = _processor_seconds()
         if run() < limit or (busy() > 1.5 and _processor_seconds() - before < limit):
@@ -26,14 +26,14 @@ def _within(limit: float, tries: int, run: Callable[[], float]) -> bool:
 
 
 def _processor_seconds() -> float:
-    """What processes that have ended used so far."""
+    """The CPU seconds that ended child processes have used so far."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 @pytest.fixture
 def timed(environment: dict[str, str]) -> dict[str, str]:
-    """The environment without what would count the lines that run, which takes time."""
+    """The environment without coverage measurement, which takes time."""
     return {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
 
 
@@ -56,7 +56,7 @@ def test_help_answers_in_under_three_tenths_of_a_second(timed):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(safelight, command):
+def test_every_command_has_a_help_text(safelight, command):
     ran = safelight(command, "--help")
     assert ran.status == 0
     assert "Usage" in ran.out
@@ -114,7 +114,7 @@ def test_version(process):
 
 
 @pytest.mark.parametrize("arguments", [["--nonsense"], ["moderate"], ["nonsense"], ["models"], ["scan", "."]])
-def test_wrong_usage_exits_with_two_and_says_so_in_json_too(process, arguments):
+def test_wrong_usage_exits_with_two_and_a_json_error(process, arguments):
     ran = process(*arguments, "--json")
     assert ran.status == 2
     assert ran.body["error"]["code"] == "usage"
@@ -154,7 +154,7 @@ def test_completion_for_the_usual_shells(environment, shell):
 
 
 @pytest.mark.parametrize(("value", "shown"), [("1", True), ("0", False), ("", False)])
-def test_a_traceback_only_where_it_is_asked_for(monkeypatch, capsys, value, shown):
+def test_a_traceback_only_on_request(monkeypatch, capsys, value, shown):
     from safelight.cli import app, doctor
 
     def explode(**_: object) -> None:

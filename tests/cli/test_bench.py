@@ -23,7 +23,7 @@ def test_unknown_peer(safelight):
 QUICK = ("bench", "generate", "--warm-only", "--rounds", "1", "--steps", "2")
 
 
-def test_drawing_against_plain_diffusers(inside, tiny):
+def test_generation_against_plain_diffusers(inside, tiny):
     ran = inside(*QUICK, "--json")
     assert ran.status == 0
     assert ran.body["checkpoint"] == str(tiny("sd1"))
@@ -33,7 +33,7 @@ def test_drawing_against_plain_diffusers(inside, tiny):
     assert "round 1: safelight" in ran.err
 
 
-def test_drawing_in_words(inside):
+def test_generation_as_text(inside):
     ran = inside(*QUICK)
     speed, gate = ran.out.splitlines()
     assert "s a picture of 2 steps" in speed
@@ -41,13 +41,13 @@ def test_drawing_in_words(inside):
     assert gate.startswith("The gate takes ")
 
 
-def test_drawing_needs_a_checkpoint_that_is_there(inside):
+def test_generation_needs_an_existing_checkpoint(inside):
     ran = inside(*QUICK, "--checkpoint", "nosuch", "--json")
     assert ran.status == 2
     assert ran.body["error"]["code"] == "checkpoint.missing"
 
 
-def test_drawing_together(inside):
+def test_batching(inside):
     ran = inside(*QUICK, "--together", "--json")
     assert [each["threads"] for each in ran.body["together"]] == [1, 2, 4, 8]
     assert all(each["ratio"] > 0 for each in ran.body["together"])

@@ -5,7 +5,7 @@ import re
 from safelight.cli.console import LineProgress
 
 
-def test_pictures_from_an_earlier_run_count_as_done_but_not_for_the_rate(capsys, monkeypatch):
+def test_images_of_an_earlier_run_count_as_done_but_not_in_the_rate(capsys, monkeypatch):
     now = iter([100.0, 102.0])
     monkeypatch.setattr("time.monotonic", lambda: next(now))
     ticker = LineProgress("Judging", every=0.0)

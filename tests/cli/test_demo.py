@@ -1,4 +1,5 @@
-"""One whole tour in a process of its own, at which several tests look; the others draw two pictures, not twenty."""
+"""One complete run of `safelight demo` in a child process, which several tests check; the others generate two images,
+not twenty."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ PROMPTS = len(demo.SUBJECTS) * len(demo.STYLES) + len(demo.MORE_PROMPTS)
 
 @dataclass(frozen=True)
 class Tour:
-    """A tour with own pictures: a photograph, a torn file, and thirty times a night sky, which scores lowest."""
+    """A run on a folder with a photograph, a truncated file, and thirty copies of a night sky, which scores lowest."""
 
     ran: Ran
     folder: Path
@@ -66,14 +67,14 @@ def links(tour: Tour) -> list[str]:
     return [unquote(link) for link in re.findall(r'src="([^"]+)"', tour.page)]
 
 
-def test_it_ends_well_and_says_where_to_look(tour: Tour) -> None:
+def test_it_succeeds_and_names_the_page(tour: Tour) -> None:
     assert tour.ran.status == 0, tour.ran.err
     assert "Look at safelight-demo/index.html" in tour.ran.out
     assert "holiday" in tour.ran.out
     assert "nothing is sent anywhere" in tour.ran.err
 
 
-def test_every_prompt_is_drawn_and_one_picture_edited(tour: Tour) -> None:
+def test_every_prompt_is_generated_and_one_image_edited(tour: Tour) -> None:
     drawn = sorted(path.name for path in (tour.folder / "drawn").iterdir())
     assert drawn == [*(f"{number:02}.png" for number in range(PROMPTS)), "edited.png"]
     for name in drawn:
@@ -84,7 +85,7 @@ def test_every_prompt_is_drawn_and_one_picture_edited(tour: Tour) -> None:
         assert sheet.size == (4 * 134 + 6, PROMPTS // 4 * 134 + 6)
 
 
-def test_everything_is_judged_and_the_most_remarkable_shown(tour: Tour) -> None:
+def test_everything_is_judged_and_the_highest_scores_shown(tour: Tour) -> None:
     own = {row["path"].rsplit("/", 1)[-1]: row["decision"] for row in tour.rows}
     assert len(own) == len(sample_photographs()) + 32
     assert own["holiday & sun.jpg"] == own["astronaut.jpg"] == "allow"
@@ -92,14 +93,14 @@ def test_everything_is_judged_and_the_most_remarkable_shown(tour: Tour) -> None:
     assert "and 13 more with lower scores" in tour.ran.out
     unsafe = [row["unsafe"] for row in tour.rows if row["unsafe"] is not None]
     assert unsafe == sorted(unsafe, reverse=True)
-    # The torn one comes first, and has nothing to show.
+    # The truncated one comes first, and has nothing to show.
     assert len(list((tour.folder / "heat").iterdir())) == len(list((tour.folder / "seen").iterdir())) == 23
     with Image.open(tour.folder / "verdicts.png") as sheet:
         assert sheet.format == "PNG"
         assert sheet.width > 1000
 
 
-def test_the_page_shows_all_of_it(tour: Tour) -> None:
+def test_the_page_shows_all_images(tour: Tour) -> None:
     assert {path for path in links(tour) if path.startswith("drawn/")} == {
         f"drawn/{path.name}" for path in (tour.folder / "drawn").iterdir()
     }
@@ -111,13 +112,13 @@ def test_the_page_shows_all_of_it(tour: Tour) -> None:
     assert not re.search(r"https?://", tour.page)
 
 
-def test_a_drawn_picture_carries_its_making(tour: Tour, inside: Run) -> None:
+def test_a_generated_image_has_its_metadata(tour: Tour, inside: Run) -> None:
     record = inside("info", tour.folder / "drawn" / "00.png", "--json").body["record"]
     assert record["prompt"] == "a red apple, 3d style"
     assert (record["seed"], record["checkpoint"]["name"]) == (0, "starter")
 
 
-# With fewer drawings
+# With fewer images
 
 
 @pytest.fixture
@@ -142,7 +143,7 @@ def test_one_object_for_programs(inside: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("short")
-def test_what_the_policy_blocks_is_kept_back(inside: Run, nothing_goes: Path, tmp_path: Path) -> None:
+def test_blocked_images_are_withheld(inside: Run, nothing_goes: Path, tmp_path: Path) -> None:
     ran = inside("demo", "--json", SAFELIGHT_POLICY=str(nothing_goes))
     assert ran.status == 0
     assert [(row["path"], row["verdict"]["decision"]) for row in ran.body["drawn"]] == [(None, "block")]
@@ -168,7 +169,7 @@ def test_names_of_any_length_and_bytes(name: str, inside: Run, tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("short")
-def test_a_second_tour_into_the_same_folder_shows_its_own_pictures(inside: Run, tmp_path: Path) -> None:
+def test_a_second_run_into_the_same_folder_shows_its_own_images(inside: Run, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     shutil.copy(sample_photographs()[1], tmp_path / "mine" / "zebra.jpg")
     assert inside("demo", "mine").status == 0

@@ -1,4 +1,4 @@
-"""The page by itself; what a whole tour puts on it is seen in test_demo.py."""
+"""The page by itself; test_demo.py checks its contents after a complete run."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def test_names_are_text_and_links_are_links(shown: JudgedImage, tmp_path: Path) 
     assert parser.open == []
 
 
-def test_every_picture_is_described(shown: JudgedImage, tmp_path: Path) -> None:
+def test_every_image_has_a_description(shown: JudgedImage, tmp_path: Path) -> None:
     alts = re.findall(r'alt="([^"]*)"', render_page(NOTHING, [shown], 0, tmp_path))
     assert alts == ["&lt;b&gt;&quot;x&quot; &amp; y.jpg", "heat map of &lt;b&gt;&quot;x&quot; &amp; y.jpg"]
 
 
-def test_a_picture_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+def test_an_unreadable_image_shows_the_reason(tmp_path: Path) -> None:
     torn = JudgedImage(Judgement("torn.jpg", error=ImageError("It ends <early>.")))
     html = render_page(NOTHING, [torn], 0, tmp_path)
     assert 'torn.jpg<small class="error">' in html
@@ -65,5 +65,5 @@ def test_a_picture_that_cannot_be_read_says_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("left_out", [0, 7])
-def test_what_is_left_out_is_said(left_out: int, tmp_path: Path) -> None:
+def test_omissions_are_stated(left_out: int, tmp_path: Path) -> None:
     assert ("and 7 more with lower scores" in render_page(NOTHING, [], left_out, tmp_path)) == (left_out == 7)

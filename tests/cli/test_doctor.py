@@ -6,7 +6,7 @@ from pathlib import Path
 from safelight.models.checkpoints import discovery
 
 
-def test_all_is_well(safelight):
+def test_everything_works(safelight):
     ran = safelight("doctor", "--json")
     assert ran.status == 0
     assert {check["state"] for check in ran.body["checks"]} <= {"ok", "warning"}
@@ -19,7 +19,7 @@ def test_all_is_well(safelight):
     assert re.match(r"Safelight's starter, \d+ MB in fp16, ", found["checkpoint starter"])
 
 
-def test_a_data_directory_that_cannot_be_written_is_broken(inside, tmp_path: Path):
+def test_a_data_directory_that_is_not_writable_is_broken(inside, tmp_path: Path):
     (tmp_path / "file").write_text("")
     ran = inside("doctor", "--json", SAFELIGHT_HOME=str(tmp_path / "file"))
     assert ran.status == 3
@@ -27,7 +27,7 @@ def test_a_data_directory_that_cannot_be_written_is_broken(inside, tmp_path: Pat
     assert states["data directory"] == "broken"
 
 
-def test_the_probe_names_every_way_and_its_error(safelight):
+def test_the_probe_lists_every_backend_and_its_error(safelight):
     trials = safelight("doctor", "--probe", "--json").body["probe"]
     ways = {(trial["plan"]["backend"], trial["plan"]["precision"]) for trial in trials}
     assert ways == {("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")}
@@ -36,13 +36,13 @@ def test_the_probe_names_every_way_and_its_error(safelight):
     assert exact["milliseconds"] > 0
 
 
-def test_words_for_people(inside):
+def test_text_output(inside):
     ran = inside("doctor")
     assert "classifier: open-nsfw runs" in ran.out
     assert "drawing: on cpu in fp32" in ran.out
 
 
-def test_a_classifier_that_is_not_there_is_one_finding_among_others(inside):
+def test_a_missing_classifier_is_one_finding_among_others(inside):
     ran = inside("doctor", "--probe", "--json", SAFELIGHT_CLASSIFIER="nosuch")
     assert ran.status == 3
     states = {check["name"]: check["state"] for check in ran.body["checks"]}
@@ -51,14 +51,14 @@ def test_a_classifier_that_is_not_there_is_one_finding_among_others(inside):
     assert ran.body["probe"] == []
 
 
-def test_what_draws_and_with_what_weights(inside, tiny):
+def test_the_generation_device_and_precision(inside, tiny):
     ran = inside("doctor", "--json", SAFELIGHT_DEVICE="cpu", SAFELIGHT_GENERATION_PRECISION="bf16")
     found = {check["name"]: check["detail"] for check in ran.body["checks"]}
     assert found["drawing"].startswith("on cpu in bf16, ")
     assert found[f"checkpoint {tiny('sd1')}"].endswith(str(tiny("sd1")))
 
 
-def test_a_device_and_weights_that_are_not_there_are_broken(inside, tmp_path, monkeypatch):
+def test_a_missing_device_or_checkpoint_is_broken(inside, tmp_path, monkeypatch):
     monkeypatch.setattr(discovery, "STARTER_PATH", tmp_path / "no-starter")
     ran = inside("doctor", "--json", SAFELIGHT_DEVICE="nonsense", SAFELIGHT_CHECKPOINT="a/nowhere")
     assert ran.status == 3

@@ -22,7 +22,7 @@ def read(path: Path) -> np.ndarray:
         return np.asarray(picture.convert("RGB"))
 
 
-def test_all_of_a_picture(inside: Run, tmp_path: Path) -> None:
+def test_image_to_image(inside: Run, tmp_path: Path) -> None:
     ran = inside("edit", "init.png", "a cat", *QUICK, "--strength", "0.7", "--out", "x.png", "--json")
     assert ran.status == 0
     assert (ran.body["width"], ran.body["height"]) == (64, 64)
@@ -31,7 +31,7 @@ def test_all_of_a_picture(inside: Run, tmp_path: Path) -> None:
     assert not np.array_equal(read(tmp_path / "x.png"), np.asarray(PICTURE))
 
 
-def test_what_a_mask_marks(inside: Run, tmp_path: Path) -> None:
+def test_only_the_masked_area_changes(inside: Run, tmp_path: Path) -> None:
     ran = inside("edit", "init.png", "a cat", *QUICK, "--mask", "mask.png", "--blur", "0", "--out", "x.png")
     assert ran.status == 0
     outside = np.asarray(MASK) == 0
@@ -45,7 +45,7 @@ def test_what_a_mask_marks(inside: Run, tmp_path: Path) -> None:
     assert np.array_equal(read(tmp_path / "y.png")[~outside], np.asarray(PICTURE)[~outside])
 
 
-def test_every_option_arrives_in_the_record(inside: Run) -> None:
+def test_every_option_is_in_the_record(inside: Run) -> None:
     ran = inside(
         *("edit", "init.png", "a cat", *QUICK, "--mask", "mask.png", "--fill", "noise", "--padding", "5"),
         *("--only-masked", "--size", "32x48", "--set", "inpaint.blur=2", "--out", "x.png"),
@@ -62,7 +62,7 @@ def test_every_option_arrives_in_the_record(inside: Run) -> None:
     assert (record["width"], record["height"], record["strength"]) == (32, 48, 1.0)
 
 
-def test_beyond_the_edges(inside: Run, tmp_path: Path) -> None:
+def test_outpainting(inside: Run, tmp_path: Path) -> None:
     ran = inside(
         *("edit", "init.png", "a cat", *QUICK, "--left", "16", "--top", "8", "--blur", "0", "--out", "x.png")
     )
@@ -90,7 +90,7 @@ def test_beyond_the_edges(inside: Run, tmp_path: Path) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_what_is_wrong_is_one_error_and_no_file(
+def test_invalid_input_is_one_error_and_writes_no_file(
     arguments: list[str], code: str, inside: Run, tmp_path: Path
 ) -> None:
     (tmp_path / "torn.png").write_bytes(b"nothing of a picture")
@@ -103,7 +103,7 @@ def test_what_is_wrong_is_one_error_and_no_file(
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_blocked_initial_picture_is_not_used(inside: Run, nothing_goes: Path, tmp_path: Path) -> None:
+def test_a_blocked_initial_image_is_not_used(inside: Run, nothing_goes: Path, tmp_path: Path) -> None:
     ran = inside("edit", "init.png", "a cat", *QUICK, "--policy", nothing_goes, "--out", "out", "--json")
     assert ran.status == 1
     assert ran.body["error"]["code"] == "blocked"

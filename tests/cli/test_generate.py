@@ -1,4 +1,4 @@
-"""Most commands run within this process; stopping with Ctrl-C and the exit status need real ones."""
+"""Most commands run within this process; Ctrl-C and the exit status need real processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pictures(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_pictures_are_written_and_listed(inside: Run, tmp_path: Path) -> None:
+def test_images_are_written_and_listed(inside: Run, tmp_path: Path) -> None:
     ran = inside("generate", "a red cat", *QUICK, "--count", "2", "--out", "out")
     assert ran.status == 0
     assert pictures(tmp_path / "out") == ["a-red-cat-7.png", "a-red-cat-8.png"]
@@ -39,7 +39,7 @@ def test_pictures_are_written_and_listed(inside: Run, tmp_path: Path) -> None:
     assert first == second
 
 
-def test_json_is_one_line_a_picture_and_nothing_else(inside: Run, tmp_path: Path, tiny: Any) -> None:
+def test_json_is_one_line_an_image_and_nothing_else(inside: Run, tmp_path: Path, tiny: Any) -> None:
     ran = inside("generate", "a (red:1.2) cat", *QUICK, "-c", "2", "--json", "--guidance", "1", "-n", "blue")
     assert ran.status == 0
     first, second = ran.lines
@@ -64,7 +64,7 @@ def test_json_is_one_line_a_picture_and_nothing_else(inside: Run, tmp_path: Path
         (["--format", "jpeg", "--out", "x.jpeg"], "x.jpeg", "JPEG"),
     ],
 )
-def test_the_place_says_the_format(
+def test_the_format_follows_from_the_path(
     arguments: list[str], name: str, kind: str, inside: Run, tmp_path: Path
 ) -> None:
     assert inside("generate", "a cat", *QUICK, *arguments).status == 0
@@ -72,7 +72,7 @@ def test_the_place_says_the_format(
         assert picture.format == kind
 
 
-def test_every_option_arrives_in_the_record(inside: Run, tmp_path: Path) -> None:
+def test_every_option_is_in_the_record(inside: Run, tmp_path: Path) -> None:
     ran = inside(
         *("generate", "a cat", *QUICK, "-n", "blue", "--sampler", "euler a", "--schedule", "karras"),
         *("--guidance", "5", "--clip-skip", "2", "--hires", "1.5", "--hires-upscaler", "lanczos"),
@@ -97,7 +97,7 @@ def test_every_option_arrives_in_the_record(inside: Run, tmp_path: Path) -> None
         assert picture.size == (96, 96)
 
 
-def test_settings_win_and_go_into_their_group() -> None:
+def test_set_options_override_fields_and_go_into_their_group() -> None:
     fields = {"hires": {"scale": 2.0}, "steps": 5}
     found = apply_set_options(fields, ["hires.steps=3", "steps=9", "prompt=a = b", "eta=0.5", "mask=null"])
     assert found == {
@@ -151,7 +151,7 @@ WRONG: list[tuple[list[str], str]] = [
 @pytest.mark.parametrize(
     ("arguments", "code"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else None
 )
-def test_what_is_wrong_is_one_error_and_no_file(
+def test_invalid_input_is_one_error_and_writes_no_file(
     arguments: list[str], code: str, inside: Run, tmp_path: Path
 ) -> None:
     ran = inside("generate", "a cat", "--steps", "2", *arguments, "--json")
@@ -163,9 +163,7 @@ def test_what_is_wrong_is_one_error_and_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_places_that_cannot_be_written_are_found_before_anything_is_loaded(
-    inside: Run, tmp_path: Path
-) -> None:
+def test_unwritable_paths_are_found_before_anything_is_loaded(inside: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.png").mkdir()
     for out in ("file", "file/deep", "file/x.png", "folder.png"):
@@ -175,12 +173,12 @@ def test_places_that_cannot_be_written_are_found_before_anything_is_loaded(
 
 
 def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.access", lambda *_: False)  # the tests may run as root, who may do everything
+    monkeypatch.setattr("os.access", lambda *_: False)  # the tests may run as root, who ignores permissions
     with pytest.raises(OutputError, match="no folder that may be written to"):
         OutputTarget(tmp_path / "new" / "deep", None, 95, 1)
 
 
-def test_what_the_policy_blocks_is_not_written(inside: Run, nothing_goes: Path, tmp_path: Path) -> None:
+def test_blocked_images_are_not_written(inside: Run, nothing_goes: Path, tmp_path: Path) -> None:
     ran = inside("generate", "a cat", *QUICK, "-c", "2", "--policy", nothing_goes, "--json", "--out", "out")
     assert ran.status == 1
     assert [line["path"] for line in ran.lines] == [None, None]
@@ -193,7 +191,7 @@ def test_what_the_policy_blocks_is_not_written(inside: Run, nothing_goes: Path, 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_picture_in_doubt_is_written_and_flagged(inside: Run, tmp_path: Path) -> None:
+def test_an_image_for_review_is_written_and_flagged(inside: Run, tmp_path: Path) -> None:
     policy = tmp_path / "doubt.toml"
     policy.write_text(
         'name = "doubt"\nversion = "1"\nsafe = ["sfw"]\n[unsafe]\nnsfw = { review = 0.0, block = 1.0 }\n'
@@ -204,7 +202,7 @@ def test_a_picture_in_doubt_is_written_and_flagged(inside: Run, tmp_path: Path) 
     assert pictures(tmp_path / "out") == ["a-cat-7.png"]
 
 
-def test_a_network_without_numbers_writes_nothing(inside: Run, tiny: Any, tmp_path: Path) -> None:
+def test_non_finite_output_writes_nothing(inside: Run, tiny: Any, tmp_path: Path) -> None:
     import shutil
 
     import torch
@@ -220,7 +218,7 @@ def test_a_network_without_numbers_writes_nothing(inside: Run, tiny: Any, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_explaining_draws_nothing(inside: Run, tmp_path: Path) -> None:
+def test_explaining_generates_nothing(inside: Run, tmp_path: Path) -> None:
     ran = inside("generate", "a (red:1.3) [cat:dog:0.5]", "-n", "blue", "--explain-prompt", "--json")
     assert ran.status == 0
     assert set(ran.body) == {"prompt", "negative prompt"}
@@ -250,7 +248,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_ctrl_c_leaves_what_was_written(
+def test_ctrl_c_keeps_written_images(
     environment: dict[str, str], tiny: Callable[[str], Path], tmp_path: Path, anything_goes: Path
 ) -> None:
     out = tmp_path / "out"
@@ -273,7 +271,7 @@ def test_ctrl_c_leaves_what_was_written(
 
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("keep", [False, True])
-def test_ctrl_c_within_a_picture(
+def test_ctrl_c_during_an_image(
     keep: bool, inside: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def press(_: Any, progress: Any) -> None:
@@ -293,7 +291,7 @@ def test_ctrl_c_within_a_picture(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_process_of_its_own_exits_with_the_contracts_status(process: Run, tiny: Any) -> None:
+def test_a_real_process_exits_with_the_documented_status(process: Run, tiny: Any) -> None:
     ran = process("generate", "a cat", *QUICK, "--checkpoint", tiny("sd1"), "--out", "o", "--json")
     assert ran.status in (0, 1)
     assert ran.body["path"].startswith("o/a-cat-7")

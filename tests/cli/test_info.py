@@ -32,7 +32,7 @@ PICTURE = Image.new("RGB", (12, 8))
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Each kind of picture: ours in three formats, another program's, a record alone, nothing, a broken record."""
+    """Each kind of image: ours in three formats, another program's, a record alone, nothing, a broken record."""
     metadata = {
         "ours": Metadata(infotext_from_record(RECORD), RECORD.to_json()),
         "theirs": Metadata("Nice day at sea"),
@@ -59,7 +59,7 @@ def test_json_has_everything_in_all_formats(safelight, pictures):
         assert line["error"] is None
 
 
-def test_every_picture_gets_its_line_whatever_is_wrong_with_it(safelight, pictures):
+def test_every_image_has_its_line_whatever_its_errors(safelight, pictures):
     (pictures / "letter.png").write_text("Dear reader")
     names = ["theirs.jpeg", "alone.webp", "nothing.png", "broken.jpeg", "letter.png", "missing.png"]
     ran = safelight("info", *names, "--json")
@@ -75,7 +75,7 @@ def test_every_picture_gets_its_line_whatever_is_wrong_with_it(safelight, pictur
     assert missing["error"]["code"] == "file.missing"
 
 
-def test_words_for_people_and_nothing_for_terminals(safelight, pictures):
+def test_text_output_without_control_characters(safelight, pictures):
     ran = safelight("info", "ours.png")
     assert ran.status == 0
     for part in (
@@ -92,7 +92,7 @@ def test_words_for_people_and_nothing_for_terminals(safelight, pictures):
     assert "\x1b[31m" not in ran.out
 
 
-def test_words_for_people_where_nothing_is_told(safelight, pictures):
+def test_text_output_without_metadata(safelight, pictures):
     ran = safelight("info", "nothing.webp", "theirs.png")
     assert ran.status == 2
     assert "[record.missing]" in ran.out

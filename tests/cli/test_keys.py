@@ -23,12 +23,12 @@ def keys_home(tmp_path: Path) -> Path:
 def keys(
     keys_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., Ran]:
-    """The command within this process."""
+    """Run the command within this process."""
     monkeypatch.setenv("SAFELIGHT_HOME", str(keys_home))
     return lambda *arguments: Ran(run(["keys", *arguments]), *capfd.readouterr())
 
 
-def test_from_making_to_revoking(keys, keys_home):
+def test_add_list_and_revoke(keys, keys_home):
     made = keys("add", "anna", "--role", "admin", "--pictures-per-day", "5")
     assert made.status == 0
     key = made.out.strip()
@@ -72,19 +72,19 @@ def test_as_json(keys):
         ("add", "anna", "--pictures-per-day", "-1"),
     ],
 )
-def test_what_cannot_be(keys, arguments):
+def test_invalid_input(keys, arguments):
     ran = keys(*arguments, "--json")
     assert ran.status == 2
     assert ran.body["error"]["code"] in ("key.name", "usage")
 
 
-def test_none_yet(keys):
+def test_an_empty_list(keys):
     ran = keys("list")
     assert (ran.status, ran.out) == (0, "")
     assert "no keys" in ran.err
 
 
-def test_tables_are_made_once(keys_home):
+def test_tables_are_created_once(keys_home):
     engine = open_database(Settings(home=keys_home))
     migrate(engine, [SCHEMA])
     key = KeyStore(engine).add("anna")

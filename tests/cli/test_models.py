@@ -5,20 +5,20 @@ import shutil
 from pathlib import Path
 
 
-def test_list_names_what_is_there_and_what_can_be_pulled(process):
+def test_list_has_installed_and_available_models(process):
     rows = {row["name"]: row["state"] for row in process("models", "list", "--json").body["models"]}
     assert rows == {"open-nsfw": "built in", "nsfw-image-detection-384": "can be pulled"}
     assert "nsfw-image-detection-384" in process("models", "list").out
 
 
-def test_showing_or_removing_what_is_not_there(safelight):
+def test_showing_or_removing_an_unknown_model(safelight):
     for command in ("show", "remove"):
         ran = safelight("models", command, "nsfw-image-detection-384", "--json")
         assert ran.status == 2
         assert ran.body["error"]["code"] == "model.not_pulled"
 
 
-def test_pulling_a_name_that_means_nothing_touches_no_network(safelight):
+def test_pulling_an_invalid_name_uses_no_network(safelight):
     ran = safelight("models", "pull", "no-such-model", "--json")
     assert ran.status == 2
     assert ran.body["error"]["code"] == "model.unknown"
@@ -31,7 +31,7 @@ def test_pulling_without_a_connection_is_a_download_error(process, home):
     assert not list((home / "models").iterdir())
 
 
-def test_the_embedded_one_has_a_record_too(safelight):
+def test_the_built_in_model_has_a_record_too(safelight):
     body = safelight("models", "show", "open-nsfw", "--json").body
     assert body["name"] == "open-nsfw"
     assert body["size"] == 23_590_724
@@ -81,7 +81,7 @@ def test_checkpoints_are_listed_shown_and_removed(safelight, tiny, tmp_path):
     assert not list(folder.iterdir())
 
 
-def test_a_checkpoint_that_lies_elsewhere_stays(safelight, tiny, tmp_path):
+def test_a_checkpoint_outside_the_data_directory_is_not_removed(safelight, tiny, tmp_path):
     home = tmp_path / "home"
     own = {"SAFELIGHT_HOME": str(home)}
     elsewhere = Path(shutil.copytree(tiny("sd1"), tmp_path / "mine"))
@@ -98,7 +98,7 @@ def test_a_checkpoint_that_lies_elsewhere_stays(safelight, tiny, tmp_path):
     assert (elsewhere / "model_index.json").exists()
 
 
-def test_what_was_pulled_from_the_hub_is_listed_and_removed(process, tiny, tmp_path):
+def test_pulled_checkpoints_are_listed_and_removed(process, tiny, tmp_path):
     home = tmp_path / "home"
     repository = home / "hub" / "models--owner--painter"
     shutil.copytree(tiny("sd1"), repository / "snapshots" / ("c" * 40))

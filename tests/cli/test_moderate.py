@@ -40,7 +40,7 @@ def test_json_line_for_each_picture_in_order(process):
         assert line["policy"] == {"name": "standard", "version": "1", "digest": line["policy"]["digest"]}
 
 
-def test_a_bad_file_gets_its_line_and_the_run_goes_on(safelight, tmp_path):
+def test_a_bad_file_gets_its_line_and_the_run_continues(safelight, tmp_path):
     (tmp_path / "letter.jpg").write_text("Dear reader, this is no picture.")
     good = sample_photographs()[0]
     ran = safelight("moderate", "letter.jpg", "missing.png", good, "--json")
@@ -53,7 +53,7 @@ def test_a_bad_file_gets_its_line_and_the_run_goes_on(safelight, tmp_path):
     assert ran.status == 2
 
 
-def test_flagged_pictures_exit_with_one_whatever_else_failed(safelight, nothing_goes):
+def test_flagged_images_exit_with_one_whatever_else_failed(safelight, nothing_goes):
     ran = safelight("moderate", sample_photographs()[0], "missing.png", "--policy", nothing_goes, "--json")
     assert ran.status == 1
     assert ran.lines[0]["decision"] == "block"
@@ -70,7 +70,7 @@ def test_a_folder_and_standard_input(process, tmp_path):
     assert stdin["scores"] == folder["scores"]
 
 
-def test_of_a_folder_all_files_are_looked_at(safelight, tmp_path):
+def test_all_files_of_a_folder_are_judged(safelight, tmp_path):
     shutil.copy(sample_photographs()[1], tmp_path / "thumbs.db")
     (tmp_path / "notes.txt").write_text("words")
     (tmp_path / "page").write_bytes(b"%PDF-1.7")
@@ -83,12 +83,12 @@ def test_of_a_folder_all_files_are_looked_at(safelight, tmp_path):
     assert "Not judged: other name (3) (--list-skipped names them).\nNo pictures found.\n" in ran.err
 
 
-def test_embeddings_only_where_asked_for(safelight):
+def test_embeddings_only_on_request(safelight):
     (line,) = safelight("moderate", sample_photographs()[0], "--embeddings", "--json").lines
     assert len(line["embedding"]) == 1024
 
 
-def test_heat_maps_beside_each_other_though_names_clash(safelight, tmp_path):
+def test_heat_maps_with_equal_names_are_kept_apart(safelight, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         shutil.copy(sample_photographs()[0], tmp_path / name / "same.jpg")
@@ -103,14 +103,14 @@ def test_heat_maps_beside_each_other_though_names_clash(safelight, tmp_path):
         assert float(heat.text["unsafe"]) < 0.1
 
 
-def test_words_for_people(safelight):
+def test_text_output(safelight):
     ran = safelight("moderate", sample_photographs()[0])
     assert ran.out.startswith("allow")
     assert "astronaut.jpg" in ran.out
     assert "Loading open-nsfw" in ran.err
 
 
-def test_tiles_are_said_in_the_verdict(safelight, tmp_path):
+def test_tiles_are_in_the_verdict(safelight, tmp_path):
     galaxies, astronaut = (Image.open(sample_photographs()[i]) for i in (3, 0))
     wide = galaxies.resize((1800, 300))
     wide.paste(astronaut.resize((300, 300)), (1500, 0))
@@ -122,7 +122,7 @@ def test_tiles_are_said_in_the_verdict(safelight, tmp_path):
     assert tiled["unsafe"] > plain["unsafe"]
 
 
-def test_pulled_models_are_needed_only_by_name(process):
+def test_a_model_that_is_not_pulled_names_the_pull_command(process):
     ran = process("moderate", "-c", "nsfw-image-detection-384", "x.jpg", "--json")
     assert ran.status == 2
     assert ran.body["error"]["code"] == "model.not_pulled"
@@ -141,7 +141,7 @@ def test_a_heat_map_of_standard_input(safelight, tmp_path):
     assert [path.name for path in (tmp_path / "heat").iterdir()] == ["stdin.heat.png"]
 
 
-def test_standard_input_is_bounded(safelight):
+def test_standard_input_is_limited(safelight):
     ran = safelight("moderate", "-", "--json", stdin=b"x" * 2000, SAFELIGHT_MAX_BYTES="1000")
     assert ran.body["error"]["code"] == "image.too_many_bytes"
 
@@ -152,11 +152,11 @@ def test_names_too_long_to_be_files_get_their_line(safelight):
     assert ran.status == 2
 
 
-def test_a_reader_that_goes_away_is_not_a_flagged_picture(environment, tmp_path):
+def test_a_closed_pipe_is_not_a_flagged_image(environment, tmp_path):
     shell = f"'{sys.executable}' -m safelight moderate '{sample_photographs()[0].parent}' --json | head -c 1 >/dev/null"
     done = subprocess.run(
         ["bash", "-c", f"{shell}; exit ${{PIPESTATUS[0]}}"], env=environment, capture_output=True, text=True
     )
-    assert done.returncode in (0, 141)  # 0 where all was written before the reader went
+    assert done.returncode in (0, 141)  # 0 where all was written before the reader closed the pipe
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr

@@ -58,7 +58,7 @@ def test_the_same_bytes_again(made: list[str], inputs: list[str], inside: Run, t
     assert "the same, byte for byte" in inside("reproduce", path.name, *inputs).out
 
 
-def test_other_weights_are_named(inside: Run, tiny: Any, tmp_path: Path) -> None:
+def test_changed_weights_are_named(inside: Run, tiny: Any, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny("sd1"), tmp_path / "mine"))
     assert inside("generate", "a cat", *TEXT, "--checkpoint", "./mine", "--out", "x.png").status == 0
     assert inside("reproduce", "x.png").status == 0
@@ -72,7 +72,7 @@ def test_other_weights_are_named(inside: Run, tiny: Any, tmp_path: Path) -> None
     assert "Pixels differ" in ran.out
 
 
-def test_a_picture_that_was_drawn_together_may_differ_in_its_last_bits(inside: Run, tmp_path: Path) -> None:
+def test_a_batched_image_may_differ_in_its_last_bits(inside: Run, tmp_path: Path) -> None:
     assert inside("generate", "a cat", *TEXT, "--out", "x.png").status == 0
     path = tmp_path / "x.png"
     metadata = read_metadata(path.read_bytes())
@@ -91,7 +91,7 @@ def test_a_picture_that_was_drawn_together_may_differ_in_its_last_bits(inside: R
     assert "together with other pictures" in inside("info", "x.png").out
 
 
-def test_another_policy_is_told(inside: Run, nothing_goes: Path, anything_goes: Path) -> None:
+def test_another_policy_is_reported(inside: Run, nothing_goes: Path, anything_goes: Path) -> None:
     assert inside("generate", "a cat", *TEXT, "--out", "x.png").status == 0
     ran = inside("reproduce", "x.png", "--policy", nothing_goes, "--out", "y.png", "--json")
     assert ran.status == 1
@@ -112,7 +112,7 @@ def test_another_policy_is_told(inside: Run, nothing_goes: Path, anything_goes: 
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_what_is_missing_is_said(arguments: list[str], code: str, inside: Run) -> None:
+def test_missing_inputs_are_reported(arguments: list[str], code: str, inside: Run) -> None:
     assert inside("edit", "init.png", "a cat", *QUICK, "--out", "edited.png").status == 0
     ran = inside("reproduce", *arguments, "--json")
     assert (ran.status, ran.body["error"]["code"]) == (2, code)

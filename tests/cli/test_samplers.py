@@ -18,14 +18,14 @@ def test_every_sampler_is_listed_with_its_schedules(capsys: pytest.CaptureFixtur
     assert rows["Heun"]["calls_per_step"] == 2
 
 
-def test_a_kind_lists_what_fits_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_process_lists_its_samplers(capsys: pytest.CaptureFixture[str]) -> None:
     samplers(kind="flow")
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("Euler FlowMatch") for line in lines)
     assert not any(line.startswith("LMS") for line in lines)
 
 
-def test_a_kind_there_is_not() -> None:
+def test_an_unknown_process() -> None:
     with pytest.raises(UsageError) as caught:
         samplers(kind="fluid")
     assert caught.value.hint == "Give one of diffusion, flow, edm."

@@ -54,7 +54,7 @@ def test_the_three_formats_agree(safelight, uploads, tmp_path):
             assert line["error"]["code"] == cells["error_code"] == row["error_code"]
 
 
-def test_a_finished_report_is_not_replaced_by_accident(safelight, uploads):
+def test_a_finished_report_is_not_overwritten_by_accident(safelight, uploads):
     assert safelight("scan", uploads / "deep", "--out", "r.jsonl").status == 0
     again = safelight("scan", uploads / "deep", "--out", "r.jsonl", "--json")
     assert again.status == 2
@@ -62,7 +62,7 @@ def test_a_finished_report_is_not_replaced_by_accident(safelight, uploads):
     assert safelight("scan", uploads / "deep", "--out", "r.jsonl", "--overwrite").status == 0
 
 
-def test_summary_for_people(safelight, uploads):
+def test_summary_as_text(safelight, uploads):
     ran = safelight("scan", uploads, "--out", "r.jsonl")
     assert "6 pictures" in ran.out
     assert "image.truncated" in ran.out
@@ -80,13 +80,13 @@ def test_globs(safelight, uploads):
     assert ran.body["total"] == 2
 
 
-def test_nothing_there(safelight):
+def test_a_missing_folder(safelight):
     ran = safelight("scan", "nowhere", "--out", "r.jsonl", "--json")
     assert ran.status == 2
     assert ran.body["error"]["code"] == "file.missing"
 
 
-def test_links_that_lead_nowhere_get_their_line(safelight, uploads, tmp_path):
+def test_broken_links_get_their_line(safelight, uploads, tmp_path):
     (uploads / "loop.jpg").symlink_to(uploads / "loop.jpg")
     (uploads / "gone.jpg").symlink_to(uploads / "nothing.jpg")
     (uploads / "loop").symlink_to(uploads / "loop")
@@ -96,7 +96,7 @@ def test_links_that_lead_nowhere_get_their_line(safelight, uploads, tmp_path):
     assert "Traceback" not in ran.err
 
 
-def test_what_is_no_picture_is_counted_and_what_may_be_one_is_an_error(safelight, uploads, tmp_path):
+def test_other_files_are_counted_and_possible_images_are_errors(safelight, uploads, tmp_path):
     shutil.copy(sample_photographs()[0], uploads / "thumbs.db")
     (uploads / "film").write_bytes(b"\x1aE\xdf\xa3")
     (uploads / "torn.jpg").unlink()
@@ -114,7 +114,7 @@ def test_what_is_no_picture_is_counted_and_what_may_be_one_is_an_error(safelight
     assert "Not judged: other name (3) (--list-skipped names them).\n" in ran.err
 
 
-def test_an_empty_folder_is_said(safelight, tmp_path):
+def test_an_empty_folder_is_reported(safelight, tmp_path):
     (tmp_path / "empty").mkdir()
     ran = safelight("scan", "empty", "--out", "r.jsonl")
     assert ran.status == 0
@@ -153,7 +153,7 @@ def test_ctrl_c_and_resume(environment, many, tmp_path):
     assert sorted(paths) == sorted(map(str, many.iterdir()))
 
 
-def test_other_limits_are_another_scan(environment, many, tmp_path):
+def test_resuming_with_other_limits_is_refused(environment, many, tmp_path):
     with start_scan(environment, many, tmp_path) as process:
         wait_for_lines(tmp_path / "r.jsonl.partial", 3)
         process.kill()
@@ -196,7 +196,7 @@ def wait_for_lines(path: Path, number: int) -> None:
     pytest.fail("nothing was judged")
 
 
-def test_going_on_and_starting_anew_exclude_each_other(safelight, uploads):
+def test_resume_and_overwrite_exclude_each_other(safelight, uploads):
     ran = safelight("scan", uploads, "--out", "r.jsonl", "--resume", "--overwrite", "--json")
     assert ran.status == 2
     assert ran.body["error"]["code"] == "usage"

@@ -19,7 +19,7 @@ def read(path: Path) -> tuple[str | None, tuple[int, int]]:
         return picture.format, picture.size
 
 
-def test_a_larger_picture(inside: Run, tmp_path: Path) -> None:
+def test_a_larger_image(inside: Run, tmp_path: Path) -> None:
     ran = inside("upscale", "small.png", "--by", "1.5", "--upscaler", "bicubic", "--out", "out", "--json")
     assert ran.status == 0
     assert (ran.body["width"], ran.body["height"], ran.body["upscaler"]) == (96, 96, "bicubic")
@@ -29,14 +29,14 @@ def test_a_larger_picture(inside: Run, tmp_path: Path) -> None:
     assert "out/small-2.png  128 x 128" in told.out
 
 
-def test_the_file_says_the_format(inside: Run, tmp_path: Path) -> None:
+def test_the_format_follows_from_the_path(inside: Run, tmp_path: Path) -> None:
     assert inside("upscale", "small.png", "--out", "x.webp").status == 0
     assert read(tmp_path / "x.webp") == ("WEBP", (128, 128))
     assert inside("upscale", "small.png", "--format", "jpeg", "--out", "o").status == 0
     assert read(tmp_path / "o" / "small.jpg") == ("JPEG", (128, 128))
 
 
-def test_what_the_picture_says_of_itself_is_kept(inside: Run) -> None:
+def test_the_infotext_is_kept(inside: Run) -> None:
     quick = ("--steps", "2", "--seed", "7", "--size", "64x64")
     assert inside("generate", "a cat", *quick, "--out", "cat.png").status == 0
     assert inside("upscale", "cat.png", "--out", "large.png").status == 0
@@ -58,13 +58,13 @@ def test_what_the_picture_says_of_itself_is_kept(inside: Run) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_what_is_wrong_is_one_error(arguments: list[str], code: str, inside: Run, tmp_path: Path) -> None:
+def test_invalid_input_is_one_error(arguments: list[str], code: str, inside: Run, tmp_path: Path) -> None:
     ran = inside("upscale", *arguments, "--json")
     assert (ran.status, ran.body["error"]["code"]) == (2, code)
     assert [path.name for path in tmp_path.iterdir()] == ["small.png"]
 
 
-def test_a_blocked_picture_is_not_enlarged(inside: Run, nothing_goes: Path, tmp_path: Path) -> None:
+def test_a_blocked_image_is_not_upscaled(inside: Run, nothing_goes: Path, tmp_path: Path) -> None:
     ran = inside("upscale", "small.png", "--policy", nothing_goes, "--out", "out", "--json")
     assert (ran.status, ran.body["error"]["code"]) == (1, "blocked")
     assert not (tmp_path / "out").exists()

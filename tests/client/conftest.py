@@ -1,4 +1,4 @@
-"""The client on an application within this process."""
+"""The client with an application within this process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ URL = "http://127.0.0.1:7860"
 
 
 class Within(httpx2.BaseTransport):
-    """Hands requests to an application instead of to the network."""
+    """A transport that passes requests to an application instead of the network."""
 
     def __init__(self, application: TestClient) -> None:
         self._application = application

@@ -28,7 +28,7 @@ from safelight.jobs.queue_service import QueueService
 
 
 def draw_soon(service: QueueService) -> threading.Thread:
-    """Do the next job as a worker would."""
+    """Run the next job as a worker would."""
 
     def work() -> None:
         while (job := service.store.claim("bench")) is None:
@@ -43,7 +43,7 @@ def draw_soon(service: QueueService) -> threading.Thread:
     return thread
 
 
-def test_drawing(safelight: Client, service: QueueService, photographs: list[Path]) -> None:
+def test_generating(safelight: Client, service: QueueService, photographs: list[Path]) -> None:
     worker, seen = draw_soon(service), []
     (picture,) = safelight.generate(
         "a hat",
@@ -62,7 +62,7 @@ def test_drawing(safelight: Client, service: QueueService, photographs: list[Pat
     assert safelight.file(picture.id) == service.gallery.read(picture.id)
 
 
-def test_enlarging(safelight: Client, service: QueueService, photographs: list[Path]) -> None:
+def test_upscaling(safelight: Client, service: QueueService, photographs: list[Path]) -> None:
     worker = draw_soon(service)
     assert safelight.upscale(photographs[1].read_bytes(), by=3).seed == 5
     worker.join()
@@ -90,7 +90,7 @@ def test_jobs(safelight: Client, bench: Bench, service: QueueService) -> None:
     assert [each.id for each in safelight.jobs(before=page.next).jobs] == [job.id]
 
 
-def test_a_failure_is_raised_as_what_it_was(safelight: Client, bench: Bench) -> None:
+def test_a_failure_is_raised_as_its_error(safelight: Client, bench: Bench) -> None:
     job = bench.fail(MemoryBudgetError("Too large.", hint="Try less."))
     for ask in (lambda: safelight.result(job.id), lambda: safelight.outcome(safelight.wait(job.id))):
         with pytest.raises(MemoryBudgetError, match="Too large") as raised:
@@ -98,7 +98,7 @@ def test_a_failure_is_raised_as_what_it_was(safelight: Client, bench: Bench) -> 
         assert raised.value.hint == "Try less."
 
 
-def test_fields_that_are_not_there(safelight: Client) -> None:
+def test_unknown_fields(safelight: Client) -> None:
     with pytest.raises(RequestError, match="stepz"):
         safelight.generate("x", stepz=3)
 
@@ -119,7 +119,7 @@ def test_verdicts(safelight: Client, photographs: list[Path]) -> None:
         safelight.moderate("nothing.png")
 
 
-def test_what_can_be_named(safelight: Client) -> None:
+def test_listing_names(safelight: Client) -> None:
     assert [model.id for model in safelight.models("checkpoint")] == ["starter"]
     assert {model.kind for model in safelight.models()} == {"checkpoint", "classifier", "upscaler"}
     assert "Euler a" in [sampler.name for sampler in safelight.samplers()]

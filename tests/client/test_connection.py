@@ -34,7 +34,7 @@ JOB = json.dumps(
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers what the test's function says, and keeps quiet about it."""
+    """A handler that sends the test's response and logs nothing."""
 
     answer: Callable[[Handler], None]
 
@@ -77,7 +77,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "FIRST_DELAY", 0.001)
 
 
-def test_a_broken_stream_goes_on_where_it_broke() -> None:
+def test_a_broken_stream_is_resumed() -> None:
     asked: list[str] = []
 
     def answer(request: Handler) -> None:
@@ -114,8 +114,10 @@ def test_a_stream_that_stays_broken() -> None:
 @pytest.mark.parametrize(
     "error", [RateLimitError(), ServerBusyError(), DatabaseBusyError()], ids=lambda error: error.code
 )
-def test_who_is_asked_to_come_again_does(error: SafelightError, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After as long as the server says, while a job is followed; a single question is answered as it is."""
+def test_retry_after_is_obeyed_while_a_job_is_followed(
+    error: SafelightError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After as long as the server says, while a job is followed; a single request is not retried."""
     pauses: list[float] = []
     monkeypatch.setattr("time.sleep", pauses.append)
     asked: list[str] = []
@@ -141,7 +143,7 @@ def test_who_is_asked_to_come_again_does(error: SafelightError, monkeypatch: pyt
         assert len(asked) == 1
 
 
-def test_who_is_always_asked_to_come_again_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retries_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr("time.sleep", pauses.append)
     busy = json.dumps({"error": DatabaseBusyError().to_dict()}).encode()
@@ -154,7 +156,7 @@ def test_who_is_always_asked_to_come_again_gives_up(monkeypatch: pytest.MonkeyPa
         assert set(pauses) == {60.0}
 
 
-def test_what_the_server_refuses_is_not_tried_again() -> None:
+def test_refusals_are_not_retried() -> None:
     asked = []
 
     def answer(request: Handler) -> None:
@@ -173,7 +175,7 @@ def test_what_the_server_refuses_is_not_tried_again() -> None:
 @pytest.mark.parametrize(
     ("status", "body"), [(500, b"oops"), (404, b"{}"), (200, b"oops"), (200, b"[]"), (200, b""), (302, b"")]
 )
-def test_what_is_not_safelight(status: int, body: bytes) -> None:
+def test_other_servers(status: int, body: bytes) -> None:
     with (
         serving(lambda request: request.give(status, body)) as url,
         Client(url) as client,
@@ -182,7 +184,7 @@ def test_what_is_not_safelight(status: int, body: bytes) -> None:
         client.system()
 
 
-def test_an_error_that_this_version_does_not_know() -> None:
+def test_an_error_code_of_a_newer_server() -> None:
     body = b'{"error": {"code": "new.thing", "message": "Something new."}}'
     with (
         serving(lambda request: request.give(418, body)) as url,
@@ -192,7 +194,7 @@ def test_an_error_that_this_version_does_not_know() -> None:
         client.system()
 
 
-def test_nobody_is_there() -> None:
+def test_a_refused_connection() -> None:
     with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as taken:
         port = taken.server_address[1]
     with Client(f"http://127.0.0.1:{port}") as client:
@@ -201,7 +203,7 @@ def test_nobody_is_there() -> None:
                 ask()
 
 
-def test_no_proxy_stands_between_here_and_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_are_ignored_for_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with (
@@ -213,6 +215,6 @@ def test_no_proxy_stands_between_here_and_here(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("url", ["", "here", "ftp://here", "http://", "http://a:b", "/a"])
-def test_addresses_that_are_none(url: str) -> None:
+def test_invalid_urls(url: str) -> None:
     with pytest.raises(SettingsError, match="address"):
         Client(url)

@@ -12,7 +12,7 @@ from safelight.client.models import GenerateJob, Job
 REPOSITORY = Path(__file__).parents[2]
 
 
-def test_they_are_what_the_server_says() -> None:
+def test_the_models_match_the_servers_document() -> None:
     done = subprocess.run(
         [sys.executable, "scripts/render_client.py", "--check"],
         cwd=REPOSITORY,
@@ -22,7 +22,7 @@ def test_they_are_what_the_server_says() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_an_older_client_reads_what_a_newer_server_adds() -> None:
+def test_fields_of_a_newer_server_are_read() -> None:
     body = {"id": "j", "owner": "o", "kind": "scan", "state": "queued", "request": {}}
     body["created"] = "2026-11-24T00:00:00Z"
     assert Job.model_validate(body | {"later": 1}).id == "j"

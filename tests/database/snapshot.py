@@ -1,11 +1,11 @@
-"""Snapshots of released databases, with rows in every table: what ``test_migrations.py`` brings up to date.
+"""Snapshots of released databases, with rows in every table, which ``test_migrations.py`` migrates.
 
 At each release:
 
     python -m tests.database.snapshot 0.3.0
 
-writes ``snapshots/0.3.0.sqlite.sql`` and ``snapshots/0.3.0.postgresql.sql``: the migrations as they are, and rows that
-this version's own code wrote. A snapshot is never changed afterwards.
+writes ``snapshots/0.3.0.sqlite.sql`` and ``snapshots/0.3.0.postgresql.sql``: the migrations of this version, and rows
+that its own code has written. A snapshot is never changed afterwards.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ FOLDER = Path(__file__).parent / "snapshots"
 
 
 def names() -> list[str]:
-    """The versions there are snapshots of."""
+    """The versions that have snapshots."""
     return sorted(path.name.removesuffix(".sqlite.sql") for path in FOLDER.glob("*.sqlite.sql"))
 
 
 def restore(engine: Engine, name: str) -> None:
-    """Make an empty database what it was in that version."""
+    """Restore a version's snapshot into an empty database."""
     statements = (FOLDER / f"{name}.{engine.dialect.name}.sql").read_text(encoding="utf-8")
     with writing(engine) as connection:
         Migration.of(statements).run(connection)
 
 
 def take(engine: Engine, home: Path) -> str:
-    """Fill an empty database and write it down as SQL."""
+    """Fill an empty database and dump it as SQL."""
     migrate(engine, ALL)
     fill(engine, home)
     parts = [_text_of(migration, engine) for schema in ALL for migration in schema.migrations]
@@ -65,7 +65,7 @@ def take(engine: Engine, home: Path) -> str:
 
 
 def fill(engine: Engine, home: Path) -> None:
-    """Write rows into every table, as this version does it."""
+    """Write rows into every table with this version's own code."""
     _fill_jobs(engine)
     _fill_gallery(engine, home)
     keys = KeyStore(engine)
@@ -143,7 +143,7 @@ def _fill_gallery(engine: Engine, home: Path) -> None:
 
 
 def _versions(connection: Connection) -> str:
-    """The table that says which migrations a database has been through."""
+    """The table of the migrations that a database has had."""
     if connection.dialect.name == "sqlite":
         found = connection.execute(text("SELECT sql FROM sqlite_master WHERE name = 'schema_versions'"))
         return f"{found.scalar_one()};"
@@ -156,7 +156,7 @@ def _text_of(migration: Migration, engine: Engine) -> str:
 
 
 def _rows(connection: Connection) -> Iterator[str]:
-    """Statements that write all rows; tables that others refer to come first."""
+    """Statements that insert all rows; tables that others refer to come first."""
     for table in tables_of(connection):
         columns = [column["name"] for column in inspect(connection).get_columns(table)]
         if table == "entry_words" and connection.dialect.name == "sqlite":
@@ -169,7 +169,7 @@ def _rows(connection: Connection) -> Iterator[str]:
 
 
 def _counters(connection: Connection) -> Iterator[str]:
-    """Statements that set what counts up to where it is."""
+    """Statements that set sequences to their current values."""
     if connection.dialect.name == "sqlite":
         yield "DELETE FROM sqlite_sequence;"
         for name, last in connection.execute(text("SELECT name, seq FROM sqlite_sequence ORDER BY name")):
@@ -205,7 +205,7 @@ def _databases(home: Path) -> Iterator[dict[str, Settings]]:
 
 
 def main(name: str) -> None:
-    """Take both snapshots."""
+    """Write both snapshots."""
     with tempfile.TemporaryDirectory() as home, _databases(Path(home)) as databases:
         for dialect, settings in databases.items():
             target = FOLDER / f"{name}.{dialect}.sql"

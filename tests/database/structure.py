@@ -1,4 +1,4 @@
-"""What a database is made of, to be compared: tables, columns, constraints, indexes, triggers; in any order."""
+"""The structure of a database, for comparison: tables, columns, constraints, indexes, triggers; in any order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Structure = dict[str, list[str]]
 
 
 def structure(connection: Connection) -> Structure:
-    """What each table has, a line each, sorted."""
+    """The elements of each table, a line each, sorted."""
     lines = _of_postgresql(connection) if connection.dialect.name == "postgresql" else _of_sqlite(connection)
     found: Structure = {}
     for table, line in sorted(lines):
@@ -17,7 +17,7 @@ def structure(connection: Connection) -> Structure:
 
 
 def tables_of(connection: Connection) -> list[str]:
-    """The tables that hold rows, those that others refer to before these; without what full text keeps for itself."""
+    """The tables that hold rows, referenced tables first; without the internal tables of full-text search."""
     found = [table for table in inspect(connection).get_sorted_table_and_fkc_names() if table[0] is not None]
     names = [str(name) for name, _ in found]
     return [name for name in names if not name.startswith(("entry_words_", "sqlite_"))]
@@ -48,7 +48,7 @@ def _indexes_of(connection: Connection, table: str) -> list[str]:
         sql = (
             connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = ?", (name,)).scalar() or ""
         )
-        shown = name if origin == "c" else ""  # others are numbered in the order they were made
+        shown = name if origin == "c" else ""  # others are numbered in the order of their creation
         found.append(f"index {shown} {unique} {origin} {partial} {parts} {' '.join(sql.split())}")
     return found
 

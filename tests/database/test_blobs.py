@@ -35,7 +35,7 @@ def put(engine: Engine, data: bytes) -> str:
 
 
 @pytest.mark.parametrize("data", [b"", b"\0\xff" * 3, bytes(range(256)) * 5000])
-def test_bytes_come_back_by_their_digest(store: Engine, data: bytes):
+def test_bytes_are_returned_by_their_digest(store: Engine, data: bytes):
     digest = put(store, data)
     assert digest == hashlib.sha256(data).hexdigest()
     with reading(store) as connection:
@@ -44,20 +44,20 @@ def test_bytes_come_back_by_their_digest(store: Engine, data: bytes):
     assert found == data
 
 
-def test_the_same_bytes_are_kept_once(store: Engine):
+def test_equal_bytes_are_stored_once(store: Engine):
     assert put(store, b"same") == put(store, b"same") != put(store, b"other")
     with reading(store) as connection:
         assert len(connection.execute(select(blobs.blobs.c.digest)).all()) == 2
 
 
 @pytest.mark.parametrize("digest", ["0" * 64, "", "no digest"])
-def test_bytes_that_are_not_there(store: Engine, digest: str):
+def test_an_unknown_digest(store: Engine, digest: str):
     with pytest.raises(BlobMissingError) as caught, reading(store) as connection:
         blobs.get(connection, digest)
     assert caught.value.http_status == 404
 
 
-def test_what_nothing_refers_to_is_deleted_unless_it_is_new(store: Engine):
+def test_unreferenced_blobs_are_deleted_unless_they_are_new(store: Engine):
     held, loose = put(store, b"held"), put(store, b"loose")
     with writing(store) as connection:
         connection.execute(insert(holders), [{"digest": held}, {"digest": None}])
@@ -69,7 +69,7 @@ def test_what_nothing_refers_to_is_deleted_unless_it_is_new(store: Engine):
             blobs.get(connection, loose)
 
 
-def test_putting_again_makes_it_new(store: Engine):
+def test_storing_again_makes_it_new(store: Engine):
     put(store, b"again")
     between = datetime.now(UTC)
     put(store, b"again")
@@ -77,7 +77,7 @@ def test_putting_again_makes_it_new(store: Engine):
     assert clean(store, soon()) == 1
 
 
-def test_what_is_put_again_while_it_is_being_deleted_stays(postgres_url: str):
+def test_a_blob_stored_again_during_its_deletion_stays(postgres_url: str):
     engine = create_engine(postgres_url.replace("postgresql:", "postgresql+psycopg:"))
     migrate(engine, [blobs.SCHEMA, HOLDERS])
     put(engine, b"old")
@@ -87,7 +87,7 @@ def test_what_is_put_again_while_it_is_being_deleted_stays(postgres_url: str):
         digest = blobs.put(connection, b"old")
         thread = threading.Thread(target=lambda: deleted.append(clean(engine, between)))
         thread.start()
-        thread.join(0.3)  # waits for the row
+        thread.join(0.3)  # waits for the row's lock
         connection.execute(insert(holders).values(digest=digest))
     thread.join()
     assert deleted == [0]

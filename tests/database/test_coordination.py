@@ -26,7 +26,7 @@ def test_the_time_is_the_same_as_a_value_and_in_a_statement(engine: Engine) -> N
     assert abs(kept - datetime.now(UTC)) < timedelta(minutes=1)
 
 
-def test_a_host_s_own_clock_does_not_count_where_there_may_be_others(
+def test_a_hosts_own_clock_is_not_used_where_there_may_be_others(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ahead = time.time() + 3600

@@ -40,7 +40,7 @@ def table(engine: Engine) -> Engine:
     return engine
 
 
-def test_sqlite_lies_in_the_data_directory_and_is_set_up_for_several_processes(tmp_path: Path):
+def test_sqlite_is_in_the_data_directory_and_set_up_for_several_processes(tmp_path: Path):
     engine = open_database(Settings(home=tmp_path / "deep" / "home"))
     with reading(engine) as connection:
         names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
@@ -50,7 +50,7 @@ def test_sqlite_lies_in_the_data_directory_and_is_set_up_for_several_processes(t
     engine.dispose()
 
 
-def test_a_path_of_ones_own(tmp_path: Path):
+def test_an_explicit_path(tmp_path: Path):
     engine = open_database(Settings(home=tmp_path, database=SecretStr(f"sqlite:///{tmp_path}/a b/own.db")))
     run(engine, "CREATE TABLE t (n INTEGER)")
     assert (tmp_path / "a b" / "own.db").is_file()
@@ -58,7 +58,7 @@ def test_a_path_of_ones_own(tmp_path: Path):
     engine.dispose()
 
 
-def test_what_is_written_is_there_and_what_fails_leaves_no_trace(table: Engine):
+def test_commits_are_stored_and_failures_rolled_back(table: Engine):
     def fail() -> None:
         with writing(table) as connection:
             connection.execute(text("INSERT INTO t VALUES (2)"))
@@ -71,14 +71,14 @@ def test_what_is_written_is_there_and_what_fails_leaves_no_trace(table: Engine):
     assert numbers(table) == [1, 3]
 
 
-def test_reading_cannot_write_and_writing_can_afterwards(table: Engine):
+def test_a_read_transaction_cannot_write_and_a_later_one_can(table: Engine):
     with pytest.raises(DatabaseError), reading(table) as connection:
         connection.execute(text("INSERT INTO t VALUES (2)"))
     run(table, "INSERT INTO t VALUES (3)")  # on the same connection, from the pool
     assert numbers(table) == [1, 3]
 
 
-def test_reading_sees_one_state_throughout(table: Engine):
+def test_a_read_transaction_sees_one_state(table: Engine):
     with reading(table) as connection:
         assert connection.execute(text("SELECT count(*) FROM t")).scalar() == 1
         run(table, "INSERT INTO t VALUES (2)")
@@ -86,14 +86,14 @@ def test_reading_sees_one_state_throughout(table: Engine):
     assert numbers(table) == [1, 2]
 
 
-def test_a_row_that_is_there_already_is_for_the_writer_to_explain(table: Engine):
+def test_an_integrity_error_is_left_to_the_caller(table: Engine):
     from sqlalchemy.exc import IntegrityError
 
     with pytest.raises(IntegrityError):
         run(table, "INSERT INTO t VALUES (1)")
 
 
-def test_what_was_read_in_a_writing_transaction_is_still_true_when_it_is_written(sqlite_engine: Engine):
+def test_values_read_in_a_write_transaction_are_still_current_when_written(sqlite_engine: Engine):
     run(sqlite_engine, "CREATE TABLE t (n INTEGER)", "INSERT INTO t VALUES (0)")
 
     def count_up() -> None:
@@ -166,31 +166,31 @@ def test_a_lock_that_is_held_too_long(database_settings: Settings):
         "sqlite:////tmp/x.db?mode=memory",
     ],
 )
-def test_urls_that_name_no_usable_database(url: str):
+def test_invalid_urls(url: str):
     with pytest.raises(DatabaseUrlError) as caught:
         parse_url(url)
     assert "hush" not in json.dumps(caught.value.to_dict())
     assert caught.value.exit_code == 2
 
 
-def test_both_ways_of_writing_a_postgresql_url():
+def test_both_forms_of_a_postgresql_url():
     assert parse_url("postgresql://a@b/c") == parse_url("postgresql+psycopg://a@b/c")
 
 
-def test_what_is_no_database_is_not_opened(tmp_path: Path):
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path):
     (tmp_path / "safelight.db").write_bytes(b"a diary, not a database" * 100)
     with pytest.raises(DatabaseDamagedError, match="not a database"):
         open_database(Settings(home=tmp_path))
     assert (tmp_path / "safelight.db").read_bytes().startswith(b"a diary")
 
 
-def test_a_data_directory_that_cannot_be(tmp_path: Path):
+def test_an_impossible_data_directory(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(DatabaseOpenError, match="cannot be made"):
         open_database(Settings(home=tmp_path / "file" / "home"))
 
 
-def test_no_server_and_no_password_in_what_is_said_of_it(tmp_path: Path):
+def test_an_unreachable_server_and_no_password_in_its_error(tmp_path: Path):
     settings = Settings(home=tmp_path, database=SecretStr(f"postgresql://user:hush@/name?host={tmp_path}"))
     with pytest.raises(DatabaseOpenError) as caught:
         open_database(settings, patience=1)
@@ -198,13 +198,13 @@ def test_no_server_and_no_password_in_what_is_said_of_it(tmp_path: Path):
     assert "hush" not in repr(settings) + settings.model_dump_json()
 
 
-def test_a_database_that_the_server_does_not_have(postgres: str, tmp_path: Path):
+def test_a_missing_database_on_the_server(postgres: str, tmp_path: Path):
     url = postgres.replace("/postgres?", "/nowhere?")
     with pytest.raises(DatabaseOpenError, match="nowhere"):
         open_database(Settings(home=tmp_path, database=SecretStr(url)))
 
 
-def test_connections_that_the_server_closed_are_made_again(postgres_url: str, tmp_path: Path):
+def test_closed_connections_are_reopened(postgres_url: str, tmp_path: Path):
     engine = open_database(Settings(home=tmp_path, database=SecretStr(postgres_url)))
     other = open_database(Settings(home=tmp_path, database=SecretStr(postgres_url)))
     close = (

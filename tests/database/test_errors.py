@@ -15,7 +15,7 @@ from safelight.errors import (
 from safelight.settings import Settings
 
 
-def test_a_full_disk_has_an_error_of_its_own_and_what_was_there_is_whole(sqlite_engine: Engine):
+def test_a_full_disk_has_its_own_error_and_keeps_existing_rows(sqlite_engine: Engine):
     with writing(sqlite_engine) as connection:
         connection.execute(text("CREATE TABLE t (data BLOB)"))
         connection.execute(text("INSERT INTO t VALUES (zeroblob(10000))"))
@@ -43,7 +43,7 @@ def test_a_full_disk_has_an_error_of_its_own_and_what_was_there_is_whole(sqlite_
         ("22000", DatabaseError),
     ],
 )
-def test_what_postgresql_raises(
+def test_errors_of_postgresql(
     postgres_url: str, tmp_path: object, state: str, error: type[DatabaseError]
 ) -> None:
     engine = open_database(Settings(home=tmp_path, database=postgres_url))
@@ -56,7 +56,7 @@ def test_what_postgresql_raises(
     engine.dispose()
 
 
-def test_neither_statement_nor_values_are_repeated(engine: Engine):
+def test_neither_statement_nor_values_are_in_the_error(engine: Engine):
     with pytest.raises(DatabaseError) as caught, writing(engine) as connection:
         connection.execute(text("SELECT * FROM nowhere WHERE word = :word"), {"word": "private"})
     assert type(caught.value) is DatabaseError
@@ -64,12 +64,12 @@ def test_neither_statement_nor_values_are_repeated(engine: Engine):
     assert "private" not in f"{caught.value.message}{caught.value.__cause__}"
 
 
-def test_errors_that_are_not_the_databases_pass():
+def test_other_errors_are_unchanged():
     with pytest.raises(KeyError), explained():
         raise KeyError
 
 
-def test_all_connections_in_use(sqlite_engine: Engine, tmp_path: object):
+def test_an_exhausted_connection_pool(sqlite_engine: Engine, tmp_path: object):
     engine = open_database(Settings(home=tmp_path), patience=0.1)
     held = [engine.connect() for _ in range(20)]
     with pytest.raises(DatabaseBusyError, match="in use"), reading(engine):

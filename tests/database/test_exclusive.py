@@ -12,8 +12,8 @@ from safelight.errors import DatabaseOpenError
 from safelight.settings import Settings
 
 
-def test_one_process_has_a_name(database_settings: Settings, tmp_path: Path) -> None:
-    """Whatever data directory it has: the database is what they share."""
+def test_a_name_is_held_by_one_process(database_settings: Settings, tmp_path: Path) -> None:
+    """Whatever its data directory: they share the database."""
     others = database_settings.model_copy(update={"home": tmp_path / "another"})
     if not database_settings.database.get_secret_value():
         others = others.model_copy(update={"database": SecretStr(database_settings.database_url)})
@@ -34,7 +34,7 @@ def test_one_process_has_a_name(database_settings: Settings, tmp_path: Path) -> 
     third.release()
 
 
-def test_one_that_is_about_to_leave_is_waited_for(database_settings: Settings) -> None:
+def test_a_process_that_is_about_to_exit_is_waited_for(database_settings: Settings) -> None:
     first, second = (exclusive_name(database_settings, "anna") for _ in range(2))
     assert first.acquire()
     leaving = threading.Timer(0.3, first.release)
@@ -44,7 +44,7 @@ def test_one_that_is_about_to_leave_is_waited_for(database_settings: Settings) -
     second.release()
 
 
-def test_after_a_lost_connection_it_is_taken_again_unless_others_were_faster(
+def test_after_a_lost_connection_it_is_reacquired_unless_others_were_faster(
     postgres_url: str, tmp_path: Path
 ) -> None:
     settings = Settings(home=tmp_path, database=SecretStr(postgres_url))
@@ -62,7 +62,7 @@ def test_after_a_lost_connection_it_is_taken_again_unless_others_were_faster(
     first.release()
 
 
-def test_while_the_server_is_away_nobody_else_can_have_it(tmp_path: Path) -> None:
+def test_while_the_server_is_unreachable_no_other_can_acquire_it(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, database=SecretStr("postgresql://nobody@/nothing?host=/nowhere"))
     name = exclusive_name(settings, "anna")
     assert name.kept()
@@ -72,7 +72,7 @@ def test_while_the_server_is_away_nobody_else_can_have_it(tmp_path: Path) -> Non
 
 
 def cut_off(url: str) -> None:
-    """End all other connections to a database."""
+    """Terminate all other connections to a database."""
     engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
     with engine.connect() as connection:
         connection.execute(

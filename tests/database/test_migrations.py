@@ -1,4 +1,4 @@
-"""The migrations of all packages: what they make is what is declared, wherever a database began."""
+"""The migrations of all packages give the declared tables, whatever version a database started from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from safelight.settings import Settings
 
 OLDEST = "58f7dbc"
 WORDS = "entry_words"
-"""What is made by no declaration: SQLAlchemy knows no full text."""
+"""Tables without a declaration: SQLAlchemy has no full-text search."""
 TIMES = {"created", "started", "ended", "expires", "lease", "seen", "used", "revoked", "opened"}
 """Columns that held seconds, as floating point, in old databases; all hold microseconds now."""
 DROPPED = {OLDEST: {"timings"}}
@@ -53,8 +53,8 @@ def run(engine: Engine, statements: str) -> None:
 
 
 @pytest.mark.parametrize("name", snapshot.names())
-def test_a_released_database_becomes_what_a_new_one_is(engine: Engine, other: Engine, name: str) -> None:
-    """With everything that was in it."""
+def test_a_migrated_database_equals_a_new_one(engine: Engine, other: Engine, name: str) -> None:
+    """And it keeps all of its rows."""
     restore(engine, name)
     before = contents(engine)
     migrate(engine, ALL)
@@ -63,7 +63,7 @@ def test_a_released_database_becomes_what_a_new_one_is(engine: Engine, other: En
     assert versions(engine) == versions(other) == {schema.part: len(schema.migrations) for schema in ALL}
     after = contents(engine)
     del before["schema_versions"]
-    for row in before["entry_details"]:  # has a table of its own
+    for row in before["entry_details"]:  # has its own table
         row.pop("embedding", None)
     for table in before.keys() - DROPPED.get(name, set()):
         assert len(after[table]) == len(before[table]) > 0
@@ -72,13 +72,13 @@ def test_a_released_database_becomes_what_a_new_one_is(engine: Engine, other: En
 
 
 def test_every_table_is_in_the_newest_snapshot(engine: Engine, tmp_path: Path) -> None:
-    """Nothing that is kept goes without this test: a table that is new since is filled by ``snapshot.fill``."""
+    """So that each stored table is covered by these tests: ``snapshot.fill`` has to fill a new one."""
     snapshot.take(engine, tmp_path)
     assert [table for table, rows in contents(engine).items() if not rows] == []
 
 
-def test_ids_are_not_given_again(engine: Engine) -> None:
-    """Whoever follows events asks for those after the last one, though that may be deleted by now."""
+def test_ids_are_not_reused(engine: Engine) -> None:
+    """A client that follows events asks for those after its last one, which may be deleted by now."""
     restore(engine, "c421f3b")
     run(engine, "DELETE FROM events;\n")
     migrate(engine, ALL)
@@ -90,7 +90,7 @@ def test_ids_are_not_given_again(engine: Engine) -> None:
     assert event["id"] == 15
 
 
-def test_old_jobs_get_what_lists_show_of_them(engine: Engine) -> None:
+def test_old_jobs_get_their_list_projection(engine: Engine) -> None:
     restore(engine, OLDEST)
     migrate(engine, ALL)
     summaries = {row["id"]: row["summary"] for row in rows(engine, "jobs")}
@@ -99,7 +99,7 @@ def test_old_jobs_get_what_lists_show_of_them(engine: Engine) -> None:
 
 
 def is_kept(row: dict[str, object], now: dict[str, object]) -> bool:
-    """Whether a row has all that an old one had; databases round the last microsecond each in their own way."""
+    """Whether a row has all values of an old one; databases round the last microsecond in different ways."""
 
     def same(name: str, value: object) -> bool:
         if name in TIMES and isinstance(value, float):
@@ -109,7 +109,7 @@ def is_kept(row: dict[str, object], now: dict[str, object]) -> bool:
     return all(same(name, value) for name, value in row.items())
 
 
-def test_what_migrations_make_is_what_is_declared(engine: Engine, other: Engine) -> None:
+def test_migrations_give_the_declared_tables(engine: Engine, other: Engine) -> None:
     migrate(engine, ALL)
     with writing(other) as connection:
         METADATA.create_all(connection)
@@ -121,7 +121,7 @@ def test_what_migrations_make_is_what_is_declared(engine: Engine, other: Engine)
 
 
 def test_a_change_reaches_old_and_new_databases_alike(engine: Engine, other: Engine) -> None:
-    """The case that failed: a column that is declared, and added by a migration."""
+    """A regression test: a column that is declared, and added by a migration."""
     change = Migration.of(
         "ALTER TABLE jobs ADD COLUMN colour TEXT DEFAULT 'red' NOT NULL;\n"
         "CREATE INDEX by_colour ON jobs (colour);\n"
@@ -137,8 +137,8 @@ def test_a_change_reaches_old_and_new_databases_alike(engine: Engine, other: Eng
     assert {row["colour"] for row in rows(engine, "jobs")} == {"red"}
 
 
-def test_a_table_can_be_replaced_though_others_refer_to_it(engine: Engine) -> None:
-    """SQLite changes tables in this way only, and would delete the rows that refer to the old one."""
+def test_a_referenced_table_can_be_replaced(engine: Engine) -> None:
+    """SQLite's only way to change tables, which would delete the rows that refer to the old one."""
     replaced = Migration.of(
         "CREATE TABLE new_keys (id VARCHAR(12) NOT NULL, name TEXT, PRIMARY KEY (id));\n"
         "INSERT INTO new_keys SELECT id, name FROM keys;\n"
@@ -146,11 +146,11 @@ def test_a_table_can_be_replaced_though_others_refer_to_it(engine: Engine) -> No
         "ALTER TABLE new_keys RENAME TO keys;\n"
     )
     restore(engine, OLDEST)
-    if engine.dialect.name == "postgresql":  # changes columns, and refuses to drop what others refer to
+    if engine.dialect.name == "postgresql":  # changes columns, and refuses to drop a referenced table
         replaced = Migration.of("ALTER TABLE keys ALTER COLUMN name TYPE TEXT;\n")
     migrate(engine, [Schema("keys", (*KEYS.migrations, replaced))])
     assert len(rows(engine, "key_usage")) == len(rows(engine, "key_sessions")) == 1
-    with writing(engine) as connection:  # and they still follow
+    with writing(engine) as connection:  # and they still cascade
         connection.execute(text("DELETE FROM keys"))
     assert rows(engine, "key_usage") == rows(engine, "key_sessions") == []
 

@@ -19,7 +19,7 @@ from safelight.database.notifications import FOLDER, listen, notify
 from safelight.settings import Settings
 
 SOON = 2.0
-"""Seconds within which a notification comes; here, a listener looks by itself after far more."""
+"""Seconds within which a notification arrives; a listener polls only after much longer here."""
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def send(engine: Engine, *channels: str) -> None:
             notify(connection, channel)
 
 
-def test_everything_may_be_new_at_the_beginning(engine: Engine) -> None:
+def test_a_new_listener_reports_all_channels_first(engine: Engine) -> None:
     listener = listen(engine, "jobs", "events")
     assert listener.wait(0.0) == {"jobs", "events"}
     assert listener.wait(0.0) == set()
@@ -59,10 +59,10 @@ def test_all_listeners_of_a_channel_are_notified(engine: Engine) -> None:
     assert first.wait(SOON) == other.wait(SOON) == {"events"}
     for listener in (first, second, other):
         listener.close()
-    send(engine, "jobs")  # nobody listens
+    send(engine, "jobs")  # no listener
 
 
-def test_who_waits_is_woken_by_it(engine: Engine) -> None:
+def test_a_waiting_listener_is_woken(engine: Engine) -> None:
     listener = listen(engine, "jobs")
     listener.wait(0.0)
     sending = threading.Timer(0.1, send, (engine, "jobs"))
@@ -74,7 +74,7 @@ def test_who_waits_is_woken_by_it(engine: Engine) -> None:
     listener.close()
 
 
-def test_it_is_sent_when_the_change_is_committed_and_not_otherwise(engine: Engine) -> None:
+def test_it_is_sent_on_commit_and_not_on_rollback(engine: Engine) -> None:
     listener = listen(engine, "jobs")
     listener.wait(0.0)
     with writing(engine) as connection:
@@ -93,7 +93,7 @@ def test_it_is_sent_when_the_change_is_committed_and_not_otherwise(engine: Engin
     listener.close()
 
 
-def test_a_wait_can_be_ended(engine: Engine) -> None:
+def test_a_wait_can_be_interrupted(engine: Engine) -> None:
     listener = listen(engine, "jobs")
     listener.wait(0.0)
     waking = threading.Timer(0.05, listener.wake)
@@ -105,9 +105,7 @@ def test_a_wait_can_be_ended(engine: Engine) -> None:
     listener.close()
 
 
-def test_a_lost_notification_costs_a_delay_and_nothing_else(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lost_notification_costs_only_a_delay(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notifications, "BACKSTOP", 0.1)
     listener = listen(engine, "jobs")
     listener.wait(0.0)
@@ -131,7 +129,7 @@ time.sleep(60)
 """
 
 
-def test_another_process_is_notified_and_one_that_was_killed_leaves_nothing(tmp_path: Path) -> None:
+def test_another_process_is_notified_and_a_killed_one_leaves_no_pipe(tmp_path: Path) -> None:
     engine = open_database(Settings(home=tmp_path))
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
@@ -147,7 +145,7 @@ def test_another_process_is_notified_and_one_that_was_killed_leaves_nothing(tmp_
     engine.dispose()
 
 
-def test_nobody_else_can_reach_the_pipes(tmp_path: Path) -> None:
+def test_the_pipes_are_private(tmp_path: Path) -> None:
     engine = open_database(Settings(home=tmp_path / "home"))
     listener = listen(engine, "jobs")
     made = [tmp_path / "home" / FOLDER, *(tmp_path / "home" / FOLDER).rglob("*")]
@@ -157,7 +155,7 @@ def test_nobody_else_can_reach_the_pipes(tmp_path: Path) -> None:
     engine.dispose()
 
 
-def test_a_full_pipe_holds_nobody_up(tmp_path: Path) -> None:
+def test_a_full_pipe_blocks_nobody(tmp_path: Path) -> None:
     engine = open_database(Settings(home=tmp_path))
     listener = listen(engine, "jobs")
     (pipe,) = (tmp_path / FOLDER).rglob("jobs.*")
@@ -175,7 +173,7 @@ def test_a_full_pipe_holds_nobody_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", [True, False])
-def test_without_named_pipes_it_looks_often(
+def test_without_named_pipes_it_polls_often(
     tmp_path: Path, missing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notifications, "POLL", 0.05)
@@ -195,7 +193,7 @@ def test_without_named_pipes_it_looks_often(
     engine.dispose()
 
 
-def test_a_lost_connection_is_made_again(postgres_url: str, tmp_path: Path) -> None:
+def test_a_lost_connection_is_reopened(postgres_url: str, tmp_path: Path) -> None:
     engine = open_database(Settings(home=tmp_path, database=SecretStr(postgres_url)))
     listener = listen(engine, "jobs")
     listener.wait(0.0)
@@ -210,7 +208,7 @@ def test_a_lost_connection_is_made_again(postgres_url: str, tmp_path: Path) -> N
     while listener._connected:
         assert time.monotonic() < deadline
         changed = listener.wait(SOON)
-    assert changed == {"jobs"}  # something may have been missed
+    assert changed == {"jobs"}  # a notification may have been missed
     while not listener._connected:
         assert time.monotonic() < deadline
         listener.wait(0.05)

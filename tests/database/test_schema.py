@@ -26,7 +26,7 @@ def versions(engine: Engine) -> dict[str, int]:
         return {row.part: row.version for row in rows}
 
 
-def test_tables_are_made_once_and_grow(engine: Engine):
+def test_tables_are_created_once_and_migrated(engine: Engine):
     migrate(engine, [FIRST])
     with writing(engine) as connection:
         connection.execute(text("INSERT INTO test_shelf VALUES (1)"))
@@ -39,18 +39,18 @@ def test_tables_are_made_once_and_grow(engine: Engine):
     assert versions(engine) == {"shelf": 2}
 
 
-def test_a_new_database_goes_through_all_migrations(engine: Engine):
+def test_a_new_database_runs_all_migrations(engine: Engine):
     migrate(engine, [SECOND])
     assert columns(engine, "test_shelf") == ["n", "width"]
 
 
-def test_packages_have_versions_of_their_own(engine: Engine):
+def test_packages_have_separate_versions(engine: Engine):
     migrate(engine, [SECOND, Schema("empty", ())])
     migrate(engine, [Schema("other", (Migration.of(""),))])
     assert versions(engine) == {"shelf": 2, "other": 1}
 
 
-def test_a_newer_database_is_refused_and_left_alone(engine: Engine):
+def test_a_newer_database_is_refused_and_unchanged(engine: Engine):
     migrate(engine, [SECOND])
     other = Schema("other", (Migration.of("CREATE TABLE test_o (n INTEGER);"),))
     with pytest.raises(DatabaseVersionError, match="shelf has version 2; this Safelight knows 1"):
@@ -59,7 +59,7 @@ def test_a_newer_database_is_refused_and_left_alone(engine: Engine):
     assert versions(engine) == {"shelf": 2}
 
 
-def test_all_or_nothing(engine: Engine):
+def test_a_failed_migration_is_rolled_back(engine: Engine):
     migrate(engine, [FIRST])
     with pytest.raises(DatabaseError):
         migrate(engine, [Schema("shelf", (SHELF, WIDTH, BROKEN))])
@@ -68,17 +68,17 @@ def test_all_or_nothing(engine: Engine):
     assert versions(engine) == {"shelf": 1}
 
 
-def test_up_to_date_tables_are_not_waited_for(sqlite_engine: Engine):
+def test_up_to_date_tables_need_no_lock(sqlite_engine: Engine):
     migrate(sqlite_engine, [FIRST])
     with writing(sqlite_engine):
         migrate(sqlite_engine, [FIRST])  # would wait for the lock otherwise
 
 
-def test_all_who_start_at_once_find_the_tables_made_once(database_settings: Settings):
-    """Each with connections of its own, as processes have."""
+def test_tables_are_created_once_by_concurrent_starts(database_settings: Settings):
+    """Each with its own connections, as processes have."""
     engines = [open_database(database_settings) for _ in range(4)]
     start, failures = threading.Barrier(4), []
-    slow = Migration(  # so that all are there before the first is done
+    slow = Migration(  # so that all are waiting before the first is done
         "CREATE TABLE test_made AS WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 300000) "
         "SELECT count(*) AS n FROM c;",
         "SELECT pg_sleep(0.1);\nCREATE TABLE test_made (n INTEGER);",
@@ -101,7 +101,7 @@ def test_all_who_start_at_once_find_the_tables_made_once(database_settings: Sett
     assert failures == []  # a second one would have found the table there
 
 
-def test_files_are_read_in_order_and_none_is_left_out(tmp_path: Path):
+def test_files_are_read_in_order_without_gaps(tmp_path: Path):
     (tmp_path / "part").mkdir()
     (tmp_path / "part" / "001.sql").write_text("CREATE TABLE a (n INTEGER);")
     (tmp_path / "part" / "002.sqlite.sql").write_text("CREATE TABLE b (n BLOB);")
@@ -122,7 +122,7 @@ def test_files_are_read_in_order_and_none_is_left_out(tmp_path: Path):
         Schema.read("part", tmp_path)
 
 
-def test_percent_signs_and_colons_are_taken_as_they_are(engine: Engine):
+def test_percent_signs_and_colons_are_literal(engine: Engine):
     texts = Migration.of(
         "CREATE TABLE test_texts (t TEXT DEFAULT '100 % :x');\nINSERT INTO test_texts VALUES ('%s; :y');\n"
     )
@@ -131,13 +131,13 @@ def test_percent_signs_and_colons_are_taken_as_they_are(engine: Engine):
         assert connection.execute(text("SELECT t FROM test_texts")).scalar() == "%s; :y"
 
 
-def test_a_statement_without_an_end_is_no_migration(engine: Engine):
+def test_an_unterminated_statement_is_refused(engine: Engine):
     with pytest.raises(ValueError, match="has no end: CREATE TABLE test_x"):
         migrate(engine, [Schema("x", (Migration.of("CREATE TABLE test_x (n INTEGER)"),))])
 
 
-def test_references_hold_afterwards(sqlite_engine: Engine):
-    """They are not looked at while tables change in SQLite, and are at the end."""
+def test_foreign_keys_are_checked_afterwards(sqlite_engine: Engine):
+    """SQLite does not check them while tables change; they are checked at the end."""
     dangling = Migration.of(
         "CREATE TABLE test_one (n INTEGER PRIMARY KEY);\n"
         "CREATE TABLE test_two (n INTEGER REFERENCES test_one (n));\nINSERT INTO test_two VALUES (3);\n"

@@ -15,7 +15,7 @@ from safelight.database.types import Instant
 moments = Table("test_moments", MetaData(), Column("at", Instant))
 
 
-def test_moments_come_back_in_utc_and_sort(engine: Engine):
+def test_times_are_returned_in_utc_and_sort(engine: Engine):
     east = timezone(timedelta(hours=9))
     given_moments = [
         datetime(2026, 11, 24, 3, 0, 0, 1, UTC),
@@ -34,7 +34,7 @@ def test_moments_come_back_in_utc_and_sort(engine: Engine):
         assert connection.execute(select(moments.c.at).where(late)).scalar_one().tzinfo is UTC
 
 
-def test_a_moment_without_zone_is_refused(engine: Engine):
+def test_a_time_without_zone_is_refused(engine: Engine):
     with pytest.raises((StatementError, TypeError)), engine.connect() as connection:
         connection.execute(select(moments.c.at).where(moments.c.at == datetime(2026, 1, 1)))
 

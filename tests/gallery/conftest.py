@@ -1,4 +1,4 @@
-"""An empty gallery for each test, and pictures to enter."""
+"""An empty gallery for each test, and images to add."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def record_of(prompt: str, seed: int = 42, **changes: Any) -> ReproductionRecord
 def file_of(
     record: ReproductionRecord | None, kind: FileFormat = "png", size: tuple[int, int] = (32, 16)
 ) -> bytes:
-    """A picture file with its record inside."""
+    """An image file with its record as metadata."""
     noise = np.random.default_rng(record.seed if record else 0).integers(0, 256, (*size[::-1], 3), np.uint8)
     metadata = Metadata(infotext_from_record(record), record.to_json()) if record else Metadata()
     return encode_image(Image.fromarray(noise), kind, metadata)
 
 
 def new_entry(number: int = 0, prompt: str = "a red apple", **changes: Any) -> NewEntry:
-    """A picture of job `number`, with a file unless it is blocked."""
+    """An image of job `number`, with a file unless it is blocked."""
     record = record_of(prompt, seed=number)
     blocked = changes.get("decision") is Decision.BLOCK
     fields: dict[str, Any] = {

@@ -29,7 +29,7 @@ def count(engine: Engine) -> int:
         return connection.execute(select(func.count()).select_from(embeddings)).scalar_one()
 
 
-def test_embeddings_come_back_bit_by_bit_with_what_made_them(gallery: Gallery) -> None:
+def test_embeddings_are_exact_and_have_their_classifier(gallery: Gallery) -> None:
     given = embedding(1, dimension=1024)
     entry = gallery.add(new_entry(embedding=given))
     found = gallery.embedding(entry.id, ONE, "anna")
@@ -40,7 +40,7 @@ def test_embeddings_come_back_bit_by_bit_with_what_made_them(gallery: Gallery) -
     assert gallery.embedding(entry.id, OTHER) is None
 
 
-def test_whatever_the_bytes_are_like_in_memory(gallery: Gallery) -> None:
+def test_any_memory_layout_is_accepted(gallery: Gallery) -> None:
     numbers = np.arange(8, dtype=">f8")[::2]
     entry = gallery.add(new_entry(embedding=Embedding(ONE, "x", numbers)))  # type: ignore[arg-type]
     found = gallery.embedding(entry.id, ONE)
@@ -53,7 +53,7 @@ def test_more_than_one_dimension_is_refused() -> None:
         Embedding(ONE, "x", np.zeros((1, 4), np.float32))
 
 
-def test_pages_hold_one_classifiers_in_the_order_of_entering(gallery: Gallery) -> None:
+def test_pages_have_one_classifiers_embeddings_in_insertion_order(gallery: Gallery) -> None:
     ids = [
         gallery.add(new_entry(number, embedding=embedding(number, OTHER if number == 2 else ONE))).id
         for number in range(5)
@@ -69,7 +69,7 @@ def test_pages_hold_one_classifiers_in_the_order_of_entering(gallery: Gallery) -
     assert [each.entry_id for each in gallery.embeddings(OTHER)] == [ids[2]]
 
 
-def test_a_copy_finds_out_what_was_deleted_and_what_is_new(gallery: Gallery) -> None:
+def test_a_replica_finds_deleted_and_new_embeddings(gallery: Gallery) -> None:
     ids = [gallery.add(new_entry(number, embedding=embedding(number))).id for number in range(3)]
     copy = {each.number for each in gallery.embeddings(ONE)}
     gallery.delete(ids[2])
@@ -77,10 +77,10 @@ def test_a_copy_finds_out_what_was_deleted_and_what_is_new(gallery: Gallery) -> 
     present = [*gallery.embedding_numbers(ONE, limit=2)]
     present += gallery.embedding_numbers(ONE, after=present[-1], limit=2)
     assert len(copy - set(present)) == len(set(present) - copy) == 1
-    assert max(present) > max(copy)  # the deleted one's number is not given again
+    assert max(present) > max(copy)  # the deleted one's number is not reused
 
 
-def test_they_go_with_their_entries(gallery: Gallery, engine: Engine) -> None:
+def test_they_are_deleted_with_their_entries(gallery: Gallery, engine: Engine) -> None:
     kept = gallery.add(new_entry(0, embedding=embedding(), favourite=True))
     gallery.delete(gallery.add(new_entry(1, embedding=embedding())).id)
     gallery.add(new_entry(2, embedding=embedding()))
@@ -90,13 +90,13 @@ def test_they_go_with_their_entries(gallery: Gallery, engine: Engine) -> None:
     assert count(engine) == 1
 
 
-def test_what_is_blocked_has_one_too(gallery: Gallery) -> None:
+def test_blocked_images_have_one_too(gallery: Gallery) -> None:
     entry = gallery.add(new_entry(decision=Decision.BLOCK, embedding=embedding()))
     assert gallery.embedding(entry.id, ONE) == embedding()
 
 
 def test_those_of_an_old_database_are_kept_and_marked(database_settings: Settings, tmp_path: Path) -> None:
-    """Nothing says which classifier made them."""
+    """Their classifier is unknown."""
     engine = open_database(database_settings)
     restore(engine, SNAPSHOT)
     migrate(engine, ALL)

@@ -12,12 +12,12 @@ TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2169, 1, 1), timezones=st.ju
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-def test_an_id_stays_what_it_is():
+def test_ids_are_stable():
     assert entry_id(NOON, entry_key("job-1", 0)) == "1m86ptpg0zvdgmp1p28c00"
 
 
 @given(st.text(), st.text(), st.integers(0, 1000), st.integers(0, 1000))
-def test_each_picture_of_each_job_has_a_key_of_its_own(job: str, other: str, index: int, second: int):
+def test_each_image_of_each_job_has_its_own_key(job: str, other: str, index: int, second: int):
     same = (job, index) == (other, second)
     assert (entry_key(job, index) == entry_key(other, second)) is same
 
@@ -58,5 +58,5 @@ def test_times_out_of_range(moment: datetime):
         "\uff10" * 22,
     ],
 )
-def test_what_is_no_id(text: str):
+def test_invalid_ids(text: str):
     assert not is_id(text)

@@ -26,7 +26,7 @@ def all_files(tmp_path: Path) -> list[str]:
     return [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_a_file_appears_where_it_is_placed_and_not_before(folder: PictureFolder, tmp_path: Path):
+def test_a_file_appears_when_it_is_placed(folder: PictureFolder, tmp_path: Path):
     with folder.prepared(b"pixels") as place:
         assert not folder.has(PLACE)
         place(PLACE)
@@ -35,7 +35,7 @@ def test_a_file_appears_where_it_is_placed_and_not_before(folder: PictureFolder,
     assert list(folder.all()) == [PLACE]
 
 
-def test_what_is_not_placed_leaves_nothing(folder: PictureFolder, tmp_path: Path):
+def test_a_file_that_is_not_placed_leaves_nothing(folder: PictureFolder, tmp_path: Path):
     with folder.prepared(b"pixels"):
         assert len(all_files(tmp_path)) == 1
     with folder.prepared(None) as place:
@@ -43,14 +43,14 @@ def test_what_is_not_placed_leaves_nothing(folder: PictureFolder, tmp_path: Path
     assert all_files(tmp_path) == []
 
 
-def test_removing_and_missing(folder: PictureFolder):
+def test_removing_a_file_and_a_missing_one(folder: PictureFolder):
     folder.remove(PLACE)
     with pytest.raises(EntryFileMissingError) as caught:
         folder.read(PLACE)
     assert caught.value.http_status == 410
 
 
-def test_only_files_with_names_of_entries_count(folder: PictureFolder, tmp_path: Path):
+def test_only_files_named_by_entry_ids_count(folder: PictureFolder, tmp_path: Path):
     day = tmp_path / "gallery" / "2026" / "11" / "24"
     day.mkdir(parents=True)
     for name in ("notes.txt", f".{NAME}.png.tmp", f"{NAME[:-1]}.png", f"{NAME}.png"):
@@ -69,13 +69,13 @@ def test_a_full_disk(folder: PictureFolder, tmp_path: Path, monkeypatch: pytest.
     assert all_files(tmp_path) == []
 
 
-def test_a_folder_that_cannot_be(tmp_path: Path):
+def test_an_impossible_folder(tmp_path: Path):
     (tmp_path / "gallery").touch()
     with pytest.raises(OutputError), PictureFolder(tmp_path / "gallery").prepared(b"pixels"):
         pytest.fail("there is nothing to place")
 
 
-def test_a_day_that_cannot_be(folder: PictureFolder, tmp_path: Path):
+def test_an_impossible_day_folder(folder: PictureFolder, tmp_path: Path):
     with folder.prepared(b"pixels") as place:
         (tmp_path / "gallery" / "2026").touch()
         with pytest.raises(OutputError):
@@ -83,7 +83,7 @@ def test_a_day_that_cannot_be(folder: PictureFolder, tmp_path: Path):
     assert all_files(tmp_path) == ["gallery/2026"]
 
 
-def test_abandoned_files_are_cleared_once_they_are_old(folder: PictureFolder, tmp_path: Path):
+def test_abandoned_files_are_deleted_once_they_are_old(folder: PictureFolder, tmp_path: Path):
     coming = tmp_path / "gallery" / "coming"
     coming.mkdir(parents=True)
     (coming / ".picture.0.tmp").touch()

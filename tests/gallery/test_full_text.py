@@ -16,24 +16,24 @@ from safelight.gallery.full_text import asked, words
         ("Crème brûlée, Straße", ["creme", "brulee", "strasse"]),
         ("\uff26\uff35\uff2c\uff2c width", ["full", "width"]),
         ("猫とdog", ["猫", "と", "dog"]),
-        ("красный закат", ["красныи", "закат"]),  # й is и with a mark
+        ("красный закат", ["красныи", "закат"]),  # й is и with a combining mark
         ("\"' AND * \0 ;--", ["and"]),
         ("🍎🍏", []),
         ("x" * 100, ["x" * 64]),
     ],
 )
-def test_words(text: str, found: list[str]):
+def test_text_is_split_into_words(text: str, found: list[str]):
     assert words(text) == found
 
 
 @given(st.text())
-@example("\U0001d468")  # a bold italic A, which is a capital only when it is taken apart
-def test_words_are_words_of_themselves(text: str):
+@example("\U0001d468")  # a bold italic A, which is a capital only after normalisation
+def test_splitting_is_idempotent(text: str):
     found = words(text)
     assert words(" ".join(found)) == found
     assert all(word.isalnum() for word in found)
 
 
-def test_there_is_an_end_to_words():
+def test_the_number_of_words_is_limited():
     assert len(words("word " * 10_000)) == 4000
     assert len(asked("word " * 10_000)) == 32

@@ -39,7 +39,7 @@ def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_everything_that_was_entered_comes_back(gallery: Gallery, folder: Path):
+def test_all_fields_of_an_entry_are_returned(gallery: Gallery, folder: Path):
     new = new_entry(favourite=True, tags=("warm", "best", "warm"), index=3)
     entry = gallery.add(new)
     assert gallery.get(entry.id, "anna") == gallery.find("job-0", 3) == entry
@@ -52,7 +52,7 @@ def test_everything_that_was_entered_comes_back(gallery: Gallery, folder: Path):
     assert entry.to_dict()["created"] == "2026-11-24T12:00:00+00:00"
 
 
-def test_what_is_not_known_stays_unknown(gallery: Gallery):
+def test_unknown_values_stay_unknown(gallery: Gallery):
     new = NewEntry(
         job_id="upscale", created=NOON, width=8, height=8, decision=Decision.REVIEW, data=file_of(None)
     )
@@ -69,7 +69,7 @@ def test_other_formats(gallery: Gallery, folder: Path, kind: FileFormat, suffix:
 
 
 @pytest.mark.parametrize(("data", "error"), [(b"", ImageError), (b"GIF89a" * 9, GalleryError)])
-def test_what_is_no_picture_is_not_entered(
+def test_a_file_that_is_no_image_is_refused(
     gallery: Gallery, folder: Path, data: bytes, error: type[SafelightError]
 ):
     with pytest.raises(error):
@@ -78,7 +78,7 @@ def test_what_is_no_picture_is_not_entered(
     assert gallery.find("job-0", 0) is None
 
 
-def test_entering_again_changes_nothing(gallery: Gallery, folder: Path):
+def test_adding_again_changes_nothing(gallery: Gallery, folder: Path):
     first = gallery.add(new_entry())
     again = gallery.add(new_entry(prompt="another", created=NOON + timedelta(days=1)))
     assert again == first
@@ -86,14 +86,14 @@ def test_entering_again_changes_nothing(gallery: Gallery, folder: Path):
     assert files(folder) == [f"2026/11/24/{first.id}.png"]
 
 
-def test_the_pictures_of_a_job_are_different_entries(gallery: Gallery):
+def test_the_images_of_a_job_are_separate_entries(gallery: Gallery):
     names = {gallery.add(new_entry(number, index=index)).id for number in (1, 2) for index in (0, 1)}
     assert len(names) == 4
     assert len({name[:9] for name in names}) == 1
 
 
-def test_the_same_picture_from_many_threads_at_once(gallery: Gallery, folder: Path):
-    """As when a job was given to a second worker while the first one still lives."""
+def test_the_same_image_from_many_threads_at_once(gallery: Gallery, folder: Path):
+    """As when a job was given to a second worker while the first one is still alive."""
     found, start = [], threading.Barrier(6)
 
     def add(number: int) -> None:
@@ -116,7 +116,7 @@ def test_the_same_picture_from_many_threads_at_once(gallery: Gallery, folder: Pa
     assert files(folder) == [f"2026/11/24/{only.id}.png"]
 
 
-def test_blocked_pictures_are_known_of_and_have_no_file(gallery: Gallery, folder: Path):
+def test_blocked_images_are_recorded_without_a_file(gallery: Gallery, folder: Path):
     entry = gallery.add(new_entry(decision=Decision.BLOCK, unsafe=0.99))
     assert (entry.decision, entry.unsafe, entry.path, entry.sha256) == (Decision.BLOCK, 0.99, None, None)
     assert files(folder) == []
@@ -128,12 +128,12 @@ def test_blocked_pictures_are_known_of_and_have_no_file(gallery: Gallery, folder
 
 
 @pytest.mark.parametrize("change", [{"data": None}, {"decision": Decision.BLOCK, "data": b"pixels"}])
-def test_pixels_of_blocked_pictures_cannot_even_be_given(change: dict[str, Any]):
+def test_pixels_of_a_blocked_image_are_refused(change: dict[str, Any]):
     with pytest.raises(ValueError, match="blocked"):
         new_entry(**change)
 
 
-def test_characters_that_databases_cannot_hold(gallery: Gallery):
+def test_characters_that_databases_cannot_store(gallery: Gallery):
     entry = gallery.add(
         new_entry(prompt="nul \0 half \ud800 apple", owner="o\0", tags=("\0",), decision=Decision.BLOCK)
     )
@@ -149,7 +149,7 @@ def test_a_very_long_prompt(gallery: Gallery):
     assert gallery.search(Search(query="word3999")).entries == (entry,)
 
 
-def test_others_entries_are_missing(gallery: Gallery):
+def test_entries_of_other_owners_are_not_found(gallery: Gallery):
     entry = gallery.add(new_entry())
     looks: list[Callable[[str, str | None], object]] = [
         gallery.get,
@@ -170,12 +170,12 @@ def test_others_entries_are_missing(gallery: Gallery):
 
 
 @pytest.mark.parametrize("name", ["", "x", "../../../etc/passwd", "0" * 22, "é" * 22, "a\0b"])
-def test_ids_that_are_none(gallery: Gallery, name: str):
+def test_invalid_ids(gallery: Gallery, name: str):
     with pytest.raises(EntryMissingError):
         gallery.get(name)
 
 
-def test_deleting_takes_everything_along(
+def test_deleting_an_entry_deletes_all_of_its_data(
     gallery: Gallery, engine: Engine, folder: Path, database_settings: Settings
 ):
     entry, other = gallery.add(new_entry(1, tags=("x",))), gallery.add(new_entry(2, tags=("x",)))
@@ -194,7 +194,7 @@ def test_deleting_takes_everything_along(
     assert gallery.add(new_entry(1)).id == entry.id
 
 
-def test_what_cannot_be_deleted_stays_entered(gallery: Gallery, folder: Path):
+def test_an_entry_whose_file_cannot_be_deleted_stays(gallery: Gallery, folder: Path):
     entry = gallery.add(new_entry())
     path = folder / str(entry.path)
     path.unlink()
@@ -204,7 +204,7 @@ def test_what_cannot_be_deleted_stays_entered(gallery: Gallery, folder: Path):
     assert gallery.get(entry.id) == entry
 
 
-def test_a_file_that_is_gone(gallery: Gallery, folder: Path, database_settings: Settings):
+def test_a_missing_file(gallery: Gallery, folder: Path, database_settings: Settings):
     entry = gallery.add(new_entry())
     gallery.thumbnail(entry.id)
     (folder / str(entry.path)).unlink()
@@ -222,7 +222,7 @@ def test_thumbnails(gallery: Gallery):
         gallery.thumbnail(entry.id, 5000)
 
 
-def test_marks(gallery: Gallery):
+def test_favourites_and_tags(gallery: Gallery):
     entry = gallery.add(new_entry(tags=("old",)))
     marked = gallery.mark(entry.id, "anna", favourite=True, tags=[" new ", "newer", "new"])
     assert (marked.favourite, marked.tags) == (True, ("new", "newer"))
@@ -231,14 +231,14 @@ def test_marks(gallery: Gallery):
 
 
 @pytest.mark.parametrize("wrong", [[""], ["  "], ["x" * 65], ["\0"], [str(number) for number in range(51)]])
-def test_tags_that_cannot_be(gallery: Gallery, wrong: list[str]):
+def test_invalid_tags(gallery: Gallery, wrong: list[str]):
     entry = gallery.add(new_entry(tags=("old",)))
     with pytest.raises(GalleryError):
         gallery.mark(entry.id, favourite=True, tags=wrong)
     assert gallery.get(entry.id) == entry
 
 
-def test_expiry_spares_favourites_and_what_is_newer(gallery: Gallery, folder: Path):
+def test_expiry_keeps_favourites_and_newer_entries(gallery: Gallery, folder: Path):
     for number in range(5):
         gallery.add(new_entry(number, created=NOON + timedelta(hours=number), favourite=number == 1))
     gallery.add(new_entry(5, created=NOON, decision=Decision.BLOCK))
@@ -255,7 +255,7 @@ def test_expiry_of_more_than_a_batch(gallery: Gallery, monkeypatch: pytest.Monke
     assert gallery.expire(datetime.now(UTC) + timedelta(days=10_000)) == 8
 
 
-def test_a_failed_commit_leaves_at_worst_a_file(gallery: Gallery, engine: Engine, folder: Path):
+def test_a_failed_commit_leaves_at_most_a_file(gallery: Gallery, engine: Engine, folder: Path):
     def fail(_: object) -> None:
         if files(folder):  # not where it only reads
             raise KeyboardInterrupt

@@ -14,7 +14,7 @@ from safelight.moderation.policy import Decision
 NAME = entry_id(NOON, entry_key("job", 0))
 
 
-def test_a_record_tells_what_an_entry_says():
+def test_a_record_has_the_fields_of_an_entry():
     told, new = recorded(record_of("a red apple", seed=5)), new_entry(5)
     assert {name: getattr(new, name) for name in told} == told
     assert {"prompt", "seed", "sampler", "checkpoint", "checkpoint_digest", "policy"} < set(told)
@@ -31,7 +31,7 @@ def test_a_file_with_its_record(kind: FileFormat):
 
 
 @pytest.mark.parametrize("verdict", [None, "review", "block"])
-def test_what_is_not_known_to_be_harmless_is_for_review(verdict: str | None):
+def test_images_of_unknown_verdict_are_for_review(verdict: str | None):
     given = verdict and {"policy": "p", "version": "1", "digest": "ef" * 32, "decision": verdict}
     assert found_entry(NAME, file_of(record_of("x", verdict=given))).decision is Decision.REVIEW
 
@@ -54,6 +54,6 @@ def test_files_of_other_programs():
     assert (bare.prompt, bare.infotext, bare.record, bare.decision) == ("", None, None, Decision.REVIEW)
 
 
-def test_what_is_no_picture():
+def test_a_file_that_is_no_image():
     with pytest.raises(ImageError):
         found_entry(NAME, b"nothing of the kind")

@@ -31,7 +31,7 @@ def folder(database_settings: Settings) -> Path:
 
 
 def forget(engine: Engine, name: str) -> None:
-    """Leave a file without its row, as a crash between the two does."""
+    """Delete a file's row, as a crash between the two writes does."""
     with writing(engine) as connection:
         connection.execute(delete(entries).where(entries.c.id == name))
 
@@ -40,7 +40,7 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_sound_gallery_is_left_alone(gallery: Gallery):
+def test_a_consistent_gallery_is_unchanged(gallery: Gallery):
     assert gallery.repair() == Repaired()
     kept = [gallery.add(new_entry(number)) for number in range(3)]
     kept.append(gallery.add(new_entry(3, decision=Decision.BLOCK)))
@@ -48,7 +48,7 @@ def test_a_sound_gallery_is_left_alone(gallery: Gallery):
     assert gallery.search(Search()).entries == tuple(reversed(kept))
 
 
-def test_a_file_without_a_row_is_entered_from_what_it_says(gallery: Gallery, engine: Engine):
+def test_a_file_without_a_row_is_added_from_its_metadata(gallery: Gallery, engine: Engine):
     lost = gallery.add(new_entry(7, prompt="a blue whale"))
     forget(engine, lost.id)
     assert gallery.repair() == Repaired(adopted=1)
@@ -60,9 +60,7 @@ def test_a_file_without_a_row_is_entered_from_what_it_says(gallery: Gallery, eng
 
 
 @pytest.mark.parametrize("later", [timedelta(0), timedelta(days=2)])
-def test_the_job_that_is_run_again_claims_its_picture(
-    gallery: Gallery, engine: Engine, folder: Path, later: timedelta
-):
+def test_a_repeated_job_claims_its_image(gallery: Gallery, engine: Engine, folder: Path, later: timedelta):
     lost = gallery.add(new_entry(7))
     forget(engine, lost.id)
     gallery.repair()
@@ -74,7 +72,7 @@ def test_the_job_that_is_run_again_claims_its_picture(
     assert files(folder) == {str(again.path)}
 
 
-def test_a_file_of_an_earlier_run_is_known_by_its_key_and_removed(
+def test_a_file_of_an_earlier_run_is_recognised_by_its_key_and_deleted(
     gallery: Gallery, engine: Engine, folder: Path
 ):
     lost = gallery.add(new_entry(7))
@@ -101,8 +99,8 @@ def gif() -> bytes:
     return buffer.getvalue()
 
 
-def test_what_is_strange_is_left_alone_and_holds_up_nothing(gallery: Gallery, folder: Path):
-    """What is no picture, one of another kind, one in the wrong place, a folder, a loop of links."""
+def test_unexpected_files_are_ignored_and_block_nothing(gallery: Gallery, folder: Path):
+    """Invalid images, other formats, wrong places, a folder, and a loop of links."""
     day = folder / "2026" / "11" / "24"
     day.mkdir(parents=True)
     names = [entry_id(NOON, entry_key(letter, 0)) for letter in "abcdefgh"]
@@ -125,7 +123,7 @@ def test_what_is_strange_is_left_alone_and_holds_up_nothing(gallery: Gallery, fo
     assert gallery.repair() == Repaired(strange=6)
 
 
-def test_a_file_that_the_database_does_not_take_holds_up_nothing(
+def test_a_file_that_the_database_refuses_blocks_nothing(
     gallery: Gallery, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
     day = folder / "2026" / "11" / "24"
@@ -149,7 +147,7 @@ def test_a_file_that_the_database_does_not_take_holds_up_nothing(
         gallery.repair()
 
 
-def test_half_written_files_are_cleared_when_they_are_old(gallery: Gallery, folder: Path):
+def test_half_written_files_are_deleted_when_they_are_old(gallery: Gallery, folder: Path):
     (folder / "coming").mkdir(parents=True)
     (folder / "coming" / ".picture.1.tmp").write_bytes(b"half")
     assert gallery.repair() == Repaired()
@@ -157,7 +155,7 @@ def test_half_written_files_are_cleared_when_they_are_old(gallery: Gallery, fold
     assert files(folder) == set()
 
 
-def test_rows_say_that_their_file_is_missing_until_it_is_back(gallery: Gallery, folder: Path):
+def test_missing_files_are_marked_until_they_are_back(gallery: Gallery, folder: Path):
     entry = gallery.add(new_entry())
     path = folder / str(entry.path)
     path.rename(folder / "elsewhere")
@@ -170,7 +168,7 @@ def test_rows_say_that_their_file_is_missing_until_it_is_back(gallery: Gallery, 
 
 
 def test_more_than_a_batch(gallery: Gallery, folder: Path, monkeypatch: pytest.MonkeyPatch):
-    """A lost database, and a folder with more files than are looked at at once."""
+    """A lost database, and a folder with more files than one batch."""
     monkeypatch.setattr("safelight.gallery.repair._BATCH", 3)
     data = file_of(record_of("one of many"))
     day = folder / "2026" / "11" / "24"

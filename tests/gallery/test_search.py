@@ -1,4 +1,4 @@
-"""Searches in both databases, compared with going through all entries by hand."""
+"""Searches in both databases, compared with a linear search over all entries."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PIXELS = file_of(None)
 
 @dataclass(frozen=True)
 class Full:
-    """A gallery with what was entered into it, in order."""
+    """A gallery with the entries that were added to it, in order."""
 
     gallery: Gallery
     entered: Sequence[NewEntry]
@@ -89,7 +89,7 @@ def seeds(entries: Sequence[Entry | NewEntry]) -> list[int | None]:
 
 
 def matches(new: NewEntry, wanted: Search, owner: str | None) -> bool:
-    """What a search means, said once more."""
+    """The meaning of a search, implemented a second time."""
     known = {*words(new.prompt), *words(new.negative_prompt), *words(new.infotext or "")}
     *whole, last = words(wanted.query) or [""]
     equal = ("checkpoint", "sampler", "decision", "seed", "job_id", "favourite")
@@ -107,7 +107,8 @@ def matches(new: NewEntry, wanted: Search, owner: str | None) -> bool:
 
 
 def rank(new: NewEntry, query: list[str]) -> int:
-    """2 where the prompt has the words one after the other, 1 where it has them, 0 elsewhere; the last is a prefix."""
+    """2 where the prompt has the words one after the other, 1 where it has them, 0 elsewhere; the last one is a
+    prefix."""
     given, *whole, last = words(new.prompt), *query
     runs = (given[start : start + len(query)] for start in range(len(given) - len(whole)))
     together = any(run[:-1] == whole and run[-1].startswith(last) for run in runs)
@@ -158,14 +159,14 @@ SEARCHES = st.fixed_dictionaries(
 
 @hypothesis_settings(max_examples=examples(100), suppress_health_check=list(HealthCheck))
 @given(SEARCHES, st.sampled_from(OWNERS))
-def test_what_is_found_is_what_matches(full: Full, fields: dict[str, Any], owner: str | None):
+def test_results_are_the_matching_entries(full: Full, fields: dict[str, Any], owner: str | None):
     wanted = Search.parse(**fields)
     expected = [new for new in reversed(full.entered) if matches(new, wanted, owner)]
     assert seeds(all_pages(full.gallery, wanted, owner)) == seeds(expected)
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_the_best_come_first(full: Full, query: str):
+def test_the_best_matches_come_first(full: Full, query: str):
     for owner, sampler in (("anna", None), (None, "DDIM"), (None, None)):
         wanted = Search(query=query, order="relevance", limit=4, sampler=sampler)
         expected = [new for new in reversed(full.entered) if matches(new, wanted, owner)]
@@ -183,7 +184,7 @@ def test_the_best_come_first(full: Full, query: str):
         "apple:*", "%", "_", "\\", "apple\\", "';--", "\0", "apple\0", "a" * 1000, "a " * 500, "猫", "ß",
     ],
 )  # fmt: skip
-def test_no_query_is_an_error(full: Full, query: str, order: str):
+def test_no_query_string_is_an_error(full: Full, query: str, order: str):
     found = all_pages(full.gallery, Search(query=query, order=order if words(query) else "newest"))
     if query.strip("'\"*^-(){}:%_\\\0") == "apple":
         assert len(found) > 10
@@ -191,7 +192,7 @@ def test_no_query_is_an_error(full: Full, query: str, order: str):
 
 @hypothesis_settings(max_examples=examples(60), suppress_health_check=list(HealthCheck))
 @given(st.text(max_size=40))
-def test_really_no_query(full: Full, query: str):
+def test_special_queries_without_words(full: Full, query: str):
     found = all_pages(full.gallery, Search(query=query))
     assert query.strip() == "" or all(
         matches(full.entered[entry.seed or 0], Search(query=query), None) for entry in found
@@ -204,7 +205,7 @@ def test_letters_that_a_databases_own_tables_do_not_know(gallery: Gallery):
     assert gallery.search(Search(query="q")).entries == ()
 
 
-def test_marks_alone_find_nothing_and_spaces_alone_everything(full: Full):
+def test_combining_marks_find_nothing_and_spaces_everything(full: Full):
     assert full.gallery.search(Search(query=" 🍎 !")).entries == ()
     assert len(full.gallery.search(Search(query="  ", limit=100)).entries) == 60
 
@@ -225,17 +226,17 @@ def test_filters_out_of_range(fields: dict[str, Any]):
 
 @pytest.mark.parametrize("after", ["", "x", "-1", "1.5", "٣", "9" * 19, "5:x", "5:", ":5", "1:2:3"])
 @pytest.mark.parametrize("order", ["newest", "relevance"])
-def test_cursors_that_no_page_gave(full: Full, order: str, after: str):
+def test_invalid_cursors(full: Full, order: str, after: str):
     with pytest.raises(GalleryError):
         full.gallery.search(Search(query="apple", order=order, after=after))
 
 
-def test_relevance_needs_words(full: Full):
+def test_sorting_by_relevance_needs_words(full: Full):
     with pytest.raises(GalleryError, match="words"):
         full.gallery.search(Search(order="relevance"))
 
 
-def test_words_of_the_prompt_count_most(gallery: Gallery):
+def test_words_of_the_prompt_weigh_most(gallery: Gallery):
     for number, (prompt, negative, model) in enumerate(
         [
             ("a whale", "red apple", "m"),
@@ -250,8 +251,8 @@ def test_words_of_the_prompt_count_most(gallery: Gallery):
 
 
 @pytest.mark.parametrize("order", ["newest", "relevance"])
-def test_pages_stay_in_order_while_others_add_and_delete(gallery: Gallery, order: str):
-    """Whoever turns pages sees nothing twice, and misses nothing that was there all the time."""
+def test_pages_are_stable_while_others_add_and_delete(gallery: Gallery, order: str):
+    """A client that pages sees no entry twice, and misses none that existed throughout."""
     for number in range(9):
         gallery.add(new_entry(number, "apple " * (1 + number % 2) + "pie"))
     wanted, seen = Search(query="apple", order=order, limit=2), []

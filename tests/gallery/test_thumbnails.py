@@ -25,7 +25,7 @@ def gone() -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
-def test_the_longer_side_is_what_was_asked_for(tmp_path: Path, kind: FileFormat):
+def test_the_longer_side_has_the_requested_size(tmp_path: Path, kind: FileFormat):
     data = file_of(record_of("x"), kind, size=(300, 150))
     made = Thumbnails(tmp_path).get("name", 64, lambda: data)
     assert size_of(made) == (64, 32)
@@ -33,7 +33,7 @@ def test_the_longer_side_is_what_was_asked_for(tmp_path: Path, kind: FileFormat)
     assert b"starter" not in made
 
 
-def test_a_smaller_picture_keeps_its_size(tmp_path: Path):
+def test_a_smaller_image_keeps_its_size(tmp_path: Path):
     assert size_of(Thumbnails(tmp_path).get("name", 64, lambda: file_of(None))) == (32, 16)
 
 
@@ -43,7 +43,7 @@ def test_a_narrow_strip_keeps_a_pixel(tmp_path: Path):
     assert size_of(Thumbnails(tmp_path).get("name", 16, lambda: data)) == (16, 1)
 
 
-def test_what_was_made_is_kept_until_it_is_forgotten(tmp_path: Path):
+def test_a_thumbnail_is_cached_until_its_entry_is_deleted(tmp_path: Path):
     first = Thumbnails(tmp_path).get("name", 64, lambda: file_of(None))
     Thumbnails(tmp_path).get("name", 32, lambda: file_of(None))
     Thumbnails(tmp_path).get("names", 32, lambda: file_of(None))
@@ -52,8 +52,8 @@ def test_what_was_made_is_kept_until_it_is_forgotten(tmp_path: Path):
     assert [path.name for path in tmp_path.rglob("*.webp")] == ["names-32.webp"]
 
 
-def test_the_oldest_make_room(tmp_path: Path):
-    cache = Thumbnails(tmp_path, room=256 * 2)  # two on each shelf
+def test_the_oldest_are_evicted(tmp_path: Path):
+    cache = Thumbnails(tmp_path, room=256 * 2)  # two in each folder
     for age, side in enumerate((16, 17, 18, 19)):
         cache.get("name", side, lambda: file_of(None))
         path = next(tmp_path.rglob(f"name-{side}.webp"))
@@ -67,13 +67,13 @@ def test_sides_out_of_range(tmp_path: Path, side: int):
         Thumbnails(tmp_path).get("name", side, gone)
 
 
-def test_a_damaged_picture_leaves_nothing(tmp_path: Path):
+def test_a_damaged_image_leaves_nothing(tmp_path: Path):
     with pytest.raises(ImageError):
         Thumbnails(tmp_path).get("name", 64, lambda: file_of(None)[:100])
     assert list(tmp_path.rglob("*.*")) == []
 
 
-def test_one_that_cannot_be_deleted(tmp_path: Path):
+def test_a_thumbnail_that_cannot_be_deleted(tmp_path: Path):
     cache = Thumbnails(tmp_path)
     cache.get("name", 64, lambda: file_of(None))
     path = next(tmp_path.rglob("*.webp"))

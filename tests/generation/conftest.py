@@ -1,4 +1,4 @@
-"""One engine for all tests, and a short way to ask it for pictures."""
+"""One engine for all tests, and a short way to generate images with it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def engine(drawing_home: Path) -> Engine:
 
 @pytest.fixture(scope="session")
 def draw(engine: Engine, tiny: Callable[[str], Path]) -> Draw:
-    """Pictures of a tiny checkpoint: 64 pixels, 3 steps, seed 7, unless it is said otherwise."""
+    """Generate images with a tiny checkpoint: 64 pixels, 3 steps, seed 7 by default."""
 
     def run(
         name: str = "sd1", watcher: Watcher | None = None, *, alone: bool = False, **fields: Any
@@ -57,7 +57,7 @@ def draw(engine: Engine, tiny: Callable[[str], Path]) -> Draw:
 
 @pytest.fixture(scope="session")
 def in_memory(engine: Engine, tiny: Callable[[str], Path]) -> Callable[[str], LoadedCheckpoint]:
-    """A tiny checkpoint as the engine itself has it."""
+    """A tiny checkpoint as the engine has loaded it."""
 
     def get(name: str) -> LoadedCheckpoint:
         return engine._loaded.get(engine.checkpoint(str(tiny(name))))
@@ -70,5 +70,5 @@ def pixels(drawn: Artifact) -> Pixels:
 
 
 def same(first: Artifact, second: Artifact) -> bool:
-    """Whether two pictures are the same, bit for bit."""
+    """Whether two images are the same, bit for bit."""
     return np.array_equal(pixels(first), pixels(second))

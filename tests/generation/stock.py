@@ -1,4 +1,4 @@
-"""The same picture from diffusers alone: what Safelight adds must not change what it leaves alone."""
+"""The same images from diffusers alone: Safelight's features must not change runs that do not use them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from safelight.generation.solvers.samplers import build_scheduler, prediction_pr
 def stock(
     folder: Path, pipeline: str, sampler: str = "DPM++ 2M Karras", *, seed: int = 7, **arguments: Any
 ) -> np.ndarray:
-    """A picture of a checkpoint: uint8 [height, width, 3].
+    """Generate an image with diffusers' own pipeline: uint8 [height, width, 3].
 
     Args:
         folder: The checkpoint.
-        pipeline: diffusers' class.
-        sampler: As a request names it.
-        seed: Of the generator.
-        arguments: Of the pipeline's call.
+        pipeline: The name of diffusers' class.
+        sampler: The sampler, as in a request.
+        seed: The generator's seed.
+        arguments: Arguments of the pipeline's call.
     """
     pipe = load_stock(folder, pipeline, sampler, seed=seed)
     usual = {"prompt": "a red cat", "num_inference_steps": 3, "output_type": "np"}
@@ -44,7 +44,7 @@ def load_stock(folder: Path, pipeline: str, sampler: str = "DPM++ 2M Karras", *,
 
 
 def alike(ours: np.ndarray, theirs: np.ndarray) -> bool:
-    """Whether two pictures are the same but for the last bits of sums: some processors' kernels add in another order
+    """Whether two images are the same but for the last bits of sums: some processors' kernels add in another order
     for arrays that lie elsewhere in memory. One grey level, in at most one value of a hundred."""
     distance = np.abs(ours.astype(int) - theirs.astype(int))
     return ours.shape == theirs.shape and distance.max() <= 1 and (distance > 0).mean() <= 0.01

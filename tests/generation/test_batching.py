@@ -1,4 +1,4 @@
-"""Pictures drawn together: what meets, what does not, and that nobody waits for ever."""
+"""Batching: which calls are batched, which are not, and that none waits for ever."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from safelight.settings import Settings
 Tiny = Callable[[str], Path]
 PATIENCE = 30
 WAIT = 500
-"""Milliseconds that a step waits for others here: ample on a busy machine, and hardly ever waited for in full."""
+"""Milliseconds for which a step waits for others here: ample on a busy machine, and hardly ever used up."""
 
-# The meeting point, with a network that is easy to check
+# The batcher, with a network that is easy to check
 
 
 class Doubler(nn.Module):
-    """Answers twice each row plus its timestep; notes the rows of each call and that calls never overlap."""
+    """Returns twice each row plus its timestep; records the rows of each call and that calls never overlap."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Doubler(nn.Module):
 
 
 class Visit:
-    """A thread's visit: some calls, each of rows and width of its own, with a pause on the way to it."""
+    """A thread's run: some calls, each of its own rows and width, with a pause before it."""
 
     def __init__(self, number: int, steps: Sequence[tuple[int, int, float]], fails_at: int | None) -> None:
         self.number, self.steps, self.fails_at = number, steps, fails_at
@@ -96,7 +96,7 @@ VISITS = st.lists(
 
 @given(VISITS, st.sampled_from([0.0, 0.002, 5.0]))
 @settings(max_examples=examples(40))
-def test_whoever_comes_and_goes_gets_their_own_answers(
+def test_threads_that_join_and_leave_get_their_own_results(
     plans: list[tuple[list[tuple[int, int, float]], int | None]], wait: float
 ) -> None:
     floor, net = FifoLock(), Doubler()
@@ -121,7 +121,7 @@ def test_whoever_comes_and_goes_gets_their_own_answers(
 
 
 class Party:
-    """Threads that all have joined before any of them makes its call, so that what happens then is certain."""
+    """Threads that all have joined before any of them makes its call, so that the outcome is certain."""
 
     def __init__(self, net: nn.Module, wait: float) -> None:
         self.net, self.floor = net, FifoLock()
@@ -129,7 +129,7 @@ class Party:
         self.results: dict[int, Any] = {}
 
     def run(self, calls: Sequence[tuple[Any, ...] | None]) -> None:
-        """One thread for each call; None joins, makes none, and leaves after a while."""
+        """One thread for each call; a thread with None joins, makes no call, and leaves after a while."""
         ready = threading.Barrier(len(calls))
 
         def work(number: int, arguments: tuple[Any, ...] | None) -> None:
@@ -143,7 +143,7 @@ class Party:
                     else:
                         with self.floor.released():
                             time.sleep(0.1)
-                except Exception as error:  # noqa: BLE001  looked at by the test
+                except Exception as error:  # noqa: BLE001  the test checks it
                     self.results[number] = error
                 finally:
                     self.rendezvous.leave()
@@ -163,7 +163,7 @@ def row(value: float, width: int = 3) -> tuple[Tensor, Tensor]:
     return torch.full((1, width), float(value)), torch.tensor(0)
 
 
-def test_all_who_are_there_are_one_call() -> None:
+def test_all_joined_threads_are_one_call() -> None:
     party = Party(net := Doubler(), wait=PATIENCE)
     party.run([row(1), row(2), row(3)])
     assert net.rows == [3]
@@ -175,14 +175,14 @@ def test_all_who_are_there_are_one_call() -> None:
     assert {company for _, company in party.results.values()} == {3}
 
 
-def test_calls_that_do_not_fit_are_computed_one_after_the_other() -> None:
+def test_incompatible_calls_are_computed_one_after_the_other() -> None:
     party = Party(net := Doubler(), wait=PATIENCE)
     party.run([row(1), row(2, width=4), row(3), row(4, width=4)])
     assert net.rows == [2, 2]
     assert {answer[0].shape[1] for answer, _ in party.results.values()} == {3, 4}
 
 
-def test_who_leaves_is_not_waited_for() -> None:
+def test_a_thread_that_leaves_is_not_waited_for() -> None:
     party = Party(net := Doubler(), wait=PATIENCE)
     began = time.monotonic()
     party.run([row(1), row(2), None])
@@ -190,14 +190,14 @@ def test_who_leaves_is_not_waited_for() -> None:
     assert time.monotonic() - began < PATIENCE / 2
 
 
-def test_who_takes_long_is_waited_for_so_long_and_no_longer() -> None:
+def test_a_slow_thread_is_waited_for_up_to_the_timeout() -> None:
     party = Party(net := Doubler(), wait=0.02)
     party.run([row(1), row(2), None])
     assert sum(net.rows) == 2
     assert party.rendezvous._member_count == 0
 
 
-def test_who_makes_a_common_call_fail_fails_alone() -> None:
+def test_a_row_that_makes_a_common_call_fail_fails_alone() -> None:
     class Picky(Doubler):
         def forward(self, sample: Tensor, timestep: Tensor) -> tuple[Tensor]:
             if (sample == 2).any():
@@ -213,7 +213,7 @@ def test_who_makes_a_common_call_fail_fails_alone() -> None:
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
-def test_what_is_too_much_together_is_computed_alone(error: RuntimeError) -> None:
+def test_a_batch_too_large_for_the_memory_is_computed_row_by_row(error: RuntimeError) -> None:
     class Small(Doubler):
         def forward(self, sample: Tensor, timestep: Tensor) -> tuple[Tensor]:
             if len(sample) > 1 or float(sample.mean()) == 3:
@@ -228,7 +228,7 @@ def test_what_is_too_much_together_is_computed_alone(error: RuntimeError) -> Non
     assert party.results[2] is error
 
 
-def test_ctrl_c_in_one_thread_leaves_the_others_their_calls() -> None:
+def test_ctrl_c_in_one_thread_does_not_affect_the_calls_of_others() -> None:
     class Interrupted(Doubler):
         def forward(self, sample: Tensor, timestep: Tensor) -> tuple[Tensor]:
             if not self.rows:
@@ -259,7 +259,7 @@ def test_ctrl_c_in_one_thread_leaves_the_others_their_calls() -> None:
     assert float(answers[0][0][0].mean()) == 4
 
 
-def test_who_waits_for_others_lets_go_first_and_who_is_alone_does_not() -> None:
+def test_a_thread_releases_its_lock_only_while_it_waits_for_others() -> None:
     let_go: list[str] = []
     floor, net = FifoLock(), Doubler()
     rendezvous = Batcher(floor, 0.01, lambda: let_go.append(threading.current_thread().name))
@@ -267,12 +267,12 @@ def test_who_waits_for_others_lets_go_first_and_who_is_alone_does_not() -> None:
         rendezvous.join()
         rendezvous.compute(Call(net, row(1), {}))
         assert let_go == []
-        rendezvous.join()  # somebody who does not come
+        rendezvous.join()  # a thread that makes no call
         rendezvous.compute(Call(net, row(1), {}))
     assert set(let_go) == {threading.current_thread().name}
 
 
-def test_a_stand_in_answers_for_the_network() -> None:
+def test_a_proxy_stands_for_the_network() -> None:
     torch.manual_seed(0)
     net = nn.Linear(3, 2)
     stand_in = DenoiserProxy(net, Call.compute)
@@ -286,12 +286,12 @@ def test_a_stand_in_answers_for_the_network() -> None:
         _ = stand_in.nonsense
 
 
-# Whole pictures
+# Whole images
 
 
 @pytest.fixture(scope="module")
 def engine(drawing_home: Path) -> Engine:
-    """An engine that waits longer than usual, so that a busy machine changes nothing."""
+    """An engine with a longer batching timeout, so that a busy machine changes nothing."""
     return Engine(Settings(home=drawing_home, device="cpu", memory_budget=4 * 10**9, batch_timeout=WAIT))
 
 
@@ -333,7 +333,7 @@ def together(
     watchers: Sequence[Watcher] = (),
     alone: Sequence[int] = (),
 ) -> list[Artifact | Exception]:
-    """Draw requests of one picture each at the same time: none goes beyond its first step before all have made it."""
+    """Generate requests of one image each at the same time: none goes beyond its first step before all have made it."""
     ready = threading.Barrier(len(requests))
 
     def draw(number: int) -> Artifact | Exception:
@@ -349,7 +349,7 @@ def together(
         told = Watcher(tell, watcher.should_stop, watcher.keep_partial)
         try:
             return next(engine.generate(requests[number], told, alone=number in alone))
-        except Exception as error:  # noqa: BLE001  looked at by the test
+        except Exception as error:  # noqa: BLE001  the test checks it
             return error
 
     with ThreadPoolExecutor(len(requests)) as pool:
@@ -367,7 +367,7 @@ def alone(engine: Engine, requests: Sequence[GenerationRequest]) -> list[Artifac
     return drawn
 
 
-def test_different_pictures_are_drawn_together_and_are_the_same_within_tolerance(
+def test_different_images_are_batched_and_are_the_same_within_tolerance(
     engine: Engine, ask: Ask, tiny: Tiny
 ) -> None:
     requests = [
@@ -388,7 +388,7 @@ def test_different_pictures_are_drawn_together_and_are_the_same_within_tolerance
     assert made == [each.record.to_dict() for each in expected]
 
 
-def test_every_way_of_drawing_meets_every_other(engine: Engine, ask: Ask, tiny: Tiny) -> None:
+def test_every_mode_is_batched_with_every_other(engine: Engine, ask: Ask, tiny: Tiny) -> None:
     requests = [
         ask(seed=1),
         ask(seed=2, init_image=PICTURE, strength=0.9),
@@ -426,8 +426,8 @@ def test_families(name: str, fields: dict[str, Any], engine: Engine, ask: Ask, t
     assert max(rows) == 2 * min(rows)
 
 
-def test_pictures_come_and_go(engine: Engine, ask: Ask, tiny: Tiny) -> None:
-    """The second one begins in the midst of the first, and goes on when that is finished."""
+def test_images_join_and_leave(engine: Engine, ask: Ask, tiny: Tiny) -> None:
+    """The second one starts while the first runs, and continues when that is finished."""
     requests = [ask(seed=1, steps=6), ask(seed=2, steps=7)]
     expected = alone(engine, requests)
     second_calls, first_waits = threading.Event(), threading.Event()
@@ -458,7 +458,7 @@ def test_pictures_come_and_go(engine: Engine, ask: Ask, tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_one_that_is_stopped_stops_within_a_step_and_disturbs_nobody(
+def test_a_stopped_image_stops_within_a_step_and_affects_no_other(
     keep: bool, engine: Engine, ask: Ask, tiny: Tiny
 ) -> None:
     requests = [ask(seed=seed, steps=8) for seed in range(3)]
@@ -479,7 +479,7 @@ def test_one_that_is_stopped_stops_within_a_step_and_disturbs_nobody(
     assert sum(rows) == 2 * (8 + 8 + 3)
 
 
-def test_one_that_fails_fails_alone(engine: Engine, ask: Ask) -> None:
+def test_a_failing_image_fails_alone(engine: Engine, ask: Ask) -> None:
     requests = [ask(seed=seed) for seed in range(3)]
     expected = alone(engine, requests)
 
@@ -496,7 +496,7 @@ def test_one_that_fails_fails_alone(engine: Engine, ask: Ask) -> None:
 
 @contextmanager
 def breaking(engine: Engine, checkpoint: Path, most: int, error: Exception) -> Iterator[None]:
-    """Calls of more rows fail meanwhile."""
+    """Make calls of more rows fail meanwhile."""
 
     def fail(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if len(next(iter((*args, *kwargs.values())))) > most:
@@ -508,7 +508,7 @@ def breaking(engine: Engine, checkpoint: Path, most: int, error: Exception) -> I
     handle.remove()
 
 
-def test_an_error_in_every_call_is_everybodys(engine: Engine, ask: Ask, tiny: Tiny) -> None:
+def test_an_error_in_every_call_reaches_every_image(engine: Engine, ask: Ask, tiny: Tiny) -> None:
     requests = [ask(seed=seed) for seed in range(3)]
     with breaking(engine, tiny("sd1"), 1, NonFiniteError()):
         drawn = together(engine, requests)
@@ -516,7 +516,7 @@ def test_an_error_in_every_call_is_everybodys(engine: Engine, ask: Ask, tiny: Ti
     assert len(alone(engine, requests)) == 3
 
 
-def test_where_memory_is_short_they_are_computed_one_by_one(engine: Engine, ask: Ask, tiny: Tiny) -> None:
+def test_where_memory_is_short_images_are_computed_one_by_one(engine: Engine, ask: Ask, tiny: Tiny) -> None:
     requests = [ask(seed=seed) for seed in range(3)]
     expected = alone(engine, requests)
     with breaking(engine, tiny("sd1"), 2, torch.OutOfMemoryError()):
@@ -527,7 +527,7 @@ def test_where_memory_is_short_they_are_computed_one_by_one(engine: Engine, ask:
         assert one.record == other.record
 
 
-def test_who_asks_for_it_is_computed_alone_among_others(engine: Engine, ask: Ask, tiny: Tiny) -> None:
+def test_a_request_for_exact_results_is_computed_alone(engine: Engine, ask: Ask, tiny: Tiny) -> None:
     requests = [ask(seed=seed, sampler="Euler a") for seed in range(3)]
     expected = alone(engine, requests)
     with calls(engine, tiny("sd1")) as rows:
@@ -540,7 +540,7 @@ def test_who_asks_for_it_is_computed_alone_among_others(engine: Engine, ask: Ask
     assert near(drawn[2], expected[2])
 
 
-def test_perturbed_attention_is_computed_alone_among_others(engine: Engine, ask: Ask, tiny: Tiny) -> None:
+def test_perturbed_attention_is_computed_alone(engine: Engine, ask: Ask, tiny: Tiny) -> None:
     requests = [ask(seed=1), ask(seed=2, pag_scale=3, prompt="[red:blue:2] cat"), ask(seed=3)]
     expected = alone(engine, requests)
     with calls(engine, tiny("sd1")) as rows:
@@ -562,7 +562,7 @@ def test_two_checkpoints_at_once(engine: Engine, ask: Ask, tiny: Tiny) -> None:
     assert max(rows) == 4
 
 
-def test_two_checkpoints_at_once_in_a_memory_for_one(ask: Ask, engine: Engine, drawing_home: Path) -> None:
+def test_two_checkpoints_in_a_budget_for_one(ask: Ask, engine: Engine, drawing_home: Path) -> None:
     names = ("sd1", "sd2")
     requests = [ask(name, seed=seed, width=32, height=32) for seed in range(3) for name in names]
     expected = alone(engine, requests)
@@ -576,7 +576,7 @@ def test_two_checkpoints_at_once_in_a_memory_for_one(ask: Ask, engine: Engine, d
 
 
 @pytest.mark.parametrize(("limit", "most"), [("memory", 2), ("setting", 3), ("one", 1)])
-def test_no_more_are_drawn_together_than_may_be(
+def test_the_batch_size_is_limited(
     limit: str, most: int, ask: Ask, tiny: Tiny, engine: Engine, drawing_home: Path
 ) -> None:
     requests = [ask(seed=seed) for seed in range(6)]
@@ -598,7 +598,7 @@ def test_no_more_are_drawn_together_than_may_be(
         assert not any(each.record.batched for each in drawn)
 
 
-def test_a_picture_too_large_for_the_memory_is_refused_while_others_draw(
+def test_an_image_too_large_for_the_memory_is_refused_while_others_run(
     ask: Ask, tiny: Tiny, engine: Engine, drawing_home: Path
 ) -> None:
     loaded = engine._loaded.get(engine.checkpoint(str(tiny("sd1"))))
@@ -616,7 +616,7 @@ def test_a_picture_too_large_for_the_memory_is_refused_while_others_draw(
     assert len(errors) == 2
 
 
-def test_a_picture_alone_waits_for_nobody(engine: Engine, ask: Ask) -> None:
+def test_a_single_image_waits_for_no_other(engine: Engine, ask: Ask) -> None:
     next(engine.generate(ask()))
     began = time.monotonic()
     next(engine.generate(ask(steps=20)))
@@ -624,7 +624,9 @@ def test_a_picture_alone_waits_for_nobody(engine: Engine, ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("stop_after", [2, 99])
-def test_who_is_decoding_is_not_waited_for(stop_after: int, engine: Engine, ask: Ask, tiny: Tiny) -> None:
+def test_an_image_that_is_decoded_is_not_waited_for(
+    stop_after: int, engine: Engine, ask: Ask, tiny: Tiny
+) -> None:
     vae: Any = engine._loaded.get(engine.checkpoint(str(tiny("sd1")))).components["vae"]
     told: list[Any] = []
     members: list[int] = []
@@ -635,7 +637,7 @@ def test_who_is_decoding_is_not_waited_for(stop_after: int, engine: Engine, ask:
     assert members == [0]
 
 
-def test_others_draw_on_while_a_picture_is_looked_at(engine: Engine, ask: Ask) -> None:
+def test_others_continue_while_an_image_is_judged(engine: Engine, ask: Ask) -> None:
     drawn: list[Artifact] = []
     previews: list[tuple[int, int]] = []
 

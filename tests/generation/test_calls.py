@@ -1,4 +1,4 @@
-"""Calls that become one, and answers that come apart again."""
+"""Denoiser calls that are joined, and their results split again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from safelight.generation.calls import Call, compute_calls, join_calls
 
 
 class Echo(nn.Module):
-    """A denoiser whose answer to a row depends on all that belongs to it, and which notes what it is given."""
+    """A denoiser whose result for a row depends on all of the row's inputs, and which records its inputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ def call(
 
 
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 999)), min_size=1, max_size=6))
-def test_everybody_gets_what_they_would_alone(asked: list[tuple[int, int]]) -> None:
+def test_joined_calls_give_the_results_of_single_ones(asked: list[tuple[int, int]]) -> None:
     net = Echo()
     calls = [call(net, rows, time=time, seed=seed) for seed, (rows, time) in enumerate(asked)]
     expected = [each.compute() for each in calls]
@@ -56,7 +56,7 @@ def test_everybody_gets_what_they_would_alone(asked: list[tuple[int, int]]) -> N
         assert torch.equal(one, other)
 
 
-def test_one_call_is_made_as_it_is_written() -> None:
+def test_a_single_call_is_passed_unchanged() -> None:
     net = Echo()
     one = call(net, mask=None)
     compute_calls([one])
@@ -73,7 +73,7 @@ def test_one_call_is_made_as_it_is_written() -> None:
         (torch.tensor(3, dtype=torch.int32), torch.tensor([981.0, 981.0])),
     ],
 )
-def test_samplers_may_count_time_in_their_own_way(first: Tensor, second: Tensor) -> None:
+def test_samplers_may_use_different_timestep_types(first: Tensor, second: Tensor) -> None:
     net = Echo()
     calls = [call(net, time=first), call(net, time=second)]
     assert calls[0].fits(calls[1])
@@ -82,7 +82,7 @@ def test_samplers_may_count_time_in_their_own_way(first: Tensor, second: Tensor)
     assert net.seen[0]["timestep"].tolist() == times
 
 
-def test_whole_numbers_are_not_rounded_to_half_precision() -> None:
+def test_integer_timesteps_are_not_rounded_to_half_precision() -> None:
     net = Echo()
     half = call(net, time=torch.tensor(981.0).bfloat16())
     assert not half.fits(call(net, time=981))
@@ -110,18 +110,18 @@ DIFFERENT: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
-def test_what_cannot_be_one(one: dict[str, Any], other: dict[str, Any]) -> None:
+def test_incompatible_calls(one: dict[str, Any], other: dict[str, Any]) -> None:
     net = Echo()
     assert call(net, **one).fits(call(net, seed=1, **one))
     assert not call(net, **one).fits(call(net, **other))
     assert not call(net, **other).fits(call(net, **one))
 
 
-def test_two_networks_cannot_be_one() -> None:
+def test_calls_of_two_networks_are_incompatible() -> None:
     assert not call(Echo()).fits(call(Echo()))
 
 
-def test_what_belongs_to_the_batch_is_joined_and_the_rest_kept() -> None:
+def test_batch_arguments_are_joined_and_others_kept() -> None:
     net = Echo()
     masks = torch.zeros(2, 3), torch.ones(1, 3)
     ids, rope = torch.arange(2), (torch.ones(7, 2), torch.zeros(7, 2))
@@ -151,7 +151,7 @@ def test_what_belongs_to_the_batch_is_joined_and_the_rest_kept() -> None:
     assert [list(each.shape) for each in both["residuals"]] == [[3, 2, 5], [3, 3, 5]]  # type: ignore[attr-defined]
 
 
-def test_arguments_by_position_and_by_name_are_the_same() -> None:
+def test_positional_and_keyword_arguments_are_equal() -> None:
     net = Echo()
     by_position = call(net)
     sample, time = by_position.args
@@ -161,7 +161,7 @@ def test_arguments_by_position_and_by_name_are_the_same() -> None:
     assert torch.equal(one, other)
 
 
-def test_an_output_of_diffusers_comes_apart_as_such() -> None:
+def test_a_diffusers_output_is_split_into_such_outputs() -> None:
     class Named(Echo):
         def forward(self, sample: Tensor, timestep: Any, encoder_hidden_states: Any = None) -> Any:
             return UNet2DConditionOutput(sample=super().forward(sample, timestep)[0])
@@ -173,14 +173,14 @@ def test_an_output_of_diffusers_comes_apart_as_such() -> None:
 
 
 class Lists(nn.Module):
-    """A network that takes and gives a list with an item for each picture."""
+    """A network that takes and returns a list with an item for each image."""
 
     def forward(self, x: list[Tensor], t: Tensor) -> tuple[list[Tensor]]:
         assert len(x) == len(t)
         return ([item * time for item, time in zip(x, t, strict=True)],)
 
 
-def test_lists_of_rows_come_apart_as_lists() -> None:
+def test_lists_are_split_into_lists() -> None:
     net = Lists()
     first = Call(net, ([torch.ones(1, 2), torch.ones(3, 2)], torch.tensor([1.0, 2.0])), {})
     second = Call(net, ([torch.ones(4, 2)], torch.tensor([3.0])), {})

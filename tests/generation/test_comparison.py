@@ -12,7 +12,7 @@ MOST = int(MAX_DIFFERING_FRACTION * GREY.size)
 
 
 @given(st.integers(0, 10), st.integers(-3, 3))
-def test_few_values_by_a_little(count: int, by: int) -> None:
+def test_a_few_small_differences_are_near(count: int, by: int) -> None:
     other = GREY.copy()
     other.reshape(-1)[:count] = 128 + by
     expected = count == 0 or by == 0 or (count <= MOST and abs(by) <= MAX_LEVEL_DIFFERENCE)

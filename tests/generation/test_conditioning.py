@@ -25,7 +25,7 @@ SIZE = {"width": SIDE, "height": SIDE}
 def test_a_prompt_changes_at_its_step(
     name: str, family: str, sampler: str, draw: Draw, tiny: Tiny, in_memory: Memory
 ) -> None:
-    """Step 2 of 4 on is drawn with other words: the stock pipeline gets their embeddings from a callback."""
+    """From step 2 of 4 on the prompt is another: the stock pipeline gets its embeddings from a callback."""
     from safelight.generation.conditioning import make_prompts
     from safelight.generation.plan import ExpandedPrompts
     from safelight.generation.prompts.embedding_cache import EmbeddingCache
@@ -55,7 +55,7 @@ def test_a_prompt_changes_at_its_step(
         assert alike(pixels(drawn), expected)
 
 
-def test_shares_are_of_the_steps_that_run(draw: Draw) -> None:
+def test_fractions_are_of_the_steps_that_run(draw: Draw) -> None:
     edit = {"init_image": PICTURE, "strength": 0.5, "steps": 4}  # of which two run
     (half,) = draw(prompt="a [red:blue:0.5] cat", **edit)
     assert same(half, *draw(prompt="a [red:blue:1] cat", **edit))
@@ -63,7 +63,7 @@ def test_shares_are_of_the_steps_that_run(draw: Draw) -> None:
     assert not same(half, *draw(prompt="a blue cat", **edit))
 
 
-def test_a_second_pass_goes_on_where_the_first_one_ended(draw: Draw) -> None:
+def test_a_second_pass_continues_the_schedule_of_the_first(draw: Draw) -> None:
     prompt, hires = "a [red:blue:1.0] cat", {"scale": 1.5, "strength": 0.9}
     assert same(*draw(prompt=prompt), *draw(prompt="a red cat"))
     (drawn,) = draw(prompt=prompt, hires=hires)
@@ -71,7 +71,7 @@ def test_a_second_pass_goes_on_where_the_first_one_ended(draw: Draw) -> None:
     assert not same(drawn, *draw(prompt="a blue cat", hires=hires))
 
 
-def test_alternation_takes_turns(draw: Draw) -> None:
+def test_alternation(draw: Draw) -> None:
     turns = "a [[[red|blue]:[red|blue]:1]:[red|blue]:2] cat"
     assert same(*draw(prompt="a [red|blue] cat"), *draw(prompt=turns))
     assert not same(*draw(prompt="a [red|blue] cat"), *draw(prompt="a red cat"))
@@ -80,16 +80,16 @@ def test_alternation_takes_turns(draw: Draw) -> None:
 
 @pytest.mark.parametrize("prompt", ["a (red:1.5) cat", "a [red] cat", "a red BREAK cat"])
 @pytest.mark.parametrize("name", ["sd1", "sdxl"])
-def test_weights_and_breaks_count(name: str, prompt: str, draw: Draw) -> None:
+def test_weights_and_breaks_have_an_effect(name: str, prompt: str, draw: Draw) -> None:
     assert not same(*draw(name, prompt=prompt), *draw(name))
 
 
-def test_a_long_negative_prompt_has_its_say(draw: Draw) -> None:
+def test_a_long_negative_prompt_has_an_effect(draw: Draw) -> None:
     long = "red blue cat dog " * 60
     assert not same(*draw(negative_prompt=long + "green"), *draw(negative_prompt=long + "yellow"))
 
 
-def test_clip_skip_takes_an_earlier_layer(draw: Draw, tiny: Tiny) -> None:
+def test_clip_skip_uses_an_earlier_layer(draw: Draw, tiny: Tiny) -> None:
     pipe = load_stock(tiny("sd1"), "StableDiffusionPipeline")
     embeddings = []
     for text in ("a red cat", ""):
@@ -113,7 +113,7 @@ def test_clip_skip_takes_an_earlier_layer(draw: Draw, tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("name", ["sd3", "flux", "pixart-sigma", "kolors"])
-def test_plain_text_encoders_say_what_they_cannot_do(name: str, draw: Draw) -> None:
+def test_plain_text_encoders_refuse_unsupported_features(name: str, draw: Draw) -> None:
     for prompt in ("a [red:blue:2] cat", "a [red|blue] cat"):
         with pytest.raises(UnsupportedError, match="one prompt from the first step to the last"):
             draw(name, prompt=prompt)
@@ -128,7 +128,7 @@ def test_plain_text_encoders_say_what_they_cannot_do(name: str, draw: Draw) -> N
 @pytest.mark.parametrize(
     ("name", "limit"), [("sd3", 256), ("flux", 512), ("pixart-alpha", 120), ("chroma", 512)]
 )
-def test_words_that_plain_text_encoders_do_not_read_are_noted(name: str, limit: int, draw: Draw) -> None:
+def test_syntax_that_plain_text_encoders_do_not_read_is_noted(name: str, limit: int, draw: Draw) -> None:
     long = "red " * limit
     (one,), (other,) = draw(name, prompt=long + "cat"), draw(name, prompt=long + "dog")
     assert same(one, other)

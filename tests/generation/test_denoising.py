@@ -30,7 +30,7 @@ Memory = Callable[[str], LoadedCheckpoint]
 
 @dataclass
 class Spy:
-    """Stands where the preview's map does, and keeps the latents it is shown."""
+    """Replaces the preview's linear map, and keeps the latents that it gets."""
 
     latents: list[torch.Tensor] = field(default_factory=list)
 
@@ -70,7 +70,7 @@ def text_families() -> list[str]:
 
 
 @pytest.mark.parametrize("name", text_families())
-def test_the_last_preview_is_the_picture(name: str, in_memory: Memory) -> None:
+def test_the_last_preview_is_the_image(name: str, in_memory: Memory) -> None:
     """Every family's sign, scale and packing: after an Euler step to zero noise the clean latents are the latents."""
     loaded, spy = in_memory(name), Spy()
     latents = text_pass(
@@ -104,14 +104,14 @@ def test_a_step_of_two_calls_is_one_step(sampler: Any, steps: int, in_memory: Me
     text_pass(loaded, steps, sampler.name, on_step=lambda *step: told.append(step[:2])).run()
     hook.remove()
     assert told == [(step, steps) for step in range(1, steps + 1)]
-    # Each call belongs to the step that was not told of yet; the last step calls once.
+    # Each call belongs to the step that was not reported yet; the last step has one call.
     assert calls == [step for step in range(steps) for _ in range(2 if step < steps - 1 else 1)]
 
 
 @pytest.mark.parametrize(
     "sampler", [s for s in SAMPLERS if s.prediction_processes & FIT.keys()], ids=lambda s: s.name
 )
-def test_every_sampler_tells_each_step_once(sampler: Any, in_memory: Memory) -> None:
+def test_every_sampler_reports_each_step_once(sampler: Any, in_memory: Memory) -> None:
     loaded = in_memory(FIT[next(iter(sampler.kinds))])
     told: list[tuple[int, int]] = []
     text_pass(loaded, 4, sampler.name, latents_out=True, on_step=lambda *step: told.append(step[:2])).run()
@@ -131,7 +131,7 @@ def test_every_sampler_tells_each_step_once(sampler: Any, in_memory: Memory) -> 
     ],
 )
 @pytest.mark.parametrize("sampler", ["Euler", "Heun"])
-def test_steps_are_counted_as_they_run_from_a_picture(
+def test_steps_of_image_to_image_are_counted_as_they_run(
     name: str, steps: int, strength: float, ran: int, sampler: str, draw: Draw
 ) -> None:
     told: list[Progress] = []
@@ -147,7 +147,7 @@ def test_steps_are_counted_as_they_run_from_a_picture(
 
 
 def stopper(after: int, *, keep: bool = False) -> tuple[Watcher, list[Progress]]:
-    """Asks to stop once so many steps are told."""
+    """A stop callback that returns true after so many reported steps."""
     told: list[Progress] = []
     return Watcher(told.append, lambda: len(told) >= after, keep), told
 
@@ -156,7 +156,7 @@ def stopper(after: int, *, keep: bool = False) -> tuple[Watcher, list[Progress]]
     "name", ["sd1", "kolors", "sd3", "qwen-image", "pixart-sigma", "auraflow", "z-image"]
 )
 @pytest.mark.parametrize("keep", [False, True])
-def test_a_wish_to_stop_ends_the_run_before_the_next_call(
+def test_a_stop_request_ends_the_run_before_the_next_call(
     name: str, keep: bool, draw: Draw, in_memory: Memory
 ) -> None:
     loaded = in_memory(name)
@@ -180,7 +180,7 @@ def test_a_wish_to_stop_ends_the_run_before_the_next_call(
     assert len(draw(name)) == 1
 
 
-def test_a_wish_that_comes_within_a_call_ends_the_run_with_it(draw: Draw, in_memory: Memory) -> None:
+def test_a_stop_request_within_a_call_ends_the_run_after_it(draw: Draw, in_memory: Memory) -> None:
     """A step of two calls is left between them."""
     loaded = in_memory("qwen-image")
     denoiser: Any = loaded.components["transformer"]
@@ -193,7 +193,7 @@ def test_a_wish_that_comes_within_a_call_ends_the_run_with_it(draw: Draw, in_mem
 
 
 @pytest.mark.parametrize("sampler", ["DPM++ 2M", "Euler a", "Heun", "DPM++ SDE", "LCM"])
-def test_a_partial_picture_is_where_the_run_stood(sampler: str, draw: Draw) -> None:
+def test_a_partial_image_is_the_current_prediction(sampler: str, draw: Draw) -> None:
     watcher, told = stopper(3, keep=True)
     (drawn,) = draw("sd1", watcher, steps=4, sampler=sampler)
     assert drawn.stopped_at == 3
@@ -204,7 +204,7 @@ def test_a_partial_picture_is_where_the_run_stood(sampler: str, draw: Draw) -> N
     assert 0 < near < far
 
 
-def test_a_partial_edit_leaves_the_rest_alone(draw: Draw) -> None:
+def test_a_partial_edit_keeps_the_unmasked_area(draw: Draw) -> None:
     picture = Image.effect_noise((SIDE, SIDE), 80).convert("RGB")
     mask = Image.new("L", (SIDE, SIDE), 0)
     mask.paste(255, (16, 16, 48, 48))
@@ -216,18 +216,18 @@ def test_a_partial_edit_leaves_the_rest_alone(draw: Draw) -> None:
     assert np.array_equal(pixels(drawn)[outside], np.asarray(picture)[outside])
 
 
-def test_a_stop_in_the_second_pass_says_so(draw: Draw) -> None:
+def test_a_stop_in_the_second_pass_is_reported_as_such(draw: Draw) -> None:
     told: list[Progress] = []
     watcher = Watcher(told.append, lambda: bool(told) and told[-1].stage == "second pass", True)
     (drawn,) = draw("sd1", watcher, hires={"scale": 2, "strength": 0.9}, steps=4)
     assert drawn.stopped_at == 1
     assert "step 1 of the second pass" in drawn.record.notes[-1]
     assert drawn.image.size == (128, 128)
-    with pytest.raises(RunStoppedError):  # latents are no picture yet
+    with pytest.raises(RunStoppedError):  # latents are no image yet
         draw("sd1", stopper(1, keep=True)[0], hires={"scale": 2}, steps=4)
 
 
-def test_numbers_that_are_none_are_an_error(draw: Draw, in_memory: Memory) -> None:
+def test_non_finite_latents_are_an_error(draw: Draw, in_memory: Memory) -> None:
     loaded = in_memory("sd1")
     unet: Any = loaded.components["unet"]
     weight = unet.conv_in.weight
@@ -240,7 +240,7 @@ def test_numbers_that_are_none_are_an_error(draw: Draw, in_memory: Memory) -> No
         weight.data.copy_(kept)
 
 
-def test_the_schedulers_step_still_shows_its_parameters(in_memory: Memory, draw: Draw) -> None:
-    """Pipelines look whether a step takes eta and a generator."""
+def test_the_schedulers_step_keeps_its_signature(in_memory: Memory, draw: Draw) -> None:
+    """Pipelines inspect whether a step takes eta and a generator."""
     first, second = (pixels(*draw("sd1", sampler="DDIM", eta=eta)) for eta in (0.0, 1.0))
     assert not np.array_equal(first, second)

@@ -53,7 +53,7 @@ EDIT = {"init_image": PICTURE, "strength": 0.7}
 MASKED = {"init_image": PICTURE, "mask": MASK, "inpaint": {"blur": 0}}
 
 
-# What cannot be done
+# Impossible requests
 
 REFUSED: list[tuple[dict[str, Any], type[SafelightError]]] = [
     ({"width": 130}, RequestError),
@@ -100,7 +100,7 @@ def silent(loaded: LoadedCheckpoint) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize(("fields", "error"), REFUSED)
-def test_what_cannot_be_drawn_is_said_before_any_network_runs(
+def test_impossible_requests_are_refused_before_any_network_runs(
     fields: dict[str, Any], error: type[SafelightError], draw: Draw, in_memory: Memory
 ) -> None:
     with silent(in_memory("sd1")) as called, pytest.raises(error) as caught:
@@ -112,7 +112,7 @@ def test_what_cannot_be_drawn_is_said_before_any_network_runs(
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
 @pytest.mark.parametrize(("fields", "error"), [case for case in REFUSED if "clip_skip" not in case[0]])
-def test_what_cannot_be_drawn_is_said_before_weights_are_read(
+def test_impossible_requests_are_refused_before_weights_are_read(
     fields: dict[str, Any], error: type[SafelightError], kind: str, tiny: Tiny, tmp_path: Path
 ) -> None:
     place = tiny("sd1") if kind == "folder" else write_single_file(tiny("sd1"), tmp_path / "a.safetensors")
@@ -123,7 +123,7 @@ def test_what_cannot_be_drawn_is_said_before_weights_are_read(
     assert not engine.loaded_checkpoints
 
 
-def test_weights_are_counted_in_the_precision_that_is_drawn_in(tiny: Tiny, tmp_path: Path) -> None:
+def test_weights_are_counted_in_the_precision_of_the_computation(tiny: Tiny, tmp_path: Path) -> None:
     """Half-precision weights take twice their file's size in fp32: nothing may be loaded on top of that."""
     folder = Path(shutil.copytree(tiny("sd1"), tmp_path / "half"))
     for file in folder.rglob("*.safetensors"):
@@ -141,7 +141,7 @@ def test_weights_are_counted_in_the_precision_that_is_drawn_in(tiny: Tiny, tmp_p
     assert loaded == []
 
 
-def test_a_picture_that_does_not_fit_the_memory(tiny: Tiny, drawing_home: Path, in_memory: Memory) -> None:
+def test_an_image_that_does_not_fit_the_memory(tiny: Tiny, drawing_home: Path, in_memory: Memory) -> None:
     loaded = in_memory("sd1")
     budget = loaded.nbytes + picture_bytes(loaded, 128, 128)
     engine = Engine(Settings(home=drawing_home, device="cpu", memory_budget=budget))
@@ -152,7 +152,7 @@ def test_a_picture_that_does_not_fit_the_memory(tiny: Tiny, drawing_home: Path, 
             list(engine.generate(GenerationRequest.parse(**fields, **more)))
 
 
-def test_memory_that_runs_out_on_the_way_is_our_error(draw: Draw, in_memory: Memory) -> None:
+def test_out_of_memory_during_a_run_is_our_error(draw: Draw, in_memory: Memory) -> None:
     def full(*_: Any) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
@@ -164,7 +164,7 @@ def test_memory_that_runs_out_on_the_way_is_our_error(draw: Draw, in_memory: Mem
     assert len(draw()) == 1
 
 
-def test_a_device_there_is_not() -> None:
+def test_an_unknown_device() -> None:
     with pytest.raises(BackendError, match="'nonsense' cannot be used"):
         Engine(Settings(device="nonsense"))
     with pytest.raises(BackendError):
@@ -174,7 +174,7 @@ def test_a_device_there_is_not() -> None:
 # Several at once
 
 
-def test_a_thread_that_has_loaded_or_drawn_lets_go_of_its_team(
+def test_a_thread_releases_its_openmp_team_after_loading_and_generating(
     tiny: Tiny, drawing_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_go: list[int] = []
@@ -182,16 +182,16 @@ def test_a_thread_that_has_loaded_or_drawn_lets_go_of_its_team(
     engine = Engine(Settings(home=drawing_home, device="cpu"))
     request = GenerationRequest.parse(prompt="", steps=2, count=2, checkpoint=str(tiny("sd1")), **SIZE)
     after = [len(let_go) for _ in engine.generate(request)]
-    assert after == [2, 3]  # loading, and each picture
+    assert after == [2, 3]  # loading, and each image
 
 
-def test_between_two_pictures_others_may_draw(draw: Draw, engine: Engine, tiny: Tiny) -> None:
+def test_others_may_generate_between_two_images(draw: Draw, engine: Engine, tiny: Tiny) -> None:
     request = GenerationRequest.parse(
         prompt="a red cat", seed=7, steps=3, count=2, checkpoint=str(tiny("sd1")), **SIZE
     )
     pictures = engine.generate(request)
     first = next(pictures)
-    (other,) = draw("sdxl")  # in this very thread: a lock held here would hold for ever
+    (other,) = draw("sdxl")  # in this very thread: a lock held here would never be released
     second = next(pictures)
     assert same(first, *draw(seed=7))
     assert same(second, *draw(seed=8))
@@ -202,7 +202,7 @@ def test_between_two_pictures_others_may_draw(draw: Draw, engine: Engine, tiny: 
     assert len(draw()) == 1
 
 
-def test_threads_that_draw_alone_draw_the_same_pictures_as_one(draw: Draw) -> None:
+def test_concurrent_threads_generate_the_same_images_as_one(draw: Draw) -> None:
     jobs: list[tuple[str, dict[str, Any]]] = [
         ("sd1", {"seed": 1, "sampler": "Euler a", "count": 2}),
         ("sdxl", {"seed": 2, "prompt": "a [red:blue:1] cat"}),
@@ -224,7 +224,7 @@ def test_threads_that_draw_alone_draw_the_same_pictures_as_one(draw: Draw) -> No
 
 
 class Pausing:
-    """Has a picture pause after its first step, until it is told to go on."""
+    """Makes an image pause after its first step, until it is resumed."""
 
     def __init__(self) -> None:
         self.wanted, self.told = False, list[bool]()
@@ -254,10 +254,10 @@ PAUSED: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("name", "fields"), PAUSED)
-def test_a_picture_that_pauses_is_the_same_and_so_is_what_is_drawn_meanwhile(
+def test_a_paused_image_is_unchanged_and_so_are_those_generated_meanwhile(
     name: str, fields: dict[str, Any], tiny: Tiny, drawing_home: Path, draw: Draw
 ) -> None:
-    """There is but one place, which the one who pauses lends."""
+    """There is only one slot, which the paused image lends."""
     engine = Engine(Settings(home=drawing_home, device="cpu", max_batch_size=1))
     whole, other = draw(name, **fields), draw("sd1", seed=9, width=2 * SIDE)
     pausing, asked = Pausing(), {"prompt": "a red cat", "steps": 3, "checkpoint": str(tiny(name)), **SIZE}
@@ -276,7 +276,7 @@ def test_a_picture_that_pauses_is_the_same_and_so_is_what_is_drawn_meanwhile(
     assert pausing.told == [True, False]
 
 
-def test_one_of_two_that_are_drawn_together_may_pause(draw: Draw) -> None:
+def test_one_of_two_batched_images_may_pause(draw: Draw) -> None:
     """The other does not wait for its calls."""
     pausing = Pausing()
     with ThreadPoolExecutor(1) as pool:
@@ -288,7 +288,7 @@ def test_one_of_two_that_are_drawn_together_may_pause(draw: Draw) -> None:
         drawing.result(60)
 
 
-def test_who_pauses_can_be_stopped(draw: Draw) -> None:
+def test_a_paused_image_can_be_stopped(draw: Draw) -> None:
     pausing, stop = Pausing(), threading.Event()
     watcher = replace(pausing.watcher, should_stop=stop.is_set)
     with ThreadPoolExecutor(1) as pool:
@@ -300,7 +300,7 @@ def test_who_pauses_can_be_stopped(draw: Draw) -> None:
     assert pausing.told == [True, False]
 
 
-def test_nobody_pauses_with_memory_that_others_wait_for(
+def test_no_image_pauses_while_it_holds_memory_that_others_wait_for(
     tiny: Tiny, drawing_home: Path, in_memory: Memory, draw: Draw
 ) -> None:
     sizes = [in_memory(name).nbytes for name in ("sd1", "sd2")]
@@ -327,7 +327,7 @@ def test_an_iterator_may_be_finished_by_another_thread(engine: Engine, tiny: Tin
         assert len(pool.submit(list, pictures).result()) == 2
 
 
-def test_two_checkpoints_take_turns_in_a_memory_for_one(
+def test_two_checkpoints_alternate_in_a_budget_for_one(
     tiny: Tiny, drawing_home: Path, in_memory: Memory, draw: Draw
 ) -> None:
     sizes = [in_memory(name).nbytes for name in ("sd1", "sd2")]
@@ -342,7 +342,7 @@ def test_two_checkpoints_take_turns_in_a_memory_for_one(
         assert [each.path for each in engine._loaded.checkpoints()] == [tiny(name)]
 
 
-def test_a_picture_takes_its_room_from_checkpoints_that_are_idle(
+def test_an_image_evicts_idle_checkpoints_for_its_memory(
     tiny: Tiny, drawing_home: Path, in_memory: Memory
 ) -> None:
     both = sum(in_memory(name).nbytes for name in ("sd1", "sd2"))
@@ -356,7 +356,7 @@ def test_a_picture_takes_its_room_from_checkpoints_that_are_idle(
         assert len(engine._loaded.checkpoints()) == left
 
 
-def test_a_checkpoint_that_was_replaced_is_loaded_anew(tiny: Tiny, tmp_path: Path, engine: Engine) -> None:
+def test_a_replaced_checkpoint_is_loaded_again(tiny: Tiny, tmp_path: Path, engine: Engine) -> None:
     folder = Path(shutil.copytree(tiny("sd1"), tmp_path / "sd1"))
     fields = {"prompt": "a red cat", "seed": 7, "steps": 2, "checkpoint": str(folder), **SIZE}
     (before,) = engine.generate(GenerationRequest.parse(**fields))
@@ -379,11 +379,11 @@ def test_a_changed_config_makes_another_checkpoint(tiny: Tiny, tmp_path: Path, e
     assert any("checkpoint.configs" in each for each in differences(before.record, after.record))
 
 
-# Stopping between pictures, and records
+# Stopping between images, and records
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_a_wish_to_stop_between_pictures_begins_no_other(keep: bool, engine: Engine, tiny: Tiny) -> None:
+def test_a_stop_request_between_images_starts_no_other(keep: bool, engine: Engine, tiny: Tiny) -> None:
     finished: list[Any] = []
     told: list[Progress] = []
     request = GenerationRequest.parse(prompt="", steps=2, count=5, checkpoint=str(tiny("sd1")), **SIZE)
@@ -395,7 +395,7 @@ def test_a_wish_to_stop_between_pictures_begins_no_other(keep: bool, engine: Eng
     assert len(told) == 2
 
 
-def test_the_record_holds_every_value_as_it_was_used(draw: Draw, engine: Engine) -> None:
+def test_the_record_has_every_value_as_it_was_used(draw: Draw, engine: Engine) -> None:
     (drawn,) = draw(prompt="a __colours__ cat")
     record = drawn.record
     assert record.prompt == "a __colours__ cat"
@@ -410,7 +410,7 @@ def test_the_record_holds_every_value_as_it_was_used(draw: Draw, engine: Engine)
     assert drawn.seconds > 0
 
 
-def test_a_record_asks_for_the_same_picture(draw: Draw, engine: Engine) -> None:
+def test_a_record_gives_the_same_request(draw: Draw, engine: Engine) -> None:
     fields: list[dict[str, Any]] = [
         {"prompt": r"a {red|blue} \{cat\}", "seed": 11, "sampler": "DDIM", "eta": 0.5},
         {"hires": {"scale": 1.5, "steps": 5}, "guidance_rescale": 0.5, "guidance_end": 0.6},
@@ -428,14 +428,14 @@ def test_a_record_asks_for_the_same_picture(draw: Draw, engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("prompt", ["__{cat|cat}__", "{{|{} red}"])
-def test_what_choices_left_is_drawn_again_as_it_was(prompt: str, draw: Draw, engine: Engine) -> None:
+def test_an_expanded_prompt_is_not_expanded_again(prompt: str, draw: Draw, engine: Engine) -> None:
     (drawn,) = draw(prompt=prompt)
     (again,) = engine.generate(drawn.record.to_request())
     assert same(drawn, again)
     assert again.record.expanded_prompt == drawn.record.expanded_prompt
 
 
-def test_the_record_knows_what_enlarged(tiny: Tiny, tmp_path: Path) -> None:
+def test_the_record_has_the_upscalers_digest(tiny: Tiny, tmp_path: Path) -> None:
     network = tmp_path / "upscalers" / "x2.safetensors"
     network.parent.mkdir()
     torch.manual_seed(0)
@@ -449,7 +449,7 @@ def test_the_record_knows_what_enlarged(tiny: Tiny, tmp_path: Path) -> None:
     assert plain.record.upscaler is None
 
 
-def test_an_upscaler_stays_in_memory_and_counts_there(tiny: Tiny, tmp_path: Path) -> None:
+def test_an_upscaler_stays_in_memory_and_counts_in_the_budget(tiny: Tiny, tmp_path: Path) -> None:
     network = tmp_path / "upscalers" / "x2.safetensors"
     network.parent.mkdir()
     save_file(Compact(num_feat=4, num_conv=1, upscale=2).state_dict(), network)
@@ -485,7 +485,7 @@ def test_a_damaged_upscaler_is_found_before_a_checkpoint_is_loaded(tiny: Tiny, t
     assert engine._loaded.nbytes == 0
 
 
-def test_prompts_are_explained_without_drawing(engine: Engine, tiny: Tiny) -> None:
+def test_prompts_are_explained_without_generating(engine: Engine, tiny: Tiny) -> None:
     request = GenerationRequest.parse(
         prompt="a (red:1.3) [cat:dog:0.5]", negative_prompt="blue", checkpoint=str(tiny("sd1"))
     )
@@ -500,15 +500,13 @@ def test_prompts_are_explained_without_drawing(engine: Engine, tiny: Tiny) -> No
 def test_an_explanation_needs_no_weights(name: str, tiny: Tiny, tmp_path: Path) -> None:
     engine = Engine(Settings(home=tmp_path, device="cpu"))
     request = GenerationRequest.parse(prompt="a (red:1.3) cat", checkpoint=str(tiny(name)))
-    if name == "sdxl-refiner":  # which draws on pictures only
+    if name == "sdxl-refiner":  # which generates from images only
         request = request.model_copy(update={"init_image": PICTURE})
     assert "tokens: " in str(engine.explain(request)["prompt"])
     assert not engine.loaded_checkpoints
 
 
-def test_no_map_is_fitted_where_nobody_wants_previews(
-    tiny: Tiny, drawing_home: Path, in_memory: Memory
-) -> None:
+def test_no_preview_map_is_fitted_without_previews(tiny: Tiny, drawing_home: Path, in_memory: Memory) -> None:
     engine = Engine(Settings(home=drawing_home, device="cpu"))
     request = GenerationRequest.parse(prompt="", steps=2, checkpoint=str(tiny("sd1")), **SIZE)
     assert len(list(islice(engine.generate(request, Watcher(lambda _: None)), 1))) == 1
@@ -516,7 +514,7 @@ def test_no_map_is_fitted_where_nobody_wants_previews(
 
 
 @pytest.mark.parametrize("name", ["sd1", "sdxl", "sd3", "z-image"])
-def test_reduced_precision_draws_and_varies(name: str, tiny: Tiny, drawing_home: Path) -> None:
+def test_reduced_precision_generates_and_varies(name: str, tiny: Tiny, drawing_home: Path) -> None:
     engine = Engine(Settings(home=drawing_home, device="cpu", generation_precision="bf16"))
     fields = {"prompt": "a cat", "seed": 7, "steps": 2, "checkpoint": str(tiny(name)), **SIZE}
     told: list[Any] = []

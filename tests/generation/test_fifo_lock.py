@@ -11,7 +11,7 @@ from safelight.generation.fifo_lock import FifoLock
 
 
 def queued(lock: FifoLock, count: int) -> None:
-    """Wait until so many threads wait for the lock."""
+    """Wait until so many threads are in the lock's queue."""
     deadline = time.monotonic() + 10
     while len(lock._queue) < count:
         assert time.monotonic() < deadline
@@ -24,7 +24,7 @@ def start(work: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def test_one_at_a_time() -> None:
+def test_mutual_exclusion() -> None:
     lock, inside = FifoLock(), []
     most: list[int] = []
 
@@ -43,7 +43,7 @@ def test_one_at_a_time() -> None:
     assert max(most) == 1
 
 
-def test_it_is_had_in_the_order_in_which_it_was_asked_for() -> None:
+def test_it_is_acquired_in_the_order_of_the_requests() -> None:
     lock, order = FifoLock(), []
 
     def work(number: int) -> None:
@@ -60,7 +60,7 @@ def test_it_is_had_in_the_order_in_which_it_was_asked_for() -> None:
     assert order == list(range(8))
 
 
-def test_who_lends_it_comes_after_all_who_waited() -> None:
+def test_a_thread_that_lends_it_comes_after_all_waiting_threads() -> None:
     lock, order = FifoLock(), []
 
     def work() -> None:
@@ -78,7 +78,7 @@ def test_who_lends_it_comes_after_all_who_waited() -> None:
     assert order == ["waited", "waited", "waited", "lent"]
 
 
-def test_it_is_held_again_after_an_error_of_who_had_it_meanwhile() -> None:
+def test_it_is_reacquired_after_an_error_of_the_thread_that_borrowed_it() -> None:
     lock = FifoLock()
 
     def fail() -> None:
@@ -88,12 +88,12 @@ def test_it_is_held_again_after_an_error_of_who_had_it_meanwhile() -> None:
 
     with pytest.raises(ZeroDivisionError), lock, lock.released():
         fail()
-    assert lock.acquire(blocking=False)  # the outer block has let it go, once
+    assert lock.acquire(blocking=False)  # the outer block has released it, once
     with pytest.raises(RuntimeError, match="not held"):
         lock.release() or lock.release()
 
 
-def test_without_blocking_it_says_whether_it_was_had() -> None:
+def test_non_blocking_acquire() -> None:
     lock = FifoLock()
     assert lock.acquire(blocking=False)
     assert not lock.acquire(blocking=False)
@@ -101,7 +101,7 @@ def test_without_blocking_it_says_whether_it_was_had() -> None:
     assert lock.acquire(blocking=False)
 
 
-def test_ctrl_c_leaves_the_queue(interruptible: None) -> None:
+def test_ctrl_c_removes_a_thread_from_the_queue(interruptible: None) -> None:
     lock = FifoLock()
     release, held = threading.Event(), threading.Event()
 
@@ -118,12 +118,12 @@ def test_ctrl_c_leaves_the_queue(interruptible: None) -> None:
         lock.acquire()
     release.set()
     thread.join(10)
-    assert lock.acquire(blocking=False)  # nothing was handed to who is gone
+    assert lock.acquire(blocking=False)  # it was not handed to the thread that left
 
 
-def test_ctrl_c_just_as_it_is_handed_over_hands_it_on() -> None:
+def test_ctrl_c_during_the_handover_passes_it_on() -> None:
     lock = FifoLock()
     lock.acquire()
     gone = threading.Lock()
-    lock._give_up(gone)  # not in the queue any more: the lock had become its own
+    lock._give_up(gone)  # not in the queue any more: the lock was its own already
     assert lock.acquire(blocking=False)

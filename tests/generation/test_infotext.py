@@ -1,4 +1,4 @@
-"""The infotext: what others read of ours, what we read of others'."""
+"""The infotext: other programs read ours, and we read theirs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def made(**change: object) -> ReproductionRecord:
 
 @pytest.fixture
 def read_by_others():
-    """What sd-parsers reads; it remembers images by their address, so each has to be kept."""
+    """Read an image with sd-parsers; it identifies images by their address, so each has to be kept."""
     kept: list[Image.Image] = []
 
     def read(text: str, kind: str):
@@ -78,14 +78,14 @@ def test_the_layout_is_a1111s():
     )
 
 
-def test_lines_without_content_are_left_out():
+def test_empty_lines_are_left_out():
     assert infotext_from_record(made(expanded_negative_prompt="")).split("\n")[1].startswith("Steps: 20")
     assert infotext_from_record(made(expanded_prompt="")).startswith("Negative prompt: blurry\nSteps")
     assert infotext_from_record(made(expanded_prompt="", expanded_negative_prompt="")).startswith("Steps")
     assert "Schedule type" not in infotext_from_record(made(schedule=None))
 
 
-def test_keys_of_everything_else_and_their_order():
+def test_other_keys_and_their_order():
     text = infotext_from_record(
         made(
             mode="inpainting",
@@ -121,7 +121,7 @@ def test_keys_of_everything_else_and_their_order():
     )
 
 
-def test_the_only_strength_goes_under_a1111s_key():
+def test_a_single_strength_has_a1111s_key():
     text = infotext_from_record(made(hires={"strength": 0.4}))
     assert "Denoising strength: 0.4, Hires upscale: 2, Hires upscaler: latent, Version" in text
     fields = parse_infotext(text).request_fields()
@@ -129,7 +129,7 @@ def test_the_only_strength_goes_under_a1111s_key():
     assert "strength" not in fields
 
 
-def test_how_a_second_passs_steps_are_counted_can_be_told_from_the_infotext():
+def test_how_the_second_pass_counts_its_steps_is_in_the_infotext():
     text = infotext_from_record(made(hires={"steps": 9, "all_steps": True}))
     assert "Hires steps: 9, Hires all steps: True, " in text
     assert parse_infotext(text).request_fields()["hires"] == {
@@ -144,7 +144,7 @@ def test_how_a_second_passs_steps_are_counted_can_be_told_from_the_infotext():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("prompt", NASTY)
 @pytest.mark.parametrize("negative", ["", "blurry, bad: hands\nSteps: 4, ugly"])
-def test_sd_parsers_reads_files_of_ours(read_by_others, kind, prompt, negative):
+def test_sd_parsers_reads_our_files(read_by_others, kind, prompt, negative):
     text = infotext_from_record(made(expanded_prompt=prompt, expanded_negative_prompt=negative))
     (sampler,) = read_by_others(text, kind).samplers
     assert [each.value for each in sampler.prompts] == ([prompt.strip()] if prompt else [])
@@ -155,7 +155,7 @@ def test_sd_parsers_reads_files_of_ours(read_by_others, kind, prompt, negative):
     assert (sampler.model.name, sampler.model.hash) == ("starter", "abcdef1234")
 
 
-def test_simple_readers_are_not_misled_by_names_and_quoted_values(read_by_others):
+def test_simple_parsers_read_names_and_quoted_values(read_by_others):
     record = made(
         checkpoint={"name": "a, Seed: 9\nb", "family": "sd1", "digest": "abcdef1234" + "0" * 54},
         adapters=[
@@ -170,7 +170,7 @@ def test_simple_readers_are_not_misled_by_names_and_quoted_values(read_by_others
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("prompt", [*NASTY, 'say "Negative prompt: x" aloud'])
-def test_files_of_ours_come_back(kind, prompt):
+def test_our_files_round_trip(kind, prompt):
     record = made(expanded_prompt=prompt)
     data = encode_image(
         Image.new("RGB", (8, 8)), kind, Metadata(infotext_from_record(record), record.to_json())
@@ -193,7 +193,7 @@ words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 @given(prompt=words.filter(unambiguous), negative=words)
 @settings(max_examples=examples(300))
-def test_any_prompts_come_back(prompt, negative):
+def test_any_prompts_round_trip(prompt, negative):
     read = parse_infotext(
         infotext_from_record(made(expanded_prompt=prompt, expanded_negative_prompt=negative))
     )
@@ -202,7 +202,7 @@ def test_any_prompts_come_back(prompt, negative):
 
 
 @given(st.dictionaries(st.text("abcXYZ 0-/_", min_size=1, max_size=9), words.filter(bool), max_size=6))
-def test_any_values_come_back(values):
+def test_any_values_round_trip(values):
     values = {f"k{key.strip()}": value for key, value in values.items()}
     wanted = {"Steps": "1", "Seed": "2", "Model": "m"} | values
     assert dict(parse_infotext(format_infotext("p", "", wanted)).parameters) == wanted
@@ -219,7 +219,7 @@ def test_null_characters_become_the_replacement_character():
     assert parse_infotext(infotext_from_record(made(expanded_prompt="a\0b"))).prompt == "a\ufffdb"
 
 
-def test_our_own_text_makes_a_request_again():
+def test_our_own_text_becomes_a_request_again():
     record = made(
         variation={"seed": 7, "strength": 0.15},
         strength=0.6,
@@ -303,7 +303,7 @@ def test_forges_text():
     assert (fields["sampler"], fields["schedule"], fields["guidance_scale"]) == ("Euler", "beta", 1.0)
 
 
-def test_lines_of_a_prompt_are_templates_only_for_sdnext():
+def test_prompt_lines_are_templates_only_for_sdnext():
     assert parse_infotext(f"a\nTemplate: b\n{LAST}").prompt == "a\nTemplate: b"
 
 
@@ -334,7 +334,7 @@ def test_text_without_parameters_is_a_prompt(text):
     )
 
 
-def test_numbers_that_are_none_are_an_error_with_their_name():
+def test_invalid_numbers_are_an_error_with_their_name():
     with pytest.raises(RecordInvalidError, match="Steps: 'many' is no number"):
         parse_infotext(f"a\n{LAST.replace('20', 'many')}").request_fields()
 
@@ -352,7 +352,7 @@ def test_any_text_has_a_result(text):
 @pytest.mark.parametrize(
     "piece", ['a: "', "a: {", "a: [", '\\"', ", ", "a:", 'x: "\\", ', 'x: {"q, ', "a: [[", " "]
 )
-def test_hostile_last_lines_take_no_time(piece):
+def test_hostile_last_lines_are_fast(piece):
     began = time.perf_counter()
     parse_infotext("a\n" + piece * (65_000 // len(piece)))
     parse_infotext(f"a\n{LAST}, {piece * 10_000}")
@@ -360,12 +360,12 @@ def test_hostile_last_lines_take_no_time(piece):
 
 
 @pytest.mark.parametrize("line", ["a" + " " * 65_000 + "x", "a\t" * 32_000, " " * 65_000 + ":"])
-def test_a_last_line_of_spaces_takes_no_time(line):
+def test_a_last_line_of_spaces_is_fast(line):
     began = time.process_time()
     assert parse_infotext(f"a\n{line}").prompt == f"a\n{line}"
     assert parse_infotext(f"a\n{LAST}, b {line[-30_000:]}").parameters["Seed"] == "42"
     assert time.process_time() - began < 0.5
 
 
-def test_spaces_around_a_key_are_not_its_own():
+def test_spaces_around_a_key_are_stripped():
     assert parse_infotext(f"a\n{LAST},  odd key  :  1").parameters["odd key"] == "1"

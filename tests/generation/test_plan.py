@@ -40,7 +40,7 @@ def settled(name: str = "sd1", canvas: tuple[int, int] | None = None, **fields: 
     return make_plan(request, family, scheduler, native_side=512, canvas=canvas)
 
 
-def test_open_fields_take_the_familys_defaults() -> None:
+def test_unset_fields_take_the_familys_defaults() -> None:
     for name, family in FAMILIES.items():
         if "text-to-image" not in family.modes:
             continue
@@ -52,14 +52,14 @@ def test_open_fields_take_the_familys_defaults() -> None:
         assert found.notes == ()
 
 
-def test_a_seed_is_drawn_once_where_none_is_given() -> None:
+def test_a_missing_seed_is_chosen_once() -> None:
     first, second = settled(), settled()
     assert 0 <= first.seed < 2**32
     assert first.seed != second.seed
     assert settled(seed=5).seed == 5
 
 
-def test_a_sampler_of_ones_own_does_not_inherit_the_familys_schedule() -> None:
+def test_an_explicit_sampler_does_not_inherit_the_familys_schedule() -> None:
     assert settled().choice.schedule == "karras"
     assert settled(sampler="Euler").choice.schedule == "automatic"
     assert settled(schedule="beta").choice.schedule == "beta"
@@ -74,14 +74,14 @@ def test_a_sampler_of_ones_own_does_not_inherit_the_familys_schedule() -> None:
         ("sana", 16, "Give 32 or 64."),
     ],
 )
-def test_a_size_that_cannot_be_drawn_names_its_neighbours(name: str, side: int, hint: str) -> None:
+def test_an_unsupported_size_names_its_neighbours(name: str, side: int, hint: str) -> None:
     for which in ("width", "height"):
         with pytest.raises(RequestError, match=f"{which} {side} is no multiple") as caught:
             settled(name, **{which: side})
         assert caught.value.hint == hint
 
 
-def test_the_size_is_that_of_what_is_drawn_on() -> None:
+def test_the_size_is_that_of_the_canvas() -> None:
     image = settled(canvas=(130, 67), init_image=PICTURE)
     assert (image.width, image.height) == (128, 64)
     part = settled(canvas=(130, 67), init_image=PICTURE, width=256)
@@ -90,7 +90,7 @@ def test_the_size_is_that_of_what_is_drawn_on() -> None:
     assert (tiny.width, tiny.height) == (32, 512)
 
 
-def test_a_masked_part_alone_is_drawn_at_the_checkpoints_own_size() -> None:
+def test_a_masked_area_alone_uses_the_checkpoints_default_size() -> None:
     alone = {"init_image": PICTURE, "mask": PICTURE, "inpaint": {"only_masked": True}}
     found = settled(canvas=(4000, 3000), **alone)
     assert (found.width, found.height) == (512, 512)
@@ -107,9 +107,9 @@ def test_the_second_passes_size_is_rounded_to_the_familys_unit(side: int, scale:
     assert settled(width=side, height=64).hires_size == (side, 64)
 
 
-@pytest.mark.parametrize("name", ["sd1", "sd3"])  # which round the strength's share differently
+@pytest.mark.parametrize("name", ["sd1", "sd3"])  # which round the strength's fraction differently
 @given(st.integers(1, 60), st.floats(0.2, 1))
-def test_a_second_pass_draws_all_of_its_steps_where_that_is_asked(name, steps, strength):
+def test_a_second_pass_may_run_all_of_its_steps(name, steps, strength):
     family = FAMILIES[name]
     found = settled(name, hires={"steps": steps, "strength": strength, "all_steps": True})
     assert executed_steps(found.hires_steps, strength, family) == steps
@@ -118,7 +118,7 @@ def test_a_second_pass_draws_all_of_its_steps_where_that_is_asked(name, steps, s
     assert settled(name, hires={"steps": 60, "strength": strength}).hires_steps == 60
 
 
-def test_more_steps_than_the_checkpoint_learned_are_refused_in_a_second_pass():
+def test_more_steps_than_training_steps_are_refused_in_a_second_pass():
     with pytest.raises(SamplerIncompatibleError, match="2000 steps"):
         settled(hires={"steps": 20, "strength": 0.01, "all_steps": True})
 
@@ -132,7 +132,7 @@ def test_strength_has_a_default_for_each_mode() -> None:
 @given(st.integers(1, 200), st.floats(0, 1))
 @example(10, 0.7)
 @example(3, 1 / 3)
-def test_as_many_steps_run_as_diffusers_pipelines_keep(steps: int, strength: float) -> None:
+def test_the_number_of_steps_equals_diffusers(steps: int, strength: float) -> None:
     sides = {"sd1": "StableDiffusionImg2ImgPipeline", "sd3": "StableDiffusion3Img2ImgPipeline"}
     for name, kind in sides.items():
         pipeline = object.__new__(getattr(diffusers, kind))
@@ -144,9 +144,7 @@ def test_as_many_steps_run_as_diffusers_pipelines_keep(steps: int, strength: flo
 
 
 @given(st.integers(1, 200), st.floats(0, 1), st.sampled_from(["sd1", "sd3"]))
-def test_a_strength_too_low_for_one_step_gets_a_hint_that_helps(
-    steps: int, strength: float, name: str
-) -> None:
+def test_a_strength_too_low_for_one_step_gets_a_useful_hint(steps: int, strength: float, name: str) -> None:
     fields = {"init_image": PICTURE, "canvas": (64, 64), "steps": steps}
     if executed_steps(steps, strength, FAMILIES[name]):
         assert settled(name, strength=strength, **fields).strength == strength
@@ -187,7 +185,7 @@ REFUSED: list[tuple[str, dict[str, Any], type[SafelightError], str]] = [
 
 
 @pytest.mark.parametrize(("name", "fields", "error", "message"), REFUSED)
-def test_what_a_family_cannot_do_is_refused(
+def test_features_that_a_family_lacks_are_refused(
     name: str, fields: dict[str, Any], error: type[SafelightError], message: str
 ) -> None:
     with pytest.raises(error, match=message) as caught:
@@ -196,7 +194,7 @@ def test_what_a_family_cannot_do_is_refused(
 
 
 def test_the_second_passes_sampler_names_its_own_schedule() -> None:
-    """A record holds the first pass's schedule settled: were it inherited, the picture made again would differ."""
+    """A record has the first pass's schedule resolved: if it were inherited, the reproduced image would differ."""
     first = settled(hires={"sampler": "DDIM"})
     again = settled(hires={"sampler": "DDIM"}, sampler="DPM++ 2M", schedule="karras")
     assert first.choice == again.choice
@@ -209,7 +207,7 @@ def test_the_second_passes_sampler_names_its_own_schedule() -> None:
     assert settled(hires={}, schedule="beta").hires_choice == settled(schedule="beta").choice
 
 
-def test_a_second_pass_that_cannot_be_drawn_is_refused_before_the_first() -> None:
+def test_an_impossible_second_pass_is_refused_before_the_first() -> None:
     with pytest.raises(UnsupportedError, match="perturbed-attention guidance for image-to-image"):
         settled("kolors", pag_scale=2, hires={})
     learnt = DIFFUSION | {"prediction_type": "sample"}
@@ -220,7 +218,7 @@ def test_a_second_pass_that_cannot_be_drawn_is_refused_before_the_first() -> Non
         make_plan(request, FAMILIES["sd1"], learnt, native_side=512)
 
 
-def test_eta_is_the_samplers_own_where_none_is_given() -> None:
+def test_eta_defaults_to_the_samplers_own() -> None:
     assert settled(sampler="DDIM").eta == 0.0
     assert settled(sampler="DDIM", eta=0.5).eta == 0.5
     assert settled(sampler="TCD", steps=4).eta == 0.3
@@ -276,7 +274,7 @@ def test_eta_is_the_samplers_own_where_none_is_given() -> None:
         ("sd1", {"pag_adaptive": 0.1, "pag_scale": 3}, []),
     ],
 )
-def test_what_has_no_effect_is_noted(name: str, fields: dict[str, Any], notes: list[str]) -> None:
+def test_fields_without_effect_are_noted(name: str, fields: dict[str, Any], notes: list[str]) -> None:
     assert list(settled(name, **fields).notes) == notes
 
 
@@ -288,7 +286,7 @@ def test_guidance_is_on_above_one_for_families_that_call_the_network_for_it() ->
     assert not settled("flux-schnell", guidance_scale=7).guided
 
 
-def test_each_picture_fills_in_its_words_with_its_own_seed(tmp_path: Path) -> None:
+def test_each_image_expands_its_prompt_with_its_own_seed(tmp_path: Path) -> None:
     (tmp_path / "wildcards").mkdir()
     (tmp_path / "wildcards" / "c.txt").write_text("\n".join("abcdefghij"))
     batch = settled(prompt="__c__ {1|2|3|4}", negative_prompt="__c__", seed=3, count=4)
@@ -299,7 +297,7 @@ def test_each_picture_fills_in_its_words_with_its_own_seed(tmp_path: Path) -> No
         assert alone.prompts(0, tmp_path) == each
 
 
-def test_words_that_grow_beyond_what_a_record_can_hold_are_refused(tmp_path: Path) -> None:
+def test_prompts_that_expand_beyond_the_records_limit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "wildcards").mkdir()
     (tmp_path / "wildcards" / "long.txt").write_text("x" * 6000)
     assert len(settled(prompt="__long__").prompts(0, tmp_path).prompt) == 6000
@@ -314,7 +312,7 @@ def test_an_unknown_style_is_an_error(tmp_path: Path) -> None:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A data directory whose wildcards and styles ask for networks."""
+    """A data directory whose wildcards and styles have networks."""
     (tmp_path / "wildcards").mkdir()
     (tmp_path / "wildcards" / "ink.txt").write_text("ink <lora:ink:0.7>")
     (tmp_path / "styles").mkdir()
@@ -333,7 +331,7 @@ WORDS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("fields", WORDS)
-def test_what_styles_and_choices_ask_for_in_vain_is_refused(fields: dict[str, Any], home: Path) -> None:
+def test_unsupported_parts_of_styles_and_choices_are_refused(fields: dict[str, Any], home: Path) -> None:
     with pytest.raises(PromptUnsupportedError, match="with its styles and choices filled in"):
         settled(**fields).prompts(0, home)
 
@@ -341,12 +339,12 @@ def test_what_styles_and_choices_ask_for_in_vain_is_refused(fields: dict[str, An
 @pytest.mark.parametrize(
     "fields", [{"prompt": "a <lora:x:1> cat"}, {"prompt": "", "negative_prompt": "a AND b"}]
 )
-def test_what_a_prompt_asks_for_in_vain_is_refused_at_once(fields: dict[str, Any]) -> None:
+def test_unsupported_parts_of_a_prompt_are_refused_at_once(fields: dict[str, Any]) -> None:
     with pytest.raises(PromptUnsupportedError, match=r"^The (negative )?prompt has"):
         GenerationRequest.parse(**fields)
 
 
-def test_or_it_is_left_out_and_told(home: Path) -> None:
+def test_unsupported_parts_may_be_removed_and_reported(home: Path) -> None:
     fields = {
         "prompt": "a __ink__ [cat:<lora:x:1>:0.5]",
         "negative_prompt": "embedding:bad, blue",

@@ -25,7 +25,7 @@ from safelight.samples import sample_photographs
 
 
 class Shrinking(nn.Module):
-    """An autoencoder whose latents are the picture itself, eight times smaller, in a channel order of its own."""
+    """An autoencoder whose latents are the image itself, eight times smaller, in its own channel order."""
 
     def __init__(self, **config: Any) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ CONFIGS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_a_preview_has_the_pictures_colours_whatever_scales_the_latents(config: dict[str, Any]) -> None:
+def test_a_preview_has_the_images_colours_whatever_the_latents_scale(config: dict[str, Any]) -> None:
     vae = Shrinking(**config)
     image = decode(sample_photographs()[1]).image.resize((256, 256))
     signed = torch.from_numpy(np.array(image)).movedim(-1, 0)[None].float() / 127.5 - 1
@@ -71,7 +71,7 @@ def test_every_kind_of_autoencoder_gets_a_map(make: str) -> None:
     assert torch.isfinite(colours.weight).all()
 
 
-def test_latents_that_are_no_numbers_are_grey() -> None:
+def test_non_finite_latents_are_grey() -> None:
     colours = LatentToRGB(torch.ones(4, 3), torch.zeros(3))
     grey = np.asarray(colours.preview(torch.full((1, 4, 2, 2), math.nan)))
     assert set(grey.flatten()) <= {127, 128}
@@ -108,7 +108,7 @@ def test_a_perfect_prediction_gives_the_clean_latents(kind: str, sampler: str) -
     assert torch.allclose(found, clean, atol=1e-3)
 
 
-def test_flow_is_followed_to_its_end() -> None:
+def test_a_flow_prediction_gives_the_clean_latents() -> None:
     flow = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
     scheduler = build_scheduler(resolve_sampler("Euler", prediction_process="flow"), flow, [1])
     scheduler.set_timesteps(10)
@@ -133,7 +133,7 @@ def test_edm_undoes_its_preconditioning() -> None:
     assert torch.allclose(found, clean, atol=1e-4)
 
 
-def test_spatial_latents_stay_and_frames_go() -> None:
+def test_spatial_latents_are_kept_and_the_frame_axis_is_removed() -> None:
     latents = torch.zeros(1, 4, 8, 6)
     assert unpack_latents(latents, None, 48, 64) is latents
     assert unpack_latents(latents.unsqueeze(2), None, 48, 64).shape == (1, 4, 8, 6)

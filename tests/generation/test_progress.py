@@ -16,11 +16,11 @@ from safelight.generation.progress import Progress, Stage
         (Stage.SECOND_PASS, 10, True, 0.5),
     ],
 )
-def test_the_share_of_a_request_that_is_done(stage: Stage, step: int, hires: bool, fraction: float) -> None:
-    """Of the second of four pictures; with a second pass each pass is half of a picture."""
+def test_the_completed_fraction_of_a_request(stage: Stage, step: int, hires: bool, fraction: float) -> None:
+    """In the second of four images; with a second pass each pass is half of an image."""
     assert Progress(1, 4, stage, step, 10).fraction(hires=hires) == pytest.approx(fraction)
 
 
-def test_stages_are_the_words_that_travel() -> None:
+def test_stages_are_the_strings_of_the_api() -> None:
     assert [str(stage) for stage in Stage] == ["first pass", "upscaling", "second pass"]
     assert Stage.FIRST_PASS == "first pass"

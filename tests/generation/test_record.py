@@ -1,4 +1,4 @@
-"""The reproduction record: complete, exact, and readable by whoever gets the picture."""
+"""The reproduction record: complete, exact, and readable by other programs."""
 
 from __future__ import annotations
 
@@ -65,19 +65,19 @@ PLAIN = {
 FULL = ReproductionRecord(**BODY)
 
 
-def test_every_field_of_a_request_has_its_place():
-    # Each picture has a record of its own; what was ignored is in unsupported_parts.
+def test_every_field_of_a_request_is_in_the_record():
+    # Each image has its own record; ignored parts are in unsupported_parts.
     elsewhere = {"count", "ignore_unsupported"}
     assert set(GenerationRequest.model_fields) - elsewhere <= set(ReproductionRecord.model_fields)
 
 
-def test_the_sample_of_these_tests_leaves_nothing_at_its_default():
+def test_the_sample_of_these_tests_has_no_default_values():
     fields = ReproductionRecord.model_fields
     assert set(BODY) == set(fields) - {"format"}
     assert all(getattr(FULL, name) != fields[name].default for name in BODY)
 
 
-def test_json_there_and_back():
+def test_json_round_trip():
     text = FULL.to_json()
     assert "\n" not in text
     assert ReproductionRecord.parse(text) == FULL
@@ -87,14 +87,14 @@ def test_json_there_and_back():
 
 
 @given(prompt=st.text(max_size=80), scale=st.floats(0, 100), seed=st.integers(0, 2**63 - 1))
-def test_any_text_and_number_come_back_exactly(prompt, scale, seed):
+def test_any_text_and_number_round_trip_exactly(prompt, scale, seed):
     record = FULL.model_copy(update={"prompt": prompt, "guidance_scale": scale, "seed": seed})
     text = record.to_json()
     assert ReproductionRecord.parse(text) == record
     assert not set(text) & {"\0", "\ufffe", "\uffff", "\n", "\x1b"}
 
 
-def test_no_clock_is_in_it():
+def test_it_has_no_time():
     assert not [
         name for name in FULL.to_json().split('"') if "time" in name or "date" in name or "created" in name
     ]
@@ -118,12 +118,12 @@ def test_no_clock_is_in_it():
         (FULL.to_json()[:-9], "cannot be read"),
     ],
 )
-def test_what_is_no_record_says_why(text, complaint):
+def test_an_invalid_record_is_an_error_with_a_reason(text, complaint):
     with pytest.raises(RecordInvalidError, match=complaint):
         ReproductionRecord.parse(text)
 
 
-def test_a_request_that_draws_it_again():
+def test_the_request_of_a_record():
     red, mask = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)
     masked = FULL.model_copy(update={"outpaint": None})  # outpainting makes its own mask
     request = masked.to_request(init_image=red, mask=mask)
@@ -142,18 +142,18 @@ def test_a_request_that_draws_it_again():
     assert {name: getattr(request, name) for name in same} == {name: getattr(masked, name) for name in same}
 
 
-def test_what_an_older_version_drew_as_words_is_asked_for_as_words():
+def test_parts_that_an_older_version_read_literally_are_escaped():
     older = ReproductionRecord(**PLAIN | {"expanded_prompt": "a <lora:ink:1> cat AND \\AND"})
     assert older.to_request().prompt == "a \\<lora:ink:1> cat \\AND \\AND"
 
 
-def test_fields_that_came_later_are_not_written_where_they_hold_nothing():
+def test_newer_fields_are_omitted_where_they_are_empty():
     text = ReproductionRecord(**PLAIN).to_json()
     assert "left_out" not in text
     assert "pag_adaptive" not in text
 
 
-def test_a_request_from_words_alone_needs_no_picture():
+def test_a_text_to_image_request_needs_no_image():
     request = ReproductionRecord(**PLAIN).to_request()
     assert request.mode is Mode.TEXT
     assert request.inpaint == Inpaint()
@@ -161,7 +161,7 @@ def test_a_request_from_words_alone_needs_no_picture():
         FULL.to_request()
 
 
-def test_no_difference_is_no_words():
+def test_no_difference_gives_no_text():
     assert differences(FULL, ReproductionRecord.parse(FULL.to_json())) == []
 
 
@@ -189,23 +189,23 @@ def test_no_difference_is_no_words():
         ),
     ],
 )
-def test_differences_in_words(change, sentences):
+def test_differences_as_text(change, sentences):
     assert differences(FULL, ReproductionRecord(**BODY | change)) == sentences
 
 
-def test_whole_parts_that_are_missing_are_told():
+def test_missing_sections_are_reported():
     without = ReproductionRecord(**BODY | {"hires": None})
     told = differences(FULL, without)
     assert "hires.scale is 1.5 in the record and not given here." in told
     assert differences(without, FULL)[-1] == 'hires.sampler is not given in the record and "Euler" here.'
 
 
-def test_digests_of_digests_that_begin_alike_still_differ():
+def test_digests_are_compared_in_full():
     near = "c3" * 31 + "00"
     assert differences(FULL, FULL.model_copy(update={"init_image": near})) != []
 
 
-def test_a_pixel_digest_follows_shape_and_samples():
+def test_a_pixel_digest_depends_on_shape_and_samples():
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     same = np.asfortranarray(pixels)
     others = [pixels.reshape(4, 2, 3), pixels.reshape(2, 12), pixels + 1]

@@ -60,13 +60,13 @@ def test_the_fields_decide_the_mode() -> None:
         ({"variation": {"seed": MAX_SEED, "strength": 0.1}, "count": 2}, "last picture's seed"),
     ],
 )
-def test_what_is_wrong_is_said(fields: dict[str, Any], complaint: str) -> None:
+def test_invalid_values_are_errors(fields: dict[str, Any], complaint: str) -> None:
     with pytest.raises(RequestError, match=complaint) as caught:
         parse(**fields)
     assert caught.value.exit_code == 2
 
 
-def test_what_is_right_at_the_edge_is_taken() -> None:
+def test_limits_are_inclusive() -> None:
     assert parse(seed=MAX_SEED).seed == MAX_SEED
     assert parse(seed=MAX_SEED - 1, count=2).count == 2
     assert parse(prompt="").prompt == ""

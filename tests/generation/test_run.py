@@ -37,7 +37,7 @@ def cases() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("name", "mode"), list(cases()))
-def test_every_family_draws_with_previews_of_the_latents_size(name: str, mode: str, draw: Draw) -> None:
+def test_every_family_generates_with_previews_of_the_latents_size(name: str, mode: str, draw: Draw) -> None:
     fields = {"text-to-image": {}, "image-to-image": EDIT, "inpainting": MASKED}[mode]
     told: list[tuple[Progress, Any]] = []
     (drawn,) = draw(
@@ -66,7 +66,7 @@ def test_every_family_draws_with_previews_of_the_latents_size(name: str, mode: s
 @pytest.mark.parametrize(
     ("name", "family"), [("sd1", "StableDiffusion"), ("sdxl", "StableDiffusionXL"), ("kolors", "Kolors")]
 )
-def test_text_to_image_is_diffusers_own(name: str, family: str, sampler: str, draw: Draw, tiny: Tiny) -> None:
+def test_text_to_image_equals_diffusers(name: str, family: str, sampler: str, draw: Draw, tiny: Tiny) -> None:
     expected = stock(
         tiny(name),
         f"{family}Pipeline",
@@ -88,16 +88,14 @@ def test_text_to_image_is_diffusers_own(name: str, family: str, sampler: str, dr
         ("cogview4", "CogView4Pipeline"),
     ],
 )
-def test_other_families_too(name: str, pipeline: str, draw: Draw, tiny: Tiny) -> None:
+def test_other_families_equal_diffusers(name: str, pipeline: str, draw: Draw, tiny: Tiny) -> None:
     own = {"guidance_scale": 2.5} if name == "z-image" else {"guidance_scale": 3.5}
     expected = stock(tiny(name), pipeline, "Euler", **own, **SIZE)
     assert alike(pixels(*draw(name, guidance_scale=3.5)), expected)
 
 
-def test_an_empty_negative_prompt_that_may_be_zeros_is_words_for_kolors(
-    draw: Draw, tiny: Tiny, tmp_path: Path
-) -> None:
-    """diffusers' pipelines make zeros of it only where none is given, and then fail for want of a pooled one."""
+def test_an_empty_negative_prompt_of_kolors_is_encoded(draw: Draw, tiny: Tiny, tmp_path: Path) -> None:
+    """diffusers' pipelines zero it only where none is given, and then fail without a pooled embedding."""
     folder = Path(shutil.copytree(tiny("kolors"), tmp_path / "kolors"))
     index = json.loads((folder / "model_index.json").read_text()) | {"force_zeros_for_empty_prompt": True}
     (folder / "model_index.json").write_text(json.dumps(index))
@@ -107,13 +105,13 @@ def test_an_empty_negative_prompt_that_may_be_zeros_is_words_for_kolors(
 @pytest.mark.parametrize(
     ("name", "family"), [("sd1", "StableDiffusion"), ("sdxl", "StableDiffusionXL"), ("kolors", "Kolors")]
 )
-def test_image_to_image_is_diffusers_own_to_the_bit(name: str, family: str, draw: Draw, tiny: Tiny) -> None:
+def test_image_to_image_is_bit_identical_to_diffusers(name: str, family: str, draw: Draw, tiny: Tiny) -> None:
     expected = stock(tiny(name), f"{family}Img2ImgPipeline", image=PICTURE, strength=0.7, guidance_scale=7.0)
     assert alike(pixels(*draw(name, guidance_scale=7.0, **EDIT)), expected)
 
 
 @pytest.mark.parametrize(("name", "family"), [("sd1", "StableDiffusion"), ("sdxl", "StableDiffusionXL")])
-def test_inpainting_is_diffusers_own_to_the_bit_under_the_mask(
+def test_inpainting_is_bit_identical_to_diffusers_under_the_mask(
     name: str, family: str, draw: Draw, tiny: Tiny
 ) -> None:
     expected = stock(
@@ -144,7 +142,7 @@ BATCHES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("fields", BATCHES, ids=lambda fields: ",".join(fields))
-def test_picture_i_of_a_batch_is_its_seed_alone(fields: dict[str, Any], draw: Draw) -> None:
+def test_image_i_of_a_batch_equals_its_seed_alone(fields: dict[str, Any], draw: Draw) -> None:
     batch = draw(count=3, seed=40, **fields)
     assert [each.record.seed for each in batch] == [40, 41, 42]
     for index in (2, 0):
@@ -154,7 +152,7 @@ def test_picture_i_of_a_batch_is_its_seed_alone(fields: dict[str, Any], draw: Dr
     assert not same(batch[0], batch[1])
 
 
-def test_a_batch_may_vary_about_one_seed(draw: Draw) -> None:
+def test_a_batch_may_vary_around_one_seed(draw: Draw) -> None:
     variation = {"seed": 90, "strength": 0.3}
     batch = draw(count=2, seed=40, variation=variation | {"same_seed": True}, sampler="Euler a")
     (alone,) = draw(seed=40, variation=variation | {"seed": 91}, sampler="Euler a")
@@ -163,7 +161,7 @@ def test_a_batch_may_vary_about_one_seed(draw: Draw) -> None:
     assert not same(batch[0], batch[1])
 
 
-def test_a_second_pass_draws_all_of_its_steps(draw: Draw) -> None:
+def test_a_second_pass_runs_all_of_its_steps(draw: Draw) -> None:
     told: list[Progress] = []
     hires = {"scale": 1.5, "strength": 0.4, "steps": 5, "all_steps": True}
     (drawn,) = draw(watcher=Watcher(told.append), hires=hires)
@@ -172,7 +170,7 @@ def test_a_second_pass_draws_all_of_its_steps(draw: Draw) -> None:
     assert same(drawn, again)
 
 
-def test_a_batch_of_variations_takes_the_other_seeds_in_turn(draw: Draw) -> None:
+def test_a_batch_of_variations_uses_consecutive_variation_seeds(draw: Draw) -> None:
     batch = draw(count=2, seed=40, variation={"seed": 90, "strength": 0.3}, sampler="Euler a")
     (alone,) = draw(seed=41, variation={"seed": 91, "strength": 0.3}, sampler="Euler a")
     assert same(alone, batch[1])
@@ -180,7 +178,7 @@ def test_a_batch_of_variations_takes_the_other_seeds_in_turn(draw: Draw) -> None
 
 
 @pytest.mark.parametrize("name", ["sd1", "sdxl", "sd3", "z-image"])
-def test_a_variation_leads_from_one_seed_to_the_other(name: str, draw: Draw) -> None:
+def test_a_variation_interpolates_between_two_seeds(name: str, draw: Draw) -> None:
     def varied(strength: float) -> Any:
         return draw(name, sampler="Euler", variation={"seed": 9, "strength": strength})[0]
 
@@ -191,13 +189,13 @@ def test_a_variation_leads_from_one_seed_to_the_other(name: str, draw: Draw) -> 
     assert 0 < a_little < much
 
 
-def test_a_largest_seed_draws_with_every_kind_of_noise(draw: Draw) -> None:
+def test_the_largest_seed_works_with_every_kind_of_noise(draw: Draw) -> None:
     for sampler in ("Euler a", "DPM++ SDE"):
         (drawn,) = draw(seed=2**63 - 1, sampler=sampler, steps=2)
         assert drawn.record.seed == 2**63 - 1
 
 
-def test_a_drawn_seed_is_in_the_record_and_makes_the_picture_again(draw: Draw) -> None:
+def test_a_random_seed_is_in_the_record_and_reproduces_the_image(draw: Draw) -> None:
     first = draw(seed=None, count=2)
     again = draw(seed=first[0].record.seed, count=2)
     assert all(same(*pair) for pair in zip(first, again, strict=True))
@@ -214,8 +212,8 @@ SECOND = sorted(
 
 
 @pytest.mark.parametrize("name", SECOND)
-def test_every_family_that_can_draw_over_has_a_second_pass(name: str, draw: Draw) -> None:
-    """At a size whose latents are no multiple of what pictures have to be a multiple of."""
+def test_every_family_with_image_to_image_has_a_second_pass(name: str, draw: Draw) -> None:
+    """At a size whose latents are no multiple of the family's unit."""
     family = FAMILIES[name.replace("sd2-base", "sd2")]
     upscaler = "latent" if family.latent_layout == "spatial" else "lanczos"
     steps = max(2, family.min_steps)
@@ -225,7 +223,7 @@ def test_every_family_that_can_draw_over_has_a_second_pass(name: str, draw: Draw
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_a_stop_while_enlarging_gives_the_first_pass(keep: bool, draw: Draw) -> None:
+def test_a_stop_during_upscaling_returns_the_first_pass(keep: bool, draw: Draw) -> None:
     done: list[Progress] = []
 
     def stop() -> bool:
@@ -243,9 +241,9 @@ def test_a_stop_while_enlarging_gives_the_first_pass(keep: bool, draw: Draw) -> 
 
 
 @pytest.mark.parametrize("name", ["sd1", "sd1-inpaint", "flux", "flux-fill", "flux2-klein", "sd3"])
-def test_a_dot_is_drawn_anew(name: str, draw: Draw) -> None:
+def test_a_dot_is_regenerated(name: str, draw: Draw) -> None:
     mask = Image.new("L", (SIDE, SIDE), 0)
-    mask.paste(255, (33, 33, 36, 36))  # less than a latent, and no pixel that the pipelines look at
+    mask.paste(255, (33, 33, 36, 36))  # less than a latent, and no pixel that the pipelines sample
     (drawn,) = draw(name, init_image=PICTURE, mask=mask, inpaint={"blur": 0}, strength=1)
     (other,) = draw(name, init_image=PICTURE, mask=mask, inpaint={"blur": 0}, strength=1, seed=8)
     assert not np.array_equal(pixels(drawn)[33:36, 33:36], np.asarray(PICTURE)[33:36, 33:36])
@@ -254,7 +252,7 @@ def test_a_dot_is_drawn_anew(name: str, draw: Draw) -> None:
 
 @pytest.mark.parametrize("name", ["sd1", "sdxl", "sd3"])
 @pytest.mark.parametrize("upscaler", ["latent", "lanczos"])
-def test_a_second_pass_draws_over_at_a_larger_size(name: str, upscaler: str, draw: Draw) -> None:
+def test_a_second_pass_regenerates_at_a_larger_size(name: str, upscaler: str, draw: Draw) -> None:
     told: list[Progress] = []
     hires = {"scale": 1.5, "upscaler": upscaler, "strength": 0.7, "steps": 4}
     (drawn,) = draw(name, Watcher(told.append), hires=hires)
@@ -282,13 +280,13 @@ def test_a_weak_second_pass_stays_near_the_first(draw: Draw) -> None:
     assert distances[0] < distances[1]
 
 
-def test_another_sampler_and_schedule_in_the_second_pass(draw: Draw) -> None:
+def test_the_second_pass_may_have_its_own_sampler_and_schedule(draw: Draw) -> None:
     hires = {"scale": 1.5, "strength": 0.9}
     plain, other = (draw(hires=hires | more)[0] for more in ({}, {"sampler": "DDIM"}))
     assert not same(plain, other)
 
 
-def test_a_masked_part_alone_leaves_the_rest_of_a_large_picture(draw: Draw) -> None:
+def test_a_masked_area_alone_keeps_the_rest_of_a_large_image(draw: Draw) -> None:
     large = Image.effect_noise((400, 300), 60).convert("RGB")
     mask = Image.new("L", large.size, 0)
     mask.paste(255, (300, 200, 330, 240))
@@ -303,7 +301,7 @@ def test_a_masked_part_alone_leaves_the_rest_of_a_large_picture(draw: Draw) -> N
     assert not changed.any()
 
 
-def test_without_a_size_a_masked_part_is_drawn_at_the_checkpoints_own(draw: Draw) -> None:
+def test_without_a_size_a_masked_area_uses_the_checkpoints_default_size(draw: Draw) -> None:
     large = Image.new("RGB", (400, 300), "grey")
     mask = Image.new("L", large.size, 0)
     mask.paste(255, (300, 200, 330, 240))
@@ -312,7 +310,7 @@ def test_without_a_size_a_masked_part_is_drawn_at_the_checkpoints_own(draw: Draw
 
 
 @pytest.mark.parametrize("fill", ["original", "blur", "noise"])
-def test_what_is_under_the_mask_matters_below_full_strength(fill: str, draw: Draw) -> None:
+def test_the_content_under_the_mask_matters_below_full_strength(fill: str, draw: Draw) -> None:
     found = draw(**{**MASKED, "inpaint": {"fill": fill}}, strength=0.5)[0]
     others = [f for f in ("original", "blur", "noise") if f != fill]
     for other in others:
@@ -330,7 +328,7 @@ def test_a_transparent_mask_marks_nothing(draw: Draw) -> None:
     )
 
 
-def test_outpainting_keeps_the_picture_but_for_the_seam(draw: Draw) -> None:
+def test_outpainting_keeps_the_image_but_for_the_seam(draw: Draw) -> None:
     (drawn,) = draw(init_image=PICTURE, outpaint={"right": 30, "top": 8}, inpaint={"blur": 2})
     assert drawn.image.size == (94, 72)
     assert (drawn.record.width, drawn.record.height) == (96, 72)

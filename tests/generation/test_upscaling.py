@@ -66,7 +66,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def unshipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Only what a test puts there is there; gives where the shipped ones lie."""
+    """Hide the shipped networks; returns their folder."""
     monkeypatch.setattr(registry, "PACKAGED_FOLDER", tmp_path / "shipped")
     return PACKAGED_FOLDER
 
@@ -93,7 +93,7 @@ def test_resampling_gives_the_exact_size(
     assert (upscaler.factor, upscaler.digest) == (None, None)
 
 
-def test_each_filter_is_the_one_its_name_says(tmp_path: Path) -> None:
+def test_each_filter_matches_its_name(tmp_path: Path) -> None:
     edge = Image.fromarray(np.array([[[0] * 3, [0] * 3, [255] * 3, [255] * 3]] * 4, np.uint8))
     results = {
         name: pixels(load_upscaler(name, tmp_path).upscale(edge, 4))[8, :, 0] for name in RESAMPLING_FILTERS
@@ -103,7 +103,7 @@ def test_each_filter_is_the_one_its_name_says(tmp_path: Path) -> None:
     assert len({tuple(row) for row in results.values()}) == 4
 
 
-def test_a_network_enlarges_what_its_weights_say(folder: Path, photograph: Image.Image) -> None:
+def test_a_network_upscales_as_its_weights_define(folder: Path, photograph: Image.Image) -> None:
     result = load_upscaler("small-x2", folder).upscale(photograph, 2)
     values = torch.from_numpy(np.array(photograph, np.float32) / 255).movedim(-1, 0)[None]
     with torch.no_grad():
@@ -129,7 +129,7 @@ def test_two_applications_are_one_after_the_other(folder: Path, photograph: Imag
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3])
-def test_tiles_leave_no_trace(tmp_path: Path, photograph: Image.Image, scale: int) -> None:
+def test_tiling_equals_the_whole_image(tmp_path: Path, photograph: Image.Image, scale: int) -> None:
     path = save(compact(scale=scale), tmp_path / "n.safetensors")
     whole = load_upscaler(path, tmp_path, tiling=Tiling(tile=512)).upscale(photograph, scale)
     tiled = load_upscaler(path, tmp_path, tiling=Tiling(tile=60, overlap=16)).upscale(photograph, scale)
@@ -138,15 +138,15 @@ def test_tiles_leave_no_trace(tmp_path: Path, photograph: Image.Image, scale: in
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_a_header_tells_the_factor(tmp_path: Path, scale: int, channels: int) -> None:
+def test_the_scale_factor_is_read_from_the_header(tmp_path: Path, scale: int, channels: int) -> None:
     assert (
         read_scale_factor(save(compact(scale=scale, channels=channels), tmp_path / "8x.safetensors")) == scale
     )
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4, 8])
-def test_a_header_of_esrgan_tells_the_factor(tmp_path: Path, scale: int) -> None:
-    """In the three layouts in which there are such files."""
+def test_the_scale_factor_of_esrgan_is_read_from_the_header(tmp_path: Path, scale: int) -> None:
+    """In the three layouts that such files have."""
     old = ESRGAN(num_filters=4, num_blocks=1, scale=scale).state_dict()
     save_file(dict(old), tmp_path / "old.safetensors")
     assert read_scale_factor(tmp_path / "old.safetensors") == scale
@@ -174,12 +174,14 @@ def test_a_header_of_esrgan_tells_the_factor(tmp_path: Path, scale: int) -> None
         ("64x64", None),
     ],
 )
-def test_otherwise_the_name_tells_it(tmp_path: Path, name: str, factor: int | None) -> None:
+def test_otherwise_the_scale_factor_is_read_from_the_name(
+    tmp_path: Path, name: str, factor: int | None
+) -> None:
     save_file({"patch_embed.weight": torch.zeros(2)}, tmp_path / f"{name}.safetensors")
     assert read_scale_factor(tmp_path / f"{name}.safetensors") == factor
 
 
-def test_damaged_files_tell_no_factor(tmp_path: Path) -> None:
+def test_damaged_files_have_no_scale_factor(tmp_path: Path) -> None:
     (tmp_path / "4x.safetensors").write_bytes(b"nothing")
     assert read_scale_factor(tmp_path / "4x.safetensors") is None
     assert read_scale_factor(tmp_path / "gone-4x.safetensors") is None
@@ -194,7 +196,7 @@ def test_networks_for_other_channels_keep_colours(
     tmp_path: Path, channels: int, photograph: Image.Image
 ) -> None:
     network = compact(channels=channels)
-    for part in network.body[-1].parameters():  # what is left is the residual's base: each pixel repeated
+    for part in network.body[-1].parameters():  # the residual's base is left: each pixel repeated
         torch.nn.init.zeros_(part)
     result = load_upscaler(save(network, tmp_path / "n.safetensors"), tmp_path).upscale(photograph, 2)
     assert result.tobytes() == photograph.resize((300, 220), Image.Resampling.NEAREST).tobytes()
@@ -209,7 +211,7 @@ def test_esrgan_is_recognised_by_its_tensors(tmp_path: Path) -> None:
     assert upscaler.upscale(Image.new("RGB", (20, 9), "teal"), 4).size == (80, 36)
 
 
-def test_a_network_that_demands_multiples_takes_any_size(tmp_path: Path) -> None:
+def test_a_network_that_requires_multiples_accepts_any_size(tmp_path: Path) -> None:
     """Real-ESRGAN's x2 networks shuffle 2 x 2 pixels into channels first."""
     network = ESRGAN(in_nc=12, num_filters=8, num_blocks=2, scale=4, shuffle_factor=2)
     path = save(network, tmp_path / "u.safetensors")
@@ -228,12 +230,12 @@ def test_a_restoration_network_works_at_its_own_size_only(tmp_path: Path, photog
         upscaler.upscale(photograph, 2)
 
 
-def test_the_same_picture_gives_the_same_result(folder: Path, photograph: Image.Image) -> None:
+def test_the_same_image_gives_the_same_result(folder: Path, photograph: Image.Image) -> None:
     results = {load_upscaler("small-x2", folder).upscale(photograph, 2).tobytes() for _ in range(2)}
     assert len(results) == 1
 
 
-def test_a_network_that_draws_random_numbers_repeats_itself(tmp_path: Path) -> None:
+def test_a_network_with_random_numbers_is_deterministic(tmp_path: Path) -> None:
     upscaler = load_upscaler(save(compact(), tmp_path / "n.safetensors"), tmp_path)
     upscaler.network._call_fn = lambda model, image: model(image) + torch.rand(1)  # as AuraSR's does
     picture = Image.new("RGB", (40, 40), "grey")
@@ -284,7 +286,7 @@ def test_too_large_a_result_is_refused_before_any_work(folder: Path, name: str) 
         upscaler.upscale(picture, 1e9)
 
 
-def test_too_large_a_picture_on_the_way_is_refused(tmp_path: Path) -> None:
+def test_too_large_an_intermediate_image_is_refused(tmp_path: Path) -> None:
     upscaler = load_upscaler(save(compact(scale=4), tmp_path / "n.safetensors"), tmp_path)
     picture = Image.new("RGB", (20, 20))
     assert upscaler.upscale(picture, 2, max_pixels=1600).size == (40, 40)
@@ -299,7 +301,7 @@ def test_impossible_factors(folder: Path, name: str, factor: float) -> None:
         load_upscaler(name, folder).upscale(Image.new("RGB", (8, 8)), factor)
 
 
-def test_only_rgb_pictures_with_pixels(tmp_path: Path) -> None:
+def test_only_rgb_images_that_are_not_empty(tmp_path: Path) -> None:
     upscaler = load_upscaler("lanczos", tmp_path)
     with pytest.raises(ImageArrayError, match="RGBA"):
         upscaler.upscale(Image.new("RGBA", (8, 8)), 2)
@@ -321,7 +323,7 @@ def test_listing_opens_no_file_and_needs_no_folder(tmp_path: Path) -> None:
     assert json.dumps(found[0].to_dict())
 
 
-def test_a_users_file_hides_a_shipped_one(
+def test_a_users_file_overrides_a_shipped_one(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     shipped = tmp_path / "shipped"
@@ -332,10 +334,10 @@ def test_a_users_file_hides_a_shipped_one(
     assert load_upscaler("starter-x4", folder).factor == 4
 
 
-def test_the_shipped_one_draws_edges_anew(
+def test_the_shipped_network_sharpens_edges(
     unshipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Plain shapes on plain ground are what it was trained for."""
+    """Plain shapes on plain ground are its training data."""
     monkeypatch.setattr(registry, "PACKAGED_FOLDER", unshipped)
     names = [info.name for info in find_upscalers(tmp_path) if info.kind == "network"]
     assert names == ["starter-2x"]
@@ -365,13 +367,13 @@ def test_an_unknown_name_lists_the_known_ones(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["gone.safetensors", "./gone", "no\0name/x", Path("lanczos")])
-def test_a_path_to_nothing(folder: Path, name: str | Path) -> None:
+def test_a_path_that_does_not_exist(folder: Path, name: str | Path) -> None:
     with pytest.raises(FileMissingError):
         load_upscaler(name, folder)
 
 
 class Trap:
-    """Unpickling it writes a file."""
+    """An object whose unpickling writes a file."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -385,7 +387,7 @@ def test_pickles_never_run(tmp_path: Path, protocol: int) -> None:
     mark = tmp_path / "ran"
     path = tmp_path / "renamed.safetensors"
     path.write_bytes(pickle.dumps(Trap(mark), protocol))
-    # Protocols 0 and 1 have no mark of their own; they are merely no safetensors.
+    # Protocols 0 and 1 have no magic number; the error is just that they are no safetensors.
     with pytest.raises(PickleRefusedError if protocol >= 2 else ModelInvalidError):
         load_upscaler(path, tmp_path)
     torch.save({"x": Trap(mark)}, path)
@@ -402,13 +404,13 @@ def test_pickle_names_are_refused_unread(tmp_path: Path, suffix: str) -> None:
         load_upscaler(tmp_path / f"4x{suffix}", tmp_path)
 
 
-def test_a_pickle_in_the_folder_explains_itself(folder: Path) -> None:
+def test_a_pickle_in_the_folder_is_listed_with_the_reason(folder: Path) -> None:
     (folder / "upscalers" / "4x-UltraSharp.pth").write_bytes(b"")
     with pytest.raises(PickleRefusedError, match="4x-UltraSharp"):
         load_upscaler("4x-UltraSharp", folder)
 
 
-def test_a_header_length_that_looks_like_a_pickle_is_none(tmp_path: Path) -> None:
+def test_a_header_length_that_looks_like_a_pickle_is_read(tmp_path: Path) -> None:
     path = save(compact(), tmp_path / "n.safetensors")
     data = path.read_bytes()
     length = int.from_bytes(data[:8], "little")
@@ -455,9 +457,7 @@ def test_unknown_architectures_are_named(tmp_path: Path) -> None:
         ({"body.first.weight": torch.zeros(1)}, "cannot be built"),
     ],
 )
-def test_tensors_that_contradict_each_other(
-    tmp_path: Path, change: dict[str, torch.Tensor], match: str
-) -> None:
+def test_inconsistent_tensors(tmp_path: Path, change: dict[str, torch.Tensor], match: str) -> None:
     path = tmp_path / "n.safetensors"
     save_file(dict(compact().state_dict()) | change, path)
     with pytest.raises(ModelInvalidError, match=match):
@@ -499,7 +499,7 @@ def test_precision_is_the_one_asked_for(folder: Path, photograph: Image.Image) -
         load_upscaler("small-x2", folder, "cpu", torch.float64)
 
 
-def test_a_network_without_half_precision_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_without_half_precision_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = ImageModelDescriptor.__init__
 
     def without(self: ImageModelDescriptor, *args: object, **kwargs: object) -> None:
@@ -511,7 +511,7 @@ def test_a_network_without_half_precision_says_so(folder: Path, monkeypatch: pyt
     assert caught.value.hint == "It can run in float32, bfloat16."
 
 
-def test_a_result_without_numbers(tmp_path: Path) -> None:
+def test_a_non_finite_result_is_an_error(tmp_path: Path) -> None:
     network = compact()
     torch.nn.init.constant_(network.body[0].weight, float("nan"))
     upscaler = load_upscaler(save(network, tmp_path / "n.safetensors"), tmp_path)
@@ -519,7 +519,7 @@ def test_a_result_without_numbers(tmp_path: Path) -> None:
         upscaler.upscale(Image.new("RGB", (8, 8)), 2)
 
 
-def test_every_upscaler_fulfils_the_protocol(folder: Path) -> None:
+def test_every_upscaler_implements_the_protocol(folder: Path) -> None:
     for info in find_upscalers(folder):
         upscaler: Upscaler = load_upscaler(info.name, folder)
         assert upscaler.name == info.name

@@ -11,8 +11,8 @@ from safelight.errors import RequestError
 from safelight.generation.upscaling.tiles import Tiling, upscale_in_tiles
 
 
-def test_what_lies_at_a_tiles_edge_is_not_used() -> None:
-    """A quarter of the overlap, where a convolution sees padding instead of the picture."""
+def test_the_border_of_a_tile_is_not_used() -> None:
+    """A quarter of the overlap, where a convolution sees padding instead of the image."""
     picture = np.random.default_rng(0).integers(0, 256, (150, 131, 3), np.uint8)
 
     def enlarge(tile: np.ndarray) -> np.ndarray:
@@ -24,7 +24,7 @@ def test_what_lies_at_a_tiles_edge_is_not_used() -> None:
     assert (result[8:-8, 8:-8] == picture.repeat(2, 0).repeat(2, 1)[8:-8, 8:-8]).all()
 
 
-def test_a_seam_that_cannot_be_avoided_is_spread_out() -> None:
+def test_an_unavoidable_seam_is_blended() -> None:
     """Tiles that differ as a whole fade into each other instead of meeting in an edge."""
     flat = np.zeros((40, 200, 3), np.uint8)
     made = iter(range(0, 250, 50))
@@ -46,7 +46,7 @@ def test_a_seam_that_cannot_be_avoided_is_spread_out() -> None:
     multiple=st.sampled_from([1, 2, 8, 64]),
     scale=st.integers(1, 3),
 )
-def test_every_pixel_belongs_wholly_to_its_tiles(
+def test_weights_of_overlapping_tiles_sum_to_one(
     length: int, tile: int, share: float, multiple: int, scale: int
 ) -> None:
     overlap = int(tile * share)
@@ -66,7 +66,7 @@ def test_every_pixel_belongs_wholly_to_its_tiles(
 
 @given(height=st.integers(1, 90), width=st.integers(1, 90), overlap=st.integers(0, 8), seed=st.integers(0, 9))
 @hypothesis_settings(max_examples=examples(40))
-def test_laying_tiles_together_loses_nothing(height: int, width: int, overlap: int, seed: int) -> None:
+def test_merging_tiles_loses_nothing(height: int, width: int, overlap: int, seed: int) -> None:
     picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     twice = picture.repeat(2, 0).repeat(2, 1)
 

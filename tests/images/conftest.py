@@ -1,4 +1,4 @@
-"""Pictures made here, so that no test depends on a file or on the network."""
+"""Images created by the tests, so that no test depends on a file or on the network."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 
 
 class Pictures:
-    """Builders of pictures and of files."""
+    """Builders of images and of files."""
 
     formats = FORMATS
 
     @staticmethod
     def pixels(width: int = 64, height: int = 48) -> np.ndarray:
-        """A smooth picture without any symmetry."""
+        """A smooth image without any symmetry."""
         y, x = np.mgrid[0:height, 0:width]
         red, green = x * 255 // max(width - 1, 1), y * 255 // max(height - 1, 1)
         return np.stack([red, green, (red + 2 * green) // 3], axis=-1).astype(np.uint8)
@@ -49,7 +49,7 @@ class Pictures:
 
     @classmethod
     def animation(cls, count: int, name: str = "GIF", size: tuple[int, int] = (16, 12)) -> bytes:
-        """Frame i is one colour, of red 25 * i."""
+        """An animation whose frame i has one colour, of red 25 * i."""
         images = [Image.new("RGB", size, (25 * i % 256, 0, 25 * i // 256)) for i in range(count)]
         options = {"lossless": True} if name == "WEBP" else {}
         if name == "GIF":
@@ -76,7 +76,7 @@ class Pictures:
 
     @staticmethod
     def tiff(tags: dict[int, tuple[int, list[int]]], data: bytes = b"", *, following: int = 0) -> bytes:
-        """A little-endian TIFF of one directory; the pixel data stands at byte 8."""
+        """A little-endian TIFF of one directory; the pixel data is at byte 8."""
         start = 8 + len(data) + len(data) % 2
         after = start + 2 + 12 * len(tags) + 4
         entries, contents = b"", b""

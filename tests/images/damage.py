@@ -1,4 +1,4 @@
-"""Pictures to damage, ways to damage them, and what may come of it: for the tests and for `make fuzz-images`."""
+"""Files to corrupt, ways to corrupt them, and the allowed outcomes: for the tests and for `make fuzz-images`."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ LIMITS = DecodeLimits(max_pixels=1_000_000, max_frames=4)
 
 
 def flip(data: bytearray, rng: random.Random) -> None:
-    """Turn some bits around."""
+    """Flip some bits."""
     for _ in range(rng.randint(1, 12)):
         data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
 
 
 def cut(data: bytearray, rng: random.Random) -> None:
-    """Leave out the end."""
+    """Cut off the end."""
     del data[rng.randrange(len(data)) :]
 
 
 def splice(data: bytearray, rng: random.Random) -> None:
-    """Put a part of the file elsewhere, over what is there or between."""
+    """Copy a part of the file to another place, overwriting or inserting."""
     start, length, to = rng.randrange(len(data)), rng.randint(1, 200), rng.randrange(len(data))
     data[to : to + rng.choice((0, length))] = data[start : start + length]
 
 
 def edit_header(data: bytearray, rng: random.Random) -> None:
-    """Set a few bytes near the beginning to extremes."""
+    """Set a few bytes near the beginning to extreme values."""
     at, length = rng.randrange(min(len(data), 160)), rng.choice((1, 2, 4))
     value = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
     data[at : at + length] = bytes([value]) * length
 
 
 def erase(data: bytearray, rng: random.Random) -> None:
-    """Leave out a part."""
+    """Remove a part."""
     start = rng.randrange(len(data))
     del data[start : start + rng.randint(1, 64)]
 
@@ -50,7 +50,7 @@ MUTATIONS = (flip, cut, splice, edit_header, erase)
 
 
 def seeds(make, name: str) -> list[bytes]:
-    """Sound files of a format, of its usual variants."""
+    """Sound files of a format, in its usual variants."""
     exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
     options = {} if name in ("GIF", "BMP") else {"exif": exif, "icc_profile": make.profile("GRB")}
     if name == "TIFF":
@@ -69,7 +69,7 @@ def seeds(make, name: str) -> list[bytes]:
 
 
 def more_seeds(make, name: str) -> list[bytes]:
-    """The same and rarer variants: alpha, 16 bits, other compressions, run lengths, and what stands in texts."""
+    """The same and rarer variants: alpha, 16 bits, other compressions, run lengths, and texts."""
     found = seeds(make, name)
     clear = make.image(33, 21)
     clear.putalpha(Image.linear_gradient("L").resize(clear.size))
@@ -107,7 +107,7 @@ def more_seeds(make, name: str) -> list[bytes]:
 
 
 def damaged(originals: list[bytes], count: int, rng: random.Random) -> Iterator[bytes]:
-    """So many damaged files, each damaged one to three times; half of the PNGs get checksums that fit again."""
+    """So many corrupted files, each corrupted one to three times; half of the PNGs get valid checksums again."""
     for number in range(count):
         data = bytearray(originals[number % len(originals)])
         for _ in range(rng.randint(1, 3)):
@@ -119,7 +119,7 @@ def damaged(originals: list[bytes], count: int, rng: random.Random) -> Iterator[
 
 
 def mend_checksums(data: bytearray) -> None:
-    """Otherwise little but the checksums of a PNG would be tested."""
+    """Recompute the checksums of a PNG; otherwise little but them would be tested."""
     at = len(PNG)
     while at + 12 <= len(data):
         end = at + 8 + int.from_bytes(data[at : at + 4])
@@ -130,7 +130,7 @@ def mend_checksums(data: bytearray) -> None:
 
 
 def look(data: bytes) -> str:
-    """Do all that is done with a file that somebody gives; "decoded", or the code of the error of ours."""
+    """Run all operations on an untrusted file; returns "decoded", or the code of our error."""
     is_image(data)
     try:
         read_header(data, limits=LIMITS)

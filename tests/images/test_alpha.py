@@ -43,7 +43,7 @@ def test_a_palettes_transparent_colour_counts() -> None:
     assert list(alpha.tobytes()) == [0, 255]
 
 
-def test_it_is_turned_upright_with_the_picture() -> None:
+def test_it_is_rotated_with_the_image() -> None:
     image = Image.new("RGBA", (8, 4), (9, 9, 9, 255))
     image.paste((0, 0, 0, 0), (0, 0, 2, 4))
     exif = Image.Exif()

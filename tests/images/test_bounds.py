@@ -34,7 +34,7 @@ def peak():
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
 """
 
-# Runs in a process of its own, so that the peak is the picture's and not an earlier test's
+# Runs in a child process, so that the peak is the image's and not an earlier test's
 PROBE = (
     PEAK
     + """
@@ -70,7 +70,7 @@ def scan_bomb(make, copies: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def bombs(make) -> dict[str, tuple[str, bytes]]:
-    """Files that claim far more than they hold, and the code of the error they deserve."""
+    """Files that claim far more than they hold, and the code of the expected error."""
     jpeg = bytearray(make.encode(make.image(), "JPEG"))
     at = jpeg.index(b"\xff\xc0") + 5
     jpeg[at : at + 4] = struct.pack(">HH", 65500, 65500)
@@ -108,7 +108,7 @@ def bombs(make) -> dict[str, tuple[str, bytes]]:
 
 
 @LINUX
-def test_bombs_are_refused_fast_and_small(bombs, tmp_path, source_root):
+def test_decompression_bombs_are_refused_quickly_and_with_little_memory(bombs, tmp_path, source_root):
     for name, (_, data) in bombs.items():
         (tmp_path / name).write_bytes(data)
     paths = [str(tmp_path / name) for name in bombs]
@@ -147,7 +147,7 @@ def test_pixel_limit_is_exact_for_every_source(make, format_name):
                 look(source, limits=less)
 
 
-def test_pillows_own_limit_does_not_matter(make, monkeypatch):
+def test_pillows_own_limit_has_no_effect(make, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     for name in set(make.formats) - {"GIF"}:
         assert decode(make.encode(make.image(), name)).size == (64, 48)
@@ -179,7 +179,7 @@ def test_sparse_file_of_a_terabyte_is_not_read(tmp_path):
     assert time.perf_counter() - began < SECONDS
 
 
-def test_progressive_pictures_and_pictures_with_trailers_are_not_scan_bombs(make):
+def test_progressive_images_and_images_with_trailers_are_not_scan_bombs(make):
     data = make.encode(make.image(), "JPEG", progressive=True)
     assert np.array_equal(decode(data + b"\xff\xda\0\x02" * 500).pixels, decode(data).pixels)
     assert decode(scan_bomb(make, 50)).size == (64, 48)
@@ -187,14 +187,14 @@ def test_progressive_pictures_and_pictures_with_trailers_are_not_scan_bombs(make
         decode(scan_bomb(make, 200))
 
 
-def test_thumbnail_scans_do_not_count(make):
+def test_scans_of_thumbnails_do_not_count(make):
     data = make.encode(make.image(), "JPEG", progressive=True)
     block = b"\xff\xda" * 30_000
     block = b"\xff\xe5" + struct.pack(">H", len(block) + 2) + block
     assert decode(data[:2] + block + data[2:]).size == (64, 48)
 
 
-def test_run_length_bmp_is_decoded_within_its_own_bounds(make):
+def test_run_length_bmp_is_decoded_within_its_bounds(make):
     head = b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + 40 + 1024)
     palette = b"".join(bytes([n, n, n, 0]) for n in range(256))
 
@@ -228,7 +228,7 @@ print(count, peak() - before)
     assert float(grown) < 40  # 40 frames would be 120
 
 
-def test_a_bomb_is_still_an_image_error(bombs):
+def test_a_decompression_bomb_is_an_image_error(bombs):
     for _, data in bombs.values():
         with pytest.raises(ImageError):
             decode(data)

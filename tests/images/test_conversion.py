@@ -30,7 +30,7 @@ def rounded(samples: np.ndarray) -> np.ndarray:
 
 @given(pixels=COLOURS)
 @quick
-def test_sixteen_bits_of_an_eight_bit_picture_give_that_picture(make, pixels):
+def test_sixteen_bits_of_an_eight_bit_image_give_that_image(make, pixels):
     wide = pixels.astype(np.uint16) * 257
     for source in (wide, wide.astype(">u2"), make.png16(wide, 2)):
         frame = decode(source)
@@ -40,7 +40,7 @@ def test_sixteen_bits_of_an_eight_bit_picture_give_that_picture(make, pixels):
 
 @given(samples=WIDE)
 @quick
-def test_sixteen_bits_are_rounded_and_not_cut(make, samples):
+def test_sixteen_bits_are_rounded_and_not_truncated(make, samples):
     rgb = samples[:, :, :3]
     grey = samples[:, :, :1]
     assert np.array_equal(decode(make.png16(rgb, 2)).pixels, rounded(rgb))
@@ -86,7 +86,7 @@ def test_twelve_bit_and_inverted_grey_tiff(make):
 
 
 @pytest.mark.parametrize(("bits", "sample_format"), [(32, 1), (32, 3), (16, 2)])
-def test_tiff_of_numbers_without_a_range_is_refused(make, bits, sample_format):
+def test_tiff_of_floats_without_a_range_is_refused(make, bits, sample_format):
     data = make.grey_tiff(1, 1, bytes(4), bits=bits, sample_format=sample_format)
     with pytest.raises(ImageFormatError):
         decode(data)
@@ -121,7 +121,7 @@ def test_alpha_note_names_the_background(make):
     assert decode(clear, limits=RED).notes == ("alpha composited on #c80a1e",)
 
 
-def test_palette_gives_the_colours_it_stands_for(make):
+def test_palette_is_expanded_to_its_colours(make):
     image = make.image().quantize(16)
     expected = np.asarray(image.convert("RGB"))
     for name in ("PNG", "GIF", "BMP", "TIFF"):
@@ -179,7 +179,7 @@ def test_pil_images_of_every_mode(make, mode):
     assert np.abs(decode(image).pixels.astype(int) - expected).max() <= (6 if mode in ("HSV", "YCbCr") else 0)
 
 
-def test_pil_images_of_numbers(make):
+def test_pil_images_of_integers_and_floats(make):
     ramp = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
     assert np.array_equal(decode(Image.fromarray(ramp)).pixels, decode(ramp).pixels)
     wide = (ramp * 65535).astype(np.int32)
@@ -211,7 +211,7 @@ def test_floats_and_bools(make, dtype):
         np.full((4, 4, 3), -0.01),
     ],
 )
-def test_arrays_that_are_no_pictures(array):
+def test_invalid_arrays(array):
     with pytest.raises(ImageArrayError):
         decode(array)
 
@@ -234,7 +234,7 @@ def test_cmyk_jpeg_is_not_inverted(make):
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
-def test_foreign_profile_is_converted(make, name):
+def test_other_profiles_are_converted(make, name):
     options = {"quality": 95} if name in ("JPEG", "AVIF") else {}
     frame = decode(make.lossless(make.image(), name, icc_profile=make.profile("GRB"), **options))
     expected = decode(make.lossless(Image.fromarray(make.pixels()[:, :, [1, 0, 2]]), name, **options)).pixels
@@ -242,7 +242,7 @@ def test_foreign_profile_is_converted(make, name):
     assert frame.notes == ("ICC profile 'sRGB built-in' converted to sRGB",)
 
 
-def test_srgb_profile_is_recognised_by_its_numbers_and_skipped(make):
+def test_srgb_profile_is_recognised_by_its_values_and_skipped(make):
     assert is_srgb(make.profile("RGB"))
     assert not is_srgb(make.profile("GRB"))
     assert not is_srgb(b"")
@@ -282,7 +282,7 @@ def test_profile_alpha_and_orientation_together(make):
 
 
 @pytest.mark.parametrize("key", [b"transparency", b"icc_profile", b"sample_bits", b"exif", b"srgb"])
-def test_text_chunks_cannot_pass_for_anything_else(make, key):
+def test_text_chunks_cannot_be_mistaken_for_others(make, key):
     text = make.chunk(b"tEXt", key + b"\0a text")
     frame = decode(make.png(2, 1, 8, 2, b"\0" + bytes(range(6)), text))
     assert frame.pixels[0].tolist() == [[0, 1, 2], [3, 4, 5]]

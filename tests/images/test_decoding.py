@@ -1,4 +1,4 @@
-"""Every source, every format, one picture."""
+"""Every source and every format gives the same image."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def mean_error(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a.astype(int) - b).mean())
 
 
-def test_every_format_gives_the_picture(make, format_name):
+def test_every_format_gives_the_image(make, format_name):
     frame = decode(make.encode(make.image(), format_name))
     assert frame.pixels.shape == (48, 64, 3)
     assert frame.pixels.dtype == np.uint8
@@ -113,7 +113,7 @@ def test_damaged_exif_changes_nothing(make, exif):
         ((40, 5), 3, (20, 3)),
     ],
 )
-def test_jpeg_shrinks_to_the_smallest_scale_that_is_large_enough(make, size, shrink_to, expected):
+def test_jpeg_is_decoded_at_the_smallest_sufficient_scale(make, size, shrink_to, expected):
     frame = decode(make.encode(make.image(*size), "JPEG", quality=95), shrink_to=shrink_to)
     assert frame.pixels.shape[1::-1] == expected
     assert frame.size == size
@@ -121,20 +121,20 @@ def test_jpeg_shrinks_to_the_smallest_scale_that_is_large_enough(make, size, shr
     assert frame.notes == (() if scale == 1 else (f"decoded at 1/{scale} scale",))
 
 
-def test_shrunk_and_turned_jpeg_states_its_full_upright_size(make):
+def test_scaled_and_rotated_jpeg_states_its_full_upright_size(make):
     exif = Image.Exif()
     exif[0x0112] = 6
     frame = decode(make.encode(make.image(640, 480), "JPEG", exif=exif), shrink_to=100)
     assert (frame.size, frame.pixels.shape) == ((480, 640), (160, 120, 3))
 
 
-def test_shrink_to_leaves_other_formats_alone_and_must_be_positive(make):
+def test_shrink_to_has_no_effect_on_other_formats_and_must_be_positive(make):
     assert decode(make.encode(make.image(), "PNG"), shrink_to=2).pixels.shape == (48, 64, 3)
     with pytest.raises(UsageError):
         decode(make.encode(make.image(), "PNG"), shrink_to=0)
 
 
-def test_truncated_files_say_so(make, format_name):
+def test_truncated_files_are_reported_as_such(make, format_name):
     data = make.encode(make.image(200, 150), format_name)
     for share in (0.25, 0.5, 0.75, 0.95):
         with pytest.raises(ImageTruncatedError):
@@ -142,7 +142,7 @@ def test_truncated_files_say_so(make, format_name):
 
 
 @pytest.mark.parametrize("name", ["", "nothing-here", "\0"])
-def test_paths_that_name_nothing(tmp_path, name):
+def test_missing_paths(tmp_path, name):
     with pytest.raises(FileMissingError):
         decode(str(tmp_path / name))
 
@@ -159,7 +159,7 @@ def test_text_files_closed_files_and_other_objects(tmp_path, make):
             decode(other)
 
 
-def test_files_that_give_less_than_asked_for_are_read_to_their_end(make):
+def test_files_with_short_reads_are_read_to_their_end(make):
     class Dribble(io.BytesIO):
         def read(self, size: int = -1) -> bytes:
             return super().read(min(size, 100))
@@ -203,13 +203,13 @@ def test_jpeg_variants(make):
         decode(bytes(twelve))
 
 
-def test_mpo_is_its_first_picture(make):
+def test_mpo_is_its_first_image(make):
     data = make.encode(make.image(), "MPO", save_all=True, append_images=[Image.new("RGB", (10, 10))])
     assert decode(data).format == "JPEG"
     assert len(list(iter_frames(data))) == 1
 
 
-def test_threads_do_not_disturb_each_other(make):
+def test_concurrent_threads_decode_correctly(make):
     files = [make.encode(make.image(50 + n, 40), name) for n in range(4) for name in make.formats]
     expected = [decode(data).pixels for data in files]
     with ThreadPoolExecutor(4) as pool:

@@ -1,4 +1,4 @@
-"""Written pictures: every pixel where that is promised, the same bytes each time, metadata where others look."""
+"""Written images: every pixel where that is promised, the same bytes each time, metadata where other programs look."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_lossless_formats_keep_every_pixel(noise, options):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_input_gives_the_same_bytes(noise, kind):
+def test_encoding_is_deterministic(noise, kind):
     first = encode_image(noise, kind, BOTH)
     assert encode_image(noise.copy(), kind, BOTH) == first
     assert opened(first).format == kind.upper()
@@ -41,12 +41,12 @@ def test_the_same_input_gives_the_same_bytes(noise, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_metadata_change_no_pixel(noise, kind):
+def test_metadata_changes_no_pixel(noise, kind):
     assert np.array_equal(opened(encode_image(noise, kind)), opened(encode_image(noise, kind, BOTH)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_the_image_object_carries_is_not_written(noise, kind, make):
+def test_metadata_of_the_image_object_is_not_written(noise, kind, make):
     plain = encode_image(noise, kind)
     noise.info = {
         "icc_profile": make.profile(),
@@ -59,7 +59,7 @@ def test_what_the_image_object_carries_is_not_written(noise, kind, make):
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "webp"])
-def test_quality_costs_bytes(make, kind):
+def test_higher_quality_needs_more_bytes(make, kind):
     image = make.image(200, 150)
     sizes = [len(encode_image(image, kind, quality=quality)) for quality in (20, 60, 95)]
     assert sizes == sorted(set(sizes))
@@ -70,13 +70,13 @@ def test_jpeg_keeps_colour_at_full_resolution_from_90_on(make):
     assert [layer[0][1:3] for layer in layers] == [(2, 2), (1, 1)]
 
 
-def test_png_texts_are_latin_1_where_that_suffices(noise):
+def test_png_texts_are_latin_1_where_possible(noise):
     assert b"tEXtparameters\0caf\xe9" in encode_image(noise, "png", Metadata("café"))
     assert b"iTXtparameters\0\0\0\0\0" + "猫".encode() in encode_image(noise, "png", Metadata("猫"))
     assert b"iTXtsafelight\0\0\0\0\0{}" in encode_image(noise, "png", Metadata(record="{}"))
 
 
-def test_jpeg_and_webp_carry_the_infotext_as_a1111_does(noise):
+def test_jpeg_and_webp_have_the_infotext_where_a1111_writes_it(noise):
     comment = b"UNICODE\0" + "猫, x".encode("utf-16-be")
     for kind in ("jpeg", "webp"):
         exif = opened(encode_image(noise, kind, Metadata("猫, x"))).getexif()
@@ -106,13 +106,13 @@ def test_other_texts_are_png_only(noise):
         ("png", Metadata(other_texts={"键": "x"}), "latin-1"),
     ],
 )
-def test_what_a_format_cannot_hold_is_said(noise, kind, metadata, complaint):
+def test_metadata_that_a_format_cannot_hold_is_reported(noise, kind, metadata, complaint):
     with pytest.raises(OutputError, match=complaint):
         encode_image(noise, kind, metadata)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_very_long_texts_that_fit_come_back(noise, kind):
+def test_very_long_texts_that_fit_round_trip(noise, kind):
     long = Metadata("very long, " * 2900, '{"a":"' + "b" * 64_000 + '"}')
     assert read_metadata(encode_image(noise, kind, long)) == long
 
@@ -129,12 +129,12 @@ def test_very_long_texts_that_fit_come_back(noise, kind):
         ({"image": Image.new("RGB", (1, 65_501)), "kind": "jpeg"}, OutputError),
     ],
 )
-def test_wrong_use_is_an_error(change: dict[str, object], error: type[SafelightError]):
+def test_invalid_arguments(change: dict[str, object], error: type[SafelightError]):
     arguments = {"image": Image.new("RGB", (4, 4)), "kind": "png"} | change
     with pytest.raises(error):
         encode_image(**arguments)
 
 
 @pytest.mark.parametrize(("kind", "size"), [("webp", (16_383, 1)), ("jpeg", (1, 65_500))])
-def test_the_longest_sides_are_written(kind, size):
+def test_the_largest_sizes_are_written(kind, size):
     assert opened(encode_image(Image.new("RGB", size), kind)).size == size

@@ -52,14 +52,14 @@ FOUND = {
 
 
 @pytest.mark.parametrize("values", [ASKED, Asked(**ASKED)], ids=["fields", "model"])
-def test_images_are_found_wherever_they_are(values: dict[str, Any] | Asked) -> None:
+def test_images_are_found_at_any_depth(values: dict[str, Any] | Asked) -> None:
     found = list(find_images(Asked, values))
     assert {each.name: each.value for each in found} == FOUND
     assert found[2].path == ("control", 1, "mask")
     assert [each.name for each in found if not each.field.judged] == ["control[1].mask"]
 
 
-def test_images_are_replaced_and_nothing_else() -> None:
+def test_only_images_are_replaced() -> None:
     request = Asked(**ASKED)
     changed = replace_images(Asked, request, lambda found: found.value.upper())
     assert {each.name: each.value for each in find_images(Asked, changed)} == {
@@ -71,7 +71,7 @@ def test_images_are_replaced_and_nothing_else() -> None:
     assert replace_images(Asked, request, lambda found: found.value) is request
 
 
-def test_fields_survive_the_way_there_and_back() -> None:
+def test_fields_round_trip() -> None:
     images: dict[str, bytes] = {}
 
     def take(found: Any) -> dict[str, str]:
@@ -84,19 +84,19 @@ def test_fields_survive_the_way_there_and_back() -> None:
     assert Asked(**back) == Asked(**ASKED)
 
 
-def test_what_is_not_given_is_not_found() -> None:
+def test_unset_fields_are_not_found() -> None:
     assert list(find_images(Asked, Asked())) == []
     assert list(find_images(Asked, {"init_image": None, "control": None, "unknown": b"x"})) == []
     assert list(find_images(Asked, {"control": "no list", "best": 3})) == []
 
 
-def test_which_fields_hold_one_and_which_several() -> None:
+def test_single_and_multiple_image_fields() -> None:
     assert image_fields(Asked) == {"init_image": False, "references": True}
     assert image_fields(GenerationRequest) == {"init_image": False, "mask": False}
     assert models_in(Asked.model_fields["control"].annotation) == (Depth, Words)
 
 
-def test_a_mask_is_not_judged_and_a_picture_to_start_from_is() -> None:
+def test_an_initial_image_is_judged_and_a_mask_is_not() -> None:
     request = GenerationRequest.parse(prompt="", init_image=b"one", mask=b"two")
     assert {found.name: found.field.judged for found in find_images(GenerationRequest, request)} == {
         "init_image": True,

@@ -1,4 +1,4 @@
-"""Animations and pages: which frames are seen, and what is said of the others."""
+"""Animations and pages: which frames are sampled, and what is reported about the others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def limits(count: int) -> DecodeLimits:
 
 
 @pytest.mark.parametrize("name", ANIMATED)
-def test_evenly_sampled_frames_show_what_they_should(make, name):
+def test_evenly_sampled_frames_have_the_right_pixels(make, name):
     data = make.animation(9, name)
     assert read_header(data).frame_count == 9
     found = list(iter_frames(data, limits=limits(3)))
@@ -34,7 +34,7 @@ def test_evenly_sampled_frames_show_what_they_should(make, name):
 
 
 @pytest.mark.parametrize("name", ANIMATED)
-def test_all_frames_when_they_are_few(make, name):
+def test_all_frames_when_there_are_few(make, name):
     found = list(iter_frames(make.animation(4, name)))
     assert [frame.index for frame in found] == [0, 1, 2, 3]
     assert all(frame.notes == () for frame in found)
@@ -59,7 +59,7 @@ def test_sampling_is_even_and_begins_with_the_first(count, most):
     assert count - indices[-1] <= -(-count // most)
 
 
-def test_work_is_bounded_and_said_so():
+def test_decoded_frames_are_limited_and_this_is_reported():
     indices, notes = sample_frames(FileLayout(ImageHeader("GIF", 10, 10, 5000)), 4)
     assert indices == (0, 250, 500, 750)
     assert notes == ("frames 0, 250, 500, 750 of 5000 seen", "frames from 1000 on are out of reach")
@@ -68,7 +68,7 @@ def test_work_is_bounded_and_said_so():
     assert "out of reach" in notes[1]
 
 
-def test_long_animation_is_gone_through_in_order(make):
+def test_long_animation_is_decoded_in_order(make):
     data = make.animation(255)
     found = list(iter_frames(data, limits=limits(5)))
     assert [int(frame.pixels[0, 0, 0]) for frame in found] == [25 * frame.index % 256 for frame in found]
@@ -84,14 +84,14 @@ def test_later_tiff_page_of_another_size_is_checked_again(make):
         next(found)
 
 
-def test_tiff_directories_that_go_in_a_circle_end(make):
+def test_cyclic_tiff_directories_end(make):
     data = make.grey_tiff(2, 2, bytes(4))
     data = data[:-4] + struct.pack("<I", struct.unpack_from("<I", data, 4)[0])
     assert read_header(data).frame_count == 1
     assert len(list(iter_frames(data))) == 1
 
 
-def test_gif_frame_outside_the_screen_counts_for_the_size(make):
+def test_gif_frame_outside_the_screen_counts_in_the_size(make):
     data = bytearray(make.animation(3))
     at = data.index(b",", data.index(b",", 13 + 3) + 10)
     assert data[at + 1 : at + 5] == bytes(4)
@@ -101,7 +101,7 @@ def test_gif_frame_outside_the_screen_counts_for_the_size(make):
         next(iter_frames(bytes(data)))
 
 
-def test_gif_without_its_trailer_is_whole_and_cut_short_it_is_not(make):
+def test_gif_without_its_trailer_is_complete_and_a_truncated_one_is_not(make):
     data = make.animation(3)
     assert data[-1:] == b";"
     assert len(list(iter_frames(data[:-1]))) == 3
@@ -119,14 +119,14 @@ def test_png_that_claims_more_frames_than_it_has(make):
 
 
 @pytest.mark.parametrize("extra", [b"", struct.pack(">II", 2, 0)])
-def test_png_with_senseless_animation_control_is_an_error_and_no_warning(make, extra):
+def test_png_with_invalid_animation_control_is_an_error_without_a_warning(make, extra):
     control = make.chunk(b"acTL", extra or bytes(8))
     data = make.png(1, 1, 8, 0, b"\0\0", control, *([control] if extra else []))
     with pytest.raises(ImageError):
         decode(data)
 
 
-def test_frames_are_made_one_at_a_time(make):
+def test_frames_are_decoded_one_at_a_time(make):
     found = iter_frames(make.animation(6))
     assert next(found).index == 0
     found.close()

@@ -1,4 +1,4 @@
-"""Damaged files: an error of ours or a picture, soon, and nothing else."""
+"""Damaged files give our error or an image, within a short time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECONDS = 3.0
 
 
 @pytest.mark.timeout(120)
-def test_damaged_files_end_in_a_picture_or_in_an_error_of_ours(make, format_name, capfd):
+def test_damaged_files_give_an_image_or_our_error(make, format_name, capfd):
     rng = random.Random(f"{SEED}{format_name}")
     outcomes: Counter[str] = Counter()
     for number, data in enumerate(damaged(seeds(make, format_name), PER_FILE, rng)):
@@ -26,14 +26,14 @@ def test_damaged_files_end_in_a_picture_or_in_an_error_of_ours(make, format_name
         assert time.perf_counter() - began < SECONDS, number
     assert sum(outcomes.values()) == PER_FILE
     assert len(outcomes) >= 3, outcomes
-    assert ImageError.code not in outcomes  # each has to say what is wrong
+    assert ImageError.code not in outcomes  # each error has a message
     out, err = capfd.readouterr()
     assert out == ""
-    # libtiff, within Pillow, prints its errors, and nothing in Pillow's interface stops it
+    # libtiff, within Pillow, prints its errors, and Pillow has no way to stop it
     assert all(line.startswith("tempfile.tif: ") for line in err.splitlines())
 
 
-def test_every_prefix_of_a_file_is_an_error_or_a_picture(make, format_name):
+def test_every_prefix_of_a_file_gives_an_error_or_an_image(make, format_name):
     data = make.encode(make.image(9, 7), format_name)
     step = max(1, len(data) // 60)
     for length in range(0, len(data), step):

@@ -1,4 +1,4 @@
-"""What decoding is said to take beforehand is enough, and not far more than it takes."""
+"""The estimate of the memory that decoding takes is sufficient, and not much too high."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from safelight.images.memory_cost import decode_memory, encode_memory
 
 WIDTH, HEIGHT = 1500, 1000
 SPARE = 16 << 20
-"""Bytes by which a small picture's bound may be too high: what is the same for all."""
+"""Bytes by which a small image's estimate may be too high: the constant part."""
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory from /proc")
 
-# The system keeps a peak for each process, and forgets it when it is told to. A child's child counts too.
+# The system keeps a peak for each process, and resets it on request. The peak of a child process counts too.
 PROBE = """
 import gc, json, pickle, resource, sys
 
@@ -78,7 +78,7 @@ def animation(make, image: Image.Image, name: str, **options: object) -> bytes:
 
 
 def files(make) -> dict[str, tuple[bytes, int | None]]:
-    """Files of every format and mode, and what they are shrunk to."""
+    """Files of every format and mode, and the size that they are shrunk to."""
     images, icc, rng = pictures(make), make.profile("GRB"), np.random.default_rng(3)
     turned = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
     changed = {"exif": turned, "icc_profile": icc}
@@ -142,7 +142,7 @@ def measured(said, tmp_path_factory, source_root) -> dict[str, int]:
 
     path = tmp_path_factory.mktemp("cost") / "files"
     path.write_bytes(pickle.dumps(said))
-    # what is freed goes back to the system at once, so that it counts where it is taken again
+    # freed memory goes back to the system at once, so that it counts where it is allocated again
     environment = os.environ | {
         "PYTHONPATH": str(source_root),
         "MALLOC_MMAP_THRESHOLD_": "65536",
@@ -156,17 +156,17 @@ def measured(said, tmp_path_factory, source_root) -> dict[str, int]:
 
 
 @pytest.mark.timeout(300)
-def test_decoding_takes_no_more_than_is_said_and_not_much_less(said, measured):
+def test_decoding_takes_no_more_than_estimated_and_not_much_less(said, measured):
     limits, wrong = DecodeLimits(), {}
     for name, (data, shrink_to) in said.items():
         bound, taken = decode_memory(inspect_file(data, limits), limits, shrink_to), measured[name]
-        apart = name.startswith("AVIF")  # a child takes as much again
+        apart = name.startswith("AVIF")  # a child process takes as much again
         if not taken <= bound <= (4 if apart else 2) * taken + SPARE:
             wrong[name] = f"{taken / 1e6:.1f} MB taken, {bound / 1e6:.1f} MB said"
     assert not wrong
 
 
-def test_encoding_takes_no_more_than_is_said(measured):
+def test_encoding_takes_no_more_than_estimated(measured):
     taken: dict[str, int] = {}
     for name, size in measured.items():
         if name.startswith("encode "):
@@ -178,13 +178,13 @@ def test_encoding_takes_no_more_than_is_said(measured):
         assert most <= bound <= 2 * most + SPARE, (kind, most, bound)
 
 
-def test_wide_samples_take_no_more_than_their_decoder_and_the_result(make, measured):
+def test_16_bit_samples_take_no_more_than_their_decoder_and_the_result(make, measured):
     pixels = WIDTH * HEIGHT
     assert measured["PNG 16 bit 4"] < pixels * (8 + 3) + SPARE
     assert measured["PNG 16 bit 3"] < pixels * (8 + 3) + SPARE
 
 
-def test_a_row_of_many_pixels_is_said_to_cost_what_it_holds(make):
+def test_the_estimate_of_a_very_wide_row_is_sufficient(make):
     data = make.png(3_000_000, 1, 16, 6, bytes(1 + 8 * 3_000_000))
     assert decode_memory(inspect_file(data, DecodeLimits()), DecodeLimits()) > 3_000_000 * 16
     assert decode(data).size == (3_000_000, 1)

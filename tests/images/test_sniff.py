@@ -48,21 +48,21 @@ def test_extension_does_not_matter(make, tmp_path):
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_known_formats_that_are_not_opened_are_named(name):
+def test_known_but_unsupported_formats_are_named(name):
     assert not is_image(REFUSED[name][:64])
     with pytest.raises(ImageFormatError, match=name):
         decode(REFUSED[name])
 
 
 @pytest.mark.parametrize("data", NEITHER)
-def test_anything_else_is_not_recognised(data):
+def test_unknown_content_is_not_recognised(data):
     assert not is_image(data)
     for look in (decode, read_header):
         with pytest.raises(ImageNotRecognisedError):
             look(data)
 
 
-def test_empty_is_an_error_of_its_own(tmp_path):
+def test_an_empty_file_has_its_own_error(tmp_path):
     (tmp_path / "empty.jpg").touch()
     assert not is_image(b"")
     for source in (b"", tmp_path / "empty.jpg"):
@@ -71,13 +71,13 @@ def test_empty_is_an_error_of_its_own(tmp_path):
 
 
 @pytest.mark.parametrize(("brands", "name"), [(b"mif1....avifmif1", "AVIF"), (b"mif1....mif1heic", "HEIF")])
-def test_shared_container_brand_is_told_apart_by_the_compatible_ones(brands, name):
+def test_a_shared_container_brand_is_resolved_by_the_compatible_brands(brands, name):
     from safelight.images.sniff import detect_format
 
     assert detect_format(b"\0\0\0\x18ftyp" + brands + bytes(40)) == name
 
 
-def test_comments_without_a_picture_are_told_at_once():
+def test_comments_without_an_image_are_recognised_quickly():
     for comment in (b"<!---->", b"<!-- a -->\n", b"<!--"):
         began = time.process_time()
         assert not is_image(comment * 60 + b"x")

@@ -1,4 +1,4 @@
-"""Decoding and parsing let other threads have their turn: an event loop that runs beside them never waits long."""
+"""Decoding and parsing do not block other threads: an event loop that runs beside them never waits long."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from safelight.images import decode, iter_frames, read_header
 from safelight.images.metadata.file_metadata import read_metadata
 
 WIDTH, HEIGHT = 9000, 7000
-"""63 megapixels, within a millionth of what is decoded at most."""
+"""63 megapixels, within a millionth of the largest size that is decoded."""
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ LARGE: dict[str, Callable[..., bytes]] = {
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_large_pictures(make, large, name):
+def test_large_images(make, large, name):
     data = LARGE[name](make, large)
     check(lambda: decode(data))
 

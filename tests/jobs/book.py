@@ -1,4 +1,4 @@
-"""What the tests of the ledger share."""
+"""Helpers of the job store's tests."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from safelight.jobs.job import Job, JobKind, Submission
 from safelight.jobs.queue.store import JobStore
 
 SOON = 2.0
-"""Seconds within which a notification has to come: less than ``BACKSTOP``, after which a listener looks by itself."""
+"""Seconds within which a notification has to arrive: less than ``BACKSTOP``, after which a listener polls."""
 
 
 def notified(listener: Listener) -> set[str]:
-    """The channels that were notified since this was asked last; waits a little for the first of them."""
+    """The channels with notifications since the last call; waits briefly for the first of them."""
     channels = listener.wait(SOON)
     while more := listener.wait(0.0):
         channels |= more

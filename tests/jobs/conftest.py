@@ -33,7 +33,7 @@ def ledger(database: Engine) -> JobStore:
 
 @pytest.fixture
 def listener(database: Engine) -> Iterator[Listener]:
-    """What a worker listens with; it has looked once."""
+    """A listener as a worker has it; it has polled once."""
     opened = listen(database, Channel.JOBS, Channel.COMMANDS)
     assert opened.wait(0.0) == {Channel.JOBS, Channel.COMMANDS}
     yield opened

@@ -1,4 +1,4 @@
-"""Real processes for the tests of the queue: workers that can be killed, stopped and limited."""
+"""Real worker processes for the queue's tests: they can be killed, stopped and limited."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from safelight.jobs.queue_service import QueueService, prepare
 from safelight.settings import Settings
 
 START = 120.0
-"""Seconds a worker may take to start, on a machine that has much else to do."""
+"""Seconds in which a worker has to start, on a loaded machine."""
 FAST = {"SAFELIGHT_BACKEND": "onnxruntime", "SAFELIGHT_PRECISION": "fp32"}
-"""Without a probe of the machine for what judges fastest on it: each test has a data directory of its own."""
+"""Settings without a backend probe, since each test has its own data directory."""
 
 
 def wait_for(condition: Callable[[], object], seconds: float = START, every: float = 0.05) -> None:
-    """Wait until something is so, or fail."""
+    """Wait until a condition holds, or fail."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -42,24 +42,24 @@ class Workshop:
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, name: str = "w", *prefix: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a worker; whatever is given before its command is run around it."""
+        """Start a worker; ``prefix`` is a command that runs the worker's."""
         command = [*prefix, sys.executable, "-m", "safelight", "worker", "--name", name]
         process = subprocess.Popen(command, env=self.environment | environment, stdin=subprocess.DEVNULL)
         self.workers[name] = process
         return process
 
     def kill(self, name: str = "w") -> None:
-        """End a worker without a word of warning."""
+        """Kill a worker without warning."""
         self.workers[name].kill()
         self.workers[name].wait()
 
     def end(self, name: str = "w") -> int:
-        """Ask a worker to go; returns its exit status."""
+        """Stop a worker with SIGTERM; returns its exit status."""
         self.workers[name].send_signal(signal.SIGTERM)
         return self.workers[name].wait(60)
 
     def submit(self, prompt: str = "a red apple", owner: str = "local", **fields: object) -> str:
-        """Queue a small drawing; returns its id."""
+        """Queue a small generation job; returns its id."""
         request = {"prompt": prompt, "steps": 2, "seed": 1, **fields}
         submission = Submission(
             kind=JobKind.GENERATE, request=request, owner=owner, checkpoint="starter", cost=1.0
@@ -67,29 +67,29 @@ class Workshop:
         return self.service.store.submit(submission).id
 
     def submit_other(self, kind: JobKind, request: Part) -> str:
-        """Queue something that is no drawing; returns its id."""
+        """Queue a job of another kind; returns its id."""
         body, pictures = store_request(request)
         return self.service.store.submit(Submission(kind=kind, request=body), pictures).id
 
     def running(self) -> list[Job]:
-        """The jobs that run now."""
+        """The running jobs."""
         return self.service.store.find(states=[JobState.RUNNING])
 
     def job(self, job_id: str) -> Job:
-        """A job as it stands."""
+        """The current state of a job."""
         return self.service.store.get(job_id)
 
     def state(self, job_id: str) -> JobState:
-        """Its state."""
+        """Whether a job is queued, running or ended."""
         return self.job(job_id).state
 
     def under_way(self, job_id: str) -> bool:
-        """Whether the network has made its first steps."""
+        """Whether the network has run its first steps."""
         progress = self.job(job_id).progress
         return self.state(job_id) is JobState.RUNNING and progress is not None and progress.step > 0
 
     def pictures(self, job_id: str) -> list[str]:
-        """The digests of a finished job's pictures."""
+        """The digests of a finished job's images."""
         result = self.job(job_id).result
         assert result is not None
         return [picture["sha256"] for picture in result["pictures"]]  # type: ignore[index, union-attr, call-overload]
@@ -97,7 +97,7 @@ class Workshop:
 
 @contextmanager
 def workshop(home: Path, database: str = "") -> Iterator[Workshop]:
-    """An empty queue in a data directory; all processes are gone afterwards."""
+    """An empty queue in a data directory; all worker processes are killed afterwards."""
     settings = Settings.load(home=home, database=database or None)
     prepare(settings)
     environment = {**os.environ, **FAST, "SAFELIGHT_HOME": str(home), "OMP_NUM_THREADS": "1"}

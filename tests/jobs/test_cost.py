@@ -40,18 +40,20 @@ def test_a_second_pass_costs_by_its_size_its_steps_and_its_strength() -> None:
     assert drawing(hires={"scale": 2.0, "strength": 0.5, "all_steps": True}) == pytest.approx(5 * once)
 
 
-def test_a_picture_to_start_from_costs_by_its_own_size() -> None:
+def test_an_initial_picture_costs_by_its_own_size() -> None:
     large = {"init_image": picture(2000, 1500), "width": None, "height": None}
     assert drawing(**large) == pytest.approx(3.0 * 10 * 0.75)
     assert drawing(**large, strength=0.1) == pytest.approx(3.0)
-    assert drawing(**large, strength=0) == pytest.approx(3.0)  # refused later; no picture is drawn in no step
+    assert drawing(**large, strength=0) == pytest.approx(
+        3.0
+    )  # refused later; nothing is generated in no step
     assert drawing(**large | {"width": 256, "height": 256}) == pytest.approx(0.75 * drawing())
     assert drawing(**large, outpaint={"left": 2000}) == pytest.approx(60.0)
     assert drawing(**large, mask=picture(2000, 1500)) == pytest.approx(30.0)
     assert drawing(**large, mask=picture(2000, 1500), inpaint={"only_masked": True}) == pytest.approx(2.62144)
 
 
-def test_an_enlargement_costs_by_what_comes_of_it() -> None:
+def test_upscaling_costs_by_the_size_of_its_result() -> None:
     def enlarging(side: int, by: float, upscaler: str) -> float:
         return cost(UpscaleRequest(image=picture(side, side), by=by, upscaler=upscaler))
 
@@ -70,10 +72,10 @@ def test_a_scan_costs_by_its_pictures_and_their_pixels() -> None:
     assert scan(*[small] * 50) == pytest.approx(50 * scan(small))
     assert scan(b"no picture") == pytest.approx(0.01)
     assert scan(picture(10, 10, "GIF", frames=5)) == pytest.approx(5 * scan(small))
-    assert scan(picture(10, 10, "GIF", frames=50)) == pytest.approx(16 * scan(small))  # so many are looked at
+    assert scan(picture(10, 10, "GIF", frames=50)) == pytest.approx(16 * scan(small))  # at most 16 frames
 
 
-def test_what_can_not_be_started_from_is_said() -> None:
+def test_an_unreadable_initial_picture_is_an_error() -> None:
     for request in (
         UpscaleRequest(image=b"no picture"),
         GenerationRequest.parse(prompt="x", init_image=b"no picture"),
@@ -82,7 +84,7 @@ def test_what_can_not_be_started_from_is_said() -> None:
             size_of(request, DecodeLimits())
 
 
-def test_who_asks_for_too_much_learns_what_is_allowed() -> None:
+def test_too_large_a_job_is_refused_with_the_limit() -> None:
     job = size_of(
         GenerationRequest.parse(prompt="x", width=1000, height=1000, steps=10, count=10), DecodeLimits()
     )

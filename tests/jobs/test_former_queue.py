@@ -1,4 +1,4 @@
-"""A database in which Safelight kept its queue twice, in its own tables and in those of DBOS."""
+"""A database of a version that stored its queue twice, in Safelight's tables and in those of DBOS."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FORMER = {
 
 
 def make_former(shop: Workshop, *rows: dict[str, object]) -> None:
-    """Give a database what an older version left in it: DBOS's tables with rows, and jobs of which nobody is told."""
+    """Add what an older version left in a database: DBOS's tables with rows, and jobs without a notification."""
     if shop.service.engine.dialect.name == "sqlite":
         with sqlite3.connect(shop.settings.home / "safelight.db") as database:
             database.executescript((BEFORE / "dbos.sqlite.sql").read_text())
@@ -51,8 +51,8 @@ def turns(shop: Workshop) -> int:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_jobs_that_waited_or_ran_are_done(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """Nothing of DBOS's is read, and nothing of it is changed."""
+def test_queued_and_running_jobs_are_done(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """DBOS's tables are neither read nor changed."""
     url = request.getfixturevalue("postgres_url") if kind == "postgresql" else ""
     with workshop(tmp_path / "home", url) as shop:
         waiting = {"id": "1a227618c11b865a7b13624a37c", "state": "queued"}

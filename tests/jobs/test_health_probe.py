@@ -29,7 +29,7 @@ class Refusing(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def asked() -> Iterator[Liveness]:
-    """Of a port where nobody is yet."""
+    """The URL of a port that nothing listens on yet."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -39,7 +39,7 @@ def asked() -> Iterator[Liveness]:
     asked.end()
 
 
-def test_silence_grows_until_there_is_any_answer(asked: Liveness) -> None:
+def test_silence_grows_until_there_is_any_response(asked: Liveness) -> None:
     wait_for(lambda: asked.silent > 0.1)
     assert not asked.answered
     with HTTPServer((asked._host, asked._port), Refusing) as server:
@@ -51,15 +51,15 @@ def test_silence_grows_until_there_is_any_answer(asked: Liveness) -> None:
     wait_for(lambda: asked.silent > 0.1)
 
 
-def test_who_takes_connections_and_says_nothing_is_silent(asked: Liveness) -> None:
+def test_a_server_that_accepts_and_never_responds_is_silent(asked: Liveness) -> None:
     with socket.create_server((asked._host, asked._port)):
         before = asked.silent
         wait_for(lambda: asked.silent > before + 0.3)
         assert not asked.answered
 
 
-def test_who_closes_connections_unanswered_lives(asked: Liveness) -> None:
-    """As at the bound of connections of this machine's own address."""
+def test_a_server_that_closes_connections_is_alive(asked: Liveness) -> None:
+    """As at the limit of connections from this machine's own address."""
     with socket.create_server((asked._host, asked._port)) as server:
         server.settimeout(0.02)
 
@@ -74,10 +74,10 @@ def test_who_closes_connections_unanswered_lives(asked: Liveness) -> None:
         wait_for(answered)
 
 
-def test_a_time_that_this_process_was_stopped_itself_does_not_count(
+def test_time_in_which_the_probe_itself_was_stopped_does_not_count(
     asked: Liveness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter(range(0, 10**9, 3600))  # an hour between any two looks at it
+    clock = iter(range(0, 10**9, 3600))  # an hour between any two probes
     monkeypatch.setattr(health_probe.time, "monotonic", lambda: float(next(clock)))
     before = asked.silent
     assert not asked._answers()
@@ -89,5 +89,5 @@ def test_a_time_that_this_process_was_stopped_itself_does_not_count(
     ("host", "asked"),
     [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("10.0.0.1", "10.0.0.1"), ("localhost", "localhost")],
 )
-def test_where_it_is_asked(host: str, asked: str) -> None:
+def test_the_probed_address(host: str, asked: str) -> None:
     assert _reachable(host) == asked

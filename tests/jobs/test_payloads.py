@@ -22,7 +22,7 @@ from safelight.jobs.payloads import (
 )
 
 
-def test_pictures_lie_in_the_database_and_come_back(database: Engine) -> None:
+def test_pictures_are_stored_in_the_database_and_loaded_again(database: Engine) -> None:
     request = parse_request(
         JobKind.GENERATE,
         {"prompt": "a hat", "init_image": b"one", "mask": b"two", "strength": 0.5, "inpaint": {"blur": 2}},
@@ -41,7 +41,7 @@ def test_pictures_lie_in_the_database_and_come_back(database: Engine) -> None:
     assert again.inpaint.padding == 32
 
 
-def test_many_pictures_and_the_same_one_twice(database: Engine) -> None:
+def test_many_pictures_and_duplicates(database: Engine) -> None:
     with writing(database) as connection:
         body, pictures = store_request(parse_request(JobKind.SCAN, {"images": (b"a", b"b", b"a")}))
         blobs.keep(connection, pictures)
@@ -51,7 +51,7 @@ def test_many_pictures_and_the_same_one_twice(database: Engine) -> None:
     assert len(set(blob_digests(body))) == 2
 
 
-def test_a_picture_that_is_gone_is_said(database: Engine) -> None:
+def test_a_missing_blob_is_an_error(database: Engine) -> None:
     with reading(database) as connection, pytest.raises(BlobMissingError):
         load_request(connection, JobKind.UPSCALE, {"image": {"blob": "0" * 64}})
 
@@ -66,12 +66,12 @@ def test_a_picture_that_is_gone_is_said(database: Engine) -> None:
         (JobKind.SCAN, {"images": ()}),
     ],
 )
-def test_bad_requests_are_refused(kind: JobKind, fields: dict[str, object]) -> None:
+def test_invalid_requests_are_refused(kind: JobKind, fields: dict[str, object]) -> None:
     with pytest.raises(RequestError):
         parse_request(kind, fields)
 
 
-def test_a_random_seed_is_drawn_once() -> None:
+def test_a_random_seed_is_chosen_once() -> None:
     request = GenerationRequest.parse(prompt="x")
     assert with_seed(request).seed != with_seed(request).seed
     assert with_seed(request, "key").seed == with_seed(request, "key").seed
@@ -84,13 +84,13 @@ class Control(Part):
 
 
 class Controlled(GenerationRequest):
-    """A request as it may be one day: its pictures lie deeper."""
+    """A request with nested parts, as a later version may have: its pictures lie deeper."""
 
     control: tuple[Control, ...] = ()
     references: tuple[Annotated[bytes, ImageField()], ...] = ()
 
 
-def test_pictures_within_parts_of_a_request_come_back_too(
+def test_pictures_within_parts_of_a_request_are_loaded_too(
     database: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(REQUESTS, JobKind.GENERATE, Controlled)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ def progress(step: int) -> Progress:
 
 
 class Slow:
-    """Writes when it is let."""
+    """A writer that blocks until it is released."""
 
     def __init__(self) -> None:
         self.written: list[tuple[int, Image.Image | None]] = []
@@ -25,7 +25,7 @@ class Slow:
         self.written.append((each.step, preview))
 
 
-def test_nobody_waits_for_it_and_only_the_newest_is_written() -> None:
+def test_it_never_blocks_and_only_the_latest_progress_is_written() -> None:
     slow = Slow()
     writer = ProgressWriter(slow.write)
     preview = Image.new("RGB", (8, 8))
@@ -39,7 +39,7 @@ def test_nobody_waits_for_it_and_only_the_newest_is_written() -> None:
     assert slow.written == [(1, None), (3, preview)]
 
 
-def test_its_thread_ends_with_its_work() -> None:
+def test_its_thread_ends_with_the_job() -> None:
     slow = Slow()
     slow.go_on.set()
     writer = ProgressWriter(slow.write)

@@ -47,13 +47,13 @@ def test_preparing_twice_changes_nothing(database_settings: Settings, service: Q
     assert service.store.get(job_id).id == job_id
 
 
-def test_what_has_expired_is_deleted_with_all_it_needed(service: QueueService) -> None:
+def test_expired_jobs_are_deleted_with_their_blobs(service: QueueService) -> None:
     old, young = submit(service, b"old"), submit(service, b"young")
     job = service.store.claim("w")
     assert job is not None
     assert job.id == old
     service.store.succeed(job, {}, 1.0)
-    assert kept(service) == 1  # what came with it is gone at once
+    assert kept(service) == 1  # its blobs are deleted at once
     with writing(service.engine) as connection:
         blobs.put(connection, b"left by a job that an older version forgot")
         connection.execute(update(jobs).where(jobs.c.id == old).values(expires=ago(1)))
@@ -77,7 +77,7 @@ def described() -> dict[str, object]:
     }
 
 
-def test_workers_are_known_while_they_are_heard(service: QueueService) -> None:
+def test_workers_are_listed_while_they_send_heartbeats(service: QueueService) -> None:
     service.register_worker("w", described())
     service.register_worker("w", described() | {"state": "busy"})
     (worker,) = service.workers()
@@ -86,7 +86,7 @@ def test_workers_are_known_while_they_are_heard(service: QueueService) -> None:
     assert service.workers() == []
 
 
-def test_workers_that_never_come_back_are_forgotten(service: QueueService) -> None:
+def test_lost_workers_are_deleted(service: QueueService) -> None:
     for name, silent in (("gone", 90_000.0), ("away", 3600.0)):
         service.register_worker(name, described())
         with writing(service.engine) as connection:
@@ -137,7 +137,7 @@ def entry_of(job_id: str, hours_ago: int) -> NewEntry:
 def test_a_clock_that_is_set_forward_deletes_nothing_at_once(
     database_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither finished jobs nor pictures nor what a job that is being submitted needs."""
+    """Neither finished jobs nor images nor the blobs of a job that is being submitted."""
     settings = database_settings.model_copy(update={"gallery_retention": 86400.0})
     prepare(settings)
     service = QueueService.open(settings)
@@ -156,7 +156,7 @@ def test_a_clock_that_is_set_forward_deletes_nothing_at_once(
     service.close()
 
 
-def test_workers_that_were_heard_of_before_the_clock_was_set_back_are_not_there(
+def test_workers_with_heartbeats_from_before_the_clock_was_set_back_are_not_listed(
     database_settings: Settings,
 ) -> None:
     prepare(database_settings)

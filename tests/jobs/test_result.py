@@ -38,7 +38,7 @@ def test_results_of_the_first_version_are_read() -> None:
     assert JobResult.read({}) == JobResult()
 
 
-def test_what_is_stored_has_a_version_and_only_what_was_set() -> None:
+def test_a_stored_result_has_a_version_and_only_set_fields() -> None:
     picture = GeneratedImage.model_validate(PICTURE)
     stored = JobResult.of_pictures([picture]).stored()
     assert stored == {"version": 2, "pictures": [PICTURE]}
@@ -49,7 +49,7 @@ def test_what_is_stored_has_a_version_and_only_what_was_set() -> None:
     assert JobResult.of_pictures([]).stored() == {"version": 2, "pictures": []}
 
 
-def test_fields_of_a_later_program_are_passed_over_and_its_layout_is_not() -> None:
+def test_unknown_fields_are_ignored_and_a_newer_layout_is_refused() -> None:
     assert JobResult.read({"version": 2, "pictures": [{**PICTURE, "colour": "red"}]}).pictures
     with pytest.raises(ValidationError):
         JobResult.read({"version": 3})

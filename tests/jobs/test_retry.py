@@ -21,7 +21,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Database:
-    """Can be used after so many errors."""
+    """A database that fails a given number of times before it works."""
 
     def __init__(self, *errors: DatabaseError) -> None:
         self._errors: Iterator[DatabaseError] = iter(errors)
@@ -34,14 +34,14 @@ class Database:
         return "done"
 
 
-def test_an_outage_is_waited_for() -> None:
+def test_an_outage_is_retried() -> None:
     database = Database(*[DatabaseBusyError() for _ in range(5)])
     assert retry_transient(database.use) == "done"
     assert database.tries == 6
 
 
 @pytest.mark.parametrize("error", [DatabaseVersionError(), DatabaseDamagedError()])
-def test_what_does_not_pass_is_not_waited_for(error: DatabaseError) -> None:
+def test_permanent_errors_are_not_retried(error: DatabaseError) -> None:
     database = Database(error)
     with pytest.raises(type(error)):
         retry_transient(database.use)
@@ -49,7 +49,7 @@ def test_what_does_not_pass_is_not_waited_for(error: DatabaseError) -> None:
     assert retry_transient(Database(error).use, always=True) == "done"
 
 
-def test_a_full_disk_is_waited_for_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_retried_for_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[DatabaseError] = []
     database = Database(*[StorageFullError() for _ in range(5)])
     assert retry_transient(database.use, waiting=told.append) == "done"
@@ -59,8 +59,8 @@ def test_a_full_disk_is_waited_for_and_not_for_ever(monkeypatch: pytest.MonkeyPa
         retry_transient(Database(StorageFullError()).use)
 
 
-def test_what_nobody_knows_is_waited_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A statement that the database refuses, it may refuse for ever."""
+def test_unknown_errors_are_retried_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database may refuse a statement for ever."""
     database = Database(DatabaseError())
     assert retry_transient(database.use) == "done"
     monkeypatch.setattr(retry, "PUZZLED", 0.0)
@@ -69,7 +69,7 @@ def test_what_nobody_knows_is_waited_for_a_while(monkeypatch: pytest.MonkeyPatch
     assert retry_transient(Database(DatabaseBusyError()).use) == "done"
 
 
-def test_it_can_be_given_up() -> None:
+def test_retrying_can_be_stopped() -> None:
     database = Database(*[DatabaseBusyError() for _ in range(9)])
     with pytest.raises(DatabaseBusyError):
         retry_transient(database.use, lambda: database.tries == 3)

@@ -20,7 +20,7 @@ WRONG_INPUT = 2
 
 
 def died(child: Child) -> int:
-    """Let a child that ends by itself live and die; returns its status."""
+    """Start a child that ends by itself, and wait for it; returns its status."""
     child.due = 0.0
     assert child.look(time.monotonic()) is None
     assert child.process is not None
@@ -30,7 +30,7 @@ def died(child: Child) -> int:
     return status
 
 
-def test_what_dies_young_is_started_again_ever_later() -> None:
+def test_restarts_of_a_child_that_ends_early_are_delayed_more_and_more() -> None:
     child = Child("short", ["worker", "--number", "none"])
     pauses = []
     for _ in range(3):
@@ -41,7 +41,7 @@ def test_what_dies_young_is_started_again_ever_later() -> None:
     assert child.process is None
 
 
-def test_pauses_are_bounded_and_forgotten_with_age() -> None:
+def test_delays_are_bounded_and_reset_with_age() -> None:
     child = Child("short", ["--version"], pause=LONGEST_PAUSE)
     died(child)
     assert child.pause == LONGEST_PAUSE
@@ -53,12 +53,12 @@ def test_pauses_are_bounded_and_forgotten_with_age() -> None:
     assert child.pause == FIRST_PAUSE
 
 
-def test_wrong_input_ends_it_all() -> None:
+def test_invalid_input_ends_the_supervisor() -> None:
     assert Supervisor([Child("wrong", ["no-such-command"])]).run() == WRONG_INPUT
 
 
 def ended(child: Child, script: str) -> int:
-    """Let a child that does what a script says live and die; returns its status."""
+    """Run a script as a child; returns its status."""
     child.process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE)
     child.born = time.monotonic()
     child.process.wait(60)
@@ -67,7 +67,7 @@ def ended(child: Child, script: str) -> int:
     return status
 
 
-def test_what_would_come_again_is_told_from_what_may_pass() -> None:
+def test_permanent_errors_are_told_from_temporary_ones() -> None:
     child = Child("any", [])
     for status, young, old in ((2, True, True), (3, True, False), (PASSING, False, False), (1, False, False)):
         assert ended(child, f"raise SystemExit({status})") == status
@@ -85,19 +85,19 @@ def test_what_would_come_again_is_told_from_what_may_pass() -> None:
         ("DatabaseVersionError", 1),
     ],
 )
-def test_a_child_says_whether_it_may_pass(error: str, status: int) -> None:
+def test_a_childs_exit_status_says_whether_it_is_temporary(error: str, status: int) -> None:
     script = f"""
 from safelight import errors
 from safelight.jobs.supervisor import telling_what_passes
 with telling_what_passes():
     raise errors.{error}
 """
-    assert ended(Child("any", []), script) == status  # 1 is Python's own, for errors that nobody catches
+    assert ended(Child("any", []), script) == status  # 1 is Python's own, for uncaught exceptions
 
 
 @pytest.fixture
 def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    """A free one, and a data directory for whoever is started."""
+    """A free port, and a data directory for the child."""
     monkeypatch.setenv("SAFELIGHT_HOME", str(tmp_path))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -107,7 +107,7 @@ def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
 
 @contextmanager
 def supervised(child: Child) -> Iterator[list[int]]:
-    """A supervisor at work; gives a list that has its exit status in the end."""
+    """Run a supervisor; yields a list that has its exit status in the end."""
     supervisor = Supervisor([child])
     status: list[int] = []
     thread = threading.Thread(target=lambda: status.append(supervisor.run()))
@@ -120,7 +120,7 @@ def supervised(child: Child) -> Iterator[list[int]]:
 
 
 def test_children_end_with_it(port: int) -> None:
-    """The child would stay: it answers requests until it is told to go."""
+    """The child would stay: it answers requests until it gets a signal."""
     child = Child("lasting", ["api", "--port", str(port)])
     with supervised(child) as status:
         wait_for(lambda: answers(port))
@@ -128,12 +128,12 @@ def test_children_end_with_it(port: int) -> None:
         assert process is not None
         assert process.poll() is None
     assert status == [0]
-    assert process.returncode == 0  # as it was told, and not killed
+    assert process.returncode == 0  # it exited by itself, and was not killed
     assert not answers(port)
 
 
 class Hangable(Child):
-    """The server, with an event loop that stops for good when the signal USR1 comes."""
+    """A server whose event loop blocks for good on the signal USR1."""
 
     def start(self) -> None:
         script = (
@@ -147,10 +147,10 @@ class Hangable(Child):
 
 
 @pytest.mark.parametrize("name", ["SIGSTOP", "SIGUSR1"])
-def test_a_server_that_falls_silent_is_started_again(
+def test_a_server_that_stops_responding_is_restarted(
     port: int, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that was stopped, and one whose event loop is blocked: both are there, and neither answers."""
+    """One that was stopped, and one whose event loop is blocked: both processes exist, and neither responds."""
     monkeypatch.setattr(health_probe, "WAIT", 0.5)
     monkeypatch.setattr(health_probe, "ASK_EVERY", 0.1)
     monkeypatch.setattr(supervisor, "SILENT", 1.0)

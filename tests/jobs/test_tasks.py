@@ -59,7 +59,7 @@ def entry(index: int, decision: Decision) -> NewEntry:
     )
 
 
-def test_blocked_pictures_are_in_the_audit_log(desk: JobContext) -> None:
+def test_blocked_images_are_audited(desk: JobContext) -> None:
     blocked = desk.enter(entry(0, Decision.BLOCK))
     (line,) = [json.loads(text) for text in desk.audit.path.read_text().splitlines()]
     assert (line["event"], line["owner"], line["job_id"], line["entry_id"]) == (
@@ -87,16 +87,16 @@ def made(desk: JobContext, running: RunningJob) -> bool:
     return desk.gallery.find(running.job.id, 0) is not None
 
 
-def test_enlarging(desk: JobContext, running: RunningJob, picture: UpscaleRequest) -> None:
+def test_upscaling(desk: JobContext, running: RunningJob, picture: UpscaleRequest) -> None:
     assert upscale(desk, running, picture).pictures
     assert made(desk, running)
     assert not running.cut_short
     assert not running.partial
     assert upscale(desk, running, picture).pictures
-    assert running.partial  # it was there
+    assert running.partial  # it was in the gallery
 
 
-def test_its_embedding_is_kept_with_the_classifier_that_made_it(
+def test_an_embedding_is_stored_with_its_classifier(
     desk: JobContext, running: RunningJob, picture: UpscaleRequest
 ) -> None:
     upscale(desk, running, picture)
@@ -108,7 +108,7 @@ def test_its_embedding_is_kept_with_the_classifier_that_made_it(
 
 
 @pytest.mark.parametrize("how", ["told", "leaving", "late"])
-def test_enlarging_stops(desk: JobContext, ledger: JobStore, picture: UpscaleRequest, how: str) -> None:
+def test_upscaling_stops(desk: JobContext, ledger: JobStore, picture: UpscaleRequest, how: str) -> None:
     ledger.submit(submission(kind=JobKind.UPSCALE, timeout=1e-9))
     running = RunningJob(begun(ledger), ledger)
     if how == "told":
@@ -124,7 +124,7 @@ def paused(ledger: JobStore, job_id: str) -> bool:
     return progress is not None and progress.stage == PAUSED
 
 
-def test_enlarging_pauses_between_two_tiles(
+def test_upscaling_pauses_between_two_tiles(
     desk: JobContext, ledger: JobStore, running: RunningJob, picture: UpscaleRequest
 ) -> None:
     running.paused = True
@@ -136,7 +136,7 @@ def test_enlarging_pauses_between_two_tiles(
         assert working.result(60).pictures
 
 
-def test_judging_pauses_between_two_pictures(
+def test_scanning_pauses_between_two_pictures(
     desk: JobContext, ledger: JobStore, picture: UpscaleRequest
 ) -> None:
     ledger.submit(submission(kind=JobKind.SCAN))
@@ -150,10 +150,10 @@ def test_judging_pauses_between_two_pictures(
     assert len(verdicts) == 3
 
 
-def test_drawing_pauses_between_two_pictures(
+def test_generation_pauses_between_two_images(
     desk: JobContext, ledger: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is begun meanwhile, and who is told to stop begins nothing any more."""
+    """No image is begun meanwhile, and a job that is stopped begins no further one."""
     drawn: list[int] = []
 
     def draw(_desk: JobContext, running: RunningJob, _run: object, index: int) -> None:
@@ -179,7 +179,7 @@ def test_drawing_pauses_between_two_pictures(
     assert running.cut_short
 
 
-def test_enlarging_that_was_cancelled_at_its_end_leaves_nothing(
+def test_upscaling_cancelled_at_its_end_stores_nothing(
     desk: JobContext, running: RunningJob, picture: UpscaleRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Studio.upscale
@@ -195,7 +195,7 @@ def test_enlarging_that_was_cancelled_at_its_end_leaves_nothing(
     assert not made(desk, running)
 
 
-def test_a_finished_picture_waits_for_the_database(
+def test_a_finished_image_waits_for_the_database(
     desk: JobContext, running: RunningJob, picture: UpscaleRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "RETRY_EVERY", 0.0)
@@ -212,7 +212,7 @@ def test_a_finished_picture_waits_for_the_database(
 
 
 class Counting:
-    """Counts how often something is done."""
+    """Counts the calls of functions."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *targets: tuple[object, str]) -> None:
         self.done: Counter[str] = Counter()
@@ -227,10 +227,10 @@ class Counting:
         return counted
 
 
-def test_a_job_of_many_pictures_is_one_run_and_is_resumed(
+def test_a_job_of_many_images_is_one_run_and_is_resumed(
     desk: JobContext, ledger: JobStore, picture: UpscaleRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its initial picture is judged once, it is planned once, its upscaler is read once; what is there is kept."""
+    """Its initial image is judged once, it is planned once, its upscaler is read once; existing images are kept."""
     from safelight.generation import engine
     from safelight.generation.upscaling import network
 
@@ -274,7 +274,7 @@ def test_a_job_of_many_pictures_is_one_run_and_is_resumed(
     assert counting.done["judge"] == 3, "the initial picture once, and both results"
 
 
-def test_a_job_whose_pictures_are_all_there_begins_no_run(
+def test_a_job_whose_images_all_exist_starts_no_run(
     desk: JobContext, ledger: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger.submit(submission())

@@ -1,4 +1,4 @@
-"""Parts of a worker that its process shows too late or too seldom; no job is done here."""
+"""Parts of a worker whose effects its process shows too late or too seldom; no job is run here."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def begun(worker: Worker) -> RunningJob:
 
 @contextmanager
 def claiming(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[RunningJob]]:
-    """Within it the worker claims jobs, and those that it runs are in a list; they end when they are stopped."""
+    """Run the worker's claim loop; its running jobs are in a list and end when they are stopped."""
     running: list[RunningJob] = []
 
     def run(_: Execution, each: RunningJob) -> None:
@@ -84,7 +84,7 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def test_as_many_jobs_as_fit_are_begun(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_jobs_as_fit_are_started(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the next one as soon as one has ended, without another notification."""
     places = worker._company.places
     submit(worker, places + 5)
@@ -97,10 +97,8 @@ def test_as_many_jobs_as_fit_are_begun(worker: Worker, monkeypatch: pytest.Monke
         until(lambda: len(running) == places + 1)
 
 
-def test_a_job_that_is_submitted_wakes_an_idle_worker(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Long before it would look by itself."""
+def test_a_submitted_job_wakes_an_idle_worker(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long before it would poll."""
     monkeypatch.setattr("safelight.database.notifications.BACKSTOP", 1000.0)
     monkeypatch.setattr(sweeping_module, "SWEEP_EVERY", 1000.0)
     monkeypatch.setattr(Studio, "preload", lambda *_: None)
@@ -116,7 +114,7 @@ def test_a_job_that_is_submitted_wakes_an_idle_worker(
     process = threading.Thread(target=worker.run)
     process.start()
     until(lambda: worker._state == "idle")
-    time.sleep(0.3)  # it has looked at everything that there was
+    time.sleep(0.3)  # it has polled everything
     submit(worker, 1)
     until(lambda: ended)
     worker.stop()
@@ -135,7 +133,7 @@ def test_a_running_job_gets_its_signal_at_once(worker: Worker) -> None:
     assert running.told is Signal.FINISH
 
 
-def test_a_defect_does_not_end_the_claims(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_does_not_end_the_claim_loop(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     claim, failed = JobStore.claim, threading.Event()
 
     def fails_once(*args: Any, **options: Any) -> Job | None:
@@ -168,7 +166,7 @@ def test_a_locked_database_is_waited_for(worker: Worker, monkeypatch: pytest.Mon
     assert worker._claims.claim() is not None
 
 
-def test_a_locked_database_does_not_keep_it_from_starting(
+def test_a_locked_database_does_not_prevent_the_start(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[str] = []
@@ -188,8 +186,8 @@ def test_a_locked_database_does_not_keep_it_from_starting(
     assert (described["device"], described["state"]) == ("cpu", "idle")
 
 
-def test_who_starts_for_long_is_not_gone(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading a large checkpoint takes minutes, and a worker that is silent for twenty seconds is not listed."""
+def test_a_slow_start_is_not_lost(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading a large checkpoint takes minutes, and a worker without a heartbeat for twenty seconds is not listed."""
     seen: list[tuple[str, float]] = []
 
     def slow(*_: object) -> None:
@@ -209,7 +207,7 @@ def test_who_starts_for_long_is_not_gone(worker: Worker, monkeypatch: pytest.Mon
     assert not [thread for thread in threading.enumerate() if thread.name == "heartbeat"]
 
 
-def test_a_heartbeat_that_cannot_be_written_is_tried_again(
+def test_a_heartbeat_that_cannot_be_written_is_retried(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renew, tried = JobStore.renew, []
@@ -228,7 +226,7 @@ def test_a_heartbeat_that_cannot_be_written_is_tried_again(
     assert len(tried) == 2
 
 
-def test_one_whose_name_another_process_has_stops(tmp_path: Path) -> None:
+def test_a_worker_whose_name_another_process_has_stops(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     prepare(settings)
     worker = Worker(settings, "w", lambda: False)
@@ -240,7 +238,7 @@ def test_one_whose_name_another_process_has_stops(tmp_path: Path) -> None:
 
 
 class Shelf:
-    """Stands for the studio's memory."""
+    """Stands for the studio's checkpoint cache."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.loaded: list[str] = []
@@ -252,23 +250,21 @@ def heard(worker: Worker, checkpoint: str) -> None:
     worker._keeper.listen()
 
 
-def test_what_is_to_be_loaded_goes_before_the_next_job(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_load_command_is_done_before_the_next_job(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf = Shelf(monkeypatch)
     submit(worker, 2)
     first = begun(worker)
     heard(worker, "apples")
     entering: list[RunningJob | None] = []
     entering.append(worker._claims.claim())
-    assert (shelf.loaded, entering) == ([], [None])  # the first one is not disturbed
+    assert (shelf.loaded, entering) == ([], [None])  # the first job is not interrupted
     worker._company.leave(first)
     entering.append(worker._claims.claim())
     assert shelf.loaded == ["apples"]
     assert entering[1] is not None
 
 
-def test_the_next_job_does_not_wait_for_what_is_done(worker: Worker) -> None:
+def test_the_next_job_does_not_wait_for_a_satisfied_command(worker: Worker) -> None:
     submit(worker, 2)
     first = begun(worker)
     worker._service.unload("apples")
@@ -277,7 +273,7 @@ def test_the_next_job_does_not_wait_for_what_is_done(worker: Worker) -> None:
     worker._company.leave(first)
 
 
-def test_what_a_job_draws_with_is_unloaded_after_it(worker: Worker) -> None:
+def test_a_checkpoint_in_use_is_unloaded_after_its_job(worker: Worker) -> None:
     """Also while it is not in memory yet."""
     for named in ({}, {"checkpoint": "mine/own"}):
         worker._ledger.submit(submission(request={"prompt": "a cat", **named}))
@@ -293,7 +289,7 @@ def test_what_a_job_draws_with_is_unloaded_after_it(worker: Worker) -> None:
         assert worker._ledger.cancelled(running.job, None)
 
 
-def test_who_draws_nothing_uses_no_checkpoint(worker: Worker) -> None:
+def test_jobs_without_generation_use_no_checkpoint(worker: Worker) -> None:
     worker._ledger.submit(submission(kind=JobKind.SCAN, request={"images": []}))
     begun(worker)
     worker._service.unload()
@@ -301,7 +297,7 @@ def test_who_draws_nothing_uses_no_checkpoint(worker: Worker) -> None:
     assert worker._keeper.wanted == []
 
 
-def test_who_is_idle_sees_to_it_at_once(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_worker_obeys_a_command_at_once(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf = Shelf(monkeypatch)
     with claiming(worker, monkeypatch):
         worker._listener.wait(0.0)
@@ -311,7 +307,7 @@ def test_who_is_idle_sees_to_it_at_once(worker: Worker, monkeypatch: pytest.Monk
     assert shelf.loaded == ["apples"]
 
 
-def test_who_has_to_go_loads_nothing_more(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopping_worker_loads_nothing_more(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf = Shelf(monkeypatch)
     heard(worker, "apples")
     worker.stop()
@@ -319,7 +315,7 @@ def test_who_has_to_go_loads_nothing_more(worker: Worker, monkeypatch: pytest.Mo
     assert shelf.loaded == []
 
 
-def test_how_it_is_can_be_seen(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_state_is_registered(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     def states() -> list[tuple[str, str | None]]:
         return [(each["state"], each["loading"]) for each in worker._service.workers()]
 
@@ -341,7 +337,7 @@ def test_how_it_is_can_be_seen(worker: Worker, monkeypatch: pytest.MonkeyPatch) 
     assert (told["device"], told["why"], told["last_error"]) == ("cpu", "Because.", None)
 
 
-def test_its_own_jobs_are_not_swept(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_own_jobs_are_not_requeued(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     submit(worker, 1)
     running = begun(worker)
     monkeypatch.setattr("safelight.jobs.queue.claims.now", lambda _: ago(-10 * LEASE))
@@ -353,10 +349,8 @@ def test_its_own_jobs_are_not_swept(worker: Worker, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("jump", [3600, 7 * 86400, -3600, -7 * 86400])
-def test_leases_are_not_judged_just_after_the_clock_jumped(
-    jump: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The machine slept, or somebody set the clock that leases are measured with."""
+def test_leases_are_not_checked_just_after_a_clock_jump(jump: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine slept, or the clock that measures leases was set."""
     day, monotonic = [1000.0], [50.0]
     monkeypatch.setattr(sweeping_module.time, "monotonic", lambda: monotonic[0])
     watch = ClockWatch(lambda: datetime.fromtimestamp(day[0], UTC))
@@ -368,9 +362,7 @@ def test_leases_are_not_judged_just_after_the_clock_jumped(
         assert watch.trusted() is trusted
 
 
-def test_a_job_that_is_claimed_while_leaving_is_given_back(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_claimed_while_stopping_is_returned(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     submit(worker, 1)
     claim = JobStore.claim
 
@@ -385,7 +377,7 @@ def test_a_job_that_is_claimed_while_leaving_is_given_back(
     assert running.leaving
 
 
-def test_who_leaves_listens_from_the_first_moment(worker: Worker) -> None:
+def test_a_stopping_worker_listens_from_the_first_moment(worker: Worker) -> None:
     submit(worker, 1)
     running = begun(worker)
     worker.stop()
@@ -396,7 +388,7 @@ def test_who_leaves_listens_from_the_first_moment(worker: Worker) -> None:
     while running.told is None:
         assert time.monotonic() - began < 4
         time.sleep(0.01)
-    assert worker._claims.stopping  # no more are begun
+    assert worker._claims.stopping  # no more are started
     assert not running.leaving
     running.cut_short = True
     worker._execution.conclude(running, {"pictures": []})
@@ -405,7 +397,7 @@ def test_who_leaves_listens_from_the_first_moment(worker: Worker) -> None:
     assert worker._ledger.get(running.job.id).state is JobState.CANCELLED
 
 
-def test_cancelling_counts_also_where_it_was_not_heard(worker: Worker) -> None:
+def test_cancelling_is_obeyed_even_without_a_notification(worker: Worker) -> None:
     submit(worker, 1)
     running = begun(worker)
     running.leaving = running.cut_short = True
@@ -427,7 +419,7 @@ def test_only_whole_jobs_are_timed(worker: Worker) -> None:
         worker._ledger.signal(worker._ledger.find(limit=1)[0].id, Signal.CANCEL)
 
 
-def test_cleaning_holds_nobody_up(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maintenance_blocks_nothing(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     cleanings, done = [], threading.Event()
 
     def clean(_: QueueService) -> None:
@@ -446,7 +438,7 @@ def test_cleaning_holds_nobody_up(worker: Worker, monkeypatch: pytest.MonkeyPatc
 
 
 def entering(worker: Worker) -> str | None:
-    """Whose job is begun now."""
+    """The owner whose job is running now."""
     job = worker._claims._claimed()
     if job is not None:
         worker._company.join(RunningJob(job, worker._ledger))
@@ -454,7 +446,7 @@ def entering(worker: Worker) -> str | None:
 
 
 def submit_alone(worker: Worker, owner: str, width: int, **fields: object) -> None:
-    """A job that cannot be drawn together with one of another width."""
+    """Submit a job that cannot be batched with one of another width."""
     worker._ledger.submit(submission(owner, request={"prompt": "a cat", "width": width}, **fields))
 
 
@@ -462,7 +454,7 @@ def active(worker: Worker) -> list[str]:
     return [running.job.owner for running in worker._company.active]
 
 
-def test_others_are_begun_once_a_slice_is_over(worker: Worker) -> None:
+def test_others_are_started_after_a_time_slice(worker: Worker) -> None:
     """However many of the owner's own jobs wait before theirs."""
     submit_alone(worker, "anna", 512, cost=1000.0)
     assert entering(worker) == "anna"
@@ -473,10 +465,10 @@ def test_others_are_begun_once_a_slice_is_over(worker: Worker) -> None:
     worker._company._slice = 0.0
     assert entering(worker) == "berta"
     assert active(worker) == ["berta"]
-    assert entering(worker) is None  # Anna's others wait for Anna's
+    assert entering(worker) is None  # Anna's other jobs wait for Anna's first
 
 
-def test_who_pauses_goes_on_when_nobody_waits(worker: Worker) -> None:
+def test_a_paused_job_resumes_when_no_other_owner_waits(worker: Worker) -> None:
     submit_alone(worker, "anna", 512)
     assert entering(worker) == "anna"
     worker._company._slice = 0.0
@@ -492,7 +484,7 @@ def test_who_pauses_goes_on_when_nobody_waits(worker: Worker) -> None:
     assert active(worker) == ["anna"]
 
 
-def test_who_pauses_goes_on_after_the_slice_of_one_who_runs_for_long(worker: Worker) -> None:
+def test_a_paused_job_resumes_after_the_time_slice_of_a_long_one(worker: Worker) -> None:
     """Though no job waits in the queue."""
     submit_alone(worker, "anna", 512)
     assert entering(worker) == "anna"
@@ -504,7 +496,7 @@ def test_who_pauses_goes_on_after_the_slice_of_one_who_runs_for_long(worker: Wor
     assert active(worker) == ["anna"]
 
 
-def test_who_waits_begins_where_all_pause(worker: Worker) -> None:
+def test_a_waiting_job_starts_where_all_pause(worker: Worker) -> None:
     submit_alone(worker, "anna", 512)
     assert entering(worker) == "anna"
     worker._company._slice = 0.0
@@ -516,10 +508,10 @@ def test_who_waits_begins_where_all_pause(worker: Worker) -> None:
     assert entering(worker) == "carla"
 
 
-def test_a_slice_that_is_over_lets_others_in_though_all_places_are_taken(
+def test_an_ended_time_slice_lets_others_in_though_all_slots_are_taken(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And without any notification: the claim loop knows how long a slice is."""
+    """And without any notification: the claim loop knows how long a time slice is."""
     for _ in range(worker._company.places):
         submit_alone(worker, "anna", 512, cost=1000.0)
     worker._company._slice = 0.3
@@ -530,7 +522,7 @@ def test_a_slice_that_is_over_lets_others_in_though_all_places_are_taken(
         until(lambda: active(worker) == ["berta"])
 
 
-def test_a_long_job_holds_nobody_up_who_waits_beside_what_is_to_be_loaded(
+def test_a_long_job_does_not_delay_jobs_that_wait_beside_a_load_command(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf = Shelf(monkeypatch)
@@ -544,10 +536,10 @@ def test_a_long_job_holds_nobody_up_who_waits_beside_what_is_to_be_loaded(
     assert running is not None
     assert running.job.owner == "berta"
     assert shelf.loaded == []
-    assert worker._claims._claimed() is None  # Anna's other one would only keep the worker busy
+    assert worker._claims._claimed() is None  # Anna's other job would only keep the worker busy
 
 
-def test_what_any_job_may_run_holds_for_each(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_limit_holds_for_each_job(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker._claims, "_max_seconds", 0.001)
     worker._ledger.submit(submission(timeout=3600.0))
     running = worker._claims.claim()

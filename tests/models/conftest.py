@@ -1,4 +1,4 @@
-"""Tiny checkpoints to damage."""
+"""Tiny checkpoints that tests may damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every entry of the table against diffusers itself: signatures, and runs of two steps with random weights."""
+"""Every family of the table against diffusers: signatures, and runs of two steps with random weights."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from safelight.models.checkpoints.loading import LoadedCheckpoint, load_checkpoi
 from safelight.models.families import FAMILIES, IMAGE, INPAINT, TEXT, Family, get_family
 
 Tiny = Callable[[str], Path]
-# numpy's complaint about torch's tensors, raised by diffusers' schedulers.
+# numpy's warning about torch's tensors, caused by diffusers' schedulers.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 EVERY = pytest.mark.parametrize("name", FAMILIES)
 LATENT = {"output_type": "latent"}
 
 
 def quick(family: Family) -> dict[str, Any]:
-    """Arguments for a run whose picture does not matter."""
+    """Arguments for a run whose image does not matter."""
     return LATENT | {"num_inference_steps": family.min_steps}
 
 
 def checkpoint(name: str, tiny: Tiny) -> Checkpoint:
-    """The tiny checkpoint for an entry; the starter is a Stable Diffusion 1 that is known by its name."""
+    """The tiny checkpoint of a family; the starter is a Stable Diffusion 1 that is recognised by its name."""
     if name == "sd1-starter":
         return replace(describe_checkpoint(tiny("sd1"), name), family=FAMILIES[name])
     return describe_checkpoint(tiny(name), name)
@@ -53,7 +53,7 @@ def loaded(tiny: Tiny) -> Callable[[str], LoadedCheckpoint]:
 
 @dataclass
 class Spy:
-    """Counts the denoiser's calls and notes what the scheduler is told."""
+    """Counts the denoiser's calls and records the scheduler's timesteps."""
 
     batches: list[int] = field(default_factory=list)
     timestep_arguments: dict[str, Any] = field(default_factory=dict)
@@ -86,7 +86,7 @@ def parameters(family: Family, mode: str, *, pag: bool = False) -> set[str]:
 
 
 @EVERY
-def test_the_pipelines_take_what_the_table_says(name: str) -> None:
+def test_the_pipelines_accept_the_tables_arguments(name: str) -> None:
     family = FAMILIES[name]
     for mode in family.modes:
         takes = parameters(family, mode)
@@ -126,11 +126,11 @@ def test_the_default_sampler_fits(name: str) -> None:
 
 
 CALLS = {"cfg-batched": [2], "cfg-separate": [1, 1], "embedded": [1], "none": [1]}
-"""Batch sizes of the denoiser's calls at one step, for one picture."""
+"""The batch sizes of the denoiser's calls at one step, for one image."""
 
 
 @EVERY
-def test_every_mode_draws_as_the_table_says(name: str, loaded: Callable[[str], LoadedCheckpoint]) -> None:
+def test_every_mode_runs_as_the_table_says(name: str, loaded: Callable[[str], LoadedCheckpoint]) -> None:
     model = loaded(name)
     family = model.family
     assert family is FAMILIES[name]
@@ -163,7 +163,7 @@ def see_timesteps(spy: Spy, family: Family, *, dynamic: bool) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.pag])
-def test_every_mode_draws_with_perturbed_attention(
+def test_every_mode_runs_with_perturbed_attention(
     name: str, loaded: Callable[[str], LoadedCheckpoint]
 ) -> None:
     model = loaded(name)
@@ -173,9 +173,7 @@ def test_every_mode_draws_with_perturbed_attention(
 
 
 @EVERY
-def test_guidance_that_is_off_costs_no_second_call(
-    name: str, loaded: Callable[[str], LoadedCheckpoint]
-) -> None:
+def test_disabled_guidance_costs_no_second_call(name: str, loaded: Callable[[str], LoadedCheckpoint]) -> None:
     model, spy = loaded(name), Spy()
     family = model.family
     pipeline = model.pipeline(family.modes[0])
@@ -231,10 +229,10 @@ def test_which_half_of_the_doubled_batch_is_the_negative_prompt(
     assert model.family.unconditional_first == first
 
 
-def test_chroma_inpaints_everything_as_it_draws_from_a_picture(
+def test_chroma_inpaints_a_full_mask_like_image_to_image(
     loaded: Callable[[str], LoadedCheckpoint],
 ) -> None:
-    """Its inpainting pipeline runs only with a config completed by us."""
+    """Its inpainting pipeline runs only with a config that we complete."""
     model = loaded("chroma")
     everything = {"mask_image": Image.new("L", (SIDE, SIDE), 255)}
     same = {"strength": 0.6, "guidance_scale": 3.0, "num_inference_steps": 4, **LATENT}
@@ -256,7 +254,7 @@ def test_modes_are_those_of_a_request() -> None:
     assert get_family("sd1").pipeline_name(Mode.INPAINT) == "StableDiffusionInpaintPipeline"
 
 
-def test_what_a_family_cannot_do_says_what_it_can() -> None:
+def test_an_unsupported_mode_lists_the_supported_ones() -> None:
     with pytest.raises(UnsupportedError, match="PixArt-alpha has no image-to-image") as caught:
         get_family("pixart-alpha").pipeline_name(IMAGE)
     assert "text-to-image" in caught.value.hint

@@ -1,4 +1,4 @@
-"""The checkpoint that comes along: what its card says is so, and diffusers and every sampler can draw with it."""
+"""The built-in checkpoint: its card is true, and diffusers and every sampler can generate with it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def starter(home: Path) -> Checkpoint:
 
 @pytest.fixture(scope="module")
 def draw(home: Path) -> Draw:
-    """One picture of the starter: three steps, seed 7, unless it is said otherwise."""
+    """Generate one image with the starter: three steps, seed 7 by default."""
     engine = Engine(Settings(home=home, device="cpu", checkpoint="starter"))
 
     def one(**fields: Any) -> Image.Image:
@@ -53,13 +53,13 @@ def spread(picture: Image.Image) -> float:
 # The folder
 
 
-def test_it_is_small_and_has_nothing_that_runs_when_it_is_read() -> None:
+def test_it_is_small_and_contains_no_code() -> None:
     files = [path for path in STARTER_PATH.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 64e6
     assert {path.suffix for path in files} <= {".md", ".json", ".txt", ".safetensors"}
 
 
-def test_it_is_known_by_its_name(starter: Checkpoint) -> None:
+def test_it_is_found_by_its_name(starter: Checkpoint) -> None:
     assert starter.family is FAMILIES["sd1-starter"]
     assert starter.path == STARTER_PATH
     shown = starter.to_dict()
@@ -116,15 +116,15 @@ def test_stock_diffusers_draws_with_it(name: str) -> None:
     assert pixels.std() > 0.02
 
 
-# How well it draws
+# Image quality
 
 FARTHEST = 23.0
-"""Grey levels, the mean over all that is drawn; it is at 19.9."""
+"""Grey levels, the mean over all generated images; it is at 19.9."""
 REFERENCES = json.loads((Path(__file__).parent / "references.json").read_text())
 
 
 def small_references() -> np.ndarray:
-    """Real pictures of 32 things in four styles, from training/references.py: float [thing, style, side, side, 3]."""
+    """Real images of 32 things in four styles, from training/references.py: float [thing, style, side, side, 3]."""
     side = REFERENCES["side"]
     sheet = np.asarray(Image.open(Path(__file__).parent / "references.png").convert("RGB"), float)
     rows, columns = sheet.shape[0] // side, sheet.shape[1] // side
@@ -132,7 +132,7 @@ def small_references() -> np.ndarray:
 
 
 def distances(drawn: np.ndarray, references: np.ndarray) -> np.ndarray:
-    """How far each picture is from each reference at their size: root mean square in grey levels.
+    """The distance of each image to each reference at their size: root mean square in grey levels.
 
     Args:
         drawn: uint8 [pictures, 128, 128, 3].
@@ -148,12 +148,13 @@ def distances(drawn: np.ndarray, references: np.ndarray) -> np.ndarray:
 
 
 def nearest(apart: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The thing and the style of the reference that each picture is nearest to."""
+    """The thing and the style of the reference that is nearest to each image."""
     return np.divmod(apart.reshape(len(apart), -1).argmin(1), apart.shape[2])
 
 
 def drawn_for(captions: list[str]) -> np.ndarray:
-    """A picture for each caption with stock diffusers, six steps, caption i with the seed i: uint8 [n, 128, 128, 3]."""
+    """Generate an image for each caption with stock diffusers, six steps, caption i with seed i: uint8 [n, 128, 128,
+    3]."""
     pipeline = diffusers.StableDiffusionPipeline.from_pretrained(
         STARTER_PATH, dtype=torch.float32, local_files_only=True, safety_checker=None
     )
@@ -169,11 +170,11 @@ def drawn_for(captions: list[str]) -> np.ndarray:
     return (images * 255).round().astype(np.uint8)
 
 
-def test_it_draws_what_it_is_asked_for() -> None:
-    """Holds the card's scores with a small sample, against the real pictures that it has learnt.
+def test_images_match_their_captions() -> None:
+    """Check the card's scores with a small sample, against the real images of the training data.
 
-    Things can be told long before a model draws well, so what holds it is how far a picture is from the one that was
-    asked for. The weights before the last round of training fail this: see docs/starter.md.
+    Things can be recognised long before a model generates well, so the measure is the distance of an image to the one
+    that its caption describes. The weights before the last round of training fail this: see docs/starter.md.
     """
     references = small_references()
     things = np.arange(len(references))
@@ -186,8 +187,8 @@ def test_it_draws_what_it_is_asked_for() -> None:
     assert apart[things, things, styles].mean() <= FARTHEST
 
 
-def test_the_measure_can_tell_things_and_styles() -> None:
-    """Real pictures are what they are; noise is nothing, and far from all."""
+def test_the_measure_distinguishes_things_and_styles() -> None:
+    """Real images are nearest to themselves; noise is near to none."""
     references = small_references()
     count, kinds = references.shape[:2]
     large = references.repeat(5, 2).repeat(5, 3).astype(np.uint8)
@@ -211,33 +212,33 @@ FIT = [
 
 
 @pytest.mark.parametrize("sampler", FIT, ids=lambda sampler: sampler.name)
-def test_every_sampler_that_fits_draws(sampler: Sampler, draw: Draw) -> None:
+def test_every_compatible_sampler_runs(sampler: Sampler, draw: Draw) -> None:
     picture = draw(sampler=sampler.name)
     assert picture.size == (SIDE, SIDE)
     assert spread(picture) > 5
 
 
-def test_no_sampler_of_its_kind_is_left_out() -> None:
+def test_every_diffusion_sampler_is_compatible() -> None:
     assert [sampler.name for sampler in FIT] == [
         s.name for s in SAMPLERS if PredictionProcess.DIFFUSION in s.prediction_processes
     ]
 
 
-def test_a_seed_is_the_same_bits_twice(draw: Draw) -> None:
+def test_a_seed_gives_the_same_bits_twice(draw: Draw) -> None:
     first, again, other = draw(seed=3), draw(seed=3), draw(seed=4)
     assert first.tobytes() == again.tobytes()
     assert first.tobytes() != other.tobytes()
 
 
 def redness(picture: Image.Image) -> float:
-    """Red less blue, over what is not background."""
+    """Red minus blue, over the pixels that are not background."""
     pixels = np.asarray(picture, dtype=float)
     thing = pixels.min(axis=-1) < 220
     return float((pixels[..., 0] - pixels[..., 2])[thing].mean()) if thing.any() else 0.0
 
 
-def test_colours_follow_the_words(draw: Draw) -> None:
-    """A mean over seeds, which holds at any state of the training that is worth shipping."""
+def test_colours_follow_the_prompt(draw: Draw) -> None:
+    """A mean over seeds, which holds for any weights that are good enough to ship."""
     red, blue = (
         np.mean([redness(draw(prompt=f"a {word} apple, 3d style", seed=seed, steps=8)) for seed in range(3)])
         for word in ("red", "blue")
@@ -246,7 +247,7 @@ def test_colours_follow_the_words(draw: Draw) -> None:
     assert blue < red - 40
 
 
-def test_words_make_the_picture(draw: Draw) -> None:
+def test_the_prompt_has_an_effect(draw: Draw) -> None:
     prompts = ("a red apple, 3d style", "a blue car, 3d style", "a cat face, flat style")
     drawn = [np.asarray(draw(prompt=prompt, steps=8), dtype=float) for prompt in prompts]
     for one, other in combinations(drawn, 2):

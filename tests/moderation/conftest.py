@@ -1,4 +1,4 @@
-"""Checkpoints in timm's layout with random weights, and a classifier that anybody can follow."""
+"""Checkpoints in timm's layout with random weights, and a classifier that is easy to predict."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from safelight.moderation.preprocess import Preprocessing
 from safelight.settings import Settings
 
 ANY_SIZE = {"fixed_input_size": None}
-"""For networks that take pictures of any size; timm gives the others their size when it builds them."""
+"""For networks that accept images of any size; timm sets the size of the others when it builds them."""
 
 
 def rewrite(folder: Path, **changes: Any) -> Path:
-    """Change a checkpoint's config.json: a value replaces a field, None takes it out; pretrained_cfg is merged."""
+    """Edit a checkpoint's config.json: a value replaces a field, None removes it; pretrained_cfg is merged."""
     path = folder / "config.json"
     config = json.loads(path.read_text())
     inner = changes.pop("pretrained_cfg", {})
@@ -43,14 +43,14 @@ def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """One folder for each shape of checkpoint that the tests need; their weights are random."""
+    """One folder for each kind of checkpoint that the tests need; their weights are random."""
 
     marqo: Path
-    """vit_tiny_patch16_384 as the hub has it: NSFW first, the inner num_classes says 1000."""
+    """vit_tiny_patch16_384 as on the hub: NSFW first, the inner num_classes says 1000."""
     nsfw_first: Path
     """test_vit, centre crop at 0.95."""
     sfw_first: Path
-    """The same network with the head's rows and the labels swapped; the labels stand in pretrained_cfg only."""
+    """The same network with the head's rows and the labels swapped; the labels are in pretrained_cfg only."""
     five: Path
     """test_convnext with five labels, squashed."""
 
@@ -95,7 +95,7 @@ def copied(checkpoints: Checkpoints, tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def load(settings: Settings) -> Callable[..., NetworkClassifier]:
-    """Load a checkpoint, at most once for each road."""
+    """Load a checkpoint, at most once for each backend and way of preprocessing."""
 
     @cache
     def load(folder: Path, *, exact: bool = False, backend: str = "onnxruntime") -> NetworkClassifier:
@@ -107,12 +107,12 @@ def load(settings: Settings) -> Callable[..., NetworkClassifier]:
 
 @dataclass
 class Brightness:
-    """Unsafe is what is bright: the mean of the square that it sees, over 255.
+    """A classifier whose unsafe score is the brightness: the mean of its input square, divided by 255.
 
     Args:
-        safe: The name of the label of darkness.
-        unsafe: The name of the label of brightness.
-        batches: How many squares each call of ``predict`` was given.
+        safe: The label of darkness.
+        unsafe: The label of brightness.
+        batches: The number of squares in each call of ``predict``.
     """
 
     safe: str = "sfw"
@@ -147,7 +147,7 @@ def brightness() -> Brightness:
 
 @pytest.fixture
 def policy() -> Policy:
-    """Review from one half on, block from nine tenths on."""
+    """A policy that reviews from 0.5 on and blocks from 0.9 on."""
     return Policy.parse(
         'name = "half"\nversion = "1"\nsafe = ["sfw"]\n[unsafe]\nnsfw = { review = 0.5, block = 0.9 }\n'
     )
@@ -155,7 +155,7 @@ def policy() -> Policy:
 
 @pytest.fixture
 def grey() -> Callable[..., np.ndarray]:
-    """A picture of one grey."""
+    """An image of one grey."""
 
     def grey(level: float, width: int = 16, height: int = 16) -> np.ndarray:
         return np.full((height, width, 3), round(level * 255), np.uint8)
@@ -165,7 +165,7 @@ def grey() -> Callable[..., np.ndarray]:
 
 @pytest.fixture(scope="session")
 def small_pngs(photographs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The photographs as small PNGs, which the fast road decodes in full like any other."""
+    """The photographs as small PNGs, which the fast path decodes in full like any other."""
     folder = tmp_path_factory.mktemp("pngs")
     found = []
     for number, path in enumerate(photographs):

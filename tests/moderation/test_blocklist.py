@@ -37,7 +37,7 @@ def read(folder: Path, text: str) -> Blocklist:
         ("", False),
     ],
 )
-def test_whole_words_in_any_case_and_form(tmp_path: Path, text: str, hit: bool) -> None:
+def test_whole_words_in_any_case_and_normal_form(tmp_path: Path, text: str, hit: bool) -> None:
     words = read(tmp_path, "\ufeff# a comment\n\n  Lemon \nGREEN   apples\nstraße\nc++\n")
     assert words.judge([text]).hit is hit
     assert words.judge(["nothing", text, ""]).hit is hit
@@ -50,12 +50,12 @@ def test_a_verdict_names_the_list(tmp_path: Path) -> None:
 
 
 @given(st.text())
-def test_normalising_again_changes_nothing(text: str) -> None:
+def test_normalising_is_idempotent(text: str) -> None:
     assert normalize_text(normalize_text(text)) == normalize_text(text)
 
 
 @pytest.mark.parametrize("data", [b"", b"# only a comment\n\n", b"\xff\xfe", None])
-def test_a_list_that_cannot_be_used(tmp_path: Path, data: bytes | None) -> None:
+def test_invalid_lists(tmp_path: Path, data: bytes | None) -> None:
     path = tmp_path / "words.txt"
     if data is not None:
         path.write_bytes(data)
@@ -67,7 +67,7 @@ def test_a_list_that_cannot_be_used(tmp_path: Path, data: bytes | None) -> None:
     phrases=st.lists(st.text("ab c+#\u0301", min_size=1, max_size=6), min_size=1, max_size=5),
     text=st.text("ab c+#_\u0301", max_size=30),
 )
-def test_it_finds_what_a_pattern_of_all_phrases_finds(
+def test_it_equals_a_pattern_of_all_phrases(
     phrases: list[str], text: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     lines = [line for phrase in phrases if (line := normalize_text(phrase)) and not line.startswith("#")]

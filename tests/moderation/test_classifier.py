@@ -33,7 +33,7 @@ def squares(open_nsfw: NetworkClassifier, photographs: list[Path]) -> np.ndarray
 
 @pytest.fixture(scope="module")
 def alone(classifier: NetworkClassifier, squares: np.ndarray) -> list[Prediction]:
-    """What is said of each square when it comes alone."""
+    """The prediction for each square when it is alone in its batch."""
     return [classifier.predict(squares[i : i + 1])[0] for i in range(len(squares))]
 
 
@@ -41,12 +41,12 @@ def same(one: Prediction, other: Prediction) -> bool:
     return one.scores == other.scores and np.array_equal(one.embedding, other.embedding)
 
 
-def test_no_square_no_prediction(classifier: NetworkClassifier) -> None:
+def test_an_empty_batch(classifier: NetworkClassifier) -> None:
     assert classifier.predict(np.zeros((0, 224, 224, 3), np.uint8)) == []
 
 
 @pytest.mark.parametrize("count", [1, 7, 33])
-def test_company_does_not_change_a_bit(
+def test_batching_changes_no_bit(
     classifier: NetworkClassifier, squares: np.ndarray, alone: list[Prediction], count: int
 ) -> None:
     together = classifier.predict(squares[-count:])
@@ -54,7 +54,7 @@ def test_company_does_not_change_a_bit(
     assert all(same(*pair) for pair in zip(together, alone[-count:], strict=True))
 
 
-def test_eight_threads_do_not_change_a_bit(
+def test_eight_threads_change_no_bit(
     classifier: NetworkClassifier, squares: np.ndarray, alone: list[Prediction]
 ) -> None:
     def ask(seed: int) -> bool:
@@ -83,7 +83,7 @@ def test_openvino_and_onnxruntime_agree(settings: Settings, squares: np.ndarray)
         np.testing.assert_allclose(a.embedding, b.embedding, atol=1e-3)
 
 
-def test_info_for_json() -> None:
+def test_info_as_json() -> None:
     info = ClassifierInfo("x", "d" * 64, ("a", "b"), 7, "fast, openvino bf16")
     assert info.to_dict() == {"name": "x", "digest": "d" * 64, "arithmetic": "fast, openvino bf16"}
 
@@ -91,7 +91,7 @@ def test_info_for_json() -> None:
 def test_labels_are_looked_up_by_name(
     checkpoints: object, load: Callable[..., Classifier], small_pngs: list[Path]
 ) -> None:
-    """The same head with its rows and its labels swapped means the same."""
+    """The same head with its rows and its labels swapped gives the same."""
     first, second = load(checkpoints.nsfw_first), load(checkpoints.sfw_first)
     assert first.info.labels == ("NSFW", "SFW")
     assert second.info.labels == ("SFW", "NSFW")

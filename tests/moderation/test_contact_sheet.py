@@ -18,7 +18,7 @@ def cell(moderator: Moderator, path: Path, colour: tuple[int, int, int]) -> tupl
     return Judgement(str(path), verdict=moderator.judge(path)), explanation
 
 
-def test_each_picture_has_its_cell_and_its_decisions_colour(open_nsfw_exact, photographs, tmp_path):
+def test_each_image_has_its_cell_and_its_decisions_colour(open_nsfw_exact, photographs, tmp_path):
     allowing = Moderator(open_nsfw_exact, Policy.load("standard"))
     blocking = Moderator(open_nsfw_exact, Policy.parse(STRICTEST))
     cells = [

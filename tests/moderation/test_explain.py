@@ -35,7 +35,7 @@ def animation(pictures: list[Image.Image]) -> bytes:
 def test_contributions_average_to_the_log_odds(
     explainer: Explainer, open_nsfw_exact: NetworkClassifier, photographs: list[Path]
 ) -> None:
-    """The map is exact: nothing is lost and nothing is made up."""
+    """The map is exact: it sums to the network's output."""
     moderator = Moderator(open_nsfw_exact, Policy.load("standard"))
     for path in photographs:
         scores = moderator.judge(path).scores
@@ -49,7 +49,7 @@ def test_contributions_average_to_the_log_odds(
 
 
 @pytest.mark.parametrize("axis", [0, 1], ids=["bottom", "right"])
-def test_the_map_changes_where_the_picture_does(
+def test_the_map_changes_where_the_image_does(
     explainer: Explainer, photographs: list[Path], axis: int
 ) -> None:
     pixels = decode(photographs[0]).pixels
@@ -64,9 +64,7 @@ def test_the_map_changes_where_the_picture_does(
     assert along[5:].mean() > 3 * along[:2].mean()
 
 
-def test_pictures_have_the_originals_size_up_to_a_limit(
-    explainer: Explainer, photographs: list[Path]
-) -> None:
+def test_maps_have_the_originals_size_up_to_a_limit(explainer: Explainer, photographs: list[Path]) -> None:
     for path in photographs:
         explanation = explainer.explain(path)
         assert explanation.heat_map.size == explanation.image.size == decode(path).size
@@ -76,12 +74,12 @@ def test_pictures_have_the_originals_size_up_to_a_limit(
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (5, 3)])
-def test_small_pictures(explainer: Explainer, size: tuple[int, int]) -> None:
+def test_small_images(explainer: Explainer, size: tuple[int, int]) -> None:
     assert explainer.explain(np.full((size[1], size[0], 3), 200, np.uint8)).heat_map.size == size
 
 
-def test_nothing_is_painted_outside_what_was_seen(explanation: Explanation) -> None:
-    """The outermost sixteenth on each side is grey, and a white frame shows where the network's sight ends."""
+def test_nothing_is_coloured_outside_the_crop(explanation: Explanation) -> None:
+    """The outermost sixteenth on each side is grey, and a white frame marks the edge of the network's crop."""
     heat = np.asarray(explanation.heat_map)
     assert heat.shape == (512, 512, 3)
     assert (heat[:32] == heat[:32, :, :1]).all()
@@ -91,7 +89,7 @@ def test_nothing_is_painted_outside_what_was_seen(explanation: Explanation) -> N
     assert (np.ptp(inside, axis=2) > 20).mean() > 0.3
 
 
-def test_colours_say_which_way() -> None:
+def test_colours_show_the_sign() -> None:
     from safelight.moderation.explain import _overlay_heat_map
 
     contributions = np.full((7, 7), -16, np.float32)
@@ -126,7 +124,7 @@ def test_the_verdicts_frame_can_be_explained(
     assert explainer.explain(data, limits=limits, frame=4).unsafe == pytest.approx(verdict.unsafe, abs=1e-6)
 
 
-def test_a_frame_that_is_not_there(explainer: Explainer, photographs: list[Path]) -> None:
+def test_a_frame_that_does_not_exist(explainer: Explainer, photographs: list[Path]) -> None:
     with pytest.raises(SafelightError, match="frame"):
         explainer.explain(photographs[0], frame=1)
 
@@ -144,7 +142,7 @@ def test_other_classifiers_have_no_exact_map(name: str) -> None:
     assert caught.value.hint.endswith("use --classifier open-nsfw.")
 
 
-def test_saved_as_a_png_with_its_numbers(explanation: Explanation, tmp_path: Path) -> None:
+def test_it_is_saved_as_a_png_with_its_values(explanation: Explanation, tmp_path: Path) -> None:
     path = tmp_path / "maps" / "deep" / "astronaut.png"
     explanation.save(path)
     assert [p.name for p in path.parent.iterdir()] == ["astronaut.png"]
@@ -166,16 +164,14 @@ def test_a_map_that_cannot_be_written(explanation: Explanation, tmp_path: Path) 
     assert [p.name for p in tmp_path.iterdir()] == ["taken"]
 
 
-def test_a_map_below_a_file(explanation: Explanation, tmp_path: Path) -> None:
+def test_a_path_below_a_file(explanation: Explanation, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError):
         explanation.save(tmp_path / "file" / "x.png")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
-def test_a_map_on_a_full_disk(
-    explanation: Explanation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk(explanation: Explanation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("safelight.atomic_write.temporary_path", lambda path: path.with_name(".tmp"))
     (tmp_path / ".tmp").symlink_to("/dev/full")
     with pytest.raises(OutputError, match="No space left on device"):

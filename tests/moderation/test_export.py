@@ -38,7 +38,7 @@ def small(settings: Settings, checkpoints: Any, load: Callable[..., Any]) -> Cla
 
 
 def run_elsewhere(folder: Path, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Run an export with its engine alone, as whoever receives it will."""
+    """Run an export with its inference engine alone, as its users will."""
     manifest = json.loads((folder / "classifier.json").read_text())
     if manifest["format"] == "onnx":
         session = ort.InferenceSession(folder / "classifier.onnx", providers=["CPUExecutionProvider"])
@@ -58,7 +58,7 @@ def run_elsewhere(folder: Path, pixels: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 @pytest.mark.parametrize("form", FILES)
 @pytest.mark.parametrize("which", ["open-nsfw", "timm"])
-def test_an_export_gives_the_same_answers_elsewhere(
+def test_an_export_gives_the_same_scores_in_another_process(
     blueprint: ClassifierDefinition,
     small: ClassifierDefinition,
     load: Callable[..., NetworkClassifier],
@@ -88,7 +88,7 @@ def test_an_export_gives_the_same_answers_elsewhere(
         np.testing.assert_allclose(embedding, verdict.embedding, atol=1e-3 * np.abs(embedding).max())
 
 
-def test_the_manifest_says_all_that_is_needed(blueprint: ClassifierDefinition, tmp_path: Path) -> None:
+def test_the_manifest_is_complete(blueprint: ClassifierDefinition, tmp_path: Path) -> None:
     export_classifier(blueprint, "onnx", tmp_path / "out")
     assert json.loads((tmp_path / "out" / "classifier.json").read_text()) == {
         "classifier": "open-nsfw",
@@ -112,7 +112,7 @@ def test_the_manifest_says_all_that_is_needed(blueprint: ClassifierDefinition, t
     }
 
 
-def test_an_unknown_form(blueprint: ClassifierDefinition, tmp_path: Path) -> None:
+def test_an_unknown_format(blueprint: ClassifierDefinition, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         export_classifier(blueprint, "coreml", tmp_path / "out")
     assert (
@@ -121,7 +121,7 @@ def test_an_unknown_form(blueprint: ClassifierDefinition, tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_there(blueprint: ClassifierDefinition, tmp_path: Path) -> None:
+def test_an_existing_folder(blueprint: ClassifierDefinition, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("keep")
@@ -138,16 +138,16 @@ def test_a_folder_that_is_there(blueprint: ClassifierDefinition, tmp_path: Path)
     assert sorted(p.name for p in out.iterdir()) == list(FILES["onnx"])
 
 
-def test_a_folder_that_cannot_be_made(blueprint: ClassifierDefinition, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created(blueprint: ClassifierDefinition, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"out cannot be written: "):
         export_classifier(blueprint, "onnx", tmp_path / "file" / "out")
 
 
-def test_a_network_that_strays_is_not_kept(
+def test_an_export_that_differs_is_not_kept(
     small: ClassifierDefinition, checkpoints: Any, tmp_path: Path
 ) -> None:
-    """Traced from another checkpoint than the one the graph was made from: its head is swapped."""
+    """Traced from another checkpoint than the graph: its head is swapped."""
     mixed = replace(small, folder=checkpoints.sfw_first)
     out = tmp_path / "out"
     with pytest.raises(ExportParityError, match=r"^The torchscript network strays: probabilities by "):

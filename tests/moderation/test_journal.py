@@ -26,7 +26,7 @@ def write(path: Path, *names: str, resume: bool = False) -> None:
         journal.append({"path": name, "unsafe": 0.5} for name in names)
 
 
-def test_rows_come_back_as_they_were(path: Path) -> None:
+def test_rows_round_trip(path: Path) -> None:
     write(path, "a", 'quote"d', "new\nline", "日本", "tab\t\\", "\x00")
     assert [row["path"] for row in read_rows(path)] == [
         "a",
@@ -40,13 +40,13 @@ def test_rows_come_back_as_they_were(path: Path) -> None:
     assert path.read_bytes().count(b"\n") == 7, "a line for each row, whatever is in it"
 
 
-def test_a_line_is_on_its_way_to_disk_as_soon_as_it_is_appended(path: Path) -> None:
+def test_each_line_is_written_when_it_is_appended(path: Path) -> None:
     with Journal(path, HEADER, resume=False) as journal:
         journal.append([{"path": "a"}])
         assert [row["path"] for row in read_rows(path)] == ["a"]
 
 
-def test_resume_knows_what_is_done_and_goes_on(path: Path) -> None:
+def test_resume_reads_the_finished_rows_and_continues(path: Path) -> None:
     write(path, "a", "b")
     with Journal(path, HEADER, resume=True) as journal:
         assert len(journal) == 2
@@ -63,7 +63,7 @@ def test_without_resume_it_starts_anew(path: Path) -> None:
     assert [row["path"] for row in read_rows(path)] == ["c"]
 
 
-def test_resume_of_nothing_is_a_start(path: Path) -> None:
+def test_resume_without_a_journal_starts_one(path: Path) -> None:
     write(path, "a", resume=True)
     assert [row["path"] for row in read_rows(path)] == ["a"]
 
@@ -73,7 +73,7 @@ def test_resume_of_nothing_is_a_start(path: Path) -> None:
     max_examples=examples(150),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_wherever_it_was_cut_whole_lines_count_and_nothing_else(path: Path, cut: int) -> None:
+def test_only_complete_lines_count_wherever_it_was_cut(path: Path, cut: int) -> None:
     names = [f"picture {number}.jpg" for number in range(8)]
     write(path, *names)
     data = path.read_bytes()[:cut]
@@ -87,7 +87,7 @@ def test_wherever_it_was_cut_whole_lines_count_and_nothing_else(path: Path, cut:
     assert json.loads(path.read_bytes().split(b"\n")[0]) == HEADER
 
 
-def test_a_journal_of_another_run(path: Path) -> None:
+def test_a_journal_of_another_scan(path: Path) -> None:
     write(path, "a")
     before = path.read_bytes()
     with pytest.raises(ResumeMismatchError) as caught:
@@ -153,7 +153,7 @@ def test_a_full_disk_in_the_middle(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes are Linux's")
-def test_names_of_any_bytes_come_back(path: Path) -> None:
+def test_names_of_any_bytes_round_trip(path: Path) -> None:
     import os
 
     name = os.fsdecode(b"caf\xe9.jpg")

@@ -67,7 +67,7 @@ def assert_as_timm(classifier: Classifier, folder: Path, pictures: list[Path]) -
 
 
 @pytest.mark.parametrize("exact", [True, False], ids=["exact", "fast"])
-def test_the_real_architecture_is_as_in_timm(
+def test_the_real_architecture_equals_timm(
     checkpoints: Any, load: Load, photographs: list[Path], exact: bool
 ) -> None:
     classifier = load(checkpoints.marqo, exact=exact)
@@ -80,7 +80,7 @@ def test_the_real_architecture_is_as_in_timm(
 
 
 @pytest.mark.parametrize("name", ["nsfw_first", "sfw_first", "five"])
-def test_other_shapes_of_checkpoint_are_as_in_timm(
+def test_other_checkpoints_equal_timm(
     checkpoints: Any, load: Load, photographs: list[Path], small_pngs: list[Path], name: str
 ) -> None:
     """Labels in either order and place, five of them, squash and centre crop, other networks."""
@@ -89,12 +89,12 @@ def test_other_shapes_of_checkpoint_are_as_in_timm(
     assert_as_timm(load(folder), folder, small_pngs)
 
 
-def test_openvino_is_as_in_timm(checkpoints: Any, load: Load, small_pngs: list[Path]) -> None:
+def test_openvino_equals_timm(checkpoints: Any, load: Load, small_pngs: list[Path]) -> None:
     assert_as_timm(load(checkpoints.nsfw_first, backend="openvino"), checkpoints.nsfw_first, small_pngs)
 
 
 @pytest.mark.slow
-def test_a_384_dimensional_backbone_is_as_in_timm(
+def test_a_384_dimensional_backbone_equals_timm(
     settings: Settings, tmp_path: Path, photographs: list[Path]
 ) -> None:
     folder = write_random_checkpoint(tmp_path / "small", "vit_small_patch16_384")
@@ -107,8 +107,10 @@ def test_labels_in_pretrained_cfg_only_are_found(checkpoints: Any, load: Load) -
     assert load(checkpoints.sfw_first).info.labels == ("SFW", "NSFW")
 
 
-def test_nothing_is_fetched(checkpoints: Any, load: Load, network_log: Path, photographs: list[Path]) -> None:
-    """In the converting process neither: the same refusal is installed there."""
+def test_nothing_is_downloaded(
+    checkpoints: Any, load: Load, network_log: Path, photographs: list[Path]
+) -> None:
+    """In the converting process neither, where connections are refused too."""
     before = network_log.read_text()
     for folder in (checkpoints.nsfw_first, checkpoints.five):
         Moderator(load(folder), Policy.load("standard")).judge(photographs[0])
@@ -116,7 +118,7 @@ def test_nothing_is_fetched(checkpoints: Any, load: Load, network_log: Path, pho
     assert set(attempts.splitlines()) <= {"'www.google-analytics.com'"}, "see test_backends.py"
 
 
-def test_the_guard_against_fetching_works_in_children(tmp_path: Path) -> None:
+def test_child_processes_refuse_connections_too(tmp_path: Path) -> None:
     script = "import urllib.request; urllib.request.urlopen('https://huggingface.co/')"
     log = tmp_path / "attempts.txt"
     environment = os.environ | {"NETWORK_LOG": str(log)}
@@ -127,7 +129,7 @@ def test_the_guard_against_fetching_works_in_children(tmp_path: Path) -> None:
     assert log.read_text() == "'huggingface.co'\n"
 
 
-def test_what_takes_longer_is_told_once(
+def test_a_slow_conversion_is_announced_once(
     checkpoints: Any, load: Load, settings: Settings, copied: Callable[..., Path]
 ) -> None:
     load(checkpoints.nsfw_first)
@@ -139,20 +141,20 @@ def test_what_takes_longer_is_told_once(
     assert told == [f"Converting {folder} for this machine (once) …"]
 
 
-def test_a_built_in_model_that_was_not_pulled(settings: Settings) -> None:
+def test_a_built_in_model_that_is_not_pulled(settings: Settings) -> None:
     with pytest.raises(ModelNotPulledError) as caught:
         load_classifier(settings, "nsfw-image-detection-384")
     assert caught.value.hint == "Fetch it once with: safelight models pull nsfw-image-detection-384"
 
 
-def test_a_hub_id_that_was_not_pulled(settings: Settings) -> None:
+def test_a_hub_id_that_is_not_pulled(settings: Settings) -> None:
     with pytest.raises(ModelNotPulledError) as caught:
         load_classifier(settings, "owner/name")
     assert caught.value.hint == "Fetch it once with: safelight models pull owner/name"
 
 
 @pytest.mark.parametrize("name", ["opennsfw", "OPEN-NSFW", "a/b/c", "http://x/y/z"])
-def test_a_name_that_means_nothing(settings: Settings, name: str) -> None:
+def test_an_unknown_name(settings: Settings, name: str) -> None:
     with pytest.raises(ClassifierUnknownError) as caught:
         load_classifier(settings, name)
     assert caught.value.message == f"There is no classifier {name!r}."
@@ -167,7 +169,7 @@ def test_a_name_that_means_nothing(settings: Settings, name: str) -> None:
         "~nobody-of-that-name/x",
     ],
 )
-def test_a_folder_that_is_not_there(settings: Settings, name: str) -> None:
+def test_a_missing_folder(settings: Settings, name: str) -> None:
     with pytest.raises(FileMissingError, match=r"^There is no folder "):
         load_classifier(settings, name)
 
@@ -220,10 +222,10 @@ def forge_weights(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "file"), [(swap_labels, "config.json"), (forge_weights, "model.safetensors")]
 )
-def test_a_pulled_model_that_was_changed_is_refused(
+def test_a_changed_pulled_model_is_refused(
     checkpoints: Any, settings: Settings, tmp_path: Path, change: Callable[[Path], None], file: str
 ) -> None:
-    """With its labels swapped, a classifier would allow what is unsafe, and nobody would see it."""
+    """With its labels swapped, a classifier would allow unsafe images without anybody noticing."""
     here = settings.model_copy(update={"home": tmp_path / "home"})
     store = ClassifierStore(here.models_folder)
     pulled(store, "owner/small", checkpoints.nsfw_first)
@@ -236,14 +238,14 @@ def test_a_pulled_model_that_was_changed_is_refused(
         assert caught.value.message == (
             f"{folder / file} has SHA-256 {found}, not {before}, which it had when it was pulled."
         )
-    pulled(store, "owner/small", folder)  # whoever wants the change pulls again
+    pulled(store, "owner/small", folder)  # to accept the change, pull again
     load_definition(here, "owner/small")
 
 
-def test_a_pinned_model_stays_pinned_whatever_its_record_says(
+def test_a_pinned_model_is_checked_whatever_its_record_says(
     checkpoints: Any, settings: Settings, tmp_path: Path
 ) -> None:
-    """The other weights and the record to go with them: the digests in the program are what counts."""
+    """Other weights and a record that matches them: the digests in the program count."""
     here = settings.model_copy(update={"home": tmp_path / "home"})
     pulled(ClassifierStore(here.models_folder), "owner/small", checkpoints.nsfw_first)
     folder = (here.models_folder / "owner--small").rename(here.models_folder / "nsfw-image-detection-384")
@@ -253,7 +255,7 @@ def test_a_pinned_model_stays_pinned_whatever_its_record_says(
         load_classifier(here, "nsfw-image-detection-384")
 
 
-def test_a_pulled_model_goes_before_a_folder_of_that_name(
+def test_a_pulled_model_takes_precedence_over_a_folder_of_that_name(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoints: Any
 ) -> None:
     store = ClassifierStore(tmp_path / "models")
@@ -275,7 +277,7 @@ def test_the_setting_names_the_classifier(settings: Settings) -> None:
         load_classifier(settings.model_copy(update={"classifier": "owner/name"}))
 
 
-def test_a_backend_that_cannot(home: Path) -> None:
+def test_an_unsuitable_backend(home: Path) -> None:
     with pytest.raises(BackendError) as caught:
         load_classifier(Settings(home=home, backend="onnxruntime", precision="bf16"))
     assert caught.value.message == "onnxruntime does not run a network in bf16."
@@ -306,22 +308,20 @@ def test_auto_probes_once(tmp_path: Path, open_nsfw_exact: Classifier, photograp
 
 
 @pytest.mark.parametrize("backend", ["auto", "openvino"])
-def test_a_home_that_cannot_be_written(tmp_path: Path, backend: str) -> None:
-    """A file where the folder should be stands for a disk that is read-only."""
+def test_a_home_that_is_not_writable(tmp_path: Path, backend: str) -> None:
+    """A file in place of the folder stands for a read-only disk."""
     (tmp_path / "home").touch()
     precision = "auto" if backend == "auto" else "fp32"
     settings = Settings(home=tmp_path / "home", backend=backend, precision=precision)
     assert load_classifier(settings).info.embedding_dim == 1024
 
 
-def test_a_very_long_name_means_nothing(settings: Settings) -> None:
+def test_a_very_long_name_is_unknown(settings: Settings) -> None:
     with pytest.raises(ClassifierUnknownError):
         load_classifier(settings, "x" * 300)
 
 
-def test_later_starts_make_no_pictures_for_a_probe_that_is_settled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cached_probe_result_needs_no_probe_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(home=tmp_path / "home", precision="fp32")
     first = load_classifier(settings).info
     monkeypatch.setattr(

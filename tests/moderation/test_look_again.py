@@ -1,4 +1,4 @@
-"""Pictures that are not clearly harmless are decoded in full and judged again."""
+"""Images that are not clearly harmless are decoded in full and judged again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POLICY = Policy.parse(
 
 @dataclass
 class Brightness:
-    """Scores a picture by its mean brightness, and remembers the sizes it was shown."""
+    """Scores an image by its mean brightness, and records the sizes of its inputs."""
 
     shrink_to: int | None = 64
     shown: list[tuple[int, int]] = field(default_factory=list)
@@ -40,7 +40,7 @@ def jpeg(level: int, size: tuple[int, int] = (512, 512)) -> bytes:
         return buffer.getvalue()
 
 
-def test_a_clearly_harmless_picture_is_decoded_small_and_once():
+def test_a_clearly_harmless_image_is_decoded_small_and_once():
     classifier = Brightness()
     verdict = Moderator(classifier, POLICY).judge(jpeg(5))
     assert classifier.shown == [(64, 64)]
@@ -55,7 +55,7 @@ def test_a_doubtful_picture_is_judged_in_full():
     assert verdict.unsafe == pytest.approx(120 / 255, abs=0.01)
 
 
-def test_a_small_picture_is_judged_once_however_doubtful():
+def test_a_small_image_is_judged_once_however_doubtful():
     classifier = Brightness()
     Moderator(classifier, POLICY).judge(jpeg(120, (100, 100)))
     assert classifier.shown == [(100, 100)]
@@ -68,7 +68,7 @@ def test_a_file_object_is_decoded_in_full_at_once_since_it_can_be_read_only_once
     assert verdict.unsafe == pytest.approx(120 / 255, abs=0.01)
 
 
-def test_streams_take_the_same_second_look():
+def test_streams_are_rechecked_too():
     classifier = Brightness()
     pictures = [("dark", jpeg(5)), ("bright", jpeg(120)), ("torn", jpeg(120)[:300])]
     dark, bright, torn = Moderator(classifier, POLICY).judge_many(pictures, workers=1)
@@ -80,12 +80,10 @@ def test_streams_take_the_same_second_look():
     assert torn.error.code == "image.truncated"
 
 
-def test_a_policy_with_low_thresholds_looks_again_from_lower_on():
+def test_a_policy_with_low_thresholds_rechecks_from_lower_scores_on():
     low = Policy.parse(
         'name = "t"\nversion = "1"\nsafe = ["sfw"]\n[unsafe]\nnsfw = { review = 0.03, block = 0.8 }\n'
     )
     classifier = Brightness()
-    Moderator(classifier, low).judge(
-        jpeg(7)
-    )  # 0.027: below every threshold, but within what scaling may move
+    Moderator(classifier, low).judge(jpeg(7))  # 0.027: below every threshold, but within the error of scaling
     assert classifier.shown == [(64, 64), (512, 512)]

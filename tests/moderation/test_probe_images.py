@@ -5,7 +5,7 @@ import numpy as np
 from safelight.moderation.probe_images import probe_images
 
 
-def test_the_same_two_dozen_pictures_on_every_run():
+def test_the_same_two_dozen_images_on_every_run():
     first, again = probe_images(), probe_images()
     assert len(first) == 23
     for one, other in zip(first, again, strict=True):

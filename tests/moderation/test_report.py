@@ -101,7 +101,7 @@ def flat(row: dict[str, Any]) -> dict[str, Any]:
     return dict(zip(FIELDS, values, strict=True))
 
 
-def test_jsonl_is_the_rows(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+def test_jsonl_has_the_rows(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     lines = report_of(tmp_path, rows, ".jsonl").read_bytes().splitlines()
     assert [json.loads(line) for line in lines] == rows
 
@@ -134,7 +134,7 @@ def test_parquet_has_typed_columns(tmp_path: Path, rows: list[dict[str, Any]]) -
 
 
 @pytest.mark.parametrize("extension", [".jsonl", ".csv", ".parquet"])
-def test_a_report_of_nothing(tmp_path: Path, extension: str) -> None:
+def test_an_empty_report(tmp_path: Path, extension: str) -> None:
     report = report_of(tmp_path, [], extension)
     if extension == ".parquet":
         assert pq.read_table(report).num_rows == 0
@@ -158,7 +158,7 @@ def test_a_report_longer_than_a_chunk_keeps_its_order(tmp_path: Path, extension:
 
 
 @pytest.mark.parametrize("name", ["r.txt", "r", "r.jsonl.gz", ".csv"])
-def test_an_extension_that_stands_for_no_format(name: str) -> None:
+def test_an_unknown_extension(name: str) -> None:
     with pytest.raises(UsageError) as caught:
         writer_for(Path(name))
     said = repr(Path(name).suffix or "nothing")
@@ -167,12 +167,12 @@ def test_an_extension_that_stands_for_no_format(name: str) -> None:
     }
 
 
-def test_the_case_of_an_extension_means_nothing() -> None:
+def test_extensions_are_case_insensitive() -> None:
     assert writer_for(Path("R.CSV")) is writer_for(Path("r.csv"))
 
 
 @pytest.mark.parametrize("extension", [".jsonl", ".csv", ".parquet"])
-def test_a_report_that_cannot_be_written_leaves_the_journal(tmp_path: Path, extension: str) -> None:
+def test_a_failed_report_keeps_the_journal(tmp_path: Path, extension: str) -> None:
     journal = journal_of(tmp_path, [judgement("x", 0.5).to_dict()])
     (tmp_path / f"taken{extension}").mkdir()
     with pytest.raises(OutputError, match=r"cannot be written: "):
@@ -182,7 +182,7 @@ def test_a_report_that_cannot_be_written_leaves_the_journal(tmp_path: Path, exte
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
 @pytest.mark.parametrize("extension", [".jsonl", ".csv", ".parquet"])
-def test_a_full_disk_leaves_the_journal(
+def test_a_full_disk_keeps_the_journal(
     tmp_path: Path, extension: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = journal_of(tmp_path, [judgement("x", 0.5).to_dict()])

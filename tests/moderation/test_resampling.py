@@ -29,7 +29,7 @@ def assert_as_pillow(
 @pytest.mark.parametrize("filter_", FILTERS, ids=lambda filter_: filter_.name)
 @given(width=sides, height=sides, size=st.tuples(sides, sides), hard=st.booleans(), data=st.data())
 @budget(max_examples=examples(60))
-def test_a_part_is_what_pillow_makes_of_the_whole(
+def test_a_part_equals_pillows_resize_of_the_whole(
     filter_: Image.Resampling, width: int, height: int, size: tuple[int, int], hard: bool, data: st.DataObject
 ) -> None:
     left, top = data.draw(st.integers(0, size[0] - 1)), data.draw(st.integers(0, size[1] - 1))
@@ -39,10 +39,10 @@ def test_a_part_is_what_pillow_makes_of_the_whole(
 
 @pytest.mark.parametrize("filter_", FILTERS, ids=lambda filter_: filter_.name)
 @given(width=st.integers(1, 12), height=st.integers(300, 2000), hard=st.booleans())
-@example(2, 201, False)  # Pillow shrinks pictures taller than a hundred widths in height first
+@example(2, 201, False)  # Pillow shrinks images taller than a hundred widths in height first
 @example(2, 200, False)
 @budget(max_examples=examples(20))
-def test_strips_either_way_up(filter_: Image.Resampling, width: int, height: int, hard: bool) -> None:
+def test_strips_in_both_orientations(filter_: Image.Resampling, width: int, height: int, hard: bool) -> None:
     upright = picture(width, height, hard)
     assert_as_pillow(upright, (40, 150), (1, 60, 39, 100), filter_)
     assert_as_pillow(upright, (40, 3000), (0, 1480, 40, 1520), filter_)
@@ -53,5 +53,5 @@ def test_strips_either_way_up(filter_: Image.Resampling, width: int, height: int
     "filter_", [f for f in FILTERS if f != Image.Resampling.NEAREST], ids=lambda filter_: filter_.name
 )
 def test_a_photograph_in_a_long_strip(filter_: Image.Resampling) -> None:
-    """At the lengths people have: a screenshot of a whole conversation."""
+    """At the lengths of real files: a screenshot of a whole conversation."""
     assert_as_pillow(picture(360, 20_000, hard=False), (224, 12_444), (0, 6110, 224, 6334), filter_)

@@ -35,7 +35,7 @@ LEVELS = {f"{number:02}.png": (number + 0.5) / 20 for number in range(20)}
 
 @pytest.fixture
 def folder(tmp_path: Path, grey: Callable[..., np.ndarray]) -> Path:
-    """Twenty greys from dark to bright, two for each tenth, and two files that cannot be read."""
+    """Twenty greys from dark to bright, two for each tenth, and two unreadable files."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     for name, level in LEVELS.items():
@@ -59,7 +59,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-def test_a_scan_writes_a_line_for_every_picture_in_order(scan: Callable[..., Scan], folder: Path) -> None:
+def test_a_scan_writes_a_line_for_every_image_in_order(scan: Callable[..., Scan], folder: Path) -> None:
     job = scan()
     judged = list(job.run())
     names = [*sorted(LEVELS), "empty.png", "words.jpg"]
@@ -90,7 +90,7 @@ def test_the_summary_counts(scan: Callable[..., Scan]) -> None:
 
 
 @pytest.mark.parametrize(("unsafe", "bin_"), [(0.0, 0), (0.0999, 0), (0.1, 1), (0.55, 5), (0.9, 9), (1.0, 9)])
-def test_the_histogram_has_a_place_for_every_probability(unsafe: float, bin_: int) -> None:
+def test_the_histogram_has_a_bin_for_every_probability(unsafe: float, bin_: int) -> None:
     summary = ScanSummary()
     summary.count({"decision": "allow", "unsafe": unsafe, "error": None})
     assert [number for number, count in enumerate(summary.histogram) if count] == [bin_]
@@ -121,7 +121,7 @@ def test_three_formats_hold_the_same(scan: Callable[..., Scan], tmp_path: Path) 
     assert [len(row["embedding"]) for row in rows[:20]] == [3] * 20
 
 
-def test_embeddings_only_where_asked_for(scan: Callable[..., Scan]) -> None:
+def test_embeddings_only_on_request(scan: Callable[..., Scan]) -> None:
     job = scan()
     list(job.run())
     assert all("embedding" not in row and row["embedding_dim"] in (3, None) for row in lines(job.report))
@@ -129,7 +129,7 @@ def test_embeddings_only_where_asked_for(scan: Callable[..., Scan]) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX names")
 @pytest.mark.parametrize("extension", ["jsonl", "csv", "parquet"])
-def test_odd_names(scan: Callable[..., Scan], folder: Path, tmp_path: Path, extension: str) -> None:
+def test_unusual_names(scan: Callable[..., Scan], folder: Path, tmp_path: Path, extension: str) -> None:
     odd = [
         "new\nline.png",
         "\"double\" 'single'.png",
@@ -170,7 +170,7 @@ def test_names_of_any_bytes(scan: Callable[..., Scan], folder: Path, extension: 
         assert os.fsencode(folder) + b"/caf\xe9.png" in names
 
 
-def test_a_report_that_is_there_is_not_replaced(scan: Callable[..., Scan]) -> None:
+def test_an_existing_report_is_not_overwritten(scan: Callable[..., Scan]) -> None:
     job = scan()
     list(job.run())
     before = job.report.read_bytes()
@@ -185,7 +185,7 @@ def test_a_report_that_is_there_is_not_replaced(scan: Callable[..., Scan]) -> No
     assert job.report.read_bytes() == before
 
 
-def test_a_report_is_there_until_another_is_finished(scan: Callable[..., Scan]) -> None:
+def test_a_report_stays_until_another_is_finished(scan: Callable[..., Scan]) -> None:
     job = scan()
     list(job.run())
     before = job.report.read_bytes()
@@ -196,7 +196,7 @@ def test_a_report_is_there_until_another_is_finished(scan: Callable[..., Scan]) 
     assert job.journal_path.exists()
 
 
-def test_an_unfinished_report_is_not_replaced(scan: Callable[..., Scan]) -> None:
+def test_an_unfinished_report_is_not_overwritten(scan: Callable[..., Scan]) -> None:
     started = scan().run()
     next(started)
     started.close()
@@ -208,7 +208,7 @@ def test_an_unfinished_report_is_not_replaced(scan: Callable[..., Scan]) -> None
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 11, 21])
-def test_resume_judges_what_is_left(scan: Callable[..., Scan], folder: Path, stop_after: int) -> None:
+def test_resume_judges_the_remaining_images(scan: Callable[..., Scan], folder: Path, stop_after: int) -> None:
     whole = scan("whole.jsonl")
     list(whole.run())
     job = scan()
@@ -226,7 +226,7 @@ def test_resume_judges_what_is_left(scan: Callable[..., Scan], folder: Path, sto
     assert lines(job.report) == lines(whole.report)
 
 
-def test_resume_of_nothing_is_a_start(scan: Callable[..., Scan]) -> None:
+def test_resume_without_a_journal_starts_one(scan: Callable[..., Scan]) -> None:
     summary = scan(resume=True).run_to_summary()
     assert (summary.judged, summary.resumed) == (22, 0)
 
@@ -255,7 +255,7 @@ def test_resume_with_other_options(
     assert scan().journal_path.read_bytes() == before
 
 
-def test_what_is_not_judged_is_counted_in_every_run(scan: Callable[..., Scan], folder: Path) -> None:
+def test_skipped_files_are_counted_in_every_run(scan: Callable[..., Scan], folder: Path) -> None:
     (folder / "notes").write_text("words")
     (folder / "old.zip").write_bytes(b"PK\x03\x04")
     (folder / "new.jxl").write_bytes(b"\xff\x0a")
@@ -270,7 +270,7 @@ def test_what_is_not_judged_is_counted_in_every_run(scan: Callable[..., Scan], f
     assert json.loads(json.dumps(summary.to_dict()))["skipped"] == {"not_a_picture": 1, "archive": 1}
 
 
-def test_by_names_alone(scan: Callable[..., Scan], folder: Path) -> None:
+def test_selection_by_names_alone(scan: Callable[..., Scan], folder: Path) -> None:
     (folder / "03.png").rename(folder / "hidden")
     judged = [Path(judgement.path).name for judgement in scan().run()]
     assert "hidden" in judged
@@ -280,7 +280,7 @@ def test_by_names_alone(scan: Callable[..., Scan], folder: Path) -> None:
     assert summary.skipped == {SkipReason.OTHER_NAME: 1}
 
 
-def test_a_journal_from_before_there_was_a_choice_is_gone_on_with(scan: Callable[..., Scan]) -> None:
+def test_a_journal_of_a_version_without_that_option_is_resumed(scan: Callable[..., Scan]) -> None:
     started = scan().run()
     next(started)
     started.close()
@@ -288,13 +288,13 @@ def test_a_journal_from_before_there_was_a_choice_is_gone_on_with(scan: Callable
     assert scan(resume=True).run_to_summary().total == 22
 
 
-def test_nothing_there(scan: Callable[..., Scan], tmp_path: Path) -> None:
+def test_a_missing_source(scan: Callable[..., Scan], tmp_path: Path) -> None:
     with pytest.raises(FileMissingError):
         scan(target=str(tmp_path / "nowhere")).run_to_summary()
     assert not scan().journal_path.exists()
 
 
-def test_a_format_that_is_none(scan: Callable[..., Scan]) -> None:
+def test_an_unknown_format(scan: Callable[..., Scan]) -> None:
     with pytest.raises(UsageError, match=r"^A report's name ends in \.jsonl, \.csv, \.parquet"):
         scan("report.txt").check()
 
@@ -326,7 +326,7 @@ def test_a_full_disk(scan: Callable[..., Scan]) -> None:
 
 
 class Processes:
-    """``safelight scan`` as processes of its own, over many small copies of the photographs."""
+    """``safelight scan`` in child processes, over many small copies of the photographs."""
 
     count = 300
 
@@ -367,7 +367,7 @@ class Processes:
         )
 
     def kill_at(self, lines: int, *options: str) -> int:
-        """Start, kill as soon as there are so many lines, and say how many there are then."""
+        """Start, kill as soon as there are so many lines, and return the number of lines then."""
         process = self.start(*options)
         try:
             give_up = time.monotonic() + 60
@@ -384,7 +384,7 @@ class Processes:
 
     @property
     def written(self) -> int:
-        """Whole lines of pictures in the journal."""
+        """Complete lines of images in the journal."""
         return max(0, self.journal.read_bytes().count(b"\n") - 1) if self.journal.exists() else 0
 
     def finish(self, *options: str) -> dict[str, Any]:
@@ -411,7 +411,7 @@ def processes(tmp_path: Path, photographs: list[Path]) -> Iterator[Processes]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-def test_killed_again_and_again_every_picture_is_judged_exactly_once(processes: Processes) -> None:
+def test_killed_repeatedly_every_image_is_judged_exactly_once(processes: Processes) -> None:
     processes.kill_at(20)
     data = processes.journal.read_bytes()
     processes.journal.write_bytes(data[: data.rindex(b"\n", 0, len(data) - 1) + 40])  # cut a line in two

@@ -26,7 +26,7 @@ GIF = (
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Pictures and what only looks like one, at several depths."""
+    """Images and similar files, at several depths."""
     root = tmp_path / "pictures"
     files = {
         "b.gif": GIF,
@@ -75,12 +75,12 @@ EVERYTHING = [
 ]
 
 
-def test_a_folder_gives_everything_that_is_or_claims_to_be_a_picture(folder: Path) -> None:
+def test_a_folder_gives_everything_that_is_or_claims_to_be_an_image(folder: Path) -> None:
     assert names(folder, folder) == EVERYTHING
     assert count_images(str(folder)) == len(EVERYTHING)
 
 
-def test_what_is_left_out_is_told(folder: Path) -> None:
+def test_skipped_files_are_reported(folder: Path) -> None:
     assert skipped(folder, folder) == {
         "book.cbz": SkipReason.ARCHIVE,
         "empty": SkipReason.NOT_A_PICTURE,
@@ -111,10 +111,10 @@ def test_by_names_alone_nothing_is_opened(folder: Path, monkeypatch: pytest.Monk
         (b"\0\0\0\x18ftypisom", "'isom' (MP4 family)"),
     ],
 )
-def test_what_is_known_and_not_opened_is_an_error_that_names_it(
+def test_known_but_unsupported_formats_are_errors_that_name_them(
     tmp_path: Path, content: bytes, format_name: str
 ) -> None:
-    """However long it is, its first bytes are enough."""
+    """However long the file, its first bytes are enough."""
     with (tmp_path / "file.dat").open("wb") as file:
         file.write(content)
         file.truncate(1 << 30)
@@ -130,14 +130,14 @@ def test_what_is_known_and_not_opened_is_an_error_that_names_it(
     "content",
     [b"PK\x03\x04", b"\x1f\x8b\x08", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07\x01\0", b"x" * 257 + b"ustar\0"],
 )
-def test_archives_are_told_as_such(tmp_path: Path, content: bytes) -> None:
+def test_archives_are_reported_as_such(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
     assert skipped(tmp_path, tmp_path) == {"file": SkipReason.ARCHIVE}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs pipes and links")
-def test_what_is_no_file(tmp_path: Path) -> None:
-    """Nothing of it is waited for."""
+def test_special_files(tmp_path: Path) -> None:
+    """They are never waited for."""
     os.mkfifo(tmp_path / "pipe")
     os.mkfifo(tmp_path / "pipe.jpg")
     with socket.socket(socket.AF_UNIX) as listening:
@@ -157,7 +157,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     assert names(tmp_path, tmp_path) == ["pipe.jpg"], "which gets a line that says it is no file"
 
 
-def test_a_file_that_cannot_be_read_may_be_a_picture(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_file_may_be_an_image(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: str, _flags: int) -> int:
         raise PermissionError(errno.EACCES, "Permission denied", path)
 
@@ -167,7 +167,7 @@ def test_a_file_that_cannot_be_read_may_be_a_picture(folder: Path, monkeypatch: 
 
 
 def nest(folder: Path, name: str, times: int) -> None:
-    """Folders in folders, deeper than a path can say."""
+    """Nested folders, deeper than a path can be."""
     deepest = os.open(folder, os.O_RDONLY)
     for _ in range(times):
         os.mkdir(name, dir_fd=deepest)
@@ -178,8 +178,8 @@ def nest(folder: Path, name: str, times: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs long paths")
-def test_a_folder_deeper_than_a_path_can_say(tmp_path: Path) -> None:
-    """What lies below has one line, which says that it was not looked at."""
+def test_a_folder_deeper_than_the_longest_path(tmp_path: Path) -> None:
+    """Its content has one line, which says that it was not searched."""
     nest(tmp_path, "d" * 250, 20)
     (tmp_path / "z.gif").write_bytes(GIF)
     cut, last = names(tmp_path, tmp_path)
@@ -188,7 +188,7 @@ def test_a_folder_deeper_than_a_path_can_say(tmp_path: Path) -> None:
     subprocess.run(["rm", "-rf", str(tmp_path / ("d" * 250))], check=True)
 
 
-def test_a_folder_deeper_than_calls_within_calls(tmp_path: Path) -> None:
+def test_a_folder_deeper_than_the_recursion_limit(tmp_path: Path) -> None:
     nest(tmp_path, "d", 300)
     deepest = tmp_path.joinpath(*"d" * 300, "z.gif")
     deepest.write_bytes(GIF)
@@ -203,8 +203,8 @@ def test_a_folder_deeper_than_calls_within_calls(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs links")
 @pytest.mark.timeout(20)
-def test_a_pattern_walks_no_circles(folder: Path) -> None:
-    """Two links that lead up would be two to the fortieth folders."""
+def test_a_pattern_follows_no_cycles(folder: Path) -> None:
+    """Two links to a parent folder would give two to the fortieth folders."""
     for name in ("one", "two", "three"):
         (folder / "sub" / name).symlink_to(folder)
     assert names(folder / "**", folder) == EVERYTHING_BY_PATH
@@ -221,10 +221,10 @@ def test_a_pattern_walks_no_circles(folder: Path) -> None:
 EVERYTHING_BY_PATH = [*EVERYTHING[:7], "sub/UPPER.JPEG", "sub/deep/c.webp", "sub.d/d.heic"]
 
 
-def test_the_order_is_the_same_every_time(folder: Path, tmp_path: Path) -> None:
+def test_the_order_is_deterministic(folder: Path, tmp_path: Path) -> None:
     first = names(folder, folder)
     copy = tmp_path / "copy"
-    for name in reversed(first):  # made in another order, so listed by the disk in another
+    for name in reversed(first):  # created in another order, so listed by the disk in another
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / name, copy / name)
     assert names(copy, copy) == first == names(folder, folder)
@@ -233,7 +233,7 @@ def test_the_order_is_the_same_every_time(folder: Path, tmp_path: Path) -> None:
 def test_each_pair_is_a_path_as_text_and_as_a_path(folder: Path) -> None:
     for name, source in find_images(str(folder)):
         if Path(name).name in ("drawing", "movie.mp4"):
-            continue  # of what is not opened, the first bytes will do
+            continue  # of unsupported files the first bytes suffice
         assert isinstance(source, Path)
         assert name == str(source)
         assert name.startswith(str(folder))
@@ -265,7 +265,7 @@ def test_any_name_is_found(tmp_path: Path) -> None:
     assert all(Path(source).read_bytes() == GIF for _, source in find_images(str(tmp_path)))
 
 
-def test_a_folder_that_goes_away_meanwhile_does_not_end_the_search(folder: Path) -> None:
+def test_a_folder_that_is_deleted_meanwhile_does_not_end_the_search(folder: Path) -> None:
     found = find_images(str(folder))
     first = next(found)
     shutil.rmtree(folder / "sub")
@@ -304,11 +304,11 @@ def test_a_folder_named_like_a_pattern_is_a_folder(tmp_path: Path) -> None:
     assert names(odd / "x[0].gif", odd) == ["x[0].gif"]
 
 
-def test_a_file_is_taken_whatever_it_is(folder: Path) -> None:
+def test_an_explicit_file_is_always_taken(folder: Path) -> None:
     assert list(find_images(str(folder / "notes.txt"))) == [(str(folder / "notes.txt"), folder / "notes.txt")]
 
 
-def test_nothing_there(tmp_path: Path) -> None:
+def test_a_missing_path(tmp_path: Path) -> None:
     with pytest.raises(FileMissingError):
         find_images(str(tmp_path / "nowhere"))
     assert list(find_images(str(tmp_path))) == []
@@ -343,7 +343,7 @@ def test_a_table_of_bytes_is_named_by_its_rows(tmp_path: Path, column: str) -> N
     ]
 
 
-def test_a_table_as_hugging_face_datasets_write_it(tmp_path: Path) -> None:
+def test_a_table_as_hugging_face_datasets_writes_it(tmp_path: Path) -> None:
     rows = [
         {"bytes": b"one", "path": "x.jpg"},
         {"bytes": None, "path": "y.jpg"},
@@ -357,14 +357,14 @@ def test_a_table_as_hugging_face_datasets_write_it(tmp_path: Path) -> None:
     ]
 
 
-def test_a_long_table_keeps_counting(tmp_path: Path) -> None:
+def test_rows_of_a_long_table_are_numbered_through(tmp_path: Path) -> None:
     target = table(tmp_path / "t.PARQUET", bytes=[str(i).encode() for i in range(200)])
     found = list(find_images(target))
     assert found[130] == (f"{target}#130", b"130")
     assert len({name for name, _ in found}) == 200
 
 
-def test_a_table_without_pictures(tmp_path: Path) -> None:
+def test_a_table_without_images(tmp_path: Path) -> None:
     target = table(tmp_path / "t.parquet", text=["a"], label=[1])
     with pytest.raises(InputError) as caught:
         find_images(target)
@@ -372,7 +372,7 @@ def test_a_table_without_pictures(tmp_path: Path) -> None:
     assert "'path'" in caught.value.hint
 
 
-def test_a_table_that_is_none(tmp_path: Path) -> None:
+def test_an_invalid_table(tmp_path: Path) -> None:
     (tmp_path / "t.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(InputError, match=r"t\.parquet is not a Parquet file: "):
         find_images(str(tmp_path / "t.parquet"))
@@ -381,6 +381,6 @@ def test_a_table_that_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cell", [1.5, 5])
-def test_a_column_of_numbers_holds_no_pictures(tmp_path: Path, cell: float) -> None:
+def test_a_column_of_numbers_holds_no_images(tmp_path: Path, cell: float) -> None:
     with pytest.raises(InputError, match="image"):
         list(find_images(table(tmp_path / "t.parquet", image=[cell])))

@@ -23,12 +23,12 @@ def test_tiles_overlap_evenly_where_they_do_not_fit_exactly() -> None:
     assert tile_boxes(100, 250) == [(0, 0, 100, 100), (0, 75, 100, 175), (0, 150, 100, 250)]
 
 
-def test_a_nearly_square_picture_has_none() -> None:
+def test_a_nearly_square_image_has_none() -> None:
     assert tile_boxes(100, 100) == tile_boxes(109, 100) == tile_boxes(100, 109) == []
     assert len(tile_boxes(110, 100)) == len(tile_boxes(100, 110)) == 2
 
 
-def test_there_is_an_end_to_it() -> None:
+def test_the_number_of_tiles_is_limited() -> None:
     assert len(tile_boxes(3200, 100)) == len(tile_boxes(100_000, 100)) == MAX_TILES == 32
     assert tiles_cover_image(3200, 100)
     assert not tiles_cover_image(3201, 100)
@@ -59,7 +59,7 @@ def test_tiles_cover_every_column_and_row_up_to_the_limit(width: int, height: in
 
 
 @given(width=sides, height=sides)
-def test_turning_a_picture_turns_its_tiles(width: int, height: int) -> None:
+def test_rotating_an_image_rotates_its_tiles(width: int, height: int) -> None:
     if width != height:
         turned = [(top, left, bottom, right) for left, top, right, bottom in tile_boxes(width, height)]
         assert turned == tile_boxes(height, width)

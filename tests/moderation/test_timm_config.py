@@ -40,7 +40,7 @@ CONFIG: dict[str, Any] = {
 
 
 class Folder:
-    """A checkpoint's folder, with weights that fit nothing: reading the configuration builds no network."""
+    """A checkpoint's folder, with weights of no network: reading the configuration builds none."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -83,18 +83,18 @@ def test_the_layout_of_the_real_checkpoint(folder: Folder) -> None:
     assert config.weights == folder.path / "model.safetensors"
 
 
-def test_labels_may_stand_in_pretrained_cfg_only(folder: Folder) -> None:
+def test_labels_may_be_in_pretrained_cfg_only(folder: Folder) -> None:
     names = ["a", "b", "c", "d", "e"]
     config = without("label_names") | {"num_classes": 5}
     config["pretrained_cfg"]["label_names"] = names
     assert folder.read(config).labels == tuple(names)
 
 
-def test_labels_at_the_top_go_first(folder: Folder) -> None:
+def test_labels_at_the_top_take_precedence(folder: Folder) -> None:
     assert folder.read(changed(pretrained_cfg={"label_names": ["x", "y"]})).labels == ("NSFW", "SFW")
 
 
-def test_the_inner_number_of_classes_means_nothing(folder: Folder) -> None:
+def test_the_inner_number_of_classes_is_ignored(folder: Folder) -> None:
     assert folder.read(without("num_classes")).labels == ("NSFW", "SFW")
     assert folder.read(changed(pretrained_cfg={"num_classes": 21843})).labels == ("NSFW", "SFW")
 
@@ -111,7 +111,7 @@ def test_squash_and_crop_pct(folder: Folder) -> None:
     )
 
 
-def test_what_is_left_out_is_as_in_timm(folder: Folder) -> None:
+def test_defaults_equal_timms(folder: Folder) -> None:
     config = folder.read({"architecture": "resnet50", "label_names": ["a", "b"]})
     assert config.side == 224
     assert config.preprocessing == Preprocessing("short_side", 256, 224, "bicubic")
@@ -119,7 +119,7 @@ def test_what_is_left_out_is_as_in_timm(folder: Folder) -> None:
     assert config.std == (0.229, 0.224, 0.225)
 
 
-def test_digest_is_over_configuration_and_weights(folder: Folder) -> None:
+def test_the_digest_covers_configuration_and_weights(folder: Folder) -> None:
     digest = folder.read(CONFIG).digest
     parts = [
         hashlib.sha256((folder.path / name).read_bytes()).digest()
@@ -190,7 +190,7 @@ def test_digest_is_over_configuration_and_weights(folder: Folder) -> None:
         (changed(pretrained_cfg={"std": 0.5}), "config.json lacks a field or has one of the wrong kind: "),
     ],
 )
-def test_a_wrong_configuration_names_its_fault(folder: Folder, config: object, complaint: str) -> None:
+def test_an_invalid_configuration_names_its_error(folder: Folder, config: object, complaint: str) -> None:
     with pytest.raises(ModelInvalidError) as caught:
         folder.read_bytes(config) if isinstance(config, bytes) else folder.read(config)
     assert caught.value.message.startswith(complaint)
@@ -215,7 +215,7 @@ def test_any_value_in_a_field_is_read_or_refused(
     tmp_path: Path, field: str | tuple[str], value: object
 ) -> None:
     if field == ("crop_pct",) and isinstance(value, float) and 0 < abs(value) < 1e-300:
-        return  # see test_a_crop_of_nearly_nothing
+        return  # see test_a_tiny_crop
     folder = Folder(tmp_path / "model")
     config = (
         changed(pretrained_cfg={field[0]: value}) if isinstance(field, tuple) else changed(**{field: value})
@@ -234,7 +234,7 @@ def test_pretrained_cfg_of_the_wrong_kind(folder: Folder, value: object) -> None
         folder.read(CONFIG | {"pretrained_cfg": value})
 
 
-def test_a_crop_of_nearly_nothing(folder: Folder) -> None:
+def test_a_tiny_crop(folder: Folder) -> None:
     with pytest.raises(ModelInvalidError, match=r"config\.json"):
         folder.read(changed(pretrained_cfg={"crop_pct": 1e-320}))
 
@@ -268,7 +268,7 @@ def test_a_pickle_file(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 4, 8, 40, -1])
-def test_weights_that_are_cut_short(folder: Folder, length: int) -> None:
+def test_truncated_weights(folder: Folder, length: int) -> None:
     weights = folder.path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:length])
     with pytest.raises(ModelInvalidError, match=r"^model\.safetensors is not a whole safetensors file: "):

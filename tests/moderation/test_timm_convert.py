@@ -81,7 +81,9 @@ def test_another_configuration_is_another_conversion(copied: Copied, settings: S
     assert not is_converted(read_timm_config(copied(note="never seen")), settings.cache_folder)
 
 
-def test_weights_that_do_not_fit_are_named_by_the_converting_process(copied: Copied, tmp_path: Path) -> None:
+def test_weights_that_do_not_match_are_named_by_the_converting_process(
+    copied: Copied, tmp_path: Path
+) -> None:
     folder = copied(label_names=["a", "b", "c"], num_classes=3)
     with pytest.raises(ModelInvalidError) as caught:
         load_converted(read_timm_config(folder), tmp_path / "cache")
@@ -105,7 +107,7 @@ def test_weights_that_do_not_fit_are_named_by_the_converting_process(copied: Cop
     ],
     ids=["unknown", "other", "argument", "size"],
 )
-def test_an_architecture_that_does_not_fit(copied: Copied, changes: dict[str, Any], complaint: str) -> None:
+def test_an_architecture_that_does_not_match(copied: Copied, changes: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ModelInvalidError) as caught:
         build_module(read_timm_config(copied(**changes)))
     assert caught.value.message.startswith(f"The weights do not fit timm's {complaint}")
@@ -123,7 +125,7 @@ def test_a_missing_tensor_is_named(copied: Copied) -> None:
 
 
 @pytest.mark.parametrize("arguments", [{"img_size": 96}, None], ids=["model_args", "input_size"])
-def test_weights_of_another_size_than_the_architectures_own(
+def test_weights_of_another_size_than_the_architectures_default(
     copied: Copied, small_pngs: list[Path], arguments: dict[str, Any] | None
 ) -> None:
     import timm
@@ -151,8 +153,8 @@ def test_a_network_with_two_heads_is_refused(copied: Copied) -> None:
         build_module(read_timm_config(folder))
 
 
-def test_an_architecture_is_never_fetched(copied: Copied, network_log: Path) -> None:
-    """timm itself would ask the hub for a network of such a name."""
+def test_an_architecture_is_never_downloaded(copied: Copied, network_log: Path) -> None:
+    """timm itself would query the hub for a network of such a name."""
     folder = copied(architecture="hf-hub:owner/name")
     before = network_log.read_text()
     with pytest.raises(ModelInvalidError, match="hf-hub:owner/name"):
@@ -170,7 +172,7 @@ def test_a_pickle_is_not_opened_through_model_args(copied: Copied, tmp_path: Pat
         build_module(read_timm_config(folder))
 
 
-def test_the_working_folders_files_are_not_run(
+def test_files_in_the_working_directory_are_not_run(
     copied: Copied, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder of uploads may hold a file named timm.py."""

@@ -23,7 +23,7 @@ def one_node(node: onnx.NodeProto, kind: int = TensorProto.FLOAT) -> OnnxGraph:
     return OnnxGraph(helper.make_model(graph).SerializeToString(), 4, 4, ("out",))
 
 
-def test_replayed_node_by_node_open_nsfw_gives_the_same_numbers() -> None:
+def test_replaying_open_nsfw_node_by_node_gives_the_same_numbers() -> None:
     graph = open_nsfw.build_graph(with_features=True)
     pixels = np.random.default_rng(5).integers(0, 256, (3, 224, 224, 3), np.uint8)
     expected = compile_network(graph, BackendPlan("onnxruntime", "fp32", 2)).run(pixels)
@@ -35,13 +35,13 @@ def test_replayed_node_by_node_open_nsfw_gives_the_same_numbers() -> None:
     assert expected[FEATURES].max() > 1, "features that are all zero would prove nothing"
 
 
-def test_an_operation_that_is_not_known_is_named() -> None:
+def test_an_unknown_operation_is_named() -> None:
     with pytest.raises(ModelInvalidError) as caught:
         OnnxModule(one_node(helper.make_node("BitwiseNot", [PIXELS], ["out"]), TensorProto.UINT8))
     assert caught.value.message == "No TorchScript for the ONNX operations BitwiseNot."
 
 
-def test_only_casts_to_float_are_known() -> None:
+def test_only_casts_to_float_are_supported() -> None:
     node = helper.make_node("Cast", [PIXELS], ["out"], to=TensorProto.INT32)
     replay = OnnxModule(one_node(node, TensorProto.INT32))
     with pytest.raises(ModelInvalidError, match="Only casts to float"):

@@ -40,7 +40,7 @@ BODY = {
 }
 
 
-def test_for_json() -> None:
+def test_as_json() -> None:
     assert verdict().to_dict() == BODY
     assert verdict().to_dict(embedding=True) == BODY | {"embedding": [0.25, 1.5, -2.0]}
     assert json.loads(json.dumps(verdict().to_dict(embedding=True))) == BODY | {
@@ -49,7 +49,7 @@ def test_for_json() -> None:
 
 
 @pytest.mark.parametrize("decision", Decision)
-def test_flagged_is_anything_but_allow(decision: Decision) -> None:
+def test_flagged_means_any_decision_but_allow(decision: Decision) -> None:
     assert verdict(decision).flagged is (decision != "allow")
 
 
@@ -76,7 +76,7 @@ def test_the_reference_is_the_policys_own() -> None:
     assert PolicyRef.of(policy) == PolicyRef("strict", "1", policy.digest)
 
 
-def test_verdicts_are_equal_where_everything_but_the_numbers_under_them_is() -> None:
+def test_verdicts_compare_without_embeddings() -> None:
     assert verdict() == verdict()
     assert verdict() != verdict(Decision.BLOCK)
     assert "embedding=" not in repr(verdict())

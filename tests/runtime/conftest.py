@@ -13,7 +13,7 @@ SIDE = 4
 
 
 def small_graph(sharpness: float = 4.0) -> OnnxGraph:
-    """Mean red, green and blue in 0..1 are the embedding; their weighted softmax over two labels the answer."""
+    """The embedding is the mean red, green and blue in 0..1; the output is their weighted softmax over two labels."""
     head = np.array([[1, -1], [0.5, -0.25], [-1, 0.75]], np.float32) * sharpness
     constants = [
         helper.make_tensor("scale", TensorProto.FLOAT, [], [1 / 255]),

@@ -21,13 +21,13 @@ print(full - freed, freed - psutil.Process().memory_info().rss)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
-def test_what_was_freed_goes_back_to_the_system() -> None:
+def test_freed_memory_is_returned_to_the_system() -> None:
     ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     by_itself, trimmed = map(int, ran.stdout.split())
     assert by_itself + trimmed > 150_000_000
     assert trimmed > 50_000_000
 
 
-def test_elsewhere_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_platforms_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     assert not trim()

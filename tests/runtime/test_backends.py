@@ -30,7 +30,7 @@ def expected(pictures: np.ndarray) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 33])
-def test_any_batch_gives_what_the_network_says(
+def test_any_batch_gives_the_networks_output(
     network: CompiledNetwork, pictures: np.ndarray, count: int
 ) -> None:
     outputs = network.run(pictures[:count])
@@ -60,7 +60,7 @@ def test_outputs_outlive_the_next_run(network: CompiledNetwork, pictures: np.nda
         np.testing.assert_array_equal(first[name], kept[name])
 
 
-def test_threads_do_not_mix_their_pictures(network: CompiledNetwork, pictures: np.ndarray) -> None:
+def test_threads_do_not_mix_their_images(network: CompiledNetwork, pictures: np.ndarray) -> None:
     alone = network.run(pictures)
 
     def ask(seed: int) -> bool:
@@ -97,8 +97,8 @@ def test_impossible_plans(graph: OnnxGraph, plan: BackendPlan, complaint: str) -
     assert caught.value.message == complaint
 
 
-def test_an_engine_tells_nobody_that_it_was_imported(tmp_path: Path) -> None:
-    """Unless CI is set, which turns OpenVINO's telemetry off; nothing ever asked the user."""
+def test_importing_an_engine_sends_no_telemetry(tmp_path: Path) -> None:
+    """Unless CI is set, OpenVINO would send telemetry without asking the user."""
     log = tmp_path / "attempts.txt"
     environment = {
         name: value for name, value in os.environ.items() if name not in ("CI", "TF_BUILD", "JENKINS_URL")

@@ -22,7 +22,7 @@ flags\t\t: fpu avx2 avx512f amx_bf16 nonsense
 """
 
 
-def test_facts_are_this_machines() -> None:
+def test_values_are_this_machines() -> None:
     facts = inspect_machine()
     assert facts.memory == psutil.virtual_memory().total
     assert facts.cores == usable_cores() >= 1
@@ -31,7 +31,7 @@ def test_facts_are_this_machines() -> None:
     assert set(facts.to_dict()) == {"system", "processor", "cores", "memory", "vector_units"}
 
 
-def test_cpuinfo_is_read(tmp_path: Path) -> None:
+def test_cpuinfo_is_parsed(tmp_path: Path) -> None:
     path = tmp_path / "cpuinfo"
     path.write_text(CPUINFO)
     name, flags = machine._read_cpuinfo(path)
@@ -39,7 +39,7 @@ def test_cpuinfo_is_read(tmp_path: Path) -> None:
     assert flags == {"fpu", "avx2", "avx512f", "amx_bf16", "nonsense"}
 
 
-def test_no_cpuinfo(tmp_path: Path) -> None:
+def test_without_cpuinfo(tmp_path: Path) -> None:
     assert machine._read_cpuinfo(tmp_path / "missing") == ("", frozenset())
     (tmp_path / "arm").write_text("processor: 0\n\nBogoMIPS : 50.0\n")
     assert machine._read_cpuinfo(tmp_path / "arm") == ("", frozenset())
@@ -53,7 +53,7 @@ def test_only_known_vector_units_are_named_in_a_fixed_order(monkeypatch: pytest.
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
-def test_only_cores_that_may_be_used_count() -> None:
+def test_only_usable_cores_count() -> None:
     allowed = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(allowed)})

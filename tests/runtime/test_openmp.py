@@ -38,7 +38,7 @@ def test_a_threads_team_ends_and_it_computes_as_before() -> None:
     assert same == "True"
 
 
-def test_where_torch_computes_in_another_way_nothing_is_done(
+def test_with_another_threading_library_nothing_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another package's OpenMP is not even opened."""

@@ -24,7 +24,7 @@ PLANS = [REFERENCE, FP32, BF16]
 
 @dataclass
 class Engines:
-    """The real engines, with the answers of chosen plans changed on their way out."""
+    """The real engines, with the outputs of chosen plans changed."""
 
     change: dict[BackendPlan, Callable[[np.ndarray], np.ndarray]] = field(default_factory=dict)
     compiled: list[BackendPlan] = field(default_factory=list)
@@ -58,7 +58,7 @@ def fail(message: str) -> Callable[[np.ndarray], np.ndarray]:
     return refuse
 
 
-def test_candidates_fit_what_is_asked_for() -> None:
+def test_candidates_match_the_requested_settings() -> None:
     assert candidate_plans("auto", "auto", 2) == PLANS
     assert candidate_plans("openvino", "auto", 2) == [FP32, BF16]
     assert candidate_plans("auto", "bf16", 2) == [BF16]
@@ -73,13 +73,13 @@ def test_no_candidate() -> None:
     assert "safelight doctor" in caught.value.hint
 
 
-def test_a_plan_asked_for_by_name_is_not_probed(graph: OnnxGraph, engines: Engines, tmp_path: Path) -> None:
+def test_an_explicit_plan_is_not_probed(graph: OnnxGraph, engines: Engines, tmp_path: Path) -> None:
     assert choose_fastest_plan(graph, [BF16], np.zeros((0, 1, 1, 3), np.uint8), tmp_path, pytest.fail) == BF16
     assert engines.compiled == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_choice_is_kept_and_reused(
+def test_the_choice_is_cached_and_reused(
     graph: OnnxGraph, other_graph: OnnxGraph, pictures: np.ndarray, engines: Engines, tmp_path: Path
 ) -> None:
     told: list[str] = []
@@ -100,7 +100,7 @@ def test_the_choice_is_kept_and_reused(
     assert len(told) == 3, "another network or other candidates are another question"
 
 
-def test_nothing_is_kept_without_a_cache(graph: OnnxGraph, pictures: np.ndarray, engines: Engines) -> None:
+def test_nothing_is_cached_without_a_cache(graph: OnnxGraph, pictures: np.ndarray, engines: Engines) -> None:
     told: list[str] = []
     for _ in range(2):
         assert choose_fastest_plan(graph, PLANS[:2], pictures, None, told.append) in PLANS[:2]
@@ -122,7 +122,7 @@ def test_nothing_is_kept_without_a_cache(graph: OnnxGraph, pictures: np.ndarray,
         b'{"chosen": {"backend": "openvino", "precision": "fp32", "threads": 64}}',
     ],
 )
-def test_a_damaged_choice_is_made_again(
+def test_a_damaged_choice_is_repeated(
     graph: OnnxGraph, pictures: np.ndarray, engines: Engines, tmp_path: Path, damage: bytes
 ) -> None:
     told: list[str] = []
@@ -150,7 +150,7 @@ def test_the_fastest_is_chosen(
         assert choose_fastest_plan(graph, PLANS, pictures[:4], None) == fastest
 
 
-def test_an_unfaithful_candidate_is_out_however_fast(
+def test_an_inaccurate_candidate_is_rejected_however_fast(
     graph: OnnxGraph, pictures: np.ndarray, engines: Engines, tmp_path: Path
 ) -> None:
     engines.change = {REFERENCE: slow, FP32: lambda p: p + 0.02, BF16: lambda p: p + 0.02}
@@ -164,7 +164,7 @@ def test_an_unfaithful_candidate_is_out_however_fast(
     assert trials["openvinofp32"]["probability_error"] == pytest.approx(0.02, abs=1e-4)
 
 
-def test_nan_is_not_faithful(graph: OnnxGraph, pictures: np.ndarray, engines: Engines) -> None:
+def test_nan_is_inaccurate(graph: OnnxGraph, pictures: np.ndarray, engines: Engines) -> None:
     engines.change = {BF16: lambda p: p * np.nan}
     (trial,) = measure_plans(graph, [BF16], pictures)
     assert not trial.matches_reference
@@ -174,7 +174,7 @@ def test_a_drift_in_log_odds_counts_where_probabilities_hardly_move(
     graph: OnnxGraph, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Far:
-        """Answers near 0, as a classifier gives for harmless pictures."""
+        """Outputs near 0, as a classifier gives for harmless images."""
 
         def __init__(self, factor: float) -> None:
             self.factor = factor
@@ -194,7 +194,9 @@ def test_a_drift_in_log_odds_counts_where_probabilities_hardly_move(
     assert not trial.matches_reference
 
 
-def test_a_candidate_that_cannot_run_is_out(graph: OnnxGraph, pictures: np.ndarray, engines: Engines) -> None:
+def test_a_candidate_that_cannot_run_is_rejected(
+    graph: OnnxGraph, pictures: np.ndarray, engines: Engines
+) -> None:
     engines.change = {BF16: fail("no such unit\nand a stack trace"), REFERENCE: slow}
     assert choose_fastest_plan(graph, PLANS, pictures[:2], None) == FP32
     (trial,) = measure_plans(graph, [BF16], pictures[:2])
@@ -203,13 +205,13 @@ def test_a_candidate_that_cannot_run_is_out(graph: OnnxGraph, pictures: np.ndarr
     json.dumps(trial.to_dict(), allow_nan=False)
 
 
-def test_an_impossible_plan_is_a_trial_with_a_problem(graph: OnnxGraph, pictures: np.ndarray) -> None:
+def test_an_impossible_plan_is_a_measurement_with_a_problem(graph: OnnxGraph, pictures: np.ndarray) -> None:
     (trial,) = measure_plans(graph, [BackendPlan("onnxruntime", "bf16", 1)], pictures)
     assert trial.problem == "onnxruntime runs a network in fp32 only, not in bf16."
     assert not trial.matches_reference
 
 
-def test_no_faithful_candidate(
+def test_no_accurate_candidate(
     graph: OnnxGraph, pictures: np.ndarray, engines: Engines, tmp_path: Path
 ) -> None:
     engines.change = {FP32: lambda p: p + 0.5, BF16: fail("no such unit")}
@@ -235,7 +237,7 @@ def test_tolerances(probability_error: float, log_odds_error: float, problem: st
     assert Measurement(BF16, 1.0, probability_error, log_odds_error, problem).matches_reference is faithful
 
 
-def test_real_engines_are_faithful_in_fp32(graph: OnnxGraph, pictures: np.ndarray) -> None:
+def test_real_engines_are_accurate_in_fp32(graph: OnnxGraph, pictures: np.ndarray) -> None:
     for trial in measure_plans(graph, [REFERENCE, FP32], pictures):
         assert trial.matches_reference
         assert trial.probability_error < 1e-5

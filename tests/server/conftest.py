@@ -1,4 +1,4 @@
-"""What the tests of the server share: a real database with tables, the application on it, and a whole real server."""
+"""Shared fixtures of the server tests: a real database with tables, the application on it, and a real server."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from safelight.server.security.keys import SCHEMA
 from safelight.settings import Settings
 
 FAST = {"SAFELIGHT_BACKEND": "onnxruntime", "SAFELIGHT_PRECISION": "fp32", "OMP_NUM_THREADS": "1"}
-"""So that starting takes no probe and leaves processor time to others."""
+"""Settings without a backend probe and with one thread, so that starting is quick."""
 LOCAL, SOCKET = "http://127.0.0.1:7860", "ws://127.0.0.1:7860"
 
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory whose database has all tables and nothing in them; to be copied."""
+    """A data directory whose database has all tables and no rows; tests copy it."""
     home = tmp_path_factory.mktemp("prepared")
     prepare(Settings(home=home), SCHEMA)
     return home
@@ -45,13 +45,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def server_home(prepared: Path, tmp_path: Path) -> Path:
-    """A data directory of the test's own, with tables."""
+    """The test's own data directory, with tables."""
     return Path(shutil.copytree(prepared, tmp_path / "home"))
 
 
 @pytest.fixture
 def open_service(server_home: Path) -> Iterator[Callable[..., QueueService]]:
-    """Opens the test's database under settings of the test's choice."""
+    """Open the test's database with the settings that a test chooses."""
     opened = []
 
     def service(**fields: object) -> QueueService:
@@ -71,14 +71,14 @@ def service(open_service: Callable[..., QueueService]) -> QueueService:
 
 @pytest.fixture
 def client(service: QueueService) -> Iterator[TestClient]:
-    """The application without workers, as a program on this machine sees it."""
+    """A client on this machine of the application without workers."""
     with client_of(create_app(service, service.settings)) as client:
         yield client
 
 
 @contextmanager
 def client_of(app: FastAPI, **headers: str) -> Iterator[TestClient]:
-    """A client of an application, which runs within."""
+    """A client of an application that runs in this process."""
     client = TestClient(app, LOCAL, raise_server_exceptions=False, client=("127.0.0.1", 50000))
     client.headers.update(headers)
     with client:
@@ -87,7 +87,7 @@ def client_of(app: FastAPI, **headers: str) -> Iterator[TestClient]:
 
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    """The server's log so far, as the objects that its lines are."""
+    """The server's log so far, as the JSON objects of its lines."""
     root, written = logging.getLogger(), io.StringIO()
     handlers, level = root.handlers[:], root.level
     with monkeypatch.context() as patch:
@@ -107,7 +107,7 @@ def free_port() -> int:
 
 @contextmanager
 def processes(home: Path, *commands: list[str], **settings: str) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Processes of safelight on a data directory; their log is in ``safelight.log`` there."""
+    """Processes of safelight on a data directory; their log is ``safelight.log`` in it."""
     environment = os.environ | FAST | {"SAFELIGHT_HOME": str(home)} | settings
     with (home / "safelight.log").open("ab") as log:
         running = [
@@ -128,7 +128,7 @@ def processes(home: Path, *commands: list[str], **settings: str) -> Iterator[lis
 
 
 def wait_for(url: str, path: str, *, status: int = 200, seconds: float = 120) -> httpx2.Response:
-    """Ask until an answer has some status."""
+    """Repeat a GET request until the response has the status."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -149,7 +149,8 @@ def serving_home(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="session")
 def server(serving_home: Path) -> Iterator[str]:
-    """The URL of a real server whose worker draws with the starter; shared by all tests, so leave it as it is."""
+    """The URL of a real server whose worker generates with the starter; shared by all tests, which must not change
+    it."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with processes(serving_home, ["api", "--port", str(port)], ["worker", "--device", "cpu"]):
@@ -158,7 +159,7 @@ def server(serving_home: Path) -> Iterator[str]:
 
 
 def log_of(home: Path) -> list[dict[str, Any]]:
-    """What ``processes`` wrote to their log."""
+    """The log lines that ``processes`` wrote."""
     lines = (home / "safelight.log").read_text().splitlines()
     return [json.loads(line) for line in lines if line.startswith("{")]
 
@@ -168,7 +169,7 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 
 
 def huge_png(side: int) -> bytes:
-    """A few hundred bytes that claim to be an enormous picture."""
+    """A PNG of a few hundred bytes whose header claims an enormous image."""
     head = _chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
     body = _chunk(b"IDAT", zlib.compress(bytes(100_000), 9))
     return b"\x89PNG\r\n\x1a\n" + head + body + _chunk(b"IEND", b"")

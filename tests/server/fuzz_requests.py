@@ -1,8 +1,8 @@
-"""Spoilt requests to a real server, thousands of them: none may fail it, hang it or show a defect in its log.
+"""Thousands of corrupted requests to a real server: none may make it fail, hang or log a defect.
 
 Valid requests come from the OpenAPI document, through schemathesis, and from a few examples of what clients send. Each
-is spoilt in one way or several: values of other types, huge numbers, NaN, halves of characters, deep nesting, other
-content types, odd forms, broken bytes. The same seed gives the same requests. `make fuzz-requests` runs it.
+is corrupted in one or several ways: values of other types, huge numbers, NaN, unpaired surrogates, deep nesting, other
+content types, malformed forms, broken bytes. The same seed gives the same requests. `make fuzz-requests` runs it.
 """
 
 # ruff: noqa: T201
@@ -40,12 +40,12 @@ from safelight.server.security.keys import SCHEMA
 from safelight.settings import Settings
 
 HONEST = frozenset({501, 503, 507})
-"""Statuses above 499 that are no failures: what we do not do, have no room for, or no disk."""
+"""Statuses from 500 on that are no failures: not implemented, no capacity, or no disk space."""
 PATIENCE = 60.0
 """Seconds after which a request counts as unanswered."""
 AT_ONCE = 4
 CASES = 4
-"""Valid requests of each operation that are taken from the document."""
+"""The number of valid requests that are generated for each operation of the document."""
 PICTURE = base64.b64encode(png()).decode()
 JSON, FORM = "application/json", "multipart/form-data"
 EXAMPLES: dict[str, Any] = {
@@ -83,7 +83,7 @@ EXAMPLES: dict[str, Any] = {
     "/sdapi/v1/options": {"CLIP_stop_at_last_layers": 1, "samples_format": "png"},
     "/internal/progress": {"id_task": "task(1)", "live_preview": True, "id_live_preview": -1},
 }
-"""Bodies as clients send them, by path; the document's own are small."""
+"""Bodies as clients send them, by path; those generated from the document are small."""
 WRONG: list[Any] = [
     *(None, True, False, 0, -1, 1, 0.5, -0.0, 1e308, 10**40, -(10**400), 2**31, 2**63, 2**64),
     *(
@@ -178,11 +178,11 @@ class Asked:
 
     Args:
         operation: Method and path of the document.
-        path: With its parameters, quoted.
+        path: The path with its parameters, quoted.
         query: Names and values.
-        body: JSON's value, a form's fields, or bytes.
-        kind: What the body is: JSON, FORM, another type, or empty without one.
-        headers: Others than the body's.
+        body: A JSON value, the fields of a form, or bytes.
+        kind: The body's content type: JSON, FORM, another type, or empty without a body.
+        headers: Headers other than the body's.
     """
 
     operation: str
@@ -195,7 +195,7 @@ class Asked:
 
 @dataclass
 class Figures:
-    """What came of all requests."""
+    """The outcome of all requests."""
 
     statuses: dict[ApiFamily, Counter[int]] = field(
         default_factory=lambda: {family: Counter() for family in ApiFamily}
@@ -205,7 +205,7 @@ class Figures:
 
 
 def main() -> int:
-    """Ask, print, and say whether all went well."""
+    """Send the requests, print the report, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=1)
@@ -239,7 +239,7 @@ def main() -> int:
 
 @contextmanager
 def serving(home: Path) -> Iterator[int]:
-    """The port of a server on a data directory, whose jobs end at once."""
+    """Run a server on a data directory, with a fake worker that ends jobs at once; yields its port."""
     prepare(Settings(home=home), SCHEMA)
     port = free_port()
     with processes(
@@ -291,7 +291,7 @@ def _each(value: Any) -> list[Any]:
 
 
 def examples() -> list[Asked]:
-    """Valid requests as clients make them; several of each, since most can be spoilt about them."""
+    """Valid requests as clients send them; several copies of each, since most can be corrupted in them."""
     bodies = [Asked(f"POST {path}", path, body=body, kind=JSON) for path, body in EXAMPLES.items()]
     fields = {"image": png(), "prompt": "a lighthouse", "n": "1", "size": "256x256"}
     forms = [
@@ -301,7 +301,7 @@ def examples() -> list[Asked]:
 
 
 def spoil(chance: Random, valid: list[Asked]) -> Asked:
-    """One of the valid requests, with something wrong."""
+    """One of the valid requests, corrupted."""
     asked = copy.deepcopy(chance.choice(valid))
     for _ in range(chance.choice((1, 1, 1, 2, 3))):
         ways: list[Callable[[Random, Asked], None]] = [_spoil_query, _spoil_path, _spoil_header]
@@ -333,7 +333,7 @@ def _spoil_type(chance: Random, asked: Asked) -> None:
 
 
 def _spoil_bytes(chance: Random, asked: Asked) -> None:
-    """Cut the body, change or add bytes, or write it in another encoding."""
+    """Cut the body, change or insert bytes, or encode it differently."""
     body, kind = encoded(chance, asked)
     data = bytearray(body)
     at = chance.randrange(len(data) + 1)
@@ -384,7 +384,7 @@ def _wrong(chance: Random) -> Any:
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Every container within a value with every key of it."""
+    """Every container within a value with each of its keys."""
     keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
     for key in keys:
         yield value, key
@@ -398,7 +398,7 @@ def _deep(value: Any, levels: int) -> Any:
 
 
 def encoded(chance: Random, asked: Asked) -> tuple[bytes, str]:
-    """A body and its content type as they are sent."""
+    """The body and the content type as they are sent."""
     if isinstance(asked.body, bytes):
         return asked.body, asked.kind
     if asked.kind == FORM:
@@ -407,7 +407,7 @@ def encoded(chance: Random, asked: Asked) -> tuple[bytes, str]:
 
 
 def _form(chance: Random, fields: dict[str, Any]) -> tuple[bytes, str]:
-    """A form, odd in one of twelve ways or in none."""
+    """A multipart form, malformed in one of twelve ways or well-formed."""
     boundary, odd = "b0undary", chance.randrange(24)
     parts = []
     for name, value in fields.items():
@@ -432,7 +432,7 @@ def _form(chance: Random, fields: dict[str, Any]) -> tuple[bytes, str]:
 
 
 def send(port: int, asked: Asked, figures: Figures) -> None:
-    """Send a request and note what came of it."""
+    """Send a request and record the outcome."""
     found, answer = status(port, asked)
     told = f"{found} {asked!r:.1500}"
     if not found:
@@ -444,7 +444,7 @@ def send(port: int, asked: Asked, figures: Figures) -> None:
 
 
 def status(port: int, asked: Asked) -> tuple[int, str]:
-    """The status of the answer and its beginning; 0 and why where there is none."""
+    """The status of the response and its beginning; 0 and the reason where there is no response."""
     body, kind = encoded(Random(0), asked) if asked.kind else (None, "")
     query = "&".join(f"{quote(name)}={quote(value, errors='surrogatepass')}" for name, value in asked.query)
     headers = {"Host": "localhost", **({"Content-Type": kind} if kind else {}), **asked.headers}
@@ -453,7 +453,7 @@ def status(port: int, asked: Asked) -> tuple[int, str]:
     with closing(connection):
         try:
             connection.request(asked.operation.split()[0], target, body, headers)
-        except ConnectionError:  # refused before all of it was sent; the answer is there
+        except ConnectionError:  # refused before all of it was sent; the response is there
             pass
         except ValueError as error:
             return 400, f"not sent: {error}"

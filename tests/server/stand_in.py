@@ -1,4 +1,5 @@
-"""A worker that ends every job at once with a small picture, for tests that ask for more than could be drawn."""
+"""A fake worker that ends every job at once with a small image, for tests that submit more jobs than could be
+generated."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ def png() -> bytes:
 
 
 class StandIn(threading.Thread):
-    """Ends every job at once."""
+    """A thread that claims every job and ends it at once."""
 
     def __init__(self, home: Path) -> None:
         super().__init__(daemon=True)

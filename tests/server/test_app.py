@@ -37,7 +37,7 @@ def paths_of(client: TestClient) -> list[tuple[str, str]]:
 
 
 def test_no_path_leads_outside(client: TestClient, server_home: Path) -> None:
-    """A parameter of any route that is a path is answered as a name that is not there."""
+    """A path given as a parameter of any route is answered like an unknown name."""
     secret = "root:x:0:0"
     with_parameters = [(method, path) for method, path in paths_of(client) if "{" in path]
     assert len(with_parameters) >= 10
@@ -64,7 +64,7 @@ def test_names_from_clients_are_no_paths(client: TestClient, field: str, name: s
 
 
 @pytest.mark.parametrize("job_id", ["0" * 27, "f" * 27, "0", "x" * 27, "1' OR '1'='1", "0" * 5000])
-def test_forged_job_ids(client: TestClient, job_id: str) -> None:
+def test_forged_job_ids_are_not_found(client: TestClient, job_id: str) -> None:
     for method, path in paths_of(client):
         if "{job_id}" in path:
             response = client.request(method.upper(), path.replace("{job_id}", quote(job_id, safe="")))
@@ -81,7 +81,7 @@ def test_forged_job_ids(client: TestClient, job_id: str) -> None:
         ("/sdapi/v1/extra-single-image", "image", {"upscaling_resize": 2}),
     ],
 )
-def test_bombs_are_refused_by_their_header(
+def test_decompression_bombs_are_refused_by_their_header(
     client: TestClient, path: str, field: str, others: dict[str, object]
 ) -> None:
     bomb = base64.b64encode(huge_png(60_000)).decode()
@@ -91,7 +91,7 @@ def test_bombs_are_refused_by_their_header(
 
 @pytest.fixture
 def picture(service: QueueService, photographs: list[Path]) -> Entry:
-    """A picture of anna's."""
+    """An image that anna owns."""
     return service.gallery.add(
         NewEntry(
             job_id="0" * 27,
@@ -108,7 +108,9 @@ def picture(service: QueueService, photographs: list[Path]) -> Entry:
     )
 
 
-def test_others_pictures_are_not_there(client: TestClient, service: QueueService, picture: Entry) -> None:
+def test_pictures_of_other_owners_are_not_found(
+    client: TestClient, service: QueueService, picture: Entry
+) -> None:
     operations = [pair for pair in paths_of(client) if "{entry_id}" in pair[1]]
     assert len(operations) >= 4
     keys = KeyStore(service.engine)
@@ -124,7 +126,7 @@ def test_others_pictures_are_not_there(client: TestClient, service: QueueService
     assert service.gallery.get(picture.id).id == picture.id
 
 
-def test_the_server_opens_nothing_before_it_runs(service: QueueService) -> None:
+def test_the_app_opens_nothing_before_its_lifespan(service: QueueService) -> None:
     app = create_app(service, service.settings)
     client = TestClient(app, "http://127.0.0.1:7860")
     response = client.get("/v1/system")  # without its lifespan

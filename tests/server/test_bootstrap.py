@@ -13,7 +13,7 @@ from safelight.server.bootstrap import Application, BootstrapApp, Message, Recei
 
 
 class Inner:
-    """An application that notes what becomes of it."""
+    """An application that records the calls that it gets."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -31,7 +31,7 @@ class Inner:
 
 @asynccontextmanager
 async def living(doorway: BootstrapApp, state: dict[str, Any]) -> AsyncIterator[None]:
-    """The server's side of a life."""
+    """Run the lifespan of an application, as a server does."""
     steps: asyncio.Queue[Message] = asyncio.Queue()
     said: asyncio.Queue[Message] = asyncio.Queue()
     life = asyncio.create_task(doorway({"type": "lifespan", "state": state}, steps.get, said.put))
@@ -57,7 +57,7 @@ async def asked(doorway: BootstrapApp, path: str, kind: str = "http") -> list[Me
 
 
 def door(app: Application, problems: list[Exception]) -> tuple[BootstrapApp, threading.Event]:
-    """A doorway whose application is there once the event is set."""
+    """A bootstrap application that loads its inner application once the event is set."""
     there = threading.Event()
 
     def load() -> Application:
@@ -67,7 +67,7 @@ def door(app: Application, problems: list[Exception]) -> tuple[BootstrapApp, thr
     return BootstrapApp(load, problems.append), there
 
 
-def test_before_and_after() -> None:
+def test_requests_before_and_after_loading() -> None:
     inner, problems, state = Inner(), list[Exception](), dict[str, Any]()
 
     async def run() -> None:
@@ -91,7 +91,7 @@ def test_before_and_after() -> None:
     assert problems == []
 
 
-def test_leaving_while_it_loads() -> None:
+def test_a_shutdown_while_it_loads() -> None:
     inner, problems = Inner(), list[Exception]()
 
     async def run() -> None:
@@ -105,7 +105,7 @@ def test_leaving_while_it_loads() -> None:
 
 
 @pytest.mark.parametrize("where", ["load", "start"])
-def test_what_goes_wrong_is_told(where: str) -> None:
+def test_a_loading_error_fails_the_startup(where: str) -> None:
     problems: list[Exception] = []
 
     async def broken(scope: Scope, receive: Receive, send: Send) -> None:

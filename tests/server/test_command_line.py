@@ -1,4 +1,4 @@
-"""The command line with a real server that draws."""
+"""The command line with a real server that generates."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ Command = Callable[..., tuple[int, list[Any], str]]
 def afar(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Command:
-    """A command with --json, and SAFELIGHT_SERVER set: its status, its lines, what it said besides."""
+    """Run a command with --json and SAFELIGHT_SERVER set; returns its status, its JSON lines and its stderr."""
     monkeypatch.setenv("SAFELIGHT_SERVER", server)
     monkeypatch.setenv("SAFELIGHT_HOME", str(tmp_path / "nothing-here"))
     monkeypatch.chdir(tmp_path)
@@ -67,7 +67,7 @@ def afar(
     return command
 
 
-def test_pictures_from_words(afar: Command, tmp_path: Path) -> None:
+def test_pictures_from_a_prompt(afar: Command, tmp_path: Path) -> None:
     status, rows, _ = afar("generate", "a red apple", *SMALL, "--seed", 7, "--count", 2, "--out", "drawn")
     assert status == 0
     assert [Path(row["path"]).name for row in rows] == ["a-red-apple-7.png", "a-red-apple-8.png"]
@@ -100,7 +100,7 @@ def test_pictures_from_a_picture(afar: Command, tmp_path: Path, photographs: lis
     assert shown(tmp_path / row["path"]) == ("PNG", (128, 128))
 
 
-def test_a_larger_picture(afar: Command, tmp_path: Path, photographs: list[Path]) -> None:
+def test_upscaling(afar: Command, tmp_path: Path, photographs: list[Path]) -> None:
     status, (row,), _ = afar("upscale", photographs[1], "--by", 1.5, "--format", "jpeg")
     assert (status, row["upscaler"], row["factor"]) == (0, "lanczos", 1.5)
     assert shown(tmp_path / row["path"]) == ("JPEG", (row["width"], row["height"])) == ("JPEG", (676, 450))
@@ -145,7 +145,7 @@ def test_models(afar: Command) -> None:
         (("generate", "x", "--server", "odd"), 2, "settings"),
     ],
 )
-def test_what_is_refused(
+def test_refused_requests(
     afar: Command, tmp_path: Path, arguments: tuple[str, ...], status: int, code: str
 ) -> None:
     found, (body,), said = afar(*arguments)

@@ -1,4 +1,4 @@
-"""What the server still does when its disk is full: all that needs nothing to be kept."""
+"""What the server still does when its disk is full: everything that stores nothing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def client(service: QueueService) -> Iterator[TestClient]:
         yield client
 
 
-def test_reads_and_verdicts_go_on(
+def test_reads_and_verdicts_still_work(
     client: TestClient, service: QueueService, home: Path, photographs: list[Path]
 ) -> None:
     keys = KeyStore(service.engine)
@@ -66,7 +66,7 @@ def test_reads_and_verdicts_go_on(
     client.app.state.safelight.keys.flush()  # type: ignore[attr-defined]
     with reading(service.engine) as connection:
         counted = {row["key_id"]: row["pictures"] for row in connection.execute(select(usage)).mappings()}
-    assert sorted(counted.values()) == [1, 2, 3]  # cleo's, bert's, and anna's: two verdicts and a drawing
+    assert sorted(counted.values()) == [1, 2, 3]  # cleo's, bert's, and anna's: two verdicts and a generation
     assert None not in [key.used for key in keys.all()]
     noted = (home / "audit.log").read_text()
     assert noted.count('"event": "limited"') == 2  # the first of them when there was space again

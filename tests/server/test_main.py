@@ -1,4 +1,4 @@
-"""Real processes: what only shows over a real socket."""
+"""The real server process: behaviour that only a real socket shows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNWANTED = ("torch", "diffusers", "transformers", "timm", "torchvision", "spandr
 
 @contextmanager
 def raw(url: str) -> Iterator[socket.socket]:
-    """A connection on which anything can be said."""
+    """A raw socket connection."""
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=60) as connection:
         yield connection
@@ -38,8 +38,8 @@ def answer(connection: socket.socket) -> str:
     return data.decode("latin-1")
 
 
-def test_it_lives_within_two_seconds(tmp_path: Path) -> None:
-    """The best of three, and longer only as far as other processes keep the machine busy."""
+def test_it_answers_health_checks_within_two_seconds(tmp_path: Path) -> None:
+    """The best of three starts, and longer only as far as other processes load the machine."""
     seconds = []
     for _ in range(3):
         port = free_port()
@@ -55,7 +55,7 @@ def test_it_lives_within_two_seconds(tmp_path: Path) -> None:
     assert min(seconds) < 2 * busy()
 
 
-def test_while_it_loads_it_says_so_and_it_leaves_when_it_is_told(tmp_path: Path) -> None:
+def test_while_it_loads_it_answers_503_and_stops_on_a_signal(tmp_path: Path) -> None:
     port = free_port()
     with processes(tmp_path, ["api", "--port", str(port)]) as (process,):
         url = f"http://127.0.0.1:{port}"
@@ -71,7 +71,7 @@ def test_while_it_loads_it_says_so_and_it_leaves_when_it_is_told(tmp_path: Path)
 
 
 def test_it_never_imports_torch(server: str) -> None:
-    """Asked of the process itself: after a drawing, a verdict and a look at the models, no such library is mapped."""
+    """Read from the process's memory map: after a job, a verdict and a list of models, no such library is mapped."""
     get(f"{server}/v1/models").raise_for_status()
     body = {"kind": "generate", "prompt": "a lighthouse", "steps": 4}
     job = post(f"{server}/v1/jobs", json=body).json()["id"]
@@ -100,7 +100,7 @@ def wait_for_end(url: str, job: str) -> dict[str, object]:
     raise AssertionError(job)
 
 
-def test_nothing_imports_torch_behind_the_server_s_back() -> None:
+def test_no_module_of_the_server_imports_torch() -> None:
     program = (
         "import sys, safelight.server.app, safelight.server.main, safelight.cli.app\n"
         f"print([name for name in {UNWANTED} if name in sys.modules])"
@@ -109,7 +109,7 @@ def test_nothing_imports_torch_behind_the_server_s_back() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_request_s_id_is_in_the_worker_s_log(server: str, serving_home: Path) -> None:
+def test_the_request_id_is_in_the_workers_log(server: str, serving_home: Path) -> None:
     body = {"kind": "generate", "prompt": "a lighthouse", "steps": 2}
     job = post(f"{server}/v1/jobs", json=body, headers={"X-Request-ID": "r-42"}).json()["id"]
     assert wait_for_end(server, job)["state"] == "succeeded"
@@ -118,7 +118,7 @@ def test_the_request_s_id_is_in_the_worker_s_log(server: str, serving_home: Path
     assert {line["job_id"] for line in mine if "job_id" in line} == {job}
 
 
-def test_a_port_that_is_taken(tmp_path: Path) -> None:
+def test_a_port_in_use(tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -134,7 +134,7 @@ def run(*command: str, home: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
-def test_it_does_not_let_others_in_without_keys(tmp_path: Path) -> None:
+def test_it_refuses_other_hosts_without_keys(tmp_path: Path) -> None:
     done = run("api", "--host", "0.0.0.0", "--port", str(free_port()), home=tmp_path)
     assert done.returncode == 2
     assert "server.keys_needed" in done.stderr
@@ -143,7 +143,7 @@ def test_it_does_not_let_others_in_without_keys(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """A server that others can reach, and anna's key to it; it soon loses patience."""
+    """A server that listens beyond loopback, and anna's key; its body timeout is short."""
     home, port = tmp_path_factory.mktemp("guarded"), free_port()
     key = run("keys", "add", "anna", home=home).stdout.strip()
     with processes(home, ["api", "--host", "0.0.0.0", "--port", str(port)], SAFELIGHT_BODY_TIMEOUT="0.5"):
@@ -152,14 +152,14 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
         yield url, key
 
 
-def test_with_a_key_it_does(guarded: tuple[str, str]) -> None:
+def test_it_serves_other_hosts_with_a_key(guarded: tuple[str, str]) -> None:
     url, key = guarded
     assert get(f"{url}/v1/system", auth=("anna", key)).status_code == 200
     assert get(f"{url}/v1/system", auth=("berta", key)).status_code == 401
     assert get(f"{url}/v1/system", headers={"Host": "evil.example"}).status_code == 403
 
 
-def test_websockets_are_refused_with_an_answer(guarded: tuple[str, str]) -> None:
+def test_websockets_are_refused_with_a_response(guarded: tuple[str, str]) -> None:
     url, key = guarded
     head = (
         f"GET /v1/jobs/{'0' * 27}/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -173,7 +173,7 @@ def test_websockets_are_refused_with_an_answer(guarded: tuple[str, str]) -> None
         assert answer(connection).startswith("HTTP/1.1 404")
 
 
-def test_a_slow_body_is_left(guarded: tuple[str, str]) -> None:
+def test_a_slow_body_is_given_up(guarded: tuple[str, str]) -> None:
     url, key = guarded
     head = f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {key}\r\n"
     with raw(url) as connection:
@@ -183,7 +183,7 @@ def test_a_slow_body_is_left(guarded: tuple[str, str]) -> None:
         assert time.monotonic() - began < 10
 
 
-def test_a_database_that_is_none_ends_it(tmp_path: Path) -> None:
+def test_an_invalid_database_ends_it(tmp_path: Path) -> None:
     (tmp_path / "safelight.db").write_text("no database, but long enough to be looked at as one" * 100)
     done = run("api", "--port", str(free_port()), home=tmp_path)
     assert done.returncode == 3
@@ -214,7 +214,7 @@ def test_no_raw_path_leads_outside(server: str, path: str) -> None:
         b"nonsense\r\n\r\n",
     ],
 )
-def test_requests_that_are_none(server: str, request_line: bytes) -> None:
+def test_malformed_requests(server: str, request_line: bytes) -> None:
     with raw(server) as connection:
         connection.sendall(request_line)
         assert answer(connection).startswith("HTTP/1.1 4")
@@ -228,5 +228,5 @@ def test_a_body_that_is_announced_too_large_is_refused_at_once(server: str) -> N
         assert answer(connection).startswith("HTTP/1.1 413")
 
 
-def test_no_version_is_told(server: str) -> None:
+def test_no_version_is_disclosed(server: str) -> None:
     assert "server" not in get(f"{server}/health/live").headers

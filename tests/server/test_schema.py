@@ -1,7 +1,7 @@
-"""The whole OpenAPI document against a real server: whatever is asked, the answer is one that the document tells of.
+"""The whole OpenAPI document against a real server: every response is one that the document declares.
 
-The server is a real process. Its jobs are done by a stand-in that gives a small picture at once, since drawing what
-random requests ask for would take hours; workers have tests of their own.
+The server is a real process. A fake worker ends its jobs at once with a small image, since generating what random
+requests ask for would take hours; workers have tests of their own.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ from safelight.server.security.keys import KeyStore
 from safelight.settings import Settings
 
 NOT_IMPLEMENTED = 501
-"""The one status above 499 that a request may get: what we do not do, and say so."""
+"""The one status from 500 on that a request may get: features that are not implemented, as the document says."""
 
 
 @dataclass(frozen=True)
 class Asking:
-    """A server's document, and what each request to it has to bring.
+    """A server's OpenAPI document, and what each request to it needs.
 
     Args:
-        document: What it says of itself.
-        headers: With the key of a user; none where everybody on this machine may use it.
-        others: With the key of another one, to whom nothing belongs.
-        statuses: How many answers there were of each status.
+        document: The parsed document.
+        headers: With the key of a user; none where everybody on this machine may use the server.
+        others: With the key of another user, who owns nothing.
+        statuses: The number of responses of each status.
     """
 
     document: BaseSchema
@@ -59,7 +59,7 @@ class Asking:
     statuses: Counter[int] = field(default_factory=Counter)
 
     def count(self, _: CheckContext, response: Response, __: Case) -> None:
-        """A check that fails nothing."""
+        """A check that only counts the response."""
         self.statuses[response.status_code] += 1
 
 
@@ -103,7 +103,7 @@ CHECKS = [
 
 
 def asked(asking: Asking, operation: APIOperation, examples: int) -> None:
-    """Ask for one operation in many ways, right and wrong ones; the right ones of something that is there."""
+    """Test one operation with many valid and invalid requests; the valid ones name existing jobs and images."""
     there = existing(operation, asking.headers)
     always = [*CHECKS, asking.count]
 
@@ -136,12 +136,12 @@ def asked(asking: Asking, operation: APIOperation, examples: int) -> None:
 
 
 def is_open(operation: APIOperation) -> bool:
-    """Whether it is asked without a key."""
+    """Whether the operation needs no key."""
     return operation.path in PUBLIC_PATHS or operation.label == "POST /v1/session"
 
 
 def answers(status: int) -> Callable[[CheckContext, Response, Case], None]:
-    """A check that an answer has some status."""
+    """A check that the response has one of some statuses."""
 
     def check(_: CheckContext, response: Response, case: Case) -> None:
         if response.status_code != status:
@@ -152,7 +152,7 @@ def answers(status: int) -> Callable[[CheckContext, Response, Case], None]:
 
 
 def existing(operation: APIOperation, headers: dict[str, str]) -> dict[str, str]:
-    """A job that has ended and its picture, as far as an operation's path names one."""
+    """The ids of an ended job and its image, as far as an operation's path has parameters for them."""
     names = {parameter.name for parameter in operation.path_parameters}
     if not names & {"job_id", "entry_id"}:
         return {}
@@ -166,14 +166,14 @@ def existing(operation: APIOperation, headers: dict[str, str]) -> dict[str, str]
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("examples", [3, pytest.param(50, marks=pytest.mark.exhaustive)])
-def test_every_answer_is_in_the_document(asking: Asking, examples: int) -> None:
+def test_every_response_is_in_the_document(asking: Asking, examples: int) -> None:
     operations = [found.ok() for found in asking.document.get_all_operations()]
     assert len(operations) > 60
     failures, began = [], time.monotonic()
     for operation in operations:
         try:
             asked(asking, operation, examples)
-        except* Exception as error:  # noqa: BLE001  of whatever kind, all of them are told in the end
+        except* Exception as error:  # noqa: BLE001  of whatever type, all of them are reported in the end
             failures.append(f"{operation.label}: {told(error)}")
     counts = ", ".join(f"{count} of {status}" for status, count in sorted(asking.statuses.items()))
     total, seconds = asking.statuses.total(), time.monotonic() - began
@@ -183,7 +183,7 @@ def test_every_answer_is_in_the_document(asking: Asking, examples: int) -> None:
 
 
 def told(error: BaseException) -> str:
-    """Every failure within, in words."""
+    """The messages of all failures within a group."""
     if isinstance(error, BaseExceptionGroup):
         return "\n".join(told(inner) for inner in error.exceptions)
     return f"{type(error).__name__}: {error}"[:1500]

@@ -1,4 +1,4 @@
-"""What one owner does to another, through the whole application."""
+"""Fairness between owners, through the whole application."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def png(side: int) -> bytes:
 
 @pytest.fixture
 def asks(service: QueueService) -> Iterator[Callable[[str], Asks]]:
-    """What sends requests in the name of anna or of berta."""
+    """Send requests as anna or as berta."""
     keys = {name: KeyStore(service.engine).add(name) for name in ("anna", "berta")}
     with client_of(create_app(service, service.settings)) as client:
 
@@ -53,7 +53,7 @@ def asks(service: QueueService) -> Iterator[Callable[[str], Asks]]:
 def flooding(
     count: int, ask: Callable[[], Any], begun: threading.Event, over: threading.Event
 ) -> Iterator[None]:
-    """So many requests at once, which last until the block ends."""
+    """Keep so many requests going at once until the block ends."""
     with ThreadPoolExecutor(count) as pool:
         many = [pool.submit(ask) for _ in range(count)]
         try:
@@ -82,7 +82,7 @@ def test_a_verdict_comes_while_another_owner_has_many_pictures_judged(
     with flooding(4, lambda: asks("anna")("/v1/moderate", json=many), begun, over):
         answer = asks("berta")("/v1/moderate", content=mine, headers={"Content-Type": "image/jpeg"})
         assert answer.status_code == 200
-        assert not waited  # none of the others' has ended
+        assert not waited  # none of the other owner's has ended
 
 
 def test_a_prompt_is_explained_while_another_owner_has_long_ones(
@@ -100,13 +100,13 @@ def test_a_prompt_is_explained_while_another_owner_has_long_ones(
     monkeypatch.setattr(prompts, "_explain", explained)
     with flooding(4, lambda: asks("anna")("/v1/prompts/explain", json={"prompt": "long"}), begun, over):
         assert asks("berta")("/v1/prompts/explain", json={"prompt": "short"}).status_code == 200
-        assert not waited  # none of the others' has ended
+        assert not waited  # none of the other owner's has ended
 
 
-def test_pictures_to_draw_from_are_prepared_by_few_threads(
+def test_initial_pictures_are_prepared_by_few_threads(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sixteen at once took thirteen gigabytes, where asyncio's own threads did it."""
+    """Sixteen at once took thirteen gigabytes, when asyncio's default executor did it."""
     monkeypatch.setattr(image_executor, "SMALL_PIXELS", 0)
     now, most, lock = 0, 0, threading.Lock()
 

@@ -1,4 +1,4 @@
-"""The whole of Safelight, started as a user starts it, while parts of it are killed."""
+"""A complete Safelight installation while parts of it are killed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.jobs.running import wait_for
 from tests.server.whole import STARTED, Studio, serving
 
 TRIES = [{"X-Stainless-Retry-Count": str(tries)} for tries in range(2)]
-"""What OpenAI's client sends along with its first try, and with its second."""
+"""The headers that OpenAI's client sends with its first attempt, and with its second."""
 
 
 def check_all_done_once(studio: Studio, job_ids: list[str]) -> None:
-    """Every job succeeded, and each of its pictures is in the gallery, once."""
+    """Assert that every job succeeded, and that each of its images is in the gallery once."""
     jobs = [studio.job(job_id) for job_id in job_ids]
     assert [job["state"] for job in jobs] == ["succeeded"] * len(jobs), [job["error"] for job in jobs]
     named = [picture["id"] for job in jobs for picture in job["result"]["pictures"]]
@@ -37,18 +37,18 @@ def check_all_done_once(studio: Studio, job_ids: list[str]) -> None:
         if not (after := page.json()["next"]):
             break
     assert sorted(found) == sorted(named)
-    files = [path.stem for path in (studio.home / "gallery").glob("[0-9]*/*/*/*")]  # what is whole
+    files = [path.stem for path in (studio.home / "gallery").glob("[0-9]*/*/*/*")]  # images that are complete
     assert sorted(files) == sorted(named)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def database(request: pytest.FixtureRequest) -> str:
-    """The setting for one of the two databases, with nothing in it."""
+    """The database setting for an empty SQLite or PostgreSQL database."""
     return str(request.getfixturevalue("postgres_url")) if request.param == "postgresql" else ""
 
 
 def test_everything_may_be_killed(tmp_path: Path, database: str) -> None:
-    """A worker in mid-step, the API process, both at once."""
+    """A worker within a step, the API process, both at once."""
     with serving(tmp_path, database=database) as studio:
         jobs = [studio.submit(seed, steps=20) for seed in range(6)]
         wait_for(lambda: (studio.job(jobs[0])["progress"] or {}).get("step", 0) > 0, STARTED)
@@ -61,11 +61,11 @@ def test_everything_may_be_killed(tmp_path: Path, database: str) -> None:
         wait_for(lambda: studio.over(*jobs), STARTED)
         check_all_done_once(studio, jobs)
         made = [path for path in tmp_path.rglob("*") if path.name != "server.log" and not path.is_symlink()]
-        assert [path for path in made if path.lstat().st_mode & 0o077] == []  # nobody else can read anything
+        assert [path for path in made if path.lstat().st_mode & 0o077] == []  # nobody else may read the files
 
 
-def test_who_waits_while_the_server_dies_loses_the_answer_only(tmp_path: Path) -> None:
-    """In all three API families: the job is done once, and asking again as clients do gives its result."""
+def test_a_client_that_waits_while_the_server_dies_loses_only_the_response(tmp_path: Path) -> None:
+    """In all three API families: the job runs once, and a retry as clients send it returns its result."""
     with serving(tmp_path) as studio, ThreadPoolExecutor(3) as pool:
         ours = studio.submit(1, steps=60)
         drawing = {"prompt": "a red apple", "model": "starter", "size": "256x256", "n": 1}
@@ -100,8 +100,8 @@ def jobs_of(studio: Studio) -> list[dict[str, Any]]:
     return found
 
 
-def test_leaving_and_coming_back(tmp_path: Path) -> None:
-    """SIGTERM in the middle of work: it ends in good order, nothing is lost, and the rest is done the next time."""
+def test_shutdown_and_restart(tmp_path: Path) -> None:
+    """SIGTERM during a job: it shuts down cleanly, nothing is lost, and the rest is done after the next start."""
     with serving(tmp_path) as studio:
         jobs = [studio.submit(seed, steps=1000 if seed == 0 else 2) for seed in range(3)]
         wait_for(lambda: (studio.job(jobs[0])["progress"] or {}).get("step", 0) > 0, STARTED)
@@ -117,7 +117,7 @@ def test_leaving_and_coming_back(tmp_path: Path) -> None:
         assert [studio.job(job_id)["state"] for job_id in jobs] == ["cancelled", "succeeded", "succeeded"]
 
 
-def test_children_leave_with_their_supervisor(tmp_path: Path) -> None:
+def test_children_exit_with_their_supervisor(tmp_path: Path) -> None:
     with serving(tmp_path) as studio:
         wait_for(lambda: studio.child("api") and studio.child("0"), STARTED)
         studio.call("GET", "/health/live")
@@ -127,7 +127,7 @@ def test_children_leave_with_their_supervisor(tmp_path: Path) -> None:
         wait_for(lambda: not any(child.is_running() for child in children), 60)
 
 
-def test_a_taken_port_is_said_and_ends_it(tmp_path: Path) -> None:
+def test_a_port_in_use_ends_it_with_a_message(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -148,25 +148,25 @@ WAYS: list[Callable[[Studio], None]] = [
     lambda studio: studio.kill_supervisor(alone=True),
     lambda studio: studio.kill_supervisor(alone=False),
 ]
-"""What may be killed at any moment, whatever is running then."""
+"""Processes that may be killed at any moment, whatever is running."""
 
 
 def kill_while_working(studio: Studio, count: int, kills: int, seconds: float, seed: int) -> None:
-    """Submit jobs, and kill something again and again until all have ended; each picture is there, once.
+    """Submit jobs, and kill processes again and again until all jobs have ended; each image exists once.
 
     Args:
-        studio: What is killed.
-        count: How many jobs.
-        kills: How often; each at any moment after a further job has ended.
-        seconds: How long after that, on average.
-        seed: Of what is killed, and when.
+        studio: The server whose processes are killed.
+        count: The number of jobs.
+        kills: The number of kills; each at a random moment after a further job has ended.
+        seconds: The mean delay after that.
+        seed: The seed of the choice of processes and moments.
     """
     lot = random.Random(seed)
     ways = [way for _ in range(1 + kills // len(WAYS)) for way in lot.sample(WAYS, len(WAYS))][:kills]
     jobs = [studio.submit(number, steps=lot.choice([2, 2, 20])) for number in range(count)]
     left, due = jobs, float("inf")
     while left:
-        looked_at = left[:10]  # they end in this order, nearly
+        looked_at = left[:10]  # they end in roughly this order
         still = [job_id for job_id in looked_at if not studio.over(job_id)]
         if len(still) < len(looked_at):
             due = min(due, time.monotonic() + lot.uniform(0.0, 2 * seconds))
@@ -180,11 +180,11 @@ def kill_while_working(studio: Studio, count: int, kills: int, seconds: float, s
 
 
 INNOCENT = {"SAFELIGHT_MAX_ATTEMPTS": "1000"}
-"""Whatever is lost here is not lost by its job's fault."""
+"""An attempt that is lost here is not lost through its job's fault."""
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_twenty_jobs_while_anything_is_killed(
+def test_twenty_jobs_while_processes_are_killed(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     url = request.getfixturevalue("postgres_url") if kind == "postgresql" else ""
@@ -195,7 +195,7 @@ def test_twenty_jobs_while_anything_is_killed(
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_a_hundred_jobs_while_anything_is_killed(
+def test_a_hundred_jobs_while_processes_are_killed(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     url = request.getfixturevalue("postgres_url") if kind == "postgresql" else ""

@@ -1,4 +1,4 @@
-"""Large bodies are taken apart so that other threads have their turn."""
+"""Large bodies are parsed without blocking other threads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from safelight.server.core.request_bodies.json_limits import json_error
 from safelight.server.core.request_bodies.large_json import loads
 
 
-def test_a_large_picture_as_text():
+def test_a_large_base64_image():
     text = base64.b64encode(os.urandom(1 << 20) * 48).decode()
     lines = "\n".join(text[at : at + 76] for at in range(0, len(text), 76))
     assert decode_base64(lines, 1 << 28) == base64.b64decode(text)
@@ -25,7 +25,7 @@ def test_a_large_picture_as_text():
     "begin", ['{"image": "', '{"é": 1, "image": "', '{"a": [' + "{}," * 99 + '{}], "image": "']
 )
 @pytest.mark.parametrize("line", ["", "\\n", "\\/"])
-def test_the_shape_of_a_large_body(begin, line):
+def test_the_limits_of_large_json(begin, line):
     text = base64.b64encode(os.urandom(1 << 20) * 45).decode()
     if line:
         text = line.join(text[at : at + 64] for at in range(0, len(text), 64))

@@ -1,4 +1,4 @@
-"""The whole of Safelight, started as a user starts it: supervisor, API process and workers."""
+"""A complete Safelight installation, started as a user starts it: supervisor, API process and workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import psutil
 from tests.jobs.running import FAST
 
 STARTED = 180.0
-"""Seconds everything may take to start, on a machine that has much else to do."""
+"""Seconds in which everything has to start, on a loaded machine."""
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Studio:
     environment: dict[str, str]
     url: str
     client: httpx2.Client = field(default_factory=lambda: httpx2.Client(timeout=60))
-    """One for all requests: making one takes 60 ms of a core that those who draw need."""
+    """One client for all requests: creating one takes 60 ms of a core that the workers need."""
     process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -41,14 +41,14 @@ class Studio:
             return subprocess.Popen(self.command, env=self.environment, stdin=subprocess.DEVNULL, stderr=log)
 
     def family(self) -> list[psutil.Process]:
-        """The supervisor, if it is there, and its children."""
+        """The supervisor, if it is running, and its children."""
         if self.process.poll() is not None:
             return []
         first = psutil.Process(self.process.pid)
         return [first, *first.children()]
 
     def child(self, role: str) -> psutil.Process | None:
-        """One of its processes: api, or the worker of a number."""
+        """A child process by its role: "api", or a worker's number."""
         wanted = ["api"] if role == "api" else ["worker", "--number", role]
         for child in psutil.Process(self.process.pid).children():
             try:
@@ -59,15 +59,15 @@ class Studio:
         return None
 
     def kill(self, *roles: str) -> None:
-        """End processes without a word of warning, if they are there."""
+        """Kill processes without warning, if they are running."""
         for child in filter(None, map(self.child, roles)):
             child.kill()
 
     def kill_supervisor(self, *, alone: bool) -> None:
-        """End the supervisor without a word of warning, and start everything again once all of it is gone.
+        """Kill the supervisor without warning, and start everything again once all of its processes have ended.
 
         Args:
-            alone: Its children find out by themselves, and leave; otherwise they are killed as well.
+            alone: Kill only the supervisor, whose children notice and exit; otherwise kill them as well.
         """
         family = self.family()
         for member in family[: 1 if alone else None]:
@@ -77,7 +77,7 @@ class Studio:
         self.process = self._begin()
 
     def call(self, method: str, path: str, **arguments: Any) -> httpx2.Response:
-        """Ask, and ask again while nobody answers."""
+        """Send a request, and retry it while the server is unreachable or answers 503."""
         deadline = time.monotonic() + STARTED
         while True:
             try:
@@ -90,25 +90,25 @@ class Studio:
             time.sleep(0.2)
 
     def submit(self, seed: int, **fields: Any) -> str:
-        """Queue a small drawing, with a key so that asking again does no harm."""
+        """Queue a small generation job, with an idempotency key so that a retry does no harm."""
         body = {"kind": "generate", "prompt": f"a red apple {seed}", "steps": 2, "seed": seed, **fields}
         response = self.call("POST", "/v1/jobs", json=body, headers={"Idempotency-Key": f"job {seed}"})
         assert response.status_code == 202, response.text
         return str(response.json()["id"])
 
     def job(self, job_id: str) -> dict[str, Any]:
-        """A job as it stands."""
+        """The current state of a job."""
         found: dict[str, Any] = self.call("GET", f"/v1/jobs/{job_id}").json()
         return found
 
     def over(self, *job_ids: str) -> bool:
-        """Whether all of them have ended."""
+        """Whether all of the jobs have ended."""
         return all(self.job(job_id)["state"] not in ("queued", "running") for job_id in job_ids)
 
 
 @contextmanager
 def serving(home: Path, *, workers: int = 1, database: str = "", **settings: str) -> Iterator[Studio]:
-    """Start everything; kill what is left of it afterwards. Settings by the names of their variables."""
+    """Start everything; kill what is left of it afterwards. Settings are given by the names of their variables."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

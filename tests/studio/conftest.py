@@ -1,4 +1,4 @@
-"""A studio that draws with a tiny checkpoint, and policies that let everything or nothing out."""
+"""A studio that generates with a tiny checkpoint, and policies that allow everything or nothing."""
 
 from __future__ import annotations
 

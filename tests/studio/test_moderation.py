@@ -78,7 +78,7 @@ def test_a_scan_into_a_report(studio: Studio, photographs: list[Path], tmp_path:
         list(studio.scan(photographs[0].parent, report=report))
 
 
-def test_a_stopped_scan_goes_on(studio: Studio, photographs: list[Path], tmp_path: Path) -> None:
+def test_a_stopped_scan_resumes(studio: Studio, photographs: list[Path], tmp_path: Path) -> None:
     report = tmp_path / "report.csv"
     started = studio.scan(photographs[0].parent, report=report)
     next(started)
@@ -89,7 +89,7 @@ def test_a_stopped_scan_goes_on(studio: Studio, photographs: list[Path], tmp_pat
     assert len(report.read_text().splitlines()) == 6
 
 
-def test_a_classifier_is_loaded_once_however_many_ask(
+def test_a_classifier_is_loaded_once_by_many_threads(
     settings: Settings, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads: list[str] = []
@@ -145,7 +145,7 @@ def test_settings_reach_the_moderator(exact_settings: Settings, photographs: lis
         studio.explain(photographs[0])
 
 
-def test_what_cannot_be_used(studio: Studio, photographs: list[Path]) -> None:
+def test_invalid_arguments(studio: Studio, photographs: list[Path]) -> None:
     with pytest.raises(ClassifierUnknownError):
         studio.moderate(photographs[0], classifier="nonsense")
     with pytest.raises(FileMissingError):
@@ -159,20 +159,20 @@ def test_what_cannot_be_used(studio: Studio, photographs: list[Path]) -> None:
         studio.moderate(photographs[0], policy=gore)
 
 
-def test_an_explanation_is_of_the_same_score(studio: Studio, photographs: list[Path]) -> None:
+def test_an_explanation_has_the_same_score(studio: Studio, photographs: list[Path]) -> None:
     explanation = studio.explain(photographs[0])
     assert explanation.unsafe == pytest.approx(studio.moderate(photographs[0]).unsafe, abs=1e-6)
     assert explanation.contributions.shape == (7, 7)
 
 
-def test_what_explains_is_loaded_once(studio: Studio) -> None:
+def test_the_explainer_is_loaded_once(studio: Studio) -> None:
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(lambda _: studio.explainer(), range(8)))
     assert len({id(explainer) for explainer in made}) == 1
     assert studio.explainer("open-nsfw") is made[0]
 
 
-def test_settings_come_from_everywhere_when_none_are_given(
+def test_settings_are_loaded_from_everywhere_by_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "safelight.toml").write_text('policy = "strict"')
@@ -180,7 +180,7 @@ def test_settings_come_from_everywhere_when_none_are_given(
     assert Studio().settings.policy == "strict"
 
 
-def test_the_packages_front() -> None:
+def test_the_packages_public_names() -> None:
     assert safelight.Studio is Studio
     assert safelight.Policy is Policy
     assert safelight.Settings is Settings

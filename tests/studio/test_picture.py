@@ -29,7 +29,7 @@ def picture(drawing_studio: Studio) -> Picture:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".JPEG", ".webp"])
-def test_what_is_saved_says_how_it_was_made(suffix: str, picture: Picture, tmp_path: Path) -> None:
+def test_a_saved_image_has_its_metadata(suffix: str, picture: Picture, tmp_path: Path) -> None:
     path = picture.save(tmp_path / "deep" / f"cat{suffix}")
     metadata = read_metadata(path)
     assert metadata.infotext == picture.infotext
@@ -43,7 +43,7 @@ def test_what_is_saved_says_how_it_was_made(suffix: str, picture: Picture, tmp_p
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
-def test_another_reader_finds_the_same(suffix: str, picture: Picture, tmp_path: Path) -> None:
+def test_another_program_reads_the_same(suffix: str, picture: Picture, tmp_path: Path) -> None:
     found = ParserManager().parse(picture.save(tmp_path / f"cat.{suffix}"))
     assert found is not None
     assert [prompt.value for prompt in found.prompts] == [PROMPT]
@@ -62,7 +62,7 @@ def test_lossless_formats_keep_every_pixel(picture: Picture) -> None:
     assert picture.encode("jpeg", quality=20) == small
 
 
-def test_what_a_file_cannot_be(picture: Picture, tmp_path: Path) -> None:
+def test_invalid_files(picture: Picture, tmp_path: Path) -> None:
     for name in ("cat.bmp", "cat", "cat.png.txt"):
         with pytest.raises(UsageError, match="suffix has to be one of"):
             picture.save(tmp_path / name)
@@ -77,7 +77,7 @@ def test_what_a_file_cannot_be(picture: Picture, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError()])
-def test_half_a_file_never_appears(
+def test_no_partial_file_is_ever_visible(
     error: BaseException, picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cat.png").write_bytes(b"the one before")
@@ -95,7 +95,7 @@ def test_half_a_file_never_appears(
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_an_encoder_that_fails_writes_nothing(
+def test_a_failing_encoder_writes_nothing(
     picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> bytes:
@@ -134,11 +134,13 @@ def test_as_json(picture: Picture, tmp_path: Path) -> None:
         ("CON\n\0", 7, "con-7.png"),
     ],
 )
-def test_a_name_comes_from_the_words(words: str, seed: int | None, name: str, tmp_path: Path) -> None:
+def test_the_default_name_comes_from_the_prompt(
+    words: str, seed: int | None, name: str, tmp_path: Path
+) -> None:
     assert free_name(tmp_path, words, seed, ".png") == tmp_path / name
 
 
-def test_a_name_that_is_taken_is_not_given_again(tmp_path: Path) -> None:
+def test_an_existing_name_is_not_reused(tmp_path: Path) -> None:
     given = []
     for _ in range(4):
         given.append(free_name(tmp_path, "a cat", 7, ".png"))
@@ -147,7 +149,7 @@ def test_a_name_that_is_taken_is_not_given_again(tmp_path: Path) -> None:
     assert free_name(tmp_path, "a cat", 7, ".jpg").name == "a-cat-7.jpg"
 
 
-def test_a_picture_can_be_read_by_any_program(picture: Picture) -> None:
+def test_an_image_can_be_read_by_any_program(picture: Picture) -> None:
     for kind in ("png", "jpeg", "webp"):
         with Image.open(io.BytesIO(picture.encode(kind))) as read:  # type: ignore[arg-type]
             read.load()

@@ -86,7 +86,7 @@ def test_in_every_format(kind: Any, options: dict[str, Any], drawing_studio: Stu
     assert drawing_studio.reproduce(data).identical
 
 
-def test_pictures_may_come_as_files(drawing_studio: Studio, tmp_path: Path) -> None:
+def test_images_may_be_given_as_files(drawing_studio: Studio, tmp_path: Path) -> None:
     fields = CASES["inpaint"]
     path = drawn(drawing_studio, fields).save(tmp_path / "a.png")
     PICTURE.save(tmp_path / "init.png")
@@ -98,7 +98,7 @@ def test_pictures_may_come_as_files(drawing_studio: Studio, tmp_path: Path) -> N
     assert found.identical
 
 
-def test_a_mask_with_transparency_is_read_as_it_was(drawing_studio: Studio) -> None:
+def test_a_mask_with_transparency_is_read_as_originally(drawing_studio: Studio) -> None:
     mask = Image.new("RGBA", (64, 64), (255, 255, 255, 0))
     mask.paste((255, 255, 255, 255), (0, 0, 32, 64))
     fields = {**EDIT, "init_image": PICTURE, "mask": mask}
@@ -106,7 +106,7 @@ def test_a_mask_with_transparency_is_read_as_it_was(drawing_studio: Studio) -> N
     assert drawing_studio.reproduce(data, init_image=PICTURE, mask=mask).identical
 
 
-def test_it_says_which_pictures_it_needs(drawing_studio: Studio) -> None:
+def test_required_images_are_named(drawing_studio: Studio) -> None:
     data = drawn(drawing_studio, CASES["inpaint"]).encode()
     text = drawn(drawing_studio, SMALL).encode()
     with pytest.raises(NotReproducibleError, match="takes the initial picture whose pixels") as caught:
@@ -131,7 +131,7 @@ def own(tiny: Callable[[str], Path], drawing_settings: Settings, tmp_path: Path)
     return Studio(settings), folder
 
 
-def test_weights_that_changed_are_named(own: tuple[Studio, Path]) -> None:
+def test_changed_weights_are_named(own: tuple[Studio, Path]) -> None:
     studio, folder = own
     data = drawn(studio, SMALL).encode()
     assert studio.reproduce(data).identical
@@ -143,7 +143,7 @@ def test_weights_that_changed_are_named(own: tuple[Studio, Path]) -> None:
     assert found.differences[-1].startswith("Pixels differ by up to ")
 
 
-def test_configs_that_changed_are_named(own: tuple[Studio, Path]) -> None:
+def test_changed_configs_are_named(own: tuple[Studio, Path]) -> None:
     studio, folder = own
     picture = drawn(studio, SMALL)
     config = folder / "scheduler" / "scheduler_config.json"
@@ -154,7 +154,7 @@ def test_configs_that_changed_are_named(own: tuple[Studio, Path]) -> None:
     assert not any("checkpoint.digest" in each for each in found.differences)
 
 
-def test_an_older_record_that_does_not_know_of_configs_gives_the_same_file(drawing_studio: Studio) -> None:
+def test_an_older_record_without_config_digests_gives_the_same_file(drawing_studio: Studio) -> None:
     picture = drawn(drawing_studio, SMALL)
     older = picture.record.checkpoint.model_copy(update={"configs": None})
     data = replace(picture, record=picture.record.model_copy(update={"checkpoint": older})).encode("png")
@@ -163,14 +163,14 @@ def test_an_older_record_that_does_not_know_of_configs_gives_the_same_file(drawi
     assert drawing_studio.reproduce(data).identical
 
 
-def test_an_older_record_that_drew_networks_as_words_gives_the_same_file(drawing_studio: Studio) -> None:
+def test_an_older_record_that_read_networks_literally_gives_the_same_file(drawing_studio: Studio) -> None:
     picture = drawn(drawing_studio, SMALL | {"prompt": r"a \<lora:ink:1> cat \AND a dog"})
     words = {"prompt": "a <lora:ink:1> cat AND a dog", "expanded_prompt": "a <lora:ink:1> cat AND a dog"}
     data = replace(picture, record=picture.record.model_copy(update=words)).encode("png")
     assert drawing_studio.reproduce(data).identical
 
 
-def test_a_checkpoint_of_another_name_will_do(own: tuple[Studio, Path]) -> None:
+def test_a_checkpoint_of_another_name_may_be_used(own: tuple[Studio, Path]) -> None:
     studio, folder = own
     data = drawn(studio, SMALL).encode()
     folder.rename(folder.with_name("renamed"))
@@ -179,7 +179,7 @@ def test_a_checkpoint_of_another_name_will_do(own: tuple[Studio, Path]) -> None:
     assert studio.reproduce(data, checkpoint="renamed").identical
 
 
-def test_another_policy_is_a_difference_that_leaves_the_pixels(drawing_studio: Studio) -> None:
+def test_another_policy_is_a_difference_that_keeps_the_pixels(drawing_studio: Studio) -> None:
     data = drawn(drawing_studio, SMALL).encode()
     found = drawing_studio.reproduce(data, policy=DOUBT)
     assert 'verdict.policy is "anything" in the record and "doubt" here.' in found.differences
@@ -191,7 +191,7 @@ def test_another_policy_is_a_difference_that_leaves_the_pixels(drawing_studio: S
     assert blocked.differences[-1] == "The policy blocks it here."
 
 
-def test_a_picture_that_was_changed_afterwards_differs(drawing_studio: Studio) -> None:
+def test_an_image_that_was_edited_afterwards_differs(drawing_studio: Studio) -> None:
     picture = drawn(drawing_studio, SMALL)
     record = picture.record.to_json()
     for other, said in (
@@ -202,11 +202,11 @@ def test_a_picture_that_was_changed_afterwards_differs(drawing_studio: Studio) -
         assert drawing_studio.reproduce(data).differences[-1].startswith(said)
 
 
-# Drawn together with others
+# Batched with others
 
 
 def together(studio: Studio, seeds: list[int]) -> list[Picture]:
-    """Pictures of which none goes beyond its first step before all have made it."""
+    """Images of which none goes beyond its first step before all have made it."""
     ready = threading.Barrier(len(seeds))
     fields = {**SMALL, "sampler": "Euler a"}
 
@@ -219,7 +219,7 @@ def together(studio: Studio, seeds: list[int]) -> list[Picture]:
 
 
 def changed(picture: Picture, values: int, by: int, **record: Any) -> Picture:
-    """The picture with some values changed."""
+    """The image with some values changed."""
     pixels = np.asarray(picture.image).copy()
     flat = pixels.reshape(-1)
     flat[:values] = np.where(flat[:values] < 128, flat[:values] + by, flat[:values] - by)
@@ -236,9 +236,7 @@ def batched(drawing_settings: Settings) -> Picture:
     return pictures[0]
 
 
-def test_what_was_drawn_together_is_the_same_within_tolerance(
-    batched: Picture, drawing_studio: Studio
-) -> None:
+def test_a_batched_image_is_the_same_within_tolerance(batched: Picture, drawing_studio: Studio) -> None:
     found = drawing_studio.reproduce(batched.encode())
     assert found.identical or found.within_tolerance
     assert not found.identical or found.data == batched.encode()
@@ -255,11 +253,11 @@ def test_what_was_drawn_together_is_the_same_within_tolerance(
     [
         (13, 1, {}),  # too many
         (1, 2, {}),  # too far
-        (1, 1, {"batched": False}),  # drawn alone: no bit may differ
+        (1, 1, {"batched": False}),  # not batched: no bit may differ
         (1, 1, {"sampler": "Euler", "steps": 3, "prompt": "x", "notes": ("x",)}),  # not the same request
     ],
 )
-def test_what_drawing_together_does_not_explain(
+def test_differences_that_batching_does_not_explain(
     values: int, by: int, record: dict[str, Any], batched: Picture, drawing_studio: Studio
 ) -> None:
     exact = replace(batched, image=drawing_studio.reproduce(batched.encode()).picture.image)
@@ -268,7 +266,7 @@ def test_what_drawing_together_does_not_explain(
     assert not found.within_tolerance
 
 
-def test_a_lossy_file_does_not_show_it(batched: Picture, drawing_studio: Studio) -> None:
+def test_a_lossy_file_hides_it(batched: Picture, drawing_studio: Studio) -> None:
     exact = replace(batched, image=drawing_studio.reproduce(batched.encode()).picture.image)
     assert drawing_studio.reproduce(exact.encode("jpeg")).identical
     near = drawing_studio.reproduce(changed(exact, 1, 60).encode("jpeg"))
@@ -278,7 +276,9 @@ def test_a_lossy_file_does_not_show_it(batched: Picture, drawing_studio: Studio)
     assert lossless.within_tolerance
 
 
-def test_reproducing_is_exact_while_others_draw(drawing_settings: Settings, drawing_studio: Studio) -> None:
+def test_reproducing_is_exact_while_others_generate(
+    drawing_settings: Settings, drawing_studio: Studio
+) -> None:
     data = drawn(drawing_studio, {**SMALL, "sampler": "Euler a"}).encode()
     studio = Studio(drawing_settings.model_copy(update={"batch_timeout": 500.0}))
     found: list[Any] = []
@@ -292,7 +292,7 @@ def test_reproducing_is_exact_while_others_draw(drawing_settings: Settings, draw
     assert not other.record.batched
 
 
-def test_an_unfinished_picture_is_not_passed_for_a_finished_one(drawing_studio: Studio) -> None:
+def test_an_unfinished_image_is_not_taken_for_a_finished_one(drawing_studio: Studio) -> None:
     told: list[Progress] = []
     watcher = Watcher(told.append, lambda: len(told) >= 1, keep_partial=True)
     (partial,) = drawing_studio.generate(**SMALL, watcher=watcher)
@@ -304,7 +304,7 @@ def test_an_unfinished_picture_is_not_passed_for_a_finished_one(drawing_studio: 
     assert any(line.startswith("notes") for line in found.differences)
 
 
-def test_files_that_say_nothing_or_nonsense(drawing_studio: Studio, tmp_path: Path) -> None:
+def test_files_without_or_with_invalid_records(drawing_studio: Studio, tmp_path: Path) -> None:
     PICTURE.save(tmp_path / "plain.png")
     with pytest.raises(RecordMissingError):
         drawing_studio.reproduce(tmp_path / "plain.png")

@@ -41,7 +41,7 @@ def same(first: Picture, second: Picture) -> bool:
     return np.array_equal(np.asarray(first.image), np.asarray(second.image))
 
 
-def test_a_prompt_with_fields_and_a_request_draw_the_same(drawing_studio: Studio) -> None:
+def test_a_prompt_with_fields_and_a_request_give_the_same(drawing_studio: Studio) -> None:
     (first,) = drawing_studio.generate("a red cat", **SMALL)
     (second,) = drawing_studio.generate(GenerationRequest.parse(prompt="a red cat", **SMALL))
     assert same(first, second)
@@ -53,7 +53,7 @@ def test_a_prompt_with_fields_and_a_request_draw_the_same(drawing_studio: Studio
         drawing_studio.generate("a red cat", nonsense=1)
 
 
-def test_an_edit_takes_every_kind_of_source(drawing_studio: Studio, tmp_path: Path) -> None:
+def test_an_edit_accepts_every_kind_of_source(drawing_studio: Studio, tmp_path: Path) -> None:
     PICTURE.save(tmp_path / "init.png")
     MASK.save(tmp_path / "mask.png")
     data = (tmp_path / "init.png").read_bytes()
@@ -68,7 +68,7 @@ def test_an_edit_takes_every_kind_of_source(drawing_studio: Studio, tmp_path: Pa
     assert same(inpainted, drawing_studio.edit(PICTURE, "a cat", steps=2, seed=7, mask=MASK)[0])
 
 
-def test_a_blocked_picture_comes_without_pixels(drawing_studio: Studio, tmp_path: Path) -> None:
+def test_a_blocked_image_has_no_pixels(drawing_studio: Studio, tmp_path: Path) -> None:
     (picture,) = drawing_studio.generate("a red cat", policy=NOTHING, **SMALL)
     assert picture.image is None
     assert picture.record.verdict is not None
@@ -82,18 +82,18 @@ def test_a_blocked_picture_comes_without_pixels(drawing_studio: Studio, tmp_path
     assert picture.to_dict()["verdict"]["decision"] == "block"
 
 
-def test_a_picture_in_doubt_is_given(drawing_studio: Studio, tmp_path: Path) -> None:
+def test_an_image_for_review_is_returned(drawing_studio: Studio, tmp_path: Path) -> None:
     (picture,) = drawing_studio.generate("a red cat", policy=DOUBT, **SMALL)
     assert picture.verdict.flagged
     assert picture.save(tmp_path / "a.png").exists()
 
 
-def test_the_gate_stands_before_every_picture_of_a_batch(drawing_studio: Studio) -> None:
+def test_every_image_of_a_batch_is_judged(drawing_studio: Studio) -> None:
     drawn = drawing_studio.generate("a red cat", policy=NOTHING, count=3, **SMALL)
     assert [each.image for each in drawn] == [None] * 3
 
 
-def test_a_blocked_initial_picture_is_not_drawn_from(drawing_studio: Studio) -> None:
+def test_a_blocked_initial_image_is_not_used(drawing_studio: Studio) -> None:
     told: list[Progress] = []
     for more in ({}, {"mask": MASK}, {"outpaint": {"left": 8}}):
         with pytest.raises(BlockedError, match="policy nothing blocks the initial picture") as caught:
@@ -108,12 +108,12 @@ class Control(Part):
 
 
 class Controlled(GenerationRequest):
-    """A request as it may be one day: its pictures lie deeper."""
+    """A request with nested parts, as a later version may have: its images lie deeper."""
 
     control: tuple[Control, ...] = ()
 
 
-def test_every_picture_within_a_request_is_judged_but_masks(
+def test_every_image_within_a_request_is_judged_except_masks(
     drawing_studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged: list[object] = []
@@ -135,7 +135,7 @@ def test_every_picture_within_a_request_is_judged_but_masks(
         next(drawing_studio.draw(request, policy=NOTHING))
 
 
-def test_pictures_that_are_not_needed_are_skipped(drawing_studio: Studio) -> None:
+def test_images_can_be_skipped(drawing_studio: Studio) -> None:
     request = GenerationRequest.parse(prompt="a __colours__ cat", count=4, **SMALL)
     whole = list(drawing_studio.draw(request))
     some = list(drawing_studio.draw(request, skip={0, 2}))
@@ -143,7 +143,7 @@ def test_pictures_that_are_not_needed_are_skipped(drawing_studio: Studio) -> Non
     assert all(same(*pair) for pair in zip(some, (whole[1], whole[3]), strict=True))
 
 
-def test_a_run_generates_its_pictures_in_any_order_and_goes_on_after_a_stop(
+def test_a_run_generates_its_images_in_any_order_and_continues_after_a_stop(
     drawing_studio: Studio,
 ) -> None:
     stop: list[bool] = []
@@ -158,7 +158,7 @@ def test_a_run_generates_its_pictures_in_any_order_and_goes_on_after_a_stop(
     assert all(same(*pair) for pair in zip(pictures, drawing_studio.generate(request), strict=True))
 
 
-def test_the_policys_file_is_read_before_anything_is_drawn(drawing_studio: Studio) -> None:
+def test_the_policys_file_is_read_before_anything_is_generated(drawing_studio: Studio) -> None:
     told: list[Progress] = []
     with pytest.raises(FileMissingError):
         drawing_studio.generate("a cat", policy="nowhere.toml", watcher=Watcher(told.append), **SMALL)
@@ -174,14 +174,12 @@ def test_the_policys_file_is_read_before_anything_is_drawn(drawing_studio: Studi
         ({"init_image": PICTURE, "mask": MASK.resize((8, 8))}, MaskError),
     ],
 )
-def test_pictures_that_cannot_be_used(
-    more: dict[str, Any], error: type[Exception], drawing_studio: Studio
-) -> None:
+def test_invalid_images(more: dict[str, Any], error: type[Exception], drawing_studio: Studio) -> None:
     with pytest.raises(error):
         drawing_studio.generate("a cat", steps=2, **more)
 
 
-def test_pictures_come_one_by_one_and_others_may_draw_between_them(drawing_studio: Studio) -> None:
+def test_images_come_one_by_one_and_others_may_generate_between_them(drawing_studio: Studio) -> None:
     request = GenerationRequest.parse(prompt="a __colours__ cat", count=2, **SMALL)
     pictures = drawing_studio.draw(request)
     first = next(pictures)
@@ -193,29 +191,27 @@ def test_pictures_come_one_by_one_and_others_may_draw_between_them(drawing_studi
     assert (first.seed, second.seed, len(between)) == (7, 8, 1)
 
 
-def test_threads_that_share_a_studio_get_the_pictures_of_one(drawing_settings: Settings) -> None:
+def test_threads_that_share_a_studio_get_the_images_of_one(drawing_settings: Settings) -> None:
     studio = Studio(drawing_settings)
     jobs = [{"seed": seed, "sampler": "Euler a"} for seed in (1, 2, 3, 4)]
     with ThreadPoolExecutor(4) as pool:
         threaded = list(pool.map(lambda job: studio.generate("a cat", **(SMALL | job))[0], jobs))
     for job, picture in zip(jobs, threaded, strict=True):
         (alone,) = studio.generate("a cat", **(SMALL | job))
-        assert within_tolerance(
-            np.asarray(picture.image), np.asarray(alone.image)
-        )  # they were drawn together
+        assert within_tolerance(np.asarray(picture.image), np.asarray(alone.image))  # they were batched
         assert not alone.record.batched
         unbatched = picture.record.model_copy(update={"batched": False, "notes": alone.record.notes})
         assert unbatched == alone.record
         assert picture.verdict.decision == alone.verdict.decision
 
 
-def test_a_studio_makes_its_engine_once(drawing_settings: Settings) -> None:
+def test_a_studio_creates_its_engine_once(drawing_settings: Settings) -> None:
     studio = Studio(drawing_settings)
     with ThreadPoolExecutor(4) as pool:
         assert len({id(engine) for engine in pool.map(lambda _: studio.engine, range(8))}) == 1
 
 
-def test_checkpoints_come_into_memory_and_go(drawing_settings: Settings, tiny: Callable[[str], Path]) -> None:
+def test_checkpoints_are_loaded_and_unloaded(drawing_settings: Settings, tiny: Callable[[str], Path]) -> None:
     studio = Studio(drawing_settings)
     studio.unload()
     other = str(tiny("sd2"))
@@ -231,7 +227,7 @@ def test_checkpoints_come_into_memory_and_go(drawing_settings: Settings, tiny: C
     assert studio.loaded_checkpoints == frozenset()
 
 
-def test_a_checkpoint_that_was_replaced_is_not_in_memory(
+def test_a_replaced_checkpoint_is_not_in_memory(
     drawing_settings: Settings, tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
     studio, own = Studio(drawing_settings), tmp_path / "own"
@@ -248,7 +244,7 @@ def test_a_checkpoint_that_was_replaced_is_not_in_memory(
         studio.holds(str(own))
 
 
-def test_enlarging_passes_the_policy_twice(drawing_studio: Studio, tmp_path: Path) -> None:
+def test_upscaling_judges_before_and_after(drawing_studio: Studio, tmp_path: Path) -> None:
     (drawn,) = drawing_studio.generate("a red cat", **SMALL)
     path = drawn.save(tmp_path / "cat.png")
     enlarged = drawing_studio.upscale(path, by=1.5)
@@ -264,12 +260,12 @@ def test_enlarging_passes_the_policy_twice(drawing_studio: Studio, tmp_path: Pat
 
 
 @pytest.mark.parametrize("by", [0.5, 9, float("nan"), float("inf"), -1])
-def test_a_factor_there_is_not(by: float, drawing_studio: Studio) -> None:
+def test_an_invalid_scale_factor(by: float, drawing_studio: Studio) -> None:
     with pytest.raises(RequestError, match="Enlarging by"):
         drawing_studio.upscale(PICTURE, by=by)
 
 
-def test_what_cannot_be_enlarged(drawing_studio: Studio, drawing_settings: Settings) -> None:
+def test_images_that_cannot_be_upscaled(drawing_studio: Studio, drawing_settings: Settings) -> None:
     with pytest.raises(UpscalerUnknownError):
         drawing_studio.upscale(PICTURE, upscaler="nonsense")
     small = Studio(drawing_settings.model_copy(update={"max_pixels": 5000}))
@@ -277,10 +273,10 @@ def test_what_cannot_be_enlarged(drawing_studio: Studio, drawing_settings: Setti
         small.upscale(PICTURE, by=2)
 
 
-def test_an_enlarged_picture_that_the_policy_blocks_has_no_pixels(
+def test_a_blocked_upscaled_image_has_no_pixels(
     drawing_studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The picture itself passes, what an upscaler made of it does not."""
+    """The policy allows the image itself and blocks what an upscaler made of it."""
     blocked = drawing_studio.moderator(policy=NOTHING).judge(PICTURE)
     judge = Moderator.judge
 

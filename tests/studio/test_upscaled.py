@@ -13,15 +13,13 @@ from safelight.studio.upscaled import add_upscaling
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
-def test_what_the_picture_says_of_itself_is_kept_but_not_its_record(
-    suffix: str, drawing_studio: Studio, tmp_path: Path
-) -> None:
+def test_the_infotext_is_kept_without_the_record(suffix: str, drawing_studio: Studio, tmp_path: Path) -> None:
     (drawn,) = drawing_studio.generate("a red cat", steps=2, seed=7, width=64, height=64)
     drawn.save(tmp_path / f"small.{suffix}")
     enlarged = drawing_studio.upscale(tmp_path / f"small.{suffix}", by=2, upscaler="bicubic")
     path = enlarged.save(tmp_path / f"large.{suffix}")
     found = read_metadata(path)
-    assert found.record is None  # it tells of another picture
+    assert found.record is None  # it describes another image
     assert found.infotext is not None
     read = parse_infotext(found.infotext)
     assert read.prompt == "a red cat"
@@ -31,11 +29,11 @@ def test_what_the_picture_says_of_itself_is_kept_but_not_its_record(
 
 
 @pytest.mark.parametrize("words", ["just words", "two\nlines", ""])
-def test_words_without_parameters_stay_words(words: str) -> None:
+def test_an_infotext_without_parameters_stays_without(words: str) -> None:
     assert add_upscaling(words, 1.5, "lanczos") == words
 
 
-def test_an_upscalers_name_cannot_pass_for_other_parameters() -> None:
+def test_an_upscalers_name_cannot_inject_parameters() -> None:
     before = "a cat\nSteps: 2, Sampler: Euler, Seed: 7, Size: 64x64"
     after = add_upscaling(before, 1.5, "4x, Seed: 8")
     assert after is not None
@@ -44,11 +42,11 @@ def test_an_upscalers_name_cannot_pass_for_other_parameters() -> None:
     assert read.parameters["Seed"] == "7"
 
 
-def test_nothing_is_added_where_there_was_nothing() -> None:
+def test_nothing_is_added_to_an_image_without_metadata() -> None:
     assert add_upscaling(None, 2, "lanczos") is None
 
 
-def test_what_it_says_as_json(drawing_studio: Studio, tmp_path: Path) -> None:
+def test_as_json(drawing_studio: Studio, tmp_path: Path) -> None:
     enlarged = drawing_studio.upscale(PICTURE, by=2)
     body = enlarged.to_dict(tmp_path / "a.png")
     assert (body["width"], body["height"], body["upscaler"], body["factor"]) == (128, 128, "lanczos", 2)
@@ -56,7 +54,7 @@ def test_what_it_says_as_json(drawing_studio: Studio, tmp_path: Path) -> None:
     assert body["verdict"]["decision"] == "allow"
 
 
-def test_where_it_cannot_be_written(drawing_studio: Studio, tmp_path: Path) -> None:
+def test_paths_that_cannot_be_written(drawing_studio: Studio, tmp_path: Path) -> None:
     enlarged = drawing_studio.upscale(PICTURE, by=1)
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):

@@ -1,6 +1,7 @@
 """Checkpoints of a few hundred kilobytes with random weights: one builder for each family and variant.
 
-They have the real classes, layouts and file names, so whatever works with them works with the real ones up to quality.
+They have the real classes, layouts and file names, so that code that works with them works with the real ones, apart
+from image quality.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import transformers
 from tests.tiny import stable, transformer
 
 TINY = stable.BUILDERS | transformer.BUILDERS
-"""By the names of ``safelight.models.families.FAMILIES``; and sd2-base, which predicts noise instead of velocity."""
+"""Builders by the names of ``safelight.models.families.FAMILIES``; and sd2-base, which predicts noise, not velocity."""
 
 
 def build_tiny(name: str, folder: Path, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Path:
@@ -23,9 +24,9 @@ def build_tiny(name: str, folder: Path, *, seed: int = 0, dtype: torch.dtype = t
 
     Args:
         name: One of ``TINY``.
-        folder: Where it goes.
-        seed: Decides the weights.
-        dtype: How they are stored.
+        folder: The destination.
+        seed: The seed of the weights.
+        dtype: The precision in which they are stored.
 
     Returns:
         The folder.

@@ -1,4 +1,4 @@
-"""One picture from any pipeline, small and in two steps."""
+"""Generate one small image with any diffusers pipeline in two steps."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MASK = Image.fromarray(np.tile(np.repeat(np.uint8([0, 255]), SIDE // 2), (SIDE, 
 
 
 def draw(pipeline: Any, family: Family, mode: str, **more: Any) -> np.ndarray:
-    """A picture: float [64, 64, 3]; its latents with ``output_type="latent"``."""
+    """Generate an image: float [64, 64, 3]; its latents with ``output_type="latent"``."""
     accepted = inspect.signature(pipeline.__call__).parameters
     wanted: dict[str, Any] = {"height": SIDE, "width": SIDE, "strength": 1.0, **family.call_arguments}
-    if "text_encoder_out_layers" in accepted:  # Flux.2's text encoders are deep
+    if "text_encoder_out_layers" in accepted:  # Flux.2's text encoders have many layers
         wanted["max_sequence_length"] = 64
     if mode != TEXT:
         wanted["image"] = PICTURE

@@ -76,12 +76,12 @@ def under(prefix: str, tensors: Tensors) -> Tensors:
 
 
 def unet(tensors: Tensors) -> Tensors:
-    """A U-Net: all blocks in one row, downsamplers and upsamplers among them."""
+    """Rename a U-Net's tensors: all blocks are in one list, downsamplers and upsamplers among them."""
     return {_unet_key(key, 1): value for key, value in tensors.items()}
 
 
 def _unet_key(key: str, layers: int) -> str:
-    """One key; ``layers`` is layers_per_block, 1 in every tiny U-Net."""
+    """Rename one key; ``layers`` is layers_per_block, 1 in every tiny U-Net."""
     for old, new in UNET_TOP.items():
         if key.startswith(f"{old}."):
             return new + key.removeprefix(old)
@@ -101,7 +101,7 @@ def _unet_key(key: str, layers: int) -> str:
     found = re.match(r"up_blocks\.(\d+)\.upsamplers\.0\.conv\.(.*)", key)
     assert found, key
     place = int(found[1]) * (layers + 1) + layers
-    return f"output_blocks.{place}.1.conv.{found[2]}"  # place 2 after an attention; the blocks that go up have none
+    return f"output_blocks.{place}.1.conv.{found[2]}"  # index 2 after an attention; the upsampling blocks have none
 
 
 def _inside(kind: str, rest: str) -> str:
@@ -114,7 +114,8 @@ def _resnet(rest: str) -> str:
 
 
 def vae(tensors: Tensors) -> Tensors:
-    """An autoencoder: its attention is a convolution over single points, its decoder counts from the finest level."""
+    """Rename an autoencoder's tensors: its attention is a 1 x 1 convolution, its decoder counts from the finest
+    level."""
     levels = 1 + max(int(key.split(".")[2]) for key in tensors if key.startswith("encoder.down_blocks."))
     return {_vae_key(key, levels): _pointwise(key, value) for key, value in tensors.items()}
 
@@ -153,14 +154,14 @@ def _second_encoder(folder: Path) -> Tensors:
 
 
 def _with_text_model(tensors: Tensors) -> Tensors:
-    """CLIP's weights with the name of the inner model in front, as they were always stored."""
+    """Put the inner model's name before the keys of CLIP's weights, as files have always stored them."""
     return {
         key if key.startswith("text_model.") else f"text_model.{key}": value for key, value in tensors.items()
     }
 
 
 def open_clip(tensors: Tensors) -> Tensors:
-    """OpenCLIP's text tower: queries, keys and values in one matrix."""
+    """Rename a text encoder's tensors to OpenCLIP's: queries, keys and values are one matrix."""
     named: Tensors = {}
     for key, value in tensors.items():
         key = key.removeprefix("text_model.")

@@ -38,7 +38,7 @@ WIDTH = 32
 
 
 def autoencoder(latent_channels: int = 4, scaling: float = 0.18215, **config: object) -> AutoencoderKL:
-    """An image autoencoder that makes pictures eight times smaller, as the families' own do."""
+    """An image autoencoder that scales images down eight times, as the families' own do."""
     return AutoencoderKL(
         block_out_channels=(8, 8, 8, 8),
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -53,7 +53,7 @@ def autoencoder(latent_channels: int = 4, scaling: float = 0.18215, **config: ob
 
 
 def flux_autoencoder(latent_channels: int = 4) -> AutoencoderKL:
-    """Flux's kind, and SD3's: a shift, and no convolutions around the latents."""
+    """The autoencoder of Flux and SD3: with a shift, and without convolutions around the latents."""
     return autoencoder(
         latent_channels, 0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False
     )
@@ -81,7 +81,7 @@ def qwen_autoencoder() -> AutoencoderKLQwenImage:
 
 
 def sana_autoencoder() -> AutoencoderDC:
-    """Deep compression: thirty-two times smaller."""
+    """A deep compression autoencoder: it scales down thirty-two times."""
     return AutoencoderDC(
         latent_channels=4,
         attention_head_dim=2,
@@ -146,7 +146,7 @@ def umt5(tokenizer: PreTrainedTokenizerBase) -> UMT5EncoderModel:
 
 
 def _decoder_sizes(tokenizer: PreTrainedTokenizerBase, layers: int) -> dict[str, object]:
-    """What the decoder-only language models have in common."""
+    """The sizes that all decoder-only language models share."""
     return {
         "vocab_size": len(tokenizer),
         "hidden_size": WIDTH,
@@ -171,7 +171,7 @@ def glm(tokenizer: PreTrainedTokenizerBase) -> GlmModel:
 
 
 def chatglm(tokenizer: ChatGLMTokenizer) -> ChatGLMModel:
-    """Kolors' own: two of four heads share keys and values. The class leaves its weights as the memory was."""
+    """Kolors' own class: two of four heads share keys and values. The class leaves its weights uninitialised."""
     config = ChatGLMConfig(
         num_layers=2,
         padded_vocab_size=tokenizer.vocab_size,
@@ -196,7 +196,7 @@ def qwen3(tokenizer: PreTrainedTokenizerBase) -> Qwen3Model:
 
 
 def qwen3_speaking(tokenizer: PreTrainedTokenizerBase) -> Qwen3ForCausalLM:
-    """Deep enough for the layers 9, 18 and 27 that Flux.2 klein reads."""
+    """With enough layers for Flux.2 klein, which reads the layers 9, 18 and 27."""
     return Qwen3ForCausalLM(Qwen3Config(**_decoder_sizes(tokenizer, 28), tie_word_embeddings=True))
 
 
@@ -217,7 +217,7 @@ def qwen25_vl(tokenizer: PreTrainedTokenizerBase) -> Qwen2_5_VLForConditionalGen
 
 
 def mistral3(tokenizer: PreTrainedTokenizerBase) -> Mistral3ForConditionalGeneration:
-    """Deep enough for the layers 10, 20 and 30 that Flux.2 reads."""
+    """With enough layers for Flux.2, which reads the layers 10, 20 and 30."""
     config = Mistral3Config(
         text_config=MistralConfig(**_decoder_sizes(tokenizer, 31)),
         vision_config=PixtralVisionConfig(

@@ -1,4 +1,4 @@
-"""The Stable Diffusion families in miniature: U-Nets, and SD3's transformer."""
+"""Tiny Stable Diffusion checkpoints: U-Nets, and SD3's transformer."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _sd2(scheduler: object, kind: type = StableDiffusionPipeline, in_channels: i
 
 
 def sd2() -> DiffusionPipeline:
-    """The 768-pixel one, which predicts velocity."""
+    """The 768-pixel model, which predicts velocity."""
     return _sd2(
         DDIMScheduler(**BETAS, clip_sample=False, set_alpha_to_one=False, prediction_type="v_prediction")
     )

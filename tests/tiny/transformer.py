@@ -1,4 +1,4 @@
-"""The transformer families in miniature."""
+"""Tiny checkpoints of the transformer families."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def flux_schnell() -> DiffusionPipeline:
 
 
 def flux_fill() -> DiffusionPipeline:
-    """Latents, the masked picture's latents and the mask's 8 x 8 pixels, each in 2 x 2 patches."""
+    """The input has the latents, the masked image's latents and the mask's 8 x 8 pixels, each in 2 x 2 patches."""
     return _flux(FluxFillPipeline, in_channels=16 + 16 + 4 * 64)
 
 
@@ -149,7 +149,7 @@ def qwen_image() -> DiffusionPipeline:
 def _z_image(shift: float) -> DiffusionPipeline:
     tokenizer = words.qwen2()
     transformer = ZImageTransformer2DModel(
-        in_channels=16,  # as the real one: its pipelines take only four for latents by themselves
+        in_channels=16,  # as in the real model: its pipelines accept only four channels for bare latents
         dim=32,
         n_layers=2,
         n_refiner_layers=1,

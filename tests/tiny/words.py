@@ -1,4 +1,4 @@
-"""Tokenizers with a few hundred entries, built from letters alone: no vocabulary is fetched."""
+"""Tokenizers with a few hundred entries, built from single letters: no vocabulary is downloaded."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ CHAT = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-"""A chat template in ChatML, which Qwen's models speak."""
+"""A chat template in ChatML, the format of Qwen's models."""
 
 CHAT_IN_PARTS = (
     "{% for message in messages %}[{{ message['role'] }}]{% for part in message['content'] %}"
     "{{ part['text'] }}{% endfor %}{% endfor %}"
 )
-"""One for messages that are lists of parts."""
+"""A chat template for messages whose content is a list of parts."""
 
 
 def clip(pad: str = "<|endoftext|>") -> CLIPTokenizer:
@@ -64,7 +64,7 @@ def qwen2() -> Qwen2Tokenizer:
 
 
 def pixtral() -> PixtralProcessor:
-    """Mistral's processor: a tokenizer with a chat template for messages in parts, and pictures' own special words."""
+    """Mistral's processor: a tokenizer with a chat template for content parts, and special tokens for images."""
     pieces = [*bytes_to_unicode().values(), "<s>", "</s>", "<pad>", "[IMG]", "[IMG_BREAK]", "[IMG_END]"]
     inner = Tokenizer(models.BPE({piece: number for number, piece in enumerate(pieces)}, []))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -79,14 +79,14 @@ def pixtral() -> PixtralProcessor:
 
 
 def gemma() -> GemmaTokenizer:
-    """A BPE over printable characters with bytes to fall back on."""
+    """A BPE over printable characters with a byte fallback."""
     byte_pieces = [f"<0x{value:02X}>" for value in range(256)]
     pieces = ["<pad>", "<eos>", "<bos>", "<unk>", *byte_pieces, "▁", *string.printable[:94]]
     return GemmaTokenizer(vocab={piece: number for number, piece in enumerate(pieces)}, merges=[])
 
 
 def glm() -> PreTrainedTokenizerFast:
-    """What CogView4 pads on the left: single bytes under the general class, after GLM's two marks."""
+    """CogView4's left-padding tokenizer: single bytes under the general class, after GLM's two special tokens."""
     pieces = [*bytes_to_unicode().values(), "<|endoftext|>", "[gMASK]", "<sop>"]
     inner = Tokenizer(models.BPE({piece: number for number, piece in enumerate(pieces)}, []))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -99,13 +99,13 @@ def glm() -> PreTrainedTokenizerFast:
 
 
 def chatglm() -> ChatGLMTokenizer:
-    """What Kolors pads on the left: a BPE with bytes to fall back on, in sentencepiece's own format."""
+    """Kolors' left-padding tokenizer: a BPE with a byte fallback, in sentencepiece's own format."""
     return ChatGLMTokenizer(str(_sentencepiece_model()))
 
 
 @functools.cache
 def _sentencepiece_model() -> Path:
-    """A file, for the tokenizer reads it when it is made and again when it is saved."""
+    """Train a sentencepiece model; a file, since the tokenizer reads it when created and again when saved."""
     folder = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, folder)
     SentencePieceTrainer.train(

@@ -1,4 +1,4 @@
-"""A handful of drawn things in place of the icon packages: the scripts must work with any."""
+"""A handful of synthetic things in place of the icon packages: the scripts must work with any."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HUES_OF_THINGS = {"red apple": 0, "toy ball": 215, "umbrella": 120, "sunglasses"
 
 
 def disc(*hues: float, saturation: float = 0.9, value: float = 0.9) -> np.ndarray:
-    """A disc over most of the picture in upright stripes of the hues, nothing around it: uint8 [128, 128, 4]."""
+    """A disc over most of the image in upright stripes of the hues, on transparent ground: uint8 [128, 128, 4]."""
     rows, columns = np.mgrid[:SIDE, :SIDE]
     colours = [[255 * part for part in colorsys.hsv_to_rgb(hue / 360, saturation, value)] for hue in hues]
     stripes = np.array(colours)[columns * len(hues) // SIDE]

@@ -23,7 +23,7 @@ def said_of(pictures: Pictures, scene: Scene, seed: int) -> str:
 
 
 def captions_of(pictures: Pictures, scene: Scene, count: int = 300) -> list[str]:
-    """What is said of a scene, but for the empty captions."""
+    """The captions of a scene, without the empty ones."""
     random = np.random.default_rng(0)
     return list(filter(None, (caption(pictures, scene, random) for _ in range(count))))
 
@@ -32,7 +32,7 @@ def share_with(texts: list[str], words: str) -> float:
     return sum(words in text for text in texts) / len(texts)
 
 
-# Never more than the picture shows
+# Only what the image shows
 
 
 def colours_shown(pictures: Pictures, placed: PlacedThing) -> set[str]:
@@ -44,7 +44,7 @@ def colours_shown(pictures: Pictures, placed: PlacedThing) -> set[str]:
 
 
 def see_true(pictures: Pictures, placed: PlacedThing, part: str) -> None:
-    """See that one thing's part of a caption tells of that thing and of nothing else."""
+    """Assert that one thing's part of a caption describes that thing and nothing else."""
     thing = pictures.thing_of(placed.row)
     assert name_in_colour(thing.name, placed.colour) in part
     assert set(COLOUR.findall(part)) <= colours_shown(pictures, placed)
@@ -57,7 +57,7 @@ def see_true(pictures: Pictures, placed: PlacedThing, part: str) -> None:
 
 
 def scenes(pictures: Pictures) -> st.SearchStrategy[Scene]:
-    """Scenes as they are drawn by lot, and any others that can be painted."""
+    """Scenes as they are sampled, and any others that can be painted."""
 
     def placed(row: int) -> st.SearchStrategy[PlacedThing]:
         colours = st.sampled_from(["", *HUES]) if pictures.main_hues[row] is not None else st.just("")
@@ -73,7 +73,7 @@ def scenes(pictures: Pictures) -> st.SearchStrategy[Scene]:
 
 
 @given(data=st.data(), seed=SEEDS)
-def test_a_caption_says_only_what_the_picture_shows(
+def test_a_caption_describes_only_what_the_image_shows(
     pictures: Pictures, data: st.DataObject, seed: int
 ) -> None:
     scene = data.draw(scenes(pictures))
@@ -93,12 +93,12 @@ def test_a_caption_says_only_what_the_picture_shows(
 
 
 @given(data=st.data(), seed=SEEDS)
-def test_the_same_seed_says_the_same(pictures: Pictures, data: st.DataObject, seed: int) -> None:
+def test_the_same_seed_gives_the_same_captions(pictures: Pictures, data: st.DataObject, seed: int) -> None:
     scene = data.draw(scenes(pictures))
     assert said_of(pictures, scene, seed) == said_of(pictures, scene, seed)
 
 
-# And what was asked for
+# And what the scene asks for
 
 
 def test_a_tenth_is_empty(pictures: Pictures) -> None:
@@ -107,25 +107,25 @@ def test_a_tenth_is_empty(pictures: Pictures) -> None:
     assert 0.08 < texts.count("") / len(texts) < 0.12
 
 
-def test_a_place_is_always_said(pictures: Pictures) -> None:
+def test_a_position_is_always_mentioned(pictures: Pictures) -> None:
     for place in PLACES:
         assert share_with(captions_of(pictures, Scene((PlacedThing(4, place=place),))), place) == 1
 
 
-def test_a_colour_is_always_said_in_place_of_the_things_own(pictures: Pictures) -> None:
+def test_a_new_colour_is_always_mentioned_in_place_of_the_things_own(pictures: Pictures) -> None:
     for colour in HUES:
         texts = captions_of(pictures, Scene((PlacedThing(0, colour=colour),)))
         assert share_with(texts, f"{colour} apple") == 1
         assert colour == "red" or share_with(texts, "red") == 0
 
 
-def test_a_background_is_always_said_unless_it_is_white(pictures: Pictures) -> None:
+def test_a_background_is_always_mentioned_unless_it_is_white(pictures: Pictures) -> None:
     for colour in COLOURS:
         share = share_with(captions_of(pictures, Scene((PlacedThing(4),), colour)), f"{colour} background")
         assert share == 1 if colour != "white" else 0.05 < share < 0.3
 
 
-def test_a_size_is_mostly_said(pictures: Pictures) -> None:
+def test_a_size_is_mostly_mentioned(pictures: Pictures) -> None:
     assert (
         0.7
         < share_with(captions_of(pictures, Scene((PlacedThing(4, size="small"),))), "small cat face")
@@ -133,12 +133,12 @@ def test_a_size_is_mostly_said(pictures: Pictures) -> None:
     )
 
 
-def test_a_main_hue_is_said_now_and_then_where_the_name_has_none(pictures: Pictures) -> None:
+def test_a_main_hue_is_sometimes_mentioned_where_the_name_has_none(pictures: Pictures) -> None:
     assert 0.15 < share_with(captions_of(pictures, Scene((PlacedThing(1),))), "blue toy ball") < 0.35
     assert share_with(captions_of(pictures, Scene((PlacedThing(0),))), "red red") == 0
 
 
-def test_styles_are_mostly_said_and_mostly_in_the_recommended_words(pictures: Pictures) -> None:
+def test_styles_are_mostly_mentioned_and_mostly_in_the_recommended_words(pictures: Pictures) -> None:
     texts = captions_of(pictures, Scene((PlacedThing(6),)), count=1000)
     assert 0.92 < share_with(texts, "sticker") < 0.98
     assert share_with(texts, "sticker style") > 0.55
@@ -148,7 +148,7 @@ def test_styles_are_mostly_said_and_mostly_in_the_recommended_words(pictures: Pi
     assert not any(STYLE.search(text) for text in mixed)
 
 
-def test_a_tag_is_said_now_and_then(pictures: Pictures) -> None:
+def test_a_tag_is_sometimes_mentioned(pictures: Pictures) -> None:
     texts = captions_of(pictures, Scene((PlacedThing(0),)), count=1000)
     assert 0.05 < share_with(texts, ", fruit") + share_with(texts, ", orchard") < 0.15
 
@@ -192,8 +192,8 @@ def neighbours(texts: list[str]) -> Iterator[tuple[str, str]]:
         yield from pairwise(text.split())
 
 
-def test_an_article_fits_the_word_after_it(pictures: Pictures) -> None:
-    """Whatever adjective came in between."""
+def test_an_article_agrees_with_the_word_after_it(pictures: Pictures) -> None:
+    """Whatever adjective is in between."""
     texts = [
         text
         for row in range(12)

@@ -10,7 +10,7 @@ from scenes import Pictures
 from tokenizer import LENGTH, learn
 
 
-def test_the_rate_goes_up_stays_and_goes_down_to_nothing() -> None:
+def test_the_learning_rate_rises_stays_and_falls_to_zero() -> None:
     rates = [rate_at(step, 1000, 200) for step in range(1001)]
     assert rates[0] == pytest.approx(0.01)
     assert rates[99:801] == [1.0] * 702
@@ -20,7 +20,7 @@ def test_the_rate_goes_up_stays_and_goes_down_to_nothing() -> None:
     assert all(first > then for first, then in pairwise(rates[800:]))
 
 
-def test_captions_are_padded_as_pipelines_pad(pictures: Pictures) -> None:
+def test_captions_are_padded_as_in_pipelines(pictures: Pictures) -> None:
     tokenizer = learn(pictures.things)
     tokens = tokenize(tokenizer, ["", "a red apple", "red " * 100])
     assert tokens.shape == (3, LENGTH)
@@ -47,7 +47,7 @@ def test_the_schedule_is_stable_diffusions_for_velocities() -> None:
     assert config.prediction_type == "v_prediction"
 
 
-def test_half_of_the_times_lie_around_the_middle() -> None:
+def test_half_of_the_timesteps_are_around_the_middle() -> None:
     times = sample_timesteps(20_000)
     anywhere, middle = times[::2].float(), times[1::2].float()
     assert int(times.min()) >= 0

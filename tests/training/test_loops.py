@@ -10,14 +10,14 @@ from torch import nn
 from loops import Average, Log, batches, load, save, set_rates, warmed_up
 
 
-def test_the_rate_goes_up_in_the_first_steps() -> None:
+def test_the_learning_rate_rises_in_the_first_steps() -> None:
     assert warmed_up(0) == pytest.approx(0.01)
     assert warmed_up(49) == pytest.approx(0.5)
     assert warmed_up(99) == warmed_up(10**6) == 1.0
     assert warmed_up(4, warmup=10) == pytest.approx(0.5)
 
 
-def test_rates_are_shares_of_the_first_one() -> None:
+def test_learning_rates_are_fractions_of_the_first_one() -> None:
     weights = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
     trained = [torch.optim.SGD([weights[0]], 0.4), torch.optim.SGD([weights[1]], 0.1)]
     for share in (0.5, 1.0, 0.25):
@@ -29,7 +29,7 @@ def test_rates_are_shares_of_the_first_one() -> None:
 # Checkpoints
 
 
-def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
+def test_a_checkpoint_round_trips(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     assert load(path) is None
     save(path, net={"weight": torch.arange(3)}, step=7)
@@ -41,7 +41,9 @@ def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_kill_while_writing_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_while_writing_keeps_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "net.pt"
     save(path, step=7)
 
@@ -57,7 +59,7 @@ def test_a_kill_while_writing_leaves_the_last_one(tmp_path: Path, monkeypatch: p
     assert last["step"] == 7
 
 
-# The average
+# The moving average of the weights
 
 
 def one_weight(value: float) -> nn.Module:
@@ -66,7 +68,7 @@ def one_weight(value: float) -> nn.Module:
     return net
 
 
-def test_the_average_decays_as_it_is_told() -> None:
+def test_the_average_has_the_given_decay() -> None:
     net = one_weight(0.0)
     average = Average(net, 0.9)
     nn.init.ones_(net.weight)
@@ -85,7 +87,7 @@ def test_early_steps_are_forgotten_sooner() -> None:
     assert float(late.values["weight"]) == pytest.approx(0.002)
 
 
-def test_the_average_is_its_own_and_leaves_whole_numbers_alone() -> None:
+def test_the_average_is_a_copy_and_keeps_integers() -> None:
     net = nn.BatchNorm1d(2)
     average = Average(net, 0.9)
     net.weight.data.fill_(3)
@@ -99,7 +101,7 @@ def test_the_average_is_its_own_and_leaves_whole_numbers_alone() -> None:
 # Batches and the log
 
 
-def test_every_index_is_seen_once_an_epoch() -> None:
+def test_every_index_is_used_once_an_epoch() -> None:
     generator = torch.Generator().manual_seed(0)
     epochs = list(islice(batches(12, 4, generator), 6))
     assert all(len(batch) == 4 for batch in epochs)
@@ -108,14 +110,14 @@ def test_every_index_is_seen_once_an_epoch() -> None:
     assert first.tolist() != second.tolist()
 
 
-def test_what_does_not_fill_a_batch_waits_for_the_next_epoch() -> None:
+def test_an_incomplete_batch_is_left_to_the_next_epoch() -> None:
     generator = torch.Generator().manual_seed(0)
     taken = list(islice(batches(10, 4, generator), 40))
     assert {len(batch) for batch in taken} == {4}
     assert set(torch.cat(taken).tolist()) == set(range(10))
 
 
-def test_a_line_says_the_mean_since_the_last_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_line_has_the_mean_since_the_last_one(capsys: pytest.CaptureFixture[str]) -> None:
     log = Log(2)
     for step, loss in enumerate([1.0, 2.0, 5.0, 6.0, 9.0], start=1):
         log.add(step, 8, loss=loss)

@@ -14,7 +14,7 @@ def random_matrix(*shape: int) -> Tensor:
 
 
 @pytest.mark.parametrize("shape", WELL_CONDITIONED)
-def test_singular_values_come_near_one(shape: tuple[int, int]) -> None:
+def test_singular_values_are_near_one(shape: tuple[int, int]) -> None:
     out = orthogonalised(random_matrix(*shape))
     assert out.shape == shape
     values = torch.linalg.svdvals(out)
@@ -23,8 +23,8 @@ def test_singular_values_come_near_one(shape: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("smallest", [0.3, 0.1, 0.01])
-def test_it_is_the_nearest_orthogonal_matrix_but_for_a_quarter(smallest: float) -> None:
-    """Singular vectors stay; the values, whatever they were, go to about one."""
+def test_the_result_is_within_a_quarter_of_the_nearest_orthogonal_matrix(smallest: float) -> None:
+    """Singular vectors stay; all singular values become about one."""
     left, _, right = torch.linalg.svd(random_matrix(16, 32), full_matrices=False)
     out = orthogonalised(left @ torch.diag(torch.linspace(smallest, 1, 16)) @ right)
     nearest = left @ right
@@ -33,13 +33,13 @@ def test_it_is_the_nearest_orthogonal_matrix_but_for_a_quarter(smallest: float) 
     assert (inner - torch.diag(inner.diagonal())).abs().max() < 1e-3
 
 
-def test_it_does_not_care_how_large_the_matrix_is() -> None:
+def test_the_scale_of_the_matrix_has_no_effect() -> None:
     matrix = random_matrix(16, 64)
     torch.testing.assert_close(orthogonalised(1e-3 * matrix), orthogonalised(matrix), atol=1e-3, rtol=0)
     assert not orthogonalised(torch.zeros(4, 4)).any()
 
 
-def test_a_tall_matrix_is_a_wide_one_turned() -> None:
+def test_a_tall_matrix_is_a_transposed_wide_one() -> None:
     matrix = random_matrix(64, 16)
     torch.testing.assert_close(orthogonalised(matrix), orthogonalised(matrix.T).T)
 
@@ -55,7 +55,7 @@ def test_a_step_is_as_long_as_one_of_adams(shape: tuple[int, ...]) -> None:
     assert (weight.detach() * weight.grad).sum() < 0
 
 
-def test_momentum_goes_on_where_the_gradient_turns() -> None:
+def test_momentum_continues_when_the_gradient_changes_sign() -> None:
     weight = nn.Parameter(torch.zeros(4, 4))
     optimiser = Muon([weight], lr=1.0)
     for _ in range(20):
@@ -67,14 +67,14 @@ def test_momentum_goes_on_where_the_gradient_turns() -> None:
     assert (weight.detach() - before).trace() < 0
 
 
-def test_what_has_no_gradient_stays() -> None:
+def test_weights_without_a_gradient_stay() -> None:
     weight = nn.Parameter(random_matrix(4, 4))
     before = weight.detach().clone()
     Muon([weight], lr=1.0).step()
     assert torch.equal(weight, before)
 
 
-def test_weights_go_to_muon_and_the_rest_to_adam() -> None:
+def test_matrices_use_muon_and_the_rest_adam() -> None:
     net = nn.Sequential(nn.Embedding(5, 8), nn.Conv2d(3, 4, 3), nn.LayerNorm(4), nn.Linear(4, 2))
     net[3].weight.requires_grad_(False)
     muon, adam = optimisers(net, 0.1, 0.01)
@@ -86,7 +86,7 @@ def test_weights_go_to_muon_and_the_rest_to_adam() -> None:
     assert (muon.param_groups[0]["lr"], adam.param_groups[0]["lr"]) == (0.1, 0.01)
 
 
-def test_together_they_learn() -> None:
+def test_a_network_learns_with_both() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 4))
     inputs, wanted = torch.randn(64, 8), torch.randn(8, 4)

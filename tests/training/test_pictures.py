@@ -22,7 +22,7 @@ def entry(
 
 @pytest.fixture
 def modules(tmp_path: Path) -> Path:
-    """A node_modules folder with the files that are read: two styles have icons, the others none."""
+    """A node_modules folder with the required files: two styles have icons, the others none."""
     data = tmp_path / "emojibase-data"
     write(
         data / "meta/groups.json",
@@ -60,13 +60,13 @@ def write(path: Path, content: object) -> None:
     path.write_text(json.dumps(content))
 
 
-def test_codes_and_names_are_plain() -> None:
+def test_codes_and_names_are_normalised() -> None:
     assert plain_code("2B05-FE0F") == "2b05"
     assert plain_code("1F3C3-200D-2640-FE0F") == "1f3c3-200d-2640"
     assert plain_name("woman\u2019s hat: “Mrs. Claus”") == "woman's hat mrs. claus"
 
 
-def test_things_worth_drawing_and_no_others(modules: Path) -> None:
+def test_only_usable_things_are_read(modules: Path) -> None:
     things = read_things(modules)
     assert [thing.name for thing in things] == ["red apple", "soon arrow", "car"]
     apple = things[0]
@@ -74,7 +74,7 @@ def test_things_worth_drawing_and_no_others(modules: Path) -> None:
     assert apple.tags == ["fruit", "orchard"]
 
 
-def test_every_style_that_was_drawn_is_a_row(modules: Path) -> None:
+def test_every_style_of_a_thing_is_a_row(modules: Path) -> None:
     rows = [row for row, _ in rows_and_icons(read_things(modules), modules)]
     assert [(row.thing, row.style) for row in rows] == [
         (0, "3d"),
@@ -86,7 +86,7 @@ def test_every_style_that_was_drawn_is_a_row(modules: Path) -> None:
     ]
 
 
-def test_drawings_are_cut_outs_of_one_size(modules: Path) -> None:
+def test_icons_are_cut_outs_of_one_size(modules: Path) -> None:
     icons = icons_of(modules / STYLES["flat"])
     assert set(icons) == {"1f34e", "2b05"}
     red, half = render_icon(icons["1f34e"]), render_icon(icons["2b05"])
@@ -97,7 +97,7 @@ def test_drawings_are_cut_outs_of_one_size(modules: Path) -> None:
     assert not half[:, 66:, 3].any()
 
 
-def test_pictures_are_brought_to_the_size_too(modules: Path) -> None:
+def test_raster_images_are_resized_too(modules: Path) -> None:
     pixels = render_icon(icons_of(modules / STYLES["3d"])["1f34e"])
     assert pixels.shape == (SIZE, SIZE, 4)
     assert (pixels == (0, 255, 0, 128)).all()

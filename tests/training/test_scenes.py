@@ -35,7 +35,7 @@ def apart(one: float, other: float) -> float:
 
 
 def things_box(picture: np.ndarray) -> Box:
-    """Left, top, right, bottom of what is not the background, which the corner shows."""
+    """Left, top, right, bottom of everything that is not background, whose colour is in the corner."""
     differs = (np.abs(picture.astype(int) - picture[0, 0]) > 40).any(axis=-1)
     rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
@@ -58,7 +58,7 @@ def test_several_colours_or_none_have_no_main_hue(pictures: Pictures) -> None:
     assert [hue is None for hue in pictures.main_hues] == [False, False, False, False, True, True] * 2
 
 
-def test_what_is_transparent_has_no_say() -> None:
+def test_transparent_pixels_are_ignored() -> None:
     pixels = disc(120)
     pixels[pixels[..., 3] == 0] = (255, 0, 0, 0)
     found = main_hue(pixels)
@@ -74,7 +74,7 @@ def test_a_colours_own_hue_has_its_name(word: str) -> None:
 
 @pytest.mark.parametrize("colour", HUES)
 @given(hue=st.floats(0, 359.9))
-def test_repainting_reaches_the_colour_and_leaves_the_shape(colour: str, hue: float) -> None:
+def test_recolouring_changes_the_hue_and_keeps_the_shape(colour: str, hue: float) -> None:
     pixels = disc(hue)
     painted = repaint(pixels, hue, colour)
     found = main_hue(painted)
@@ -84,7 +84,7 @@ def test_repainting_reaches_the_colour_and_leaves_the_shape(colour: str, hue: fl
     assert np.array_equal(painted[..., 3], pixels[..., 3])
 
 
-def test_shading_stays_when_it_is_repainted() -> None:
+def test_recolouring_keeps_the_shading() -> None:
     pixels = np.hstack([disc(0, value=0.4)[:, :64], disc(0, value=0.9)[:, 64:]])
     painted = repaint(pixels, 0, "blue")[64, [32, 96], :3]
     assert painted[0].max() == pytest.approx(0.4 * 255, abs=2)
@@ -94,7 +94,7 @@ def test_shading_stays_when_it_is_repainted() -> None:
 # Painting
 
 
-def test_a_thing_alone_is_plain_on_white(pictures: Pictures) -> None:
+def test_a_single_thing_is_centred_on_white(pictures: Pictures) -> None:
     picture = render_scene(pictures, Scene((PlacedThing(0),)), random_of())
     assert picture.shape == (SIDE, SIDE, 3)
     assert picture.dtype == np.uint8
@@ -106,7 +106,7 @@ def test_a_thing_alone_is_plain_on_white(pictures: Pictures) -> None:
 
 
 @pytest.mark.parametrize("colour", COLOURS)
-def test_the_background_is_of_its_colour(colour: str, pictures: Pictures) -> None:
+def test_the_background_has_its_colour(colour: str, pictures: Pictures) -> None:
     for seed in range(5):
         ground = render_scene(pictures, Scene((PlacedThing(5),), colour), random_of(seed))[0, 0].astype(int)
         assert np.abs(ground - COLOURS[colour]).max() <= 10
@@ -116,7 +116,9 @@ def test_the_background_is_of_its_colour(colour: str, pictures: Pictures) -> Non
 
 @pytest.mark.parametrize("size", ["small", ""])
 @given(place=st.sampled_from(list(PLACES)), seed=SEEDS)
-def test_a_thing_is_where_its_caption_says(size: str, pictures: Pictures, place: str, seed: int) -> None:
+def test_a_thing_is_at_the_position_of_its_caption(
+    size: str, pictures: Pictures, place: str, seed: int
+) -> None:
     picture = render_scene(pictures, Scene((PlacedThing(0, size=size, place=place),)), random_of(seed))
     left, top, right, bottom = things_box(picture)
     smallest, largest = (scale * SIDE * 120 / 128 for scale in SIZES[size])
@@ -133,7 +135,7 @@ def test_a_thing_is_where_its_caption_says(size: str, pictures: Pictures, place:
     assert wanted[place]
 
 
-def test_a_colour_is_painted_where_the_thing_has_one_hue(pictures: Pictures) -> None:
+def test_a_colour_is_applied_where_the_thing_has_one_hue(pictures: Pictures) -> None:
     blue = render_scene(pictures, Scene((PlacedThing(0, colour="blue"),)), random_of())[64, 64].astype(int)
     assert blue[2] > blue[0] + 100
     plain, asked = (
@@ -143,7 +145,7 @@ def test_a_colour_is_painted_where_the_thing_has_one_hue(pictures: Pictures) -> 
 
 
 @given(seed=SEEDS)
-def test_two_things_stand_from_left_to_right(pictures: Pictures, seed: int) -> None:
+def test_two_things_are_placed_from_left_to_right(pictures: Pictures, seed: int) -> None:
     picture = render_scene(pictures, Scene((PlacedThing(0), PlacedThing(1))), random_of(seed))
     halves = picture[:, :64], picture[:, 64:]
     red, blue = (half[(half < 200).any(axis=-1)].mean(axis=0) for half in halves)
@@ -151,7 +153,7 @@ def test_two_things_stand_from_left_to_right(pictures: Pictures, seed: int) -> N
     assert blue[2] > blue[0] + 100
 
 
-# Scenes by lot
+# Sampled scenes
 
 
 @given(row=st.integers(0, 11), seed=SEEDS)
@@ -168,7 +170,7 @@ def test_a_scene_asks_for_nothing_that_cannot_be_painted(pictures: Pictures, row
     assert render_scene(pictures, scene, random_of(seed)).shape == (SIDE, SIDE, 3)
 
 
-def test_every_kind_of_scene_comes_up(pictures: Pictures) -> None:
+def test_every_kind_of_scene_is_sampled(pictures: Pictures) -> None:
     random = random_of()
     scenes = [random_scene(pictures, number % 12, random) for number in range(1200)]
     alone = [scene.things[0] for scene in scenes if len(scene.things) == 1]
@@ -179,13 +181,13 @@ def test_every_kind_of_scene_comes_up(pictures: Pictures) -> None:
     assert 0.15 < sum(len(scene.things) == 2 for scene in scenes) / len(scenes) < 0.25
 
 
-def test_the_same_seed_is_the_same_scene(pictures: Pictures) -> None:
+def test_the_same_seed_gives_the_same_scene(pictures: Pictures) -> None:
     first, again = (random_scene(pictures, 0, random_of(3)) for _ in range(2))
     assert first == again
     assert np.array_equal(*(render_scene(pictures, first, random_of(4)) for _ in range(2)))
 
 
-def test_a_selection_keeps_pictures_and_rows_together(pictures: Pictures) -> None:
+def test_a_selection_keeps_images_and_rows_together(pictures: Pictures) -> None:
     few = pictures.only([1, 8])
     assert [few.thing_of(row).name for row in range(2)] == ["toy ball", "umbrella"]
     assert [row.style for row in few.rows] == ["3d", "sticker"]

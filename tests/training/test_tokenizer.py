@@ -29,7 +29,7 @@ def folder(learnt: CLIPTokenizer, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def bare(text: str) -> str:
-    """A text without case and spaces: CLIP cuts "3d" in two, and decoding puts a space between."""
+    """A text without case and spaces: CLIP splits "3d", and decoding puts a space between."""
     return "".join(text.lower().split())
 
 
@@ -44,7 +44,7 @@ def test_any_text_survives_the_round_trip(text: str, learnt: CLIPTokenizer) -> N
 
 
 @given(row=st.integers(0, 11), seed=st.integers(0, 2**32 - 1))
-def test_captions_survive_word_for_word_and_fit(
+def test_captions_round_trip_exactly_and_fit(
     pictures: Pictures, learnt: CLIPTokenizer, row: int, seed: int
 ) -> None:
     random = np.random.default_rng(seed)
@@ -54,7 +54,7 @@ def test_captions_survive_word_for_word_and_fit(
     assert bare(learnt.decode(numbers, skip_special_tokens=True)) == bare(text)
 
 
-def test_what_captions_are_made_of_is_one_token_a_word(learnt: CLIPTokenizer, pictures: Pictures) -> None:
+def test_words_of_captions_are_single_tokens(learnt: CLIPTokenizer, pictures: Pictures) -> None:
     for text in (
         "light blue background",
         "at the bottom",
@@ -64,8 +64,8 @@ def test_what_captions_are_made_of_is_one_token_a_word(learnt: CLIPTokenizer, pi
         assert len(learnt.tokenize(text)) == len(text.split())
 
 
-def test_it_is_laid_out_like_clips(learnt: CLIPTokenizer) -> None:
-    """Every byte twice, merges, the two marks at the end; what is too short is filled up with the end mark."""
+def test_its_layout_is_clips(learnt: CLIPTokenizer) -> None:
+    """Every byte twice, merges, the two special tokens at the end; short texts are padded with the end token."""
     assert len(learnt) <= words.SIZE
     assert learnt.model_max_length == words.LENGTH
     assert (learnt.bos_token, learnt.eos_token, learnt.pad_token) == (words.START, words.END, words.END)
@@ -78,7 +78,7 @@ def test_it_is_laid_out_like_clips(learnt: CLIPTokenizer) -> None:
     assert long[-1] == learnt.eos_token_id
 
 
-def test_words_are_cut_as_clip_cuts_them(learnt: CLIPTokenizer) -> None:
+def test_words_are_split_as_clip_splits_them(learnt: CLIPTokenizer) -> None:
     clip = CLIPTokenizer()._tokenizer
     for text in ("Cat's  FACE, 3d!", "don't", "a1b2"):
         ours = learnt.backend_tokenizer
@@ -99,7 +99,7 @@ def test_older_tools_read_the_same(folder: Path, learnt: CLIPTokenizer) -> None:
         assert old(text).input_ids == whole(text).input_ids == learnt(text).input_ids
 
 
-def test_it_is_learnt_once_and_kept(
+def test_it_is_trained_once_and_cached(
     pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers, learn = count(), words.learn

@@ -14,7 +14,7 @@ from upscaler import Pairs, build, compose, crops, enlarge_lanczos, pairs_of, ps
 
 
 def large_disc(colour: str) -> np.ndarray:
-    """A disc of 240 pixels across with nothing around it, (256, 256, 4)."""
+    """A disc of 240 pixels across on transparent ground, (256, 256, 4)."""
     picture = Image.new("RGBA", (256, 256), (255, 255, 255, 0))
     ImageDraw.Draw(picture).ellipse((8, 8, 248, 248), fill=colour)
     return np.asarray(picture)
@@ -22,7 +22,7 @@ def large_disc(colour: str) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
-    """Two cut-outs in two scenes each; the autoencoder has learnt nothing."""
+    """Two cut-outs in two scenes each; the autoencoder is untrained."""
     work = tmp_path_factory.mktemp("work")
     torch.manual_seed(0)
     save(work / "autoencoder-both.pt", net=autoencoder.build().state_dict())
@@ -35,7 +35,7 @@ def test_a_scene_is_the_cut_out_on_a_background() -> None:
         scene = compose(large_disc("red"), 120, random)
         assert scene.shape == (256, 256, 3)
         changed = (scene != scene[0, 0]).any(-1) | (scene != scene[-1, -1]).any(-1)
-        assert 0.1 < changed.mean() < 0.25  # a disc of 113 pixels across: 15 % of the picture
+        assert 0.1 < changed.mean() < 0.25  # a disc of 113 pixels across: 15 % of the image
 
 
 def test_pairs_show_the_same_at_both_sizes(pairs: Pairs) -> None:
@@ -43,10 +43,10 @@ def test_pairs_show_the_same_at_both_sizes(pairs: Pairs) -> None:
     assert pairs.small.shape == pairs.decoded.shape == (4, 3, 128, 128)
     assert pairs.large.shape == (4, 3, 256, 256)
     assert psnr(enlarge_lanczos(pairs.small), to_unit(pairs.large)) > 25
-    assert psnr(enlarge_lanczos(pairs.decoded), to_unit(pairs.large)) < 20  # nothing learnt: another picture
+    assert psnr(enlarge_lanczos(pairs.decoded), to_unit(pairs.large)) < 20  # untrained: another image
 
 
-def test_crops_lie_over_each_other(pairs: Pairs) -> None:
+def test_crops_are_aligned(pairs: Pairs) -> None:
     generator, rows = torch.Generator().manual_seed(0), torch.arange(4)
     clean = Pairs(pairs.small, pairs.small, pairs.large)
     for _ in range(8):
@@ -61,7 +61,7 @@ def test_psnr_of_a_known_error() -> None:
     assert psnr(target + 0.1, target) == pytest.approx(20)
 
 
-def test_what_is_shipped_can_be_asked_for(tmp_path: Path) -> None:
+def test_the_shipped_network_can_be_loaded(tmp_path: Path) -> None:
     path = tmp_path / "upscalers/mine.safetensors"
     net = build()
     ship(net, path)

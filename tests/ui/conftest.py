@@ -1,4 +1,4 @@
-"""What the tests of the studio share: a real browser, and the whole of Safelight behind it."""
+"""Shared fixtures of the web UI's tests: a real browser, and a complete Safelight installation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu"]
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium; the tests are skipped where there is none, unless there has to be one."""
+    """A headless Chromium; without one the tests are skipped, unless it is required."""
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         assert not os.environ.get("SAFELIGHT_NEED_BROWSER"), "there is no Chromium"
@@ -31,7 +31,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A browser's window with nothing kept from before; no page in it may fail."""
+    """A browser context without stored data; a script error in one of its pages fails the test."""
     problems: list[str] = []
     context = browser.new_context(
         viewport={"width": 1360, "height": 900}, locale="en-US", accept_downloads=True
@@ -51,7 +51,7 @@ def page(context: BrowserContext) -> Page:
 
 @pytest.fixture(scope="session")
 def static_url() -> Iterator[str]:
-    """Where the studio's scripts are served, without anything else."""
+    """The URL of a server of the web UI's static files only."""
     folder = str(files("safelight.ui").joinpath("static"))
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -61,7 +61,7 @@ def static_url() -> Iterator[str]:
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves files and says nothing of it."""
+    """A handler that serves files and logs nothing."""
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         return
@@ -69,20 +69,20 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def studio(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Studio]:
-    """The whole of Safelight, with its page; its jobs and pictures are those of all tests before."""
+    """A complete Safelight installation with the web UI; its jobs and images are those of all earlier tests."""
     with serving(tmp_path_factory.mktemp("studio"), SAFELIGHT_WEB_UI="true") as running:
-        running.call("GET", "/studio/")  # waits until the page is loaded
+        running.call("GET", "/studio/")  # waits until the web UI is loaded
         yield running
 
 
 @pytest.fixture
 def open_studio(studio: Studio, page: Page) -> Page:
-    """The studio's page, ready to be used."""
+    """The web UI in a page, ready to be used."""
     return opened(page, studio.url)
 
 
 def opened(page: Page, url: str) -> Page:
-    """Go to the studio, and wait until its form is filled in."""
+    """Open the web UI, and wait until its form is filled in."""
     page.goto(f"{url}/studio/")
     page.wait_for_function("window.safelight?.form.ready")
     return page

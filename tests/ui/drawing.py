@@ -1,4 +1,4 @@
-"""Drawing in the studio's page as a person does it."""
+"""Generating images in the web UI as a person does it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.server.whole import Studio
 
 LONG = 300_000
-"""Milliseconds a drawing may take on a machine that has much else to do."""
+"""Milliseconds that a generation may take on a loaded machine."""
 
 
 def say(page: Page, prompt: str, **fields: Any) -> None:
@@ -20,7 +20,7 @@ def say(page: Page, prompt: str, **fields: Any) -> None:
 
 
 def draw(page: Page, prompt: str, **fields: Any) -> Locator:
-    """Draw something; gives its card."""
+    """Submit a prompt; returns the job's card."""
     say(page, prompt, **fields)
     with page.expect_response(
         lambda answer: answer.url.endswith("/v1/jobs") and answer.status == 202
@@ -42,6 +42,6 @@ def wait_for_state(shown: Locator, state: str) -> None:
 
 
 def file_of(studio: Studio, shown: Locator) -> bytes:
-    """The first picture of a card, as a file."""
+    """The first image of a card, as a file."""
     entry = job_of(studio, shown)["result"]["pictures"][0]["id"]
     return studio.call("GET", f"/v1/gallery/{entry}/file").content

@@ -1,4 +1,4 @@
-"""axe-core on every tab, in light and dark and on a narrow screen: nothing serious is found."""
+"""axe-core on every tab, in light and dark and on a narrow screen, without serious findings."""
 
 from __future__ import annotations
 

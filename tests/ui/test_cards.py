@@ -1,4 +1,4 @@
-"""The pictures on Create's cards: large ones are shown, on any screen, and what cannot be loaded says so."""
+"""The images on the cards of the Create tab: large ones are shown, on any screen, and load errors are reported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.ui.drawing import card, draw, wait_for_state
 
 
 def natural(image: Locator) -> tuple[int, int]:
-    """Pixels of the file that a page shows, once it is there."""
+    """The size in pixels of the file that a page shows, once it is loaded."""
     expect(image).to_be_visible()
     image.evaluate("image => image.decode()")
     width, height = image.evaluate("image => [image.naturalWidth, image.naturalHeight]")
@@ -20,7 +20,7 @@ def natural(image: Locator) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("size", [(768, 512), (512, 768), (1024, 1024)])
-def test_pictures_of_any_size_are_shown(open_studio: Page, size: tuple[int, int]) -> None:
+def test_images_of_any_size_are_shown(open_studio: Page, size: tuple[int, int]) -> None:
     width, height = size
     shown = draw(open_studio, "a red apple, 3d style", width=width, height=height, steps=1, count=1)
     wait_for_state(shown, "succeeded")
@@ -33,7 +33,7 @@ def test_pictures_of_any_size_are_shown(open_studio: Page, size: tuple[int, int]
 
 
 @pytest.mark.parametrize(("ratio", "side"), [(1, 512), (2, 640)])
-def test_several_pictures_are_as_large_as_the_screen_shows_them(
+def test_several_images_have_the_resolution_of_the_screen(
     browser: Browser, studio: Studio, ratio: float, side: int
 ) -> None:
     job = studio.submit(9100, width=640, height=64, count=2, steps=1)
@@ -47,9 +47,7 @@ def test_several_pictures_are_as_large_as_the_screen_shows_them(
     context.close()
 
 
-def test_what_cannot_be_loaded_says_so_and_comes_when_the_server_is_back(
-    open_studio: Page, studio: Studio
-) -> None:
+def test_a_load_error_is_shown_and_retried_when_the_server_is_back(open_studio: Page, studio: Studio) -> None:
     page = open_studio
     thumbnails = re.compile("/thumbnail")
     page.route(thumbnails, lambda route: route.abort())

@@ -1,4 +1,4 @@
-"""The editor in a real browser: painted by mouse, pen, fingers and keys, and its edges drawn out."""
+"""The image editor in a real browser: painting by mouse, pen, fingers and keys, and outpainting handles."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def editor(page: Page, static_url: str) -> Page:
 
 @pytest.fixture
 def shown(editor: Page) -> Page:
-    """A page with a picture in the editor."""
+    """A page with an image in the editor."""
     put(editor, png())
     return editor
 
@@ -58,7 +58,7 @@ def put(page: Page, data: bytes) -> None:
 
 
 def settle(page: Page) -> None:
-    """Wait until what is due has been drawn."""
+    """Wait until the next frame has been rendered."""
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
@@ -68,13 +68,13 @@ def mask(page: Page) -> Image.Image | None:
 
 
 def white(page: Page) -> float:
-    """The painted share of the picture."""
+    """The painted fraction of the image."""
     found = mask(page)
     return 0.0 if found is None else found.convert("L").histogram()[255] / (found.width * found.height)
 
 
 def at(page: Page, x: float, y: float) -> tuple[float, float]:
-    """Where a pixel of the picture is on the page, while all of it is shown."""
+    """Where a pixel of the image is on the page, while all of it is shown."""
     box = page.locator(".sl-editor-stage").bounding_box()
     size = page.evaluate("editor.size")
     scale = min((box["width"] - 24) / size["width"], (box["height"] - 24) / size["height"])
@@ -93,7 +93,7 @@ def stroke(page: Page, *points: tuple[float, float]) -> None:
 
 
 def tool(page: Page, name: str) -> None:
-    page.locator(f"[data-name={name}]").click(force=True)  # also where it says that it cannot be used now
+    page.locator(f"[data-name={name}]").click(force=True)  # also where it is disabled
     settle(page)
 
 
@@ -101,7 +101,7 @@ def state(page: Page, expression: str) -> object:
     return page.evaluate(f"editor.{expression}")
 
 
-def test_it_begins_empty(editor: Page) -> None:
+def test_it_is_empty_at_first(editor: Page) -> None:
     assert state(editor, "mode") == "none"
     assert [state(editor, name) for name in ("picture", "size", "outpaint", "blur")] == [None, None, None, 4]
     assert mask(editor) is None
@@ -109,7 +109,7 @@ def test_it_begins_empty(editor: Page) -> None:
     assert not editor.locator(".sl-editor-work").is_visible()
 
 
-def test_the_files_bytes_stay_as_they_are(shown: Page) -> None:
+def test_the_files_bytes_are_unchanged(shown: Page) -> None:
     assert base64.b64decode(shown.evaluate("bytes(editor.picture)")) == png()
     assert state(shown, "size") == {"width": 320, "height": 240}
     assert state(shown, "mode") == "image"
@@ -139,7 +139,7 @@ def test_a_picture_is_dropped_or_pasted(editor: Page, way: str) -> None:
     editor.wait_for_function("editor.size?.width === 48")
 
 
-def test_an_unreadable_file_changes_nothing_and_is_complained_of(shown: Page) -> None:
+def test_an_unreadable_file_changes_nothing_and_shows_an_error(shown: Page) -> None:
     stroke(shown, (100, 100), (200, 100))
     before = white(shown)
     shown.evaluate("editor.setPicture(new Blob(['no picture'], { type: 'image/png' }))")
@@ -170,7 +170,7 @@ def test_a_stroke_is_white_where_it_went_and_black_elsewhere(shown: Page) -> Non
     assert state(shown, "mode") == "inpaint"
 
 
-def test_the_mask_is_seen_over_the_picture(shown: Page) -> None:
+def test_the_mask_is_shown_over_the_image(shown: Page) -> None:
     before = Image.open(io.BytesIO(shown.screenshot()))
     stroke(shown, (80, 120), (240, 120))
     after = Image.open(io.BytesIO(shown.screenshot()))
@@ -183,7 +183,7 @@ def test_the_mask_is_seen_over_the_picture(shown: Page) -> None:
     assert hidden.getpixel(tuple(map(round, inside))) == before.getpixel(tuple(map(round, inside)))
 
 
-def test_shift_and_a_press_draw_a_straight_line(shown: Page) -> None:
+def test_shift_click_draws_a_straight_line(shown: Page) -> None:
     stroke(shown, (40, 40), (41, 40))
     shown.keyboard.down("Shift")
     stroke(shown, (280, 200))
@@ -192,7 +192,7 @@ def test_shift_and_a_press_draw_a_straight_line(shown: Page) -> None:
     assert {found.getpixel((40 + 12 * step, 40 + 8 * step))[:1] for step in range(20)} == {(255,)}
 
 
-def test_the_eraser_takes_away(shown: Page) -> None:
+def test_the_eraser_removes_paint(shown: Page) -> None:
     stroke(shown, (80, 120), (240, 120))
     shown.keyboard.press("e")
     stroke(shown, (160, 60), (160, 180))
@@ -200,7 +200,7 @@ def test_the_eraser_takes_away(shown: Page) -> None:
     assert (found.getpixel((160, 120)), found.getpixel((90, 120))) == (0, 255)
 
 
-def test_steps_are_taken_back_and_again(shown: Page) -> None:
+def test_undo_and_redo(shown: Page) -> None:
     shares = [0.0]
     for y in (60, 120, 180):
         stroke(shown, (80, y), (240, y))
@@ -219,7 +219,7 @@ def test_steps_are_taken_back_and_again(shown: Page) -> None:
     assert shown.locator("[data-name=redo]").get_attribute("aria-disabled") == "true"
 
 
-def test_the_way_back_is_bounded_and_small(shown: Page) -> None:
+def test_the_undo_history_is_bounded_and_small(shown: Page) -> None:
     kept = shown.evaluate("""async () => {
         const { Mask } = await import("./editor/mask.js");
         const mask = new Mask({ width: 2048, height: 2048 });
@@ -249,7 +249,7 @@ def test_the_mask_is_inverted_and_cleared(shown: Page) -> None:
     assert white(shown) == before
 
 
-def test_the_brush_grows_by_keys_and_slider(shown: Page) -> None:
+def test_the_brush_size_is_set_by_keys_and_slider(shown: Page) -> None:
     stroke(shown, (80, 120), (240, 120))
     usual = white(shown)
     tool(shown, "clear")
@@ -269,7 +269,7 @@ def test_softness_is_a_number_of_pixels(shown: Page) -> None:
     assert shown.evaluate("changes") == 2
 
 
-def test_a_pen_paints_by_its_pressure_and_erases_with_its_other_end(shown: Page) -> None:
+def test_a_pen_paints_by_pressure_and_erases_with_its_other_end(shown: Page) -> None:
     tablet = shown.context.new_cdp_session(shown)
 
     def drawn(force: float, buttons: int = 1, button: str = "left") -> None:
@@ -294,7 +294,7 @@ def test_a_pen_paints_by_its_pressure_and_erases_with_its_other_end(shown: Page)
     assert white(shown) > 1.8 * light > 0
 
 
-def test_fingers_paint_and_two_of_them_move_and_zoom(browser: Browser, static_url: str) -> None:
+def test_one_finger_paints_and_two_pan_and_zoom(browser: Browser, static_url: str) -> None:
     context = browser.new_context(viewport={"width": 360, "height": 800}, has_touch=True)
     problems: list[str] = []
     context.on("weberror", lambda error: problems.append(str(error.error)))
@@ -327,7 +327,7 @@ def test_fingers_paint_and_two_of_them_move_and_zoom(browser: Browser, static_ur
     assert not problems
 
 
-def test_keys_paint(shown: Page) -> None:
+def test_painting_by_keyboard(shown: Page) -> None:
     stage = shown.locator(".sl-editor-stage")
     stage.focus()
     shown.keyboard.press("Space")
@@ -348,13 +348,13 @@ def test_keys_paint(shown: Page) -> None:
     assert mask(shown).convert("L").getpixel((220, 120)) == 0
 
 
-def test_keys_elsewhere_are_left_alone(shown: Page) -> None:
+def test_keys_outside_the_editor_are_ignored(shown: Page) -> None:
     shown.locator("textarea").press_sequentially("be []")
     assert shown.locator("textarea").input_value() == "be []"
     assert shown.locator("[data-name=brush]").get_attribute("aria-pressed") == "true"
 
 
-def test_the_toolbar_is_one_stop_with_arrow_keys_within(shown: Page) -> None:
+def test_the_toolbar_is_one_tab_stop_with_arrow_keys_inside(shown: Page) -> None:
     assert shown.locator(".sl-editor-toolbar [tabindex='0']").count() == 1
     shown.locator("[data-name=brush]").focus()
     shown.keyboard.press("ArrowRight")
@@ -366,7 +366,7 @@ def test_the_toolbar_is_one_stop_with_arrow_keys_within(shown: Page) -> None:
     assert shown.evaluate("document.activeElement.dataset.name") == "brush"
 
 
-def test_space_and_a_drag_move_the_picture_and_paint_nothing(shown: Page) -> None:
+def test_space_and_drag_pans_and_paints_nothing(shown: Page) -> None:
     stroke(shown, (20, 20), (30, 20))
     before = white(shown)
     shown.locator(".sl-editor-stage").focus()
@@ -377,7 +377,7 @@ def test_space_and_a_drag_move_the_picture_and_paint_nothing(shown: Page) -> Non
     assert shown.evaluate("editor.scene.view.fitted") is False
 
 
-def test_zoomed_in_the_brush_still_meets_the_pixels_below_it(shown: Page) -> None:
+def test_the_brush_hits_the_pixels_below_it_when_zoomed_in(shown: Page) -> None:
     x, y = at(shown, 160, 120)
     shown.mouse.move(x, y)
     shown.keyboard.down("Control")
@@ -399,7 +399,7 @@ def handle(page: Page, side: str) -> Locator:
 
 
 def drag(page: Page, side: str, x: float, y: float) -> None:
-    """Drag an edge by so many pixels of the screen."""
+    """Drag an edge by so many screen pixels."""
     box = handle(page, side).bounding_box()
     start = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.move(*start)
@@ -422,7 +422,7 @@ def test_an_edge_is_dragged_outwards_in_steps_of_eight(shown: Page) -> None:
     assert state(shown, "outpaint") is None
 
 
-def test_an_edge_goes_no_farther_than_twice_the_pictures_side(shown: Page) -> None:
+def test_an_edge_goes_no_farther_than_twice_the_images_side(shown: Page) -> None:
     tool(shown, "expand")
     drag(shown, "top", 0, -5000)
     assert state(shown, "outpaint") == {"left": 0, "right": 0, "top": 480, "bottom": 0}
@@ -450,7 +450,7 @@ def test_edges_move_by_keys(shown: Page, side: str, out: str, back: str) -> None
     assert state(shown, "outpaint") is None
 
 
-def test_a_mask_and_outpainting_shut_each_other_out(shown: Page) -> None:
+def test_a_mask_and_outpainting_exclude_each_other(shown: Page) -> None:
     stroke(shown, (80, 120), (240, 120))
     tool(shown, "expand")
     assert shown.locator("[data-name=expand]").get_attribute("aria-pressed") == "false"
@@ -484,7 +484,7 @@ def test_mask_and_edges_are_restored(shown: Page) -> None:
     assert state(shown, "mode") == "image"
 
 
-def test_the_size_to_be_drawn_is_told_when_a_picture_comes_and_when_its_edges_move(shown: Page) -> None:
+def test_the_size_to_generate_is_reported_for_a_new_image_and_moved_edges(shown: Page) -> None:
     def told() -> object:
         return shown.evaluate("sizes.splice(0)")
 
@@ -505,13 +505,13 @@ def test_the_size_to_be_drawn_is_told_when_a_picture_comes_and_when_its_edges_mo
     assert told() == [[320, 240], [320, 240]], "as often as a picture comes"
 
 
-def test_a_mask_of_another_shape_is_complained_of(shown: Page) -> None:
+def test_a_mask_of_another_shape_shows_an_error(shown: Page) -> None:
     shown.evaluate("text => editor.setMask(blob(text))", base64.b64encode(png((64, 64), "white")).decode())
     assert shown.locator(".sl-toast.sl-error").is_visible()
     assert state(shown, "mode") == "image"
 
 
-def test_a_large_picture_keeps_its_size_in_the_mask(editor: Page) -> None:
+def test_the_mask_of_a_large_image_has_its_size(editor: Page) -> None:
     put(editor, png((6000, 4000)))
     stroke(editor, (1500, 2000), (4500, 2000))
     found = mask(editor)
@@ -521,7 +521,7 @@ def test_a_large_picture_keeps_its_size_in_the_mask(editor: Page) -> None:
     assert editor.evaluate("Math.max(editor.scene.stage.querySelectorAll('canvas')[0].width)") <= 1400
 
 
-def test_a_removed_picture_can_be_had_back_with_its_mask(shown: Page) -> None:
+def test_a_removed_image_can_be_restored_with_its_mask(shown: Page) -> None:
     stroke(shown, (80, 120), (240, 120))
     before = white(shown)
     tool(shown, "remove")
@@ -531,7 +531,7 @@ def test_a_removed_picture_can_be_had_back_with_its_mask(shown: Page) -> None:
     assert white(shown) == before
 
 
-def test_nothing_stays_behind(shown: Page) -> None:
+def test_destroying_it_removes_everything(shown: Page) -> None:
     stroke(shown, (80, 120), (240, 120))
     shown.evaluate("editor.destroy()")
     settle(shown)

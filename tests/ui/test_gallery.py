@@ -1,4 +1,4 @@
-"""The gallery in a real browser: twelve hundred pictures found, walked through, marked, compared, deleted."""
+"""The gallery in a real browser: twelve hundred images are found, browsed, marked, compared, deleted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Studio]:
-    """A studio with a gallery: "number 0" is the oldest, and the last three are for review, blocked, and gone."""
+    """A server with a gallery: "number 0" is the oldest, and the last three are for review, blocked, and missing."""
     home = tmp_path_factory.mktemp("filled")
     settings = Settings(home=home)
     engine = open_database(settings)
@@ -54,7 +54,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterat
 
 @pytest.fixture
 def gallery(filled: Studio, page: Page) -> Locator:
-    """The gallery's tab, with its first pictures."""
+    """The gallery tab, with its first images."""
     opened(page, filled.url)
     page.get_by_role("tab", name="Gallery").click()
     shown = page.locator("#sl-gallery")
@@ -70,7 +70,7 @@ def counted(gallery: Locator, words: str) -> None:
     expect(gallery.locator(".sl-gallery-number")).to_have_text(words)
 
 
-def test_only_what_is_near_is_in_the_page(gallery: Locator) -> None:
+def test_only_images_near_the_viewport_are_in_the_page(gallery: Locator) -> None:
     counted(gallery, "1,200 pictures")
     assert gallery.get_by_role("gridcell").count() < 150
     grid = gallery.get_by_role("grid")
@@ -99,7 +99,7 @@ def test_search_and_filters_together(gallery: Locator) -> None:
     counted(gallery, "1,200 pictures")
 
 
-def test_decisions_are_shown_and_kept_from_sight(gallery: Locator) -> None:
+def test_decisions_are_shown_and_blocked_images_hidden(gallery: Locator) -> None:
     page = gallery.page
     expect(tile(gallery, MANY - 2).locator("img")).to_have_count(0)
     veiled = tile(gallery, MANY - 3).locator(".sl-tile-veiled img")
@@ -122,7 +122,7 @@ def test_decisions_are_shown_and_kept_from_sight(gallery: Locator) -> None:
     expect(tile(gallery, MANY - 1)).to_be_focused()
 
 
-def test_keys_walk_mark_and_delete(gallery: Locator, filled: Studio) -> None:
+def test_keys_navigate_mark_and_delete(gallery: Locator, filled: Studio) -> None:
     page = gallery.page
     tile(gallery, MANY - 4).focus()
     page.keyboard.press("ArrowRight")
@@ -157,7 +157,7 @@ def test_a_deleted_picture_is_gone_for_good(gallery: Locator, filled: Studio) ->
     assert filled.call("GET", f"/v1/gallery/{found['id']}").status_code == 404
 
 
-def test_two_are_compared(gallery: Locator) -> None:
+def test_two_images_are_compared(gallery: Locator) -> None:
     page = gallery.page
     gallery.get_by_role("button", name="Compare").click()
     counted(gallery, "Choose two pictures to compare")
@@ -192,7 +192,7 @@ def test_zoom_and_pan(gallery: Locator) -> None:
     for _ in range(12):
         page.keyboard.press("+")
     zoomed = picture.bounding_box()
-    page.keyboard.press("ArrowRight")  # what is out of sight comes in: no other picture
+    page.keyboard.press("ArrowRight")  # panning at the edge opens no other image
     expect(viewer).to_contain_text(f"number {MANY - 4} ")
     panned = picture.bounding_box()
     page.keyboard.press("0")
@@ -207,7 +207,7 @@ def test_zoom_and_pan(gallery: Locator) -> None:
     expect(viewer).to_contain_text(f"number {MANY - 5} ")
 
 
-def test_a_file_that_did_not_come_is_not_called_gone(gallery: Locator) -> None:
+def test_a_failed_download_is_not_called_missing(gallery: Locator) -> None:
     page = gallery.page
     files = re.compile("/file$")
     page.route(files, lambda route: route.abort())
@@ -223,7 +223,7 @@ def test_a_file_that_did_not_come_is_not_called_gone(gallery: Locator) -> None:
     expect(viewer).to_contain_text("file is gone.")
 
 
-def test_what_is_new_comes_in_and_does_not_move_what_is_looked_at(gallery: Locator, filled: Studio) -> None:
+def test_new_images_appear_without_moving_the_current_one(gallery: Locator, filled: Studio) -> None:
     page = gallery.page
     gallery.get_by_role("grid").evaluate("grid => grid.scrollTop = 3000")
     page.wait_for_timeout(300)

@@ -1,4 +1,4 @@
-"""Nothing runs out of the window or is cut off, from a small telephone's width to a desktop's, in every language."""
+"""Nothing overflows the window or is cut off, from a small telephone's width to a desktop's, in every language."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BEYOND = """() => {
   const scroll = document.documentElement.scrollWidth;
   return scroll > width ? [["the page", 0, scroll], ...found] : found;
 }"""
-"""Elements that are not within the window from left to right."""
+"""Elements that overflow the window horizontally."""
 CUT = """() => {
   const header = document.querySelector(".sl-header"), found = [];
   for (const select of header.querySelectorAll("select")) {
@@ -48,7 +48,7 @@ CUT = """() => {
       found.push(`covered: ${parts[at].outerHTML}`);
   return found;
 }"""
-"""What in the header is cut off or covered."""
+"""Elements of the header that are cut off or covered."""
 
 
 SQUEEZED = """() => {
@@ -59,11 +59,11 @@ SQUEEZED = """() => {
   const beyond = place ? Math.max(0, ...tiles) - place.right : 0;
   return beyond > 0.5 ? [...found, `tiles ${beyond} beyond the gallery's edge`] : found;
 }"""
-"""The lamp is round, and the gallery's last column ends where the gallery does."""
+"""The logo is round, and the gallery's last column ends where the gallery does."""
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_nothing_is_out_of_the_window_or_cut_off(page: Page, studio: Studio, language: str) -> None:
+def test_nothing_overflows_the_window_or_is_cut_off(page: Page, studio: Studio, language: str) -> None:
     job = studio.submit(9300, count=8, steps=1)
     page.context.add_init_script(f"localStorage.setItem('safelight.language', '{language}')")
     opened(page, studio.url)

@@ -1,4 +1,4 @@
-"""The part "Models" in a real browser: what is in memory, loading, and what stands in its way."""
+"""The Models section in a real browser: what is in memory, loading, and loading errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HARNESS = """<!doctype html><html lang="en"><title>Models</title>
 
 
 class Server:
-    """One worker that loads as slowly as it is told to."""
+    """A fake server with one worker that loads as slowly as the test wants."""
 
     def __init__(self) -> None:
         self.loaded: list[str] = []
@@ -74,7 +74,7 @@ def models(page: Page, static_url: str, server: Server) -> Page:
     return page
 
 
-def test_loading_is_shown_until_it_is_in_memory(models: Page, server: Server) -> None:
+def test_loading_is_shown_until_the_checkpoint_is_in_memory(models: Page, server: Server) -> None:
     row = models.get_by_role("listitem").filter(has=models.get_by_role("heading", name="large"))
     expect(row).to_contain_text("Not in memory")
     row.get_by_role("button", name="Load: large").click()
@@ -86,7 +86,7 @@ def test_loading_is_shown_until_it_is_in_memory(models: Page, server: Server) ->
     expect(row).to_contain_text("Not in memory")
 
 
-def test_why_it_could_not_be_loaded_stands_with_it(models: Page, server: Server) -> None:
+def test_a_loading_error_is_shown_beside_the_checkpoint(models: Page, server: Server) -> None:
     row = models.get_by_role("listitem").filter(has=models.get_by_role("heading", name="large"))
     row.get_by_role("button", name="Load: large").click()
     failure = {"code": "memory", "message": "It does not fit.", "hint": "Unload another."}
@@ -105,9 +105,7 @@ def test_a_worker_that_dies_while_it_loads_is_not_waited_for(models: Page, serve
     expect(row).to_contain_text("Not in memory")
 
 
-def test_a_worker_that_was_started_anew_and_says_nothing_of_it_is_not_waited_for_either(
-    models: Page, server: Server
-) -> None:
+def test_a_restarted_worker_without_the_load_is_not_waited_for_either(models: Page, server: Server) -> None:
     models.clock.install()
     row = models.get_by_role("listitem").filter(has=models.get_by_role("heading", name="large"))
     server.worker["loading"] = "large"
@@ -123,13 +121,13 @@ def test_a_worker_that_was_started_anew_and_says_nothing_of_it_is_not_waited_for
 
 
 def look_on(page: Page, times: int) -> None:
-    """Let so many seconds pass, after each of which the page asks again."""
+    """Let so many seconds pass, after each of which the page polls again."""
     for _ in range(times):
         with page.expect_response("**/v1/system"):
             page.clock.run_for(1000)
 
 
-def test_what_is_copied_without_a_clipboard_of_the_browsers(models: Page) -> None:
+def test_copying_without_the_clipboard_api(models: Page) -> None:
     models.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     models.get_by_role("button", name="Copy the whole digest").first.click()
     expect(models.get_by_text("Copied.")).to_be_visible()
@@ -143,7 +141,7 @@ def test_a_checkpoint_is_used_in_create(models: Page) -> None:
     assert models.evaluate("[window.checkpoint, window.shown]") == ["large", "create"]
 
 
-def test_what_a_checkpoint_of_the_hub_would_need(models: Page) -> None:
+def test_requirements_of_a_hub_checkpoint(models: Page) -> None:
     models.get_by_label("What would it need?").fill("o/n")
     models.keyboard.press("Enter")
     expect(models.get_by_text("1 file is missing: 2 MB")).to_be_visible()
@@ -157,7 +155,7 @@ def test_only_administrators_load(models: Page) -> None:
     assert models.get_by_role("button", name="Load: large").count() == 0
 
 
-def test_a_server_that_does_not_answer_is_said_and_can_be_asked_again(models: Page, server: Server) -> None:
+def test_an_unreachable_server_is_reported_and_can_be_retried(models: Page, server: Server) -> None:
     server.broken = True
     models.reload()
     expect(models.get_by_role("alert")).to_contain_text("No database.")

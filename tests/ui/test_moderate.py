@@ -1,4 +1,4 @@
-"""The part "Moderate" in a real browser, with a server whose verdicts are in the files' names."""
+"""The Moderate tab in a real browser, with a fake server that reads verdicts from the files' names."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ POLICIES = {
 
 @dataclass
 class Server:
-    """What the page asked for, and how it is answered."""
+    """A fake server that records requests."""
 
     batches: list[list[str]] = field(default_factory=list)
     refusals: list[tuple[int, str, dict[str, str]]] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Server:
             self.judge(route)
 
     def judge(self, route: Route) -> None:
-        """Give each file the score in per cent that its name says."""
+        """Give each file the score in per cent that is in its name."""
         body = (route.request.post_data_buffer or b"").split(b'filename="')[1:]
         names = [part.partition(b'"')[0].decode().rpartition("/")[2] for part in body]
         self.batches.append(names)
@@ -116,7 +116,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def pictures(folder: Path, *names: str) -> list[Path]:
-    """Small harmless pictures, of names that say how they are judged."""
+    """Small harmless images whose names have their scores."""
     for name in names:
         Image.new("RGB", (64, 48), (30, 90, 160)).save(folder / name, "PNG")
     return [folder / name for name in names]
@@ -141,7 +141,7 @@ def slide(page: Page, name: str, value: float) -> None:
     )
 
 
-def test_pictures_go_in_batches_and_are_decided_in_the_page(
+def test_pictures_are_sent_in_batches_and_decided_in_the_page(
     moderate: Page, server: Server, folder: Path
 ) -> None:
     add(moderate, pictures(folder, *(f"a{number:02}.png" for number in range(0, 100, 5)), "text.png"))
@@ -157,7 +157,7 @@ def test_pictures_go_in_batches_and_are_decided_in_the_page(
     assert len(server.batches) == sent
 
 
-def test_what_is_blocked_is_not_shown_and_what_is_doubtful_only_when_pressed(
+def test_blocked_pictures_are_hidden_and_doubtful_ones_shown_only_while_pressed(
     moderate: Page, folder: Path
 ) -> None:
     add(moderate, pictures(folder, "a10.png", "b50.png", "c90.png"))
@@ -172,7 +172,7 @@ def test_what_is_blocked_is_not_shown_and_what_is_doubtful_only_when_pressed(
     expect(doubtful.get_by_role("button", name="Heat map")).to_be_enabled()
 
 
-def test_a_limit_is_waited_for_and_said(moderate: Page, server: Server, folder: Path) -> None:
+def test_a_rate_limit_is_waited_for_and_shown(moderate: Page, server: Server, folder: Path) -> None:
     server.refusals = [(429, "limit.rate", {"Retry-After": "2"})]
     add(moderate, pictures(folder, "a10.png"))
     expect(moderate.locator(".sl-moderate-line")).to_contain_text("limit")
@@ -181,9 +181,7 @@ def test_a_limit_is_waited_for_and_said(moderate: Page, server: Server, folder: 
     assert server.batches == [["a10.png"]]
 
 
-def test_what_is_too_much_at_once_goes_in_smaller_batches(
-    moderate: Page, server: Server, folder: Path
-) -> None:
+def test_too_large_batches_are_sent_in_smaller_ones(moderate: Page, server: Server, folder: Path) -> None:
     server.refusals = [(413, "request.too_large", {}), (413, "request.too_large", {})]
     add(moderate, pictures(folder, *(f"a{number:02}.png" for number in range(10, 18))))
     judged(moderate, 8)
@@ -191,7 +189,7 @@ def test_what_is_too_much_at_once_goes_in_smaller_batches(
     assert sum(map(len, server.batches)) == 8
 
 
-def test_it_stops_and_goes_on(moderate: Page, server: Server, folder: Path) -> None:
+def test_it_can_be_stopped_and_resumed(moderate: Page, server: Server, folder: Path) -> None:
     server.held = True
     add(moderate, pictures(folder, *(f"a{number:02}.png" for number in range(10, 40))))
     expect(moderate.locator(".sl-moderate-card .sl-badge", has_text="being judged")).to_have_count(16)
@@ -204,9 +202,7 @@ def test_it_stops_and_goes_on(moderate: Page, server: Server, folder: Path) -> N
     judged(moderate, 30)
 
 
-def test_what_is_cleared_while_it_is_judged_does_not_come_back(
-    moderate: Page, server: Server, folder: Path
-) -> None:
+def test_verdicts_of_cleared_pictures_are_dropped(moderate: Page, server: Server, folder: Path) -> None:
     server.held = True
     add(moderate, pictures(folder, *(f"a{number:02}.png" for number in range(10, 40))))
     expect(moderate.locator(".sl-moderate-card .sl-badge", has_text="being judged")).to_have_count(16)
@@ -218,7 +214,7 @@ def test_what_is_cleared_while_it_is_judged_does_not_come_back(
         const input = document.querySelector("input[type=file]");
         input.files = data.files;
         input.dispatchEvent(new Event("change"));
-    }""")  # at once: what was sent before has not come back yet
+    }""")  # at once: the request in flight has not come back yet
     judged(moderate, 2)
     assert server.batches == [["b20.png", "b30.png"]]
     for route in server.holding:
@@ -226,7 +222,7 @@ def test_what_is_cleared_while_it_is_judged_does_not_come_back(
     assert counts(moderate)[0] == "2"
 
 
-def test_failures_can_be_tried_again(moderate: Page, server: Server, folder: Path) -> None:
+def test_failures_can_be_retried(moderate: Page, server: Server, folder: Path) -> None:
     server.refusals = [(500, "internal", {})]
     add(moderate, pictures(folder, "a10.png"))
     card = moderate.locator(".sl-moderate-card")
@@ -236,7 +232,7 @@ def test_failures_can_be_tried_again(moderate: Page, server: Server, folder: Pat
     expect(card).to_contain_text("10%")
 
 
-def test_where_there_are_no_heat_maps_it_is_said_and_not_asked_again(
+def test_missing_heat_map_support_is_shown_and_not_requested_again(
     moderate: Page, server: Server, folder: Path
 ) -> None:
     add(moderate, pictures(folder, "a10.png", "a20.png"))
@@ -255,7 +251,7 @@ def exported(page: Page, button: str) -> str:
     return Path(download.value.path()).read_text("utf-8")
 
 
-def test_the_report_says_what_decided_and_holds_no_formulas(moderate: Page, folder: Path) -> None:
+def test_the_report_has_the_reasons_and_no_formulas(moderate: Page, folder: Path) -> None:
     add(moderate, pictures(folder, '=a10,"b".png', "-c50.png", "none.png"))
     judged(moderate, 3)
     rows = list(csv.DictReader(io.StringIO(exported(moderate, "CSV"))))
@@ -276,7 +272,7 @@ def test_the_report_says_what_decided_and_holds_no_formulas(moderate: Page, fold
     policy = lines[1]["policy"]
     assert (policy["name"], policy["custom"], policy["digest"]) == ("standard (custom)", True, None)
     assert policy["unsafe"]["nsfw"] == {"review": 0.4, "block": 0.45}
-    assert lines[1]["decision"] == "review"  # within the band of doubt
+    assert lines[1]["decision"] == "review"  # within the uncertainty band
 
 
 def test_order_and_filter(moderate: Page, folder: Path) -> None:
@@ -289,7 +285,7 @@ def test_order_and_filter(moderate: Page, folder: Path) -> None:
     expect(names.locator("visible=true")).to_have_text(["b70.png", "c50.png"])
 
 
-def test_a_file_is_taken_once(moderate: Page, server: Server, folder: Path) -> None:
+def test_a_file_is_added_once(moderate: Page, server: Server, folder: Path) -> None:
     files = pictures(folder, "a10.png")
     add(moderate, files)
     judged(moderate, 1)

@@ -1,4 +1,4 @@
-"""What comes between a browser and Gradio, without a browser; and Gradio's page itself, without a server."""
+"""The mount between a browser and Gradio, without a browser; and Gradio's page itself, without a server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def narrowed(inner: ASGIApp) -> Narrowed:
         "/static/fonts/Source-Sans/a@2.woff2",
     ],
 )
-def test_what_the_page_needs_is_there(path: str) -> None:
+def test_resources_of_the_page_are_served(path: str) -> None:
     inner = Recorder()
     answer = ask(narrowed(inner), f"/studio{path}")
     assert (answer.status, len(inner.asked)) == (200, 1)
@@ -66,7 +66,7 @@ def test_what_the_page_needs_is_there(path: str) -> None:
     ],
 )
 def test_nothing_else_reaches_gradio(path: str) -> None:
-    """As a server decodes it once: what is escaped twice is still escaped here."""
+    """As a server decodes the path once: double escapes are still escaped here."""
     inner = Recorder()
     assert ask(narrowed(inner), f"/studio{path}").status == 404
     assert not inner.asked
@@ -94,7 +94,7 @@ def test_gradio_sees_no_query_string(path: str) -> None:
     assert inner.asked[0]["query_string"] == b""
 
 
-def test_our_head_comes_first_in_the_page() -> None:
+def test_our_head_is_first_in_the_page() -> None:
     inner = Recorder([b"<html><he", b"ad><title>x</title></head>", b"<body><head></html>"])
     headers = [(b"accept-encoding", b"gzip"), (b"accept", b"text/html")]
     answer = ask(narrowed(inner), "/studio/", headers=headers)
@@ -104,14 +104,14 @@ def test_our_head_comes_first_in_the_page() -> None:
     assert inner.asked[0]["headers"] == [(b"accept", b"text/html")], "what is packed cannot be added to"
 
 
-def test_the_page_s_head_alone() -> None:
+def test_the_head_of_the_page_alone() -> None:
     inner = Recorder([b"<head></head>"])
     answer = ask(narrowed(inner), "/studio/", method="HEAD")
     assert (answer.status, inner.asked[0]["method"]) == (200, "GET")
 
 
 @pytest.mark.parametrize("status", [200, 206, 304])
-def test_files_whose_names_change_with_them_are_kept(status: int) -> None:
+def test_files_with_content_hashes_in_their_names_are_cached(status: int) -> None:
     inner = Recorder(status=status)
     assert ask(narrowed(inner), "/studio/assets/x.js").headers["cache-control"] == FOREVER
     for path in ("/studio/static/x.js", "/studio/theme.css", "/studio/config"):
@@ -119,7 +119,7 @@ def test_files_whose_names_change_with_them_are_kept(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [301, 403, 404, 416, 500, 503])
-def test_what_went_wrong_is_not_kept(status: int) -> None:
+def test_errors_are_not_cached(status: int) -> None:
     answer = ask(narrowed(Recorder(status=status)), "/studio/assets/x.js")
     assert (answer.status, answer.headers["cache-control"]) == (status, CHECKED)
 
@@ -128,7 +128,7 @@ def test_what_went_wrong_is_not_kept(status: int) -> None:
 def page() -> ASGIApp:
     """Gradio's page as it is served."""
 
-    async def load() -> ASGIApp:  # as in the server: where no loop runs, Gradio leaves one open
+    async def load() -> ASGIApp:  # as in the server: without a running loop, Gradio leaves one open
         return application(["Euler"], ["karras"])
 
     return run(load())
@@ -138,7 +138,7 @@ HOST = [(b"host", b"127.0.0.1:8000")]
 
 
 @pytest.mark.parametrize("query", [b"", b"page=x", b"deep_link=x", b"deep_link=../x&page=create"])
-def test_whatever_is_asked_the_page_is_the_page(page: ASGIApp, query: bytes) -> None:
+def test_every_path_gives_the_same_page(page: ASGIApp, query: bytes) -> None:
     answers = [
         ask(page, path, query_string=given, headers=HOST, root_path="", scheme="http")
         for path in ("/studio/", "/studio/config")
@@ -149,13 +149,13 @@ def test_whatever_is_asked_the_page_is_the_page(page: ASGIApp, query: bytes) -> 
     assert b"deep_link_state" not in answers[3].body
 
 
-def test_a_file_that_is_not_there(page: ASGIApp) -> None:
+def test_a_missing_file(page: ASGIApp) -> None:
     answer = ask(page, "/studio/assets/none.js", headers=HOST, root_path="", scheme="http")
     assert (answer.status, answer.headers["cache-control"]) == (404, CHECKED)
 
 
-def test_scripts_in_the_page_are_known_by_their_hashes() -> None:
-    """The hash of the example in the standard, CSP 3."""
+def test_inline_scripts_are_allowed_by_their_hashes() -> None:
+    """The hash of the example in the CSP 3 standard."""
     page = (
         b"<script src='a.js'></script><script>alert('Hello, world.');</script>"
         b"<script type='module' crossorigin src='b.js'></script><script data-x>\n1</script>"

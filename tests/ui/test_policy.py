@@ -1,4 +1,4 @@
-"""The page's policy rule against the server's: the same decision for the same scores, whatever the policy."""
+"""The page's policy rule against the server's: the same decision for the same scores, with any policy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Case = tuple[Policy, dict[str, float]]
 
 
 def number(chance: random.Random) -> float:
-    """A round number as often as any other, so that scores lie exactly on thresholds too."""
+    """A round number half of the time, so that scores lie exactly on thresholds too."""
     return chance.choice(ROUND) if chance.random() < 0.5 else chance.random()
 
 
@@ -54,7 +54,7 @@ def a_policy(chance: random.Random, labels: list[str]) -> Policy:
 
 
 def a_score(chance: random.Random, policy: Policy, label: str) -> float:
-    """Any score, or one that lies exactly on an edge of the policy."""
+    """Any score, or one that lies exactly on a threshold of the policy."""
     if chance.random() < 0.02:
         return float("nan")
     thresholds = policy.unsafe.get(label.lower())
@@ -76,7 +76,7 @@ def cases() -> list[Case]:
 
 
 def on_the_wire(case: Case) -> list[Any]:
-    """As the page gets it: what is no number comes as null."""
+    """The scores as the page gets them: NaN is null."""
     policy, scores = case
     sent = {label: None if score != score else score for label, score in scores.items()}
     return [_rules(policy, default=False).model_dump(mode="json"), sent]
@@ -103,7 +103,7 @@ def blank(page: Page, static_url: str) -> Page:
     return page
 
 
-def test_page_and_server_decide_alike(blank: Page, static_url: str) -> None:
+def test_page_and_server_decide_the_same(blank: Page, static_url: str) -> None:
     given = cases()
     wire = json.dumps([on_the_wire(case) for case in given])
     answers = blank.evaluate(ASK, [f"{static_url}/policy.js", wire])
@@ -112,7 +112,7 @@ def test_page_and_server_decide_alike(blank: Page, static_url: str) -> None:
     assert {answer and answer["decision"] for answer in answers} == {None, "allow", "review", "block"}
 
 
-def test_a_moved_threshold_takes_the_other_along(blank: Page, static_url: str) -> None:
+def test_a_moved_threshold_moves_the_other(blank: Page, static_url: str) -> None:
     policy = _rules(Policy.load("standard"), default=True).model_dump(mode="json")
     moved = blank.evaluate(
         """async ([url, policy]) => {

@@ -1,4 +1,4 @@
-"""What has just come into being is in view: the card of a job, the editor, the form; what is in view already stays."""
+"""New elements are scrolled into view: a job's card, the editor, the form; visible elements stay where they are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.ui.drawing import card, draw, say, wait_for_state
 
 @pytest.fixture(scope="module")
 def drawn(studio: Studio) -> str:
-    """The job of a picture that can be opened."""
+    """The job of a generated image."""
     job = studio.submit(9200, steps=1)
     wait_for(lambda: studio.over(job))
     return job
@@ -22,13 +22,13 @@ def drawn(studio: Studio) -> str:
 
 @pytest.fixture
 def phone(browser: Browser, studio: Studio, drawn: str) -> Iterator[Page]:
-    """A telephone."""
+    """A telephone's browser context."""
     yield from window(browser, studio, 390, 844, has_touch=True, is_mobile=True)
 
 
 @pytest.fixture
 def desktop(browser: Browser, studio: Studio, drawn: str) -> Iterator[Page]:
-    """A desktop's window, in which nothing moves that need not."""
+    """A desktop's browser context with reduced motion."""
     yield from window(browser, studio, 1360, 880, reduced_motion="reduce")
 
 
@@ -40,12 +40,12 @@ def window(browser: Browser, studio: Studio, width: int, height: int, **options:
 
 
 def scrolled(page: Page) -> float:
-    """How far the page stands."""
+    """The page's scroll position."""
     return float(page.evaluate("scrollY"))
 
 
 def expect_at_the_top(element: Locator) -> None:
-    """Its beginning comes into the upper half of the window, and stays there."""
+    """Wait until an element starts in the upper half of the window, and stays there."""
     element.page.wait_for_function(
         """(element) => {
             const { top } = element.getBoundingClientRect();
@@ -55,7 +55,7 @@ def expect_at_the_top(element: Locator) -> None:
     )
 
 
-def test_a_telephone_shows_the_new_card_and_the_way_back(phone: Page) -> None:
+def test_a_telephone_scrolls_to_the_new_card_and_back(phone: Page) -> None:
     page = phone
     back = page.get_by_role("button", name="Back to the form")
     shown = draw(page, "a bee, flat style", steps=2, count=1)
@@ -70,7 +70,7 @@ def test_a_telephone_shows_the_new_card_and_the_way_back(phone: Page) -> None:
     assert page.evaluate("document.activeElement.closest('#sl-form') !== null")
 
 
-def test_a_telephone_is_led_to_the_form_and_to_the_editor(phone: Page, drawn: str) -> None:
+def test_a_telephone_scrolls_to_the_form_and_to_the_editor(phone: Page, drawn: str) -> None:
     page = phone
     shown = card(page, drawn)
     for deed, place in (("Use this", "#sl-prompt"), ("Edit", "#sl-editor .sl-editor-stage")):
@@ -84,7 +84,7 @@ def test_a_telephone_is_led_to_the_form_and_to_the_editor(phone: Page, drawn: st
 
 
 @pytest.mark.parametrize("press", ["button", "keys"])
-def test_a_desktop_that_was_scrolled_shows_the_new_card(desktop: Page, press: str) -> None:
+def test_a_scrolled_desktop_scrolls_to_the_new_card(desktop: Page, press: str) -> None:
     page = desktop
     page.locator("#sl-fold-hires > button").click()
     page.locator("#sl-hires-strength input[type=range]").scroll_into_view_if_needed()
@@ -109,7 +109,7 @@ def test_a_desktop_that_was_scrolled_shows_the_new_card(desktop: Page, press: st
         expect(field).to_be_focused()
 
 
-def test_a_desktop_stays_where_the_new_card_is_in_view(desktop: Page) -> None:
+def test_a_desktop_does_not_scroll_where_the_new_card_is_visible(desktop: Page) -> None:
     page = desktop
     page.evaluate("scrollTo(0, 40)")
     shown = draw(page, "an ant, flat style", steps=2, count=1)
@@ -117,7 +117,7 @@ def test_a_desktop_stays_where_the_new_card_is_in_view(desktop: Page) -> None:
     assert scrolled(page) == 40
 
 
-def test_what_the_viewer_leads_to_is_in_view_and_has_the_focus(desktop: Page, drawn: str) -> None:
+def test_the_target_of_a_viewer_link_is_in_view_and_focused(desktop: Page, drawn: str) -> None:
     page = desktop
     for tab in ("Create", "Gallery"):
         page.get_by_role("tab", name=tab).click()

@@ -1,4 +1,4 @@
-"""A server that needs keys: a person signs in, sees what is their own, and an administrator sees all."""
+"""A server that requires keys: a person signs in and sees their own jobs, and an administrator sees all."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ def draw(studio: Studio, key: str, prompt: str) -> str:
     return str(answer.json()["id"])
 
 
-def test_signing_in_seeing_ones_own_and_leaving(
-    browser: Browser, guarded: tuple[Studio, dict[str, str]]
-) -> None:
+def test_sign_in_own_jobs_and_sign_out(browser: Browser, guarded: tuple[Studio, dict[str, str]]) -> None:
     studio, keys = guarded
     jobs = {name: draw(studio, keys[name], f"a flower of {name}") for name in ("anna", "ben")}
     for name, seen in {"anna": {"anna"}, "root": {"anna", "ben"}}.items():
@@ -75,7 +73,7 @@ def test_signing_in_seeing_ones_own_and_leaving(
             expect(page).to_have_url(re.compile("/sign-in"))
 
 
-def test_a_wrong_key_is_said(page: Page, guarded: tuple[Studio, dict[str, str]]) -> None:
+def test_a_wrong_key_is_reported(page: Page, guarded: tuple[Studio, dict[str, str]]) -> None:
     studio, _ = guarded
     page.goto(studio.url)
     page.locator("#key").fill("not a key")
@@ -84,7 +82,7 @@ def test_a_wrong_key_is_said(page: Page, guarded: tuple[Studio, dict[str, str]])
     expect(page).to_have_url(re.compile("/sign-in"))
 
 
-def test_nothing_of_the_page_is_there_without_a_key(guarded: tuple[Studio, dict[str, str]]) -> None:
+def test_the_page_shows_nothing_without_a_key(guarded: tuple[Studio, dict[str, str]]) -> None:
     studio, _ = guarded
     for path in ("/studio/config", "/studio/safelight/main.js", "/studio/theme.css", "/v1/session"):
         assert httpx2.get(f"{studio.url}{path}").status_code == 401, path

@@ -1,4 +1,4 @@
-"""The studio as a person uses it: a real browser before the whole of Safelight, with the starter model."""
+"""The web UI as a person uses it: a real browser with a complete Safelight installation and the starter model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.ui.conftest import opened
 from tests.ui.drawing import LONG, card, draw, file_of, job_of, say, wait_for_state
 
 
-def test_draw_and_watch_it_come(open_studio: Page, studio: Studio) -> None:
+def test_generate_and_watch_the_progress(open_studio: Page, studio: Studio) -> None:
     page = open_studio
     shown = draw(page, "a (red apple:1.2), 3d style", steps=80, count=2, seed="7")
     preview = shown.locator("img.sl-preview").first
@@ -32,7 +32,7 @@ def test_draw_and_watch_it_come(open_studio: Page, studio: Studio) -> None:
     assert shown.locator(".sl-frame img").first.evaluate("image => image.naturalWidth") == 128
 
 
-def test_weights_are_marked_and_tokens_counted(open_studio: Page) -> None:
+def test_weights_are_highlighted_and_tokens_counted(open_studio: Page) -> None:
     page = open_studio
     say(page, "a (red apple:1.4), [table]")
     expect(page.locator("#sl-prompt mark.sl-more")).to_have_text("red apple")
@@ -51,7 +51,7 @@ def test_stop(open_studio: Page) -> None:
 
 def test_queue_three_and_cancel_the_middle_one(open_studio: Page, studio: Studio) -> None:
     page = open_studio
-    crowd = [studio.submit(5000 + seed, steps=1000) for seed in range(8)]  # as many as are drawn together
+    crowd = [studio.submit(5000 + seed, steps=1000) for seed in range(8)]  # as many as are batched
     first, second, third = (draw(page, f"a star {number}", steps=4, count=1) for number in range(3))
     expect(second.locator(".sl-card-status")).to_contain_text("in the queue")
     second.get_by_role("button", name="Cancel").click()
@@ -77,7 +77,7 @@ def test_edit_with_a_painted_mask(open_studio: Page, studio: Studio) -> None:
     stage.evaluate("element => element.scrollIntoView({block: 'center'})")
     box = stage.bounding_box()
     assert box is not None
-    side = min(box["width"], box["height"]) - 24  # the picture is square, and there is a margin
+    side = min(box["width"], box["height"]) - 24  # the image is square, and there is a margin
     across, middle = box["x"] + box["width"] / 2 + side * 0.25, box["y"] + box["height"] / 2
     page.locator("#sl-editor .sl-editor-slider input").first.fill("90")
     page.mouse.move(across, middle - side * 0.2)
@@ -134,7 +134,7 @@ def test_recall_by_drop(open_studio: Page, studio: Studio) -> None:
     expect(page.get_by_text("Every field was filled in.")).to_be_visible()
 
 
-def test_a_reload_in_mid_job_and_a_second_tab(open_studio: Page, studio: Studio) -> None:
+def test_a_reload_during_a_job_and_a_second_tab(open_studio: Page, studio: Studio) -> None:
     page = open_studio
     shown = draw(page, "a boat, sticker style", steps=100, count=2)
     job_id = shown.get_attribute("data-job") or ""
@@ -149,7 +149,7 @@ def test_a_reload_in_mid_job_and_a_second_tab(open_studio: Page, studio: Studio)
         expect(view.locator(".sl-frame img")).to_have_count(2)
 
 
-def test_the_worker_is_killed_in_mid_job(open_studio: Page, studio: Studio) -> None:
+def test_the_worker_is_killed_during_a_job(open_studio: Page, studio: Studio) -> None:
     shown = draw(open_studio, "a tree, cartoon style", steps=100, count=2)
     expect(shown.locator("img.sl-preview").first).to_be_visible(timeout=LONG)
     studio.kill("0")
@@ -158,7 +158,7 @@ def test_the_worker_is_killed_in_mid_job(open_studio: Page, studio: Studio) -> N
     expect(shown.locator(".sl-frame img")).to_have_count(2)
 
 
-def test_the_connection_comes_back(open_studio: Page, studio: Studio) -> None:
+def test_reconnecting(open_studio: Page, studio: Studio) -> None:
     page = open_studio
     studio.kill("api")
     expect(page.get_by_text("Connection lost")).to_be_visible()
@@ -177,7 +177,7 @@ def test_moderate_a_dropped_file(open_studio: Page, tmp_path: Path) -> None:
     expect(page.locator("#sl-moderate")).to_contain_text("harmless.png")
 
 
-def test_find_a_picture_by_a_word_and_use_it(open_studio: Page) -> None:
+def test_find_an_image_by_a_word_and_use_it(open_studio: Page) -> None:
     page = open_studio
     for prompt in ("a quinceberry, flat style", "a mountain, flat style"):
         wait_for_state(draw(page, prompt, steps=2, count=1), "succeeded")
@@ -194,7 +194,7 @@ def test_find_a_picture_by_a_word_and_use_it(open_studio: Page) -> None:
     expect(page.get_by_role("tab", name="Create")).to_have_attribute("aria-selected", "true")
 
 
-def test_the_seed_that_is_kept_draws_the_same_picture(open_studio: Page, studio: Studio) -> None:
+def test_a_kept_seed_gives_the_same_image(open_studio: Page, studio: Studio) -> None:
     page = open_studio
     first = draw(page, "a bell, 3d style", seed="", steps=3, count=1)
     wait_for_state(first, "succeeded")
@@ -206,7 +206,7 @@ def test_the_seed_that_is_kept_draws_the_same_picture(open_studio: Page, studio:
     assert np.array_equal(*pixels)
 
 
-def test_bad_values_are_explained_and_nothing_is_lost(open_studio: Page) -> None:
+def test_invalid_values_are_explained_and_kept(open_studio: Page) -> None:
     page = open_studio
     say(page, "a leaf", seed="not a number")
     page.locator("#sl-draw-button").click()
@@ -224,7 +224,7 @@ def test_other_languages(page: Page, studio: Studio, language: str, draws: str) 
     assert page.get_by_role("tab").first.inner_text() in ("Gestalten", "Créer")
 
 
-def test_fields_by_hand(open_studio: Page) -> None:
+def test_fields_edited_by_hand(open_studio: Page) -> None:
     page = open_studio
     steps = page.locator("#sl-steps input[type=number]")
     steps.fill("33")
@@ -247,7 +247,7 @@ def test_fields_by_hand(open_studio: Page) -> None:
     page.evaluate("window.safelight.form.reset()")
 
 
-def test_a_prompt_that_begins_like_json_is_a_prompt(open_studio: Page) -> None:
+def test_a_prompt_that_starts_like_json_is_a_prompt(open_studio: Page) -> None:
     page = open_studio
     page.evaluate("window.safelight.form.reset()")
     page.locator("#sl-prompt textarea").evaluate(
@@ -260,7 +260,7 @@ def test_a_prompt_that_begins_like_json_is_a_prompt(open_studio: Page) -> None:
     expect(page.locator(".sl-toast.sl-error")).to_have_count(0)
 
 
-def test_large_seeds_stay_what_they_are(open_studio: Page, studio: Studio) -> None:
+def test_large_seeds_are_exact(open_studio: Page, studio: Studio) -> None:
     page = open_studio
     seed = "9007199254740995"  # more than 2**53: JavaScript's numbers would make it ...996
     shown = draw(page, "a pin, flat style", seed=seed, steps=2, count=1)
@@ -271,7 +271,7 @@ def test_large_seeds_stay_what_they_are(open_studio: Page, studio: Studio) -> No
     page.evaluate("window.safelight.form.reset()")
 
 
-def test_delete_and_have_it_back(open_studio: Page, studio: Studio) -> None:
+def test_delete_and_undo(open_studio: Page, studio: Studio) -> None:
     page = open_studio
     shown = draw(page, "a drum, flat style", steps=2, count=1)
     wait_for_state(shown, "succeeded")
@@ -288,7 +288,7 @@ def test_delete_and_have_it_back(open_studio: Page, studio: Studio) -> None:
     assert studio.call("GET", f"/v1/gallery/{entry}").status_code == 404
 
 
-def test_vary_and_enlarge(open_studio: Page) -> None:
+def test_vary_and_upscale(open_studio: Page) -> None:
     page = open_studio
     shown = draw(page, "a kite, flat style", steps=2, count=1)
     wait_for_state(shown, "succeeded")
@@ -308,7 +308,7 @@ def test_vary_and_enlarge(open_studio: Page) -> None:
     page.wait_for_function("image => image.naturalWidth === 256", arg=image)
 
 
-def test_keys(open_studio: Page) -> None:
+def test_keyboard_shortcuts(open_studio: Page) -> None:
     page = open_studio
     page.locator("h1").click()
     page.keyboard.press("?")
@@ -322,7 +322,7 @@ def test_keys(open_studio: Page) -> None:
     expect(page.locator("#sl-prompt textarea")).to_be_focused()
 
 
-def test_nothing_is_asked_of_other_machines(page: Page, studio: Studio) -> None:
+def test_no_requests_to_other_hosts(page: Page, studio: Studio) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     opened(page, studio.url)
@@ -330,8 +330,8 @@ def test_nothing_is_asked_of_other_machines(page: Page, studio: Studio) -> None:
     assert not foreign
 
 
-def test_gradio_is_there_for_the_page_alone(studio: Studio) -> None:
-    """Its uploads, files, queue and events are not used, so nobody can reach them."""
+def test_only_gradios_page_is_served(studio: Studio) -> None:
+    """Its uploads, files, queue and events are not used, so that they are not reachable."""
     paths = ("/gradio_api/upload", "/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/call/x")
     for path in paths:
         assert httpx2.post(f"{studio.url}/studio{path}", json={}).status_code == 404
@@ -339,7 +339,7 @@ def test_gradio_is_there_for_the_page_alone(studio: Studio) -> None:
         assert httpx2.get(f"{studio.url}/studio{path}").status_code == 404
 
 
-def test_the_same_seed_of_an_enlarged_picture_draws_it_again(open_studio: Page, studio: Studio) -> None:
+def test_the_seed_of_an_upscaled_image_generates_it_again(open_studio: Page, studio: Studio) -> None:
     page = open_studio
     first = draw(page, "a shell, flat style", seed="", steps=2, count=1)
     wait_for_state(first, "succeeded")
@@ -361,7 +361,7 @@ def test_the_same_seed_of_an_enlarged_picture_draws_it_again(open_studio: Page, 
     assert np.array_equal(*pixels)
 
 
-def test_a_picture_that_says_nothing_of_itself_is_not_drawn_again(open_studio: Page, studio: Studio) -> None:
+def test_an_image_without_metadata_is_not_generated_again(open_studio: Page, studio: Studio) -> None:
     page = open_studio
     data = io.BytesIO()
     Image.linear_gradient("L").convert("RGB").save(data, "PNG")
@@ -376,7 +376,7 @@ def test_a_picture_that_says_nothing_of_itself_is_not_drawn_again(open_studio: P
     assert page.locator(".sl-card").count() == before
 
 
-def test_a_script_that_was_put_into_the_page_does_not_run(open_studio: Page) -> None:
+def test_an_injected_script_does_not_run(open_studio: Page) -> None:
     ran = open_studio.evaluate(
         """() => new Promise((resolve) => {
           const place = document.createElement("div");
@@ -390,7 +390,7 @@ def test_a_script_that_was_put_into_the_page_does_not_run(open_studio: Page) -> 
     assert ran is False
 
 
-def test_what_a_prompt_asks_for_in_vain_is_explained_and_refused(open_studio: Page) -> None:
+def test_unsupported_parts_of_a_prompt_are_explained_and_refused(open_studio: Page) -> None:
     page = open_studio
     say(page, "a leaf <lora:ink:1>")
     expect(page.locator("#sl-prompt-says")).to_contain_text("<lora:ink:1> at character 7")

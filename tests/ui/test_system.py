@@ -1,4 +1,4 @@
-"""The part "System" in a real browser: workers, queue, memory and log."""
+"""The System section in a real browser: workers, queue, memory and log."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LIMITS = {
 
 
 class Server:
-    """Answers, and remembers what it was asked."""
+    """A fake server that records requests."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -114,7 +114,7 @@ def shown(page: Page, static_url: str, server: Server) -> Page:
     return page
 
 
-def test_it_says_what_runs_and_why(shown: Page) -> None:
+def test_workers_reasons_and_limits(shown: Page) -> None:
     worker = shown.get_by_role("article")
     for text in ("w", "idle", "cpu · fp32 · eager", "No accelerator was found.", "1.2 GB", "starter"):
         expect(worker).to_contain_text(text)
@@ -134,7 +134,7 @@ def test_the_queue_and_cancelling(shown: Page, server: Server) -> None:
     expect(shown.get_by_text("Nothing runs and nothing waits.")).to_be_visible()
 
 
-def test_the_queue_is_drawn_anew_only_while_somebody_looks(shown: Page) -> None:
+def test_the_queue_is_rendered_only_while_it_is_visible(shown: Page) -> None:
     rows = shown.locator(".sl-system-queue li")
     expect(rows).to_have_count(2)
     shown.evaluate("document.querySelector('#root').style.display = 'none'")
@@ -146,7 +146,7 @@ def test_the_queue_is_drawn_anew_only_while_somebody_looks(shown: Page) -> None:
     expect(shown.get_by_text("Nothing runs and nothing waits.")).to_be_visible()
 
 
-def test_memory_as_lines_as_words_and_as_a_table(shown: Page) -> None:
+def test_memory_as_chart_text_and_table(shown: Page) -> None:
     says = "Safelight uses 2.3 GB now, and 9 GB are free."
     expect(shown.get_by_role("img", name=says)).to_be_visible()
     assert shown.locator(".sl-system-chart figure > svg path").count() == 3
@@ -155,7 +155,7 @@ def test_memory_as_lines_as_words_and_as_a_table(shown: Page) -> None:
     expect(shown.get_by_role("row").nth(3).get_by_role("cell")).to_have_text(["9 GB", "300 MB", "\u2013"])
 
 
-def test_the_log_by_level_and_by_words(shown: Page, server: Server) -> None:
+def test_the_log_by_level_and_text(shown: Page, server: Server) -> None:
     log = shown.get_by_role("log")
     log.scroll_into_view_if_needed()
     expect(log.locator("p")).to_have_count(2)
@@ -176,7 +176,7 @@ def test_users_see_no_log(shown: Page, server: Server) -> None:
     assert "GET /v1/system/log" not in server.asked
 
 
-def test_nothing_is_asked_while_it_is_out_of_sight(shown: Page, server: Server) -> None:
+def test_nothing_is_requested_while_it_is_hidden(shown: Page, server: Server) -> None:
     shown.evaluate("document.querySelector('#root').style.display = 'none'")
     shown.wait_for_timeout(500)
     server.asked.clear()

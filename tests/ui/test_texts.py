@@ -1,4 +1,4 @@
-"""One catalogue a language, each with every text that the page asks for."""
+"""One catalogue for each language, with every text that the page uses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def asked() -> set[str]:
 
 
 @pytest.mark.parametrize("language", LANGUAGES[1:])
-def test_every_language_says_the_same_things(language: str) -> None:
+def test_every_language_has_the_same_keys(language: str) -> None:
     english, other = catalogue("en"), catalogue(language)
     assert set(english) == set(other)
     for key, text in english.items():
@@ -32,7 +32,7 @@ def test_every_language_says_the_same_things(language: str) -> None:
         assert other[key].strip(), key
 
 
-def test_every_text_that_is_asked_for_is_there() -> None:
+def test_every_used_text_exists() -> None:
     there = {key.removesuffix(end) for key in catalogue("en") for end in ("", *CATEGORIES)}
     missing = asked() - there
     assert not missing

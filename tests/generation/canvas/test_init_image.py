@@ -19,14 +19,14 @@ def request(**fields: Any) -> GenerationRequest:
     return GenerationRequest.parse(**({"prompt": "", "init_image": PICTURE} | fields))
 
 
-def test_text_starts_from_nothing() -> None:
+def test_text_to_image_has_no_initial_image() -> None:
     asked = GenerationRequest.parse(prompt="")
     assert make_init_image(asked, None, None, 7, (64, 64), 8) == InitImage()
     assert asked.canvas_size(None) is None
     assert InitImage().finished(PICTURE) is PICTURE
 
 
-def test_a_picture_is_fitted_without_stretching() -> None:
+def test_an_initial_image_is_cropped_without_distortion() -> None:
     start = make_init_image(request(), PICTURE, None, 7, (64, 64), 8)
     middle = PICTURE.crop((55, 0, 145, 90)).resize((64, 64), Image.Resampling.LANCZOS)
     assert start.image is not None
@@ -36,7 +36,7 @@ def test_a_picture_is_fitted_without_stretching() -> None:
     assert start.finished(PICTURE) is PICTURE
 
 
-def test_a_mask_goes_to_the_network_with_its_picture() -> None:
+def test_a_mask_and_its_image_reach_the_network() -> None:
     start = make_init_image(request(mask=MASK), PICTURE, MASK, 7, (200, 88), 8)
     assert start.image is not None
     assert start.mask is not None
@@ -44,7 +44,7 @@ def test_a_mask_goes_to_the_network_with_its_picture() -> None:
     assert start.finished(Image.new("RGB", (200, 88))).size == PICTURE.size
 
 
-def test_a_masked_part_alone_is_enlarged_to_the_requests_size() -> None:
+def test_a_masked_area_alone_is_scaled_to_the_requests_size() -> None:
     fields = {"mask": MASK, "inpaint": {"only_masked": True, "padding": 5, "blur": 0}}
     start = make_init_image(request(**fields), PICTURE, MASK, 7, (80, 80), 8)
     assert start.canvas is not None
@@ -56,7 +56,7 @@ def test_a_masked_part_alone_is_enlarged_to_the_requests_size() -> None:
     assert np.array_equal(done[untouched], np.asarray(PICTURE)[untouched])
 
 
-def test_outpainting_draws_on_the_larger_canvas() -> None:
+def test_outpainting_uses_the_larger_canvas() -> None:
     asked = request(outpaint={"left": 10, "top": 6})
     assert asked.canvas_size(PICTURE.size) == (210, 96)
     start = make_init_image(asked, PICTURE, None, 7, (208, 96), 8)
@@ -71,7 +71,7 @@ def test_a_mask_of_another_size_is_refused() -> None:
         make_init_image(request(mask=MASK), PICTURE, MASK.resize((64, 64)), 7, (64, 64), 8)
 
 
-def test_what_does_not_go_together_is_found_beforehand() -> None:
+def test_impossible_combinations_are_found_beforehand() -> None:
     check_inputs(request(mask=MASK), PICTURE, MASK)
     check_inputs(request(outpaint={"left": 1}), PICTURE, None)
     check_inputs(GenerationRequest.parse(prompt=""), None, None)

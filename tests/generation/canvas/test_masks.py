@@ -37,11 +37,11 @@ def canvas(mask: Image.Image, picture: Image.Image = PICTURE, **options: Any) ->
 
 
 def changed(canvas: Canvas, drawn: Image.Image = GREEN) -> np.ndarray:
-    """Where putting the drawn part back changes the original: bool [height, width]."""
+    """Where compositing the generated part changes the original: bool [height, width]."""
     return (np.asarray(canvas.composite(drawn)) != np.asarray(canvas.original)).any(-1)
 
 
-def test_without_blur_the_white_part_changes_and_nothing_else() -> None:
+def test_without_blur_only_the_white_part_changes() -> None:
     found = changed(canvas(mask_of((40, 30, 80, 70)), blur=0))
     assert found[30:70, 40:80].all()
     found[30:70, 40:80] = False
@@ -50,7 +50,7 @@ def test_without_blur_the_white_part_changes_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("only_masked", [False, True])
 @pytest.mark.parametrize("blur", [1, 4, 12])
-def test_where_the_soft_mask_is_black_not_one_pixel_changes(blur: int, only_masked: bool) -> None:
+def test_no_pixel_changes_where_the_soft_mask_is_black(blur: int, only_masked: bool) -> None:
     at = canvas(mask_of((70, 50, 90, 70)), blur=blur, only_masked=only_masked, padding=0)
     found = changed(at)
     assert found[55:65, 75:85].all()
@@ -62,7 +62,7 @@ def test_where_the_soft_mask_is_black_not_one_pixel_changes(blur: int, only_mask
 
 
 @pytest.mark.parametrize("blur", [0, 4, 12])
-def test_the_box_holds_all_of_the_soft_edge(blur: int) -> None:
+def test_the_box_contains_the_soft_edge(blur: int) -> None:
     at = canvas(mask_of((70, 50, 90, 70)), blur=blur, only_masked=True, padding=0)
     left, top, right, bottom = at.box
     outside = np.asarray(at.soft_mask).copy()
@@ -71,7 +71,7 @@ def test_the_box_holds_all_of_the_soft_edge(blur: int) -> None:
     assert (right - left) * (bottom - top) < SIZE[0] * SIZE[1]
 
 
-def test_padding_draws_the_surroundings_along() -> None:
+def test_padding_includes_the_surroundings() -> None:
     mask = mask_of((70, 50, 90, 70))
     near = canvas(mask, blur=0, only_masked=True, padding=0).box
     wide = canvas(mask, blur=0, only_masked=True, padding=10).box
@@ -87,7 +87,7 @@ def test_padding_draws_the_surroundings_along() -> None:
     st.tuples(st.integers(1, 64), st.integers(1, 64)),
     st.data(),
 )
-def test_a_padded_box_lies_inside_and_holds_the_extent(
+def test_a_padded_box_lies_inside_the_image_and_contains_the_mask(
     width: int, height: int, padding: int, shape: tuple[int, int], data: st.DataObject
 ) -> None:
     left, top = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
@@ -102,7 +102,7 @@ def test_a_padded_box_lies_inside_and_holds_the_extent(
     assert 0 <= box[1] <= extent[1] < extent[3] <= box[3] <= height
 
 
-def test_the_box_has_the_proportions_it_is_drawn_at_where_there_is_room() -> None:
+def test_the_box_has_the_proportions_of_the_requested_size_where_they_fit() -> None:
     box = padded_box((100, 100, 120, 110), 0, (200, 100), (1000, 1000))
     assert (box[2] - box[0], box[3] - box[1]) == (20, 10)
     box = padded_box((100, 100, 120, 110), 5, (100, 100), (1000, 1000))
@@ -111,19 +111,19 @@ def test_the_box_has_the_proportions_it_is_drawn_at_where_there_is_room() -> Non
     assert edge == (0, 0, 40, 40)
 
 
-def test_inverting_draws_what_is_black() -> None:
+def test_inverting_regenerates_the_black_part() -> None:
     found = changed(canvas(mask_of((40, 30, 80, 70)), blur=0, invert=True))
     assert not found[30:70, 40:80].any()
     assert found[:30].all()
 
 
-def test_lightness_counts_in_every_mode_of_picture() -> None:
+def test_luminance_decides_in_every_image_mode() -> None:
     mask = mask_of((40, 30, 80, 70))
     for mode in ("RGB", "1", "LA", "P"):
         assert np.array_equal(changed(canvas(mask.convert(mode), blur=0)), changed(canvas(mask, blur=0)))
 
 
-def test_what_cannot_be_a_mask_is_refused() -> None:
+def test_invalid_masks_are_refused() -> None:
     with pytest.raises(MaskError, match="mask is 64 x 64 pixels, its picture 160 x 120"):
         canvas(Image.new("L", (64, 64), 255))
     with pytest.raises(MaskError, match="marks nothing"):
@@ -135,7 +135,7 @@ def test_what_cannot_be_a_mask_is_refused() -> None:
     assert canvas(mask_of((0, 0, 1, 1))).box == (0, 0, *SIZE)
 
 
-def test_filling_changes_the_masked_part_alone() -> None:
+def test_filling_changes_only_the_masked_part() -> None:
     mask = mask_of((40, 30, 80, 70))
     before = np.asarray(PICTURE)
     for how in ("blur", "noise"):
@@ -146,16 +146,16 @@ def test_filling_changes_the_masked_part_alone() -> None:
     assert canvas(mask, fill="original").init_image is PICTURE
 
 
-def test_noise_is_the_seeds_own() -> None:
+def test_noise_depends_on_the_seed() -> None:
     mask = mask_of((0, 0, *SIZE))
     first, again, other = (np.asarray(fill_masked(PICTURE, mask, "noise", seed)) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
-def test_blur_fills_from_around() -> None:
+def test_blur_fills_from_the_surroundings() -> None:
     picture = Image.new("RGB", SIZE, (10, 200, 30))
-    picture.paste((255, 0, 255), (60, 40, 100, 80))  # under the mask: must not be seen
+    picture.paste((255, 0, 255), (60, 40, 100, 80))  # under the mask: must have no influence
     flat = np.asarray(blur_fill(picture, mask_of((60, 40, 100, 80))))
     assert np.abs(flat.astype(int) - (10, 200, 30)).max() <= 1
     halves = Image.new("RGB", SIZE, (0, 0, 0))
@@ -166,7 +166,7 @@ def test_blur_fills_from_around() -> None:
     assert blur_fill(picture, mask_of((0, 0, *SIZE))).size == SIZE  # nothing is known at all
 
 
-def test_outpainting_keeps_the_picture_but_for_the_seam() -> None:
+def test_outpainting_keeps_the_image_but_for_the_seam() -> None:
     options = Inpaint(blur=4)
     at = outpainting_canvas(PICTURE, Outpaint(left=40, bottom=24), options, 7)
     assert at.original.size == (200, 144)
@@ -187,14 +187,14 @@ def test_outpainting_without_blur_keeps_every_pixel() -> None:
 
 
 @pytest.mark.parametrize("fill", ["original", "blur", "noise"])
-def test_what_is_new_starts_from_what_is_there(fill: str) -> None:
+def test_new_areas_start_from_the_edges(fill: str) -> None:
     at = outpainting_canvas(PICTURE, Outpaint(right=32), Inpaint(blur=0, fill=fill), 7)
     start = np.asarray(at.init_image)
     assert np.array_equal(start[:, :160], np.asarray(PICTURE))
     assert start[:, 160:].std() > (50 if fill == "noise" else 0)
 
 
-def test_outpainting_a_picture_smaller_than_its_seam() -> None:
+def test_outpainting_an_image_smaller_than_its_seam() -> None:
     small = PICTURE.resize((8, 8))
     at = outpainting_canvas(small, Outpaint(left=16, right=16, top=16, bottom=16), Inpaint(blur=8), 7)
     assert np.asarray(at.soft_mask).min() > 128
@@ -212,10 +212,10 @@ def test_outpainting_by_nothing_is_refused() -> None:
     height=st.integers(1, 30),
     shape=st.tuples(st.integers(1, 40), st.integers(1, 40)).map(lambda sides: (sides[0] * 8, sides[1] * 8)),
 )
-def test_the_network_draws_every_latent_with_something_marked(
+def test_every_marked_latent_is_regenerated(
     left: int, top: int, width: int, height: int, shape: tuple[int, int]
 ) -> None:
-    """A dot or a line is drawn too, however thin and soft: pipelines look at one pixel of each latent."""
+    """A dot or a line is regenerated too, however thin and soft: pipelines sample one pixel of each latent."""
     mask = mask_of((left, top, min(160, left + width), min(120, top + height)))
     found = np.asarray(canvas(mask, blur=8).latent_mask(shape, 8))
     assert found.shape == shape[::-1]
@@ -223,14 +223,14 @@ def test_the_network_draws_every_latent_with_something_marked(
     assert (cells == cells[:, :1, :, :1]).all()  # whole latents
     assert set(np.unique(found)) <= {0, 255}
     rows, columns = np.nonzero(np.asarray(mask))
-    for part in (0, 0.999):  # both ends of where each pixel is drawn
+    for part in (0, 0.999):  # both ends of the area that each pixel is in
         at = ((rows + part) * shape[1] / 120).astype(int), ((columns + part) * shape[0] / 160).astype(int)
         assert (found[at] == 255).all()
     most = (width * shape[0] / 160 + 16) * (height * shape[1] / 120 + 16)
     assert (found == 255).sum() <= most
 
 
-def test_a_mask_on_whole_latents_is_given_as_it_is() -> None:
+def test_a_mask_on_whole_latents_is_unchanged() -> None:
     mask = mask_of((16, 24, 80, 64))
     assert canvas(mask, blur=0).latent_mask(SIZE, 8) == mask
     odd = mask_of((17, 25, 80, 63))
@@ -239,7 +239,7 @@ def test_a_mask_on_whole_latents_is_given_as_it_is() -> None:
     assert np.asarray(beyond.latent_mask((200, 120), 8))[:, 160:].min() == 255
 
 
-def test_a_dot_in_a_huge_picture_is_drawn_too() -> None:
+def test_a_dot_in_a_huge_image_is_regenerated_too() -> None:
     mask = Image.new("L", (8000, 8000), 0)
     mask.putpixel((4500, 4500), 255)
     huge = Image.new("RGB", mask.size)

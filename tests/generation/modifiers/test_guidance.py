@@ -26,7 +26,7 @@ def twin(seed: int = 0, channels: int = 4) -> Tensor:
     return torch.randn(2, channels, 8, 8, generator=torch.Generator().manual_seed(seed))
 
 
-def test_the_window_is_open_at_its_end() -> None:
+def test_the_interval_includes_its_end() -> None:
     window = GuidanceOptions(5.0, start=0.25, end=0.75)
     assert [window.is_active(step / 4) for step in range(4)] == [False, True, True, False]
     assert all(GuidanceOptions(5.0).is_active(step / 7) for step in range(7))
@@ -40,7 +40,7 @@ def test_guidance_is_the_scaled_difference() -> None:
 
 
 @pytest.mark.parametrize("rescale", [0.3, 1.0])
-def test_rescaling_is_that_of_the_paper(rescale: float) -> None:
+def test_rescaling_follows_the_paper(rescale: float) -> None:
     values = twin()
     guided = combine_predictions(values, GuidanceOptions(4.0), first_step=False, channels=4)
     ours = combine_predictions(values, GuidanceOptions(4.0, rescale=rescale), first_step=False, channels=4)
@@ -49,7 +49,7 @@ def test_rescaling_is_that_of_the_paper(rescale: float) -> None:
         assert float(ours.std()) == pytest.approx(float(values[1:].std()), rel=1e-5)
 
 
-def test_a_learnt_variance_has_no_say_in_rescaling() -> None:
+def test_a_learned_variance_does_not_affect_rescaling() -> None:
     values, loud = twin(channels=8), twin(channels=8)
     loud[:, 4:] *= 100
     guidance = GuidanceOptions(4.0, rescale=0.7)
@@ -72,7 +72,7 @@ def test_cfg_zero_projects_the_negative_prediction_and_leaves_out_the_first_step
 
 
 class Echo(nn.Module):
-    """A denoiser that notes what it is given."""
+    """A denoiser that returns its input and records it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ def hooks(module: nn.Module) -> int:
     return sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in module.modules())
 
 
-def test_outside_the_window_the_negative_half_is_not_computed() -> None:
+def test_outside_the_interval_the_negative_half_is_not_computed() -> None:
     echo, sample = Echo(), twin()
     ids = torch.arange(12).reshape(2, 6)
     with adapter(echo, guidance=GuidanceOptions(3.0, end=0.5)) as adapted:
@@ -138,7 +138,7 @@ def test_outside_the_window_the_negative_half_is_not_computed() -> None:
         (False, 1, [2]),
     ],
 )
-def test_every_row_gets_the_words_of_the_step(guided: bool, batch: int, rows: list[int]) -> None:
+def test_every_row_gets_the_embeddings_of_its_step(guided: bool, batch: int, rows: list[int]) -> None:
     echo = Echo()
     with adapter(echo, guided=guided, phases=PHASES) as adapted:
         adapted.step = 3
@@ -154,7 +154,7 @@ def test_every_row_gets_the_words_of_the_step(guided: bool, batch: int, rows: li
     assert call["added_cond_kwargs"]["time_ids"] == 5
 
 
-def test_the_hooks_go_whatever_happens() -> None:
+def test_hooks_are_removed_after_errors_too() -> None:
     echo = Echo()
     with adapter(echo):
         assert hooks(echo) == 2
@@ -173,7 +173,7 @@ def test_the_hooks_go_whatever_happens() -> None:
 
 @contextmanager
 def batches(loaded: LoadedCheckpoint) -> Iterator[list[int]]:
-    """The batch sizes that really reach the network."""
+    """The batch sizes that the network really gets."""
     sizes: list[int] = []
     denoiser: Any = loaded.components[loaded.family.denoiser]
     first: nn.Module = denoiser.conv_in if hasattr(denoiser, "conv_in") else denoiser.pos_embed
@@ -183,7 +183,7 @@ def batches(loaded: LoadedCheckpoint) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize(("name", "pipeline"), [("sd1", ""), ("sdxl", "XL")])
-def test_a_window_is_guidance_one_outside_and_half_the_work(
+def test_outside_the_interval_guidance_is_one_at_half_the_cost(
     name: str, pipeline: str, draw: Draw, tiny: Tiny, in_memory: Callable[[str], LoadedCheckpoint]
 ) -> None:
     def drop_guidance(pipe: Any, step: int, _: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -211,14 +211,14 @@ def test_a_window_is_guidance_one_outside_and_half_the_work(
     assert sizes == [1, 1, 2, 2]
 
 
-def test_rescaling_is_what_diffusers_draws(draw: Draw, tiny: Tiny) -> None:
+def test_rescaling_equals_diffusers(draw: Draw, tiny: Tiny) -> None:
     (drawn,) = draw(guidance_rescale=0.7, guidance_scale=9)
     expected = stock(tiny("sd1"), "StableDiffusionPipeline", guidance_rescale=0.7, guidance_scale=9.0, **SIZE)
     assert np.abs(pixels(drawn).astype(int) - expected).max() <= 1
     assert not np.array_equal(pixels(drawn), pixels(*draw(guidance_scale=9)))
 
 
-def test_cfg_zero_is_the_papers_formula(draw: Draw, tiny: Tiny) -> None:
+def test_cfg_zero_follows_the_papers_formula(draw: Draw, tiny: Tiny) -> None:
     pipe = load_stock(tiny("sd3"), "StableDiffusion3Pipeline", "Euler")
     with torch.no_grad():
         words, no_words, pooled, no_pooled = pipe.encode_prompt(
@@ -255,7 +255,7 @@ def test_cfg_zero_is_the_papers_formula(draw: Draw, tiny: Tiny) -> None:
     [("sd1", "StableDiffusionPAGPipeline", "Euler a"), ("sd3", "StableDiffusion3PAGPipeline", "Euler")],
 )
 @pytest.mark.parametrize("scale", [1.0, 5.0])
-def test_perturbed_attention_draws_what_diffusers_does(
+def test_perturbed_attention_equals_diffusers(
     name: str, pipeline: str, sampler: str, scale: float, draw: Draw, tiny: Tiny
 ) -> None:
     more = {"guidance_scale": scale, "sampler": sampler}
@@ -270,7 +270,7 @@ def test_perturbed_attention_draws_what_diffusers_does(
     [("sd1", "StableDiffusionPAGPipeline", "Euler a"), ("sd3", "StableDiffusion3PAGPipeline", "Euler")],
 )
 @pytest.mark.parametrize("adaptive", [0.004, 0.5])
-def test_perturbed_attention_fades_as_diffusers_does(
+def test_adaptive_perturbed_attention_equals_diffusers(
     name: str, pipeline: str, sampler: str, adaptive: float, draw: Draw, tiny: Tiny
 ) -> None:
     more: dict[str, Any] = {"guidance_scale": 5.0, "pag_scale": 3.0}
@@ -281,7 +281,7 @@ def test_perturbed_attention_fades_as_diffusers_does(
     assert drawn.record.pag_adaptive == adaptive
 
 
-def test_perturbed_attention_sees_prompts_change_and_stops(draw: Draw, in_memory: Any) -> None:
+def test_perturbed_attention_with_prompt_changes_and_stops(draw: Draw, in_memory: Any) -> None:
     assert not np.array_equal(
         pixels(*draw(prompt="[red:blue:2] cat", pag_scale=3)), pixels(*draw(prompt="red cat", pag_scale=3))
     )
@@ -290,7 +290,7 @@ def test_perturbed_attention_sees_prompts_change_and_stops(draw: Draw, in_memory
 
 
 @pytest.mark.parametrize("name", ["sd1", "sdxl", "sd3", "qwen-image", "z-image"])
-def test_no_run_leaves_anything_in_the_shared_denoiser(
+def test_no_run_leaves_state_in_the_shared_denoiser(
     name: str, draw: Draw, in_memory: Callable[[str], LoadedCheckpoint]
 ) -> None:
     loaded = in_memory(name)

@@ -1,4 +1,4 @@
-"""A tokenizer of a few hundred tokens, built on the spot, that cuts texts as CLIP's does."""
+"""A tokenizer of a few hundred tokens, built in the test, that splits texts as CLIP's does."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def build_tokenizer(max_length: int = 16, pad: str = END) -> CLIPTokenizer:
 
 @pytest.fixture(scope="session")
 def tokenizer() -> CLIPTokenizer:
-    """Reads 16 tokens at once, 14 of them words'; cat, dog, hat, sun and red are one token each."""
+    """A tokenizer with 16 tokens a chunk, 14 of them of the text; cat, dog, hat, sun and red are one token each."""
     return build_tokenizer()
 
 

@@ -19,7 +19,7 @@ def words(text: str, tokenizer: CLIPTokenizer) -> list[str]:
     return [tokenizer.decode(list(chunk.ids)) for chunk in chunks_of(text, tokenizer)]
 
 
-def test_the_room_is_what_framing_leaves(
+def test_the_capacity_excludes_the_special_tokens(
     tokenizer: CLIPTokenizer, make_tokenizer: Callable[..., CLIPTokenizer]
 ) -> None:
     assert chunk_capacity(tokenizer) == 14
@@ -49,13 +49,13 @@ def test_an_empty_prompt_is_one_empty_chunk(tokenizer: CLIPTokenizer) -> None:
     ],
 )
 def test_where_chunks_end(tokenizer: CLIPTokenizer, text: str, expected: list[str]) -> None:
-    """A comma within 7 tokens, half of this short chunk, takes its phrase along."""
+    """A comma within 7 tokens, half of this short chunk, moves its phrase to the next chunk."""
     assert [each.replace(" ,", ",") for each in words(text, tokenizer)] == [
         each.strip().replace(" ,", ",") for each in expected
     ]
 
 
-def test_a_comma_is_looked_for_twenty_tokens_back(make_tokenizer: Callable[..., CLIPTokenizer]) -> None:
+def test_a_comma_is_searched_twenty_tokens_back(make_tokenizer: Callable[..., CLIPTokenizer]) -> None:
     tokenizer = make_tokenizer(77)
     assert [len(chunk.ids) for chunk in chunks_of("cat " * 55 + ", " + "dog " * 30, tokenizer)] == [56, 30]
     assert [len(chunk.ids) for chunk in chunks_of("cat " * 54 + ", " + "dog " * 30, tokenizer)] == [75, 10]

@@ -11,14 +11,14 @@ class Blob:
     nbytes: int
 
 
-def test_what_was_made_once_is_kept() -> None:
+def test_a_computed_value_is_cached() -> None:
     cache = EmbeddingCache[Blob](100)
     first = cache.get_or_compute("a", lambda: Blob(10))
     assert cache.get_or_compute("a", lambda: Blob(10)) is first
     assert (cache.hits, cache.misses, cache.nbytes, len(cache)) == (1, 1, 10, 1)
 
 
-def test_what_was_used_least_recently_goes_first() -> None:
+def test_the_least_recently_used_entry_is_evicted_first() -> None:
     cache = EmbeddingCache[Blob](100)
     kept = {name: cache.get_or_compute(name, lambda: Blob(40)) for name in "ab"}
     assert cache.get_or_compute("a", lambda: Blob(40)) is kept["a"]
@@ -28,27 +28,27 @@ def test_what_was_used_least_recently_goes_first() -> None:
     assert cache.get_or_compute("b", lambda: Blob(40)) is not kept["b"]
 
 
-def test_what_is_larger_than_the_bound_throws_nothing_out() -> None:
+def test_a_value_larger_than_the_budget_evicts_nothing() -> None:
     cache = EmbeddingCache[Blob](100)
     cache.get_or_compute("a", lambda: Blob(100))
     cache.get_or_compute("b", lambda: Blob(101))
     assert (cache.nbytes, len(cache)) == (100, 1)
 
 
-def test_nothing_is_kept_without_room() -> None:
+def test_nothing_is_cached_without_a_budget() -> None:
     cache = EmbeddingCache[Blob](0)
     assert cache.get_or_compute("a", lambda: Blob(1)) is not cache.get_or_compute("a", lambda: Blob(1))
     assert (cache.nbytes, cache.misses) == (0, 2)
 
 
-def test_clearing_forgets_what_was_kept() -> None:
+def test_clearing_evicts_all_entries() -> None:
     cache = EmbeddingCache[Blob](100)
     cache.get_or_compute("a", lambda: Blob(10))
     cache.clear()
     assert (cache.nbytes, len(cache), cache.misses) == (0, 0, 1)
 
 
-def test_the_same_key_made_twice_counts_once() -> None:
+def test_a_key_computed_twice_counts_once() -> None:
     """As when two threads miss at the same time."""
     cache = EmbeddingCache[Blob](100)
 
@@ -60,7 +60,7 @@ def test_the_same_key_made_twice_counts_once() -> None:
     assert (cache.nbytes, len(cache)) == (40, 1)
 
 
-def test_many_threads_leave_the_bookkeeping_right() -> None:
+def test_many_threads_leave_the_accounting_right() -> None:
     cache = EmbeddingCache[Blob](50)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda i: cache.get_or_compute(i % 13, lambda: Blob(i % 13 + 1)), range(4000)))

@@ -111,7 +111,7 @@ def words(text: str) -> Segments:
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_stable_diffusion_to_the_bit(
+def test_stable_diffusion_is_bit_identical_to_diffusers(
     encoder: PromptEncoder, pipeline: StableDiffusionPipeline, prompt: str
 ) -> None:
     expected = pipeline.encode_prompt(prompt, "cpu", 1, True, "sun")
@@ -126,7 +126,7 @@ def test_stable_diffusion_to_the_bit(
 def test_clip_skip_counts_one_more_than_diffusers(
     tokenizer: CLIPTokenizer, encoder: PromptEncoder, pipeline: StableDiffusionPipeline, clip_skip: int
 ) -> None:
-    """diffusers 0.42 looks for the final norm under text_model, where transformers 5 has it no longer."""
+    """diffusers 0.42 looks for the final norm under text_model, where transformers 5 does not have it any more."""
     old_layout = text_model(tokenizer)
     object.__setattr__(old_layout, "text_model", old_layout)
     parts = dict.fromkeys(("vae", "unet", "scheduler", "safety_checker", "feature_extractor"))
@@ -141,7 +141,7 @@ def test_clip_skip_counts_one_more_than_diffusers(
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_sdxl_to_the_bit(
+def test_sdxl_is_bit_identical_to_diffusers(
     xl_encoder: PromptEncoder, xl_pipeline: StableDiffusionXLPipeline, prompt: str
 ) -> None:
     expected = xl_pipeline.encode_prompt(prompt, device="cpu", negative_prompt="sun")
@@ -154,7 +154,7 @@ def test_sdxl_to_the_bit(
 
 
 @pytest.mark.parametrize(("clip_skip", "theirs"), [(1, None), (2, None), (3, 1), (4, 2)])
-def test_sdxl_starts_from_the_layer_before_the_last(
+def test_sdxl_uses_the_penultimate_layer(
     xl_encoder: PromptEncoder, xl_pipeline: StableDiffusionXLPipeline, clip_skip: int, theirs: int | None
 ) -> None:
     expected = xl_pipeline.encode_prompt(
@@ -165,7 +165,7 @@ def test_sdxl_starts_from_the_layer_before_the_last(
     assert torch.equal(found.pooled, expected[2])
 
 
-def test_sdxl_without_a_negative_prompt_is_kept_away_from_nothing(
+def test_sdxl_without_a_negative_prompt_has_zero_embeddings(
     tokenizer: CLIPTokenizer,
     second_tokenizer: CLIPTokenizer,
     xl_models: tuple[CLIPTextModel, CLIPTextModelWithProjection],
@@ -183,7 +183,7 @@ def test_sdxl_without_a_negative_prompt_is_kept_away_from_nothing(
     assert torch.equal(negative.pooled, pooled)
 
 
-def test_the_refiner_has_the_second_encoder_alone(
+def test_the_refiner_has_only_the_second_encoder(
     second_tokenizer: CLIPTokenizer,
     xl_models: tuple[CLIPTextModel, CLIPTextModelWithProjection],
     xl_encoder: PromptEncoder,
@@ -207,20 +207,20 @@ def test_textual_inversions_of_several_vectors(make_tokenizer: Callable[..., CLI
 
 
 @pytest.mark.parametrize("first", ["cat " * 14, "cat BREAK "])
-def test_each_chunk_is_encoded_as_if_alone(encoder: PromptEncoder, first: str) -> None:
+def test_each_chunk_is_encoded_on_its_own(encoder: PromptEncoder, first: str) -> None:
     both = encoder.encode(words(first + "dog")).embeddings
     assert both.shape == (1, 32, 16)
     assert torch.equal(both[:, :16], encoder.encode(words(first.removesuffix(" BREAK "))).embeddings)
     assert torch.equal(both[:, 16:], encoder.encode(words("dog")).embeddings)
 
 
-def test_the_first_chunk_is_pooled(xl_encoder: PromptEncoder) -> None:
+def test_the_pooled_embedding_is_the_first_chunks(xl_encoder: PromptEncoder) -> None:
     assert torch.equal(
         xl_encoder.encode(words("cat BREAK dog")).pooled, xl_encoder.encode(words("cat")).pooled
     )
 
 
-def test_the_shorter_prompt_is_filled_up_with_empty_chunks(encoder: PromptEncoder) -> None:
+def test_the_shorter_prompt_is_padded_with_empty_chunks(encoder: PromptEncoder) -> None:
     long, short, empty = (encoder.encode(words(text)).embeddings for text in ("cat " * 30, "dog", ""))
     for pair in (("cat " * 30, "dog"), ("dog", "cat " * 30)):
         found = {part.embeddings.shape for part in encoder.encode_pair(*map(words, pair))}
@@ -230,7 +230,7 @@ def test_the_shorter_prompt_is_filled_up_with_empty_chunks(encoder: PromptEncode
     assert torch.equal(negative.embeddings, torch.cat([short, empty, empty], dim=1))
 
 
-def test_weights_multiply_and_the_mean_comes_back(encoder: PromptEncoder) -> None:
+def test_weights_multiply_and_the_mean_is_restored(encoder: PromptEncoder) -> None:
     plain, found = (encoder.encode(words(text)).embeddings for text in ("a cat dog", "a (cat:1.5) dog"))
     factors = torch.ones(16)
     factors[2] = 1.5  # after the start and "a"
@@ -246,7 +246,7 @@ def test_each_chunk_has_its_own_mean(encoder: PromptEncoder) -> None:
     assert torch.equal(found[:, 16:], encoder.encode(words("dog")).embeddings)
 
 
-def test_a_weight_of_zero_leaves_nothing_of_a_word(encoder: PromptEncoder) -> None:
+def test_a_weight_of_zero_removes_a_word(encoder: PromptEncoder) -> None:
     found = encoder.encode(words("cat (dog:0) sun")).embeddings
     assert found[0, 2].abs().max() == 0
     assert torch.isfinite(found).all()
@@ -257,7 +257,7 @@ def test_a_weight_of_one_changes_no_bit(encoder: PromptEncoder) -> None:
     assert torch.equal(encoder.encode(words("(cat:1.0)")).embeddings, encoder.encode(words("cat")).embeddings)
 
 
-def test_where_there_is_no_mean_to_restore_the_factor_is_bounded(tokenizer: CLIPTokenizer) -> None:
+def test_without_a_mean_to_restore_the_factor_is_bounded(tokenizer: CLIPTokenizer) -> None:
     """A final norm without a bias gives every token the mean 0: the quotient of two such means is noise."""
     model = text_model(tokenizer)
     model.final_layer_norm.bias.zero_()
@@ -269,7 +269,7 @@ def test_where_there_is_no_mean_to_restore_the_factor_is_bounded(tokenizer: CLIP
     assert torch.equal(sd_encoder(tokenizer, model).encode(words("(cat)")).embeddings, torch.zeros(1, 16, 16))
 
 
-def test_the_mean_may_stay_as_it_is(
+def test_restoring_the_mean_is_optional(
     tokenizer: CLIPTokenizer, model: CLIPTextModel, encoder: PromptEncoder
 ) -> None:
     plain = encoder.encode(words("cat dog")).embeddings
@@ -280,20 +280,22 @@ def test_the_mean_may_stay_as_it_is(
     assert torch.equal(found[:, 3:], plain[:, 3:])
 
 
-def test_half_precision_stays_half(tokenizer: CLIPTokenizer) -> None:
+def test_half_precision_is_kept(tokenizer: CLIPTokenizer) -> None:
     encoder = sd_encoder(tokenizer, text_model(tokenizer).to(torch.bfloat16))
     assert encoder.encode(words("a (cat:1.3) dog")).embeddings.dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("clip_skip", [0, 5, -1])
-def test_a_layer_that_is_not_there(encoder: PromptEncoder, xl_encoder: PromptEncoder, clip_skip: int) -> None:
+def test_a_layer_that_does_not_exist(
+    encoder: PromptEncoder, xl_encoder: PromptEncoder, clip_skip: int
+) -> None:
     for each in (encoder, xl_encoder):
         with pytest.raises(RequestError, match="text encoder has layers 1 to 4"):
             each.encode(words("a"), clip_skip=clip_skip)
 
 
 @pytest.mark.parametrize("length", [2, 17, int(1e30)])
-def test_a_tokenizer_that_does_not_fit(
+def test_a_tokenizer_that_does_not_match(
     make_tokenizer: Callable[..., CLIPTokenizer], model: CLIPTextModel, length: int
 ) -> None:
     with pytest.raises(CheckpointInvalidError, match="the text encoder reads 3 to 16 tokens"):
@@ -306,7 +308,7 @@ def test_a_tokenizer_may_be_shorter_than_the_text_encoder(
     assert sd_encoder(make_tokenizer(8), model).encode(words("cat " * 7)).embeddings.shape == (1, 16, 16)
 
 
-def test_a_whole_pass_has_one_shape(encoder: PromptEncoder) -> None:
+def test_all_phases_have_one_shape(encoder: PromptEncoder) -> None:
     positive, negative = parse_prompt("[cat|dog BREAK sun]"), parse_prompt("[red:hat:1]")
     found = encoder.encode_phases(prompt_phases(positive, 4), prompt_phases(negative, 4))
     assert [phase.first_step for phase in found] == [0, 1, 2, 3]
@@ -332,7 +334,7 @@ def test_phases_begin_where_either_prompt_changes(encoder: PromptEncoder) -> Non
     assert found[1].positive is found[2].positive
 
 
-def test_what_was_encoded_is_kept(tokenizer: CLIPTokenizer, model: CLIPTextModel) -> None:
+def test_encoded_prompts_are_cached(tokenizer: CLIPTokenizer, model: CLIPTextModel) -> None:
     cache = EmbeddingCache[Conditioning](10_000)
     first = sd_encoder(tokenizer, model, cache=cache, identity="weights")
     same = sd_encoder(tokenizer, model, cache=cache, identity="weights")
@@ -348,6 +350,6 @@ def test_what_was_encoded_is_kept(tokenizer: CLIPTokenizer, model: CLIPTextModel
     assert first.encode(words("a cat")) is kept
 
 
-def test_nothing_remembers_how_it_was_computed(encoder: PromptEncoder) -> None:
+def test_embeddings_keep_no_graph(encoder: PromptEncoder) -> None:
     with torch.enable_grad():
         assert not encoder.encode(words("red sun")).embeddings.requires_grad

@@ -64,7 +64,7 @@ step 4 of 4:
   chunk 2, 2 of 14 tokens: : )"""
 
 
-def test_what_people_see(tokenizer: CLIPTokenizer) -> None:
+def test_the_text_form(tokenizer: CLIPTokenizer) -> None:
     assert str(explain_prompt(PROMPT, 4, tokenizer)) == SHOWN
 
 
@@ -81,7 +81,7 @@ def test_without_a_tokenizer_there_are_no_chunks() -> None:
     }
 
 
-def test_what_programs_see(tokenizer: CLIPTokenizer) -> None:
+def test_the_json_form(tokenizer: CLIPTokenizer) -> None:
     body = explain_prompt("(cat:2) BREAK [a|b] [c:d:3] [e:.5]:)", 6, tokenizer).to_dict()
     assert json.loads(json.dumps(body)) == body
     assert body["tree"] == [
@@ -110,11 +110,11 @@ def test_an_empty_prompt_is_shown_as_nothing(tokenizer: CLIPTokenizer) -> None:
     )
 
 
-def test_a_prompt_that_was_read_already() -> None:
+def test_a_parsed_prompt() -> None:
     assert explain_prompt(parse_prompt("(a)"), 3) == explain_prompt("(a)", 3)
 
 
-def test_what_cannot_be_explained() -> None:
+def test_prompts_that_cannot_be_explained() -> None:
     with pytest.raises(PromptError):
         explain_prompt("(a:-1)")
     with pytest.raises(RequestError):

@@ -74,7 +74,7 @@ def scheduled(text: str, steps: int = 10) -> list[tuple[int, str]]:
         (r"\BREAK", (Text("BREAK"),)),
     ],
 )
-def test_what_is_meant(text: str, expected: tuple[Node, ...]) -> None:
+def test_the_meaning_of_prompts(text: str, expected: tuple[Node, ...]) -> None:
     assert tree(text) == expected
     assert parse_prompt(unparse(expected)).tree == expected
 
@@ -89,7 +89,7 @@ def test_what_is_meant(text: str, expected: tuple[Node, ...]) -> None:
         ("at the end \\", "at the end \\"),
     ],
 )
-def test_an_escaped_character_is_itself(text: str, meant: str) -> None:
+def test_an_escaped_character_is_literal(text: str, meant: str) -> None:
     assert tree(text) == (Text(meant),)
 
 
@@ -124,8 +124,8 @@ def test_an_escape_inside_brackets() -> None:
         ),
     ],
 )
-def test_weights_are_those_of_a1111(text: str, expected: list[tuple[str, float]]) -> None:
-    """The examples in the documentation of its parser, whose first bracket of the last one never closes."""
+def test_weights_equal_a1111s(text: str, expected: list[tuple[str, float]]) -> None:
+    """The examples in the documentation of its parser, of which the last one's first bracket never closes."""
     assert weights(text) == expected
 
 
@@ -145,7 +145,7 @@ def test_weights_are_those_of_a1111(text: str, expected: list[tuple[str, float]]
         ("[a|(b:1.1)]", [(step, "ab"[step % 2]) for step in range(10)]),
     ],
 )
-def test_schedules_are_those_of_a1111(text: str, expected: list[tuple[int, str]]) -> None:
+def test_schedules_equal_a1111s(text: str, expected: list[tuple[int, str]]) -> None:
     assert scheduled(text) == expected
 
 
@@ -212,7 +212,7 @@ def test_schedules_are_those_of_a1111(text: str, expected: list[tuple[int, str]]
         ("[a:1.5]", [], (0, "1.5 is a share above 1: it speaks of a second pass.")),
     ],
 )
-def test_what_does_not_pair_has_a_meaning_and_a_note(
+def test_unbalanced_brackets_have_a_meaning_and_a_note(
     text: str, expected: list[tuple[str, float]], note: tuple[int, str]
 ) -> None:
     assert weights(text) == [(words, pytest.approx(weight)) for words, weight in expected]
@@ -228,24 +228,24 @@ def test_a_weight_out_of_range(text: str) -> None:
     assert "negative prompt" in caught.value.hint
 
 
-def test_nesting_is_bounded() -> None:
+def test_nesting_is_limited() -> None:
     parse_prompt("(" * MAX_DEPTH)
     parse_prompt("[a" * MAX_DEPTH + "]" * MAX_DEPTH)
     with pytest.raises(PromptError, match="nested deeper than 40 at character 40"):
         parse_prompt("[" * (MAX_DEPTH + 1))
 
 
-def test_a_long_prompt_is_read_in_no_time() -> None:
+def test_a_long_prompt_is_parsed_quickly() -> None:
     start = time.thread_time()
     for junk in ("(a:1.2) [b|c] :) \\( ", ")", "(a [b) c] ", "()", "a\\", " ", ":1", "BREAK "):
         parse_prompt(junk * 5000)
     assert (
         time.thread_time() - start < 20
-    )  # of this thread alone: a second or two, however busy the machine is
+    )  # CPU time of this thread: a second or two, however busy the machine is
 
 
 def check(nodes: tuple[Node, ...]) -> None:
-    """Weights are finite numbers from 0 on, texts are not empty and do not lie side by side."""
+    """Weights are finite and not negative, texts are not empty and do not lie side by side."""
     for left, right in pairwise(nodes):
         assert not (isinstance(left, Text) and isinstance(right, Text))
     for node in nodes:
@@ -274,7 +274,7 @@ texts = st.text() | st.lists(pieces, max_size=40).map("".join)
 @example(r"\BREAK\ x")
 @example(r"a BREAK\ x")
 @example("[(a]b)c")
-def test_whatever_is_read_can_be_written_and_read_again(text: str) -> None:
+def test_parsed_prompts_round_trip(text: str) -> None:
     try:
         parsed = parse_prompt(text)
     except PromptError:
@@ -288,11 +288,11 @@ def test_whatever_is_read_can_be_written_and_read_again(text: str) -> None:
 
 
 @given(text=st.text(st.characters(exclude_characters="\\()[]")).filter(lambda text: "BREAK" not in text))
-def test_text_without_special_characters_is_kept(text: str) -> None:
+def test_text_without_special_characters_is_unchanged(text: str) -> None:
     assert tree(text) == ((Text(text),) if text else ())
 
 
 @given(text=texts)
-def test_text_can_always_be_escaped(text: str) -> None:
+def test_any_text_can_be_escaped(text: str) -> None:
     written = unparse((Text(text),)) if text else ""
     assert tree(written) == ((Text(text),) if text else ())

@@ -42,7 +42,7 @@ prompts = st.lists(pieces, max_size=30).map("".join)
         ("999999999.0", None),
     ],
 )
-def test_numbers_with_a_point_are_shares_and_others_steps(when: str, first: int | None) -> None:
+def test_numbers_with_a_point_are_fractions_and_others_steps(when: str, first: int | None) -> None:
     found = prompt_phases(parse_prompt(f"[a:b:{when}]"), 20)
     expected = [(0, "a"), (first, "b")] if first else [(0, "b" if first == 0 else "a")]
     assert [
@@ -54,13 +54,13 @@ def test_numbers_with_a_point_are_shares_and_others_steps(when: str, first: int 
     ("when", "first"),
     [("0.5", 0), ("1.0", 0), ("1.5", 5), ("2.0", None), ("15", 0), ("20", 0), ("24", 4), ("30", None)],
 )
-def test_a_second_pass_goes_on_where_the_first_ended(when: str, first: int | None) -> None:
-    """20 steps came before; these are 10."""
+def test_a_second_pass_continues_after_the_first(when: str, first: int | None) -> None:
+    """20 steps were before it; these are 10."""
     texts = [plain_text(parse_prompt(f"[a:b:{when}]"), step, 10, previous_steps=20) for step in range(10)]
     assert texts == ["a"] * (10 if first is None else first) + ["b"] * (0 if first is None else 10 - first)
 
 
-def test_alternatives_take_turns() -> None:
+def test_alternatives_alternate() -> None:
     texts = [plain_text(parse_prompt("a [x|y|z|] b"), step, 9) for step in range(9)]
     assert texts == ["a x b", "a y b", "a z b", "a  b", "a x b", "a y b", "a z b", "a  b", "a x b"]
 
@@ -75,7 +75,7 @@ def test_equal_neighbours_are_one_phase() -> None:
     assert [phase.first_step for phase in prompt_phases(parse_prompt("[a|a|b]"), 6)] == [0, 2, 3, 5]
 
 
-def test_only_steps_are_looked_at_at_which_something_may_change(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_steps_at_which_the_prompt_may_change_are_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[int] = []
     original = schedule.segments_at
 
@@ -94,13 +94,13 @@ def test_only_steps_are_looked_at_at_which_something_may_change(monkeypatch: pyt
         assert looked == steps
 
 
-def test_a_break_parts_segments_of_one_weight() -> None:
+def test_a_break_separates_segments() -> None:
     segments = segments_at(parse_prompt("a (b BREAK c) BREAK"), 0, 1)
     assert segments == (Segment("a "), Segment("b", 1.1), Break(), Segment("c", 1.1), Break())
     assert plain_text(parse_prompt("a, BREAK (b:2) c"), 0, 1) == "a, b c"
 
 
-def test_what_a_prompt_is_like() -> None:
+def test_properties_of_a_prompt() -> None:
     assert is_scheduled(parse_prompt("(a [b:3])"))
     assert is_scheduled(parse_prompt("[a|b]"))
     assert not is_scheduled(parse_prompt("(a [b]) BREAK"))
@@ -109,7 +109,7 @@ def test_what_a_prompt_is_like() -> None:
 
 
 @pytest.mark.parametrize(("step", "steps", "earlier"), [(-1, 5, 0), (0, 0, 0), (0, 5, -1)])
-def test_a_step_that_cannot_be(step: int, steps: int, earlier: int) -> None:
+def test_invalid_steps(step: int, steps: int, earlier: int) -> None:
     with pytest.raises(RequestError, match="steps are counted from 0"):
         segments_at(parse_prompt("a"), step, steps, previous_steps=earlier)
 
@@ -120,7 +120,7 @@ def test_no_steps_have_no_phases() -> None:
 
 
 @given(text=prompts, steps=st.integers(1, 30), earlier=st.integers(0, 30))
-def test_phases_say_what_every_step_says(text: str, steps: int, earlier: int) -> None:
+def test_phases_agree_with_every_single_step(text: str, steps: int, earlier: int) -> None:
     try:
         prompt = parse_prompt(text)
     except PromptError:

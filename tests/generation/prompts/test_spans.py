@@ -11,7 +11,7 @@ from safelight.generation.prompts.tree import Text
 
 
 def stretches(text: str) -> list[tuple[str, float]]:
-    """The weighted words as JavaScript would cut them out, with their weights."""
+    """The weighted texts as JavaScript would slice them, with their weights."""
     units = text.encode("utf-16-le")
     return [
         (units[2 * span.start : 2 * span.end].decode("utf-16-le"), span.weight)

@@ -24,11 +24,11 @@ NAMES = PromptStyle("none")
         ((NAMES,), ("a cat", "dog")),
     ],
 )
-def test_styles_are_applied_in_turn(styles: tuple[PromptStyle, ...], expected: tuple[str, str]) -> None:
+def test_styles_are_applied_in_order(styles: tuple[PromptStyle, ...], expected: tuple[str, str]) -> None:
     assert apply_styles("a cat", "dog", styles) == expected
 
 
-def test_an_empty_prompt_takes_the_styles_words_alone() -> None:
+def test_an_empty_prompt_becomes_the_styles_text() -> None:
     assert apply_styles("", " ", [PromptStyle("x", " a ", "b")]) == ("a", "b")
 
 
@@ -51,12 +51,12 @@ def test_json_and_csv_files(tmp_path: Path) -> None:
     }
 
 
-def test_the_first_versions_of_a1111_said_text(tmp_path: Path) -> None:
+def test_old_a1111_files_have_a_text_column(tmp_path: Path) -> None:
     (tmp_path / "styles.csv").write_text("name,text\nold,words\n")
     assert load_styles(tmp_path) == {"old": PromptStyle("old", "words")}
 
 
-def test_no_folder_has_no_styles(tmp_path: Path) -> None:
+def test_a_missing_folder_has_no_styles(tmp_path: Path) -> None:
     assert load_styles(tmp_path / "none") == {}
 
 
@@ -80,7 +80,7 @@ def test_no_folder_has_no_styles(tmp_path: Path) -> None:
         ("x.csv", b'name,prompt\na,"' + b"b" * 200_000, "x.csv is no style file: field larger than"),
     ],
 )
-def test_what_is_no_style_file(tmp_path: Path, name: str, content: bytes, complaint: str) -> None:
+def test_invalid_style_files(tmp_path: Path, name: str, content: bytes, complaint: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(PromptError) as caught:
         load_styles(tmp_path)
@@ -88,13 +88,13 @@ def test_what_is_no_style_file(tmp_path: Path, name: str, content: bytes, compla
     assert "name, prompt and negative_prompt" in caught.value.hint
 
 
-def test_a_folder_of_that_name(tmp_path: Path) -> None:
+def test_a_folder_with_the_files_name(tmp_path: Path) -> None:
     (tmp_path / "x.csv").mkdir()
     with pytest.raises(PromptError, match=r"^x\.csv cannot be read"):
         load_styles(tmp_path)
 
 
-def test_a_name_is_given_once(tmp_path: Path) -> None:
+def test_duplicate_names(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("name,prompt\nfilm,x\n")
     (tmp_path / "b.json").write_text('{"name": "film"}')
     with pytest.raises(PromptError, match=r"b\.json: there is already a style 'film' in a\.csv"):

@@ -40,7 +40,7 @@ def real() -> CLIPTokenizer:
 
 @pytest.mark.parametrize("prompt", PROMPTS)
 @pytest.mark.parametrize("steps", [1, 20])
-def test_counts_are_those_of_what_is_drawn(
+def test_counts_equal_those_of_generation(
     prompt: str, steps: int, ours: ClipTokenizer, real: CLIPTokenizer
 ) -> None:
     explanation = explain_prompt(prompt, steps, real)
@@ -56,7 +56,7 @@ def test_the_same_tokens_for_any_text(text: str, ours: ClipTokenizer, real: CLIP
     assert ours(text, **options)["input_ids"] == real(text, **options)["input_ids"]
 
 
-def test_of_several_text_encoders_the_longest_counts(ours: ClipTokenizer) -> None:
+def test_with_several_text_encoders_the_longest_counts(ours: ClipTokenizer) -> None:
     clip = TokenizerSource(None).open()
     alone = [count_tokens(parse_prompt(PROMPTS[6]), 1, [each]) for each in (ours, clip)]
     both = count_tokens(parse_prompt(PROMPTS[6]), 1, [ours, clip])
@@ -66,7 +66,7 @@ def test_of_several_text_encoders_the_longest_counts(ours: ClipTokenizer) -> Non
 
 @pytest.fixture
 def cut(monkeypatch: pytest.MonkeyPatch, ours: ClipTokenizer) -> Callable[[], int]:
-    """How many prompts were cut into tokens so far."""
+    """The number of prompts that were tokenized so far."""
     cut: list[Any] = []
     original = token_count.split_into_chunks
     monkeypatch.setattr(
@@ -102,7 +102,7 @@ def test_of_very_many_phases_those_with_the_most_characters_are_counted(
 )
 @example(prompt="[a|[bb|c|[ddd|]]:e:0.5][f|g][h|i|j]", steps=40)
 @example(prompt="[[a|bb|ccc]|[d|ee|[f:ggg:7]]]", steps=37)
-def test_lengths_are_those_of_what_is_drawn(prompt: str, steps: int) -> None:
+def test_lengths_equal_those_of_generation(prompt: str, steps: int) -> None:
     try:
         parsed = parse_prompt(prompt)
     except PromptError:
@@ -120,7 +120,7 @@ def test_lengths_are_those_of_what_is_drawn(prompt: str, steps: int) -> None:
 @pytest.mark.parametrize(
     "prompt", ["[a|b]" * 2000, "[a|b][a|b|c][a|b|c|d|e][a|b|c|d|e|f|g][a|b|c|d|e|f|g|h]" * 180]
 )
-def test_time_does_not_grow_with_the_prompt_times_the_steps(
+def test_time_does_not_grow_with_prompt_times_steps(
     prompt: str, ours: ClipTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parsed, put_together = parse_prompt(prompt[:10_000]), []

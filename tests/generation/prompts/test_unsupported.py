@@ -46,7 +46,7 @@ PROMPTS = st.lists(PIECES, max_size=12).map("".join)
         ("ROCK AND ROLL", ["AND"], "ROCK, ROLL"),
         ("AND", ["AND"], ""),
         ("(a AND b:1.2)", ["AND"], "(a, b:1.2)"),
-        # What looks like it and is not.
+        # Similar text that is not unsupported.
         (r"\<lora:ink:1> \AND \embedding:x", [], r"\<lora:ink:1> \AND \embedding:x"),
         ("I <3 you, a < b > c, <b>, <:x>, <lora:ink", [], "I <3 you, a < b > c, <b>, <:x>, <lora:ink"),
         ("rock and roll, SAND, ANDROID, AND_PROMPT", [], "rock and roll, SAND, ANDROID, AND_PROMPT"),
@@ -54,20 +54,20 @@ PROMPTS = st.lists(PIECES, max_size=12).map("".join)
         ("a cat :1.2", [], "a cat :1.2"),
     ],
 )
-def test_what_is_found_and_what_is_left(prompt: str, found: list[str], left: str) -> None:
+def test_found_parts_and_the_remaining_text(prompt: str, found: list[str], left: str) -> None:
     parts = find_unsupported(prompt)
     assert [part.text for part in parts] == found
     assert all(prompt[part.start : part.end] == part.text for part in parts)
     assert remove_unsupported(prompt) == left
 
 
-def test_cutting_one_out_makes_no_other() -> None:
+def test_removing_a_part_creates_no_other() -> None:
     left = remove_unsupported("<lo<lora:x:1>ra:y:1>")
     assert (left, find_unsupported(left)) == (r"\<lora:y:1>", [])
 
 
 @given(PROMPTS)
-def test_nothing_is_found_in_what_is_left(prompt: str) -> None:
+def test_nothing_is_found_in_the_remaining_text(prompt: str) -> None:
     left = remove_unsupported(prompt)
     assert find_unsupported(left) == []
     assert remove_unsupported(left) == left
@@ -75,7 +75,7 @@ def test_nothing_is_found_in_what_is_left(prompt: str) -> None:
 
 
 @given(PROMPTS)
-def test_as_words_it_is_read_letter_by_letter_as_an_older_version_did(prompt: str) -> None:
+def test_escaped_parts_are_read_literally_as_in_older_versions(prompt: str) -> None:
     written = escape_unsupported(prompt)
     assert find_unsupported(written) == []
     assert parse_prompt(written).tree == parse_prompt(prompt).tree
@@ -101,7 +101,7 @@ def test_as_words_it_is_read_letter_by_letter_as_an_older_version_did(prompt: st
         ),
     ],
 )
-def test_a_refusal_names_the_part_its_place_and_what_would_be_right(
+def test_a_refusal_names_the_part_its_position_and_the_alternative(
     prompt: str, message: str, hint: str
 ) -> None:
     with pytest.raises(PromptUnsupportedError) as caught:
@@ -113,7 +113,7 @@ def test_a_refusal_names_the_part_its_place_and_what_would_be_right(
     check_supported(escaped, "prompt")
 
 
-def test_a_refusal_names_the_others_too() -> None:
+def test_a_refusal_names_the_other_parts() -> None:
     with pytest.raises(PromptUnsupportedError, match="Likewise: AND, <lora:b:1>"):
         check_supported("<lora:a:1> AND <lora:b:1> AND <lora:a:1>", "negative prompt")
     with pytest.raises(PromptUnsupportedError) as caught:
@@ -121,7 +121,7 @@ def test_a_refusal_names_the_others_too() -> None:
     assert len(caught.value.message + caught.value.hint) < 1000
 
 
-def test_each_is_noted_once() -> None:
+def test_each_part_is_noted_once() -> None:
     texts = distinct_texts(find_unsupported("<lora:a:1> x AND y AND <lora:a:1>"))
     assert texts == ("<lora:a:1>", "AND")
     assert left_out_notes(texts) == (

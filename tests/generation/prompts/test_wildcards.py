@@ -54,7 +54,7 @@ def seen(text: str, folder: Path | None = None, seeds: int = 200) -> Counter[str
         "back\\",
     ],
 )
-def test_what_leaves_nothing_open_stays_as_it_is(text: str) -> None:
+def test_text_without_choices_is_unchanged(text: str) -> None:
     assert expand_wildcards(text, 1, None) == text
 
 
@@ -64,7 +64,7 @@ def test_a_wildcard_is_a_line_of_its_file(folder: Path) -> None:
     assert set(seen("__coloured__", folder)) == {f"{c} {a}" for c in ("red", "blue") for a in ("cat", "dog")}
 
 
-def test_each_choice_is_its_own(folder: Path) -> None:
+def test_choices_are_independent(folder: Path) -> None:
     assert set(seen("__animal__ __animal__", folder)) == {"cat cat", "cat dog", "dog cat", "dog dog"}
 
 
@@ -106,18 +106,18 @@ def test_variants(text: str, results: set[str]) -> None:
 
 
 @pytest.mark.parametrize("text", ["{0.3::a|0.1::b}", "{a:.3|b:.1}", "{3::a|b}", "{a: 3 |1::b}"])
-def test_weights_are_shares(text: str) -> None:
+def test_weights_are_proportions(text: str) -> None:
     assert 680 < seen(text, seeds=1000)["a"] < 820
 
 
-def test_several_of_one_variant_are_drawn_by_weight() -> None:
+def test_several_variants_are_chosen_by_weight() -> None:
     counts = seen("{1$$8::a|1::b|1::c}", seeds=1000)
     assert 750 < counts["a"] < 850
     assert all(len(set(pair.split(", "))) == 2 for pair in seen("{2$$8::a|1::b|1::c}"))
 
 
-def test_the_same_seed_gives_the_same_words_on_every_machine(folder: Path) -> None:
-    """The results are fixed here: a picture must come out again after years."""
+def test_the_same_seed_gives_the_same_text_on_every_machine(folder: Path) -> None:
+    """The results are fixed here: an image must be reproducible after years."""
     text = "{a|b|c|d} {3$$1::e|2::f|3::g|h} __animal__ {0-3$$-$$x|y|z}"
     assert [expand_wildcards(text, seed, folder) for seed in (0, 1, 2**63 - 1)] == [
         "d f, g, e dog y",
@@ -127,7 +127,7 @@ def test_the_same_seed_gives_the_same_words_on_every_machine(folder: Path) -> No
 
 
 @given(seed=st.integers(0, 2**63 - 1), text=st.text("{}|[]:$\\ab1.-_", max_size=30))
-def test_expanding_always_ends_and_repeats(seed: int, text: str) -> None:
+def test_expanding_always_ends_and_is_deterministic(seed: int, text: str) -> None:
     try:
         first = expand_wildcards(text, seed, None)
     except PromptError as error:
@@ -142,7 +142,7 @@ def test_expanding_always_ends_and_repeats(seed: int, text: str) -> None:
 @example(0, "__{cat|dog}__")
 @example(0, "{_|_}_a__")
 @example(0, "{{a|{a}b")
-def test_what_was_expanded_is_final(seed: int, text: str) -> None:
+def test_expanded_text_is_final(seed: int, text: str) -> None:
     try:
         once = expand_wildcards(text, seed, None)
     except PromptError:
@@ -150,7 +150,7 @@ def test_what_was_expanded_is_final(seed: int, text: str) -> None:
     assert expand_wildcards(once, seed + 1, None) == once
 
 
-def test_words_that_choices_put_together_are_no_choice(folder: Path) -> None:
+def test_text_that_choices_produce_is_not_expanded_again(folder: Path) -> None:
     found = expand_wildcards("__{animal|animal}__ {\\{|\\{}a}", 0, folder)
     assert found == r"\__animal__ \{a}"
     assert plain_text(parse_prompt(found), 0, 1) == "__animal__ {a}"
@@ -181,7 +181,7 @@ def test_words_that_choices_put_together_are_no_choice(folder: Path) -> None:
         ("__wide__", "The prompt comes to more than 1000 wildcards."),
     ],
 )
-def test_a_wildcard_that_cannot_be_filled_in(folder: Path, text: str, message: str) -> None:
+def test_a_missing_wildcard_is_an_error(folder: Path, text: str, message: str) -> None:
     with pytest.raises(WildcardError) as caught:
         expand_wildcards(text, 0, folder)
     assert caught.value.message == message
@@ -202,23 +202,23 @@ def test_without_a_folder_there_are_no_wildcards() -> None:
         ("{" * (MAX_DEPTH + 1) + "}" * (MAX_DEPTH + 1), "Braces are nested deeper than 40."),
     ],
 )
-def test_a_variant_without_an_answer(text: str, message: str) -> None:
+def test_an_empty_variant_is_an_error(text: str, message: str) -> None:
     with pytest.raises(PromptError) as caught:
         expand_wildcards(text, 0, None)
     assert caught.value.message == message
     assert not isinstance(caught.value, WildcardError)
 
 
-def test_deep_braces_are_fine_up_to_the_bound() -> None:
+def test_nested_braces_are_accepted_up_to_the_limit() -> None:
     assert expand_wildcards("{" * MAX_DEPTH + "a" + "}" * MAX_DEPTH, 0, None) == "a"
 
 
 @pytest.mark.parametrize("junk", ["{", "[", "}", "{a|", "a:1|", "__", "__a ", "[{a}", "{a|b}", "\\"])
-def test_a_long_prompt_is_read_in_no_time(junk: str) -> None:
+def test_a_long_prompt_is_expanded_quickly(junk: str) -> None:
     start = time.thread_time()
     expand_wildcards(junk * 3000, 0, None)
     expand_wildcards(f"{{{junk * 3000}", 0, None)
-    assert time.thread_time() - start < 5  # of this thread alone: hundredths, however busy the machine is
+    assert time.thread_time() - start < 5  # CPU time of this thread: hundredths, however busy the machine is
 
 
 @pytest.mark.parametrize(

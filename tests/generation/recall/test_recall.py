@@ -1,4 +1,4 @@
-"""What pictures and texts say, as fields: ours, A1111's, SD.Next's, ComfyUI's, nobody's."""
+"""Fields of a request from images and texts of Safelight, A1111, SD.Next, ComfyUI, and unknown programs."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ def unfilled(found: RecallResult) -> dict[str, str]:
 
 
 BESIDE_A_PICTURE = frozenset({"strength", "outpaint"})
-"""The fields that need an initial picture, which is never among them."""
+"""The fields that need an initial image, which is never among the recalled ones."""
 
 
 def usable(found: RecallResult) -> None:
-    """Each field alone can be used, some beside a picture."""
+    """Assert that each field alone is valid, some with an initial image."""
     assert "init_image" not in found.fields
     for name, value in found.fields.items():
         more = {"init_image": b"x"} if name in BESIDE_A_PICTURE else {}
@@ -119,7 +119,7 @@ def test_a_record_with_everything() -> None:
     assert recall_text(record.to_json(), HERE).fields == found.fields
 
 
-def test_some_fields_need_a_picture_beside_them() -> None:
+def test_some_fields_need_an_initial_image() -> None:
     record = ReproductionRecord.model_validate(BODY)
     found = recall_text(record.to_json(), HERE)
     refused = set()
@@ -138,7 +138,7 @@ def test_a_record_of_other_weights() -> None:
     assert "other weights" in found.unfilled[-1].reason
 
 
-def test_a_record_that_cannot_be_read() -> None:
+def test_an_invalid_record() -> None:
     text = "a cat\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 64x64"
     found = recall_image(png(safelight='{"format": 9}', parameters=text), HERE, LIMITS)
     assert (found.source, found.fields["prompt"]) == ("a1111", "a cat")
@@ -178,7 +178,7 @@ def test_a1111_with_a_second_pass() -> None:
     usable(found)
 
 
-def test_a1111_with_a_second_pass_in_other_words() -> None:
+def test_a1111_with_a_second_pass_by_its_size() -> None:
     text = (
         "x\nSteps: 8, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512, Model: nowhere, Denoising strength: 0.5, "
         "Hires CFG Scale: 5, Hires schedule type: Karras, Hires resize: 1024x1024, Hires upscaler: R-ESRGAN 4x+"
@@ -253,7 +253,7 @@ def test_sdnext() -> None:
     assert unfilled(found) == {"VAE": "kl-f8"}
 
 
-def test_each_value_stands_alone() -> None:
+def test_an_invalid_value_does_not_affect_the_others() -> None:
     text = (
         "x\nSteps: many, Sampler: Nonsense, CFG scale: 1000, Seed: -1, Size: 512 by 512, "
         "Clip skip: 2, Variation seed: 3, Variation seed strength: 7"
@@ -366,7 +366,7 @@ def test_comfyui_with_two_passes() -> None:
     assert unfilled(found)["node 1"] == "KSampler"
 
 
-def test_comfyui_s_sampler_in_parts() -> None:
+def test_comfyui_with_a_sampler_in_parts() -> None:
     graph = {
         "1": {
             "class_type": "SamplerCustomAdvanced",
@@ -430,7 +430,7 @@ def test_comfyui_s_samplers(name: str, ours: str | None) -> None:
     assert ("sampler" in unfilled(found)) == (ours is None)
 
 
-def test_graphs_that_go_in_circles_or_nowhere() -> None:
+def test_graphs_with_cycles_or_missing_nodes() -> None:
     for class_type in ("KSampler", "Unknown"):
         node = {"class_type": class_type, "inputs": {name: ["1", 0] for name in GRAPH["3"]["inputs"]}}
         assert recall_text(json.dumps({"1": node}), HERE).source == "comfyui"
@@ -438,7 +438,7 @@ def test_graphs_that_go_in_circles_or_nowhere() -> None:
     assert recall_text(json.dumps(empty), HERE).unfilled[0].name == "prompt"
 
 
-def test_a_request() -> None:
+def test_a_request_as_json() -> None:
     request = {
         "kind": "generate",
         "prompt": "a fox",
@@ -478,7 +478,7 @@ def test_a_request() -> None:
     assert recall_text(json.dumps({"id": "x", "request": request}), HERE) == found
 
 
-def test_nothing() -> None:
+def test_inputs_without_parameters() -> None:
     assert recall_image(png(), HERE, LIMITS) == RecallResult("none")
     assert recall_image(png(parameters="just words"), HERE, LIMITS) == RecallResult("none", {}, "just words")
     assert recall_image(png(workflow="{}"), HERE, LIMITS).unfilled[0].name == "workflow"
@@ -491,7 +491,7 @@ def test_nothing() -> None:
         recall_image(b"no picture", HERE, LIMITS)
 
 
-def test_answers_have_a_bound() -> None:
+def test_results_are_limited() -> None:
     marks = "Steps: 3, Sampler: Euler, CFG scale: 1"
     found = recall_text("x\n" + marks + "".join(f", k{number}: {'v' * 400}" for number in range(150)), HERE)
     assert len(found.unfilled) == 100
@@ -505,21 +505,21 @@ def test_answers_have_a_bound() -> None:
 
 
 def many_samplers(links: int) -> dict[str, Any]:
-    """Samplers that all begin with one node, which takes so many times what one of them made."""
+    """Samplers that all start at one node, each of which takes so many times the output of the last."""
     begins = {"class_type": "X", "inputs": {f"a{number}": ["y", number] for number in range(links)}}
     inputs = {"positive": "", "latent_image": ["x", 0]}
     samplers = {str(number): {"class_type": "KSampler", "inputs": inputs} for number in range(1_500)}
     return {"x": begins, "y": {"class_type": "Y", "inputs": {"samples": ["0", 0]}}} | samplers
 
 
-def test_graphs_of_many_links_take_no_time() -> None:
+def test_graphs_of_many_links_are_fast() -> None:
     began = time.process_time()
     found = recall_text(json.dumps(many_samplers(40_000)), HERE)
     assert time.process_time() - began < 3
     assert (found.source, len(found.unfilled)) == ("comfyui", 100)
 
 
-def test_graphs_have_a_bound() -> None:
+def test_graphs_are_limited() -> None:
     extra = {str(number): GRAPH["20"] for number in range(100, MAX_NODES + 100)}
     for graph in (many_samplers(MAX_LINKS), GRAPH | extra):
         found = recall_text(json.dumps(graph), HERE)
@@ -527,8 +527,8 @@ def test_graphs_have_a_bound() -> None:
         assert "this one is larger" in found.unfilled[0].reason
 
 
-def test_the_pass_that_comes_first() -> None:
-    """However far behind the others it is, and whatever stands between."""
+def test_the_first_pass_is_found() -> None:
+    """However far from the others it is, and whatever nodes are between."""
     graph = dict(GRAPH)
     for number in range(100, 130):
         graph[f"{number}"] = {"class_type": "VAEDecode", "inputs": {"samples": [f"{number - 1}", 0]}}
@@ -538,14 +538,14 @@ def test_the_pass_that_comes_first() -> None:
     assert recall_text(json.dumps(graph), HERE).fields["steps"] == 25
 
 
-def test_many_styles_take_no_time() -> None:
+def test_many_styles_are_fast() -> None:
     began = time.process_time()
     text = json.dumps({"prompt": "x", "styles": ["ink"] * 40_000 + ["gone"] * 40_000})
     assert len(recall_text(text, HERE).unfilled) == 100
     assert time.process_time() - began < 3
 
 
-def test_half_a_character_never_leaves() -> None:
+def test_unpaired_surrogates_are_never_returned() -> None:
     for text in ('{"prompt": "\\ud800", "\\udc00": "\\ud800"}', '{"prompt": "x", "sampler": "\\ud800"}'):
         found = recall_text(text, HERE)
         json.dumps([found.fields, [vars(each) for each in found.unfilled]], ensure_ascii=False).encode()
@@ -573,12 +573,12 @@ nodes = st.fixed_dictionaries(
 
 
 @given(st.dictionaries(st.sampled_from("12345"), nodes | values))
-def test_no_graph_is_too_much(graph: dict[str, Any]) -> None:
+def test_any_graph_is_survived(graph: dict[str, Any]) -> None:
     usable(recall_text(json.dumps(graph), HERE))
 
 
 @given(st.dictionaries(st.sampled_from([*GenerationRequest.model_fields, "request", "format"]), values))
-def test_no_request_is_too_much(request: dict[str, Any]) -> None:
+def test_any_request_is_survived(request: dict[str, Any]) -> None:
     usable(recall_text(json.dumps(request), HERE))
 
 
@@ -598,18 +598,18 @@ keys += [
     st.text(max_size=20),
     st.dictionaries(st.sampled_from(keys), st.text(max_size=12) | st.integers().map(str)),
 )
-def test_no_text_is_too_much(prompt: str, pairs: dict[str, str]) -> None:
+def test_any_text_is_survived(prompt: str, pairs: dict[str, str]) -> None:
     usable(recall_text(f"{prompt}\n" + ", ".join(f"{key}: {value}" for key, value in pairs.items()), HERE))
 
 
 @given(st.binary(max_size=200), st.integers(0, 300))
-def test_no_file_is_too_much(noise: bytes, at: int) -> None:
+def test_any_file_is_survived(noise: bytes, at: int) -> None:
     data = png(parameters=A1111, prompt=json.dumps(GRAPH))
     with suppress(ImageError):
         usable(recall_image(data[:at] + noise + data[at + len(noise) :], HERE, LIMITS))
 
 
-def test_what_a_prompt_asks_for_in_vain_is_left_out_and_named() -> None:
+def test_unsupported_parts_of_a_prompt_are_removed_and_named() -> None:
     text = (
         "a cat <lora:ink:1> AND (a dog:1.1) :0.5\nNegative prompt: embedding:bad, x\n"
         "Steps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 64x64"
@@ -624,21 +624,21 @@ def test_what_a_prompt_asks_for_in_vain_is_left_out_and_named() -> None:
     usable(found)
 
 
-def test_what_a_picture_was_drawn_without_is_named() -> None:
+def test_parts_that_were_not_applied_are_named() -> None:
     record = ReproductionRecord.model_validate(PLAIN | {"left_out": ["<lora:ink:1>"]})
     for found in (recall_text(record.to_json(), HERE), recall_text(infotext_from_record(record), HERE)):
         assert "<lora:ink:1>" in unfilled(found).values()
         assert "<lora" not in found.fields["prompt"]
 
 
-def test_what_an_older_version_drew_as_words_is_words_again() -> None:
+def test_parts_that_an_older_version_read_literally_are_escaped() -> None:
     record = ReproductionRecord.model_validate(PLAIN | {"expanded_prompt": "a cat <lora:ink:1>"})
     found = recall_text(record.to_json(), HERE)
     assert found.fields["prompt"] == "a cat \\<lora:ink:1>"
     usable(found)
 
 
-def test_a_request_that_was_to_ignore_what_is_not_done() -> None:
+def test_a_request_that_ignores_unsupported_parts() -> None:
     found = recall_text('{"prompt": "a <lora:x:1> cat", "ignore_unsupported": true}', HERE)
     assert found.fields == {"prompt": "a  cat"}
     assert unfilled(found) == {"adapter": "<lora:x:1>"}

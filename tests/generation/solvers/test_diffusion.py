@@ -24,7 +24,7 @@ from safelight.generation.solvers.samplers import (
     resolve_sampler,
 )
 
-# diffusers gives tensors to numpy in the old way.
+# diffusers converts tensors to numpy in the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")
 
 SD = {
@@ -48,7 +48,7 @@ EXACT = [
     if each.max_steps is None and PredictionProcess.EDM not in each.prediction_processes
 ]
 STEADY = [each for each in EXACT if not each.stochastic]
-# First-order noise draws too narrow a distribution in few steps.
+# First-order noise gives too narrow a distribution in few steps.
 LOWEST_SPREAD = {
     "Euler a": 0.8,
     "DDPM": 0.8,
@@ -60,7 +60,7 @@ FIRST_ORDER = {"Euler", "DDIM", "Euler FlowMatch"}
 
 
 class Network(Protocol):
-    """What predicts, from scaled latents and a timestep."""
+    """A prediction from scaled latents and a timestep."""
 
     def __call__(self, latents: Tensor, timestep: Tensor) -> Tensor: ...
 
@@ -80,7 +80,7 @@ def run(
     start: int = 0,
     size: int = 8,
 ) -> tuple[Tensor, Tensor, float]:
-    """The result, the latents at the start, and the sigma there; as diffusers' pipelines do it."""
+    """Run a sampler as diffusers' pipelines do; returns the result, the latents at the start, and the sigma there."""
     (kind,) = choice.sampler.prediction_processes
     noise_seed = seed if noise_seed is None else noise_seed
     solver = build_scheduler(choice, config or CONFIG[kind], [noise_seed, noise_seed + 1])
@@ -109,7 +109,7 @@ def run(
 
 @pytest.fixture(scope="module")
 def unet() -> Network:
-    """A U-Net with random weights that looks at its timestep."""
+    """A U-Net with random weights that uses its timestep."""
     torch.manual_seed(0)
     model = UNet2DConditionModel(
         sample_size=16,
@@ -131,7 +131,7 @@ def unet() -> Network:
 
 
 class Gaussian:
-    """The perfect network for pictures whose every value is drawn from one normal distribution."""
+    """The exact network for data whose every value has one normal distribution."""
 
     def __init__(self, prediction: str) -> None:
         self.prediction = prediction
@@ -159,7 +159,8 @@ class Gaussian:
 
 
 def exact(choice: SamplerChoice, begun: Tensor, sigma: float) -> Tensor:
-    """Where the probability flow of Gaussian data ends: each value keeps its distance to the mean in deviations."""
+    """The end of the probability flow of Gaussian data: each value keeps its distance to the mean in standard
+    deviations."""
     (kind,) = choice.sampler.prediction_processes
     if kind is PredictionProcess.FLOW:
         alpha = 1 - sigma
@@ -173,7 +174,7 @@ def exact(choice: SamplerChoice, begun: Tensor, sigma: float) -> Tensor:
 
 @cache
 def off(sampler: Sampler, steps: int, start: int = 0, prediction: str = "epsilon") -> float:
-    """Largest distance from the exact solution, in deviations of the data, on the sampler's best common schedule."""
+    """The largest error against the exact solution, in standard deviations, on the sampler's best common schedule."""
     flow = PredictionProcess.FLOW in sampler.prediction_processes
     choice = SamplerChoice(
         sampler, "sgm-uniform" if flow else "karras" if "karras" in sampler.schedules else "normal"
@@ -185,7 +186,7 @@ def off(sampler: Sampler, steps: int, start: int = 0, prediction: str = "epsilon
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=title)
-def test_every_sampler_draws_under_every_schedule_and_each_has_its_picture(
+def test_every_sampler_runs_with_every_schedule_and_gives_another_result(
     sampler: Sampler, unet: Network
 ) -> None:
     """Also in fewer steps than a multistep solver would remember."""
@@ -197,13 +198,13 @@ def test_every_sampler_draws_under_every_schedule_and_each_has_its_picture(
             assert not torch.equal(results[schedule], begun)
     results.pop(
         "karras" if PredictionProcess.EDM in sampler.prediction_processes else "leading", None
-    )  # what automatic means here
+    )  # the meaning of automatic here
     for one, other in combinations(results, 2):
         assert not torch.allclose(results[one], results[other], rtol=1e-3, atol=1e-3), (one, other)
 
 
 @pytest.mark.parametrize("choice", USUAL, ids=title)
-def test_a_seed_decides_the_picture(choice: SamplerChoice, unet: Network) -> None:
+def test_a_seed_determines_the_image(choice: SamplerChoice, unet: Network) -> None:
     result = run(choice, unet, 4)[0]
     assert torch.equal(result, run(choice, unet, 4)[0])
     assert not torch.allclose(result, run(choice, unet, 4, seed=5)[0])
@@ -219,7 +220,7 @@ def test_a_seed_decides_the_picture(choice: SamplerChoice, unet: Network) -> Non
         if each.stochastic and PredictionProcess.DIFFUSION in each.prediction_processes
     ],
 )
-def test_pictures_of_a_batch_have_noise_of_their_own(name: str) -> None:
+def test_images_of_a_batch_have_their_own_noise(name: str) -> None:
     still = lambda latents, timestep: 0 * latents  # noqa: E731
     result, begun, _ = run(resolve_sampler(name), still, 4)
     moved = result - begun * (result * begun).sum() / (begun * begun).sum()
@@ -231,8 +232,8 @@ def test_pictures_of_a_batch_have_noise_of_their_own(name: str) -> None:
     [each for each in SAMPLERS if PredictionProcess.DIFFUSION in each.prediction_processes],
     ids=title,
 )
-def test_v_and_sample_prediction_draw_what_epsilon_draws(sampler: Sampler) -> None:
-    """The same perfect network, said in other words."""
+def test_v_and_sample_prediction_equal_epsilon_prediction(sampler: Sampler) -> None:
+    """The same exact network in other parametrisations."""
     results = {
         prediction: run(
             SamplerChoice(sampler), Gaussian(prediction), 6, config=SD | {"prediction_type": prediction}
@@ -245,8 +246,8 @@ def test_v_and_sample_prediction_draw_what_epsilon_draws(sampler: Sampler) -> No
 
 
 @pytest.mark.parametrize("kind", list(PredictionProcess))
-def test_no_sampler_is_another_under_a_second_name(kind: PredictionProcess, unet: Network) -> None:
-    """But for two pairs that are one method in other coordinates, as the table says."""
+def test_no_sampler_duplicates_another(kind: PredictionProcess, unet: Network) -> None:
+    """Except for two pairs that are one method in other coordinates, as the table says."""
     results = {
         each.name: run(SamplerChoice(each), unet, 6)[0]
         for each in SAMPLERS
@@ -277,21 +278,21 @@ def test_higher_orders_are_closer_than_euler(sampler: Sampler) -> None:
 
 
 @pytest.mark.parametrize("sampler", STEADY, ids=title)
-def test_a_run_from_the_middle_lands_there_too(sampler: Sampler) -> None:
-    """Multistep solvers begin without the memory they would have had."""
+def test_a_run_that_starts_in_the_middle_lands_near_it_too(sampler: Sampler) -> None:
+    """Multistep solvers start without the history they would have had."""
     starts = (24, 25) if "go in t" in sampler.note else (25,)
     assert all(off(sampler, 50, start) < (0.25 if sampler.name in FIRST_ORDER else 0.1) for start in starts)
 
 
 @pytest.mark.parametrize("choice", USUAL, ids=title)
-def test_every_sampler_can_begin_in_the_middle(choice: SamplerChoice, unet: Network) -> None:
+def test_every_sampler_can_start_in_the_middle(choice: SamplerChoice, unet: Network) -> None:
     for start in (2, 5):
         assert torch.isfinite(run(choice, unet, 6, start=start)[0]).all()
 
 
 @pytest.mark.parametrize("sampler", [each for each in EXACT if each.stochastic], ids=title)
-def test_noise_on_the_way_leaves_the_distribution_right(sampler: Sampler) -> None:
-    """In this place diffusers' own DPM++ 3M SDE draws a tenth too wide."""
+def test_ancestral_noise_keeps_the_distribution(sampler: Sampler) -> None:
+    """Here diffusers' own DPM++ 3M SDE gives a distribution that is a tenth too wide."""
     choice = SamplerChoice(sampler, "karras")
     network = Gaussian(
         "flow_prediction" if PredictionProcess.FLOW in sampler.prediction_processes else "epsilon"
@@ -329,7 +330,7 @@ def test_eta_turns_ddim_into_ddpm() -> None:
     assert not torch.allclose(still, whole)
 
 
-def test_ddim_clips_where_the_checkpoint_says_so() -> None:
+def test_ddim_clips_where_the_checkpoints_config_says_so() -> None:
     far = lambda latents, timestep: torch.full_like(latents, -9.0)  # noqa: E731
     free = run(resolve_sampler("DDIM"), far, 4)[0]
     clipped = run(
@@ -339,7 +340,7 @@ def test_ddim_clips_where_the_checkpoint_says_so() -> None:
     assert float(clipped.abs().max()) == pytest.approx(2)
 
 
-def test_ddim_ends_where_the_checkpoint_says_so() -> None:
+def test_ddim_ends_where_the_checkpoints_config_says_so() -> None:
     solver = build_scheduler(resolve_sampler("DDIM"), SD | {"set_alpha_to_one": False}, [0])
     solver.set_timesteps(10)
     assert float(solver.sigmas[-1]) == pytest.approx(0.0292, abs=1e-4)

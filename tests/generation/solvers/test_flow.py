@@ -1,4 +1,4 @@
-"""What flow pipelines ask of a solver, with the levels they must get."""
+"""How flow pipelines call a solver, and the sigmas that result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from safelight.generation.solvers.sigmas import FLOW_SCHEDULES
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array_:DeprecationWarning"
-)  # diffusers gives tensors to numpy
+)  # diffusers converts tensors to numpy
 
 FLOW = [sampler for sampler in SAMPLERS if PredictionProcess.FLOW in sampler.prediction_processes]
 SD3 = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
@@ -55,7 +55,7 @@ def levels(solver: Any) -> torch.Tensor:
 
 @EVERY
 def test_flux_passes_its_own_sigmas_and_mu(sampler: Sampler) -> None:
-    """As its pipeline does: through retrieve_timesteps, which looks at the signature."""
+    """As its pipeline does: through retrieve_timesteps, which inspects the signature."""
     sigmas = np.linspace(1, 1 / 8, 8)
     own = FlowMatchEulerDiscreteScheduler.from_config(FLUX)
     own.set_timesteps(sigmas=sigmas, mu=0.9)
@@ -67,20 +67,22 @@ def test_flux_passes_its_own_sigmas_and_mu(sampler: Sampler) -> None:
 
 
 def placed_by_cogview4(solver: Any, steps: int = 8, mu: float = 2.0) -> torch.Tensor:
-    """The times its network is told, once the solver's steps are placed as its pipeline does."""
+    """The times that its network gets, once the solver's steps are set as its pipeline does."""
     times = np.linspace(1000, 1, steps).astype(np.int64).astype(np.float32)
     told, _ = pipeline_cogview4.retrieve_timesteps(solver, steps, "cpu", times, times / 1000, mu=mu)
     return told[:: solver.order]
 
 
 @EVERY
-def test_cogview4_passes_times_and_sigmas_and_is_told_times_before_the_shift(sampler: Sampler) -> None:
+def test_cogview4_passes_times_and_sigmas_and_its_network_gets_times_before_the_shift(
+    sampler: Sampler,
+) -> None:
     own = FlowMatchEulerDiscreteScheduler.from_config(COGVIEW4)
     expected = placed_by_cogview4(own)
     solver = build_scheduler(SamplerChoice(sampler), COGVIEW4, [0])
     torch.testing.assert_close(placed_by_cogview4(solver), expected)
     torch.testing.assert_close(levels(solver), own.sigmas, atol=2e-4, rtol=0)
-    assert (levels(solver)[1:-1] * 1000 > 1.05 * expected[1:]).all()  # mu 2 lifts the levels above the times
+    assert (levels(solver)[1:-1] * 1000 > 1.05 * expected[1:]).all()  # mu 2 shifts the sigmas above the times
 
 
 @pytest.mark.parametrize("schedule", ["sgm-uniform", "beta"])
@@ -95,14 +97,14 @@ def test_cogview4s_times_follow_the_schedule(sampler: Sampler, schedule: str) ->
 
 
 @pytest.mark.parametrize("schedule", ["karras", "exponential"])
-def test_levels_without_a_time_before_the_shift_are_refused(schedule: str) -> None:
+def test_sigmas_without_a_time_before_the_shift_are_refused(schedule: str) -> None:
     solver = build_scheduler(resolve_sampler("Euler", schedule, "flow"), COGVIEW4, [0])
     with pytest.raises(SamplerIncompatibleError, match="expects unshifted timesteps"):
         placed_by_cogview4(solver)
 
 
 @EVERY
-def test_cogview4_draws(sampler: Sampler, draw: Draw) -> None:
+def test_cogview4_generates(sampler: Sampler, draw: Draw) -> None:
     (drawn,) = draw("cogview4", sampler=sampler.name)
     assert pixels(drawn).std() > 1
 
@@ -120,7 +122,7 @@ def test_sd3_passes_a_number_of_steps(sampler: Sampler) -> None:
 
 
 @EVERY
-def test_what_pipelines_read_is_in_the_configuration(sampler: Sampler) -> None:
+def test_the_configuration_has_what_pipelines_read(sampler: Sampler) -> None:
     config = build_scheduler(SamplerChoice(sampler), FLUX, [0]).config
     assert {key: config[key] for key in FLUX if key != "_class_name"} == {
         key: value for key, value in FLUX.items() if key != "_class_name"
@@ -129,7 +131,7 @@ def test_what_pipelines_read_is_in_the_configuration(sampler: Sampler) -> None:
 
 @EVERY
 @pytest.mark.parametrize("schedule", FLOW_SCHEDULES)
-def test_levels_fall_from_noise_to_picture_and_follow_the_shift(sampler: Sampler, schedule: str) -> None:
+def test_sigmas_fall_from_noise_to_image_and_follow_the_shift(sampler: Sampler, schedule: str) -> None:
     seen = []
     for mu in (0.5, 1.15):
         solver = build_scheduler(SamplerChoice(sampler, schedule), FLUX, [0])
@@ -142,7 +144,7 @@ def test_levels_fall_from_noise_to_picture_and_follow_the_shift(sampler: Sampler
     assert (seen[1][1:-1] > seen[0][1:-1]).all()
 
 
-def test_schedules_are_different_levels() -> None:
+def test_schedules_give_different_sigmas() -> None:
     seen = []
     for schedule in FLOW_SCHEDULES:
         solver = build_scheduler(resolve_sampler("Euler", schedule, "flow"), SD3, [0])
@@ -151,8 +153,8 @@ def test_schedules_are_different_levels() -> None:
     assert len({tuple(sigmas.tolist()) for sigmas in seen}) == len(FLOW_SCHEDULES)
 
 
-def test_a_schedule_goes_before_the_pipelines_spacing() -> None:
-    """The pipeline's spacing is what automatic means."""
+def test_a_schedule_overrides_the_pipelines_spacing() -> None:
+    """The pipeline's spacing is the meaning of automatic."""
     with_sigmas, without = (
         build_scheduler(resolve_sampler("Euler", "karras", "flow"), SD3, [0]) for _ in range(2)
     )
@@ -162,7 +164,7 @@ def test_a_schedule_goes_before_the_pipelines_spacing() -> None:
 
 
 @EVERY
-def test_pictures_are_noised_to_the_level_where_the_run_begins(sampler: Sampler) -> None:
+def test_images_are_noised_to_the_sigma_where_the_run_starts(sampler: Sampler) -> None:
     picture, noise = torch.full((2, 4, 2, 2), 3.0), torch.full((2, 4, 2, 2), -1.0)
     solver = build_scheduler(SamplerChoice(sampler), SD3, [0, 1])
     solver.set_timesteps(8)
@@ -180,9 +182,7 @@ def test_pictures_are_noised_to_the_level_where_the_run_begins(sampler: Sampler)
     ("own", "shift"),
     [("UniPCMultistepScheduler", "flow_shift"), ("DPMSolverMultistepScheduler", "flow_shift")],
 )
-def test_a_checkpoint_whose_own_scheduler_is_in_log_snr_keeps_its_shift_and_spacing(
-    own: str, shift: str
-) -> None:
+def test_a_checkpoint_with_a_log_snr_scheduler_keeps_its_shift_and_spacing(own: str, shift: str) -> None:
     config = {"_class_name": own, "prediction_type": "flow_prediction", "use_flow_sigmas": True, shift: 5.0}
     solver = build_scheduler(resolve_sampler("Euler", None, "flow"), config, [0])
     solver.set_timesteps(4)

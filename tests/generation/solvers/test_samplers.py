@@ -22,7 +22,7 @@ from safelight.generation.solvers.samplers import (
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array_:DeprecationWarning"
-)  # diffusers gives tensors to numpy
+)  # diffusers converts tensors to numpy
 
 SD15 = {
     "_class_name": "PNDMScheduler",
@@ -40,7 +40,7 @@ FLUX = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0, "use_dyn
 EDM = {"_class_name": "EDMDPMSolverMultistepScheduler", "sigma_max": 80.0, "prediction_type": "epsilon"}
 
 
-def test_there_are_the_samplers_users_know() -> None:
+def test_all_samplers_that_users_know() -> None:
     known = "Euler|Euler a|Heun|LMS|DPM2|DPM2 a|DPM++ 2S a|DPM++ 2M|DPM++ SDE|DPM++ 2M SDE|DPM++ 2M SDE Heun"
     known += "|DDIM|PLMS|UniPC|LCM|DDPM|TCD|DEIS|SA Solver|DPM++ 3M|DPM++ 3M SDE|DPM++ 2M FlowMatch|Euler FlowMatch"
     names = [sampler.name for sampler in SAMPLERS]
@@ -82,7 +82,7 @@ def test_names_as_other_programs_write_them(given: str, name: str, schedule: str
 
 
 @pytest.mark.parametrize("kind", list(PredictionProcess))
-def test_every_name_and_alias_is_found_for_its_kind(kind: PredictionProcess) -> None:
+def test_every_name_and_alias_is_found_for_its_process(kind: PredictionProcess) -> None:
     for sampler in SAMPLERS:
         if kind in sampler.prediction_processes:
             assert all(
@@ -91,7 +91,7 @@ def test_every_name_and_alias_is_found_for_its_kind(kind: PredictionProcess) -> 
             )
 
 
-def test_the_same_word_finds_the_sampler_that_fits() -> None:
+def test_an_ambiguous_name_is_the_sampler_that_fits() -> None:
     assert [resolve_sampler("Euler", None, kind).sampler.name for kind in PredictionProcess] == [
         "Euler",
         "Euler FlowMatch",
@@ -116,7 +116,7 @@ def test_schedules_as_other_programs_write_them(given: str, schedule: str) -> No
     assert resolve_sampler("Euler", given).schedule == schedule
 
 
-def test_a_schedule_in_both_places() -> None:
+def test_a_schedule_given_twice() -> None:
     assert resolve_sampler("DPM++ 2M Karras", "Automatic").schedule == "karras"
     assert resolve_sampler("DPM++ 2M Karras", "karras").schedule == "karras"
     with pytest.raises(SamplerIncompatibleError, match="two schedules"):
@@ -127,7 +127,7 @@ def test_a_schedule_in_both_places() -> None:
     ("name", "likely"),
     [("DPM+ 2M", "DPM++ 2M"), ("Eular a", "Euler a"), ("UniPCC", "UniPC"), ("DPM++ 2M Karas", "DPM++ 2M")],
 )
-def test_a_near_miss_is_told_what_was_likely_meant(name: str, likely: str) -> None:
+def test_a_misspelt_name_gets_a_suggestion(name: str, likely: str) -> None:
     with pytest.raises(SamplerUnknownError) as caught:
         resolve_sampler(name)
     assert caught.value.message == f"There is no sampler {name!r}."
@@ -136,7 +136,7 @@ def test_a_near_miss_is_told_what_was_likely_meant(name: str, likely: str) -> No
 
 
 @pytest.mark.parametrize("name", ["", "Restart", "karras", "2M", "sampler"])
-def test_a_name_that_means_nothing_lists_what_there_is(name: str) -> None:
+def test_an_unknown_name_lists_the_samplers(name: str) -> None:
     with pytest.raises(SamplerUnknownError) as caught:
         resolve_sampler(name, None, PredictionProcess.FLOW)
     assert ", ".join(compatible_names(PredictionProcess.FLOW)) in caught.value.hint
@@ -148,7 +148,7 @@ def test_an_unknown_schedule_lists_the_schedules() -> None:
     assert caught.value.hint == f"Did you mean karras? There are {', '.join(SCHEDULES)}."
 
 
-def test_a_sampler_for_another_kind_lists_the_fit_ones() -> None:
+def test_a_sampler_for_another_process_lists_those_that_fit() -> None:
     with pytest.raises(SamplerIncompatibleError) as caught:
         resolve_sampler("LMS", None, PredictionProcess.FLOW)
     assert caught.value.message == "LMS does not fit this checkpoint, which is of the kind flow."
@@ -157,7 +157,7 @@ def test_a_sampler_for_another_kind_lists_the_fit_ones() -> None:
         resolve_sampler("Euler FlowMatch", None, PredictionProcess.DIFFUSION)
 
 
-def test_a_schedule_the_sampler_does_not_take() -> None:
+def test_a_schedule_that_the_sampler_does_not_accept() -> None:
     for name, schedule, kind in (
         ("PLMS", "karras", "diffusion"),
         ("LCM", "karras", "diffusion"),
@@ -169,7 +169,7 @@ def test_a_schedule_the_sampler_does_not_take() -> None:
 
 
 @pytest.mark.parametrize(("name", "most"), [("Euler", 1000), ("LCM", 50), ("TCD", 50)])
-def test_how_many_steps_there_may_be(name: str, most: int) -> None:
+def test_the_number_of_steps_is_limited(name: str, most: int) -> None:
     choice = resolve_sampler(name)
     choice.check_steps(1)
     choice.check_steps(most)
@@ -198,7 +198,7 @@ def test_how_many_steps_there_may_be(name: str, most: int) -> None:
         (EDM, "edm"),
     ],
 )
-def test_what_a_checkpoint_learned(config: dict[str, Any], kind: str) -> None:
+def test_the_prediction_process_of_a_checkpoint(config: dict[str, Any], kind: str) -> None:
     assert prediction_process_of(config) == kind
 
 
@@ -212,12 +212,12 @@ def test_what_a_checkpoint_learned(config: dict[str, Any], kind: str) -> None:
         {"_class_name": "EulerDiscreteScheduler", "timestep_type": "continuous"},
     ],
 )
-def test_a_checkpoint_no_sampler_is_known_for(config: dict[str, Any]) -> None:
+def test_a_checkpoint_without_a_fitting_sampler(config: dict[str, Any]) -> None:
     with pytest.raises(SamplerIncompatibleError, match="No sampler is known"):
         prediction_process_of(config)
 
 
-def test_what_the_network_predicts_must_fit() -> None:
+def test_an_unsupported_prediction_type() -> None:
     sample = SD15 | {"prediction_type": "sample"}
     build_scheduler(resolve_sampler("Euler"), sample, [1])
     for name in ("Euler a", "DPM2", "DPM2 a", "DPM++ 2S a", "DPM++ SDE"):
@@ -228,7 +228,7 @@ def test_what_the_network_predicts_must_fit() -> None:
         assert "Euler a" not in caught.value.hint
 
 
-def test_a_choice_for_one_kind_is_not_built_for_another() -> None:
+def test_a_choice_for_one_process_is_not_built_for_another() -> None:
     for config in (FLUX, EDM):
         with pytest.raises(SamplerIncompatibleError):
             build_scheduler(resolve_sampler("Euler"), config, [1])
@@ -238,12 +238,12 @@ def test_a_choice_for_one_kind_is_not_built_for_another() -> None:
         )
 
 
-def test_there_must_be_a_seed() -> None:
+def test_a_seed_is_required() -> None:
     with pytest.raises(RequestError, match="one seed for each picture"):
         build_scheduler(resolve_sampler("Euler"), SD15, [])
 
 
-def test_each_run_has_a_solver_of_its_own() -> None:
+def test_each_run_has_its_own_solver() -> None:
     choice = resolve_sampler("DPM++ 2M Karras")
     one, other = build_scheduler(choice, SD15, [1]), build_scheduler(choice, SD15, [1])
     one.set_timesteps(5)
@@ -272,7 +272,7 @@ def test_the_checkpoints_configuration_is_kept(sampler: Any) -> None:
 @pytest.mark.parametrize(
     ("own", "first"), [("PNDMScheduler", 901.0), ("DDIMScheduler", 901.0), ("EulerDiscreteScheduler", 999.0)]
 )
-def test_what_the_configuration_leaves_out_is_its_own_schedulers_default(own: str, first: float) -> None:
+def test_missing_configuration_values_are_the_own_schedulers_defaults(own: str, first: float) -> None:
     scheduler = build_scheduler(resolve_sampler("Euler"), SD15 | {"_class_name": own}, [1])
     scheduler.set_timesteps(10)
     assert float(scheduler.timesteps[0]) == first
@@ -282,8 +282,8 @@ def test_what_the_configuration_leaves_out_is_its_own_schedulers_default(own: st
     assert torch.equal(again.timesteps, scheduler.timesteps)
 
 
-def test_zero_terminal_snr_reaches_every_grid() -> None:
-    """Also of solvers whose diffusers class knows nothing of it."""
+def test_zero_terminal_snr_affects_every_grid() -> None:
+    """Also of solvers whose diffusers class does not know it."""
     for name in ("Euler", "LMS", "Heun", "DPM2", "DPM++ SDE", "DPM++ 2M", "DEIS", "DDIM"):
         scheduler = build_scheduler(
             resolve_sampler(name, "karras"), SD15 | {"rescale_betas_zero_snr": True}, [1]

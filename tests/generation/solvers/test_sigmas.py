@@ -16,7 +16,7 @@ from safelight.generation.solvers.sigmas import (
 
 
 def trained() -> Levels:
-    """Stable Diffusion's training levels."""
+    """Stable Diffusion's training sigmas."""
     betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     alphas = np.cumprod(1 - betas)
     return np.sqrt((1 - alphas) / alphas)
@@ -26,9 +26,7 @@ LOW, HIGH = float(trained()[0]), float(trained()[-1])
 
 
 @given(steps=st.integers(1, 1000), schedule=st.sampled_from(DIFFUSION_SCHEDULES), open_end=st.booleans())
-def test_levels_fall_and_stay_where_the_network_was_trained(
-    steps: int, schedule: str, open_end: bool
-) -> None:
+def test_sigmas_fall_and_stay_in_the_trained_range(steps: int, schedule: str, open_end: bool) -> None:
     sigmas, timesteps = SigmaGrid(trained(), schedule, "leading", 1, open_end).levels(steps)
     assert len(sigmas) == len(timesteps) == steps
     assert (np.diff(sigmas) < 0).all()
@@ -39,7 +37,7 @@ def test_levels_fall_and_stay_where_the_network_was_trained(
 
 
 @given(steps=st.integers(2, 200), schedule=st.sampled_from(DIFFUSION_SCHEDULES))
-def test_sigmas_and_timesteps_belong_together(steps: int, schedule: str) -> None:
+def test_sigmas_and_timesteps_correspond(steps: int, schedule: str) -> None:
     grid = SigmaGrid(trained(), schedule)
     sigmas, timesteps = grid.levels(steps)
     np.testing.assert_allclose(grid.to_sigmas(timesteps), sigmas, rtol=1e-9)
@@ -98,11 +96,11 @@ def test_the_spacings_of_lin_et_al() -> None:
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
 @pytest.mark.parametrize("open_end", [False, True])
-def test_a_single_step_begins_on_all_the_noise(spacing: str, open_end: bool) -> None:
+def test_a_single_step_starts_at_the_largest_sigma(spacing: str, open_end: bool) -> None:
     assert SigmaGrid(trained(), "automatic", spacing, 1, open_end).levels(1)[1].tolist() == [999]
 
 
-def test_an_open_end_stops_one_level_early() -> None:
+def test_an_open_end_stops_one_sigma_early() -> None:
     for schedule in ("automatic", "normal", "leading"):
         whole = SigmaGrid(trained(), schedule, "leading", 1).levels(11)[0]
         stopped = SigmaGrid(trained(), schedule, "leading", 1, open_end=True).levels(10)[0]
@@ -132,7 +130,7 @@ def test_beta_is_dense_at_both_ends() -> None:
     assert gaps[0] < gaps[9] > gaps[-1]
 
 
-def test_what_cannot_be_placed() -> None:
+def test_invalid_grids() -> None:
     with pytest.raises(SamplerIncompatibleError, match="1001 steps are more than the 1000"):
         SigmaGrid(trained()).levels(1001)
     with pytest.raises(SamplerIncompatibleError, match="'odd'"):

@@ -1,4 +1,4 @@
-"""Pictures that a process of their own decodes are those that this process would decode."""
+"""Images decoded in a child process equal those decoded in this process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def files(make) -> list[bytes]:
     ]
 
 
-def test_it_is_the_same(files, monkeypatch):
+def test_pixels_are_the_same(files, monkeypatch):
     before = [(decode(data, limits=LIMITS), list(iter_frames(data, limits=LIMITS))) for data in files]
     monkeypatch.setattr(file_decoder, "LARGE_BYTES", 0)
     for data, (one, several) in zip(files, before, strict=True):
@@ -45,7 +45,7 @@ def test_it_is_the_same(files, monkeypatch):
                 assert getattr(frame, name) == getattr(expected, name)
 
 
-def test_reduced_scale_too(make, monkeypatch):
+def test_reduced_scale_is_the_same(make, monkeypatch):
     data = make.encode(make.image().resize((800, 600)), "JPEG")
     expected = decode(data, shrink_to=100)
     monkeypatch.setattr(file_decoder, "LARGE_BYTES", 0)
@@ -53,7 +53,7 @@ def test_reduced_scale_too(make, monkeypatch):
     assert (frame.image.size, frame.size, frame.notes) == (expected.image.size, expected.size, expected.notes)
 
 
-def test_alpha_channels_too(files, make, monkeypatch):
+def test_alpha_channels_are_the_same(files, make, monkeypatch):
     expected = [decode_alpha(data, LIMITS) for data in files]
     monkeypatch.setattr(file_decoder, "LARGE_BYTES", 0)
     there = [decode_alpha(data, LIMITS) for data in files]
@@ -74,14 +74,14 @@ def test_errors_are_the_same(make, monkeypatch):
         decode(make.encode(make.image(), "PNG"), limits=DecodeLimits(max_pixels=10))
 
 
-def test_a_decoder_that_dies_takes_nobody_along(make, monkeypatch):
+def test_a_decoder_that_dies_affects_no_other(make, monkeypatch):
     monkeypatch.setattr(file_decoder, "LARGE_BYTES", 0)
     monkeypatch.setattr(file_decoder, "_CHILD", "safelight.images.there_is_none")
     with pytest.raises(ImageCorruptError, match="ended before it was done"):
         decode(make.encode(make.image(), "PNG"))
 
 
-def test_who_stops_looking_leaves_no_process(make, monkeypatch):
+def test_closing_early_leaves_no_process(make, monkeypatch):
     monkeypatch.setattr(file_decoder, "LARGE_BYTES", 0)
     looking = iter_frames(make.animation(5, "GIF"))
     next(looking)
@@ -107,7 +107,7 @@ print(peak() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells the peak")
-def test_this_process_holds_the_picture_once(tmp_path: Path):
+def test_this_process_holds_the_image_once(tmp_path: Path):
     width, height = 4000, 3000
     Image.new("RGBA", (width, height), (1, 2, 3, 4)).save(tmp_path / "a.png", compress_level=1)
 

@@ -1,4 +1,4 @@
-"""Pictures that a child decodes are those that this process would decode."""
+"""Frames decoded in a child process equal those decoded in this process."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_pixels_and_frames_are_the_same(files, name, monkeypatch):
 
 def test_errors_are_the_same(make, name, monkeypatch):
     data = make.lossless(make.image(), name)
-    # the structure is whole and the pixels are not
+    # the structure is intact and the pixels are not
     damaged = data[: len(data) // 2] + bytes(len(data) - len(data) // 2)
     with pytest.raises((ImageCorruptError, ImageTruncatedError)) as here:
         decode(damaged)
@@ -57,7 +57,7 @@ def test_errors_are_the_same(make, name, monkeypatch):
     assert not children()
 
 
-def test_a_child_that_dies_is_an_error_of_ours(files, name):
+def test_a_child_that_dies_is_our_error(files, name):
     child = FrameDecoder(name, files[0])
     child._child.kill()
     child._child.wait()
@@ -65,7 +65,7 @@ def test_a_child_that_dies_is_an_error_of_ours(files, name):
         child.decode_frame(0, 64 * 48 * 3)
     child = FrameDecoder(name, files[0])
     with pytest.raises(ImageCorruptError, match="ended before"):
-        child.decode_frame(0, 5)  # another size than was said
+        child.decode_frame(0, 5)  # another size than announced
     del child
     assert not children()
     assert frame_decoder._CHILD.is_file()

@@ -28,14 +28,14 @@ def limited(database: Engine) -> Callable[..., JobStore]:
 
 
 def enlarging(ledger: JobStore, data: bytes, owner: str = "anna", **fields: object) -> Job:
-    """Submit a job with a picture, which nobody decodes here."""
+    """Submit an upscaling job with a picture, which this test never decodes."""
     body, pictures = store_request(UpscaleRequest(image=data))
     given = submission(owner, kind=JobKind.UPSCALE, request=body, **fields)
     return ledger.submit(given, pictures, shares=True)
 
 
 def kept(database: Engine) -> tuple[int, int, int]:
-    """Bytes of pictures in the database, and rows that say whose they are."""
+    """Bytes of blobs in the database, and rows that refer to them."""
     with reading(database) as connection:
         nbytes = connection.execute(select(func.sum(func.length(blobs.blobs.c.data)))).scalar() or 0
         rows = [
@@ -56,7 +56,7 @@ def test_one_owner_never_fills_the_queue(limited: Callable[..., JobStore]) -> No
     assert ledger.submit(submission("modest"), shares=True).position == 1 + 1
 
 
-def test_each_leaves_half_of_what_was_left(limited: Callable[..., JobStore]) -> None:
+def test_each_owner_leaves_half_of_the_remaining_capacity(limited: Callable[..., JobStore]) -> None:
     ledger, taken = limited(capacity=40), []
     for number in range(4):
         with suppress(OwnerJobsLimitError):
@@ -66,7 +66,7 @@ def test_each_leaves_half_of_what_was_left(limited: Callable[..., JobStore]) -> 
     assert taken == [20, 10, 5, 3]
 
 
-def test_places_come_back(limited: Callable[..., JobStore]) -> None:
+def test_capacity_is_released(limited: Callable[..., JobStore]) -> None:
     ledger = limited(per_owner=2)
     first = ledger.submit(submission(), shares=True)
     ledger.submit(submission(), shares=True)
@@ -79,7 +79,7 @@ def test_places_come_back(limited: Callable[..., JobStore]) -> None:
     ledger.submit(submission(), shares=True)
 
 
-def test_who_has_the_queue_to_themselves_has_all_of_it(limited: Callable[..., JobStore]) -> None:
+def test_a_single_owner_may_use_the_whole_queue(limited: Callable[..., JobStore]) -> None:
     ledger = limited(capacity=8, per_owner=1, bytes_per_owner=0)
     body, pictures = store_request(UpscaleRequest(image=b"picture"))
     for _ in range(8):
@@ -88,7 +88,7 @@ def test_who_has_the_queue_to_themselves_has_all_of_it(limited: Callable[..., Jo
         ledger.submit(submission())
 
 
-def test_pictures_take_so_much_room_and_no_more(limited: Callable[..., JobStore], database: Engine) -> None:
+def test_blobs_have_a_size_limit(limited: Callable[..., JobStore], database: Engine) -> None:
     ledger = limited(bytes_per_owner=2500)
     first = enlarging(ledger, b"1" * 1000)
     enlarging(ledger, b"2" * 1000)
@@ -104,10 +104,10 @@ def test_pictures_take_so_much_room_and_no_more(limited: Callable[..., JobStore]
     with pytest.raises(OwnerBytesLimitError) as refused:
         enlarging(ledger, b"4" * 2501, "carla")
     assert refused.value.retry_after is None
-    assert kept(database)[0] == 2000  # the third picture is kept once
+    assert kept(database)[0] == 2000  # the third picture is stored once
 
 
-def test_what_is_refused_leaves_nothing(limited: Callable[..., JobStore], database: Engine) -> None:
+def test_a_refused_submission_stores_nothing(limited: Callable[..., JobStore], database: Engine) -> None:
     ledger = limited(capacity=4, per_owner=3, bytes_per_owner=3_000)
     enlarging(ledger, b"1" * 1000, idempotency_key="used")
     enlarging(ledger, b"1" * 1000, idempotency_key="used")
@@ -130,7 +130,7 @@ def test_what_is_refused_leaves_nothing(limited: Callable[..., JobStore], databa
 
 
 @pytest.mark.parametrize("end", ["succeeded", "failed", "cancelled", "cancelled before"])
-def test_pictures_go_with_the_end_of_the_last_job_that_needs_them(
+def test_blobs_are_deleted_with_the_last_job_that_needs_them(
     limited: Callable[..., JobStore], database: Engine, end: str
 ) -> None:
     ledger = limited()
@@ -146,12 +146,10 @@ def test_pictures_go_with_the_end_of_the_last_job_that_needs_them(
                 "cancelled": lambda: ledger.cancelled(running),  # noqa: B023
             }[end]()
         assert kept(database) == (left, left // 6, left // 6)
-    assert [job.request for job in ledger.find()] == [jobs[0].request] * 2  # it says which picture it was
+    assert [job.request for job in ledger.find()] == [jobs[0].request] * 2  # the message names the picture
 
 
-def test_pictures_stay_while_a_job_is_to_be_done_again(
-    limited: Callable[..., JobStore], database: Engine
-) -> None:
+def test_blobs_stay_while_a_job_may_be_retried(limited: Callable[..., JobStore], database: Engine) -> None:
     ledger = limited()
     enlarging(ledger, b"needed")
     begun(ledger)

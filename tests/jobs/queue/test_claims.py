@@ -29,7 +29,7 @@ def test_the_loaded_checkpoint_is_preferred_within_bounds(ledger: JobStore) -> N
     assert order == [*(job.id for job in same[:4]), other.id, same[4].id]
 
 
-def test_what_does_not_fit_beside_holds_its_place(ledger: JobStore) -> None:
+def test_a_job_that_does_not_fit_beside_others_keeps_its_position(ledger: JobStore) -> None:
     first = ledger.submit(submission(checkpoint="b"))
     ledger.submit(submission(checkpoint="a"))
     assert ledger.claim("w1", fits=lambda job: job.id != first.id) is None
@@ -48,7 +48,7 @@ def test_two_workers_never_get_the_same_job(ledger: JobStore) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         done = [job_id for part in pool.map(work, "abcd") for job_id in part]
-    # with another database a busy row is left to its worker, so that one may find nothing and leave
+    # PostgreSQL skips locked rows, so that one worker may find no job and leave
     while job := ledger.claim("last"):
         done.append(job.id)
         ledger.succeed(job, {}, 0.1)
@@ -56,7 +56,7 @@ def test_two_workers_never_get_the_same_job(ledger: JobStore) -> None:
     assert set(done) == submitted
 
 
-def test_a_lost_workers_job_goes_back_and_its_word_counts_no_more(
+def test_a_lost_workers_job_is_requeued_and_its_result_is_refused(
     ledger: JobStore, database: Engine, listener: Listener
 ) -> None:
     ledger.submit(submission())
@@ -78,7 +78,7 @@ def test_a_lost_workers_job_goes_back_and_its_word_counts_no_more(
     assert ledger.get(lost.id).result == {"pictures": ["right"]}
 
 
-def test_a_worker_that_comes_back_puts_back_its_own(ledger: JobStore) -> None:
+def test_a_restarted_worker_requeues_its_own_jobs(ledger: JobStore) -> None:
     ledger.submit(submission())
     ledger.submit(submission())
     mine, other = begun(ledger, "w1"), begun(ledger, "w2")
@@ -101,7 +101,7 @@ def test_a_job_that_kills_its_workers_ends(database: Engine, attempts: int) -> N
     assert ended.error.code == "worker.lost"
 
 
-def test_what_is_given_back_is_next_and_loses_no_attempt(ledger: JobStore) -> None:
+def test_a_returned_job_is_next_and_loses_no_attempt(ledger: JobStore) -> None:
     first = ledger.submit(submission())
     ledger.submit(submission())
     job = begun(ledger)
@@ -110,7 +110,7 @@ def test_what_is_given_back_is_next_and_loses_no_attempt(ledger: JobStore) -> No
     assert (again.id, again.attempt) == (first.id, 1)
 
 
-def test_a_cancelled_job_of_a_lost_worker_is_not_begun_again(ledger: JobStore) -> None:
+def test_a_cancelled_job_of_a_lost_worker_is_not_restarted(ledger: JobStore) -> None:
     ledger.submit(submission())
     job = begun(ledger)
     ledger.signal(job.id, Signal.CANCEL)
@@ -118,9 +118,9 @@ def test_a_cancelled_job_of_a_lost_worker_is_not_begun_again(ledger: JobStore) -
     assert ledger.get(job.id).state is JobState.CANCELLED
 
 
-def test_getting_on_forgets_lost_workers(ledger: JobStore) -> None:
+def test_progress_resets_lost_workers(ledger: JobStore) -> None:
     job_id = ledger.submit(submission()).id
-    for lost in range(5):  # with a picture each time, it may go on for ever
+    for lost in range(5):  # with an image each time, it may go on for ever
         job = begun(ledger)
         assert (job.lost, job.attempt) == (min(lost, 1), lost + 1)
         ledger.got_on(job)
@@ -129,7 +129,7 @@ def test_getting_on_forgets_lost_workers(ledger: JobStore) -> None:
     assert ledger.get(job_id).lost == 1
 
 
-def test_only_the_holder_gets_on(ledger: JobStore) -> None:
+def test_only_the_claiming_worker_reports_progress(ledger: JobStore) -> None:
     ledger.submit(submission())
     former = begun(ledger)
     ledger.take_back("w1")
@@ -138,15 +138,15 @@ def test_only_the_holder_gets_on(ledger: JobStore) -> None:
     assert ledger.get(former.id).lost == 1
 
 
-def test_giving_back_is_no_loss(ledger: JobStore) -> None:
+def test_returning_a_job_is_no_lost_attempt(ledger: JobStore) -> None:
     ledger.submit(submission())
     for _ in range(4):
         assert ledger.give_back(begun(ledger))
     assert begun(ledger).lost == 0
 
 
-def test_what_was_cancelled_is_not_given_back(ledger: JobStore) -> None:
-    """The worker leaves before it hears of it."""
+def test_a_cancelled_job_is_not_requeued(ledger: JobStore) -> None:
+    """The worker exits before it is notified."""
     ledger.submit(submission())
     job = begun(ledger)
     ledger.signal(job.id, Signal.CANCEL)
@@ -155,8 +155,8 @@ def test_what_was_cancelled_is_not_given_back(ledger: JobStore) -> None:
     assert (ended.state, ended.result) == (JobState.CANCELLED, {"pictures": [1]})
 
 
-def test_nobody_takes_back_what_they_are_doing(ledger: JobStore, database: Engine) -> None:
-    """All leases have run out: the clock was set, the machine slept, or the database was locked."""
+def test_a_worker_does_not_requeue_its_running_jobs(ledger: JobStore, database: Engine) -> None:
+    """All leases have expired: the clock was set, the machine slept, or the database was locked."""
     ledger.submit(submission())
     ledger.submit(submission())
     mine, other = begun(ledger, "w1"), begun(ledger, "w2")
@@ -168,10 +168,10 @@ def test_nobody_takes_back_what_they_are_doing(ledger: JobStore, database: Engin
     assert ledger.succeed(mine, {})
 
 
-def test_leases_go_by_the_databases_clock(
+def test_leases_use_the_databases_clock(
     ledger: JobStore, database: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A host whose clock is an hour ahead takes nobody's job."""
+    """A worker whose host's clock is an hour ahead takes no job of others."""
     ledger.submit(submission())
     job = begun(ledger)
     ahead = time.time() + 3600
@@ -182,7 +182,7 @@ def test_leases_go_by_the_databases_clock(
     assert ledger.succeed(job, {}) is (taken == 0)
 
 
-def test_the_clock_never_goes_back(ledger: JobStore, database: Engine) -> None:
+def test_virtual_time_never_goes_back(ledger: JobStore, database: Engine) -> None:
     first = ledger.submit(submission(cost=1.0))
     ledger.submit(submission(cost=5.0))
     early, late = begun(ledger), begun(ledger)
@@ -194,8 +194,8 @@ def test_the_clock_never_goes_back(ledger: JobStore, database: Engine) -> None:
         assert connection.execute(select(clock.c.turn)).scalars().all() == [6.0]
 
 
-def test_urgent_jobs_leave_the_clock_of_others_alone(ledger: JobStore) -> None:
-    """An administrator's large jobs do not make latecomers wait behind all who were there."""
+def test_urgent_jobs_do_not_advance_virtual_time(ledger: JobStore) -> None:
+    """An administrator's large jobs do not make new owners wait behind all earlier ones."""
     for _ in range(3):
         ledger.submit(submission("early", cost=1.0))
     ledger.submit(submission("admin", priority=10, cost=1000.0))
@@ -213,7 +213,7 @@ def test_timings_are_of_whole_jobs(ledger: JobStore) -> None:
     assert ledger.submit(submission()).eta == 10.0
 
 
-def test_only_what_goes_before_those_who_have_the_worker(ledger: JobStore) -> None:
+def test_claiming_only_before_the_owners_of_running_jobs(ledger: JobStore) -> None:
     for owner, priority in (("anna", 0), ("anna", 5), ("berta", 0), ("carla", -1)):
         ledger.submit(submission(owner, priority=priority))
 
@@ -230,7 +230,7 @@ def test_only_what_goes_before_those_who_have_the_worker(ledger: JobStore) -> No
     assert before(-1, "anna") == ("carla", -1)
 
 
-def test_a_lease_from_before_the_clock_was_set_back_holds_nothing(ledger: JobStore, database: Engine) -> None:
+def test_a_lease_from_before_the_clock_was_set_back_expires(ledger: JobStore, database: Engine) -> None:
     """Its worker is gone, and would count as alive for a week."""
     ledger.submit(submission())
     ledger.submit(submission())

@@ -23,30 +23,30 @@ def left(database: Engine, after: int = 0) -> list[tuple[str | None, bool]]:
         return [(order.checkpoint, order.load) for order in newer(connection, after)]
 
 
-def test_orders_come_in_order(database: Engine) -> None:
+def test_commands_arrive_in_order(database: Engine) -> None:
     told(database, ("a", True), ("b", True), ("c", False))
     assert left(database) == [("a", True), ("b", True), ("c", False)]
 
 
-def test_of_a_checkpoint_the_newest_one_counts(database: Engine) -> None:
+def test_the_latest_command_for_a_checkpoint_replaces_earlier_ones(database: Engine) -> None:
     told(database, ("a", True), ("b", True), ("a", False))
     assert left(database) == [("b", True), ("a", False)]
 
 
-def test_unloading_everything_replaces_all_others(database: Engine) -> None:
+def test_unloading_everything_replaces_all_other_commands(database: Engine) -> None:
     told(database, ("a", True), ("b", False), (None, False), ("c", True))
     assert left(database) == [(None, False), ("c", True)]
     told(database, (None, False))
     assert left(database) == [(None, False)]
 
 
-def test_numbers_are_never_given_twice(database: Engine) -> None:
+def test_ids_are_never_reused(database: Engine) -> None:
     with database.connect() as connection:
         assert newest(connection) == 0
     told(database, ("a", True), ("b", True))
     with database.connect() as connection:
         last = newest(connection)
-    told(database, ("b", True))  # takes the place of the largest number
+    told(database, ("b", True))  # replaces the one with the largest id
     assert left(database, last) == [("b", True)]
     assert left(database, last + 1) == []
 
@@ -59,7 +59,7 @@ def service(database_settings: Settings) -> Iterator[QueueService]:
     opened.close()
 
 
-def test_the_service_gives_them(service: QueueService) -> None:
+def test_the_service_sends_them(service: QueueService) -> None:
     service.load("a")
     service.unload("b")
     first, second = service.orders(0)
@@ -71,8 +71,8 @@ def test_the_service_gives_them(service: QueueService) -> None:
     ]
 
 
-def test_a_database_from_before_gets_them(database_settings: Settings) -> None:
-    """Workers are noted anew, with what they say more of themselves."""
+def test_an_old_database_gets_the_table(database_settings: Settings) -> None:
+    """Workers register again, with more information about themselves."""
     engine = open_database(database_settings)
     migrate(engine, [blobs.SCHEMA, Schema("jobs", tables.SCHEMA.migrations[:2])])
     assert inspect(engine).has_table("unloading")

@@ -14,7 +14,7 @@ from safelight.jobs.queue.store import JobStore
 from safelight.jobs.queue.tables import jobs, workers
 
 
-def test_the_outlook_comes_from_measured_times(ledger: JobStore) -> None:
+def test_the_eta_comes_from_measured_times(ledger: JobStore) -> None:
     ledger.submit(submission(cost=2.0))
     assert ledger.get(ledger.find()[0].id).eta is None
     ledger.succeed(begun(ledger), {}, 10.0)
@@ -28,7 +28,7 @@ def test_the_outlook_comes_from_measured_times(ledger: JobStore) -> None:
     assert 14.0 < eta <= 15.0
 
 
-def test_own_pace_counts_once_it_is_known(ledger: JobStore, database: Engine) -> None:
+def test_a_jobs_own_rate_is_used_once_it_is_known(ledger: JobStore, database: Engine) -> None:
     ledger.submit(submission())
     job = begun(ledger)
     ledger.report(job, Progress(stage="first pass", fraction=0.25))
@@ -37,10 +37,10 @@ def test_own_pace_counts_once_it_is_known(ledger: JobStore, database: Engine) ->
     assert ledger.get(job.id).eta == pytest.approx(30.0, abs=1.0)
 
 
-def test_a_host_whose_clock_is_ahead_tells_the_same(
+def test_a_host_whose_clock_is_ahead_gives_the_same_eta(
     ledger: JobStore, database: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One host says when a job was begun, another how long it has run."""
+    """One host records when a job started, another reports how long it has run."""
     if database.dialect.name == "sqlite":
         pytest.skip("there is one host, and its clock")
     timed(ledger)
@@ -72,7 +72,7 @@ def worker(database: Engine, name: str, seen: float = 0.0) -> None:
 
 
 def timed(ledger: JobStore, seconds: float = 10.0) -> None:
-    """Make known what one unit of work takes."""
+    """Record how long one unit of work takes."""
     ledger.submit(submission())
     ledger.succeed(begun(ledger), {}, seconds)
 
@@ -92,8 +92,8 @@ def test_workers_share_the_queue(ledger: JobStore, database: Engine) -> None:
     assert eta(ledger.get(queue[4].id)) == pytest.approx(40.0 / 2 + 10.0)
 
 
-def test_jobs_that_are_drawn_together_go_on_side_by_side(ledger: JobStore, database: Engine) -> None:
-    """Four of them are done in ten seconds, all at once: the next one waits ten seconds and not forty."""
+def test_batched_jobs_run_at_the_same_time(ledger: JobStore, database: Engine) -> None:
+    """Four of them end after ten seconds, all at once: the next one waits ten seconds and not forty."""
     timed(ledger)
     for _ in range(4):
         ledger.submit(submission())
@@ -106,8 +106,8 @@ def test_jobs_that_are_drawn_together_go_on_side_by_side(ledger: JobStore, datab
     assert eta(ledger.submit(submission())) == pytest.approx(10.0 + 10.0, abs=1.0)
 
 
-def test_what_an_earlier_attempt_did_is_no_pace(ledger: JobStore) -> None:
-    """A moment after it was begun again it is nearly done, though a picture takes as long as ever."""
+def test_work_of_an_earlier_attempt_does_not_count_in_the_rate(ledger: JobStore) -> None:
+    """A moment after its restart it is nearly done, though an image takes as long as ever."""
     timed(ledger)
     ledger.submit(submission(cost=4.0))
     begun(ledger, "w1")
@@ -117,7 +117,7 @@ def test_what_an_earlier_attempt_did_is_no_pace(ledger: JobStore) -> None:
     assert eta(ledger.get(again.id)) == pytest.approx(10.0, abs=0.5)
 
 
-def test_a_page_says_of_each_job_what_is_said_of_it_alone(ledger: JobStore) -> None:
+def test_etas_of_a_page_equal_those_of_single_jobs(ledger: JobStore) -> None:
     timed(ledger)
     urgent = [5, 0, 0, 7, -3, 0]
     for number, priority in enumerate(urgent):
@@ -131,7 +131,7 @@ def test_a_page_says_of_each_job_what_is_said_of_it_alone(ledger: JobStore) -> N
     assert sorted(job.position for job in page if job.position) == [1, 2, 3, 4, 5]
 
 
-def test_a_page_takes_no_more_statements_than_a_job(ledger: JobStore, database: Engine) -> None:
+def test_a_page_needs_no_more_statements_than_a_job(ledger: JobStore, database: Engine) -> None:
     for _ in range(40):
         ledger.submit(submission())
     statements: list[str] = []
@@ -140,7 +140,7 @@ def test_a_page_takes_no_more_statements_than_a_job(ledger: JobStore, database: 
     assert len(statements) < 15
 
 
-def test_an_unknown_pace_is_no_outlook(ledger: JobStore) -> None:
+def test_without_timings_there_is_no_eta(ledger: JobStore) -> None:
     timed(ledger)
     ledger.submit(submission(checkpoint="never used"))
     known = ledger.submit(submission(priority=-1))
@@ -153,7 +153,7 @@ def test_an_unknown_pace_is_no_outlook(ledger: JobStore) -> None:
 def running_at(
     ledger: JobStore, database: Engine, owner: str, fraction: float, stage: str, seconds: float
 ) -> Job:
-    """A job that has run for some seconds, beside pauses."""
+    """A job that has run for some seconds, apart from pauses."""
     ledger.submit(submission(owner))
     job = begun(ledger)
     ledger.report(job, Progress(stage=stage, fraction=fraction, seconds=seconds))
@@ -162,13 +162,13 @@ def running_at(
     return job
 
 
-def test_pauses_are_no_part_of_its_pace(ledger: JobStore, database: Engine) -> None:
+def test_pauses_do_not_count_in_the_rate(ledger: JobStore, database: Engine) -> None:
     job = running_at(ledger, database, "anna", 0.25, "first pass", 10.0)
     assert eta(ledger.get(job.id)) == pytest.approx(30.0)
 
 
-def test_who_pauses_ends_after_what_it_takes_turns_with(ledger: JobStore, database: Engine) -> None:
-    """A short job delays a long one by its own length, and has as much delay by it."""
+def test_a_paused_job_ends_after_the_jobs_it_alternates_with(ledger: JobStore, database: Engine) -> None:
+    """A short job delays a long one by its own length, and is delayed by the same."""
     long = running_at(ledger, database, "anna", 0.5, PAUSED, 1000.0)
     assert eta(ledger.get(long.id)) == pytest.approx(1000.0)
     short = running_at(ledger, database, "berta", 0.5, "first pass", 20.0)
@@ -180,7 +180,9 @@ def test_who_pauses_ends_after_what_it_takes_turns_with(ledger: JobStore, databa
     assert ledger.get(elsewhere.id).worker == "w2"
 
 
-def test_who_waits_need_not_wait_for_the_end_of_anothers_long_job(ledger: JobStore, database: Engine) -> None:
+def test_a_waiting_job_need_not_wait_for_the_end_of_another_owners_long_job(
+    ledger: JobStore, database: Engine
+) -> None:
     timed(ledger, 2.0)
     running_at(ledger, database, "anna", 0.5, "first pass", 1000.0)
     short = ledger.submit(submission("berta"))

@@ -7,7 +7,7 @@ from safelight.jobs.job import JobKind, Signal
 from safelight.jobs.queue.store import JobStore
 
 
-def test_what_is_long_is_left_out(ledger: JobStore) -> None:
+def test_long_values_are_left_out(ledger: JobStore) -> None:
     short = ledger.submit(submission())
     long = ledger.submit(submission(kind=JobKind.SCAN, request={"images": [{"blob": "0" * 64}] * 20}))
     told = {job.id: job for job in ledger.several([short.id, long.id], 1000)}
@@ -19,8 +19,8 @@ def test_what_is_long_is_left_out(ledger: JobStore) -> None:
     assert ledger.several([job.id], 2000) == [ended]
 
 
-def test_it_is_the_database_that_leaves_it_out(ledger: JobStore, database: Engine) -> None:
-    """What is megabytes long is neither fetched nor parsed."""
+def test_the_database_leaves_them_out(ledger: JobStore, database: Engine) -> None:
+    """Values of megabytes are neither fetched nor parsed."""
     statements: list[str] = []
     long = ledger.submit(submission(request={"prompt": "x" * 1000}))
     event.listen(database, "before_cursor_execute", lambda *given: statements.append(given[2]))
@@ -31,8 +31,8 @@ def test_it_is_the_database_that_leaves_it_out(ledger: JobStore, database: Engin
     assert all("CASE WHEN" in text or "length(jobs.request)" in text for text in fetching)
 
 
-def test_the_newest_and_all_that_run(ledger: JobStore) -> None:
-    """However many wait that are newer than those that run."""
+def test_the_latest_and_all_running_jobs(ledger: JobStore) -> None:
+    """However many waiting jobs are newer than the running ones."""
     jobs = [ledger.submit(submission()) for _ in range(8)]
     begun(ledger)
     ledger.signal(jobs[1].id, Signal.CANCEL)
@@ -48,8 +48,8 @@ def test_the_newest_and_all_that_run(ledger: JobStore) -> None:
     assert ledger.overview("carl", waiting=3, ended=3, largest=1000, total=10_000) == []
 
 
-def test_they_are_bounded_together(ledger: JobStore) -> None:
-    """The longest are left out first; what is long by itself takes no room from others."""
+def test_their_total_size_is_limited(ledger: JobStore) -> None:
+    """The longest values are left out first; one long value does not cost the others their room."""
     sizes = (300, 100, 5000, 200)
     ids = {ledger.submit(submission(request={"prompt": "x" * size})).id: size for size in sizes}
 

@@ -12,11 +12,11 @@ def waiting(number: int, checkpoint: str = "a", *, priority: int = 0, passed: in
     return Waiting(f"{number:04}", priority, float(number), checkpoint, passed)
 
 
-def test_nothing_waits() -> None:
+def test_an_empty_queue() -> None:
     assert choose([], frozenset()) is None
 
 
-def test_the_first_is_next_when_nothing_is_in_memory() -> None:
+def test_the_first_job_is_next_when_no_checkpoint_is_in_memory() -> None:
     queue = [waiting(1), waiting(2, "b")]
     choice = choose(queue, frozenset())
     assert choice is not None
@@ -32,28 +32,28 @@ def test_a_checkpoint_in_memory_is_preferred() -> None:
     assert choice.passed == tuple(queue[:2])
 
 
-def test_what_needs_no_checkpoint_never_waits_for_one() -> None:
+def test_a_job_without_a_checkpoint_is_not_delayed() -> None:
     queue = [waiting(1, ""), waiting(2, "b")]
     choice = choose(queue, frozenset({"b"}))
     assert choice is not None
     assert choice.job is queue[0]
 
 
-def test_a_higher_priority_is_never_passed() -> None:
+def test_a_higher_priority_is_never_overtaken() -> None:
     queue = [waiting(1, "a", priority=5), waiting(2, "b")]
     choice = choose(queue, frozenset({"b"}))
     assert choice is not None
     assert choice.job is queue[0]
 
 
-def test_patience_ends() -> None:
+def test_the_number_of_times_a_job_is_overtaken_is_limited() -> None:
     queue = [waiting(1, "a", passed=PATIENCE), waiting(2, "b")]
     choice = choose(queue, frozenset({"b"}))
     assert choice is not None
     assert choice.job is queue[0]
 
 
-def test_nobody_looks_further_than_a_few_places() -> None:
+def test_only_the_first_few_jobs_are_considered() -> None:
     queue = [waiting(number) for number in range(LOOKAHEAD)] + [waiting(LOOKAHEAD, "b")]
     choice = choose(queue, frozenset({"b"}))
     assert choice is not None
@@ -61,8 +61,8 @@ def test_nobody_looks_further_than_a_few_places() -> None:
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=60))
-def test_no_job_is_passed_more_often_than_it_has_patience(checkpoints: list[str]) -> None:
-    """However checkpoints are mixed, everybody is served, with a bounded delay."""
+def test_no_job_is_overtaken_more_often_than_allowed(checkpoints: list[str]) -> None:
+    """However checkpoints are mixed, every job runs after a bounded delay."""
     queue = [waiting(number, checkpoint) for number, checkpoint in enumerate(checkpoints)]
     loaded: frozenset[str] = frozenset()
     served: list[Waiting] = []
@@ -82,8 +82,8 @@ def test_no_job_is_passed_more_often_than_it_has_patience(checkpoints: list[str]
 
 
 @given(st.integers(2, 30), st.integers(1, 5))
-def test_owners_are_served_by_turns(many: int, few: int) -> None:
-    """One who has queued many jobs does not keep one with few waiting."""
+def test_owners_alternate(many: int, few: int) -> None:
+    """An owner with many queued jobs does not delay one with few."""
     clock, last, order = 0.0, {}, []
     for owner, count in (("greedy", many), ("modest", few)):
         for _ in range(count):
@@ -93,7 +93,7 @@ def test_owners_are_served_by_turns(many: int, few: int) -> None:
     assert Counter(first)["modest"] == min(many, few)
 
 
-def test_absence_saves_nothing_up() -> None:
+def test_an_idle_owner_gains_no_credit() -> None:
     assert next_turn(100.0, None, 1.0) == 101.0
     assert next_turn(100.0, 3.0, 1.0) == 101.0
     assert next_turn(100.0, 150.0, 2.0) == 152.0

@@ -27,7 +27,7 @@ from safelight.jobs.queue.store import JobStore
 from safelight.jobs.queue.tables import events, job_blobs, job_inputs, jobs
 
 
-def test_a_job_waits_in_its_place(ledger: JobStore, listener: Listener) -> None:
+def test_a_queued_job_has_a_position(ledger: JobStore, listener: Listener) -> None:
     first = ledger.submit(submission())
     assert notified(listener) == {Channel.JOBS}
     second = ledger.submit(submission())
@@ -38,10 +38,10 @@ def test_a_job_waits_in_its_place(ledger: JobStore, listener: Listener) -> None:
 
 
 @pytest.mark.parametrize("table", ["blobs", "job_blobs", "job_inputs", "events"])
-def test_a_job_and_its_pictures_are_written_together_or_not_at_all(
+def test_a_job_and_its_blobs_are_written_together_or_not_at_all(
     ledger: JobStore, database: Engine, table: str
 ) -> None:
-    """Whatever fails on the way, such as a full disk, leaves nothing of it."""
+    """An error during submission, such as a full disk, leaves no row of it."""
 
     def fail(_: object, __: object, statement: str, *___: object) -> None:
         if statement.startswith(f"INSERT INTO {table} "):
@@ -59,13 +59,13 @@ def test_a_job_and_its_pictures_are_written_together_or_not_at_all(
 
 
 def kept(database: Engine) -> list[int]:
-    """How many rows there are of jobs and of all that comes with them."""
+    """The number of rows of jobs and of all tables that refer to them."""
     tables = (jobs, blobs.blobs, job_blobs, job_inputs, events)
     with database.connect() as connection:
         return [connection.execute(select(func.count()).select_from(table)).scalar_one() for table in tables]
 
 
-def test_the_whole_way(ledger: JobStore) -> None:
+def test_the_whole_life_cycle(ledger: JobStore) -> None:
     job_id = ledger.submit(submission(request_id="r-1", timeout=60.0)).id
     job = begun(ledger)
     assert (job.id, job.state, job.attempt, job.worker) == (job_id, JobState.RUNNING, 1, "w1")
@@ -81,7 +81,7 @@ def test_the_whole_way(ledger: JobStore) -> None:
     assert ledger.preview(job_id) is None
 
 
-def test_events_come_in_order_after_the_last_one(ledger: JobStore) -> None:
+def test_events_come_in_order_after_a_given_one(ledger: JobStore) -> None:
     job_id = ledger.submit(submission()).id
     job = begun(ledger)
     for step in range(1, 4):
@@ -93,14 +93,14 @@ def test_events_come_in_order_after_the_last_one(ledger: JobStore) -> None:
     assert ledger.last_event() == found[-1].id
 
 
-def test_owners_take_turns(ledger: JobStore) -> None:
+def test_owners_alternate(ledger: JobStore) -> None:
     for _ in range(5):
         ledger.submit(submission("greedy"))
     ledger.submit(submission("modest"))
     assert [begun(ledger).owner for _ in range(3)] == ["greedy", "modest", "greedy"]
 
 
-def test_a_latecomer_does_not_overtake_what_was_begun_for(ledger: JobStore) -> None:
+def test_a_new_owner_does_not_overtake_started_work(ledger: JobStore) -> None:
     for _ in range(4):
         ledger.submit(submission("early"))
     for _ in range(3):
@@ -117,7 +117,7 @@ def test_priority_goes_first(ledger: JobStore) -> None:
     assert begun(ledger).id == urgent.id
 
 
-def test_the_same_key_gives_the_same_job(ledger: JobStore) -> None:
+def test_the_same_idempotency_key_returns_the_same_job(ledger: JobStore) -> None:
     first = ledger.submit(submission(idempotency_key="k"))
     assert ledger.submit(submission(idempotency_key="k")).id == first.id
     assert ledger.submit(submission("berta", idempotency_key="k")).id != first.id
@@ -126,7 +126,7 @@ def test_the_same_key_gives_the_same_job(ledger: JobStore) -> None:
     assert ledger.waiting() == 2
 
 
-def test_the_same_key_at_the_same_moment(ledger: JobStore) -> None:
+def test_the_same_idempotency_key_submitted_concurrently(ledger: JobStore) -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: ledger.submit(submission(idempotency_key="k")).id, range(16)))
     assert len(set(found)) == 1
@@ -140,7 +140,7 @@ def test_a_full_queue_refuses(ledger: JobStore) -> None:
     assert len(ledger.find(limit=100)) == 50
 
 
-def test_other_peoples_jobs_are_not_there(ledger: JobStore) -> None:
+def test_jobs_of_other_owners_are_not_found(ledger: JobStore) -> None:
     job_id = ledger.submit(submission("anna")).id
     for look in (ledger.get, lambda job_id, owner: ledger.signal(job_id, Signal.CANCEL, owner)):
         with pytest.raises(JobMissingError):
@@ -151,7 +151,7 @@ def test_other_peoples_jobs_are_not_there(ledger: JobStore) -> None:
     assert ledger.find("berta") == []
 
 
-def test_a_waiting_job_is_cancelled_at_once(ledger: JobStore) -> None:
+def test_a_queued_job_is_cancelled_at_once(ledger: JobStore) -> None:
     job_id = ledger.submit(submission()).id
     assert ledger.signal(job_id, Signal.CANCEL, "anna").state is JobState.CANCELLED
     assert ledger.claim("w1") is None
@@ -159,7 +159,7 @@ def test_a_waiting_job_is_cancelled_at_once(ledger: JobStore) -> None:
         ledger.signal(job_id, Signal.CANCEL)
 
 
-def test_a_running_job_is_told(ledger: JobStore) -> None:
+def test_a_running_job_is_signalled(ledger: JobStore) -> None:
     ledger.submit(submission())
     ledger.submit(submission())
     job, other = begun(ledger), begun(ledger)
@@ -174,7 +174,7 @@ def test_a_running_job_is_told(ledger: JobStore) -> None:
     assert ledger.get(job.id).result == {"pictures": [1]}
 
 
-def test_failure_keeps_its_reason(ledger: JobStore) -> None:
+def test_a_failure_stores_its_error(ledger: JobStore) -> None:
     ledger.submit(submission())
     job = begun(ledger)
     ledger.fail(job, InternalError("It broke.", hint="Mend it."))
@@ -183,7 +183,7 @@ def test_failure_keeps_its_reason(ledger: JobStore) -> None:
     assert (error.code, error.message, error.hint) == ("internal", "It broke.", "Mend it.")
 
 
-def test_the_past_is_forgotten_when_its_time_is_over(ledger: JobStore, database: Engine) -> None:
+def test_old_jobs_are_deleted_after_their_retention(ledger: JobStore, database: Engine) -> None:
     ledger.submit(submission())
     ended = begun(ledger)
     ledger.succeed(ended, {}, 1.0)
@@ -196,7 +196,7 @@ def test_the_past_is_forgotten_when_its_time_is_over(ledger: JobStore, database:
     assert left == {waiting.id}
 
 
-def test_a_submission_that_fails_leaves_nothing(
+def test_a_failed_submission_leaves_nothing(
     ledger: JobStore, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
@@ -219,7 +219,7 @@ def test_counts(ledger: JobStore) -> None:
     assert ledger.counts()[JobState.FAILED] == 0
 
 
-def test_reading_goes_on_while_another_writes(ledger: JobStore, database: Engine) -> None:
+def test_reads_are_not_blocked_by_a_writer(ledger: JobStore, database: Engine) -> None:
     job_id = ledger.submit(submission()).id
     entered, leave = threading.Event(), threading.Event()
 
@@ -241,7 +241,7 @@ def test_reading_goes_on_while_another_writes(ledger: JobStore, database: Engine
         holder.join()
 
 
-def test_cancelling_counts_whatever_else_is_said(ledger: JobStore) -> None:
+def test_cancelling_wins_over_other_signals(ledger: JobStore) -> None:
     ledger.submit(submission())
     job = begun(ledger)
     for said, heard in (
@@ -257,7 +257,7 @@ def test_cancelling_counts_whatever_else_is_said(ledger: JobStore) -> None:
 
 
 @pytest.mark.parametrize("kind", [JobKind.SCAN, JobKind.UPSCALE])
-def test_only_drawings_have_pictures_to_skip(ledger: JobStore, kind: JobKind) -> None:
+def test_only_generation_jobs_accept_skip(ledger: JobStore, kind: JobKind) -> None:
     waiting = ledger.submit(submission(kind=kind))
     with pytest.raises(JobNotSkippableError):
         ledger.signal(waiting.id, Signal.SKIP)
@@ -269,8 +269,8 @@ def test_only_drawings_have_pictures_to_skip(ledger: JobStore, kind: JobKind) ->
     assert ledger.signals([job.id]) == {job.id: Signal.CANCEL}
 
 
-def test_one_owner_has_one_turn_after_the_other(ledger: JobStore, database: Engine) -> None:
-    """However many of their jobs come at the same moment."""
+def test_one_owner_has_one_turn_after_another(ledger: JobStore, database: Engine) -> None:
+    """However many of their jobs are submitted at the same time."""
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: ledger.submit(submission()), range(24)))
     with database.connect() as connection:
@@ -278,7 +278,7 @@ def test_one_owner_has_one_turn_after_the_other(ledger: JobStore, database: Engi
     assert turns == [float(number) for number in range(1, 25)]
 
 
-def test_ids_of_events_outlast_a_busy_year(ledger: JobStore, database: Engine) -> None:
+def test_event_ids_suffice_for_a_busy_year(ledger: JobStore, database: Engine) -> None:
     job_id = ledger.submit(submission()).id
     with writing(database) as connection:
         tall = insert(events).values(id=2**40, job_id=job_id, kind="state", data="{}", created=ago(0))
@@ -286,8 +286,8 @@ def test_ids_of_events_outlast_a_busy_year(ledger: JobStore, database: Engine) -
     assert ledger.last_event() == 2**40
 
 
-def test_the_queue_is_read_in_its_order(database: Engine) -> None:
-    """Claiming looks at the first few jobs and sorts nothing, however many wait."""
+def test_the_queue_is_read_in_index_order(database: Engine) -> None:
+    """Claiming reads the first few jobs and sorts nothing, however many wait."""
     if database.dialect.name != "sqlite":
         pytest.skip("PostgreSQL goes through small tables as a whole")
     order = "SELECT * FROM jobs WHERE state = 'queued' ORDER BY priority DESC, turn, id LIMIT 8"
@@ -297,7 +297,7 @@ def test_the_queue_is_read_in_its_order(database: Engine) -> None:
     assert "TEMP B-TREE" not in plan
 
 
-def test_lists_read_neither_pictures_nor_results(ledger: JobStore, database: Engine) -> None:
+def test_lists_read_neither_blobs_nor_results(ledger: JobStore, database: Engine) -> None:
     """They can be megabytes each: here they could not even be parsed."""
     with writing(database) as connection:
         images: list[JsonValue] = [{"blob": blobs.put(connection, b"x")}] * 3

@@ -26,7 +26,9 @@ OPEN = ClassifierInfo("open-nsfw", "0", ("sfw", "nsfw"), 1024, "fast, openvino b
         ({"generation_precision": "fp32"}, CPU, ["in fp32, as the setting generation_precision says"]),
     ],
 )
-def test_why_it_draws_like_this(settings: dict[str, str], machine: Machine, said: list[str]) -> None:
+def test_reasons_of_the_generation_settings(
+    settings: dict[str, str], machine: Machine, said: list[str]
+) -> None:
     sentence = drawing(Settings.load(**settings), machine)
     for words in said:
         assert words in sentence
@@ -41,18 +43,18 @@ def test_why_it_draws_like_this(settings: dict[str, str], machine: Machine, said
         ({"precision": "bf16"}, "as the settings backend and precision say"),
     ],
 )
-def test_why_it_judges_like_this(settings: dict[str, object], said: str) -> None:
+def test_reasons_of_the_classifiers_backend(settings: dict[str, object], said: str) -> None:
     sentence = judged(Settings.load(**settings), OPEN)
     assert sentence.startswith("Judges with open-nsfw (fast, openvino bf16), ")
     assert said in sentence
 
 
-def test_where_a_classifier_lies_is_not_told() -> None:
+def test_the_path_of_a_classifier_is_not_disclosed() -> None:
     info = ClassifierInfo("/secret-folder/mine", "0", ("sfw", "nsfw"), 1024, "fast, openvino bf16")
     assert "secret" not in judged(Settings.load(), info)
 
 
-def test_of_a_studio(settings: Settings) -> None:
+def test_capabilities_of_a_studio(settings: Settings) -> None:
     found = described(Studio(settings.model_copy(update={"device": "cpu"})))
     assert (found["device"], found["precision"], found["backend"]) == ("cpu", "fp32", "eager")
     assert "Judges with open-nsfw (fast, onnxruntime fp32)" in found["why"]

@@ -3,7 +3,7 @@ from __future__ import annotations
 from safelight.jobs.worker.owner_usage import CREDIT, OwnerTimes
 
 
-def test_who_comes_begins_where_the_others_have_got_to() -> None:
+def test_a_new_owner_starts_at_the_others_usage() -> None:
     times = OwnerTimes()
     times.arrive("anna", set())
     times.charge("anna", 100.0)
@@ -14,7 +14,7 @@ def test_who_comes_begins_where_the_others_have_got_to() -> None:
     assert times.of("carla") == 100.0
 
 
-def test_who_has_had_more_keeps_it() -> None:
+def test_an_owner_with_more_usage_keeps_it() -> None:
     times = OwnerTimes()
     times.arrive("anna", set())
     times.arrive("berta", {"anna"})
@@ -25,7 +25,7 @@ def test_who_has_had_more_keeps_it() -> None:
     assert times.beyond(9.0) == frozenset()
 
 
-def test_who_comes_back_is_owed_something_but_not_everything() -> None:
+def test_a_returning_owner_has_a_limited_credit() -> None:
     times = OwnerTimes()
     times.arrive("berta", set())
     times.arrive("anna", {"berta"})
@@ -37,7 +37,7 @@ def test_who_comes_back_is_owed_something_but_not_everything() -> None:
     assert times.of("berta") == times.of("anna") - CREDIT
 
 
-def test_with_nobody_there_all_begins_anew() -> None:
+def test_without_owners_usage_is_reset() -> None:
     times = OwnerTimes()
     times.arrive("anna", set())
     times.charge("anna", 9.0)

@@ -27,7 +27,7 @@ from safelight.models.checkpoints.discovery import STARTER_PATH
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
-    """A workshop with one worker that all tests here share; each leaves it idle."""
+    """Worker processes that all tests here share: one worker, which each test leaves idle."""
     with workshop(tmp_path_factory.mktemp("home")) as opened:
         opened.start()
         yield opened
@@ -54,12 +54,12 @@ def test_a_job_is_done_and_its_picture_is_in_the_gallery(shop: Workshop) -> None
 def test_the_same_job_gives_the_same_pictures(shop: Workshop) -> None:
     one = shop.submit(seed=3, count=2)
     wait_for(lambda: ended(shop, one))
-    two = shop.submit(seed=4)  # by itself: what is drawn together is the same within a tolerance
+    two = shop.submit(seed=4)  # not batched: batched images are the same only within a tolerance
     wait_for(lambda: ended(shop, two))
     assert shop.pictures(one)[1] == shop.pictures(two)[0]
 
 
-def test_progress_and_previews_come_while_it_runs(shop: Workshop) -> None:
+def test_progress_and_previews_are_stored_while_it_runs(shop: Workshop) -> None:
     job_id = shop.submit(steps=150)
 
     seen: list[bytes] = []
@@ -92,7 +92,7 @@ def test_cancelling_stops_within_a_step(shop: Workshop) -> None:
     assert job.result == {"version": 2, "pictures": []}
 
 
-def test_cancelling_keeps_what_was_finished(shop: Workshop) -> None:
+def test_cancelling_keeps_finished_images(shop: Workshop) -> None:
     job_id = shop.submit(steps=100, count=200)
     wait_for(lambda: (shop.job(job_id).progress or None) and shop.job(job_id).progress.picture > 0)  # type: ignore[union-attr]
     shop.service.store.signal(job_id, Signal.CANCEL)
@@ -101,7 +101,7 @@ def test_cancelling_keeps_what_was_finished(shop: Workshop) -> None:
     assert len(shop.pictures(job_id)) >= 1
 
 
-def test_finishing_gives_the_picture_as_far_as_it_got(shop: Workshop) -> None:
+def test_finishing_returns_the_partial_image(shop: Workshop) -> None:
     job_id = shop.submit(steps=1000)
     wait_for(lambda: shop.under_way(job_id))
     shop.service.store.signal(job_id, Signal.FINISH)
@@ -110,7 +110,7 @@ def test_finishing_gives_the_picture_as_far_as_it_got(shop: Workshop) -> None:
     assert len(shop.pictures(job_id)) == 1
 
 
-def test_skipping_goes_on_with_the_next(shop: Workshop) -> None:
+def test_skipping_continues_with_the_next_image(shop: Workshop) -> None:
     job_id = shop.submit(steps=150, count=2, seed=20)
     wait_for(lambda: shop.under_way(job_id))
     shop.service.store.signal(job_id, Signal.SKIP)
@@ -121,8 +121,8 @@ def test_skipping_goes_on_with_the_next(shop: Workshop) -> None:
     assert [picture["seed"] for picture in job.result["pictures"]] == [21]  # type: ignore[index, union-attr, call-overload]
 
 
-def test_a_long_job_lets_others_in(shop: Workshop) -> None:
-    """However much more its owner wants: another's picture begins within seconds, and the long one goes on."""
+def test_a_long_job_lets_other_owners_in(shop: Workshop) -> None:
+    """However much its owner has queued: another owner's image starts within seconds, and the long job continues."""
     long = {"owner": "anna", "steps": 1000, "count": 1000, "width": 64, "height": 64}
     flood = [shop.submit(**long) for _ in range(20)]  # type: ignore[arg-type]
     wait_for(lambda: shop.under_way(flood[0]))
@@ -142,7 +142,7 @@ def test_a_long_job_lets_others_in(shop: Workshop) -> None:
     wait_for(lambda: ended(shop, *flood))
 
 
-def test_what_no_job_uses_is_unloaded_when_that_is_asked_for(shop: Workshop) -> None:
+def test_unused_checkpoints_are_unloaded_on_command(shop: Workshop) -> None:
     def loaded() -> list[str]:
         return [name for worker in shop.service.workers() for name in worker["checkpoints"]]
 
@@ -155,8 +155,8 @@ def test_what_no_job_uses_is_unloaded_when_that_is_asked_for(shop: Workshop) -> 
     assert shop.pictures(again) == shop.pictures(before)
 
 
-def test_a_checkpoint_is_loaded_between_two_jobs_and_taken_out_again(shop: Workshop) -> None:
-    """And nothing that is drawn meanwhile changes by it."""
+def test_a_checkpoint_is_loaded_and_unloaded_between_two_jobs(shop: Workshop) -> None:
+    """And the images generated meanwhile are unchanged."""
     checkpoint_of_its_own(shop, "apples")
 
     def how() -> dict[str, Any]:
@@ -179,7 +179,7 @@ def test_a_checkpoint_is_loaded_between_two_jobs_and_taken_out_again(shop: Works
     wait_for(lambda: how()["checkpoints"] == ["starter"])
 
 
-def test_a_checkpoint_that_cannot_be_loaded_is_told_of(shop: Workshop) -> None:
+def test_a_checkpoint_that_cannot_be_loaded_is_reported(shop: Workshop) -> None:
     def error() -> dict[str, Any] | None:
         return shop.service.workers()[0]["last_error"]  # type: ignore[no-any-return]
 
@@ -191,14 +191,14 @@ def test_a_checkpoint_that_cannot_be_loaded_is_told_of(shop: Workshop) -> None:
 
 
 def checkpoint_of_its_own(shop: Workshop, name: str) -> None:
-    """The starter under another name."""
+    """Copy the starter under another name."""
     folder = shop.settings.home / "checkpoints" / name
     shutil.copytree(
         STARTER_PATH, folder, copy_function=lambda source, target: Path(target).symlink_to(source)
     )
 
 
-def test_two_jobs_are_drawn_together(shop: Workshop) -> None:
+def test_two_jobs_are_batched(shop: Workshop) -> None:
     jobs = [shop.submit(seed=seed, steps=60) for seed in range(2)]
     wait_for(lambda: ended(shop, *jobs))
     for job_id in jobs:
@@ -214,7 +214,7 @@ def small(colour: int) -> bytes:
     return buffer.getvalue()
 
 
-def test_enlarging(shop: Workshop) -> None:
+def test_upscaling(shop: Workshop) -> None:
     job_id = shop.submit_other(JobKind.UPSCALE, UpscaleRequest(image=small(9), by=2))
     wait_for(lambda: ended(shop, job_id))
     assert shop.state(job_id) is JobState.SUCCEEDED
@@ -223,7 +223,7 @@ def test_enlarging(shop: Workshop) -> None:
     assert (entry.width, entry.height) == (128, 96)
 
 
-def test_a_scan_can_be_cancelled_and_keeps_its_verdicts(shop: Workshop) -> None:
+def test_a_cancelled_scan_keeps_its_verdicts(shop: Workshop) -> None:
     pictures = tuple(small(number % 256) for number in range(3000))
     job_id = shop.submit_other(JobKind.SCAN, ScanRequest(images=pictures))
     wait_for(lambda: (shop.job(job_id).progress or None) and shop.job(job_id).progress.fraction > 0)  # type: ignore[union-attr]
@@ -250,7 +250,7 @@ def test_a_job_that_runs_too_long_fails(shop: Workshop) -> None:
     assert error.code == "job.timeout"
 
 
-def test_a_bad_request_fails_and_the_worker_goes_on(shop: Workshop) -> None:
+def test_an_invalid_request_fails_and_the_worker_continues(shop: Workshop) -> None:
     bad, good = shop.submit(sampler="Nonsense"), shop.submit()
     wait_for(lambda: ended(shop, bad, good))
     error = shop.job(bad).error
@@ -261,7 +261,7 @@ def test_a_bad_request_fails_and_the_worker_goes_on(shop: Workshop) -> None:
 
 
 def test_a_locked_database_is_waited_for(shop: Workshop) -> None:
-    """Another program holds the write lock while a picture is drawn: the result is written when it lets go."""
+    """Another program holds the write lock during a generation: the result is written once it is released."""
     job_id = shop.submit(steps=40)
     wait_for(lambda: shop.under_way(job_id))
     other = sqlite3.connect(shop.settings.home / "safelight.db", isolation_level=None)
@@ -275,7 +275,7 @@ def test_a_locked_database_is_waited_for(shop: Workshop) -> None:
     assert len(shop.pictures(job_id)) == 1
 
 
-def test_a_killed_worker_comes_back_and_does_it_again(tmp_path: Path) -> None:
+def test_a_killed_worker_restarts_and_redoes_its_job(tmp_path: Path) -> None:
     with workshop(tmp_path) as shop:
         shop.start()
         whole = shop.submit(seed=5, steps=30)
@@ -295,7 +295,7 @@ def test_a_killed_worker_comes_back_and_does_it_again(tmp_path: Path) -> None:
         assert shop.end() == 0
 
 
-def test_a_worker_that_is_told_to_go_gives_its_job_back(tmp_path: Path) -> None:
+def test_a_stopped_worker_returns_its_job(tmp_path: Path) -> None:
     with workshop(tmp_path) as shop:
         shop.start()
         job_id = shop.submit(steps=1000, count=5)
@@ -307,7 +307,7 @@ def test_a_worker_that_is_told_to_go_gives_its_job_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_who_leaves_takes_no_jobs_along(tmp_path: Path) -> None:
+def test_a_stopping_worker_claims_no_jobs(tmp_path: Path) -> None:
     """While it waits for its job, all others stay in the queue; and the next worker runs them together."""
     with workshop(tmp_path) as shop:
         shop.start()
@@ -327,8 +327,8 @@ def test_who_leaves_takes_no_jobs_along(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_kills_workers_takes_nobody_along(tmp_path: Path) -> None:
-    """The others were beside it once; then it is by itself, and ends after its third worker."""
+def test_a_job_that_kills_workers_fails_alone(tmp_path: Path) -> None:
+    """The others ran beside it once; then it runs alone, and fails after its third worker."""
     with workshop(tmp_path) as shop:
         shop.start()
         killer = shop.submit(steps=1000)
@@ -347,7 +347,7 @@ def test_what_kills_workers_takes_nobody_along(tmp_path: Path) -> None:
 
 @contextmanager
 def memory_group() -> Iterator[Path]:
-    """A control group of the kernel's, which kills what is in it when it needs more memory than it may have."""
+    """A kernel control group, whose processes are killed when they exceed its memory limit."""
     group = Path("/sys/fs/cgroup/memory") / f"safelight-test-{os.getpid()}"
     try:
         group.mkdir()
@@ -362,7 +362,7 @@ def memory_group() -> Iterator[Path]:
 
 @pytest.mark.slow
 def test_a_worker_that_the_kernel_kills_for_memory(tmp_path: Path) -> None:
-    """The job that needs too much ends with a reason after its third worker; the others are done."""
+    """The job that needs too much fails with a reason after its third worker; the others are done."""
     with memory_group() as group, workshop(tmp_path) as shop:
         within = ("sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh")
         shop.start("w", *within)
@@ -384,8 +384,8 @@ def test_a_worker_that_the_kernel_kills_for_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit")
-def test_a_worker_without_memory_fails_the_job_and_lives(tmp_path: Path) -> None:
-    """Its address space is limited so that the checkpoint loads, and a large picture does not fit."""
+def test_a_worker_out_of_memory_fails_the_job_and_survives(tmp_path: Path) -> None:
+    """Its address space is limited so that the checkpoint loads, and a large image does not fit."""
     with workshop(tmp_path) as shop:
         process = shop.start()
         small = shop.submit()
@@ -404,7 +404,7 @@ def test_a_worker_without_memory_fails_the_job_and_lives(tmp_path: Path) -> None
 
 
 def test_a_full_disk_is_waited_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """It is full when a picture is to be written: nothing is lost or half written, and with space it goes on."""
+    """It is full when an image is written: nothing is lost or half written, and the job continues with free space."""
     with small_disk(tmp_path, 200), workshop(tmp_path) as shop:
         shop.start(XDG_CACHE_HOME=str(tmp_path.parent))
         before = shop.submit(seed=1)

@@ -13,7 +13,7 @@ from safelight.studio import Studio
 
 
 class Shelf(Studio):
-    """A studio whose memory holds names only."""
+    """A studio whose checkpoint cache holds names only."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -57,7 +57,7 @@ def shelf(service: QueueService) -> Shelf:
 
 @pytest.fixture
 def told() -> list[str]:
-    """How often there was something new to be seen."""
+    """The number of changes to report."""
     return []
 
 
@@ -71,12 +71,14 @@ def go() -> bool:
 
 
 def waiting(keeper: Residency) -> list[tuple[bool, str | None]]:
-    """What is heard, and not done yet."""
+    """The commands that are received and not done yet."""
     keeper.listen()
     return [(order.load, order.checkpoint) for order in keeper.wanted]
 
 
-def test_loading_waits_until_it_is_time(service: QueueService, shelf: Shelf, keeper: Residency) -> None:
+def test_a_load_command_waits_for_a_gap_between_jobs(
+    service: QueueService, shelf: Shelf, keeper: Residency
+) -> None:
     service.load("a")
     keeper.listen()
     assert (shelf.held, keeper.loading) == ({}, "a")
@@ -86,7 +88,7 @@ def test_loading_waits_until_it_is_time(service: QueueService, shelf: Shelf, kee
     assert keeper.wanted == []
 
 
-def test_what_is_in_no_use_goes_at_once_and_the_rest_when_it_is_time(
+def test_unused_checkpoints_are_unloaded_at_once_and_others_between_jobs(
     service: QueueService, shelf: Shelf, keeper: Residency
 ) -> None:
     shelf.held = {"a": True, "b": False}
@@ -95,19 +97,19 @@ def test_what_is_in_no_use_goes_at_once_and_the_rest_when_it_is_time(
     assert set(shelf.held) == {"a"}
     shelf.held = {"a": False}
     keeper.listen()
-    assert set(shelf.held) == {"a"}  # not between two steps of whoever is using it, but between two jobs
+    assert set(shelf.held) == {"a"}  # not between two steps of the job that uses it, but between two jobs
     keeper.obey(go)
     assert shelf.held == {}
 
 
-def test_only_one_goes(service: QueueService, shelf: Shelf, keeper: Residency) -> None:
+def test_only_one_is_unloaded(service: QueueService, shelf: Shelf, keeper: Residency) -> None:
     shelf.held = {"a": False, "b": False}
     service.unload("a")
     keeper.listen()
     assert set(shelf.held) == {"b"}
 
 
-def test_the_newest_word_counts(service: QueueService, shelf: Shelf, keeper: Residency) -> None:
+def test_the_latest_command_wins(service: QueueService, shelf: Shelf, keeper: Residency) -> None:
     service.load("a")
     keeper.listen()
     service.unload("a")
@@ -120,15 +122,15 @@ def test_the_newest_word_counts(service: QueueService, shelf: Shelf, keeper: Res
     assert set(shelf.held) == {"a"}
 
 
-def test_what_was_said_before_it_was_there_is_not_meant_for_it(service: QueueService, shelf: Shelf) -> None:
-    """It may be what the last one died of."""
+def test_commands_from_before_its_start_are_ignored(service: QueueService, shelf: Shelf) -> None:
+    """The previous process may have died of one."""
     service.load("a")
     keeper = Residency(service, shelf, lambda: None)
     keeper.listen()
     assert keeper.wanted == []
 
 
-def test_an_error_is_kept_until_something_is_loaded(
+def test_an_error_is_shown_until_a_load_succeeds(
     service: QueueService, shelf: Shelf, keeper: Residency
 ) -> None:
     shelf.problem = CheckpointMissingError("There is no checkpoint 'a' on this machine.")
@@ -153,7 +155,7 @@ def test_an_error_is_kept_until_something_is_loaded(
 @pytest.mark.parametrize(
     ("problem", "code"), [(MemoryError(), MemoryBudgetError.code), (RuntimeError("shapes"), "internal")]
 )
-def test_nothing_that_a_file_holds_ends_the_worker(
+def test_no_file_content_ends_the_worker(
     service: QueueService, shelf: Shelf, keeper: Residency, problem: Exception, code: str
 ) -> None:
     shelf.problem = problem
@@ -165,7 +167,7 @@ def test_nothing_that_a_file_holds_ends_the_worker(
     assert not keeper.at_work
 
 
-def test_it_says_when_something_changes(service: QueueService, keeper: Residency, told: list[str]) -> None:
+def test_changes_are_reported(service: QueueService, keeper: Residency, told: list[str]) -> None:
     keeper.listen()
     assert told == []
     service.load("a")
@@ -177,10 +179,10 @@ def test_it_says_when_something_changes(service: QueueService, keeper: Residency
     assert len(told) == 3
 
 
-def test_what_is_so_already_is_done(
+def test_a_satisfied_command_is_done(
     service: QueueService, shelf: Shelf, keeper: Residency, told: list[str]
 ) -> None:
-    """A job may be on its way for minutes, and the next one would wait for it."""
+    """A job may run for minutes, and the next one would wait for it."""
     shelf.held = {"starter": True, "idle": False}
     service.unload("idle")
     assert (waiting(keeper), set(shelf.held)) == ([], {"starter"})
@@ -193,19 +195,21 @@ def test_what_is_so_already_is_done(
     assert len(told) == 3
 
 
-def test_what_was_done_out_of_turn_is_not_done_again(
+def test_a_command_that_was_done_early_is_not_repeated(
     service: QueueService, shelf: Shelf, keeper: Residency
 ) -> None:
     shelf.held = {"starter": True}
     service.load("a")
     service.unload("b")
     assert waiting(keeper) == [(True, "a")]
-    shelf.held["b"] = False  # a job drew with it
+    shelf.held["b"] = False  # a job used it
     keeper.obey(go)
     assert (waiting(keeper), set(shelf.held)) == ([], {"starter", "b", "a"})
 
 
-def test_what_others_may_undo_is_not_done(service: QueueService, shelf: Shelf, keeper: Residency) -> None:
+def test_a_command_that_others_may_undo_is_not_done_early(
+    service: QueueService, shelf: Shelf, keeper: Residency
+) -> None:
     shelf.held = {"starter": True}
     service.unload()
     service.load("starter")
@@ -215,7 +219,7 @@ def test_what_others_may_undo_is_not_done(service: QueueService, shelf: Shelf, k
     assert (waiting(keeper), set(shelf.held)) == ([], {"starter"})
 
 
-def test_what_a_job_loads_meanwhile_is_not_waited_for(
+def test_a_checkpoint_that_a_job_loads_meanwhile_satisfies_the_command(
     service: QueueService, shelf: Shelf, keeper: Residency
 ) -> None:
     service.load("a")
@@ -224,7 +228,9 @@ def test_what_a_job_loads_meanwhile_is_not_waited_for(
     assert (waiting(keeper), keeper.loading) == ([], None)
 
 
-def test_what_a_job_is_about_to_load_goes_after_it(service: QueueService, shelf: Shelf) -> None:
+def test_a_checkpoint_that_a_job_is_about_to_load_is_unloaded_after_it(
+    service: QueueService, shelf: Shelf
+) -> None:
     in_use = {"a"}
     keeper = Residency(service, shelf, lambda: None, lambda: in_use)
     service.unload("b")
@@ -236,7 +242,7 @@ def test_what_a_job_is_about_to_load_goes_after_it(service: QueueService, shelf:
     assert waiting(keeper) == []
 
 
-def test_what_is_being_loaded_goes_again(
+def test_a_checkpoint_that_is_loading_is_unloaded(
     service: QueueService, shelf: Shelf, keeper: Residency, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While it is not in memory yet, nothing seems to be left to do."""
@@ -254,8 +260,10 @@ def test_what_is_being_loaded_goes_again(
     assert (shelf.held, keeper.last_error) == ({}, None)
 
 
-def test_what_cannot_be_told_of_is_loaded(service: QueueService, shelf: Shelf, keeper: Residency) -> None:
-    """It is in memory, and its file was damaged since: whoever loads it hears of that."""
+def test_a_checkpoint_with_a_damaged_file_is_loaded(
+    service: QueueService, shelf: Shelf, keeper: Residency
+) -> None:
+    """It is in memory, and its file was damaged since: the load reports the error."""
     shelf.held, shelf.problem = {"a": False}, RuntimeError("shapes")
     service.load("a")
     assert waiting(keeper) == [(True, "a")]

@@ -20,7 +20,7 @@ def running(ledger: JobStore) -> RunningJob:
     return RunningJob(begun(ledger), ledger)
 
 
-def test_cancelling_is_heard_after_a_skip(running: RunningJob) -> None:
+def test_cancelling_is_obeyed_after_a_skip(running: RunningJob) -> None:
     running.hear(Signal.SKIP, 0)
     running.hear(Signal.CANCEL, 0)
     assert running.told is Signal.CANCEL
@@ -29,8 +29,8 @@ def test_cancelling_is_heard_after_a_skip(running: RunningJob) -> None:
     assert running.told is Signal.CANCEL
 
 
-def test_a_skip_is_followed_once(running: RunningJob, ledger: JobStore) -> None:
-    """It was read just before it was followed, and is heard just after."""
+def test_a_skip_is_obeyed_once(running: RunningJob, ledger: JobStore) -> None:
+    """It was read just before it was obeyed, and is notified just after."""
     ledger.signal(running.job.id, Signal.SKIP)
     running.hear(Signal.SKIP, running.skips)
     before = running.skips
@@ -43,7 +43,7 @@ def test_a_skip_is_followed_once(running: RunningJob, ledger: JobStore) -> None:
     assert running.told is Signal.SKIP
 
 
-def test_cancelling_during_a_skip_is_not_forgotten(running: RunningJob, ledger: JobStore) -> None:
+def test_cancelling_during_a_skip_is_not_lost(running: RunningJob, ledger: JobStore) -> None:
     running.hear(Signal.SKIP, 0)
     ledger.signal(running.job.id, Signal.CANCEL)
     running.hear(Signal.CANCEL, 0)
@@ -56,14 +56,14 @@ def locked() -> None:
     raise DatabaseBusyError
 
 
-def test_an_outage_is_waited_for_until_nobody_wants_it(
+def test_an_outage_is_waited_for_until_the_job_is_stopped(
     running: RunningJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "RETRY_EVERY", 0.0)
     tries: list[Callable[[], None]] = [locked, locked, lambda: None]
     running.patiently(lambda: tries.pop(0)())
     assert not tries
-    running.told = Signal.FINISH  # which wants what there is
+    running.told = Signal.FINISH  # which keeps the finished images
     tries = [locked, lambda: None]
     running.patiently(lambda: tries.pop(0)())
     running.leaving = True
@@ -76,7 +76,7 @@ def full() -> None:
     raise StorageFullError
 
 
-def test_a_full_disk_is_waited_for_and_said_in_the_progress(
+def test_a_full_disk_is_waited_for_and_shown_in_the_progress(
     running: RunningJob, ledger: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "RETRY_EVERY", 0.0)
@@ -89,14 +89,14 @@ def test_a_full_disk_is_waited_for_and_said_in_the_progress(
     assert (progress.stage, progress.step, progress.fraction) == ("waiting for disk space", 3, 0.75)
 
 
-def test_a_disk_that_stays_full_ends_the_job(running: RunningJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_stays_full_fails_the_job(running: RunningJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "FULL", 0.0)
     with pytest.raises(StorageFullError):
         running.patiently(full)
     assert not running.cut_short
 
 
-def test_getting_on_is_written_down_where_it_matters(database: Engine, ledger: JobStore) -> None:
+def test_important_progress_is_written(database: Engine, ledger: JobStore) -> None:
     ledger.submit(submission())
     ledger.take_back(begun(ledger).worker)
     again = RunningJob(begun(ledger), ledger)
@@ -112,7 +112,7 @@ class Clock:
 
 
 def pausing(running: RunningJob, monkeypatch: pytest.MonkeyPatch, *meanwhile: Callable[[], object]) -> None:
-    """Let it pause, with something that happens between each two looks whether it may go on."""
+    """Let the job pause, and run a function between two checks of whether it may resume."""
     happening = iter(meanwhile)
     monkeypatch.setattr(running_module.time, "sleep", lambda _: next(happening)())
     running.paused = True
@@ -120,7 +120,7 @@ def pausing(running: RunningJob, monkeypatch: pytest.MonkeyPatch, *meanwhile: Ca
     assert next(happening, None) is None
 
 
-def test_pauses_do_not_count_as_its_time(ledger: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_do_not_count_in_the_time_limit(ledger: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     ledger.submit(submission(timeout=60.0))
     running = RunningJob(begun(ledger), ledger, _began=clock.now)
@@ -137,7 +137,7 @@ def test_pauses_do_not_count_as_its_time(ledger: JobStore, monkeypatch: pytest.M
     assert running.late
 
 
-def test_no_job_runs_longer_than_any_may(ledger: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_job_runs_longer_than_the_time_limit(ledger: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     ledger.submit(submission(timeout=600.0))
     ledger.submit(submission())
@@ -150,7 +150,7 @@ def test_no_job_runs_longer_than_any_may(ledger: JobStore, monkeypatch: pytest.M
         assert running.late
 
 
-def test_who_pauses_says_so_and_says_when_it_goes_on(
+def test_a_paused_job_reports_its_pause_and_its_end(
     running: RunningJob, ledger: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stage() -> str:
@@ -176,7 +176,9 @@ def test_who_pauses_says_so_and_says_when_it_goes_on(
 
 
 @pytest.mark.parametrize("how", ["told", "leaving"])
-def test_who_pauses_listens(running: RunningJob, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+def test_a_paused_job_receives_signals(
+    running: RunningJob, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
     def tell() -> None:
         if how == "told":
             running.hear(Signal.CANCEL, 0)

@@ -42,7 +42,7 @@ def join(company: RunningJobs, ledger: JobStore, *members: Job) -> list[RunningJ
     return joined
 
 
-def test_alike_drawings_fit_beside_each_other(company: RunningJobs, ledger: JobStore) -> None:
+def test_similar_generation_jobs_run_beside_each_other(company: RunningJobs, ledger: JobStore) -> None:
     assert company.admits(job("a"))
     join(company, ledger, job("a"))
     assert company.admits(job("b", request={"prompt": "a dog", "width": 512}))
@@ -52,8 +52,8 @@ def test_alike_drawings_fit_beside_each_other(company: RunningJobs, ledger: JobS
     assert not company.admits(job("d"))
 
 
-def test_what_lost_its_worker_is_done_by_itself(company: RunningJobs, ledger: JobStore) -> None:
-    """It may have killed it, and would take the others along again."""
+def test_a_job_that_lost_its_worker_runs_alone(company: RunningJobs, ledger: JobStore) -> None:
+    """It may have killed the worker, and would take the others along again."""
     assert company.admits(job("suspect", lost=1))
     (other,) = join(company, ledger, job("a"))
     assert not company.admits(job("suspect", lost=1))
@@ -62,8 +62,8 @@ def test_what_lost_its_worker_is_done_by_itself(company: RunningJobs, ledger: Jo
     assert not company.admits(job("a"))
 
 
-def test_a_job_is_never_beside_itself(company: RunningJobs, ledger: JobStore) -> None:
-    """Given up for lost and claimed anew by the same worker, whose first run of it goes on."""
+def test_a_job_never_runs_beside_itself(company: RunningJobs, ledger: JobStore) -> None:
+    """It was requeued and claimed again by the same worker, whose first run of it continues."""
     (first,) = join(company, ledger, job("a"))
     again = job("a", attempt=2)
     assert not company.admits(again)
@@ -71,7 +71,7 @@ def test_a_job_is_never_beside_itself(company: RunningJobs, ledger: JobStore) ->
     assert company.admits(again)
 
 
-def test_two_runs_of_a_job_are_two(company: RunningJobs, ledger: JobStore) -> None:
+def test_two_runs_of_a_job_are_distinct(company: RunningJobs, ledger: JobStore) -> None:
     first, second = join(company, ledger, job("a"), job("a"))
     company.leave(first)
     assert company.members == [second]
@@ -81,7 +81,7 @@ def test_time_is_shared(company: RunningJobs, ledger: JobStore, monkeypatch: pyt
     now = [0.0]
     monkeypatch.setattr(company_module.time, "monotonic", lambda: now[0])
     company = RunningJobs(3)
-    now[0] = 100.0  # nobody is there
+    now[0] = 100.0  # no job runs
     (first,) = join(company, ledger, job("a"))
     now[0] = 110.0  # alone: ten seconds
     (second,) = join(company, ledger, job("b"))
@@ -92,7 +92,7 @@ def test_time_is_shared(company: RunningJobs, ledger: JobStore, monkeypatch: pyt
     assert company.share(second) == pytest.approx(11.0)
 
 
-def test_who_waits_hears_of_a_place(company: RunningJobs, ledger: JobStore) -> None:
+def test_a_waiting_thread_is_notified_of_a_free_slot(company: RunningJobs, ledger: JobStore) -> None:
     (running,) = join(company, ledger, job("a"))
     timer = threading.Timer(0.1, company.leave, [running])
     timer.start()
@@ -103,7 +103,7 @@ def test_who_waits_hears_of_a_place(company: RunningJobs, ledger: JobStore) -> N
 
 
 class Clock:
-    """The company's time, set by hand."""
+    """The running jobs' time, set by hand."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
@@ -116,7 +116,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def small(job_id: str, owner: str, **fields: object) -> Job:
-    """A job that cannot be drawn together with the others."""
+    """A job that cannot be batched with the others."""
     return job(job_id, owner=owner, request={"prompt": "a cat", "width": 64 + len(job_id)}, **fields)
 
 
@@ -124,7 +124,7 @@ def active(company: RunningJobs) -> str:
     return " ".join(running.job.id for running in company.active)
 
 
-def test_nobody_gives_way_before_the_slice_is_over(clock: Clock, ledger: JobStore) -> None:
+def test_no_job_pauses_before_its_time_slice_is_over(clock: Clock, ledger: JobStore) -> None:
     company = RunningJobs(3)
     assert company.holders() is None
     join(company, ledger, job("a"), job("a2"))
@@ -135,7 +135,7 @@ def test_nobody_gives_way_before_the_slice_is_over(clock: Clock, ledger: JobStor
     assert company.holders() == Holders(0, frozenset({"anna"}))
 
 
-def test_who_is_begun_before_others_makes_them_pause_and_they_go_on_afterwards(
+def test_a_job_started_before_others_makes_them_pause_and_they_resume_afterwards(
     clock: Clock, ledger: JobStore
 ) -> None:
     company = RunningJobs(3)
@@ -146,7 +146,7 @@ def test_who_is_begun_before_others_makes_them_pause_and_they_go_on_afterwards(
     clock.now = 12.0
     company.leave(b)
     assert active(company) == ""
-    # Berta has had as much as Anna and two seconds more: another one of hers waits, one of somebody new does not.
+    # Berta has had as much as Anna and two seconds more: another job of hers waits, one of a new owner does not.
     assert company.holders() == Holders(0, frozenset({"anna", "berta"}))
     company.resume()
     assert active(company) == "a a2"
@@ -157,8 +157,8 @@ def test_who_is_begun_before_others_makes_them_pause_and_they_go_on_afterwards(
     assert company.holders() == Holders(0, frozenset({"anna"}))
 
 
-def test_owners_have_the_same_time_however_many_jobs_they_have(clock: Clock, ledger: JobStore) -> None:
-    """Anna's never ends; of Berta's and Carla's there is always one more, which takes a second or twenty."""
+def test_owners_get_equal_time_however_many_jobs_they_have(clock: Clock, ledger: JobStore) -> None:
+    """Anna's job never ends; Berta and Carla always have one more, which takes a second or twenty."""
     company, had, numbers = RunningJobs(3), Counter[str](), count()
     lengths = {"berta": 1.0, "carla": 20.0}
     left: dict[RunningJob, float] = {}
@@ -188,7 +188,7 @@ def test_owners_have_the_same_time_however_many_jobs_they_have(clock: Clock, led
     assert switches < 2000 / 1.0
 
 
-def test_a_higher_priority_goes_first_also_among_ones_own(clock: Clock, ledger: JobStore) -> None:
+def test_a_higher_priority_goes_first_also_among_ones_own_jobs(clock: Clock, ledger: JobStore) -> None:
     company = RunningJobs(3)
     join(company, ledger, job("low", priority=-5))
     clock.now = 10.0
@@ -203,18 +203,18 @@ def test_a_higher_priority_goes_first_also_among_ones_own(clock: Clock, ledger: 
     assert active(company) == "low"
 
 
-def test_those_who_pause_and_draw_alike_go_on_together(clock: Clock, ledger: JobStore) -> None:
+def test_paused_jobs_that_can_be_batched_resume_together(clock: Clock, ledger: JobStore) -> None:
     company = RunningJobs(2)
     join(company, ledger, job("a"), job("a2"))
     clock.now = 10.0
-    join(company, ledger, job("b", owner="berta"))  # alike, but there is no place
+    join(company, ledger, job("b", owner="berta"))  # similar, but there is no slot
     assert active(company) == "b"
     clock.now = 20.5
     company.resume()
     assert active(company) == "a a2"
 
 
-def test_who_fits_makes_nobody_pause(clock: Clock, ledger: JobStore) -> None:
+def test_a_job_that_fits_pauses_no_other(clock: Clock, ledger: JobStore) -> None:
     company = RunningJobs(3)
     join(company, ledger, job("a"))
     clock.now = 10.0
@@ -223,7 +223,7 @@ def test_who_fits_makes_nobody_pause(clock: Clock, ledger: JobStore) -> None:
     assert active(company) == "a b"
 
 
-def test_only_so_many_pause(clock: Clock, ledger: JobStore) -> None:
+def test_the_number_of_paused_jobs_is_limited(clock: Clock, ledger: JobStore) -> None:
     company = RunningJobs(1)
     for number in range(MOST_PAUSED + 1):
         clock.now += 10.0
@@ -232,7 +232,7 @@ def test_only_so_many_pause(clock: Clock, ledger: JobStore) -> None:
     assert not company.may_interrupt(small("x", "late"))
 
 
-def test_what_lost_its_worker_interrupts_nobody_who_lost_theirs(clock: Clock, ledger: JobStore) -> None:
+def test_a_job_that_lost_its_worker_pauses_no_other_such_job(clock: Clock, ledger: JobStore) -> None:
     company = RunningJobs(3)
     (suspect,) = join(company, ledger, job("a", lost=1))
     clock.now = 10.0

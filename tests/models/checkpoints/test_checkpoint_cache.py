@@ -24,14 +24,14 @@ Tiny = Callable[[str], Path]
 
 @pytest.fixture(autouse=True)
 def no_collecting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Collecting garbage takes longer than these tests' empty models are worth."""
+    """Turn garbage collection off; it takes longer than these tests' empty models are worth."""
     if "long_lived" not in request.fixturenames:
         monkeypatch.setattr(checkpoint_cache, "release_freed_memory", lambda: None)
 
 
 @pytest.fixture
 def long_lived() -> Iterator[None]:
-    """Everything that is there already counts as lasting, which makes collections quick."""
+    """Freeze all existing objects, which makes garbage collections quick."""
     gc.collect()
     gc.freeze()
     yield
@@ -47,7 +47,7 @@ def three(tiny: Tiny) -> list[Checkpoint]:
 
 
 class Loader:
-    """Gives empty models of 100 bytes, and remembers what was asked."""
+    """Returns empty models of 100 bytes, and records its calls."""
 
     def __init__(self, nbytes: int = 100, seconds: float = 0.0) -> None:
         self.nbytes, self.seconds = nbytes, seconds
@@ -74,7 +74,7 @@ def test_a_checkpoint_is_loaded_once(three: list[Checkpoint]) -> None:
     assert loader.asked == ["a"]
 
 
-def test_the_least_recently_used_makes_room(three: list[Checkpoint]) -> None:
+def test_the_least_recently_used_checkpoint_is_evicted(three: list[Checkpoint]) -> None:
     a, b, c = three
     pool = models(250, Loader())
     for checkpoint in (a, b, a, c):
@@ -99,7 +99,7 @@ def test_a_checkpoint_larger_than_the_budget_is_refused_before_it_is_loaded(thre
     assert loader.asked == []
 
 
-def test_a_checkpoint_that_turns_out_larger_is_let_go(three: list[Checkpoint]) -> None:
+def test_a_checkpoint_that_turns_out_too_large_is_released(three: list[Checkpoint]) -> None:
     pool = models(250, Loader(nbytes=300))
     with pytest.raises(MemoryBudgetError):
         pool.get(three[0])
@@ -114,7 +114,7 @@ def test_the_true_size_counts_once_it_is_known(three: list[Checkpoint]) -> None:
     assert (names(pool), pool.nbytes) == ("b", 150)
 
 
-def test_what_a_thread_holds_itself_is_not_waited_for(three: list[Checkpoint]) -> None:
+def test_a_threads_own_leases_are_not_waited_for(three: list[Checkpoint]) -> None:
     a, b, _ = three
     pool = models(150, Loader())
     with pool.lease(a), pytest.raises(MemoryBudgetError, match="beside those in use"), pool.lease(b):
@@ -123,7 +123,7 @@ def test_what_a_thread_holds_itself_is_not_waited_for(three: list[Checkpoint]) -
     assert names(pool) == "b"
 
 
-def test_what_others_hold_is_waited_for(three: list[Checkpoint]) -> None:
+def test_leases_of_other_threads_are_waited_for(three: list[Checkpoint]) -> None:
     a, b, _ = three
     pool = models(150, Loader())
     order: list[str] = []
@@ -141,7 +141,7 @@ def test_what_others_hold_is_waited_for(three: list[Checkpoint]) -> None:
     assert order == ["a drawn", "b drawn"]
 
 
-def test_several_are_leased_at_once_and_none_of_them_is_evicted_for_another(
+def test_concurrent_leases_are_not_evicted_for_each_other(
     three: list[Checkpoint],
 ) -> None:
     a, b, c = three
@@ -158,7 +158,7 @@ def test_several_are_leased_at_once_and_none_of_them_is_evicted_for_another(
     assert names(pool) == "bc"
 
 
-def test_threads_that_need_two_do_not_wait_for_each_other_with_one_each(three: list[Checkpoint]) -> None:
+def test_threads_that_need_two_do_not_deadlock_with_one_each(three: list[Checkpoint]) -> None:
     a, b, c = three
     pool = models(200, Loader(seconds=0.01))
     done: list[str] = []
@@ -189,7 +189,7 @@ def test_two_threads_get_the_same_one(three: list[Checkpoint]) -> None:
     assert loader.asked == ["a"]
 
 
-def test_loading_one_does_not_hold_up_another(three: list[Checkpoint]) -> None:
+def test_loading_one_does_not_block_another(three: list[Checkpoint]) -> None:
     a, b, _ = three
     release = threading.Event()
 
@@ -219,7 +219,7 @@ def test_a_failed_load_leaves_no_trace(three: list[Checkpoint]) -> None:
     assert pool.nbytes == 0
 
 
-def test_clearing_spares_what_is_in_use(three: list[Checkpoint]) -> None:
+def test_clearing_keeps_checkpoints_in_use(three: list[Checkpoint]) -> None:
     a, b, _ = three
     pool = models(300, Loader())
     pool.get(b)
@@ -230,7 +230,7 @@ def test_clearing_spares_what_is_in_use(three: list[Checkpoint]) -> None:
     assert names(pool) == ""
 
 
-def test_only_what_one_name_means_is_cleared(three: list[Checkpoint]) -> None:
+def test_clearing_by_name(three: list[Checkpoint]) -> None:
     a, b, _ = three
     replaced = replace(a, modified=9)  # on the disk, since it was loaded
     pool = models(300, Loader())
@@ -263,7 +263,7 @@ def test_many_threads_never_exceed_the_budget(three: list[Checkpoint]) -> None:
     assert max(highest) <= 250
 
 
-# Room beside the weights
+# Reserved memory beside the weights
 
 
 def begun(work: Callable[[], None]) -> threading.Thread:
@@ -273,7 +273,7 @@ def begun(work: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def test_room_is_taken_from_idle_checkpoints_and_given_back(three: list[Checkpoint]) -> None:
+def test_reserved_memory_is_taken_from_idle_checkpoints_and_released(three: list[Checkpoint]) -> None:
     a, b, c = three
     pool = models(300, Loader())
     for checkpoint in (a, b, c):
@@ -286,7 +286,7 @@ def test_room_is_taken_from_idle_checkpoints_and_given_back(three: list[Checkpoi
     assert names(pool) == "abc"
 
 
-def test_room_that_will_never_be_there(three: list[Checkpoint]) -> None:
+def test_a_reservation_larger_than_the_budget(three: list[Checkpoint]) -> None:
     pool = models(250, Loader())
     with pytest.raises(MemoryBudgetError), pool.lease(three[0], 151):
         pass
@@ -297,7 +297,7 @@ def test_room_that_will_never_be_there(three: list[Checkpoint]) -> None:
     assert names(pool) == "a"
 
 
-def test_two_uses_of_a_checkpoint_wait_for_each_others_room(three: list[Checkpoint]) -> None:
+def test_two_leases_of_a_checkpoint_wait_for_each_others_reservation(three: list[Checkpoint]) -> None:
     pool = models(250, Loader())
     order: list[str] = []
 
@@ -312,7 +312,7 @@ def test_two_uses_of_a_checkpoint_wait_for_each_others_room(three: list[Checkpoi
     assert order == ["first", "second"]
 
 
-def test_who_waits_for_memory_is_not_overtaken(three: list[Checkpoint]) -> None:
+def test_a_thread_that_waits_for_memory_is_not_overtaken(three: list[Checkpoint]) -> None:
     a, b, _ = three
     pool = models(250, Loader())
     order: list[str] = []
@@ -324,14 +324,14 @@ def test_who_waits_for_memory_is_not_overtaken(three: list[Checkpoint]) -> None:
     with pool.lease(a, 50):
         large = begun(lambda: use(b, 100, "large"))
         small = begun(lambda: use(a, 10, "small"))  # which would fit now
-        with pool.lease(a, 10):  # what one has some of one can have more of
+        with pool.lease(a, 10):  # a thread that has a lease may get another of the same checkpoint
             order.append("own")
     for thread in (large, small):
         thread.join(5)
     assert order == ["own", "large", "small"]
 
 
-def test_those_who_all_wait_for_each_other_are_told(three: list[Checkpoint]) -> None:
+def test_a_deadlock_is_an_error(three: list[Checkpoint]) -> None:
     """Two checkpoints turn out larger than they seemed, so that neither fits beside the other."""
     both, outcomes = threading.Barrier(2), list[str]()
 
@@ -359,7 +359,7 @@ def test_those_who_all_wait_for_each_other_are_told(three: list[Checkpoint]) -> 
         assert names(pool) == "c"
 
 
-def test_many_threads_with_room_never_exceed_the_budget(three: list[Checkpoint]) -> None:
+def test_many_threads_with_reservations_never_exceed_the_budget(three: list[Checkpoint]) -> None:
     pool = models(360, Loader(seconds=0.001))
     room = 0
     highest: list[int] = []
@@ -385,7 +385,7 @@ def test_many_threads_with_room_never_exceed_the_budget(three: list[Checkpoint])
     assert max(highest) <= 360
 
 
-def test_fifty_switches_leave_no_memory_behind(tiny: Tiny, tmp_path: Path, long_lived: None) -> None:
+def test_fifty_switches_leak_no_memory(tiny: Tiny, tmp_path: Path, long_lived: None) -> None:
     pair = [heavy(tiny, tmp_path / name, seed) for seed, name in enumerate("ab")]
     size = pair[0].size
     assert size > 30e6
@@ -406,7 +406,7 @@ def test_fifty_switches_leave_no_memory_behind(tiny: Tiny, tmp_path: Path, long_
 
 
 def heavy(tiny: Tiny, folder: Path, seed: int) -> Checkpoint:
-    """The tiny checkpoint with a U-Net of some thirty megabytes."""
+    """The tiny checkpoint with a U-Net of about thirty megabytes."""
     shutil.copytree(tiny("sd1"), folder)
     torch.manual_seed(seed)
     small = UNet2DConditionModel.load_config(folder / "unet")

@@ -37,7 +37,7 @@ Tiny = Callable[[str], Path]
 
 @pytest.fixture
 def home(tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data directory with a folder, a file, and one of each a folder below."""
+    """A data directory with a folder, a file, and one of each in a subfolder."""
     monkeypatch.setattr(discovery, "STARTER_PATH", tmp_path / "no-starter")
     folder = checkpoints_folder(tmp_path / "home")
     shutil.copytree(tiny("sdxl-turbo"), folder / "quick")
@@ -56,7 +56,7 @@ def test_every_family_and_variant_is_recognised(name: str, tiny: Tiny) -> None:
     assert describe_checkpoint(tiny(name), name).family is FAMILIES[name.replace("sd2-base", "sd2")]
 
 
-def test_a_checkpoint_tells_its_size_and_precision(tiny: Tiny) -> None:
+def test_size_and_precision_of_a_checkpoint(tiny: Tiny) -> None:
     checkpoint = describe_checkpoint(tiny("sd1"), "mine")
     assert checkpoint.size == sum(path.stat().st_size for path in checkpoint.weights) - headers(
         checkpoint.weights
@@ -81,7 +81,7 @@ def test_all_checkpoints_are_found_with_their_names(home: Path) -> None:
     }
 
 
-def test_what_cannot_be_used_is_told_and_does_not_hide_the_others(home: Path) -> None:
+def test_unusable_checkpoints_are_reported_and_do_not_hide_the_others(home: Path) -> None:
     (checkpoints_folder(home) / "old.ckpt").write_bytes(b"\x80\x02}")
     (checkpoints_folder(home) / "half.safetensors").write_bytes(b"abc")
     problems: dict[str, type[SafelightError]] = {}
@@ -100,7 +100,7 @@ def test_names_resolve(home: Path, name: str) -> None:
     assert find_checkpoint(name, home).name == name.removesuffix(".safetensors")
 
 
-def test_paths_resolve_unless_they_are_not_taken(home: Path) -> None:
+def test_paths_resolve_unless_they_are_not_allowed(home: Path) -> None:
     path = str(checkpoints_folder(home) / "painter.safetensors")
     assert find_checkpoint(path, home).family.name == "sd1"
     with pytest.raises(CheckpointMissingError):
@@ -109,14 +109,14 @@ def test_paths_resolve_unless_they_are_not_taken(home: Path) -> None:
         find_checkpoint("../checkpoints/quick", home, allow_paths=False)
 
 
-def test_a_near_name_is_offered(home: Path) -> None:
+def test_a_similar_name_is_suggested(home: Path) -> None:
     with pytest.raises(CheckpointMissingError, match="no checkpoint 'paintr'") as caught:
         find_checkpoint("paintr", home)
     assert "Did you mean painter" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["owner/model", "a" * 5000, "~nobody-here/x", "", "\0"])
-def test_names_that_mean_nothing_are_refused(home: Path, name: str) -> None:
+def test_unknown_names_are_refused(home: Path, name: str) -> None:
     with pytest.raises(CheckpointMissingError):
         find_checkpoint(name, home)
 
@@ -157,7 +157,7 @@ def test_digests_of_files_are_sha256_and_remembered(home: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "nonsense"])
-def test_a_damaged_memory_of_a_digest_is_no_harm(home: Path, tmp_path: Path, content: str) -> None:
+def test_a_damaged_digest_cache_does_no_harm(home: Path, tmp_path: Path, content: str) -> None:
     checkpoint = find_checkpoint("painter", home)
     expected = checkpoint.digest(tmp_path / "cache")
     (memory,) = (tmp_path / "cache" / "digests").iterdir()
@@ -165,14 +165,14 @@ def test_a_damaged_memory_of_a_digest_is_no_harm(home: Path, tmp_path: Path, con
     assert checkpoint.digest(tmp_path / "cache") == expected
 
 
-def test_a_digest_is_known_once_it_was_reckoned(home: Path, tmp_path: Path) -> None:
+def test_a_digest_is_known_once_it_was_computed(home: Path, tmp_path: Path) -> None:
     for checkpoint in (find_checkpoint("painter", home), find_checkpoint("quick", home)):
         assert checkpoint.cached_digest(tmp_path / "cache") is None
         digest = checkpoint.digest(tmp_path / "cache")
         assert checkpoint.cached_digest(tmp_path / "cache") == digest
 
 
-def test_a_folders_digest_changes_with_any_weight_and_not_with_its_place(
+def test_a_folders_digest_depends_on_its_weights_and_not_on_its_path(
     sd1: Path, tiny: Tiny, tmp_path: Path
 ) -> None:
     here, there = describe_checkpoint(sd1, "a"), describe_checkpoint(tiny("sd1"), "b")
@@ -263,20 +263,20 @@ def test_damaged_folders_are_refused_before_loading(sd1: Path, damage: Callable[
         describe_checkpoint(sd1, "a")
 
 
-def test_weights_that_are_only_there_as_a_pickle_are_refused(sd1: Path) -> None:
+def test_weights_that_are_only_a_pickle_are_refused(sd1: Path) -> None:
     lose_weights(sd1)
     (sd1 / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"PK\x03\x04")
     with pytest.raises(PickleRefusedError, match="'unet'"):
         describe_checkpoint(sd1, "a")
 
 
-def test_a_pickle_that_is_called_safetensors_is_refused(sd1: Path) -> None:
+def test_a_pickle_with_a_safetensors_suffix_is_refused(sd1: Path) -> None:
     torch.save({}, sd1 / "unet" / "diffusion_pytorch_model.safetensors")
     with pytest.raises(PickleRefusedError, match="another name"):
         describe_checkpoint(sd1, "a")
 
 
-def test_code_that_comes_with_a_checkpoint_is_never_run(sd1: Path) -> None:
+def test_code_in_a_checkpoint_is_never_run(sd1: Path) -> None:
     edit(sd1 / "model_index.json", unet=["my_unet", "MyUNet"])
     (sd1 / "unet" / "my_unet.py").write_text("raise SystemExit")
     with pytest.raises(CheckpointFamilyError, match="never run"):
@@ -287,7 +287,7 @@ def test_code_that_comes_with_a_checkpoint_is_never_run(sd1: Path) -> None:
     ("component", "changes", "says"),
     [("unet", {"in_channels": 8}, "takes 8 channels"), ("unet", {"in_channels": 7}, "takes 7 channels")],
 )
-def test_models_of_another_purpose_are_refused(
+def test_models_for_other_tasks_are_refused(
     sd1: Path, component: str, changes: dict[str, object], says: str
 ) -> None:
     edit(sd1 / component / "config.json", **changes)
@@ -301,12 +301,12 @@ def test_an_unknown_pipeline_is_refused_by_its_name(sd1: Path) -> None:
         describe_checkpoint(sd1, "a")
 
 
-def test_the_class_of_another_mode_means_the_same_family(sd1: Path) -> None:
+def test_the_pipeline_class_of_another_mode_gives_the_same_family(sd1: Path) -> None:
     edit(sd1 / "model_index.json", _class_name="StableDiffusionImg2ImgPipeline")
     assert describe_checkpoint(sd1, "a").family is FAMILIES["sd1"]
 
 
-def test_what_lies_about_in_a_checkpoint_does_no_harm(sd1: Path) -> None:
+def test_unrelated_files_in_a_checkpoint_do_no_harm(sd1: Path) -> None:
     before = describe_checkpoint(sd1, "a")
     (sd1 / "scheduler" / ".#scheduler_config.json").symlink_to("nowhere")
     (sd1 / "unet" / "._config.json").write_bytes(b"x")
@@ -316,7 +316,7 @@ def test_what_lies_about_in_a_checkpoint_does_no_harm(sd1: Path) -> None:
         describe_checkpoint(sd1, "a")
 
 
-def test_an_older_file_in_the_place_of_a_newer_one_is_another_checkpoint(sd1: Path) -> None:
+def test_replacing_a_file_with_an_older_one_is_noticed(sd1: Path) -> None:
     before = describe_checkpoint(sd1, "a")
     config = sd1 / "scheduler" / "scheduler_config.json"
     config.write_text(config.read_text() + " ")

@@ -34,18 +34,18 @@ def test_pipelines_share_networks_and_never_a_scheduler(tiny: Tiny) -> None:
     assert all(pipeline.safety_checker is None for pipeline in pipelines)
 
 
-def test_a_given_scheduler_is_used_and_settled(tiny: Tiny, recwarn: pytest.WarningsRecorder) -> None:
+def test_a_given_scheduler_is_used_without_warnings(tiny: Tiny, recwarn: pytest.WarningsRecorder) -> None:
     loaded = load_checkpoint(describe_checkpoint(tiny("sd1"), "a"))
     scheduler = DDIMScheduler(
         beta_schedule="scaled_linear"
-    )  # steps_offset 0 and clip_sample: both draw warnings
+    )  # steps_offset 0 and clip_sample: both give warnings
     pipeline = loaded.pipeline(TEXT, scheduler)
     assert pipeline.scheduler is scheduler
     assert (scheduler.config.steps_offset, scheduler.config.clip_sample) == (1, False)
     assert not recwarn.list
 
 
-def test_four_threads_draw_what_one_draws(tiny: Tiny) -> None:
+def test_four_threads_generate_the_same_as_one(tiny: Tiny) -> None:
     loaded = load_checkpoint(describe_checkpoint(tiny("sd1"), "a"))
     alone = draw(loaded.pipeline(), loaded.family, TEXT)
     pictures: list[np.ndarray] = []
@@ -90,17 +90,17 @@ def test_half_precision_files_load_as_single_precision(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "side"), [("sd1", 64), ("sdxl", 64), ("sana", 1024), ("flux", 1024), ("sd3", 64), ("kolors", 64)]
 )
-def test_the_default_side_is_what_the_network_was_made_for(name: str, side: int, tiny: Tiny) -> None:
+def test_the_default_size_is_the_networks_own(name: str, side: int, tiny: Tiny) -> None:
     assert load_checkpoint(describe_checkpoint(tiny(name), name)).default_side == side
 
 
-def test_networks_are_ready_to_run_and_not_to_train(tiny: Tiny) -> None:
+def test_networks_are_in_evaluation_mode(tiny: Tiny) -> None:
     unet = load_checkpoint(describe_checkpoint(tiny("sd1"), "a")).components["unet"]
     assert not unet.training
     assert not any(parameter.requires_grad for parameter in unet.parameters())
 
 
-def test_options_of_the_index_reach_every_pipeline(tiny: Tiny) -> None:
+def test_options_of_the_model_index_reach_every_pipeline(tiny: Tiny) -> None:
     refiner = load_checkpoint(describe_checkpoint(tiny("sdxl-refiner"), "a"))
     assert refiner.pipeline(IMAGE).config.requires_aesthetics_score is True
     assert refiner.pipeline(INPAINT).config.force_zeros_for_empty_prompt is False
@@ -112,12 +112,12 @@ def test_options_of_the_index_reach_every_pipeline(tiny: Tiny) -> None:
     )
 
 
-def test_what_a_family_cannot_do_is_an_error(tiny: Tiny) -> None:
+def test_a_mode_that_a_family_lacks_is_an_error(tiny: Tiny) -> None:
     with pytest.raises(UnsupportedError, match="no text-to-image"):
         load_checkpoint(describe_checkpoint(tiny("sd1-inpaint"), "a")).pipeline(TEXT)
 
 
-def test_sd3_may_come_without_its_t5(tiny: Tiny, tmp_path: Path) -> None:
+def test_sd3_may_have_no_t5(tiny: Tiny, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny("sd3"), tmp_path / "sd3"))
     index = json.loads((folder / "model_index.json").read_text())
     index |= {"text_encoder_3": [None, None], "tokenizer_3": [None, None]}
@@ -126,9 +126,7 @@ def test_sd3_may_come_without_its_t5(tiny: Tiny, tmp_path: Path) -> None:
     assert np.isfinite(draw(loaded.pipeline(), loaded.family, TEXT)).all()
 
 
-def test_a_loaded_checkpoint_needs_neither_its_files_nor_anybody_and_writes_nothing(
-    sd1: Path, network_log: Path
-) -> None:
+def test_a_loaded_checkpoint_needs_no_files_and_writes_none(sd1: Path, network_log: Path) -> None:
     before = network_log.read_text()
     code = f"""
 from pathlib import Path
@@ -166,7 +164,7 @@ def change_weights(file: Path, change: Callable[[dict[str, torch.Tensor]], objec
         ),
     ],
 )
-def test_a_lost_tensor_is_named(sd1: Path, file: str, key: str, says: str) -> None:
+def test_a_missing_tensor_is_named(sd1: Path, file: str, key: str, says: str) -> None:
     change_weights(
         sd1 / file, lambda tensors: tensors.pop(next(name for name in tensors if name.endswith(key)))
     )
@@ -203,16 +201,14 @@ def kolors(tiny: Tiny, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("damaged", [b"", b"{", None])
-def test_a_sentencepiece_model_that_is_damaged_or_lost_is_an_error(
-    kolors: Path, damaged: bytes | None
-) -> None:
+def test_a_damaged_or_missing_sentencepiece_model_is_an_error(kolors: Path, damaged: bytes | None) -> None:
     file = kolors / "tokenizer" / "tokenizer.model"
     file.unlink() if damaged is None else file.write_bytes(damaged)
     with pytest.raises(CheckpointInvalidError, match="'tokenizer'"):
         load_checkpoint(describe_checkpoint(kolors, "a"))
 
 
-def test_a_config_without_a_field_that_its_network_reads_is_an_error(kolors: Path) -> None:
+def test_a_config_without_a_required_field_is_an_error(kolors: Path) -> None:
     file = kolors / "text_encoder" / "config.json"
     config = json.loads(file.read_text())
     del config["original_rope"]
@@ -221,8 +217,8 @@ def test_a_config_without_a_field_that_its_network_reads_is_an_error(kolors: Pat
         load_checkpoint(describe_checkpoint(kolors, "a"))
 
 
-def test_chatglm_reads_as_it_did_with_transformers_4(kolors: Path) -> None:
-    """Two marks, the words, and everything that fills up before them; the config is one as ChatGLM3 came with."""
+def test_chatglm_tokenizes_as_with_transformers_4(kolors: Path) -> None:
+    """Two special tokens, the text, and the padding before them; the config is ChatGLM3's."""
     config = {
         "tokenizer_class": "ChatGLMTokenizer",
         "auto_map": {"AutoTokenizer": ["tokenization_chatglm.ChatGLMTokenizer", None]},

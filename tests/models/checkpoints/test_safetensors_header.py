@@ -28,7 +28,7 @@ def with_header(entries: object, data: bytes = b"") -> bytes:
     return struct.pack("<Q", len(text)) + text + data
 
 
-def test_a_header_tells_of_every_tensor(tmp_path: Path) -> None:
+def test_a_header_lists_every_tensor(tmp_path: Path) -> None:
     header = read_header(written(tmp_path / "m.safetensors", WHOLE))
     assert header.tensors == {"a": TensorEntry("F32", (2, 3), 24), "b": TensorEntry("F16", (4,), 8)}
     assert header.metadata == {"who": "me"}
@@ -43,7 +43,9 @@ def test_a_pickle_is_refused_by_its_name(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("protocol", range(1, 6))
 def test_a_pickle_under_another_name_is_refused(tmp_path: Path, protocol: int) -> None:
     path = written(tmp_path / "m.safetensors", pickle.dumps({"a": list(range(99))}, protocol))
-    expected = PickleRefusedError if protocol > 1 else CheckpointInvalidError  # protocol 1 has no mark
+    expected = (
+        PickleRefusedError if protocol > 1 else CheckpointInvalidError
+    )  # protocol 1 has no magic number
     with pytest.raises(expected):
         read_header(path)
 
@@ -64,7 +66,7 @@ def test_a_header_whose_length_looks_like_a_pickle_is_read(tmp_path: Path, lengt
 
 
 @pytest.mark.parametrize("cut", [0, 5, 8, 9, 60, len(WHOLE) - 1])
-def test_a_file_that_is_cut_short_is_refused(tmp_path: Path, cut: int) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path, cut: int) -> None:
     with pytest.raises(CheckpointInvalidError):
         read_header(written(tmp_path / "m.safetensors", WHOLE[:cut]))
 
@@ -88,7 +90,7 @@ def test_a_file_that_is_cut_short_is_refused(tmp_path: Path, cut: int) -> None:
         (b"<!DOCTYPE html><html>" + bytes(40), "does not begin with a header"),
     ],
 )
-def test_what_is_damaged_is_refused_and_says_how(tmp_path: Path, content: bytes, says: str) -> None:
+def test_damaged_headers_are_refused_with_a_reason(tmp_path: Path, content: bytes, says: str) -> None:
     with pytest.raises(CheckpointInvalidError, match=says):
         read_header(written(tmp_path / "m.safetensors", content))
 

@@ -1,4 +1,4 @@
-"""Single files in the original layout, written from tiny diffusers folders; and the configs that come along."""
+"""Single files in the original layout, written from tiny diffusers folders; and the configs that Safelight ships."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def first_mode(loaded: LoadedCheckpoint) -> np.ndarray:
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("name", ALL)
-def test_a_single_file_draws_the_same_picture_as_the_folder(name: str, tiny: Tiny, tmp_path: Path) -> None:
+def test_a_single_file_gives_the_same_image_as_the_folder(name: str, tiny: Tiny, tmp_path: Path) -> None:
     file, folder = load_both(name, tiny, tmp_path)
     assert file.family is folder.family is FAMILIES[name]
     assert file.nbytes == folder.nbytes
     assert np.array_equal(first_mode(file), first_mode(folder))
 
 
-def test_half_precision_is_converted_alike(tiny: Tiny, tmp_path: Path) -> None:
+def test_half_precision_is_converted_the_same(tiny: Tiny, tmp_path: Path) -> None:
     file, folder = load_both("sdxl", tiny, tmp_path, torch.bfloat16)
     for name in ("unet", "vae", "text_encoder", "text_encoder_2"):
         one, other = file.components[name].state_dict(), folder.components[name].state_dict()
@@ -69,7 +69,7 @@ def test_half_precision_is_converted_alike(tiny: Tiny, tmp_path: Path) -> None:
         ("sdxl", "text_encoder", "lacks the text encoder"),
     ],
 )
-def test_what_is_missing_is_named(name: str, lost: str, says: str, tiny: Tiny, tmp_path: Path) -> None:
+def test_missing_components_are_named(name: str, lost: str, says: str, tiny: Tiny, tmp_path: Path) -> None:
     file = write_single_file(tiny(name), tmp_path / "m.safetensors", leave_out=lost)
     with pytest.raises(CheckpointInvalidError, match=says):
         describe_checkpoint(file, name)
@@ -85,7 +85,7 @@ def test_what_is_missing_is_named(name: str, lost: str, says: str, tiny: Tiny, t
         (["something"], "holds no checkpoint that is known"),
     ],
 )
-def test_files_that_are_something_else_say_what(keys: list[str], says: str, tmp_path: Path) -> None:
+def test_other_kinds_of_files_are_named(keys: list[str], says: str, tmp_path: Path) -> None:
     save_file({key: torch.zeros(1) for key in keys}, tmp_path / "m.safetensors")
     with pytest.raises(CheckpointFamilyError, match=says):
         identify_single_file(tmp_path / "m.safetensors")
@@ -112,7 +112,7 @@ def no_load(*_: object, **__: object) -> None:
         f"{UNET}time_embed.0.weight",
     ],
 )
-def test_a_lost_tensor_is_found_before_weights_are_read(
+def test_a_missing_tensor_is_found_before_weights_are_read(
     key: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = changed(tiny, tmp_path, "sd1", lambda tensors: tensors.pop(key))
@@ -133,13 +133,13 @@ def test_a_wrong_shape_is_found_before_weights_are_read(
         load_checkpoint(describe_checkpoint(file, "m"), configs=lambda _: tiny("sd1"))
 
 
-def test_a_model_of_other_sizes_does_not_get_the_shipped_configs_by_force(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_model_of_other_sizes_does_not_get_the_shipped_configs(tiny: Tiny, tmp_path: Path) -> None:
     file = write_single_file(tiny("sd1"), tmp_path / "m.safetensors")
     with pytest.raises(CheckpointInvalidError, match=r"shape|lacks"):
         load_checkpoint(describe_checkpoint(file, "m"))
 
 
-def test_markers_say_what_the_network_predicts(tiny: Tiny, tmp_path: Path) -> None:
+def test_marker_tensors_give_the_prediction_type(tiny: Tiny, tmp_path: Path) -> None:
     plain = write_single_file(tiny("sdxl"), tmp_path / "plain.safetensors")
     assert (identify_single_file(plain).prediction, identify_single_file(plain).zero_snr) == (
         "epsilon",
@@ -163,7 +163,7 @@ def test_edm_models_are_refused(tiny: Tiny, tmp_path: Path) -> None:
         identify_single_file(marked)
 
 
-def test_stable_diffusion_2_is_asked_what_it_predicts(tiny: Tiny, tmp_path: Path) -> None:
+def test_the_prediction_type_of_stable_diffusion_2_is_measured(tiny: Tiny, tmp_path: Path) -> None:
     file = write_single_file(tiny("sd2"), tmp_path / "m.safetensors")
     assert identify_single_file(file).prediction is None
     assert (
@@ -174,12 +174,12 @@ def test_stable_diffusion_2_is_asked_what_it_predicts(tiny: Tiny, tmp_path: Path
     )
 
 
-def test_the_question_tells_noise_from_velocity(tiny: Tiny) -> None:
+def test_the_measurement_separates_noise_from_velocity(tiny: Tiny) -> None:
     unet = UNet2DConditionModel.from_pretrained(tiny("sd2") / "unet")
     assert probe_prediction(unet) == "v_prediction"  # random weights have nothing to do with the noise
     unet.forward = lambda sample, *_, **__: (
         sample * 0.9 + 0.1,
-    )  # what a trained one does at the last timestep
+    )  # the output of a trained network at the last timestep
     assert probe_prediction(unet) == "epsilon"
 
 
@@ -211,7 +211,7 @@ def test_the_shipped_configs_have_the_published_numbers_of_parameters(
     assert {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()} == counts
 
 
-def test_every_family_of_single_files_has_its_configs() -> None:
+def test_every_single_file_family_has_its_configs() -> None:
     for name, parts in PREFIXES.items():
         index = json.loads((CONFIGS / name / "model_index.json").read_text())
         assert parts.keys() | {"scheduler"} <= index.keys()

@@ -39,7 +39,7 @@ def store(tmp_path: Path) -> ClassifierStore:
 
 
 class Hub:
-    """Writes a source's files, each with the same content."""
+    """A fake hub that writes a source's files, each with the same content."""
 
     def __init__(self, content: bytes = b"weights", *, fail_after: int | None = None) -> None:
         self.content = content
@@ -78,7 +78,7 @@ def test_a_pull_leaves_a_folder_and_a_record(store: ClassifierStore) -> None:
     json.dumps(record.to_dict())
 
 
-def test_a_hub_id_means_its_newest_commit(store: ClassifierStore) -> None:
+def test_a_hub_id_means_its_latest_commit(store: ClassifierStore) -> None:
     hub = Hub()
     store.pull("owner/name", hub)
     assert hub.asked == [ModelSource("owner/name", None, {"config.json": "", "model.safetensors": ""})]
@@ -94,7 +94,7 @@ def test_a_built_in_name_means_a_pinned_commit_and_pinned_files() -> None:
 
 
 @pytest.mark.parametrize("forged", ["config.json", "model.safetensors"])
-def test_other_files_than_the_pinned_ones_leave_nothing_behind(
+def test_files_that_differ_from_the_pinned_ones_are_removed(
     store: ClassifierStore, monkeypatch: pytest.MonkeyPatch, forged: str
 ) -> None:
     """The configuration as well as the weights: it says which output is the unsafe one."""
@@ -115,7 +115,7 @@ def test_other_files_than_the_pinned_ones_leave_nothing_behind(
     assert not store.has(MARQO)
 
 
-def test_the_pinned_weights_are_taken(store: ClassifierStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pinned_weights_are_accepted(store: ClassifierStore, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = hashlib.sha256(b"the real ones").hexdigest()
     pinned = ModelSource("Marqo/x", "d" * 40, {"config.json": "", "model.safetensors": digest})
     monkeypatch.setattr(store_module, "PINNED_SOURCES", MappingProxyType({MARQO: pinned}))
@@ -126,7 +126,7 @@ def test_the_pinned_weights_are_taken(store: ClassifierStore, monkeypatch: pytes
     assert store.has(MARQO)
 
 
-def test_what_a_pulled_models_files_have_to_be(
+def test_the_required_files_of_a_pulled_model(
     store: ClassifierStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = store.pull("owner/name", Hub())
@@ -142,7 +142,7 @@ def test_what_a_pulled_models_files_have_to_be(
     )
 
 
-def test_files_are_fetched_elsewhere_and_renamed(store: ClassifierStore) -> None:
+def test_files_are_downloaded_elsewhere_and_renamed(store: ClassifierStore) -> None:
     seen: list[bool] = []
 
     def fetch(source: ModelSource, folder: Path) -> str:
@@ -156,14 +156,14 @@ def test_files_are_fetched_elsewhere_and_renamed(store: ClassifierStore) -> None
 
 
 @pytest.mark.parametrize("fail_after", [0, 1])
-def test_a_pull_that_fails_leaves_nothing_behind(store: ClassifierStore, fail_after: int) -> None:
+def test_a_failed_pull_leaves_nothing_behind(store: ClassifierStore, fail_after: int) -> None:
     with pytest.raises(DownloadError):
         store.pull("owner/name", Hub(fail_after=fail_after))
     assert list(store.root.iterdir()) == []
 
 
 @pytest.mark.parametrize("fail_after", [0, 1])
-def test_a_pull_that_fails_leaves_the_old_version(store: ClassifierStore, fail_after: int) -> None:
+def test_a_failed_pull_keeps_the_old_version(store: ClassifierStore, fail_after: int) -> None:
     store.pull("owner/name", Hub(b"old"))
     before = everything(store.root)
     with pytest.raises(DownloadError):
@@ -193,7 +193,7 @@ def test_remove(store: ClassifierStore) -> None:
         store.remove("a/c")
 
 
-def test_what_was_not_pulled_says_which_command_pulls_it(store: ClassifierStore) -> None:
+def test_a_model_that_is_not_pulled_names_the_pull_command(store: ClassifierStore) -> None:
     for ask in (store.folder, store.record, store.remove):
         with pytest.raises(ModelNotPulledError) as caught:
             ask(MARQO)
@@ -204,7 +204,7 @@ def test_what_was_not_pulled_says_which_command_pulls_it(store: ClassifierStore)
     assert not store.root.exists(), "asking makes no folder"
 
 
-def test_records_are_by_name_and_skip_what_is_no_model(store: ClassifierStore) -> None:
+def test_records_are_listed_by_name_and_other_folders_skipped(store: ClassifierStore) -> None:
     assert store.records() == []
     for name in ("b/b", "a/z", "a/a"):
         store.pull(name, Hub())
@@ -246,7 +246,7 @@ def test_a_damaged_record(store: ClassifierStore, damage: bytes) -> None:
         "../../x",
     ],
 )
-def test_what_cannot_be_pulled(store: ClassifierStore, name: str) -> None:
+def test_impossible_pulls(store: ClassifierStore, name: str) -> None:
     hub = Hub()
     with pytest.raises(ClassifierUnknownError) as caught:
         store.pull(name, hub)
@@ -282,7 +282,7 @@ def test_no_name_leads_out_of_the_store(tmp_path: Path, name: str) -> None:
     try:
         store.pull(name, Hub())
     except (ClassifierUnknownError, ValueError, OSError):
-        # the hub never gets to see a name with a zero byte or half of a surrogate pair
+        # the hub never gets a name with a zero byte or an unpaired surrogate
         assert not name.isprintable() or name.count("/") != 1 or not ClassifierStore._is_safe_name(name)
     else:
         assert store.folder(name).resolve().parent == root.resolve()
@@ -294,17 +294,17 @@ def test_no_name_leads_out_of_the_store(tmp_path: Path, name: str) -> None:
     assert (outside / "safelight.json").is_file()
 
 
-def test_a_very_long_name_was_not_pulled(store: ClassifierStore) -> None:
+def test_a_very_long_name_is_not_pulled(store: ClassifierStore) -> None:
     store.pull("a/b", Hub())
     assert not store.has("x" * 300)
 
 
-def test_two_names_are_two_models(store: ClassifierStore) -> None:
+def test_different_names_are_different_models(store: ClassifierStore) -> None:
     store.pull("a/b", Hub())
     assert not store.has("a--b")
 
 
-def test_a_store_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_created(tmp_path: Path) -> None:
     from safelight.errors import SafelightError
 
     (tmp_path / "models").touch()

@@ -23,14 +23,14 @@ def cache(tmp_path: Path, tiny: Callable[[str], Path]) -> Path:
     return tmp_path / "hub"
 
 
-def test_what_is_in_the_cache_is_used(cache: Path, tmp_path: Path) -> None:
+def test_cached_files_are_used(cache: Path, tmp_path: Path) -> None:
     checkpoint = find_checkpoint("owner/painter", tmp_path, hub_lookup=hub_lookup(cache=cache))
     assert checkpoint.kind == "hub"
     assert checkpoint.name == "owner/painter"
     assert checkpoint.path.name == COMMIT
 
 
-def test_what_is_not_in_the_cache_is_missing_and_nothing_is_asked(
+def test_a_checkpoint_that_is_not_cached_is_missing_without_a_request(
     cache: Path, tmp_path: Path, network_log: Path
 ) -> None:
     before = network_log.read_text()
@@ -40,17 +40,17 @@ def test_what_is_not_in_the_cache_is_missing_and_nothing_is_asked(
     assert network_log.read_text() == before
 
 
-def test_a_name_that_no_hub_takes_is_missing(cache: Path, tmp_path: Path) -> None:
+def test_an_invalid_hub_name_is_missing(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointMissingError):
         find_checkpoint("ow ner/--", tmp_path, hub_lookup=hub_lookup(cache=cache))
 
 
-def test_fetching_without_a_connection_says_so(cache: Path, tmp_path: Path) -> None:
+def test_pulling_without_a_connection_is_an_error(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="owner/other could not be fetched"):
         find_checkpoint("owner/other", tmp_path, hub_lookup=hub_lookup(allow_network=True, cache=cache))
 
 
-def test_what_was_pulled_is_listed_and_can_be_removed(cache: Path, tmp_path: Path) -> None:
+def test_pulled_checkpoints_are_listed_and_can_be_removed(cache: Path, tmp_path: Path) -> None:
     (cache / "models--no--checkpoint").mkdir()
     (cache / "datasets--some--pictures" / "refs").mkdir(parents=True)
     found = {each.name: each for each in find_checkpoints(tmp_path / "home", hub_cache=cache)}

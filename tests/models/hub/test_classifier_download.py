@@ -1,4 +1,4 @@
-"""Fetching, against a small server on this machine that answers as the hub does."""
+"""Downloading from a small server on this machine that answers as the hub does."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ except SafelightError as error:
 
 
 def pull(endpoint: str, root: Path, name: str = "owner/name", **more: str) -> dict[str, object]:
-    """In a process of its own, since huggingface_hub reads its endpoint once, when it is imported."""
+    """Pull in a child process, since huggingface_hub reads its endpoint once, on import."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(root), name],
         env=os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(root.parent / "hf")} | more,
@@ -108,7 +108,9 @@ def pull(endpoint: str, root: Path, name: str = "owner/name", **more: str) -> di
     return answer
 
 
-def test_a_pull_takes_both_files_at_the_newest_commit(hub: Hub, tmp_path: Path, network_log: Path) -> None:
+def test_a_pull_downloads_both_files_at_the_latest_commit(
+    hub: Hub, tmp_path: Path, network_log: Path
+) -> None:
     before = network_log.read_text()
     record = pull(f"http://127.0.0.1:{hub.port}", tmp_path / "models")
     assert record["revision"] == COMMIT
@@ -122,7 +124,7 @@ def test_a_pull_takes_both_files_at_the_newest_commit(hub: Hub, tmp_path: Path, 
     assert network_log.read_text() == before
 
 
-def test_what_came_from_the_hub_has_to_stay_as_it_was(hub: Hub, tmp_path: Path) -> None:
+def test_changed_files_of_a_pulled_model_are_refused(hub: Hub, tmp_path: Path) -> None:
     pull(f"http://127.0.0.1:{hub.port}", tmp_path / "models")
     folder = tmp_path / "models" / "owner--name"
     (folder / "config.json").write_bytes(CONFIG + b" ")

@@ -37,7 +37,7 @@ def same(ours: ClipTokenizer, real: CLIPTokenizer) -> None:
 
 
 @pytest.mark.parametrize("pad", [END, "!"])
-def test_clip_s_own(pad: str) -> None:
+def test_the_built_in_clip_tokenizer(pad: str) -> None:
     same(TokenizerSource(None, pad).open(), clip_tokenizer(pad))
 
 
@@ -52,7 +52,7 @@ def test_checkpoints_of_each_kind(name: str, tiny: Callable[[str], Path]) -> Non
 
 
 @pytest.mark.parametrize("name", ["flux", "sd3"])
-def test_others_have_none(name: str, tiny: Callable[[str], Path]) -> None:
+def test_other_families_have_none(name: str, tiny: Callable[[str], Path]) -> None:
     assert tokenizer_sources(describe_checkpoint(tiny(name), name)) == ()
 
 
@@ -66,12 +66,12 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(STARTER_PATH / "tokenizer", tmp_path / "tokenizer"))
 
 
-def test_words_and_merges_in_files_of_their_own(folder: Path) -> None:
+def test_vocabulary_and_merges_in_separate_files(folder: Path) -> None:
     (folder / "tokenizer.json").unlink()
     same(TokenizerSource(folder).open(), CLIPTokenizer.from_pretrained(folder))
 
 
-def test_words_that_a_checkpoint_adds(folder: Path) -> None:
+def test_added_tokens_of_a_checkpoint(folder: Path) -> None:
     real = CLIPTokenizer.from_pretrained(folder)
     real.add_tokens(["ink", "ink_1", "ink_2"])
     real.save_pretrained(folder)
@@ -80,7 +80,7 @@ def test_words_that_a_checkpoint_adds(folder: Path) -> None:
     assert "ink_2" in ours.added_tokens_encoder
 
 
-def test_files_that_are_damaged(folder: Path) -> None:
+def test_damaged_files(folder: Path) -> None:
     config = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps(config | {"model_max_length": 10**30}))
     with pytest.raises(CheckpointInvalidError, match="how many tokens"):

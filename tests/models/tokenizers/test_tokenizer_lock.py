@@ -27,20 +27,20 @@ def test_threads_that_pad_differently_get_their_own_lengths() -> None:
     assert wrong == []
 
 
-def test_a_guarded_tokenizer_stays_what_it_was() -> None:
+def test_a_locked_tokenizer_keeps_its_class() -> None:
     tokenizer = make_thread_safe(words.clip())
     assert isinstance(tokenizer, CLIPTokenizer)
     assert type(tokenizer).__name__ == "CLIPTokenizer"
     assert tokenizer("red").input_ids == words.clip()("red").input_ids
 
 
-def test_the_tokenizer_inside_a_processor_is_guarded() -> None:
+def test_the_tokenizer_inside_a_processor_is_locked() -> None:
     processor = words.pixtral()
     plain = type(processor.tokenizer)
     assert isinstance(make_thread_safe(processor), PixtralProcessor)
     assert type(processor.tokenizer) is not plain
 
 
-def test_anything_else_is_left_alone() -> None:
+def test_other_objects_are_unchanged() -> None:
     thing = {"a": 1}
     assert make_thread_safe(thing) is thing

@@ -1,4 +1,4 @@
-"""What the tests of our own routes share: people with keys, and jobs that are done without a worker."""
+"""Shared fixtures of the API tests: users with keys, and jobs that are run without a worker."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DRAWING = {"kind": "generate", "prompt": "a lighthouse", "width": 64, "height": 
 
 @dataclass(frozen=True)
 class Bench:
-    """Does jobs in place of a worker."""
+    """Runs jobs in place of a worker."""
 
     service: QueueService
 
@@ -37,7 +37,7 @@ class Bench:
         )
 
     def begin(self, owner: str = "local", kind: JobKind = JobKind.GENERATE) -> Job:
-        """A job that runs; there must be no other one waiting."""
+        """Start a new job; no other job may be waiting."""
         submitted = self.queue(owner, kind)
         job = self.service.store.claim("bench")
         assert job is not None
@@ -45,7 +45,7 @@ class Bench:
         return job
 
     def finish(self, owner: str = "local", *changes: dict[str, Any]) -> Job:
-        """A job that drew a picture for each set of changes."""
+        """Finish a new job with an image for each set of changes."""
         job = self.begin(owner)
         entries = [
             self.service.gallery.add(
@@ -83,7 +83,7 @@ def people(service: QueueService) -> Iterator[Callable[[str], TestClient]]:
 
 @pytest.fixture(scope="session")
 def standing(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """The application without workers, shared by tests that leave nothing behind."""
+    """The application without workers, shared by tests that leave no data behind."""
     home = tmp_path_factory.mktemp("standing") / "home"
     shutil.copytree(prepared, home)
     service = QueueService.open(Settings.load(home=home, backend="onnxruntime", precision="fp32"))

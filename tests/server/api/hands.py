@@ -1,4 +1,4 @@
-"""A worker by hand: the queue, the gallery and the pictures' files are real, only the drawing is not."""
+"""A worker in a thread of the test: the queue, the gallery and the image files are real, only the generation is not."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Work = Callable[[QueueService, Job], None]
 
 
 def entered(service: QueueService, job: Job, index: int = 0, decision: Decision = Decision.ALLOW) -> Entry:
-    """A picture of a job in the gallery; red, with an infotext."""
+    """Add a red image of a job, with an infotext, to the gallery."""
     seed = seed_of(job, index)
     prompt = job.request.get("prompt", "")
     words = f"{prompt}\nSteps: 4, Sampler: Euler, CFG scale: 4, Seed: {seed}, Size: 64x32, Model: starter"
@@ -48,14 +48,14 @@ def entered(service: QueueService, job: Job, index: int = 0, decision: Decision 
 
 
 def seed_of(job: Job, index: int) -> int:
-    """The seed of a job's picture."""
+    """The seed of a job's image."""
     given = {name: job.request[name] for name in ("seed", "variation") if name in job.request}
     request = GenerationRequest.parse(prompt="", **given)
     return (request.seed or 0) + request.counted(index)
 
 
 def drawing(*decisions: Decision) -> Work:
-    """Work that makes a picture for each decision; without any, as many as are asked for, all of them allowed."""
+    """A handler that adds an image for each decision; without decisions, as many allowed images as the job requests."""
 
     def work(service: QueueService, job: Job) -> None:
         wanted = decisions or (Decision.ALLOW,) * int(str(job.request.get("count", 1)))
@@ -66,14 +66,14 @@ def drawing(*decisions: Decision) -> Work:
 
 
 class Begun(list[Job]):
-    """Jobs that were begun; ``files`` are the pictures that each came with, which go when it ends."""
+    """The jobs that were started; ``files`` are the input images of each, which are deleted when it ends."""
 
     def __init__(self) -> None:
         super().__init__()
         self.files: list[dict[str, bytes]] = []
 
     def add(self, service: QueueService, job: Job) -> None:
-        """A job begins."""
+        """Add a job and read its input images."""
         names = [name for name in ("init_image", "mask") if name in job.request]
         with service.reading() as connection:
             found = {name: blobs.get(connection, job.request[name]["blob"]) for name in names}  # type: ignore[index, call-overload]
@@ -81,13 +81,13 @@ class Begun(list[Job]):
         self.append(job)
 
     def picture(self, number: int, name: str) -> Image.Image:
-        """One of the pictures that a job came with."""
+        """An input image of a started job."""
         return Image.open(io.BytesIO(self.files[number][name]))
 
 
 @contextmanager
 def worker(service: QueueService, work: Work | None = None) -> Iterator[Begun]:
-    """Does the jobs that come, one after the other; gives those it has begun."""
+    """Run each submitted job, one after the other; yields the jobs that it has started."""
     begun = Begun()
     over = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Jobs and results for tests, as workers leave them."""
+"""Factories for jobs and results as workers store them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INFOTEXT = (
 
 
 def picture(seed: int = 5, index: int = 0, decision: str = "allow", **facts: Any) -> dict[str, Any]:
-    """A picture of a job's result."""
+    """An output image of a job's result."""
     return {
         "id": f"{index:022d}",
         "index": index,
@@ -31,7 +31,7 @@ def picture(seed: int = 5, index: int = 0, decision: str = "allow", **facts: Any
 
 
 def job(state: JobState = JobState.SUCCEEDED, *pictures: dict[str, Any], **fields: Any) -> Job:
-    """A job."""
+    """A job with usual values; ``fields`` replace them."""
     result = {"pictures": list(pictures)} if pictures else None
     usual: dict[str, Any] = {
         "id": "1a20b8540d865d8e365dbe80ad3",
@@ -46,11 +46,11 @@ def job(state: JobState = JobState.SUCCEEDED, *pictures: dict[str, Any], **field
 
 
 def running(**fields: Any) -> Job:
-    """A job under way."""
+    """A running job with progress and an ETA."""
     progress = Progress(stage="first pass", step=3, steps=8, picture=1, pictures=4, fraction=0.25)
     return job(JobState.RUNNING, **{"progress": progress, "eta": 12.344, **fields})
 
 
 def failed(code: str, message: str) -> Job:
-    """A job that came to nothing."""
+    """A failed job."""
     return job(JobState.FAILED, error=Failure(code=code, message=message, hint="Try again."))

@@ -18,13 +18,13 @@ from safelight.settings import Settings
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """A data directory with a checkpoint of one's own."""
+    """A data directory with a checkpoint of its own."""
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "mine").symlink_to(STARTER_PATH)
     return Settings(home=tmp_path)
 
 
-def test_names_titles_and_nothing(settings: Settings) -> None:
+def test_names_titles_and_empty_names(settings: Settings) -> None:
     assert select_checkpoint("mine", settings).name == "mine"
     assert select_checkpoint(" mine [0123456789]", settings).name == "mine"
     assert select_checkpoint(None, settings).name is None
@@ -45,12 +45,12 @@ def test_hashes_once_they_are_known(settings: Settings) -> None:
 @pytest.mark.parametrize(
     "name", ["/etc/passwd", "../mine", "~/mine", "owner/name", "mine/../mine", "MINE", "."]
 )
-def test_paths_hub_ids_and_others_names_are_no_checkpoints(settings: Settings, name: str) -> None:
+def test_paths_hub_ids_and_unknown_names_are_refused(settings: Settings, name: str) -> None:
     with pytest.raises(CheckpointMissingError):
         select_checkpoint(name, settings)
 
 
-def test_a_path_as_the_servers_own_shows_without_its_folders(settings: Settings) -> None:
+def test_a_configured_path_is_shown_without_its_folders(settings: Settings) -> None:
     elsewhere = settings.home / "elsewhere" / "picture-model"
     elsewhere.parent.mkdir()
     elsewhere.symlink_to(STARTER_PATH)
@@ -64,7 +64,7 @@ def test_a_path_as_the_servers_own_shows_without_its_folders(settings: Settings)
     ]
 
 
-def test_a_hub_id_as_the_servers_own_is_looked_up_by_workers_only(settings: Settings) -> None:
+def test_a_configured_hub_id_is_looked_up_by_workers_only(settings: Settings) -> None:
     served = Settings(home=settings.home, checkpoint="owner/name")
     assert select_checkpoint(None, served).family is None
     assert select_checkpoint(None, served).kind is None

@@ -25,7 +25,7 @@ WORKER = {
 }
 
 
-def test_alive(client: TestClient) -> None:
+def test_liveness(client: TestClient) -> None:
     response = client.get("/health/live")
     assert (response.status_code, response.json()) == (200, {"status": "live"})
 
@@ -55,7 +55,7 @@ def test_not_ready_without_a_database(client: TestClient, service: QueueService,
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "database.damaged")
 
 
-def test_health_needs_no_key_and_tells_little(open_service: Callable[..., QueueService]) -> None:
+def test_health_needs_no_key_and_discloses_little(open_service: Callable[..., QueueService]) -> None:
     service = open_service(host="0.0.0.0")
     KeyStore(service.engine).add("anna")
     with client_of(create_app(service, service.settings)) as client:
@@ -63,7 +63,7 @@ def test_health_needs_no_key_and_tells_little(open_service: Callable[..., QueueS
         assert client.get("/health/ready").json() == {"status": "not ready", "missing": ["worker"]}
 
 
-def test_numbers(client: TestClient, service: QueueService) -> None:
+def test_metrics(client: TestClient, service: QueueService) -> None:
     service.register_worker("here:cpu", WORKER)
     client.post("/v1/jobs", json={"kind": "generate", "prompt": "a lighthouse"})
     client.get("/v1/jobs/" + "0" * 27)
@@ -87,7 +87,7 @@ def test_numbers(client: TestClient, service: QueueService) -> None:
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_numbers_are_each_application_s_own(client: TestClient, number: int) -> None:
+def test_each_application_has_its_own_metrics(client: TestClient, number: int) -> None:
     client.get("/nothing")
     assert (
         'safelight_requests_total{method="GET",route="none",status="404"} 1.0' in client.get("/metrics").text

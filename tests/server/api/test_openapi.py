@@ -6,7 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 
-def test_the_page_needs_nothing_from_elsewhere(client: TestClient) -> None:
+def test_the_documentation_page_loads_nothing_from_elsewhere(client: TestClient) -> None:
     page = client.get("/docs")
     assert page.status_code == 200
     parts = re.findall(r'(?:src|href)="([^"]+)"', page.text)
@@ -19,7 +19,7 @@ def test_the_page_needs_nothing_from_elsewhere(client: TestClient) -> None:
     assert '"/openapi.json"' in client.get("/docs/start.js").text
 
 
-def test_the_document_says_how_to_come_with_a_key(client: TestClient) -> None:
+def test_the_document_has_the_security_schemes(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
     assert set(document["components"]["securitySchemes"]) == {"bearer", "basic", "header", "cookie"}
@@ -30,7 +30,7 @@ def test_the_document_says_how_to_come_with_a_key(client: TestClient) -> None:
     assert "security" not in document["paths"]["/v1/jobs"]["get"]
 
 
-def test_every_operation_has_a_name_of_its_own_and_its_family_s_errors(client: TestClient) -> None:
+def test_every_operation_has_a_unique_id_and_its_familys_errors(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     operations = [
         (path, operation)
@@ -46,7 +46,7 @@ def test_every_operation_has_a_name_of_its_own_and_its_family_s_errors(client: T
         assert "HTTPValidationError" not in str(operation), path
 
 
-def test_the_document_is_rendered_once_and_known_by_its_tag(
+def test_the_document_is_rendered_once_and_has_an_etag(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = client.get("/openapi.json")

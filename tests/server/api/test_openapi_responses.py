@@ -50,7 +50,7 @@ NO_JSON = {
 
 @pytest.fixture(scope="module")
 def operations() -> dict[str, Any]:
-    """Our part of the OpenAPI document, by operation id."""
+    """The operations of our native API in the OpenAPI document, by operation id."""
     app = FastAPI()
     for family in (jobs, moderation, models, gallery, system, *OWN_FILES):
         app.include_router(family.router)
@@ -58,7 +58,7 @@ def operations() -> dict[str, Any]:
     return {operation["operationId"]: operation for path in paths for operation in path.values()}
 
 
-def test_every_operation_explains_itself(operations: dict[str, Any]) -> None:
+def test_every_operation_has_a_description(operations: dict[str, Any]) -> None:
     assert {route.operation_id for route in ROUTES} == operations.keys()
     for name, operation in operations.items():
         assert operation["summary"], name
@@ -71,7 +71,7 @@ def test_every_operation_explains_itself(operations: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.operation_id)
-def test_examples_have_the_shape_of_answers(route: APIRoute, operations: dict[str, Any]) -> None:
+def test_response_examples_match_their_schemas(route: APIRoute, operations: dict[str, Any]) -> None:
     answer = operations[route.operation_id or ""]["responses"][str(route.status_code or 200)]
     if route.operation_id in NO_JSON:
         assert "application/json" not in answer.get("content", {})
@@ -81,7 +81,7 @@ def test_examples_have_the_shape_of_answers(route: APIRoute, operations: dict[st
     TypeAdapter(route.response_model).validate_python(content["example"])
 
 
-def test_examples_of_errors_are_errors(operations: dict[str, Any]) -> None:
+def test_examples_of_errors_are_errors_of_the_catalogue(operations: dict[str, Any]) -> None:
     for answer in _answers(operations):
         for code, example in answer["content"]["application/json"].get("examples", {}).items():
             body = example["value"]["error"]
@@ -89,7 +89,7 @@ def test_examples_of_errors_are_errors(operations: dict[str, Any]) -> None:
             assert body["code"] == code
 
 
-def test_several_errors_of_one_status_are_all_told_of() -> None:
+def test_several_errors_of_one_status_are_all_documented() -> None:
     described = error_responses(JobMissingError, JobEndedError)
     assert described[404]["description"] == JobMissingError.summary
     assert set(described[401]["content"]["application/json"]["examples"]) == {
@@ -98,7 +98,7 @@ def test_several_errors_of_one_status_are_all_told_of() -> None:
     }
 
 
-def test_examples_of_requests_are_taken(service: QueueService) -> None:
+def test_request_examples_are_accepted(service: QueueService) -> None:
     for example in MODERATION.values():
         TypeAdapter(ModerationRequest).validate_python(example["value"])
     with client_of(create_app(service, service.settings)) as client:

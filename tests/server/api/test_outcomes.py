@@ -8,7 +8,7 @@ from safelight.jobs.job import JobState
 from safelight.server.api.outcomes import outcome_of
 
 
-def test_pictures_that_may_be_shown_and_those_that_may_not() -> None:
+def test_images_are_split_into_allowed_and_withheld() -> None:
     outcome = outcome_of(job(JobState.SUCCEEDED, picture(1), picture(2, 1, "block"), picture(3, 2, "review")))
     assert [each.seed for each in outcome.visible] == [1, 3]
     assert [each.seed for each in outcome.blocked] == [2]
@@ -22,7 +22,7 @@ def test_a_failure_is_the_catalogues_error() -> None:
         outcome_of(failed("from.the.future", "Something odd."))
 
 
-def test_nothing_to_show_is_an_error() -> None:
+def test_an_outcome_without_allowed_images_is_an_error() -> None:
     with pytest.raises(BlockedError, match=r"blocks the pictures: unsafe 0\.9000, 0\.9000"):
         outcome_of(job(JobState.SUCCEEDED, picture(1, 0, "block"), picture(2, 1, "block")))
     with pytest.raises(RunStoppedError, match="before there was a picture"):

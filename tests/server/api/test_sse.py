@@ -42,7 +42,7 @@ def test_silence_is_filled_with_comments() -> None:
     assert last.startswith("event: late")
 
 
-def test_what_listens_to_the_job_is_closed_when_the_client_leaves() -> None:
+def test_the_event_source_is_closed_when_the_client_leaves() -> None:
     closed = []
 
     async def events() -> AsyncGenerator[EventData, None]:

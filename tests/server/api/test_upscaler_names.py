@@ -34,18 +34,18 @@ def test_names_for_a_second_pass(name: str | None, expected: str) -> None:
 @pytest.mark.parametrize(
     "name", ["R-ESRGAN 4x+", "Latent (antialiased)", "/models/4x_Sharp.safetensors", "../x"]
 )
-def test_what_is_not_there_is_refused_with_what_is(name: str) -> None:
+def test_an_unknown_upscaler_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(UpscalerUnknownError) as caught:
         hires_upscaler(name, KNOWN)
     assert "Latent, Nearest, Bilinear, Bicubic, Lanczos, starter-2x, 4x_Sharp" in caught.value.hint
 
 
-def test_latents_are_enlarged_in_a_second_pass_only() -> None:
+def test_latent_upscaling_only_in_a_second_pass() -> None:
     with pytest.raises(UpscalerUnknownError):
         find_upscaler("Latent", KNOWN)
 
 
-def test_the_list_can_be_sent_back_and_tells_no_paths() -> None:
+def test_listed_names_are_accepted_and_show_no_paths() -> None:
     listed = upscaler_rows(KNOWN)
     assert listed[0]["name"] == "None"
     assert [find_upscaler(str(row["name"]), KNOWN) for row in listed[1:]] == [each.name for each in KNOWN]

@@ -30,7 +30,7 @@ print(round((psutil.Process().memory_info().rss - before) / 1e6))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc is told")
-def test_what_pictures_took_goes_back() -> None:
+def test_memory_of_decoded_images_is_returned_to_the_system() -> None:
     def left(how: str) -> int:
         done = subprocess.run(
             [sys.executable, "-c", MEASURE, how], capture_output=True, text=True, check=True

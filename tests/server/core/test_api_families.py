@@ -34,7 +34,7 @@ def test_families_by_path(path: str, family: ApiFamily) -> None:
 
 @pytest.mark.parametrize("family", ApiFamily)
 @pytest.mark.parametrize("kind", catalogue())
-def test_every_error_has_the_family_s_shape(kind: type[SafelightError], family: ApiFamily) -> None:
+def test_every_error_has_the_shape_of_its_api_family(kind: type[SafelightError], family: ApiFamily) -> None:
     body = error_body(kind("what"), family)
     ERROR_BODIES[family].model_validate(body)
     assert "what" in str(body)
@@ -53,7 +53,7 @@ def test_every_error_has_the_family_s_shape(kind: type[SafelightError], family: 
         (InternalError(), 500, "server_error", "internal"),
     ],
 )
-def test_openai_s_words(error: SafelightError, status: int, kind: str, code: str) -> None:
+def test_error_types_of_openai(error: SafelightError, status: int, kind: str, code: str) -> None:
     body = error_body(error, ApiFamily.OPENAI, "prompt")["error"]
     assert isinstance(body, dict)
     assert (http_status(error, ApiFamily.OPENAI), body["type"], body["code"], body["param"]) == (

@@ -18,7 +18,7 @@ WEIGHTS = st.sampled_from(["", ";q=0", ";q=0.5", ";q=1", ";q=x", ";q=nan", ";q=-
 
 
 @given(st.lists(st.tuples(RANGES, WEIGHTS).map("".join)).map(", ".join) | st.text(max_size=50))
-def test_any_header_gets_something_offered_or_the_error(accept: str) -> None:
+def test_any_accept_header_gives_an_offered_type_or_the_error(accept: str) -> None:
     with suppress(NotAcceptableError):
         assert negotiate(accept) in OFFERED_TYPES
 

@@ -39,7 +39,7 @@ def safelight(settings: Settings, *arguments: str) -> subprocess.CompletedProces
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_a_second_server_says_so_and_touches_nothing(tmp_path: Path) -> None:
+def test_a_second_server_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
     with exclusive_home(settings):
         ended = safelight(settings, "serve")
@@ -49,14 +49,14 @@ def test_a_second_server_says_so_and_touches_nothing(tmp_path: Path) -> None:
             "locks",
             "locks/server.lock",
         ]
-        assert safelight(settings, "keys", "list").returncode == 0  # who only looks is not held up
+        assert safelight(settings, "keys", "list").returncode == 0  # commands that only read are not blocked
         with pytest.raises(DataDirectoryInUseError), exclusive_home(settings):
             pass
     with exclusive_home(settings):
         pass
 
 
-def test_a_second_worker_of_a_name_says_so_and_touches_nothing(database_settings: Settings) -> None:
+def test_a_second_worker_of_the_same_name_is_refused_and_changes_nothing(database_settings: Settings) -> None:
     first = exclusive_name(database_settings, "worker w")
     assert first.acquire()
     ended = safelight(database_settings, "worker", "--name", "w")
@@ -66,7 +66,7 @@ def test_a_second_worker_of_a_name_says_so_and_touches_nothing(database_settings
     first.release()
 
 
-def test_it_is_closed_to_others_whatever_the_umask(tmp_path: Path) -> None:
+def test_it_is_private_whatever_the_umask(tmp_path: Path) -> None:
     folder, database = tmp_path / "home", tmp_path / "elsewhere.db"
     folder.mkdir(mode=0o755)
     (folder / "safelight.toml").write_text("")
@@ -75,10 +75,10 @@ def test_it_is_closed_to_others_whatever_the_umask(tmp_path: Path) -> None:
         (folder / "made").touch()
     paths = (folder, folder / "safelight.toml", folder / "made", database)
     assert [path.stat().st_mode & 0o077 for path in paths] == [0] * 4
-    assert tmp_path.stat().st_mode & 0o777 == 0o700  # pytest's own
+    assert tmp_path.stat().st_mode & 0o777 == 0o700  # pytest's own files
 
 
-def test_one_that_cannot_be_used_is_said(tmp_path: Path) -> None:
+def test_an_unusable_data_directory_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(DataDirectoryError, match="Not a directory"),
@@ -87,7 +87,7 @@ def test_one_that_cannot_be_used_is_said(tmp_path: Path) -> None:
         pass
 
 
-def test_a_damaged_database_is_said_once_and_ends_it(tmp_path: Path) -> None:
+def test_a_damaged_database_is_reported_once_and_ends_the_server(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
     settings.home.mkdir()
     (settings.home / "safelight.db").write_bytes(b"a diary, not a database" * 100)
@@ -98,7 +98,7 @@ def test_a_damaged_database_is_said_once_and_ends_it(tmp_path: Path) -> None:
 
 
 def test_a_newer_database_is_refused_before_anything_is_started(database_settings: Settings) -> None:
-    assert check_database(database_settings)  # an empty one is none
+    assert check_database(database_settings)  # an empty database has no version
     engine = open_database(database_settings)
     migrate(engine, [Schema("gallery", (Migration.of(""),) * 99)])
     engine.dispose()
@@ -106,7 +106,7 @@ def test_a_newer_database_is_refused_before_anything_is_started(database_setting
         check_database(database_settings)
 
 
-def test_a_server_that_is_away_is_waited_for_and_a_file_is_not(
+def test_an_unreachable_server_is_waited_for_and_a_missing_file_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data_directory, "DATABASE_TIMEOUT", 1.0)

@@ -17,7 +17,7 @@ SECRET = "x" * 500
 @pytest.mark.parametrize(
     "body", ["{", "[]", '"text"', "null", '{"prompt": 5, "kind": "generate"}', "", "\x00", "\ud83d"]
 )
-def test_a_wrong_shape_in_each_family_s_words(
+def test_validation_errors_have_the_shape_of_each_api_family(
     client: TestClient, path: str, status: int, error: object, body: str
 ) -> None:
     content = body.encode("utf-8", "surrogatepass")
@@ -37,19 +37,19 @@ def test_the_field_is_named_and_its_value_is_not_repeated(client: TestClient) ->
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/v1/nothing", "/v1/images/nothing", "/sdapi/v1/nothing"])
-def test_nothing_there(client: TestClient, path: str) -> None:
+def test_unknown_paths(client: TestClient, path: str) -> None:
     response = client.get(path)
     assert response.status_code == 404
     assert "request.path" in response.text
 
 
-def test_methods(client: TestClient) -> None:
+def test_wrong_methods(client: TestClient) -> None:
     response = client.put("/v1/moderate")
     assert (response.status_code, response.json()["error"]["code"]) == (405, "request.method")
     assert response.headers["Allow"] == "POST"
 
 
-def test_a_websocket_where_there_is_none(client: TestClient) -> None:
+def test_a_websocket_to_an_unknown_path(client: TestClient) -> None:
     from starlette.websockets import WebSocketDisconnect
     from tests.server.conftest import SOCKET
 

@@ -24,7 +24,7 @@ async def app(
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
     send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
 ) -> None:
-    """Takes longer to answer than headers may take to arrive."""
+    """An application that takes longer to respond than headers may take to arrive."""
     if scope["type"] == "http":
         await asyncio.sleep(0.5)
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
@@ -32,7 +32,7 @@ async def app(
 
 
 async def serving(app: Any, total: int = 10, each: int = 10) -> uvicorn.Server:
-    """A server with these bounds on connections, to be shut down."""
+    """A server with these connection limits; the test shuts it down."""
     connections = ConnectionLimiter(total, each)
     config = uvicorn.Config(
         app,
@@ -56,7 +56,7 @@ def where(server: uvicorn.Server) -> tuple[str, int]:
 
 
 async def said_to(parts: list[bytes], pause: float) -> bytes:
-    """What a server answers to parts of a request that come with pauses, until it closes or half a second is over."""
+    """Send parts of a request with pauses; returns the response until the server closes or half a second has passed."""
     server = await serving(app)
     reader, writer = await asyncio.open_connection(*where(server))
     try:
@@ -64,7 +64,7 @@ async def said_to(parts: list[bytes], pause: float) -> bytes:
             writer.write(part)
             await asyncio.sleep(pause)
         return await asyncio.wait_for(reader.read(10_000), 3)
-    except ConnectionError:  # it closed while we were still writing
+    except ConnectionError:  # the server closed while we were still writing
         return b""
     finally:
         writer.close()
@@ -83,24 +83,24 @@ def test_headers_that_never_end(parts: list[bytes]) -> None:
     assert asyncio.run(said_to(parts, 0.15)) == b""
 
 
-def test_slow_answers_are_no_slow_headers() -> None:
+def test_a_slow_response_is_no_header_timeout() -> None:
     assert asyncio.run(said_to([OK], 0)).startswith(b"HTTP/1.1 200")
 
 
-def test_headers_in_parts() -> None:
+def test_headers_that_arrive_in_parts() -> None:
     assert asyncio.run(said_to([OK[:10], OK[10:]], 0.1)).startswith(b"HTTP/1.1 200")
 
 
-def test_the_second_request_s_headers_too() -> None:
+def test_the_headers_of_the_second_request_time_out_too() -> None:
     assert asyncio.run(said_to([OK, b"GET / HTTP/1.1\r\n"], 0.7)).count(b"HTTP/1.1") == 1
 
 
 LONG = 20_000_000
-"""Bytes of an answer that lies in no buffer as a whole."""
+"""The size of a response that fits no socket buffer, in bytes."""
 
 
 async def taken_from(pauses: Iterator[float]) -> tuple[int, bool]:
-    """How much of a long answer comes to a client that pauses, and whether the server is done with it in the end."""
+    """How much of a long response reaches a client that pauses, and whether the server has closed the connection."""
     ended = asyncio.Event()
 
     async def long(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
@@ -127,19 +127,19 @@ async def taken_from(pauses: Iterator[float]) -> tuple[int, bool]:
     return taken, ended.is_set()
 
 
-def test_answers_that_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_response_that_is_never_read_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "WRITE_TIMEOUT", 0.4)
     taken, ended = asyncio.run(taken_from(iter([0, 1.0, *[0.0] * 8])))
     assert taken < LONG
     assert ended
 
 
-def test_answers_that_are_taken_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_response_that_is_read_slowly_is_completed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "WRITE_TIMEOUT", 0.4)
     assert asyncio.run(taken_from(iter([0.1] * 10))) == (LONG, True)
 
 
-def test_a_body_that_goes_on_after_its_answer_holds_no_connection() -> None:
+def test_a_body_that_continues_after_the_response_holds_no_connection() -> None:
     async def sent_until_closed() -> int:
         server = await serving(app)
         _, writer = await asyncio.open_connection(*where(server))
@@ -156,8 +156,8 @@ def test_a_body_that_goes_on_after_its_answer_holds_no_connection() -> None:
     assert asyncio.run(sent_until_closed()) < 30
 
 
-def test_an_answer_that_is_complete_and_not_taken_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is left of it is too little for writing to have been paused by itself."""
+def test_a_complete_response_that_is_not_read_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of it is too small to have paused the writing."""
     monkeypatch.setattr(http_protocol, "WRITE_TIMEOUT", 0.3)
 
     async def small(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
@@ -186,7 +186,7 @@ def test_an_answer_that_is_complete_and_not_taken_is_given_up(monkeypatch: pytes
     assert asyncio.run(connections_left()) == 0
 
 
-def test_what_is_no_http_while_an_answer_is_sent(caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_http_during_a_response(caplog: pytest.LogCaptureFixture) -> None:
     async def begun(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await asyncio.sleep(0.3)
@@ -210,7 +210,7 @@ def test_what_is_no_http_while_an_answer_is_sent(caplog: pytest.LogCaptureFixtur
 async def held(
     app: Any, requests: list[bytes], more: bytes, total: int, each: int
 ) -> tuple[list[bool], bytes]:
-    """Of connections that say something: which are closed when there is one more, and what that one is answered."""
+    """Open connections with given states: returns which are closed when one more is opened, and that one's response."""
     server = await serving(app, total, each)
     pairs = []
     for request in requests:
@@ -235,7 +235,7 @@ async def held(
 
 
 async def slow(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-    """Says whether a request is to be refused; answers at once only under /now."""
+    """An application that responds with whether the request is to be refused; at once only under /now."""
     if scope["path"] != "/now":
         await asyncio.sleep(0.4)
     body = str(scope["state"][OVER_LIMIT]).encode()
@@ -261,7 +261,7 @@ BODY = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
         ([BODY, b""], 2, 10, [False, True], False),
     ],
 )
-def test_one_connection_more(
+def test_one_connection_above_the_limit(
     requests: list[bytes],
     total: int,
     each: int,
@@ -275,8 +275,8 @@ def test_one_connection_more(
     assert found == closed
 
 
-def test_a_websocket_that_the_protocol_closes_is_a_client_that_left() -> None:
-    """It was sent away for a message that is too long, while it is being told something."""
+def test_a_websocket_closed_by_the_protocol_is_a_disconnect() -> None:
+    """It was closed because of a message that is too long, while it is being sent another."""
     raised: list[BaseException] = []
 
     async def talks(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:

@@ -1,4 +1,4 @@
-"""Loading the studio's page: who comes too early, who waits, and what there is when it fails."""
+"""Loading the web UI in the background: early requests, waiting requests, and a failure."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ PATH = "/studio/"
 
 @pytest.fixture
 def page() -> Recorder:
-    """A page instead of Gradio's."""
+    """A small application in place of Gradio's."""
     return Recorder([b"the page"])
 
 
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch, page: Recorder) -> Iterator[threading.Event]:
-    """Set it, and the page is loaded."""
+    """An event; the application is loaded once it is set."""
     event = threading.Event()
 
     async def load() -> ASGIApp:
@@ -48,19 +48,19 @@ async def loading() -> AsyncIterator[LazyUi]:
     await studio.stop()
 
 
-def test_before_the_server_began() -> None:
+def test_before_the_lifespan() -> None:
     answer = ask(LazyUi(), PATH)
     assert (answer.status, json.loads(answer.body)["error"]["code"]) == (503, "server.starting")
     assert "retry-after" in answer.headers
 
 
-def test_who_comes_early_waits(loaded: threading.Event, page: Recorder) -> None:
+def test_early_requests_wait(loaded: threading.Event, page: Recorder) -> None:
     async def visits() -> None:
         async with loading() as studio:
             early = [asyncio.create_task(asked(studio, PATH)) for _ in range(3)]
             await asyncio.sleep(0.05)
             assert not any(visit.done() for visit in early)
-            early[0].cancel()  # who goes away takes the page from nobody
+            early[0].cancel()  # a request that is cancelled does not cancel the loading
             loaded.set()
             assert [(await visit).body for visit in early[1:]] == [b"the page"] * 2
             assert (await asked(studio, PATH)).status == 200
@@ -69,7 +69,7 @@ def test_who_comes_early_waits(loaded: threading.Event, page: Recorder) -> None:
     assert len(page.asked) == 3
 
 
-def test_a_server_that_ends_does_not_wait_for_it(loaded: threading.Event) -> None:
+def test_shutdown_does_not_wait_for_loading(loaded: threading.Event) -> None:
     async def visits() -> None:
         async with loading() as studio:
             early = asyncio.create_task(asked(studio, PATH))
@@ -83,10 +83,10 @@ def test_a_server_that_ends_does_not_wait_for_it(loaded: threading.Event) -> Non
     run(LazyUi().stop())
 
 
-def test_a_page_that_cannot_be_loaded(
+def test_a_ui_that_cannot_be_loaded(
     monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    """Every visitor is told, and the log once, with the reason."""
+    """Every request gets the error, and the log has it once, with the reason."""
     monkeypatch.setitem(sys.modules, "safelight.ui.mount", None)
 
     async def visits() -> None:

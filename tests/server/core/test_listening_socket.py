@@ -21,9 +21,7 @@ DESCRIPTORS = Path("/proc/self/fd")
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid", "256.0.0.1"])
-def test_addresses_that_are_not_this_machine_s(
-    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_addresses_of_other_machines(host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if "invalid" in host:
         monkeypatch.setattr(socket, "getaddrinfo", refuse)
     with pytest.raises(PortInUseError, match="cannot be listened on"):
@@ -36,7 +34,7 @@ def refuse(*_: object, **__: object) -> None:
 
 @pytest.fixture
 def listener(tmp_path: Path) -> Iterator[Callable[..., ListeningSocket]]:
-    """Makes listening sockets, which are closed in the end."""
+    """Create listening sockets, which are closed at the end."""
     with ExitStack() as opened:
 
         def make(may_connect: Callable[[str], bool] = lambda _: True) -> ListeningSocket:
@@ -54,7 +52,7 @@ def connected(listener: ListeningSocket, number: int, opened: ExitStack) -> list
     ]
 
 
-def test_few_are_accepted_at_once(listener: Callable[..., ListeningSocket]) -> None:
+def test_few_connections_are_accepted_at_once(listener: Callable[..., ListeningSocket]) -> None:
     made = listener()
     with ExitStack() as opened:
         connected(made, MAX_ACCEPTED_AT_ONCE + 1, opened)
@@ -65,7 +63,7 @@ def test_few_are_accepted_at_once(listener: Callable[..., ListeningSocket]) -> N
         opened.enter_context(made.accept()[0])
 
 
-def test_who_may_not_connect_is_closed(listener: Callable[..., ListeningSocket]) -> None:
+def test_a_refused_connection_is_closed(listener: Callable[..., ListeningSocket]) -> None:
     answers = iter([False, False, True])
     made = listener(lambda _: next(answers))
     with ExitStack() as opened:
@@ -95,10 +93,10 @@ def no_descriptors_left() -> Iterator[None]:
 
 
 @pytest.mark.skipif(not DESCRIPTORS.exists(), reason="Linux only")
-def test_without_descriptors_connections_are_dropped_in_one_line(
+def test_without_file_descriptors_connections_are_dropped_and_logged_once(
     listener: Callable[..., ListeningSocket], logged: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    """With asyncio's own accepting, which by itself tells of each try, more and more often."""
+    """With asyncio's own accept loop, which would log each attempt, more and more often."""
 
     async def answers() -> list[bytes]:
         made = listener()

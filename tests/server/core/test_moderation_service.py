@@ -30,7 +30,7 @@ def judge(settings: Settings) -> Iterator[ModerationService]:
         yield judge
 
 
-def test_many_at_once_are_judged_as_one_by_one(
+def test_concurrent_requests_are_judged_as_one_by_one(
     judge: ModerationService, settings: Settings, photographs: list[Path]
 ) -> None:
     pictures = [path.read_bytes() for path in photographs]
@@ -43,7 +43,7 @@ def test_many_at_once_are_judged_as_one_by_one(
     assert asyncio.run(at_once()) == [moderator.judge(picture).unsafe for picture in pictures] * 3
 
 
-def test_the_event_loop_goes_on_meanwhile(judge: ModerationService, photographs: list[Path]) -> None:
+def test_the_event_loop_is_not_blocked(judge: ModerationService, photographs: list[Path]) -> None:
     async def ticks() -> int:
         judging = asyncio.ensure_future(judge.judge([photographs[0].read_bytes()] * 12))
         count = 0
@@ -56,7 +56,7 @@ def test_the_event_loop_goes_on_meanwhile(judge: ModerationService, photographs:
     assert asyncio.run(ticks()) > 10
 
 
-def test_a_bad_picture_spoils_no_other(judge: ModerationService, photographs: list[Path]) -> None:
+def test_a_bad_picture_affects_no_other(judge: ModerationService, photographs: list[Path]) -> None:
     found = asyncio.run(judge.judge([b"hello", photographs[1].read_bytes(), b""]))
     assert [each.decision for each in found] == ["error", "allow", "error"]
 
@@ -67,7 +67,7 @@ def test_a_defect_is_an_error_of_its_picture(judge: ModerationService, photograp
 
 
 @pytest.mark.parametrize("name", ["/etc", "nothing", "../x", "owner/name"])
-def test_only_installed_classifiers(judge: ModerationService, name: str) -> None:
+def test_only_installed_classifiers_are_accepted(judge: ModerationService, name: str) -> None:
     with pytest.raises(ClassifierUnknownError):
         asyncio.run(judge.judge([b"x"], classifier=name))
 
@@ -81,7 +81,7 @@ def test_a_policy_that_does_not_know_the_labels(tmp_path: Path, settings: Settin
 
 
 @pytest.mark.slow
-def test_a_classifier_is_converted_elsewhere(tmp_path: Path, photographs: list[Path]) -> None:
+def test_a_classifier_is_converted_in_another_process(tmp_path: Path, photographs: list[Path]) -> None:
     """Conversion needs torch, which the server's process must never import."""
     folder = write_random_checkpoint(tmp_path / "mine", "test_vit", labels=("NSFW", "SFW"))
     script = f"""
@@ -119,10 +119,10 @@ def own(settings: Settings) -> Iterator[ModerationService]:
         yield judge
 
 
-def test_a_slow_classifier_holds_nobody_up(
+def test_a_slow_classifier_delays_no_other(
     own: ModerationService, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Many ask for one that takes long to load: it is loaded once, and the usual one judges meanwhile."""
+    """Many requests need one that takes long to load: it is loaded once, and the default one judges meanwhile."""
     loaded: list[object] = []
     ready = threading.Event()
     load = ModerationService._load_moderator
@@ -139,7 +139,7 @@ def test_a_slow_classifier_holds_nobody_up(
     async def run() -> None:
         waiting = [asyncio.create_task(own.judge([picture], policy="strict")) for _ in range(20)]
         await asyncio.sleep(0.05)
-        waiting[0].cancel()  # who goes does not take it away from the others
+        waiting[0].cancel()  # a cancelled request does not cancel the loading for the others
         ((judgement,), (again,)) = await asyncio.gather(own.judge([picture]), own.judge([picture]))
         assert judgement.decision == again.decision == "allow"
         assert not any(task.done() for task in waiting[1:])
@@ -151,7 +151,7 @@ def test_a_slow_classifier_holds_nobody_up(
     assert sorted(loaded, key=str) == [(None, "strict"), (None, None)]
 
 
-def test_what_cannot_be_loaded_is_not_tried_again_at_once(
+def test_a_failed_load_is_not_retried_at_once(
     own: ModerationService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[object] = []
@@ -168,7 +168,7 @@ def test_what_cannot_be_loaded_is_not_tried_again_at_once(
         assert len(tried) == times
 
 
-def test_what_was_converted_starts_no_process(
+def test_a_converted_classifier_starts_no_process(
     own: ModerationService, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     begun: list[str] = []

@@ -20,13 +20,13 @@ HERE = "http://127.0.0.1:7860"
 
 @pytest.fixture
 def stranger(client: TestClient, service: QueueService) -> TestClient:
-    """Somebody without a key, where one is needed."""
+    """A client without a key, where one is needed."""
     KeyStore(service.engine).add("anna")
     return client
 
 
 @pytest.mark.parametrize("path", sorted(PUBLIC_PAGES))
-def test_whoever_wants_to_sign_in_sees_the_page(stranger: TestClient, path: str) -> None:
+def test_the_sign_in_page_needs_no_key(stranger: TestClient, path: str) -> None:
     response = stranger.get(path)
     assert response.status_code == 200
     assert response.headers["Content-Type"].startswith(FILES[path][1])
@@ -39,7 +39,7 @@ def test_whoever_wants_to_sign_in_sees_the_page(stranger: TestClient, path: str)
     assert stranger.get(f"{path}/more").status_code == 401
 
 
-def test_the_page_needs_nothing_but_open_files(stranger: TestClient) -> None:
+def test_the_page_loads_only_public_files(stranger: TestClient) -> None:
     page = stranger.get("/sign-in?next=//evil.example").text
     scripts = "".join(stranger.get(path).text for path in PUBLIC_PAGES if path.endswith(".js"))
     named = re.findall(r'(?:src|href)="([^"]+)"', page)
@@ -49,7 +49,7 @@ def test_the_page_needs_nothing_but_open_files(stranger: TestClient) -> None:
     assert not re.search(r"<script>|<style|style=|\son\w+=", page)
 
 
-def test_the_form_fits_password_managers_and_keeps_keys_out_of_addresses(stranger: TestClient) -> None:
+def test_the_form_suits_password_managers_and_keeps_keys_out_of_urls(stranger: TestClient) -> None:
     page = stranger.get("/sign-in").text
     assert 'method="post"' in page
     assert 'type="password" autocomplete="current-password"' in page
@@ -57,7 +57,7 @@ def test_the_form_fits_password_managers_and_keeps_keys_out_of_addresses(strange
     assert 'role="alert" aria-live="assertive"' in page
 
 
-def test_the_lamp_is_a_drawing_without_scripts() -> None:
+def test_the_lamp_is_an_svg_without_scripts() -> None:
     root = ElementTree.fromstring((FOLDER / "lamp.svg").read_text())
     assert {element.tag.rpartition("}")[2] for element in root.iter()} == {
         "svg", "defs", "radialGradient", "stop", "rect", "circle"
@@ -65,7 +65,7 @@ def test_the_lamp_is_a_drawing_without_scripts() -> None:
 
 
 def evaluated(expression: str, name: str) -> object:
-    """What an expression is in a program that has imported all of one of the page's modules as ``it``."""
+    """The value of an expression in a program that has imported all of one of the page's modules as ``it``."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("there is no node to run the page's modules")
@@ -77,7 +77,7 @@ def evaluated(expression: str, name: str) -> object:
     return json.loads(done.stdout)
 
 
-def test_every_language_says_everything() -> None:
+def test_every_language_has_every_text() -> None:
     texts = evaluated("it.TEXTS", "texts.js")
     assert isinstance(texts, dict)
     assert set(texts) == {"en", "de", "fr"}
@@ -90,7 +90,7 @@ def test_every_language_says_everything() -> None:
             assert re.findall(r"\{\w+\}", text) == re.findall(r"\{\w+\}", texts["en"][key])
 
 
-def test_signing_in_leads_nowhere_but_here() -> None:
+def test_sign_in_redirects_only_to_this_server() -> None:
     here = {
         "/": "/",
         "/studio/?tab=gallery#x": "/studio/?tab=gallery#x",

@@ -38,7 +38,7 @@ DRAWING = {"prompt": "a lighthouse", "width": 64, "height": 32}
 def submitted(
     service: QueueService, who: Principal, kind: JobKind, fields: Mapping[str, Any], **options: Any
 ) -> Job:
-    """A job, submitted to an application that runs."""
+    """Submit a job to a running application."""
 
     async def run(app: FastAPI) -> Job:
         async with app.router.lifespan_context(app):
@@ -47,8 +47,8 @@ def submitted(
     return asyncio.run(run(create_app(service, service.settings)))
 
 
-def test_a_path_is_no_picture(service: QueueService, photographs: list[Path]) -> None:
-    """Below the server a text means a file; from a client it must not."""
+def test_a_path_is_no_image(service: QueueService, photographs: list[Path]) -> None:
+    """Inside the server a string means a file; from a client it must not."""
     path = str(photographs[0])
     for kind, fields in (
         (JobKind.GENERATE, DRAWING | {"init_image": path}),
@@ -80,7 +80,7 @@ def test_a_path_is_no_picture(service: QueueService, photographs: list[Path]) ->
         (JobKind.SCAN, {"images": [b"1", b"2"]}, 2, 0),
     ],
 )
-def test_what_it_counts_as(
+def test_how_many_pictures_a_job_counts_as(
     service: QueueService,
     kind: JobKind,
     fields: dict[str, Any],
@@ -102,8 +102,8 @@ def test_what_it_counts_as(
             submitted(service, small, kind, fields)
 
 
-def test_what_is_drawn_from_counts_as_large_as_it_is(service: QueueService) -> None:
-    """Not as the square that is reckoned with where nothing is known."""
+def test_an_initial_picture_counts_by_its_own_size(service: QueueService) -> None:
+    """Not by the default size that is assumed where nothing is known."""
     out = io.BytesIO()
     Image.new("RGB", (2000, 1500)).save(out, "PNG")
     keys = KeyStore(service.engine)
@@ -112,7 +112,7 @@ def test_what_is_drawn_from_counts_as_large_as_it_is(service: QueueService) -> N
         submitted(service, anna, JobKind.GENERATE, {"prompt": "x", "init_image": out.getvalue()})
 
 
-def test_a_request_that_cannot_be_used_does_not_count(service: QueueService) -> None:
+def test_an_invalid_request_does_not_count(service: QueueService) -> None:
     keys = KeyStore(service.engine)
     anna = keys.authenticate(keys.add("anna", pictures_per_day=1))
     with pytest.raises(RequestError):
@@ -122,17 +122,17 @@ def test_a_request_that_cannot_be_used_does_not_count(service: QueueService) -> 
     submitted(service, anna, JobKind.GENERATE, DRAWING)
 
 
-def test_the_same_key_again_is_the_same_job_and_counts_once(service: QueueService) -> None:
+def test_the_same_key_returns_the_same_job_and_counts_once(service: QueueService) -> None:
     keys = KeyStore(service.engine)
     anna = keys.authenticate(keys.add("anna", pictures_per_day=1))
     jobs = {submitted(service, anna, JobKind.GENERATE, DRAWING, idempotency_key="k").id for _ in range(3)}
     assert len(jobs) == 1
 
 
-def test_the_slower_of_two_equal_calls_costs_nothing(
+def test_the_slower_of_two_equal_requests_is_refunded(
     service: QueueService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both see at the same moment that nobody used the key yet; one of them makes the job."""
+    """Both see that the idempotency key is unused at the same time; only one of them creates the job."""
     monkeypatch.setattr("safelight.server.core.submission._is_submitted", lambda *_: False)
     keys = KeyStore(service.engine)
     anna = keys.authenticate(keys.add("anna", pictures_per_day=2))
@@ -143,9 +143,7 @@ def test_the_slower_of_two_equal_calls_costs_nothing(
         submitted(service, anna, JobKind.GENERATE, DRAWING)
 
 
-def test_what_the_database_does_not_take_costs_nothing(
-    service: QueueService, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_database_error_is_refunded(service: QueueService, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = KeyStore(service.engine)
     anna = keys.authenticate(keys.add("anna", pictures_per_day=1))
 
@@ -160,14 +158,14 @@ def test_what_the_database_does_not_take_costs_nothing(
 
 
 def noise(side: int) -> bytes:
-    """A picture that cannot be packed any smaller."""
+    """An incompressible image."""
     out = io.BytesIO()
     Image.frombytes("RGB", (side, side), os.urandom(side * side * 3)).save(out, "PNG", compress_level=0)
     return out.getvalue()
 
 
 def kept(service: QueueService) -> tuple[int, int]:
-    """Pictures in the database, and bytes of its files to the nearest megabyte."""
+    """Images in the database, and bytes of its files to the nearest megabyte."""
     with service.reading() as connection:
         rows = connection.execute(select(func.count()).select_from(blobs.blobs)).scalar_one()
     files = service.settings.home.glob("safelight.db*")
@@ -175,7 +173,7 @@ def kept(service: QueueService) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("why", ["full", "share", "bytes", "key"])
-def test_a_refused_job_leaves_not_one_byte(open_service: Callable[..., QueueService], why: str) -> None:
+def test_a_refused_job_leaves_no_data(open_service: Callable[..., QueueService], why: str) -> None:
     service = open_service(queue_capacity=4, waiting_per_owner=2, waiting_bytes_per_owner=10**8)
     if why == "bytes":
         service = open_service(waiting_bytes_per_owner=1000)
@@ -201,7 +199,7 @@ def test_a_refused_job_leaves_not_one_byte(open_service: Callable[..., QueueServ
     assert kept(service) == before
 
 
-def test_a_job_may_be_so_large_and_no_larger(open_service: Callable[..., QueueService]) -> None:
+def test_the_size_of_a_job_is_limited(open_service: Callable[..., QueueService]) -> None:
     service = open_service(max_job_work=100.0)
     with pytest.raises(JobTooLargeError, match="allowed"):
         submitted(service, LOCAL, JobKind.GENERATE, DRAWING | {"steps": 1000, "count": 1000})
@@ -209,13 +207,13 @@ def test_a_job_may_be_so_large_and_no_larger(open_service: Callable[..., QueueSe
     assert job.request["count"] == 48
 
 
-def test_without_keys_nobody_has_a_share(open_service: Callable[..., QueueService]) -> None:
+def test_without_keys_no_owner_has_a_share(open_service: Callable[..., QueueService]) -> None:
     service = open_service(queue_capacity=4, waiting_per_owner=1, waiting_bytes_per_owner=0)
     for _ in range(4):
         submitted(service, LOCAL, JobKind.UPSCALE, {"image": noise(8)})
 
 
-def test_work_that_waits_is_counted_by_the_pictures_it_comes_with(
+def test_waiting_work_is_counted_by_its_input_pictures(
     service: QueueService, photographs: list[Path]
 ) -> None:
     astronaut = photographs[0].read_bytes()  # 512 x 512

@@ -53,7 +53,7 @@ def audited(home: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("path", GUARDED)
-def test_without_keys_this_machine_is_let_in(client: TestClient, path: str) -> None:
+def test_without_keys_local_requests_are_allowed(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 200
     assert (
         client.get(path, headers=bearer("anything, as some clients always send something")).status_code == 200
@@ -62,7 +62,7 @@ def test_without_keys_this_machine_is_let_in(client: TestClient, path: str) -> N
 
 
 @pytest.mark.parametrize("path", [*GUARDED, "/nothing", "/sdapi/v1/nothing"])
-def test_with_keys_nobody_is_let_in_without_one(client: TestClient, keys: KeyStore, path: str) -> None:
+def test_with_keys_a_request_needs_one(client: TestClient, keys: KeyStore, path: str) -> None:
     keys.add("anna")
     response = client.get(path)
     assert response.status_code == 401
@@ -70,7 +70,7 @@ def test_with_keys_nobody_is_let_in_without_one(client: TestClient, keys: KeySto
     assert "denied.no_key" in response.text
 
 
-def test_every_way_to_bring_a_key(client: TestClient, keys: KeyStore) -> None:
+def test_every_way_to_send_a_key(client: TestClient, keys: KeyStore) -> None:
     key = keys.add("anna")
     for headers in (bearer(key), basic("anna", key), {"X-API-Key": key}, {"Authorization": f"bearer  {key}"}):
         assert client.get("/v1/system", headers=headers).status_code == 200, headers
@@ -102,7 +102,7 @@ def test_a_revoked_key_is_refused_at_once(client: TestClient, keys: KeyStore) ->
     assert client.get("/v1/system", headers=bearer(key)).status_code == 401
 
 
-def test_the_last_key_s_end_opens_this_machine_only(open_service: Callable[..., QueueService]) -> None:
+def test_revoking_the_last_key_allows_local_requests_only(open_service: Callable[..., QueueService]) -> None:
     for host, status in (("127.0.0.1", 200), ("0.0.0.0", 401)):
         service = open_service(host=host)
         keys = KeyStore(service.engine)
@@ -120,7 +120,9 @@ def test_the_last_key_s_end_opens_this_machine_only(open_service: Callable[..., 
         ("/sdapi/v1/txt2img", {"error", "detail", "errors"}),
     ],
 )
-def test_each_family_s_own_words(client: TestClient, keys: KeyStore, path: str, shape: object) -> None:
+def test_errors_have_the_shape_of_each_api_family(
+    client: TestClient, keys: KeyStore, path: str, shape: object
+) -> None:
     keys.add("anna")
     body = client.post(path, json={}).json()
     found = {"error": set(body["error"])} if isinstance(shape, dict) else set(body)
@@ -136,7 +138,7 @@ def test_websockets_are_refused_likewise(client: TestClient, keys: KeyStore) -> 
         assert socket.receive_json()["kind"] == "state"
 
 
-def test_others_jobs_and_pictures_are_not_there(client: TestClient, keys: KeyStore) -> None:
+def test_jobs_and_pictures_of_other_owners_are_not_found(client: TestClient, keys: KeyStore) -> None:
     anna, berta, root = (
         bearer(keys.add("anna")),
         bearer(keys.add("berta")),
@@ -160,7 +162,7 @@ def test_others_jobs_and_pictures_are_not_there(client: TestClient, keys: KeySto
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/sdapi/v1/log"])
-def test_administrators_only(client: TestClient, keys: KeyStore, path: str) -> None:
+def test_routes_for_administrators_only(client: TestClient, keys: KeyStore, path: str) -> None:
     anna, root = bearer(keys.add("anna")), bearer(keys.add("root", Role.ADMIN))
     response = client.get(path, headers=anna)
     assert response.status_code == 403
@@ -212,7 +214,9 @@ def test_the_same_idempotency_key_counts_once(client: TestClient, service: Queue
     assert len(jobs) == 1
 
 
-def test_wrong_keys_are_limited(client: TestClient, keys: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_keys_are_rate_limited(
+    client: TestClient, keys: KeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key = keys.add("anna")
     with_wrong = bearer("wrong")
     statuses = [
@@ -224,7 +228,7 @@ def test_wrong_keys_are_limited(client: TestClient, keys: KeyStore, monkeypatch:
     assert client.get("/v1/system", headers=bearer(key)).status_code == 200
 
 
-def test_notes_of_refusals_are_limited(client: TestClient, keys: KeyStore, server_home: Path) -> None:
+def test_audit_lines_of_refusals_are_limited(client: TestClient, keys: KeyStore, server_home: Path) -> None:
     keys.add("anna")
     for _ in range(rate_limits.AUDIT_NOTES_PER_MINUTE + 20):
         client.get("/v1/system")
@@ -235,7 +239,7 @@ def test_notes_of_refusals_are_limited(client: TestClient, keys: KeyStore, serve
     )
 
 
-def test_what_was_refused_is_noted(client: TestClient, keys: KeyStore, server_home: Path) -> None:
+def test_refusals_are_audited(client: TestClient, keys: KeyStore, server_home: Path) -> None:
     anna = bearer(keys.add("anna", pictures_per_day=0))
     client.get("/v1/system", headers={"X-Request-ID": "r-1"})
     client.get("/v1/system", headers={"Host": "evil.example"})
@@ -252,7 +256,7 @@ def test_what_was_refused_is_noted(client: TestClient, keys: KeyStore, server_ho
 
 
 @pytest.mark.parametrize("audit_prompts", [False, True])
-def test_what_was_done_is_noted(
+def test_actions_are_audited(
     open_service: Callable[..., QueueService], server_home: Path, audit_prompts: bool
 ) -> None:
     service = open_service(audit_prompts=audit_prompts)
@@ -274,14 +278,14 @@ def test_what_was_done_is_noted(
     assert job["request_id"] == "r-2"
 
 
-def test_credentials_of_other_schemes() -> None:
+def test_authorization_with_unknown_schemes() -> None:
     from starlette.datastructures import Headers
 
     assert parse_credentials(Headers({"Authorization": "Digest x", "X-API-Key": "k"})) == (None, "k")
     assert parse_credentials(Headers({})) == (None, None)
 
 
-def test_one_user_has_so_many_requests_answered_at_once(
+def test_concurrent_requests_of_a_user_are_limited(
     service: QueueService, keys: KeyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(authentication, "MAX_CONCURRENT_REQUESTS", 1)
@@ -297,10 +301,10 @@ def test_one_user_has_so_many_requests_answered_at_once(
         assert client.get("/v1/system", headers=anna).status_code == 200
 
 
-def test_a_silent_database_ends_nothing(
+def test_a_silent_database_ends_no_request(
     service: QueueService, keys: KeyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whose a request is that is being answered is asked again; that nobody answers is no refusal."""
+    """The principal is looked up again during the response; a database error is not a refusal."""
     monkeypatch.setattr(authentication, "RECHECK_INTERVAL", 0.02)
     anna = bearer(keys.add("anna"))
     with client_of(create_app(service, service.settings), **anna) as client:
@@ -319,31 +323,31 @@ def test_a_silent_database_ends_nothing(
 
 
 VISIT = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-"""What a browser sends when somebody opens an address."""
+"""The headers that a browser sends when a person opens an address."""
 
 
 def signed_in(client: TestClient, key: str) -> None:
     assert client.post("/v1/session", json={"key": key}).status_code == 200
 
 
-def test_a_session_s_cookie_is_as_good_as_its_key(client: TestClient, keys: KeyStore) -> None:
+def test_a_session_cookie_authenticates_like_its_key(client: TestClient, keys: KeyStore) -> None:
     signed_in(client, keys.add("anna"))
     root = bearer(keys.add("root", Role.ADMIN))
     for path in GUARDED:
         assert client.get(path).status_code == (403 if path == "/metrics" else 200), path
-    assert client.get("/metrics", headers=root).status_code == 200  # a key that was sent goes first
+    assert client.get("/metrics", headers=root).status_code == 200  # a key in a header takes precedence
     for wrong in (bearer("wrong"), basic("anna", "wrong"), {"X-API-Key": "wrong"}):
         assert client.get("/v1/system", headers=wrong).status_code == 401
 
 
-def test_a_cookie_that_is_none_is_no_wrong_key(client: TestClient, keys: KeyStore) -> None:
+def test_an_invalid_cookie_is_not_counted_as_a_wrong_key(client: TestClient, keys: KeyStore) -> None:
     keys.add("anna")
     for _ in range(rate_limits.WRONG_KEYS_PER_MINUTE + 2):
         response = client.get("/v1/system", headers={"Cookie": f"{SESSION_COOKIE}=wrong"})
         assert (response.status_code, response.json()["error"]["code"]) == (401, "denied.no_key")
 
 
-def test_websockets_take_the_cookie(client: TestClient, keys: KeyStore) -> None:
+def test_websockets_accept_the_cookie(client: TestClient, keys: KeyStore) -> None:
     signed_in(client, keys.add("anna"))
     cookie = {"Cookie": f"{SESSION_COOKIE}={client.cookies[SESSION_COOKIE]}"}
     job = client.post("/v1/jobs", json=DRAWING).json()["id"]
@@ -356,10 +360,10 @@ def test_websockets_take_the_cookie(client: TestClient, keys: KeyStore) -> None:
 
 
 NEIGHBOUR = "http://127.0.0.1:7861"
-"""Another origin, and to a browser, which sends it our cookie, the same site."""
+"""Another origin of the same site, to which a browser sends our cookie."""
 
 
-def test_the_cookie_is_for_our_own_pages(open_service: Callable[..., QueueService]) -> None:
+def test_the_cookie_is_accepted_from_our_own_pages_only(open_service: Callable[..., QueueService]) -> None:
     service = open_service(cors_origins=(NEIGHBOUR,))
     key = KeyStore(service.engine).add("anna")
     with client_of(create_app(service, service.settings)) as client:
@@ -391,7 +395,7 @@ def test_the_cookie_is_for_our_own_pages(open_service: Callable[..., QueueServic
 
 
 @pytest.mark.parametrize("ended_by", ["its key", "signing out"])
-def test_what_is_followed_ends_with_the_session(
+def test_streams_end_with_the_session(
     client: TestClient, keys: KeyStore, monkeypatch: pytest.MonkeyPatch, ended_by: str
 ) -> None:
     monkeypatch.setattr(authentication, "RECHECK_INTERVAL", 0.02)
@@ -422,7 +426,7 @@ def test_what_is_followed_ends_with_the_session(
         ("/studio/%0d%0aSet-Cookie:x", "%2Fstudio%2F%250D%250ASet-Cookie%253Ax"),
     ],
 )
-def test_who_opens_the_studio_is_sent_to_sign_in(
+def test_a_signed_out_browser_is_redirected_to_sign_in(
     client: TestClient, keys: KeyStore, path: str, back: str
 ) -> None:
     keys.add("anna")
@@ -435,20 +439,22 @@ def test_who_opens_the_studio_is_sent_to_sign_in(
 @pytest.mark.parametrize(
     "path", ["/v1/jobs", "/docs", "/studios", "/studiox/", "//evil.example", "//studio/", "/v1/session"]
 )
-def test_nobody_is_sent_to_sign_in_from_elsewhere(client: TestClient, keys: KeyStore, path: str) -> None:
+def test_requests_from_other_sites_are_not_redirected_to_sign_in(
+    client: TestClient, keys: KeyStore, path: str
+) -> None:
     keys.add("anna")
     response = client.get(f"http://127.0.0.1:7860{path}", headers=VISIT, follow_redirects=False)
     assert response.status_code == 401
 
 
-def test_programs_are_not_sent_to_sign_in(client: TestClient, keys: KeyStore) -> None:
+def test_programs_are_not_redirected_to_sign_in(client: TestClient, keys: KeyStore) -> None:
     keys.add("anna")
     assert client.get("/studio/", follow_redirects=False).status_code == 401
     assert client.get("/studio/", headers={"Accept": "application/json"}).status_code == 401
     assert client.post("/studio/", headers=VISIT, follow_redirects=False).status_code == 401
 
 
-def test_a_page_s_401_opens_no_window_of_the_browser_s_own(client: TestClient, keys: KeyStore) -> None:
+def test_a_401_to_a_page_opens_no_browser_dialog(client: TestClient, keys: KeyStore) -> None:
     keys.add("anna")
 
     def offers_basic(path: str, headers: dict[str, str]) -> bool:
@@ -461,7 +467,7 @@ def test_a_page_s_401_opens_no_window_of_the_browser_s_own(client: TestClient, k
     assert not offers_basic("/v1/session", {})
 
 
-def test_the_page_s_own_files_do_not_count(open_service: Callable[..., QueueService]) -> None:
+def test_static_files_are_not_rate_limited(open_service: Callable[..., QueueService]) -> None:
     service = open_service(requests_per_minute=2, web_ui=False)
     app = create_app(service, service.settings)
     app.mount("/studio", PlainTextResponse("a file"))
@@ -477,10 +483,10 @@ def test_the_page_s_own_files_do_not_count(open_service: Callable[..., QueueServ
 
 
 @pytest.mark.parametrize(("studio", "leads"), [(True, "/studio/"), (False, "/docs")])
-def test_the_root_leads_to_the_studio(
+def test_the_root_redirects_to_the_studio(
     open_service: Callable[..., QueueService], monkeypatch: pytest.MonkeyPatch, studio: bool, leads: str
 ) -> None:
-    monkeypatch.setattr(LazyUi, "start", lambda _: None)  # nothing is loaded for this
+    monkeypatch.setattr(LazyUi, "start", lambda _: None)  # the web UI is not loaded for this
     service = open_service(web_ui=studio)
     with client_of(create_app(service, service.settings)) as client:
         response = client.get("/", headers=VISIT, follow_redirects=False)

@@ -32,7 +32,7 @@ def small(open_service: Callable[..., QueueService]) -> Iterator[TestClient]:
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/moderate", "/sdapi/v1/txt2img", "/sdapi/v1/img2img"])
-def test_too_large_by_its_own_word(small: TestClient, path: str) -> None:
+def test_a_body_whose_content_length_is_too_large(small: TestClient, path: str) -> None:
     response = small.post(
         path, content=b"{" + b" " * 10_000 + b"}", headers={"Content-Type": "application/json"}
     )
@@ -42,7 +42,7 @@ def test_too_large_by_its_own_word(small: TestClient, path: str) -> None:
 
 @dataclass
 class Sender:
-    """Sends a body in parts to an application, without waiting for anything, and counts those that are taken."""
+    """Sends a body in parts to an application without pauses, and counts the parts that are received."""
 
     app: ASGIApp
     taken: int = 0
@@ -81,7 +81,7 @@ class Sender:
 
 
 def sent(service: QueueService, path: str, parts: Iterable[bytes], **headers: str) -> Sender:
-    """What an application, which runs within, takes of a body."""
+    """What an application in this process receives of a body."""
 
     async def run(app: FastAPI) -> Sender:
         async with app.router.lifespan_context(app) as state:
@@ -99,28 +99,28 @@ def _with_state(app: ASGIApp, state: Mapping[str, Any] | None) -> ASGIApp:
     return inner
 
 
-def test_what_is_announced_too_large_is_not_read(open_service: Callable[..., QueueService]) -> None:
+def test_a_body_announced_as_too_large_is_not_read(open_service: Callable[..., QueueService]) -> None:
     service = open_service(max_request_bytes=10_000)
     sender = sent(service, "/v1/jobs", [b"x"], content_type="application/json", content_length="10001")
     assert (sender.status, sender.taken) == (413, 0)
 
 
 @pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=x", "image/png"])
-def test_too_large_while_it_comes(open_service: Callable[..., QueueService], kind: str) -> None:
+def test_a_body_that_grows_too_large(open_service: Callable[..., QueueService], kind: str) -> None:
     service = open_service(max_request_bytes=10_000)
     head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
     sender = sent(service, "/v1/moderate", [head.ljust(1000, b"x"), *[b"x" * 1000] * 99], content_type=kind)
     assert (sender.status, sender.taken) == (413, 11)
 
 
-def test_the_body_of_a_stranger_is_not_read(service: QueueService) -> None:
+def test_the_body_of_an_unauthenticated_request_is_not_read(service: QueueService) -> None:
     KeyStore(service.engine).add("anna")
     sender = sent(service, "/v1/jobs", [b"x"], content_type="application/json")
     assert (sender.status, sender.taken) == (401, 0)
 
 
 @pytest.mark.parametrize("length", ["-1", "abc", "1e3", "²", "9" * 400])
-def test_strange_lengths(small: TestClient, length: str) -> None:
+def test_invalid_content_lengths(small: TestClient, length: str) -> None:
     response = small.post("/v1/jobs", content=b"{}", headers={"Content-Length": length.encode()})
     assert response.status_code in (413, 422)
 
@@ -135,7 +135,7 @@ def test_deep_json_is_refused(client: TestClient, opening: str, depth: int) -> N
             assert "nested deeper" in response.text
 
 
-def test_many_small_values_are_refused(client: TestClient) -> None:
+def test_json_with_too_many_values_is_refused(client: TestClient) -> None:
     response = client.post(
         "/v1/jobs", content=b"[" + b"{}," * 300_000 + b"{}]", headers={"Content-Type": "application/json"}
     )
@@ -144,7 +144,7 @@ def test_many_small_values_are_refused(client: TestClient) -> None:
 
 
 async def trickle(settings: Settings, parts: list[tuple[float, bytes]]) -> int:
-    """Send a body in parts with pauses to an application that reads all of it; gives the status."""
+    """Send a body in parts with pauses to an application that reads all of it; returns the status."""
 
     async def app(scope: object, receive: Callable[..., object], send: Callable[..., object]) -> None:
         while (await receive()).get("more_body"):  # type: ignore[misc, attr-defined]
@@ -168,19 +168,19 @@ async def trickle(settings: Settings, parts: list[tuple[float, bytes]]) -> int:
     return statuses[0]
 
 
-def test_a_pause_that_is_too_long(server_home: object) -> None:
+def test_a_pause_beyond_the_timeout(server_home: object) -> None:
     settings = Settings(home="/nowhere", body_timeout=0.2)
     assert asyncio.run(trickle(settings, [(0.05, b"x" * 9000), (0.05, b"x"), (0, b"")])) == 200
     assert asyncio.run(trickle(settings, [(0.05, b"x" * 9000), (0.4, b"x"), (0, b"")])) == 408
 
 
-def test_a_pace_that_is_too_slow() -> None:
+def test_a_rate_below_the_minimum() -> None:
     settings = Settings(home="/nowhere", body_timeout=0.3)
     assert asyncio.run(trickle(settings, [*[(0.1, b"x")] * 20, (0, b"")])) == 408
     assert asyncio.run(trickle(settings, [*[(0.1, b"x" * 2000)] * 6, (0, b"")])) == 200
 
 
-def test_large_json_is_looked_at_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_json_is_checked_outside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     looked_in: list[str] = []
 
     def complaint(data: bytes) -> None:
@@ -197,10 +197,10 @@ def test_large_json_is_looked_at_beside_the_event_loop(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("patience", "expected"), [(0.05, [200, 200, 503, 200, 503, 200]), (30, [200, 200, 200, 200, 200, 200])]
 )
-def test_all_bodies_share_some_room(
+def test_all_bodies_share_a_budget(
     patience: float, expected: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is on its way at the same time is bounded; an owner has half of what others leave; the rest waits."""
+    """The bytes in flight are bounded; an owner gets half of what the others leave; the rest waits."""
     monkeypatch.setattr(body_limits, "MEMORY_FACTOR", 4)
     held, reading = asyncio.Event(), 0
 
@@ -235,8 +235,8 @@ def test_all_bodies_share_some_room(
 
 
 @pytest.mark.parametrize("charset", ["punycode", "undefined", "utf-16", "idna"])
-def test_a_form_s_charset_is_forgotten(client: TestClient, charset: str) -> None:
-    """Some of Python's codecs take quadratic time, and some fail in their own way."""
+def test_the_charset_of_a_form_is_ignored(client: TestClient, charset: str) -> None:
+    """Some of Python's codecs take quadratic time, and some fail with unusual errors."""
     fields = b'--b\r\nContent-Disposition: form-data; name="request"\r\n\r\n' + json.dumps(DRAWING).encode()
     for head in (f"charset={charset}", f"charset*=utf-8''{charset}"):
         answer = client.post(
@@ -250,7 +250,7 @@ def test_a_form_s_charset_is_forgotten(client: TestClient, charset: str) -> None
 @pytest.mark.parametrize(
     "boundary", ["", 'boundary=""', "boundary=" + "x" * 71, 'boundary="a\\"b"', "boundary=ä"]
 )
-def test_boundaries_that_are_none(client: TestClient, boundary: str) -> None:
+def test_invalid_boundaries(client: TestClient, boundary: str) -> None:
     kind = f"multipart/form-data; {boundary}".encode("latin-1")
     answer = client.post("/v1/jobs", content=b"--x", headers={"Content-Type": kind})
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "request.invalid")

@@ -22,13 +22,13 @@ from safelight.server.middleware.disconnects import (
 
 
 class Call:
-    """A request to an application by hand, whose caller goes when ``leave`` is called.
+    """A request to an application without a server; its client disconnects when ``leave`` is called.
 
     Args:
-        method: Of the request.
-        body: Likewise.
-        headers: Likewise.
-        path: Likewise.
+        method: The request's method.
+        body: The request's body.
+        headers: The request's headers.
+        path: The request's path.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Call:
 
 
 class Handled:
-    """An application that reads the request and then waits until it may answer."""
+    """An application that reads the request and then waits until it may respond."""
 
     def __init__(self, *, ending: bool) -> None:
         self._ending = ending
@@ -101,7 +101,7 @@ class Handled:
 
 
 async def left_alone(call: Call, handled: Handled) -> asyncio.Task[None]:
-    """A request whose caller has gone while it was handled."""
+    """Send a request whose client disconnects while it is handled."""
     task = asyncio.create_task(call.of(DisconnectMiddleware(handled)))
     await handled.read.wait()
     call.leave()
@@ -115,7 +115,7 @@ def run(test: Callable[[], Any]) -> None:
 
 
 @pytest.mark.parametrize(("method", "ending"), [("POST", True), ("GET", False), ("HEAD", False)])
-def test_what_only_answers_ends_with_its_caller(method: str, ending: bool) -> None:
+def test_a_read_is_cancelled_when_its_client_disconnects(method: str, ending: bool) -> None:
     async def test() -> None:
         call, handled = Call(method, b"" if method != "POST" else b"{}"), Handled(ending=ending)
         await (await left_alone(call, handled))
@@ -125,7 +125,7 @@ def test_what_only_answers_ends_with_its_caller(method: str, ending: bool) -> No
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE", "PATCH"])
-def test_what_changes_something_goes_on(method: str) -> None:
+def test_a_write_continues_when_its_client_disconnects(method: str) -> None:
     async def test() -> None:
         call, handled = Call(method), Handled(ending=False)
         task = await left_alone(call, handled)
@@ -137,7 +137,7 @@ def test_what_changes_something_goes_on(method: str) -> None:
     run(test)
 
 
-def test_it_can_be_said_later_that_the_rest_ends_with_the_caller() -> None:
+def test_a_handler_may_allow_cancellation_later() -> None:
     async def test() -> None:
         call, handled = Call(), Handled(ending=False)
         task = await left_alone(call, handled)
@@ -148,7 +148,7 @@ def test_it_can_be_said_later_that_the_rest_ends_with_the_caller() -> None:
     run(test)
 
 
-def test_who_has_the_answer_may_go() -> None:
+def test_a_client_may_disconnect_after_the_response() -> None:
     async def test() -> None:
         call, over = Call("GET", b""), asyncio.Event()
         noted = []
@@ -168,7 +168,7 @@ def test_who_has_the_answer_may_go() -> None:
     run(test)
 
 
-def test_an_application_that_listens_hears_that_they_have_gone() -> None:
+def test_an_application_that_awaits_the_disconnect_gets_it() -> None:
     async def test() -> None:
         heard: list[str] = []
 
@@ -183,7 +183,7 @@ def test_an_application_that_listens_hears_that_they_have_gone() -> None:
     run(test)
 
 
-def test_of_many_pictures_none_is_begun_once_their_caller_has_gone(
+def test_no_further_image_is_judged_after_its_client_disconnects(
     client: TestClient, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged, begun, may_end = [], threading.Event(), threading.Event()
@@ -219,7 +219,9 @@ def test_of_many_pictures_none_is_begun_once_their_caller_has_gone(
     assert len(judged) <= threads.image_concurrency + 1
 
 
-def test_a_job_goes_on_when_who_waits_for_it_goes(client: TestClient, service: QueueService) -> None:
+def test_a_job_continues_when_its_waiting_client_disconnects(
+    client: TestClient, service: QueueService
+) -> None:
     async def leave() -> int | None:
         call = Call(body=b'{"prompt": "a cat"}', path="/sdapi/v1/txt2img", content_type="application/json")
         call.scope["state"] = client.app_state.copy()

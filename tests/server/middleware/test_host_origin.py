@@ -21,7 +21,7 @@ ALLOWED = "https://studio.example"
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "127.0.0.1:7860", "localhost:80", "LOCALHOST", "[::1]:7860", "a.localhost"]
 )
-def test_names_of_this_machine(client: TestClient, host: str) -> None:
+def test_local_host_names(client: TestClient, host: str) -> None:
     assert client.get("/v1/system", headers={"Host": host}).status_code == 200
 
 
@@ -38,21 +38,21 @@ def test_names_of_this_machine(client: TestClient, host: str) -> None:
         "a@127.0.0.1",
     ],
 )
-def test_foreign_names_are_refused(client: TestClient, host: str) -> None:
+def test_foreign_host_names_are_refused(client: TestClient, host: str) -> None:
     response = client.get("/v1/system", headers={"Host": host})
     assert (response.status_code, response.json()["error"]["code"]) == (403, "denied.host")
 
 
-def test_two_names_are_refused(client: TestClient) -> None:
+def test_two_host_headers_are_refused(client: TestClient) -> None:
     response = client.get("/v1/system", headers=[("Host", "localhost"), ("Host", "evil.example")])
     assert response.status_code == 403
 
 
-def test_health_is_asked_under_any_name(client: TestClient) -> None:
+def test_health_accepts_any_host_name(client: TestClient) -> None:
     assert client.get("/health/live", headers={"Host": "10.1.2.3"}).status_code == 200
 
 
-def test_names_that_were_allowed(open_service: Callable[..., QueueService]) -> None:
+def test_allowed_host_names(open_service: Callable[..., QueueService]) -> None:
     service = open_service(allowed_hosts=("Studio.example",))
     with client_of(create_app(service, service.settings)) as client:
         assert client.get("/v1/system", headers={"Host": "studio.example:443"}).status_code == 401
@@ -70,8 +70,8 @@ def test_names_that_were_allowed(open_service: Callable[..., QueueService]) -> N
         ("POST", "/v1/images/generations"),
     ],
 )
-def test_foreign_pages_change_nothing(client: TestClient, method: str, path: str, origin: str) -> None:
-    # a form's type, which browsers send without asking first
+def test_foreign_origins_cannot_write(client: TestClient, method: str, path: str, origin: str) -> None:
+    # a form's content type, which browsers send without a preflight request
     headers = {"Origin": origin, "Content-Type": "text/plain"}
     response = client.request(method, path, content='{"kind": "generate", "prompt": "x"}', headers=headers)
     assert response.status_code == 403
@@ -79,7 +79,7 @@ def test_foreign_pages_change_nothing(client: TestClient, method: str, path: str
     assert client.get("/v1/jobs").json()["jobs"] == []
 
 
-def test_foreign_pages_cannot_make_requests_that_do_not_say_their_origin(client: TestClient) -> None:
+def test_foreign_requests_without_an_origin_header_are_refused(client: TestClient) -> None:
     picture = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
     assert client.get("/v1/system", headers=picture).status_code == 403
     link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
@@ -87,13 +87,13 @@ def test_foreign_pages_cannot_make_requests_that_do_not_say_their_origin(client:
     assert client.post("/v1/jobs", json={}, headers=link).status_code == 403
 
 
-def test_our_own_page_may(client: TestClient) -> None:
+def test_our_own_origin_may_write(client: TestClient) -> None:
     headers = {"Origin": "http://127.0.0.1:7860", "Sec-Fetch-Site": "same-origin"}
     body = {"kind": "generate", "prompt": "a lighthouse"}
     assert client.post("/v1/jobs", json=body, headers=headers).status_code == 202
 
 
-def test_foreign_pages_open_no_websocket(client: TestClient) -> None:
+def test_foreign_origins_open_no_websocket(client: TestClient) -> None:
     job = client.post("/v1/jobs", json={"kind": "generate", "prompt": "a lighthouse"}).json()["id"]
     with (
         pytest.raises(WebSocketDisconnect),
@@ -104,14 +104,14 @@ def test_foreign_pages_open_no_websocket(client: TestClient) -> None:
         pass
 
 
-def test_no_page_may_read_by_default(client: TestClient) -> None:
+def test_no_origin_may_read_by_default(client: TestClient) -> None:
     response = client.get("/v1/system", headers={"Origin": FOREIGN})
     assert "access-control-allow-origin" not in response.headers
     asking = {"Origin": FOREIGN, "Access-Control-Request-Method": "POST"}
     assert "access-control-allow-origin" not in client.options("/v1/jobs", headers=asking).headers
 
 
-def test_pages_of_allowed_origins_may(open_service: Callable[..., QueueService]) -> None:
+def test_allowed_origins_may_read(open_service: Callable[..., QueueService]) -> None:
     service = open_service(cors_origins=(ALLOWED,))
     with client_of(create_app(service, service.settings)) as client:
         asking = {

@@ -14,18 +14,18 @@ from safelight.server.security.dependencies import CurrentPrincipal
 
 
 @pytest.mark.parametrize("given", ["r-1", "a" * 64, "0af7651916cd43dd8448eb211c80319c", "A.b:c_d"])
-def test_a_sane_request_id_is_kept(client: TestClient, given: str) -> None:
+def test_a_valid_request_id_is_kept(client: TestClient, given: str) -> None:
     assert client.get("/v1/system", headers={"X-Request-ID": given}).headers["X-Request-ID"] == given
 
 
 @pytest.mark.parametrize("given", ["", "a" * 65, "a b", 'x"y', "<script>"])
-def test_any_other_is_replaced(client: TestClient, given: str) -> None:
+def test_an_invalid_request_id_is_replaced(client: TestClient, given: str) -> None:
     made = client.get("/v1/system", headers={"X-Request-ID": given}).headers["X-Request-ID"]
     assert made != given
     assert len(made) == 32
 
 
-def test_the_job_and_the_log_have_it_too(
+def test_the_job_and_the_log_have_the_request_id(
     client: TestClient, logged: Callable[[], list[dict[str, Any]]]
 ) -> None:
     body = {"kind": "generate", "prompt": "a secret prompt"}
@@ -63,7 +63,9 @@ def broken(service: QueueService) -> FastAPI:
     return app
 
 
-def test_a_defect_is_an_answer_of_ours(broken: FastAPI, logged: Callable[[], list[dict[str, Any]]]) -> None:
+def test_a_defect_becomes_an_error_response(
+    broken: FastAPI, logged: Callable[[], list[dict[str, Any]]]
+) -> None:
     with client_of(broken) as client:
         response = client.get("/v1/broken")
         metrics = client.get("/metrics").text

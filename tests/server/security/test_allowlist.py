@@ -28,7 +28,7 @@ def test_no_name_leads_out_of_the_data_directory(tmp_path_factory: pytest.TempPa
         assert isinstance(refused.value, CheckpointMissingError | UpscalerUnknownError)
 
 
-def test_a_file_that_is_there_is_still_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_existing_path_is_not_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here.safetensors").touch()
     for name in ("here", "here.safetensors", "./here.safetensors", str(tmp_path / "here.safetensors")):
@@ -48,11 +48,11 @@ def test_near_names_are_suggested(tmp_path: Path) -> None:
     ("checkpoint", "name"),
     [("starter", "starter"), ("/a/b/c", "c"), ("~/x.safetensors", "x.safetensors"), ("a/b", "a/b")],
 )
-def test_what_the_own_checkpoint_is_called(checkpoint: str, name: str) -> None:
+def test_the_public_name_of_the_configured_checkpoint(checkpoint: str, name: str) -> None:
     assert default_checkpoint_name(Settings(checkpoint=checkpoint)) == name
 
 
-def test_the_own_checkpoint_need_not_be_named(tmp_path: Path) -> None:
+def test_the_configured_checkpoint_is_the_default(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, checkpoint="/a/mine")
     fields = {"prompt": "x", "checkpoint": "mine"}
     assert with_allowed_names(fields, settings) == {"prompt": "x"}
@@ -62,7 +62,7 @@ def test_the_own_checkpoint_need_not_be_named(tmp_path: Path) -> None:
     assert with_allowed_names({"hires": {"scale": 2}}, settings) == {"hires": {"scale": 2}}
 
 
-def test_a_checkpoint_is_the_same_with_its_suffix(tmp_path: Path) -> None:
+def test_a_checkpoint_may_be_named_with_its_suffix(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     for name in ("mine", "other"):
         (tmp_path / "checkpoints" / name).symlink_to(STARTER_PATH)

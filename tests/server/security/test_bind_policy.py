@@ -14,12 +14,12 @@ from safelight.settings import Settings
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost", "LocalHost"])
-def test_loopback(host: str) -> None:
+def test_loopback_addresses(host: str) -> None:
     assert is_loopback(host)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "example.org", "", "localhost.example.org"])
-def test_beyond(host: str) -> None:
+def test_addresses_beyond_loopback(host: str) -> None:
     assert not is_loopback(host)
 
 
@@ -32,7 +32,7 @@ def test_beyond(host: str) -> None:
         {"trusted_proxies": ("10.0.0.1",)},
     ],
 )
-def test_others_need_keys(tmp_path: Path, fields: Mapping[str, Any]) -> None:
+def test_addresses_beyond_loopback_need_keys(tmp_path: Path, fields: Mapping[str, Any]) -> None:
     settings = Settings(home=tmp_path, **fields)
     assert is_exposed(settings)
     with pytest.raises(UnprotectedServerError) as caught:
@@ -40,7 +40,7 @@ def test_others_need_keys(tmp_path: Path, fields: Mapping[str, Any]) -> None:
     assert "safelight keys add" in caught.value.hint
 
 
-def test_with_a_key_others_may_come(service: QueueService, server_home: Path) -> None:
+def test_addresses_beyond_loopback_are_allowed_with_a_key(service: QueueService, server_home: Path) -> None:
     settings = Settings(home=server_home, host="0.0.0.0")
     keys = KeyStore(service.engine)
     keys.add("anna")
@@ -50,6 +50,6 @@ def test_with_a_key_others_may_come(service: QueueService, server_home: Path) ->
         check_bind_address(settings)
 
 
-def test_this_machine_needs_none_and_no_database(tmp_path: Path) -> None:
+def test_loopback_needs_no_keys_and_opens_no_database(tmp_path: Path) -> None:
     check_bind_address(Settings(home=tmp_path / "home"))
     assert not (tmp_path / "home").exists()

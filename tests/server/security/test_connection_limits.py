@@ -19,7 +19,7 @@ HERE, THERE = "192.0.2.1", "192.0.2.2"
 
 
 class Fake:
-    """A connection from an address, as far as it is counted."""
+    """A connection with the attributes that are counted."""
 
     def __init__(self, address: str) -> None:
         self.address, self.aborted = address, False
@@ -43,21 +43,21 @@ def aborted(fakes: list[Any]) -> list[bool]:
     return [fake.aborted for fake in fakes]
 
 
-def test_the_oldest_idle_one_of_the_address_makes_room() -> None:
+def test_the_oldest_idle_connection_of_the_address_is_closed() -> None:
     bounds = ConnectionLimiter(100, 3)
     others = opened(bounds, THERE)
     mine = opened(bounds, HERE, HERE, HERE)
     bounds.set_phase(mine[0], Phase.BUSY)
     mine += opened(bounds, HERE)
     assert aborted(mine) == [False, True, False, False]
-    bounds.set_phase(mine[0], Phase.IDLE)  # idle again, and the youngest of the idle ones
+    bounds.set_phase(mine[0], Phase.IDLE)  # idle again, and the newest of the idle ones
     mine += opened(bounds, HERE)
     assert aborted(mine) == [False, True, True, False, False]
     assert aborted(others) == [False]
     assert len(bounds) == 4
 
 
-def test_where_nobody_is_idle_the_new_one_is_refused_and_makes_room_for_the_next() -> None:
+def test_without_an_idle_connection_the_new_one_is_refused() -> None:
     bounds = ConnectionLimiter(100, 2)
     busy = opened(bounds, HERE, HERE, phase=Phase.BUSY)
     first, second = opened(bounds, HERE, HERE)
@@ -69,7 +69,7 @@ def test_where_nobody_is_idle_the_new_one_is_refused_and_makes_room_for_the_next
     assert not bounds.is_over_limit(second)
 
 
-def test_in_total_the_address_with_most_makes_room() -> None:
+def test_at_the_total_limit_the_address_with_most_connections_loses_one() -> None:
     bounds = ConnectionLimiter(5, 4)
     few = opened(bounds, THERE, THERE)
     many = opened(bounds, HERE, HERE, HERE)
@@ -78,13 +78,13 @@ def test_in_total_the_address_with_most_makes_room() -> None:
     assert aborted(many) == [True, False, False]
 
 
-def test_in_total_of_addresses_with_as_many_the_oldest_makes_room() -> None:
+def test_at_the_total_limit_with_equal_addresses_the_oldest_is_closed() -> None:
     bounds = ConnectionLimiter(3, 3)
     each = opened(bounds, "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4")
     assert aborted(each) == [True, False, False, False]
 
 
-def test_bodies_that_arrive_make_room_only_in_total_and_only_where_nobody_is_idle() -> None:
+def test_connections_with_arriving_bodies_are_closed_last_and_only_at_the_total_limit() -> None:
     bounds = ConnectionLimiter(3, 3)
     slow = opened(bounds, HERE, HERE, phase=Phase.RECEIVING)
     idle = opened(bounds, THERE)
@@ -99,7 +99,7 @@ def test_bodies_that_arrive_make_room_only_in_total_and_only_where_nobody_is_idl
     assert bounds.is_over_limit(last[0])
 
 
-def test_a_closed_one_that_does_not_know_it_yet_counts_no_longer() -> None:
+def test_a_closed_connection_counts_no_longer_even_before_its_callback() -> None:
     bounds = ConnectionLimiter(10, 1)
     first, second = opened(bounds, HERE, HERE)
     bounds.set_phase(first, Phase.BUSY)
@@ -109,7 +109,9 @@ def test_a_closed_one_that_does_not_know_it_yet_counts_no_longer() -> None:
     assert len(bounds) == 0
 
 
-def test_who_is_at_the_bound_replaces_connections_only_so_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_at_its_limit_replaces_connections_at_a_limited_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = 1000.0
     monkeypatch.setattr(connection_limits.time, "monotonic", lambda: now)
     bounds = ConnectionLimiter(10, 2)
@@ -125,7 +127,7 @@ def test_who_is_at_the_bound_replaces_connections_only_so_fast(monkeypatch: pyte
     )
 
 
-def test_a_proxy_may_have_as_many_as_there_may_be() -> None:
+def test_a_proxy_may_use_the_total_limit() -> None:
     bounds = ConnectionLimiter(4, 1, lambda address: address == HERE)
     proxied = opened(bounds, HERE, HERE, HERE, HERE)
     assert aborted(proxied) == [False] * 4
@@ -144,11 +146,11 @@ def test_a_proxy_may_have_as_many_as_there_may_be() -> None:
         ("::1", "::/64"),
     ],
 )
-def test_whom_an_address_stands_for(address: str, name: str) -> None:
+def test_which_addresses_share_a_limit(address: str, name: str) -> None:
     assert client_key(address) == name
 
 
-def test_it_is_told_of_once_a_minute(monkeypatch: pytest.MonkeyPatch, logged: Any) -> None:
+def test_it_is_logged_once_a_minute(monkeypatch: pytest.MonkeyPatch, logged: Any) -> None:
     now = 1000.0
     monkeypatch.setattr(connection_limits.time, "monotonic", lambda: now)
     bounds = ConnectionLimiter(10, 1)
@@ -158,7 +160,7 @@ def test_it_is_told_of_once_a_minute(monkeypatch: pytest.MonkeyPatch, logged: An
     assert [line["closed"] for line in logged()] == [1, 19]
 
 
-def test_the_descriptors_decide_how_many() -> None:
+def test_the_total_limit_follows_the_file_descriptors() -> None:
     now, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, highest), highest))
@@ -193,7 +195,7 @@ ATTACKS = {
 
 @pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is no address elsewhere")
 @pytest.mark.parametrize("words", ATTACKS.values(), ids=ATTACKS)
-def test_one_address_with_many_connections_costs_others_nothing(
+def test_many_connections_of_one_address_do_not_affect_others(
     words: bytes, crowded: tuple[int, Path]
 ) -> None:
     port, home = crowded
@@ -214,7 +216,7 @@ def test_one_address_with_many_connections_costs_others_nothing(
 
 
 def status(port: int, path: str, source: str) -> int:
-    """The status of an answer to somebody at another address of this machine."""
+    """The status of a response to a client at another address of this machine."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=15, source_address=(source, 0))
     with closing(connection):
         connection.request("GET", path, headers={"Host": "localhost"})

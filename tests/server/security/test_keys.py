@@ -18,7 +18,7 @@ from safelight.settings import Settings
 
 @pytest.fixture
 def engine(database_settings: Settings) -> Iterator[Engine]:
-    """Of an empty database with the tables of keys; once SQLite, once PostgreSQL."""
+    """An empty database with the tables of keys, in SQLite and in PostgreSQL."""
     engine = open_database(database_settings)
     migrate(engine, [SCHEMA])
     yield engine
@@ -30,7 +30,7 @@ def keys(engine: Engine) -> KeyStore:
     return KeyStore(engine)
 
 
-def test_a_key_is_its_owner(keys: KeyStore) -> None:
+def test_a_key_identifies_its_owner(keys: KeyStore) -> None:
     assert not keys.has_any()
     key = keys.add("anna")
     admin = keys.add("root", Role.ADMIN)
@@ -40,7 +40,7 @@ def test_a_key_is_its_owner(keys: KeyStore) -> None:
     assert keys.authenticate(admin) == Principal("root", Role.ADMIN, root.id)
 
 
-def test_the_key_itself_is_not_kept(keys: KeyStore, engine: Engine) -> None:
+def test_only_the_keys_digest_is_stored(keys: KeyStore, engine: Engine) -> None:
     key = keys.add("anna")
     assert len(key) > 60
     assert key.startswith("sl_")
@@ -61,7 +61,7 @@ def test_wrong_keys(keys: KeyStore) -> None:
         keys.authenticate(key, "berta")
 
 
-def test_a_revoked_key_is_wrong_and_its_name_is_free(keys: KeyStore) -> None:
+def test_a_revoked_key_is_refused_and_its_name_is_free(keys: KeyStore) -> None:
     key = keys.add("anna")
     assert keys.revoke("anna").revoked is not None
     with pytest.raises(KeyInvalidError):
@@ -74,18 +74,18 @@ def test_a_revoked_key_is_wrong_and_its_name_is_free(keys: KeyStore) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "local", "a b", "Anna", "a" * 65, "../x", "a:b", "ä", "a\n"])
-def test_names_that_cannot_be(keys: KeyStore, name: str) -> None:
+def test_invalid_names(keys: KeyStore, name: str) -> None:
     with pytest.raises(KeyNameError):
         keys.add(name)
 
 
-def test_a_name_is_given_once(keys: KeyStore) -> None:
+def test_names_are_unique(keys: KeyStore) -> None:
     keys.add("anna")
     with pytest.raises(KeyNameError, match="already"):
         keys.add("anna")
 
 
-def test_its_use_is_noted_by_the_minute(keys: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_last_use_is_stored_by_the_minute(keys: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     key = keys.add("anna")
     assert keys.all()[0].used is None
     keys.authenticate(key)
@@ -97,7 +97,7 @@ def test_its_use_is_noted_by_the_minute(keys: KeyStore, monkeypatch: pytest.Monk
     assert keys.all()[0].used != first
 
 
-def test_a_quota_is_a_day_s(keys: KeyStore) -> None:
+def test_a_quota_is_for_a_day(keys: KeyStore) -> None:
     key_id = keys.authenticate(keys.add("anna", pictures_per_day=10, megapixels_per_day=2)).key_id
     assert key_id is not None
     noon = datetime(2024, 10, 4, 12, tzinfo=UTC)
@@ -115,11 +115,11 @@ def test_a_quota_is_a_day_s(keys: KeyStore) -> None:
         keys.spend(key_id, 11, 0, noon + timedelta(days=2))
 
 
-def test_without_a_quota_all_is_counted_and_nothing_refused(keys: KeyStore, engine: Engine) -> None:
+def test_without_a_quota_usage_is_counted_and_never_refused(keys: KeyStore, engine: Engine) -> None:
     key_id = keys.authenticate(keys.add("anna")).key_id
     assert key_id is not None
     keys.spend(key_id, 10**6, 10**12)
-    with writing(engine):  # nobody waits for whoever else writes
+    with writing(engine):  # it does not wait for the database's writer
         keys.spend(key_id, 1, 1)
     keys.flush()
     with reading(engine) as connection:
@@ -127,7 +127,7 @@ def test_without_a_quota_all_is_counted_and_nothing_refused(keys: KeyStore, engi
     assert (row["pictures"], row["pixels"]) == (10**6 + 1, 10**12 + 1)
 
 
-def test_no_two_get_the_last_picture(keys: KeyStore) -> None:
+def test_the_last_picture_of_a_quota_is_given_once(keys: KeyStore) -> None:
     key_id = keys.authenticate(keys.add("anna", pictures_per_day=20)).key_id
     assert key_id is not None
 
@@ -142,7 +142,7 @@ def test_no_two_get_the_last_picture(keys: KeyStore) -> None:
         assert sum(pool.map(spend, range(40))) == 20
 
 
-def test_what_is_given_back_can_be_asked_for_again(keys: KeyStore) -> None:
+def test_refunded_usage_is_available_again(keys: KeyStore) -> None:
     key = keys.authenticate(keys.add("anna", pictures_per_day=3)).key_id
     assert key is not None
     now = datetime(2024, 10, 4, tzinfo=UTC)
@@ -151,7 +151,7 @@ def test_what_is_given_back_can_be_asked_for_again(keys: KeyStore) -> None:
     with pytest.raises(QuotaError):
         keys.spend(key, 3, 0, now)
     keys.spend(key, 2, 0, now)
-    keys.refund(key, 1, 0, now + timedelta(days=1))  # yesterday's is not today's
+    keys.refund(key, 1, 0, now + timedelta(days=1))  # yesterday's is not refunded to today
     keys.spend(key, 3, 0, now + timedelta(days=1))
     keys.refund(key, 4, 0, now + timedelta(days=1))
     with pytest.raises(QuotaError):
@@ -160,7 +160,7 @@ def test_what_is_given_back_can_be_asked_for_again(keys: KeyStore) -> None:
 
 @pytest.fixture
 def stuck(keys: KeyStore, engine: Engine) -> Callable[[bool], None]:
-    """Make the database refuse to be written, as on a full disk, or let it be written again."""
+    """Make the database refuse writes, as on a full disk, or accept them again."""
 
     def switch(on: bool) -> None:
         (event.listen if on else event.remove)(engine, "before_cursor_execute", only_writes)
@@ -172,7 +172,7 @@ def stuck(keys: KeyStore, engine: Engine) -> Callable[[bool], None]:
     return switch
 
 
-def test_on_a_full_disk_keys_are_known_and_their_use_is_written_later(
+def test_on_a_full_disk_keys_are_verified_and_usage_is_written_later(
     keys: KeyStore, engine: Engine, stuck: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     anna, bert = keys.add("anna"), keys.add("bert")
@@ -185,7 +185,7 @@ def test_on_a_full_disk_keys_are_known_and_their_use_is_written_later(
     assert None not in [key.used for key in keys.all()]
 
 
-def test_on_a_full_disk_all_is_counted_and_quotas_hold(
+def test_on_a_full_disk_usage_is_counted_and_quotas_hold(
     keys: KeyStore, engine: Engine, stuck: Callable[[bool], None]
 ) -> None:
     key = keys.authenticate(keys.add("anna", pictures_per_day=10)).key_id
@@ -210,7 +210,7 @@ def test_on_a_full_disk_all_is_counted_and_quotas_hold(
     assert rows == {key: 10, free: 10**6}
 
 
-def test_a_clock_that_was_set_back_does_not_stop_the_notes(keys: KeyStore, engine: Engine) -> None:
+def test_a_clock_that_was_set_back_does_not_stop_usage_records(keys: KeyStore, engine: Engine) -> None:
     key = keys.add("anna")
     with writing(engine) as connection:
         connection.execute(update(module.keys).values(used=ago(-7 * SECONDS_PER_DAY)))
@@ -220,7 +220,7 @@ def test_a_clock_that_was_set_back_does_not_stop_the_notes(keys: KeyStore, engin
     assert abs(known.used - ago(0)) < timedelta(minutes=1)
 
 
-def test_a_key_as_json_has_its_times_in_seconds(keys: KeyStore) -> None:
+def test_times_of_a_key_as_json_are_seconds(keys: KeyStore) -> None:
     keys.authenticate(keys.add("anna", Role.ADMIN))
     (key,) = keys.all()
     body = key.to_dict()

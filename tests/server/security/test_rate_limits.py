@@ -33,7 +33,7 @@ def limits(service: QueueService, clock: Clock, **fields: Any) -> RateLimiter:
     return RateLimiter(Settings(home=Path("/nowhere"), **fields), KeyStore(service.engine), clock)
 
 
-def test_requests_come_again_within_the_minute(service: QueueService, clock: Clock) -> None:
+def test_tokens_are_refilled_within_the_minute(service: QueueService, clock: Clock) -> None:
     counted = limits(service, clock, requests_per_minute=6)
     for _ in range(6):
         counted.count_request(ANNA)
@@ -47,7 +47,7 @@ def test_requests_come_again_within_the_minute(service: QueueService, clock: Clo
         counted.count_request(ANNA)
 
 
-def test_what_is_left_is_told(service: QueueService, clock: Clock) -> None:
+def test_the_remaining_tokens_are_reported(service: QueueService, clock: Clock) -> None:
     counted = limits(service, clock, requests_per_minute=60, pictures_per_minute=4)
     counted.count_request(ANNA)
     counted.charge(ANNA, pictures=3, pixels=1)
@@ -56,7 +56,7 @@ def test_what_is_left_is_told(service: QueueService, clock: Clock) -> None:
     assert (pictures.name, pictures.limit, pictures.remaining, pictures.reset) == ("pictures", 4, 1, 45)
 
 
-def test_administrators_are_not_held_back(service: QueueService, clock: Clock) -> None:
+def test_administrators_have_no_limit_per_minute(service: QueueService, clock: Clock) -> None:
     counted = limits(service, clock, requests_per_minute=1, pictures_per_minute=1)
     for _ in range(5):
         counted.count_request(LOCAL)
@@ -68,7 +68,7 @@ def test_pictures_are_taken_all_or_none(service: QueueService, clock: Clock) -> 
     counted = limits(service, clock, pictures_per_minute=10, megapixels_per_minute=1)
     with pytest.raises(RateLimitError, match="megapixels") as caught:
         counted.charge(ANNA, pictures=5, pixels=1_000_001)
-    assert caught.value.retry_after is None  # it never will be within the limit
+    assert caught.value.retry_after is None  # it never fits the limit
     counted.charge(ANNA, pictures=10, pixels=500_000)
     with pytest.raises(RateLimitError, match="pictures") as caught:
         counted.charge(ANNA, pictures=5, pixels=500_000)
@@ -77,7 +77,9 @@ def test_pictures_are_taken_all_or_none(service: QueueService, clock: Clock) -> 
     counted.charge(ANNA, pictures=5, pixels=750_000)
 
 
-def test_what_the_day_refuses_is_not_taken_from_the_minute(service: QueueService, clock: Clock) -> None:
+def test_a_refusal_by_the_daily_quota_takes_nothing_from_the_minute(
+    service: QueueService, clock: Clock
+) -> None:
     keys = KeyStore(service.engine)
     anna = keys.authenticate(keys.add("anna", pictures_per_day=3))
     counted = limits(service, clock, pictures_per_minute=4)
@@ -86,7 +88,7 @@ def test_what_the_day_refuses_is_not_taken_from_the_minute(service: QueueService
     counted.charge(anna, pictures=3, pixels=0)
 
 
-def test_the_day_holds_for_administrators_too(service: QueueService, clock: Clock) -> None:
+def test_the_daily_quota_holds_for_administrators_too(service: QueueService, clock: Clock) -> None:
     keys = KeyStore(service.engine)
     root = keys.authenticate(keys.add("root", Role.ADMIN, pictures_per_day=3))
     with pytest.raises(QuotaError):

@@ -24,7 +24,7 @@ SECOND = timedelta(seconds=1)
 
 @pytest.fixture
 def engine(database_settings: Settings) -> Iterator[Engine]:
-    """Of an empty database with the tables of keys and sessions; once SQLite, once PostgreSQL."""
+    """An empty database with the tables of keys and sessions, in SQLite and in PostgreSQL."""
     engine = open_database(database_settings)
     migrate(engine, [SCHEMA])
     yield engine
@@ -51,14 +51,14 @@ def kept(engine: Engine) -> int:
         return connection.execute(select(func.count()).select_from(table)).scalar_one()
 
 
-def test_a_session_is_its_key_s_owner(keys: KeyStore, sessions: SessionStore) -> None:
+def test_a_session_identifies_the_owner_of_its_key(keys: KeyStore, sessions: SessionStore) -> None:
     anna, root = id_of(keys, "anna"), id_of(keys, "root", Role.ADMIN)
     first, second = sessions.open(anna), sessions.open(root)
     assert sessions.authenticate(first) == Principal("anna", Role.USER, anna)
     assert sessions.authenticate(second) == Principal("root", Role.ADMIN, root)
 
 
-def test_the_token_itself_is_not_kept(keys: KeyStore, sessions: SessionStore, engine: Engine) -> None:
+def test_only_the_tokens_digest_is_stored(keys: KeyStore, sessions: SessionStore, engine: Engine) -> None:
     token = sessions.open(id_of(keys, "anna"))
     assert len(token) == 43
     with reading(engine) as connection:
@@ -66,7 +66,7 @@ def test_the_token_itself_is_not_kept(keys: KeyStore, sessions: SessionStore, en
     assert all(token not in str(value) for value in row.values())
 
 
-def test_tokens_that_are_none(keys: KeyStore, sessions: SessionStore) -> None:
+def test_invalid_tokens(keys: KeyStore, sessions: SessionStore) -> None:
     token = sessions.open(id_of(keys, "anna"))
     for wrong in ("", "x", token[:-1], token + "a", token.swapcase(), "\ud800", "x" * 10_000):
         with pytest.raises(KeyRequiredError, match="not signed in"):
@@ -75,7 +75,7 @@ def test_tokens_that_are_none(keys: KeyStore, sessions: SessionStore) -> None:
     assert sessions.authenticate(token).owner == "anna"
 
 
-def test_a_session_gets_too_old(keys: KeyStore, sessions: SessionStore) -> None:
+def test_a_session_expires(keys: KeyStore, sessions: SessionStore) -> None:
     token = sessions.open(id_of(keys, "anna"), NOW)
     assert sessions.authenticate(token, NOW + LIFETIME - SECOND).owner == "anna"
     with pytest.raises(KeyRequiredError):
@@ -90,7 +90,7 @@ def test_a_session_ends_with_its_key(keys: KeyStore, sessions: SessionStore) -> 
         sessions.authenticate(token)
 
 
-def test_a_session_that_was_closed(keys: KeyStore, sessions: SessionStore) -> None:
+def test_a_closed_session_is_refused(keys: KeyStore, sessions: SessionStore) -> None:
     anna = id_of(keys, "anna")
     first, second = sessions.open(anna), sessions.open(anna)
     assert sessions.close(first) == "anna"
@@ -100,7 +100,7 @@ def test_a_session_that_was_closed(keys: KeyStore, sessions: SessionStore) -> No
     assert sessions.authenticate(second).owner == "anna"
 
 
-def test_those_that_are_over_are_forgotten(keys: KeyStore, sessions: SessionStore, engine: Engine) -> None:
+def test_expired_sessions_are_deleted(keys: KeyStore, sessions: SessionStore, engine: Engine) -> None:
     anna, berta = id_of(keys, "anna"), id_of(keys, "berta")
     sessions.open(berta, NOW)
     sessions.open(anna, NOW - LIFETIME)
@@ -110,7 +110,7 @@ def test_those_that_are_over_are_forgotten(keys: KeyStore, sessions: SessionStor
     assert kept(engine) == 1
 
 
-def test_one_key_has_so_many(keys: KeyStore, sessions: SessionStore, engine: Engine) -> None:
+def test_sessions_of_a_key_are_limited(keys: KeyStore, sessions: SessionStore, engine: Engine) -> None:
     anna, berta = id_of(keys, "anna"), id_of(keys, "berta")
     others = sessions.open(berta, NOW - SECOND)
     tokens = [sessions.open(anna, NOW + number * SECOND) for number in range(MAX_PER_KEY + 2)]
@@ -122,7 +122,7 @@ def test_one_key_has_so_many(keys: KeyStore, sessions: SessionStore, engine: Eng
     assert sessions.authenticate(others, NOW).owner == "berta"
 
 
-def test_a_key_s_use_by_a_session_is_noted(
+def test_using_a_session_records_the_keys_use(
     keys: KeyStore, sessions: SessionStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = sessions.open(id_of(keys, "anna"))
@@ -133,11 +133,11 @@ def test_a_key_s_use_by_a_session_is_noted(
     assert keys.all()[0].used != before
 
 
-def test_it_lasts_a_month() -> None:
+def test_a_session_lasts_a_month() -> None:
     assert timedelta(days=30) == module.LIFETIME
 
 
-def test_a_clock_that_is_set_forward_signs_nobody_out(
+def test_a_clock_that_is_set_forward_ends_no_session(
     engine: Engine, keys: KeyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.time()
@@ -145,7 +145,7 @@ def test_a_clock_that_is_set_forward_signs_nobody_out(
     token = sessions.open(id_of(keys, "anna"))
     monkeypatch.setattr(time, "time", lambda: now + 60 * 86400)
     assert sessions.authenticate(token).owner == "anna"
-    other = sessions.open(id_of(keys, "bert"))  # which forgets those that are over
+    other = sessions.open(id_of(keys, "bert"))  # which deletes expired sessions
     assert sessions.authenticate(token).owner == "anna"
     monkeypatch.setattr(time, "time", lambda: now)
     assert sessions.authenticate(other).owner == "bert"

@@ -4,7 +4,7 @@ from safelight.server.api.a1111 import client_state
 from safelight.server.api.a1111.client_state import ClientState
 
 
-def test_each_caller_has_options_of_their_own() -> None:
+def test_each_client_has_its_own_options() -> None:
     kept = ClientState()
     kept.set_options("anna", {"clip_skip": 2})
     kept.set_options("anna", {"jpeg_quality": 80})
@@ -12,7 +12,7 @@ def test_each_caller_has_options_of_their_own() -> None:
     assert kept.options("bert") == {}
 
 
-def test_tasks_are_their_callers_own() -> None:
+def test_tasks_belong_to_their_client() -> None:
     kept = ClientState()
     kept.register_task("anna", "task(1)", "a")
     kept.register_task("bert", "task(1)", "b")
@@ -33,7 +33,7 @@ def test_the_oldest_tasks_are_forgotten() -> None:
     assert kept.job_of("anna", "task(5)") == "5"
 
 
-def test_one_callers_tasks_drive_out_no_others() -> None:
+def test_tasks_of_one_client_do_not_displace_those_of_others() -> None:
     kept = ClientState()
     kept.register_task("bert", "task(1)", "b")
     for number in range(20 * client_state.MAX_TASKS):
@@ -43,7 +43,7 @@ def test_one_callers_tasks_drive_out_no_others() -> None:
     assert kept.task_of("anna", "0") is None
 
 
-def test_callers_who_were_not_here_for_long_are_forgotten() -> None:
+def test_clients_are_forgotten_after_a_while() -> None:
     kept = ClientState()
     for number in range(client_state.MOST_OWNERS + 1):
         kept.register_task(str(number), "task", "job")
@@ -51,7 +51,7 @@ def test_callers_who_were_not_here_for_long_are_forgotten() -> None:
     assert kept.job_of("1", "task") == "job"
 
 
-def test_a_job_of_two_names_has_the_latest() -> None:
+def test_a_job_with_two_ids_has_the_latest() -> None:
     kept = ClientState()
     kept.register_task("anna", "one", "a")
     kept.register_task("anna", "two", "a")

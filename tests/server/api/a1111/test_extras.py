@@ -38,7 +38,7 @@ def test_by_a_factor() -> None:
     assert planned(upscaler_1="Lanczos") == UpscalePlan(2.0, "lanczos")
 
 
-def test_none_leaves_the_picture_as_it_is() -> None:
+def test_the_upscaler_none_leaves_the_picture_unchanged() -> None:
     assert planned() == UpscalePlan(1.0, "nearest")
 
 
@@ -62,18 +62,18 @@ def test_to_a_size() -> None:
         ({"upscaler_1": "Lanczos", "resize_mode": 1, "upscaling_resize_w": 4000}, "upscaling_resize_w"),
     ],
 )
-def test_what_is_not_done_is_refused_by_name(sent: dict[str, Any], field: str) -> None:
+def test_unsupported_fields_are_refused_by_name(sent: dict[str, Any], field: str) -> None:
     with pytest.raises(UnsupportedFieldError) as caught:
         planned(**sent)
     assert caught.value.field == field
 
 
-def test_an_upscaler_that_is_not_there() -> None:
+def test_an_unknown_upscaler() -> None:
     with pytest.raises(UpscalerUnknownError, match="SwinIR"):
         planned(upscaler_1="SwinIR 4x")
 
 
-def test_cropping_keeps_the_infotext_and_drops_a_record_that_tells_of_another_size() -> None:
+def test_cropping_keeps_the_infotext_and_drops_the_record() -> None:
     data = crop_to_size(PICTURE, (20, 20), LIMITS)
     assert Image.open(io.BytesIO(data)).size == (20, 20)
     told = read_metadata(data, limits=LIMITS)
@@ -82,7 +82,7 @@ def test_cropping_keeps_the_infotext_and_drops_a_record_that_tells_of_another_si
     assert crop_to_size(PICTURE, (40, 20), LIMITS) is PICTURE
 
 
-def test_a_batch_is_bounded() -> None:
+def test_a_batch_is_limited() -> None:
     with pytest.raises(ValidationError):
         ExtraBatchImagesBody.model_validate({"imageList": []})
     with pytest.raises(ValidationError):

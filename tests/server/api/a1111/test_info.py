@@ -55,7 +55,7 @@ OUTCOME = outcome_of(
 INFO = info_of(OUTCOME, batch_size=4)
 
 
-def test_every_key_that_typed_clients_read_is_there_with_its_type() -> None:
+def test_every_key_of_typed_clients_is_present_with_its_type() -> None:
     sent = json.loads(info_json(INFO))
     assert {name: type(sent[name]) for name in TYPED} == TYPED
 
@@ -67,7 +67,7 @@ def test_lists_have_an_item_for_each_picture_that_is_shown() -> None:
     assert INFO["all_prompts"] == ["a cat", "a cat"]
 
 
-def test_numbers_are_those_that_were_drawn_with() -> None:
+def test_values_are_those_that_were_used() -> None:
     assert (INFO["width"], INFO["height"], INFO["steps"], INFO["clip_skip"]) == (64, 32, 4, 2)
     assert (INFO["cfg_scale"], INFO["denoising_strength"], INFO["subseed_strength"]) == (6.5, 0.4, 0.25)
     assert (INFO["sampler_name"], INFO["sd_model_name"]) == ("DPM++ 2M", "mine")
@@ -80,7 +80,7 @@ def test_without_a_variation_there_is_no_subseed() -> None:
     assert (plain["subseed"], plain["all_subseeds"]) == (-1, [-1])
 
 
-def test_the_echo_fills_in_what_was_left_open() -> None:
+def test_the_echo_fills_in_defaults() -> None:
     sent = Txt2ImgBody(prompt="a cat", steps=4, tiling=False)
     body = echo_parameters(sent, INFO)
     assert (body["prompt"], body["steps"], body["tiling"]) == ("a cat", 4, False)
@@ -88,14 +88,14 @@ def test_the_echo_fills_in_what_was_left_open() -> None:
     assert echo_parameters(Txt2ImgBody(width=16, height=16), INFO)["width"] == 16
 
 
-def test_pictures_are_echoed_only_where_that_is_asked_for() -> None:
+def test_pictures_are_echoed_only_on_request() -> None:
     plain = echo_parameters(Img2ImgBody(init_images=["aGk="], mask="eQ=="), INFO)
     assert (plain["init_images"], plain["mask"]) == (None, None)
     whole = echo_parameters(Img2ImgBody(init_images=["aGk="], mask="eQ==", include_init_images=True), INFO)
     assert (whole["init_images"], whole["mask"]) == (["aGk="], "eQ==")
 
 
-def test_an_infotext_taken_apart() -> None:
+def test_a_parsed_infotext() -> None:
     items = infotext_items(INFOTEXT.format(seed=3))
     assert (items["Prompt"], items["Negative prompt"], items["Seed"]) == ("a cat", "dogs", "3")
     assert (items["Size-1"], items["Size-2"]) == ("64", "32")

@@ -26,19 +26,19 @@ def opened(data: bytes | None) -> Image.Image:
 
 
 def halves(size: tuple[int, int] = (64, 32)) -> Image.Image:
-    """Red on the left, blue on the right."""
+    """An image that is red on the left and blue on the right."""
     image = Image.new("RGB", size, "red")
     image.paste("blue", (size[0] // 2, 0, *size))
     return image
 
 
-def test_a_picture_of_the_right_size_stays_as_it_is() -> None:
+def test_a_picture_of_the_right_size_is_unchanged() -> None:
     data = png(halves())
     assert prepare_images(data, None, LIMITS, size=(64, 32)).init is data
     assert prepare_images(data, None, LIMITS).init is data
 
 
-def test_stretching_keeps_all_of_the_picture() -> None:
+def test_resizing_keeps_all_of_the_picture() -> None:
     image = opened(prepare_images(png(halves()), None, LIMITS, mode=STRETCH, size=(32, 32)).init)
     assert image.size == (32, 32)
     assert image.getpixel((2, 16)) == (255, 0, 0)
@@ -53,14 +53,14 @@ def test_cropping_cuts_the_sides_off() -> None:
     assert {image.getpixel((x, 16)) for x in range(2, 30)} == {(255, 0, 0)}
 
 
-def test_filling_draws_the_edges_out() -> None:
+def test_filling_extends_the_edges() -> None:
     image = opened(prepare_images(png(halves()), None, LIMITS, mode=PAD, size=(64, 64)).init)
     assert image.size == (64, 64)
     assert image.getpixel((2, 2)) == image.getpixel((2, 60)) == (255, 0, 0)
     assert image.getpixel((61, 2)) == (0, 0, 255)
 
 
-def test_enlarging_latents_is_refused() -> None:
+def test_latent_resizing_is_refused() -> None:
     with pytest.raises(UnsupportedFieldError, match="resize_mode"):
         prepare_images(png(halves()), None, LIMITS, mode=3)
 
@@ -74,7 +74,7 @@ def test_a_grey_mask_keeps_its_greys(hard: bool) -> None:
 
 
 @pytest.mark.parametrize(("hard", "values"), [(True, [0, 0, 255, 255]), (False, [0, 128, 129, 255])])
-def test_opacity_becomes_all_or_nothing(hard: bool, values: list[int]) -> None:
+def test_alpha_is_thresholded(hard: bool, values: list[int]) -> None:
     alpha = Image.new("L", (4, 1))
     alpha.putdata([0, 128, 129, 255])
     picture = Image.new("RGBA", (4, 1))
@@ -83,7 +83,7 @@ def test_opacity_becomes_all_or_nothing(hard: bool, values: list[int]) -> None:
     assert list(mask.tobytes()) == values
 
 
-def test_a_mask_with_transparent_parts_counts_by_what_is_opaque() -> None:
+def test_an_rgba_mask_uses_its_alpha() -> None:
     mask = Image.new("RGBA", (8, 8), (255, 255, 255, 0))
     mask.paste((0, 0, 0, 255), (0, 0, 4, 8))
     found = np.asarray(opened(prepare_images(png(halves((8, 8))), png(mask), LIMITS).mask))
@@ -91,7 +91,7 @@ def test_a_mask_with_transparent_parts_counts_by_what_is_opaque() -> None:
     assert (found[:, 4:] == 0).all()
 
 
-def test_picture_and_mask_are_resized_alike_unless_the_mask_is_drawn_alone() -> None:
+def test_picture_and_mask_are_resized_alike_unless_only_the_masked_area_is_generated() -> None:
     mask = png(Image.new("L", (64, 32), 255))
     both = prepare_images(png(halves()), mask, LIMITS, mode=CROP, size=(16, 16))
     assert opened(both.init).size == opened(both.mask).size == (16, 16)

@@ -22,7 +22,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path)
 
 
-def test_every_option_may_have_its_default(settings: Settings) -> None:
+def test_every_option_accepts_its_default(settings: Settings) -> None:
     for option in OPTIONS.values():
         assert option.accepts(option.default)
     assert validate_options(dict(all_options({}, settings)), {}, settings) == {}, (
@@ -30,7 +30,7 @@ def test_every_option_may_have_its_default(settings: Settings) -> None:
     )
 
 
-def test_what_options_mean() -> None:
+def test_the_effects_of_options() -> None:
     usual = option_values({})
     assert (usual.checkpoint, usual.clip_skip, usual.schedule, usual.file_format) == (None, 1, None, "png")
     made = option_values(
@@ -63,13 +63,13 @@ def test_what_options_mean() -> None:
         ("enable_pnginfo", False),
     ],
 )
-def test_values_that_cannot_be(settings: Settings, name: str, value: JsonValue) -> None:
+def test_invalid_values(settings: Settings, name: str, value: JsonValue) -> None:
     with pytest.raises(UnsupportedFieldError, match=name) as caught:
         validate_options({name: value}, {}, settings)
     assert caught.value.field == name
 
 
-def test_unknown_options_keep_no_known_one_from_changing(settings: Settings) -> None:
+def test_unknown_options_do_not_keep_known_ones_from_changing(settings: Settings) -> None:
     given = {
         "jpeg_quality": 70,
         "outdir_samples": "/",

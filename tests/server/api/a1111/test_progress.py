@@ -10,7 +10,7 @@ from safelight.server.api.a1111.progress import OwnerQueue, progress_of, status_
 WAITING = job(JobState.QUEUED, id="2", position=3, eta=40.0)
 
 
-def test_nothing_runs() -> None:
+def test_nothing_is_running() -> None:
     body = progress_of(OwnerQueue.of([]), None, None).model_dump()
     assert (body["progress"], body["eta_relative"], body["current_image"]) == (0.0, 0.0, None)
     assert (body["state"]["job_count"], body["state"]["job"]) == (0, "")
@@ -26,7 +26,7 @@ def test_a_running_job() -> None:
     assert (state["job_no"], state["job_count"], state["job_timestamp"]) == (1, 4, "20260102030405")
 
 
-def test_what_runs_is_told_of_before_what_waits_and_the_oldest_first() -> None:
+def test_running_jobs_come_before_queued_ones_and_the_oldest_first() -> None:
     younger, older = running(id="9"), running(id="1")
     stand = OwnerQueue.of([WAITING, younger, older])
     assert stand.current is older
@@ -35,7 +35,7 @@ def test_what_runs_is_told_of_before_what_waits_and_the_oldest_first() -> None:
     assert OwnerQueue.of([running(kind=JobKind.SCAN)]).current is None
 
 
-def test_a_waiting_job_says_its_place() -> None:
+def test_a_queued_job_has_its_position() -> None:
     body = progress_of(OwnerQueue.of([WAITING]), None, None)
     assert (body.progress, body.textinfo, body.current_task) == (0.0, "Waiting, place 3 in the queue.", "2")
     assert body.state.job_count == 1, "clients that wait for an idle server go on waiting"
@@ -55,7 +55,7 @@ def test_tasks() -> None:
     assert (done.completed, done.progress, done.active) == (True, 1.0, False)
 
 
-def test_status_in_sd_nexts_words() -> None:
+def test_status_for_sd_next() -> None:
     started = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     present = started + timedelta(seconds=10)
     body = status_of(OwnerQueue.of([WAITING, running(started=started)]), uptime=99.0, present=present)

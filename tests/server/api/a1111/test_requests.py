@@ -42,7 +42,7 @@ def of_picture(**sent: Any) -> GenerationRequest:
     return GenerationRequest.parse(**fields, **pictures)
 
 
-def test_a_request_without_fields_leaves_everything_to_the_checkpoint() -> None:
+def test_an_empty_request_uses_the_checkpoints_defaults() -> None:
     assert txt2img_fields(Txt2ImgBody(), CHOICES, CHOSEN, UPSCALERS) == {
         "prompt": "",
         "ignore_unsupported": True,
@@ -50,7 +50,7 @@ def test_a_request_without_fields_leaves_everything_to_the_checkpoint() -> None:
     assert of_text(prompt="a cat") == GenerationRequest(prompt="a cat", ignore_unsupported=True)
 
 
-def test_every_field_of_text_to_image_arrives() -> None:
+def test_every_txt2img_field_is_mapped() -> None:
     request = of_text(
         prompt="a cat",
         negative_prompt="dogs",
@@ -94,14 +94,14 @@ def test_every_field_of_text_to_image_arrives() -> None:
     )
 
 
-def test_minus_one_draws_seeds() -> None:
+def test_a_seed_of_minus_one_is_random() -> None:
     assert of_text(prompt="x", seed=-1).seed is None
     drawn = [of_text(prompt="x", subseed=-1, subseed_strength=0.1).variation for _ in range(3)]
     assert len({each.seed for each in drawn if each}) == 3
     assert of_text(prompt="x", subseed=4).variation is None
 
 
-def test_the_callers_options_count_where_the_request_is_silent() -> None:
+def test_the_clients_options_are_defaults_of_the_request() -> None:
     options = option_values({"CLIP_stop_at_last_layers": 2, "schedulers_sigma": "karras"})
     request = of_text(options, prompt="x", sampler_name="Euler")
     assert (request.clip_skip, request.schedule) == (2, "karras")
@@ -146,7 +146,7 @@ def test_a_second_pass() -> None:
 @pytest.mark.parametrize(
     "size", [{"hr_scale": 1}, {"width": 64, "height": 64, "hr_resize_x": 64, "hr_resize_y": 64}]
 )
-def test_a_second_pass_of_the_same_size_is_none(size: dict[str, Any]) -> None:
+def test_a_second_pass_of_the_same_size_is_dropped(size: dict[str, Any]) -> None:
     assert of_text(prompt="x", enable_hr=True, **size).hires is None
 
 
@@ -162,7 +162,7 @@ def test_a_second_pass_of_the_same_size_is_none(size: dict[str, Any]) -> None:
         ({"sampler_name": "Euler", "scheduler": "Karras"}, "", "", None),
     ],
 )
-def test_what_a_second_pass_leaves_open_is_the_firsts(
+def test_omitted_fields_of_a_second_pass_are_the_firsts(
     sampler: dict[str, str], second: str | None, scheduler: str | None, joined: str | None
 ) -> None:
     hires = of_text(
@@ -172,13 +172,13 @@ def test_what_a_second_pass_leaves_open_is_the_firsts(
     assert hires.sampler == joined
 
 
-def test_a_second_passs_schedule_needs_a_sampler_that_is_known() -> None:
+def test_a_second_passs_schedule_needs_a_known_sampler() -> None:
     drawing = Txt2ImgBody(prompt="x", enable_hr=True, hr_scheduler="Karras")
     with pytest.raises(UnsupportedFieldError, match="default sampler is unknown"):
         txt2img_fields(drawing, CHOICES, SelectedCheckpoint(None, None), UPSCALERS)
 
 
-def test_forges_guidance_counts_for_checkpoints_that_take_it() -> None:
+def test_forges_distilled_guidance_is_used_by_checkpoints_that_support_it() -> None:
     flux = SelectedCheckpoint(None, FAMILIES["flux"])
     sent = {"prompt": "x", "distilled_cfg_scale": 3.5, "cfg_scale": 1, "hr_cfg": 1, "hr_distilled_cfg": 3.5}
     drawing = Txt2ImgBody(**sent)
@@ -199,12 +199,12 @@ NULLS = [*Txt2ImgBody.model_fields, "never_heard_of"]
 
 
 @pytest.mark.parametrize("name", NULLS)
-def test_what_is_null_is_as_if_it_were_not_there(name: str) -> None:
+def test_null_means_omitted(name: str) -> None:
     assert Txt2ImgBody(**{name: None}) == Txt2ImgBody()
 
 
 @pytest.mark.parametrize("name", [name for name in Img2ImgBody.model_fields if name != "init_images"])
-def test_what_is_null_is_as_if_it_were_not_there_in_img2img(name: str) -> None:
+def test_null_means_omitted_in_img2img(name: str) -> None:
     plain = Img2ImgBody(init_images=["aGk="])
     assert Img2ImgBody(**{"init_images": ["aGk="], name: None}) == plain
     assert Img2ImgBody(init_images=["aGk="], mask="") == plain
@@ -240,7 +240,7 @@ def test_a_second_pass_by_its_size(across: int, down: int) -> None:
         ({"alwayson_scripts": {"ControlNet": {"args": [{"model": "canny"}]}}}, "alwayson_scripts"),
     ],
 )
-def test_what_is_not_done_is_refused_by_name(sent: dict[str, Any], field: str) -> None:
+def test_unsupported_fields_are_refused_by_name(sent: dict[str, Any], field: str) -> None:
     with pytest.raises(UnsupportedFieldError) as caught:
         of_text(prompt="x", **sent)
     assert caught.value.field == field
@@ -277,7 +277,7 @@ def test_masked_content(number: int, fill: str) -> None:
     assert of_picture(prompt="x", mask="eQ==", inpainting_fill=number).inpaint.fill == fill
 
 
-def test_masked_content_that_is_nothing_is_refused() -> None:
+def test_unknown_masked_content_is_refused() -> None:
     with pytest.raises(UnsupportedFieldError, match="latent nothing"):
         of_picture(prompt="x", mask="eQ==", inpainting_fill=3)
 
@@ -310,24 +310,24 @@ def test_sizes(width: int, height: int) -> None:
     ("sent", "drawn"),
     [(None, 1), (0, 1), (0.4, 1), (1, 1), (1.0, 1), (1.4, 1), (1.5, 2), (2, 2), (11.6, 12), (12, 12)],
 )
-def test_between_two_layers_the_nearer_one_counts_and_is_told(sent: float | None, drawn: int) -> None:
+def test_a_clip_skip_between_two_layers_is_rounded_and_reported(sent: float | None, drawn: int) -> None:
     drawing = Txt2ImgBody(clip_skip=sent)
     assert of_text(clip_skip=sent).clip_skip == drawn
     assert ("clip_skip" in ignored_fields(drawing, CHOSEN)) == (sent not in (None, drawn))
 
 
-def test_zero_counts_more_than_the_callers_option() -> None:
+def test_a_clip_skip_of_zero_overrides_the_clients_option() -> None:
     assert of_text(option_values({"clip_skip": 3}), clip_skip=0).clip_skip == 1
     assert of_text(option_values({"clip_skip": 3})).clip_skip == 3
 
 
 @pytest.mark.parametrize("sent", [-0.1, 12.1, "two", float("nan")])
-def test_a_clip_skip_beyond_sd_nexts_slider_is_refused(sent: object) -> None:
+def test_a_clip_skip_beyond_sd_nexts_range_is_refused(sent: object) -> None:
     with pytest.raises(ValidationError):
         Txt2ImgBody(clip_skip=sent)
 
 
-def test_perturbed_attention_fades_under_both_of_its_names() -> None:
+def test_both_names_of_adaptive_perturbed_attention() -> None:
     assert of_text(pag_scale=3, pag_adaptive=0.5).pag_adaptive == 0.5
     assert of_text(pag_scale=3, cfg_adaptive=0.5).pag_adaptive == 0.5
     assert of_text(pag_scale=3, pag_adaptive=0.5, cfg_adaptive=0.5).pag_adaptive == 0.5
@@ -336,7 +336,7 @@ def test_perturbed_attention_fades_under_both_of_its_names() -> None:
         of_text(pag_scale=3, pag_adaptive=0.5, cfg_adaptive=0.4)
 
 
-def test_where_pictures_go_is_told_where_it_is_asked_for() -> None:
+def test_output_folders_are_reported_on_request() -> None:
     idle = {"save_images": False, "do_not_save_grid": False, "return_grid": False, "outpath_grids": ""}
     drawing = Txt2ImgBody(**idle)
     check_body(drawing)
@@ -354,7 +354,7 @@ def test_where_pictures_go_is_told_where_it_is_asked_for() -> None:
     assert ignored_fields(drawing, CHOSEN) == ["include_mask", "enable_hr", "hr_scale"]
 
 
-def test_the_second_passes_prompt_may_have_other_networks_than_the_firsts() -> None:
+def test_the_second_passes_prompt_may_name_other_networks_than_the_firsts() -> None:
     drawing = Txt2ImgBody(prompt="a cat<lora:a:1>", enable_hr=True, hr_prompt="a cat<lora:a:0.5>")
     check_body(drawing)
     assert ignored_fields(drawing, CHOSEN) == ["<lora:a:0.5>"]

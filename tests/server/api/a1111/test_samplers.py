@@ -40,7 +40,7 @@ def test_names_as_clients_send_them(
     assert select_sampler(sampler, scheduler, PredictionProcess.DIFFUSION) == expected
 
 
-def test_usual_schedules_count_where_they_are_known_to_fit() -> None:
+def test_default_schedules_are_used_where_they_fit() -> None:
     assert select_sampler("DPM++ 2M", None, PredictionProcess.FLOW) == ("DPM++ 2M FlowMatch", None)
     assert select_sampler("DPM++ 2M", None, None) == ("DPM++ 2M", None)
     assert select_sampler("DPM++ 2M", None, PredictionProcess.DIFFUSION, use_defaults=False) == (
@@ -49,7 +49,7 @@ def test_usual_schedules_count_where_they_are_known_to_fit() -> None:
     )
 
 
-def test_names_of_samplers_for_other_checkpoints() -> None:
+def test_names_of_samplers_for_other_families() -> None:
     assert select_sampler("Euler EDM", None, PredictionProcess.DIFFUSION) == ("Euler EDM", None), (
         "families do not tell them apart"
     )
@@ -59,7 +59,7 @@ def test_names_of_samplers_for_other_checkpoints() -> None:
             select_sampler(sampler, None, kind)
 
 
-def test_every_usual_schedule_fits_its_sampler() -> None:
+def test_every_default_schedule_fits_its_sampler() -> None:
     for name, schedule in DEFAULT_SCHEDULES.items():
         assert resolve_sampler(name, schedule).schedule == schedule
 
@@ -73,7 +73,7 @@ def test_unknown_and_contradicting_names_are_refused() -> None:
         select_sampler("DPM++ 2M Karras", "exponential", PredictionProcess.DIFFUSION)
 
 
-def test_every_listed_name_can_be_sent_back() -> None:
+def test_every_listed_name_is_accepted() -> None:
     for row in scheduler_rows():
         for name in (row["name"], row["label"], *row["aliases"]):  # type: ignore[misc]
             assert schedule_name(str(name)) in SCHEDULES
@@ -86,7 +86,7 @@ def test_every_listed_name_can_be_sent_back() -> None:
         assert all(isinstance(value, str) for value in row["options"].values())  # type: ignore[attr-defined]
 
 
-def test_a_second_pass_takes_the_schedule_within_the_name() -> None:
+def test_a_second_pass_takes_the_schedule_in_the_samplers_name() -> None:
     assert hires_sampler("DDIM", "Karras", None, PredictionProcess.DIFFUSION) == "DDIM karras"
     assert hires_sampler("DDIM", None, None, PredictionProcess.DIFFUSION) == "DDIM"
     assert hires_sampler("DPM++ 2M", None, None, PredictionProcess.DIFFUSION) == "DPM++ 2M karras"
@@ -94,7 +94,7 @@ def test_a_second_pass_takes_the_schedule_within_the_name() -> None:
     assert resolve_sampler(joined).schedule == "sgm-uniform"
 
 
-def test_a_schedule_of_the_first_pass_counts_where_the_second_ones_sampler_takes_it() -> None:
+def test_the_first_passs_schedule_is_inherited_where_the_second_sampler_accepts_it() -> None:
     assert hires_sampler("DDIM", None, "karras", PredictionProcess.DIFFUSION) == "DDIM karras"
     assert hires_sampler("LCM", None, "karras", PredictionProcess.DIFFUSION) == "LCM"
     with pytest.raises(SamplerIncompatibleError):
@@ -111,7 +111,7 @@ def test_a_schedule_of_the_first_pass_counts_where_the_second_ones_sampler_takes
         (["Euler"], "Euler", False),
     ],
 )
-def test_names_that_agree(name: object, other: object, same: bool) -> None:
+def test_consistent_names(name: object, other: object, same: bool) -> None:
     assert names_match(name, other) is same
 
 
@@ -127,7 +127,7 @@ def test_names_that_agree(name: object, other: object, same: bool) -> None:
         (None, 0.4, 0.4),
     ],
 )
-def test_eta_reaches_only_samplers_that_it_means_something_to(
+def test_eta_is_passed_only_to_samplers_that_use_it(
     sampler: str | None, eta: float | None, expected: float | None
 ) -> None:
     assert eta_for(sampler, eta) == expected

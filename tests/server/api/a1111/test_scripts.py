@@ -19,7 +19,7 @@ OWN: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("fields", [FIELDS, {}])
-def test_a1111s_own_scripts_pass_where_they_say_what_the_fields_say(fields: dict[str, Any]) -> None:
+def test_built_in_scripts_that_agree_with_the_fields_are_accepted(fields: dict[str, Any]) -> None:
     drawing = Txt2ImgBody(alwayson_scripts=OWN, **fields)
     check_scripts(drawing)
     assert ignored_scripts(drawing) == ["alwayson_scripts.Sampler", "alwayson_scripts.Seed"]
@@ -36,7 +36,7 @@ def test_a1111s_own_scripts_pass_where_they_say_what_the_fields_say(fields: dict
         {"Refiner": {"args": [True, "xl-refiner", 0.8]}},
     ],
 )
-def test_a1111s_own_scripts_may_not_contradict_the_fields(script: dict[str, Any]) -> None:
+def test_built_in_scripts_that_contradict_the_fields_are_refused(script: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedFieldError) as caught:
         check_scripts(Txt2ImgBody(alwayson_scripts=script, **FIELDS))
     assert caught.value.field == "alwayson_scripts"
@@ -55,7 +55,7 @@ def test_a1111s_own_scripts_may_not_contradict_the_fields(script: dict[str, Any]
         {"Empty": {}},
     ],
 )
-def test_scripts_that_are_switched_off_pass(scripts: dict[str, Any]) -> None:
+def test_disabled_scripts_are_accepted(scripts: dict[str, Any]) -> None:
     drawing = Txt2ImgBody(alwayson_scripts=scripts)
     check_scripts(drawing)
     assert ignored_scripts(drawing) == []
@@ -72,14 +72,14 @@ def test_scripts_that_are_switched_off_pass(scripts: dict[str, Any]) -> None:
         {"Odd": "yes"},
     ],
 )
-def test_scripts_that_are_on_are_refused_by_name(scripts: dict[str, Any]) -> None:
+def test_enabled_scripts_are_refused_by_name(scripts: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedFieldError, match=next(iter(scripts))) as caught:
         check_scripts(Txt2ImgBody(alwayson_scripts=scripts))
     assert caught.value.field == "alwayson_scripts"
 
 
-def test_a_script_that_is_only_taken_to_be_off_is_told() -> None:
-    """Its first argument is false, which may mean something else than its switch."""
+def test_a_script_that_is_assumed_to_be_disabled_is_reported() -> None:
+    """Its first argument is false, which may have another meaning than a switch."""
     drawing = Txt2ImgBody(
         alwayson_scripts={"Odd": {"args": [False, 0.75, 1.0]}, "Other": {"args": [False, 0, ""]}}
     )

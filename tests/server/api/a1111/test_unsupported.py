@@ -46,7 +46,7 @@ ASKED_OF_NOTHING = {
 }
 
 
-def test_what_clients_send_along_without_asking_for_it_passes() -> None:
+def test_values_that_clients_send_by_default_are_accepted() -> None:
     check_unsupported(ASKED_OF_NOTHING)
 
 
@@ -72,14 +72,14 @@ def test_what_clients_send_along_without_asking_for_it_passes() -> None:
         ("guidance_scale", 4),
     ],
 )
-def test_what_is_asked_for_in_vain_is_refused_by_name(name: str, value: object) -> None:
+def test_unsupported_features_are_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(UnsupportedFieldError, match=name) as caught:
         check_unsupported({name: value})
     assert caught.value.field == name
     assert caught.value.hint
 
 
-def test_fields_of_what_is_switched_on_are_refused() -> None:
+def test_options_of_enabled_unsupported_features_are_refused() -> None:
     with pytest.raises(UnsupportedFieldError):
         check_unsupported({"freeu_b1": 1.2, "freeu_enabled": True})
 
@@ -88,7 +88,7 @@ KNOWN = [name for name, fits in KNOWN_FIELDS.items() if not fits("something else
 
 
 @given(st.sampled_from(KNOWN), st.integers(2, 9) | st.text("xyz", min_size=1))
-def test_no_field_that_means_something_elsewhere_is_passed_over(name: str, value: object) -> None:
+def test_no_field_with_a_meaning_elsewhere_is_ignored(name: str, value: object) -> None:
     if KNOWN_FIELDS[name](value):
         return
     with pytest.raises(UnsupportedFieldError):
@@ -97,14 +97,14 @@ def test_no_field_that_means_something_elsewhere_is_passed_over(name: str, value
 
 
 @given(st.sampled_from(sorted(SWITCH_BY_PREFIX)), st.text(st.characters(), max_size=5))
-def test_a_message_can_be_sent_whatever_the_name(start: str, rest: str) -> None:
+def test_a_message_can_be_encoded_whatever_the_field_name(start: str, rest: str) -> None:
     with pytest.raises(UnsupportedFieldError) as caught:
         check_unsupported({f"{start}{rest}": 1, **dict.fromkeys(SWITCH_BY_PREFIX.values(), True)})
     assert caught.value.message.encode()
 
 
 @given(ODD.filter(lambda name: name not in KNOWN_FIELDS), st.integers(1) | st.text(min_size=1))
-def test_names_that_mean_nothing_anywhere_are_passed_over_and_told(name: str, value: object) -> None:
+def test_unknown_fields_are_ignored_and_reported(name: str, value: object) -> None:
     if any(name.startswith(start) for start in SWITCH_BY_PREFIX):
         return
     check_unsupported({name: value})
@@ -112,7 +112,7 @@ def test_names_that_mean_nothing_anywhere_are_passed_over_and_told(name: str, va
     assert told.encode(), "can be sent, whatever the name"
 
 
-def test_what_blenders_ai_render_sends_passes() -> None:
+def test_requests_of_ai_render_for_blender_are_accepted() -> None:
     sent = {"image_similarity": 0.4, "sampler": "DPM++ 2M", "tiling": False}
     check_unsupported(sent)
     assert ineffective_fields(sent) == ["image_similarity", "sampler"]

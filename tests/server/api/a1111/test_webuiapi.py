@@ -1,4 +1,4 @@
-"""The client that A1111's users know, as it comes, against a real server with a real worker."""
+"""The webuiapi package, unmodified, against a real server with a real worker."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def api(server: str) -> Iterator[webuiapi.WebUIApi]:
 
 @pytest.fixture(scope="module")
 def apple(server: str) -> webuiapi.WebUIApiResult:
-    """A picture to go on with."""
+    """A generated image that other tests use as input."""
     client = webuiapi.WebUIApi(baseurl=f"{server}/sdapi/v1")
     result = client.txt2img(prompt="a red apple, 3d style", seed=7, **SMALL)
     client.session.close()
@@ -51,7 +51,7 @@ def test_txt2img(api: webuiapi.WebUIApi, apple: webuiapi.WebUIApiResult) -> None
 
 
 @RUN
-def test_batches_samplers_and_styles_of_names(api: webuiapi.WebUIApi) -> None:
+def test_batches_samplers_and_schedules_by_name(api: webuiapi.WebUIApi) -> None:
     result = api.txt2img(
         prompt="a cat", seed=1, n_iter=2, sampler_name="DPM++ 2M", scheduler="Karras", cfg_scale=3, **SMALL
     )
@@ -80,14 +80,14 @@ def test_a_second_pass(api: webuiapi.WebUIApi) -> None:
 
 @RUN
 def test_a_second_pass_of_one_step(api: webuiapi.WebUIApi) -> None:
-    """All of it is drawn, as in A1111, and not the strength's share, which would be nothing."""
+    """All of it runs, as in A1111, and not the strength's fraction, which would be no step."""
     one = {"enable_hr": True, "hr_second_pass_steps": 1, "denoising_strength": 0.5}
     assert api.txt2img(prompt="a cat", **one, **SMALL).image.size == (128, 128)
     assert api.txt2img(prompt="a cat", **one | {"hr_scale": 1}, **SMALL).image.size == (64, 64)
 
 
 @RUN
-def test_variations_of_one_picture(api: webuiapi.WebUIApi, apple: webuiapi.WebUIApiResult) -> None:
+def test_variations(api: webuiapi.WebUIApi, apple: webuiapi.WebUIApiResult) -> None:
     result = api.txt2img(
         prompt="a red apple, 3d style", seed=7, subseed=1, subseed_strength=0.3, batch_size=2, **SMALL
     )
@@ -126,7 +126,7 @@ def test_extras_and_png_info(api: webuiapi.WebUIApi, apple: webuiapi.WebUIApiRes
 
 
 def draw_long(server: str) -> webuiapi.WebUIApiResult:
-    """A picture that nobody would wait for."""
+    """Generate an image that takes too long to wait for."""
     client = webuiapi.WebUIApi(baseurl=f"{server}/sdapi/v1")
     try:
         return client.txt2img(prompt="a cat", seed=3, width=64, height=64, steps=900)
@@ -135,7 +135,7 @@ def draw_long(server: str) -> webuiapi.WebUIApiResult:
 
 
 def under_way(api: webuiapi.WebUIApi) -> dict[str, Any]:
-    """Progress, once there is some."""
+    """Wait for progress of the running job."""
     while (now := api.get_progress())["state"]["sampling_step"] < 2:
         time.sleep(0.1)
     return dict(now)
@@ -156,7 +156,7 @@ def test_progress_and_skip(api: webuiapi.WebUIApi, server: str) -> None:
 
 
 @RUN
-def test_interrupt_gives_what_there_is(api: webuiapi.WebUIApi, server: str) -> None:
+def test_interrupt_returns_partial_images(api: webuiapi.WebUIApi, server: str) -> None:
     with ThreadPoolExecutor(1) as pool:
         picture = pool.submit(draw_long, server)
         under_way(api)
@@ -175,7 +175,7 @@ def test_options(api: webuiapi.WebUIApi) -> None:
     assert api.get_options()["CLIP_stop_at_last_layers"] == 1
 
 
-def test_an_unknown_option_keeps_no_other_from_changing(api: webuiapi.WebUIApi) -> None:
+def test_an_unknown_option_does_not_keep_others_from_changing(api: webuiapi.WebUIApi) -> None:
     answer = api.set_options({"live_previews_enable": False, "jpeg_quality": 60})
     assert answer["unknown"] == ["live_previews_enable"]
     assert api.get_options()["jpeg_quality"] == 60
@@ -183,7 +183,7 @@ def test_an_unknown_option_keeps_no_other_from_changing(api: webuiapi.WebUIApi) 
 
 
 @RUN
-def test_what_a_prompt_asks_for_in_vain_is_left_out_and_told(
+def test_unsupported_parts_of_a_prompt_are_removed_and_reported(
     api: webuiapi.WebUIApi, apple: webuiapi.WebUIApiResult
 ) -> None:
     result = api.txt2img(
@@ -264,7 +264,7 @@ def test_lists(api: webuiapi.WebUIApi) -> None:
         (lambda api, image: webuiapi.RemBGInterface(api).rembg(input_image=image), "404"),
     ],
 )
-def test_what_is_not_done_raises_with_the_reason(api: webuiapi.WebUIApi, call: Any, reason: str) -> None:
+def test_unsupported_features_raise_with_the_reason(api: webuiapi.WebUIApi, call: Any, reason: str) -> None:
     with pytest.raises(RuntimeError, match=reason) as caught:
         call(api, Image.new("RGB", (64, 64)))
     assert caught.value.args[0] in (404, 422, 501)
@@ -272,7 +272,7 @@ def test_what_is_not_done_raises_with_the_reason(api: webuiapi.WebUIApi, call: A
 
 @contextmanager
 def served(app: FastAPI) -> Iterator[int]:
-    """The port of an application that listens within this process."""
+    """The port of an application that listens in this process."""
     server = uvicorn.Server(uvicorn.Config(app, port=free_port(), log_level="error", ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()

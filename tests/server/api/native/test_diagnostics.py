@@ -27,7 +27,7 @@ WORKER = {
 }
 
 
-def test_the_memory_of_the_last_hour(service: QueueService) -> None:
+def test_the_memory_history_of_the_last_hour(service: QueueService) -> None:
     service.register_worker("w", WORKER)
     with client_of(create_app(service, service.settings)) as client:
         deadline = time.monotonic() + 30
@@ -58,7 +58,7 @@ def test_the_log(service: QueueService, logged: Callable[[], list[dict[str, Any]
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=2001", "level=debug", "level=odd"])
-def test_what_cannot_be_asked(client: TestClient, query: str) -> None:
+def test_invalid_parameters(client: TestClient, query: str) -> None:
     assert client.get(f"/v1/system/log?{query}").status_code == 422
 
 

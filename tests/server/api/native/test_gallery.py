@@ -19,7 +19,7 @@ NOBODYS = "0" * 22
 
 @pytest.fixture
 def entries(service: QueueService) -> list[Entry]:
-    """Four pictures of anna's and one of berta's, the oldest first."""
+    """Four images of anna's and one of berta's, the oldest first."""
     made: list[dict[str, Any]] = [
         {"prompt": "a red apple"},
         {"prompt": "a lighthouse", "sampler": "DPM++ 2M"},
@@ -78,7 +78,7 @@ def test_pages(client: TestClient, entries: list[Entry]) -> None:
         {"after": "odd"},
     ],
 )
-def test_filters_that_make_no_sense(client: TestClient, query: dict[str, Any]) -> None:
+def test_invalid_filters(client: TestClient, query: dict[str, Any]) -> None:
     assert client.get("/v1/gallery", params=query).status_code == 422
 
 
@@ -91,14 +91,14 @@ def test_facets(client: TestClient, entries: list[Entry]) -> None:
     }
 
 
-def test_a_record(client: TestClient, entries: list[Entry]) -> None:
+def test_the_record_of_an_entry(client: TestClient, entries: list[Entry]) -> None:
     body = client.get(f"/v1/gallery/{entries[0].id}").json()
     assert body["record"]["prompt"] == body["prompt"] == "a red apple"
     assert (body["seed"], body["created"], body["kind"]) == (0, "2026-11-24T12:00:00Z", "png")
     assert body["size"] == entries[0].size
 
 
-def test_a_file(client: TestClient, service: QueueService, entries: list[Entry]) -> None:
+def test_the_file_of_an_entry(client: TestClient, service: QueueService, entries: list[Entry]) -> None:
     path = f"/v1/gallery/{entries[0].id}/file"
     answer = client.get(path)
     assert answer.content == service.gallery.read(entries[0].id)
@@ -124,7 +124,7 @@ def test_a_thumbnail(client: TestClient, entries: list[Entry]) -> None:
         assert client.get(path, params={"side": side}).status_code == 422
 
 
-def test_marks(client: TestClient, service: QueueService, entries: list[Entry]) -> None:
+def test_favourites_and_tags(client: TestClient, service: QueueService, entries: list[Entry]) -> None:
     path = f"/v1/gallery/{entries[0].id}"
     changed = client.patch(path, json={"favourite": True, "tags": ["b", " a ", "b"]}).json()
     assert (changed["favourite"], changed["tags"]) == (True, ["a", "b"])
@@ -151,7 +151,7 @@ def test_deletion(client: TestClient, service: QueueService, entries: list[Entry
     assert '"event": "entry.deleted"' in (service.settings.home / "audit.log").read_text()
 
 
-def test_a_blocked_picture_and_one_that_is_gone(
+def test_a_blocked_picture_and_a_missing_file(
     client: TestClient, service: QueueService, entries: list[Entry]
 ) -> None:
     blocked = client.get(f"/v1/gallery/{entries[3].id}/file", headers={"If-None-Match": "*"})
@@ -162,7 +162,7 @@ def test_a_blocked_picture_and_one_that_is_gone(
     assert (gone.status_code, gone.json()["error"]["code"]) == (410, "gallery.file_missing")
 
 
-def test_the_pictures_of_others_are_not_there(
+def test_pictures_of_other_owners_are_not_found(
     people: Callable[[str], TestClient], entries: list[Entry]
 ) -> None:
     assert found(people("berta")) == ["an apple of berta's"]

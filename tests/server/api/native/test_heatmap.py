@@ -26,7 +26,7 @@ def text(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
 
 
-def test_a_map_is_the_same_whichever_way_the_picture_comes(
+def test_a_heat_map_is_the_same_however_the_picture_is_sent(
     standing: TestClient, photographs: list[Path]
 ) -> None:
     cat = photographs[1]
@@ -47,7 +47,7 @@ def test_a_map_is_the_same_whichever_way_the_picture_comes(
     assert difference.mean() < 8
 
 
-def test_what_explains_is_loaded_once(
+def test_the_explainer_is_loaded_once(
     client: TestClient, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiled: list[object] = []
@@ -59,7 +59,7 @@ def test_what_explains_is_loaded_once(
 
     monkeypatch.setattr(explain, "compile_network", counted)
     assert client.post("/v1/moderate", content=photographs[1].read_bytes(), headers=JPEG).is_success
-    assert compiled == []  # not before it is asked for
+    assert compiled == []  # not before it is requested
     for path in photographs[:2]:
         assert client.post(HEAT, content=path.read_bytes(), headers=JPEG).is_success
     assert len(compiled) == 1
@@ -76,21 +76,21 @@ def test_what_explains_is_loaded_once(
         ({"content": b"x", "headers": {"Content-Type": "text/plain"}}, 415, "request.media_type"),
     ],
 )
-def test_what_cannot_be_explained(
+def test_pictures_that_cannot_be_explained(
     standing: TestClient, request_: dict[str, Any], status: int, code: str
 ) -> None:
     answer = standing.post(HEAT, **request_)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
 
 
-def test_a_frame_there_is_not(standing: TestClient, photographs: list[Path]) -> None:
+def test_a_frame_that_does_not_exist(standing: TestClient, photographs: list[Path]) -> None:
     answer = standing.post(f"{HEAT}?frame=3", content=photographs[1].read_bytes(), headers=JPEG)
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "request")
     assert "frame 3" in answer.json()["error"]["message"]
     assert standing.post(f"{HEAT}?frame=-1", content=b"x", headers=JPEG).status_code == 422
 
 
-def test_only_one_classifier_has_exact_maps(
+def test_only_one_classifier_has_exact_heat_maps(
     open_service: Callable[..., QueueService], standing: TestClient, photographs: list[Path]
 ) -> None:
     data = photographs[1].read_bytes()

@@ -1,4 +1,4 @@
-"""What the hub itself answers is played by a stand-in: tests have no network."""
+"""The hub's own responses come from a fake client: tests have no network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMMIT = "c" * 40
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, tiny: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The hub's cache of this machine, which holds owner/painter."""
+    """A hub cache that holds owner/painter."""
     repository = tmp_path / "hub" / "models--owner--painter"
     shutil.copytree(tiny("sd1"), repository / "snapshots" / COMMIT)
     (repository / "refs").mkdir()
@@ -38,7 +38,7 @@ def asked(client: TestClient, name: str) -> dict[str, Any]:
     return body
 
 
-def test_what_is_here_is_listed_without_the_network(
+def test_cached_models_are_listed_without_the_network(
     client: TestClient, cache: Path, network_log: Path
 ) -> None:
     before = network_log.read_text()
@@ -55,7 +55,7 @@ def test_what_is_here_is_listed_without_the_network(
     assert network_log.read_text() == before
 
 
-def test_what_is_not_here_says_how_to_get_it(client: TestClient, network_log: Path) -> None:
+def test_a_model_that_is_not_cached_names_the_pull_command(client: TestClient, network_log: Path) -> None:
     before = network_log.read_text()
     body = asked(client, "owner/other")
     assert (body["present"], body["files"], body["size"]) == (False, [], None)
@@ -64,7 +64,7 @@ def test_what_is_not_here_says_how_to_get_it(client: TestClient, network_log: Pa
     assert network_log.read_text() == before
 
 
-def test_what_is_here_in_part_cannot_be_drawn_with(client: TestClient, cache: Path) -> None:
+def test_a_partly_cached_model_is_not_usable(client: TestClient, cache: Path) -> None:
     weights = cache / "unet" / "diffusion_pytorch_model.safetensors"
     weights.unlink()
     weights.symlink_to("/nowhere/blob")
@@ -80,22 +80,22 @@ def test_what_is_here_in_part_cannot_be_drawn_with(client: TestClient, cache: Pa
 
 
 @pytest.mark.parametrize("name", ["", "painter", "owner/", "a/b/c", "owner/painter?", "/etc/passwd"])
-def test_what_is_no_name_of_the_hub(client: TestClient, name: str) -> None:
+def test_invalid_hub_ids(client: TestClient, name: str) -> None:
     assert client.get("/v1/models/hub", params={"id": name}).status_code == 422
     assert client.get("/v1/models/hub").status_code == 422
 
 
-def test_odd_names_are_not_here(client: TestClient) -> None:
+def test_unusual_names_are_not_found(client: TestClient) -> None:
     for name in ("../painter", "--/..", "owner/painter.git"):
         assert asked(client, name)["present"] is False
 
 
-def test_it_is_for_administrators(people: Callable[[str], TestClient]) -> None:
+def test_routes_are_for_administrators(people: Callable[[str], TestClient]) -> None:
     assert people("anna").get("/v1/models/hub?id=owner/painter").status_code == 403
     assert people("chief").get("/v1/models/hub?id=owner/painter").status_code == 200
 
 
-def test_models_are_still_looked_at_by_name(client: TestClient) -> None:
+def test_models_are_found_by_name_as_before(client: TestClient) -> None:
     assert client.get("/v1/models/starter").status_code == 200
     assert client.get("/v1/models/hub/more").status_code == 404
 
@@ -112,7 +112,7 @@ def listing(*files: tuple[str, int]) -> SimpleNamespace:
     return SimpleNamespace(sha=COMMIT, siblings=siblings)
 
 
-def test_with_the_network_the_hub_is_asked(online: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_the_network_the_hub_is_queried(online: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     files = (
         ("README.md", 10),
         ("model_index.json", 500),
@@ -140,17 +140,17 @@ def test_with_the_network_the_hub_is_asked(online: TestClient, monkeypatch: pyte
     assert all(file["present"] for file in here["files"])
 
 
-def test_what_draws_nothing_is_told_apart(online: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_that_generate_nothing_are_marked(online: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: listing(("model.safetensors", 7)))
     assert "no model_index.json" in asked(online, "owner/classifier")["hint"]
 
 
-def test_a_hub_that_does_not_answer(online: TestClient) -> None:
+def test_a_hub_that_does_not_respond(online: TestClient) -> None:
     answer = online.get("/v1/models/hub?id=owner/other")
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "model.download")
-    assert huggingface_hub.__version__  # the real library was asked, and has no network here
+    assert huggingface_hub.__version__  # the real library was called, and has no network here
 
 
-def test_a_name_that_no_hub_takes(online: TestClient) -> None:
+def test_a_name_that_the_hub_refuses(online: TestClient) -> None:
     answer = online.get("/v1/models/hub?id=owner/--")
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "request")

@@ -31,7 +31,7 @@ def webp(colour: str = "green") -> bytes:
 
 
 def stream(client: TestClient, job: Job, **query: Any) -> list[dict[str, str]]:
-    """A job's events as they came: fields by name."""
+    """The events of a job as they arrived: fields by name."""
     answer = client.get(f"/v1/jobs/{job.id}/events", **query)
     assert answer.headers["Content-Type"].startswith("text/event-stream")
     blocks = [block.splitlines() for block in answer.text.strip().split("\n\n") if block]
@@ -40,7 +40,7 @@ def stream(client: TestClient, job: Job, **query: Any) -> list[dict[str, str]]:
 
 @contextmanager
 def later(client: TestClient, *steps: Callable[[], Any]) -> Iterator[None]:
-    """Steps taken one after the other, once somebody listens to what happens."""
+    """Take steps one after the other, once a client follows the job."""
 
     def take() -> None:
         _until(lambda: client.app.state.safelight.events._listeners)  # type: ignore[attr-defined]
@@ -91,7 +91,7 @@ def test_events_come_as_they_happen(client: TestClient, bench: Bench, service: Q
     assert json.loads(events[2]["data"])["data"]["fraction"] == 0.5
 
 
-def test_the_stream_says_something_now_and_then(
+def test_the_stream_sends_keep_alive_comments(
     client: TestClient, bench: Bench, service: QueueService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.02)
@@ -102,10 +102,10 @@ def test_the_stream_says_something_now_and_then(
     assert "no-cache" in answer.headers["Cache-Control"]
 
 
-def test_an_event_that_is_yet_to_come_hides_none(
+def test_a_last_event_id_of_the_future_hides_no_event(
     client: TestClient, bench: Bench, service: QueueService
 ) -> None:
-    """Whoever claims to know events from the future still hears that the job ends."""
+    """A client that claims to have seen later events still gets the job's end."""
     job = bench.begin()
     with later(client, lambda: service.store.cancelled(job)):
         events = stream(client, job, params={"after": 2**53})
@@ -125,7 +125,7 @@ def test_previews(client: TestClient, bench: Bench, service: QueueService) -> No
     assert client.get(path).status_code == 404
 
 
-def test_previews_that_the_policy_blocks_are_kept_back(
+def test_previews_blocked_by_the_policy_are_withheld(
     open_service: Callable[..., QueueService], nothing_goes: Path
 ) -> None:
     service = open_service(policy=str(nothing_goes))
@@ -150,7 +150,9 @@ def nothing_goes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_socket_gives_events_and_previews(client: TestClient, bench: Bench, service: QueueService) -> None:
+def test_a_websocket_sends_events_and_previews(
+    client: TestClient, bench: Bench, service: QueueService
+) -> None:
     job = bench.begin()
     service.store.report(job, Progress(stage="first pass"), webp())
     with client.websocket_connect(f"{SOCKET}/v1/jobs/{job.id}/ws") as socket:
@@ -163,7 +165,7 @@ def test_a_socket_gives_events_and_previews(client: TestClient, bench: Bench, se
         assert closed.value.code == 1000
 
 
-def test_a_socket_gives_previews_as_text_or_none(
+def test_a_websocket_sends_previews_as_text_or_not_at_all(
     client: TestClient, bench: Bench, service: QueueService
 ) -> None:
     job = bench.begin()
@@ -177,7 +179,7 @@ def test_a_socket_gives_previews_as_text_or_none(
         assert socket.receive_json()["data"] == {"state": "cancelled"}
 
 
-def test_a_socket_takes_signals(client: TestClient, bench: Bench, service: QueueService) -> None:
+def test_a_websocket_accepts_signals(client: TestClient, bench: Bench, service: QueueService) -> None:
     job = bench.begin()
     with client.websocket_connect(f"{SOCKET}/v1/jobs/{job.id}/ws?after=2") as socket:
         for wrong in ("no JSON", "[]", "{}", '{"action": "dance"}', '{"action": null}', "[" * 20_000):
@@ -194,7 +196,7 @@ def test_a_socket_takes_signals(client: TestClient, bench: Bench, service: Queue
     assert '"event": "job.cancel"' in (service.settings.home / "audit.log").read_text()
 
 
-def test_a_socket_that_its_caller_leaves(client: TestClient, bench: Bench, service: QueueService) -> None:
+def test_a_websocket_that_its_client_closes(client: TestClient, bench: Bench, service: QueueService) -> None:
     job = bench.begin()
     with client.websocket_connect(f"{SOCKET}/v1/jobs/{job.id}/ws") as socket:
         socket.receive_json()
@@ -203,7 +205,7 @@ def test_a_socket_that_its_caller_leaves(client: TestClient, bench: Bench, servi
     _until(lambda: not client.app.state.safelight.events._listeners)  # type: ignore[attr-defined]
 
 
-def test_a_socket_on_a_job_of_somebody_else(people: Callable[[str], TestClient], bench: Bench) -> None:
+def test_a_websocket_on_a_job_of_another_owner(people: Callable[[str], TestClient], bench: Bench) -> None:
     job = bench.begin("anna")
     with (
         pytest.raises(WebSocketDisconnect) as refused,
@@ -222,12 +224,12 @@ def _until(holds: Callable[[], Any]) -> None:
         time.sleep(0.02)
 
 
-def test_a_stream_that_its_caller_leaves(client: TestClient, bench: Bench) -> None:
+def test_a_stream_that_its_client_leaves(client: TestClient, bench: Bench) -> None:
     job = bench.begin()
     listeners = client.app.state.safelight.events._listeners  # type: ignore[attr-defined]
 
     async def leave() -> None:
-        """Ask for the events as a server does, and go when the first have come."""
+        """Request the events as a server does, and disconnect after the first have arrived."""
         gone = asyncio.Event()
 
         async def receive() -> dict[str, Any]:
@@ -257,10 +259,10 @@ def test_a_stream_that_its_caller_leaves(client: TestClient, bench: Bench) -> No
     _until(lambda: not listeners)
 
 
-def test_all_of_a_long_job_s_events(
+def test_all_events_of_a_long_job(
     client: TestClient, bench: Bench, service: QueueService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store gives events by the page; followers get them all, of jobs that run and of those that have ended."""
+    """The store returns events page by page; clients get them all, of running and of ended jobs."""
     every, all_read = service.store.events, threading.Event()
 
     def few(after: int, job_id: str | None = None, **options: Any) -> list[Event]:
@@ -281,10 +283,10 @@ def test_all_of_a_long_job_s_events(
     with later(client, end):
         events = stream(client, job)
     assert [event["event"] for event in events] == ["state", "state", *["progress"] * 8, "state"]
-    assert [event["event"] for event in stream(client, job)] == ["state"] * 3  # what is left of it in the end
+    assert [event["event"] for event in stream(client, job)] == ["state"] * 3  # the rest at the end
 
 
-def test_signals_over_a_socket_are_limited_and_noted_once(
+def test_signals_over_a_websocket_are_limited_and_audited_once(
     open_service: Callable[..., QueueService], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = open_service(requests_per_minute=4)
@@ -302,7 +304,7 @@ def test_signals_over_a_socket_are_limited_and_noted_once(
     assert audit.count('"event": "job.skip"') == 1
 
 
-def test_a_revoked_key_ends_what_it_follows(
+def test_revoking_a_key_ends_its_streams(
     people: Callable[[str], TestClient], bench: Bench, service: QueueService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("safelight.server.middleware.authentication.RECHECK_INTERVAL", 0.05)
@@ -311,7 +313,7 @@ def test_a_revoked_key_ends_what_it_follows(
     with people("anna").websocket_connect(f"{SOCKET}/v1/jobs/{job.id}/ws") as socket:
         assert socket.receive_json()["data"] == {"state": "queued"}
         assert socket.receive_json()["data"]["state"] == "running"
-        time.sleep(0.2)  # a valid key is asked for again and again, and goes on
+        time.sleep(0.2)  # a valid key is verified again and again, and the stream continues
         keys.revoke("anna")
         with pytest.raises(WebSocketDisconnect) as closed:
             socket.receive_json()
@@ -322,7 +324,7 @@ def test_a_revoked_key_ends_what_it_follows(
     _until(lambda: not people("berta").app.state.safelight.events._listeners)  # type: ignore[attr-defined]
 
 
-def test_one_user_follows_so_many_at_once(
+def test_streams_of_a_user_are_limited(
     people: Callable[[str], TestClient], bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = people("anna")

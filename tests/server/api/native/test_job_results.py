@@ -28,7 +28,7 @@ def test_a_result_as_json(client: TestClient, bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("kind", ["png", "webp", "jpeg"])
-def test_a_result_as_a_picture(client: TestClient, bench: Bench, service: QueueService, kind: str) -> None:
+def test_a_result_as_an_image(client: TestClient, bench: Bench, service: QueueService, kind: str) -> None:
     job = bench.finish("local", {}, {})
     answer = client.get(f"/v1/jobs/{job.id}/result?picture=1", headers={"Accept": f"image/{kind}"})
     assert answer.status_code == 200
@@ -63,18 +63,20 @@ def test_the_quality_of_a_picture(client: TestClient, bench: Bench) -> None:
         ("image/*, image/png;q=0", "image/webp"),
     ],
 )
-def test_what_a_caller_likes_best(client: TestClient, bench: Bench, accept: str | None, kind: str) -> None:
+def test_the_accept_header_chooses_the_format(
+    client: TestClient, bench: Bench, accept: str | None, kind: str
+) -> None:
     headers = {} if accept is None else {"Accept": accept}
     assert client.get(f"/v1/jobs/{bench.finish().id}/result", headers=headers).headers["Content-Type"] == kind
 
 
 @pytest.mark.parametrize("accept", ["text/html", "image/gif", "*/*;q=0", "application/json;q=nonsense"])
-def test_what_cannot_be_given(client: TestClient, bench: Bench, accept: str) -> None:
+def test_formats_that_are_not_offered(client: TestClient, bench: Bench, accept: str) -> None:
     answer = client.get(f"/v1/jobs/{bench.finish().id}/result", headers={"Accept": accept})
     assert (answer.status_code, answer.json()["error"]["code"]) == (406, "request.accept")
 
 
-def test_a_picture_that_the_caller_has_already(client: TestClient, bench: Bench) -> None:
+def test_an_etag_that_matches_gives_304(client: TestClient, bench: Bench) -> None:
     path, png = f"/v1/jobs/{bench.finish().id}/result", {"Accept": "image/png"}
     first = client.get(path, headers=png)
     again = client.get(path, headers=png | {"If-None-Match": first.headers["ETag"]})
@@ -83,25 +85,27 @@ def test_a_picture_that_the_caller_has_already(client: TestClient, bench: Bench)
     assert other.status_code == 200
 
 
-def test_there_is_no_result_yet(client: TestClient, bench: Bench) -> None:
+def test_a_job_without_a_result_yet(client: TestClient, bench: Bench) -> None:
     job = bench.begin()
     answer = client.get(f"/v1/jobs/{job.id}/result")
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "job.unfinished")
 
 
-def test_there_is_no_such_picture(client: TestClient, bench: Bench) -> None:
+def test_an_image_that_does_not_exist(client: TestClient, bench: Bench) -> None:
     answer = client.get(f"/v1/jobs/{bench.finish().id}/result?picture=1", headers={"Accept": "image/png"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "job.no_result")
 
 
-def test_a_failure_is_the_answer(client: TestClient, bench: Bench) -> None:
+def test_a_failed_job_responds_with_its_error(client: TestClient, bench: Bench) -> None:
     error = MemoryBudgetError("Too large.", hint="Try less.")
     answer = client.get(f"/v1/jobs/{bench.fail(error).id}/result")
     assert answer.status_code == error.http_status
     assert answer.json() == {"error": error.to_dict()}
 
 
-def test_a_cancelled_job_gives_what_it_had(client: TestClient, bench: Bench, service: QueueService) -> None:
+def test_a_cancelled_job_returns_its_finished_images(
+    client: TestClient, bench: Bench, service: QueueService
+) -> None:
     waiting = bench.queue()
     client.delete(f"/v1/jobs/{waiting.id}")
     assert client.get(f"/v1/jobs/{waiting.id}/result").json()["error"]["code"] == "job.no_result"
@@ -110,14 +114,14 @@ def test_a_cancelled_job_gives_what_it_had(client: TestClient, bench: Bench, ser
     assert client.get(f"/v1/jobs/{job.id}/result").json() == {"pictures": [], "verdicts": []}
 
 
-def test_a_blocked_picture_has_no_file(client: TestClient, bench: Bench) -> None:
+def test_a_blocked_image_has_no_file(client: TestClient, bench: Bench) -> None:
     job = bench.finish("local", {"decision": Decision.BLOCK})
     assert client.get(f"/v1/jobs/{job.id}/result").json()["pictures"][0]["url"] is None
     answer = client.get(f"/v1/jobs/{job.id}/result", headers={"Accept": "image/png", "If-None-Match": "*"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "blocked")
 
 
-def test_a_result_of_somebody_else(people: Callable[[str], TestClient], bench: Bench) -> None:
+def test_a_result_of_another_owner(people: Callable[[str], TestClient], bench: Bench) -> None:
     job = bench.finish("anna")
     png = {"Accept": "image/png"}
     assert people("berta").get(f"/v1/jobs/{job.id}/result", headers=png).status_code == 404

@@ -24,7 +24,7 @@ def text(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
 
 
-def test_a_drawing_is_queued(client: TestClient, service: QueueService) -> None:
+def test_a_generation_is_queued(client: TestClient, service: QueueService) -> None:
     answer = client.post("/v1/jobs", json=DRAWING | {"seed": 7, "timeout": 60, "priority": 5})
     assert answer.status_code == 202
     job = answer.json()
@@ -36,7 +36,7 @@ def test_a_drawing_is_queued(client: TestClient, service: QueueService) -> None:
     assert kept.request_id == answer.headers["X-Request-ID"]
 
 
-def test_pictures_come_in_base64_as_data_uris_and_in_parts(
+def test_pictures_as_base64_data_uris_and_multipart(
     client: TestClient, service: QueueService, photographs: list[Path]
 ) -> None:
     cat, data = photographs[1], photographs[1].read_bytes()
@@ -56,7 +56,7 @@ def test_pictures_come_in_base64_as_data_uris_and_in_parts(
         assert blobs.get(connection, requests[0]["init_image"]["blob"]) == data
 
 
-def test_enlargements_and_scans(client: TestClient, service: QueueService, photographs: list[Path]) -> None:
+def test_upscaling_and_scans(client: TestClient, service: QueueService, photographs: list[Path]) -> None:
     picture = text(photographs[1])
     enlarged = client.post(
         "/v1/jobs", json={"kind": "upscale", "image": picture, "by": 3, "upscaler": "bicubic"}
@@ -94,7 +94,7 @@ def test_enlargements_and_scans(client: TestClient, service: QueueService, photo
         ({"kind": "scan", "images": []}, 422, "request.invalid"),
     ],
 )
-def test_what_cannot_be_done_is_refused(
+def test_invalid_requests_are_refused(
     client: TestClient, service: QueueService, body: dict[str, Any], status: int, code: str
 ) -> None:
     answer = client.post("/v1/jobs", json=body)
@@ -119,7 +119,7 @@ def test_what_cannot_be_done_is_refused(
         ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 422),
     ],
 )
-def test_broken_bodies_are_refused(
+def test_malformed_bodies_are_refused(
     client: TestClient, service: QueueService, form: dict[str, Any], status: int
 ) -> None:
     answer = client.post("/v1/jobs", **form)
@@ -137,7 +137,7 @@ def test_an_idempotency_key_gives_one_job(client: TestClient, service: QueueServ
     assert (other.status_code, other.json()["error"]["code"]) == (409, "job.idempotency")
 
 
-def test_only_administrators_go_before_others(people: Callable[[str], TestClient]) -> None:
+def test_only_administrators_may_set_a_priority(people: Callable[[str], TestClient]) -> None:
     refused = people("anna").post("/v1/jobs", json=DRAWING | {"priority": 1})
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "job.priority")
     assert people("anna").post("/v1/jobs", json=DRAWING | {"priority": -1}).status_code == 202
@@ -169,7 +169,7 @@ def test_jobs_are_listed_by_state_and_kind(client: TestClient, bench: Bench) -> 
         assert client.get("/v1/jobs", params=wrong).status_code == 422
 
 
-def test_the_jobs_of_others_are_not_there(people: Callable[[str], TestClient], bench: Bench) -> None:
+def test_jobs_of_other_owners_are_not_found(people: Callable[[str], TestClient], bench: Bench) -> None:
     job = bench.begin("anna")
     paths = [f"/v1/jobs/{job.id}{rest}" for rest in ("", "/events", "/result", "/preview")]
     for path in paths:
@@ -219,7 +219,7 @@ def test_a_scan_has_no_pictures_to_skip(client: TestClient, service: QueueServic
 
 
 HALF = "\ud800"
-"""Half of a character: no encoding can write it down."""
+"""An unpaired surrogate: no encoding can represent it."""
 
 
 @pytest.mark.parametrize(
@@ -248,14 +248,14 @@ HALF = "\ud800"
     ],
 )
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "models only"])
-def test_half_characters_are_refused(
+def test_unpaired_surrogates_are_refused(
     client: TestClient,
     service: QueueService,
     body: dict[str, Any],
     guarded: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By the layer that looks at every body, and by the models too."""
+    """By the middleware that checks every body, and by the models too."""
     if not guarded:
         for module in (
             "safelight.server.middleware.body_limits",
@@ -282,14 +282,14 @@ def test_half_characters_are_refused(
     ],
     ids=["a picture twice", "pictures twice", "deep", "large"],
 )
-def test_the_json_of_a_form_is_bounded(client: TestClient, request_part: tuple[str, Any]) -> None:
+def test_the_json_part_of_a_form_is_bounded(client: TestClient, request_part: tuple[str, Any]) -> None:
     answer = client.post("/v1/jobs", files=[request_part, ("image", b"x"), ("images", b"x")])
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "request.invalid"), answer.text
     expected = ("part and in", "nested deeper", "larger than")
     assert any(words in answer.text for words in expected), answer.text
 
 
-def test_a_job_that_cannot_be_queued_costs_nothing(open_service: Callable[..., QueueService]) -> None:
+def test_a_job_that_cannot_be_queued_is_refunded(open_service: Callable[..., QueueService]) -> None:
     service = open_service(queue_capacity=1, pictures_per_minute=10)
     key = KeyStore(service.engine).add("anna", pictures_per_day=2)
     with client_of(create_app(service, service.settings), Authorization=f"Bearer {key}") as client:
@@ -302,7 +302,9 @@ def test_a_job_that_cannot_be_queued_costs_nothing(open_service: Callable[..., Q
         assert client.post("/v1/jobs", json=DRAWING).status_code == 202
 
 
-def test_who_has_too_much_waiting_is_told_how_much_may(open_service: Callable[..., QueueService]) -> None:
+def test_an_owner_with_too_much_waiting_gets_the_limit_in_the_error(
+    open_service: Callable[..., QueueService],
+) -> None:
     service = open_service(waiting_per_owner=2)
     keys = {name: KeyStore(service.engine).add(name) for name in ("anna", "berta")}
     with client_of(create_app(service, service.settings)) as client:
@@ -318,8 +320,8 @@ def test_who_has_too_much_waiting_is_told_how_much_may(open_service: Callable[..
         assert ask("berta").status_code == 202
 
 
-def test_lists_leave_out_what_is_large(client: TestClient, bench: Bench, service: QueueService) -> None:
-    """A scan of thousands of pictures has megabytes of names and verdicts, and a page has two hundred jobs."""
+def test_lists_leave_out_large_fields(client: TestClient, bench: Bench, service: QueueService) -> None:
+    """A scan of thousands of images has megabytes of names and verdicts, and a page has two hundred jobs."""
     request = {"images": [{"blob": "0" * 64}] * 500}
     scan = service.store.submit(Submission(kind=JobKind.SCAN, request=request))
     running = service.store.claim("bench")

@@ -38,14 +38,14 @@ def webp(colour: str = "green") -> bytes:
 
 
 class Listener:
-    """Reads what a socket says."""
+    """Reads the messages of a WebSocket."""
 
     def __init__(self, socket: WebSocketTestSession) -> None:
         self.socket = socket
         self.heard: list[dict[str, Any]] = []
 
     def until(self, kind: str, **wanted: Any) -> dict[str, Any]:
-        """The next message of a kind, with some fields; those before it are kept."""
+        """The next message of a type, with some fields; earlier messages are kept."""
         while True:
             message = self.socket.receive_json()
             self.heard.append(message)
@@ -82,7 +82,7 @@ def until(holds: Callable[[], Any]) -> None:
         time.sleep(0.02)
 
 
-def test_hello_has_the_jobs_there_are(client: TestClient, bench: Bench, service: QueueService) -> None:
+def test_hello_has_the_owners_jobs(client: TestClient, bench: Bench, service: QueueService) -> None:
     ended = bench.finish()
     running = bench.begin()
     queued = bench.queue()
@@ -96,7 +96,7 @@ def test_hello_has_the_jobs_there_are(client: TestClient, bench: Bench, service:
     assert said["last_event"] == service.store.last_event()
 
 
-def test_hello_has_the_newest_that_have_ended(
+def test_hello_has_the_latest_ended_jobs(
     client: TestClient, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("safelight.server.core.events.broadcaster.MAX_ENDED", 2)
@@ -105,8 +105,10 @@ def test_hello_has_the_newest_that_have_ended(
         assert [job["id"] for job in hello(listener)["jobs"]] == [jobs[2].id, jobs[1].id]
 
 
-def test_hello_has_all_that_run(client: TestClient, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many wait that are newer."""
+def test_hello_has_all_running_jobs(
+    client: TestClient, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many newer jobs wait."""
     monkeypatch.setattr("safelight.server.core.events.broadcaster.MAX_WAITING", 2)
     running = bench.begin()
     queued = [bench.queue() for _ in range(3)]
@@ -146,8 +148,8 @@ def test_a_job_from_its_submission_to_its_end(
     assert listener.kinds().count("job") == 3
 
 
-def test_nothing_is_said_twice(client: TestClient, bench: Bench, service: QueueService) -> None:
-    """What hello told is not told again, though of the running job's owner nothing was known before."""
+def test_nothing_is_sent_twice(client: TestClient, bench: Bench, service: QueueService) -> None:
+    """The contents of hello are not sent again, though the running job's owner was unknown before."""
     job = bench.begin()
     with listening(client) as listener:
         hello(listener)
@@ -158,7 +160,7 @@ def test_nothing_is_said_twice(client: TestClient, bench: Bench, service: QueueS
     assert listener.kinds().count("job") == 1
 
 
-def test_the_queue_moves_up(client: TestClient, bench: Bench, service: QueueService) -> None:
+def test_queue_positions_are_updated(client: TestClient, bench: Bench, service: QueueService) -> None:
     first, second = bench.queue(), bench.queue()
     with listening(client) as listener:
         hello(listener)
@@ -172,7 +174,7 @@ def test_the_queue_moves_up(client: TestClient, bench: Bench, service: QueueServ
         listener.until("queue", positions={})
 
 
-def test_etas_of_what_is_known(client: TestClient, bench: Bench, service: QueueService) -> None:
+def test_etas_of_known_jobs(client: TestClient, bench: Bench, service: QueueService) -> None:
     bench.finish()
     job = bench.begin()
     with listening(client) as listener:
@@ -212,7 +214,7 @@ def test_signals(client: TestClient, bench: Bench, service: QueueService) -> Non
     assert '"event": "job.cancel"' in (service.settings.home / "audit.log").read_text()
 
 
-def test_everybody_hears_of_their_own(
+def test_each_user_gets_their_own_jobs(
     people: Callable[[str], TestClient], bench: Bench, service: QueueService
 ) -> None:
     hers, others = bench.begin("anna"), bench.queue("berta")
@@ -247,7 +249,7 @@ def test_previews_pass_the_policy(open_service: Callable[..., QueueService], tmp
     assert "preview" not in listener.kinds()
 
 
-def test_of_a_large_job_what_is_large_is_left_out(
+def test_large_fields_of_a_job_are_left_out(
     client: TestClient, bench: Bench, service: QueueService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("safelight.server.core.events.broadcaster.MAX_JOB_CHARACTERS", 1000)
@@ -259,10 +261,10 @@ def test_of_a_large_job_what_is_large_is_left_out(
     assert (told["result"], told["request"]) == (None, {"prompt": "a lighthouse"})
 
 
-def test_jobs_are_written_where_they_are_read_and_for_nobody_else(
+def test_jobs_are_serialised_in_a_thread_and_only_for_their_owner(
     people: Callable[[str], TestClient], bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Large ones would hold up everything that the event loop does."""
+    """Serialising large ones would block the event loop."""
     written: list[tuple[str, str]] = []
     write = Job.model_dump_json
 
@@ -279,7 +281,7 @@ def test_jobs_are_written_where_they_are_read_and_for_nobody_else(
     assert set(written) == {("anna", "others")}
 
 
-def test_progress_is_paced(client: TestClient, bench: Bench, service: QueueService) -> None:
+def test_progress_is_rate_limited(client: TestClient, bench: Bench, service: QueueService) -> None:
     job = bench.begin()
     with listening(client) as listener:
         hello(listener)
@@ -293,9 +295,9 @@ def test_progress_is_paced(client: TestClient, bench: Bench, service: QueueServi
     assert len(told) <= (time.monotonic() - began) / 0.1 + 1
 
 
-def test_a_listener_that_leaves(client: TestClient, bench: Bench, service: QueueService) -> None:
+def test_a_client_that_disconnects(client: TestClient, bench: Bench, service: QueueService) -> None:
     job = bench.begin()
-    for _ in range(2):  # and may come back
+    for _ in range(2):  # and may reconnect
         with listening(client) as listener:
             assert len(hello(listener)["jobs"]) == 1
     until(lambda: not listeners(client))
@@ -314,7 +316,7 @@ def test_it_counts_as_a_stream(people: Callable[[str], TestClient], monkeypatch:
         hello(listener)
 
 
-def test_a_revoked_key_ends_it(
+def test_revoking_a_key_ends_it(
     people: Callable[[str], TestClient], service: QueueService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("safelight.server.middleware.authentication.RECHECK_INTERVAL", 0.05)
@@ -357,7 +359,7 @@ def test_a_defect_is_survived(
     monkeypatch: pytest.MonkeyPatch,
     logged: Callable[[], list[dict[str, Any]]],
 ) -> None:
-    """It ends nothing, it is logged, and who missed something is told everything anew."""
+    """It closes no connection, it is logged, and clients that missed messages get a new hello."""
     several, failures = service.store.several, []
 
     def fail(*given: Any) -> list[Job]:
@@ -376,7 +378,7 @@ def test_a_defect_is_survived(
     assert defects(logged) == ["RuntimeError: surprising"]
 
 
-def test_a_preview_that_fails_ends_nothing(
+def test_a_failing_preview_ends_nothing(
     client: TestClient,
     bench: Bench,
     service: QueueService,
@@ -402,10 +404,10 @@ def test_a_preview_that_fails_ends_nothing(
     assert defects(logged) == ["RuntimeError: surprising"]
 
 
-def test_a_database_that_is_away_at_first_is_said(
+def test_a_database_outage_at_the_start_is_reported(
     client: TestClient, bench: Bench, service: QueueService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody waits for ever; and who comes when it is back is told everything."""
+    """No client waits for ever; one that connects after the outage gets everything."""
     last_event, away = service.store.last_event, [True]
 
     def fail() -> int:
@@ -427,7 +429,7 @@ def test_a_database_that_is_away_at_first_is_said(
         assert [told["id"] for told in hello(listener)["jobs"]] == [job.id]
 
 
-def test_a_database_that_is_away_ends_it(
+def test_a_lasting_database_outage_closes_it(
     client: TestClient, service: QueueService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> list[Job]:
@@ -442,7 +444,7 @@ def test_a_database_that_is_away_ends_it(
 
 
 class Stuck:
-    """A socket whose other end reads nothing until it is told to."""
+    """A WebSocket whose client reads nothing until it is released."""
 
     def __init__(self) -> None:
         self.reads = asyncio.Event()
@@ -454,15 +456,15 @@ class Stuck:
 
 
 class Hub:
-    """Says hello, and nothing else."""
+    """A broadcaster that sends hello and nothing else."""
 
     async def snapshot(self, inbox: CoalescingQueue) -> str:
         inbox.reset()
         return "hello"
 
 
-def test_a_slow_reader_costs_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of what is not read the newest is kept, up to a bound; beyond it the listener is told everything anew."""
+def test_a_slow_reader_uses_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest unread messages are kept, up to a limit; beyond it the client gets a new hello."""
     monkeypatch.setattr("safelight.server.core.events.coalescing_queue.MAX_CHARACTERS", 1000)
 
     async def run() -> None:

@@ -36,7 +36,7 @@ def copy_starter(folder: Path) -> None:
     )
 
 
-def test_workers_are_told_to_load_and_to_unload(client: TestClient, service: QueueService) -> None:
+def test_commands_to_load_and_unload_reach_workers(client: TestClient, service: QueueService) -> None:
     for name in ("one", "two"):
         service.register_worker(name, WORKER)
     copy_starter(service.settings.home / "checkpoints" / "mine" / "apples")
@@ -56,7 +56,7 @@ def test_workers_are_told_to_load_and_to_unload(client: TestClient, service: Que
     ]
 
 
-def test_what_is_not_there_is_refused_at_once(client: TestClient, service: QueueService) -> None:
+def test_unknown_checkpoints_are_refused_at_once(client: TestClient, service: QueueService) -> None:
     service.register_worker("one", WORKER)
     for name in ("nothing", "../../etc", "owner/name", ""):
         for path in (LOAD, UNLOAD):
@@ -65,27 +65,27 @@ def test_what_is_not_there_is_refused_at_once(client: TestClient, service: Queue
     assert orders(service) == []
     assert (
         client.post(UNLOAD, json={"checkpoint": "gone"}).status_code == 202
-    )  # its files are, it is in memory
+    )  # its files are gone, it is in memory
     for body in ({}, {"checkpoint": 1}, {"checkpoint": "starter", "more": 1}):
         assert client.post(UNLOAD, json=body).status_code == 422
     assert client.post(LOAD, json={"checkpoint": None}).status_code == 422
 
 
-def test_without_a_worker_nobody_hears_it(client: TestClient, service: QueueService) -> None:
+def test_without_a_worker_it_is_refused(client: TestClient, service: QueueService) -> None:
     for path in (LOAD, UNLOAD):
         answer = client.post(path, json={"checkpoint": "starter"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "worker.missing")
     assert orders(service) == []
 
 
-def test_only_administrators_may(people: Callable[[str], TestClient], service: QueueService) -> None:
+def test_it_is_for_administrators(people: Callable[[str], TestClient], service: QueueService) -> None:
     service.register_worker("one", WORKER)
     for path in (LOAD, UNLOAD):
         assert people("anna").post(path, json={"checkpoint": "starter"}).status_code == 403
         assert people("chief").post(path, json={"checkpoint": "starter"}).status_code == 202
 
 
-def test_the_servers_own_checkpoint_is_named_without_its_folder(
+def test_the_configured_checkpoint_is_named_without_its_folder(
     open_service: Callable[..., QueueService], tmp_path: Path
 ) -> None:
     secret = tmp_path / "secret-folder" / "apples"
@@ -103,7 +103,7 @@ def test_the_servers_own_checkpoint_is_named_without_its_folder(
 
 
 @pytest.mark.parametrize(("name", "seen"), [("chief", True), ("anna", False)])
-def test_what_went_wrong_is_for_administrators(
+def test_loading_errors_are_shown_to_administrators_only(
     people: Callable[[str], TestClient], service: QueueService, name: str, seen: bool
 ) -> None:
     failure = {"code": "memory.budget", "message": "Too large.", "checkpoint": "x", "time": 1.0}

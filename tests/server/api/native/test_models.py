@@ -37,7 +37,7 @@ def test_the_list_of_models(client: TestClient) -> None:
     assert client.get("/v1/models?kind=odd").status_code == 422
 
 
-def test_one_model(client: TestClient, service: QueueService) -> None:
+def test_a_single_model(client: TestClient, service: QueueService) -> None:
     folder = service.settings.home / "checkpoints" / "mine" / "red apples"
     shutil.copytree(
         STARTER_PATH, folder, copy_function=lambda source, target: Path(target).symlink_to(source)
@@ -52,8 +52,8 @@ def test_one_model(client: TestClient, service: QueueService) -> None:
         assert answer.status_code == 404, answer.url
 
 
-def test_nothing_says_where_anything_lies(open_service: Callable[..., QueueService], tmp_path: Path) -> None:
-    """The server's own checkpoint can be a path: callers see its last part, and may name it by that."""
+def test_paths_are_not_disclosed(open_service: Callable[..., QueueService], tmp_path: Path) -> None:
+    """The configured checkpoint may be a path: clients see its last part, and may use that as its name."""
     secret = tmp_path / "secret-folder" / "apples"
     shutil.copytree(
         STARTER_PATH, secret, copy_function=lambda source, target: Path(target).symlink_to(source)
@@ -69,7 +69,7 @@ def test_nothing_says_where_anything_lies(open_service: Callable[..., QueueServi
             assert str(service.settings.home) not in text
 
 
-def test_which_worker_has_what(client: TestClient, service: QueueService) -> None:
+def test_checkpoints_in_memory_by_worker(client: TestClient, service: QueueService) -> None:
     description = {
         "host": "h",
         "pid": 1,

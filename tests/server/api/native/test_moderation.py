@@ -24,11 +24,11 @@ def text(path: Path) -> str:
 
 
 def large_json(picture: str) -> bytes:
-    """With so much space in it that it is parsed in pieces."""
+    """JSON with so much whitespace that it is parsed in pieces."""
     return b'{"image": ' + b" " * LARGE + b'"' + picture.encode() + b'"}'
 
 
-def test_large_json_that_is_none_is_refused_like_small(client: TestClient) -> None:
+def test_large_malformed_json_is_refused_like_small(client: TestClient) -> None:
     answers = [
         client.post("/v1/moderate", content=body, headers={"Content-Type": "application/json"})
         for body in (b'{"image": "a",}', large_json("a" * LARGE).replace(b"}", b",}"))
@@ -37,7 +37,7 @@ def test_large_json_that_is_none_is_refused_like_small(client: TestClient) -> No
     assert answers[0].json()["error"]["code"] == answers[1].json()["error"]["code"]
 
 
-def test_a_verdict_is_the_same_whichever_way_the_picture_comes(
+def test_a_verdict_is_the_same_however_the_picture_is_sent(
     client: TestClient, photographs: list[Path], open_nsfw: NetworkClassifier
 ) -> None:
     cat = photographs[1]
@@ -64,7 +64,7 @@ def test_a_verdict_is_the_same_whichever_way_the_picture_comes(
     assert (verdict["embedding_dim"], verdict["embedding"]) == (1024, None)
 
 
-def test_several_pictures_keep_their_order_and_a_bad_one_spoils_no_other(
+def test_several_pictures_keep_their_order_and_a_bad_one_affects_no_other(
     client: TestClient, photographs: list[Path]
 ) -> None:
     alone = [
@@ -94,7 +94,9 @@ def test_several_pictures_keep_their_order_and_a_bad_one_spoils_no_other(
         ({"content": b"x", "headers": {"Content-Type": "text/plain"}}, 415, "request.media_type"),
     ],
 )
-def test_what_cannot_be_judged(client: TestClient, request_: dict[str, Any], status: int, code: str) -> None:
+def test_pictures_that_cannot_be_judged(
+    client: TestClient, request_: dict[str, Any], status: int, code: str
+) -> None:
     answer = client.post("/v1/moderate", **request_)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
 
@@ -111,7 +113,7 @@ def test_what_cannot_be_judged(client: TestClient, request_: dict[str, Any], sta
         ({"embeddings": "perhaps"}, 422),
     ],
 )
-def test_only_presets_and_installed_classifiers_can_be_named(
+def test_only_presets_and_installed_classifiers_are_accepted(
     client: TestClient, photographs: list[Path], query: dict[str, str], status: int
 ) -> None:
     answer = client.post("/v1/moderate", params=query, content=photographs[1].read_bytes(), headers=JPEG)
@@ -139,7 +141,7 @@ def test_pictures_count_before_they_are_judged(
     assert [judged(2), judged(2), judged(1), judged(1)] == [200, 429, 200, 429]
 
 
-def test_what_cannot_be_judged_costs_nothing(
+def test_pictures_that_cannot_be_judged_are_refunded(
     client: TestClient, service: QueueService, photographs: list[Path]
 ) -> None:
     anna = {"Authorization": f"Bearer {KeyStore(service.engine).add('anna', pictures_per_day=1)}"} | JPEG
@@ -153,7 +155,7 @@ def test_what_cannot_be_judged_costs_nothing(
     assert [answer.status_code for answer in answers] == [404, 415, 200, 429]
 
 
-def test_pictures_are_fetched_after_they_are_counted(
+def test_pictures_are_downloaded_after_they_are_counted(
     open_service: Callable[..., QueueService], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched: list[str] = []

@@ -35,7 +35,7 @@ def test_the_presets(client: TestClient) -> None:
         assert each["description"]
 
 
-def test_the_servers_own_has_its_name_and_no_path(
+def test_the_configured_policy_has_its_name_and_no_path(
     open_service: Callable[..., QueueService], tmp_path: Path
 ) -> None:
     path = tmp_path / "secret-folder" / "rules.toml"

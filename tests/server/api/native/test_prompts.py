@@ -33,13 +33,13 @@ def test_both_prompts(standing: TestClient) -> None:
     assert found["negative_prompt"]["spans"] == [{"start": 1, "end": 7, "weight": 0.909091}]
 
 
-def test_nothing(standing: TestClient) -> None:
+def test_an_empty_request(standing: TestClient) -> None:
     found = standing.post("/v1/prompts/explain", json={}).json()
     nothing = {"tokens": 0, "chunks": 1, "per_chunk": 46, "spans": [], "wildcards": [], "error": None}
     assert found == {"prompt": nothing, "negative_prompt": nothing}
 
 
-def test_a_prompt_that_cannot_be_read_spoils_no_other(standing: TestClient) -> None:
+def test_an_invalid_prompt_affects_no_other(standing: TestClient) -> None:
     body = {"prompt": "(a:1000) __b__", "negative_prompt": "blurry"}
     answer = standing.post("/v1/prompts/explain", json=body)
     assert answer.status_code == 200
@@ -50,7 +50,7 @@ def test_a_prompt_that_cannot_be_read_spoils_no_other(standing: TestClient) -> N
 
 
 @pytest.mark.parametrize("part", ["<lora:ink:1>", "{<lyco:a:1>|red}", "embedding:bad", "ROCK AND ROLL"])
-def test_what_a_prompt_asks_for_in_vain_is_explained(standing: TestClient, part: str) -> None:
+def test_unsupported_parts_of_a_prompt_are_explained(standing: TestClient, part: str) -> None:
     body = {"prompt": f"a cat {part}", "negative_prompt": f"{part} dog"}
     found = standing.post("/v1/prompts/explain", json=body).json()
     for name in body:
@@ -59,7 +59,7 @@ def test_what_a_prompt_asks_for_in_vain_is_explained(standing: TestClient, part:
         assert "backslash" in found[name]["error"]["hint"]
 
 
-def test_requests_that_are_none(standing: TestClient) -> None:
+def test_invalid_requests(standing: TestClient) -> None:
     for body in ({"prompt": 1}, {"steps": 0}, {"steps": 1001}, {"what": 1}, {"prompt": "x" * 10_001}):
         assert standing.post("/v1/prompts/explain", json=body).status_code == 422
     missing = standing.post("/v1/prompts/explain", json={"checkpoint": "gone"})
@@ -70,7 +70,7 @@ def test_requests_that_are_none(standing: TestClient) -> None:
         )
 
 
-def test_each_checkpoint_has_its_own_tokens(
+def test_each_checkpoint_has_its_own_token_count(
     client: TestClient, service: QueueService, tiny: Callable[[str], Path]
 ) -> None:
     home = service.settings.home / "checkpoints"
@@ -94,7 +94,7 @@ def test_a_checkpoint_that_only_workers_know(open_service: Callable[..., QueueSe
     assert (part["tokens"], part["spans"]) == (None, [{"start": 1, "end": 2, "weight": 1.1}])
 
 
-def test_a_tokenizer_that_is_damaged(client: TestClient, service: QueueService) -> None:
+def test_a_damaged_tokenizer(client: TestClient, service: QueueService) -> None:
     folder = service.settings.home / "checkpoints" / "broken"
     shutil.copytree(STARTER_PATH, folder)
     (folder / "tokenizer" / "tokenizer.json").write_text("{")
@@ -102,7 +102,7 @@ def test_a_tokenizer_that_is_damaged(client: TestClient, service: QueueService) 
     assert answer.json()["error"]["code"] == "checkpoint.invalid"
 
 
-def test_it_is_quick_enough_to_ask_while_writing(standing: TestClient) -> None:
+def test_it_is_fast_enough_for_live_typing(standing: TestClient) -> None:
     body = {"prompt": ", ".join(["a (red:1.2) apple"] * 10), "negative_prompt": "blurry"}
     standing.post("/v1/prompts/explain", json=body)
     times = []
@@ -113,10 +113,10 @@ def test_it_is_quick_enough_to_ask_while_writing(standing: TestClient) -> None:
     assert min(times) < 0.02
 
 
-def test_it_is_not_in_the_way_of_others(
+def test_it_does_not_delay_other_requests(
     client: TestClient, service: QueueService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Counting has threads of its own; the others are for what is quick."""
+    """Token counting has its own threads; the others are for quick work."""
     seen: list[str] = []
 
     def tokenizers(*_: object) -> list[ClipTokenizer]:
@@ -136,7 +136,7 @@ def test_a_prompt_of_a_thousand_phases_is_counted_in_time(standing: TestClient) 
     assert time.process_time() - began < 5
 
 
-def test_few_tokenizers_are_kept(service: QueueService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tokenizer_cache_is_bounded(service: QueueService, monkeypatch: pytest.MonkeyPatch) -> None:
     counting, home = TokenizerCache(), service.settings.home / "checkpoints"
     for number in range(MAX_TOKENIZERS + 2):
         shutil.copytree(STARTER_PATH, home / f"copy-{number}")

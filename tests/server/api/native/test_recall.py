@@ -22,7 +22,7 @@ RECORD = ReproductionRecord.model_validate(PLAIN)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
-def test_a_picture_comes_in_every_way(standing: TestClient, kind: str) -> None:
+def test_every_way_to_send_a_picture(standing: TestClient, kind: str) -> None:
     told = Metadata(infotext=infotext_from_record(RECORD), record=RECORD.to_json())
     data = encode_image(Image.new("RGB", (8, 8)), kind, told)  # type: ignore[arg-type]
     bare = standing.post("/v1/recall", content=data, headers={"Content-Type": f"image/{kind}"})
@@ -34,14 +34,14 @@ def test_a_picture_comes_in_every_way(standing: TestClient, kind: str) -> None:
     assert standing.post("/v1/recall", json={"image": base64.b64encode(data).decode()}).json() == found
 
 
-def test_what_it_fills_in_can_be_drawn(client: TestClient, service: QueueService) -> None:
+def test_recalled_fields_can_be_submitted(client: TestClient, service: QueueService) -> None:
     fields = client.post("/v1/recall", json={"text": A1111}).json()["fields"]
     submitted = client.post("/v1/jobs", json=fields | {"kind": "generate"})
     assert submitted.status_code == 202
     assert submitted.json()["request"]["hires"]["upscaler"] == "latent"
 
 
-def test_what_needs_a_picture_beside_it_says_so(client: TestClient) -> None:
+def test_fields_that_need_an_initial_picture_are_marked(client: TestClient) -> None:
     text = ReproductionRecord.model_validate(BODY | {"checkpoint": PLAIN["checkpoint"]}).to_json()
     fields = client.post("/v1/recall", json={"text": text}).json()["fields"] | {"kind": "generate"}
     assert fields.keys() >= BESIDE_A_PICTURE
@@ -76,7 +76,7 @@ def test_styles_of_this_server(client: TestClient, service: QueueService) -> Non
     assert "styles" not in client.post("/v1/recall", json={"text": text}).json()["fields"]
 
 
-def test_a_picture_that_says_nothing(standing: TestClient, photographs: list[Path]) -> None:
+def test_a_picture_without_metadata(standing: TestClient, photographs: list[Path]) -> None:
     for data in (png(), photographs[0].read_bytes()):
         found = standing.post("/v1/recall", content=data, headers={"Content-Type": "image/png"}).json()
         assert (found["source"], found["fields"]) == ("none", {})
@@ -86,7 +86,7 @@ def test_a_picture_that_says_nothing(standing: TestClient, photographs: list[Pat
     assert answer.json()["source"] == "none"
 
 
-def test_what_cannot_be_read(standing: TestClient) -> None:
+def test_unreadable_inputs(standing: TestClient) -> None:
     for body in ({}, {"text": "x", "image": "x"}, {"text": 1}, {"text": "x" * 1_000_001}, {"what": 1}):
         assert standing.post("/v1/recall", json=body).status_code == 422
     noise = standing.post("/v1/recall", content=b"noise", headers={"Content-Type": "image/png"})

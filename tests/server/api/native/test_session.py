@@ -45,7 +45,7 @@ def events(home: Path) -> list[tuple[str, str]]:
     return [(line["event"], line.get("owner", "")) for line in lines]
 
 
-def test_nobody_needs_to_sign_in_without_keys(client: TestClient) -> None:
+def test_without_keys_no_sign_in_is_needed(client: TestClient) -> None:
     local = {"owner": "local", "role": "admin", "keys": False, "cookie": False}
     assert client.get("/v1/session").json() == local
     response = sign_in(client, "anything")
@@ -76,7 +76,7 @@ def test_signing_in_and_out(client: TestClient, keys: KeyStore, server_home: Pat
     assert token not in (server_home / "audit.log").read_text()
 
 
-def test_a_cookie_is_kept_from_scripts_and_other_sites(client: TestClient, keys: KeyStore) -> None:
+def test_the_cookie_is_http_only_and_same_site(client: TestClient, keys: KeyStore) -> None:
     cookie = cookie_of(sign_in(client, keys.add("anna")))
     assert (cookie["path"], cookie["samesite"], cookie["domain"]) == ("/", "strict", "")
     assert (cookie["httponly"], cookie["secure"], cookie["max-age"]) == (True, "", str(30 * 86400))
@@ -90,7 +90,7 @@ def test_an_administrator_signs_in(client: TestClient, keys: KeyStore) -> None:
     assert client.get("/metrics").status_code == 200
 
 
-def test_a_key_in_a_header_is_no_cookie(client: TestClient, keys: KeyStore) -> None:
+def test_a_key_in_a_header_sets_no_cookie(client: TestClient, keys: KeyStore) -> None:
     headers = {"Authorization": f"Bearer {keys.add('anna')}"}
     assert client.get("/v1/session", headers=headers).json() == {
         "owner": "anna",
@@ -101,7 +101,7 @@ def test_a_key_in_a_header_is_no_cookie(client: TestClient, keys: KeyStore) -> N
     assert client.delete("/v1/session", headers=headers).status_code == 204
 
 
-def test_wrong_keys_sign_nobody_in(client: TestClient, keys: KeyStore) -> None:
+def test_wrong_keys_are_refused(client: TestClient, keys: KeyStore) -> None:
     key = keys.add("anna")
     assert sign_in(client, key, name="anna").status_code == 200
     for wrong in ({"key": "wrong"}, {"key": ""}, {"key": key[:-1]}, {"key": key, "name": "berta"}):
@@ -112,12 +112,12 @@ def test_wrong_keys_sign_nobody_in(client: TestClient, keys: KeyStore) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"key": 5}, {"key": "x" * 201}, {"key": "x", "more": 1}, [], None])
-def test_what_is_no_key_at_all(client: TestClient, keys: KeyStore, body: object) -> None:
+def test_malformed_keys(client: TestClient, keys: KeyStore, body: object) -> None:
     keys.add("anna")
     assert client.post("/v1/session", json=body).status_code == 422
 
 
-def test_wrong_keys_count_wherever_they_are_tried(client: TestClient, keys: KeyStore) -> None:
+def test_wrong_keys_share_one_limit_wherever_they_are_sent(client: TestClient, keys: KeyStore) -> None:
     key = keys.add("anna")
     half = rate_limits.WRONG_KEYS_PER_MINUTE // 2
     for _ in range(half):
@@ -136,7 +136,7 @@ def test_signing_in_counts_as_a_request(open_service: Callable[..., QueueService
         assert [sign_in(client, key).status_code for _ in range(3)] == [200, 200, 429]
 
 
-def test_strangers_send_little(client: TestClient, keys: KeyStore) -> None:
+def test_the_body_of_a_sign_in_is_small(client: TestClient, keys: KeyStore) -> None:
     keys.add("anna")
     assert sign_in(client, "x" * MAX_ANONYMOUS_BYTES).status_code == 413
     chunks = iter([b"x" * MAX_ANONYMOUS_BYTES, b"x"])
@@ -144,7 +144,7 @@ def test_strangers_send_little(client: TestClient, keys: KeyStore) -> None:
     assert response.status_code == 413
 
 
-def test_foreign_pages_sign_nobody_in_or_out(client: TestClient, keys: KeyStore) -> None:
+def test_foreign_sites_cannot_sign_in_or_out(client: TestClient, keys: KeyStore) -> None:
     key = keys.add("anna")
     response = client.post("/v1/session", content=json.dumps({"key": key}), headers=FOREIGN)
     assert (response.status_code, response.json()["error"]["code"]) == (403, "denied.origin")
@@ -155,8 +155,8 @@ def test_foreign_pages_sign_nobody_in_or_out(client: TestClient, keys: KeyStore)
     assert client.get("/v1/session", headers={"Host": "evil.example"}).status_code == 403
 
 
-def test_pages_of_other_origins_sign_nobody_in(open_service: Callable[..., QueueService]) -> None:
-    """Not even where they may use the server: they would change who the browser is to it."""
+def test_allowed_origins_cannot_sign_in(open_service: Callable[..., QueueService]) -> None:
+    """Not even origins that may use the API: a sign-in would change the identity of the browser."""
     allowed = "https://studio.example"
     service = open_service(cors_origins=(allowed,))
     key = KeyStore(service.engine).add("anna")
@@ -187,13 +187,17 @@ def test_signing_in_again_ends_the_former_session(
     ]
 
 
-def test_a_session_is_closed_in_its_own_name(client: TestClient, keys: KeyStore, server_home: Path) -> None:
+def test_a_closed_session_is_audited_under_its_owner(
+    client: TestClient, keys: KeyStore, server_home: Path
+) -> None:
     sign_in(client, keys.add("anna"))
     client.delete("/v1/session", headers={"Authorization": f"Bearer {keys.add('berta')}"})
     assert events(server_home)[-1] == ("session.closed", "anna")
 
 
-def test_strangers_wait_for_nobody_who_writes_and_hold_nobody_up(client: TestClient, keys: KeyStore) -> None:
+def test_failed_sign_ins_neither_wait_for_the_database_nor_block_others(
+    client: TestClient, keys: KeyStore
+) -> None:
     keys.add("anna")
     threads = client.app.state.safelight.threads  # type: ignore[attr-defined]
     blocked = threading.Event()
@@ -213,7 +217,7 @@ def test_strangers_wait_for_nobody_who_writes_and_hold_nobody_up(client: TestCli
             blocked.set()
 
 
-def test_a_key_that_is_revoked_ends_its_sessions(client: TestClient, keys: KeyStore) -> None:
+def test_revoking_a_key_ends_its_sessions(client: TestClient, keys: KeyStore) -> None:
     keys.add("berta")
     sign_in(client, keys.add("anna"))
     keys.revoke("anna")
@@ -222,7 +226,7 @@ def test_a_key_that_is_revoked_ends_its_sessions(client: TestClient, keys: KeySt
     assert "/sign-in" in response.json()["error"]["hint"]
 
 
-def test_a_session_that_is_too_old(client: TestClient, keys: KeyStore, service: QueueService) -> None:
+def test_an_expired_session(client: TestClient, keys: KeyStore, service: QueueService) -> None:
     key_id = str(keys.authenticate(keys.add("anna")).key_id)
     token = SessionStore(service.engine, keys).open(key_id, ago(LIFETIME.total_seconds()))
     assert client.get("/v1/jobs", headers={"Cookie": f"{SESSION_COOKIE}={token}"}).status_code == 401

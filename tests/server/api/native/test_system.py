@@ -15,7 +15,7 @@ from safelight.runtime.machine import inspect_machine
 from safelight.server.app import create_app
 
 
-def test_what_runs_here(client: TestClient, bench: Bench) -> None:
+def test_versions_workers_and_job_counts(client: TestClient, bench: Bench) -> None:
     bench.finish()
     bench.queue()
     body = client.get("/v1/system").json()
@@ -34,7 +34,7 @@ def test_what_runs_here(client: TestClient, bench: Bench) -> None:
     }
 
 
-def test_how_a_worker_draws_and_why(server: str) -> None:
+def test_how_a_worker_generates_and_why(server: str) -> None:
     def the_worker() -> dict[str, Any]:
         (worker,) = httpx2.get(f"{server}/v1/system", timeout=60).json()["workers"]
         return dict(worker)
@@ -47,7 +47,7 @@ def test_how_a_worker_draws_and_why(server: str) -> None:
     assert (worker["last_error"], worker["loading"]) == (None, None)
 
 
-def test_a_real_server_looks_on(server: str) -> None:
+def test_a_real_server_records_its_memory(server: str) -> None:
     def newest() -> dict[str, Any]:
         samples = httpx2.get(f"{server}/v1/system/memory", timeout=60).json()["samples"]
         return dict(samples[-1]) if samples else {"workers": {}}
@@ -65,7 +65,7 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.1)
 
 
-def test_it_tells_no_secrets(open_service: Callable[..., QueueService]) -> None:
+def test_no_secrets_are_disclosed(open_service: Callable[..., QueueService]) -> None:
     service = open_service(
         policy="/secret-folder/rules.toml", key="sl_secret", classifier="/secret-folder/mine"
     )

@@ -67,7 +67,7 @@ def test_a_list_of_texts_is_many_inputs_and_a_list_of_parts_is_one() -> None:
 
 
 @pytest.mark.parametrize("given", ["hello", ["hello", "there"], [{"type": "text", "text": "hello"}]])
-def test_texts_alone_need_a_list(given: Any, words: Blocklist) -> None:
+def test_texts_alone_need_a_blocklist(given: Any, words: Blocklist) -> None:
     with pytest.raises(TextModerationError) as caught:
         check_inputs(moderation_inputs(body(given)), None)
     assert (caught.value.field, caught.value.code) == ("input", "moderation.text_unjudged")
@@ -77,12 +77,12 @@ def test_texts_alone_need_a_list(given: Any, words: Blocklist) -> None:
 
 
 @pytest.mark.parametrize("given", [[], [PICTURE] * 65])
-def test_there_are_bounds(given: Any) -> None:
+def test_inputs_are_limited(given: Any) -> None:
     with pytest.raises(UnsupportedFieldError, match="1 to 64"):
         moderation_inputs(body(given))
 
 
-def test_texts_are_judged_by_the_list(words: Blocklist) -> None:
+def test_texts_are_judged_by_the_blocklist(words: Blocklist) -> None:
     sent = moderation_response(moderation_inputs(body(["Forbidden!", "allowed"])), [], words).model_dump()
     first, second = ModerationCreateResponse.model_validate(sent).results
     assert (first.flagged, first.categories.sexual, first.category_scores.sexual) == (True, True, 1.0)
@@ -92,7 +92,7 @@ def test_texts_are_judged_by_the_list(words: Blocklist) -> None:
     assert (sent["model"], sent["results"][0]["verdict"]) == ("text-blocklist", {"text": told})
 
 
-def test_a_picture_and_the_text_beside_it_are_one_result(verdict: Verdict, words: Blocklist) -> None:
+def test_a_picture_and_its_text_are_one_result(verdict: Verdict, words: Blocklist) -> None:
     (item,) = moderation_response(
         moderation_inputs(body([part("forbidden"), PICTURE])), [verdict], words
     ).results
@@ -105,19 +105,19 @@ def test_a_picture_and_the_text_beside_it_are_one_result(verdict: Verdict, words
     assert (clean.flagged, clean.category_scores["sexual"]) == (False, pytest.approx(verdict.unsafe))
 
 
-def test_a_clean_picture_does_not_vouch_for_a_text(verdict: Verdict, flagged: Verdict) -> None:
+def test_an_allowed_picture_does_not_clear_its_text(verdict: Verdict, flagged: Verdict) -> None:
     both = moderation_inputs(body([part("hello"), PICTURE, PICTURE]))
     for verdicts in ([verdict, verdict], [flagged, verdict]):
         with pytest.raises(TextModerationError):
             moderation_response(both, verdicts, None)
 
 
-def test_a_flagged_picture_is_flagged_whatever_the_text(flagged: Verdict) -> None:
+def test_a_flagged_picture_is_flagged_whatever_its_text(flagged: Verdict) -> None:
     (item,) = moderation_response(moderation_inputs(body([part("hello"), PICTURE])), [flagged], None).results
     assert (item.flagged, item.unjudged) == (True, ["text"])
 
 
-def test_texts_beside_pictures_may_be_skipped_which_is_told(verdict: Verdict) -> None:
+def test_texts_beside_pictures_may_be_skipped_and_are_reported(verdict: Verdict) -> None:
     (item,) = moderation_response(
         moderation_inputs(body([part("hello"), PICTURE])), [verdict], None, skip_texts=True
     ).results
@@ -126,7 +126,7 @@ def test_texts_beside_pictures_may_be_skipped_which_is_told(verdict: Verdict) ->
 
 
 @pytest.mark.parametrize("name", get_args(ModerationModel))
-def test_openais_names_mean_the_servers_own_classifier(name: str) -> None:
+def test_openai_model_names_mean_the_configured_classifier(name: str) -> None:
     assert ModerationBody(input="x", model=name).classifier is None
     assert ModerationBody(input="x", model="mine").classifier == "mine"
 
@@ -148,7 +148,7 @@ def test_names_of_openais_models(name: str, kind: str | None) -> None:
     assert openai_model_kind(name) == kind
 
 
-def test_the_answer_is_what_the_client_reads(verdict: Verdict) -> None:
+def test_the_response_parses_with_openais_client(verdict: Verdict) -> None:
     sent = moderation_response(moderation_inputs(body([PICTURE] * 2)), [verdict, verdict], None).model_dump()
     read = ModerationCreateResponse.model_validate(sent)
     assert (read.model, len(read.results)) == ("open-nsfw", 2)
@@ -160,7 +160,7 @@ def test_the_answer_is_what_the_client_reads(verdict: Verdict) -> None:
     assert sent["results"][0]["verdict"] == verdict.to_dict()
 
 
-def test_what_is_not_judged_says_so(verdict: Verdict) -> None:
+def test_categories_that_are_not_judged_are_marked(verdict: Verdict) -> None:
     item = moderation_response(moderation_inputs(body([PICTURE])), [verdict], None).results[0]
     assert set(item.categories) == set(item.category_scores) == set(CATEGORIES)
     others = [name for name in CATEGORIES if name != "sexual"]
@@ -168,7 +168,7 @@ def test_what_is_not_judged_says_so(verdict: Verdict) -> None:
     assert not any(item.categories[name] for name in others)
 
 
-def test_what_the_policy_does_not_allow_is_flagged(flagged: Verdict) -> None:
+def test_every_decision_but_allow_is_flagged(flagged: Verdict) -> None:
     item = moderation_response(moderation_inputs(body([PICTURE])), [flagged], None).results[0]
     assert item.flagged
     assert item.categories["sexual"]

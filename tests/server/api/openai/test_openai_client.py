@@ -1,4 +1,4 @@
-"""OpenAI's own client, as it comes, against a real server with a real worker."""
+"""The openai package, unmodified, against a real server with a real worker."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_generate(client: openai.OpenAI) -> None:
 
 
 @RUN
-def test_an_address(client: openai.OpenAI) -> None:
+def test_an_image_url(client: openai.OpenAI) -> None:
     answer = client.images.generate(prompt="x", size="64x64", response_format="url", extra_body=SMALL)
     assert answer.data is not None
     assert answer.data[0].url is not None
@@ -75,7 +75,9 @@ def test_edit_and_variation(client: openai.OpenAI) -> None:
         image=[picture], prompt="a pear", size="64x64", extra_body=SMALL | {"strength": 1}
     )
     assert whole.size == "64x64"
-    with pytest.warns(DeprecationWarning, match="deprecated"):  # OpenAI's own service has none any more
+    with pytest.warns(
+        DeprecationWarning, match="deprecated"
+    ):  # OpenAI's own service has no variations any more
         varied = client.images.create_variation(image=picture, n=1, size="64x64")  # type: ignore[arg-type]
     assert varied.data is not None
     assert opened(varied.data[0].b64_json).size == (64, 64)
@@ -118,7 +120,7 @@ def test_moderations(client: openai.OpenAI, photographs: list[Path]) -> None:
 
 
 @pytest.mark.parametrize("name", ["omni-moderation-latest", "text-moderation-007"])
-def test_openais_moderation_is_the_servers_own(
+def test_openai_moderation_models_mean_the_configured_classifier(
     client: openai.OpenAI, name: str, photographs: list[Path]
 ) -> None:
     url = f"data:image/jpeg;base64,{base64.b64encode(photographs[0].read_bytes()).decode()}"
@@ -129,7 +131,7 @@ def test_openais_moderation_is_the_servers_own(
 
 @RUN
 @pytest.mark.parametrize("name", ["gpt-image-1", "dall-e-2"])
-def test_openais_own_model_is_the_servers_own_checkpoint(client: openai.OpenAI, name: str) -> None:
+def test_openai_image_models_mean_the_configured_checkpoint(client: openai.OpenAI, name: str) -> None:
     answer = client.images.generate(prompt="a red apple", model=name, size="64x64", extra_body=SMALL)
     assert answer.model_extra is not None
     assert answer.model_extra["checkpoint"] == "starter"
@@ -142,7 +144,7 @@ def test_openais_own_model_is_the_servers_own_checkpoint(client: openai.OpenAI, 
 
 
 @RUN
-def test_what_a_prompt_asks_for_in_vain_is_left_out_and_told(client: openai.OpenAI) -> None:
+def test_unsupported_parts_of_a_prompt_are_removed_and_reported(client: openai.OpenAI) -> None:
     def extra(prompt: str, **fields: Any) -> tuple[Image.Image, list[str] | None]:
         answer = client.images.generate(prompt=prompt, size="64x64", extra_body=SMALL, **fields)
         assert answer.data is not None
@@ -184,7 +186,7 @@ def test_models(client: openai.OpenAI) -> None:
         ),
     ],
 )
-def test_errors_are_the_clients_own(client: openai.OpenAI, call: Any, kind: type, code: str) -> None:
+def test_errors_are_exceptions_of_the_client(client: openai.OpenAI, call: Any, kind: type, code: str) -> None:
     with pytest.raises(kind) as caught:
         call(client)
     assert caught.value.code == code

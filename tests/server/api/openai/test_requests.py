@@ -63,7 +63,7 @@ def test_a_prompt_alone() -> None:
     assert drawn() == GenerationRequest(prompt="a cat", checkpoint="mine", ignore_unsupported=True)
 
 
-def test_every_field_arrives() -> None:
+def test_every_field_is_mapped() -> None:
     request = drawn(
         n=3,
         size="256x128",
@@ -120,12 +120,12 @@ def test_quality_of_an_unknown_family_is_refused() -> None:
         generation_fields(form, SelectedCheckpoint(None, None))
 
 
-def test_png_takes_the_one_compression_that_it_has() -> None:
+def test_png_accepts_only_a_compression_of_100() -> None:
     assert drawn(output_compression=100) == drawn(output_compression=100, output_format="png") == drawn()
 
 
 @pytest.mark.parametrize("size", [None, "auto"])
-def test_size_may_be_left_open(size: str | None) -> None:
+def test_size_may_be_omitted(size: str | None) -> None:
     assert drawn(size=size).width is None
 
 
@@ -140,7 +140,7 @@ def test_size_may_be_left_open(size: str | None) -> None:
         ({"partial_images": 2}, "partial_images"),
     ],
 )
-def test_fields_that_do_not_fit(sent: dict[str, Any], field: str) -> None:
+def test_contradicting_fields(sent: dict[str, Any], field: str) -> None:
     with pytest.raises(UnsupportedFieldError) as caught:
         drawn(**sent)
     assert caught.value.field == field
@@ -163,25 +163,25 @@ def test_fields_that_do_not_fit(sent: dict[str, Any], field: str) -> None:
         {"prompt": ""},
     ],
 )
-def test_what_is_out_of_range_or_unknown_is_refused(sent: dict[str, Any]) -> None:
+def test_out_of_range_or_unknown_values_are_refused(sent: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         GenerationBody(**{"prompt": "x", **sent})
 
 
-def test_transparent_parts_of_the_mask_are_drawn_anew() -> None:
+def test_transparent_parts_of_the_mask_are_regenerated() -> None:
     request = edited(HOLED)
     assert request.strength is None
     mask = opened(request.mask)
     assert [mask.getpixel((x, 0)) for x in (0, 7)] == [255, 0]
 
 
-def test_without_a_mask_the_pictures_own_holes_count() -> None:
+def test_without_a_mask_the_pictures_transparent_parts_are_used() -> None:
     request = edited(image=HOLED)
     assert request.mask is not None
     assert edited().mask is None
 
 
-def test_shadows_and_soft_edges_are_no_holes() -> None:
+def test_partly_transparent_pixels_are_no_mask() -> None:
     shadow = Image.new("RGBA", (8, 8), (0, 0, 0, 255))
     shadow.paste((0, 0, 0, 200), (0, 0, 4, 8))
     assert edited(image=file_of(shadow)).mask is None
@@ -194,7 +194,7 @@ def opened(data: Any) -> Image.Image:
     return Image.open(io.BytesIO(data))
 
 
-def test_a_masked_picture_is_cut_to_the_size_and_not_distorted() -> None:
+def test_a_masked_picture_is_cropped_to_the_size_and_not_distorted() -> None:
     image = Image.new("RGB", (64, 32), "red")
     image.paste("blue", (16, 0, 48, 32))  # the square in the middle
     mask = Image.new("RGBA", (64, 32), (0, 0, 0, 255))
@@ -223,7 +223,7 @@ def test_a_mask_of_another_size_is_refused() -> None:
         ((16384, 100), "sd1", (13104, 80)),
     ],
 )
-def test_photographs_are_drawn_at_a_size_that_can_be_drawn(
+def test_photographs_are_scaled_to_a_supported_size(
     size: tuple[int, int], family: str | None, drawn_at: tuple[int, int] | None
 ) -> None:
     assert fit_size(size, SelectedCheckpoint(None, FAMILIES[family] if family else None)) == drawn_at
@@ -259,7 +259,7 @@ def test_an_edit_and_a_variation_of_a_photograph() -> None:
 
 
 @pytest.mark.parametrize(("fidelity", "strength"), [(None, 0.75), ("low", 0.75), ("high", 0.5)])
-def test_without_any_mask_all_of_the_picture_is_drawn_from(fidelity: Any, strength: float) -> None:
+def test_without_any_mask_it_is_image_to_image(fidelity: Any, strength: float) -> None:
     assert edited(input_fidelity=fidelity).strength == strength
     assert edited(input_fidelity=fidelity, strength=0.2).strength == 0.2
 
@@ -270,7 +270,7 @@ def test_a_mask_without_transparent_parts_is_refused() -> None:
     assert inpaint_mask(OPAQUE, LIMITS) is None
 
 
-def test_variations_take_the_pictures_own_words() -> None:
+def test_variations_reuse_the_prompt_of_the_picture() -> None:
     image = Image.new("RGB", (8, 8))
     told = encode_image(image, "png", Metadata(infotext=INFOTEXT.format(seed=1)))
     fields = variation_fields(VariationForm.model_construct(n=2), CHOSEN, told, LIMITS)

@@ -37,7 +37,7 @@ def form(**sent: Any) -> GenerationBody:
     return GenerationBody(prompt="x", **sent)
 
 
-def test_the_whole_answer_is_what_the_client_reads() -> None:
+def test_the_response_parses_with_openais_client() -> None:
     outcome = outcome_of(job(JobState.SUCCEEDED, picture(1), picture(2, 1, "block")))
     sent = form(output_format="webp", quality="hd", user="anna")
     body = images_response(sent, outcome, [ImageItem(b64_json="aGk=")], "mine").model_dump(exclude_none=True)
@@ -48,7 +48,7 @@ def test_the_whole_answer_is_what_the_client_reads() -> None:
     assert read.created == 1767323045
 
 
-def test_a_variations_answer_has_no_quality() -> None:
+def test_the_response_to_a_variation_has_no_quality() -> None:
     outcome = outcome_of(job(JobState.SUCCEEDED, picture(1)))
     body = images_response(VariationForm.model_construct(), outcome, [], "mine").model_dump(exclude_none=True)
     assert "quality" not in body
@@ -56,7 +56,7 @@ def test_a_variations_answer_has_no_quality() -> None:
 
 
 @pytest.mark.parametrize(("kind", "compression"), [("png", None), ("webp", 60), ("jpeg", 0)])
-def test_pictures_in_every_format_keep_their_words(kind: Any, compression: int | None) -> None:
+def test_pictures_in_every_format_keep_their_metadata(kind: Any, compression: int | None) -> None:
     data = base64.b64decode(
         encode_image(form(output_format=kind, output_compression=compression), PNG, LIMITS)
     )
@@ -64,11 +64,11 @@ def test_pictures_in_every_format_keep_their_words(kind: Any, compression: int |
     assert read_metadata(data, limits=LIMITS).infotext == "a cat"
 
 
-def test_a_variation_is_the_file_itself() -> None:
+def test_the_response_to_a_variation_is_the_stored_file() -> None:
     assert base64.b64decode(encode_image(VariationForm.model_construct(), PNG, LIMITS)) == PNG
 
 
-def test_events_are_what_the_client_reads() -> None:
+def test_events_parse_with_openais_client() -> None:
     sent = form(stream=True, output_format="jpeg", safety_identifier="anna")
     partial = ImageGenPartialImageEvent.model_validate(partial_event("image_generation", sent, 1, "aGk="))
     assert (partial.partial_image_index, partial.size, partial.output_format) == (1, "auto", "jpeg")

@@ -25,13 +25,13 @@ def service(tmp_path: Path) -> Iterator[QueueService]:
 
 
 async def wait_through_an_outage(service: QueueService, broken: str, error: Exception) -> JobState:
-    """Wait for a job while the watcher's look at the database fails, twice."""
+    """Wait for a job while the listener's read of the database fails, twice."""
     ledger = service.store
     job = ledger.submit(Submission(kind=JobKind.GENERATE, request={}))
     whole, failures = getattr(ledger, broken), []
 
     def fail(*given: Any, **options: Any) -> Any:
-        if len(failures) < 2 and len(given) < 2:  # events of one job are read by who waits for it
+        if len(failures) < 2 and len(given) < 2:  # the waiting request reads the events of its own job
             failures.append(broken)
             raise error
         return whole(*given, **options)
@@ -57,7 +57,7 @@ def test_an_outage_is_survived(
     assert [line["event"] for line in logged()].count("a defect") == isinstance(error, RuntimeError)
 
 
-def test_a_defect_that_lasts_is_told_to_who_waits(
+def test_a_lasting_defect_is_raised_to_the_waiting_request(
     service: QueueService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_stream, "RETRY_INTERVAL", 0.01)
@@ -74,7 +74,7 @@ def test_a_defect_that_lasts_is_told_to_who_waits(
         asyncio.run(wait())
 
 
-def test_a_listener_that_fails_fails_alone(service: QueueService) -> None:
+def test_a_failing_listener_affects_no_other(service: QueueService) -> None:
     async def heard() -> list[Event]:
         ledger = service.store
         job = ledger.submit(Submission(kind=JobKind.GENERATE, request={}))
@@ -94,7 +94,7 @@ def test_a_listener_that_fails_fails_alone(service: QueueService) -> None:
     assert len(asyncio.run(heard())) == 1
 
 
-def test_all_jobs_are_heard_of_from_now_on(service: QueueService) -> None:
+def test_a_listener_gets_the_events_of_all_jobs_from_now_on(service: QueueService) -> None:
     async def heard() -> tuple[list[str], list[str]]:
         ledger = service.store
         old = ledger.submit(Submission(kind=JobKind.GENERATE, request={}))

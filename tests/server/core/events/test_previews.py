@@ -26,7 +26,7 @@ def webp() -> bytes:
 
 
 def shown(service: QueueService, data: bytes | None) -> bytes | None:
-    """What callers see of a job's preview."""
+    """The preview of a job that clients get."""
     ledger = service.store
     ledger.submit(Submission(kind=JobKind.GENERATE, request={"prompt": "x", "seed": 1}))
     running = ledger.claim("worker")
@@ -41,7 +41,7 @@ def shown(service: QueueService, data: bytes | None) -> bytes | None:
         judge.close()
 
 
-def test_a_preview_comes_as_png(service: QueueService) -> None:
+def test_a_preview_is_a_png(service: QueueService) -> None:
     data = shown(service, webp())
     assert data is not None
     image = Image.open(io.BytesIO(data))
@@ -49,7 +49,7 @@ def test_a_preview_comes_as_png(service: QueueService) -> None:
 
 
 @pytest.mark.parametrize("data", [None, b"damaged"])
-def test_there_may_be_none_to_show(service: QueueService, data: bytes | None) -> None:
+def test_a_job_without_a_preview(service: QueueService, data: bytes | None) -> None:
     assert shown(service, data) is None
 
 

@@ -15,14 +15,14 @@ from safelight.server.core.executors.fair_executor import FairExecutor, current_
 
 @pytest.fixture
 def blocked() -> Iterator[threading.Event]:
-    """What keeps threads busy until it is set."""
+    """An event; submitted work blocks its thread until it is set."""
     event = threading.Event()
     yield event
     event.set()
 
 
 def submit(pool: FairExecutor, owner: str, *work: object) -> Future[object]:
-    """Submit as a request of an owner would."""
+    """Submit as a request of an owner does."""
 
     def owned() -> Future[object]:
         structlog.contextvars.bind_contextvars(owner=owner)
@@ -32,7 +32,7 @@ def submit(pool: FairExecutor, owner: str, *work: object) -> Future[object]:
     return copy_context().run(owned)
 
 
-def test_one_owner_never_has_all_threads(blocked: threading.Event) -> None:
+def test_one_owner_never_occupies_all_threads(blocked: threading.Event) -> None:
     with FairExecutor(4, "test") as pool:
         many = [submit(pool, "anna", blocked.wait, 20) for _ in range(50)]
         assert submit(pool, "berta", lambda: 7).result(10) == 7
@@ -54,7 +54,7 @@ def test_owners_take_turns(blocked: threading.Event) -> None:
     assert order.index("carl") <= 2
 
 
-def test_what_is_cancelled_never_begins(blocked: threading.Event) -> None:
+def test_cancelled_work_never_begins(blocked: threading.Event) -> None:
     done: list[int] = []
     with FairExecutor(1, "test") as pool:
         submit(pool, "anna", blocked.wait, 20)
@@ -66,14 +66,14 @@ def test_what_is_cancelled_never_begins(blocked: threading.Event) -> None:
     assert done == [-1]
 
 
-def test_what_goes_wrong_is_told_to_who_waits() -> None:
+def test_an_exception_is_raised_to_the_waiting_caller() -> None:
     with FairExecutor(2, "test") as pool:
         with pytest.raises(ZeroDivisionError):
             submit(pool, "anna", lambda: 1 / 0).result(10)
         assert submit(pool, "anna", lambda: 1).result(10) == 1
 
 
-def test_ending_drops_what_waits_or_does_it(blocked: threading.Event) -> None:
+def test_shutdown_drops_or_completes_waiting_work(blocked: threading.Event) -> None:
     for dropping in (True, False):
         blocked.clear()
         pool = FairExecutor(1, "test")
@@ -90,7 +90,7 @@ def test_ending_drops_what_waits_or_does_it(blocked: threading.Event) -> None:
             submit(pool, "anna", lambda: 3)
 
 
-def test_it_serves_an_event_loop_as_its_own_threads() -> None:
+def test_it_serves_as_an_event_loops_executor() -> None:
     async def run() -> list[int]:
         asyncio.get_running_loop().set_default_executor(FairExecutor(3, "test"))
         return await asyncio.gather(*(asyncio.to_thread(pow, number, 2) for number in range(50)))
@@ -98,7 +98,7 @@ def test_it_serves_an_event_loop_as_its_own_threads() -> None:
     assert asyncio.run(run()) == [number**2 for number in range(50)]
 
 
-def test_nothing_is_forgotten_under_load() -> None:
+def test_no_work_is_lost_under_load() -> None:
     with FairExecutor(3, "test") as pool:
         futures = [submit(pool, str(number % 7), time.sleep, 0.0001) for number in range(2000)]
         assert not wait(futures, 30).not_done

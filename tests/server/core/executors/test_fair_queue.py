@@ -8,7 +8,7 @@ from safelight.server.core.executors.fair_queue import FairQueue
 
 
 def served(queue: FairQueue[int], seconds: float = 1.0) -> list[str]:
-    """In whose order everything is worked on, one after the other."""
+    """The owners of all items in the order in which they are taken, one after the other."""
     order = []
     while (found := queue.next_eligible()) is not None:
         queue.start(found[0])
@@ -17,7 +17,7 @@ def served(queue: FairQueue[int], seconds: float = 1.0) -> list[str]:
     return order
 
 
-def test_owners_take_turns_however_much_one_of_them_wants() -> None:
+def test_owners_alternate_however_many_items_one_has() -> None:
     queue: FairQueue[int] = FairQueue(1)
     for number in range(4):
         queue.put("anna", number)
@@ -26,7 +26,7 @@ def test_owners_take_turns_however_much_one_of_them_wants() -> None:
     assert served(queue) == ["anna", "berta", "carl", "anna", "anna", "anna"]
 
 
-def test_what_takes_long_counts_for_more() -> None:
+def test_longer_work_counts_for_more() -> None:
     queue: FairQueue[int] = FairQueue(1)
     for number in range(3):
         queue.put("anna", number)
@@ -39,7 +39,7 @@ def test_what_takes_long_counts_for_more() -> None:
     assert order == ["anna", "berta", "berta", "berta", "anna", "anna"]
 
 
-def test_who_comes_later_has_saved_nothing_up() -> None:
+def test_a_latecomer_has_no_credit() -> None:
     queue: FairQueue[int] = FairQueue(1)
     for number in range(20):
         queue.put("anna", number)
@@ -51,7 +51,7 @@ def test_who_comes_later_has_saved_nothing_up() -> None:
     assert served(queue)[:4].count("anna") == 2
 
 
-def test_one_owner_has_no_more_than_a_share_at_once() -> None:
+def test_one_owner_has_a_limited_share_at_once() -> None:
     queue: FairQueue[int] = FairQueue(2)
     for number in range(3):
         queue.put("anna", number)
@@ -65,7 +65,7 @@ def test_one_owner_has_no_more_than_a_share_at_once() -> None:
     assert queue.next_eligible(lambda owner: owner == "berta") == ("anna", 2)
 
 
-def test_what_is_taken_back_is_never_next() -> None:
+def test_a_removed_item_is_never_next() -> None:
     queue: FairQueue[int] = FairQueue(1)
     queue.put("anna", 1)
     queue.put("anna", 2)
@@ -78,7 +78,7 @@ def test_what_is_taken_back_is_never_next() -> None:
 
 
 @given(st.lists(st.sampled_from(["anna", "berta", "carl"]), max_size=40))
-def test_everything_is_served_once_and_in_each_owners_order(owners: list[str]) -> None:
+def test_every_item_is_taken_once_and_in_its_owners_order(owners: list[str]) -> None:
     queue: FairQueue[int] = FairQueue(1)
     for number, owner in enumerate(owners):
         queue.put(owner, number)
@@ -93,7 +93,7 @@ def test_everything_is_served_once_and_in_each_owners_order(owners: list[str]) -
         assert numbers == sorted(numbers)
 
 
-def test_those_who_are_gone_are_forgotten() -> None:
+def test_idle_owners_are_forgotten() -> None:
     queue: FairQueue[int] = FairQueue(1)
     for number in range(3 * fair_queue._MAX_REMEMBERED):
         queue.put(str(number), number)

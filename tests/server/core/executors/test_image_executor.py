@@ -20,7 +20,7 @@ SMALL = ImageCost(10**6, 10**6)
 
 @pytest.fixture
 def blocked() -> Iterator[threading.Event]:
-    """What keeps threads busy until it is set."""
+    """An event; submitted work blocks its thread until it is set."""
     event = threading.Event()
     yield event
     event.set()
@@ -28,7 +28,7 @@ def blocked() -> Iterator[threading.Event]:
 
 @pytest.fixture
 def pool(blocked: threading.Event) -> Iterator[ImageExecutor]:
-    """Three threads, and 250 MB for what is large."""
+    """Three threads, and a budget of 250 MB for large images."""
     pool = ImageExecutor(2, 250 * 10**6 + 3 * SMALL_MEMORY)
     yield pool
     blocked.set()
@@ -51,16 +51,16 @@ def test_a_small_picture_does_not_wait_for_large_ones(pool: ImageExecutor, block
     assert start(pool, "anna", lambda: 2, SMALL).result(10) == 2
 
 
-def test_nor_for_another_owners_small_ones(pool: ImageExecutor, blocked: threading.Event) -> None:
+def test_a_small_picture_does_not_wait_for_another_owners_small_ones(
+    pool: ImageExecutor, blocked: threading.Event
+) -> None:
     for _ in range(100):
         start(pool, "anna", blocked.wait, SMALL)
         start(pool, "anna", blocked.wait, LARGE)
     assert start(pool, "berta", lambda: 1, SMALL).result(10) == 1
 
 
-def test_a_large_picture_does_not_wait_for_ever_behind_small_ones(
-    pool: ImageExecutor, blocked: threading.Event
-) -> None:
+def test_a_large_picture_is_not_starved_by_small_ones(pool: ImageExecutor, blocked: threading.Event) -> None:
     def small() -> None:
         blocked.wait()
         time.sleep(0.002)
@@ -71,7 +71,7 @@ def test_a_large_picture_does_not_wait_for_ever_behind_small_ones(
     assert int(large.result(20)) < 20  # type: ignore[call-overload]
 
 
-def test_what_is_underway_fits_into_the_budget(pool: ImageExecutor) -> None:
+def test_running_work_fits_the_budget(pool: ImageExecutor) -> None:
     held, most, lock = 0, 0, threading.Lock()
 
     def work(memory: int) -> None:
@@ -95,7 +95,7 @@ def test_what_is_underway_fits_into_the_budget(pool: ImageExecutor) -> None:
     assert 200 * 10**6 < most <= 250 * 10**6
 
 
-def test_what_is_larger_than_the_budget_is_alone_among_the_large(
+def test_work_larger_than_the_budget_is_the_only_large_one(
     pool: ImageExecutor, blocked: threading.Event
 ) -> None:
     huge = start(pool, "anna", blocked.wait, ImageCost(10**9))
@@ -107,7 +107,9 @@ def test_what_is_larger_than_the_budget_is_alone_among_the_large(
     assert other.result(10)
 
 
-def test_what_waits_for_the_budget_is_not_overtaken(pool: ImageExecutor, blocked: threading.Event) -> None:
+def test_work_that_waits_for_the_budget_is_not_overtaken(
+    pool: ImageExecutor, blocked: threading.Event
+) -> None:
     order: list[str] = []
     first = start(pool, "anna", blocked.wait, ImageCost(200 * 10**6))
     huge = start(pool, "berta", lambda: order.append("huge"), ImageCost(240 * 10**6))
@@ -119,7 +121,7 @@ def test_what_waits_for_the_budget_is_not_overtaken(pool: ImageExecutor, blocked
     assert order[0] == "huge"
 
 
-def test_nobody_lets_more_wait_than_so_much(
+def test_waiting_work_per_owner_is_limited(
     pool: ImageExecutor, blocked: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(image_executor, "MAX_WAITING", 5)
@@ -132,7 +134,7 @@ def test_nobody_lets_more_wait_than_so_much(
     start(pool, "berta", blocked.wait, LARGE)
 
 
-def test_what_is_given_up_makes_room(
+def test_cancelled_work_frees_its_place(
     pool: ImageExecutor, blocked: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(image_executor, "MAX_WAITING", 3)

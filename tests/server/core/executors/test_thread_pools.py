@@ -19,13 +19,13 @@ from safelight.server.core.executors.thread_pools import DEFAULT_THREADS, Thread
 
 @pytest.fixture
 def blocked() -> Iterator[threading.Event]:
-    """What keeps threads busy until it is set."""
+    """An event; submitted work blocks its thread until it is set."""
     event = threading.Event()
     yield event
     event.set()
 
 
-def test_callers_are_known_while_pictures_and_names_take_long(
+def test_authentication_is_not_delayed_by_image_work_and_name_lookups(
     client: TestClient, blocked: threading.Event
 ) -> None:
     threads = client.app.state.safelight.threads  # type: ignore[attr-defined]
@@ -46,10 +46,8 @@ def test_callers_are_known_while_pictures_and_names_take_long(
     blocked.set()
 
 
-def test_callers_are_known_while_everything_else_takes_long(
-    client: TestClient, blocked: threading.Event
-) -> None:
-    """Also while asyncio's own threads are all taken; this route needs none of them."""
+def test_authentication_is_not_delayed_by_other_work(client: TestClient, blocked: threading.Event) -> None:
+    """Also while asyncio's default executor is fully occupied; this route needs none of its threads."""
 
     async def keep_busy() -> list[asyncio.Task[bool]]:
         waiting = [asyncio.create_task(asyncio.to_thread(blocked.wait)) for _ in range(200)]
@@ -63,7 +61,7 @@ def test_callers_are_known_while_everything_else_takes_long(
     blocked.set()
 
 
-def test_few_pictures_at_a_time_with_the_request_s_context() -> None:
+def test_image_work_is_limited_and_has_the_requests_context() -> None:
     seen: list[object] = []
     now, lock = 0, threading.Lock()
 
@@ -88,10 +86,10 @@ def test_few_pictures_at_a_time_with_the_request_s_context() -> None:
     assert {one for one in seen if not isinstance(one, int)} == {"r-1"}
 
 
-def test_jobs_are_looked_at_while_submissions_wait_for_the_database(
+def test_jobs_can_be_read_while_submissions_wait_for_the_database(
     client: TestClient, service: QueueService
 ) -> None:
-    """Another program holds the write lock, and more submissions wait for it than there are threads of any kind."""
+    """Another program holds the write lock, and more submissions wait for it than any pool has threads."""
     job = service.store.submit(Submission(kind=JobKind.GENERATE, request={"prompt": "a cat", "seed": 1}))
     body = {"kind": "generate", "prompt": "a cat"}
     other = sqlite3.connect(service.settings.home / "safelight.db", isolation_level=None)

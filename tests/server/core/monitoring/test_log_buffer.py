@@ -18,7 +18,7 @@ def ring() -> Iterator[LogBuffer]:
         yield ring
 
 
-def test_it_holds_what_is_logged_by_us_and_by_libraries(ring: LogBuffer) -> None:
+def test_it_records_our_log_and_that_of_libraries(ring: LogBuffer) -> None:
     with log_context(request_id="r-7"):
         get_logger("safelight.here").info("request", status=200, seconds=0.5)
     logging.getLogger("a.library").warning("%s went wrong", "something")
@@ -33,7 +33,7 @@ def test_it_holds_what_is_logged_by_us_and_by_libraries(ring: LogBuffer) -> None
     assert ours.time <= theirs.time
 
 
-def test_levels_and_how_many(ring: LogBuffer) -> None:
+def test_level_and_limit(ring: LogBuffer) -> None:
     log = get_logger("x")
     for number in range(3):
         log.info(f"info {number}")
@@ -49,8 +49,8 @@ def test_levels_and_how_many(ring: LogBuffer) -> None:
     assert [line.event for line in ring.lines(9, "error")] == ["error"]
 
 
-def test_levels_without_a_name(ring: LogBuffer) -> None:
-    """Whatever a library logs, what else there is can be read."""
+def test_unnamed_levels(ring: LogBuffer) -> None:
+    """A library may log at any level; all other lines can still be read."""
     logging.getLogger("x").log(25, "between info and warning")
     logging.getLogger("x").warning("a warning")
     assert [line.level for line in ring.lines(9, "info")] == ["level 25", "warning"]
@@ -71,20 +71,22 @@ def test_it_is_bounded(ring: LogBuffer) -> None:
     assert all(len(str(value)) < MAX_TEXT + 10 for value in line.fields.values())
 
 
-def test_whoever_looks_is_not_in_it(ring: LogBuffer) -> None:
+def test_reading_the_log_is_not_recorded(ring: LogBuffer) -> None:
     get_logger("x").info("request", path=LOG_PATH)
     get_logger("x").info("request", path="/v1/system")
     assert [line.fields["path"] for line in ring.lines(9, "info")] == ["/v1/system"]
 
 
-def test_what_cannot_be_written_ends_nothing(ring: LogBuffer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_that_cannot_be_formatted_are_survived(
+    ring: LogBuffer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     failed = []
     monkeypatch.setattr(LogBuffer, "handleError", lambda _, record: failed.append(record.msg))
     ring.handle(logging.makeLogRecord({"msg": "%d", "args": ("no number",)}))
     assert (failed, ring.lines(9, "info")) == (["%d"], [])
 
 
-def test_it_is_taken_off_again() -> None:
+def test_it_can_be_removed() -> None:
     ring, before = LogBuffer(), logging.getLogger().handlers[:]
     with ring.attached():
         assert ring in logging.getLogger().handlers

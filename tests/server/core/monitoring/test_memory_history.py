@@ -22,7 +22,7 @@ WORKER = {
 
 
 def watched(service: QueueService, count: int) -> list[Sample]:
-    """So many samples and perhaps more."""
+    """Sample until there are at least so many samples."""
 
     async def run() -> list[Sample]:
         async with MemorySampler(lambda: service, every=0.01) as watch:
@@ -33,7 +33,7 @@ def watched(service: QueueService, count: int) -> list[Sample]:
     return asyncio.run(asyncio.wait_for(run(), 60))
 
 
-def test_samples_have_everybody(service: QueueService) -> None:
+def test_samples_include_server_and_workers(service: QueueService) -> None:
     service.register_worker("w", WORKER)
     first, second, *_ = watched(service, 2)
     assert first.workers == {"w": 10**9}
@@ -42,7 +42,7 @@ def test_samples_have_everybody(service: QueueService) -> None:
     assert first.time < second.time
 
 
-def test_they_are_bounded(service: QueueService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_bounded(service: QueueService, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[Sample] = []
     take = memory_history._sample
 
@@ -64,7 +64,7 @@ def test_they_are_bounded(service: QueueService, monkeypatch: pytest.MonkeyPatch
     assert not [old for old in taken[:2] if old in kept]
 
 
-def test_a_database_that_is_away_ends_nothing(service: QueueService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_outage_is_survived(service: QueueService, monkeypatch: pytest.MonkeyPatch) -> None:
     def busy(_: QueueService) -> None:
         raise DatabaseBusyError
 
@@ -72,7 +72,7 @@ def test_a_database_that_is_away_ends_nothing(service: QueueService, monkeypatch
     assert [sample.workers for sample in watched(service, 2)][:2] == [{}, {}]
 
 
-def test_it_ends_at_once(service: QueueService) -> None:
+def test_it_stops_at_once(service: QueueService) -> None:
     async def run() -> float:
         loop = asyncio.get_running_loop()
         async with MemorySampler(lambda: service, every=3600):

@@ -38,7 +38,7 @@ def photograph(photographs: list[Path]) -> bytes:
     return photographs[0].read_bytes()
 
 
-def test_base64_as_it_is_and_in_lines(photograph: bytes) -> None:
+def test_base64_with_and_without_line_breaks(photograph: bytes) -> None:
     assert taken(base64.b64encode(photograph).decode()) == photograph
     assert taken(base64.encodebytes(photograph).decode()) == photograph
 
@@ -67,14 +67,14 @@ def test_data_uris(photograph: bytes, head: str) -> None:
         "file:///etc/passwd",
     ],
 )
-def test_text_that_is_no_picture(text: str) -> None:
+def test_text_that_is_no_image(text: str) -> None:
     with pytest.raises(SafelightError) as caught:
         taken(text)
     assert isinstance(caught.value, ImageEncodingError | ImageNotRecognisedError)
     assert caught.value.http_status in (415, 422)
 
 
-def test_a_bomb_is_known_by_its_header() -> None:
+def test_a_decompression_bomb_is_refused_by_its_header() -> None:
     text = base64.b64encode(huge_png(60_000)).decode()
     tracemalloc.start()
     with pytest.raises(ImageTooManyPixelsError):
@@ -83,7 +83,7 @@ def test_a_bomb_is_known_by_its_header() -> None:
     tracemalloc.stop()
 
 
-def test_too_long_is_not_even_decoded() -> None:
+def test_base64_that_is_too_long_is_not_decoded() -> None:
     text = "A" * 40_000_000
     tracemalloc.start()
     with pytest.raises(ImageTooManyBytesError):
@@ -99,7 +99,7 @@ def test_the_limit_is_the_decoded_size() -> None:
         decode_base64(text, 999)
 
 
-def test_addresses_are_off_unless_asked_for() -> None:
+def test_urls_are_refused_unless_enabled() -> None:
     with pytest.raises(ImageUrlError, match="fetches no pictures"):
         taken("http://127.0.0.1:9/picture.png")
     allowing = Settings(home=Path("/nowhere"), allow_image_urls=True)
@@ -109,7 +109,7 @@ def test_addresses_are_off_unless_asked_for() -> None:
 
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch, photograph: bytes) -> dict[str, Any]:
-    """Stands for pictures elsewhere; says what it was asked for, and how many fetches there were at once."""
+    """Replaces the download of remote images; records the URLs and the largest number of concurrent downloads."""
     seen: dict[str, Any] = {"limits": [], "now": 0, "most": 0}
 
     async def fetch(_: str, max_bytes: int, *__: object) -> bytes:
@@ -124,7 +124,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, photograph: bytes) -> dict[str, A
     return seen
 
 
-def test_the_addresses_of_a_request_share_its_bound(elsewhere: dict[str, Any], photograph: bytes) -> None:
+def test_the_urls_of_a_request_share_its_limit(elsewhere: dict[str, Any], photograph: bytes) -> None:
     settings = Settings(home=Path("/nowhere"), allow_image_urls=True, max_request_bytes=10**7)
 
     async def take() -> None:
@@ -139,7 +139,7 @@ def test_the_addresses_of_a_request_share_its_bound(elsewhere: dict[str, Any], p
     assert elsewhere["limits"] == [10**7 - number * len(photograph) for number in range(MAX_URLS)]
 
 
-def test_few_pictures_are_fetched_at_the_same_time(elsewhere: dict[str, Any]) -> None:
+def test_concurrent_downloads_are_limited(elsewhere: dict[str, Any]) -> None:
     settings = Settings(home=Path("/nowhere"), allow_image_urls=True)
 
     async def take() -> None:

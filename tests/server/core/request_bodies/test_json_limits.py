@@ -25,21 +25,21 @@ def depth_of(value: object) -> int:
 
 
 @given(JSON, st.integers(1, 6))
-def test_depth_is_reckoned_as_it_is(value: object, limit: int) -> None:
+def test_depth_is_computed_exactly(value: object, limit: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_limits, "MAX_DEPTH", limit)
         complaint = json_error(json.dumps(value).encode())
     assert (complaint is not None) == (depth_of(value) > limit)
 
 
-def test_brackets_in_prompts_are_no_depth() -> None:
+def test_brackets_in_strings_add_no_depth() -> None:
     prompt = json.dumps({"prompt": "((" + "[" * 500 + '\\"{' * 500}).encode()
     assert json_error(prompt) is None
     assert json_error(b'"' + b"\\" * 100_001) is None
     assert json_error(b"[" * MAX_DEPTH) is None
 
 
-def test_many_megabytes_are_looked_at_quickly() -> None:
+def test_many_megabytes_are_checked_quickly() -> None:
     data = b'{"a":[' + b'["' + b"A" * 60_000_000 + b'"]' + b",[]" * 100 + b"]}"
     began = time.process_time()
     assert json_error(data) is None
@@ -58,7 +58,7 @@ def test_many_megabytes_are_looked_at_quickly() -> None:
     ],
     ids=["lists", "ends", "objects", "strings", "escapes", "pairs"],
 )
-def test_what_would_take_long_is_refused_by_its_count(data: bytes) -> None:
+def test_too_many_values_are_refused(data: bytes) -> None:
     began = time.process_time()
     assert json_error(data) is not None
     assert time.process_time() - began < 0.2
@@ -68,8 +68,8 @@ TEXTS = st.text(st.sampled_from('a"\\ud8c0\ud83d\ude00\U0001f600é/'), max_size=
 
 
 @given(TEXTS, st.booleans())
-def test_half_characters_are_found(text: str, ascii_only: bool) -> None:
-    """In escapes and in bytes; pairs are characters, and a backslash that is escaped begins nothing."""
+def test_unpaired_surrogates_are_found(text: str, ascii_only: bool) -> None:
+    """In escapes and in bytes; pairs are characters, and an escaped backslash starts no escape."""
     data = json.dumps({text: [text]}, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
     read = json.loads(data)
     lone = any("\ud800" <= sign <= "\udfff" for part in read for sign in part)
@@ -77,6 +77,6 @@ def test_half_characters_are_found(text: str, ascii_only: bool) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1"])
-def test_only_utf_8(encoding: str) -> None:
-    """Python's parser takes other encodings too, in which brackets cannot be counted."""
+def test_only_utf_8_is_accepted(encoding: str) -> None:
+    """Python's parser accepts other encodings too, in which brackets cannot be counted."""
     assert json_error('{"a": "é"}'.encode(encoding)) is not None

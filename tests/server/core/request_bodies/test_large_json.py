@@ -1,4 +1,4 @@
-"""Large JSON becomes what Python's own parser makes of it."""
+"""Large JSON is parsed to the same value as by Python's own parser."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ JSON = st.recursive(
 
 
 @given(JSON, st.booleans(), st.integers(0, 3))
-def test_it_is_what_python_makes_of_it(value: object, plain: bool, damage: int) -> None:
+def test_it_equals_pythons_parser(value: object, plain: bool, damage: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(large_json, "LARGE", 0)
         patch.setattr(large_json, "_LONG", 3)
@@ -39,7 +39,7 @@ def outcome(parse: Callable[[bytes], object], data: bytes) -> object:
         return "wrong"
 
 
-def test_a_long_name_becomes_a_name_and_what_is_wrong_is_named_where_it_is():
+def test_long_keys_are_kept_and_errors_are_located():
     text = base64.b64encode(os.urandom(1 << 20)).decode()
     lines = "\\n".join(text[at : at + 76] for at in range(0, len(text), 76))
     body = f'{{"{text}": "{lines}", "b": ["{text}", 1]}}'.encode()

@@ -24,7 +24,7 @@ SEEN: dict[str, str] = {}
 
 
 class Site(BaseHTTPRequestHandler):
-    """A web site that does what its paths say."""
+    """A web site whose paths name the response's behaviour."""
 
     def do_GET(self) -> None:
         SEEN[self.path] = self.headers["Host"]
@@ -75,7 +75,8 @@ def site() -> Iterator[str]:
 
 
 def look_up(host: str, port: int, **__: object) -> object:
-    """Numbers in every notation, and this machine; all other names mean nothing, and no network is asked."""
+    """Resolve addresses in every notation, and this machine's names; all other names are unknown, and no network is
+    used."""
     if host != "localhost" and re.fullmatch(r"[0-9a-fx.:]+", host) is None:
         raise socket.gaierror(f"there is no {host}")
     return _socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
@@ -124,33 +125,31 @@ def get(url: str, **options: object) -> bytes:
         "2001:db8::1",
     ],
 )
-def test_addresses_that_are_not_the_world_s(address: str) -> None:
+def test_addresses_that_are_not_global(address: str) -> None:
     assert not is_public(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize("address", ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "::ffff:8.8.8.8"])
-def test_addresses_of_the_world(address: str) -> None:
+def test_global_addresses(address: str) -> None:
     assert is_public(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "localhost", "[::1]", "0x7f000001", "2130706433", "127.1", "0"]
 )
-def test_this_machine_is_not_reached_under_any_name(site: str, host: str) -> None:
+def test_this_machine_is_reached_under_no_name(site: str, host: str) -> None:
     port = site.rpartition(":")[2]
     with pytest.raises(ImageUrlError, match="no public host"):
         asyncio.run(fetch_image(f"http://{host}:{port}/bytes/1000", 100_000, ThreadPools()))
     assert "/bytes/1000" not in SEEN
 
 
-def test_what_lies_there_whatever_it_is_called(site: str) -> None:
+def test_a_body_is_downloaded(site: str) -> None:
     assert get(f"{site}/bytes/5000#part") == b"x" * 5000
     assert SEEN["/bytes/5000"] == site.removeprefix("http://")
 
 
-def test_the_connection_goes_to_the_address_that_was_checked(
-    site: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_connection_goes_to_the_checked_address(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     port = site.rpartition(":")[2]
     answers = iter(["127.0.0.1", "127.0.0.2", "127.0.0.3"])
     asked: list[str] = []
@@ -167,12 +166,12 @@ def test_the_connection_goes_to_the_address_that_was_checked(
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     assert get(f"http://rebinding.example:{port}/bytes/2000", is_allowed=permitted) == b"x" * 2000
     assert asked[0] == "rebinding.example"
-    assert "rebinding.example" not in asked[1:]  # only the address itself is looked at again
+    assert "rebinding.example" not in asked[1:]  # only the address itself is checked again
     assert checked == ["127.0.0.1"]
     assert SEEN["/bytes/2000"] == f"rebinding.example:{port}"
 
 
-def test_redirections_are_followed_with_the_same_checks(site: str) -> None:
+def test_redirects_are_followed_with_the_same_checks(site: str) -> None:
     port = site.rpartition(":")[2]
     assert get(f"{site}/to//bytes/3000") == b"x" * 3000
 
@@ -188,34 +187,34 @@ def test_redirections_are_followed_with_the_same_checks(site: str) -> None:
 @pytest.mark.parametrize(
     "target", ["file:///etc/passwd", "ftp://localhost/x", "http://a:b@localhost/x", "http:///x"]
 )
-def test_redirections_to_what_is_not_fetched_from(site: str, target: str) -> None:
+def test_redirects_to_forbidden_addresses(site: str, target: str) -> None:
     with pytest.raises(ImageUrlError):
         get(f"{site}/to/{target}")
 
 
-def test_redirections_have_an_end(site: str) -> None:
+def test_redirects_are_bounded(site: str) -> None:
     loop = "/".join(["to/"] * 6)
     with pytest.raises(ImageUrlError, match="too often"):
         get(f"{site}/{loop}/bytes/1000")
 
 
 @pytest.mark.parametrize("number", [204, 404, 500])
-def test_other_answers(site: str, number: int) -> None:
+def test_error_statuses(site: str, number: int) -> None:
     with pytest.raises(ImageUrlError, match=str(number)):
         get(f"{site}/status/{number}")
 
 
-def test_too_much_is_cut_off(site: str) -> None:
+def test_a_body_beyond_the_limit_is_cut_off(site: str) -> None:
     with pytest.raises(ImageTooManyBytesError):
         get(f"{site}/bytes/10000000")
 
 
-def test_compressed_answers_are_not_unpacked(site: str) -> None:
+def test_compressed_responses_are_not_decompressed(site: str) -> None:
     with pytest.raises(ImageUrlError, match="compressed"):
         get(f"{site}/gzip/")
 
 
-def test_slow_answers_are_given_up(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_responses_time_out(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_images, "TIMEOUT", 0.5)
     with pytest.raises(ImageUrlError, match="TimeoutError"):
         get(f"{site}/slow/")
@@ -234,19 +233,19 @@ def test_slow_answers_are_given_up(site: str, monkeypatch: pytest.MonkeyPatch) -
         "ftp://localhost/",
     ],
 )
-def test_addresses_that_are_none(url: str) -> None:
+def test_invalid_urls(url: str) -> None:
     with pytest.raises(ImageUrlError):
         get(url)
 
 
-def test_nobody_there() -> None:
+def test_a_refused_connection() -> None:
     with pytest.raises(ImageUrlError):
         get("http://127.0.0.1:1/")
 
 
 @pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG])
-def test_addresses_are_not_logged(site: str, logged: Callable[[], list[object]], level: int) -> None:
-    """Their queries may hold what is nobody else's business; of redirections too."""
+def test_urls_are_not_logged(site: str, logged: Callable[[], list[object]], level: int) -> None:
+    """Their query strings may hold secrets; this includes redirects."""
     logging.getLogger().setLevel(level)
     assert get(f"{site}/to//bytes/1000?token=of-a-visitor") == b"x" * 1000
     logging.getLogger("httpx2").warning("what the libraries warn of is")
@@ -254,8 +253,8 @@ def test_addresses_are_not_logged(site: str, logged: Callable[[], list[object]],
     assert logged()[-1]["event"] == "what the libraries warn of is"  # type: ignore[index]
 
 
-def test_names_are_looked_up_in_threads_of_their_own(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name server that is silent for long must not take the threads that everything else needs."""
+def test_names_are_resolved_in_separate_threads(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server that is silent for long must not occupy threads that everything else needs."""
     asked: list[str] = []
 
     def noted(host: str, port: int, **rest: object) -> object:

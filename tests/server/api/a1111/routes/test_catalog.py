@@ -66,7 +66,7 @@ def test_styles(client: TestClient, server_home: Path) -> None:
 
 
 @pytest.mark.parametrize("name", EMPTY_LISTS)
-def test_lists_of_what_is_not_there_are_empty(standing: TestClient, name: str) -> None:
+def test_empty_lists(standing: TestClient, name: str) -> None:
     response = standing.get(f"/sdapi/v1/{name}")
     assert (response.status_code, response.json()) == (200, [])
 

@@ -38,7 +38,7 @@ def test_one_picture(client: TestClient, service: QueueService) -> None:
     assert answer["html_info"] == "<p>Postprocess upscale by: 2, Postprocess upscaler: lanczos</p>"
 
 
-def test_what_is_passed_over_is_told(client: TestClient, service: QueueService) -> None:
+def test_ignored_fields_are_reported(client: TestClient, service: QueueService) -> None:
     sent = {"image": PICTURE, "upscaler_1": "Lanczos", "upscaler_2": None, "<b>": 1}
     with worker(service):
         answer = client.post("/sdapi/v1/extra-single-image", json=sent).json()
@@ -62,7 +62,7 @@ def test_several_pictures_are_a_job_each(client: TestClient, service: QueueServi
     assert (len(begun), sizes(*answer["images"])) == (2, [(64, 32)] * 2)
 
 
-def test_an_enlarged_picture_that_is_blocked_is_not_shown(client: TestClient, service: QueueService) -> None:
+def test_a_blocked_upscaled_picture_is_withheld(client: TestClient, service: QueueService) -> None:
     with worker(service, drawing(Decision.BLOCK)):
         response = client.post("/sdapi/v1/extra-single-image", json={"image": PICTURE})
     assert (response.status_code, response.json()["error"]) == (403, "blocked")
@@ -78,21 +78,21 @@ def test_an_enlarged_picture_that_is_blocked_is_not_shown(client: TestClient, se
         ({"image": "!"}, 422),
     ],
 )
-def test_what_is_refused(standing: TestClient, body: dict[str, Any], status: int) -> None:
+def test_refused_requests(standing: TestClient, body: dict[str, Any], status: int) -> None:
     response = standing.post("/sdapi/v1/extra-single-image", json={"image": PICTURE, **body})
     assert response.status_code == status, response.text
     assert set(response.json()) == {"error", "detail", "errors"}
     assert standing.get("/v1/jobs").json()["jobs"] == []
 
 
-def test_what_a_picture_says_of_itself(standing: TestClient) -> None:
+def test_png_info_of_a_picture(standing: TestClient) -> None:
     answer = standing.post("/sdapi/v1/png-info", json={"image": f"data:image/png;base64,{PICTURE}"}).json()
     assert answer["info"] == WORDS
     assert answer["items"] == {"Title": "cats", "parameters": WORDS}
     assert (answer["parameters"]["Seed"], answer["parameters"]["Size-1"]) == ("5", "64")
 
 
-def test_a_picture_without_words(standing: TestClient) -> None:
+def test_png_info_of_a_picture_without_infotext(standing: TestClient) -> None:
     plain = base64.b64encode(encode_image(Image.new("RGB", (8, 8)), "png")).decode()
     answer = standing.post("/sdapi/v1/png-info", json={"image": plain}).json()
     assert answer == {"info": "", "items": {}, "parameters": {}}

@@ -42,7 +42,7 @@ def refused(client: TestClient, path: str = "txt2img", **body: Any) -> tuple[int
     return response.status_code, response.json()
 
 
-def test_pictures_come_with_what_is_to_be_said_of_them(client: TestClient, service: QueueService) -> None:
+def test_pictures_come_with_their_info(client: TestClient, service: QueueService) -> None:
     with worker(service) as begun:
         found = drawn(client, seed=5, batch_size=2, width=64, height=32)
     assert begun[0].request == {
@@ -66,7 +66,7 @@ def test_a_batch_with_a_subseed_is_about_one_seed(client: TestClient, service: Q
     assert (info["all_seeds"], info["all_subseeds"]) == ([7] * 4, [1, 2, 3, 4])
 
 
-def test_what_is_passed_over_is_told(client: TestClient, service: QueueService) -> None:
+def test_ignored_fields_are_reported(client: TestClient, service: QueueService) -> None:
     scripts = {"Sampler": {"args": [4, "Euler", "Automatic"]}, "Comments": {"args": []}}
     sent = {"image_similarity": 0.4, "sampler": "Euler", "distilled_cfg_scale": 3.5}
     with worker(service):
@@ -82,24 +82,24 @@ def test_what_is_passed_over_is_told(client: TestClient, service: QueueService) 
 @pytest.mark.parametrize(
     "name", ["prompt", "override_settings", "alwayson_scripts", "styles", "seed", "steps", "enable_hr"]
 )
-def test_nulls_are_taken(client: TestClient, service: QueueService, name: str) -> None:
+def test_nulls_are_accepted(client: TestClient, service: QueueService, name: str) -> None:
     with worker(service):
         drawn(client, **{name: None})
 
 
-def test_an_empty_mask_is_none(client: TestClient, service: QueueService) -> None:
+def test_an_empty_mask_is_no_mask(client: TestClient, service: QueueService) -> None:
     with worker(service) as begun:
         drawn(client, "img2img", init_images=[RED], mask="")
     assert "mask" not in begun[0].request
 
 
-def test_the_seed_is_drawn_once_and_kept(client: TestClient, service: QueueService) -> None:
+def test_a_random_seed_is_chosen_once_and_stored(client: TestClient, service: QueueService) -> None:
     with worker(service) as begun:
         found = drawn(client, seed=-1)
     assert found["info"]["seed"] == begun[0].request["seed"]
 
 
-def test_without_send_images_the_gallery_has_them(client: TestClient, service: QueueService) -> None:
+def test_without_send_images_they_are_only_in_the_gallery(client: TestClient, service: QueueService) -> None:
     with worker(service):
         found = drawn(client, send_images=False)
     assert found["images"] == []
@@ -107,20 +107,20 @@ def test_without_send_images_the_gallery_has_them(client: TestClient, service: Q
     assert client.get(f"/v1/gallery/{name}/file").status_code == 200
 
 
-def test_what_the_policy_blocks_is_left_out_and_told(client: TestClient, service: QueueService) -> None:
+def test_blocked_pictures_are_left_out_and_reported(client: TestClient, service: QueueService) -> None:
     with worker(service, drawing(Decision.BLOCK, Decision.ALLOW)):
         found = drawn(client, seed=5, n_iter=2)
     assert (len(found["images"]), found["info"]["all_seeds"], found["info"]["blocked_seeds"]) == (1, [6], [5])
 
 
-def test_if_all_are_blocked_that_is_the_answer(client: TestClient, service: QueueService) -> None:
+def test_if_all_are_blocked_the_response_is_an_error(client: TestClient, service: QueueService) -> None:
     with worker(service, drawing(Decision.BLOCK)):
         status, body = refused(client)
     assert (status, body["error"]) == (403, "blocked")
     assert "0.9000" in body["detail"]
 
 
-def test_a_job_that_fails_answers_with_its_error(client: TestClient, service: QueueService) -> None:
+def test_a_failed_job_responds_with_its_error(client: TestClient, service: QueueService) -> None:
     def fail(service: QueueService, job: Job) -> None:
         service.store.fail(job, MemoryBudgetError("It would be too large."))
 
@@ -145,7 +145,7 @@ def test_a_job_that_fails_answers_with_its_error(client: TestClient, service: Qu
         ({"cfg_scale": "much"}, 422, "request.invalid"),
     ],
 )
-def test_what_cannot_be_done_is_refused_before_anything_is_queued(
+def test_unsupported_requests_are_refused_before_a_job_is_queued(
     standing: TestClient, body: dict[str, Any], status: int, code: str
 ) -> None:
     found, told = refused(standing, **body)
@@ -153,7 +153,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_queued(
     assert standing.get("/v1/jobs").json()["jobs"] == []
 
 
-def test_options_count_for_one_request_or_from_then_on(client: TestClient, service: QueueService) -> None:
+def test_override_settings_apply_to_one_request_or_persist(client: TestClient, service: QueueService) -> None:
     once = {"override_settings": {"CLIP_stop_at_last_layers": 2}}
     with worker(service) as begun:
         drawn(client, **once)
@@ -163,9 +163,7 @@ def test_options_count_for_one_request_or_from_then_on(client: TestClient, servi
     assert [job.request.get("clip_skip", 1) for job in begun] == [2, 1, 2, 2]
 
 
-def test_pictures_come_in_the_format_of_the_callers_options(
-    client: TestClient, service: QueueService
-) -> None:
+def test_pictures_have_the_format_of_the_clients_options(client: TestClient, service: QueueService) -> None:
     with worker(service):
         found = drawn(client, override_settings={"samples_format": "jpg", "jpeg_quality": 80})
     data = base64.b64decode(found["images"][0])
@@ -173,14 +171,14 @@ def test_pictures_come_in_the_format_of_the_callers_options(
     assert (read_metadata(data, limits=LIMITS).infotext or "").startswith("a cat")
 
 
-def test_a_task_can_be_asked_for_by_its_name(client: TestClient, service: QueueService) -> None:
+def test_a_task_is_found_by_its_id(client: TestClient, service: QueueService) -> None:
     with worker(service):
         found = drawn(client, force_task_id="task(txt2img-1)")
     answer = client.post("/internal/progress", json={"id_task": "task(txt2img-1)"}).json()
     assert (answer["completed"], answer["job"]) == (True, found["info"]["job_id"])
 
 
-def test_img2img_takes_pictures_as_clients_send_them(client: TestClient, service: QueueService) -> None:
+def test_img2img_accepts_pictures_as_clients_send_them(client: TestClient, service: QueueService) -> None:
     mask = encoded(Image.new("L", (64, 32), 255))
     with worker(service) as begun:
         found = drawn(client, "img2img", init_images=[f"data:image/png;base64,{RED}"], mask=mask)
@@ -198,7 +196,7 @@ def test_img2img_takes_pictures_as_clients_send_them(client: TestClient, service
     assert "mask" not in begun[1].request
 
 
-def test_img2img_brings_the_picture_to_the_size(client: TestClient, service: QueueService) -> None:
+def test_img2img_resizes_the_picture(client: TestClient, service: QueueService) -> None:
     with worker(service) as begun:
         drawn(client, "img2img", init_images=[RED], width=32, height=64, resize_mode=2)
     assert begun.picture(0, "init_image").size == (32, 64)
@@ -217,12 +215,14 @@ def test_img2img_brings_the_picture_to_the_size(client: TestClient, service: Que
         ({}, 422),
     ],
 )
-def test_img2img_refuses_what_it_cannot_use(standing: TestClient, body: dict[str, Any], status: int) -> None:
+def test_img2img_refuses_invalid_pictures(standing: TestClient, body: dict[str, Any], status: int) -> None:
     assert refused(standing, "img2img", **body)[0] == status
     assert standing.get("/v1/jobs").json()["jobs"] == []
 
 
-def test_the_job_goes_on_and_is_kept(client: TestClient, service: QueueService) -> None:
+def test_the_job_continues_after_a_disconnect_and_is_stored(
+    client: TestClient, service: QueueService
+) -> None:
     with worker(service):
         found = drawn(client)
     job = service.store.get(found["info"]["job_id"])
@@ -240,7 +240,7 @@ def test_the_job_goes_on_and_is_kept(client: TestClient, service: QueueService) 
         (b'{"prompt": "x", "alwayson_scripts": {"\\ud800": {"args": []}}}', 422),
     ],
 )
-def test_texts_that_are_none_do_no_harm(
+def test_invalid_strings_do_no_harm(
     client: TestClient, service: QueueService, body: bytes, status: int
 ) -> None:
     with worker(service):

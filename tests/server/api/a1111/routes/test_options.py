@@ -12,7 +12,7 @@ from safelight.server.api.a1111.options import OPTIONS
 
 @pytest.fixture
 def mine(server_home: Path) -> str:
-    """A checkpoint of one's own."""
+    """A checkpoint of the test's own."""
     (server_home / "checkpoints").mkdir()
     (server_home / "checkpoints" / "mine").symlink_to(STARTER_PATH)
     return "mine"
@@ -25,7 +25,7 @@ def test_all_options_are_shown_in_both_versions(standing: TestClient) -> None:
     assert standing.get("/sdapi/v2/options").json() == found
 
 
-def test_options_are_changed_and_sent_back(client: TestClient) -> None:
+def test_changed_options_are_returned(client: TestClient) -> None:
     answer = client.post("/sdapi/v1/options", json={"CLIP_stop_at_last_layers": 2, "jpeg_quality": 95})
     assert answer.json() == {
         "updated": [{"CLIP_stop_at_last_layers": True}, {"jpeg_quality": False}],
@@ -37,7 +37,7 @@ def test_options_are_changed_and_sent_back(client: TestClient) -> None:
     assert client.get("/sdapi/v1/options").json() == everything
 
 
-def test_the_checkpoint_is_the_callers_own(client: TestClient, mine: str) -> None:
+def test_the_checkpoint_is_set_for_each_client(client: TestClient, mine: str) -> None:
     assert client.post("/sdapi/v1/options", json={"sd_model_checkpoint": mine}).status_code == 200
     assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == mine
     assert client.get("/sdapi/v1/checkpoint").json()["name"] == mine
@@ -55,12 +55,12 @@ def test_the_checkpoint_is_the_callers_own(client: TestClient, mine: str) -> Non
         ([1], 422, "request.invalid"),
     ],
 )
-def test_what_cannot_be_set(standing: TestClient, given: object, status: int, code: str) -> None:
+def test_values_that_cannot_be_set(standing: TestClient, given: object, status: int, code: str) -> None:
     response = standing.post("/sdapi/v1/options", json=given)
     assert (response.status_code, response.json()["error"]) == (status, code)
 
 
-def test_nothing_is_changed_where_something_is_refused(standing: TestClient) -> None:
+def test_a_refused_option_changes_nothing(standing: TestClient) -> None:
     before = standing.get("/sdapi/v1/options").json()
     assert (
         standing.post("/sdapi/v1/options", json={"webp_lossless": True, "jpeg_quality": 0}).status_code == 422
@@ -69,7 +69,7 @@ def test_nothing_is_changed_where_something_is_refused(standing: TestClient) -> 
     assert standing.post("/sdapi/v1/checkpoint?sd_model_checkpoint=../x").status_code == 404
 
 
-def test_unknown_options_are_named_and_keep_no_other_from_changing(client: TestClient) -> None:
+def test_unknown_options_are_named_and_do_not_keep_others_from_changing(client: TestClient) -> None:
     given = {
         "jpeg_quality": 50,
         "live_previews_enable": True,
@@ -84,12 +84,12 @@ def test_unknown_options_are_named_and_keep_no_other_from_changing(client: TestC
     assert "live_previews_enable" not in client.get("/sdapi/v1/options").json()
 
 
-def test_a_name_that_is_no_text_is_refused(standing: TestClient) -> None:
+def test_a_name_that_is_no_string_is_refused(standing: TestClient) -> None:
     header = {"Content-Type": "application/json"}
     assert standing.post("/sdapi/v1/options", content=b'{"a\\ud800": 1}', headers=header).status_code == 422
 
 
-def test_callers_do_not_see_each_others_options(people: Callable[[str], TestClient]) -> None:
+def test_options_of_other_clients_are_hidden(people: Callable[[str], TestClient]) -> None:
     assert people("anna").post("/sdapi/v1/options", json={"jpeg_quality": 50}).status_code == 200
     assert people("berta").get("/sdapi/v1/options").json()["jpeg_quality"] == 95
     assert people("chief").get("/sdapi/v1/options").json()["jpeg_quality"] == 95

@@ -20,7 +20,7 @@ def queued(service: QueueService, owner: str = "local") -> Job:
 
 
 def under_way(service: QueueService, owner: str = "local", preview: bytes | None = None) -> Job:
-    """A job that a worker has begun and told of."""
+    """A job that a worker has started, with progress."""
     queued(service, owner)
     job = service.store.claim("by-hand")
     assert job is not None
@@ -38,14 +38,14 @@ def webp(colour: str = "red") -> bytes:
     return out.getvalue()
 
 
-def test_nothing_runs(client: TestClient) -> None:
+def test_nothing_is_running(client: TestClient) -> None:
     answer = client.get("/sdapi/v1/progress").json()
     assert (answer["progress"], answer["state"]["job_count"]) == (0.0, 0)
     assert client.get("/internal/pending-tasks").json() == {"size": 0, "tasks": []}
     assert client.get("/internal/ping").json() == {}
 
 
-def test_the_callers_job_with_its_preview(client: TestClient, service: QueueService) -> None:
+def test_the_clients_job_with_its_preview(client: TestClient, service: QueueService) -> None:
     job = under_way(service, preview=webp())
     answer = client.get("/sdapi/v1/progress").json()
     assert (answer["progress"], answer["id"], answer["current_task"]) == (0.25, job.id, job.id)
@@ -54,7 +54,7 @@ def test_the_callers_job_with_its_preview(client: TestClient, service: QueueServ
     assert client.get("/sdapi/v1/progress?skip_current_image=true").json()["current_image"] is None
 
 
-def test_others_jobs_never_show(client: TestClient, service: QueueService) -> None:
+def test_jobs_of_other_owners_are_hidden(client: TestClient, service: QueueService) -> None:
     job = under_way(service, owner="somebody")
     assert client.get("/sdapi/v1/progress").json()["id"] == ""
     assert client.get(f"/sdapi/v1/progress?id_task={job.id}").json()["id"] == ""
@@ -63,7 +63,7 @@ def test_others_jobs_never_show(client: TestClient, service: QueueService) -> No
     assert client.get("/sdapi/v1/status").json()["jobs"] == 0
 
 
-def test_what_waits_says_so(client: TestClient, service: QueueService) -> None:
+def test_a_queued_job_is_shown_as_queued(client: TestClient, service: QueueService) -> None:
     queued(service, "somebody")
     job = queued(service)
     answer = client.get("/sdapi/v1/progress").json()
@@ -92,14 +92,14 @@ def test_a_preview_is_sent_once(client: TestClient, service: QueueService) -> No
     assert without["live_preview"] is None
 
 
-def test_without_a_name_the_running_job_is_told_of(client: TestClient, service: QueueService) -> None:
+def test_without_an_id_the_running_job_is_shown(client: TestClient, service: QueueService) -> None:
     job = under_way(service)
     answer = client.post("/internal/progress", json={}).json()
     assert (answer["active"], answer["job"], answer["step"], answer["batch_count"]) == (True, job.id, 3, 4)
 
 
 @pytest.mark.parametrize(("path", "signal"), [("interrupt", Signal.FINISH), ("skip", Signal.SKIP)])
-def test_only_the_callers_running_jobs_are_stopped(
+def test_interrupt_stops_only_the_clients_running_jobs(
     client: TestClient, service: QueueService, path: str, signal: Signal
 ) -> None:
     mine, others = under_way(service), under_way(service, "somebody")
@@ -110,7 +110,7 @@ def test_only_the_callers_running_jobs_are_stopped(
     assert service.store.get(waiting.id).state is JobState.QUEUED
 
 
-def test_what_has_no_pictures_skips_none(client: TestClient, service: QueueService) -> None:
+def test_a_job_without_pictures_ignores_skip(client: TestClient, service: QueueService) -> None:
     service.store.submit(Submission(kind=JobKind.UPSCALE, request={}, owner="local"))
     job = service.store.claim("by-hand")
     assert job is not None
@@ -118,7 +118,7 @@ def test_what_has_no_pictures_skips_none(client: TestClient, service: QueueServi
     assert told(service, job) is None
 
 
-def test_one_task_is_stopped_by_its_name(client: TestClient, service: QueueService) -> None:
+def test_one_task_is_stopped_by_its_id(client: TestClient, service: QueueService) -> None:
     first, second, others = under_way(service), under_way(service), under_way(service, "somebody")
     waiting = queued(service)
     for job in (second, waiting, others):
@@ -127,14 +127,14 @@ def test_one_task_is_stopped_by_its_name(client: TestClient, service: QueueServi
     assert service.store.get(waiting.id).state is JobState.CANCELLED
 
 
-def test_a_job_that_has_ended_needs_no_stopping(client: TestClient, service: QueueService) -> None:
+def test_stopping_an_ended_job_does_nothing(client: TestClient, service: QueueService) -> None:
     job = under_way(service)
     service.store.succeed(job, {"pictures": []}, 1.0)
     assert client.post(f"/sdapi/v1/interrupt?id_task={job.id}").status_code == 200
     assert client.post("/sdapi/v1/interrupt?id_task=task(unknown)").status_code == 200
 
 
-def test_status_in_sd_nexts_words(client: TestClient, service: QueueService) -> None:
+def test_status_for_sd_next(client: TestClient, service: QueueService) -> None:
     job = under_way(service)
     queued(service)
     answer = client.get("/sdapi/v1/status").json()

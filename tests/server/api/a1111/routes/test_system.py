@@ -14,7 +14,7 @@ from safelight.jobs.queue_service import QueueService
 from safelight.models.checkpoints.discovery import STARTER_PATH
 
 
-def test_who_answers_and_whose_api_is_spoken(standing: TestClient) -> None:
+def test_the_version_names_safelight_and_the_api(standing: TestClient) -> None:
     assert standing.get("/sdapi/v1/version").json()["app"] == "safelight"
     told = standing.get("/sdapi/v2/system-info").json()
     assert told["version"]["app"] == "sd.next", "what its clients look for"
@@ -23,21 +23,21 @@ def test_who_answers_and_whose_api_is_spoken(standing: TestClient) -> None:
     assert told["platform"]["torch"]
 
 
-def test_memory_is_that_of_the_machine(standing: TestClient) -> None:
+def test_memory_of_the_machine(standing: TestClient) -> None:
     found = standing.get("/sdapi/v1/memory").json()
     assert found["ram"]["total"] == psutil.virtual_memory().total
     assert found["ram"]["used"] + found["ram"]["free"] == found["ram"]["total"]
     assert "error" in found["cuda"]
 
 
-def test_the_command_line_holds_no_secrets(client: TestClient, service: QueueService) -> None:
+def test_command_line_flags_hold_no_secrets(client: TestClient, service: QueueService) -> None:
     found = client.get("/sdapi/v1/cmd-flags").json()
     assert (found["api"], found["listen"], found["ckpt"]) == (True, False, "starter")
     assert str(service.settings.home) not in json.dumps(found)
     assert not any("auth" in name or "key" in name for name in found)
 
 
-def test_history_is_the_callers_own(client: TestClient, service: QueueService) -> None:
+def test_history_is_the_clients_own(client: TestClient, service: QueueService) -> None:
     with worker(service):
         drawn = json.loads(client.post("/sdapi/v1/txt2img", json={"prompt": "a cat"}).json()["info"])
     other = Submission(kind=JobKind.GENERATE, request={"prompt": "x", "seed": 1}, owner="somebody")
@@ -88,7 +88,7 @@ def test_the_log_has_its_last_lines(client: TestClient, service: QueueService) -
 @pytest.mark.parametrize(
     "path", ["refresh-checkpoints", "refresh-loras", "refresh-embeddings", "refresh-vae", "reload-checkpoint"]
 )
-def test_there_is_nothing_to_refresh(standing: TestClient, path: str) -> None:
+def test_refresh_routes_do_nothing(standing: TestClient, path: str) -> None:
     assert standing.post(f"/sdapi/v1/{path}").json() == {}
 
 

@@ -43,7 +43,7 @@ def error_of(response: Any) -> dict[str, Any]:
 
 
 def events_of(text: str) -> list[dict[str, Any]]:
-    """The data of a stream's events, whose names are their types."""
+    """The data of a stream's events, whose types are their names."""
     found = []
     for block in text.strip().split("\n\n"):
         name, data = block.split("\n")
@@ -72,7 +72,7 @@ def test_pictures_in_base64(client: TestClient, service: QueueService) -> None:
     assert found["checkpoint"] == "starter"
 
 
-def test_openais_names_are_the_servers_own_checkpoint_or_what_the_setting_says(
+def test_openai_model_names_mean_the_configured_checkpoint(
     open_service: Callable[..., QueueService],
 ) -> None:
     for name, models, status in (
@@ -98,12 +98,12 @@ def test_openais_names_are_the_servers_own_checkpoint_or_what_the_setting_says(
 
 
 def attempt(client: TestClient, number: int, path: str = "generations", **sent: Any) -> Any:
-    """A call as OpenAI's client makes it."""
+    """Send a request as OpenAI's client does."""
     headers = {"x-stainless-retry-count": str(number)}
     return client.post(f"/v1/images/{path}", headers=headers, **sent)
 
 
-def test_another_try_of_the_client_is_the_same_job(client: TestClient, service: QueueService) -> None:
+def test_a_retry_of_the_client_is_the_same_job(client: TestClient, service: QueueService) -> None:
     body = {"prompt": "a cat"}
     with worker(service) as begun:
         first, second = (attempt(client, 0, json=body).json() for _ in range(2))
@@ -116,7 +116,7 @@ def test_another_try_of_the_client_is_the_same_job(client: TestClient, service: 
     assert len(begun) == 4
 
 
-def test_another_try_of_a_form_is_the_same_job(client: TestClient, service: QueueService) -> None:
+def test_a_retry_of_a_form_is_the_same_job(client: TestClient, service: QueueService) -> None:
     with worker(service) as begun:
         for number in (0, 2):
             files = {"image": png(), "mask": png(hole=True)}
@@ -125,14 +125,14 @@ def test_another_try_of_a_form_is_the_same_job(client: TestClient, service: Queu
     assert len(begun) == 2
 
 
-def test_another_callers_job_is_not_taken_for_an_earlier_try(people: Any, service: QueueService) -> None:
+def test_a_job_of_another_user_is_not_taken_for_a_retry(people: Any, service: QueueService) -> None:
     with worker(service) as begun:
         for name in ("anna", "berta", "anna"):
             assert attempt(people(name), 1, json={"prompt": "a cat"}).status_code == 200
     assert [job.owner for job in begun] == ["anna", "berta"]
 
 
-def test_a_job_that_failed_is_not_worth_another_try(client: TestClient, service: QueueService) -> None:
+def test_a_failed_job_is_not_retried(client: TestClient, service: QueueService) -> None:
     def fail(service: QueueService, job: Job) -> None:
         service.store.fail(job, NonFiniteError())
 
@@ -146,7 +146,7 @@ def test_a_job_that_failed_is_not_worth_another_try(client: TestClient, service:
     assert "x-should-retry" not in refused.headers
 
 
-def test_addresses_lead_to_the_gallery(client: TestClient, service: QueueService) -> None:
+def test_urls_point_to_the_gallery(client: TestClient, service: QueueService) -> None:
     with worker(service):
         found = generated(client, response_format="url")
     address = found["data"][0]["url"]
@@ -171,7 +171,7 @@ def test_some_blocked_pictures_are_left_out_and_counted(client: TestClient, serv
     assert (len(found["data"]), found["blocked"]) == (2, 1)
 
 
-def test_the_same_key_again_is_the_same_job(client: TestClient, service: QueueService) -> None:
+def test_the_same_idempotency_key_is_the_same_job(client: TestClient, service: QueueService) -> None:
     with worker(service) as begun:
         answers = [
             client.post(
@@ -197,7 +197,7 @@ def test_the_same_key_again_is_the_same_job(client: TestClient, service: QueueSe
         ({"size": "99999x16"}, 400, "request", None),
     ],
 )
-def test_what_is_refused(
+def test_refused_requests(
     standing: TestClient, body: dict[str, Any], status: int, code: str, param: str | None
 ) -> None:
     response = standing.post("/v1/images/generations", json={"prompt": "a cat", **body})
@@ -220,7 +220,7 @@ def test_an_edit_with_a_mask(client: TestClient, service: QueueService, name: st
     assert begun[0].request["steps"] == 10
 
 
-def test_an_edit_of_all_of_a_picture(client: TestClient, service: QueueService) -> None:
+def test_an_edit_without_a_mask(client: TestClient, service: QueueService) -> None:
     with worker(service) as begun:
         client.post(
             "/v1/images/edits", data={"prompt": "x", "input_fidelity": "high"}, files={"image": png()}
@@ -258,10 +258,10 @@ def test_a_variation(client: TestClient, service: QueueService) -> None:
         ("variations", {"model": "gpt-4o"}, [("image", png())], 404, None),
     ],
 )
-def test_forms_that_are_refused(
+def test_refused_forms(
     standing: TestClient, path: str, data: dict[str, str], files: list[Any], status: int, param: str | None
 ) -> None:
-    fields = [(name, (None, value)) for name, value in data.items()]  # a form also where no file is in it
+    fields = [(name, (None, value)) for name, value in data.items()]  # a form also where it has no file
     response = standing.post(f"/v1/images/{path}", files=[*fields, *files])
     assert response.status_code == status, response.text
     assert error_of(response)["param"] == param
@@ -269,7 +269,7 @@ def test_forms_that_are_refused(
 
 
 def with_previews(service: QueueService, job: Job) -> None:
-    """Work with four previews on the way."""
+    """A job handler that stores four previews."""
     out = io.BytesIO()
     Image.new("RGB", (16, 16), "blue").save(out, "WEBP")
     for step in range(1, 5):
@@ -297,7 +297,7 @@ def test_a_stream_has_previews_and_pictures(client: TestClient, service: QueueSe
     assert events[1]["checkpoint"] == "starter"
 
 
-def test_an_edits_stream_without_previews(client: TestClient, service: QueueService) -> None:
+def test_the_stream_of_an_edit_without_previews(client: TestClient, service: QueueService) -> None:
     with worker(service):
         response = client.post(
             "/v1/images/edits", data={"prompt": "x", "stream": "true"}, files={"image": png()}
@@ -305,7 +305,7 @@ def test_an_edits_stream_without_previews(client: TestClient, service: QueueServ
     assert [each["type"] for each in events_of(response.text)] == ["image_edit.completed"]
 
 
-def test_a_stream_tells_of_failures_as_events(client: TestClient, service: QueueService) -> None:
+def test_a_stream_sends_failures_as_events(client: TestClient, service: QueueService) -> None:
     def fail(service: QueueService, job: Job) -> None:
         service.store.fail(job, MemoryBudgetError("It would be too large."))
 
@@ -318,6 +318,6 @@ def test_a_stream_tells_of_failures_as_events(client: TestClient, service: Queue
     assert blocked["error"]["code"] == "moderation_blocked"
 
 
-def test_a_stream_refuses_before_it_begins(standing: TestClient) -> None:
+def test_invalid_stream_requests_are_refused_before_the_stream(standing: TestClient) -> None:
     body = {"prompt": "a cat", "stream": True, "model": "gpt-4o"}
     assert standing.post("/v1/images/generations", json=body).status_code == 404

@@ -54,13 +54,15 @@ def test_pictures_are_judged_in_their_order(standing: TestClient, photographs: l
         ({}, 400, "request.invalid"),
     ],
 )
-def test_what_is_refused(standing: TestClient, body: dict[str, Any], status: int, code: str) -> None:
+def test_refused_requests(standing: TestClient, body: dict[str, Any], status: int, code: str) -> None:
     response = standing.post("/v1/moderations", json=body)
     assert set(response.json()["error"]) == {"message", "type", "param", "code"}
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
 
 
-def test_openais_name_means_the_servers_own_classifier(standing: TestClient, photographs: list[Path]) -> None:
+def test_openai_model_names_mean_the_configured_classifier(
+    standing: TestClient, photographs: list[Path]
+) -> None:
     body = {"input": [as_input(photographs[0].read_bytes())], "model": "omni-moderation-latest"}
     assert standing.post("/v1/moderations", json=body).json()["model"] == "open-nsfw"
 
@@ -75,7 +77,7 @@ def test_a_text_beside_a_picture(open_service: Callable[..., QueueService], phot
     assert response.json()["results"][0]["unjudged"] == ["text"]
 
 
-def test_a_list_judges_texts(open_service: Callable[..., QueueService], tmp_path: Path) -> None:
+def test_the_blocklist_judges_texts(open_service: Callable[..., QueueService], tmp_path: Path) -> None:
     path = tmp_path / "words.txt"
     service = open_service(text_blocklist=str(path))
     with client_of(create_app(service, service.settings)) as client:
@@ -87,7 +89,7 @@ def test_a_list_judges_texts(open_service: Callable[..., QueueService], tmp_path
 
 
 @pytest.mark.parametrize("model", ["gpt-4", "../../etc", "/models/open-nsfw"])
-def test_only_the_servers_classifiers_judge(
+def test_only_installed_classifiers_are_accepted(
     standing: TestClient, photographs: list[Path], model: str
 ) -> None:
     body = {"input": [as_input(photographs[0].read_bytes())], "model": model}
@@ -107,7 +109,7 @@ def test_pictures_count_before_they_are_judged(
     assert response.json()["error"]["type"] == "rate_limit_error"
 
 
-def test_texts_are_bounded_and_counted(open_service: Callable[..., QueueService], tmp_path: Path) -> None:
+def test_texts_are_limited_and_counted(open_service: Callable[..., QueueService], tmp_path: Path) -> None:
     path = tmp_path / "words.txt"
     path.write_text("lemon")
     service = open_service(text_blocklist=str(path), pictures_per_minute=5)
@@ -121,7 +123,7 @@ def test_texts_are_bounded_and_counted(open_service: Callable[..., QueueService]
         assert client.post("/v1/moderations", json={"input": ["a", "lemon"]}).json()["results"][1]["flagged"]
 
 
-def test_a_list_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
+def test_a_changed_blocklist_is_read_again(tmp_path: Path) -> None:
     path, lists = tmp_path / "words.txt", BlocklistCache()
     path.write_text("lemon")
     first = lists.get(path)
