@@ -25,7 +25,7 @@ OWN = "sl-place"
 
 HEAD = """
 <link rel="icon" href="/favicon.svg" type="image/svg+xml">
-<script src="{static}/early.js?{version}"></script>
+<script src="{static}/preferences.js?{version}"></script>
 {styles}
 <script type="module" src="{static}/main.js?{version}"></script>
 """

@@ -61,7 +61,7 @@ export function unsafeScore(scores, policy) {
  * @param {string[]} labels
  * @param {Policy} policy
  */
-export const strangers = (labels, policy) =>
+export const unknownLabels = (labels, policy) =>
   labels.filter((label) => !thresholdsOf(label, policy) && !policy.safe.includes(label.toLowerCase()));
 
 /**
@@ -70,20 +70,20 @@ export const strangers = (labels, policy) =>
  * @param {Policy} policy
  */
 export const fits = (labels, policy) =>
-  strangers(labels, policy).length === 0 && labels.some((label) => thresholdsOf(label, policy));
+  unknownLabels(labels, policy).length === 0 && labels.some((label) => thresholdsOf(label, policy));
 
 /**
  * The policy with one threshold changed; the other is moved along, so that block is never below review.
  * @param {Policy} policy
  * @param {string} label
- * @param {"review" | "block"} which
+ * @param {"review" | "block"} threshold
  * @param {number} value  0 to 1
  * @returns {Policy}
  */
-export function withThreshold(policy, label, which, value) {
+export function withThreshold(policy, label, threshold, value) {
   const { review, block } = policy.unsafe[label];
   const changed =
-    which === "review" ? { review: value, block: Math.max(value, block) } : { review: Math.min(review, value), block: value };
+    threshold === "review" ? { review: value, block: Math.max(value, block) } : { review: Math.min(review, value), block: value };
   return { ...policy, unsafe: { ...policy.unsafe, [label]: changed } };
 }
 

@@ -3,7 +3,7 @@
 /** A failure as the server words it: what was wrong, and what would be right. */
 export class ApiError extends Error {
   /**
-   * @param {import("../types").Failure} failure
+   * @param {import("../types").ErrorBody} failure
    * @param {number} status  0: no answer came
    * @param {number} [wait]  seconds after which to try again; 0: nothing was said
    */
@@ -41,7 +41,7 @@ export async function request(method, path, { json, body, headers = {}, signal, 
   }
   if (response.ok) return response;
   if (response.status === 401) location.assign(`/sign-in?next=${encodeURIComponent(location.pathname)}`);
-  throw new ApiError(await failureIn(response), response.status, Number(response.headers.get("Retry-After")) || 0);
+  throw new ApiError(await errorBodyOf(response), response.status, Number(response.headers.get("Retry-After")) || 0);
 }
 
 /** @param {string} path @param {AbortSignal} [signal] @returns {Promise<any>} */
@@ -57,9 +57,9 @@ export const read = async (response) => parse(await response.text());
  * @returns {any}
  */
 export function parse(text) {
-  const exactly = (/** @type {string} */ _key, /** @type {unknown} */ value, /** @type {{source?: string}} */ context) =>
+  const keepLargeIntegers = (/** @type {string} */ _key, /** @type {unknown} */ value, /** @type {{source?: string}} */ context) =>
     typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value) ? (context?.source ?? value) : value;
-  return JSON.parse(text, /** @type {any} */ (exactly));
+  return JSON.parse(text, /** @type {any} */ (keepLargeIntegers));
 }
 
 /**
@@ -67,8 +67,8 @@ export function parse(text) {
  * @param {Record<string, string | number | boolean | null | undefined>} values
  */
 export function query(values) {
-  const given = Object.entries(values).filter(([, value]) => value !== null && value !== undefined && value !== "");
-  return given.length ? `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}` : "";
+  const present = Object.entries(values).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return present.length ? `?${new URLSearchParams(present.map(([name, value]) => [name, String(value)]))}` : "";
 }
 
 /**
@@ -85,8 +85,8 @@ export function base64(blob) {
   });
 }
 
-/** @param {Response} response @returns {Promise<import("../types").Failure>} */
-async function failureIn(response) {
+/** @param {Response} response @returns {Promise<import("../types").ErrorBody>} */
+async function errorBodyOf(response) {
   try {
     const { error } = await response.json();
     return typeof error?.message === "string" ? error : { code: "page.answer", message: response.statusText };

@@ -9,14 +9,14 @@ import { h } from "./dom.js";
  */
 export async function copyText(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
-  const before = document.activeElement;
+  const focused = document.activeElement;
   const field = h("textarea", { class: "sl-hidden", readonly: true, value: text });
-  const place = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body; // what a dialog covers can have no focus
-  place.append(field);
+  const parent = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body; // what a dialog covers can have no focus
+  parent.append(field);
   field.focus({ preventScroll: true });
   field.select();
   const copied = document.execCommand("copy");
   field.remove();
-  if (before instanceof HTMLElement) before.focus({ preventScroll: true });
+  if (focused instanceof HTMLElement) focused.focus({ preventScroll: true });
   if (!copied) throw new Error("This browser lets nothing into the clipboard.");
 }

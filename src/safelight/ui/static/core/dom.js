@@ -15,8 +15,8 @@
  */
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) set(element, name, value);
-  element.append(.../** @type {(Node | string)[]} */ (children.flat().filter(shown).map(String_)));
+  for (const [name, value] of Object.entries(attributes)) setAttribute(element, name, value);
+  element.append(.../** @type {(Node | string)[]} */ (children.flat().filter(isRendered).map(toNode)));
   return element;
 }
 
@@ -25,8 +25,8 @@ export function h(tag, attributes = {}, ...children) {
  * @param {Element} element
  * @param {...(Child | Child[])} children
  */
-export function fill(element, ...children) {
-  element.replaceChildren(.../** @type {(Node | string)[]} */ (children.flat().filter(shown).map(String_)));
+export function setChildren(element, ...children) {
+  element.replaceChildren(.../** @type {(Node | string)[]} */ (children.flat().filter(isRendered).map(toNode)));
 }
 
 /**
@@ -36,7 +36,7 @@ export function fill(element, ...children) {
  */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
-  for (const [key, value] of Object.entries(ICON)) svg.setAttribute(key, value);
+  for (const [key, value] of Object.entries(ICON_ATTRIBUTES)) svg.setAttribute(key, value);
   for (const d of ICONS[name]) {
     const path = document.createElementNS(SVG, "path");
     path.setAttribute("d", d);
@@ -47,22 +47,22 @@ export function icon(name) {
 
 /**
  * A button of our own with an icon, words, or both; with an icon alone the words are its name.
- * @param {{icon?: keyof typeof ICONS, label: string, bare?: boolean, kind?: "primary" | "quiet",
+ * @param {{icon?: keyof typeof ICONS, label: string, iconOnly?: boolean, kind?: "primary" | "quiet",
  *          onclick: (event: MouseEvent) => void, [attribute: string]: any}} options
  */
-export function button({ icon: image, label, bare = false, kind, onclick, ...attributes }) {
+export function button({ icon: image, label, iconOnly = false, kind, onclick, ...attributes }) {
   return h(
     "button",
     {
       type: "button",
-      class: `sl-button${kind ? ` sl-${kind}` : ""}${bare ? " sl-bare" : ""}`,
-      title: bare ? label : null,
-      "aria-label": bare ? label : null,
+      class: `sl-button${kind ? ` sl-${kind}` : ""}${iconOnly ? " sl-bare" : ""}`,
+      title: iconOnly ? label : null,
+      "aria-label": iconOnly ? label : null,
       onclick,
       ...attributes,
     },
     image && icon(image),
-    !bare && h("span", {}, label),
+    !iconOnly && h("span", {}, label),
   );
 }
 
@@ -71,7 +71,7 @@ export function button({ icon: image, label, bare = false, kind, onclick, ...att
  * @param {string} selector
  * @param {(element: HTMLElement) => void} then  called for each that ever matches, once
  */
-export function whenever(selector, then) {
+export function onElementAdded(selector, then) {
   const seen = new WeakSet();
   const look = () => {
     for (const found of document.querySelectorAll(selector)) {
@@ -80,7 +80,7 @@ export function whenever(selector, then) {
       then(found);
     }
   };
-  watch(look);
+  observe(look);
 }
 
 /**
@@ -88,32 +88,32 @@ export function whenever(selector, then) {
  * @param {string} selector
  * @returns {Promise<HTMLElement>}
  */
-export const appears = (selector) =>
+export const waitForElement = (selector) =>
   new Promise((resolve) => {
     const look = () => {
       const found = document.querySelector(selector);
       if (!(found instanceof HTMLElement)) return;
-      awaited.delete(look);
+      pendingChecks.delete(look);
       resolve(found);
     };
-    watch(look);
+    observe(look);
   });
 
 /** @param {() => void} look  Called now, and whenever the page has changed. */
-function watch(look) {
-  if (awaited.size === 0) {
-    const observer = new MutationObserver(() => (awaited.size ? awaited.forEach((each) => each()) : observer.disconnect()));
+function observe(look) {
+  if (pendingChecks.size === 0) {
+    const observer = new MutationObserver(() => (pendingChecks.size ? pendingChecks.forEach((each) => each()) : observer.disconnect()));
     observer.observe(document.documentElement, { childList: true, subtree: true });
   }
-  awaited.add(look);
+  pendingChecks.add(look);
   look();
 }
 
 /** @type {Set<() => void>} */
-const awaited = new Set();
+const pendingChecks = new Set();
 
 /** @param {Element} element @param {string} name @param {any} value */
-function set(element, name, value) {
+function setAttribute(element, name, value) {
   if (value === null || value === undefined || value === false) return;
   if (name.startsWith("on") && typeof value === "function") element.addEventListener(name.slice(2), value);
   else if (name === "value" && "value" in element) element.value = value;
@@ -121,12 +121,12 @@ function set(element, name, value) {
 }
 
 /** @param {Child} child */
-const shown = (child) => child !== null && child !== undefined && child !== false;
+const isRendered = (child) => child !== null && child !== undefined && child !== false;
 /** @param {Child} child */
-const String_ = (child) => (child instanceof Node ? child : String(child));
+const toNode = (child) => (child instanceof Node ? child : String(child));
 
 const SVG = "http://www.w3.org/2000/svg";
-const ICON = {
+const ICON_ATTRIBUTES = {
   viewBox: "0 0 24 24", width: "18", height: "18", fill: "none", stroke: "currentColor", "stroke-width": "1.8",
   "stroke-linecap": "round", "stroke-linejoin": "round", "aria-hidden": "true", class: "sl-icon",
 };

@@ -10,14 +10,14 @@ export function union(one, other) {
 
 /**
  * The whole pixels it touches inside a canvas, or null where it lies beside it.
- * @param {Box} box @param {{width: number, height: number}} canvas @param {number} [around]  so many pixels more on every side
+ * @param {Box} box @param {{width: number, height: number}} canvas @param {number} [margin]  so many pixels more on every side
  * @returns {Box | null}
  */
-export function clipped([left, top, right, bottom], { width, height }, around = 0) {
+export function clip([left, top, right, bottom], { width, height }, margin = 0) {
   /** @type {Box} */
   const box = [
-    Math.max(0, Math.floor(left) - around), Math.max(0, Math.floor(top) - around),
-    Math.min(width, Math.ceil(right) + around), Math.min(height, Math.ceil(bottom) + around),
+    Math.max(0, Math.floor(left) - margin), Math.max(0, Math.floor(top) - margin),
+    Math.min(width, Math.ceil(right) + margin), Math.min(height, Math.ceil(bottom) + margin),
   ];
   return box[0] < box[2] && box[1] < box[3] ? box : null;
 }

@@ -1,18 +1,18 @@
 // Files as they come: from a folder, a drop or the clipboard.
 
-const PICTURE = /\.(jpe?g|jpe|jfif|a?png|webp|gif|bmp|dib|tiff?|avif|hei[cf])$/i;
+const PICTURE_NAME = /\.(jpe?g|jpe|jfif|a?png|webp|gif|bmp|dib|tiff?|avif|hei[cf])$/i;
 
-/** @typedef {{name: string, file: File}} Named  with its path within the folder, where it came in one */
+/** @typedef {{name: string, file: File}} NamedFile  with its path within the folder, where it came in one */
 
 /** Whether a file of a folder is worth judging; what is given by itself always is. @param {File} file */
-const isPicture = (file) => file.type.startsWith("image/") || PICTURE.test(file.name);
+const isPicture = (file) => file.type.startsWith("image/") || PICTURE_NAME.test(file.name);
 
 /**
  * The files of an input element.
  * @param {HTMLInputElement} input
- * @returns {{files: Named[], skipped: number}}  skipped: files of a folder that are no pictures
+ * @returns {{files: NamedFile[], skipped: number}}  skipped: files of a folder that are no pictures
  */
-export function chosen(input) {
+export function filesFromInput(input) {
   const all = [...(input.files ?? [])].map((file) => ({ name: file.webkitRelativePath || file.name, file }));
   const files = input.webkitdirectory ? all.filter(({ file }) => isPicture(file)) : all;
   return { files, skipped: all.length - files.length };
@@ -21,45 +21,45 @@ export function chosen(input) {
 /**
  * Everything in a drop or on the clipboard, folders to the bottom.
  * @param {DataTransfer} data
- * @returns {Promise<{files: Named[], skipped: number}>}
+ * @returns {Promise<{files: NamedFile[], skipped: number}>}
  */
-export async function dropped(data) {
+export async function filesFromTransfer(data) {
   // What is in a drop has to be asked for before the first await: after it the browser has emptied it.
-  const given = [...data.items].filter(({ kind }) => kind === "file").map((item) => item.webkitGetAsEntry() ?? item.getAsFile());
-  const found = { files: /** @type {Named[]} */ ([]), skipped: 0 };
-  for (const each of given) {
+  const entries = [...data.items].filter(({ kind }) => kind === "file").map((item) => item.webkitGetAsEntry() ?? item.getAsFile());
+  const found = { files: /** @type {NamedFile[]} */ ([]), skipped: 0 };
+  for (const each of entries) {
     if (each instanceof File) found.files.push({ name: each.name, file: each });
-    else if (each?.isDirectory) await walk(/** @type {FileSystemDirectoryEntry} */ (each), found);
-    else if (each) found.files.push({ name: each.name, file: await opened(/** @type {FileSystemFileEntry} */ (each)) });
+    else if (each?.isDirectory) await readFolder(/** @type {FileSystemDirectoryEntry} */ (each), found);
+    else if (each) found.files.push({ name: each.name, file: await openFile(/** @type {FileSystemFileEntry} */ (each)) });
   }
   return found;
 }
 
-/** @param {FileSystemDirectoryEntry} folder @param {{files: Named[], skipped: number}} found */
-async function walk(folder, found) {
-  for (const entry of await listed(folder)) {
+/** @param {FileSystemDirectoryEntry} folder @param {{files: NamedFile[], skipped: number}} found */
+async function readFolder(folder, found) {
+  for (const entry of await listFolder(folder)) {
     if (entry.isDirectory) {
-      await walk(/** @type {FileSystemDirectoryEntry} */ (entry), found);
+      await readFolder(/** @type {FileSystemDirectoryEntry} */ (entry), found);
       continue;
     }
-    const file = await opened(/** @type {FileSystemFileEntry} */ (entry));
+    const file = await openFile(/** @type {FileSystemFileEntry} */ (entry));
     if (isPicture(file)) found.files.push({ name: entry.fullPath.replace(/^\//, ""), file });
     else found.skipped += 1;
   }
 }
 
 /** @param {FileSystemDirectoryEntry} folder @returns {Promise<FileSystemEntry[]>} */
-async function listed(folder) {
+async function listFolder(folder) {
   const reader = folder.createReader();
   /** @type {FileSystemEntry[]} */
   const all = [];
   for (;;) {
     /** @type {FileSystemEntry[]} */
-    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)); // a hundred at a time
-    if (!some.length) return all.sort((one, other) => (one.name < other.name ? -1 : 1));
-    all.push(...some);
+    const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)); // a hundred at a time
+    if (!batch.length) return all.sort((one, other) => (one.name < other.name ? -1 : 1));
+    all.push(...batch);
   }
 }
 
 /** @param {FileSystemFileEntry} entry @returns {Promise<File>} */
-const opened = (entry) => new Promise((resolve, reject) => entry.file(resolve, reject));
+const openFile = (entry) => new Promise((resolve, reject) => entry.file(resolve, reject));

@@ -8,9 +8,9 @@ const stack = [];
 
 export class Overlay {
   /** @type {Element[]} */
-  #made = []; // what this one made inert
+  #inerted = []; // what this one made inert
   /** @type {Element | null} */
-  #before = null;
+  #previousFocus = null;
 
   /**
    * @param {string} name  its class
@@ -31,11 +31,11 @@ export class Overlay {
 
   /** Show it; the focus goes into it. */
   open() {
-    this.#before = document.activeElement;
+    this.#previousFocus = document.activeElement;
     for (const other of document.body.children) {
       if (other.hasAttribute("inert") || other.matches(".sl-toasts, script, style")) continue;
       other.setAttribute("inert", "");
-      this.#made.push(other);
+      this.#inerted.push(other);
     }
     document.documentElement.classList.add("sl-still");
     document.body.append(this.box);
@@ -49,10 +49,10 @@ export class Overlay {
     const at = stack.indexOf(this);
     if (at < 0) return;
     stack.splice(at, 1);
-    for (const other of this.#made.splice(0)) other.removeAttribute("inert");
+    for (const other of this.#inerted.splice(0)) other.removeAttribute("inert");
     if (!stack.length) document.documentElement.classList.remove("sl-still");
     this.box.remove();
-    const next = this.focus?.() ?? this.#before;
+    const next = this.focus?.() ?? this.#previousFocus;
     if (next instanceof HTMLElement && next.isConnected) next.focus({ preventScroll: true });
     this.onclose?.();
   }
@@ -64,4 +64,4 @@ export class Overlay {
 }
 
 /** Whether no dialog of any kind lies over the page. */
-export const nothingOver = () => !stack.length && !document.querySelector("dialog[open]");
+export const noDialogOpen = () => !stack.length && !document.querySelector("dialog[open]");

@@ -2,18 +2,18 @@
 
 import { ApiError, query, request } from "../core/api.js";
 
-const KEPT = 48;
-const UNSUPPORTED = "explain.unsupported";
+const MAX_CACHED = 48;
+const UNSUPPORTED_CODE = "explain.unsupported";
 
-export class Heat {
+export class HeatMaps {
   /** Why there are none with this classifier; null: as far as is known there are. @type {string | null} */
-  missing = null;
+  unsupported = null;
   /** @type {Map<File, Promise<string>>} */
   #maps = new Map();
 
   /** @param {() => void} onmissing  called when it is found out that there are none */
   constructor(onmissing) {
-    this.onmissing = onmissing;
+    this.onunsupported = onmissing;
   }
 
   /**
@@ -23,17 +23,17 @@ export class Heat {
    * @returns {Promise<string>}
    * @throws {ApiError}
    */
-  of(file, frame = 0) {
+  get(file, frame = 0) {
     const known = this.#maps.get(file) ?? this.#fetch(file, frame);
     this.#maps.delete(file);
     this.#maps.set(file, known); // the newest at the end
-    for (const oldest of [...this.#maps.keys()].slice(0, -KEPT)) this.#forget(oldest);
+    for (const oldest of [...this.#maps.keys()].slice(0, -MAX_CACHED)) this.#evict(oldest);
     return known;
   }
 
   /** Free them all. */
   clear() {
-    for (const file of [...this.#maps.keys()]) this.#forget(file);
+    for (const file of [...this.#maps.keys()]) this.#evict(file);
   }
 
   /** @param {File} file @param {number} frame */
@@ -44,16 +44,16 @@ export class Heat {
       return URL.createObjectURL(await response.blob());
     } catch (error) {
       this.#maps.delete(file); // to be tried again
-      if (error instanceof ApiError && error.code === UNSUPPORTED && this.missing === null) {
-        this.missing = error.message;
-        this.onmissing();
+      if (error instanceof ApiError && error.code === UNSUPPORTED_CODE && this.unsupported === null) {
+        this.unsupported = error.message;
+        this.onunsupported();
       }
       throw error;
     }
   }
 
   /** @param {File} file */
-  #forget(file) {
+  #evict(file) {
     const map = this.#maps.get(file);
     this.#maps.delete(file);
     map?.then(URL.revokeObjectURL, () => {}); // what failed was said where it was wanted

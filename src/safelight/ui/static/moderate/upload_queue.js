@@ -3,33 +3,33 @@
 import { ApiError, query, request } from "../core/api.js";
 
 /**
- * @typedef {import("../types").Failure} Failure
+ * @typedef {import("../types").ErrorBody} Failure
  * @typedef {import("../types").Verdict & {frame?: number | null, tile?: number | null}} Verdict
  * @typedef {{name: string, file: File, state: "waiting" | "sent" | "done", verdict: Verdict | null, failure: Failure | null}} Item
  *   done: with a verdict, or with the failure that kept it from one
  */
 
-const MOST = 8, BYTES = 20e6; // of one call
-const LANES = 2;
-const LONGEST = 300; // seconds that are waited without being asked
+const MAX_BATCH = 8, MAX_BATCH_BYTES = 20e6; // of one call
+const CONCURRENCY = 2;
+const MAX_RETRY_AFTER = 300; // seconds that are waited without being asked
 
 /**
  * @typedef {object} Handlers
  * @property {(items: Item[]) => void} changed  some have another state
- * @property {(seconds: number) => void} waits  the server wants us to wait; 0: no longer
+ * @property {(seconds: number) => void} retryAfter  the server wants us to wait; 0: no longer
  * @property {(error: ApiError | null) => void} ended  nothing is being sent any more: all is done, it was stopped (null), or something is wrong
  */
 
-export class Batches {
+export class UploadQueue {
   /** @type {Item[]} */
   #queue = [];
   /** @type {AbortController | null} */
-  #stop = null;
-  #again = false; // whether to go on as soon as what is being stopped has ended
-  #list = 0; // counts those that were cleared; what was sent of an older one comes back to nobody
-  #until = 0; // performance.now() until which nothing is sent
+  #abort = null;
+  #restart = false; // whether to go on as soon as what is being stopped has ended
+  #generation = 0; // counts those that were cleared; what was sent of an older one comes back to nobody
+  #retryAt = 0; // performance.now() until which nothing is sent
   /** How many pictures may go together; less once the server has said so. */
-  #most = MOST;
+  #batchLimit = MAX_BATCH;
 
   /** @param {() => string | null} policy  which policy to name @param {Handlers} handlers */
   constructor(policy, handlers) {
@@ -38,7 +38,7 @@ export class Batches {
   }
 
   get running() {
-    return this.#stop !== null;
+    return this.#abort !== null;
   }
 
   get waiting() {
@@ -53,67 +53,67 @@ export class Batches {
 
   /** Forget what waits. */
   clear() {
-    this.#list += 1;
+    this.#generation += 1;
     this.#queue = [];
     this.stop();
   }
 
   /** Stop; what has no answer yet waits. */
   stop() {
-    this.#again = false;
-    this.#stop?.abort();
+    this.#restart = false;
+    this.#abort?.abort();
   }
 
   /** Go on until nothing waits. */
   async run() {
-    if (this.#stop?.signal.aborted) this.#again = true;
-    if (this.#stop || !this.#queue.length) return;
-    this.#again = false;
-    const stop = (this.#stop = new AbortController());
+    if (this.#abort?.signal.aborted) this.#restart = true;
+    if (this.#abort || !this.#queue.length) return;
+    this.#restart = false;
+    const stop = (this.#abort = new AbortController());
     /** @type {ApiError | null} */
-    let wrong = null;
-    const lane = async () => {
+    let failure = null;
+    const send = async () => {
       try {
-        while (this.#queue.length && !stop.signal.aborted) await this.#step(stop.signal);
+        while (this.#queue.length && !stop.signal.aborted) await this.#sendNext(stop.signal);
       } catch (error) {
         stop.abort();
-        if (error instanceof ApiError) wrong = error;
+        if (error instanceof ApiError) failure = error;
         else if (!(error instanceof DOMException && error.name === "AbortError")) throw error;
       }
     };
     try {
-      await Promise.all(Array.from({ length: LANES }, lane));
+      await Promise.all(Array.from({ length: CONCURRENCY }, send));
     } finally {
-      this.#stop = null;
-      this.handlers.ended(wrong);
+      this.#abort = null;
+      this.handlers.ended(failure);
     }
-    if (this.#again || !stop.signal.aborted) void this.run(); // what came while the last answers did
+    if (this.#restart || !stop.signal.aborted) void this.run(); // what came while the last answers did
   }
 
   /** Send one batch and take in its answer. @param {AbortSignal} signal */
-  async #step(signal) {
-    await this.#patience(signal);
-    const batch = this.#next();
+  async #sendNext(signal) {
+    await this.#waitForRetry(signal);
+    const batch = this.#takeBatch();
     if (!batch.length) return;
-    const list = this.#list;
-    this.#set(batch, "sent");
+    const generation = this.#generation;
+    this.#setState(batch, "sent");
     try {
-      const verdicts = await this.#judged(batch, signal);
-      if (list !== this.#list) return;
+      const verdicts = await this.#moderate(batch, signal);
+      if (generation !== this.#generation) return;
       batch.forEach((item, index) => Object.assign(item, { verdict: verdicts[index], failure: verdicts[index].error }));
-      this.#set(batch, "done");
+      this.#setState(batch, "done");
     } catch (error) {
-      if (list !== this.#list) return;
+      if (generation !== this.#generation) return;
       if (!(error instanceof ApiError)) {
-        this.#putBack(batch);
+        this.#requeue(batch);
         throw error;
       }
-      this.#refused(batch, error);
+      this.#handleError(batch, error);
     }
   }
 
   /** @param {Item[]} batch @param {AbortSignal} signal @returns {Promise<Verdict[]>} */
-  async #judged(batch, signal) {
+  async #moderate(batch, signal) {
     const form = new FormData();
     for (const { file, name } of batch) form.append("images", file, name);
     const response = await request("POST", `/v1/moderate${query({ policy: this.policy() })}`, { body: form, signal });
@@ -121,33 +121,33 @@ export class Batches {
   }
 
   /** What an error means for a batch: later, in smaller pieces, or not at all. @param {Item[]} batch @param {ApiError} error */
-  #refused(batch, error) {
+  #handleError(batch, error) {
     const { status, wait } = error;
-    if ((status === 429 || status === 503) && wait > 0 && wait <= LONGEST) {
-      this.#until = Math.max(this.#until, performance.now() + wait * 1000);
-      return this.#putBack(batch);
+    if ((status === 429 || status === 503) && wait > 0 && wait <= MAX_RETRY_AFTER) {
+      this.#retryAt = Math.max(this.#retryAt, performance.now() + wait * 1000);
+      return this.#requeue(batch);
     }
     if (batch.length > 1 && (status === 413 || status === 422 || (status === 429 && !wait))) {
-      if (status === 429) this.#most = Math.max(1, batch.length >> 1);
+      if (status === 429) this.#batchLimit = Math.max(1, batch.length >> 1);
       const middle = batch.length >> 1;
-      this.#putBack(batch.slice(middle), middle);
-      return this.#putBack(batch.slice(0, middle), middle);
+      this.#requeue(batch.slice(middle), middle);
+      return this.#requeue(batch.slice(0, middle), middle);
     }
     if (status === 0 || status === 401 || status === 403 || status === 429 || status === 503) {
-      this.#putBack(batch);
+      this.#requeue(batch);
       throw error; // the next would fare no better
     }
     for (const item of batch) item.failure = { code: error.code, message: error.message, hint: error.hint };
-    this.#set(batch, "done");
+    this.#setState(batch, "done");
   }
 
   /** As many as may go together. */
-  #next() {
+  #takeBatch() {
     let bytes = 0, number = 0;
-    const most = Math.min(this.#most, this.#queue[0] ? this.#limits.get(this.#queue[0]) ?? MOST : MOST);
+    const most = Math.min(this.#batchLimit, this.#queue[0] ? this.#limits.get(this.#queue[0]) ?? MAX_BATCH : MAX_BATCH);
     for (const { file } of this.#queue.slice(0, most)) {
       bytes += file.size;
-      if (number && bytes > BYTES) break;
+      if (number && bytes > MAX_BATCH_BYTES) break;
       number += 1;
     }
     return this.#queue.splice(0, number);
@@ -156,31 +156,31 @@ export class Batches {
   /** How many pictures may go together with one that was too much with others. @type {WeakMap<Item, number>} */
   #limits = new WeakMap();
 
-  /** @param {Item[]} batch @param {number} [most] */
-  #putBack(batch, most) {
-    if (most) for (const item of batch) this.#limits.set(item, most);
+  /** @param {Item[]} batch @param {number} [limit] */
+  #requeue(batch, limit) {
+    if (limit) for (const item of batch) this.#limits.set(item, limit);
     this.#queue.unshift(...batch);
-    this.#set(batch, "waiting");
+    this.#setState(batch, "waiting");
   }
 
   /** @param {Item[]} items @param {Item["state"]} state */
-  #set(items, state) {
+  #setState(items, state) {
     for (const item of items) item.state = state;
     this.handlers.changed(items);
   }
 
   /** Wait as long as the server said. @param {AbortSignal} signal */
-  async #patience(signal) {
-    while (this.#until > performance.now()) {
-      this.handlers.waits(Math.ceil((this.#until - performance.now()) / 1000));
-      await pause(Math.min(1000, this.#until - performance.now()), signal);
-      if (this.#until <= performance.now()) this.handlers.waits(0);
+  async #waitForRetry(signal) {
+    while (this.#retryAt > performance.now()) {
+      this.handlers.retryAfter(Math.ceil((this.#retryAt - performance.now()) / 1000));
+      await sleep(Math.min(1000, this.#retryAt - performance.now()), signal);
+      if (this.#retryAt <= performance.now()) this.handlers.retryAfter(0);
     }
   }
 }
 
 /** @param {number} milliseconds @param {AbortSignal} signal @returns {Promise<void>} */
-function pause(milliseconds, signal) {
+function sleep(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     const end = () => reject(new DOMException("stopped", "AbortError"));
     if (signal.aborted) return end();

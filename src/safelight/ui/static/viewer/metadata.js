@@ -1,29 +1,29 @@
 // What is known of a picture, as lines of a name and a value: shown beside it, and where two are compared.
 
-import { moment, number, size, t } from "../core/text.js";
+import { formatDateTime, formatNumber, formatBytes, t } from "../core/text.js";
 
-/** @typedef {import("../types").Entry} Entry */
+/** @typedef {import("../types").GalleryEntry} Entry */
 
 /**
  * The parameters of a picture in the order they are shown; what is not known is left out.
  * @param {Entry} entry
  * @returns {Map<string, string>}  by the name that the user sees
  */
-export function factsOf(entry) {
+export function metadataOf(entry) {
   const record = entry.record ?? {};
-  const facts = {
+  const values = {
     size: `${entry.width} × ${entry.height}`,
     seed: entry.seed,
-    variation: record.variation ? `${record.variation.seed} · ${number(record.variation.strength)}` : null,
+    variation: record.variation ? `${record.variation.seed} · ${formatNumber(record.variation.strength)}` : null,
     steps: entry.steps,
     sampler: [entry.sampler, record.schedule].filter(Boolean).join(" · "),
-    guidance: record.guidance_scale === undefined ? null : number(record.guidance_scale),
-    strength: typeof record.strength === "number" ? number(record.strength) : null,
+    guidance: record.guidance_scale === undefined ? null : formatNumber(record.guidance_scale),
+    strength: typeof record.strength === "number" ? formatNumber(record.strength) : null,
     checkpoint: entry.checkpoint,
-    created: moment(entry.created),
-    file: entry.kind && `${entry.kind.toUpperCase()} · ${size(entry.size)}`,
+    created: formatDateTime(entry.created),
+    file: entry.kind && `${entry.kind.toUpperCase()} · ${formatBytes(entry.size)}`,
   };
-  const known = Object.entries(facts).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  const known = Object.entries(values).filter(([, value]) => value !== null && value !== undefined && value !== "");
   return new Map(known.map(([name, value]) => [t(`viewer.fact.${name}`), String(value)]));
 }
 
@@ -35,7 +35,7 @@ export function factsOf(entry) {
  */
 export function differences(one, other) {
   const [left, right] = [one, other].map(
-    (entry) => new Map([[t("viewer.prompt"), entry.prompt], [t("viewer.negative"), entry.negative_prompt], ...factsOf(entry)]),
+    (entry) => new Map([[t("viewer.prompt"), entry.prompt], [t("viewer.negative"), entry.negative_prompt], ...metadataOf(entry)]),
   );
   return [...new Set([...left.keys(), ...right.keys()])]
     .map((name) => /** @type {[string, string, string]} */ ([name, left.get(name) ?? "", right.get(name) ?? ""]))

@@ -3,11 +3,11 @@
 /** @typedef {{left: number, top: number, width: number, height: number}} Area  in pixels of the picture, whose corner is 0, 0 */
 /** @typedef {{x: number, y: number}} Point */
 
-const CLOSEST = 16; // pixels of the screen for one of the picture, at most
-const FARTHEST = 0.5; // of the size at which it fits
-const SEEN = 40; // pixels of the screen that stay on the stage
+const MAX_SCALE = 16; // pixels of the screen for one of the picture, at most
+const MIN_SCALE = 0.5; // of the size at which it fits
+const MIN_VISIBLE = 40; // pixels of the screen that stay on the stage
 
-export class View {
+export class Viewport {
   /** Of the stage, in pixels of the screen. */
   width = 0;
   height = 0;
@@ -22,14 +22,14 @@ export class View {
   /** Show all of an area, as large as it goes. @param {Area} area @param {number} margin  pixels of the screen */
   fit(area, margin) {
     this.fitted = true;
-    this.scale = this.#fitting(area, margin);
+    this.scale = this.#fitScale(area, margin);
     this.x = (this.width - area.width * this.scale) / 2 - area.left * this.scale;
     this.y = (this.height - area.height * this.scale) / 2 - area.top * this.scale;
   }
 
   /** Move and shrink as little as it takes for an area to be seen. @param {Area} area @param {number} margin */
-  follow(area, margin) {
-    this.scale = Math.min(this.scale, this.#fitting(area, margin));
+  includeArea(area, margin) {
+    this.scale = Math.min(this.scale, this.#fitScale(area, margin));
     const { left, top, right, bottom } = this.edges(area);
     this.x += Math.max(0, margin - left) - Math.max(0, right - (this.width - margin));
     this.y += Math.max(0, margin - top) - Math.max(0, bottom - (this.height - margin));
@@ -37,8 +37,8 @@ export class View {
 
   /** @param {number} factor @param {Point} at  what stays where it is, on the stage @param {Area} area */
   zoom(factor, at, area) {
-    const fitting = this.#fitting(area, 0);
-    const scale = Math.min(Math.max(CLOSEST, fitting), Math.max(fitting * FARTHEST, this.scale * factor));
+    const fitting = this.#fitScale(area, 0);
+    const scale = Math.min(Math.max(MAX_SCALE, fitting), Math.max(fitting * MIN_SCALE, this.scale * factor));
     this.x = at.x - ((at.x - this.x) / this.scale) * scale;
     this.y = at.y - ((at.y - this.y) / this.scale) * scale;
     this.scale = scale;
@@ -51,8 +51,8 @@ export class View {
     this.x += x;
     this.y += y;
     const { left, top, right, bottom } = this.edges(area);
-    this.x += Math.max(0, SEEN - right) - Math.max(0, left - (this.width - SEEN));
-    this.y += Math.max(0, SEEN - bottom) - Math.max(0, top - (this.height - SEEN));
+    this.x += Math.max(0, MIN_VISIBLE - right) - Math.max(0, left - (this.width - MIN_VISIBLE));
+    this.y += Math.max(0, MIN_VISIBLE - bottom) - Math.max(0, top - (this.height - MIN_VISIBLE));
   }
 
   /** An area's edges on the stage. @param {Area} area */
@@ -62,12 +62,12 @@ export class View {
   }
 
   /** A point of the stage, in pixels of the picture. @param {Point} at @returns {Point} */
-  inPicture({ x, y }) {
+  toPicture({ x, y }) {
     return { x: (x - this.x) / this.scale, y: (y - this.y) / this.scale };
   }
 
   /** @param {Area} area @param {number} margin */
-  #fitting({ width, height }, margin) {
+  #fitScale({ width, height }, margin) {
     const most = (/** @type {number} */ side) => Math.max(1, side - 2 * margin);
     return Math.min(most(this.width) / width, most(this.height) / height);
   }
