@@ -187,7 +187,7 @@ export class Form {
     const blur = given["inpaint.blur"];
     delete given["inpaint.blur"];
     delete given.checkpoint;
-    const { known: fillable, beyond: outOfRange } = this.#splitByLimits(given);
+    const { fillable, outOfRange } = this.#splitByLimits(given);
     this.editor?.setPicture(null);
     if (this.editor && typeof blur === "number") this.editor.blur = blur;
     this.styles = styles;
@@ -300,21 +300,21 @@ export class Form {
   /**
    * Which of the values there are fields for, and which there are not, or not up to there.
    * @param {Record<string, Value>} given
-   * @returns {{known: Record<string, Value>, beyond: UnfilledField[]}}
+   * @returns {{fillable: Record<string, Value>, outOfRange: UnfilledField[]}}
    */
   #splitByLimits(given) {
     /** @type {Record<string, Value>} */
-    const known = {};
+    const fillable = {};
     /** @type {UnfilledField[]} */
-    const beyond = [];
+    const outOfRange = [];
     for (const [name, value] of Object.entries(given)) {
       if (value === null || (!(name in DEFAULTS) && !value)) continue;
-      const [least, most] = this.limits[name] ?? [-Infinity, Infinity];
-      if (!(name in DEFAULTS)) beyond.push({ name, value: String(value), reason: t("recall.no_field") });
-      else if (typeof value === "number" && (value < least || value > most)) beyond.push({ name, value: String(value), reason: t("recall.beyond", { least, most }) });
-      else known[name] = NUMBERS_AS_TEXT.includes(name) ? String(value) : value;
+      const [min, max] = this.limits[name] ?? [-Infinity, Infinity];
+      if (!(name in DEFAULTS)) outOfRange.push({ name, value: String(value), reason: t("recall.no_field") });
+      else if (typeof value === "number" && (value < min || value > max)) outOfRange.push({ name, value: String(value), reason: t("recall.beyond", { least: min, most: max }) });
+      else fillable[name] = NUMBERS_AS_TEXT.includes(name) ? String(value) : value;
     }
-    return { known, beyond };
+    return { fillable, outOfRange };
   }
 
   /** @param {UnfilledField[]} unfilled @param {() => void} undo */
