@@ -1,4 +1,4 @@
-// What can be done with any picture, wherever it is shown: use it, draw it again, vary it, enlarge it, edit it.
+// Actions on any picture, wherever it is shown: reuse its parameters, generate it again, vary, upscale or edit it.
 
 import { cardElement } from "./job_cards.js";
 import { ApiError, get, post, read, request } from "./core/api.js";
@@ -10,15 +10,15 @@ import { scrollToElement } from "./core/scroll.js";
 import { formatNumber, t } from "./core/text.js";
 import { showError, toast, withErrorToast } from "./core/toast.js";
 
-/** @typedef {import("./types").GalleryEntry} Entry */
+/** @typedef {import("./types").GalleryEntry} GalleryEntry */
 
-const VARIATION_STRENGTH = 0.2; // how much of another seed's noise "vary" mixes in
-const REQUIRED_FIELDS = ["init_image", "mask", "checkpoint", "sampler", "schedule", "adapters", "width", "height", "steps"]; // without which it is another picture
+const VARIATION_STRENGTH = 0.2; // share of another seed's noise that "vary" mixes in
+const REQUIRED_FIELDS = ["init_image", "mask", "checkpoint", "sampler", "schedule", "adapters", "width", "height", "steps"]; // without these the result is a different picture
 const UPSCALE_FACTORS = [1.5, 2, 3, 4];
-const UNDO_TIME = 7000; // milliseconds in which a deleted picture can be had back
+const UNDO_TIME = 7000; // milliseconds during which a deletion can be undone
 
 /**
- * Everything a picture can be asked for.
+ * The actions on a picture.
  * @typedef {ReturnType<typeof makeActions>} Actions
  */
 
@@ -26,30 +26,30 @@ const UNDO_TIME = 7000; // milliseconds in which a deleted picture can be had ba
  * @param {{form: import("./form.js").Form, jobStore: import("./core/job_store.js").JobStore, show: (tab: string) => void}} parts
  */
 export function makeActions({ form, jobStore, show }) {
-  /** Pictures that are to be deleted as soon as nobody can want them back. @type {Map<string, () => Promise<void> | void>} */
+  /** Deletions that can still be undone, by picture id. @type {Map<string, () => Promise<void> | void>} */
   const pendingDeletions = new Map();
   addEventListener("pagehide", () => pendingDeletions.forEach((now) => now()));
 
-  /** Bring a part of Create into view, also from another tab, and the focus to it. @param {HTMLElement | null} target @param {HTMLElement | null} [focus]  if not to all of it */
+  /** Show a part of Create, also from another tab, and focus it. @param {HTMLElement | null} target @param {HTMLElement | null} [focus]  the element to focus; target by default */
   function showInCreate(target, focus = target) {
     void show("create");
     if (target) void scrollToElement(target, { focus });
   }
 
-  /** What a picture's file says of how it was made. @param {string} id @returns {Promise<import("./types").RecallResult>} */
+  /** Read the generation parameters from a picture's file. @param {string} id @returns {Promise<import("./types").RecallResult>} */
   async function recallPicture(id) {
     const blob = await (await request("GET", fileUrl(id))).blob();
     return read(await request("POST", "/v1/recall", { body: blob, headers: { "Content-Type": blob.type } }));
   }
 
-  /** Fill the form with a picture's parameters, and say what could not be. @param {string} id */
+  /** Fill the form with a picture's parameters, and list those that could not be filled in. @param {string} id */
   async function use(id) {
     const found = await recallPicture(id);
     showInCreate(document.querySelector("#sl-form"));
     form.recall(found);
   }
 
-  /** The same again, with other fields in some places. @param {string} id @param {Record<string, any>} changes */
+  /** Generate a picture again with some parameters changed. @param {string} id @param {Record<string, any>} changes */
   async function generateAgain(id, changes) {
     const { source, fields, unfilled } = await recallPicture(id);
     if (source === "none") throw new ApiError({ code: "page.again", message: t("recall.nothing"), hint: t("recall.nothing.hint") }, 0);
@@ -77,15 +77,15 @@ export function makeActions({ form, jobStore, show }) {
 
   return {
     use,
-    /** Draw it once more with its own seed. @param {string} id */
+    /** Generate it again with the same seed. @param {string} id */
     sameSeed: (id) => generateAgain(id, {}),
-    /** Draw four that are near to it. @param {string} id */
+    /** Generate four variations of it. @param {string} id */
     vary: (id) =>
       generateAgain(id, {
         count: 4,
         variation: { seed: Math.floor(Math.random() * 2 ** 31), strength: VARIATION_STRENGTH, same_seed: true },
       }),
-    /** Ask how it is to be enlarged, and queue that. @param {string} id */
+    /** Ask for the scale factor and the upscaler, and queue an upscale job. @param {string} id */
     async upscale(id) {
       const { data } = await get("/v1/models?kind=upscaler");
       const names = data.map((/** @type {import("./types").Model} */ model) => model.id);
@@ -101,27 +101,27 @@ export function makeActions({ form, jobStore, show }) {
         })),
       );
     },
-    /** Put it into the editor. @param {string} id */
+    /** Open it in the editor. @param {string} id */
     async edit(id) {
       const blob = await (await request("GET", fileUrl(id))).blob();
       void show("create");
       await form.editPicture(blob);
       showInCreate(document.querySelector("#sl-editor"), document.querySelector("#sl-editor .sl-editor-stage"));
     },
-    /** Copy its infotext. @param {string} id */
+    /** Copy its infotext to the clipboard. @param {string} id */
     async copy(id) {
       const entry = await get(`/v1/gallery/${id}`);
       await copyText(entry.infotext ?? entry.prompt);
       toast(t("copied"));
     },
-    /** Make it a favourite, or not. @param {string} id @param {boolean} favourite @returns {Promise<Entry>} */
+    /** Mark it as a favourite, or unmark it. @param {string} id @param {boolean} favourite @returns {Promise<GalleryEntry>} */
     async favourite(id, favourite) {
       return read(await request("PATCH", `/v1/gallery/${id}`, { json: { favourite } }));
     },
     /**
-     * Delete it, unless it is wanted back within some seconds; leaving the page deletes it at once.
+     * Delete it after a few seconds in which the user can undo it; leaving the page deletes it at once.
      * @param {string} id
-     * @param {{hide: () => void, restore: () => void}} view  how to take it out of sight and put it back
+     * @param {{hide: () => void, restore: () => void}} view  hide and show it in the caller's view
      */
     remove(id, { hide, restore }) {
       hide();
@@ -140,16 +140,16 @@ export function makeActions({ form, jobStore, show }) {
       };
       toast(t("deleted"), { duration: UNDO_TIME, action: { label: t("undo"), run: undo }, onclose: deleteNow });
     },
-    /** Delete what is to be deleted, without waiting any longer. */
+    /** Delete everything that is still waiting for an undo, at once. */
     flushDeletions: () => Promise.all([...pendingDeletions.values()].map((now) => now())),
-    /** Whether it is on its way out. @param {string} id */
+    /** Whether it will be deleted unless the user undoes it. @param {string} id */
     isBeingDeleted: (/** @type {string} */ id) => pendingDeletions.has(id),
   };
 }
 
 const noop = () => {};
 
-/** A field to choose from. @param {[string, string][]} options  Values with their names. @param {string} chosen */
+/** A select element. @param {[string, string][]} options  values with their labels @param {string} chosen */
 function selectField(options, chosen) {
   const has = options.some(([value]) => value === chosen);
   return h("select", { class: "sl-field" }, options.map(([value, name]) => h("option", { value, selected: has && value === chosen }, name)));

@@ -1,4 +1,4 @@
-// Create: what stands around the form's fields: recall, prompt reading, styles and wildcards, the seed's buttons, Draw.
+// The Create tab around its form fields: recall, prompt explanation, styles and wildcards, the seed's buttons, the Draw button.
 
 import { cardElement } from "./job_cards.js";
 import { ApiError, get, post, read, request } from "./core/api.js";
@@ -15,12 +15,12 @@ import { noDialogOpen } from "./viewer/overlay.js";
  *   spans: {start: number, end: number, weight: number}[], error: import("./types").ErrorBody | null}} PromptExplanation */
 
 const TOUCH_ONLY = matchMedia("(hover: none)");
-const EXPLAIN_DELAY = 150; // milliseconds without a key
+const EXPLAIN_DELAY = 150; // milliseconds after the last key press
 
 /** @param {Form} form @param {import("./core/job_store.js").JobStore} jobStore */
 export function mountCreate(form, jobStore) {
   onElementAdded("#sl-form", (root) => {
-    root.tabIndex = -1; // who is led to it goes on from there with Tab
+    root.tabIndex = -1; // so that Tab continues from the form when it has been focused
     form.listenToInputs(root);
   });
   onElementAdded("#sl-form-head", (root) => mountRecall(root, form));
@@ -45,7 +45,7 @@ export function mountCreate(form, jobStore) {
 }
 
 /**
- * Queue what the form asks for, and bring its card into view.
+ * Submit the form as a job, and scroll to its card.
  * @param {Form} form
  * @param {import("./core/job_store.js").JobStore} jobStore
  */
@@ -59,7 +59,7 @@ export async function generate(form, jobStore) {
   const card = cardElement(job.id);
   if (!card) return;
   const { activeElement } = document;
-  if (TOUCH_ONLY.matches && activeElement instanceof HTMLTextAreaElement) activeElement.blur(); // the keyboard would cover it
+  if (TOUCH_ONLY.matches && activeElement instanceof HTMLTextAreaElement) activeElement.blur(); // the on-screen keyboard would cover the card
   void scrollToElement(card);
 }
 
@@ -86,7 +86,7 @@ function mountRecall(root, form) {
     file.addEventListener("change", () => file.files?.[0] && (box.close(), void recallFile(file.files[0])));
     area.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || !event.ctrlKey) return;
-      event.preventDefault(); // it would draw as well
+      event.preventDefault(); // Ctrl+Enter would also submit the form
       box.close();
       void recallText(area.value);
     });
@@ -102,7 +102,7 @@ function mountRecall(root, form) {
   );
   registerShortcut("r", "keys.recall", openRecallDialog, { isActive: noDialogOpen });
 
-  // A picture that is dropped on the form, but not on the editor, is asked what it was made with.
+  // A picture that is dropped on the form, but outside the editor, has its parameters recalled.
   const column = /** @type {HTMLElement} */ (root.closest("#sl-form") ?? root);
   const isOverEditor = (/** @type {DragEvent} */ event) => event.target instanceof Element && event.target.closest("#sl-editor");
   column.addEventListener("dragover", (event) => {
@@ -118,7 +118,7 @@ function mountRecall(root, form) {
     event.preventDefault();
     void recallFile(file);
   }, true);
-  // An infotext that is pasted into the empty prompt fills the form; any other text is just text.
+  // An infotext that is pasted into the empty prompt fills the form; any other text is pasted as usual.
   column.addEventListener("paste", (event) => {
     const text = event.clipboardData?.getData("text") ?? "";
     const intoPrompt = event.target instanceof Element && event.target.closest("#sl-prompt");
@@ -129,7 +129,7 @@ function mountRecall(root, form) {
   }, true);
 }
 
-/** Whether a text is JSON of an object; {red|blue} is a prompt. @param {string} text */
+/** Whether a text is a JSON object; {red|blue} is not, but a prompt. @param {string} text */
 function isObject(text) {
   try {
     return typeof JSON.parse(text) === "object";
@@ -138,7 +138,7 @@ function isObject(text) {
   }
 }
 
-/** Styles that are switched on and off, and wildcards that are put into the prompt. @param {HTMLElement} root @param {Form} form */
+/** Toggle buttons for styles, and buttons that insert wildcards into the prompt. @param {HTMLElement} root @param {Form} form */
 async function mountChips(root, form) {
   const [{ styles }, { wildcards }] = await Promise.all([get("/v1/styles"), get("/v1/wildcards")]).catch((error) => (showError(error), [{ styles: [] }, { wildcards: [] }]));
   form.setStyles(styles.map((/** @type {{name: string}} */ { name }) => name));
@@ -162,7 +162,7 @@ async function mountChips(root, form) {
   );
 }
 
-/** Put words where the prompt's cursor is. @param {Form} form @param {string} text */
+/** Insert text at the prompt's cursor. @param {Form} form @param {string} text */
 function insertIntoPrompt(form, text) {
   const area = document.querySelector(/** @type {"textarea"} */ ("#sl-prompt textarea"));
   const prompt = String(form.values.prompt);
@@ -189,7 +189,7 @@ function mountSeedButtons(field, form, jobStore) {
 /** @param {HTMLElement} root @param {Form} form @param {import("./core/job_store.js").JobStore} jobStore */
 function mountDrawBar(root, form, jobStore) {
   const note = h("span", { class: "sl-draw-says", "aria-live": "polite" });
-  let busy = false; // instead of disabling the button, which would take the focus away
+  let busy = false; // not the disabled attribute, which would lose the focus
   const submit = withErrorToast(async () => {
     if (busy) return;
     busy = true;
@@ -213,7 +213,7 @@ function mountDrawBar(root, form, jobStore) {
   registerShortcut("p", "keys.prompt", () => document.querySelector(/** @type {"textarea"} */ ("#sl-prompt textarea"))?.focus(), { isActive });
 }
 
-/** Have the prompts read by the server whenever they have changed. @param {Form} form @param {(answer: {prompt: PromptExplanation, negative_prompt: PromptExplanation}) => void} show */
+/** Ask the server to explain the prompts whenever they change. @param {Form} form @param {(answer: {prompt: PromptExplanation, negative_prompt: PromptExplanation}) => void} show */
 function explainOnChange(form, show) {
   let timer = 0;
   let requested = "";
@@ -231,14 +231,14 @@ function explainOnChange(form, show) {
   });
 }
 
-/** A refusal in the place of what would have been read; while the server is away, the old counts stay. @param {unknown} error */
+/** An error in place of the explanation; null if the server could not be reached, so that the old counts stay. @param {unknown} error */
 function explanationOfError(error) {
   if (!(error instanceof ApiError) || error.status === 0) return null;
   const reading = { tokens: null, chunks: null, per_chunk: null, wildcards: [], spans: [], error: { code: error.code, message: error.message } };
   return { prompt: reading, negative_prompt: { ...reading, error: null } };
 }
 
-/** @param {HTMLElement} root @param {PromptExplanation} reading @param {boolean} showZero  Whether to tell of an empty text, too. */
+/** @param {HTMLElement} root @param {PromptExplanation} reading @param {boolean} showZero  whether to show a count of 0 tokens */
 function showExplanation(root, { tokens, chunks, per_chunk, wildcards, error }, showZero) {
   root.classList.toggle("sl-bad", !!error);
   if (error) return setChildren(root, h("p", { class: "sl-prompt-says" }, error.message));
@@ -250,7 +250,7 @@ function showExplanation(root, { tokens, chunks, per_chunk, wildcards, error }, 
 }
 
 /**
- * Marks behind a text area's words that show their weight: warm for more, cool for less.
+ * Highlights behind a text area's words for their weight: warm for more than 1, cool for less.
  * @param {HTMLTextAreaElement} area
  * @returns {(reading: PromptExplanation) => void}
  */
@@ -268,7 +268,7 @@ function weightHighlighter(area) {
   const style = getComputedStyle(area);
   for (const name of /** @type {const} */ (["font", "letterSpacing", "padding", "lineHeight"])) backdrop.style[name] = style[name];
   area.addEventListener("scroll", alignBackdrop);
-  area.addEventListener("input", () => backdrop.replaceChildren()); // old marks would lie beside the words
+  area.addEventListener("input", () => backdrop.replaceChildren()); // old highlights would no longer line up with the words
   new ResizeObserver(alignBackdrop).observe(area);
   return ({ spans }) => {
     const text = area.value;

@@ -1,4 +1,4 @@
-// The editor: a picture is put in, a mask is painted on it, or its edges are drawn outwards.
+// The editor: open a picture, paint a mask on it, or extend its sides.
 
 import { h } from "./core/dom.js";
 import { formatNumber, t } from "./core/text.js";
@@ -16,28 +16,28 @@ import { Toolbar } from "./editor/toolbar.js";
 
 /** @typedef {import("./editor/handles.js").Sides} Sides */
 /** @typedef {import("./editor/picture.js").Size} Size */
-/** @typedef {import("./editor/scene.js").EditedPicture} Sheet */
+/** @typedef {import("./editor/scene.js").EditedPicture} EditedPicture */
 
 const DEFAULT_BLUR = 4, MAX_BLUR = 64; // pixels of the picture
-const ZOOM_STEP = 1.5; // by one press
-const SHAPE_TOLERANCE = 0.01; // how far the proportions of a picture and its mask may differ
+const ZOOM_STEP = 1.5; // factor per press
+const SHAPE_TOLERANCE = 0.01; // relative difference of the aspect ratios of a picture and its mask
 
 export class Editor {
-  /** @type {Sheet | null} */
+  /** @type {EditedPicture | null} */
   #edited = null;
   /** @type {import("./editor/toolbar.js").Tool} */
   #tool = "brush";
   #blur = DEFAULT_BLUR;
-  #loadCount = 0; // counts pictures, so that the last one put in wins
-  /** What is to be drawn, as it was last told. @type {{picture: Sheet["picture"] | null} & Size} */
+  #loadCount = 0; // number of pictures opened, so that the last one wins
+  /** The last values passed to onsize. @type {{picture: EditedPicture["picture"] | null} & Size} */
   #reportedArea = { picture: null, width: 0, height: 0 };
   #abort = new AbortController();
 
   /**
-   * @param {HTMLElement} root  Empty; the editor fills it.
+   * @param {HTMLElement} root  an empty element
    * @param {{onchange?: () => void, onsize?: (size: Size) => void}} [told]
-   *   onchange: the picture, the mask, the outpainting or the softness is another; onsize: a picture came in, or an edge
-   *   was drawn out or in: how large it is with its edges, in its pixels; what is taken out leaves no size
+   *   onchange: the picture, the mask, the extension or the softness has changed; onsize: a picture was opened or a side
+   *   extended: the size to generate, in pixels; not called when the picture is removed
    */
   constructor(root, { onchange = () => {}, onsize = () => {} } = {}) {
     this.root = root;
@@ -59,8 +59,8 @@ export class Editor {
   }
 
   /**
-   * Show a picture; one that cannot be read is complained of, and all stays as it was.
-   * @param {Blob | null} blob  null: none
+   * Open a picture; if it cannot be decoded, an error is shown and nothing changes.
+   * @param {Blob | null} blob  null: remove the picture
    */
   async setPicture(blob) {
     const count = ++this.#loadCount;
@@ -77,19 +77,19 @@ export class Editor {
     }
   }
 
-  /** The picture's own file, untouched. @returns {Blob | null} */
+  /** The picture's original file. @returns {Blob | null} */
   get picture() {
     return this.#edited?.picture.blob ?? null;
   }
 
-  /** Of the picture, upright. @returns {Size | null} */
+  /** The picture's size, upright. @returns {Size | null} */
   get size() {
     return this.#edited && { ...this.#edited.picture.size };
   }
 
   /**
-   * What is painted, as a PNG file of the picture's size: white where it is to be drawn anew, black elsewhere.
-   * @returns {Promise<Blob | null>}  null: nothing is painted
+   * The mask as a PNG file of the picture's size: white where it is to be regenerated, black elsewhere.
+   * @returns {Promise<Blob | null>}  null: the mask is empty
    */
   async mask() {
     const mask = this.#edited?.mask;
@@ -97,16 +97,16 @@ export class Editor {
   }
 
   /**
-   * Put a mask on the picture, which drops any outpainting; one of another shape is complained of.
-   * @param {Blob | null} blob  Lightness counts, white is drawn anew; null: none
+   * Set the mask, which resets any extension; a mask of another aspect ratio shows an error.
+   * @param {Blob | null} blob  by lightness: white is regenerated; null: an empty mask
    * @throws {Error}  There is no picture.
-   * @throws {DOMException}  The browser cannot read it.
+   * @throws {DOMException}  The browser cannot decode it.
    */
   async setMask(blob) {
     const edited = this.#edited;
     if (!edited) throw new Error("A mask needs a picture under it.");
     const image = blob && (await createImageBitmap(blob));
-    if (edited !== this.#edited) return; // another picture came meanwhile
+    if (edited !== this.#edited) return; // another picture was opened meanwhile
     if (image && !sameShape(image, edited.picture.size)) {
       toast(t("editor.shape", { mask: formatSize(image), picture: formatSize(edited.picture.size) }), { kind: "error" });
       return;
@@ -114,15 +114,15 @@ export class Editor {
     this.#show({ picture: edited.picture, mask: new Mask(edited.picture.size, image), sides: image ? zeroSides() : edited.sides });
   }
 
-  /** How far the picture's edges are drawn out, in its pixels; null when none is. @returns {Sides | null} */
+  /** How far the sides are extended, in pixels of the picture; null if none is. @returns {Sides | null} */
   get outpaint() {
     const sides = this.#edited?.sides;
     return sides && isExpanded(sides) ? { ...sides } : null;
   }
 
   /**
-   * Draw edges out, which drops any mask.
-   * @param {Partial<Sides> | null} sides  in pixels of the picture, rounded to what can be; null: none
+   * Extend sides, which clears any mask.
+   * @param {Partial<Sides> | null} sides  in pixels of the picture, rounded to allowed lengths; null: none
    * @throws {Error}  There is no picture.
    */
   setOutpaint(sides) {
@@ -134,7 +134,7 @@ export class Editor {
     this.#show({ picture, mask: isExpanded(wanted) ? new Mask(picture.size) : edited.mask, sides: wanted });
   }
 
-  /** What would be asked for. @returns {"none" | "image" | "inpaint" | "outpaint"} */
+  /** The mode of the request that this would become. @returns {"none" | "image" | "inpaint" | "outpaint"} */
   get mode() {
     if (!this.#edited) return "none";
     if (isExpanded(this.#edited.sides)) return "outpaint";
@@ -151,7 +151,7 @@ export class Editor {
     this.#onEdited();
   }
 
-  /** Leave the page as it was. */
+  /** Remove the editor and its listeners. */
   destroy() {
     this.#loadCount++;
     this.#abort.abort();
@@ -177,7 +177,7 @@ export class Editor {
     );
   }
 
-  /** @param {Sheet | null} edited */
+  /** @param {EditedPicture | null} edited */
   #show(edited) {
     this.#edited = edited;
     this.#tool = edited && isExpanded(edited.sides) ? "expand" : "brush";
@@ -189,21 +189,21 @@ export class Editor {
     if (edited) this.#announce(t("editor.said.shown", { size: formatSize(edited.picture.size) }));
   }
 
-  /** Put in a file that the user gave, with a way back. @param {Blob} file */
+  /** Open a file that the user chose; can be undone. @param {Blob} file */
   async #replace(file) {
     const before = this.#edited;
     await this.setPicture(file);
     if (before && this.#edited !== before && !before.mask.empty) this.#offerUndo(t("editor.said.replaced"), before);
   }
 
-  /** @param {Sheet} edited */
+  /** @param {EditedPicture} edited */
   #removePicture(edited) {
     this.setPicture(null);
     this.drop.element.querySelector("button")?.focus();
     this.#offerUndo(t("editor.said.removed"), edited);
   }
 
-  /** @param {string} text @param {Sheet} edited */
+  /** @param {string} text @param {EditedPicture} edited */
   #offerUndo(text, edited) {
     toast(text, { action: { label: t("editor.undo"), run: () => this.#abort.signal.aborted || this.#show(edited) } });
   }
@@ -214,14 +214,14 @@ export class Editor {
     this.root.setAttribute("aria-busy", String(busy));
   }
 
-  /** Something is another: show it, and tell. */
+  /** Something has changed: render it and notify. */
   #onEdited() {
     this.#render();
     this.#reportSize();
     this.onchange();
   }
 
-  /** Tell how large what is to be drawn is, where that is news. */
+  /** Call onsize if the size to generate has changed. */
   #reportSize() {
     const picture = this.#edited?.picture ?? null;
     const { width, height } = this.#edited ? expandedArea(this.#edited.sides, this.#edited.picture.size) : { width: 0, height: 0 };
@@ -230,7 +230,7 @@ export class Editor {
     if (picture && (picture !== before.picture || width !== before.width || height !== before.height)) this.onsize({ width, height });
   }
 
-  /** Bring buttons, sliders and texts up to date. */
+  /** Update buttons, sliders and texts. */
   #render() {
     if (!this.#edited) return;
     const { picture, mask, sides } = this.#edited;
@@ -246,7 +246,7 @@ export class Editor {
     this.note?.replaceChildren(t(`editor.note.${says}`, { size: formatSize(picture.size), area: formatSize(expandedArea(sides, picture.size)) }));
   }
 
-  /** Tell those who listen. @param {string} text */
+  /** Announce a text to screen readers. @param {string} text */
   #announce(text) {
     if (this.liveRegion) this.liveRegion.textContent = text;
   }
@@ -276,7 +276,7 @@ export class Editor {
     this.#render();
   }
 
-  /** Change all of the mask. @param {"undo" | "redo" | "invert" | "clear"} how */
+  /** Apply a command to the whole mask. @param {"undo" | "redo" | "invert" | "clear"} how */
   #editMask(how) {
     const mask = this.#edited?.mask;
     if (!mask || mask.painting || this.#tool === "expand") return;
@@ -287,7 +287,7 @@ export class Editor {
     this.#onEdited();
   }
 
-  /** An edge is drawn out, or in. @param {keyof Sides} side @param {number} pixels */
+  /** Extend or shrink a side. @param {keyof Sides} side @param {number} pixels */
   #setSide(side, pixels) {
     const edited = this.#edited;
     if (!edited || !edited.mask.empty) return;
@@ -298,7 +298,7 @@ export class Editor {
     this.#render();
   }
 
-  /** The edges stay as they are. */
+  /** The drag has ended. */
   #finishExpand() {
     if (this.scene.view.fitted) this.scene.fit();
     this.scene.requestDraw({ picture: true });

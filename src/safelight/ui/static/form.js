@@ -1,4 +1,4 @@
-// The form of Create: what its Gradio fields hold, how they are filled in, and the request that comes of them.
+// The form of the Create tab: the values of its Gradio fields, how they are set, and the request made from them.
 
 import { base64 } from "./core/api.js";
 import { dialog } from "./core/dialog.js";
@@ -9,11 +9,11 @@ import { toast } from "./core/toast.js";
 /** @typedef {import("./types").Fields} Fields */
 /** @typedef {import("./types").Model} Model */
 /** @typedef {string | number | boolean | null} Value */
-/** @typedef {{name: string, kinds: string[]}} CompatibleChoice  a sampler or a schedule, and the checkpoints it fits */
+/** @typedef {{name: string, kinds: string[]}} CompatibleChoice  a sampler or a schedule, and the kinds of checkpoints it works with */
 /** @typedef {{name: string, value: string, reason: string}} UnfilledField */
 
 const STORAGE_KEY = "safelight.form";
-/** What every field holds until somebody changes it; sizes, steps and guidance are the checkpoint's. @type {Record<string, Value>} */
+/** Initial values; size, steps and guidance are then set from the checkpoint. @type {Record<string, Value>} */
 const DEFAULTS = {
   prompt: "", negative_prompt: "", width: 512, height: 512, steps: 20, guidance_scale: 5, sampler: "", checkpoint: "", seed: "", count: 1,
   strength: 0.6, "inpaint.fill": "original", "inpaint.padding": 32, "inpaint.only_masked": false,
@@ -21,33 +21,33 @@ const DEFAULTS = {
   schedule: "", clip_skip: 1, guidance_rescale: 0, guidance_method: "cfg", guidance_start: 0, guidance_end: 1, pag_scale: 0, eta: "",
   "variation.seed": "", "variation.strength": 0,
 };
-const CHECKPOINT_FIELDS = ["width", "height", "steps", "guidance_scale", "sampler", "schedule"]; // what another checkpoint has otherwise
-const NUMBERS_AS_TEXT = ["seed", "eta", "variation.seed"]; // numbers that are typed as text
+const CHECKPOINT_FIELDS = ["width", "height", "steps", "guidance_scale", "sampler", "schedule"]; // values that are reset when another checkpoint is selected
+const NUMBERS_AS_TEXT = ["seed", "eta", "variation.seed"]; // numbers that are entered in text fields
 const ACCORDIONS = {
   edit: ["strength", "inpaint."],
   hires: ["hires."],
   fine: ["schedule", "clip_skip", "guidance_rescale", "guidance_method", "guidance_start", "guidance_end", "pag_scale", "eta", "variation."],
 };
-const MAX_LISTED = 4; // how many unfilled things a note names; more are listed in a dialog
+const MAX_LISTED = 4; // at most so many unfilled fields are named in a message; more are listed in a dialog
 
 export class Form {
-  /** What the fields hold. @type {Record<string, Value>} */
+  /** The fields' current values. @type {Record<string, Value>} */
   values = { ...DEFAULTS };
-  /** Names of the styles that are on. @type {string[]} */
+  /** Names of the selected styles. @type {string[]} */
   styles = [];
   /** Checkpoints by id. @type {Map<string, Model>} */
   checkpoints = new Map();
-  /** The least and the most that a slider takes, by field. @type {Record<string, [number, number]>} */
+  /** Minimum and maximum of each slider. @type {Record<string, [number, number]>} */
   limits = {};
-  /** There once its fold has been opened. @type {import("./editor.js").Editor | null} */
+  /** Null until its accordion has been opened. @type {import("./editor.js").Editor | null} */
   editor = null;
   /** @type {CompatibleChoice[]} */
   #samplers = [];
   /** @type {CompatibleChoice[]} */
   #schedules = [];
-  /** What Gradio has not been given yet. @type {Record<string, {value?: Value, choices?: [string, string][]}>} */
+  /** Updates that Gradio has not taken yet. @type {Record<string, {value?: Value, choices?: [string, string][]}>} */
   #updates = {};
-  /** What was typed before the fields were filled in for the first time. @type {Set<string>} */
+  /** Fields that the user changed before the form was first filled. @type {Set<string>} */
   #changedEarly = new Set();
   #ready = false;
   /** @type {Set<() => void>} */
@@ -55,18 +55,18 @@ export class Form {
   /** @type {Promise<import("./editor.js").Editor>} */
   #editor;
 
-  /** @param {Promise<import("./editor.js").Editor>} editor  There once its fold has been opened. */
+  /** @param {Promise<import("./editor.js").Editor>} editor  resolves when its accordion is first opened */
   constructor(editor) {
     this.#editor = editor;
     editor.then((made) => (this.editor = made));
   }
 
-  /** Whether the fields have been filled in for the first time. */
+  /** Whether the fields have been filled for the first time. */
   get ready() {
     return this.#ready;
   }
 
-  /** @param {() => void} listener  Told of every change. */
+  /** @param {() => void} listener  called after every change */
   subscribe(listener) {
     this.#listeners.add(listener);
   }
@@ -79,7 +79,7 @@ export class Form {
     else this.#notify();
   }
 
-  /** Listen to the fields that hold text. @param {HTMLElement} root  What all of them are in. */
+  /** Listen to the text fields. @param {HTMLElement} root  contains all fields */
   listenToInputs(root) {
     const names = Object.fromEntries(Object.keys(DEFAULTS).map((name) => [`sl-${name.replace(/[_.]/g, "-")}`, name]));
     root.addEventListener("input", ({ target }) => {
@@ -90,8 +90,8 @@ export class Form {
   }
 
   /**
-   * Called by Gradio when its fields are to be filled in: those that something is waiting for get it, the others stay as they
-   * are, so that nothing that is being typed is lost.
+   * Called by Gradio for the updates of its fields: fields with a pending update get it, the others keep their value, so that
+   * text that is being typed is not lost.
    * @param {string[]} names
    * @returns {unknown[]}
    */
@@ -102,7 +102,7 @@ export class Form {
     return names.map((name) => ({ __type__: "update", ...waiting[name] }));
   }
 
-  /** Put values into fields. @param {Record<string, Value>} values */
+  /** Set fields. @param {Record<string, Value>} values */
   fill(values) {
     Object.assign(this.values, values);
     for (const [name, value] of Object.entries(values)) this.#updates[name] = { ...this.#updates[name], value };
@@ -110,19 +110,19 @@ export class Form {
     this.#notify();
   }
 
-  /** Something that is no field has changed: the editor's picture, the styles. */
+  /** Notify listeners of a change outside the fields: the editor's picture, the styles. */
   notifyChange() {
     this.#notify();
   }
 
-  /** Draw with another checkpoint, at its size and with its steps. @param {string} id  Empty: the usual one. */
+  /** Select a checkpoint, with its default size and steps. @param {string} id  empty: the default checkpoint */
   selectCheckpoint(id) {
     const checkpoint = this.#checkpointValue(id);
     this.#setCompatibleChoices(checkpoint);
     this.fill({ ...this.#checkpointDefaults(checkpoint), sampler: "", schedule: "", checkpoint });
   }
 
-  /** All as it is for a new picture; can be taken back. */
+  /** Reset everything but the checkpoint; can be undone. */
   reset() {
     const before = this.#snapshot();
     const { checkpoint } = this.values;
@@ -132,7 +132,7 @@ export class Form {
     toast(t("create.reset.done"), { action: { label: t("undo"), run: before } });
   }
 
-  /** Offer these models. @param {Model[]} models */
+  /** Set the models to choose from. @param {Model[]} models */
   setModels(models) {
     const checkpoints = models.filter((model) => model.kind === "checkpoint");
     this.checkpoints = new Map(checkpoints.map((model) => [model.id, model]));
@@ -141,19 +141,19 @@ export class Form {
     this.#setChoices("hires.upscaler", [[t("create.hires.latent"), "latent"], ...models.filter((model) => model.kind === "upscaler").map(modelChoice)]);
   }
 
-  /** Offer these samplers and schedules, as far as they fit the checkpoint. @param {CompatibleChoice[]} samplers @param {CompatibleChoice[]} schedules */
+  /** Set the samplers and schedules to choose from; those that do not work with the checkpoint are left out. @param {CompatibleChoice[]} samplers @param {CompatibleChoice[]} schedules */
   setSamplers(samplers, schedules) {
     this.#samplers = samplers;
     this.#schedules = schedules;
     this.#setCompatibleChoices(String(this.values.checkpoint));
   }
 
-  /** Only these styles are there. @param {string[]} names */
+  /** Remove selected styles that do not exist. @param {string[]} names */
   setStyles(names) {
     this.styles = this.styles.filter((name) => names.includes(name));
   }
 
-  /** Fill in what the last visit left, or what suits the checkpoint; what was typed meanwhile stays. */
+  /** Fill the form from the last visit or the checkpoint's defaults; fields that the user changed meanwhile keep their value. */
   restore() {
     const { values = {}, styles = [], drawn } = readStorage();
     const typed = Object.fromEntries([...this.#changedEarly].map((name) => [name, this.values[name]]));
@@ -165,15 +165,15 @@ export class Form {
     this.fill({ ...DEFAULTS, ...this.#checkpointDefaults(checkpoint), ...stored, checkpoint, ...typed });
   }
 
-  /** The checkpoint that would draw. @returns {Model | undefined} */
+  /** The checkpoint that would be used. @returns {Model | undefined} */
   get checkpoint() {
     return this.#findCheckpoint(String(this.values.checkpoint));
   }
 
   /**
-   * Take over what a picture or a text says of itself; can be taken back.
+   * Fill the form from recalled parameters; can be undone.
    * @param {import("./types").RecallResult} recalled
-   * @returns {boolean}  Whether there was anything.
+   * @returns {boolean}  whether there were any
    */
   recall({ source, fields, unfilled }) {
     if (source === "none") {
@@ -201,25 +201,25 @@ export class Form {
     return true;
   }
 
-  /** Put a picture into the editor. @param {Blob} blob */
+  /** Open a picture in the editor. @param {Blob} blob */
   async editPicture(blob) {
     await this.openAccordion("edit");
     await (await this.#editor).setPicture(blob);
   }
 
-  /** Draw at a picture's shape. @param {{width: number, height: number}} size  In pixels. */
+  /** Set the size for a picture's aspect ratio. @param {{width: number, height: number}} size  in pixels */
   setSize({ width, height }) {
     this.fill(fitSize(width, height, this.checkpoint?.draws));
   }
 
-  /** Open one of the folds. @param {keyof typeof ACCORDIONS} accordion */
+  /** Open an accordion. @param {keyof typeof ACCORDIONS} accordion */
   async openAccordion(accordion) {
     const bar = await waitForElement(`#sl-fold-${accordion} > button`);
     if (!bar.classList.contains("open")) bar.click();
   }
 
   /**
-   * What the fields ask for, as our API takes it.
+   * The form as a request of our API.
    * @returns {Promise<Fields>}
    */
   async request() {
@@ -262,12 +262,12 @@ export class Form {
     };
   }
 
-  /** Forget what is kept in this browser. */
+  /** Remove the form's values from localStorage. */
   static clearStorage() {
     localStorage.removeItem(STORAGE_KEY);
   }
 
-  /** A checkpoint's value in its field: the usual one is the empty one, and so is one that is not here. @param {string} id */
+  /** The value of the checkpoint field: empty for the default checkpoint and for one that does not exist. @param {string} id */
   #checkpointValue(id) {
     const model = this.checkpoints.get(id);
     return model && !model.default ? id : "";
@@ -278,7 +278,7 @@ export class Form {
     return this.checkpoints.get(checkpoint) ?? [...this.checkpoints.values()].find((model) => model.default);
   }
 
-  /** What a checkpoint draws with when nobody says otherwise. @param {string} checkpoint @returns {Record<string, Value>} */
+  /** A checkpoint's default values. @param {string} checkpoint @returns {Record<string, Value>} */
   #checkpointDefaults(checkpoint) {
     const draws = this.#findCheckpoint(checkpoint)?.draws;
     return draws ? { width: draws.width, height: draws.height, steps: draws.steps, guidance_scale: draws.guidance_scale } : {};
@@ -292,13 +292,13 @@ export class Form {
     this.#setChoices("schedule", [[t("create.schedule.usual"), ""], ...fits(this.#schedules)]);
   }
 
-  /** @param {string} name @param {[string, string][]} choices  Titles with their values. */
+  /** @param {string} name @param {[string, string][]} choices  labels with values */
   #setChoices(name, choices) {
     this.#updates[name] = { value: this.values[name], ...this.#updates[name], choices };
   }
 
   /**
-   * Which of the values there are fields for, and which there are not, or not up to there.
+   * Split values into those that their fields can take, and those without a field or outside a slider's range.
    * @param {Record<string, Value>} given
    * @returns {{fillable: Record<string, Value>, outOfRange: UnfilledField[]}}
    */
@@ -326,7 +326,7 @@ export class Form {
     toast(t("recall.some", { n: lines.length }), { kind: "error", duration: 20000, action: undoAction, hint: lines.length > MAX_LISTED ? "" : lines.join(" · ") });
   }
 
-  /** Everything as it is now, to go back to. @returns {() => void} */
+  /** Returns a function that restores the current state. @returns {() => void} */
   #snapshot() {
     const { values, styles, editor } = this;
     const [before, picture, maskFile, outpaint] = [{ ...values }, editor?.picture ?? null, editor?.picture ? editor.mask() : null, editor?.outpaint ?? null];
@@ -351,7 +351,7 @@ export class Form {
   }
 }
 
-/** A size with a picture's shape that the checkpoint can draw. @param {number} width @param {number} height @param {import("./types").GenerationDefaults | null} [draws] */
+/** A size with a picture's aspect ratio that the checkpoint can generate. @param {number} width @param {number} height @param {import("./types").GenerationDefaults | null} [draws] */
 export function fitSize(width, height, draws) {
   const step = draws?.size_multiple ?? 8;
   const scale = Math.min(1, Math.sqrt(((draws?.width ?? 512) * (draws?.height ?? 512) * 1.5) / (width * height)));
@@ -359,7 +359,7 @@ export function fitSize(width, height, draws) {
   return { width: round(width), height: round(height) };
 }
 
-/** What the last visit left. @returns {{values?: Record<string, Value>, styles?: string[], drawn?: string}} */
+/** The form's values from localStorage. @returns {{values?: Record<string, Value>, styles?: string[], drawn?: string}} */
 function readStorage() {
   try {
     return JSON.parse(localStorage.getItem(STORAGE_KEY) ?? "{}");
@@ -368,7 +368,7 @@ function readStorage() {
   }
 }
 
-/** Nested parts as names with dots, as the fields are called. @param {Fields} fields @returns {Record<string, Value>} */
+/** Nested objects as names with dots, the names of the fields. @param {Fields} fields @returns {Record<string, Value>} */
 function flatten(fields) {
   const parts = Object.entries(fields).map(([name, value]) =>
     value !== null && typeof value === "object" ? Object.entries(value).map(([key, inner]) => [`${name}.${key}`, inner]) : [[name, value]],
@@ -382,8 +382,8 @@ const modelChoice = (model) => [model.id, model.id];
 const nameChoice = (name) => [name, name];
 
 /**
- * A whole number as it was typed, or undefined. What is no number, or one that JavaScript cannot hold, goes to the server as
- * the text it is: it takes the one and explains the other.
+ * A whole number from a text field, or undefined. Other text, and a number that JavaScript cannot represent exactly, is sent
+ * to the server as a string, which accepts the number and explains an error.
  * @param {Value} value
  */
 function parseWhole(value) {

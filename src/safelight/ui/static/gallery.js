@@ -1,4 +1,4 @@
-// Everything that was made: found, looked through, marked, compared.
+// The Gallery tab: search, browse, mark and compare all pictures.
 
 import { get } from "./core/api.js";
 import { button, setChildren, h, icon } from "./core/dom.js";
@@ -13,13 +13,13 @@ import { registerViewerShortcuts, openViewer } from "./viewer.js";
 import { openCompare } from "./viewer/compare.js";
 import { noDialogOpen } from "./viewer/overlay.js";
 
-/** @typedef {import("./types").GalleryEntry} Entry */
+/** @typedef {import("./types").GalleryEntry} GalleryEntry */
 /** @typedef {import("./types").PageContext} PageContext */
 
-const MAX_COUNTED = 10000; // entries that are loaded without being scrolled to, so that their number can be said
-const COUNT_DELAY = 600; // milliseconds a search stands until its results are counted
-const NEW_ENTRIES_DELAY = 200; // milliseconds in which several jobs that end are looked after once
-const MIN_HEIGHT = 320; // pixels: the grid's height at least
+const MAX_COUNTED = 10000; // entries that are loaded without scrolling, to show their exact number
+const COUNT_DELAY = 600; // milliseconds after a search before its results are counted
+const NEW_ENTRIES_DELAY = 200; // milliseconds in which several ended jobs cause one request
+const MIN_HEIGHT = 320; // minimum height of the grid, pixels
 
 /** @param {HTMLElement} root @param {PageContext} context */
 export function mount(root, context) {
@@ -28,12 +28,12 @@ export function mount(root, context) {
 
 class Gallery {
   #visible = false;
-  #outdated = false; // whether something was made while nobody looked
+  #outdated = false; // whether jobs ended while the tab was hidden
   /** @type {import("./gallery/filters.js").Facets} */
   #facets = { checkpoints: {}, samplers: {}, decisions: {} };
-  /** The pictures that are to be compared; null: none are being chosen. @type {string[] | null} */
+  /** Ids of the pictures selected for comparison; null: not selecting. @type {string[] | null} */
   #selected = null;
-  /** The mark that is being written. @type {Promise<void> | null} */
+  /** The pending request that saves a favourite. @type {Promise<void> | null} */
   #savingFavourite = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #newEntriesTimer;
@@ -90,7 +90,7 @@ class Gallery {
     registerViewerShortcuts();
   }
 
-  /** The tab is shown, or another. @param {boolean} visible */
+  /** The tab was shown or hidden. @param {boolean} visible */
   #onVisibilityChange(visible) {
     const first = visible && !this.results.ready && !this.#visible;
     this.#visible = visible;
@@ -100,20 +100,20 @@ class Gallery {
     else if (this.#outdated) this.#scheduleNewEntries();
   }
 
-  /** As high as there is room in the window, so that nothing but the grid scrolls. */
+  /** Fill the window's height, so that only the grid scrolls. */
   #resize() {
     if (!this.root.offsetParent) return;
-    this.section.style.height = `${innerHeight}px`; // so that the page is longer than the window, and its end can be seen
+    this.section.style.height = `${innerHeight}px`; // makes the page longer than the window, so that the space below can be measured
     const { top, bottom } = this.section.getBoundingClientRect();
     const below = Math.max(0, document.documentElement.scrollHeight - (bottom + scrollY));
     const height = Math.max(MIN_HEIGHT, innerHeight - (top + scrollY) - Math.min(below, 64));
     this.section.style.height = `${height}px`;
   }
 
-  /** Look for what the filters say, from the beginning. */
+  /** Search with the current filters, from the top. */
   #search = withErrorToast(async () => {
     clearTimeout(this.#countTimer);
-    if (this.#savingFavourite) await this.#savingFavourite; // what was just marked is to be found
+    if (this.#savingFavourite) await this.#savingFavourite; // the search must see the saved favourite
     const started = this.results.search(this.filters.query);
     this.grid.toTop();
     this.#render();
@@ -121,14 +121,14 @@ class Gallery {
     this.#countTimer = setTimeout(() => this.#loadAll(), COUNT_DELAY);
   });
 
-  /** What there is in all, which says how long the grid is and what can be chosen. */
+  /** Load the facets: the number of entries and the filters' choices. */
   async #loadFacets() {
     this.#facets = await get("/v1/gallery/facets");
     this.filters.setFacets(this.#facets);
     this.results.setExpected(this.filters.expectedTotal(this.#facets));
   }
 
-  /** Load what was found to its end, so that it can be said how much it is. */
+  /** Load all results, to show their exact number. */
   async #loadAll() {
     const { results } = this;
     while (!results.exact && !results.failure && results.entries.length < MAX_COUNTED && this.#visible) {
@@ -136,7 +136,7 @@ class Gallery {
     }
   }
 
-  /** Something was made: look for it soon, or when the gallery is looked at again. */
+  /** A job has ended: look for new entries soon, or when the tab is next shown. */
   #scheduleNewEntries() {
     this.#outdated = !this.#visible;
     if (this.#outdated || !this.results.ready) return;
@@ -149,14 +149,14 @@ class Gallery {
     }), NEW_ENTRIES_DELAY);
   }
 
-  /** Let in what is new. */
+  /** Insert the new entries. */
   #insertNew() {
     const { grid } = this;
     const keepFocus = grid.atTop && grid.hasFocus, pressed = document.activeElement === this.newButton;
     const amount = this.results.insertNew();
     if (keepFocus) grid.focus(grid.active + amount);
     else grid.toTop();
-    if (pressed) grid.focus(0); // the button has gone
+    if (pressed) grid.focus(0); // the button is hidden now
   }
 
   #render() {
@@ -173,14 +173,14 @@ class Gallery {
     this.compareButton.disabled = results.ready && results.total < 2;
   }
 
-  /** @param {number} n  how many wait to be let in; the button stays the same, so that it keeps the focus and is read out once */
+  /** @param {number} n  number of new entries; the button stays the same element, so that it keeps the focus and is announced once */
   #renderNewButton(n) {
     const words = /** @type {Element} */ (this.newButton.lastElementChild), says = n ? t("gallery.new", { n }) : "";
     if (words.textContent !== says) words.textContent = says;
     this.newButton.hidden = !n;
   }
 
-  /** Say of which day the first picture in sight is. @param {number} first */
+  /** Show the date of the first visible picture. @param {number} first */
   #showDay(first) {
     const created = this.results.entries[first]?.created.slice(0, 10) ?? "";
     if (this.dayNote?.dataset.day === created) return;
@@ -210,7 +210,7 @@ class Gallery {
     else this.#openViewer(index);
   }
 
-  /** Take in what was done to a picture, here or elsewhere in the page. @param {import("./viewer.js").EntryChange} change */
+  /** Apply a change of a picture, made here or in another part of the page. @param {import("./viewer.js").EntryChange} change */
   #onEntryChange({ kind, id, ...fields }) {
     if (kind === "favourite") this.results.update(id, fields);
     else if (kind === "removed") this.results.remove(id);
@@ -264,7 +264,7 @@ class Gallery {
     if (!this.results.restore(id)) this.#search();
   }
 
-  /** Begin to choose two pictures, or end it. @param {boolean} on */
+  /** Start or stop selecting two pictures. @param {boolean} on */
   #setSelecting(on) {
     this.#selected = on ? [] : null;
     this.compareButton.setAttribute("aria-pressed", String(on));
@@ -274,7 +274,7 @@ class Gallery {
     this.#render();
   }
 
-  /** Choose a picture, or no longer; the second one opens both. @param {number} index */
+  /** Select or deselect a picture; the second selection opens the comparison. @param {number} index */
   #toggleSelected(index) {
     const { id, decision, missing } = this.results.entries[index];
     if (decision === "block" || missing) return toast(t("gallery.choose.not"));
@@ -289,5 +289,5 @@ class Gallery {
   }
 }
 
-/** Let the whole page know what was done to a picture; the gallery hears it too. @param {import("./viewer.js").EntryChange} detail */
+/** Dispatch a change of a picture to the whole page, including this gallery. @param {import("./viewer.js").EntryChange} detail */
 const dispatchEntryChange = (detail) => dispatchEvent(new CustomEvent("sl:entry", { detail }));

@@ -1,4 +1,4 @@
-// The feed of jobs beside the form: each has its card, from its place in the queue to its pictures.
+// The cards of jobs next to the form: each shows its job from the queue to the finished pictures.
 
 import { get } from "./core/api.js";
 import { button, setChildren, h, icon } from "./core/dom.js";
@@ -10,13 +10,13 @@ import { showError, withErrorToast } from "./core/toast.js";
 import { openViewer } from "./viewer.js";
 
 /** @typedef {import("./types").Job} Job */
-/** @typedef {import("./types").OutputPicture} DrawnPicture */
+/** @typedef {import("./types").OutputPicture} OutputPicture */
 
-const MAX_CARDS = 30; // cards; older ones are in the gallery
-const MAX_PLACEHOLDERS = 24; // empty places of a card
-const MAX_PICTURES = 100; // pictures of a card
-const FETCH_INTERVAL = 500; // milliseconds until it is asked again what is finished
-const MAX_COLUMN_WIDTH = 380; // pixels of the page that one of several pictures takes
+const MAX_CARDS = 30; // older jobs' pictures are in the gallery
+const MAX_PLACEHOLDERS = 24; // placeholders per card
+const MAX_PICTURES = 100; // pictures per card
+const FETCH_INTERVAL = 500; // milliseconds between two requests for finished pictures
+const MAX_COLUMN_WIDTH = 380; // CSS pixels of a column, when a job has several pictures
 
 /** @param {HTMLElement} root @param {import("./types").PageContext} context */
 export function mountJobCards(root, context) {
@@ -28,7 +28,7 @@ export function mountJobCards(root, context) {
   const backButton = button({ icon: "up", label: t("cards.back"), class: "sl-button sl-back", onclick: scrollToForm });
   setChildren(root, h("h2", { class: "sl-hidden" }, t("cards.title")), backButton, list, emptyNote);
 
-  // One quiet voice for all cards: that each step were read aloud would help nobody.
+  // One polite live region for all cards announces changes of state, not every step.
   const liveRegion = h("p", { class: "sl-hidden", role: "status" });
   root.append(liveRegion);
   /** @type {Map<string, string>} */
@@ -68,30 +68,30 @@ export function mountJobCards(root, context) {
   render();
 }
 
-/** The card of a job that the page itself has submitted; it is made at once. @param {string} id */
+/** The card of a job that the page has just submitted; it exists at once. @param {string} id */
 export const cardElement = (id) => /** @type {HTMLElement | null} */ (document.querySelector(`.sl-card[data-job="${CSS.escape(id)}"]`));
 
-/** Lead back to the form, which lies above the cards where the window is narrow. */
+/** Scroll to the form, which is above the cards in a narrow window. */
 function scrollToForm() {
   const form = document.querySelector(/** @type {"div"} */ ("#sl-form"));
   if (form) void scrollToElement(form, { focus: form });
 }
 
-/** Load again what could not be loaded while the server was away. @param {HTMLElement} list */
+/** Reload images that failed while the server could not be reached. @param {HTMLElement} list */
 function reloadBrokenImages(list) {
   for (const image of list.querySelectorAll(/** @type {"img"} */ (".sl-broken img"))) image.src = image.src;
 }
 
 class JobCard {
-  /** Finished pictures by their index. @type {Map<number, DrawnPicture>} */
+  /** Finished pictures by index. @type {Map<number, OutputPicture>} */
   #finished = new Map();
-  /** Places of pictures by their index. @type {Map<number, HTMLElement>} */
+  /** Placeholders by the index of their picture. @type {Map<number, HTMLElement>} */
   #placeholders = new Map();
   #fetching = false;
-  #fetchedUpTo = 0; // up to which picture it was asked what is finished
+  #fetchedUpTo = 0; // number of pictures at the last request for finished ones
   #renderedState = "";
 
-  /** @param {Job} job @param {import("./types").PageContext} context @param {number} largest  side of a thumbnail, in pixels */
+  /** @param {Job} job @param {import("./types").PageContext} context @param {number} largest  maximum side of a thumbnail, in pixels */
   constructor(job, context, largest) {
     this.context = context;
     this.largest = largest;
@@ -108,7 +108,7 @@ class JobCard {
       h("header", {}, h("div", { class: "sl-card-words" }, this.title, this.status), this.buttons), this.progressBar, this.errorBox, this.pictures, this.overflowNote);
   }
 
-  /** Show a job as it is now. @param {Job} job */
+  /** Render a job's current state. @param {Job} job */
   update(job) {
     this.job = job;
     const finished = isFinished(job);
@@ -124,7 +124,7 @@ class JobCard {
     /** @type {HTMLElement} */ (this.progressBar.firstElementChild).style.transform = `scaleX(${percent / 100})`;
     if (job.error && !this.errorBox.childElementCount) setChildren(this.errorBox, h("div", { class: "sl-card-error" }, icon("warning"), h("div", {}, h("p", {}, job.error.message), job.error.hint && h("p", { class: "sl-hint" }, job.error.hint))));
     for (const picture of job.result?.pictures ?? []) this.#showPicture(picture);
-    const resultKnown = job.result !== null || job.state === "failed"; // large results are not sent over the socket
+    const resultKnown = job.result !== null || job.state === "failed"; // large results are not sent over the WebSocket
     if (finished && resultKnown) this.#removePlaceholders();
     if (!finished) this.#addPlaceholders(job);
     if (finished ? !resultKnown : (job.progress?.picture ?? 0) > this.#fetchedUpTo) void this.#fetchFinished();
@@ -132,7 +132,7 @@ class JobCard {
     if (!finished && preview) this.preview(preview);
   }
 
-  /** Show how far the picture on its way is. @param {{picture: number, image: string}} preview */
+  /** Show a preview of the picture that is being generated. @param {{picture: number, image: string}} preview */
   preview({ picture, image }) {
     if (this.#finished.has(picture)) return;
     const placeholder = this.#placeholder(picture);
@@ -142,14 +142,14 @@ class JobCard {
     placeholder.classList.remove("sl-waiting");
   }
 
-  /** Places for the pictures to come, as many as can be looked over. @param {Job} job */
+  /** Add placeholders for the expected pictures, up to a limit. @param {Job} job */
   #addPlaceholders(job) {
     const count = job.kind === "generate" ? (job.request.count ?? 1) : 1;
     for (let index = 0; index < Math.min(count, MAX_PLACEHOLDERS); index++) this.#placeholder(index);
     this.#setColumns(count);
   }
 
-  /** The place of a picture. @param {number} index @returns {HTMLElement} */
+  /** The placeholder of a picture. @param {number} index @returns {HTMLElement} */
   #placeholder(index) {
     const known = this.#placeholders.get(index);
     if (known) return known;
@@ -165,7 +165,7 @@ class JobCard {
     this.pictures.style.setProperty("--columns", String(columnCount(count)));
   }
 
-  /** What is finished already; one question at a time, and only for what is new. */
+  /** Load finished pictures; one request at a time, and only if there are new ones. */
   async #fetchFinished() {
     if (this.#fetching) return;
     this.#fetching = true;
@@ -177,20 +177,20 @@ class JobCard {
       this.#fetchedUpTo = expected;
       if (isFinished(this.job)) this.#removePlaceholders();
     } catch (error) {
-      if (isFinished(this.job)) showError(error); // before, the next step asks again
+      if (isFinished(this.job)) showError(error); // while the job runs, the next step tries again
     } finally {
       setTimeout(() => (this.#fetching = false), FETCH_INTERVAL);
     }
   }
 
-  /** Take a picture out of sight, or put it back. @param {string} id @param {boolean} hidden */
+  /** Hide a picture, or show it again. @param {string} id @param {boolean} hidden */
   setHidden(id, hidden) {
     const picture = [...this.#finished.values()].find((each) => each.id === id);
     const placeholder = picture && this.#placeholders.get(picture.index);
     if (placeholder) placeholder.hidden = hidden;
   }
 
-  /** @param {DrawnPicture} picture */
+  /** @param {OutputPicture} picture */
   #showPicture(picture) {
     if (this.#finished.has(picture.index)) return;
     this.#finished.set(picture.index, picture);
@@ -206,13 +206,13 @@ class JobCard {
     placeholder.hidden = this.context.actions.isBeingDeleted(picture.id);
   }
 
-  /** How large a thumbnail is worth asking for: one alone is looked at closely, several need what their places have. */
+  /** The thumbnail's size: large for a single picture, the column's width for several. */
   get #thumbnailSize() {
     const isSingle = (this.job.request.count ?? 1) === 1;
     return isSingle ? this.largest : Math.min(this.largest, 2 ** Math.ceil(Math.log2(MAX_COLUMN_WIDTH * devicePixelRatio)));
   }
 
-  /** Take away the places that nothing came into. */
+  /** Remove placeholders that got no picture. */
   #removePlaceholders() {
     for (const [index, slot] of this.#placeholders) if (!this.#finished.has(index)) slot.remove();
     this.#setColumns(this.#finished.size);
@@ -222,7 +222,7 @@ class JobCard {
   #openViewer(index) {
     const pictures = [...this.#finished.values()].sort((one, other) => one.index - other.index);
     openViewer(this.context, pictures, pictures.findIndex((picture) => picture.index === index), {
-      onchange: (change) => dispatchEvent(new CustomEvent("sl:entry", { detail: change })), // also the gallery shows it
+      onchange: (change) => dispatchEvent(new CustomEvent("sl:entry", { detail: change })), // so that the gallery shows it as well
     });
   }
 
@@ -248,7 +248,7 @@ class JobCard {
   }
 }
 
-/** Where a job stands, in words. @param {Job} job @param {boolean} showOwner  Whether to say whose it is. */
+/** A job's state as text. @param {Job} job @param {boolean} showOwner */
 function statusText(job, showOwner) {
   const parts = [];
   const { progress } = job;

@@ -1,4 +1,4 @@
-// The page's beginning: texts, who is here, the jobs, and the part of each tab as soon as its place is there.
+// The entry point: load texts and the session, connect to the jobs, and mount each part as soon as its element exists.
 
 import { makeActions } from "./actions.js";
 import { mountJobCards } from "./job_cards.js";
@@ -21,7 +21,7 @@ const TABS = /** @type {const} */ (["create", "gallery", "moderate", "models", "
 const MOUNTS = { gallery: mountGallery, moderate: mountModerate, models: mountModels, system: mountSystem };
 const TAB_KEY = "safelight.tab";
 
-/** Show another tab. @param {string} name */
+/** Show a tab. @param {string} name */
 async function showTab(name) {
   const tab = await waitForElement(`#sl-tab-${name}-button`);
   if (tab.getAttribute("aria-selected") !== "true") tab.click();
@@ -32,7 +32,7 @@ async function start() {
   const [me] = await Promise.all([get("/v1/session"), loadTexts()]);
   const jobStore = new JobStore();
   const form = new Form(waitForElement("#sl-editor").then((root) => new Editor(root, { onchange: () => form.notifyChange(), onsize: (size) => form.setSize(size) })));
-  /** @type {any} */ (window).safelight = { form, jobStore }; // where Gradio's events of the form go
+  /** @type {any} */ (window).safelight = { form, jobStore }; // called by the Gradio events in page.py
   const actions = makeActions({ form, jobStore, show: showTab });
   const context = { me, jobStore, actions, show: showTab };
 
@@ -45,7 +45,7 @@ async function start() {
   TABS.forEach((name, index) => registerShortcut(`${index + 1}`, `keys.tab.${name}`, () => showTab(name), { isActive: noDialogOpen }));
   addEventListener("sl:checkpoint", (event) => form.selectCheckpoint(/** @type {CustomEvent} */ (event).detail));
   for (const type of /** @type {const} */ (["dragover", "drop"])) {
-    // A file that is dropped beside its place must not replace the page.
+    // A file that is dropped outside a drop target must not navigate away from the page.
     document.addEventListener(type, (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault());
   }
   restoreTab();
@@ -56,14 +56,14 @@ async function start() {
   form.restore();
 }
 
-/** What the dropdowns offer, as it is now. @param {Form} form */
+/** Load the choices of the form's dropdowns. @param {Form} form */
 async function loadChoices(form) {
   const [{ data }, { samplers }, { schedules }] = await Promise.all([get("/v1/models"), get("/v1/samplers"), get("/v1/schedules")]);
   form.setModels(data);
   form.setSamplers(samplers, schedules);
 }
 
-/** The line above the tabs: the name, the connection, language, light or dark, who is signed in. @param {HTMLElement} root @param {import("./types").PageContext} context */
+/** The header: the name, the connection, the language, the theme, and the user. @param {HTMLElement} root @param {import("./types").PageContext} context */
 function mountHeader(root, { me, jobStore, actions }) {
   const connectionNote = h("span", { class: "sl-connection", role: "status" });
   jobStore.subscribe((change) => {
@@ -98,7 +98,7 @@ function mountHeader(root, { me, jobStore, actions }) {
   );
 }
 
-/** A reload shows the tab that was open. */
+/** Restore the open tab after a reload. */
 function restoreTab() {
   const storedTab = sessionStorage.getItem(TAB_KEY);
   if (storedTab && storedTab !== TABS[0]) showTab(storedTab);

@@ -1,4 +1,4 @@
-// Models: what draws, what judges and what enlarges; what is in memory, and what a checkpoint of the hub would need.
+// The Models tab: checkpoints, classifiers and upscalers, what is in memory, and the requirements of a checkpoint on the hub.
 
 import { get, post } from "./core/api.js";
 import { button, setChildren, h } from "./core/dom.js";
@@ -13,12 +13,12 @@ import { modelRow } from "./models/row.js";
  * @typedef {import("./types").ErrorBody & {checkpoint: string, time: string}} LoadError
  * @typedef {{name: string, state?: string, loading?: string | null, last_error?: LoadError | null}} Worker
  * @typedef {{load: boolean, workers: string[], previousErrors: Map<string, string>, silentPolls: number}} LoadRequest
- *   who heard it, when each of them last failed before, and how often since nobody was about to do it
+ *   workers that got the request, the time of each one's last error before, and the number of polls in which none was about to load
  */
 
 const SECTIONS = /** @type {const} */ (["checkpoint", "classifier", "upscaler"]);
-const POLL_INTERVAL = 1; // seconds, while something is being loaded
-const MAX_SILENT_POLLS = 10; // looks in which a worker says nothing of an order, until it must have been started anew and lost it
+const POLL_INTERVAL = 1; // seconds, while a checkpoint is being loaded
+const MAX_SILENT_POLLS = 10; // polls without a sign of the request, after which the worker must have restarted and lost it
 
 /**
  * @param {HTMLElement} root
@@ -33,9 +33,9 @@ class Models {
   #models = null;
   /** @type {Worker[]} */
   #workers = [];
-  /** What workers were told and have not done yet, by checkpoint. @type {Map<string, LoadRequest>} */
+  /** Pending requests to load or unload, by checkpoint. @type {Map<string, LoadRequest>} */
   #requests = new Map();
-  /** Why a checkpoint could not be loaded. @type {Map<string, LoadError>} */
+  /** Errors of checkpoints that could not be loaded. @type {Map<string, LoadError>} */
   #errors = new Map();
   #renderedKey = "";
 
@@ -49,7 +49,7 @@ class Models {
     this.refresh = whileVisible(root, () => this.#fetch(), () => (this.#requests.size || this.#workers.some(({ loading }) => loading) ? POLL_INTERVAL : Infinity));
   }
 
-  /** Ask what there is. */
+  /** Load the models and the workers' state. */
   async #fetch() {
     try {
       const [{ data }, { workers }] = await Promise.all([get("/v1/models"), get("/v1/system")]);
@@ -64,7 +64,7 @@ class Models {
     this.#render();
   }
 
-  /** Whether everybody has done as they were told, said why not, or died. @param {string} id @param {LoadRequest} request */
+  /** Whether every worker has loaded or unloaded the checkpoint, failed, or stopped. @param {string} id @param {LoadRequest} request */
   #isDone(id, request) {
     const loadedBy = this.#models?.find((model) => model.id === id)?.loaded_by ?? [];
     if (!request.load) return request.workers.every((name) => !loadedBy.includes(name));
@@ -108,7 +108,7 @@ class Models {
   #render() {
     const models = this.#models ?? [];
     const now = JSON.stringify([models, models.map(({ id }) => [this.#stateOf(id), this.#errors.get(id)])]);
-    if (now === this.#renderedKey) return; // so that a button that is looked at or pressed stays the same button
+    if (now === this.#renderedKey) return; // so that a focused button stays the same element
     this.#renderedKey = now;
     const focus = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.does : undefined;
     setChildren(this.list, SECTIONS.map((kind) => this.#section(kind, models.filter((model) => model.kind === kind))));
@@ -155,5 +155,5 @@ class Models {
   }
 }
 
-/** A load of which nobody can say any more what became of it. @param {string} checkpoint @returns {LoadError} */
+/** The error of a load request whose outcome is unknown. @param {string} checkpoint @returns {LoadError} */
 const unknownOutcome = (checkpoint) => ({ checkpoint, time: "", code: "page.lost", message: t("models.failed", { name: checkpoint }) });

@@ -1,4 +1,4 @@
-// Moderate: files of the user's own are judged, and the thresholds can be tried out on them.
+// The Moderate tab: judge local files, and try other thresholds on the results.
 
 import { setChildren, h, icon } from "./core/dom.js";
 import { formatNumber, t } from "./core/text.js";
@@ -15,8 +15,8 @@ import { makeView } from "./moderate/elements.js";
 
 /** @typedef {import("./moderate/upload_queue.js").Item} Item */
 
-const RENDER_MARGIN = "800px"; // how far from the window cards are filled
-const SORT_INTERVAL = 400; // milliseconds between two sortings while verdicts come in
+const RENDER_MARGIN = "800px"; // distance from the window in which cards are rendered
+const SORT_INTERVAL = 400; // milliseconds between two sorts while verdicts arrive
 
 /**
  * @param {HTMLElement} root
@@ -71,7 +71,7 @@ class Moderate {
     document.addEventListener("paste", withErrorToast((event) => this.#onPaste(event)));
   }
 
-  // Files in
+  // Files
 
   /** @param {DragEvent} event */
   #onDragOver(event) {
@@ -157,7 +157,7 @@ class Moderate {
     this.#sortTimer = setTimeout(() => ((this.#sortTimer = 0), this.#sort()), SORT_INTERVAL);
   }
 
-  /** Decide anew about everything. */
+  /** Apply the policy to all cards. */
   #applyPolicy() {
     const policy = this.panel.policy;
     if (!policy) return;
@@ -184,7 +184,7 @@ class Moderate {
     if (all && !this.batches.waiting) this.view.news.textContent = t("moderate.done", { n: all, review, block, failed });
   }
 
-  // What is shown
+  // Rendering
 
   #counts() {
     const counts = { all: 0, allow: 0, review: 0, block: 0, error: 0, open: 0 };
@@ -235,7 +235,7 @@ class Moderate {
     this.#render();
   }
 
-  /** Put the cards into their order, where it is another than before. */
+  /** Sort the cards, if their order has changed. */
   #sort() {
     const policy = this.panel.policy;
     const scores = new Map(this.#cards.map((card) => [card, (policy && evaluate(card.item, policy)?.unsafe) ?? -1]));
@@ -269,5 +269,5 @@ class Moderate {
   }
 }
 
-/** What tells one file from another. @param {import("./moderate/files.js").NamedFile} named */
+/** Identifies a file. @param {import("./moderate/files.js").NamedFile} named */
 const identity = ({ name, file }) => `${name}\n${file.size}\n${file.lastModified}`;

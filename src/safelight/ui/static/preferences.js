@@ -1,10 +1,10 @@
-// Runs before anything is drawn: the language, and light or dark, so that neither flickers.
+// Apply the language and the theme before the first paint, so that neither flickers. A classic script, as modules are deferred.
 (() => {
-  const supported = ["en", "de", "fr"]; // as in core/text.js
+  const supported = ["en", "de", "fr"]; // same as LANGUAGES in core/text.js
   const preferred = [localStorage.getItem("safelight.language"), ...navigator.languages].map((name) => name?.slice(0, 2) ?? "");
   const language = preferred.find((name) => supported.includes(name)) ?? "en";
   for (const [name, value] of Object.entries({ language, languages: [language] })) {
-    Object.defineProperty(navigator, name, { get: () => value, configurable: true }); // what Gradio goes by
+    Object.defineProperty(navigator, name, { get: () => value, configurable: true }); // Gradio takes its language from here
   }
   document.documentElement.lang = language;
 
@@ -17,7 +17,7 @@
   };
   applyTheme();
   systemDark.addEventListener("change", applyTheme);
-  // Gradio goes by the system alone, when it begins and whenever that changes.
+  // Gradio applies the system's theme when it starts and whenever that changes.
   new MutationObserver((_, observer) => {
     if (!document.body) return;
     observer.disconnect();

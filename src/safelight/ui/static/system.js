@@ -1,4 +1,4 @@
-// System: what this server runs on and how it is, as long as somebody looks.
+// The System tab: the machine and the state of the server, refreshed while the tab is visible.
 
 import { get } from "./core/api.js";
 import { button, setChildren, h } from "./core/dom.js";
@@ -52,7 +52,7 @@ export function mount(root, context) {
         showFacts(facts, system);
         memory.show(history);
       } catch (error) {
-        if (!retryButton.hidden) return; // said once; the line above stays until it is mended
+        if (!retryButton.hidden) return; // reported already; the message stays until a request succeeds
         retryButton.hidden = false;
         setText(state, t("system.unread"));
         showError(error);
@@ -62,7 +62,7 @@ export function mount(root, context) {
   );
 }
 
-/** Show a text where it is another, so that screen readers are not told the same again. @param {Element} element @param {string} text */
+/** Set a text if it differs, so that screen readers do not announce it again. @param {Element} element @param {string} text */
 function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -73,7 +73,7 @@ function showState(element, system) {
   setText(element, t(`system.state.${key}`, { n: system.workers.length }));
 }
 
-/** Show a part anew only where it has changed. @param {HTMLElement} element @param {unknown} data @param {() => Node[]} build */
+/** Rebuild an element if its data has changed. @param {HTMLElement} element @param {unknown} data @param {() => Node[]} build */
 function renderIfChanged(element, data, build) {
   const text = JSON.stringify(data);
   if (element.dataset.drawn === text) return;
@@ -130,6 +130,6 @@ function showFacts(element, { version, versions, classifier, policy, limits }) {
 
 /** @typedef {[name: string, value: string]} Pair */
 
-/** Names and values. @param {Pair[]} rows @param {boolean} [named]  whether the names are keys of the catalogue */
+/** A description list. @param {Pair[]} rows @param {boolean} [named]  whether the names are keys of texts */
 const pairs = (rows, named = true) =>
   h("dl", {}, rows.map(([name, value]) => h("div", {}, h("dt", {}, named ? t(`system.${name}`) : name), h("dd", {}, value))));

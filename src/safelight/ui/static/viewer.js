@@ -1,4 +1,4 @@
-// Pictures one by one over the whole window: looked at closely, their parameters beside them, with all that can be done.
+// The viewer: pictures one by one over the whole window, with zoom, metadata and all actions.
 
 import { ApiError, get, request } from "./core/api.js";
 import { button, setChildren, h, icon } from "./core/dom.js";
@@ -13,24 +13,24 @@ import { showPanel } from "./viewer/panel.js";
 import { Zoom } from "./viewer/zoom.js";
 
 /**
- * @typedef {import("./types").GalleryEntry} Entry
+ * @typedef {import("./types").GalleryEntry} GalleryEntry
  * @typedef {import("./types").PageContext} PageContext
- * @typedef {{id: string, prompt?: string} & Partial<Entry>} Item  an entry, or the beginning of one
+ * @typedef {{id: string, prompt?: string} & Partial<GalleryEntry>} Item  an entry, possibly incomplete
  * @typedef {{kind: "favourite", id: string, favourite: boolean} | {kind: "removed" | "restored", id: string}} EntryChange
  * @typedef {{
  *   onchange?: (change: EntryChange) => void,
  *   onclose?: (id: string | null) => HTMLElement | null | void,
  *   load?: () => Promise<Item[]>,
  *   total?: () => number,
- * }} Options  onchange: what was done to a picture; onclose: is told the last picture, may say where the focus goes; load:
- *   gives further pictures when the last is near, none at the end; total: how many there are with those
+ * }} Options  onchange: called after a change to a picture; onclose: gets the last picture's id, may return the element to focus;
+ *   load: resolves to further pictures, none at the end; total: number of pictures including those not loaded
  */
 
-const LOAD_AHEAD = 5; // pictures before the end at which more are loaded
-const RECORD_DELAY = 150; // milliseconds a picture is shown before the rest of its record is asked for
-const PAN_STEP = 80; // pixels an arrow key moves
-const MISSING_STATUSES = [404, 410]; // statuses of a file that is not there
-const PANEL_KEY = "safelight.viewer.folded"; // whether the panel is put away
+const LOAD_AHEAD = 5; // distance from the last picture at which more are loaded
+const RECORD_DELAY = 150; // milliseconds a picture is shown before its full record is loaded
+const PAN_STEP = 80; // pixels per arrow key
+const MISSING_STATUSES = [404, 410]; // statuses of a missing file
+const PANEL_KEY = "safelight.viewer.folded"; // whether the panel is hidden
 const NARROW = matchMedia("(max-width: 760px)");
 
 /** @type {Viewer | null} */
@@ -41,7 +41,7 @@ let listening = false;
  * Show pictures over the whole window.
  * @param {PageContext} context
  * @param {Item[]} items
- * @param {number} index  which to begin with
+ * @param {number} index  of the first picture to show
  * @param {Options} [options]
  */
 export function openViewer(context, items, index, options = {}) {
@@ -52,21 +52,21 @@ export function openViewer(context, items, index, options = {}) {
 }
 
 class Viewer {
-  /** The whole records, as far as they were asked for. @type {Map<string, Entry>} */
+  /** Full records that have been loaded, by id. @type {Map<string, GalleryEntry>} */
   #records = new Map();
-  /** Pictures for review that the user wanted to see. @type {Set<string>} */
+  /** Ids of pictures for review that the user has chosen to see. @type {Set<string>} */
   #revealed = new Set();
   /** @type {string | null} */
-  #previousId = null; // the picture that was shown before
+  #previousId = null; // the previously shown picture
   /** @type {string | null} */
   #currentId = null;
-  #loadFailed = false; // the file did not come, and nobody knows it gone
+  #loadFailed = false; // whether the image failed to load although its file may exist
   #exhausted = false;
   #loading = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #recordTimer;
   /** @type {HTMLImageElement[]} */
-  preloaded = []; // neighbours, so that the browser keeps them
+  preloaded = []; // neighbours, referenced so that the browser caches them
 
   /** @param {PageContext} context @param {Item[]} items @param {number} index @param {Options} options */
   constructor(context, items, index, options) {
@@ -108,7 +108,7 @@ class Viewer {
   get #item() {
     return this.items[this.index];
   }
-  /** What is known of the picture now. @returns {Entry} */
+  /** The current picture's record as far as it is known. @returns {GalleryEntry} */
   get entry() {
     return this.#records.get(this.#item.id) ?? withDefaults(this.#item);
   }
@@ -134,13 +134,13 @@ class Viewer {
     this.#showCurrent();
   }
 
-  /** An arrow: the picture moves where parts of it are out of sight. @param {number} x @param {number} y */
+  /** An arrow key: pan if the picture is larger than the stage, else show a neighbour. @param {number} x @param {number} y */
   onArrow(x, y) {
     if (this.zoom.overflows && !this.zoom.fitted) this.zoom.pan(-x * PAN_STEP, -y * PAN_STEP);
     else if (x) this.navigate(x > 0 ? 1 : -1);
   }
 
-  /** Bring the picture of the index into the stage. */
+  /** Show the picture at the current index. */
   #showCurrent() {
     const { id } = this.#item;
     if (this.#currentId !== id) this.#previousId = this.#currentId;
@@ -158,7 +158,7 @@ class Viewer {
     this.#recordTimer = setTimeout(withErrorToast(() => this.#fetchRecord(id)), hasRecord ? RECORD_DELAY : 0);
   }
 
-  /** Everything that says something of the picture. */
+  /** Render everything about the picture. */
   #render() {
     const { entry } = this;
     const all = Math.max(this.items.length, this.options.total?.() ?? 0);
@@ -177,7 +177,7 @@ class Viewer {
     this.overlay.keepFocus();
   }
 
-  /** @param {Entry} entry */
+  /** @param {GalleryEntry} entry */
   #renderDownload({ id, kind }) {
     if (this.#hasFile) {
       this.elements.link.href = fileUrl(id);
@@ -185,12 +185,12 @@ class Viewer {
       for (const name of ["aria-disabled", "role"]) this.elements.link.removeAttribute(name);
     } else {
       this.elements.link.removeAttribute("href");
-      this.elements.link.setAttribute("role", "link"); // without a target it would be nothing that can have a name
+      this.elements.link.setAttribute("role", "link"); // a link without href has no role, so it could not have a name
       this.elements.link.setAttribute("aria-disabled", "true");
     }
   }
 
-  /** The pixels, or why they are not shown. @param {Entry} entry */
+  /** Show the image, or why it is hidden. @param {GalleryEntry} entry */
   #renderPicture(entry) {
     const { id, decision, missing, unsafe } = entry;
     const blurred = decision === "review" && !this.#revealed.has(id);
@@ -212,7 +212,7 @@ class Viewer {
     else setChildren(this.elements.notice, icon("warning"), h("p", {}, t("picture.broken")), button({ label: t("gallery.again"), onclick: () => this.#retryImage() }));
   }
 
-  /** Show a picture for review. */
+  /** Reveal a picture for review. */
   reveal() {
     this.#revealed.add(this.#item.id);
     this.#render();
@@ -226,7 +226,7 @@ class Viewer {
       .map(({ id }) => Object.assign(new Image(), { src: fileUrl(id) }));
   }
 
-  /** The file did not come: ask whether it is gone or only could not be had now. */
+  /** The image failed to load: find out whether the file is missing or the request failed. */
   async #onImageError() {
     const { id } = this.#item;
     const error = await request("GET", fileUrl(id)).then(() => null, (reason) => reason);
@@ -237,14 +237,14 @@ class Viewer {
     this.#render();
   }
 
-  /** Ask once more for a file that did not come. */
+  /** Load the image again. */
   #retryImage() {
     this.#loadFailed = false;
     this.elements.image.removeAttribute("src");
     this.#render();
   }
 
-  /** Ask for the whole record. @param {string} id */
+  /** Load the full record. @param {string} id */
   async #fetchRecord(id) {
     const entry = await get(`/v1/gallery/${id}`);
     const sizeUnknown = !("width" in (this.items.find((item) => item.id === id) ?? {}));
@@ -254,7 +254,7 @@ class Viewer {
     this.#render();
   }
 
-  /** Load further pictures when the end is near. */
+  /** Load further pictures near the end. */
   async #loadMore() {
     if (!this.options.load || this.#exhausted || this.#loading || this.index < this.items.length - LOAD_AHEAD) return;
     this.#loading = true;
@@ -327,7 +327,7 @@ class Viewer {
     });
   }
 
-  /** The picture to compare with: the one looked at before, or else a neighbour. */
+  /** The picture to compare with: the previous one, or a neighbour. */
   #comparisonCandidate() {
     const comparable = (/** @type {Item | undefined} */ item) => item && item.decision !== "block" && !item.missing;
     return [this.items.find(({ id }) => id === this.#previousId), this.items[this.index + 1], this.items[this.index - 1]].find(comparable);
@@ -352,9 +352,9 @@ class Viewer {
   }
 }
 
-/** A picture of which little is known, as an entry. @param {Item} item @returns {Entry} */
+/** A complete record with defaults for what is unknown. @param {Item} item @returns {GalleryEntry} */
 function withDefaults(item) {
-  return /** @type {Entry} */ ({
+  return /** @type {GalleryEntry} */ ({
     width: 1, height: 1, decision: "allow", unsafe: null, scores: {}, policy: null, prompt: "", negative_prompt: "", seed: null,
     steps: null, sampler: null, checkpoint: null, created: new Date().toISOString(), kind: null, size: 0, missing: false,
     favourite: false, tags: [], ...item,
@@ -366,7 +366,7 @@ function setSource(image, src) {
   if (image.getAttribute("src") !== src) image.src = src;
 }
 
-/** Make its keys known to the page's help; they act while a viewer is the uppermost thing. */
+/** Register the viewer's shortcuts; they apply while a viewer is the topmost dialog. */
 export function registerViewerShortcuts() {
   if (listening) return;
   listening = true;

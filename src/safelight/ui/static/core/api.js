@@ -1,11 +1,11 @@
-// Our own API from the page: JSON in and out, failures as the server's errors.
+// Requests to our own API: JSON in and out; failures throw the server's error.
 
-/** A failure as the server words it: what was wrong, and what would be right. */
+/** An error as the server sends it: what is wrong, and how to fix it. */
 export class ApiError extends Error {
   /**
    * @param {import("../types").ErrorBody} failure
-   * @param {number} status  0: no answer came
-   * @param {number} [wait]  seconds after which to try again; 0: nothing was said
+   * @param {number} status  0: no response arrived
+   * @param {number} [wait]  seconds from the Retry-After header; 0: none was sent
    */
   constructor(failure, status, wait = 0) {
     super(failure.message);
@@ -17,12 +17,12 @@ export class ApiError extends Error {
 }
 
 /**
- * One request.
+ * Send a request.
  * @param {string} method
- * @param {string} path  under the server's root, such as /v1/jobs
+ * @param {string} path  absolute, such as /v1/jobs
  * @param {{json?: unknown, body?: BodyInit, headers?: Record<string, string>, signal?: AbortSignal, keepalive?: boolean}} [options]
  * @returns {Promise<Response>}
- * @throws {ApiError}  The server refused, or could not be reached.
+ * @throws {ApiError}  The server answered with an error, or could not be reached.
  */
 export async function request(method, path, { json, body, headers = {}, signal, keepalive } = {}) {
   /** @type {Response} */
@@ -48,11 +48,11 @@ export async function request(method, path, { json, body, headers = {}, signal, 
 export const get = async (path, signal) => read(await request("GET", path, { signal }));
 /** @param {string} path @param {unknown} json @returns {Promise<any>} */
 export const post = async (path, json) => read(await request("POST", path, { json }));
-/** What an answer holds. @param {Response} response @returns {Promise<any>} */
+/** Parse a response's body. @param {Response} response @returns {Promise<any>} */
 export const read = async (response) => parse(await response.text());
 
 /**
- * JSON, with whole numbers that JavaScript would round kept as the text they are: seeds can have 63 bits.
+ * Parse JSON, keeping integers that JavaScript cannot represent exactly as strings: seeds can have 63 bits.
  * @param {string} text
  * @returns {any}
  */
@@ -63,7 +63,7 @@ export function parse(text) {
 }
 
 /**
- * Query text from values; empty ones are left out.
+ * A query string; empty values are left out.
  * @param {Record<string, string | number | boolean | null | undefined>} values
  */
 export function query(values) {
@@ -72,7 +72,7 @@ export function query(values) {
 }
 
 /**
- * A file as base64, as our API takes pictures within JSON.
+ * A file as base64, the format of pictures in our JSON requests.
  * @param {Blob} blob
  * @returns {Promise<string>}
  */

@@ -4,7 +4,7 @@ import { button, h } from "./dom.js";
 import { t } from "./text.js";
 
 /**
- * A dialog over the page, closed by Escape, its button or a press beside it.
+ * Show a dialog; Escape, its close button or a click outside closes it.
  * @param {string} title
  * @param {...(Node | string)} content
  * @returns {HTMLDialogElement}
@@ -24,7 +24,7 @@ export function dialog(title, ...content) {
   return box;
 }
 
-/** Whether a press lies beside a dialog, on what is behind it. @param {HTMLElement} box @param {MouseEvent} event */
+/** Whether a click is outside a dialog's box. @param {HTMLElement} box @param {MouseEvent} event */
 function isOutside(box, { clientX, clientY }) {
   const { left, right, top, bottom } = box.getBoundingClientRect();
   return clientX < left || clientX > right || clientY < top || clientY > bottom;

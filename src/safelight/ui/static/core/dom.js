@@ -1,15 +1,15 @@
-// Elements from code: one function instead of strings of HTML, so that no text can ever become markup.
+// Create elements by function calls instead of HTML strings, so that text is never parsed as markup.
 
 /**
  * @typedef {Node | string | number | null | undefined | false} Child
- * @typedef {Record<string, any>} Attributes  on… are listeners, data- and aria- names are attributes, the rest likewise
+ * @typedef {Record<string, any>} Attributes  "on…" with a function adds an event listener; every other name sets an attribute
  */
 
 /**
- * An element with attributes, listeners and children.
+ * Create an element with attributes, event listeners and children.
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag
- * @param {Attributes} [attributes]  null, undefined and false leave one out; true gives it without a value
+ * @param {Attributes} [attributes]  null, undefined and false omit an attribute; true sets it without a value
  * @param {...(Child | Child[])} children
  * @returns {HTMLElementTagNameMap[K]}
  */
@@ -21,7 +21,7 @@ export function h(tag, attributes = {}, ...children) {
 }
 
 /**
- * Put other children into an element, keeping what is the same node.
+ * Replace the children of an element.
  * @param {Element} element
  * @param {...(Child | Child[])} children
  */
@@ -30,7 +30,7 @@ export function setChildren(element, ...children) {
 }
 
 /**
- * One of our icons, drawn in the text's colour.
+ * One of our icons, in the colour of the text.
  * @param {keyof typeof ICONS} name
  * @returns {SVGSVGElement}
  */
@@ -46,7 +46,7 @@ export function icon(name) {
 }
 
 /**
- * A button of our own with an icon, words, or both; with an icon alone the words are its name.
+ * A button with an icon, a label, or both; with the icon alone the label becomes its accessible name.
  * @param {{icon?: keyof typeof ICONS, label: string, iconOnly?: boolean, kind?: "primary" | "quiet",
  *          onclick: (event: MouseEvent) => void, [attribute: string]: any}} options
  */
@@ -67,9 +67,9 @@ export function button({ icon: image, label, iconOnly = false, kind, onclick, ..
 }
 
 /**
- * Wait until an element is in the page; Gradio makes a tab's content when it is first shown.
+ * Call a function for every element that matches, now or later; Gradio adds a tab's content when the tab is first shown.
  * @param {string} selector
- * @param {(element: HTMLElement) => void} then  called for each that ever matches, once
+ * @param {(element: HTMLElement) => void} then  called once for each element
  */
 export function onElementAdded(selector, then) {
   const seen = new WeakSet();
@@ -84,7 +84,7 @@ export function onElementAdded(selector, then) {
 }
 
 /**
- * The first element that matches, as soon as there is one.
+ * Resolves to the first element that matches, as soon as one is in the document.
  * @param {string} selector
  * @returns {Promise<HTMLElement>}
  */
@@ -99,7 +99,7 @@ export const waitForElement = (selector) =>
     observe(look);
   });
 
-/** @param {() => void} look  Called now, and whenever the page has changed. */
+/** @param {() => void} look  called now, and after every change of the document */
 function observe(look) {
   if (pendingChecks.size === 0) {
     const observer = new MutationObserver(() => (pendingChecks.size ? pendingChecks.forEach((each) => each()) : observer.disconnect()));

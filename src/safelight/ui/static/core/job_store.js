@@ -1,4 +1,4 @@
-// The jobs as they are now, kept up to date over one WebSocket; a lost connection is opened again and nothing is missed.
+// The jobs of the session, kept up to date over one WebSocket; after a lost connection it reconnects and reads all jobs again.
 
 import { get, parse, request } from "./api.js";
 
@@ -8,11 +8,11 @@ import { get, parse, request } from "./api.js";
  *   | {type: "error", error: import("../types").ErrorBody} | {type: "connection", connected: boolean}} Change
  */
 
-const MAX_JOBS = 200; // jobs that are remembered; the oldest finished ones go first
-const MIN_RETRY_DELAY = 500, MAX_RETRY_DELAY = 8000; // milliseconds until the connection is tried again
+const MAX_JOBS = 200; // finished jobs beyond this number are dropped, the oldest first
+const MIN_RETRY_DELAY = 500, MAX_RETRY_DELAY = 8000; // milliseconds before the next attempt to connect
 
 export class JobStore {
-  /** Every job that is known, by id. @type {Map<string, Job>} */
+  /** All known jobs by id. @type {Map<string, Job>} */
   jobs = new Map();
   /** The newest preview of each running job, as a data URI. @type {Map<string, {picture: number, image: string}>} */
   previews = new Map();
@@ -20,7 +20,7 @@ export class JobStore {
   /** @type {Set<(change: Change) => void>} */
   #listeners = new Set();
   #retryDelay = MIN_RETRY_DELAY;
-  #connectionReported = false; // whether anybody was told how the connection is
+  #connectionReported = false; // whether the listeners have been notified of the connection's state
 
   /** @param {string} [path] */
   constructor(path = "/v1/live") {
@@ -28,12 +28,12 @@ export class JobStore {
     this.url.protocol = this.url.protocol.replace("http", "ws");
   }
 
-  /** Connect, and stay connected. */
+  /** Connect, and reconnect whenever the connection closes. */
   connect() {
     const socket = new WebSocket(this.url);
     socket.onmessage = ({ data }) => this.#onMessage(parse(data));
     socket.onclose = () => {
-      if (!this.connected) get("/v1/session").catch(() => {}); // who is no longer signed in is led to where they can be
+      if (!this.connected) get("/v1/session").catch(() => {}); // if the session has expired, this redirects to the sign-in page
       if (this.connected || !this.#connectionReported) this.#notify({ type: "connection", connected: (this.connected = false) });
       this.#connectionReported = true;
       setTimeout(() => this.connect(), this.#retryDelay);
@@ -42,22 +42,22 @@ export class JobStore {
   }
 
   /**
-   * Be told of every change.
+   * Call a listener after every change.
    * @param {(change: Change) => void} listener
-   * @returns {() => void}  Ends it.
+   * @returns {() => void}  unsubscribes
    */
   subscribe(listener) {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** All jobs, the newest first. */
+  /** All jobs, newest first. */
   newestFirst() {
     return [...this.jobs.values()].sort((one, other) => (one.created < other.created ? 1 : -1));
   }
 
   /**
-   * Tell a job something; not over the socket, which may be lost just now, so that it is known whether it was heard.
+   * Send a command to a job, over HTTP rather than the WebSocket, so that a failure is reported.
    * @param {"cancel" | "finish" | "skip"} action
    * @param {string} id
    */
@@ -65,7 +65,7 @@ export class JobStore {
     await (action === "cancel" ? request("DELETE", `/v1/jobs/${id}`) : request("POST", `/v1/jobs/${id}/${action}`));
   }
 
-  /** Take in a job that the page itself has just submitted. @param {Job} job */
+  /** Add a job that the page has just submitted. @param {Job} job */
   add(job) {
     if (!this.jobs.has(job.id)) this.#put(job);
   }
@@ -76,7 +76,7 @@ export class JobStore {
       case "hello":
         this.#retryDelay = MIN_RETRY_DELAY;
         this.connected = this.#connectionReported = true;
-        this.jobs = new Map(message.jobs.map((/** @type {Job} */ job) => [job.id, job])); // all there is: it may come again
+        this.jobs = new Map(message.jobs.map((/** @type {Job} */ job) => [job.id, job])); // the complete list, also after a reconnect
         for (const id of this.previews.keys()) if (this.jobs.get(id)?.state !== "running") this.previews.delete(id);
         this.#notify({ type: "connection", connected: true });
         return this.#notify({ type: "jobs" });
@@ -113,7 +113,7 @@ export class JobStore {
     this.#notify({ type: "job", job: changed });
   }
 
-  /** New places in the queue, told of once for all of them. @param {Record<string, number>} positions @param {Record<string, number>} etas */
+  /** Update positions and remaining times of queued jobs, with one notification for all of them. @param {Record<string, number>} positions @param {Record<string, number>} etas */
   #updateQueue(positions, etas) {
     const ids = [...new Set([...Object.keys(positions), ...Object.keys(etas)])];
     for (const id of ids) {
@@ -129,5 +129,5 @@ export class JobStore {
   }
 }
 
-/** Whether nothing more will happen to a job. @param {Job} job */
+/** Whether a job has ended: succeeded, failed or cancelled. @param {Job} job */
 export const isFinished = (job) => job.state !== "queued" && job.state !== "running";

@@ -1,4 +1,4 @@
-// A picture as it may be shown: blocked ones as their reason, those for review blurred until they are pressed.
+// How pictures are displayed: blocked ones as a note with the reason, those for review blurred until the user clicks.
 
 import { h, icon } from "./dom.js";
 import { formatPercent, t } from "./text.js";
@@ -6,12 +6,12 @@ import { formatPercent, t } from "./text.js";
 /** @typedef {{id: string, width: number, height: number, decision: import("../types").Decision, unsafe: number | null,
  *   prompt?: string, seed?: number | null, missing?: boolean}} DisplayedPicture */
 
-/** Where a picture's file and its small copies are. @param {string} id */
+/** URLs of a picture's file and thumbnails. @param {string} id */
 export const fileUrl = (id) => `/v1/gallery/${id}/file`;
 /** @param {string} id @param {number} [side] */
 export const thumbnailUrl = (id, side = 256) => `/v1/gallery/${id}/thumbnail?side=${side}`;
 
-/** The policy's word on a picture, as a badge. @param {{decision: string, unsafe: number | null}} picture */
+/** A badge with the policy's decision. @param {{decision: string, unsafe: number | null}} picture */
 export function decisionBadge({ decision, unsafe }) {
   const score = unsafe === null ? "" : ` · ${formatPercent(unsafe, unsafe < 0.1 ? 1 : 0)}`;
   return h(
@@ -23,9 +23,9 @@ export function decisionBadge({ decision, unsafe }) {
 }
 
 /**
- * A picture in a frame of its own shape.
+ * A picture in a frame with its aspect ratio.
  * @param {DisplayedPicture} picture
- * @param {{src: string, onopen?: () => void, lazy?: boolean}} options  onopen: what pressing it does
+ * @param {{src: string, onopen?: () => void, lazy?: boolean}} options  onopen: called when the user clicks the picture
  * @returns {HTMLElement}
  */
 export function pictureFrame(picture, { src, onopen, lazy = true }) {
@@ -42,7 +42,7 @@ export function pictureFrame(picture, { src, onopen, lazy = true }) {
   if (blurred) {
     const cover = h("span", { class: "sl-veil" }, icon("eye"), t("picture.review"));
     frame.classList.add("sl-veiled");
-    frame.setAttribute("aria-label", t("picture.review")); // as it is written there
+    frame.setAttribute("aria-label", t("picture.review")); // the same as the visible text
     frame.append(cover);
   }
   frame.addEventListener("click", () => {

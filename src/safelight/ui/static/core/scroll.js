@@ -1,11 +1,11 @@
-// Bring what has just come into being before the user's eyes, and leave the page alone where it is there already.
+// Scroll new content into view, and don't scroll when it is visible already.
 
 const REDUCED_MOTION = matchMedia("(prefers-reduced-motion: reduce)");
 
 /**
- * Scroll to an element's beginning, unless that lies in the upper half of the window.
- * @param {HTMLElement} element  One that has no place yet, as its tab is not shown, is waited for.
- * @param {{focus?: HTMLElement | null}} [options]  focus: what is to have it; otherwise it stays where it is
+ * Scroll to the top of an element, unless that is in the upper half of the window already.
+ * @param {HTMLElement} element  if it is hidden, such as in another tab, this waits until it is visible
+ * @param {{focus?: HTMLElement | null}} [options]  focus: the element to focus; by default the focus does not move
  */
 export async function scrollToElement(element, { focus } = {}) {
   await whenVisible(element);
@@ -23,5 +23,5 @@ const whenVisible = (element) =>
       observer.disconnect();
       resolve();
     });
-    observer.observe(element); // which calls once at once
+    observer.observe(element); // calls back once immediately
   });

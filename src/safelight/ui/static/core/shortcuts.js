@@ -1,4 +1,4 @@
-// Keyboard shortcuts: registered by what they do, shown by "?".
+// Keyboard shortcuts; "?" lists them.
 
 import { dialog } from "./dialog.js";
 import { h } from "./dom.js";
@@ -23,12 +23,12 @@ export function registerShortcut(keys, textKey, handler, options = {}) {
   shortcuts.push({ keys, textKey, handler, ...options });
 }
 
-/** Listen, from now on. */
+/** Start to listen for key presses. */
 export function startShortcuts() {
   registerShortcut("?", "keys.help", showShortcuts);
   addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.isComposing) return;
-    if (event.repeat && !MAY_REPEAT.test(event.key)) return; // a key that is held deletes one picture, not all
+    if (event.repeat && !MAY_REPEAT.test(event.key)) return; // holding Delete must delete one picture, not all
     const match = shortcuts.find(
       ({ keys, whileTyping, isActive = () => true }) => keys === combinationOf(event) && (whileTyping || !isTyping(event)) && isActive(),
     );
@@ -38,7 +38,7 @@ export function startShortcuts() {
   });
 }
 
-/** All shortcuts in a dialog. */
+/** Show all shortcuts in a dialog. */
 export function showShortcuts() {
   const unique = new Map(shortcuts.map(({ keys, textKey }) => [`${keys} ${textKey}`, { keys, textKey }]));
   const rows = [...unique.values()].map(({ keys, textKey }) =>
@@ -61,7 +61,7 @@ function isTyping(event) {
   return !!target?.closest("input:not([type=checkbox], [type=radio], [type=range]), textarea, select, [contenteditable=true], [role=listbox]");
 }
 
-/** A key as it is written on keyboards of the page's language. @param {string} key */
+/** A key's name as printed on keyboards of the user's language. @param {string} key */
 function keyLabel(key) {
   const arrow = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓" }[key];
   if (arrow) return arrow;

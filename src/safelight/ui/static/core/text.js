@@ -1,4 +1,4 @@
-// The page's words, from one catalogue a language; numbers, times and sizes as the language writes them.
+// The page's texts, one catalogue per language; numbers, times and sizes in the language's format.
 
 export const LANGUAGES = /** @type {const} */ ({ en: "English", de: "Deutsch", fr: "Français" });
 const STORAGE_KEY = "safelight.language";
@@ -7,19 +7,19 @@ const STORAGE_KEY = "safelight.language";
 let catalogue = {};
 let language = "en";
 
-/** The language that was chosen before, or the first of the browser's that there is. */
+/** The language that the user has chosen, or the first of the browser's languages that we have. */
 export function currentLanguage() {
   const preferred = [localStorage.getItem(STORAGE_KEY), ...navigator.languages];
   return preferred.map((name) => name?.slice(0, 2) ?? "").find((name) => name in LANGUAGES) ?? "en";
 }
 
-/** @param {string} name  Of LANGUAGES; the page is loaded again in it. */
+/** Choose a language and reload the page. @param {string} name  one of LANGUAGES */
 export function setLanguage(name) {
   localStorage.setItem(STORAGE_KEY, name);
   location.reload();
 }
 
-/** Read the catalogue; before, t gives keys. */
+/** Load the catalogue; until then, t() returns keys. */
 export async function loadTexts() {
   language = currentLanguage();
   document.documentElement.lang = language;
@@ -27,7 +27,7 @@ export async function loadTexts() {
 }
 
 /**
- * A text of the catalogue with its {places} filled in; with {n} there can be key.one beside key.other.
+ * A text with its {placeholders} filled in. With a value n, the plural forms key.one, key.other … are looked up.
  * @param {string} key
  * @param {Record<string, string | number>} [values]
  */
@@ -40,11 +40,11 @@ export function t(key, values = {}) {
   });
 }
 
-/** @param {number} value @param {number} [digits]  After the point, at most. */
+/** @param {number} value @param {number} [digits]  maximum number of decimals */
 export const formatNumber = (value, digits = 2) =>
   new Intl.NumberFormat(language, { maximumFractionDigits: digits }).format(value);
 
-/** @param {number} share  0 to 1. */
+/** @param {number} share  0 to 1 */
 export const formatPercent = (share, digits = 0) =>
   new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: digits }).format(share);
 
@@ -58,7 +58,7 @@ export function formatBytes(bytes) {
   }).format(bytes / 1000 ** step);
 }
 
-/** @param {number} seconds  A length of time, said roughly. */
+/** A duration, rounded. @param {number} seconds */
 export function formatDuration(seconds) {
   const [value, unit] = seconds < 90 ? [seconds, "second"] : seconds < 5400 ? [seconds / 60, "minute"] : [seconds / 3600, "hour"];
   const digits = value < 10 && unit === "hour" ? 1 : 0;
@@ -67,12 +67,12 @@ export function formatDuration(seconds) {
   }).format(Math.max(1, value));
 }
 
-/** @param {string | number | Date} moment  Date and time in full. */
+/** Date and time. @param {string | number | Date} moment */
 export const formatDateTime = (moment) =>
   new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" }).format(new Date(moment));
 
-/** @param {string | number | Date} moment  The day alone. */
+/** The date alone. @param {string | number | Date} moment */
 export const formatDate = (moment) => new Intl.DateTimeFormat(language, { dateStyle: "full" }).format(new Date(moment));
 
-/** @param {string | number | Date} moment  The time of day alone. */
+/** The time of day alone. @param {string | number | Date} moment */
 export const formatTime = (moment) => new Intl.DateTimeFormat(language, { timeStyle: "medium" }).format(new Date(moment));

@@ -1,19 +1,19 @@
-// Short notes at the page's edge: what happened, what failed, and a way back.
+// Short messages at the edge of the page: what happened, what failed, and an undo button.
 
 import { ApiError } from "./api.js";
 import { button, h } from "./dom.js";
 import { t } from "./text.js";
 
-const DURATION = 6000, ERROR_DURATION = 12000; // milliseconds
+const DURATION = 6000, ERROR_DURATION = 12000; // milliseconds a message stays visible
 
 /** @type {HTMLElement | null} */
 let container = null;
 
 /**
- * Show a note.
+ * Show a message.
  * @param {string} text
  * @param {{kind?: "note" | "error", hint?: string, action?: {label: string, run: () => void}, duration?: number, onclose?: () => void}} [options]
- *   onclose is called when the note goes without its action having been taken
+ *   onclose: called when the message disappears without a click on its action
  */
 export function toast(text, { kind = "note", hint = "", action, duration, onclose } = {}) {
   container ??= document.body.appendChild(h("div", { class: "sl-toasts", role: "region", "aria-label": t("toast.region") }));
@@ -33,7 +33,7 @@ export function toast(text, { kind = "note", hint = "", action, duration, onclos
   container.append(note);
 }
 
-/** Show what went wrong; something that was stopped on purpose is no error. @param {unknown} error */
+/** Show an error; an aborted request is not one. @param {unknown} error */
 export function showError(error) {
   if (error instanceof DOMException && error.name === "AbortError") return;
   if (!(error instanceof ApiError)) {
@@ -44,7 +44,7 @@ export function showError(error) {
 }
 
 /**
- * A listener that shows its failures.
+ * Wrap an event listener so that its errors are shown as messages.
  * @template {any[]} A
  * @param {(...args: A) => unknown} work
  * @returns {(...args: A) => Promise<void>}

@@ -1,12 +1,12 @@
-// Work that is only worth doing while somebody can see it.
+// Repeat a task while an element is visible.
 
 /**
- * Do something again and again while an element is to be seen: at once when it appears, then after each pause.
- * It is never done twice at the same time.
+ * Run a task when an element becomes visible, and again after each interval while it stays visible.
+ * Runs never overlap.
  * @param {Element} element
- * @param {() => Promise<unknown>} task  Shows its own failures.
- * @param {() => number} interval  seconds until the next time; Infinity: not until it appears anew
- * @returns {() => void}  Does it now.
+ * @param {() => Promise<unknown>} task  handles its own errors
+ * @param {() => number} interval  seconds until the next run; Infinity: not before the element becomes visible again
+ * @returns {() => void}  runs the task now
  */
 export function whileVisible(element, task, interval) {
   let intersecting = false, busy = false, timer = 0;
@@ -24,7 +24,7 @@ export function whileVisible(element, task, interval) {
     }
   };
   new IntersectionObserver((entries) => {
-    intersecting = !!entries.at(-1)?.isIntersecting; // of several at once the last one holds
+    intersecting = !!entries.at(-1)?.isIntersecting; // of several entries the last is the current one
     if (intersecting) void run();
     else clearTimeout(timer);
   }).observe(element);

@@ -1,32 +1,32 @@
-// The brush and the eraser: strokes of a pointer, and a cursor that keys move.
+// The brush and the eraser: strokes by pointer, and a cursor that is moved by keys.
 
 import { t } from "../core/text.js";
 import { longerSide } from "./picture.js";
 
 /** @typedef {import("./viewport.js").Point} Point */
-/** @typedef {import("./scene.js").EditedPicture} Sheet */
+/** @typedef {import("./scene.js").EditedPicture} EditedPicture */
 
-const DEFAULT_WIDTH = 0.08, MAX_WIDTH = 0.5; // of the picture's longer side
+const DEFAULT_WIDTH = 0.08, MAX_WIDTH = 0.5; // relative to the picture's longer side
 const MIN_WIDTH = 1; // pixels of the picture
-const RESIZE_FACTOR = 1.2; // by one key
-const MIN_PRESSURE_WIDTH = 0.3; // of the brush's size, under a pen that hardly presses
-const ERASER_BUTTON = 32; // among a pen's buttons
-const ANNOUNCE_DELAY = 400; // milliseconds of rest until the cursor's place is said
+const RESIZE_FACTOR = 1.2; // factor per key press
+const MIN_PRESSURE_WIDTH = 0.3; // factor on the brush's width at a pen's lightest pressure
+const ERASER_BUTTON = 32; // bit of a pen's eraser in PointerEvent.buttons
+const ANNOUNCE_DELAY = 400; // milliseconds after the last key press before the cursor's position is announced
 
 export class Brush {
   erasing = false;
-  #relativeWidth = DEFAULT_WIDTH; // its size, of the picture's longer side
-  /** @type {Sheet | null} */
+  #relativeWidth = DEFAULT_WIDTH; // relative to the picture's longer side
+  /** @type {EditedPicture | null} */
   #edited = null;
-  /** Where the last stroke ended, for straight lines. @type {Point | null} */
+  /** Where the last stroke ended, the start of a straight line. @type {Point | null} */
   #last = null;
-  /** Of the keyboard, in pixels of the picture. @type {Point | null} */
+  /** The keyboard's cursor, in pixels of the picture. @type {Point | null} */
   #cursor = null;
   #announceTimer = 0;
 
   /**
    * @param {import("./scene.js").Scene} scene
-   * @param {{onpainted: () => void, announce: (text: string) => void}} callbacks  painted: a stroke has ended
+   * @param {{onpainted: () => void, announce: (text: string) => void}} callbacks  onpainted: a stroke has ended
    */
   constructor(scene, callbacks) {
     this.scene = scene;
@@ -37,7 +37,7 @@ export class Brush {
     clearTimeout(this.#announceTimer);
   }
 
-  /** Paint on this from now on. @param {Sheet | null} edited */
+  /** Paint on this picture's mask from now on. @param {EditedPicture | null} edited */
   show(edited) {
     this.#edited?.mask.cancel();
     this.#edited = edited;
@@ -45,7 +45,7 @@ export class Brush {
     this.hide();
   }
 
-  /** Its size, in pixels of the picture. */
+  /** The brush's width, in pixels of the picture. */
   get width() {
     return this.#relativeWidth * this.#longerSide;
   }
@@ -55,7 +55,7 @@ export class Brush {
     this.scene.setBrushWidth(this.width);
   }
 
-  /** What width can be at most. */
+  /** The largest width, in pixels of the picture. */
   get maxWidth() {
     return MAX_WIDTH * this.#longerSide;
   }
@@ -69,9 +69,9 @@ export class Brush {
     this.width *= RESIZE_FACTOR ** direction;
   }
 
-  // -- by pointer; places are on the stage, in pixels of the screen
+  // Pointer: positions are relative to the stage, in CSS pixels.
 
-  /** Begin a stroke; with the shift key, as a straight line from the last one's end. @param {Point} at @param {PointerEvent} event */
+  /** Begin a stroke; with the Shift key, a straight line from the end of the last stroke. @param {Point} at @param {PointerEvent} event */
   begin(at, event) {
     const mask = this.#edited?.mask;
     if (!mask) return;
@@ -101,7 +101,7 @@ export class Brush {
     this.callbacks.onpainted();
   }
 
-  /** Take back the stroke in hand. */
+  /** Undo the unfinished stroke. */
   cancel() {
     this.#edited?.mask.cancel();
     this.#last = null;
@@ -114,7 +114,7 @@ export class Brush {
     this.scene.showBrush({ at: this.scene.view.toPicture(at), width: this.width, byKeyboard: false });
   }
 
-  /** Show it no more. */
+  /** Hide the brush's cursor. */
   hide() {
     this.#cursor = null;
     this.scene.showBrush(null);
@@ -126,9 +126,9 @@ export class Brush {
     return { ...this.scene.view.toPicture(at), width: this.width * factor };
   }
 
-  // -- by keys
+  // Keyboard
 
-  /** Move the cursor; it comes up in the middle. @param {number} x @param {number} y  pixels of the screen */
+  /** Move the cursor; at first it appears in the centre. @param {number} x @param {number} y  in CSS pixels */
   moveCursor(x, y) {
     if (!this.#edited) return;
     const { width, height } = this.#edited.picture.size;
@@ -145,7 +145,7 @@ export class Brush {
     this.#announceTimer = window.setTimeout(() => this.callbacks.announce(t("editor.said.at", { x: Math.round(at.x), y: Math.round(at.y) })), ANNOUNCE_DELAY);
   }
 
-  /** Paint where the cursor is. */
+  /** Paint a dab at the cursor. */
   paintAtCursor() {
     const mask = this.#edited?.mask;
     if (!mask || !this.#cursor || mask.painting) return;

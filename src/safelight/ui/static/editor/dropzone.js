@@ -1,13 +1,13 @@
-// How a picture comes in: dropped, chosen from the disk, or pasted.
+// Opens a picture that is dropped, chosen from the disk, or pasted.
 
 import { button, h, icon } from "../core/dom.js";
 import { t } from "../core/text.js";
 
 export class Dropzone {
   /**
-   * @param {HTMLElement} root  Where pictures can be dropped.
+   * @param {HTMLElement} root  the element that accepts dropped pictures
    * @param {(file: File) => void} onfile
-   * @param {AbortSignal} signal  Ends all listening.
+   * @param {AbortSignal} signal  removes all listeners
    */
   constructor(root, onfile, signal) {
     this.root = root;
@@ -49,7 +49,7 @@ export class Dropzone {
     }, { signal });
   }
 
-  /** Let a file be chosen. */
+  /** Open the browser's file dialog. */
   openFileDialog() {
     this.input.click();
   }

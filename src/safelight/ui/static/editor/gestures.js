@@ -1,30 +1,30 @@
-// Mouse, pen and fingers on the stage: one paints, two move and zoom; space or the middle button moves.
+// Mouse, pen and touch on the stage: one pointer paints, two pan and zoom; the space key or the middle button pans.
 
 /** @typedef {import("./viewport.js").Point} Point */
 /**
- * What gestures do; points are on the stage, in pixels of the screen.
+ * Callbacks for gestures; points are relative to the stage, in CSS pixels.
  * @typedef {object} GestureHandlers
- * @property {() => boolean} paints  whether pressing paints now
+ * @property {() => boolean} paints  whether a press paints, rather than pans
  * @property {(at: Point, event: PointerEvent) => void} begin
  * @property {(at: Point, event: PointerEvent) => void} extend
  * @property {() => void} end
- * @property {() => void} cancel  of the stroke that was begun
+ * @property {() => void} cancel  discard the unfinished stroke
  * @property {(x: number, y: number) => void} move
  * @property {(factor: number, at: Point) => void} zoom
  * @property {(at: Point | null) => void} hover
  */
 
-const WHEEL_SPEED = 0.002; // how fast the wheel zooms
-const MIDDLE_BUTTON = 1, SECONDARY_BUTTON = 2; // buttons
+const WHEEL_SPEED = 0.002; // zoom per pixel of wheel movement
+const MIDDLE_BUTTON = 1, SECONDARY_BUTTON = 2; // values of MouseEvent.button
 
 export class Gestures {
-  /** Those that press the stage, by id. @type {Map<number, Point>} */
+  /** Pressed pointers by id. @type {Map<number, Point>} */
   #pointers = new Map();
   /** @type {"paint" | "move" | "pinch" | null} */
   #mode = null;
   #spaceHeld = false;
-  #movedWithSpace = false; // with the space key held
-  /** Of the space key, while the pointer is over the stage. @type {AbortController | null} */
+  #movedWithSpace = false; // whether the picture was panned while the space key was held
+  /** Removes the listeners for the space key, which are active while the pointer is over the stage. @type {AbortController | null} */
   #spaceListeners = null;
 
   /** @param {HTMLElement} stage @param {GestureHandlers} handlers */
@@ -32,7 +32,7 @@ export class Gestures {
     this.stage = stage;
     this.handlers = handlers;
     stage.addEventListener("pointerdown", (event) => this.#onPointerDown(event));
-    stage.addEventListener("mousedown", (event) => event.button === MIDDLE_BUTTON && event.preventDefault()); // no scrolling by it
+    stage.addEventListener("mousedown", (event) => event.button === MIDDLE_BUTTON && event.preventDefault()); // prevents the browser's autoscroll
     stage.addEventListener("pointermove", (event) => this.#onPointerMove(event));
     stage.addEventListener("pointerup", (event) => this.#onPointerUp(event));
     stage.addEventListener("pointercancel", (event) => this.#onPointerUp(event));
@@ -41,7 +41,7 @@ export class Gestures {
     stage.addEventListener("wheel", (event) => this.#onWheel(event), { passive: false });
   }
 
-  /** Press or let go the space key. @param {boolean} held @returns {boolean} letting go: whether the picture was not moved with it */
+  /** Press or release the space key. @param {boolean} held @returns {boolean}  on release: whether the picture was not panned meanwhile */
   setSpace(held) {
     const notMoved = !this.#movedWithSpace;
     if (held !== this.#spaceHeld) this.#movedWithSpace = false;
@@ -90,7 +90,7 @@ export class Gestures {
     this.#pointers.set(event.pointerId, at);
   }
 
-  /** One finger of two moved. @param {Point} other @param {Point} before @param {Point} after */
+  /** One of two fingers has moved. @param {Point} other @param {Point} before @param {Point} after */
   #pinch(other, before, after) {
     this.handlers.move((after.x - before.x) / 2, (after.y - before.y) / 2);
     const distance = (/** @type {Point} */ { x, y }) => Math.max(1, Math.hypot(x - other.x, y - other.y));

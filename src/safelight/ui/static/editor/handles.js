@@ -1,4 +1,4 @@
-// Outpainting: how far each edge is drawn out, and the handles that draw it.
+// Outpainting: how far each side is extended, and the handles to drag it.
 
 import { h } from "../core/dom.js";
 import { formatNumber, t } from "../core/text.js";
@@ -7,7 +7,7 @@ import { formatNumber, t } from "../core/text.js";
 /** @typedef {keyof typeof SIDES} Side */
 /** @typedef {Record<Side, number>} Sides  in pixels of the picture */
 
-/** For each edge, the keys that draw it out and in, and which way is out. */
+/** For each side: the keys that extend and shrink it, and the sign of its outward direction. */
 const SIDES = /** @type {const} */ ({
   left: { axis: "x", outwards: -1, out: ["ArrowLeft", "ArrowUp"], in: ["ArrowRight", "ArrowDown"] },
   right: { axis: "x", outwards: 1, out: ["ArrowRight", "ArrowUp"], in: ["ArrowLeft", "ArrowDown"] },
@@ -16,23 +16,23 @@ const SIDES = /** @type {const} */ ({
 });
 const SIDE_NAMES = /** @type {Side[]} */ (Object.keys(SIDES));
 const STEP = 8, LARGE_STEP = 64; // pixels of the picture
-const MAX_FACTOR = 2, MAX_LENGTH = 8192; // how far at most: times the picture's own side, pixels
+const MAX_FACTOR = 2, MAX_LENGTH = 8192; // limits of one side: a multiple of the picture's own length, and pixels
 
 /** @returns {Sides} */
 export const zeroSides = () => ({ left: 0, right: 0, top: 0, bottom: 0 });
 /** @param {Sides} sides */
 export const isExpanded = (sides) => SIDE_NAMES.some((side) => sides[side] > 0);
 
-/** How far an edge can be drawn out. @param {Side} side @param {Size} size */
+/** The maximum extension of a side, in pixels. @param {Side} side @param {Size} size */
 function maxLength(side, { width, height }) {
   const most = Math.min(MAX_LENGTH, MAX_FACTOR * (SIDES[side].axis === "x" ? width : height));
   return Math.floor(most / STEP) * STEP;
 }
 
-/** The nearest length that an edge can be drawn out by. @param {Side} side @param {number} pixels @param {Size} size */
+/** The nearest extension that is allowed for a side, in pixels. @param {Side} side @param {number} pixels @param {Size} size */
 export const roundLength = (side, pixels, size) => Math.max(0, Math.min(maxLength(side, size), Math.round(pixels / STEP) * STEP));
 
-/** The picture and what is drawn out of it. @param {Sides} sides @param {Size} size @returns {import("./viewport.js").Area} */
+/** The picture with its extensions. @param {Sides} sides @param {Size} size @returns {import("./viewport.js").Area} */
 export const expandedArea = ({ left, right, top, bottom }, { width, height }) => ({
   left: -left, top: -top, width: width + left + right, height: height + top + bottom,
 });
@@ -45,7 +45,7 @@ export class Handles {
 
   /**
    * @param {{change: (side: Side, pixels: number) => void, end: () => void}} callbacks
-   *   change: an edge is to be drawn out so far, not rounded yet; end: that was all for now
+   *   change: a side should be extended to so many pixels, not yet rounded; end: the drag has ended
    */
   constructor(callbacks) {
     this.callbacks = callbacks;
@@ -54,7 +54,7 @@ export class Handles {
   }
 
   /**
-   * Put them where the edges are now.
+   * Position the handles at the sides of the picture.
    * @param {{sides: Sides, size: Size, view: import("./viewport.js").Viewport}} now
    */
   update({ sides, size, view }) {
@@ -130,5 +130,5 @@ export class Handles {
   }
 }
 
-/** Where a pointer is along an edge's way. @param {Side} side @param {PointerEvent} event */
+/** The pointer's coordinate on a side's axis. @param {Side} side @param {PointerEvent} event */
 const coordinate = (side, event) => (SIDES[side].axis === "x" ? event.clientX : event.clientY);

@@ -1,17 +1,17 @@
-// The editor's keys: tools and steps anywhere in it; on the stage, a cursor that paints.
+// The editor's keyboard: shortcuts for tools, undo and redo anywhere in it; on the stage, a cursor that paints.
 
 /**
- * What keys do.
+ * Callbacks for keys.
  * @typedef {object} KeyboardHandlers
  * @property {(tool: "brush" | "eraser") => void} selectTool
  * @property {(how: "undo" | "redo") => void} editMask
- * @property {(way: 1 | -1) => void} resizeBrush  the brush
- * @property {(x: number, y: number) => unknown} moveCursor  the cursor, so many pixels of the screen
- * @property {() => void} paintAtCursor  paint where the cursor is
- * @property {() => void} leave  the stage
+ * @property {(way: 1 | -1) => void} resizeBrush
+ * @property {(x: number, y: number) => unknown} moveCursor  by so many CSS pixels
+ * @property {() => void} paintAtCursor
+ * @property {() => void} leave  the stage has lost the focus
  */
 
-const STEP = 8, SHIFT_FACTOR = 5; // pixels of the screen; times
+const STEP = 8, SHIFT_FACTOR = 5; // CSS pixels per key press; factor with Shift
 const DIRECTIONS = /** @type {Record<string, [number, number]>} */ ({ ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] });
 
 export class KeyboardControls {
@@ -39,7 +39,7 @@ export class KeyboardControls {
     if (event.defaultPrevented || event.isComposing) return;
     const { key } = event;
     const control = event.ctrlKey || event.metaKey;
-    const altGraph = event.getModifierState("AltGraph"); // brackets lie behind it on many keyboards
+    const altGraph = event.getModifierState("AltGraph"); // many keyboards need AltGr for brackets
     if (key === "[" || key === "]") {
       if (control && !altGraph && !event.altKey) return;
       this.handlers.resizeBrush(key === "]" ? 1 : -1);

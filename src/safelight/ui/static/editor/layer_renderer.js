@@ -1,4 +1,4 @@
-// What the editor draws on the screen: the picture below, the mask over it; only what has changed.
+// Renders the editor's two canvases: the picture, and the mask above it; only the parts that have changed.
 
 import { h } from "../core/dom.js";
 import { clip } from "./box.js";
@@ -6,10 +6,10 @@ import { context2d } from "./mask.js";
 import { levelFor } from "./picture.js";
 
 /** @typedef {import("./box.js").Box} Box */
-/** @typedef {import("./viewport.js").Viewport} View */
+/** @typedef {import("./viewport.js").Viewport} Viewport */
 
-const MASK_OPACITY = 0.55; // how much of the mask's colour lies over the picture
-const EDGE_COLOUR = "rgb(0 0 0 / 75%)"; // around the mask's white edge, so that one of the two stands out on any picture
+const MASK_OPACITY = 0.55; // opacity of the mask's colour over the picture
+const EDGE_COLOUR = "rgb(0 0 0 / 75%)"; // a dark line around the mask's white edge, so that one of them is visible on any picture
 
 export class LayerRenderer {
   picture = h("canvas", { class: "sl-editor-layer" });
@@ -19,7 +19,7 @@ export class LayerRenderer {
   #maskContext = context2d(this.mask);
   #scratch = context2d(h("canvas"));
 
-  /** Take on the stage's size. @param {View} view */
+  /** Resize the canvases to the stage. @param {Viewport} view */
   resize({ width, height }) {
     this.#pixelRatio = Math.min(2, devicePixelRatio);
     for (const canvas of [this.picture, this.mask, this.#scratch.canvas]) {
@@ -28,12 +28,12 @@ export class LayerRenderer {
     }
   }
 
-  /** @param {View} view @param {import("./picture.js").DecodedPicture} decoded */
+  /** @param {Viewport} view @param {import("./picture.js").DecodedPicture} decoded */
   drawPicture(view, { size, levels }) {
     const context = this.#pictureContext;
     const [x, y, width, height] = this.#pictureRect(view, size);
     context.clearRect(0, 0, this.picture.width, this.picture.height);
-    context.fillStyle = "#fff"; // what the server, too, puts below a transparent picture
+    context.fillStyle = "#fff"; // the server also composites transparent pictures onto white
     context.fillRect(x, y, width, height);
     context.imageSmoothingQuality = "high";
     const level = levelFor(levels, width);
@@ -41,10 +41,10 @@ export class LayerRenderer {
   }
 
   /**
-   * @param {View} view
+   * @param {Viewport} view
    * @param {import("./mask.js").Mask} mask
    * @param {string} colour
-   * @param {Box | null} part  in pixels of the picture; null for all
+   * @param {Box | null} part  in pixels of the picture; null: all of it
    */
   drawMask(view, mask, colour, part) {
     const edge = Math.max(1, Math.round(this.#pixelRatio));
@@ -82,13 +82,13 @@ export class LayerRenderer {
     this.clearMask();
   }
 
-  /** Where the picture is, in pixels of the canvas. @param {View} view @param {import("./picture.js").Size} size @returns {[number, number, number, number]} */
+  /** The picture's rectangle, in pixels of the canvas. @param {Viewport} view @param {import("./picture.js").Size} size @returns {[number, number, number, number]} */
   #pictureRect({ x, y, scale }, { width, height }) {
     const by = scale * this.#pixelRatio;
     return [x * this.#pixelRatio, y * this.#pixelRatio, width * by, height * by];
   }
 
-  /** @param {View} view @param {Box | null} part @param {number} around @returns {Box | null} */
+  /** @param {Viewport} view @param {Box | null} part @param {number} around @returns {Box | null} */
   #toCanvas({ x, y, scale }, part, around) {
     if (!part) return [0, 0, this.mask.width, this.mask.height];
     const across = (/** @type {number} */ at) => (x + at * scale) * this.#pixelRatio;
@@ -97,7 +97,7 @@ export class LayerRenderer {
   }
 }
 
-/** Draw anew within a box. @param {CanvasRenderingContext2D} context @param {Box} box @param {() => void} draw */
+/** Clear a box and redraw it. @param {CanvasRenderingContext2D} context @param {Box} box @param {() => void} draw */
 function redrawWithin(context, [left, top, right, bottom], draw) {
   context.save();
   context.beginPath();

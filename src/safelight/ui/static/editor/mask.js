@@ -1,4 +1,4 @@
-// The mask: what is to be drawn anew, as the alpha of a white canvas, with strokes and a way back from each.
+// The mask: the area to regenerate, as the alpha channel of a white canvas, with strokes, undo and redo.
 
 import { h } from "../core/dom.js";
 import { clip, union } from "./box.js";
@@ -6,33 +6,33 @@ import { longerSide } from "./picture.js";
 
 /** @typedef {import("./box.js").Box} Box */
 /** @typedef {import("./picture.js").Size} Size */
-/** @typedef {{x: number, y: number, width: number}} Dab  a round touch, in pixels of the picture */
-/** @typedef {{box: Box, runs: Uint32Array}} Patch  what a part of the mask was before, as runs of equal pixels */
+/** @typedef {{x: number, y: number, width: number}} Dab  a circle, in pixels of the picture */
+/** @typedef {{box: Box, runs: Uint32Array}} Patch  earlier content of a part of the mask, run-length encoded */
 
-const MAX_SIDE = 2048; // longer side of the canvas, pixels; a larger picture's mask is enlarged in the end
-const MAX_STEPS = 50, MAX_BYTES = 32 << 20; // how far back it goes
-const MIN_LINE_WIDTH = 2; // pixels of the canvas; a thinner line would come out grey
-const PAINTED_ALPHA = 128; // from here on a pixel counts as painted, for the server too
+const MAX_SIDE = 2048; // longer side of the canvas, pixels; the mask of a larger picture is upscaled when exported
+const MAX_STEPS = 50, MAX_BYTES = 32 << 20; // limits of the undo history
+const MIN_LINE_WIDTH = 2; // pixels of the canvas; a thinner line would be anti-aliased to grey
+const PAINTED_ALPHA = 128; // alpha from which a pixel counts as painted, the same threshold as the server's
 
 export class Mask {
-  /** Steps back and forth. @type {Patch[]} */
+  /** Undo and redo history. @type {Patch[]} */
   #undoSteps = [];
   /** @type {Patch[]} */
   #redoSteps = [];
-  /** The alpha as it was after the last whole step. */
+  /** The alpha channel after the last complete step. */
   #alpha;
   #context;
-  #paintedPixels = 0; // pixels
-  /** What the stroke in hand has touched. @type {Box | null} */
+  #paintedPixels = 0; // number of painted pixels
+  /** The area that the current stroke has changed. @type {Box | null} */
   #dirty = null;
-  /** The stroke's last dab, and where the smoothed line has come to. @type {{last: Dab, at: {x: number, y: number}} | null} */
+  /** The stroke's last dab, and the end of its smoothed line. @type {{last: Dab, at: {x: number, y: number}} | null} */
   #stroke = null;
   /** @type {Promise<Blob> | null} */
   #file = null;
 
   /**
-   * @param {Size} size  Of the picture.
-   * @param {ImageBitmap | null} [image]  What it begins with, stretched to the picture: lightness counts. Empty without.
+   * @param {Size} size  of the picture
+   * @param {ImageBitmap | null} [image]  initial mask, scaled to the picture; its lightness becomes alpha. Default: empty
    */
   constructor(size, image = null) {
     this.size = size;
@@ -56,12 +56,12 @@ export class Mask {
   get canRedo() {
     return this.#redoSteps.length > 0;
   }
-  /** Whether a stroke has begun and not ended. */
+  /** Whether a stroke is in progress. */
   get painting() {
     return this.#stroke !== null;
   }
 
-  /** Begin a stroke. @param {Dab} dab @param {boolean} erase @returns {Box} what changed, in pixels of the picture */
+  /** Begin a stroke. @param {Dab} dab @param {boolean} erase @returns {Box}  what changed, in pixels of the picture */
   begin(dab, erase) {
     this.#context.globalCompositeOperation = erase ? "destination-out" : "source-over";
     this.#stroke = { last: dab, at: dab };
@@ -71,7 +71,7 @@ export class Mask {
     return this.#markDirty(this.#lineWidth(dab), dab);
   }
 
-  /** Go on with it, in a curve through the middles between its dabs. @param {Dab} dab @returns {Box | null} */
+  /** Continue the stroke by a quadratic curve through the midpoints between its dabs. @param {Dab} dab @returns {Box | null} */
   extend(dab) {
     if (!this.#stroke) return null;
     const { last, at } = this.#stroke;
@@ -85,7 +85,7 @@ export class Mask {
     return this.#markDirty(width, at, last, middle);
   }
 
-  /** End it where its last dab is. @returns {Box | null} */
+  /** End the stroke at its last dab. @returns {Box | null} */
   end() {
     if (!this.#stroke) return null;
     const { last, at } = this.#stroke;
@@ -100,14 +100,14 @@ export class Mask {
     return box;
   }
 
-  /** Take the stroke in hand back, as if it had not begun. */
+  /** Discard the unfinished stroke. */
   cancel() {
     this.#stroke = null;
     const box = this.#takeDirty();
     if (box) this.#drawAlpha(box);
   }
 
-  /** White becomes black. */
+  /** Invert the mask. */
   invert() {
     this.#replaceAll(this.#alpha.map((alpha) => 255 - alpha));
   }
@@ -125,7 +125,7 @@ export class Mask {
   }
 
   /**
-   * As a PNG file of the picture's size: white where it is painted, black elsewhere.
+   * The mask as a PNG file of the picture's size: white where it is painted, black elsewhere.
    * @returns {Promise<Blob>}
    */
   file() {
@@ -141,12 +141,12 @@ export class Mask {
     return this.#file;
   }
 
-  /** How wide it is drawn. @param {Dab} dab */
+  /** The line width for a dab, in pixels of the picture. @param {Dab} dab */
   #lineWidth({ width }) {
     return Math.max(width, MIN_LINE_WIDTH / this.scale);
   }
 
-  /** Note that a line went through these points. @param {number} width @param {...{x: number, y: number}} points @returns {Box} */
+  /** Add a line through these points to the changed area. @param {number} width @param {...{x: number, y: number}} points @returns {Box} */
   #markDirty(width, ...points) {
     const margin = width / 2 + 1 / this.scale;
     const x = points.map((point) => point.x), y = points.map((point) => point.y);
@@ -156,7 +156,7 @@ export class Mask {
     return box;
   }
 
-  /** What was touched, in pixels of the canvas; forgotten by this. @returns {Box | null} */
+  /** The changed area in pixels of the canvas; resets it. @returns {Box | null} */
   #takeDirty() {
     const touched = this.#dirty;
     this.#dirty = null;
@@ -176,7 +176,7 @@ export class Mask {
     this.#undoSteps = [];
   }
 
-  /** Make what the canvas shows a step of its own. */
+  /** Commit the stroke on the canvas as a step. */
   #commitStroke() {
     const box = this.#takeDirty();
     if (!box) return;
@@ -187,7 +187,7 @@ export class Mask {
     this.#commit(box, alpha);
   }
 
-  /** @param {Uint8Array} alpha  All of it. */
+  /** @param {Uint8Array} alpha  of the whole canvas */
   #replaceAll(alpha) {
     /** @type {Box} */
     const all = [0, 0, this.canvas.width, this.canvas.height];
@@ -195,7 +195,7 @@ export class Mask {
     this.#drawAlpha(all);
   }
 
-  /** A new step, unless nothing is other than before. @param {Box} box @param {Uint8Array} alpha  Of the box, row by row. */
+  /** Add a step to the history, unless nothing has changed. @param {Box} box @param {Uint8Array} alpha  of the box, row by row */
   #commit(box, alpha) {
     const before = this.#encodeRuns(box);
     if (!this.#write(box, alpha)) return;
@@ -219,7 +219,7 @@ export class Mask {
     this.#drawAlpha(patch.box);
   }
 
-  /** Write into what is known, and count. @param {Box} box @param {Uint8Array} alpha  Of the box. @returns whether it changed */
+  /** Write into the alpha channel and count painted pixels. @param {Box} box @param {Uint8Array} alpha  of the box @returns whether it changed */
   #write([left, top, right, bottom], alpha) {
     const known = this.#alpha;
     let changed = false, more = 0;
@@ -237,7 +237,7 @@ export class Mask {
     return changed;
   }
 
-  /** What is known of a part: for each run of equal pixels its length, and in the lowest byte its alpha. @param {Box} box */
+  /** Run-length encode a part of the alpha channel: each run's length, with its alpha in the lowest byte. @param {Box} box */
   #encodeRuns([left, top, right, bottom]) {
     /** @type {number[]} */
     const runs = [];
@@ -258,7 +258,7 @@ export class Mask {
     return Uint32Array.from(runs);
   }
 
-  /** Bring what is known back onto the canvas. @param {Box} box */
+  /** Draw the stored alpha channel onto the canvas. @param {Box} box */
   #drawAlpha([left, top, right, bottom]) {
     const image = new ImageData(right - left, bottom - top);
     const known = this.#alpha, data = image.data;
@@ -270,7 +270,7 @@ export class Mask {
   }
 }
 
-/** A context whose pixels are read often: they stay in memory. @param {HTMLCanvasElement} canvas */
+/** A 2D context for frequent readback: the browser keeps its pixels in main memory. @param {HTMLCanvasElement} canvas */
 export function context2d(canvas) {
   const context = canvas.getContext("2d", { willReadFrequently: true });
   if (!context) throw new Error("This browser gives no canvas.");

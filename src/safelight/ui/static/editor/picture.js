@@ -1,16 +1,16 @@
-// A picture as the editor shows it: decoded once, with smaller copies so that drawing it is quick at every zoom.
+// A picture decoded for the editor, with a mipmap of smaller copies so that it is drawn fast at every zoom.
 
 /** @typedef {{width: number, height: number}} Size */
 /** @typedef {{blob: Blob, size: Size, levels: ImageBitmap[]}} DecodedPicture  levels: the largest first */
 
-const MAX_SIDE = 4096; // longer side of what is kept for showing, pixels
-const MIN_LEVEL_SIDE = 1024; // no copies below this
+const MAX_SIDE = 4096; // longer side of the largest level, pixels
+const MIN_LEVEL_SIDE = 1024; // longer side below which there are no further levels, pixels
 
 /**
- * Decode a picture, upright.
+ * Decode a picture, upright according to its EXIF orientation.
  * @param {Blob} blob
  * @returns {Promise<DecodedPicture>}
- * @throws {DOMException}  The browser cannot read it.
+ * @throws {DOMException}  the browser cannot decode it
  */
 export async function decode(blob) {
   const whole = await createImageBitmap(blob);
@@ -23,13 +23,13 @@ export async function decode(blob) {
 }
 
 /**
- * The smallest copy that is still sharp.
+ * The smallest level that is not upscaled.
  * @param {ImageBitmap[]} levels
- * @param {number} width  pixels of the screen it will cover
+ * @param {number} width  width on the screen, in device pixels
  */
 export const levelFor = (levels, width) => levels.findLast((level) => level.width >= width) ?? levels[0];
 
-/** @param {ImageBitmap} image @param {number} by  1 or more leaves it as it is */
+/** @param {ImageBitmap} image @param {number} by  scale factor; 1 or more returns the image itself */
 async function shrink(image, by) {
   if (by >= 1) return image;
   const resizeWidth = Math.max(1, Math.round(image.width * by)), resizeHeight = Math.max(1, Math.round(image.height * by));

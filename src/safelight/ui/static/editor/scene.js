@@ -1,4 +1,4 @@
-// The stage: picture, mask, brush and handles as they are now, drawn anew once a frame and only where something changed.
+// The stage: picture, mask, brush and handles, redrawn at most once per frame and only where something has changed.
 
 import { h } from "../core/dom.js";
 import { union } from "./box.js";
@@ -10,25 +10,25 @@ import { Viewport } from "./viewport.js";
 /** @typedef {import("./viewport.js").Point} Point */
 /** @typedef {{picture: import("./picture.js").DecodedPicture, mask: import("./mask.js").Mask, sides: import("./handles.js").Sides}} EditedPicture  what is being edited */
 
-const MARGIN = 12, EXPAND_MARGIN = 0.17; // around the picture: pixels of the screen; share of the stage, for edges to be drawn out
-const COLOUR_VARIABLE = "--sl-accent"; // of the mask
+const MARGIN = 12, EXPAND_MARGIN = 0.17; // around the picture: CSS pixels; fraction of the stage, while its sides can be extended
+const COLOUR_VARIABLE = "--sl-accent"; // colour of the mask
 
 export class Scene {
   /** @type {EditedPicture | null} */
   #edited = null;
   view = new Viewport();
   #layers = new LayerRenderer();
-  #maskHidden = false; // whether the mask is hidden
+  #maskHidden = false; // whether the user has hidden the mask
   #expanding = false;
   #colour = "";
-  /** Of the brush: where it is, in pixels of the picture. @type {{at: Point, width: number, byKeyboard: boolean} | null} */
+  /** The brush's cursor, in pixels of the picture. @type {{at: Point, width: number, byKeyboard: boolean} | null} */
   #brush = null;
-  /** What is to be drawn in the next frame. @type {{frame: number, resize: boolean, picture: boolean, mask: Box | "all" | null}} */
+  /** What to draw in the next frame. @type {{frame: number, resize: boolean, picture: boolean, mask: Box | "all" | null}} */
   #pending = { frame: 0, resize: false, picture: false, mask: null };
 
   /**
    * @param {import("./handles.js").Handles} handles
-   * @param {string} help  id of the element that says how to use the stage
+   * @param {string} help  id of the element that explains the stage
    */
   constructor(handles, help) {
     this.handles = handles;
@@ -42,7 +42,7 @@ export class Scene {
     this.element = h("div", { class: "sl-editor-frame" }, this.stage, handles.element);
     this.resizeObserver = new ResizeObserver(() => this.requestDraw({ resize: true }));
     this.resizeObserver.observe(this.stage);
-    this.themeObserver = new MutationObserver(() => this.requestDraw({ mask: "all" })); // light or dark
+    this.themeObserver = new MutationObserver(() => this.requestDraw({ mask: "all" })); // the light or dark theme has changed
     for (const each of [document.documentElement, document.body]) this.themeObserver.observe(each, { attributeFilter: ["class"] });
   }
 
@@ -63,7 +63,7 @@ export class Scene {
     this.requestDraw({ resize: true });
   }
 
-  /** Whether there is no mask to be seen. */
+  /** Whether the mask is hidden. */
   get maskHidden() {
     return this.#maskHidden;
   }
@@ -74,7 +74,7 @@ export class Scene {
     this.requestDraw({ mask: "all" });
   }
 
-  /** Whether there is room around the picture for edges to be drawn out, and their handles. */
+  /** Whether there is a margin around the picture for extensions and their handles. */
   get expanding() {
     return this.#expanding;
   }
@@ -86,39 +86,39 @@ export class Scene {
     if (this.view.fitted) this.fit();
   }
 
-  /** The picture and what is drawn out of it. */
+  /** The picture with its extensions. */
   get area() {
     const edited = this.#edited;
     return edited ? expandedArea(edited.sides, edited.picture.size) : { left: 0, top: 0, width: 1, height: 1 };
   }
 
-  /** Show all of it. */
+  /** Zoom so that all of it is visible. */
   fit() {
     const margin = EXPAND_MARGIN * Math.min(this.view.width, this.view.height);
     this.view.fit(this.area, this.#expanding ? Math.max(3 * MARGIN, margin) : MARGIN);
     this.requestDraw({ picture: true });
   }
 
-  /** An edge was drawn out, and goes on being: keep it in sight without a leap. */
+  /** A side is being dragged: keep it visible without a jump. */
   keepInView() {
     if (this.view.fitted) this.view.includeArea(this.area, 2 * MARGIN);
     this.requestDraw({ picture: true });
   }
 
-  /** @param {number} x @param {number} y  pixels of the screen */
+  /** @param {number} x @param {number} y  in CSS pixels */
   move(x, y) {
     if (x === 0 && y === 0) return;
     this.view.move(x, y, this.area);
     this.requestDraw({ picture: true });
   }
 
-  /** @param {number} by @param {Point} [at]  What stays where it is; the stage's middle. */
+  /** @param {number} by  factor @param {Point} [at]  the fixed point; default: the centre of the stage */
   zoom(by, at = { x: this.view.width / 2, y: this.view.height / 2 }) {
     this.view.zoom(by, at, this.area);
     this.requestDraw({ picture: true });
   }
 
-  /** Bring a point of the picture onto the stage. @param {Point} at */
+  /** Scroll a point of the picture into view. @param {Point} at */
   scrollTo({ x, y }) {
     if (this.view.fitted) return;
     const missing = (/** @type {number} */ place, /** @type {number} */ most) => Math.min(most, Math.max(0, place)) - place;
@@ -126,8 +126,8 @@ export class Scene {
   }
 
   /**
-   * Show where the brush is and how large; null: nowhere.
-   * @param {{at: Point, width: number, byKeyboard: boolean} | null} brush  byKeyboard: moved by keys, and so easier to find
+   * Show the brush's cursor, or hide it (null).
+   * @param {{at: Point, width: number, byKeyboard: boolean} | null} brush  byKeyboard: it is moved by keys, and so drawn more prominently
    */
   showBrush(brush) {
     this.#brush = brush;
@@ -139,12 +139,12 @@ export class Scene {
     this.brushCursor.style.width = this.brushCursor.style.height = `${brush.width * scale}px`;
   }
 
-  /** The brush has another size. @param {number} width */
+  /** The brush's width has changed. @param {number} width */
   setBrushWidth(width) {
     if (this.#brush) this.showBrush({ ...this.#brush, width });
   }
 
-  /** Draw in the next frame. @param {{resize?: boolean, picture?: boolean, mask?: Box | "all" | null}} what  mask: where, in pixels of the picture */
+  /** Redraw in the next frame. @param {{resize?: boolean, picture?: boolean, mask?: Box | "all" | null}} what  mask: its changed part, in pixels of the picture */
   requestDraw({ resize = false, picture = false, mask = null }) {
     const pending = this.#pending;
     pending.resize ||= resize;
@@ -155,7 +155,7 @@ export class Scene {
 
   #drawFrame() {
     const due = this.#pending;
-    if (due.resize && !this.#measure()) return void (due.frame = 0); // not in sight; it is measured again when it is
+    if (due.resize && !this.#measure()) return void (due.frame = 0); // hidden; the ResizeObserver requests it again when it becomes visible
     const { picture, mask } = due;
     this.#pending = { frame: 0, resize: false, picture: false, mask: null };
     const edited = this.#edited;
@@ -169,7 +169,7 @@ export class Scene {
     else if (mask) this.#layers.drawMask(this.view, edited.mask, this.#colour, mask === "all" ? null : mask);
   }
 
-  /** Take on the stage's size. @returns whether it has one */
+  /** Take the stage's size. @returns whether it is visible */
   #measure() {
     const { clientWidth, clientHeight } = this.stage;
     if (!clientWidth || !clientHeight) return false;
@@ -179,7 +179,7 @@ export class Scene {
     return true;
   }
 
-  /** Put what is no canvas where it belongs. @param {EditedPicture} edited */
+  /** Position the elements above the canvases. @param {EditedPicture} edited */
   #placeOverlays({ sides, picture }) {
     const { left, top, right, bottom } = this.view.edges(this.area);
     Object.assign(this.outpaintArea.style, { translate: `${left}px ${top}px`, width: `${right - left}px`, height: `${bottom - top}px` });

@@ -1,9 +1,9 @@
-// The brush's two sliders: its size, which grows evenly to the eye, and the softness of the mask's edge.
+// The brush's sliders: its size, on a logarithmic scale, and the softness of the mask's edge.
 
 import { h } from "../core/dom.js";
 import { formatNumber, t } from "../core/text.js";
 
-const SIZE_STEPS = 100; // of the brush's slider
+const SIZE_STEPS = 100; // positions of the size slider
 const MIN_WIDTH = 1; // pixels of the picture
 const MAX_BLUR = 64; // pixels of the picture
 
@@ -30,7 +30,7 @@ function slider(key, max, onvalue) {
   const output = h("span", { class: "sl-editor-value", "aria-hidden": "true" });
   return {
     element: h("label", { class: "sl-editor-slider", title: t(`${key}.hint`) }, h("span", {}, t(key)), input, output),
-    /** @param {number} value @param {number} pixels  that it stands for */
+    /** @param {number} value @param {number} pixels  what the value means */
     show(value, pixels) {
       input.value = String(value);
       const whole = Math.max(1, Math.round(pixels));

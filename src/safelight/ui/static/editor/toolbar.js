@@ -1,4 +1,4 @@
-// The editor's toolbar: one stop for the tab key, arrow keys within; what cannot be used now says so and stays in place.
+// The editor's toolbar: one tab stop, arrow keys inside; unavailable commands stay in place as disabled.
 
 import { button, h } from "../core/dom.js";
 import { t } from "../core/text.js";
@@ -7,7 +7,7 @@ import { t } from "../core/text.js";
 /** @typedef {keyof typeof BUTTONS} CommandName */
 /** @typedef {{tool: Tool, painted: boolean, expanded: boolean, hidden: boolean, canUndo: boolean, canRedo: boolean}} State */
 
-/** For each button its icon, its group, whether it shows its name, and the keys that do the same. */
+/** For each button its icon, its group, whether it shows its label, and its shortcut. */
 const BUTTONS = /** @type {const} */ ({
   brush: { icon: "brush", group: "tools", showsLabel: true, keys: "B" },
   eraser: { icon: "eraser", group: "tools", worded: true, keys: "E" },
@@ -28,7 +28,7 @@ const NAMES = /** @type {CommandName[]} */ (Object.keys(BUTTONS));
 const GROUPS = [...new Set(NAMES.map((name) => BUTTONS[name].group))];
 
 export class Toolbar {
-  /** @param {(name: CommandName) => void} oncommand  A button was pressed that can be. */
+  /** @param {(name: CommandName) => void} oncommand  called when an enabled button is clicked */
   constructor(oncommand) {
     this.oncommand = oncommand;
     this.buttons = /** @type {Record<CommandName, HTMLButtonElement>} */ (Object.fromEntries(NAMES.map((name) => [name, this.#make(name)])));
@@ -59,7 +59,7 @@ export class Toolbar {
     if (!this.#usable().some((each) => each.tabIndex === 0)) this.#setTabStop(this.buttons.brush);
   }
 
-  /** @param {CommandName} name @param {boolean} enabled @param {string} [reasonKey]  Key of the text that says why not. */
+  /** @param {CommandName} name @param {boolean} enabled @param {string} [reasonKey]  key of the text that explains why it is disabled */
   #setEnabled(name, enabled, reasonKey) {
     const each = this.buttons[name];
     each.ariaDisabled = enabled ? null : "true";
@@ -84,7 +84,7 @@ export class Toolbar {
     return h("div", { class: `sl-editor-group sl-${group}`, role: "group", "aria-label": t(`editor.group.${group}`) }, names.map((name) => this.buttons[name]));
   }
 
-  /** Where the tab key stops. @param {HTMLButtonElement} chosen */
+  /** Make one button the tab stop. @param {HTMLButtonElement} chosen */
   #setTabStop(chosen) {
     for (const each of Object.values(this.buttons)) each.tabIndex = each === chosen ? 0 : -1;
   }

@@ -1,25 +1,25 @@
-// Where the picture lies on the stage, and how large: fitted, zoomed, moved.
+// Scale and position of the picture on the stage: fit, zoom, pan.
 
-/** @typedef {{left: number, top: number, width: number, height: number}} Area  in pixels of the picture, whose corner is 0, 0 */
+/** @typedef {{left: number, top: number, width: number, height: number}} Area  in pixels of the picture, relative to its top left corner */
 /** @typedef {{x: number, y: number}} Point */
 
-const MAX_SCALE = 16; // pixels of the screen for one of the picture, at most
-const MIN_SCALE = 0.5; // of the size at which it fits
-const MIN_VISIBLE = 40; // pixels of the screen that stay on the stage
+const MAX_SCALE = 16; // CSS pixels per pixel of the picture
+const MIN_SCALE = 0.5; // relative to the scale at which the picture fits
+const MIN_VISIBLE = 40; // CSS pixels of the picture that stay on the stage
 
 export class Viewport {
-  /** Of the stage, in pixels of the screen. */
+  /** Size of the stage, in CSS pixels. */
   width = 0;
   height = 0;
-  /** Pixels of the screen for one of the picture. */
+  /** CSS pixels per pixel of the picture. */
   scale = 1;
-  /** Of the picture's corner on the stage. */
+  /** Position of the picture's top left corner on the stage. */
   x = 0;
   y = 0;
-  /** Whether all of it is shown, and stays so when something changes. */
+  /** Whether the whole picture is fitted to the stage, also after changes. */
   fitted = true;
 
-  /** Show all of an area, as large as it goes. @param {Area} area @param {number} margin  pixels of the screen */
+  /** Fit an area into the stage. @param {Area} area @param {number} margin  in CSS pixels */
   fit(area, margin) {
     this.fitted = true;
     this.scale = this.#fitScale(area, margin);
@@ -27,7 +27,7 @@ export class Viewport {
     this.y = (this.height - area.height * this.scale) / 2 - area.top * this.scale;
   }
 
-  /** Move and shrink as little as it takes for an area to be seen. @param {Area} area @param {number} margin */
+  /** Pan and zoom out just enough for an area to be visible. @param {Area} area @param {number} margin */
   includeArea(area, margin) {
     this.scale = Math.min(this.scale, this.#fitScale(area, margin));
     const { left, top, right, bottom } = this.edges(area);
@@ -45,7 +45,7 @@ export class Viewport {
     this.move(0, 0, area);
   }
 
-  /** @param {number} x @param {number} y  pixels of the screen @param {Area} area  some of which stays in sight */
+  /** @param {number} x @param {number} y  in CSS pixels @param {Area} area  a part of it stays visible */
   move(x, y, area) {
     this.fitted = false;
     this.x += x;
@@ -55,13 +55,13 @@ export class Viewport {
     this.y += Math.max(0, MIN_VISIBLE - bottom) - Math.max(0, top - (this.height - MIN_VISIBLE));
   }
 
-  /** An area's edges on the stage. @param {Area} area */
+  /** The edges of an area on the stage. @param {Area} area */
   edges({ left, top, width, height }) {
     const x = this.x + left * this.scale, y = this.y + top * this.scale;
     return { left: x, top: y, right: x + width * this.scale, bottom: y + height * this.scale };
   }
 
-  /** A point of the stage, in pixels of the picture. @param {Point} at @returns {Point} */
+  /** Convert a point of the stage to pixels of the picture. @param {Point} at @returns {Point} */
   toPicture({ x, y }) {
     return { x: (x - this.x) / this.scale, y: (y - this.y) / this.scale };
   }

@@ -1,4 +1,4 @@
-// What is looked for: words, and the filters beside them; kept over a reload.
+// The gallery's search text and filters; kept in sessionStorage.
 
 import { button, setChildren, h, icon } from "../core/dom.js";
 import { formatNumber, t } from "../core/text.js";
@@ -8,7 +8,7 @@ import { formatNumber, t } from "../core/text.js";
 
 const EMPTY = { query: "", checkpoint: "", sampler: "", decision: "", from: "", to: "", favourite: false };
 const STORAGE_KEY = "safelight.gallery";
-const TYPING_DELAY = 150; // milliseconds without a key until it is looked for
+const TYPING_DELAY = 150; // milliseconds after the last key press before the search
 const FACET_OF = /** @type {const} */ ({ checkpoint: "checkpoints", sampler: "samplers", decision: "decisions" });
 
 export class Filters {
@@ -47,18 +47,18 @@ export class Filters {
     this.#render();
   }
 
-  /** Whether anything is left out. */
+  /** Whether any filter is set. */
   get active() {
     return Object.entries(EMPTY).some(([name, empty]) => this.values[/** @type {keyof Values} */ (name)] !== empty);
   }
 
-  /** What GET /v1/gallery is asked for. @returns {import("./results.js").GalleryQuery} */
+  /** The filters as query parameters of GET /v1/gallery. @returns {import("./results.js").GalleryQuery} */
   get query() {
     const { query, checkpoint, sampler, decision, from, to, favourite } = this.values;
     return { query: query.trim(), checkpoint, sampler, decision, since: startOfDay(from), until: startOfDay(to, 1), favourite: favourite || null };
   }
 
-  /** How many there are, where the counts say that alone: 0 where they do not. @param {Facets} facets */
+  /** The number of entries, if the facets' counts tell it: without filters, or with one facet; else 0. @param {Facets} facets */
   expectedTotal(facets) {
     const set = Object.entries(this.values).filter(([name, value]) => value !== EMPTY[/** @type {keyof Values} */ (name)]);
     if (!set.length) return Object.values(facets.decisions).reduce((sum, each) => sum + each, 0);
@@ -66,7 +66,7 @@ export class Filters {
     return set.length === 1 && name in FACET_OF ? (facets[FACET_OF[name]][value] ?? 0) : 0;
   }
 
-  /** What there is to choose from. @param {Facets} facets */
+  /** Set the choices of the filters. @param {Facets} facets */
   setFacets(facets) {
     for (const [name, list] of Object.entries(this.selects)) {
       const chosen = this.values[/** @type {"sampler"} */ (name)];
@@ -89,7 +89,7 @@ export class Filters {
     this.onchange();
   }
 
-  /** Look for everything. */
+  /** Clear all filters. */
   reset() {
     for (const field of [this.search, ...Object.values(this.selects), ...Object.values(this.dates)]) field.value = "";
     this.set(EMPTY);
@@ -123,7 +123,7 @@ function readStorage() {
   }
 }
 
-/** The beginning of a day here, as the API takes it. @param {string} date  2026-11-25, or nothing @param {number} [offsetDays]  days */
+/** The start of a day in local time, in the API's format. @param {string} date  such as 2026-11-25, or empty @param {number} [offsetDays] */
 function startOfDay(date, offsetDays = 0) {
   if (!date) return null;
   const [year, month, day] = date.split("-").map(Number);

@@ -1,35 +1,35 @@
-// A grid of any number of tiles of which only those near the screen are in the page.
+// A virtualized grid: only tiles near the visible area are in the document.
 
 import { h } from "../core/dom.js";
 import { makeTile, showBroken, loadTile, updateTile, cancelLoading } from "./tile.js";
 
-/** @typedef {import("../types").GalleryEntry} Entry */
+/** @typedef {import("../types").GalleryEntry} GalleryEntry */
 /** @typedef {import("./tile.js").Tile} Tile */
 
-const MIN_TILE = 168, MIN_TILE_NARROW = 104, NARROW_GRID = 560; // pixels: a tile's side at least, and what a narrow grid is
+const MIN_TILE = 168, MIN_TILE_NARROW = 104, NARROW_GRID = 560; // pixels: minimum side of a tile, and the width below which the grid is narrow
 const GAP = 8;
-const OVERSCAN = 0.75; // of the height, that is in the page above and beneath
+const OVERSCAN = 0.75; // fraction of the visible height that is rendered above and below it
 const SCROLL_PAUSE = 90; // milliseconds
-const FAST_SCROLL = 3; // heights a second, beyond which nothing is fetched
+const FAST_SCROLL = 3; // visible heights per second above which no thumbnails are loaded
 
 /**
  * @typedef {{
  *   label: string,
  *   total: () => number,
- *   at: (index: number) => Entry | undefined,
+ *   at: (index: number) => GalleryEntry | undefined,
  *   ensureLoaded: (index: number) => void,
  *   activate: (index: number, event: Event) => void,
  *   favourite: (index: number) => void,
  *   isSelected: (id: string) => boolean | null,
  *   onscroll: (first: number) => void,
- * }} GridOptions  at: undefined is not loaded yet; chosen: null where nothing is being chosen; scrolled: which is the first in sight
+ * }} GridOptions  at: undefined if not loaded yet; isSelected: null while nothing is being selected; onscroll: called with the first visible index
  */
 
 export class Grid {
-  /** The tile that the keyboard is at. */
+  /** Index of the tile with the focus (roving tabindex). */
   active = 0;
   columns = 1;
-  #rowHeight = 0; // of a row with its gap
+  #rowHeight = 0; // including the gap
   #viewport = { width: 0, height: 0 };
   #total = 0;
   /** @type {Map<number, HTMLElement>} */
@@ -53,17 +53,17 @@ export class Grid {
     new ResizeObserver(() => this.#measure()).observe(this.element);
   }
 
-  /** Whether the user looks at the beginning. */
+  /** Whether the grid is scrolled to the top. */
   get atTop() {
     return this.#scrollTop < this.#rowHeight / 2;
   }
 
-  /** Whether the keyboard is in the grid. */
+  /** Whether a tile has the focus. */
   get hasFocus() {
     return this.canvas.contains(document.activeElement);
   }
 
-  /** Show what there is now: tiles of the same picture stay the same elements. */
+  /** Render the current entries; the tile of a picture stays the same element. */
   refresh() {
     if (!this.#viewport.width) return;
     this.#total = this.options.total();
@@ -82,14 +82,14 @@ export class Grid {
     this.#scheduleLoading();
   }
 
-  /** Go to the beginning. */
+  /** Scroll to the top. */
   toTop() {
     this.active = 0;
     this.element.scrollTop = 0;
     this.#update();
   }
 
-  /** Move the keyboard to a tile, and it into sight. @param {number} index @returns {HTMLElement | null} */
+  /** Focus a tile and scroll it into view. @param {number} index @returns {HTMLElement | null} */
   focus(index) {
     if (!this.#total) return null;
     this.active = Math.max(0, Math.min(index, this.#total - 1));
@@ -145,7 +145,7 @@ export class Grid {
     });
   }
 
-  /** Put the rows into the page that are near the screen, and no others. */
+  /** Add the rows near the visible area, and remove the others. */
   #update() {
     if (!this.#viewport.width) return;
     this.#scrollTop = this.element.scrollTop;
@@ -169,7 +169,7 @@ export class Grid {
     if (added.length) this.#scheduleLoading();
   }
 
-  /** Where the keyboard is not in the grid, it will come in at what is in sight. @param {number} seen */
+  /** While the grid does not have the focus, make a visible tile its tab stop. @param {number} seen */
   #keepActive(seen) {
     const below = seen + Math.ceil(this.#viewport.height / this.#rowHeight) * this.columns;
     if (this.active >= seen && this.active < below) return;
@@ -190,7 +190,7 @@ export class Grid {
     return element;
   }
 
-  /** @param {number} row @param {HTMLElement} element @param {Map<string, Tile>} [known]  tiles that can be had again */
+  /** @param {number} row @param {HTMLElement} element @param {Map<string, Tile>} [known]  existing tiles to reuse, by picture id */
   #fillRow(row, element, known) {
     const first = row * this.columns;
     const columns = Math.max(0, Math.min(this.columns, this.#total - first));
@@ -218,7 +218,7 @@ export class Grid {
     this.#rows.delete(row);
   }
 
-  /** Fetch the pictures of what is near, once it is not scrolled past. */
+  /** Load the thumbnails of tiles near the visible area, as soon as scrolling is slow. */
   #scheduleLoading() {
     const isSlow = performance.now() - this.#lastScroll.time > SCROLL_PAUSE;
     if (isSlow) return this.#loadTiles();
@@ -237,7 +237,7 @@ export class Grid {
     }
   }
 
-  /** @param {Event} event @returns {number}  of the tile it happened in, or -1 */
+  /** The index of the tile that an event happened in, or -1. @param {Event} event @returns {number} */
   #indexOf({ target }) {
     const tile = target instanceof Element ? target.closest(".sl-tile") : null;
     for (const [row, element] of this.#rows) {
@@ -278,7 +278,7 @@ export class Grid {
     event.preventDefault();
   }
 
-  /** Where a key leads to. @param {KeyboardEvent} event @returns {number | null} */
+  /** The index that a key moves the focus to, or null. @param {KeyboardEvent} event @returns {number | null} */
   #targetOf({ key, ctrlKey }) {
     const { active, columns } = this;
     const last = this.#total - 1, column = active % columns;

@@ -1,23 +1,23 @@
-// What was found, as far as it is loaded: page by page in its order, with what is new held at the door.
+// The results of a gallery search, loaded page by page; entries created later are held back until they are inserted.
 
 import { get, query } from "../core/api.js";
 
-/** @typedef {import("../types").GalleryEntry} Entry */
-/** @typedef {Record<string, string | boolean | null>} GalleryQuery  what GET /v1/gallery is asked for */
+/** @typedef {import("../types").GalleryEntry} GalleryEntry */
+/** @typedef {Record<string, string | boolean | null>} GalleryQuery  query parameters of GET /v1/gallery */
 
-const FIRST_PAGE_SIZE = 100; // entries on the first page, which is to be there soon
+const FIRST_PAGE_SIZE = 100; // smaller, for a fast first response
 const PAGE_SIZE = 500;
-const NEW_PAGE_SIZE = 50; // entries on a page of new ones
-const RETRY_DELAY = 5000; // milliseconds until a page that failed is asked for by itself again
+const NEW_PAGE_SIZE = 50; // page size when looking for new entries
+const RETRY_DELAY = 5000; // milliseconds before a failed page is requested again automatically
 
 export class Results {
-  /** @type {Entry[]} */
+  /** @type {GalleryEntry[]} */
   entries = [];
-  /** Entries that came since, the newest first, until admit. @type {Entry[]} */
+  /** Entries created after the search, newest first, not inserted yet. @type {GalleryEntry[]} */
   newEntries = [];
-  /** Whether the first page is there. */
+  /** Whether the first page has been loaded. */
   ready = false;
-  /** What the last page ended in. @type {unknown} */
+  /** The error of the last page. @type {unknown} */
   failure = null;
   #expected = 0;
   /** @type {GalleryQuery} */
@@ -31,41 +31,41 @@ export class Results {
   #loading = null;
   #failedAt = 0;
   #abort = new AbortController();
-  /** @type {Map<string, {entry: Entry, after: string | null, abort: AbortController}>} */
+  /** @type {Map<string, {entry: GalleryEntry, after: string | null, abort: AbortController}>} */
   #removed = new Map();
 
   /**
    * @param {{onchange: () => void, onfailure: (error: unknown) => void, isBeingDeleted: (id: string) => boolean}} calls
-   *   onchange: other entries are there, or their number is known better; isDoomed: whether one is as good as deleted
+   *   onchange: the entries or their known number have changed; isBeingDeleted: whether an entry is waiting for its deletion
    */
-  constructor({ onchange, onfailure, isBeingDeleted: isDoomed }) {
+  constructor({ onchange, onfailure, isBeingDeleted }) {
     this.onchange = onchange;
     this.onfailure = onfailure;
-    this.isDoomed = isDoomed;
+    this.isBeingDeleted = isBeingDeleted;
   }
 
-  /** Whether all of them are loaded. */
+  /** Whether all pages have been loaded. */
   get complete() {
     return this.ready && this.#next === null;
   }
 
-  /** How many there are, as far as is known. */
+  /** The number of entries, as far as it is known. */
   get total() {
     return this.complete ? this.entries.length : Math.max(this.entries.length + (this.ready ? 1 : 0), this.#expected);
   }
 
-  /** Whether total is their real number. */
+  /** Whether total is exact. */
   get exact() {
     return this.complete || (this.ready && this.#expected > this.entries.length);
   }
 
-  /** How many there should be, from elsewhere; 0 where nobody knows. @param {number} amount */
+  /** Set the expected number from the facets; 0: unknown. @param {number} amount */
   setExpected(amount) {
     this.#expected = amount;
     this.onchange();
   }
 
-  /** Look for something else. @param {GalleryQuery} wanted */
+  /** Start another search. @param {GalleryQuery} wanted */
   async search(wanted) {
     this.#abort.abort();
     this.#abort = new AbortController();
@@ -79,7 +79,7 @@ export class Results {
     await this.#load(FIRST_PAGE_SIZE);
   }
 
-  /** Load as far as an entry, page by page; what was needed before no longer counts. @param {number} index */
+  /** Load pages up to an index; replaces any earlier target. @param {number} index */
   ensureLoaded(index) {
     this.#neededIndex = index;
     if (this.complete || !this.ready || this.entries.length > index) return;
@@ -87,7 +87,7 @@ export class Results {
     void this.#load(PAGE_SIZE);
   }
 
-  /** Load the next page. @returns {Promise<Entry[]>}  what it brought */
+  /** Load the next page. @returns {Promise<GalleryEntry[]>}  its entries */
   async loadMore() {
     const before = this.entries.length;
     if (this.#loading) await this.#loading;
@@ -99,7 +99,7 @@ export class Results {
   #load(limit, once = false) {
     if (this.#loading) return this.#loading;
     const loading = this.#loadPages(limit, once, this.#abort).finally(() => {
-      if (this.#loading === loading) this.#loading = null; // and not that of a later start
+      if (this.#loading === loading) this.#loading = null; // unless a later search has replaced it
     });
     return (this.#loading = loading);
   }
@@ -125,18 +125,18 @@ export class Results {
     }
   }
 
-  /** Those that are not listed yet; now they are. @param {Entry[]} entries */
+  /** Add the ids of entries that are not listed yet, and return those entries. @param {GalleryEntry[]} entries */
   #addUnknown(entries) {
-    const fresh = entries.filter(({ id }) => !this.#knownIds.has(id) && !this.isDoomed(id));
+    const fresh = entries.filter(({ id }) => !this.#knownIds.has(id) && !this.isBeingDeleted(id));
     for (const { id } of fresh) this.#knownIds.add(id);
     return fresh;
   }
 
-  /** Look for what was made since. */
+  /** Load entries created since the search. */
   async fetchNew() {
     if (!this.ready) return;
     const abort = this.#abort;
-    /** @type {Entry[]} */
+    /** @type {GalleryEntry[]} */
     const fresh = [];
     let after = null;
     do {
@@ -150,7 +150,7 @@ export class Results {
     if (fresh.length) this.onchange();
   }
 
-  /** Let in what waits. @returns {number}  how many */
+  /** Insert the new entries at the top. @returns {number}  how many */
   insertNew() {
     const { length } = this.newEntries;
     this.entries.unshift(...this.newEntries.splice(0));
@@ -164,7 +164,7 @@ export class Results {
     return this.entries.findIndex((entry) => entry.id === id);
   }
 
-  /** Change what is known of an entry. @param {string} id @param {Partial<Entry>} fields */
+  /** Update an entry's fields. @param {string} id @param {Partial<GalleryEntry>} fields */
   update(id, fields) {
     const at = this.indexOf(id);
     if (at < 0) return;
@@ -172,7 +172,7 @@ export class Results {
     this.onchange();
   }
 
-  /** Take an entry out; it stays known, so that no page brings it back. @param {string} id */
+  /** Remove an entry; its id stays known, so that no page adds it again. @param {string} id */
   remove(id) {
     const at = this.indexOf(id);
     if (at < 0) return this.#removeNew(id);
@@ -182,7 +182,7 @@ export class Results {
     this.onchange();
   }
 
-  /** Let an entry that waits not in. @param {string} id */
+  /** Remove an entry from the new entries. @param {string} id */
   #removeNew(id) {
     const remaining = this.newEntries.filter((entry) => entry.id !== id);
     if (remaining.length === this.newEntries.length) return;
@@ -190,7 +190,7 @@ export class Results {
     this.onchange();
   }
 
-  /** Put an entry back to where it was. @param {string} id @returns {boolean}  false: it was taken from another result */
+  /** Restore a removed entry at its place. @param {string} id @returns {boolean}  false: it was removed from an earlier search's results */
   restore(id) {
     const removal = this.#removed.get(id);
     this.#removed.delete(id);

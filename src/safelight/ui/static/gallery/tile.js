@@ -1,17 +1,17 @@
-// One picture in the grid: light while it is scrolled past, whole as soon as somebody looks at it.
+// A tile of the grid: cheap while the user scrolls past, with its thumbnail and buttons once it is loaded.
 
 import { h, icon } from "../core/dom.js";
 import { decisionBadge, thumbnailUrl } from "../core/picture.js";
 import { t } from "../core/text.js";
 
-/** @typedef {import("../types").GalleryEntry} Entry */
-/** @typedef {HTMLElement & {entry?: Entry | null, loaded?: boolean}} Tile */
+/** @typedef {import("../types").GalleryEntry} GalleryEntry */
+/** @typedef {HTMLElement & {entry?: GalleryEntry | null, loaded?: boolean}} Tile */
 
-const MAX_LABEL_LENGTH = 120; // of a prompt, that a screen reader says
+const MAX_LABEL_LENGTH = 120; // characters of the prompt in the accessible name
 
 /**
- * A tile without anything that costs: no picture, no buttons.
- * @param {Entry | undefined} entry  undefined: not loaded yet
+ * Create a tile without its thumbnail and buttons.
+ * @param {GalleryEntry | undefined} entry  undefined: not loaded yet
  * @returns {Tile}
  */
 export function makeTile(entry) {
@@ -26,7 +26,7 @@ export function makeTile(entry) {
   return tile;
 }
 
-/** Give a tile its picture and marks. @param {Tile} tile @param {boolean} near  whether it is on the screen, not only close to it */
+/** Add the thumbnail and the buttons. @param {Tile} tile @param {boolean} near  whether it is visible, not only close to the visible area */
 export function loadTile(tile, near) {
   const { entry } = tile;
   if (!entry || tile.loaded) return;
@@ -39,37 +39,37 @@ export function loadTile(tile, near) {
   );
 }
 
-/** Stop what a tile is still loading, as it is out of sight. @param {Tile} tile */
+/** Cancel the download of a tile's thumbnail. @param {Tile} tile */
 export function cancelLoading(tile) {
   const image = tile.querySelector("img");
   if (image && !image.complete) image.removeAttribute("src");
 }
 
-/** Show that its file could not be had. @param {Tile} tile */
+/** Show that the thumbnail could not be loaded. @param {Tile} tile */
 export function showBroken(tile) {
   tile.querySelector("img")?.replaceWith(h("span", { class: "sl-tile-gone" }, icon("warning"), t("gallery.tile.broken")));
 }
 
-/** What the tile shows of an entry beside its pixels. @param {Tile} tile @param {Entry} entry */
+/** Update what a tile shows besides the thumbnail. @param {Tile} tile @param {GalleryEntry} entry */
 export function updateTile(tile, entry) {
   tile.entry = entry;
   tile.querySelector(".sl-heart")?.setAttribute("aria-pressed", String(entry.favourite));
   tile.setAttribute("aria-label", accessibleName(entry));
 }
 
-/** Its press is heard by the grid. @param {Entry} entry */
+/** Clicks are handled by the grid. @param {GalleryEntry} entry */
 const favouriteButton = ({ favourite }) =>
   h("button", { type: "button", class: "sl-button sl-bare sl-heart", tabindex: "-1", "aria-pressed": String(favourite), "aria-label": t("gallery.favourite"), title: t("gallery.favourite") }, icon("heart"));
 
-/** @param {Entry} entry @param {boolean} near */
+/** @param {GalleryEntry} entry @param {boolean} near */
 function thumbnailElement({ id, decision }, near) {
-  const blurred = decision === "review"; // sixteen pixels are all that is fetched of it
+  const blurred = decision === "review"; // only a thumbnail of 16 pixels is loaded
   const image = h("img", { class: "sl-tile-picture", alt: "", decoding: "async", draggable: "false", fetchpriority: near ? "auto" : "low", src: thumbnailUrl(id, blurred ? 16 : 256) });
   if (!blurred) return image;
   return h("span", { class: "sl-tile-veiled" }, image, icon("eye"));
 }
 
-/** @param {Entry} entry */
+/** @param {GalleryEntry} entry */
 function accessibleName({ prompt, decision, favourite }) {
   const text = prompt ? (prompt.length > MAX_LABEL_LENGTH ? `${prompt.slice(0, MAX_LABEL_LENGTH)}…` : prompt) : t("picture.unnamed");
   const states = [t(`decision.${decision}`), favourite && t("gallery.favourite")].filter(Boolean);

@@ -1,4 +1,4 @@
-// "What would it need?": the files of a checkpoint of the hub, and which of them are here.
+// The requirements of a checkpoint on the hub: its files, and which of them are on this machine.
 
 import { get, query } from "../core/api.js";
 import { button, setChildren, h, icon } from "../core/dom.js";
@@ -7,7 +7,7 @@ import { showError } from "../core/toast.js";
 
 /** @typedef {{id: string, present: boolean, network: boolean, files: {name: string, size: number | null, present: boolean}[], size: number | null, hint: string}} HubCheckpoint */
 
-/** The question, and below it the answer. */
+/** The form for a checkpoint's id, with the answer below. */
 export function hubForm() {
   const field = h("input", { class: "sl-field", id: "sl-models-hub", placeholder: "org/name", autocomplete: "off", spellcheck: "false", required: true, maxlength: 200 });
   const answer = h("div", { class: "sl-models-answer", "aria-live": "polite" });

@@ -1,4 +1,4 @@
-// One model in the list: what it is, what it can do, whether it is in memory.
+// A model in the list: its properties, its modes, whether it is in memory.
 
 import { copyText } from "../core/clipboard.js";
 import { button, h } from "../core/dom.js";
@@ -10,7 +10,7 @@ import { toast, withErrorToast } from "../core/toast.js";
  * @typedef {object} RowOptions
  * @property {boolean} admin
  * @property {State} state
- * @property {import("../types").ErrorBody | null} failure  of the last time it was to be loaded
+ * @property {import("../types").ErrorBody | null} failure  of the last attempt to load it
  * @property {(load: boolean) => unknown} requestLoad
  * @property {() => void} use
  */
@@ -55,7 +55,7 @@ function memory(model, { admin, state, requestLoad: requestLoad, use }) {
   );
 }
 
-/** A digest's beginning, and a button for all of it. @param {string} digest */
+/** The start of a digest, with a button to copy all of it. @param {string} digest */
 function digestWithCopy(digest) {
   const copy = withErrorToast(async () => {
     await copyText(digest);

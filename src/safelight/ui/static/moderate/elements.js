@@ -1,4 +1,4 @@
-// What the part "Moderate" is made of, before anything is in it.
+// The elements of the Moderate tab.
 
 import { button, h, icon } from "../core/dom.js";
 import { t } from "../core/text.js";
@@ -11,7 +11,7 @@ const FILTERS = ["all", "allow", "review", "block", "error"];
 const ORDERS = ["added", "highest", "lowest", "name"];
 
 /**
- * What can be done.
+ * Callbacks of the tab's controls.
  * @typedef {object} ViewHandlers
  * @property {(given: ReturnType<typeof filesFromInput>) => Promise<void>} add
  * @property {() => void} stop
@@ -70,7 +70,7 @@ const chip = (name, onclick) =>
   h("button", { type: "button", class: `sl-button sl-moderate-chip sl-is-${name}`, onclick }, name);
 
 /**
- * A button that asks for files, or for a folder.
+ * A button that opens a file dialog, for files or for a folder.
  * @param {boolean} folder
  * @param {ViewHandlers["add"]} add
  */
@@ -80,7 +80,7 @@ function picker(folder, add) {
     type: "file", multiple: true, hidden: true, webkitdirectory: folder, accept: folder ? null : "image/*", "aria-label": label,
     onchange: () => {
       void add(filesFromInput(input));
-      input.value = ""; // so that the same again is a change too
+      input.value = ""; // so that choosing the same files again is a change
     },
   });
   const pick = button({ icon: folder ? "plus" : "upload", label, kind: folder ? undefined : "primary", onclick: () => input.click() });

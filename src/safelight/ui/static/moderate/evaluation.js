@@ -1,19 +1,19 @@
-// What is to be said of a file under the policy that is chosen now.
+// Evaluate a file's scores under the selected policy.
 
 import { t } from "../core/text.js";
 import { decide, decideLabel, fits, unknownLabels, unsafeScore } from "../policy.js";
 
 /**
  * @typedef {import("../types").Decision} Decision
- * @typedef {import("../types").ErrorBody} Failure
+ * @typedef {import("../types").ErrorBody} ErrorBody
  * @typedef {import("./upload_queue.js").Item} Item
- * @typedef {{decision: Decision | "error", unsafe: number | null, failure: Failure | null}} Evaluation
+ * @typedef {{decision: Decision | "error", unsafe: number | null, failure: ErrorBody | null}} Evaluation
  */
 
 /**
  * @param {Item} item
  * @param {import("../types").Policy} policy
- * @returns {Evaluation | null}  null: nothing is known yet
+ * @returns {Evaluation | null}  null: there is no verdict yet
  */
 export function evaluate(item, policy) {
   if (item.failure) return { decision: "error", unsafe: null, failure: item.failure };
@@ -25,7 +25,7 @@ export function evaluate(item, policy) {
 }
 
 /**
- * The label that weighs most: by its decision first, by its score then.
+ * The unsafe label that determines the decision: the most severe, then the one with the highest score.
  * @param {Record<string, number>} scores
  * @param {import("../types").Policy} policy
  */
@@ -37,7 +37,7 @@ export function decidingLabel(scores, policy) {
   return unsafe[0]?.[0];
 }
 
-/** @param {string[]} labels @param {import("../types").Policy} policy @returns {Failure} */
+/** @param {string[]} labels @param {import("../types").Policy} policy @returns {ErrorBody} */
 function labelMismatch(labels, policy) {
   const unknown = unknownLabels(labels, policy);
   const message = unknown.length

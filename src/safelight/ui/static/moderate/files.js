@@ -1,16 +1,16 @@
-// Files as they come: from a folder, a drop or the clipboard.
+// Files from a folder, a drop or the clipboard.
 
 const PICTURE_NAME = /\.(jpe?g|jpe|jfif|a?png|webp|gif|bmp|dib|tiff?|avif|hei[cf])$/i;
 
-/** @typedef {{name: string, file: File}} NamedFile  with its path within the folder, where it came in one */
+/** @typedef {{name: string, file: File}} NamedFile  name: with its path in the folder, if there is one */
 
-/** Whether a file of a folder is worth judging; what is given by itself always is. @param {File} file */
+/** Whether a file in a folder is a picture; files that the user chose one by one are always judged. @param {File} file */
 const isPicture = (file) => file.type.startsWith("image/") || PICTURE_NAME.test(file.name);
 
 /**
  * The files of an input element.
  * @param {HTMLInputElement} input
- * @returns {{files: NamedFile[], skipped: number}}  skipped: files of a folder that are no pictures
+ * @returns {{files: NamedFile[], skipped: number}}  skipped: number of files in a folder that are not pictures
  */
 export function filesFromInput(input) {
   const all = [...(input.files ?? [])].map((file) => ({ name: file.webkitRelativePath || file.name, file }));
@@ -19,12 +19,12 @@ export function filesFromInput(input) {
 }
 
 /**
- * Everything in a drop or on the clipboard, folders to the bottom.
+ * All files in a drop or on the clipboard, including nested folders.
  * @param {DataTransfer} data
  * @returns {Promise<{files: NamedFile[], skipped: number}>}
  */
 export async function filesFromTransfer(data) {
-  // What is in a drop has to be asked for before the first await: after it the browser has emptied it.
+  // The entries must be read before the first await: afterwards the browser has cleared the DataTransfer.
   const entries = [...data.items].filter(({ kind }) => kind === "file").map((item) => item.webkitGetAsEntry() ?? item.getAsFile());
   const found = { files: /** @type {NamedFile[]} */ ([]), skipped: 0 };
   for (const each of entries) {
@@ -55,7 +55,7 @@ async function listFolder(folder) {
   const all = [];
   for (;;) {
     /** @type {FileSystemEntry[]} */
-    const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)); // a hundred at a time
+    const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)); // readEntries returns at most 100 entries per call
     if (!batch.length) return all.sort((one, other) => (one.name < other.name ? -1 : 1));
     all.push(...batch);
   }

@@ -1,4 +1,4 @@
-// Heat maps of local pictures: fetched when one is first wanted, and some of them kept.
+// Heat maps of local pictures, loaded on demand and cached.
 
 import { ApiError, query, request } from "../core/api.js";
 
@@ -6,32 +6,32 @@ const MAX_CACHED = 48;
 const UNSUPPORTED_CODE = "explain.unsupported";
 
 export class HeatMaps {
-  /** Why there are none with this classifier; null: as far as is known there are. @type {string | null} */
+  /** The message why the classifier has no heat maps; null: it has, as far as is known. @type {string | null} */
   unsupported = null;
   /** @type {Map<File, Promise<string>>} */
   #maps = new Map();
 
-  /** @param {() => void} onmissing  called when it is found out that there are none */
-  constructor(onmissing) {
-    this.onunsupported = onmissing;
+  /** @param {() => void} onunsupported  called when the server answers that the classifier has no heat maps */
+  constructor(onunsupported) {
+    this.onunsupported = onunsupported;
   }
 
   /**
    * A picture's heat map as an object URL.
    * @param {File} file
-   * @param {number} [frame]  of an animation, as its verdict names it
+   * @param {number} [frame]  index of an animation's frame, from its verdict
    * @returns {Promise<string>}
    * @throws {ApiError}
    */
   get(file, frame = 0) {
     const known = this.#maps.get(file) ?? this.#fetch(file, frame);
     this.#maps.delete(file);
-    this.#maps.set(file, known); // the newest at the end
+    this.#maps.set(file, known); // most recently used last
     for (const oldest of [...this.#maps.keys()].slice(0, -MAX_CACHED)) this.#evict(oldest);
     return known;
   }
 
-  /** Free them all. */
+  /** Revoke all object URLs. */
   clear() {
     for (const file of [...this.#maps.keys()]) this.#evict(file);
   }
@@ -43,7 +43,7 @@ export class HeatMaps {
       const response = await request("POST", `/v1/moderate/heat${query({ frame })}`, { body: file, headers });
       return URL.createObjectURL(await response.blob());
     } catch (error) {
-      this.#maps.delete(file); // to be tried again
+      this.#maps.delete(file); // so that the next call tries again
       if (error instanceof ApiError && error.code === UNSUPPORTED_CODE && this.unsupported === null) {
         this.unsupported = error.message;
         this.onunsupported();
@@ -56,6 +56,6 @@ export class HeatMaps {
   #evict(file) {
     const map = this.#maps.get(file);
     this.#maps.delete(file);
-    map?.then(URL.revokeObjectURL, () => {}); // what failed was said where it was wanted
+    map?.then(URL.revokeObjectURL, () => {}); // a failed request was reported to its caller
   }
 }

@@ -1,4 +1,4 @@
-// The policy that decides: which one, and its thresholds as sliders.
+// Select a policy, and change its thresholds with sliders.
 
 import { get } from "../core/api.js";
 import { button, setChildren, h } from "../core/dom.js";
@@ -8,28 +8,28 @@ import { sameRules, withThreshold } from "../policy.js";
 
 /** @typedef {import("../types").Policy} Policy */
 
-const OPEN_WIDTH = 900; // pixels from which on the thresholds are shown without being asked for
+const OPEN_WIDTH = 900; // pixels of the tab's width from which the thresholds are open initially
 
 export class PolicyPanel {
-  /** The server's policies, its own first. @type {Policy[]} */
+  /** The server's policies, the default first. @type {Policy[]} */
   #policies = [];
   #selected = 0;
-  /** With the thresholds as they are now. @type {Policy | null} */
+  /** The policy with the thresholds of the sliders. @type {Policy | null} */
   policy = null;
-  /** Labels that the classifier gives; empty: not known yet. @type {string[]} */
+  /** The classifier's labels; empty: not known yet. @type {string[]} */
   #labels = [];
-  /** Draw each label's row anew. @type {(() => void)[]} */
+  /** Functions that update the rows of the labels. @type {(() => void)[]} */
   #updateRows = [];
   #frame = 0;
 
-  /** @param {HTMLElement} root @param {() => void} onchange  another policy or other thresholds */
+  /** @param {HTMLElement} root @param {() => void} onchange  called when the policy or a threshold has changed */
   constructor(root, onchange) {
     this.root = root;
     this.onchange = onchange;
     root.classList.add("sl-moderate-policy");
   }
 
-  /** As the server has it. */
+  /** The policy as the server has it. */
   get base() {
     return this.#policies[this.#selected];
   }
@@ -38,12 +38,12 @@ export class PolicyPanel {
     return this.policy !== null && !sameRules(this.policy, this.base);
   }
 
-  /** What to call it in a request; null: the server's own. */
+  /** The policy's name for a request; null: the server's default. */
   get requestName() {
     return !this.base || this.base.default ? null : this.base.name;
   }
 
-  /** Ask the server for its policies. @returns {Promise<boolean>}  Whether there are any. */
+  /** Load the policies. @returns {Promise<boolean>}  whether that succeeded */
   async load() {
     setChildren(this.root, h("p", { class: "sl-hint", role: "status" }, t("moderate.policy.loading")));
     try {
@@ -63,7 +63,7 @@ export class PolicyPanel {
     return true;
   }
 
-  /** Which labels there are: those come first. @param {string[]} labels */
+  /** Add labels of the classifier; their thresholds are listed first. @param {string[]} labels */
   addLabels(labels) {
     const names = [...new Set([...this.#labels, ...labels.map((label) => label.toLowerCase())])];
     if (names.length === this.#labels.length) return;
@@ -159,7 +159,7 @@ export class PolicyPanel {
     return slider;
   }
 
-  /** The band of doubt around block. */
+  /** The slider for the policy's abstain band around the block threshold. */
   #abstainSlider() {
     const abstain = () => /** @type {Policy} */ (this.policy).abstain;
     const output = h("output", {}, `± ${formatPercent(abstain())}`);
@@ -188,7 +188,7 @@ export class PolicyPanel {
     if (this.reset) this.reset.hidden = !this.custom;
   }
 
-  /** Tell once a frame, however fast a slider is moved. */
+  /** Call onchange at most once per frame. */
   #notifySoon() {
     cancelAnimationFrame(this.#frame);
     this.#frame = requestAnimationFrame(() => this.onchange());
@@ -196,7 +196,7 @@ export class PolicyPanel {
 }
 
 /**
- * Where allow, review and block lie on a bar, as numbers for the style sheet: the band around block goes to review.
+ * Set the zones allow, review and block of a bar as CSS variables: scores in the abstain band around block are reviewed.
  * @param {HTMLElement} bar
  * @param {{review: number, block: number, abstain: number}} thresholds
  */

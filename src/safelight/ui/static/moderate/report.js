@@ -1,4 +1,4 @@
-// The report of a run for programs: CSV or JSON lines, made in the page from what is shown.
+// The report of a run as CSV or JSON lines, made in the page from the displayed results.
 
 import { h } from "../core/dom.js";
 import { sameRules } from "../policy.js";
@@ -9,12 +9,12 @@ import { evaluate } from "./evaluation.js";
  * @typedef {import("./upload_queue.js").Item} Item
  */
 
-const FORMULA_START = /^[=+\-@\t\r]/; // what spreadsheets would compute
+const FORMULA_START = /^[=+\-@\t\r]/; // cells that spreadsheets would evaluate as formulas
 
 /**
- * One object for each file that has been judged, with the keys of `safelight moderate --json` where there are such.
+ * A row per judged file, with the keys of `safelight moderate --json` where they exist there.
  * @param {Item[]} items
- * @param {Policy} policy  as it is now
+ * @param {Policy} policy  with the sliders' thresholds
  * @param {Policy} base  as the server has it
  */
 export function reportRows(items, policy, base) {
@@ -69,7 +69,7 @@ export function asCsv(report) {
 }
 
 /**
- * Give a text to the user as a file.
+ * Download a text as a file.
  * @param {string} text
  * @param {string} name
  * @param {string} type
@@ -77,7 +77,7 @@ export function asCsv(report) {
 export function downloadText(text, name, type) {
   const href = URL.createObjectURL(new Blob([text], { type: `${type};charset=utf-8` }));
   h("a", { href, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(href), 10_000); // the browser reads it after the press
+  setTimeout(() => URL.revokeObjectURL(href), 10_000); // the browser reads it after the click
 }
 
 /** @param {string | number | null | undefined} value */

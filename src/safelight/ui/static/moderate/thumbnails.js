@@ -1,4 +1,4 @@
-// Small copies of local pictures, two made at a time, so that a thousand large files never lie in memory together.
+// Thumbnails of local pictures, two made at a time to limit memory.
 
 const WIDTH = 320; // pixels
 const CONCURRENCY = 2;
@@ -13,7 +13,7 @@ export class Thumbnails {
   #active = 0;
 
   /**
-   * A picture's small copy; null where the browser cannot read it.
+   * A picture's thumbnail; null if the browser cannot decode it.
    * @param {File} file
    */
   get(file) {
@@ -22,7 +22,7 @@ export class Thumbnails {
     return made;
   }
 
-  /** Free them all. */
+  /** Revoke all object URLs. */
   clear() {
     for (const made of this.#cache.values()) void made.then((thumbnail) => thumbnail && URL.revokeObjectURL(thumbnail.url));
     this.#cache.clear();
@@ -35,10 +35,10 @@ export class Thumbnails {
     try {
       return await makeThumbnail(file);
     } catch {
-      return null; // a kind that the server can read and the browser cannot, such as HEIC: the card says so
+      return null; // a format that only the server can decode, such as HEIC; the card says so
     } finally {
       this.#active -= 1;
-      this.#waiting.pop()?.(); // what was wanted last is what is looked at now
+      this.#waiting.pop()?.(); // last in, first out: the latest request is for what is visible now
     }
   }
 }

@@ -1,23 +1,23 @@
-// Sends pictures to be judged: some at a time, as fast as the server lets us, until there are none or it is stopped.
+// Upload pictures to be judged, in batches and at the rate that the server allows, until the queue is empty or stopped.
 
 import { ApiError, query, request } from "../core/api.js";
 
 /**
- * @typedef {import("../types").ErrorBody} Failure
+ * @typedef {import("../types").ErrorBody} ErrorBody
  * @typedef {import("../types").Verdict & {frame?: number | null, tile?: number | null}} Verdict
- * @typedef {{name: string, file: File, state: "waiting" | "sent" | "done", verdict: Verdict | null, failure: Failure | null}} Item
- *   done: with a verdict, or with the failure that kept it from one
+ * @typedef {{name: string, file: File, state: "waiting" | "sent" | "done", verdict: Verdict | null, failure: ErrorBody | null}} Item
+ *   done: it has a verdict, or the error that prevented one
  */
 
-const MAX_BATCH = 8, MAX_BATCH_BYTES = 20e6; // of one call
+const MAX_BATCH = 8, MAX_BATCH_BYTES = 20e6; // per request
 const CONCURRENCY = 2;
-const MAX_RETRY_AFTER = 300; // seconds that are waited without being asked
+const MAX_RETRY_AFTER = 300; // seconds; for a longer Retry-After the queue stops
 
 /**
  * @typedef {object} Handlers
- * @property {(items: Item[]) => void} changed  some have another state
- * @property {(seconds: number) => void} retryAfter  the server wants us to wait; 0: no longer
- * @property {(error: ApiError | null) => void} ended  nothing is being sent any more: all is done, it was stopped (null), or something is wrong
+ * @property {(items: Item[]) => void} changed  the state of these items has changed
+ * @property {(seconds: number) => void} retryAfter  the queue waits for the server's rate limit; 0: no longer
+ * @property {(error: ApiError | null) => void} ended  nothing is being sent any more: the queue is empty or stopped (null), or a request failed
  */
 
 export class UploadQueue {
@@ -25,10 +25,10 @@ export class UploadQueue {
   #queue = [];
   /** @type {AbortController | null} */
   #abort = null;
-  #restart = false; // whether to go on as soon as what is being stopped has ended
-  #generation = 0; // counts those that were cleared; what was sent of an older one comes back to nobody
-  #retryAt = 0; // performance.now() until which nothing is sent
-  /** How many pictures may go together; less once the server has said so. */
+  #restart = false; // whether to run again as soon as the aborted run has ended
+  #generation = 0; // incremented by clear(); responses to an older generation are discarded
+  #retryAt = 0; // performance.now() before which nothing is sent
+  /** Maximum number of pictures per request; reduced when the server rejects larger ones. */
   #batchLimit = MAX_BATCH;
 
   /** @param {() => string | null} policy  which policy to name @param {Handlers} handlers */
@@ -45,26 +45,26 @@ export class UploadQueue {
     return this.#queue.length;
   }
 
-  /** @param {Item[]} items  they are judged after those that wait already */
+  /** Add items at the end of the queue. @param {Item[]} items */
   add(items) {
     this.#queue.push(...items);
     void this.run();
   }
 
-  /** Forget what waits. */
+  /** Clear the queue and discard pending responses. */
   clear() {
     this.#generation += 1;
     this.#queue = [];
     this.stop();
   }
 
-  /** Stop; what has no answer yet waits. */
+  /** Abort; items without a response go back to the queue. */
   stop() {
     this.#restart = false;
     this.#abort?.abort();
   }
 
-  /** Go on until nothing waits. */
+  /** Send batches until the queue is empty. */
   async run() {
     if (this.#abort?.signal.aborted) this.#restart = true;
     if (this.#abort || !this.#queue.length) return;
@@ -87,10 +87,10 @@ export class UploadQueue {
       this.#abort = null;
       this.handlers.ended(failure);
     }
-    if (this.#restart || !stop.signal.aborted) void this.run(); // what came while the last answers did
+    if (this.#restart || !stop.signal.aborted) void this.run(); // items that were added meanwhile
   }
 
-  /** Send one batch and take in its answer. @param {AbortSignal} signal */
+  /** Send one batch and apply the response. @param {AbortSignal} signal */
   async #sendNext(signal) {
     await this.#waitForRetry(signal);
     const batch = this.#takeBatch();
@@ -120,7 +120,7 @@ export class UploadQueue {
     return (await response.json()).verdicts;
   }
 
-  /** What an error means for a batch: later, in smaller pieces, or not at all. @param {Item[]} batch @param {ApiError} error */
+  /** Handle a failed batch: retry later, split it, or mark its items as failed. @param {Item[]} batch @param {ApiError} error */
   #handleError(batch, error) {
     const { status, wait } = error;
     if ((status === 429 || status === 503) && wait > 0 && wait <= MAX_RETRY_AFTER) {
@@ -135,13 +135,13 @@ export class UploadQueue {
     }
     if (status === 0 || status === 401 || status === 403 || status === 429 || status === 503) {
       this.#requeue(batch);
-      throw error; // the next would fare no better
+      throw error; // the next batch would fail in the same way
     }
     for (const item of batch) item.failure = { code: error.code, message: error.message, hint: error.hint };
     this.#setState(batch, "done");
   }
 
-  /** As many as may go together. */
+  /** Take the next batch from the queue. */
   #takeBatch() {
     let bytes = 0, number = 0;
     const most = Math.min(this.#batchLimit, this.#queue[0] ? this.#limits.get(this.#queue[0]) ?? MAX_BATCH : MAX_BATCH);
@@ -153,7 +153,7 @@ export class UploadQueue {
     return this.#queue.splice(0, number);
   }
 
-  /** How many pictures may go together with one that was too much with others. @type {WeakMap<Item, number>} */
+  /** Maximum batch size for items of a batch that was rejected as too large. @type {WeakMap<Item, number>} */
   #limits = new WeakMap();
 
   /** @param {Item[]} batch @param {number} [limit] */
@@ -169,7 +169,7 @@ export class UploadQueue {
     this.handlers.changed(items);
   }
 
-  /** Wait as long as the server said. @param {AbortSignal} signal */
+  /** Wait as long as the server's Retry-After header says. @param {AbortSignal} signal */
   async #waitForRetry(signal) {
     while (this.#retryAt > performance.now()) {
       this.handlers.retryAfter(Math.ceil((this.#retryAt - performance.now()) / 1000));

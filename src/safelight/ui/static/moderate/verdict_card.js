@@ -1,4 +1,4 @@
-// One file's card: its picture as far as it may be shown, the decision, and what it rests on.
+// A file's card: its picture if the policy allows to show it, the decision, and the scores behind it.
 
 import { ApiError } from "../core/api.js";
 import { dialog } from "../core/dialog.js";
@@ -13,24 +13,24 @@ import { setZones } from "./policy_panel.js";
 /**
  * @typedef {import("./upload_queue.js").Item} Item
  * @typedef {import("../types").Policy} Policy
- * @typedef {import("./evaluation.js").Evaluation} Judged
+ * @typedef {import("./evaluation.js").Evaluation} Evaluation
  * @typedef {{thumbnails: import("./thumbnails.js").Thumbnails, heatMaps: import("./heat_maps.js").HeatMaps}} CardServices
  */
 
-const HOVER_DELAY = 300; // milliseconds on a picture after which its heat map is wanted
-const MIN_SCORE = 0.001; // scores below are not worth a bar of their own
+const HOVER_DELAY = 300; // milliseconds of hovering before the heat map is loaded
+const MIN_SCORE = 0.001; // lower scores are not listed
 
 export class VerdictCard {
-  /** Whether it is near enough to be looked at; others are filled when they are. */
+  /** Whether it is near the visible area; other cards are rendered later. */
   near = false;
-  #outdated = true; // what is drawn is not what is known
+  #outdated = true; // whether it must be rendered again
   /** @type {Policy | null} */
   #renderedPolicy = null;
-  /** What the frame shows; it is only made anew where that is another. */
+  /** Identifies the content of the frame, which is only replaced when this changes. */
   #frameKey = "";
-  #heatMapOn = false; // the toggle is on
-  #hovered = false; // something points at it
-  #heatMapRequest = 0; // the newest wish for a heat map, so that older answers are dropped
+  #heatMapOn = false; // whether the toggle is on
+  #hovered = false; // whether a pointer hovers over the picture, or it has the focus
+  #heatMapRequest = 0; // number of the latest heat map request; responses to older ones are discarded
 
   /** @param {Item} item @param {CardServices} services */
   constructor(item, services) {
@@ -42,7 +42,7 @@ export class VerdictCard {
     this.heatMapToggle = button({ label: t("moderate.heat"), kind: "quiet", "aria-pressed": "false", onclick: () => this.#toggleHeatMap() });
   }
 
-  /** Show it under a policy, now or when it comes near. @param {Policy} policy @param {boolean} [force]  also where nothing seems to have changed */
+  /** Render the card under a policy, now or when it comes near the visible area. @param {Policy} policy @param {boolean} [force]  even if nothing seems to have changed */
   show(policy, force = false) {
     this.#outdated ||= force || this.#renderedPolicy !== policy;
     if (!this.near || !this.#outdated) return;
@@ -65,7 +65,7 @@ export class VerdictCard {
     this.pictureBox.addEventListener("click", () => this.#renderToggle(this.#renderedPolicy && evaluate(this.item, this.#renderedPolicy)));
   }
 
-  /** @param {Judged | null} evaluation */
+  /** @param {Evaluation | null} evaluation */
   async #renderFrame(evaluation) {
     const wanted = evaluation?.decision ?? this.item.state;
     const key = wanted === "block" ? `block ${evaluation?.unsafe}` : wanted;
@@ -76,7 +76,7 @@ export class VerdictCard {
     const picture = { id: "", width: 4, height: 3, decision: evaluation.decision, unsafe: evaluation.unsafe, prompt: this.item.name };
     if (evaluation.decision === "block") return setChildren(this.pictureBox, pictureFrame(picture, { src: "" }));
     const thumbnail = await this.services.thumbnails.get(this.item.file);
-    if (key !== this.#frameKey) return; // another policy meanwhile
+    if (key !== this.#frameKey) return; // another policy was selected meanwhile
     setChildren(
       this.pictureBox,
       thumbnail ? pictureFrame(picture, { src: thumbnail.url, lazy: false, onopen: () => this.#openDialog() }) : this.#placeholder(evaluation),
@@ -85,14 +85,14 @@ export class VerdictCard {
     void this.#updateHeatMap();
   }
 
-  /** What stands where there is no picture to see. @param {Judged | null} evaluation */
+  /** What is shown instead of a picture. @param {Evaluation | null} evaluation */
   #placeholder(evaluation) {
     const says = evaluation === null ? `moderate.${this.item.state}.picture` : evaluation.decision === "error" ? "moderate.unjudged" : "moderate.unreadable";
     const image = icon(evaluation?.decision === "error" ? "warning" : evaluation ? "eye" : "shield");
     return h("div", { class: `sl-frame sl-moderate-blank sl-is-${evaluation ? evaluation.decision : this.item.state}` }, image, h("p", {}, t(says)));
   }
 
-  /** @param {Judged} evaluation @param {Policy} policy */
+  /** @param {Evaluation} evaluation @param {Policy} policy */
   #verdictElements(evaluation, policy) {
     const { failure } = evaluation;
     const scores = this.item.verdict?.scores ?? {};
@@ -108,12 +108,12 @@ export class VerdictCard {
     ];
   }
 
-  /** Whether its picture is there to be seen. */
+  /** Whether the picture is visible, not blurred. */
   get #pictureVisible() {
     return this.pictureBox.querySelector("img") !== null && this.pictureBox.querySelector(".sl-veiled") === null;
   }
 
-  /** @param {Judged | null} evaluation */
+  /** @param {Evaluation | null} evaluation */
   #renderToggle(evaluation) {
     const shown = evaluation?.decision === "allow" || evaluation?.decision === "review";
     this.heatMapToggle.hidden = !shown || this.pictureBox.querySelector(".sl-moderate-blank") !== null;
@@ -137,7 +137,7 @@ export class VerdictCard {
     else void this.#updateHeatMap();
   }
 
-  /** Lay the heat map over the picture, or take it away. */
+  /** Show the heat map over the picture, or remove it. */
   async #updateHeatMap() {
     const request = ++this.#heatMapRequest;
     const frame = this.pictureBox.querySelector(".sl-frame");
@@ -154,17 +154,17 @@ export class VerdictCard {
       if (!(error instanceof ApiError)) throw error;
       this.#heatMapOn = false;
       this.heatMapToggle.setAttribute("aria-pressed", "false");
-      if (request !== this.#heatMapRequest || this.services.heatMaps.unsupported !== null) return; // then it is said above all cards
+      if (request !== this.#heatMapRequest || this.services.heatMaps.unsupported !== null) return; // then the message is shown above all cards
       frame?.append(h("span", { class: "sl-moderate-heat sl-is-error", role: "status" }, error.message || t("error.offline")));
     }
   }
 
-  /** The heat map of the frame that was judged. */
+  /** The heat map of the frame that the verdict is about. */
   #fetchHeatMap() {
     return this.services.heatMaps.get(this.item.file, this.item.verdict?.frame ?? 0);
   }
 
-  /** The picture large. */
+  /** Show the picture in a dialog. */
   #openDialog() {
     const src = URL.createObjectURL(this.item.file);
     const image = h("img", { src, alt: this.item.name });
@@ -186,7 +186,7 @@ export class VerdictCard {
 }
 
 /**
- * A score on a bar with the thresholds marked.
+ * A bar with the score and the thresholds.
  * @param {string} label
  * @param {number} score
  * @param {Policy} policy

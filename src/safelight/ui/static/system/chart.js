@@ -1,16 +1,16 @@
-// Lines over time as an SVG; told apart by dashes and names too, not by colour alone.
+// A line chart as SVG; lines differ by dashes and labels as well as colour.
 
 import { h } from "../core/dom.js";
 import { formatTime, formatBytes } from "../core/text.js";
 
 const HEIGHT = 220;
 const MARGIN = { left: 64, right: 8, top: 8, bottom: 24 };
-const LINE_STYLES = 6; // as many as the style sheet knows
+const LINE_STYLES = 6; // number of line styles in system.css
 
 /**
  * @param {{times: number[], lines: {name: string, values: (number | null)[]}[], says: string, width: number}} chart
- *   times: milliseconds, in order; values: bytes at each; says: what the chart shows, for those who do not see it;
- *   width: pixels
+ *   times: milliseconds, ascending; values: bytes at each time; says: the accessible description;
+ *   width: in pixels
  * @returns {HTMLElement}
  */
 export function lineChart({ times, lines, says, width }) {
@@ -44,7 +44,7 @@ function legend(name, now, number) {
 }
 
 /**
- * A path through the values; where one is missing it is lifted.
+ * The path of a line, interrupted at missing values.
  * @param {(number | null)[]} values
  * @param {(index: number) => number} x
  * @param {(value: number) => number} y
@@ -61,7 +61,7 @@ function pathData(values, x, y) {
     .join("");
 }
 
-/** 1, 2 or 5 times a power of ten, not below a number. @param {number} least */
+/** The smallest 1, 2 or 5 times a power of ten that is not below a number. @param {number} least */
 function niceStep(least) {
   const power = 10 ** Math.floor(Math.log10(least));
   return (/** @type {number} */ ([1, 2, 5, 10].find((factor) => factor * power >= least))) * power;

@@ -1,4 +1,4 @@
-// The end of the server's log, for administrators: by level and by words, following what comes.
+// The tail of the server's log, for administrators: filter by level and text, follow new lines.
 
 import { get, query } from "../core/api.js";
 import { copyText } from "../core/clipboard.js";
@@ -58,7 +58,7 @@ export function logView() {
         failed = false;
         render();
       } catch (error) {
-        if (failed) return; // said once
+        if (failed) return; // reported already
         failed = true;
         renderedKey = "";
         setChildren(list, h("p", { class: "sl-system-none" }, t("system.log.unread")));

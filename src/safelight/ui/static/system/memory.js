@@ -1,4 +1,4 @@
-// Memory over the last hour: lines, what they say in a sentence, and the numbers as a table.
+// Memory use over the last hour: a chart, a summary, and a table.
 
 import { setChildren, h } from "../core/dom.js";
 import { formatTime, formatBytes, t } from "../core/text.js";
@@ -10,7 +10,7 @@ import { lineChart } from "./chart.js";
  * @typedef {{name: string, values: (number | null)[]}} Series
  */
 
-const TABLE_ROWS = 12; // of the table: the hour in steps
+const TABLE_ROWS = 12; // over the hour
 
 /** @returns {{element: HTMLElement, show: (history: History) => void}} */
 export function memoryView() {

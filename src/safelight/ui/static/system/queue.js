@@ -1,4 +1,4 @@
-// The jobs that run or wait, as they are at this moment.
+// The running and waiting jobs.
 
 import { request } from "../core/api.js";
 import { button, setChildren, h } from "../core/dom.js";
@@ -9,7 +9,7 @@ import { whileVisible } from "../core/while_visible.js";
 
 /** @typedef {import("../types").Job} Job */
 
-const MAX_ROWS = 100; // rows; of more, only how many there are
+const MAX_ROWS = 100; // only the number of further jobs is shown
 
 /** @param {import("../types").PageContext} context */
 export function queueView({ jobStore, me }) {
@@ -40,7 +40,7 @@ export function queueView({ jobStore, me }) {
   void render();
   const refresh = whileVisible(element, render, () => Infinity);
   jobStore.subscribe(({ type }) => {
-    if (type !== "preview") frame ||= requestAnimationFrame(() => ((frame = 0), refresh())); // which waits while the page is hidden
+    if (type !== "preview") frame ||= requestAnimationFrame(() => ((frame = 0), refresh())); // requestAnimationFrame waits while the page is hidden
   });
   return element;
 }
@@ -77,7 +77,7 @@ function makeRow(job, admin) {
   };
 }
 
-/** Running ones first, then by their place. @param {Job} one @param {Job} other */
+/** Running jobs first, then by position in the queue. @param {Job} one @param {Job} other */
 function byPosition(one, other) {
   if (one.state !== other.state) return one.state === "running" ? -1 : 1;
   return (one.position ?? Infinity) - (other.position ?? Infinity) || (one.created < other.created ? -1 : 1);

@@ -1,4 +1,4 @@
-// One worker: where and how it draws and why so, what it is doing, what it has in memory.
+// A worker: its device and backend and the reason for that choice, its state, the checkpoints in its memory.
 
 import { h } from "../core/dom.js";
 import { formatBytes, t } from "../core/text.js";
@@ -35,7 +35,7 @@ export function workerCard(worker) {
   );
 }
 
-/** What went wrong, with the checkpoint's name where it is not said already. @param {NonNullable<Worker["last_error"]>} error */
+/** The error's message, with the checkpoint's name unless the message contains it. @param {NonNullable<Worker["last_error"]>} error */
 const errorText = ({ checkpoint, message }) => (checkpoint && !message.includes(checkpoint) ? `${checkpoint}: ${message}` : message);
 
 /** @param {string} name @param {string} value */

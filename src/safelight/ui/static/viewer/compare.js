@@ -1,4 +1,4 @@
-// Two pictures, one over the other with a line between them that can be moved; beneath, what tells them apart.
+// Compare two pictures, one above the other with a movable divider; a table below lists the differences.
 
 import { get } from "../core/api.js";
 import { button, setChildren, h } from "../core/dom.js";
@@ -9,10 +9,10 @@ import { withErrorToast } from "../core/toast.js";
 import { differences } from "./metadata.js";
 import { Overlay } from "./overlay.js";
 
-/** @typedef {import("../types").GalleryEntry} Entry */
+/** @typedef {import("../types").GalleryEntry} GalleryEntry */
 /** @typedef {{id: string, decision?: string, missing?: boolean, prompt?: string}} ComparisonChoice */
 
-const NEIGHBOURS = 20; // pictures offered on either side
+const NEIGHBOURS = 20; // choices on either side of the picture
 
 /** @type {Compare | null} */
 let current = null;
@@ -22,8 +22,8 @@ let listening = false;
  * Compare two pictures.
  * @param {string} one  shown on the left
  * @param {string} other
- * @param {{among?: ComparisonChoice[], revealed?: Iterable<string>, focus?: () => HTMLElement | null}} [options]  among: pictures that can be
- *   put in the left one's place; revealed: those for review that the user has seen
+ * @param {{among?: ComparisonChoice[], revealed?: Iterable<string>, focus?: () => HTMLElement | null}} [options]  among: choices for the
+ *   left picture; revealed: ids of pictures for review that the user has chosen to see
  */
 export function openCompare(one, other, { among = [], revealed = [], focus } = {}) {
   if (!listening) registerShortcut("Escape", "close", () => current?.close(), { isActive: () => !!current?.overlay.isTop });
@@ -66,12 +66,12 @@ class Compare {
     this.overlay.close();
   }
 
-  /** Bring both into the stage, and say what tells them apart. */
+  /** Load both pictures and list their differences. */
   #load = withErrorToast(async () => {
     const ids = [...this.ids];
     for (const choice of this.choices.children) choice.setAttribute("aria-pressed", String(choice.getAttribute("data-id") === ids[0]));
     this.choices.querySelector("[aria-pressed=true]")?.scrollIntoView({ block: "nearest", inline: "center" });
-    /** @type {Entry[]} */
+    /** @type {GalleryEntry[]} */
     const entries = await Promise.all(ids.map((id) => get(`/v1/gallery/${id}`)));
     if (ids.some((id, at) => id !== this.ids[at])) return;
     const shapes = entries.map(({ width, height }) => width / height);
@@ -83,7 +83,7 @@ class Compare {
     setChildren(this.table, this.#rows(entries[0], entries[1]));
   });
 
-  /** @param {HTMLImageElement} image @param {Entry} entry */
+  /** @param {HTMLImageElement} image @param {GalleryEntry} entry */
   #renderPicture(image, entry) {
     const blurred = this.#isBlurred(entry);
     image.src = blurred ? thumbnailUrl(entry.id, 16) : fileUrl(entry.id);
@@ -91,7 +91,7 @@ class Compare {
     image.classList.toggle("sl-compare-veiled", blurred);
   }
 
-  /** Whether it is for review and nobody wanted to see it yet. @param {Entry} entry */
+  /** Whether it is for review and has not been revealed. @param {GalleryEntry} entry */
   #isBlurred({ id, decision }) {
     return decision === "review" && !this.revealed.has(id);
   }
@@ -102,7 +102,7 @@ class Compare {
     return this.#load();
   }
 
-  /** @param {Entry} one @param {Entry} other */
+  /** @param {GalleryEntry} one @param {GalleryEntry} other */
   #rows(one, other) {
     const rows = differences(one, other);
     if (!rows.length) return h("p", { class: "sl-hint" }, t("compare.same"));
@@ -112,7 +112,7 @@ class Compare {
       h("tbody", {}, rows.map(([name, left, right]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, left || "–"), h("td", {}, right || "–")))));
   }
 
-  /** Other pictures to put on the left. @param {ComparisonChoice[]} among */
+  /** Set the choices for the left picture. @param {ComparisonChoice[]} among */
   #setChoices(among) {
     const at = among.findIndex(({ id }) => id === this.ids[1]);
     const near = among.slice(Math.max(0, at - NEIGHBOURS), at + NEIGHBOURS + 1);
@@ -126,7 +126,7 @@ class Compare {
     }));
   }
 
-  /** Drag the line, by mouse or finger. @param {PointerEvent} event */
+  /** Drag the divider, by mouse or touch. @param {PointerEvent} event */
   #startDrag(event) {
     if (event.button !== 0 || this.stage.classList.contains("sl-beside")) return;
     event.preventDefault();
@@ -147,12 +147,12 @@ class Compare {
     move(event);
   }
 
-  /** @param {number} percent  percent of the width at which the line is */
+  /** @param {number} percent  position of the divider, in percent of the width */
   #setDivider(percent) {
     this.stage.style.setProperty("--sl-at", `${percent}%`);
   }
 
-  /** One beside the other, without a line; or back. */
+  /** Show the pictures side by side, or one above the other. */
   #toggleSideBySide() {
     const sideBySide = this.stage.classList.toggle("sl-beside");
     this.sideBySideButton.setAttribute("aria-pressed", String(sideBySide));

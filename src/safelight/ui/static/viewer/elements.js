@@ -1,9 +1,9 @@
-// What the viewer consists of: a bar, the stage with the picture, and the panel beside it.
+// The elements of the viewer: a bar, the stage with the picture, and the panel next to it.
 
 import { button, h, icon } from "../core/dom.js";
 import { t } from "../core/text.js";
 
-/** What can be done with a picture that is there: name, icon, key, and whether it leads to another tab. */
+/** Actions on the displayed picture: name, icon, shortcut, whether the action shows another tab. */
 export const ACTIONS = /** @type {const} */ ([
   ["use", "reuse", "u", true],
   ["sameSeed", "lock", "s", true],

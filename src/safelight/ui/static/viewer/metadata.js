@@ -1,13 +1,13 @@
-// What is known of a picture, as lines of a name and a value: shown beside it, and where two are compared.
+// A picture's metadata as names and values, for the viewer's panel and for comparisons.
 
 import { formatDateTime, formatNumber, formatBytes, t } from "../core/text.js";
 
-/** @typedef {import("../types").GalleryEntry} Entry */
+/** @typedef {import("../types").GalleryEntry} GalleryEntry */
 
 /**
- * The parameters of a picture in the order they are shown; what is not known is left out.
- * @param {Entry} entry
- * @returns {Map<string, string>}  by the name that the user sees
+ * A picture's parameters in display order; unknown ones are omitted.
+ * @param {GalleryEntry} entry
+ * @returns {Map<string, string>}  by translated name
  */
 export function metadataOf(entry) {
   const record = entry.record ?? {};
@@ -28,9 +28,9 @@ export function metadataOf(entry) {
 }
 
 /**
- * What tells two pictures apart.
- * @param {Entry} one
- * @param {Entry} other
+ * The differences between two pictures.
+ * @param {GalleryEntry} one
+ * @param {GalleryEntry} other
  * @returns {[name: string, one: string, other: string][]}
  */
 export function differences(one, other) {

@@ -1,17 +1,17 @@
-// Beside the picture: its words, its parameters, what the policy said, and what can be done with it.
+// The panel next to the picture: prompt, parameters, and the policy's decision.
 
 import { setChildren, h } from "../core/dom.js";
 import { decisionBadge } from "../core/picture.js";
 import { formatPercent, t } from "../core/text.js";
 import { metadataOf } from "./metadata.js";
 
-/** @typedef {import("../types").GalleryEntry} Entry */
+/** @typedef {import("../types").GalleryEntry} GalleryEntry */
 
 /**
  * Show an entry in the panel.
- * @param {HTMLElement} promptSection  where its words go
- * @param {HTMLElement} detailsSection  where everything else goes; what can be done with it stays between them
- * @param {Entry} entry
+ * @param {HTMLElement} promptSection  for the prompts
+ * @param {HTMLElement} detailsSection  for everything else; the action buttons are between both
+ * @param {GalleryEntry} entry
  */
 export function showPanel(promptSection, detailsSection, entry) {
   setChildren(
@@ -35,7 +35,7 @@ const heading = (key) => h("h3", {}, t(key));
 const metadataList = (metadata) =>
   h("dl", { class: "sl-viewer-facts" }, [...metadata].flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
 
-/** Each label's probability, the highest first. @param {Entry} entry */
+/** The labels' probabilities, highest first. @param {GalleryEntry} entry */
 function scoreList({ scores }) {
   const labels = Object.entries(scores).sort(([, one], [, other]) => other - one);
   return (

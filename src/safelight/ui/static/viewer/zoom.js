@@ -1,17 +1,17 @@
-// A picture in a stage, made larger and moved: by wheel, keys, double press, drag and pinch.
+// Zoom and pan a picture in a stage: wheel, keys, double click, drag and pinch.
 
-const STEP_FACTOR = 1.4; // one press of + or -
-const MAX_SCALE = 32; // screen pixels per picture pixel
-const MAX_FIT_SCALE = 4; // small pictures are enlarged so far at most to fill the stage
-const PIXELATED_SCALE = 4; // beyond that, single pixels are shown as such
-const DOUBLE_CLICK = { time: 300, distance: 24 }; // milliseconds and pixels between two presses that are one
+const STEP_FACTOR = 1.4; // per press of + or -
+const MAX_SCALE = 32; // CSS pixels per picture pixel
+const MAX_FIT_SCALE = 4; // limit for fitting a small picture to the stage
+const PIXELATED_SCALE = 4; // above this scale, pixels are rendered without smoothing
+const DOUBLE_CLICK = { time: 300, distance: 24 }; // maximum milliseconds and pixels between two clicks
 const SWIPE_DISTANCE = 56; // pixels
 
 /** @typedef {{x: number, y: number}} Point */
 
 export class Zoom {
   scale = 1;
-  /** Whether the picture is shown whole, and follows when the stage changes its size. */
+  /** Whether the picture is fitted to the stage, also when the stage is resized. */
   fitted = true;
   #size = { width: 1, height: 1 };
   #offset = { x: 0, y: 0 };
@@ -25,7 +25,7 @@ export class Zoom {
 
   /**
    * @param {HTMLElement} stage
-   * @param {HTMLElement} picture  within the stage, positioned absolutely
+   * @param {HTMLElement} picture  inside the stage, absolutely positioned
    * @param {{onswipe: (by: 1 | -1) => void, onchange: (scale: number) => void}} calls
    */
   constructor(stage, picture, { onswipe, onchange }) {
@@ -41,12 +41,12 @@ export class Zoom {
     stage.addEventListener("pointercancel", (event) => this.#onPointerUp(event));
   }
 
-  /** Let go of the stage. */
+  /** Stop observing the stage. */
   destroy() {
     this.#observer.disconnect();
   }
 
-  /** Show another picture, whole. @param {{width: number, height: number}} size  in pixels */
+  /** Show another picture, fitted. @param {{width: number, height: number}} size  in pixels */
   show({ width, height }) {
     this.#size = { width: Math.max(1, width), height: Math.max(1, height) };
     Object.assign(this.picture.style, { width: `${this.#size.width}px`, height: `${this.#size.height}px` });
@@ -54,7 +54,7 @@ export class Zoom {
     this.fit();
   }
 
-  /** Show it whole again. */
+  /** Fit the picture to the stage. */
   fit(animated = false) {
     this.fitted = true;
     this.scale = this.#fitScale;
@@ -62,18 +62,18 @@ export class Zoom {
     this.#apply(animated);
   }
 
-  /** Step nearer or away. @param {1 | -1} direction */
+  /** Zoom by one step. @param {1 | -1} direction @param {1 | -1} direction */
   step(direction) {
     this.#zoom(direction > 0 ? STEP_FACTOR : 1 / STEP_FACTOR, this.#centre, true);
   }
 
-  /** Whether parts of the picture are out of sight. */
+  /** Whether the scaled picture is larger than the stage. */
   get overflows() {
     const { width, height } = this.#scaledSize;
     return width > this.#stageSize.width + 1 || height > this.#stageSize.height + 1;
   }
 
-  /** Move the picture. @param {number} x @param {number} y  pixels */
+  /** Pan. @param {number} x @param {number} y  in CSS pixels */
   pan(x, y, animated = true) {
     this.#offset = { x: this.#offset.x + x, y: this.#offset.y + y };
     this.#apply(animated);
@@ -96,7 +96,7 @@ export class Zoom {
     else this.#apply(false);
   }
 
-  /** @param {number} factor @param {Point} point  of the stage, that stays where it is */
+  /** @param {number} factor @param {Point} point  of the stage, the fixed point */
   #zoom(factor, point, animated = false) {
     const least = Math.min(1, this.#fitScale);
     const scale = Math.min(MAX_SCALE, Math.max(least, this.scale * factor));
@@ -113,7 +113,7 @@ export class Zoom {
     this.#apply(animated);
   }
 
-  /** The middle is where x and y are 0, so that a picture smaller than the stage lies there. */
+  /** Offset 0 is the centre, where a picture smaller than the stage stays. */
   get #left() {
     return (this.#stageSize.width - this.#scaledSize.width) / 2 + this.#offset.x;
   }
@@ -138,7 +138,7 @@ export class Zoom {
   #onWheel(event) {
     event.preventDefault();
     const lines = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 16 : 1;
-    const speed = event.ctrlKey ? 0.01 : 0.0016; // a touchpad's pinch comes as small turns of the wheel with Ctrl
+    const speed = event.ctrlKey ? 0.01 : 0.0016; // a touchpad's pinch arrives as wheel events with Ctrl and small deltas
     this.#zoom(Math.exp(-event.deltaY * lines * speed), this.#pointOf(event));
   }
 
@@ -190,7 +190,7 @@ export class Zoom {
     else if (x) this.#apply(true);
   }
 
-  /** @param {MouseEvent} event @returns {Point}  within the stage */
+  /** @param {MouseEvent} event @returns {Point}  relative to the stage */
   #pointOf({ clientX, clientY }) {
     const { left, top } = this.stage.getBoundingClientRect();
     return { x: clientX - left, y: clientY - top };
