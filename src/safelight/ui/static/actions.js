@@ -44,9 +44,9 @@ export function makeActions({ form, jobStore, show }) {
 
   /** Fill the form with a picture's parameters, and list those that could not be filled in. @param {string} id */
   async function use(id) {
-    const found = await recallPicture(id);
+    const recalled = await recallPicture(id);
     showInCreate(document.querySelector("#sl-form"));
-    form.recall(found);
+    form.recall(recalled);
   }
 
   /** Generate a picture again with some parameters changed. @param {string} id @param {Record<string, any>} changes */

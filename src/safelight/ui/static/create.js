@@ -30,12 +30,12 @@ export function mountCreate(form, jobStore) {
   const fields = /** @type {const} */ ([["prompt", "#sl-prompt", "#sl-prompt-says"], ["negative_prompt", "#sl-negative-prompt", "#sl-negative-says"]]);
   /** @type {Partial<Record<string, (reading: PromptExplanation) => void>>} */
   const show = {};
-  for (const [name, field, says] of fields) {
-    onElementAdded(says, (root) => (show[name] = (reading) => showExplanation(root, reading, name === "prompt")));
+  for (const [name, field, noteSelector] of fields) {
+    onElementAdded(noteSelector, (root) => (show[name] = (reading) => showExplanation(root, reading, name === "prompt")));
     onElementAdded(`${field} textarea`, (area) => {
       const marks = weightHighlighter(/** @type {HTMLTextAreaElement} */ (area));
-      const shown = show[name];
-      show[name] = (reading) => (shown?.(reading), marks(reading));
+      const showNote = show[name];
+      show[name] = (reading) => (showNote?.(reading), marks(reading));
     });
   }
   explainOnChange(form, (answer) => {
@@ -125,7 +125,7 @@ function mountRecall(root, form) {
     if (!intoPrompt || form.values.prompt || !(/(^|\n)Steps: \d+, /.test(text) || isObject(text))) return;
     event.preventDefault();
     const keepAsText = () => form.fill({ prompt: text });
-    recall(JSON.stringify({ text }), "application/json").then((found) => found || keepAsText(), (error) => (keepAsText(), showError(error)));
+    recall(JSON.stringify({ text }), "application/json").then((filled) => filled || keepAsText(), (error) => (keepAsText(), showError(error)));
   }, true);
 }
 

@@ -129,9 +129,9 @@ export class Editor {
     const edited = this.#edited;
     if (!edited) throw new Error("Outpainting needs a picture.");
     const { picture } = edited;
-    const wanted = { ...zeroSides(), ...sides };
-    for (const side of /** @type {(keyof Sides)[]} */ (Object.keys(zeroSides()))) wanted[side] = roundLength(side, wanted[side], picture.size);
-    this.#show({ picture, mask: isExpanded(wanted) ? new Mask(picture.size) : edited.mask, sides: wanted });
+    const lengths = { ...zeroSides(), ...sides };
+    for (const side of /** @type {(keyof Sides)[]} */ (Object.keys(zeroSides()))) lengths[side] = roundLength(side, lengths[side], picture.size);
+    this.#show({ picture, mask: isExpanded(lengths) ? new Mask(picture.size) : edited.mask, sides: lengths });
   }
 
   /** The mode of the request that this would become. @returns {"none" | "image" | "inpaint" | "outpaint"} */
@@ -242,8 +242,8 @@ export class Editor {
     this.sliders.update({ brush: this.brush.width, blur: this.#blur, widest: this.brush.maxWidth });
     this.scene.stage.classList.toggle("sl-painting", tool !== "expand");
     this.scene.stage.setAttribute("aria-label", t("editor.stage", { size: formatSize(picture.size) }));
-    const says = this.mode === "image" && tool === "expand" ? "expand" : this.mode;
-    this.note?.replaceChildren(t(`editor.note.${says}`, { size: formatSize(picture.size), area: formatSize(expandedArea(sides, picture.size)) }));
+    const textKey = this.mode === "image" && tool === "expand" ? "expand" : this.mode;
+    this.note?.replaceChildren(t(`editor.note.${textKey}`, { size: formatSize(picture.size), area: formatSize(expandedArea(sides, picture.size)) }));
   }
 
   /** Announce a text to screen readers. @param {string} text */
@@ -276,14 +276,14 @@ export class Editor {
     this.#render();
   }
 
-  /** Apply a command to the whole mask. @param {"undo" | "redo" | "invert" | "clear"} how */
-  #editMask(how) {
+  /** Apply a command to the whole mask. @param {"undo" | "redo" | "invert" | "clear"} command */
+  #editMask(command) {
     const mask = this.#edited?.mask;
     if (!mask || mask.painting || this.#tool === "expand") return;
-    mask[how]();
+    mask[command]();
     this.scene.maskHidden = false;
     this.scene.requestDraw({ mask: "all" });
-    this.#announce(t(`editor.said.${how}`));
+    this.#announce(t(`editor.said.${command}`));
     this.#onEdited();
   }
 
@@ -325,7 +325,7 @@ export class Editor {
     return {
       selectTool: (tool) => this.#selectTool(tool),
       editMask: (how) => this.#editMask(how),
-      resizeBrush: (way) => (this.brush.resize(way), this.#render()),
+      resizeBrush: (direction) => (this.brush.resize(direction), this.#render()),
       moveCursor: (x, y) => this.#tool !== "expand" && this.brush.moveCursor(x, y),
       paintAtCursor: () => this.brush.paintAtCursor(),
       leave: () => this.brush.hide(),

@@ -58,7 +58,7 @@ export class Form {
   /** @param {Promise<import("./editor.js").Editor>} editor  resolves when its accordion is first opened */
   constructor(editor) {
     this.#editor = editor;
-    editor.then((made) => (this.editor = made));
+    editor.then((created) => (this.editor = created));
   }
 
   /** Whether the fields have been filled for the first time. */

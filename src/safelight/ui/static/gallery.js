@@ -166,17 +166,17 @@ class Gallery {
     this.grid.element.hidden = empty || failed;
     setChildren(this.note, failed ? this.#failureNote() : empty && (this.filters.active ? this.#noMatchNote() : this.#emptyNote()));
     this.grid.refresh();
-    const found = results.total - (results.exact ? 0 : 1);
-    const says = !results.ready ? "gallery.loading" : !results.exact ? "gallery.at_least" : this.filters.active ? "gallery.found" : "gallery.all";
-    this.countNote.textContent = failed || (empty && !this.filters.active) ? "" : this.#selected ? t("gallery.choosing", { n: 2 - this.#selected.length }) : results.ready ? t(says, { n: found }) : t(says);
+    const total = results.total - (results.exact ? 0 : 1);
+    const textKey = !results.ready ? "gallery.loading" : !results.exact ? "gallery.at_least" : this.filters.active ? "gallery.found" : "gallery.all";
+    this.countNote.textContent = failed || (empty && !this.filters.active) ? "" : this.#selected ? t("gallery.choosing", { n: 2 - this.#selected.length }) : results.ready ? t(textKey, { n: total }) : t(textKey);
     this.#renderNewButton(results.newEntries.length);
     this.compareButton.disabled = results.ready && results.total < 2;
   }
 
   /** @param {number} n  number of new entries; the button stays the same element, so that it keeps the focus and is announced once */
   #renderNewButton(n) {
-    const words = /** @type {Element} */ (this.newButton.lastElementChild), says = n ? t("gallery.new", { n }) : "";
-    if (words.textContent !== says) words.textContent = says;
+    const words = /** @type {Element} */ (this.newButton.lastElementChild), text = n ? t("gallery.new", { n }) : "";
+    if (words.textContent !== text) words.textContent = text;
     this.newButton.hidden = !n;
   }
 

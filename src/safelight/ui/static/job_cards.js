@@ -151,8 +151,8 @@ class JobCard {
 
   /** The placeholder of a picture. @param {number} index @returns {HTMLElement} */
   #placeholder(index) {
-    const known = this.#placeholders.get(index);
-    if (known) return known;
+    const existing = this.#placeholders.get(index);
+    if (existing) return existing;
     const placeholder = h("div", { class: "sl-slot sl-waiting", style: `aspect-ratio: ${aspectRatioOf(this.job)}` });
     const next = [...this.#placeholders.keys()].filter((other) => other > index).sort((one, other) => one - other)[0];
     this.pictures.insertBefore(placeholder, this.#placeholders.get(next) ?? null);

@@ -68,9 +68,9 @@ class Models {
   #isDone(id, request) {
     const loadedBy = this.#models?.find((model) => model.id === id)?.loaded_by ?? [];
     if (!request.load) return request.workers.every((name) => !loadedBy.includes(name));
-    const asked = this.#workers.filter(({ name }) => request.workers.includes(name));
-    const failed = asked.filter(({ name, last_error }) => last_error?.checkpoint === id && last_error.time !== request.previousErrors.get(name));
-    const unfinished = asked.filter((worker) => !failed.includes(worker) && !loadedBy.includes(worker.name));
+    const involved = this.#workers.filter(({ name }) => request.workers.includes(name));
+    const failed = involved.filter(({ name, last_error }) => last_error?.checkpoint === id && last_error.time !== request.previousErrors.get(name));
+    const unfinished = involved.filter((worker) => !failed.includes(worker) && !loadedBy.includes(worker.name));
     request.silentPolls = unfinished.some(({ loading, state }) => loading || state === "starting") ? 0 : request.silentPolls + 1;
     if (unfinished.length && request.silentPolls <= MAX_SILENT_POLLS) return false;
     const failure = failed[0]?.last_error ?? (loadedBy.length ? null : unknownOutcome(id));
@@ -117,8 +117,8 @@ class Models {
 
   /** @param {string} action */
   #refocus(action) {
-    const same = [...this.list.querySelectorAll("button")].find((each) => each.dataset.does === action && !each.disabled);
-    same?.focus({ preventScroll: true });
+    const equivalent = [...this.list.querySelectorAll("button")].find((each) => each.dataset.does === action && !each.disabled);
+    equivalent?.focus({ preventScroll: true });
   }
 
   /** @param {(typeof SECTIONS)[number]} kind @param {Model[]} models */

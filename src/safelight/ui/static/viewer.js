@@ -200,8 +200,8 @@ class Viewer {
     this.elements.image.alt = blurred ? t("picture.review") : entry.prompt || t("picture.unnamed");
     setChildren(this.elements.notice);
     if (!this.#hasFile) {
-      const says = missing ? "viewer.missing" : "viewer.blocked";
-      setChildren(this.elements.notice, icon(missing ? "warning" : "shield"), h("p", {}, t(says)),
+      const textKey = missing ? "viewer.missing" : "viewer.blocked";
+      setChildren(this.elements.notice, icon(missing ? "warning" : "shield"), h("p", {}, t(textKey)),
         !missing && unsafe !== null && h("p", { class: "sl-hint" }, t("viewer.blocked.why", { score: formatPercent(unsafe, 1), policy: entry.policy ?? "" })));
       this.elements.thumbnail.removeAttribute("src");
       return;
@@ -259,9 +259,9 @@ class Viewer {
     if (!this.options.load || this.#exhausted || this.#loading || this.index < this.items.length - LOAD_AHEAD) return;
     this.#loading = true;
     try {
-      const more = await this.options.load();
-      this.#exhausted = !more.length;
-      this.items.push(...more);
+      const items = await this.options.load();
+      this.#exhausted = !items.length;
+      this.items.push(...items);
       this.elements.next.disabled = this.index === this.items.length - 1;
     } catch (error) {
       showError(error);
@@ -300,8 +300,8 @@ class Viewer {
 
   /** @param {string} id @param {boolean} favourite */
   #setFavourite(id, favourite) {
-    const whole = this.#records.get(id);
-    if (whole) this.#records.set(id, { ...whole, favourite });
+    const record = this.#records.get(id);
+    if (record) this.#records.set(id, { ...record, favourite });
     this.items = this.items.map((item) => (item.id === id ? { ...item, favourite } : item));
     this.options.onchange?.({ kind: "favourite", id, favourite });
     if (this.#currentId === id) this.elements.favourite.setAttribute("aria-pressed", String(favourite));

@@ -73,14 +73,14 @@ export function button({ icon: image, label, iconOnly = false, kind, onclick, ..
  */
 export function onElementAdded(selector, then) {
   const seen = new WeakSet();
-  const look = () => {
-    for (const found of document.querySelectorAll(selector)) {
-      if (seen.has(found) || !(found instanceof HTMLElement)) continue;
-      seen.add(found);
-      then(found);
+  const check = () => {
+    for (const element of document.querySelectorAll(selector)) {
+      if (seen.has(element) || !(element instanceof HTMLElement)) continue;
+      seen.add(element);
+      then(element);
     }
   };
-  observe(look);
+  observe(check);
 }
 
 /**
@@ -90,23 +90,23 @@ export function onElementAdded(selector, then) {
  */
 export const waitForElement = (selector) =>
   new Promise((resolve) => {
-    const look = () => {
-      const found = document.querySelector(selector);
-      if (!(found instanceof HTMLElement)) return;
-      pendingChecks.delete(look);
-      resolve(found);
+    const check = () => {
+      const element = document.querySelector(selector);
+      if (!(element instanceof HTMLElement)) return;
+      pendingChecks.delete(check);
+      resolve(element);
     };
-    observe(look);
+    observe(check);
   });
 
-/** @param {() => void} look  called now, and after every change of the document */
-function observe(look) {
+/** @param {() => void} check  called now, and after every change of the document */
+function observe(check) {
   if (pendingChecks.size === 0) {
     const observer = new MutationObserver(() => (pendingChecks.size ? pendingChecks.forEach((each) => each()) : observer.disconnect()));
     observer.observe(document.documentElement, { childList: true, subtree: true });
   }
-  pendingChecks.add(look);
-  look();
+  pendingChecks.add(check);
+  check();
 }
 
 /** @type {Set<() => void>} */

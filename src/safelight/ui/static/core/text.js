@@ -34,9 +34,9 @@ export async function loadTexts() {
 export function t(key, values = {}) {
   const pluralKey = "n" in values ? `${key}.${new Intl.PluralRules(language).select(Number(values.n))}` : key;
   const text = catalogue[pluralKey] ?? catalogue[`${key}.other`] ?? catalogue[key] ?? key;
-  return text.replace(/\{(\w+)\}/g, (place, name) => {
+  return text.replace(/\{(\w+)\}/g, (placeholder, name) => {
     const value = values[name];
-    return value === undefined ? place : typeof value === "number" ? formatNumber(value) : value;
+    return value === undefined ? placeholder : typeof value === "number" ? formatNumber(value) : value;
   });
 }
 

@@ -133,7 +133,7 @@ export class Brush {
     if (!this.#edited) return;
     const { width, height } = this.#edited.picture.size;
     const { scale } = this.scene.view;
-    const clamp = (/** @type {number} */ at, /** @type {number} */ most) => Math.min(most, Math.max(0, at));
+    const clamp = (/** @type {number} */ at, /** @type {number} */ max) => Math.min(max, Math.max(0, at));
     const before = this.#cursor;
     const at = before
       ? { x: clamp(before.x + x / scale, width), y: clamp(before.y + y / scale, height) }

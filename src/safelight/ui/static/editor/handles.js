@@ -25,8 +25,8 @@ export const isExpanded = (sides) => SIDE_NAMES.some((side) => sides[side] > 0);
 
 /** The maximum extension of a side, in pixels. @param {Side} side @param {Size} size */
 function maxLength(side, { width, height }) {
-  const most = Math.min(MAX_LENGTH, MAX_FACTOR * (SIDES[side].axis === "x" ? width : height));
-  return Math.floor(most / STEP) * STEP;
+  const max = Math.min(MAX_LENGTH, MAX_FACTOR * (SIDES[side].axis === "x" ? width : height));
+  return Math.floor(max / STEP) * STEP;
 }
 
 /** The nearest extension that is allowed for a side, in pixels. @param {Side} side @param {number} pixels @param {Size} size */
@@ -60,7 +60,7 @@ export class Handles {
   update({ sides, size, view }) {
     this.#current = { sides, size, scale: view.scale };
     const { left, top, right, bottom } = view.edges(expandedArea(sides, size));
-    const clampInside = (/** @type {number} */ at, /** @type {number} */ most) => Math.min(most - 18, Math.max(18, at));
+    const clampInside = (/** @type {number} */ at, /** @type {number} */ max) => Math.min(max - 18, Math.max(18, at));
     const x = clampInside((Math.max(0, left) + Math.min(view.width, right)) / 2, view.width);
     const y = clampInside((Math.max(0, top) + Math.min(view.height, bottom)) / 2, view.height);
     const at = { left: [left, y], right: [right, y], top: [x, top], bottom: [x, bottom] };

@@ -55,8 +55,8 @@ export class KeyboardControls {
   #onStageKeyDown(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const direction = DIRECTIONS[event.key];
-    const step = event.shiftKey ? STEP * SHIFT_FACTOR : STEP;
-    if (direction) this.handlers.moveCursor(direction[0] * step, direction[1] * step);
+    const distance = event.shiftKey ? STEP * SHIFT_FACTOR : STEP;
+    if (direction) this.handlers.moveCursor(direction[0] * distance, direction[1] * distance);
     else if (event.key === " ") this.gestures.setSpace(true);
     else if (event.key === "Enter") this.handlers.paintAtCursor();
     else return;

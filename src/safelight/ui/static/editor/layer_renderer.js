@@ -84,8 +84,8 @@ export class LayerRenderer {
 
   /** The picture's rectangle, in pixels of the canvas. @param {Viewport} view @param {import("./picture.js").Size} size @returns {[number, number, number, number]} */
   #pictureRect({ x, y, scale }, { width, height }) {
-    const by = scale * this.#pixelRatio;
-    return [x * this.#pixelRatio, y * this.#pixelRatio, width * by, height * by];
+    const pixelScale = scale * this.#pixelRatio;
+    return [x * this.#pixelRatio, y * this.#pixelRatio, width * pixelScale, height * pixelScale];
   }
 
   /** @param {Viewport} view @param {Box | null} part @param {number} around @returns {Box | null} */

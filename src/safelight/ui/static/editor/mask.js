@@ -172,7 +172,7 @@ export class Mask {
     const { data } = scratch.getImageData(0, 0, width, height);
     const at = (/** @type {number} */ place) => data[place] ?? 0;
     const lightness = (/** @type {number} */ place) => at(place) * 0.299 + at(place + 1) * 0.587 + at(place + 2) * 0.114;
-    this.#replaceAll(this.#alpha.map((_, place) => (lightness(4 * place) * at(4 * place + 3)) / 255 + 0.5));
+    this.#replaceAll(this.#alpha.map((_, index) => (lightness(4 * index) * at(4 * index + 3)) / 255 + 0.5));
     this.#undoSteps = [];
   }
 
@@ -183,7 +183,7 @@ export class Mask {
     const [left, top, right, bottom] = box;
     const { data } = this.#context.getImageData(left, top, right - left, bottom - top);
     const alpha = new Uint8Array(data.length / 4);
-    for (let place = 0; place < alpha.length; place++) alpha[place] = data[place * 4 + 3] ?? 0;
+    for (let index = 0; index < alpha.length; index++) alpha[index] = data[index * 4 + 3] ?? 0;
     this.#commit(box, alpha);
   }
 
@@ -197,13 +197,13 @@ export class Mask {
 
   /** Add a step to the history, unless nothing has changed. @param {Box} box @param {Uint8Array} alpha  of the box, row by row */
   #commit(box, alpha) {
-    const before = this.#encodeRuns(box);
+    const previousRuns = this.#encodeRuns(box);
     if (!this.#write(box, alpha)) return;
-    this.#undoSteps.push({ box, runs: before });
+    this.#undoSteps.push({ box, runs: previousRuns });
     this.#redoSteps = [];
     let bytes = 0;
-    const kept = this.#undoSteps.findLastIndex(({ runs }) => (bytes += runs.byteLength) > MAX_BYTES) + 1;
-    this.#undoSteps = this.#undoSteps.slice(Math.max(kept, this.#undoSteps.length - MAX_STEPS));
+    const firstKept = this.#undoSteps.findLastIndex(({ runs }) => (bytes += runs.byteLength) > MAX_BYTES) + 1;
+    this.#undoSteps = this.#undoSteps.slice(Math.max(firstKept, this.#undoSteps.length - MAX_STEPS));
   }
 
   /** @param {Patch[]} from @param {Patch[]} to */
@@ -213,26 +213,26 @@ export class Mask {
     to.push({ box: patch.box, runs: this.#encodeRuns(patch.box) });
     const [left, top, right, bottom] = patch.box;
     const alpha = new Uint8Array((right - left) * (bottom - top));
-    let place = 0;
-    for (const run of patch.runs) alpha.fill(run & 255, place, (place += run >>> 8));
+    let index = 0;
+    for (const run of patch.runs) alpha.fill(run & 255, index, (index += run >>> 8));
     this.#write(patch.box, alpha);
     this.#drawAlpha(patch.box);
   }
 
   /** Write into the alpha channel and count painted pixels. @param {Box} box @param {Uint8Array} alpha  of the box @returns whether it changed */
   #write([left, top, right, bottom], alpha) {
-    const known = this.#alpha;
-    let changed = false, more = 0;
-    for (let y = top, place = 0; y < bottom; y++) {
-      for (let at = y * this.canvas.width + left, end = at + right - left; at < end; at++, place++) {
-        const before = known[at] ?? 0, after = alpha[place] ?? 0;
+    const stored = this.#alpha;
+    let changed = false, painted = 0;
+    for (let y = top, index = 0; y < bottom; y++) {
+      for (let at = y * this.canvas.width + left, end = at + right - left; at < end; at++, index++) {
+        const before = stored[at] ?? 0, after = alpha[index] ?? 0;
         if (before === after) continue;
         changed = true;
-        more += Number(after >= PAINTED_ALPHA) - Number(before >= PAINTED_ALPHA);
-        known[at] = after;
+        painted += Number(after >= PAINTED_ALPHA) - Number(before >= PAINTED_ALPHA);
+        stored[at] = after;
       }
     }
-    this.#paintedPixels += more;
+    this.#paintedPixels += painted;
     if (changed) this.#file = null;
     return changed;
   }
@@ -241,11 +241,11 @@ export class Mask {
   #encodeRuns([left, top, right, bottom]) {
     /** @type {number[]} */
     const runs = [];
-    const known = this.#alpha;
+    const stored = this.#alpha;
     let value = -1, length = 0;
     for (let y = top; y < bottom; y++) {
       for (let at = y * this.canvas.width + left, end = at + right - left; at < end; at++) {
-        const alpha = known[at] ?? 0;
+        const alpha = stored[at] ?? 0;
         if (alpha === value) length++;
         else {
           if (length) runs.push(((length << 8) | value) >>> 0);
@@ -261,10 +261,10 @@ export class Mask {
   /** Draw the stored alpha channel onto the canvas. @param {Box} box */
   #drawAlpha([left, top, right, bottom]) {
     const image = new ImageData(right - left, bottom - top);
-    const known = this.#alpha, data = image.data;
+    const stored = this.#alpha, data = image.data;
     data.fill(255);
-    for (let y = top, place = 3; y < bottom; y++) {
-      for (let at = y * this.canvas.width + left, end = at + right - left; at < end; at++, place += 4) data[place] = known[at] ?? 0;
+    for (let y = top, index = 3; y < bottom; y++) {
+      for (let at = y * this.canvas.width + left, end = at + right - left; at < end; at++, index += 4) data[index] = stored[at] ?? 0;
     }
     this.#context.putImageData(image, left, top);
   }

@@ -13,10 +13,10 @@ const MIN_LEVEL_SIDE = 1024; // longer side below which there are no further lev
  * @throws {DOMException}  the browser cannot decode it
  */
 export async function decode(blob) {
-  const whole = await createImageBitmap(blob);
-  const size = { width: whole.width, height: whole.height };
-  let level = await shrink(whole, MAX_SIDE / longerSide(size));
-  if (level !== whole) whole.close();
+  const bitmap = await createImageBitmap(blob);
+  const size = { width: bitmap.width, height: bitmap.height };
+  let level = await shrink(bitmap, MAX_SIDE / longerSide(size));
+  if (level !== bitmap) bitmap.close();
   const levels = [level];
   while (longerSide(level) > MIN_LEVEL_SIDE) levels.push((level = await shrink(level, 1 / 2)));
   return { blob, size, levels };
@@ -29,10 +29,10 @@ export async function decode(blob) {
  */
 export const levelFor = (levels, width) => levels.findLast((level) => level.width >= width) ?? levels[0];
 
-/** @param {ImageBitmap} image @param {number} by  scale factor; 1 or more returns the image itself */
-async function shrink(image, by) {
-  if (by >= 1) return image;
-  const resizeWidth = Math.max(1, Math.round(image.width * by)), resizeHeight = Math.max(1, Math.round(image.height * by));
+/** @param {ImageBitmap} image @param {number} scale  scale factor; 1 or more returns the image itself */
+async function shrink(image, scale) {
+  if (scale >= 1) return image;
+  const resizeWidth = Math.max(1, Math.round(image.width * scale)), resizeHeight = Math.max(1, Math.round(image.height * scale));
   return createImageBitmap(image, { resizeWidth, resizeHeight, resizeQuality: "medium" });
 }
 

@@ -112,16 +112,16 @@ export class Scene {
     this.requestDraw({ picture: true });
   }
 
-  /** @param {number} by  factor @param {Point} [at]  the fixed point; default: the centre of the stage */
-  zoom(by, at = { x: this.view.width / 2, y: this.view.height / 2 }) {
-    this.view.zoom(by, at, this.area);
+  /** @param {number} factor @param {Point} [at]  the fixed point; default: the centre of the stage */
+  zoom(factor, at = { x: this.view.width / 2, y: this.view.height / 2 }) {
+    this.view.zoom(factor, at, this.area);
     this.requestDraw({ picture: true });
   }
 
   /** Scroll a point of the picture into view. @param {Point} at */
   scrollTo({ x, y }) {
     if (this.view.fitted) return;
-    const missing = (/** @type {number} */ place, /** @type {number} */ most) => Math.min(most, Math.max(0, place)) - place;
+    const missing = (/** @type {number} */ position, /** @type {number} */ max) => Math.min(max, Math.max(0, position)) - position;
     this.move(missing(this.view.x + x * this.view.scale, this.view.width), missing(this.view.y + y * this.view.scale, this.view.height));
   }
 
@@ -154,9 +154,9 @@ export class Scene {
   }
 
   #drawFrame() {
-    const due = this.#pending;
-    if (due.resize && !this.#measure()) return void (due.frame = 0); // hidden; the ResizeObserver requests it again when it becomes visible
-    const { picture, mask } = due;
+    const pending = this.#pending;
+    if (pending.resize && !this.#measure()) return void (pending.frame = 0); // hidden; the ResizeObserver requests it again when it becomes visible
+    const { picture, mask } = pending;
     this.#pending = { frame: 0, resize: false, picture: false, mask: null };
     const edited = this.#edited;
     if (!edited) return this.#layers.clear();

@@ -33,9 +33,9 @@ function slider(key, max, onvalue) {
     /** @param {number} value @param {number} pixels  what the value means */
     show(value, pixels) {
       input.value = String(value);
-      const whole = Math.max(1, Math.round(pixels));
-      input.setAttribute("aria-valuetext", t("editor.pixels", { n: pixels < 1 ? 0 : whole }));
-      output.textContent = `${formatNumber(pixels < 1 ? 0 : whole)} px`;
+      const rounded = Math.max(1, Math.round(pixels));
+      input.setAttribute("aria-valuetext", t("editor.pixels", { n: pixels < 1 ? 0 : rounded }));
+      output.textContent = `${formatNumber(pixels < 1 ? 0 : rounded)} px`;
     },
   };
 }

@@ -68,7 +68,7 @@ export class Viewport {
 
   /** @param {Area} area @param {number} margin */
   #fitScale({ width, height }, margin) {
-    const most = (/** @type {number} */ side) => Math.max(1, side - 2 * margin);
-    return Math.min(most(this.width) / width, most(this.height) / height);
+    const available = (/** @type {number} */ side) => Math.max(1, side - 2 * margin);
+    return Math.min(available(this.width) / width, available(this.height) / height);
   }
 }

@@ -156,16 +156,16 @@ export class Grid {
     const end = Math.ceil(this.#total / this.columns) - 1;
     const from = Math.max(0, Math.floor((this.#scrollTop - ahead) / this.#rowHeight));
     const to = Math.min(end, Math.floor((this.#scrollTop + this.#viewport.height + ahead) / this.#rowHeight));
-    const seen = Math.floor((this.#scrollTop + GAP) / this.#rowHeight) * this.columns;
-    if (!this.hasFocus) this.#keepActive(seen);
-    const kept = Math.floor(this.active / this.columns);
-    for (const row of this.#rows.keys()) if ((row < from || row > to) && row !== kept) this.#removeRow(row);
+    const firstVisible = Math.floor((this.#scrollTop + GAP) / this.#rowHeight) * this.columns;
+    if (!this.hasFocus) this.#keepActive(firstVisible);
+    const activeRow = Math.floor(this.active / this.columns);
+    for (const row of this.#rows.keys()) if ((row < from || row > to) && row !== activeRow) this.#removeRow(row);
     const added = [];
     for (let row = from; row <= to; row++) if (!this.#rows.has(row)) added.push(this.#make(row));
-    if (!this.#rows.has(kept) && kept <= end) added.push(this.#make(kept));
+    if (!this.#rows.has(activeRow) && activeRow <= end) added.push(this.#make(activeRow));
     this.canvas.append(...added);
     this.options.ensureLoaded(Math.min(this.#total, (to + 1) * this.columns) - 1);
-    this.options.onscroll(seen);
+    this.options.onscroll(firstVisible);
     if (added.length) this.#scheduleLoading();
   }
 

@@ -26,25 +26,25 @@ export function filesFromInput(input) {
 export async function filesFromTransfer(data) {
   // The entries must be read before the first await: afterwards the browser has cleared the DataTransfer.
   const entries = [...data.items].filter(({ kind }) => kind === "file").map((item) => item.webkitGetAsEntry() ?? item.getAsFile());
-  const found = { files: /** @type {NamedFile[]} */ ([]), skipped: 0 };
+  const result = { files: /** @type {NamedFile[]} */ ([]), skipped: 0 };
   for (const each of entries) {
-    if (each instanceof File) found.files.push({ name: each.name, file: each });
-    else if (each?.isDirectory) await readFolder(/** @type {FileSystemDirectoryEntry} */ (each), found);
-    else if (each) found.files.push({ name: each.name, file: await openFile(/** @type {FileSystemFileEntry} */ (each)) });
+    if (each instanceof File) result.files.push({ name: each.name, file: each });
+    else if (each?.isDirectory) await readFolder(/** @type {FileSystemDirectoryEntry} */ (each), result);
+    else if (each) result.files.push({ name: each.name, file: await openFile(/** @type {FileSystemFileEntry} */ (each)) });
   }
-  return found;
+  return result;
 }
 
-/** @param {FileSystemDirectoryEntry} folder @param {{files: NamedFile[], skipped: number}} found */
-async function readFolder(folder, found) {
+/** @param {FileSystemDirectoryEntry} folder @param {{files: NamedFile[], skipped: number}} result */
+async function readFolder(folder, result) {
   for (const entry of await listFolder(folder)) {
     if (entry.isDirectory) {
-      await readFolder(/** @type {FileSystemDirectoryEntry} */ (entry), found);
+      await readFolder(/** @type {FileSystemDirectoryEntry} */ (entry), result);
       continue;
     }
     const file = await openFile(/** @type {FileSystemFileEntry} */ (entry));
-    if (isPicture(file)) found.files.push({ name: entry.fullPath.replace(/^\//, ""), file });
-    else found.skipped += 1;
+    if (isPicture(file)) result.files.push({ name: entry.fullPath.replace(/^\//, ""), file });
+    else result.skipped += 1;
   }
 }
 

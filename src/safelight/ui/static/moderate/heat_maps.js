@@ -24,11 +24,11 @@ export class HeatMaps {
    * @throws {ApiError}
    */
   get(file, frame = 0) {
-    const known = this.#maps.get(file) ?? this.#fetch(file, frame);
+    const map = this.#maps.get(file) ?? this.#fetch(file, frame);
     this.#maps.delete(file);
-    this.#maps.set(file, known); // most recently used last
+    this.#maps.set(file, map); // most recently used last
     for (const oldest of [...this.#maps.keys()].slice(0, -MAX_CACHED)) this.#evict(oldest);
-    return known;
+    return map;
   }
 
   /** Revoke all object URLs. */

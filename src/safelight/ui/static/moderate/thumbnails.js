@@ -17,14 +17,14 @@ export class Thumbnails {
    * @param {File} file
    */
   get(file) {
-    const made = this.#cache.get(file) ?? this.#make(file);
-    this.#cache.set(file, made);
-    return made;
+    const thumbnail = this.#cache.get(file) ?? this.#make(file);
+    this.#cache.set(file, thumbnail);
+    return thumbnail;
   }
 
   /** Revoke all object URLs. */
   clear() {
-    for (const made of this.#cache.values()) void made.then((thumbnail) => thumbnail && URL.revokeObjectURL(thumbnail.url));
+    for (const thumbnail of this.#cache.values()) void thumbnail.then((thumbnail) => thumbnail && URL.revokeObjectURL(thumbnail.url));
     this.#cache.clear();
   }
 

@@ -143,14 +143,14 @@ export class UploadQueue {
 
   /** Take the next batch from the queue. */
   #takeBatch() {
-    let bytes = 0, number = 0;
-    const most = Math.min(this.#batchLimit, this.#queue[0] ? this.#limits.get(this.#queue[0]) ?? MAX_BATCH : MAX_BATCH);
-    for (const { file } of this.#queue.slice(0, most)) {
+    let bytes = 0, count = 0;
+    const limit = Math.min(this.#batchLimit, this.#queue[0] ? this.#limits.get(this.#queue[0]) ?? MAX_BATCH : MAX_BATCH);
+    for (const { file } of this.#queue.slice(0, limit)) {
       bytes += file.size;
-      if (number && bytes > MAX_BATCH_BYTES) break;
-      number += 1;
+      if (count && bytes > MAX_BATCH_BYTES) break;
+      count += 1;
     }
-    return this.#queue.splice(0, number);
+    return this.#queue.splice(0, count);
   }
 
   /** Maximum batch size for items of a batch that was rejected as too large. @type {WeakMap<Item, number>} */

@@ -67,8 +67,8 @@ export class VerdictCard {
 
   /** @param {Evaluation | null} evaluation */
   async #renderFrame(evaluation) {
-    const wanted = evaluation?.decision ?? this.item.state;
-    const key = wanted === "block" ? `block ${evaluation?.unsafe}` : wanted;
+    const content = evaluation?.decision ?? this.item.state;
+    const key = content === "block" ? `block ${evaluation?.unsafe}` : content;
     if (key === this.#frameKey) return;
     this.#frameKey = key;
     this.#heatMapOn = false;
@@ -87,9 +87,9 @@ export class VerdictCard {
 
   /** What is shown instead of a picture. @param {Evaluation | null} evaluation */
   #placeholder(evaluation) {
-    const says = evaluation === null ? `moderate.${this.item.state}.picture` : evaluation.decision === "error" ? "moderate.unjudged" : "moderate.unreadable";
+    const textKey = evaluation === null ? `moderate.${this.item.state}.picture` : evaluation.decision === "error" ? "moderate.unjudged" : "moderate.unreadable";
     const image = icon(evaluation?.decision === "error" ? "warning" : evaluation ? "eye" : "shield");
-    return h("div", { class: `sl-frame sl-moderate-blank sl-is-${evaluation ? evaluation.decision : this.item.state}` }, image, h("p", {}, t(says)));
+    return h("div", { class: `sl-frame sl-moderate-blank sl-is-${evaluation ? evaluation.decision : this.item.state}` }, image, h("p", {}, t(textKey)));
   }
 
   /** @param {Evaluation} evaluation @param {Policy} policy */

@@ -23,8 +23,8 @@ export function metadataOf(entry) {
     created: formatDateTime(entry.created),
     file: entry.kind && `${entry.kind.toUpperCase()} · ${formatBytes(entry.size)}`,
   };
-  const known = Object.entries(values).filter(([, value]) => value !== null && value !== undefined && value !== "");
-  return new Map(known.map(([name, value]) => [t(`viewer.fact.${name}`), String(value)]));
+  const entries = Object.entries(values).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return new Map(entries.map(([name, value]) => [t(`viewer.fact.${name}`), String(value)]));
 }
 
 /**

@@ -98,8 +98,8 @@ export class Zoom {
 
   /** @param {number} factor @param {Point} point  of the stage, the fixed point */
   #zoom(factor, point, animated = false) {
-    const least = Math.min(1, this.#fitScale);
-    const scale = Math.min(MAX_SCALE, Math.max(least, this.scale * factor));
+    const minScale = Math.min(1, this.#fitScale);
+    const scale = Math.min(MAX_SCALE, Math.max(minScale, this.scale * factor));
     const factorApplied = scale / this.scale;
     const left = this.#left, top = this.#top;
     this.scale = scale;
@@ -124,8 +124,8 @@ export class Zoom {
   /** @param {boolean} animated */
   #apply(animated) {
     const { width, height } = this.#scaledSize;
-    const most = { x: Math.max(0, (width - this.#stageSize.width) / 2), y: Math.max(0, (height - this.#stageSize.height) / 2) };
-    this.#offset = { x: clamp(this.#offset.x, most.x), y: clamp(this.#offset.y, most.y) };
+    const limit = { x: Math.max(0, (width - this.#stageSize.width) / 2), y: Math.max(0, (height - this.#stageSize.height) / 2) };
+    this.#offset = { x: clamp(this.#offset.x, limit.x), y: clamp(this.#offset.y, limit.y) };
     const x = this.#left + this.#swipe.x;
     this.picture.classList.toggle("sl-eased", animated);
     this.picture.classList.toggle("sl-crisp", this.scale > PIXELATED_SCALE * 1.001);
@@ -197,7 +197,7 @@ export class Zoom {
   }
 }
 
-/** @param {number} value @param {number} most */
-const clamp = (value, most) => Math.min(most, Math.max(-most, value));
+/** @param {number} value @param {number} limit */
+const clamp = (value, limit) => Math.min(limit, Math.max(-limit, value));
 /** @param {Point} one @param {Point} other */
 const distance = (one, other) => Math.hypot(one.x - other.x, one.y - other.y);
