@@ -35,7 +35,7 @@ export class Editor {
 
   /**
    * @param {HTMLElement} root  an empty element
-   * @param {{onchange?: () => void, onsize?: (size: Size) => void}} [told]
+   * @param {{onchange?: () => void, onsize?: (size: Size) => void}} [callbacks]
    *   onchange: the picture, the mask, the extension or the softness has changed; onsize: a picture was opened or a side
    *   extended: the size to generate, in pixels; not called when the picture is removed
    */

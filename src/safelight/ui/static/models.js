@@ -102,7 +102,7 @@ class Models {
   #stateOf(id) {
     const request = this.#requests.get(id);
     if (request) return request.load ? "loading" : "unloading";
-    return this.#workers.some(({ loading }) => loading === id) ? "loading" : "resting";
+    return this.#workers.some(({ loading }) => loading === id) ? "loading" : "idle";
   }
 
   #render() {
@@ -110,14 +110,14 @@ class Models {
     const now = JSON.stringify([models, models.map(({ id }) => [this.#stateOf(id), this.#errors.get(id)])]);
     if (now === this.#renderedKey) return; // so that a focused button stays the same element
     this.#renderedKey = now;
-    const focus = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.does : undefined;
+    const focus = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.command : undefined;
     setChildren(this.list, SECTIONS.map((kind) => this.#section(kind, models.filter((model) => model.kind === kind))));
     if (focus && document.activeElement === document.body) this.#refocus(focus);
   }
 
   /** @param {string} action */
   #refocus(action) {
-    const equivalent = [...this.list.querySelectorAll("button")].find((each) => each.dataset.does === action && !each.disabled);
+    const equivalent = [...this.list.querySelectorAll("button")].find((each) => each.dataset.command === action && !each.disabled);
     equivalent?.focus({ preventScroll: true });
   }
 

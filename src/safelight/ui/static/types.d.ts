@@ -1,4 +1,4 @@
-// What our API gives, as far as the page uses it; docs/api.md has all of it.
+// Schemas of our API, limited to the fields that the page uses; /openapi.json has all of them.
 
 export type Decision = "allow" | "review" | "block";
 
@@ -109,7 +109,7 @@ export interface Model {
   precision: string | null;
   digest: string | null;
   loaded_by: string[];
-  /** What a checkpoint draws with where a request says nothing. */
+  /** A checkpoint's default values for generation. */
   draws: GenerationDefaults | null;
 }
 
@@ -131,7 +131,7 @@ export interface Session {
   cookie: boolean;
 }
 
-/** Fields of a GenerationRequest, as far as the page fills them in. */
+/** Fields of a GenerationRequest. */
 export type Fields = Record<string, any>;
 
 export interface RecallResult {
@@ -141,7 +141,7 @@ export interface RecallResult {
   unfilled: { name: string; value: string; reason: string }[];
 }
 
-/** What every part of the page is given. */
+/** Shared by all parts of the page. */
 export interface PageContext {
   me: Session;
   jobStore: import("./core/job_store.js").JobStore;

@@ -167,9 +167,9 @@ class Viewer {
     this.elements.previous.disabled = this.index === 0;
     this.elements.next.disabled = this.index === this.items.length - 1;
     this.elements.compare.disabled = !this.#hasFile || !this.#comparisonCandidate();
-    for (const deed of this.elements.actionButtons.children) {
-      const needsFile = deed !== this.elements.actionButtons.lastElementChild;
-      if (deed instanceof HTMLButtonElement) deed.disabled = needsFile && !this.#hasFile;
+    for (const element of this.elements.actionButtons.children) {
+      const needsFile = element !== this.elements.actionButtons.lastElementChild;
+      if (element instanceof HTMLButtonElement) element.disabled = needsFile && !this.#hasFile;
     }
     this.#renderDownload(entry);
     showPanel(this.elements.promptSection, this.elements.detailsSection, entry);
@@ -195,7 +195,7 @@ class Viewer {
     const { id, decision, missing, unsafe } = entry;
     const blurred = decision === "review" && !this.#revealed.has(id);
     this.elements.stage.classList.toggle("sl-withheld-stage", !this.#hasFile);
-    this.elements.picture.classList.toggle("sl-viewer-veiled", blurred);
+    this.elements.picture.classList.toggle("sl-viewer-blurred", blurred);
     this.elements.picture.hidden = !this.#hasFile;
     this.elements.image.alt = blurred ? t("picture.review") : entry.prompt || t("picture.unnamed");
     setChildren(this.elements.notice);

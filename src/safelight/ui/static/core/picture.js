@@ -40,16 +40,16 @@ export function pictureFrame(picture, { src, onopen, lazy = true }) {
   const frame = h("button", { type: "button", class: "sl-frame", style, "aria-label": t("picture.open", { name }) }, image);
   let blurred = picture.decision === "review";
   if (blurred) {
-    const cover = h("span", { class: "sl-veil" }, icon("eye"), t("picture.review"));
-    frame.classList.add("sl-veiled");
+    const cover = h("span", { class: "sl-blur-cover" }, icon("eye"), t("picture.review"));
+    frame.classList.add("sl-blurred");
     frame.setAttribute("aria-label", t("picture.review")); // the same as the visible text
     frame.append(cover);
   }
   frame.addEventListener("click", () => {
     if (!blurred) return onopen?.();
     blurred = false;
-    frame.classList.remove("sl-veiled");
-    frame.querySelector(".sl-veil")?.remove();
+    frame.classList.remove("sl-blurred");
+    frame.querySelector(".sl-blur-cover")?.remove();
     frame.setAttribute("aria-label", t("picture.open", { name }));
   });
   const brokenNote = h("span", { class: "sl-broken-says" }, icon("warning"), h("span", {}, t("picture.broken")));

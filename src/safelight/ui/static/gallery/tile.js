@@ -66,7 +66,7 @@ function thumbnailElement({ id, decision }, near) {
   const blurred = decision === "review"; // only a thumbnail of 16 pixels is loaded
   const image = h("img", { class: "sl-tile-picture", alt: "", decoding: "async", draggable: "false", fetchpriority: near ? "auto" : "low", src: thumbnailUrl(id, blurred ? 16 : 256) });
   if (!blurred) return image;
-  return h("span", { class: "sl-tile-veiled" }, image, icon("eye"));
+  return h("span", { class: "sl-tile-blurred" }, image, icon("eye"));
 }
 
 /** @param {GalleryEntry} entry */

@@ -6,7 +6,7 @@ import { formatBytes, t } from "../core/text.js";
 import { toast, withErrorToast } from "../core/toast.js";
 
 /**
- * @typedef {"resting" | "loading" | "unloading"} State
+ * @typedef {"idle" | "loading" | "unloading"} State
  * @typedef {object} RowOptions
  * @property {boolean} admin
  * @property {State} state
@@ -42,15 +42,15 @@ export function modelRow(model, options) {
 /** @param {import("../types").Model} model @param {RowOptions} around */
 function memory(model, { admin, state, requestLoad: requestLoad, use }) {
   const loaded = model.loaded_by.length > 0;
-  const status = state !== "resting" ? t(`models.${state}.busy`) : loaded ? t("models.in_memory", { workers: model.loaded_by.join(", ") }) : t("models.on_disk");
-  const name = (/** @type {string} */ action) => ({ "aria-label": t(`models.${action}.name`, { name: model.id }), "data-does": `${action} ${model.id}` });
+  const status = state !== "idle" ? t(`models.${state}.busy`) : loaded ? t("models.in_memory", { workers: model.loaded_by.join(", ") }) : t("models.on_disk");
+  const name = (/** @type {string} */ action) => ({ "aria-label": t(`models.${action}.name`, { name: model.id }), "data-command": `${action} ${model.id}` });
   return h(
     "div",
-    { class: `sl-models-memory sl-is-${state === "resting" ? (loaded ? "loaded" : "resting") : "busy"}` },
+    { class: `sl-models-memory sl-is-${state === "idle" ? (loaded ? "loaded" : "idle") : "busy"}` },
     h("p", { class: "sl-models-state" }, h("i", { "aria-hidden": "true" }), status),
     h("div", { class: "sl-models-buttons" },
-      admin && button({ label: t("models.load"), disabled: state !== "resting", onclick: () => requestLoad(true), ...name("load"), hidden: loaded && state === "resting" }),
-      admin && button({ label: t("models.unload"), disabled: state !== "resting", onclick: () => requestLoad(false), ...name("unload"), hidden: !loaded || state === "loading" }),
+      admin && button({ label: t("models.load"), disabled: state !== "idle", onclick: () => requestLoad(true), ...name("load"), hidden: loaded && state === "idle" }),
+      admin && button({ label: t("models.unload"), disabled: state !== "idle", onclick: () => requestLoad(false), ...name("unload"), hidden: !loaded || state === "loading" }),
       button({ label: t("models.use"), kind: "quiet", onclick: use, ...name("use") })),
   );
 }

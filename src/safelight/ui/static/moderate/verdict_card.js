@@ -110,7 +110,7 @@ export class VerdictCard {
 
   /** Whether the picture is visible, not blurred. */
   get #pictureVisible() {
-    return this.pictureBox.querySelector("img") !== null && this.pictureBox.querySelector(".sl-veiled") === null;
+    return this.pictureBox.querySelector("img") !== null && this.pictureBox.querySelector(".sl-blurred") === null;
   }
 
   /** @param {Evaluation | null} evaluation */

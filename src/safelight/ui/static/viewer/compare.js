@@ -88,7 +88,7 @@ class Compare {
     const blurred = this.#isBlurred(entry);
     image.src = blurred ? thumbnailUrl(entry.id, 16) : fileUrl(entry.id);
     image.alt = blurred ? t("picture.review") : entry.prompt || t("picture.unnamed");
-    image.classList.toggle("sl-compare-veiled", blurred);
+    image.classList.toggle("sl-compare-blurred", blurred);
   }
 
   /** Whether it is for review and has not been revealed. @param {GalleryEntry} entry */

@@ -38,8 +38,8 @@ export function makeElements(handlers) {
     next: iconButton({ icon: "right", label: t("viewer.next"), class: "sl-button sl-bare sl-viewer-next", onclick: () => handlers.navigate(1) }),
     promptSection: h("div"),
     detailsSection: h("div"),
-    actionButtons: h("div", { class: "sl-viewer-deeds", role: "group", "aria-label": t("viewer.actions") }, ACTIONS.map(([name, image]) =>
-      button({ icon: image, label: t(`viewer.${name}`), kind: name === "use" ? "primary" : undefined, "data-deed": name, onclick: () => handlers.runAction(name) }))),
+    actionButtons: h("div", { class: "sl-viewer-actions", role: "group", "aria-label": t("viewer.actions") }, ACTIONS.map(([name, image]) =>
+      button({ icon: image, label: t(`viewer.${name}`), kind: name === "use" ? "primary" : undefined, "data-action": name, onclick: () => handlers.runAction(name) }))),
   };
   const zoomButtons = h("div", { class: "sl-viewer-zoom", role: "group", "aria-label": t("viewer.zoom") },
     iconButton({ icon: "minus", label: t("viewer.zoom_out"), onclick: () => handlers.step(-1) }),

@@ -37,7 +37,7 @@ export class Overlay {
       other.setAttribute("inert", "");
       this.#inerted.push(other);
     }
-    document.documentElement.classList.add("sl-still");
+    document.documentElement.classList.add("sl-no-scroll");
     document.body.append(this.box);
     stack.push(this);
     this.box.show();
@@ -50,7 +50,7 @@ export class Overlay {
     if (at < 0) return;
     stack.splice(at, 1);
     for (const other of this.#inerted.splice(0)) other.removeAttribute("inert");
-    if (!stack.length) document.documentElement.classList.remove("sl-still");
+    if (!stack.length) document.documentElement.classList.remove("sl-no-scroll");
     this.box.remove();
     const next = this.focus?.() ?? this.#previousFocus;
     if (next instanceof HTMLElement && next.isConnected) next.focus({ preventScroll: true });
