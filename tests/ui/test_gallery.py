@@ -94,7 +94,7 @@ def test_search_and_filters_together(gallery: Locator) -> None:
     gallery.page.get_by_role("tab", name="Gallery").click()
     counted(gallery, "4 pictures found")
     gallery.get_by_role("searchbox").fill("nothing of the kind")
-    expect(gallery.get_by_text("No picture is like that")).to_be_visible()
+    expect(gallery.get_by_text("No picture matches")).to_be_visible()
     gallery.locator(".sl-empty").get_by_role("button", name="Clear filters").click()
     counted(gallery, "1,200 pictures")
 

@@ -133,9 +133,9 @@ def test_what_is_copied_without_a_clipboard_of_the_browsers(models: Page) -> Non
     models.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     models.get_by_role("button", name="Copy the whole digest").first.click()
     expect(models.get_by_text("Copied.")).to_be_visible()
-    models.get_by_label("What would it need?").focus()
+    models.get_by_label("Requirements of a checkpoint").focus()
     models.keyboard.press("Control+v")
-    assert models.get_by_label("What would it need?").input_value() == "0123456789abcdef" * 4
+    assert models.get_by_label("Requirements of a checkpoint").input_value() == "0123456789abcdef" * 4
 
 
 def test_a_checkpoint_is_used_in_create(models: Page) -> None:
@@ -144,7 +144,7 @@ def test_a_checkpoint_is_used_in_create(models: Page) -> None:
 
 
 def test_what_a_checkpoint_of_the_hub_would_need(models: Page) -> None:
-    models.get_by_label("What would it need?").fill("o/n")
+    models.get_by_label("Requirements of a checkpoint").fill("o/n")
     models.keyboard.press("Enter")
     expect(models.get_by_text("1 file is missing: 2 MB")).to_be_visible()
     expect(models.get_by_text("Pull.")).to_be_visible()

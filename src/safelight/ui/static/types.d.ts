@@ -5,7 +5,7 @@ export type Decision = "allow" | "review" | "block";
 export interface ErrorBody {
   code: string;
   message: string;
-  hint?: string;
+  hint?: string | null;
 }
 
 export interface JobProgress {
@@ -85,6 +85,8 @@ export interface Verdict {
   unsafe: number | null;
   classifier: { name: string; digest: string; arithmetic: string } | null;
   policy: { name: string; version: string; digest: string } | null;
+  frame?: number | null;
+  tile?: number | null;
   notes: string[];
   error: ErrorBody | null;
 }

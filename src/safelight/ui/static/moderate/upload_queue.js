@@ -4,7 +4,7 @@ import { ApiError, query, request } from "../core/api.js";
 
 /**
  * @typedef {import("../types").ErrorBody} ErrorBody
- * @typedef {import("../types").Verdict & {frame?: number | null, tile?: number | null}} Verdict
+ * @typedef {import("../types").Verdict} Verdict
  * @typedef {{name: string, file: File, state: "waiting" | "sent" | "done", verdict: Verdict | null, failure: ErrorBody | null}} Item
  *   done: it has a verdict, or the error that prevented one
  */
