@@ -176,7 +176,7 @@ def _connect(fields: Mapping[str, Field]) -> None:
         component.input(
             fn=None,
             inputs=[component],
-            js=f"(value) => {{ window.safelight?.form.changed({name!r}, value); }}",
+            js=f"(value) => {{ window.safelight?.form.setByUser({name!r}, value); }}",
             show_progress="hidden",
         )
     gr.Button("", elem_id="sl-fill", visible="hidden").click(

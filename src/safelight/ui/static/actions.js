@@ -1,6 +1,5 @@
 // Actions on any picture, wherever it is shown: reuse its parameters, generate it again, vary, upscale or edit it.
 
-import { cardElement } from "./job_cards.js";
 import { ApiError, get, post, read, request } from "./core/api.js";
 import { copyText } from "./core/clipboard.js";
 import { dialog } from "./core/dialog.js";
@@ -9,6 +8,7 @@ import { fileUrl } from "./core/picture.js";
 import { scrollToElement } from "./core/scroll.js";
 import { formatNumber, t } from "./core/text.js";
 import { showError, toast, withErrorToast } from "./core/toast.js";
+import { cardElement } from "./job_cards.js";
 
 /** @typedef {import("./types").GalleryEntry} GalleryEntry */
 

@@ -1,13 +1,13 @@
 // The Create tab around its form fields: recall, prompt explanation, styles and wildcards, the seed's buttons, the Draw button.
 
-import { cardElement } from "./job_cards.js";
 import { ApiError, get, post, read, request } from "./core/api.js";
 import { dialog } from "./core/dialog.js";
-import { button, setChildren, h, onElementAdded } from "./core/dom.js";
-import { registerShortcut } from "./core/shortcuts.js";
+import { button, h, onElementAdded, setChildren } from "./core/dom.js";
 import { scrollToElement } from "./core/scroll.js";
+import { registerShortcut } from "./core/shortcuts.js";
 import { formatNumber, t } from "./core/text.js";
 import { showError, toast, withErrorToast } from "./core/toast.js";
+import { cardElement } from "./job_cards.js";
 import { noDialogOpen } from "./viewer/overlay.js";
 
 /** @typedef {import("./form.js").Form} Form */
@@ -28,14 +28,14 @@ export function mountCreate(form, jobStore) {
   onElementAdded("#sl-seed", (field) => mountSeedButtons(field, form, jobStore));
   onElementAdded("#sl-draw", (root) => mountDrawBar(root, form, jobStore));
   const fields = /** @type {const} */ ([["prompt", "#sl-prompt", "#sl-prompt-says"], ["negative_prompt", "#sl-negative-prompt", "#sl-negative-says"]]);
-  /** @type {Partial<Record<string, (reading: PromptExplanation) => void>>} */
+  /** @type {Partial<Record<string, (explanation: PromptExplanation) => void>>} */
   const show = {};
   for (const [name, field, noteSelector] of fields) {
-    onElementAdded(noteSelector, (root) => (show[name] = (reading) => showExplanation(root, reading, name === "prompt")));
+    onElementAdded(noteSelector, (root) => (show[name] = (explanation) => showExplanation(root, explanation, name === "prompt")));
     onElementAdded(`${field} textarea`, (area) => {
-      const marks = weightHighlighter(/** @type {HTMLTextAreaElement} */ (area));
+      const showWeights = weightHighlighter(/** @type {HTMLTextAreaElement} */ (area));
       const showNote = show[name];
-      show[name] = (reading) => (showNote?.(reading), marks(reading));
+      show[name] = (explanation) => (showNote?.(explanation), showWeights(explanation));
     });
   }
   explainOnChange(form, (answer) => {
@@ -234,11 +234,11 @@ function explainOnChange(form, show) {
 /** An error in place of the explanation; null if the server could not be reached, so that the old counts stay. @param {unknown} error */
 function explanationOfError(error) {
   if (!(error instanceof ApiError) || error.status === 0) return null;
-  const reading = { tokens: null, chunks: null, per_chunk: null, wildcards: [], spans: [], error: { code: error.code, message: error.message } };
-  return { prompt: reading, negative_prompt: { ...reading, error: null } };
+  const explanation = { tokens: null, chunks: null, per_chunk: null, wildcards: [], spans: [], error: { code: error.code, message: error.message } };
+  return { prompt: explanation, negative_prompt: { ...explanation, error: null } };
 }
 
-/** @param {HTMLElement} root @param {PromptExplanation} reading @param {boolean} showZero  whether to show a count of 0 tokens */
+/** @param {HTMLElement} root @param {PromptExplanation} explanation @param {boolean} showZero  whether to show a count of 0 tokens */
 function showExplanation(root, { tokens, chunks, per_chunk, wildcards, error }, showZero) {
   root.classList.toggle("sl-bad", !!error);
   if (error) return setChildren(root, h("p", { class: "sl-prompt-says" }, error.message));
@@ -252,7 +252,7 @@ function showExplanation(root, { tokens, chunks, per_chunk, wildcards, error }, 
 /**
  * Highlights behind a text area's words for their weight: warm for more than 1, cool for less.
  * @param {HTMLTextAreaElement} area
- * @returns {(reading: PromptExplanation) => void}
+ * @returns {(explanation: PromptExplanation) => void}
  */
 function weightHighlighter(area) {
   const backdrop = h("div", { class: "sl-marks", "aria-hidden": "true" });

@@ -6,7 +6,7 @@ import { toast } from "./core/toast.js";
 import { Brush } from "./editor/brush.js";
 import { Dropzone } from "./editor/dropzone.js";
 import { Gestures } from "./editor/gestures.js";
-import { isExpanded, expandedArea, Handles, zeroSides, roundLength } from "./editor/handles.js";
+import { expandedArea, Handles, isExpanded, roundLength, zeroSides } from "./editor/handles.js";
 import { KeyboardControls } from "./editor/keyboard.js";
 import { Mask } from "./editor/mask.js";
 import { decode } from "./editor/picture.js";
@@ -31,7 +31,7 @@ export class Editor {
   #loadCount = 0; // number of pictures opened, so that the last one wins
   /** The last values passed to onsize. @type {{picture: EditedPicture["picture"] | null} & Size} */
   #reportedArea = { picture: null, width: 0, height: 0 };
-  #abort = new AbortController();
+  #controller = new AbortController();
 
   /**
    * @param {HTMLElement} root  an empty element
@@ -44,7 +44,7 @@ export class Editor {
     this.onchange = onchange;
     this.onsize = onsize;
     this.help = h("p", { class: "sl-hidden", id: `sl-editor-${Math.random().toString(36).slice(2)}` }, t("editor.help"));
-    this.drop = new Dropzone(root, (file) => this.#replace(file), this.#abort.signal);
+    this.dropzone = new Dropzone(root, (file) => this.#replace(file), this.#controller.signal);
     this.toolbar = new Toolbar((name) => this.#runCommand(name));
     this.handles = new Handles({ change: (side, pixels) => this.#setSide(side, pixels), end: () => this.#finishExpand() });
     this.scene = new Scene(this.handles, this.help.id);
@@ -54,7 +54,7 @@ export class Editor {
       blur: (pixels) => (this.blur = pixels),
     });
     this.gestures = new Gestures(this.scene.stage, this.#gestureHandlers());
-    this.keys = new KeyboardControls(root, this.scene.stage, this.gestures, this.#keyboardHandlers());
+    this.keyboard = new KeyboardControls(root, this.scene.stage, this.gestures, this.#keyboardHandlers());
     this.#mountElements();
   }
 
@@ -154,8 +154,8 @@ export class Editor {
   /** Remove the editor and its listeners. */
   destroy() {
     this.#loadCount++;
-    this.#abort.abort();
-    for (const part of [this.scene, this.brush, this.gestures, this.keys]) part.destroy();
+    this.#controller.abort();
+    for (const part of [this.scene, this.brush, this.gestures, this.keyboard]) part.destroy();
     this.root.replaceChildren();
     this.root.classList.remove("sl-editor", "sl-dropping", "sl-busy");
     this.root.removeAttribute("aria-busy");
@@ -171,7 +171,7 @@ export class Editor {
     );
     this.root.classList.add("sl-editor");
     this.root.append(
-      this.drop.element, this.workspace, this.drop.input, this.liveRegion,
+      this.dropzone.element, this.workspace, this.dropzone.input, this.liveRegion,
       h("p", { class: "sl-editor-over sl-drop", "aria-hidden": "true" }, t("editor.drop.here")),
       h("p", { class: "sl-editor-over sl-wait", "aria-hidden": "true" }, t("editor.reading")),
     );
@@ -181,7 +181,7 @@ export class Editor {
   #show(edited) {
     this.#edited = edited;
     this.#tool = edited && isExpanded(edited.sides) ? "expand" : "brush";
-    this.drop.element.hidden = !!edited;
+    this.dropzone.element.hidden = !!edited;
     if (this.workspace) this.workspace.hidden = !edited;
     this.brush.show(edited);
     this.scene.show(edited);
@@ -199,13 +199,13 @@ export class Editor {
   /** @param {EditedPicture} edited */
   #removePicture(edited) {
     this.setPicture(null);
-    this.drop.element.querySelector("button")?.focus();
+    this.dropzone.element.querySelector("button")?.focus();
     this.#offerUndo(t("editor.said.removed"), edited);
   }
 
   /** @param {string} text @param {EditedPicture} edited */
   #offerUndo(text, edited) {
-    toast(text, { action: { label: t("editor.undo"), run: () => this.#abort.signal.aborted || this.#show(edited) } });
+    toast(text, { action: { label: t("editor.undo"), run: () => this.#controller.signal.aborted || this.#show(edited) } });
   }
 
   /** @param {boolean} busy */
@@ -261,7 +261,7 @@ export class Editor {
       case "in": return this.scene.zoom(ZOOM_STEP);
       case "out": return this.scene.zoom(1 / ZOOM_STEP);
       case "fit": return this.scene.fit();
-      case "replace": return this.drop.openFileDialog();
+      case "replace": return this.dropzone.openFileDialog();
       case "remove": return this.#removePicture(edited);
       case "brush": case "eraser": case "expand": return this.#selectTool(name);
       default: return this.#editMask(name);

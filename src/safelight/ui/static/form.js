@@ -2,7 +2,7 @@
 
 import { base64 } from "./core/api.js";
 import { dialog } from "./core/dialog.js";
-import { waitForElement, h } from "./core/dom.js";
+import { h, waitForElement } from "./core/dom.js";
 import { t } from "./core/text.js";
 import { toast } from "./core/toast.js";
 
@@ -72,7 +72,7 @@ export class Form {
   }
 
   /** Called by Gradio when the user has changed a field. @param {string} name @param {Value} value */
-  changed(name, value) {
+  setByUser(name, value) {
     if (!this.#ready) this.#changedEarly.add(name);
     this.values[name] = value ?? DEFAULTS[name] ?? null;
     if (name === "checkpoint") this.selectCheckpoint(String(value));
@@ -85,7 +85,7 @@ export class Form {
     root.addEventListener("input", ({ target }) => {
       const isText = target instanceof HTMLTextAreaElement || (target instanceof HTMLInputElement && target.type === "text" && target.role !== "combobox");
       const name = isText && names[target.closest('.block[id^="sl-"]')?.id ?? ""];
-      if (name) this.changed(name, target.value);
+      if (name) this.setByUser(name, target.value);
     });
   }
 

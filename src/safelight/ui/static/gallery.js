@@ -1,15 +1,15 @@
 // The Gallery tab: search, browse, mark and compare all pictures.
 
 import { get } from "./core/api.js";
-import { button, setChildren, h, icon } from "./core/dom.js";
-import { registerShortcut } from "./core/shortcuts.js";
+import { button, h, icon, setChildren } from "./core/dom.js";
 import { isFinished } from "./core/job_store.js";
+import { registerShortcut } from "./core/shortcuts.js";
 import { formatDate, t } from "./core/text.js";
 import { showError, toast, withErrorToast } from "./core/toast.js";
 import { Filters } from "./gallery/filters.js";
 import { Grid } from "./gallery/grid.js";
 import { Results } from "./gallery/results.js";
-import { registerViewerShortcuts, openViewer } from "./viewer.js";
+import { openViewer, registerViewerShortcuts } from "./viewer.js";
 import { openCompare } from "./viewer/compare.js";
 import { noDialogOpen } from "./viewer/overlay.js";
 

@@ -1,11 +1,11 @@
 // The cards of jobs next to the form: each shows its job from the queue to the finished pictures.
 
 import { get } from "./core/api.js";
-import { button, setChildren, h, icon } from "./core/dom.js";
+import { button, h, icon, setChildren } from "./core/dom.js";
 import { isFinished } from "./core/job_store.js";
 import { decisionBadge, pictureFrame, thumbnailUrl } from "./core/picture.js";
 import { scrollToElement } from "./core/scroll.js";
-import { formatTime, formatDuration, t } from "./core/text.js";
+import { formatDuration, formatTime, t } from "./core/text.js";
 import { showError, withErrorToast } from "./core/toast.js";
 import { openViewer } from "./viewer.js";
 

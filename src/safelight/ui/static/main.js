@@ -1,17 +1,17 @@
 // The entry point: load texts and the session, connect to the jobs, and mount each part as soon as its element exists.
 
 import { makeActions } from "./actions.js";
-import { mountJobCards } from "./job_cards.js";
 import { get, request } from "./core/api.js";
-import { waitForElement, button, setChildren, h, onElementAdded } from "./core/dom.js";
-import { startShortcuts, registerShortcut, showShortcuts } from "./core/shortcuts.js";
+import { button, h, onElementAdded, setChildren, waitForElement } from "./core/dom.js";
 import { JobStore } from "./core/job_store.js";
-import { setLanguage, currentLanguage, LANGUAGES, loadTexts, t } from "./core/text.js";
+import { registerShortcut, showShortcuts, startShortcuts } from "./core/shortcuts.js";
+import { currentLanguage, LANGUAGES, loadTexts, setLanguage, t } from "./core/text.js";
 import { showError, withErrorToast } from "./core/toast.js";
 import { mountCreate } from "./create.js";
 import { Editor } from "./editor.js";
 import { Form } from "./form.js";
 import { mount as mountGallery } from "./gallery.js";
+import { mountJobCards } from "./job_cards.js";
 import { mount as mountModels } from "./models.js";
 import { mount as mountModerate } from "./moderate.js";
 import { mount as mountSystem } from "./system.js";

@@ -1,7 +1,7 @@
 // The Models tab: checkpoints, classifiers and upscalers, what is in memory, and the requirements of a checkpoint on the hub.
 
 import { get, post } from "./core/api.js";
-import { button, setChildren, h } from "./core/dom.js";
+import { button, h, setChildren } from "./core/dom.js";
 import { formatNumber, t } from "./core/text.js";
 import { showError, toast, withErrorToast } from "./core/toast.js";
 import { whileVisible } from "./core/while_visible.js";

@@ -1,17 +1,17 @@
 // The Moderate tab: judge local files, and try other thresholds on the results.
 
-import { setChildren, h, icon } from "./core/dom.js";
+import { h, icon, setChildren } from "./core/dom.js";
 import { formatNumber, t } from "./core/text.js";
 import { showError, toast, withErrorToast } from "./core/toast.js";
-import { UploadQueue } from "./moderate/upload_queue.js";
-import { VerdictCard } from "./moderate/verdict_card.js";
+import { makeView } from "./moderate/elements.js";
+import { evaluate } from "./moderate/evaluation.js";
 import { filesFromTransfer } from "./moderate/files.js";
 import { HeatMaps } from "./moderate/heat_maps.js";
-import { evaluate } from "./moderate/evaluation.js";
 import { PolicyPanel } from "./moderate/policy_panel.js";
-import { asCsv, asJsonLines, reportRows, downloadText } from "./moderate/report.js";
+import { asCsv, asJsonLines, downloadText, reportRows } from "./moderate/report.js";
 import { Thumbnails } from "./moderate/thumbnails.js";
-import { makeView } from "./moderate/elements.js";
+import { UploadQueue } from "./moderate/upload_queue.js";
+import { VerdictCard } from "./moderate/verdict_card.js";
 
 /** @typedef {import("./moderate/upload_queue.js").Item} Item */
 

@@ -1,8 +1,8 @@
 // The System tab: the machine and the state of the server, refreshed while the tab is visible.
 
 import { get } from "./core/api.js";
-import { button, setChildren, h } from "./core/dom.js";
-import { formatDuration, formatNumber, formatBytes, t } from "./core/text.js";
+import { button, h, setChildren } from "./core/dom.js";
+import { formatBytes, formatDuration, formatNumber, t } from "./core/text.js";
 import { showError } from "./core/toast.js";
 import { whileVisible } from "./core/while_visible.js";
 import { logView } from "./system/log.js";

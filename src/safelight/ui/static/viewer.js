@@ -1,9 +1,9 @@
 // The viewer: pictures one by one over the whole window, with zoom, metadata and all actions.
 
 import { ApiError, get, request } from "./core/api.js";
-import { button, setChildren, h, icon } from "./core/dom.js";
-import { registerShortcut } from "./core/shortcuts.js";
+import { button, h, icon, setChildren } from "./core/dom.js";
 import { fileUrl, thumbnailUrl } from "./core/picture.js";
+import { registerShortcut } from "./core/shortcuts.js";
 import { formatPercent, t } from "./core/text.js";
 import { showError, withErrorToast } from "./core/toast.js";
 import { openCompare } from "./viewer/compare.js";

@@ -15,13 +15,13 @@ const STEP = 8, SHIFT_FACTOR = 5; // CSS pixels per key press; factor with Shift
 const DIRECTIONS = /** @type {Record<string, [number, number]>} */ ({ ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] });
 
 export class KeyboardControls {
-  #abort = new AbortController();
+  #controller = new AbortController();
 
   /** @param {HTMLElement} root @param {HTMLElement} stage @param {import("./gestures.js").Gestures} gestures @param {KeyboardHandlers} handlers */
   constructor(root, stage, gestures, handlers) {
     this.gestures = gestures;
     this.handlers = handlers;
-    root.addEventListener("keydown", (event) => this.#onKeyDown(event), { signal: this.#abort.signal });
+    root.addEventListener("keydown", (event) => this.#onKeyDown(event), { signal: this.#controller.signal });
     stage.addEventListener("keydown", (event) => this.#onStageKeyDown(event));
     stage.addEventListener("keyup", (event) => event.key === " " && gestures.setSpace(false) && handlers.paintAtCursor());
     stage.addEventListener("blur", () => {
@@ -31,7 +31,7 @@ export class KeyboardControls {
   }
 
   destroy() {
-    this.#abort.abort();
+    this.#controller.abort();
   }
 
   /** @param {KeyboardEvent} event */

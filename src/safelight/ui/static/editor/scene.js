@@ -2,7 +2,7 @@
 
 import { h } from "../core/dom.js";
 import { union } from "./box.js";
-import { isExpanded, expandedArea } from "./handles.js";
+import { expandedArea, isExpanded } from "./handles.js";
 import { LayerRenderer } from "./layer_renderer.js";
 import { Viewport } from "./viewport.js";
 

@@ -1,6 +1,6 @@
 // The gallery's search text and filters; kept in sessionStorage.
 
-import { button, setChildren, h, icon } from "../core/dom.js";
+import { button, h, icon, setChildren } from "../core/dom.js";
 import { formatNumber, t } from "../core/text.js";
 
 /** @typedef {{query: string, checkpoint: string, sampler: string, decision: string, from: string, to: string, favourite: boolean}} Values */

@@ -1,7 +1,7 @@
 // A virtualized grid: only tiles near the visible area are in the document.
 
 import { h } from "../core/dom.js";
-import { makeTile, showBroken, loadTile, updateTile, cancelLoading } from "./tile.js";
+import { cancelLoading, loadTile, makeTile, showBroken, updateTile } from "./tile.js";
 
 /** @typedef {import("../types").GalleryEntry} GalleryEntry */
 /** @typedef {import("./tile.js").Tile} Tile */

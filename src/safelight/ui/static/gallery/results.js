@@ -30,7 +30,7 @@ export class Results {
   /** @type {Promise<void> | null} */
   #loading = null;
   #failedAt = 0;
-  #abort = new AbortController();
+  #controller = new AbortController();
   /** @type {Map<string, {entry: GalleryEntry, after: string | null, abort: AbortController}>} */
   #removed = new Map();
 
@@ -67,8 +67,8 @@ export class Results {
 
   /** Start another search. @param {GalleryQuery} wanted */
   async search(wanted) {
-    this.#abort.abort();
-    this.#abort = new AbortController();
+    this.#controller.abort();
+    this.#controller = new AbortController();
     this.#query = wanted;
     Object.assign(this, { entries: [], waiting: [], ready: false, failure: null });
     this.#knownIds.clear();
@@ -98,7 +98,7 @@ export class Results {
   /** @param {number} limit @param {boolean} [once] */
   #load(limit, once = false) {
     if (this.#loading) return this.#loading;
-    const loading = this.#loadPages(limit, once, this.#abort).finally(() => {
+    const loading = this.#loadPages(limit, once, this.#controller).finally(() => {
       if (this.#loading === loading) this.#loading = null; // unless a later search has replaced it
     });
     return (this.#loading = loading);
@@ -135,7 +135,7 @@ export class Results {
   /** Load entries created since the search. */
   async fetchNew() {
     if (!this.ready) return;
-    const abort = this.#abort;
+    const abort = this.#controller;
     /** @type {GalleryEntry[]} */
     const fresh = [];
     let after = null;
@@ -177,7 +177,7 @@ export class Results {
     const at = this.indexOf(id);
     if (at < 0) return this.#removeNew(id);
     const [entry] = this.entries.splice(at, 1);
-    this.#removed.set(id, { entry, after: this.entries[at - 1]?.id ?? null, abort: this.#abort });
+    this.#removed.set(id, { entry, after: this.entries[at - 1]?.id ?? null, abort: this.#controller });
     if (this.#expected) this.#expected -= 1;
     this.onchange();
   }
@@ -194,7 +194,7 @@ export class Results {
   restore(id) {
     const removal = this.#removed.get(id);
     this.#removed.delete(id);
-    if (removal?.abort !== this.#abort) return false;
+    if (removal?.abort !== this.#controller) return false;
     const at = removal.after === null ? 0 : this.indexOf(removal.after) + 1;
     this.entries.splice(at, 0, removal.entry);
     if (this.#expected) this.#expected += 1;

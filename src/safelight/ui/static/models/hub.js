@@ -1,7 +1,7 @@
 // The requirements of a checkpoint on the hub: its files, and which of them are on this machine.
 
 import { get, query } from "../core/api.js";
-import { button, setChildren, h, icon } from "../core/dom.js";
+import { button, h, icon, setChildren } from "../core/dom.js";
 import { formatBytes, t } from "../core/text.js";
 import { showError } from "../core/toast.js";
 

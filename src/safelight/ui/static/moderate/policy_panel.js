@@ -1,7 +1,7 @@
 // Select a policy, and change its thresholds with sliders.
 
 import { get } from "../core/api.js";
-import { button, setChildren, h } from "../core/dom.js";
+import { button, h, setChildren } from "../core/dom.js";
 import { formatPercent, t } from "../core/text.js";
 import { showError } from "../core/toast.js";
 import { sameRules, withThreshold } from "../policy.js";

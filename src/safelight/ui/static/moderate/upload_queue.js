@@ -24,7 +24,7 @@ export class UploadQueue {
   /** @type {Item[]} */
   #queue = [];
   /** @type {AbortController | null} */
-  #abort = null;
+  #controller = null;
   #restart = false; // whether to run again as soon as the aborted run has ended
   #generation = 0; // incremented by clear(); responses to an older generation are discarded
   #retryAt = 0; // performance.now() before which nothing is sent
@@ -38,7 +38,7 @@ export class UploadQueue {
   }
 
   get running() {
-    return this.#abort !== null;
+    return this.#controller !== null;
   }
 
   get waiting() {
@@ -61,15 +61,15 @@ export class UploadQueue {
   /** Abort; items without a response go back to the queue. */
   stop() {
     this.#restart = false;
-    this.#abort?.abort();
+    this.#controller?.abort();
   }
 
   /** Send batches until the queue is empty. */
   async run() {
-    if (this.#abort?.signal.aborted) this.#restart = true;
-    if (this.#abort || !this.#queue.length) return;
+    if (this.#controller?.signal.aborted) this.#restart = true;
+    if (this.#controller || !this.#queue.length) return;
     this.#restart = false;
-    const stop = (this.#abort = new AbortController());
+    const stop = (this.#controller = new AbortController());
     /** @type {ApiError | null} */
     let failure = null;
     const send = async () => {
@@ -84,7 +84,7 @@ export class UploadQueue {
     try {
       await Promise.all(Array.from({ length: CONCURRENCY }, send));
     } finally {
-      this.#abort = null;
+      this.#controller = null;
       this.handlers.ended(failure);
     }
     if (this.#restart || !stop.signal.aborted) void this.run(); // items that were added meanwhile

@@ -2,7 +2,7 @@
 
 import { ApiError } from "../core/api.js";
 import { dialog } from "../core/dialog.js";
-import { button, setChildren, h, icon } from "../core/dom.js";
+import { button, h, icon, setChildren } from "../core/dom.js";
 import { decisionBadge, pictureFrame } from "../core/picture.js";
 import { formatPercent, t } from "../core/text.js";
 import { withErrorToast } from "../core/toast.js";

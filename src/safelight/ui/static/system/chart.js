@@ -1,7 +1,7 @@
 // A line chart as SVG; lines differ by dashes and labels as well as colour.
 
 import { h } from "../core/dom.js";
-import { formatTime, formatBytes } from "../core/text.js";
+import { formatBytes, formatTime } from "../core/text.js";
 
 const HEIGHT = 220;
 const MARGIN = { left: 64, right: 8, top: 8, bottom: 24 };

@@ -2,7 +2,7 @@
 
 import { get, query } from "../core/api.js";
 import { copyText } from "../core/clipboard.js";
-import { button, setChildren, h } from "../core/dom.js";
+import { button, h, setChildren } from "../core/dom.js";
 import { formatTime, t } from "../core/text.js";
 import { showError, toast, withErrorToast } from "../core/toast.js";
 import { whileVisible } from "../core/while_visible.js";

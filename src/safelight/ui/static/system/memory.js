@@ -1,7 +1,7 @@
 // Memory use over the last hour: a chart, a summary, and a table.
 
-import { setChildren, h } from "../core/dom.js";
-import { formatTime, formatBytes, t } from "../core/text.js";
+import { h, setChildren } from "../core/dom.js";
+import { formatBytes, formatTime, t } from "../core/text.js";
 import { lineChart } from "./chart.js";
 
 /**

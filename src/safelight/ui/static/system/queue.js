@@ -1,7 +1,7 @@
 // The running and waiting jobs.
 
 import { request } from "../core/api.js";
-import { button, setChildren, h } from "../core/dom.js";
+import { button, h, setChildren } from "../core/dom.js";
 import { isFinished } from "../core/job_store.js";
 import { formatDuration, formatNumber, formatPercent, t } from "../core/text.js";
 import { withErrorToast } from "../core/toast.js";

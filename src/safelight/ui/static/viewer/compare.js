@@ -1,9 +1,9 @@
 // Compare two pictures, one above the other with a movable divider; a table below lists the differences.
 
 import { get } from "../core/api.js";
-import { button, setChildren, h } from "../core/dom.js";
-import { registerShortcut } from "../core/shortcuts.js";
+import { button, h, setChildren } from "../core/dom.js";
 import { fileUrl, thumbnailUrl } from "../core/picture.js";
+import { registerShortcut } from "../core/shortcuts.js";
 import { t } from "../core/text.js";
 import { withErrorToast } from "../core/toast.js";
 import { differences } from "./metadata.js";

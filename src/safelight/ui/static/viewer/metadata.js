@@ -1,6 +1,6 @@
 // A picture's metadata as names and values, for the viewer's panel and for comparisons.
 
-import { formatDateTime, formatNumber, formatBytes, t } from "../core/text.js";
+import { formatBytes, formatDateTime, formatNumber, t } from "../core/text.js";
 
 /** @typedef {import("../types").GalleryEntry} GalleryEntry */
 

@@ -1,6 +1,6 @@
 // The panel next to the picture: prompt, parameters, and the policy's decision.
 
-import { setChildren, h } from "../core/dom.js";
+import { h, setChildren } from "../core/dom.js";
 import { decisionBadge } from "../core/picture.js";
 import { formatPercent, t } from "../core/text.js";
 import { metadataOf } from "./metadata.js";
