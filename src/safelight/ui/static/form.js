@@ -280,8 +280,8 @@ export class Form {
 
   /** A checkpoint's default values. @param {string} checkpoint @returns {Record<string, Value>} */
   #checkpointDefaults(checkpoint) {
-    const draws = this.#findCheckpoint(checkpoint)?.draws;
-    return draws ? { width: draws.width, height: draws.height, steps: draws.steps, guidance_scale: draws.guidance_scale } : {};
+    const defaults = this.#findCheckpoint(checkpoint)?.draws;
+    return defaults ? { width: defaults.width, height: defaults.height, steps: defaults.steps, guidance_scale: defaults.guidance_scale } : {};
   }
 
   /** @param {string} checkpoint */
@@ -351,10 +351,10 @@ export class Form {
   }
 }
 
-/** A size with a picture's aspect ratio that the checkpoint can generate. @param {number} width @param {number} height @param {import("./types").GenerationDefaults | null} [draws] */
-export function fitSize(width, height, draws) {
-  const step = draws?.size_multiple ?? 8;
-  const scale = Math.min(1, Math.sqrt(((draws?.width ?? 512) * (draws?.height ?? 512) * 1.5) / (width * height)));
+/** A size with a picture's aspect ratio that the checkpoint can generate. @param {number} width @param {number} height @param {import("./types").GenerationDefaults | null} [defaults] */
+export function fitSize(width, height, defaults) {
+  const step = defaults?.size_multiple ?? 8;
+  const scale = Math.min(1, Math.sqrt(((defaults?.width ?? 512) * (defaults?.height ?? 512) * 1.5) / (width * height)));
   const round = (/** @type {number} */ side) => Math.max(64, Math.round((side * scale) / step) * step);
   return { width: round(width), height: round(height) };
 }

@@ -181,7 +181,7 @@ class Moderate {
     if (error) showError(error);
     this.#render();
     const { all, review, block, error: failed } = this.#counts();
-    if (all && !this.batches.waiting) this.view.news.textContent = t("moderate.done", { n: all, review, block, failed });
+    if (all && !this.batches.waiting) this.view.liveRegion.textContent = t("moderate.done", { n: all, review, block, failed });
   }
 
   // Rendering
@@ -208,7 +208,7 @@ class Moderate {
       setChildren(chip, t(name === "all" ? "moderate.all" : `decision.${name}`), h("b", {}, formatNumber(counts[name])));
       chip.setAttribute("aria-pressed", String(name === this.#filter));
     }
-    this.view.none.hidden = !any || this.#filter === "all" || counts[this.#filter] > 0;
+    this.view.noMatchNote.hidden = !any || this.#filter === "all" || counts[this.#filter] > 0;
     this.#showProgress(counts);
   }
 
@@ -219,11 +219,11 @@ class Moderate {
     this.view.meter.value = done;
     this.view.meter.hidden = counts.open === 0;
     const values = { done: formatNumber(done), all: formatNumber(counts.all) };
-    this.view.line.textContent = this.#retrySeconds
+    this.view.progressText.textContent = this.#retrySeconds
       ? t("moderate.waits", { ...values, seconds: this.#retrySeconds })
       : t(running || !counts.open ? "moderate.so_far" : "moderate.stopped", values);
     this.view.stop.hidden = !running;
-    this.view.goOn.hidden = running || !this.batches.waiting;
+    this.view.resume.hidden = running || !this.batches.waiting;
     const failed = this.#cards.filter(({ item }) => item.failure).length;
     this.view.retry.hidden = running || !failed;
     setChildren(this.view.retry, icon("reuse"), t("moderate.retry", { n: failed }));
@@ -251,8 +251,8 @@ class Moderate {
   }
 
   #onHeatMapsUnsupported() {
-    this.view.cold.textContent = t("moderate.heat.missing", { why: this.#heatMaps.unsupported ?? "" });
-    this.view.cold.hidden = false;
+    this.view.heatMapNote.textContent = t("moderate.heat.missing", { why: this.#heatMaps.unsupported ?? "" });
+    this.view.heatMapNote.hidden = false;
     const policy = this.panel.policy;
     if (policy) for (const card of this.#cards) card.show(policy, true);
   }

@@ -169,12 +169,12 @@ export class Grid {
     if (added.length) this.#scheduleLoading();
   }
 
-  /** While the grid does not have the focus, make a visible tile its tab stop. @param {number} seen */
-  #keepActive(seen) {
-    const below = seen + Math.ceil(this.#viewport.height / this.#rowHeight) * this.columns;
-    if (this.active >= seen && this.active < below) return;
+  /** While the grid does not have the focus, make a visible tile its tab stop. @param {number} firstVisible */
+  #keepActive(firstVisible) {
+    const below = firstVisible + Math.ceil(this.#viewport.height / this.#rowHeight) * this.columns;
+    if (this.active >= firstVisible && this.active < below) return;
     this.#tileAt(this.active)?.setAttribute("tabindex", "-1");
-    this.active = Math.max(0, Math.min(seen, this.#total - 1));
+    this.active = Math.max(0, Math.min(firstVisible, this.#total - 1));
     this.#tileAt(this.active)?.setAttribute("tabindex", "0");
   }
 
@@ -190,14 +190,14 @@ export class Grid {
     return element;
   }
 
-  /** @param {number} row @param {HTMLElement} element @param {Map<string, Tile>} [known]  existing tiles to reuse, by picture id */
-  #fillRow(row, element, known) {
+  /** @param {number} row @param {HTMLElement} element @param {Map<string, Tile>} [reusable]  existing tiles to reuse, by picture id */
+  #fillRow(row, element, reusable) {
     const first = row * this.columns;
     const columns = Math.max(0, Math.min(this.columns, this.#total - first));
     for (let column = 0; column < columns; column++) {
       const current = /** @type {Tile | undefined} */ (element.children[column]);
       const entry = this.options.at(first + column);
-      const tile = (entry && known?.get(entry.id)) ?? (current && !current.entry && !entry ? current : makeTile(entry));
+      const tile = (entry && reusable?.get(entry.id)) ?? (current && !current.entry && !entry ? current : makeTile(entry));
       if (entry && tile.entry !== entry) updateTile(tile, entry);
       if (!current) element.append(tile);
       else if (tile !== current) element.replaceChild(tile, current);

@@ -62,7 +62,7 @@ export function makeView(handlers) {
   const noMatchNote = h("p", { class: "sl-hint sl-moderate-none", hidden: true }, t("moderate.none"));
   const list = h("ul", { class: "sl-moderate-list", "aria-label": t("moderate.results") });
   const main = h("div", { class: "sl-moderate-main" }, drop, progress, liveRegion, tools, heatMapNote, noMatchNote, list);
-  return { main, meter, line: progressText, stop, goOn: resume, retry, progress, news: liveRegion, chips, tools, cold: heatMapNote, none: noMatchNote, list };
+  return { main, meter, progressText, stop, resume, retry, progress, liveRegion, chips, tools, heatMapNote, noMatchNote, list };
 }
 
 /** @param {Filter} name @param {() => void} onclick */
