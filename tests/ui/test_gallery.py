@@ -94,7 +94,7 @@ def test_search_and_filters_together(gallery: Locator) -> None:
     gallery.page.get_by_role("tab", name="Gallery").click()
     counted(gallery, "4 pictures found")
     gallery.get_by_role("searchbox").fill("nothing of the kind")
-    expect(gallery.get_by_text("No picture is like that")).to_be_visible()
+    expect(gallery.get_by_text("No picture matches")).to_be_visible()
     gallery.locator(".sl-empty").get_by_role("button", name="Clear filters").click()
     counted(gallery, "1,200 pictures")
 
@@ -102,7 +102,7 @@ def test_search_and_filters_together(gallery: Locator) -> None:
 def test_decisions_are_shown_and_blocked_images_hidden(gallery: Locator) -> None:
     page = gallery.page
     expect(tile(gallery, MANY - 2).locator("img")).to_have_count(0)
-    veiled = tile(gallery, MANY - 3).locator(".sl-tile-veiled img")
+    veiled = tile(gallery, MANY - 3).locator(".sl-tile-blurred img")
     assert re.search(r"side=16\b", veiled.get_attribute("src") or "")
     gone = re.compile("Cannot be shown|no longer there")  # the latter once somebody has asked for the file
     expect(tile(gallery, MANY - 1)).to_contain_text(gone)

@@ -131,9 +131,9 @@ def test_copying_without_the_clipboard_api(models: Page) -> None:
     models.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     models.get_by_role("button", name="Copy the whole digest").first.click()
     expect(models.get_by_text("Copied.")).to_be_visible()
-    models.get_by_label("What would it need?").focus()
+    models.get_by_label("Requirements of a checkpoint").focus()
     models.keyboard.press("Control+v")
-    assert models.get_by_label("What would it need?").input_value() == "0123456789abcdef" * 4
+    assert models.get_by_label("Requirements of a checkpoint").input_value() == "0123456789abcdef" * 4
 
 
 def test_a_checkpoint_is_used_in_create(models: Page) -> None:
@@ -142,7 +142,7 @@ def test_a_checkpoint_is_used_in_create(models: Page) -> None:
 
 
 def test_requirements_of_a_hub_checkpoint(models: Page) -> None:
-    models.get_by_label("What would it need?").fill("o/n")
+    models.get_by_label("Requirements of a checkpoint").fill("o/n")
     models.keyboard.press("Enter")
     expect(models.get_by_text("1 file is missing: 2 MB")).to_be_visible()
     expect(models.get_by_text("Pull.")).to_be_visible()

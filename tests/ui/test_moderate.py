@@ -167,8 +167,8 @@ def test_blocked_pictures_are_hidden_and_doubtful_ones_shown_only_while_pressed(
     expect(blocked.locator(".sl-withheld")).to_contain_text("90")
     assert blocked.locator("img").count() == 0
     assert doubtful.get_by_role("button", name="Heat map").is_disabled()
-    doubtful.locator(".sl-veiled").click()
-    assert doubtful.locator(".sl-veil").count() == 0
+    doubtful.locator(".sl-blurred").click()
+    assert doubtful.locator(".sl-blur-cover").count() == 0
     expect(doubtful.get_by_role("button", name="Heat map")).to_be_enabled()
 
 

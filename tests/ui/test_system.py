@@ -17,12 +17,12 @@ HARNESS = """<!doctype html><html lang="en"><title>System</title>
   const job = (id, state, position) => ({ id, owner: "ben", kind: "generate", state, position, eta: 30, created: id,
     progress: state === "running" ? { fraction: 0.5 } : null, request: { prompt: `picture ${id}` } });
   const jobs = [job("c", "succeeded", null), job("b", "queued", 1), job("a", "running", null)];
-  const live = { open: true, newest: () => jobs, listen: (listener) => (window.tell = (change) => {
+  const jobStore = { connected: true, newestFirst: () => jobs, subscribe: (listener) => (window.tell = (change) => {
     if (change.job) jobs.splice(0, jobs.length, change.job);
     listener(change);
   }) };
   window.over = () => window.tell({ type: "job", job: { ...jobs[2], state: "succeeded" } });
-  mount(document.querySelector("#root"), { me: { role: location.hash.slice(1) || "admin" }, live });
+  mount(document.querySelector("#root"), { me: { role: location.hash.slice(1) || "admin" }, jobStore });
 </script></html>"""
 WORKER = {
     "name": "w",

@@ -1,1 +1,1 @@
-"""The studio in the browser: a Gradio page, and the JavaScript that makes it live."""
+"""The web UI: a Gradio page, and the JavaScript that runs it."""

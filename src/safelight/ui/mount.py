@@ -1,4 +1,4 @@
-"""The studio's page as an application of its own, which the server puts at PATH."""
+"""The web UI as an ASGI application, which the server mounts at ``paths.PATH``."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from safelight.ui.paths import PATH, STATIC
 from safelight.ui.theme import theme
 
 NEEDED = re.compile(r"/?|/(assets|static)(/[\w@-][\w.@-]*)+|/theme\.css|/config|/gradio_api/startup-events")
-"""What the page asks for under PATH, files by plain names.
+"""Paths under ``PATH`` that the page requests; file names are plain.
 
-Gradio's other paths (uploads, files, queue) are not used, so not there.
+Gradio's other paths (uploads, files, queue) are not used, so they answer 404.
 """
 
 CONTENT = (
@@ -29,27 +29,30 @@ CONTENT = (
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' blob: data:; manifest-src 'self'; "
     "form-action 'self'; base-uri 'self'; frame-ancestors 'none'"
 )
-"""Nothing is loaded from elsewhere. Gradio makes functions of its events' text and writes scripts into its page; of
-scripts in a page only those run that were there when it was sent, known by their hashes."""
+"""The content security policy: everything is loaded from the same origin.
+
+Gradio compiles its event handlers from strings, hence ``unsafe-eval``. Inline scripts run only if they were in the page
+when it was sent: the policy lists their hashes.
+"""
 INLINE = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
 FOREVER, CHECKED = "private, max-age=31536000, immutable", "private, no-cache"
 FOUND = frozenset({200, 206, 304})
-"""Statuses of files that are there; whatever else is said of them may be otherwise tomorrow."""
+"""Statuses of existing files; other responses must not be cached as immutable."""
 
 
 def application(samplers: Sequence[str], schedules: Sequence[str]) -> ASGIApp:
-    """The page; importing this module and calling this takes seconds.
+    """Create the application; importing this module and calling this takes seconds.
 
     Args:
-        samplers: Names to choose from.
-        schedules: Likewise.
+        samplers: Names of samplers to choose from.
+        schedules: Names of schedules to choose from.
     """
-    says = Says()
+    translations = Says()
     styles = "\n".join(f'<link rel="stylesheet" href="{STATIC}/{name}.css?{__version__}">' for name in STYLES)
     inner = FastAPI(openapi_url=None)
     gr.mount_gradio_app(
         inner,
-        build(samplers, schedules, says),
+        build(samplers, schedules, translations),
         path="/",
         root_path=PATH,
         footer_links=[],
@@ -60,18 +63,18 @@ def application(samplers: Sequence[str], schedules: Sequence[str]) -> ASGIApp:
         mcp_server=False,
         show_error=False,
         theme=theme(),
-        i18n=says.i18n,
+        i18n=translations.i18n,
     )
     return Narrowed(inner, HEAD.format(static=STATIC, version=__version__, styles=styles))
 
 
 class Narrowed:
-    """Lets only reads of what the page needs through to Gradio, and puts our head into the page.
+    """Pass only GET and HEAD requests for what the page needs to Gradio, and insert our elements into its ``<head>``.
 
     Args:
-        app: Gradio's.
-        head: What the page's head begins with. Gradio would add it when its own scripts have run, which is too late for
-            the language and for light or dark.
+        app: Gradio's application.
+        head: HTML for the start of ``<head>``. Gradio itself would insert it after its own scripts have run, which is
+            too late for the language and the theme.
     """
 
     def __init__(self, app: ASGIApp, head: str) -> None:
@@ -80,7 +83,7 @@ class Narrowed:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         path = scope["path"].removeprefix(PATH)
-        scope["query_string"] = b""  # by which Gradio looks up pages and saved states that are not there
+        scope["query_string"] = b""  # Gradio would look up pages and saved states by it, which we do not have
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1000})
         elif scope["method"] not in ("GET", "HEAD") or not NEEDED.fullmatch(path):
@@ -88,8 +91,8 @@ class Narrowed:
         elif path in ("", "/"):
             await self._page(scope, receive, send)
         else:
-            keeping = FOREVER if path.startswith("/assets/") else CHECKED
-            await self._app(scope, receive, _with_headers(send, keeping, CONTENT.format(hashes="")))
+            cache_control = FOREVER if path.startswith("/assets/") else CHECKED
+            await self._app(scope, receive, _with_headers(send, cache_control, CONTENT.format(hashes="")))
 
     async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
@@ -105,22 +108,22 @@ class Narrowed:
 
         await self._app({**scope, "method": "GET", "headers": headers}, receive, collect)
         page = body.replace(b"<head>", b"<head>" + self._head, 1)
-        answer = HTMLResponse(page, start["status"])
-        await answer(scope, receive, _with_headers(send, CHECKED, policy(page)))
+        response = HTMLResponse(page, start["status"])
+        await response(scope, receive, _with_headers(send, CHECKED, policy(page)))
 
 
 def policy(page: bytes) -> str:
-    """The content security policy of a page with scripts in it."""
+    """The content security policy of a page with inline scripts."""
     hashes = (b64encode(sha256(script).digest()).decode() for script in INLINE.findall(page))
     return CONTENT.format(hashes="".join(f" 'sha256-{each}'" for each in hashes))
 
 
 def _with_headers(send: Send, keeping: str, content: str) -> Send:
-    async def told(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             headers["Content-Security-Policy"] = content
             headers["Cache-Control"] = keeping if message["status"] in FOUND else CHECKED
         await send(message)
 
-    return told
+    return send_with_headers

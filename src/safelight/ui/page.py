@@ -1,8 +1,8 @@
-"""The studio's page: tabs and the form of Create as Gradio components.
+"""The page: its tabs and the form of the Create tab as Gradio components.
 
-Gradio draws the form; what it holds goes from the page straight to our own API, and nothing passes through Gradio's
-queue. So a picture is a job like any other: a reload, a second tab or a lost connection loses nothing. Each tab has an
-empty element that one of the scripts in ``static`` fills.
+Gradio renders the form. Our scripts send its values to our own API; nothing passes through Gradio's queue. So a picture
+is a job like any other: a reload, a second tab or a lost connection loses nothing. Every other tab is an empty element
+that a script in ``static`` fills.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from safelight.ui.texts import LANGUAGES, catalogue
 TABS = ("create", "gallery", "moderate", "models", "system")
 Field = gr.Textbox | gr.Slider | gr.Dropdown | gr.Checkbox
 OWN = "sl-place"
-"""Class of the elements that scripts fill."""
+"""CSS class of the elements that scripts fill."""
 
 HEAD = """
 <link rel="icon" href="/favicon.svg" type="image/svg+xml">
-<script src="{static}/early.js?{version}"></script>
+<script src="{static}/preferences.js?{version}"></script>
 {styles}
 <script type="module" src="{static}/main.js?{version}"></script>
 """
@@ -33,28 +33,28 @@ STYLES = ("style", "gradio", "create", "editor", "gallery", "viewer", "moderate"
 
 
 class Says:
-    """Texts of the catalogue by key, which Gradio looks up in the browser's language."""
+    """Translated texts by key; Gradio looks them up in the browser's language."""
 
     def __init__(self) -> None:
         self.i18n = gr.I18n(**{language: catalogue(language) for language in LANGUAGES})
 
     def __call__(self, key: str) -> I18nData:
-        """A text."""
+        """A text by its key."""
         text: I18nData = self.i18n(key)
         return text
 
     def label(self, name: str) -> dict[str, Any]:
-        """A field's label and the sentence that explains it."""
+        """A field's label and its description, as arguments of a component."""
         return {"label": self(f"create.{name}"), "info": self(f"create.{name}.info")}
 
 
 def build(samplers: Sequence[str], schedules: Sequence[str], says: Says) -> gr.Blocks:
-    """The page.
+    """Build the page.
 
     Args:
-        samplers: Names to choose from; the scripts keep them fit for the checkpoint.
-        schedules: Likewise.
-        says: Gives the texts.
+        samplers: Names of samplers to choose from; the scripts offer those that work with the checkpoint.
+        schedules: Names of schedules, likewise.
+        says: Translated texts.
     """
     page: gr.Blocks
     with gr.Blocks(title="Safelight", analytics_enabled=False, fill_width=True) as page:
@@ -76,7 +76,12 @@ def build(samplers: Sequence[str], schedules: Sequence[str], says: Says) -> gr.B
 
 
 def place(name: str, **data: object) -> None:
-    """An empty element that a script fills, with what it is to know."""
+    """Add an empty element that a script fills.
+
+    Args:
+        name: Its id, without the prefix ``sl-``.
+        data: Values of its ``data-`` attributes, encoded as JSON.
+    """
     attributes = "".join(f" data-{key}='{escape(json.dumps(value))}'" for key, value in data.items())
     gr.HTML(
         f'<div id="sl-{name}" class="{OWN}"{attributes}></div>',
@@ -86,17 +91,17 @@ def place(name: str, **data: object) -> None:
 
 
 def _form(samplers: Sequence[str], schedules: Sequence[str], says: Says) -> Mapping[str, Field]:
-    """What is to be drawn: the few things that matter, and the rest a fold away. Names are those of our API."""
+    """The form: the main fields, and the others in accordions. Fields have the names of our API."""
     fields: dict[str, Field] = {}
 
     def field(name: str, kind: type[Field], *args: Any, **options: Any) -> None:
-        shown: dict[str, Any] = {
+        defaults: dict[str, Any] = {
             "elem_id": f"sl-{name.replace('_', '-').replace('.', '-')}",
             "interactive": True,
         }
         if kind is gr.Slider:
-            shown["buttons"] = []
-        fields[name] = kind(*args, **(shown | says.label(name) | options))
+            defaults["buttons"] = []
+        fields[name] = kind(*args, **(defaults | says.label(name) | options))
 
     place("form-head")
     field("prompt", gr.Textbox, lines=3, max_lines=14, placeholder=says("create.prompt.example"))
@@ -164,19 +169,19 @@ def _options(says: Says, name: str, values: Sequence[str]) -> list[tuple[I18nDat
 
 
 def _connect(fields: Mapping[str, Field]) -> None:
-    """Tell the scripts what the user changes, and let them fill fields in: all within the browser."""
+    """Call the scripts when the user changes a field, and let them set fields; both run in the browser."""
     for name, component in fields.items():
         if isinstance(component, gr.Textbox):
-            continue  # its event leaves out what is not typed key by key; the scripts listen to the element
+            continue  # Gradio's event misses text that is not typed; the scripts listen to the DOM event
         component.input(
             fn=None,
             inputs=[component],
-            js=f"(value) => {{ window.safelight?.form.changed({name!r}, value); }}",
+            js=f"(value) => {{ window.safelight?.form.setByUser({name!r}, value); }}",
             show_progress="hidden",
         )
     gr.Button("", elem_id="sl-fill", visible="hidden").click(
         fn=None,
         outputs=list(fields.values()),
-        js=f"() => window.safelight.form.filling({list(fields)})",
+        js=f"() => window.safelight.form.takeUpdates({list(fields)})",
         show_progress="hidden",
     )

@@ -1,4 +1,4 @@
-"""Where the studio's page is, and the files of its scripts; nothing heavy is imported here."""
+"""URL paths of the web UI and its static files; imports neither Gradio nor anything else that is slow."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ PATH, STATIC = "/studio", "/studio/safelight"
 
 
 class Scripts(StaticFiles):
-    """Scripts, styles and texts, which browsers keep and ask after."""
+    """The web UI's scripts, style sheets and texts; browsers cache them and revalidate on each use."""
 
     def __init__(self) -> None:
         super().__init__(directory=Path(str(files(__package__).joinpath("static"))))
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """One file."""
+        """Respond with one file."""
         response = await super().get_response(path, scope)
         response.headers["Cache-Control"] = "private, no-cache"
         return response

@@ -1,4 +1,4 @@
-"""The page's words, by language; Gradio's labels and our JavaScript read the same catalogue."""
+"""The page's texts by language: one catalogue for Gradio's labels and our JavaScript."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LANGUAGES = ("en", "de", "fr")
 
 
 def catalogue(language: str) -> dict[str, str]:
-    """The texts of one of LANGUAGES by their keys."""
+    """The texts of one of ``LANGUAGES`` by key."""
     path = files(__package__).joinpath(f"static/texts/{language}.json")
     texts: dict[str, str] = json.loads(path.read_text("utf-8"))
     return texts

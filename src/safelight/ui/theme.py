@@ -1,4 +1,4 @@
-"""Gradio's look, led back to the tokens of ``static/style.css``, so that light, dark and contrast have one source."""
+"""The Gradio theme. Its variables refer to the tokens of ``static/style.css``, so that colours have one source."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ TOKENS = {
     "panel_background_fill": "ground",
     "accordion_text_color": "text",
 }
-"""Gradio's variable -> our token, which is the same in light and dark: the token changes."""
+"""Gradio's variable -> our token; the same for light and dark, as the token itself has two values."""
 
 
 def theme() -> gr.themes.Base:
-    """The theme: system fonts, so that nothing is fetched, quiet surfaces, one accent."""
+    """Build the theme: system fonts, so that none is downloaded, and one accent colour."""
     base = gr.themes.Base(
         font=FONT, font_mono=MONO, radius_size="md", spacing_size="md", text_size="md", neutral_hue="stone"
     )

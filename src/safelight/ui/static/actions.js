@@ -1,156 +1,156 @@
-// What can be done with any picture, wherever it is shown: use it, draw it again, vary it, enlarge it, edit it.
+// Actions on any picture, wherever it is shown: reuse its parameters, generate it again, vary, upscale or edit it.
 
-import { cardOf } from "./cards.js";
 import { ApiError, get, post, read, request } from "./core/api.js";
 import { copyText } from "./core/clipboard.js";
+import { dialog } from "./core/dialog.js";
 import { button, h } from "./core/dom.js";
-import { dialog } from "./core/keys.js";
-import { fileOf } from "./core/picture.js";
-import { reveal } from "./core/scroll.js";
-import { number, t } from "./core/text.js";
-import { complain, toast, watched } from "./core/toast.js";
+import { fileUrl } from "./core/picture.js";
+import { scrollToElement } from "./core/scroll.js";
+import { formatNumber, t } from "./core/text.js";
+import { showError, toast, withErrorToast } from "./core/toast.js";
+import { cardElement } from "./job_cards.js";
 
-/** @typedef {import("./types").Entry} Entry */
+/** @typedef {import("./types").GalleryEntry} GalleryEntry */
 
-const VARIED = 0.2; // how much of another seed's noise "vary" mixes in
-const DRAWS = ["init_image", "mask", "checkpoint", "sampler", "schedule", "adapters", "width", "height", "steps"]; // without which it is another picture
-const FACTORS = [1.5, 2, 3, 4];
-const UNDO = 7000; // milliseconds in which a deleted picture can be had back
+const VARIATION_STRENGTH = 0.2; // share of another seed's noise that "vary" mixes in
+const REQUIRED_FIELDS = ["init_image", "mask", "checkpoint", "sampler", "schedule", "adapters", "width", "height", "steps"]; // without these the result is a different picture
+const UPSCALE_FACTORS = [1.5, 2, 3, 4];
+const UNDO_TIME = 7000; // milliseconds during which a deletion can be undone
 
 /**
- * Everything a picture can be asked for.
+ * The actions on a picture.
  * @typedef {ReturnType<typeof makeActions>} Actions
  */
 
 /**
- * @param {{form: import("./form.js").Form, live: import("./core/live.js").Live, show: (tab: string) => void}} parts
+ * @param {{form: import("./form.js").Form, jobStore: import("./core/job_store.js").JobStore, show: (tab: string) => void}} parts
  */
-export function makeActions({ form, live, show }) {
-  /** Pictures that are to be deleted as soon as nobody can want them back. @type {Map<string, () => Promise<void> | void>} */
-  const doomed = new Map();
-  addEventListener("pagehide", () => doomed.forEach((now) => now()));
+export function makeActions({ form, jobStore, show }) {
+  /** Deletions that can still be undone, by picture id. @type {Map<string, () => Promise<void> | void>} */
+  const pendingDeletions = new Map();
+  addEventListener("pagehide", () => pendingDeletions.forEach((now) => now()));
 
-  /** Bring a part of Create into view, also from another tab, and the focus to it. @param {HTMLElement | null} place @param {HTMLElement | null} [focus]  if not to all of it */
-  function lead(place, focus = place) {
+  /** Show a part of Create, also from another tab, and focus it. @param {HTMLElement | null} target @param {HTMLElement | null} [focus]  the element to focus; target by default */
+  function showInCreate(target, focus = target) {
     void show("create");
-    if (place) void reveal(place, { focus });
+    if (target) void scrollToElement(target, { focus });
   }
 
-  /** What a picture's file says of how it was made. @param {string} id @returns {Promise<import("./types").Recalled>} */
-  async function recalled(id) {
-    const blob = await (await request("GET", fileOf(id))).blob();
+  /** Read the generation parameters from a picture's file. @param {string} id @returns {Promise<import("./types").RecallResult>} */
+  async function recallPicture(id) {
+    const blob = await (await request("GET", fileUrl(id))).blob();
     return read(await request("POST", "/v1/recall", { body: blob, headers: { "Content-Type": blob.type } }));
   }
 
-  /** Fill the form with a picture's parameters, and say what could not be. @param {string} id */
+  /** Fill the form with a picture's parameters, and list those that could not be filled in. @param {string} id */
   async function use(id) {
-    const found = await recalled(id);
-    lead(document.querySelector("#sl-form"));
-    form.recall(found);
+    const recalled = await recallPicture(id);
+    showInCreate(document.querySelector("#sl-form"));
+    form.recall(recalled);
   }
 
-  /** The same again, with other fields in some places. @param {string} id @param {Record<string, any>} changes */
-  async function again(id, changes) {
-    const { source, fields, unfilled } = await recalled(id);
+  /** Generate a picture again with some parameters changed. @param {string} id @param {Record<string, any>} changes */
+  async function generateAgain(id, changes) {
+    const { source, fields, unfilled } = await recallPicture(id);
     if (source === "none") throw new ApiError({ code: "page.again", message: t("recall.nothing"), hint: t("recall.nothing.hint") }, 0);
-    const lacking = unfilled.filter(({ name }) => DRAWS.includes(name));
-    if (lacking.some(({ name }) => name === "init_image" || name === "mask")) {
+    const missing = unfilled.filter(({ name }) => REQUIRED_FIELDS.includes(name));
+    if (missing.some(({ name }) => name === "init_image" || name === "mask")) {
       throw new ApiError({ code: "page.again", message: t("again.needs_picture"), hint: t("again.needs_picture.hint") }, 0);
     }
-    if (lacking.length) {
-      const hint = lacking.map(({ name, value, reason }) => `${name}: ${value} (${reason})`).join(" · ");
+    if (missing.length) {
+      const hint = missing.map(({ name, value, reason }) => `${name}: ${value} (${reason})`).join(" · ");
       throw new ApiError({ code: "page.again", message: t("again.lacking"), hint }, 0);
     }
     const job = await post("/v1/jobs", { kind: "generate", ...fields, count: 1, ...changes });
-    live.add(job);
-    lead(cardOf(job.id));
+    jobStore.add(job);
+    showInCreate(cardElement(job.id));
   }
 
-  /** @param {string} id @param {number} by @param {string} upscaler */
-  async function enlarge(id, by, upscaler) {
+  /** @param {string} id @param {number} factor @param {string} upscaler */
+  async function queueUpscale(id, factor, upscaler) {
     const data = new FormData();
-    data.append("image", await (await request("GET", fileOf(id))).blob(), "picture");
-    data.append("request", JSON.stringify({ kind: "upscale", by, upscaler }));
-    live.add(await read(await request("POST", "/v1/jobs", { body: data })));
+    data.append("image", await (await request("GET", fileUrl(id))).blob(), "picture");
+    data.append("request", JSON.stringify({ kind: "upscale", by: factor, upscaler }));
+    jobStore.add(await read(await request("POST", "/v1/jobs", { body: data })));
     toast(t("upscale.queued"));
   }
 
   return {
     use,
-    /** Draw it once more with its own seed. @param {string} id */
-    sameSeed: (id) => again(id, {}),
-    /** Draw four that are near to it. @param {string} id */
+    /** Generate it again with the same seed. @param {string} id */
+    sameSeed: (id) => generateAgain(id, {}),
+    /** Generate four variations of it. @param {string} id */
     vary: (id) =>
-      again(id, {
+      generateAgain(id, {
         count: 4,
-        variation: { seed: Math.floor(Math.random() * 2 ** 31), strength: VARIED, same_seed: true },
+        variation: { seed: Math.floor(Math.random() * 2 ** 31), strength: VARIATION_STRENGTH, same_seed: true },
       }),
-    /** Ask how it is to be enlarged, and queue that. @param {string} id */
+    /** Ask for the scale factor and the upscaler, and queue an upscale job. @param {string} id */
     async upscale(id) {
       const { data } = await get("/v1/models?kind=upscaler");
       const names = data.map((/** @type {import("./types").Model} */ model) => model.id);
-      const factor = choice(FACTORS.map((by) => [String(by), `× ${number(by)}`]), "2");
-      const upscaler = choice(names.map((/** @type {string} */ name) => [name, name]), "lanczos");
+      const factor = selectField(UPSCALE_FACTORS.map((by) => [String(by), `× ${formatNumber(by)}`]), "2");
+      const upscaler = selectField(names.map((/** @type {string} */ name) => [name, name]), "lanczos");
       const box = dialog(
         t("upscale.title"),
         h("label", { class: "sl-line" }, t("upscale.by"), factor),
         h("label", { class: "sl-line" }, t("upscale.upscaler"), upscaler),
         h("div", { class: "sl-bar" }, h("span"), button({
           icon: "enlarge", label: t("upscale.go"), kind: "primary",
-          onclick: watched(async () => (box.close(), await enlarge(id, Number(factor.value), upscaler.value))),
+          onclick: withErrorToast(async () => (box.close(), await queueUpscale(id, Number(factor.value), upscaler.value))),
         })),
       );
     },
-    /** Put it into the editor. @param {string} id */
+    /** Open it in the editor. @param {string} id */
     async edit(id) {
-      const blob = await (await request("GET", fileOf(id))).blob();
+      const blob = await (await request("GET", fileUrl(id))).blob();
       void show("create");
-      await form.edit(blob);
-      lead(document.querySelector("#sl-editor"), document.querySelector("#sl-editor .sl-editor-stage"));
+      await form.editPicture(blob);
+      showInCreate(document.querySelector("#sl-editor"), document.querySelector("#sl-editor .sl-editor-stage"));
     },
-    /** Copy its infotext. @param {string} id */
+    /** Copy its infotext to the clipboard. @param {string} id */
     async copy(id) {
       const entry = await get(`/v1/gallery/${id}`);
       await copyText(entry.infotext ?? entry.prompt);
       toast(t("copied"));
     },
-    /** Make it a favourite, or not. @param {string} id @param {boolean} favourite @returns {Promise<Entry>} */
+    /** Mark it as a favourite, or unmark it. @param {string} id @param {boolean} favourite @returns {Promise<GalleryEntry>} */
     async favourite(id, favourite) {
       return read(await request("PATCH", `/v1/gallery/${id}`, { json: { favourite } }));
     },
     /**
-     * Delete it, unless it is wanted back within some seconds; leaving the page deletes it at once.
+     * Delete it after a few seconds in which the user can undo it; leaving the page deletes it at once.
      * @param {string} id
-     * @param {{hide: () => void, restore: () => void}} view  how to take it out of sight and put it back
+     * @param {{hide: () => void, restore: () => void}} view  hide and show it in the caller's view
      */
     remove(id, { hide, restore }) {
       hide();
-      const now = () => {
-        if (!doomed.delete(id)) return;
-        return request("DELETE", `/v1/gallery/${id}`, { keepalive: true }).then(ignore, (error) => {
+      const deleteNow = () => {
+        if (!pendingDeletions.delete(id)) return;
+        return request("DELETE", `/v1/gallery/${id}`, { keepalive: true }).then(noop, (error) => {
           if (error.status === 404) return;
           restore();
-          complain(error);
+          showError(error);
         });
       };
-      doomed.set(id, now);
+      pendingDeletions.set(id, deleteNow);
       const undo = () => {
-        doomed.delete(id);
+        pendingDeletions.delete(id);
         restore();
       };
-      toast(t("deleted"), { stays: UNDO, action: { label: t("undo"), run: undo }, gone: now });
+      toast(t("deleted"), { duration: UNDO_TIME, action: { label: t("undo"), run: undo }, onclose: deleteNow });
     },
-    /** Delete what is to be deleted, without waiting any longer. */
-    finish: () => Promise.all([...doomed.values()].map((now) => now())),
-    /** Whether it is on its way out. @param {string} id */
-    isDoomed: (/** @type {string} */ id) => doomed.has(id),
+    /** Delete everything that is still waiting for an undo, at once. */
+    flushDeletions: () => Promise.all([...pendingDeletions.values()].map((now) => now())),
+    /** Whether it will be deleted unless the user undoes it. @param {string} id */
+    isBeingDeleted: (/** @type {string} */ id) => pendingDeletions.has(id),
   };
 }
 
-const ignore = () => {};
+const noop = () => {};
 
-/** A field to choose from. @param {[string, string][]} options  Values with their names. @param {string} chosen */
-function choice(options, chosen) {
+/** A select element. @param {[string, string][]} options  values with their labels @param {string} chosen */
+function selectField(options, chosen) {
   const has = options.some(([value]) => value === chosen);
   return h("select", { class: "sl-field" }, options.map(([value, name]) => h("option", { value, selected: has && value === chosen }, name)));
 }

@@ -1,13 +1,13 @@
-// The editor: a picture is put in, a mask is painted on it, or its edges are drawn outwards.
+// The editor: open a picture, paint a mask on it, or extend its sides.
 
 import { h } from "./core/dom.js";
-import { number, t } from "./core/text.js";
+import { formatNumber, t } from "./core/text.js";
 import { toast } from "./core/toast.js";
 import { Brush } from "./editor/brush.js";
 import { Dropzone } from "./editor/dropzone.js";
 import { Gestures } from "./editor/gestures.js";
-import { anySide, areaOf, Handles, noSides, rounded } from "./editor/handles.js";
-import { Keys } from "./editor/keys.js";
+import { expandedArea, Handles, isExpanded, roundLength, zeroSides } from "./editor/handles.js";
+import { KeyboardControls } from "./editor/keyboard.js";
 import { Mask } from "./editor/mask.js";
 import { decode } from "./editor/picture.js";
 import { Scene } from "./editor/scene.js";
@@ -16,129 +16,129 @@ import { Toolbar } from "./editor/toolbar.js";
 
 /** @typedef {import("./editor/handles.js").Sides} Sides */
 /** @typedef {import("./editor/picture.js").Size} Size */
-/** @typedef {import("./editor/scene.js").Sheet} Sheet */
+/** @typedef {import("./editor/scene.js").EditedPicture} EditedPicture */
 
-const BLUR = 4, SOFTEST = 64; // pixels of the picture
-const ZOOM = 1.5; // by one press
-const SAME = 0.01; // how far the proportions of a picture and its mask may differ
+const DEFAULT_BLUR = 4, MAX_BLUR = 64; // pixels of the picture
+const ZOOM_STEP = 1.5; // factor per press
+const SHAPE_TOLERANCE = 0.01; // relative difference of the aspect ratios of a picture and its mask
 
 export class Editor {
-  /** @type {Sheet | null} */
-  #sheet = null;
+  /** @type {EditedPicture | null} */
+  #edited = null;
   /** @type {import("./editor/toolbar.js").Tool} */
   #tool = "brush";
-  #blur = BLUR;
-  #turn = 0; // counts pictures, so that the last one put in wins
-  /** What is to be drawn, as it was last told. @type {{picture: Sheet["picture"] | null} & Size} */
-  #told = { picture: null, width: 0, height: 0 };
-  #ended = new AbortController();
+  #blur = DEFAULT_BLUR;
+  #loadCount = 0; // number of pictures opened, so that the last one wins
+  /** The last values passed to onsize. @type {{picture: EditedPicture["picture"] | null} & Size} */
+  #reportedArea = { picture: null, width: 0, height: 0 };
+  #controller = new AbortController();
 
   /**
-   * @param {HTMLElement} root  Empty; the editor fills it.
-   * @param {{onchange?: () => void, onsize?: (size: Size) => void}} [told]
-   *   onchange: the picture, the mask, the outpainting or the softness is another; onsize: a picture came in, or an edge
-   *   was drawn out or in: how large it is with its edges, in its pixels; what is taken out leaves no size
+   * @param {HTMLElement} root  an empty element
+   * @param {{onchange?: () => void, onsize?: (size: Size) => void}} [callbacks]
+   *   onchange: the picture, the mask, the extension or the softness has changed; onsize: a picture was opened or a side
+   *   extended: the size to generate, in pixels; not called when the picture is removed
    */
   constructor(root, { onchange = () => {}, onsize = () => {} } = {}) {
     this.root = root;
     this.onchange = onchange;
     this.onsize = onsize;
     this.help = h("p", { class: "sl-hidden", id: `sl-editor-${Math.random().toString(36).slice(2)}` }, t("editor.help"));
-    this.drop = new Dropzone(root, (file) => this.#replace(file), this.#ended.signal);
-    this.toolbar = new Toolbar((name) => this.#press(name));
-    this.handles = new Handles({ change: (side, pixels) => this.#expand(side, pixels), end: () => this.#settle() });
+    this.dropzone = new Dropzone(root, (file) => this.#replace(file), this.#controller.signal);
+    this.toolbar = new Toolbar((name) => this.#runCommand(name));
+    this.handles = new Handles({ change: (side, pixels) => this.#setSide(side, pixels), end: () => this.#finishExpand() });
     this.scene = new Scene(this.handles, this.help.id);
-    this.brush = new Brush(this.scene, { painted: () => this.#changed(), say: (text) => this.#say(text) });
+    this.brush = new Brush(this.scene, { onpainted: () => this.#onEdited(), announce: (text) => this.#announce(text) });
     this.sliders = makeSliders({
-      size: (pixels) => ((this.brush.width = pixels), this.#refresh()),
+      size: (pixels) => ((this.brush.width = pixels), this.#render()),
       blur: (pixels) => (this.blur = pixels),
     });
-    this.gestures = new Gestures(this.scene.stage, this.#hand());
-    this.keys = new Keys(root, this.scene.stage, this.gestures, this.#keyed());
-    this.#build();
+    this.gestures = new Gestures(this.scene.stage, this.#gestureHandlers());
+    this.keyboard = new KeyboardControls(root, this.scene.stage, this.gestures, this.#keyboardHandlers());
+    this.#mountElements();
   }
 
   /**
-   * Show a picture; one that cannot be read is complained of, and all stays as it was.
-   * @param {Blob | null} blob  null: none
+   * Open a picture; if it cannot be decoded, an error is shown and nothing changes.
+   * @param {Blob | null} blob  null: remove the picture
    */
   async setPicture(blob) {
-    const turn = ++this.#turn;
-    this.#busy(blob !== null);
+    const count = ++this.#loadCount;
+    this.#setBusy(blob !== null);
     if (!blob) return this.#show(null);
     try {
       const picture = await decode(blob);
-      if (turn === this.#turn) this.#show({ picture, mask: new Mask(picture.size), sides: noSides() });
+      if (count === this.#loadCount) this.#show({ picture, mask: new Mask(picture.size), sides: zeroSides() });
     } catch (error) {
       if (!(error instanceof DOMException)) throw error;
-      if (turn === this.#turn) toast(t("editor.unreadable"), { kind: "error", hint: t("editor.unreadable.hint") });
+      if (count === this.#loadCount) toast(t("editor.unreadable"), { kind: "error", hint: t("editor.unreadable.hint") });
     } finally {
-      if (turn === this.#turn) this.#busy(false);
+      if (count === this.#loadCount) this.#setBusy(false);
     }
   }
 
-  /** The picture's own file, untouched. @returns {Blob | null} */
+  /** The picture's original file. @returns {Blob | null} */
   get picture() {
-    return this.#sheet?.picture.blob ?? null;
+    return this.#edited?.picture.blob ?? null;
   }
 
-  /** Of the picture, upright. @returns {Size | null} */
+  /** The picture's size, upright. @returns {Size | null} */
   get size() {
-    return this.#sheet && { ...this.#sheet.picture.size };
+    return this.#edited && { ...this.#edited.picture.size };
   }
 
   /**
-   * What is painted, as a PNG file of the picture's size: white where it is to be drawn anew, black elsewhere.
-   * @returns {Promise<Blob | null>}  null: nothing is painted
+   * The mask as a PNG file of the picture's size: white where it is to be regenerated, black elsewhere.
+   * @returns {Promise<Blob | null>}  null: the mask is empty
    */
   async mask() {
-    const mask = this.#sheet?.mask;
+    const mask = this.#edited?.mask;
     return mask && !mask.empty ? mask.file() : null;
   }
 
   /**
-   * Put a mask on the picture, which drops any outpainting; one of another shape is complained of.
-   * @param {Blob | null} blob  Lightness counts, white is drawn anew; null: none
+   * Set the mask, which resets any extension; a mask of another aspect ratio shows an error.
+   * @param {Blob | null} blob  by lightness: white is regenerated; null: an empty mask
    * @throws {Error}  There is no picture.
-   * @throws {DOMException}  The browser cannot read it.
+   * @throws {DOMException}  The browser cannot decode it.
    */
   async setMask(blob) {
-    const sheet = this.#sheet;
-    if (!sheet) throw new Error("A mask needs a picture under it.");
+    const edited = this.#edited;
+    if (!edited) throw new Error("A mask needs a picture under it.");
     const image = blob && (await createImageBitmap(blob));
-    if (sheet !== this.#sheet) return; // another picture came meanwhile
-    if (image && !alike(image, sheet.picture.size)) {
-      toast(t("editor.shape", { mask: measured(image), picture: measured(sheet.picture.size) }), { kind: "error" });
+    if (edited !== this.#edited) return; // another picture was opened meanwhile
+    if (image && !sameShape(image, edited.picture.size)) {
+      toast(t("editor.shape", { mask: formatSize(image), picture: formatSize(edited.picture.size) }), { kind: "error" });
       return;
     }
-    this.#show({ picture: sheet.picture, mask: new Mask(sheet.picture.size, image), sides: image ? noSides() : sheet.sides });
+    this.#show({ picture: edited.picture, mask: new Mask(edited.picture.size, image), sides: image ? zeroSides() : edited.sides });
   }
 
-  /** How far the picture's edges are drawn out, in its pixels; null when none is. @returns {Sides | null} */
+  /** How far the sides are extended, in pixels of the picture; null if none is. @returns {Sides | null} */
   get outpaint() {
-    const sides = this.#sheet?.sides;
-    return sides && anySide(sides) ? { ...sides } : null;
+    const sides = this.#edited?.sides;
+    return sides && isExpanded(sides) ? { ...sides } : null;
   }
 
   /**
-   * Draw edges out, which drops any mask.
-   * @param {Partial<Sides> | null} sides  in pixels of the picture, rounded to what can be; null: none
+   * Extend sides, which clears any mask.
+   * @param {Partial<Sides> | null} sides  in pixels of the picture, rounded to allowed lengths; null: none
    * @throws {Error}  There is no picture.
    */
   setOutpaint(sides) {
-    const sheet = this.#sheet;
-    if (!sheet) throw new Error("Outpainting needs a picture.");
-    const { picture } = sheet;
-    const wanted = { ...noSides(), ...sides };
-    for (const side of /** @type {(keyof Sides)[]} */ (Object.keys(noSides()))) wanted[side] = rounded(side, wanted[side], picture.size);
-    this.#show({ picture, mask: anySide(wanted) ? new Mask(picture.size) : sheet.mask, sides: wanted });
+    const edited = this.#edited;
+    if (!edited) throw new Error("Outpainting needs a picture.");
+    const { picture } = edited;
+    const lengths = { ...zeroSides(), ...sides };
+    for (const side of /** @type {(keyof Sides)[]} */ (Object.keys(zeroSides()))) lengths[side] = roundLength(side, lengths[side], picture.size);
+    this.#show({ picture, mask: isExpanded(lengths) ? new Mask(picture.size) : edited.mask, sides: lengths });
   }
 
-  /** What would be asked for. @returns {"none" | "image" | "inpaint" | "outpaint"} */
+  /** The mode of the request that this would become. @returns {"none" | "image" | "inpaint" | "outpaint"} */
   get mode() {
-    if (!this.#sheet) return "none";
-    if (anySide(this.#sheet.sides)) return "outpaint";
-    return this.#sheet.mask.empty ? "image" : "inpaint";
+    if (!this.#edited) return "none";
+    if (isExpanded(this.#edited.sides)) return "outpaint";
+    return this.#edited.mask.empty ? "image" : "inpaint";
   }
 
   /** Softness of the mask's edge, in pixels of the picture: 0 to 64. */
@@ -147,166 +147,166 @@ export class Editor {
   }
 
   set blur(pixels) {
-    this.#blur = Math.min(SOFTEST, Math.max(0, Math.round(pixels)));
-    this.#changed();
+    this.#blur = Math.min(MAX_BLUR, Math.max(0, Math.round(pixels)));
+    this.#onEdited();
   }
 
-  /** Leave the page as it was. */
+  /** Remove the editor and its listeners. */
   destroy() {
-    this.#turn++;
-    this.#ended.abort();
-    for (const part of [this.scene, this.brush, this.gestures, this.keys]) part.destroy();
+    this.#loadCount++;
+    this.#controller.abort();
+    for (const part of [this.scene, this.brush, this.gestures, this.keyboard]) part.destroy();
     this.root.replaceChildren();
     this.root.classList.remove("sl-editor", "sl-dropping", "sl-busy");
     this.root.removeAttribute("aria-busy");
   }
 
-  #build() {
+  #mountElements() {
     this.note = h("p", { class: "sl-editor-note sl-hint" });
-    this.said = h("p", { class: "sl-hidden", role: "status" });
-    this.work = h(
+    this.liveRegion = h("p", { class: "sl-hidden", role: "status" });
+    this.workspace = h(
       "div",
       { class: "sl-editor-work", hidden: true },
       this.toolbar.element, this.sliders.element, this.scene.element, this.help, this.note,
     );
     this.root.classList.add("sl-editor");
     this.root.append(
-      this.drop.element, this.work, this.drop.input, this.said,
+      this.dropzone.element, this.workspace, this.dropzone.input, this.liveRegion,
       h("p", { class: "sl-editor-over sl-drop", "aria-hidden": "true" }, t("editor.drop.here")),
       h("p", { class: "sl-editor-over sl-wait", "aria-hidden": "true" }, t("editor.reading")),
     );
   }
 
-  /** @param {Sheet | null} sheet */
-  #show(sheet) {
-    this.#sheet = sheet;
-    this.#tool = sheet && anySide(sheet.sides) ? "expand" : "brush";
-    this.drop.element.hidden = !!sheet;
-    if (this.work) this.work.hidden = !sheet;
-    this.brush.show(sheet);
-    this.scene.show(sheet);
-    this.#changed();
-    if (sheet) this.#say(t("editor.said.shown", { size: measured(sheet.picture.size) }));
+  /** @param {EditedPicture | null} edited */
+  #show(edited) {
+    this.#edited = edited;
+    this.#tool = edited && isExpanded(edited.sides) ? "expand" : "brush";
+    this.dropzone.element.hidden = !!edited;
+    if (this.workspace) this.workspace.hidden = !edited;
+    this.brush.show(edited);
+    this.scene.show(edited);
+    this.#onEdited();
+    if (edited) this.#announce(t("editor.said.shown", { size: formatSize(edited.picture.size) }));
   }
 
-  /** Put in a file that the user gave, with a way back. @param {Blob} file */
+  /** Open a file that the user chose; can be undone. @param {Blob} file */
   async #replace(file) {
-    const before = this.#sheet;
+    const before = this.#edited;
     await this.setPicture(file);
-    if (before && this.#sheet !== before && !before.mask.empty) this.#offerBack(t("editor.said.replaced"), before);
+    if (before && this.#edited !== before && !before.mask.empty) this.#offerUndo(t("editor.said.replaced"), before);
   }
 
-  /** @param {Sheet} sheet */
-  #remove(sheet) {
+  /** @param {EditedPicture} edited */
+  #removePicture(edited) {
     this.setPicture(null);
-    this.drop.element.querySelector("button")?.focus();
-    this.#offerBack(t("editor.said.removed"), sheet);
+    this.dropzone.element.querySelector("button")?.focus();
+    this.#offerUndo(t("editor.said.removed"), edited);
   }
 
-  /** @param {string} text @param {Sheet} sheet */
-  #offerBack(text, sheet) {
-    toast(text, { action: { label: t("editor.undo"), run: () => this.#ended.signal.aborted || this.#show(sheet) } });
+  /** @param {string} text @param {EditedPicture} edited */
+  #offerUndo(text, edited) {
+    toast(text, { action: { label: t("editor.undo"), run: () => this.#controller.signal.aborted || this.#show(edited) } });
   }
 
   /** @param {boolean} busy */
-  #busy(busy) {
+  #setBusy(busy) {
     this.root.classList.toggle("sl-busy", busy);
     this.root.setAttribute("aria-busy", String(busy));
   }
 
-  /** Something is another: show it, and tell. */
-  #changed() {
-    this.#refresh();
-    this.#tellSize();
+  /** Something has changed: render it and notify. */
+  #onEdited() {
+    this.#render();
+    this.#reportSize();
     this.onchange();
   }
 
-  /** Tell how large what is to be drawn is, where that is news. */
-  #tellSize() {
-    const picture = this.#sheet?.picture ?? null;
-    const { width, height } = this.#sheet ? areaOf(this.#sheet.sides, this.#sheet.picture.size) : { width: 0, height: 0 };
-    const before = this.#told;
-    this.#told = { picture, width, height };
+  /** Call onsize if the size to generate has changed. */
+  #reportSize() {
+    const picture = this.#edited?.picture ?? null;
+    const { width, height } = this.#edited ? expandedArea(this.#edited.sides, this.#edited.picture.size) : { width: 0, height: 0 };
+    const before = this.#reportedArea;
+    this.#reportedArea = { picture, width, height };
     if (picture && (picture !== before.picture || width !== before.width || height !== before.height)) this.onsize({ width, height });
   }
 
-  /** Bring buttons, sliders and texts up to date. */
-  #refresh() {
-    if (!this.#sheet) return;
-    const { picture, mask, sides } = this.#sheet;
+  /** Update buttons, sliders and texts. */
+  #render() {
+    if (!this.#edited) return;
+    const { picture, mask, sides } = this.#edited;
     const tool = this.#tool;
-    this.brush.erases = tool === "eraser";
-    this.scene.roomy = tool === "expand";
-    this.toolbar.update({ tool, hidden: this.scene.veiled, painted: !mask.empty, expanded: anySide(sides), canUndo: mask.canUndo, canRedo: mask.canRedo });
+    this.brush.erasing = tool === "eraser";
+    this.scene.expanding = tool === "expand";
+    this.toolbar.update({ tool, hidden: this.scene.maskHidden, painted: !mask.empty, expanded: isExpanded(sides), canUndo: mask.canUndo, canRedo: mask.canRedo });
     this.sliders.element.hidden = tool === "expand";
-    this.sliders.update({ brush: this.brush.width, blur: this.#blur, widest: this.brush.widest });
+    this.sliders.update({ brush: this.brush.width, blur: this.#blur, widest: this.brush.maxWidth });
     this.scene.stage.classList.toggle("sl-painting", tool !== "expand");
-    this.scene.stage.setAttribute("aria-label", t("editor.stage", { size: measured(picture.size) }));
-    const says = this.mode === "image" && tool === "expand" ? "expand" : this.mode;
-    this.note?.replaceChildren(t(`editor.note.${says}`, { size: measured(picture.size), area: measured(areaOf(sides, picture.size)) }));
+    this.scene.stage.setAttribute("aria-label", t("editor.stage", { size: formatSize(picture.size) }));
+    const textKey = this.mode === "image" && tool === "expand" ? "expand" : this.mode;
+    this.note?.replaceChildren(t(`editor.note.${textKey}`, { size: formatSize(picture.size), area: formatSize(expandedArea(sides, picture.size)) }));
   }
 
-  /** Tell those who listen. @param {string} text */
-  #say(text) {
-    if (this.said) this.said.textContent = text;
+  /** Announce a text to screen readers. @param {string} text */
+  #announce(text) {
+    if (this.liveRegion) this.liveRegion.textContent = text;
   }
 
-  /** @param {import("./editor/toolbar.js").Name} name */
-  #press(name) {
-    const sheet = this.#sheet;
-    if (!sheet) return;
+  /** @param {import("./editor/toolbar.js").CommandName} name */
+  #runCommand(name) {
+    const edited = this.#edited;
+    if (!edited) return;
     switch (name) {
-      case "hide": this.scene.veiled = !this.scene.veiled; return this.#refresh();
-      case "reset": sheet.sides = noSides(); this.#say(t("editor.said.reset")); return this.#settle();
-      case "in": return this.scene.zoom(ZOOM);
-      case "out": return this.scene.zoom(1 / ZOOM);
+      case "hide": this.scene.maskHidden = !this.scene.maskHidden; return this.#render();
+      case "reset": edited.sides = zeroSides(); this.#announce(t("editor.said.reset")); return this.#finishExpand();
+      case "in": return this.scene.zoom(ZOOM_STEP);
+      case "out": return this.scene.zoom(1 / ZOOM_STEP);
       case "fit": return this.scene.fit();
-      case "replace": return this.drop.choose();
-      case "remove": return this.#remove(sheet);
-      case "brush": case "eraser": case "expand": return this.#choose(name);
-      default: return this.#edit(name);
+      case "replace": return this.dropzone.openFileDialog();
+      case "remove": return this.#removePicture(edited);
+      case "brush": case "eraser": case "expand": return this.#selectTool(name);
+      default: return this.#editMask(name);
     }
   }
 
   /** @param {import("./editor/toolbar.js").Tool} tool */
-  #choose(tool) {
-    if (!this.#sheet || (tool === "expand" ? !this.#sheet.mask.empty : anySide(this.#sheet.sides))) return;
+  #selectTool(tool) {
+    if (!this.#edited || (tool === "expand" ? !this.#edited.mask.empty : isExpanded(this.#edited.sides))) return;
     this.#tool = tool;
     if (tool === "expand") this.brush.hide();
-    this.#refresh();
+    this.#render();
   }
 
-  /** Change all of the mask. @param {"undo" | "redo" | "invert" | "clear"} how */
-  #edit(how) {
-    const mask = this.#sheet?.mask;
+  /** Apply a command to the whole mask. @param {"undo" | "redo" | "invert" | "clear"} command */
+  #editMask(command) {
+    const mask = this.#edited?.mask;
     if (!mask || mask.painting || this.#tool === "expand") return;
-    mask[how]();
-    this.scene.veiled = false;
-    this.scene.draw({ mask: "all" });
-    this.#say(t(`editor.said.${how}`));
-    this.#changed();
+    mask[command]();
+    this.scene.maskHidden = false;
+    this.scene.requestDraw({ mask: "all" });
+    this.#announce(t(`editor.said.${command}`));
+    this.#onEdited();
   }
 
-  /** An edge is drawn out, or in. @param {keyof Sides} side @param {number} pixels */
-  #expand(side, pixels) {
-    const sheet = this.#sheet;
-    if (!sheet || !sheet.mask.empty) return;
-    const length = rounded(side, pixels, sheet.picture.size);
-    if (length === sheet.sides[side]) return;
-    sheet.sides[side] = length;
-    this.scene.follow();
-    this.#refresh();
+  /** Extend or shrink a side. @param {keyof Sides} side @param {number} pixels */
+  #setSide(side, pixels) {
+    const edited = this.#edited;
+    if (!edited || !edited.mask.empty) return;
+    const length = roundLength(side, pixels, edited.picture.size);
+    if (length === edited.sides[side]) return;
+    edited.sides[side] = length;
+    this.scene.keepInView();
+    this.#render();
   }
 
-  /** The edges stay as they are. */
-  #settle() {
+  /** The drag has ended. */
+  #finishExpand() {
     if (this.scene.view.fitted) this.scene.fit();
-    this.scene.draw({ picture: true });
-    this.#changed();
+    this.scene.requestDraw({ picture: true });
+    this.#onEdited();
   }
 
-  /** @returns {import("./editor/gestures.js").Hand} */
-  #hand() {
+  /** @returns {import("./editor/gestures.js").GestureHandlers} */
+  #gestureHandlers() {
     const paints = () => this.#tool !== "expand";
     return {
       paints,
@@ -320,21 +320,21 @@ export class Editor {
     };
   }
 
-  /** @returns {import("./editor/keys.js").Keyed} */
-  #keyed() {
+  /** @returns {import("./editor/keyboard.js").KeyboardHandlers} */
+  #keyboardHandlers() {
     return {
-      choose: (tool) => this.#choose(tool),
-      edit: (how) => this.#edit(how),
-      grow: (way) => (this.brush.grow(way), this.#refresh()),
-      go: (x, y) => this.#tool !== "expand" && this.brush.go(x, y),
-      dab: () => this.brush.dab(),
+      selectTool: (tool) => this.#selectTool(tool),
+      editMask: (how) => this.#editMask(how),
+      resizeBrush: (direction) => (this.brush.resize(direction), this.#render()),
+      moveCursor: (x, y) => this.#tool !== "expand" && this.brush.moveCursor(x, y),
+      paintAtCursor: () => this.brush.paintAtCursor(),
       leave: () => this.brush.hide(),
     };
   }
 }
 
 /** @param {Size} one @param {Size} other */
-const alike = (one, other) => Math.abs((one.width / one.height) * (other.height / other.width) - 1) < SAME;
+const sameShape = (one, other) => Math.abs((one.width / one.height) * (other.height / other.width) - 1) < SHAPE_TOLERANCE;
 
 /** @param {Size} size */
-const measured = ({ width, height }) => `${number(width)} × ${number(height)}`;
+const formatSize = ({ width, height }) => `${formatNumber(width)} × ${formatNumber(height)}`;

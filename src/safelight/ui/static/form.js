@@ -1,179 +1,179 @@
-// The form of Create: what its Gradio fields hold, how they are filled in, and the request that comes of them.
+// The form of the Create tab: the values of its Gradio fields, how they are set, and the request made from them.
 
 import { base64 } from "./core/api.js";
-import { appears, h } from "./core/dom.js";
-import { dialog } from "./core/keys.js";
+import { dialog } from "./core/dialog.js";
+import { h, waitForElement } from "./core/dom.js";
 import { t } from "./core/text.js";
 import { toast } from "./core/toast.js";
 
 /** @typedef {import("./types").Fields} Fields */
 /** @typedef {import("./types").Model} Model */
 /** @typedef {string | number | boolean | null} Value */
-/** @typedef {{name: string, kinds: string[]}} Fitting  a sampler or a schedule, and the checkpoints it fits */
-/** @typedef {{name: string, value: string, reason: string}} Unfilled */
+/** @typedef {{name: string, kinds: string[]}} CompatibleChoice  a sampler or a schedule, and the kinds of checkpoints it works with */
+/** @typedef {{name: string, value: string, reason: string}} UnfilledField */
 
-const KEPT = "safelight.form";
-/** What every field holds until somebody changes it; sizes, steps and guidance are the checkpoint's. @type {Record<string, Value>} */
-const PLAIN = {
+const STORAGE_KEY = "safelight.form";
+/** Initial values; size, steps and guidance are then set from the checkpoint. @type {Record<string, Value>} */
+const DEFAULTS = {
   prompt: "", negative_prompt: "", width: 512, height: 512, steps: 20, guidance_scale: 5, sampler: "", checkpoint: "", seed: "", count: 1,
   strength: 0.6, "inpaint.fill": "original", "inpaint.padding": 32, "inpaint.only_masked": false,
   "hires.on": false, "hires.scale": 2, "hires.strength": 0.6, "hires.upscaler": "latent", "hires.steps": 0,
   schedule: "", clip_skip: 1, guidance_rescale: 0, guidance_method: "cfg", guidance_start: 0, guidance_end: 1, pag_scale: 0, eta: "",
   "variation.seed": "", "variation.strength": 0,
 };
-const SUITED = ["width", "height", "steps", "guidance_scale", "sampler", "schedule"]; // what another checkpoint has otherwise
-const TYPED = ["seed", "eta", "variation.seed"]; // numbers that are typed as text
-const FOLDS = {
+const CHECKPOINT_FIELDS = ["width", "height", "steps", "guidance_scale", "sampler", "schedule"]; // values that are reset when another checkpoint is selected
+const NUMBERS_AS_TEXT = ["seed", "eta", "variation.seed"]; // numbers that are entered in text fields
+const ACCORDIONS = {
   edit: ["strength", "inpaint."],
   hires: ["hires."],
   fine: ["schedule", "clip_skip", "guidance_rescale", "guidance_method", "guidance_start", "guidance_end", "pag_scale", "eta", "variation."],
 };
-const LISTED = 4; // how many unfilled things a note names; more are listed in a dialog
+const MAX_LISTED = 4; // at most so many unfilled fields are named in a message; more are listed in a dialog
 
 export class Form {
-  /** What the fields hold. @type {Record<string, Value>} */
-  values = { ...PLAIN };
-  /** Names of the styles that are on. @type {string[]} */
+  /** The fields' current values. @type {Record<string, Value>} */
+  values = { ...DEFAULTS };
+  /** Names of the selected styles. @type {string[]} */
   styles = [];
   /** Checkpoints by id. @type {Map<string, Model>} */
   checkpoints = new Map();
-  /** The least and the most that a slider takes, by field. @type {Record<string, [number, number]>} */
+  /** Minimum and maximum of each slider. @type {Record<string, [number, number]>} */
   limits = {};
-  /** There once its fold has been opened. @type {import("./editor.js").Editor | null} */
+  /** Null until its accordion has been opened. @type {import("./editor.js").Editor | null} */
   editor = null;
-  /** @type {Fitting[]} */
+  /** @type {CompatibleChoice[]} */
   #samplers = [];
-  /** @type {Fitting[]} */
+  /** @type {CompatibleChoice[]} */
   #schedules = [];
-  /** What Gradio has not been given yet. @type {Record<string, {value?: Value, choices?: [string, string][]}>} */
-  #pending = {};
-  /** What was typed before the fields were filled in for the first time. @type {Set<string>} */
-  #early = new Set();
-  #filled = false;
+  /** Updates that Gradio has not taken yet. @type {Record<string, {value?: Value, choices?: [string, string][]}>} */
+  #updates = {};
+  /** Fields that the user changed before the form was first filled. @type {Set<string>} */
+  #changedEarly = new Set();
+  #ready = false;
   /** @type {Set<() => void>} */
   #listeners = new Set();
   /** @type {Promise<import("./editor.js").Editor>} */
   #editor;
 
-  /** @param {Promise<import("./editor.js").Editor>} editor  There once its fold has been opened. */
+  /** @param {Promise<import("./editor.js").Editor>} editor  resolves when its accordion is first opened */
   constructor(editor) {
     this.#editor = editor;
-    editor.then((made) => (this.editor = made));
+    editor.then((created) => (this.editor = created));
   }
 
-  /** Whether the fields have been filled in for the first time. */
+  /** Whether the fields have been filled for the first time. */
   get ready() {
-    return this.#filled;
+    return this.#ready;
   }
 
-  /** @param {() => void} listener  Told of every change. */
-  listen(listener) {
+  /** @param {() => void} listener  called after every change */
+  subscribe(listener) {
     this.#listeners.add(listener);
   }
 
   /** Called by Gradio when the user has changed a field. @param {string} name @param {Value} value */
-  changed(name, value) {
-    if (!this.#filled) this.#early.add(name);
-    this.values[name] = value ?? PLAIN[name] ?? null;
-    if (name === "checkpoint") this.choose(String(value));
-    else this.#tell();
+  setByUser(name, value) {
+    if (!this.#ready) this.#changedEarly.add(name);
+    this.values[name] = value ?? DEFAULTS[name] ?? null;
+    if (name === "checkpoint") this.selectCheckpoint(String(value));
+    else this.#notify();
   }
 
-  /** Listen to the fields that hold text. @param {HTMLElement} root  What all of them are in. */
-  listenTo(root) {
-    const names = Object.fromEntries(Object.keys(PLAIN).map((name) => [`sl-${name.replace(/[_.]/g, "-")}`, name]));
+  /** Listen to the text fields. @param {HTMLElement} root  contains all fields */
+  listenToInputs(root) {
+    const names = Object.fromEntries(Object.keys(DEFAULTS).map((name) => [`sl-${name.replace(/[_.]/g, "-")}`, name]));
     root.addEventListener("input", ({ target }) => {
       const isText = target instanceof HTMLTextAreaElement || (target instanceof HTMLInputElement && target.type === "text" && target.role !== "combobox");
       const name = isText && names[target.closest('.block[id^="sl-"]')?.id ?? ""];
-      if (name) this.changed(name, target.value);
+      if (name) this.setByUser(name, target.value);
     });
   }
 
   /**
-   * Called by Gradio when its fields are to be filled in: those that something is waiting for get it, the others stay as they
-   * are, so that nothing that is being typed is lost.
+   * Called by Gradio for the updates of its fields: fields with a pending update get it, the others keep their value, so that
+   * text that is being typed is not lost.
    * @param {string[]} names
    * @returns {unknown[]}
    */
-  filling(names) {
-    const waiting = this.#pending;
-    this.#pending = {};
-    this.#filled = true;
+  takeUpdates(names) {
+    const waiting = this.#updates;
+    this.#updates = {};
+    this.#ready = true;
     return names.map((name) => ({ __type__: "update", ...waiting[name] }));
   }
 
-  /** Put values into fields. @param {Record<string, Value>} values */
+  /** Set fields. @param {Record<string, Value>} values */
   fill(values) {
     Object.assign(this.values, values);
-    for (const [name, value] of Object.entries(values)) this.#pending[name] = { ...this.#pending[name], value };
+    for (const [name, value] of Object.entries(values)) this.#updates[name] = { ...this.#updates[name], value };
     document.querySelector(/** @type {"button"} */ ("#sl-fill"))?.click();
-    this.#tell();
+    this.#notify();
   }
 
-  /** Something that is no field has changed: the editor's picture, the styles. */
-  touch() {
-    this.#tell();
+  /** Notify listeners of a change outside the fields: the editor's picture, the styles. */
+  notifyChange() {
+    this.#notify();
   }
 
-  /** Draw with another checkpoint, at its size and with its steps. @param {string} id  Empty: the usual one. */
-  choose(id) {
-    const checkpoint = this.#named(id);
-    this.#offerFitting(checkpoint);
-    this.fill({ ...this.#usual(checkpoint), sampler: "", schedule: "", checkpoint });
+  /** Select a checkpoint, with its default size and steps. @param {string} id  empty: the default checkpoint */
+  selectCheckpoint(id) {
+    const checkpoint = this.#checkpointValue(id);
+    this.#setCompatibleChoices(checkpoint);
+    this.fill({ ...this.#checkpointDefaults(checkpoint), sampler: "", schedule: "", checkpoint });
   }
 
-  /** All as it is for a new picture; can be taken back. */
+  /** Reset everything but the checkpoint; can be undone. */
   reset() {
     const before = this.#snapshot();
     const { checkpoint } = this.values;
     this.styles = [];
     this.editor?.setPicture(null);
-    this.fill({ ...PLAIN, ...this.#usual(String(checkpoint)), checkpoint });
+    this.fill({ ...DEFAULTS, ...this.#checkpointDefaults(String(checkpoint)), checkpoint });
     toast(t("create.reset.done"), { action: { label: t("undo"), run: before } });
   }
 
-  /** Offer these models. @param {Model[]} models */
-  offer(models) {
+  /** Set the models to choose from. @param {Model[]} models */
+  setModels(models) {
     const checkpoints = models.filter((model) => model.kind === "checkpoint");
     this.checkpoints = new Map(checkpoints.map((model) => [model.id, model]));
-    const usual = checkpoints.find((model) => model.default);
-    this.#offer("checkpoint", [[t("create.checkpoint.usual", { name: usual?.id ?? "" }), ""], ...checkpoints.filter((model) => !model.default).map(same)]);
-    this.#offer("hires.upscaler", [[t("create.hires.latent"), "latent"], ...models.filter((model) => model.kind === "upscaler").map(same)]);
+    const defaultModel = checkpoints.find((model) => model.default);
+    this.#setChoices("checkpoint", [[t("create.checkpoint.usual", { name: defaultModel?.id ?? "" }), ""], ...checkpoints.filter((model) => !model.default).map(modelChoice)]);
+    this.#setChoices("hires.upscaler", [[t("create.hires.latent"), "latent"], ...models.filter((model) => model.kind === "upscaler").map(modelChoice)]);
   }
 
-  /** Offer these samplers and schedules, as far as they fit the checkpoint. @param {Fitting[]} samplers @param {Fitting[]} schedules */
-  offerSamplers(samplers, schedules) {
+  /** Set the samplers and schedules to choose from; those that do not work with the checkpoint are left out. @param {CompatibleChoice[]} samplers @param {CompatibleChoice[]} schedules */
+  setSamplers(samplers, schedules) {
     this.#samplers = samplers;
     this.#schedules = schedules;
-    this.#offerFitting(String(this.values.checkpoint));
+    this.#setCompatibleChoices(String(this.values.checkpoint));
   }
 
-  /** Only these styles are there. @param {string[]} names */
-  offerStyles(names) {
+  /** Remove selected styles that do not exist. @param {string[]} names */
+  setStyles(names) {
     this.styles = this.styles.filter((name) => names.includes(name));
   }
 
-  /** Fill in what the last visit left, or what suits the checkpoint; what was typed meanwhile stays. */
-  begin() {
-    const { values = {}, styles = [], drawn } = kept();
-    const typed = Object.fromEntries([...this.#early].map((name) => [name, this.values[name]]));
-    const checkpoint = this.#named(String(values.checkpoint ?? ""));
-    const here = this.#model(checkpoint)?.id ?? "";
-    const left = Object.fromEntries(Object.entries(values).filter(([name]) => name in PLAIN && (drawn === here || !SUITED.includes(name))));
+  /** Fill the form from the last visit or the checkpoint's defaults; fields that the user changed meanwhile keep their value. */
+  restore() {
+    const { values = {}, styles = [], drawn } = readStorage();
+    const typed = Object.fromEntries([...this.#changedEarly].map((name) => [name, this.values[name]]));
+    const checkpoint = this.#checkpointValue(String(values.checkpoint ?? ""));
+    const currentCheckpoint = this.#findCheckpoint(checkpoint)?.id ?? "";
+    const stored = Object.fromEntries(Object.entries(values).filter(([name]) => name in DEFAULTS && (drawn === currentCheckpoint || !CHECKPOINT_FIELDS.includes(name))));
     this.styles = styles;
-    this.#offerFitting(checkpoint);
-    this.fill({ ...PLAIN, ...this.#usual(checkpoint), ...left, checkpoint, ...typed });
+    this.#setCompatibleChoices(checkpoint);
+    this.fill({ ...DEFAULTS, ...this.#checkpointDefaults(checkpoint), ...stored, checkpoint, ...typed });
   }
 
-  /** The checkpoint that would draw. @returns {Model | undefined} */
+  /** The checkpoint that would be used. @returns {Model | undefined} */
   get checkpoint() {
-    return this.#model(String(this.values.checkpoint));
+    return this.#findCheckpoint(String(this.values.checkpoint));
   }
 
   /**
-   * Take over what a picture or a text says of itself; can be taken back.
-   * @param {import("./types").Recalled} recalled
-   * @returns {boolean}  Whether there was anything.
+   * Fill the form from recalled parameters; can be undone.
+   * @param {import("./types").RecallResult} recalled
+   * @returns {boolean}  whether there were any
    */
   recall({ source, fields, unfilled }) {
     if (source === "none") {
@@ -182,44 +182,44 @@ export class Form {
     }
     const before = this.#snapshot();
     const { styles = [], ...rest } = fields;
-    const given = flattened(rest);
-    const checkpoint = this.#named(String(given.checkpoint ?? ""));
+    const given = flatten(rest);
+    const checkpoint = this.#checkpointValue(String(given.checkpoint ?? ""));
     const blur = given["inpaint.blur"];
     delete given["inpaint.blur"];
     delete given.checkpoint;
-    const { known, beyond } = this.#within(given);
+    const { fillable, outOfRange } = this.#splitByLimits(given);
     this.editor?.setPicture(null);
     if (this.editor && typeof blur === "number") this.editor.blur = blur;
     this.styles = styles;
-    this.#offerFitting(checkpoint);
-    this.fill({ ...PLAIN, ...this.#usual(checkpoint), ...known, checkpoint, "hires.on": !!fields.hires });
-    for (const [fold, names] of Object.entries(FOLDS)) {
-      const used = Object.keys(known).some((name) => known[name] !== PLAIN[name] && names.some((each) => name.startsWith(each)));
-      if (used) void this.open(/** @type {keyof typeof FOLDS} */ (fold));
+    this.#setCompatibleChoices(checkpoint);
+    this.fill({ ...DEFAULTS, ...this.#checkpointDefaults(checkpoint), ...fillable, checkpoint, "hires.on": !!fields.hires });
+    for (const [accordion, names] of Object.entries(ACCORDIONS)) {
+      const used = Object.keys(fillable).some((name) => fillable[name] !== DEFAULTS[name] && names.some((each) => name.startsWith(each)));
+      if (used) void this.openAccordion(/** @type {keyof typeof ACCORDIONS} */ (accordion));
     }
-    this.#sayRecalled([...unfilled, ...beyond], before);
+    this.#reportRecall([...unfilled, ...outOfRange], before);
     return true;
   }
 
-  /** Put a picture into the editor. @param {Blob} blob */
-  async edit(blob) {
-    await this.open("edit");
+  /** Open a picture in the editor. @param {Blob} blob */
+  async editPicture(blob) {
+    await this.openAccordion("edit");
     await (await this.#editor).setPicture(blob);
   }
 
-  /** Draw at a picture's shape. @param {{width: number, height: number}} size  In pixels. */
-  fit({ width, height }) {
-    this.fill(fitting(width, height, this.checkpoint?.draws));
+  /** Set the size for a picture's aspect ratio. @param {{width: number, height: number}} size  in pixels */
+  setSize({ width, height }) {
+    this.fill(fitSize(width, height, this.checkpoint?.draws));
   }
 
-  /** Open one of the folds. @param {keyof typeof FOLDS} fold */
-  async open(fold) {
-    const bar = await appears(`#sl-fold-${fold} > button`);
+  /** Open an accordion. @param {keyof typeof ACCORDIONS} accordion */
+  async openAccordion(accordion) {
+    const bar = await waitForElement(`#sl-fold-${accordion} > button`);
     if (!bar.classList.contains("open")) bar.click();
   }
 
   /**
-   * What the fields ask for, as our API takes it.
+   * The form as a request of our API.
    * @returns {Promise<Fields>}
    */
   async request() {
@@ -235,7 +235,7 @@ export class Form {
       width: v.width, height: v.height, steps: v.steps, guidance_scale: v.guidance_scale,
       sampler: v.sampler || undefined,
       schedule: v.schedule || undefined,
-      seed: whole(v.seed),
+      seed: parseWhole(v.seed),
       count: v.count,
       clip_skip: v.clip_skip === 1 ? undefined : v.clip_skip,
       guidance_rescale: v.guidance_rescale || undefined,
@@ -245,131 +245,131 @@ export class Form {
       pag_scale: v.pag_scale || undefined,
       eta: v.eta === "" ? undefined : v.eta,
       variation: v["variation.strength"]
-        ? { seed: whole(v["variation.seed"]) ?? Math.floor(Math.random() * 2 ** 32), strength: v["variation.strength"] }
+        ? { seed: parseWhole(v["variation.seed"]) ?? Math.floor(Math.random() * 2 ** 32), strength: v["variation.strength"] }
         : undefined,
       hires: v["hires.on"]
         ? { scale: v["hires.scale"], strength: v["hires.strength"], upscaler: v["hires.upscaler"], steps: v["hires.steps"] || undefined }
         : undefined,
     };
     if (!editor) return given;
-    const around = { padding: v["inpaint.padding"], only_masked: v["inpaint.only_masked"], fill: v["inpaint.fill"], blur: editor.blur };
+    const inpaint = { padding: v["inpaint.padding"], only_masked: v["inpaint.only_masked"], fill: v["inpaint.fill"], blur: editor.blur };
     return {
       ...given,
       init_image: await base64(/** @type {Blob} */ (editor.picture)),
       strength: v.strength,
-      ...(mask ? { mask: await base64(mask), inpaint: around } : {}),
-      ...(editor.outpaint ? { outpaint: editor.outpaint, inpaint: { ...around, only_masked: false } } : {}),
+      ...(mask ? { mask: await base64(mask), inpaint: inpaint } : {}),
+      ...(editor.outpaint ? { outpaint: editor.outpaint, inpaint: { ...inpaint, only_masked: false } } : {}),
     };
   }
 
-  /** Forget what is kept in this browser. */
-  static forget() {
-    localStorage.removeItem(KEPT);
+  /** Remove the form's values from localStorage. */
+  static clearStorage() {
+    localStorage.removeItem(STORAGE_KEY);
   }
 
-  /** A checkpoint's value in its field: the usual one is the empty one, and so is one that is not here. @param {string} id */
-  #named(id) {
+  /** The value of the checkpoint field: empty for the default checkpoint and for one that does not exist. @param {string} id */
+  #checkpointValue(id) {
     const model = this.checkpoints.get(id);
     return model && !model.default ? id : "";
   }
 
   /** @param {string} checkpoint */
-  #model(checkpoint) {
+  #findCheckpoint(checkpoint) {
     return this.checkpoints.get(checkpoint) ?? [...this.checkpoints.values()].find((model) => model.default);
   }
 
-  /** What a checkpoint draws with when nobody says otherwise. @param {string} checkpoint @returns {Record<string, Value>} */
-  #usual(checkpoint) {
-    const draws = this.#model(checkpoint)?.draws;
-    return draws ? { width: draws.width, height: draws.height, steps: draws.steps, guidance_scale: draws.guidance_scale } : {};
+  /** A checkpoint's default values. @param {string} checkpoint @returns {Record<string, Value>} */
+  #checkpointDefaults(checkpoint) {
+    const defaults = this.#findCheckpoint(checkpoint)?.draws;
+    return defaults ? { width: defaults.width, height: defaults.height, steps: defaults.steps, guidance_scale: defaults.guidance_scale } : {};
   }
 
   /** @param {string} checkpoint */
-  #offerFitting(checkpoint) {
-    const kind = this.#model(checkpoint)?.draws?.kind;
-    const fits = (/** @type {Fitting[]} */ all) => all.filter(({ kinds }) => !kind || kinds.includes(kind)).map(({ name }) => named(name));
-    this.#offer("sampler", [[t("create.sampler.usual"), ""], ...fits(this.#samplers)]);
-    this.#offer("schedule", [[t("create.schedule.usual"), ""], ...fits(this.#schedules)]);
+  #setCompatibleChoices(checkpoint) {
+    const kind = this.#findCheckpoint(checkpoint)?.draws?.kind;
+    const fits = (/** @type {CompatibleChoice[]} */ all) => all.filter(({ kinds }) => !kind || kinds.includes(kind)).map(({ name }) => nameChoice(name));
+    this.#setChoices("sampler", [[t("create.sampler.usual"), ""], ...fits(this.#samplers)]);
+    this.#setChoices("schedule", [[t("create.schedule.usual"), ""], ...fits(this.#schedules)]);
   }
 
-  /** @param {string} name @param {[string, string][]} choices  Titles with their values. */
-  #offer(name, choices) {
-    this.#pending[name] = { value: this.values[name], ...this.#pending[name], choices };
+  /** @param {string} name @param {[string, string][]} choices  labels with values */
+  #setChoices(name, choices) {
+    this.#updates[name] = { value: this.values[name], ...this.#updates[name], choices };
   }
 
   /**
-   * Which of the values there are fields for, and which there are not, or not up to there.
+   * Split values into those that their fields can take, and those without a field or outside a slider's range.
    * @param {Record<string, Value>} given
-   * @returns {{known: Record<string, Value>, beyond: Unfilled[]}}
+   * @returns {{fillable: Record<string, Value>, outOfRange: UnfilledField[]}}
    */
-  #within(given) {
+  #splitByLimits(given) {
     /** @type {Record<string, Value>} */
-    const known = {};
-    /** @type {Unfilled[]} */
-    const beyond = [];
+    const fillable = {};
+    /** @type {UnfilledField[]} */
+    const outOfRange = [];
     for (const [name, value] of Object.entries(given)) {
-      if (value === null || (!(name in PLAIN) && !value)) continue;
-      const [least, most] = this.limits[name] ?? [-Infinity, Infinity];
-      if (!(name in PLAIN)) beyond.push({ name, value: String(value), reason: t("recall.no_field") });
-      else if (typeof value === "number" && (value < least || value > most)) beyond.push({ name, value: String(value), reason: t("recall.beyond", { least, most }) });
-      else known[name] = TYPED.includes(name) ? String(value) : value;
+      if (value === null || (!(name in DEFAULTS) && !value)) continue;
+      const [min, max] = this.limits[name] ?? [-Infinity, Infinity];
+      if (!(name in DEFAULTS)) outOfRange.push({ name, value: String(value), reason: t("recall.no_field") });
+      else if (typeof value === "number" && (value < min || value > max)) outOfRange.push({ name, value: String(value), reason: t("recall.beyond", { least: min, most: max }) });
+      else fillable[name] = NUMBERS_AS_TEXT.includes(name) ? String(value) : value;
     }
-    return { known, beyond };
+    return { fillable, outOfRange };
   }
 
-  /** @param {Unfilled[]} unfilled @param {() => void} undo */
-  #sayRecalled(unfilled, undo) {
-    const back = { label: t("undo"), run: undo };
-    if (unfilled.length === 0) return toast(t("recall.all"), { action: back });
+  /** @param {UnfilledField[]} unfilled @param {() => void} undo */
+  #reportRecall(unfilled, undo) {
+    const undoAction = { label: t("undo"), run: undo };
+    if (unfilled.length === 0) return toast(t("recall.all"), { action: undoAction });
     const lines = unfilled.map(({ name, value, reason }) => `${name}${value ? `: ${value}` : ""} (${reason})`);
-    if (lines.length > LISTED) dialog(t("recall.some", { n: lines.length }), h("ul", { class: "sl-unfilled" }, lines.map((line) => h("li", {}, line))));
-    toast(t("recall.some", { n: lines.length }), { kind: "error", stays: 20000, action: back, hint: lines.length > LISTED ? "" : lines.join(" · ") });
+    if (lines.length > MAX_LISTED) dialog(t("recall.some", { n: lines.length }), h("ul", { class: "sl-unfilled" }, lines.map((line) => h("li", {}, line))));
+    toast(t("recall.some", { n: lines.length }), { kind: "error", duration: 20000, action: undoAction, hint: lines.length > MAX_LISTED ? "" : lines.join(" · ") });
   }
 
-  /** Everything as it is now, to go back to. @returns {() => void} */
+  /** Returns a function that restores the current state. @returns {() => void} */
   #snapshot() {
     const { values, styles, editor } = this;
-    const [before, picture, painted, expanded] = [{ ...values }, editor?.picture ?? null, editor?.picture ? editor.mask() : null, editor?.outpaint ?? null];
+    const [before, picture, maskFile, outpaint] = [{ ...values }, editor?.picture ?? null, editor?.picture ? editor.mask() : null, editor?.outpaint ?? null];
     return async () => {
       this.styles = styles;
-      this.#offerFitting(String(before.checkpoint));
+      this.#setCompatibleChoices(String(before.checkpoint));
       if (editor && picture) {
         await editor.setPicture(picture);
-        const mask = await painted;
+        const mask = await maskFile;
         if (mask) await editor.setMask(mask);
-        if (expanded) editor.setOutpaint(expanded);
+        if (outpaint) editor.setOutpaint(outpaint);
       }
       this.fill(before);
     };
   }
 
-  #tell() {
-    if (this.#filled) {
-      localStorage.setItem(KEPT, JSON.stringify({ values: this.values, styles: this.styles, drawn: this.checkpoint?.id ?? "" }));
+  #notify() {
+    if (this.#ready) {
+      localStorage.setItem(STORAGE_KEY, JSON.stringify({ values: this.values, styles: this.styles, drawn: this.checkpoint?.id ?? "" }));
     }
     for (const listener of this.#listeners) listener();
   }
 }
 
-/** A size with a picture's shape that the checkpoint can draw. @param {number} width @param {number} height @param {import("./types").Draws | null} [draws] */
-export function fitting(width, height, draws) {
-  const step = draws?.size_multiple ?? 8;
-  const scale = Math.min(1, Math.sqrt(((draws?.width ?? 512) * (draws?.height ?? 512) * 1.5) / (width * height)));
+/** A size with a picture's aspect ratio that the checkpoint can generate. @param {number} width @param {number} height @param {import("./types").GenerationDefaults | null} [defaults] */
+export function fitSize(width, height, defaults) {
+  const step = defaults?.size_multiple ?? 8;
+  const scale = Math.min(1, Math.sqrt(((defaults?.width ?? 512) * (defaults?.height ?? 512) * 1.5) / (width * height)));
   const round = (/** @type {number} */ side) => Math.max(64, Math.round((side * scale) / step) * step);
   return { width: round(width), height: round(height) };
 }
 
-/** What the last visit left. @returns {{values?: Record<string, Value>, styles?: string[], drawn?: string}} */
-function kept() {
+/** The form's values from localStorage. @returns {{values?: Record<string, Value>, styles?: string[], drawn?: string}} */
+function readStorage() {
   try {
-    return JSON.parse(localStorage.getItem(KEPT) ?? "{}");
+    return JSON.parse(localStorage.getItem(STORAGE_KEY) ?? "{}");
   } catch {
     return {};
   }
 }
 
-/** Nested parts as names with dots, as the fields are called. @param {Fields} fields @returns {Record<string, Value>} */
-function flattened(fields) {
+/** Nested objects as names with dots, the names of the fields. @param {Fields} fields @returns {Record<string, Value>} */
+function flatten(fields) {
   const parts = Object.entries(fields).map(([name, value]) =>
     value !== null && typeof value === "object" ? Object.entries(value).map(([key, inner]) => [`${name}.${key}`, inner]) : [[name, value]],
   );
@@ -377,16 +377,16 @@ function flattened(fields) {
 }
 
 /** @param {Model} model @returns {[string, string]} */
-const same = (model) => [model.id, model.id];
+const modelChoice = (model) => [model.id, model.id];
 /** @param {string} name @returns {[string, string]} */
-const named = (name) => [name, name];
+const nameChoice = (name) => [name, name];
 
 /**
- * A whole number as it was typed, or undefined. What is no number, or one that JavaScript cannot hold, goes to the server as
- * the text it is: it takes the one and explains the other.
+ * A whole number from a text field, or undefined. Other text, and a number that JavaScript cannot represent exactly, is sent
+ * to the server as a string, which accepts the number and explains an error.
  * @param {Value} value
  */
-function whole(value) {
+function parseWhole(value) {
   const text = String(value ?? "").trim();
   return text === "" ? undefined : /^\d{1,15}$/.test(text) ? Number(text) : text;
 }

@@ -1,229 +1,229 @@
-// Everything that was made: found, looked through, marked, compared.
+// The Gallery tab: search, browse, mark and compare all pictures.
 
 import { get } from "./core/api.js";
-import { button, fill, h, icon } from "./core/dom.js";
-import { shortcut } from "./core/keys.js";
-import { isOver } from "./core/live.js";
-import { day, t } from "./core/text.js";
-import { complain, toast, watched } from "./core/toast.js";
+import { button, h, icon, setChildren } from "./core/dom.js";
+import { isFinished } from "./core/job_store.js";
+import { registerShortcut } from "./core/shortcuts.js";
+import { formatDate, t } from "./core/text.js";
+import { showError, toast, withErrorToast } from "./core/toast.js";
 import { Filters } from "./gallery/filters.js";
 import { Grid } from "./gallery/grid.js";
 import { Results } from "./gallery/results.js";
-import { listenForViewer, openViewer } from "./viewer.js";
+import { openViewer, registerViewerShortcuts } from "./viewer.js";
 import { openCompare } from "./viewer/compare.js";
-import { nothingOver } from "./viewer/overlay.js";
+import { noDialogOpen } from "./viewer/overlay.js";
 
-/** @typedef {import("./types").Entry} Entry */
-/** @typedef {import("./types").Studio} Studio */
+/** @typedef {import("./types").GalleryEntry} GalleryEntry */
+/** @typedef {import("./types").PageContext} PageContext */
 
-const COUNTED = 10000; // entries that are loaded without being scrolled to, so that their number can be said
-const CALM = 600; // milliseconds a search stands until its results are counted
-const SOON = 200; // milliseconds in which several jobs that end are looked after once
-const LEAST = 320; // pixels: the grid's height at least
+const MAX_COUNTED = 10000; // entries that are loaded without scrolling, to show their exact number
+const COUNT_DELAY = 600; // milliseconds after a search before its results are counted
+const NEW_ENTRIES_DELAY = 200; // milliseconds in which several ended jobs cause one request
+const MIN_HEIGHT = 320; // minimum height of the grid, pixels
 
-/** @param {HTMLElement} root @param {Studio} studio */
-export function mount(root, studio) {
-  new Gallery(root, studio);
+/** @param {HTMLElement} root @param {PageContext} context */
+export function mount(root, context) {
+  new Gallery(root, context);
 }
 
 class Gallery {
   #visible = false;
-  #stale = false; // whether something was made while nobody looked
+  #outdated = false; // whether jobs ended while the tab was hidden
   /** @type {import("./gallery/filters.js").Facets} */
   #facets = { checkpoints: {}, samplers: {}, decisions: {} };
-  /** The pictures that are to be compared; null: none are being chosen. @type {string[] | null} */
-  #chosen = null;
-  /** The mark that is being written. @type {Promise<void> | null} */
-  #marking = null;
+  /** Ids of the pictures selected for comparison; null: not selecting. @type {string[] | null} */
+  #selected = null;
+  /** The pending request that saves a favourite. @type {Promise<void> | null} */
+  #savingFavourite = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #soon;
+  #newEntriesTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #count;
+  #countTimer;
 
-  /** @param {HTMLElement} root @param {Studio} studio */
-  constructor(root, studio) {
+  /** @param {HTMLElement} root @param {PageContext} context */
+  constructor(root, context) {
     this.root = root;
-    this.studio = studio;
-    addEventListener("sl:entry", (event) => this.#learn(/** @type {CustomEvent} */ (event).detail));
-    this.results = new Results({ onchange: () => this.#show(), onfailure: complain, isDoomed: studio.actions.isDoomed });
+    this.context = context;
+    addEventListener("sl:entry", (event) => this.#onEntryChange(/** @type {CustomEvent} */ (event).detail));
+    this.results = new Results({ onchange: () => this.#render(), onfailure: showError, isBeingDeleted: context.actions.isBeingDeleted });
     this.filters = new Filters(() => this.#search());
     this.grid = new Grid({
       label: t("gallery.grid"),
       total: () => this.results.total || (this.results.ready || this.results.failure ? 0 : 60),
       at: (index) => this.results.entries[index],
-      need: (index) => this.results.need(index),
-      press: (index) => this.#press(index),
+      ensureLoaded: (index) => this.results.ensureLoaded(index),
+      activate: (index) => this.#activate(index),
       favourite: (index) => this.#favourite(index),
-      chosen: (id) => this.#chosen && this.#chosen.includes(id),
-      scrolled: (first) => this.#say(first),
+      isSelected: (id) => this.#selected && this.#selected.includes(id),
+      onscroll: (first) => this.#showDay(first),
     });
-    this.number = h("p", { class: "sl-gallery-number", role: "status" });
-    this.day = h("p", { class: "sl-gallery-day" });
-    this.compare = button({ icon: "compare", label: t("gallery.compare"), "aria-pressed": "false", onclick: () => this.#choose(!this.#chosen) });
-    this.fresh = button({ icon: "plus", label: "", kind: "primary", hidden: true, onclick: () => this.#admit() });
+    this.countNote = h("p", { class: "sl-gallery-number", role: "status" });
+    this.dayNote = h("p", { class: "sl-gallery-day" });
+    this.compareButton = button({ icon: "compare", label: t("gallery.compare"), "aria-pressed": "false", onclick: () => this.#setSelecting(!this.#selected) });
+    this.newButton = button({ icon: "plus", label: "", kind: "primary", hidden: true, onclick: () => this.#insertNew() });
     this.note = h("div", { class: "sl-gallery-note" });
     const { filters } = this;
     this.section = h("section", { class: "sl-gallery", "aria-label": t("gallery.title") },
       h("h2", { class: "sl-hidden" }, t("gallery.title")),
-      h("div", { class: "sl-gallery-tools" }, filters.box, filters.favourite, filters.more, this.compare, filters.bar),
-      h("div", { class: "sl-gallery-line" }, this.number, this.day),
+      h("div", { class: "sl-gallery-tools" }, filters.searchBox, filters.favourite, filters.toggle, this.compareButton, filters.bar),
+      h("div", { class: "sl-gallery-line" }, this.countNote, this.dayNote),
       h("div", { class: "sl-gallery-place" }, this.grid.element, this.note,
-        h("div", { class: "sl-gallery-fresh", role: "status" }, this.fresh)));
-    fill(root, this.section);
-    this.#listen();
+        h("div", { class: "sl-gallery-fresh", role: "status" }, this.newButton)));
+    setChildren(root, this.section);
+    this.#addListeners();
   }
 
-  #listen() {
-    const { live } = this.studio;
-    live.listen((change) => {
-      if (change.type === "jobs" || (change.type === "job" && change.job.kind !== "scan" && isOver(change.job))) this.#later();
+  #addListeners() {
+    const { jobStore } = this.context;
+    jobStore.subscribe((change) => {
+      if (change.type === "jobs" || (change.type === "job" && change.job.kind !== "scan" && isFinished(change.job))) this.#scheduleNewEntries();
     });
-    new IntersectionObserver((entries) => this.#appear(!!entries.at(-1)?.isIntersecting)).observe(this.section);
-    addEventListener("resize", () => this.#stretch());
-    const here = () => this.#visible && nothingOver();
-    const tile = () => here() && this.grid.hasFocus && !!this.results.entries[this.grid.active];
-    shortcut("/", "gallery.search", () => this.filters.search.select(), { when: here });
-    shortcut("f", "viewer.favourite", () => this.#favourite(this.grid.active), { when: tile });
-    shortcut("Delete", "viewer.delete", () => this.#remove(this.grid.active), { when: tile });
-    shortcut("c", "gallery.choose", () => this.#pick(this.grid.active), { when: tile });
-    shortcut("Escape", "gallery.choose.end", () => this.#choose(false), { when: () => here() && !!this.#chosen });
-    listenForViewer();
+    new IntersectionObserver((entries) => this.#onVisibilityChange(!!entries.at(-1)?.isIntersecting)).observe(this.section);
+    addEventListener("resize", () => this.#resize());
+    const isActive = () => this.#visible && noDialogOpen();
+    const isTileFocused = () => isActive() && this.grid.hasFocus && !!this.results.entries[this.grid.active];
+    registerShortcut("/", "gallery.search", () => this.filters.search.select(), { isActive });
+    registerShortcut("f", "viewer.favourite", () => this.#favourite(this.grid.active), { isActive: isTileFocused });
+    registerShortcut("Delete", "viewer.delete", () => this.#remove(this.grid.active), { isActive: isTileFocused });
+    registerShortcut("c", "gallery.choose", () => this.#toggleSelected(this.grid.active), { isActive: isTileFocused });
+    registerShortcut("Escape", "gallery.choose.end", () => this.#setSelecting(false), { isActive: () => isActive() && !!this.#selected });
+    registerViewerShortcuts();
   }
 
-  /** The tab is shown, or another. @param {boolean} visible */
-  #appear(visible) {
+  /** The tab was shown or hidden. @param {boolean} visible */
+  #onVisibilityChange(visible) {
     const first = visible && !this.results.ready && !this.#visible;
     this.#visible = visible;
     if (!visible) return;
-    this.#stretch();
+    this.#resize();
     if (first) this.#search();
-    else if (this.#stale) this.#later();
+    else if (this.#outdated) this.#scheduleNewEntries();
   }
 
-  /** As high as there is room in the window, so that nothing but the grid scrolls. */
-  #stretch() {
+  /** Fill the window's height, so that only the grid scrolls. */
+  #resize() {
     if (!this.root.offsetParent) return;
-    this.section.style.height = `${innerHeight}px`; // so that the page is longer than the window, and its end can be seen
+    this.section.style.height = `${innerHeight}px`; // makes the page longer than the window, so that the space below can be measured
     const { top, bottom } = this.section.getBoundingClientRect();
     const below = Math.max(0, document.documentElement.scrollHeight - (bottom + scrollY));
-    const height = Math.max(LEAST, innerHeight - (top + scrollY) - Math.min(below, 64));
+    const height = Math.max(MIN_HEIGHT, innerHeight - (top + scrollY) - Math.min(below, 64));
     this.section.style.height = `${height}px`;
   }
 
-  /** Look for what the filters say, from the beginning. */
-  #search = watched(async () => {
-    clearTimeout(this.#count);
-    if (this.#marking) await this.#marking; // what was just marked is to be found
-    const started = this.results.start(this.filters.wanted);
+  /** Search with the current filters, from the top. */
+  #search = withErrorToast(async () => {
+    clearTimeout(this.#countTimer);
+    if (this.#savingFavourite) await this.#savingFavourite; // the search must see the saved favourite
+    const started = this.results.search(this.filters.query);
     this.grid.toTop();
-    this.#show();
-    await Promise.all([started, this.#countAll()]);
-    this.#count = setTimeout(() => this.#countFound(), CALM);
+    this.#render();
+    await Promise.all([started, this.#loadFacets()]);
+    this.#countTimer = setTimeout(() => this.#loadAll(), COUNT_DELAY);
   });
 
-  /** What there is in all, which says how long the grid is and what can be chosen. */
-  async #countAll() {
+  /** Load the facets: the number of entries and the filters' choices. */
+  async #loadFacets() {
     this.#facets = await get("/v1/gallery/facets");
-    this.filters.offer(this.#facets);
-    this.results.expect(this.filters.expected(this.#facets));
+    this.filters.setFacets(this.#facets);
+    this.results.setExpected(this.filters.expectedTotal(this.#facets));
   }
 
-  /** Load what was found to its end, so that it can be said how much it is. */
-  async #countFound() {
+  /** Load all results, to show their exact number. */
+  async #loadAll() {
     const { results } = this;
-    while (!results.exact && !results.failure && results.entries.length < COUNTED && this.#visible) {
-      if (!(await results.more()).length) return;
+    while (!results.exact && !results.failure && results.entries.length < MAX_COUNTED && this.#visible) {
+      if (!(await results.loadMore()).length) return;
     }
   }
 
-  /** Something was made: look for it soon, or when the gallery is looked at again. */
-  #later() {
-    this.#stale = !this.#visible;
-    if (this.#stale || !this.results.ready) return;
-    clearTimeout(this.#soon);
-    this.#soon = setTimeout(watched(async () => {
-      await this.results.look();
-      if (this.results.waiting.length && this.grid.atTop && nothingOver()) this.#admit();
+  /** A job has ended: look for new entries soon, or when the tab is next shown. */
+  #scheduleNewEntries() {
+    this.#outdated = !this.#visible;
+    if (this.#outdated || !this.results.ready) return;
+    clearTimeout(this.#newEntriesTimer);
+    this.#newEntriesTimer = setTimeout(withErrorToast(async () => {
+      await this.results.fetchNew();
+      if (this.results.newEntries.length && this.grid.atTop && noDialogOpen()) this.#insertNew();
       this.#facets = await get("/v1/gallery/facets");
-      this.filters.offer(this.#facets);
-    }), SOON);
+      this.filters.setFacets(this.#facets);
+    }), NEW_ENTRIES_DELAY);
   }
 
-  /** Let in what is new. */
-  #admit() {
+  /** Insert the new entries. */
+  #insertNew() {
     const { grid } = this;
-    const stay = grid.atTop && grid.hasFocus, pressed = document.activeElement === this.fresh;
-    const amount = this.results.admit();
-    if (stay) grid.focus(grid.active + amount);
+    const keepFocus = grid.atTop && grid.hasFocus, pressed = document.activeElement === this.newButton;
+    const amount = this.results.insertNew();
+    if (keepFocus) grid.focus(grid.active + amount);
     else grid.toTop();
-    if (pressed) grid.focus(0); // the button has gone
+    if (pressed) grid.focus(0); // the button is hidden now
   }
 
-  #show() {
+  #render() {
     const { results } = this;
     const empty = results.ready && !results.total;
     const failed = !!results.failure && !results.entries.length;
     this.grid.element.hidden = empty || failed;
-    fill(this.note, failed ? this.#failed() : empty && (this.filters.active ? this.#nothing() : this.#welcome()));
+    setChildren(this.note, failed ? this.#failureNote() : empty && (this.filters.active ? this.#noMatchNote() : this.#emptyNote()));
     this.grid.refresh();
-    const found = results.total - (results.exact ? 0 : 1);
-    const says = !results.ready ? "gallery.loading" : !results.exact ? "gallery.at_least" : this.filters.active ? "gallery.found" : "gallery.all";
-    this.number.textContent = failed || (empty && !this.filters.active) ? "" : this.#chosen ? t("gallery.choosing", { n: 2 - this.#chosen.length }) : results.ready ? t(says, { n: found }) : t(says);
-    this.#showFresh(results.waiting.length);
-    this.compare.disabled = results.ready && results.total < 2;
+    const total = results.total - (results.exact ? 0 : 1);
+    const textKey = !results.ready ? "gallery.loading" : !results.exact ? "gallery.at_least" : this.filters.active ? "gallery.found" : "gallery.all";
+    this.countNote.textContent = failed || (empty && !this.filters.active) ? "" : this.#selected ? t("gallery.choosing", { n: 2 - this.#selected.length }) : results.ready ? t(textKey, { n: total }) : t(textKey);
+    this.#renderNewButton(results.newEntries.length);
+    this.compareButton.disabled = results.ready && results.total < 2;
   }
 
-  /** @param {number} n  how many wait to be let in; the button stays the same, so that it keeps the focus and is read out once */
-  #showFresh(n) {
-    const words = /** @type {Element} */ (this.fresh.lastElementChild), says = n ? t("gallery.new", { n }) : "";
-    if (words.textContent !== says) words.textContent = says;
-    this.fresh.hidden = !n;
+  /** @param {number} n  number of new entries; the button stays the same element, so that it keeps the focus and is announced once */
+  #renderNewButton(n) {
+    const words = /** @type {Element} */ (this.newButton.lastElementChild), text = n ? t("gallery.new", { n }) : "";
+    if (words.textContent !== text) words.textContent = text;
+    this.newButton.hidden = !n;
   }
 
-  /** Say of which day the first picture in sight is. @param {number} first */
-  #say(first) {
+  /** Show the date of the first visible picture. @param {number} first */
+  #showDay(first) {
     const created = this.results.entries[first]?.created.slice(0, 10) ?? "";
-    if (this.day?.dataset.day === created) return;
-    if (!this.day) return;
-    this.day.dataset.day = created;
-    this.day.textContent = created && day(this.results.entries[first].created);
+    if (this.dayNote?.dataset.day === created) return;
+    if (!this.dayNote) return;
+    this.dayNote.dataset.day = created;
+    this.dayNote.textContent = created && formatDate(this.results.entries[first].created);
   }
 
-  #welcome() {
+  #emptyNote() {
     return h("div", { class: "sl-empty" }, icon("brush"), h("h3", {}, t("gallery.empty")), h("p", {}, t("gallery.empty.how")),
-      button({ label: t("gallery.empty.create"), kind: "primary", onclick: () => this.studio.show("create") }));
+      button({ label: t("gallery.empty.create"), kind: "primary", onclick: () => this.context.show("create") }));
   }
 
-  #nothing() {
+  #noMatchNote() {
     return h("div", { class: "sl-empty" }, icon("search"), h("h3", {}, t("gallery.nothing")), h("p", {}, t("gallery.nothing.how")),
       button({ label: t("gallery.clear"), onclick: () => this.filters.reset() }));
   }
 
-  #failed() {
+  #failureNote() {
     return h("div", { class: "sl-empty" }, icon("warning"), h("h3", {}, t("gallery.failed")),
       button({ label: t("gallery.again"), onclick: () => this.#search() }));
   }
 
   /** @param {number} index */
-  #press(index) {
-    if (this.#chosen) this.#pick(index);
-    else this.#open(index);
+  #activate(index) {
+    if (this.#selected) this.#toggleSelected(index);
+    else this.#openViewer(index);
   }
 
-  /** Take in what was done to a picture, here or elsewhere in the page. @param {import("./viewer.js").EntryChange} change */
-  #learn({ kind, id, ...fields }) {
-    if (kind === "favourite") this.results.change(id, fields);
-    else if (kind === "removed") this.results.take(id);
+  /** Apply a change of a picture, made here or in another part of the page. @param {import("./viewer.js").EntryChange} change */
+  #onEntryChange({ kind, id, ...fields }) {
+    if (kind === "favourite") this.results.update(id, fields);
+    else if (kind === "removed") this.results.remove(id);
     else this.#restore(id);
   }
 
   /** @param {number} index */
-  #open(index) {
+  #openViewer(index) {
     const { results, grid } = this;
-    openViewer(this.studio, results.entries, index, {
+    openViewer(this.context, results.entries, index, {
       total: () => results.total - (results.exact ? 0 : 1),
-      load: () => results.more(),
-      onchange: (change) => (change.kind === "favourite" ? this.#learn(change) : tell(change)),
+      load: () => results.loadMore(),
+      onchange: (change) => (change.kind === "favourite" ? this.#onEntryChange(change) : dispatchEntryChange(change)),
       onclose: (id) => {
         const at = id === null ? -1 : results.indexOf(id);
         return grid.focus(at < 0 ? grid.active : at);
@@ -232,17 +232,17 @@ class Gallery {
   }
 
   /** @param {number} index */
-  #favourite = watched(async (/** @type {number} */ index) => {
+  #favourite = withErrorToast(async (/** @type {number} */ index) => {
     const { id, favourite } = this.results.entries[index];
-    this.results.change(id, { favourite: !favourite });
-    const marked = this.studio.actions.favourite(id, !favourite);
-    const marking = (this.#marking = marked.then(() => {}, () => {}).then(() => {
-      if (this.#marking === marking) this.#marking = null;
+    this.results.update(id, { favourite: !favourite });
+    const marked = this.context.actions.favourite(id, !favourite);
+    const marking = (this.#savingFavourite = marked.then(() => {}, () => {}).then(() => {
+      if (this.#savingFavourite === marking) this.#savingFavourite = null;
     }));
     try {
       await marked;
     } catch (error) {
-      this.results.change(id, { favourite });
+      this.results.update(id, { favourite });
       throw error;
     }
   });
@@ -250,44 +250,44 @@ class Gallery {
   /** @param {number} index */
   #remove(index) {
     const { id } = this.results.entries[index];
-    this.studio.actions.remove(id, {
+    this.context.actions.remove(id, {
       hide: () => {
-        tell({ kind: "removed", id });
+        dispatchEntryChange({ kind: "removed", id });
         this.grid.focus(index);
       },
-      restore: () => tell({ kind: "restored", id }),
+      restore: () => dispatchEntryChange({ kind: "restored", id }),
     });
   }
 
   /** @param {string} id */
   #restore(id) {
-    if (!this.results.putBack(id)) this.#search();
+    if (!this.results.restore(id)) this.#search();
   }
 
-  /** Begin to choose two pictures, or end it. @param {boolean} on */
-  #choose(on) {
-    this.#chosen = on ? [] : null;
-    this.compare.setAttribute("aria-pressed", String(on));
+  /** Start or stop selecting two pictures. @param {boolean} on */
+  #setSelecting(on) {
+    this.#selected = on ? [] : null;
+    this.compareButton.setAttribute("aria-pressed", String(on));
     this.section.classList.toggle("sl-choosing", on);
     if (on) this.grid.element.setAttribute("aria-multiselectable", "true");
     else this.grid.element.removeAttribute("aria-multiselectable");
-    this.#show();
+    this.#render();
   }
 
-  /** Choose a picture, or no longer; the second one opens both. @param {number} index */
-  #pick(index) {
+  /** Select or deselect a picture; the second selection opens the comparison. @param {number} index */
+  #toggleSelected(index) {
     const { id, decision, missing } = this.results.entries[index];
     if (decision === "block" || missing) return toast(t("gallery.choose.not"));
-    if (!this.#chosen) this.#choose(true);
-    const chosen = this.#chosen ?? [];
-    this.#chosen = chosen.includes(id) ? chosen.filter((each) => each !== id) : [...chosen, id];
-    this.#show();
-    if (this.#chosen.length < 2) return;
-    const [one, other] = this.#chosen;
-    this.#choose(false);
+    if (!this.#selected) this.#setSelecting(true);
+    const chosen = this.#selected ?? [];
+    this.#selected = chosen.includes(id) ? chosen.filter((each) => each !== id) : [...chosen, id];
+    this.#render();
+    if (this.#selected.length < 2) return;
+    const [one, other] = this.#selected;
+    this.#setSelecting(false);
     openCompare(one, other, { among: this.results.entries, focus: () => this.grid.focus(this.results.indexOf(other)) });
   }
 }
 
-/** Let the whole page know what was done to a picture; the gallery hears it too. @param {import("./viewer.js").EntryChange} detail */
-const tell = (detail) => dispatchEvent(new CustomEvent("sl:entry", { detail }));
+/** Dispatch a change of a picture to the whole page, including this gallery. @param {import("./viewer.js").EntryChange} detail */
+const dispatchEntryChange = (detail) => dispatchEvent(new CustomEvent("sl:entry", { detail }));

@@ -1,112 +1,112 @@
-// The page's beginning: texts, who is here, the jobs, and the part of each tab as soon as its place is there.
+// The entry point: load texts and the session, connect to the jobs, and mount each part as soon as its element exists.
 
 import { makeActions } from "./actions.js";
-import { mountCards } from "./cards.js";
 import { get, request } from "./core/api.js";
-import { appears, button, fill, h, whenever } from "./core/dom.js";
-import { listenToKeys, shortcut, showHelp } from "./core/keys.js";
-import { Live } from "./core/live.js";
-import { chooseLanguage, chosenLanguage, LANGUAGES, loadTexts, t } from "./core/text.js";
-import { complain, watched } from "./core/toast.js";
+import { button, h, onElementAdded, setChildren, waitForElement } from "./core/dom.js";
+import { JobStore } from "./core/job_store.js";
+import { registerShortcut, showShortcuts, startShortcuts } from "./core/shortcuts.js";
+import { currentLanguage, LANGUAGES, loadTexts, setLanguage, t } from "./core/text.js";
+import { showError, withErrorToast } from "./core/toast.js";
 import { mountCreate } from "./create.js";
 import { Editor } from "./editor.js";
 import { Form } from "./form.js";
 import { mount as mountGallery } from "./gallery.js";
+import { mountJobCards } from "./job_cards.js";
 import { mount as mountModels } from "./models.js";
 import { mount as mountModerate } from "./moderate.js";
 import { mount as mountSystem } from "./system.js";
-import { nothingOver } from "./viewer/overlay.js";
+import { noDialogOpen } from "./viewer/overlay.js";
 
 const TABS = /** @type {const} */ (["create", "gallery", "moderate", "models", "system"]);
-const PARTS = { gallery: mountGallery, moderate: mountModerate, models: mountModels, system: mountSystem };
-const TAB = "safelight.tab";
+const MOUNTS = { gallery: mountGallery, moderate: mountModerate, models: mountModels, system: mountSystem };
+const TAB_KEY = "safelight.tab";
 
-/** Show another tab. @param {string} name */
-async function show(name) {
-  const tab = await appears(`#sl-tab-${name}-button`);
+/** Show a tab. @param {string} name */
+async function showTab(name) {
+  const tab = await waitForElement(`#sl-tab-${name}-button`);
   if (tab.getAttribute("aria-selected") !== "true") tab.click();
 }
 
-async function begin() {
-  /** @type {[import("./types").Me, void]} */
+async function start() {
+  /** @type {[import("./types").Session, void]} */
   const [me] = await Promise.all([get("/v1/session"), loadTexts()]);
-  const live = new Live();
-  const form = new Form(appears("#sl-editor").then((root) => new Editor(root, { onchange: () => form.touch(), onsize: (size) => form.fit(size) })));
-  /** @type {any} */ (window).safelight = { form, live }; // where Gradio's events of the form go
-  const actions = makeActions({ form, live, show });
-  const studio = { me, live, actions, show };
+  const jobStore = new JobStore();
+  const form = new Form(waitForElement("#sl-editor").then((root) => new Editor(root, { onchange: () => form.notifyChange(), onsize: (size) => form.setSize(size) })));
+  /** @type {any} */ (window).safelight = { form, jobStore }; // called by the Gradio events in page.py
+  const actions = makeActions({ form, jobStore, show: showTab });
+  const context = { me, jobStore, actions, show: showTab };
 
-  live.connect();
-  mountCreate(form, live);
-  whenever("#sl-header", (root) => header(root, studio));
-  whenever("#sl-jobs", (root) => mountCards(root, studio));
-  for (const [name, mount] of Object.entries(PARTS)) whenever(`#sl-${name}`, (root) => mount(root, studio));
-  listenToKeys();
-  TABS.forEach((name, place) => shortcut(`${place + 1}`, `keys.tab.${name}`, () => show(name), { when: nothingOver }));
-  addEventListener("sl:checkpoint", (event) => form.choose(/** @type {CustomEvent} */ (event).detail));
-  for (const kind of /** @type {const} */ (["dragover", "drop"])) {
-    // A file that is dropped beside its place must not replace the page.
-    document.addEventListener(kind, (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault());
+  jobStore.connect();
+  mountCreate(form, jobStore);
+  onElementAdded("#sl-header", (root) => mountHeader(root, context));
+  onElementAdded("#sl-jobs", (root) => mountJobCards(root, context));
+  for (const [name, mount] of Object.entries(MOUNTS)) onElementAdded(`#sl-${name}`, (root) => mount(root, context));
+  startShortcuts();
+  TABS.forEach((name, index) => registerShortcut(`${index + 1}`, `keys.tab.${name}`, () => showTab(name), { isActive: noDialogOpen }));
+  addEventListener("sl:checkpoint", (event) => form.selectCheckpoint(/** @type {CustomEvent} */ (event).detail));
+  for (const type of /** @type {const} */ (["dragover", "drop"])) {
+    // A file that is dropped outside a drop target must not navigate away from the page.
+    document.addEventListener(type, (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault());
   }
-  keepTab();
+  restoreTab();
 
-  await offerChoices(form).catch(complain);
-  await appears("#sl-fill");
-  form.limits = JSON.parse((await appears("#sl-draw")).dataset.limits ?? "{}");
-  form.begin();
+  await loadChoices(form).catch(showError);
+  await waitForElement("#sl-fill");
+  form.limits = JSON.parse((await waitForElement("#sl-draw")).dataset.limits ?? "{}");
+  form.restore();
 }
 
-/** What the dropdowns offer, as it is now. @param {Form} form */
-async function offerChoices(form) {
+/** Load the choices of the form's dropdowns. @param {Form} form */
+async function loadChoices(form) {
   const [{ data }, { samplers }, { schedules }] = await Promise.all([get("/v1/models"), get("/v1/samplers"), get("/v1/schedules")]);
-  form.offer(data);
-  form.offerSamplers(samplers, schedules);
+  form.setModels(data);
+  form.setSamplers(samplers, schedules);
 }
 
-/** The line above the tabs: the name, the connection, language, light or dark, who is signed in. @param {HTMLElement} root @param {import("./types").Studio} studio */
-function header(root, { me, live, actions }) {
-  const line = h("span", { class: "sl-connection", role: "status" });
-  live.listen((change) => {
+/** The header: the name, the connection, the language, the theme, and the user. @param {HTMLElement} root @param {import("./types").PageContext} context */
+function mountHeader(root, { me, jobStore, actions }) {
+  const connectionNote = h("span", { class: "sl-connection", role: "status" });
+  jobStore.subscribe((change) => {
     if (change.type !== "connection") return;
-    line.textContent = change.open ? "" : t("offline");
-    line.classList.toggle("sl-lost", !change.open);
+    connectionNote.textContent = change.connected ? "" : t("offline");
+    connectionNote.classList.toggle("sl-lost", !change.connected);
   });
-  const language = h("select", { class: "sl-field", "aria-label": t("language"), onchange: () => chooseLanguage(language.value) },
-    Object.entries(LANGUAGES).map(([name, title]) => h("option", { value: name, selected: name === chosenLanguage() }, title)));
-  const looks = ["system", "light", "dark"];
-  const look = h("select", { class: "sl-field", "aria-label": t("look"), onchange: () => (localStorage.setItem("safelight.look", look.value), location.reload()) },
-    looks.map((name) => h("option", { value: name, selected: name === (localStorage.getItem("safelight.look") ?? "system") }, t(`look.${name}`))));
-  const leave = watched(async () => {
-    await actions.finish();
-    Form.forget();
+  const languageSelect = h("select", { class: "sl-field", "aria-label": t("language"), onchange: () => setLanguage(languageSelect.value) },
+    Object.entries(LANGUAGES).map(([name, title]) => h("option", { value: name, selected: name === currentLanguage() }, title)));
+  const themes = ["system", "light", "dark"];
+  const themeSelect = h("select", { class: "sl-field", "aria-label": t("look"), onchange: () => (localStorage.setItem("safelight.look", themeSelect.value), location.reload()) },
+    themes.map((name) => h("option", { value: name, selected: name === (localStorage.getItem("safelight.look") ?? "system") }, t(`look.${name}`))));
+  const signOut = withErrorToast(async () => {
+    await actions.flushDeletions();
+    Form.clearStorage();
     await request("DELETE", "/v1/session");
     location.assign("/sign-in");
   });
-  fill(
+  setChildren(
     root,
     h("header", { class: "sl-header" },
       h("span", { class: "sl-lamp sl-small", "aria-hidden": "true" }),
       h("h1", {}, "Safelight"),
-      line,
+      connectionNote,
       h("div", { class: "sl-header-right" },
-        language, look,
-        button({ label: "?", onclick: showHelp, title: t("keys.title"), "aria-label": t("keys.title") }),
+        languageSelect, themeSelect,
+        button({ label: "?", onclick: showShortcuts, title: t("keys.title"), "aria-label": t("keys.title") }),
         me.keys && h("span", { class: "sl-hint sl-wide-only" }, me.owner),
-        me.cookie && button({ icon: "user", label: t("sign_out"), onclick: leave }),
+        me.cookie && button({ icon: "user", label: t("sign_out"), onclick: signOut }),
       ),
     ),
   );
 }
 
-/** A reload shows the tab that was open. */
-function keepTab() {
-  const kept = sessionStorage.getItem(TAB);
-  if (kept && kept !== TABS[0]) show(kept);
+/** Restore the open tab after a reload. */
+function restoreTab() {
+  const storedTab = sessionStorage.getItem(TAB_KEY);
+  if (storedTab && storedTab !== TABS[0]) showTab(storedTab);
   document.addEventListener("click", (event) => {
     const tab = event.target instanceof Element ? event.target.closest("[role=tab]") : null;
     const name = tab && TABS.find((each) => tab.id === `sl-tab-${each}-button`);
-    if (name) sessionStorage.setItem(TAB, name);
+    if (name) sessionStorage.setItem(TAB_KEY, name);
   });
 }
 
-begin().catch(complain);
+start().catch(showError);

@@ -1,31 +1,31 @@
-// Models: what draws, what judges and what enlarges; what is in memory, and what a checkpoint of the hub would need.
+// The Models tab: checkpoints, classifiers and upscalers, what is in memory, and the requirements of a checkpoint on the hub.
 
 import { get, post } from "./core/api.js";
-import { button, fill, h } from "./core/dom.js";
-import { number, t } from "./core/text.js";
-import { complain, toast, watched } from "./core/toast.js";
-import { whileVisible } from "./core/visible.js";
+import { button, h, setChildren } from "./core/dom.js";
+import { formatNumber, t } from "./core/text.js";
+import { showError, toast, withErrorToast } from "./core/toast.js";
+import { whileVisible } from "./core/while_visible.js";
 import { hubForm } from "./models/hub.js";
-import { row } from "./models/row.js";
+import { modelRow } from "./models/row.js";
 
 /**
  * @typedef {import("./types").Model} Model
- * @typedef {import("./types").Failure & {checkpoint: string, time: string}} LoadFailure
- * @typedef {{name: string, state?: string, loading?: string | null, last_error?: LoadFailure | null}} Worker
- * @typedef {{load: boolean, workers: string[], before: Map<string, string>, silent: number}} Order
- *   who heard it, when each of them last failed before, and how often since nobody was about to do it
+ * @typedef {import("./types").ErrorBody & {checkpoint: string, time: string}} LoadError
+ * @typedef {{name: string, state?: string, loading?: string | null, last_error?: LoadError | null}} Worker
+ * @typedef {{load: boolean, workers: string[], previousErrors: Map<string, string>, silentPolls: number}} LoadRequest
+ *   workers that got the request, the time of each one's last error before, and the number of polls in which none was about to load
  */
 
 const SECTIONS = /** @type {const} */ (["checkpoint", "classifier", "upscaler"]);
-const EVERY = 1; // seconds, while something is being loaded
-const PATIENCE = 10; // looks in which a worker says nothing of an order, until it must have been started anew and lost it
+const POLL_INTERVAL = 1; // seconds, while a checkpoint is being loaded
+const MAX_SILENT_POLLS = 10; // polls without a sign of the request, after which the worker must have restarted and lost it
 
 /**
  * @param {HTMLElement} root
- * @param {import("./types").Studio} studio
+ * @param {import("./types").PageContext} context
  */
-export function mount(root, studio) {
-  new Models(root, studio);
+export function mount(root, context) {
+  new Models(root, context);
 }
 
 class Models {
@@ -33,65 +33,65 @@ class Models {
   #models = null;
   /** @type {Worker[]} */
   #workers = [];
-  /** What workers were told and have not done yet, by checkpoint. @type {Map<string, Order>} */
-  #orders = new Map();
-  /** Why a checkpoint could not be loaded. @type {Map<string, LoadFailure>} */
-  #failures = new Map();
-  #shown = "";
+  /** Pending requests to load or unload, by checkpoint. @type {Map<string, LoadRequest>} */
+  #requests = new Map();
+  /** Errors of checkpoints that could not be loaded. @type {Map<string, LoadError>} */
+  #errors = new Map();
+  #renderedKey = "";
 
-  /** @param {HTMLElement} root @param {import("./types").Studio} studio */
-  constructor(root, studio) {
-    this.studio = studio;
+  /** @param {HTMLElement} root @param {import("./types").PageContext} context */
+  constructor(root, context) {
+    this.context = context;
     this.list = h("div", { class: "sl-models-list" }, h("p", { class: "sl-hint", role: "status" }, t("models.loading")));
-    this.news = h("p", { class: "sl-hidden", role: "status" });
+    this.liveRegion = h("p", { class: "sl-hidden", role: "status" });
     root.classList.add("sl-models");
-    fill(root, this.news, this.list, hubForm());
-    this.look = whileVisible(root, () => this.#look(), () => (this.#orders.size || this.#workers.some(({ loading }) => loading) ? EVERY : Infinity));
+    setChildren(root, this.liveRegion, this.list, hubForm());
+    this.refresh = whileVisible(root, () => this.#fetch(), () => (this.#requests.size || this.#workers.some(({ loading }) => loading) ? POLL_INTERVAL : Infinity));
   }
 
-  /** Ask what there is. */
-  async #look() {
+  /** Load the models and the workers' state. */
+  async #fetch() {
     try {
       const [{ data }, { workers }] = await Promise.all([get("/v1/models"), get("/v1/system")]);
       this.#models = data;
       this.#workers = workers;
     } catch (error) {
       if (!this.#models) this.#showFailure();
-      this.#orders.clear();
-      return complain(error);
+      this.#requests.clear();
+      return showError(error);
     }
-    for (const [id, order] of this.#orders) if (this.#isDone(id, order)) this.#orders.delete(id);
-    this.#show();
+    for (const [id, request] of this.#requests) if (this.#isDone(id, request)) this.#requests.delete(id);
+    this.#render();
   }
 
-  /** Whether everybody has done as they were told, said why not, or died. @param {string} id @param {Order} order */
-  #isDone(id, order) {
-    const holders = this.#models?.find((model) => model.id === id)?.loaded_by ?? [];
-    if (!order.load) return order.workers.every((name) => !holders.includes(name));
-    const here = this.#workers.filter(({ name }) => order.workers.includes(name));
-    const failed = here.filter(({ name, last_error }) => last_error?.checkpoint === id && last_error.time !== order.before.get(name));
-    const open = here.filter((worker) => !failed.includes(worker) && !holders.includes(worker.name));
-    order.silent = open.some(({ loading, state }) => loading || state === "starting") ? 0 : order.silent + 1;
-    if (open.length && order.silent <= PATIENCE) return false;
-    const failure = failed[0]?.last_error ?? (holders.length ? null : lost(id));
-    if (failure) this.#failures.set(id, failure);
-    this.news.textContent = t(failure ? "models.failed" : "models.loaded", { name: id });
+  /** Whether every worker has loaded or unloaded the checkpoint, failed, or stopped. @param {string} id @param {LoadRequest} request */
+  #isDone(id, request) {
+    const loadedBy = this.#models?.find((model) => model.id === id)?.loaded_by ?? [];
+    if (!request.load) return request.workers.every((name) => !loadedBy.includes(name));
+    const involved = this.#workers.filter(({ name }) => request.workers.includes(name));
+    const failed = involved.filter(({ name, last_error }) => last_error?.checkpoint === id && last_error.time !== request.previousErrors.get(name));
+    const unfinished = involved.filter((worker) => !failed.includes(worker) && !loadedBy.includes(worker.name));
+    request.silentPolls = unfinished.some(({ loading, state }) => loading || state === "starting") ? 0 : request.silentPolls + 1;
+    if (unfinished.length && request.silentPolls <= MAX_SILENT_POLLS) return false;
+    const failure = failed[0]?.last_error ?? (loadedBy.length ? null : unknownOutcome(id));
+    if (failure) this.#errors.set(id, failure);
+    this.liveRegion.textContent = t(failure ? "models.failed" : "models.loaded", { name: id });
     return true;
   }
 
   /** @param {string | null} id  null: all there are @param {boolean} load */
-  async #order(id, load) {
+  async #requestLoad(id, load) {
     const before = new Map(this.#workers.map(({ name, last_error }) => [name, last_error?.time ?? ""]));
     const answer = await post(`/v1/models/${load ? "load" : "unload"}`, { checkpoint: id });
     const workers = answer.workers ?? this.#workers.map(({ name }) => name);
     if (!workers.length) return toast(t("models.nobody"), { kind: "error" });
     const ids = id === null ? this.#loaded().map((model) => model.id) : [id];
     for (const each of ids) {
-      this.#failures.delete(each);
-      this.#orders.set(each, { load, workers, before, silent: 0 });
+      this.#errors.delete(each);
+      this.#requests.set(each, { load, workers, previousErrors: before, silentPolls: 0 });
     }
-    this.#show();
-    this.look();
+    this.#render();
+    this.refresh();
   }
 
   #loaded() {
@@ -99,61 +99,61 @@ class Models {
   }
 
   /** @param {string} id @returns {import("./models/row.js").State} */
-  #state(id) {
-    const order = this.#orders.get(id);
-    if (order) return order.load ? "loading" : "unloading";
-    return this.#workers.some(({ loading }) => loading === id) ? "loading" : "resting";
+  #stateOf(id) {
+    const request = this.#requests.get(id);
+    if (request) return request.load ? "loading" : "unloading";
+    return this.#workers.some(({ loading }) => loading === id) ? "loading" : "idle";
   }
 
-  #show() {
+  #render() {
     const models = this.#models ?? [];
-    const now = JSON.stringify([models, models.map(({ id }) => [this.#state(id), this.#failures.get(id)])]);
-    if (now === this.#shown) return; // so that a button that is looked at or pressed stays the same button
-    this.#shown = now;
-    const focus = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.does : undefined;
-    fill(this.list, SECTIONS.map((kind) => this.#section(kind, models.filter((model) => model.kind === kind))));
+    const now = JSON.stringify([models, models.map(({ id }) => [this.#stateOf(id), this.#errors.get(id)])]);
+    if (now === this.#renderedKey) return; // so that a focused button stays the same element
+    this.#renderedKey = now;
+    const focus = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.command : undefined;
+    setChildren(this.list, SECTIONS.map((kind) => this.#section(kind, models.filter((model) => model.kind === kind))));
     if (focus && document.activeElement === document.body) this.#refocus(focus);
   }
 
-  /** @param {string} does */
-  #refocus(does) {
-    const same = [...this.list.querySelectorAll("button")].find((each) => each.dataset.does === does && !each.disabled);
-    same?.focus({ preventScroll: true });
+  /** @param {string} action */
+  #refocus(action) {
+    const equivalent = [...this.list.querySelectorAll("button")].find((each) => each.dataset.command === action && !each.disabled);
+    equivalent?.focus({ preventScroll: true });
   }
 
   /** @param {(typeof SECTIONS)[number]} kind @param {Model[]} models */
   #section(kind, models) {
-    const admin = this.studio.me.role === "admin";
+    const admin = this.context.me.role === "admin";
     const several = kind === "checkpoint" && admin && this.#loaded().length > 1;
     return h(
       "section",
       { "aria-labelledby": `sl-models-${kind}` },
       h("header", {},
-        h("h2", { id: `sl-models-${kind}` }, t(`models.${kind}`), " ", h("span", {}, number(models.length))),
-        several && button({ label: t("models.unload_all"), kind: "quiet", onclick: watched(() => this.#order(null, false)) })),
+        h("h2", { id: `sl-models-${kind}` }, t(`models.${kind}`), " ", h("span", {}, formatNumber(models.length))),
+        several && button({ label: t("models.unload_all"), kind: "quiet", onclick: withErrorToast(() => this.#requestLoad(null, false)) })),
       h("p", { class: "sl-hint" }, t(`models.${kind}.hint`)),
       models.length
-        ? h("ul", {}, models.map((model) => row(model, {
-            admin, state: this.#state(model.id), failure: this.#failures.get(model.id) ?? null,
-            order: watched((load) => this.#order(model.id, load)), use: () => this.#use(model.id) })))
+        ? h("ul", {}, models.map((model) => modelRow(model, {
+            admin, state: this.#stateOf(model.id), failure: this.#errors.get(model.id) ?? null,
+            requestLoad: withErrorToast((load) => this.#requestLoad(model.id, load)), use: () => this.#use(model.id) })))
         : h("p", { class: "sl-models-none" }, t(`models.${kind}.none`)),
     );
   }
 
   #showFailure() {
-    fill(
+    setChildren(
       this.list,
       h("div", { class: "sl-empty" }, h("h3", {}, t("models.unread")), h("p", {}, t("models.unread.more")),
-        button({ icon: "reuse", label: t("models.again"), onclick: () => this.look() })),
+        button({ icon: "reuse", label: t("models.again"), onclick: () => this.refresh() })),
     );
   }
 
   /** @param {string} checkpoint */
   #use(checkpoint) {
     dispatchEvent(new CustomEvent("sl:checkpoint", { detail: checkpoint }));
-    this.studio.show("create");
+    this.context.show("create");
   }
 }
 
-/** A load of which nobody can say any more what became of it. @param {string} checkpoint @returns {LoadFailure} */
-const lost = (checkpoint) => ({ checkpoint, time: "", code: "page.lost", message: t("models.failed", { name: checkpoint }) });
+/** The error of a load request whose outcome is unknown. @param {string} checkpoint @returns {LoadError} */
+const unknownOutcome = (checkpoint) => ({ checkpoint, time: "", code: "page.lost", message: t("models.failed", { name: checkpoint }) });

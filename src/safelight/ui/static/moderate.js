@@ -1,80 +1,80 @@
-// Moderate: files of the user's own are judged, and the thresholds can be tried out on them.
+// The Moderate tab: judge local files, and try other thresholds on the results.
 
-import { fill, h, icon } from "./core/dom.js";
-import { number, t } from "./core/text.js";
-import { complain, toast, watched } from "./core/toast.js";
-import { Batches } from "./moderate/batches.js";
-import { Card } from "./moderate/card.js";
-import { dropped } from "./moderate/files.js";
-import { Heat } from "./moderate/heat.js";
-import { judged } from "./moderate/judged.js";
+import { h, icon, setChildren } from "./core/dom.js";
+import { formatNumber, t } from "./core/text.js";
+import { showError, toast, withErrorToast } from "./core/toast.js";
+import { makeView } from "./moderate/elements.js";
+import { evaluate } from "./moderate/evaluation.js";
+import { filesFromTransfer } from "./moderate/files.js";
+import { HeatMaps } from "./moderate/heat_maps.js";
 import { PolicyPanel } from "./moderate/policy_panel.js";
-import { asCsv, asJsonLines, rows, save } from "./moderate/report.js";
+import { asCsv, asJsonLines, downloadText, reportRows } from "./moderate/report.js";
 import { Thumbnails } from "./moderate/thumbnails.js";
-import { makeView } from "./moderate/view.js";
+import { UploadQueue } from "./moderate/upload_queue.js";
+import { VerdictCard } from "./moderate/verdict_card.js";
 
-/** @typedef {import("./moderate/batches.js").Item} Item */
+/** @typedef {import("./moderate/upload_queue.js").Item} Item */
 
-const NEAR = "800px"; // how far from the window cards are filled
-const SETTLES = 400; // milliseconds between two sortings while verdicts come in
+const RENDER_MARGIN = "800px"; // distance from the window in which cards are rendered
+const SORT_INTERVAL = 400; // milliseconds between two sorts while verdicts arrive
 
 /**
  * @param {HTMLElement} root
- * @param {import("./types").Studio} _studio
+ * @param {import("./types").PageContext} _context
  */
-export function mount(root, _studio) {
+export function mount(root, _context) {
   new Moderate(root);
 }
 
 class Moderate {
-  /** @type {Card[]} */
+  /** @type {VerdictCard[]} */
   #cards = [];
-  /** @type {Map<Item, Card>} */
-  #of = new Map();
-  /** @type {Map<Element, Card>} */
-  #at = new Map();
-  /** @type {import("./moderate/view.js").Filter} */
+  /** @type {Map<Item, VerdictCard>} */
+  #cardOfItem = new Map();
+  /** @type {Map<Element, VerdictCard>} */
+  #cardOfElement = new Map();
+  /** @type {import("./moderate/elements.js").Filter} */
   #filter = "all";
   #order = "added";
-  #waits = 0;
+  #retrySeconds = 0;
   #thumbnails = new Thumbnails();
-  #heat = new Heat(() => this.#heatMissing());
-  #sorting = 0;
+  #heatMaps = new HeatMaps(() => this.#onHeatMapsUnsupported());
+  #sortTimer = 0;
 
   /** @param {HTMLElement} root */
   constructor(root) {
     this.root = root;
     root.classList.add("sl-moderate");
-    this.panel = new PolicyPanel(h("aside", { "aria-label": t("moderate.policy") }), () => this.#decide());
-    this.batches = new Batches(() => this.panel.asked, {
-      changed: (items) => this.#changed(items),
-      waits: (seconds) => ((this.#waits = seconds), this.#showProgress()),
-      ended: (error) => this.#ended(error),
+    this.panel = new PolicyPanel(h("aside", { "aria-label": t("moderate.policy") }), () => this.#applyPolicy());
+    this.batches = new UploadQueue(() => this.panel.requestName, {
+      changed: (items) => this.#onItemsChanged(items),
+      retryAfter: (seconds) => ((this.#retrySeconds = seconds), this.#showProgress()),
+      ended: (error) => this.#onEnded(error),
     });
-    this.observer = new IntersectionObserver((entries) => this.#near(entries), { rootMargin: NEAR });
+    this.observer = new IntersectionObserver((entries) => this.#onIntersect(entries), { rootMargin: RENDER_MARGIN });
     this.view = makeView({
       add: (given) => this.#add(given),
       stop: () => this.batches.stop(),
-      goOn: () => this.#goOn(),
+      resume: () => this.#resume(),
       retry: () => this.#retry(),
-      choose: (name) => this.#choose(name),
+      setFilter: (name) => this.#setFilter(name),
       sort: (order) => ((this.#order = order), this.#sort()),
       save: (form) => this.#save(form),
       clear: () => this.#clear(),
     });
-    fill(root, this.view.main, this.panel.root);
+    setChildren(root, this.view.main, this.panel.root);
     this.ready = this.panel.load();
-    this.#showAll();
-    root.addEventListener("dragover", (event) => this.#drag(event));
+    this.#render();
+    root.addEventListener("dragover", (event) => this.#onDragOver(event));
     root.addEventListener("dragleave", (event) => !root.contains(/** @type {Node | null} */ (event.relatedTarget)) && root.classList.remove("sl-dragging"));
-    root.addEventListener("drop", watched((event) => this.#drop(event)));
-    document.addEventListener("paste", watched((event) => this.#paste(event)));
+    root.addEventListener("drop", withErrorToast((event) => this.#onDrop(event)));
+    document.addEventListener("paste", withErrorToast((event) => this.#onPaste(event)));
   }
 
-  // Files in
+  // Files
 
   /** @param {DragEvent} event */
-  #drag(event) {
+  #onDragOver(event) {
     if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
     event.dataTransfer.dropEffect = "copy";
@@ -82,93 +82,93 @@ class Moderate {
   }
 
   /** @param {DragEvent} event */
-  async #drop(event) {
+  async #onDrop(event) {
     this.root.classList.remove("sl-dragging");
     if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
-    await this.#add(await dropped(event.dataTransfer));
+    await this.#add(await filesFromTransfer(event.dataTransfer));
   }
 
   /** @param {ClipboardEvent} event */
-  async #paste(event) {
+  async #onPaste(event) {
     if (!this.root.checkVisibility() || !event.clipboardData?.types.includes("Files")) return;
     event.preventDefault();
-    await this.#add(await dropped(event.clipboardData));
+    await this.#add(await filesFromTransfer(event.clipboardData));
   }
 
-  /** @param {{files: import("./moderate/files.js").Named[], skipped: number}} given */
+  /** @param {{files: import("./moderate/files.js").NamedFile[], skipped: number}} given */
   async #add({ files, skipped }) {
     if (!(await this.ready)) {
       this.ready = this.panel.policy ? Promise.resolve(true) : this.panel.load();
       if (!(await this.ready)) return;
     }
-    const here = new Set(this.#cards.map(({ item }) => identity(item)));
-    const fresh = files.filter((each) => !here.has(identity(each)));
+    const listed = new Set(this.#cards.map(({ item }) => identity(item)));
+    const fresh = files.filter((each) => !listed.has(identity(each)));
     if (files.length > fresh.length) toast(t("moderate.twice", { n: files.length - fresh.length }));
     if (skipped) toast(t("moderate.skipped", { n: skipped }));
     const items = fresh.map(({ name, file }) => /** @type {Item} */ ({ name, file, state: "waiting", verdict: null, failure: null }));
     for (const item of items) {
-      const card = new Card(item, { thumbnails: this.#thumbnails, heat: this.#heat });
+      const card = new VerdictCard(item, { thumbnails: this.#thumbnails, heatMaps: this.#heatMaps });
       this.#cards.push(card);
-      this.#of.set(item, card);
-      this.#at.set(card.element, card);
+      this.#cardOfItem.set(item, card);
+      this.#cardOfElement.set(card.element, card);
       this.observer.observe(card.element);
     }
-    this.view.list.append(...items.map((item) => /** @type {Card} */ (this.#of.get(item)).element));
+    this.view.list.append(...items.map((item) => /** @type {VerdictCard} */ (this.#cardOfItem.get(item)).element));
     this.batches.add(items);
-    this.#showAll();
+    this.#render();
   }
 
-  #goOn() {
+  #resume() {
     void this.batches.run();
-    this.#showAll();
+    this.#render();
   }
 
   #retry() {
     const failed = this.#cards.map(({ item }) => item).filter((item) => item.failure);
     for (const item of failed) Object.assign(item, { state: "waiting", failure: null, verdict: null });
-    this.#changed(failed);
+    this.#onItemsChanged(failed);
     this.batches.add(failed);
-    this.#showAll();
+    this.#render();
   }
 
   #clear() {
     this.batches.clear();
     this.observer.disconnect();
     this.#cards = [];
-    this.#of.clear();
-    this.#at.clear();
+    this.#cardOfItem.clear();
+    this.#cardOfElement.clear();
     this.view.list.replaceChildren();
     this.#thumbnails.clear();
-    this.#heat.clear();
+    this.#heatMaps.clear();
     this.#filter = "all";
-    this.#showAll();
+    this.#render();
   }
 
   // Verdicts
 
   /** @param {Item[]} items */
-  #changed(items) {
-    for (const { verdict } of items) if (verdict && !verdict.error) this.panel.know(Object.keys(verdict.scores));
+  #onItemsChanged(items) {
+    for (const { verdict } of items) if (verdict && !verdict.error) this.panel.addLabels(Object.keys(verdict.scores));
     const policy = this.panel.policy;
-    if (policy) for (const item of items) this.#of.get(item)?.show(policy, true);
-    this.#showAll();
-    if (this.#order === "added" || this.#sorting) return;
-    this.#sorting = setTimeout(() => ((this.#sorting = 0), this.#sort()), SETTLES);
+    if (policy) for (const item of items) this.#cardOfItem.get(item)?.show(policy, true);
+    this.#render();
+    if (this.#order === "added" || this.#sortTimer) return;
+    this.#sortTimer = setTimeout(() => ((this.#sortTimer = 0), this.#sort()), SORT_INTERVAL);
   }
 
-  /** Decide anew about everything. */
-  #decide() {
+  /** Apply the policy to all cards. */
+  #applyPolicy() {
     const policy = this.panel.policy;
     if (!policy) return;
     for (const card of this.#cards) card.show(policy);
-    this.#showAll();
+    this.#render();
   }
 
   /** @param {IntersectionObserverEntry[]} entries */
-  #near(entries) {
+  #onIntersect(entries) {
     for (const { target, isIntersecting } of entries) {
-      const card = this.#at.get(target);
+      const card = this.#cardOfElement.get(target);
       if (!card) continue;
       card.near = isIntersecting;
       if (isIntersecting && this.panel.policy) card.show(this.panel.policy, !target.firstChild);
@@ -176,39 +176,39 @@ class Moderate {
   }
 
   /** @param {import("./core/api.js").ApiError | null} error */
-  #ended(error) {
-    this.#waits = 0;
-    if (error) complain(error);
-    this.#showAll();
+  #onEnded(error) {
+    this.#retrySeconds = 0;
+    if (error) showError(error);
+    this.#render();
     const { all, review, block, error: failed } = this.#counts();
-    if (all && !this.batches.waiting) this.view.news.textContent = t("moderate.done", { n: all, review, block, failed });
+    if (all && !this.batches.waiting) this.view.liveRegion.textContent = t("moderate.done", { n: all, review, block, failed });
   }
 
-  // What is shown
+  // Rendering
 
   #counts() {
     const counts = { all: 0, allow: 0, review: 0, block: 0, error: 0, open: 0 };
     const policy = this.panel.policy;
     for (const { item, element } of this.#cards) {
-      const found = policy && judged(item, policy);
+      const evaluation = policy && evaluate(item, policy);
       counts.all += 1;
-      counts[found ? found.decision : "open"] += 1;
-      const hidden = this.#filter !== "all" && found?.decision !== this.#filter;
+      counts[evaluation ? evaluation.decision : "open"] += 1;
+      const hidden = this.#filter !== "all" && evaluation?.decision !== this.#filter;
       if (element.hidden !== hidden) element.hidden = hidden;
     }
     return counts;
   }
 
-  #showAll() {
+  #render() {
     const counts = this.#counts();
     const any = counts.all > 0;
     this.root.classList.toggle("sl-is-empty", !any);
     this.view.tools.hidden = this.view.progress.hidden = !any;
     for (const [name, chip] of this.view.chips) {
-      fill(chip, t(name === "all" ? "moderate.all" : `decision.${name}`), h("b", {}, number(counts[name])));
+      setChildren(chip, t(name === "all" ? "moderate.all" : `decision.${name}`), h("b", {}, formatNumber(counts[name])));
       chip.setAttribute("aria-pressed", String(name === this.#filter));
     }
-    this.view.none.hidden = !any || this.#filter === "all" || counts[this.#filter] > 0;
+    this.view.noMatchNote.hidden = !any || this.#filter === "all" || counts[this.#filter] > 0;
     this.#showProgress(counts);
   }
 
@@ -218,31 +218,31 @@ class Moderate {
     this.view.meter.max = counts.all || 1;
     this.view.meter.value = done;
     this.view.meter.hidden = counts.open === 0;
-    const says = { done: number(done), all: number(counts.all) };
-    this.view.line.textContent = this.#waits
-      ? t("moderate.waits", { ...says, seconds: this.#waits })
-      : t(running || !counts.open ? "moderate.so_far" : "moderate.stopped", says);
+    const values = { done: formatNumber(done), all: formatNumber(counts.all) };
+    this.view.progressText.textContent = this.#retrySeconds
+      ? t("moderate.waits", { ...values, seconds: this.#retrySeconds })
+      : t(running || !counts.open ? "moderate.so_far" : "moderate.stopped", values);
     this.view.stop.hidden = !running;
-    this.view.goOn.hidden = running || !this.batches.waiting;
+    this.view.resume.hidden = running || !this.batches.waiting;
     const failed = this.#cards.filter(({ item }) => item.failure).length;
     this.view.retry.hidden = running || !failed;
-    fill(this.view.retry, icon("reuse"), t("moderate.retry", { n: failed }));
+    setChildren(this.view.retry, icon("reuse"), t("moderate.retry", { n: failed }));
   }
 
-  /** @param {import("./moderate/view.js").Filter} name */
-  #choose(name) {
+  /** @param {import("./moderate/elements.js").Filter} name */
+  #setFilter(name) {
     this.#filter = name;
-    this.#showAll();
+    this.#render();
   }
 
-  /** Put the cards into their order, where it is another than before. */
+  /** Sort the cards, if their order has changed. */
   #sort() {
     const policy = this.panel.policy;
-    const score = new Map(this.#cards.map((card) => [card, (policy && judged(card.item, policy)?.unsafe) ?? -1]));
-    const of = (/** @type {Card} */ card) => score.get(card) ?? -1;
+    const scores = new Map(this.#cards.map((card) => [card, (policy && evaluate(card.item, policy)?.unsafe) ?? -1]));
+    const scoreOf = (/** @type {VerdictCard} */ card) => scores.get(card) ?? -1;
     const sorted = [...this.#cards];
-    if (this.#order === "highest") sorted.sort((one, other) => of(other) - of(one));
-    if (this.#order === "lowest") sorted.sort((one, other) => of(one) - of(other));
+    if (this.#order === "highest") sorted.sort((one, other) => scoreOf(other) - scoreOf(one));
+    if (this.#order === "lowest") sorted.sort((one, other) => scoreOf(one) - scoreOf(other));
     if (this.#order === "name") sorted.sort((one, other) => one.item.name.localeCompare(other.item.name, undefined, { numeric: true }));
     if (sorted.every(({ element }, index) => this.view.list.children[index] === element)) return;
     const focus = document.activeElement;
@@ -250,24 +250,24 @@ class Moderate {
     if (focus instanceof HTMLElement && this.view.list.contains(focus)) focus.focus({ preventScroll: true });
   }
 
-  #heatMissing() {
-    this.view.cold.textContent = t("moderate.heat.missing", { why: this.#heat.missing ?? "" });
-    this.view.cold.hidden = false;
+  #onHeatMapsUnsupported() {
+    this.view.heatMapNote.textContent = t("moderate.heat.missing", { why: this.#heatMaps.unsupported ?? "" });
+    this.view.heatMapNote.hidden = false;
     const policy = this.panel.policy;
     if (policy) for (const card of this.#cards) card.show(policy, true);
   }
 
-  /** @param {"csv" | "jsonl"} form */
-  #save(form) {
+  /** @param {"csv" | "jsonl"} format */
+  #save(format) {
     const { policy, base } = this.panel;
     if (!policy) return;
-    const report = rows(this.#cards.map(({ item }) => item), policy, base);
+    const report = reportRows(this.#cards.map(({ item }) => item), policy, base);
     if (!report.length) return toast(t("moderate.nothing_yet"));
-    const name = `safelight-moderation.${form}`;
-    if (form === "csv") save(asCsv(report), name, "text/csv");
-    else save(asJsonLines(report), name, "application/x-ndjson");
+    const name = `safelight-moderation.${format}`;
+    if (format === "csv") downloadText(asCsv(report), name, "text/csv");
+    else downloadText(asJsonLines(report), name, "application/x-ndjson");
   }
 }
 
-/** What tells one file from another. @param {import("./moderate/files.js").Named} named */
+/** Identifies a file. @param {import("./moderate/files.js").NamedFile} named */
 const identity = ({ name, file }) => `${name}\n${file.size}\n${file.lastModified}`;

@@ -1,16 +1,16 @@
-// What scores mean under a policy: the same rule as the server's (moderation/policy.py), so that a changed threshold shows at once.
+// Apply a policy to scores: the same rules as the server's moderation/policy.py, so that a changed threshold has an immediate effect.
 
 /**
  * @typedef {import("./types").Decision} Decision
  * @typedef {import("./types").Policy} Policy
- * @typedef {Record<string, number | null>} Scores  Probability by label; null is what JSON makes of "not a number"
+ * @typedef {Record<string, number | null>} Scores  probability by label; null: NaN, which JSON cannot represent
  */
 
 const SEVERITY = /** @type {const} */ ({ allow: 0, review: 1, block: 2 });
 
 /**
- * The worst of the labels' decisions.
- * @param {Scores} scores  each label must be known, see strangers; at least one
+ * The most severe of the labels' decisions.
+ * @param {Scores} scores  of at least one label; the policy must know each label, see unknownLabels
  * @param {Policy} policy
  * @returns {Decision}
  */
@@ -20,7 +20,7 @@ export function decide(scores, policy) {
 }
 
 /**
- * What one label's score means.
+ * The decision for one label's score.
  * @param {string} label
  * @param {number | null} score
  * @param {Policy} policy
@@ -32,11 +32,11 @@ export function decideLabel(label, score, policy) {
   const value = score ?? NaN;
   if (Math.abs(value - thresholds.block) < policy.abstain) return "review";
   if (value < thresholds.review) return "allow";
-  return value < thresholds.block ? "review" : "block"; // in this order what is not a number ends as a block
+  return value < thresholds.block ? "review" : "block"; // in this order, NaN is blocked
 }
 
 /**
- * The thresholds of an unsafe label; case does not matter.
+ * The thresholds of an unsafe label, case-insensitive.
  * @param {string} label
  * @param {Policy} policy
  */
@@ -46,7 +46,7 @@ export function thresholdsOf(label, policy) {
 }
 
 /**
- * Probability that a picture is unsafe: the sum over unsafe labels, 0 to 1.
+ * The probability that a picture is unsafe, 0 to 1: the sum over unsafe labels.
  * @param {Scores} scores
  * @param {Policy} policy
  */
@@ -57,38 +57,38 @@ export function unsafeScore(scores, policy) {
 }
 
 /**
- * Labels that a policy does not mention: they never count as safe by omission, so nothing can be decided.
+ * Labels that the policy does not list; they must not count as safe, so there is no decision.
  * @param {string[]} labels
  * @param {Policy} policy
  */
-export const strangers = (labels, policy) =>
+export const unknownLabels = (labels, policy) =>
   labels.filter((label) => !thresholdsOf(label, policy) && !policy.safe.includes(label.toLowerCase()));
 
 /**
- * Whether a policy can decide about a classifier with these labels: it knows all, and counts one as unsafe.
+ * Whether a policy fits a classifier with these labels: it lists all of them, at least one as unsafe.
  * @param {string[]} labels
  * @param {Policy} policy
  */
 export const fits = (labels, policy) =>
-  strangers(labels, policy).length === 0 && labels.some((label) => thresholdsOf(label, policy));
+  unknownLabels(labels, policy).length === 0 && labels.some((label) => thresholdsOf(label, policy));
 
 /**
- * The policy with one threshold changed; the other is moved along, so that block is never below review.
+ * A policy with one threshold changed; the other moves with it, so that block is never below review.
  * @param {Policy} policy
  * @param {string} label
- * @param {"review" | "block"} which
+ * @param {"review" | "block"} threshold
  * @param {number} value  0 to 1
  * @returns {Policy}
  */
-export function withThreshold(policy, label, which, value) {
+export function withThreshold(policy, label, threshold, value) {
   const { review, block } = policy.unsafe[label];
   const changed =
-    which === "review" ? { review: value, block: Math.max(value, block) } : { review: Math.min(review, value), block: value };
+    threshold === "review" ? { review: value, block: Math.max(value, block) } : { review: Math.min(review, value), block: value };
   return { ...policy, unsafe: { ...policy.unsafe, [label]: changed } };
 }
 
 /**
- * Whether two policies decide alike.
+ * Whether two policies have the same rules.
  * @param {Policy} one
  * @param {Policy} other
  */

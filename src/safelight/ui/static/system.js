@@ -1,10 +1,10 @@
-// System: what this server runs on and how it is, as long as somebody looks.
+// The System tab: the machine and the state of the server, refreshed while the tab is visible.
 
 import { get } from "./core/api.js";
-import { button, fill, h } from "./core/dom.js";
-import { duration, number, size, t } from "./core/text.js";
-import { complain } from "./core/toast.js";
-import { whileVisible } from "./core/visible.js";
+import { button, h, setChildren } from "./core/dom.js";
+import { formatBytes, formatDuration, formatNumber, t } from "./core/text.js";
+import { showError } from "./core/toast.js";
+import { whileVisible } from "./core/while_visible.js";
 import { logView } from "./system/log.js";
 import { memoryView } from "./system/memory.js";
 import { queueView } from "./system/queue.js";
@@ -23,73 +23,73 @@ import { workerCard } from "./system/worker.js";
  * @property {{max_pixels: number, max_bytes: number, max_frames: number, queue_capacity: number, job_retention: number}} limits
  */
 
-const EVERY = 3; // seconds
+const POLL_INTERVAL = 3; // seconds
 
 /**
  * @param {HTMLElement} root
- * @param {import("./types").Studio} studio
+ * @param {import("./types").PageContext} context
  */
-export function mount(root, studio) {
+export function mount(root, context) {
   const state = h("p", { class: "sl-system-state", role: "status" }, t("system.loading"));
-  const again = button({ icon: "reuse", label: t("system.again"), hidden: true, onclick: () => look() });
+  const retryButton = button({ icon: "reuse", label: t("system.again"), hidden: true, onclick: () => refresh() });
   const machine = h("section", { "aria-labelledby": "sl-system-machine" });
   const workers = h("section", { "aria-labelledby": "sl-system-workers" });
   const facts = h("section", { "aria-labelledby": "sl-system-facts" });
   const memory = memoryView();
-  const admin = studio.me.role === "admin";
+  const admin = context.me.role === "admin";
   root.classList.add("sl-system");
-  fill(root, h("header", {}, state, again), machine, workers, queueView(studio), memory.element, facts, admin && logView());
+  setChildren(root, h("header", {}, state, retryButton), machine, workers, queueView(context), memory.element, facts, admin && logView());
 
-  const look = whileVisible(
+  const refresh = whileVisible(
     root,
     async () => {
       try {
         const [system, history] = await Promise.all([get("/v1/system"), get("/v1/system/memory")]);
-        again.hidden = true;
+        retryButton.hidden = true;
         showState(state, system);
         showMachine(machine, system);
         showWorkers(workers, system);
         showFacts(facts, system);
         memory.show(history);
       } catch (error) {
-        if (!again.hidden) return; // said once; the line above stays until it is mended
-        again.hidden = false;
-        say(state, t("system.unread"));
-        complain(error);
+        if (!retryButton.hidden) return; // reported already; the message stays until a request succeeds
+        retryButton.hidden = false;
+        setText(state, t("system.unread"));
+        showError(error);
       }
     },
-    () => EVERY,
+    () => POLL_INTERVAL,
   );
 }
 
-/** Show a text where it is another, so that screen readers are not told the same again. @param {Element} element @param {string} text */
-function say(element, text) {
+/** Set a text if it differs, so that screen readers do not announce it again. @param {Element} element @param {string} text */
+function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
 /** @param {Element} element @param {System} system */
 function showState(element, system) {
   const key = system.workers.length ? (system.jobs.running ? "busy" : "idle") : "nobody";
-  say(element, t(`system.state.${key}`, { n: system.workers.length }));
+  setText(element, t(`system.state.${key}`, { n: system.workers.length }));
 }
 
-/** Show a part anew only where it has changed. @param {HTMLElement} element @param {unknown} what @param {() => Node[]} draw */
-function showIfNew(element, what, draw) {
-  const text = JSON.stringify(what);
+/** Rebuild an element if its data has changed. @param {HTMLElement} element @param {unknown} data @param {() => Node[]} build */
+function renderIfChanged(element, data, build) {
+  const text = JSON.stringify(data);
   if (element.dataset.drawn === text) return;
   element.dataset.drawn = text;
-  fill(element, draw());
+  setChildren(element, build());
 }
 
 /** @param {HTMLElement} element @param {System} system */
 function showMachine(element, { machine }) {
-  showIfNew(element, machine ?? null, () => [
+  renderIfChanged(element, machine ?? null, () => [
     h("h2", { id: "sl-system-machine" }, t("system.machine")),
     machine
       ? pairs([
           ["processor", machine.processor],
-          ["cores", number(machine.cores)],
-          ["memory", size(machine.memory)],
+          ["cores", formatNumber(machine.cores)],
+          ["memory", formatBytes(machine.memory)],
           ["features", machine.features.length ? machine.features.join(", ") : t("system.none")],
         ])
       : h("p", { class: "sl-hint" }, t("system.machine.unknown")),
@@ -98,7 +98,7 @@ function showMachine(element, { machine }) {
 
 /** @param {HTMLElement} element @param {System} system */
 function showWorkers(element, { workers }) {
-  showIfNew(element, workers.map((worker) => ({ ...worker, memory: Math.round(worker.memory / 1e7) })), () => [
+  renderIfChanged(element, workers.map((worker) => ({ ...worker, memory: Math.round(worker.memory / 1e7) })), () => [
     h("h2", { id: "sl-system-workers" }, t("system.workers")),
     workers.length
       ? h("div", { class: "sl-system-workers" }, workers.map(workerCard))
@@ -108,7 +108,7 @@ function showWorkers(element, { workers }) {
 
 /** @param {HTMLElement} element @param {System} system */
 function showFacts(element, { version, versions, classifier, policy, limits }) {
-  showIfNew(element, [version, versions, classifier, policy, limits], () => [
+  renderIfChanged(element, [version, versions, classifier, policy, limits], () => [
     h("h2", { id: "sl-system-facts" }, t("system.facts")),
     h(
       "div",
@@ -118,11 +118,11 @@ function showFacts(element, { version, versions, classifier, policy, limits }) {
       h("div", {}, h("h3", {}, t("system.judging")), pairs([["classifier", classifier], ["policy", policy]]),
         h("h3", {}, t("system.limits")),
         pairs([
-          ["max_pixels", t("system.megapixels", { value: number(limits.max_pixels / 1e6) })],
-          ["max_bytes", size(limits.max_bytes)],
-          ["max_frames", number(limits.max_frames)],
-          ["queue_capacity", number(limits.queue_capacity)],
-          ["job_retention", limits.job_retention >= 2 * 86400 ? t("system.days", { n: Math.round(limits.job_retention / 86400) }) : duration(limits.job_retention)],
+          ["max_pixels", t("system.megapixels", { value: formatNumber(limits.max_pixels / 1e6) })],
+          ["max_bytes", formatBytes(limits.max_bytes)],
+          ["max_frames", formatNumber(limits.max_frames)],
+          ["queue_capacity", formatNumber(limits.queue_capacity)],
+          ["job_retention", limits.job_retention >= 2 * 86400 ? t("system.days", { n: Math.round(limits.job_retention / 86400) }) : formatDuration(limits.job_retention)],
         ])),
     ),
   ]);
@@ -130,6 +130,6 @@ function showFacts(element, { version, versions, classifier, policy, limits }) {
 
 /** @typedef {[name: string, value: string]} Pair */
 
-/** Names and values. @param {Pair[]} rows @param {boolean} [named]  whether the names are keys of the catalogue */
+/** A description list. @param {Pair[]} rows @param {boolean} [named]  whether the names are keys of texts */
 const pairs = (rows, named = true) =>
   h("dl", {}, rows.map(([name, value]) => h("div", {}, h("dt", {}, named ? t(`system.${name}`) : name), h("dd", {}, value))));

@@ -1,14 +1,14 @@
-// What our API gives, as far as the page uses it; docs/api.md has all of it.
+// Schemas of our API, limited to the fields that the page uses; /openapi.json has all of them.
 
 export type Decision = "allow" | "review" | "block";
 
-export interface Failure {
+export interface ErrorBody {
   code: string;
   message: string;
-  hint?: string;
+  hint?: string | null;
 }
 
-export interface Progress {
+export interface JobProgress {
   stage: string;
   step: number;
   steps: number;
@@ -17,7 +17,7 @@ export interface Progress {
   fraction: number;
 }
 
-export interface DrawnPicture {
+export interface OutputPicture {
   id: string;
   index: number;
   seed: number | null;
@@ -38,16 +38,16 @@ export interface Job {
   request: Record<string, any>;
   position: number | null;
   eta: number | null;
-  progress: Progress | null;
+  progress: JobProgress | null;
   created: string;
   started: string | null;
   ended: string | null;
   attempt: number;
-  result: { pictures?: DrawnPicture[]; verdicts?: Verdict[] } | null;
-  error: Failure | null;
+  result: { pictures?: OutputPicture[]; verdicts?: Verdict[] } | null;
+  error: ErrorBody | null;
 }
 
-export interface Entry {
+export interface GalleryEntry {
   id: string;
   job_id: string | null;
   index: number;
@@ -85,8 +85,10 @@ export interface Verdict {
   unsafe: number | null;
   classifier: { name: string; digest: string; arithmetic: string } | null;
   policy: { name: string; version: string; digest: string } | null;
+  frame?: number | null;
+  tile?: number | null;
   notes: string[];
-  error: Failure | null;
+  error: ErrorBody | null;
 }
 
 export interface Policy {
@@ -109,11 +111,11 @@ export interface Model {
   precision: string | null;
   digest: string | null;
   loaded_by: string[];
-  /** What a checkpoint draws with where a request says nothing. */
-  draws: Draws | null;
+  /** A checkpoint's default values for generation. */
+  draws: GenerationDefaults | null;
 }
 
-export interface Draws {
+export interface GenerationDefaults {
   kind: "diffusion" | "flow";
   width: number;
   height: number;
@@ -124,27 +126,27 @@ export interface Draws {
   negative: boolean;
 }
 
-export interface Me {
+export interface Session {
   owner: string;
   role: "user" | "admin";
   keys: boolean;
   cookie: boolean;
 }
 
-/** Fields of a GenerationRequest, as far as the page fills them in. */
+/** Fields of a GenerationRequest. */
 export type Fields = Record<string, any>;
 
-export interface Recalled {
+export interface RecallResult {
   source: "safelight" | "a1111" | "sdnext" | "comfyui" | "none";
   fields: Fields;
   infotext: string | null;
   unfilled: { name: string; value: string; reason: string }[];
 }
 
-/** What every part of the page is given. */
-export interface Studio {
-  me: Me;
-  live: import("./core/live.js").Live;
+/** Shared by all parts of the page. */
+export interface PageContext {
+  me: Session;
+  jobStore: import("./core/job_store.js").JobStore;
   actions: import("./actions.js").Actions;
   /** Show another tab: create, gallery, moderate, models, system. */
   show(tab: string): void;

@@ -1,36 +1,36 @@
-// Pictures one by one over the whole window: looked at closely, their parameters beside them, with all that can be done.
+// The viewer: pictures one by one over the whole window, with zoom, metadata and all actions.
 
 import { ApiError, get, request } from "./core/api.js";
-import { button, fill, h, icon } from "./core/dom.js";
-import { shortcut } from "./core/keys.js";
-import { fileOf, thumbnailOf } from "./core/picture.js";
-import { percent, t } from "./core/text.js";
-import { complain, watched } from "./core/toast.js";
+import { button, h, icon, setChildren } from "./core/dom.js";
+import { fileUrl, thumbnailUrl } from "./core/picture.js";
+import { registerShortcut } from "./core/shortcuts.js";
+import { formatPercent, t } from "./core/text.js";
+import { showError, withErrorToast } from "./core/toast.js";
 import { openCompare } from "./viewer/compare.js";
-import { DEEDS, makeFrame } from "./viewer/frame.js";
+import { ACTIONS, makeElements } from "./viewer/elements.js";
 import { Overlay } from "./viewer/overlay.js";
 import { showPanel } from "./viewer/panel.js";
 import { Zoom } from "./viewer/zoom.js";
 
 /**
- * @typedef {import("./types").Entry} Entry
- * @typedef {import("./types").Studio} Studio
- * @typedef {{id: string, prompt?: string} & Partial<Entry>} Item  an entry, or the beginning of one
+ * @typedef {import("./types").GalleryEntry} GalleryEntry
+ * @typedef {import("./types").PageContext} PageContext
+ * @typedef {{id: string, prompt?: string} & Partial<GalleryEntry>} Item  an entry, possibly incomplete
  * @typedef {{kind: "favourite", id: string, favourite: boolean} | {kind: "removed" | "restored", id: string}} EntryChange
  * @typedef {{
  *   onchange?: (change: EntryChange) => void,
  *   onclose?: (id: string | null) => HTMLElement | null | void,
  *   load?: () => Promise<Item[]>,
  *   total?: () => number,
- * }} Options  onchange: what was done to a picture; onclose: is told the last picture, may say where the focus goes; load:
- *   gives further pictures when the last is near, none at the end; total: how many there are with those
+ * }} Options  onchange: called after a change to a picture; onclose: gets the last picture's id, may return the element to focus;
+ *   load: resolves to further pictures, none at the end; total: number of pictures including those not loaded
  */
 
-const NEAR = 5; // pictures before the end at which more are loaded
-const CALM = 150; // milliseconds a picture is shown before the rest of its record is asked for
-const PAN = 80; // pixels an arrow key moves
-const GONE = [404, 410]; // statuses of a file that is not there
-const FOLDED = "safelight.viewer.folded"; // whether the panel is put away
+const LOAD_AHEAD = 5; // distance from the last picture at which more are loaded
+const RECORD_DELAY = 150; // milliseconds a picture is shown before its full record is loaded
+const PAN_STEP = 80; // pixels per arrow key
+const MISSING_STATUSES = [404, 410]; // statuses of a missing file
+const PANEL_KEY = "safelight.viewer.folded"; // whether the panel is hidden
 const NARROW = matchMedia("(max-width: 760px)");
 
 /** @type {Viewer | null} */
@@ -39,67 +39,67 @@ let listening = false;
 
 /**
  * Show pictures over the whole window.
- * @param {Studio} studio
+ * @param {PageContext} context
  * @param {Item[]} items
- * @param {number} index  which to begin with
+ * @param {number} index  of the first picture to show
  * @param {Options} [options]
  */
-export function openViewer(studio, items, index, options = {}) {
+export function openViewer(context, items, index, options = {}) {
   if (!items[index]) return;
-  listenForViewer();
+  registerViewerShortcuts();
   current?.close();
-  current = new Viewer(studio, items, index, options);
+  current = new Viewer(context, items, index, options);
 }
 
 class Viewer {
-  /** The whole records, as far as they were asked for. @type {Map<string, Entry>} */
-  #whole = new Map();
-  /** Pictures for review that the user wanted to see. @type {Set<string>} */
+  /** Full records that have been loaded, by id. @type {Map<string, GalleryEntry>} */
+  #records = new Map();
+  /** Ids of pictures for review that the user has chosen to see. @type {Set<string>} */
   #revealed = new Set();
   /** @type {string | null} */
-  #before = null; // the picture that was shown before
+  #previousId = null; // the previously shown picture
   /** @type {string | null} */
-  #shown = null;
-  #broken = false; // the file did not come, and nobody knows it gone
+  #currentId = null;
+  #loadFailed = false; // whether the image failed to load although its file may exist
   #exhausted = false;
   #loading = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #calm;
+  #recordTimer;
   /** @type {HTMLImageElement[]} */
-  ahead = []; // neighbours, so that the browser keeps them
+  preloaded = []; // neighbours, referenced so that the browser caches them
 
-  /** @param {Studio} studio @param {Item[]} items @param {number} index @param {Options} options */
-  constructor(studio, items, index, options) {
-    this.studio = studio;
+  /** @param {PageContext} context @param {Item[]} items @param {number} index @param {Options} options */
+  constructor(context, items, index, options) {
+    this.context = context;
     this.items = [...items];
     this.index = index;
     this.options = options;
     this.overlay = new Overlay("sl-viewer", t("viewer.title"), {
-      onclose: () => this.#end(),
+      onclose: () => this.#onClose(),
       focus: () => options.onclose?.(this.items[this.index]?.id ?? null) ?? null,
     });
-    this.frame = makeFrame({
+    this.elements = makeElements({
       favourite: () => this.favourite(),
       remove: () => this.remove(),
       compare: () => this.compare(),
-      toggle: () => this.toggle(),
+      togglePanel: () => this.togglePanel(),
       close: () => this.close(),
       fit: () => this.zoom.fit(true),
       step: (direction) => this.zoom.step(direction),
-      go: (by) => this.go(by),
-      do: (name) => this.do(name),
+      navigate: (by) => this.navigate(by),
+      runAction: (name) => this.runAction(name),
     });
-    const { stage, picture, image } = this.frame;
-    image.addEventListener("load", () => this.#loaded());
-    image.addEventListener("error", () => image.getAttribute("src") && void this.#failed());
-    this.overlay.box.append(...this.frame.all);
+    const { stage, picture, image } = this.elements;
+    image.addEventListener("load", () => this.#onImageLoad());
+    image.addEventListener("error", () => image.getAttribute("src") && void this.#onImageError());
+    this.overlay.box.append(...this.elements.all);
     this.zoom = new Zoom(stage, picture, {
-      onswipe: (by) => this.go(by),
-      onchange: (scale) => fill(this.frame.percent, h("span", {}, percent(scale))),
+      onswipe: (by) => this.navigate(by),
+      onchange: (scale) => setChildren(this.elements.zoomLevel, h("span", {}, formatPercent(scale))),
     });
-    this.#unfold(!NARROW.matches && localStorage.getItem(FOLDED) !== "yes");
+    this.#setPanelOpen(!NARROW.matches && localStorage.getItem(PANEL_KEY) !== "yes");
     this.overlay.open();
-    this.#show();
+    this.#showCurrent();
   }
 
   get isTop() {
@@ -108,11 +108,11 @@ class Viewer {
   get #item() {
     return this.items[this.index];
   }
-  /** What is known of the picture now. @returns {Entry} */
+  /** The current picture's record as far as it is known. @returns {GalleryEntry} */
   get entry() {
-    return this.#whole.get(this.#item.id) ?? withBlanks(this.#item);
+    return this.#records.get(this.#item.id) ?? withDefaults(this.#item);
   }
-  get #there() {
+  get #hasFile() {
     const { decision, missing } = this.entry;
     return decision !== "block" && !missing;
   }
@@ -121,240 +121,240 @@ class Viewer {
     this.overlay.close();
   }
 
-  #end() {
-    clearTimeout(this.#calm);
-    this.zoom.end();
+  #onClose() {
+    clearTimeout(this.#recordTimer);
+    this.zoom.destroy();
     if (current === this) current = null;
   }
 
   /** @param {1 | -1} by */
-  go(by) {
+  navigate(by) {
     if (!this.items[this.index + by]) return this.zoom.fit(true);
     this.index += by;
-    this.#show();
+    this.#showCurrent();
   }
 
-  /** An arrow: the picture moves where parts of it are out of sight. @param {number} x @param {number} y */
-  arrow(x, y) {
-    if (this.zoom.hides && !this.zoom.fitted) this.zoom.pan(-x * PAN, -y * PAN);
-    else if (x) this.go(x > 0 ? 1 : -1);
+  /** An arrow key: pan if the picture is larger than the stage, else show a neighbour. @param {number} x @param {number} y */
+  onArrow(x, y) {
+    if (this.zoom.overflows && !this.zoom.fitted) this.zoom.pan(-x * PAN_STEP, -y * PAN_STEP);
+    else if (x) this.navigate(x > 0 ? 1 : -1);
   }
 
-  /** Bring the picture of the index into the stage. */
-  #show() {
+  /** Show the picture at the current index. */
+  #showCurrent() {
     const { id } = this.#item;
-    if (this.#shown !== id) this.#before = this.#shown;
-    this.#shown = id;
-    this.#broken = false;
-    this.frame.image.removeAttribute("src");
-    this.frame.image.classList.remove("sl-loaded");
-    this.ahead = [];
+    if (this.#currentId !== id) this.#previousId = this.#currentId;
+    this.#currentId = id;
+    this.#loadFailed = false;
+    this.elements.image.removeAttribute("src");
+    this.elements.image.classList.remove("sl-loaded");
+    this.preloaded = [];
     this.zoom.show(this.entry);
-    this.#describe();
-    this.#more();
-    clearTimeout(this.#calm);
-    if (this.#whole.has(id)) return;
-    const known = "sha256" in this.#item;
-    this.#calm = setTimeout(watched(() => this.#complete(id)), known ? CALM : 0);
+    this.#render();
+    this.#loadMore();
+    clearTimeout(this.#recordTimer);
+    if (this.#records.has(id)) return;
+    const hasRecord = "sha256" in this.#item;
+    this.#recordTimer = setTimeout(withErrorToast(() => this.#fetchRecord(id)), hasRecord ? RECORD_DELAY : 0);
   }
 
-  /** Everything that says something of the picture. */
-  #describe() {
+  /** Render everything about the picture. */
+  #render() {
     const { entry } = this;
     const all = Math.max(this.items.length, this.options.total?.() ?? 0);
-    this.frame.count.textContent = t("viewer.count", { at: this.index + 1, of: all });
-    this.frame.heart.setAttribute("aria-pressed", String(entry.favourite));
-    this.frame.previous.disabled = this.index === 0;
-    this.frame.next.disabled = this.index === this.items.length - 1;
-    this.frame.compare.disabled = !this.#there || !this.#other();
-    for (const deed of this.frame.deeds.children) {
-      const needsFile = deed !== this.frame.deeds.lastElementChild;
-      if (deed instanceof HTMLButtonElement) deed.disabled = needsFile && !this.#there;
+    this.elements.count.textContent = t("viewer.count", { at: this.index + 1, of: all });
+    this.elements.favourite.setAttribute("aria-pressed", String(entry.favourite));
+    this.elements.previous.disabled = this.index === 0;
+    this.elements.next.disabled = this.index === this.items.length - 1;
+    this.elements.compare.disabled = !this.#hasFile || !this.#comparisonCandidate();
+    for (const element of this.elements.actionButtons.children) {
+      const needsFile = element !== this.elements.actionButtons.lastElementChild;
+      if (element instanceof HTMLButtonElement) element.disabled = needsFile && !this.#hasFile;
     }
-    this.#offerFile(entry);
-    showPanel(this.frame.words, this.frame.rest, entry);
-    this.#picture(entry);
+    this.#renderDownload(entry);
+    showPanel(this.elements.promptSection, this.elements.detailsSection, entry);
+    this.#renderPicture(entry);
     this.overlay.keepFocus();
   }
 
-  /** @param {Entry} entry */
-  #offerFile({ id, kind }) {
-    if (this.#there) {
-      this.frame.link.href = fileOf(id);
-      this.frame.link.download = `${id}.${kind === "jpeg" ? "jpg" : (kind ?? "png")}`;
-      for (const name of ["aria-disabled", "role"]) this.frame.link.removeAttribute(name);
+  /** @param {GalleryEntry} entry */
+  #renderDownload({ id, kind }) {
+    if (this.#hasFile) {
+      this.elements.link.href = fileUrl(id);
+      this.elements.link.download = `${id}.${kind === "jpeg" ? "jpg" : (kind ?? "png")}`;
+      for (const name of ["aria-disabled", "role"]) this.elements.link.removeAttribute(name);
     } else {
-      this.frame.link.removeAttribute("href");
-      this.frame.link.setAttribute("role", "link"); // without a target it would be nothing that can have a name
-      this.frame.link.setAttribute("aria-disabled", "true");
+      this.elements.link.removeAttribute("href");
+      this.elements.link.setAttribute("role", "link"); // a link without href has no role, so it could not have a name
+      this.elements.link.setAttribute("aria-disabled", "true");
     }
   }
 
-  /** The pixels, or why they are not shown. @param {Entry} entry */
-  #picture(entry) {
+  /** Show the image, or why it is hidden. @param {GalleryEntry} entry */
+  #renderPicture(entry) {
     const { id, decision, missing, unsafe } = entry;
-    const veiled = decision === "review" && !this.#revealed.has(id);
-    this.frame.stage.classList.toggle("sl-withheld-stage", !this.#there);
-    this.frame.picture.classList.toggle("sl-viewer-veiled", veiled);
-    this.frame.picture.hidden = !this.#there;
-    this.frame.image.alt = veiled ? t("picture.review") : entry.prompt || t("picture.unnamed");
-    fill(this.frame.notice);
-    if (!this.#there) {
-      const says = missing ? "viewer.missing" : "viewer.blocked";
-      fill(this.frame.notice, icon(missing ? "warning" : "shield"), h("p", {}, t(says)),
-        !missing && unsafe !== null && h("p", { class: "sl-hint" }, t("viewer.blocked.why", { score: percent(unsafe, 1), policy: entry.policy ?? "" })));
-      this.frame.thumbnail.removeAttribute("src");
+    const blurred = decision === "review" && !this.#revealed.has(id);
+    this.elements.stage.classList.toggle("sl-withheld-stage", !this.#hasFile);
+    this.elements.picture.classList.toggle("sl-viewer-blurred", blurred);
+    this.elements.picture.hidden = !this.#hasFile;
+    this.elements.image.alt = blurred ? t("picture.review") : entry.prompt || t("picture.unnamed");
+    setChildren(this.elements.notice);
+    if (!this.#hasFile) {
+      const textKey = missing ? "viewer.missing" : "viewer.blocked";
+      setChildren(this.elements.notice, icon(missing ? "warning" : "shield"), h("p", {}, t(textKey)),
+        !missing && unsafe !== null && h("p", { class: "sl-hint" }, t("viewer.blocked.why", { score: formatPercent(unsafe, 1), policy: entry.policy ?? "" })));
+      this.elements.thumbnail.removeAttribute("src");
       return;
     }
-    put(this.frame.thumbnail, thumbnailOf(id, veiled ? 16 : 256));
-    if (veiled) fill(this.frame.notice, button({ icon: "eye", label: t("viewer.reveal"), onclick: () => this.reveal() }));
-    else if (!this.#broken) put(this.frame.image, fileOf(id));
-    else fill(this.frame.notice, icon("warning"), h("p", {}, t("picture.broken")), button({ label: t("gallery.again"), onclick: () => this.#again() }));
+    setSource(this.elements.thumbnail, thumbnailUrl(id, blurred ? 16 : 256));
+    if (blurred) setChildren(this.elements.notice, button({ icon: "eye", label: t("viewer.reveal"), onclick: () => this.reveal() }));
+    else if (!this.#loadFailed) setSource(this.elements.image, fileUrl(id));
+    else setChildren(this.elements.notice, icon("warning"), h("p", {}, t("picture.broken")), button({ label: t("gallery.again"), onclick: () => this.#retryImage() }));
   }
 
-  /** Show a picture for review. */
+  /** Reveal a picture for review. */
   reveal() {
     this.#revealed.add(this.#item.id);
-    this.#describe();
+    this.#render();
   }
 
-  #loaded() {
-    this.frame.image.classList.add("sl-loaded");
-    const near = [this.items[this.index + 1], this.items[this.index - 1]];
-    this.ahead = near
+  #onImageLoad() {
+    this.elements.image.classList.add("sl-loaded");
+    const neighbours = [this.items[this.index + 1], this.items[this.index - 1]];
+    this.preloaded = neighbours
       .filter((item) => item?.decision === "allow" && !item.missing)
-      .map(({ id }) => Object.assign(new Image(), { src: fileOf(id) }));
+      .map(({ id }) => Object.assign(new Image(), { src: fileUrl(id) }));
   }
 
-  /** The file did not come: ask whether it is gone or only could not be had now. */
-  async #failed() {
+  /** The image failed to load: find out whether the file is missing or the request failed. */
+  async #onImageError() {
     const { id } = this.#item;
-    const error = await request("GET", fileOf(id)).then(() => null, (reason) => reason);
-    if (this.#shown !== id || current !== this) return;
-    const missing = error instanceof ApiError && GONE.includes(error.status);
-    if (missing) this.#whole.set(id, { ...this.entry, missing });
-    this.#broken = !missing;
-    this.#describe();
+    const error = await request("GET", fileUrl(id)).then(() => null, (reason) => reason);
+    if (this.#currentId !== id || current !== this) return;
+    const missing = error instanceof ApiError && MISSING_STATUSES.includes(error.status);
+    if (missing) this.#records.set(id, { ...this.entry, missing });
+    this.#loadFailed = !missing;
+    this.#render();
   }
 
-  /** Ask once more for a file that did not come. */
-  #again() {
-    this.#broken = false;
-    this.frame.image.removeAttribute("src");
-    this.#describe();
+  /** Load the image again. */
+  #retryImage() {
+    this.#loadFailed = false;
+    this.elements.image.removeAttribute("src");
+    this.#render();
   }
 
-  /** Ask for the whole record. @param {string} id */
-  async #complete(id) {
+  /** Load the full record. @param {string} id */
+  async #fetchRecord(id) {
     const entry = await get(`/v1/gallery/${id}`);
-    const partial = !("width" in (this.items.find((item) => item.id === id) ?? {}));
-    this.#whole.set(id, entry);
-    if (this.#shown !== id || current !== this) return;
-    if (partial) this.zoom.show(entry);
-    this.#describe();
+    const sizeUnknown = !("width" in (this.items.find((item) => item.id === id) ?? {}));
+    this.#records.set(id, entry);
+    if (this.#currentId !== id || current !== this) return;
+    if (sizeUnknown) this.zoom.show(entry);
+    this.#render();
   }
 
-  /** Load further pictures when the end is near. */
-  async #more() {
-    if (!this.options.load || this.#exhausted || this.#loading || this.index < this.items.length - NEAR) return;
+  /** Load further pictures near the end. */
+  async #loadMore() {
+    if (!this.options.load || this.#exhausted || this.#loading || this.index < this.items.length - LOAD_AHEAD) return;
     this.#loading = true;
     try {
-      const more = await this.options.load();
-      this.#exhausted = !more.length;
-      this.items.push(...more);
-      this.frame.next.disabled = this.index === this.items.length - 1;
+      const items = await this.options.load();
+      this.#exhausted = !items.length;
+      this.items.push(...items);
+      this.elements.next.disabled = this.index === this.items.length - 1;
     } catch (error) {
-      complain(error);
+      showError(error);
     } finally {
       this.#loading = false;
     }
   }
 
-  /** @param {import("./viewer/frame.js").Deed} name */
-  async do(name) {
-    const at = DEEDS.findIndex(([each]) => each === name);
-    const pressed = /** @type {HTMLButtonElement} */ (this.frame.deeds.children[at]);
-    if (pressed.disabled) return;
-    pressed.disabled = true;
+  /** @param {import("./viewer/elements.js").ActionName} name */
+  async runAction(name) {
+    const index = ACTIONS.findIndex(([each]) => each === name);
+    const actionButton = /** @type {HTMLButtonElement} */ (this.elements.actionButtons.children[index]);
+    if (actionButton.disabled) return;
+    actionButton.disabled = true;
     try {
-      await this.studio.actions[name](this.#item.id);
-      if (DEEDS[at][3]) this.close();
+      await this.context.actions[name](this.#item.id);
+      if (ACTIONS[index][3]) this.close();
     } catch (error) {
-      complain(error);
+      showError(error);
     } finally {
-      pressed.disabled = false;
-      if (current === this) this.#describe();
+      actionButton.disabled = false;
+      if (current === this) this.#render();
     }
   }
 
   async favourite() {
     const { id, favourite } = this.entry;
-    this.#mark(id, !favourite);
+    this.#setFavourite(id, !favourite);
     try {
-      await this.studio.actions.favourite(id, !favourite);
+      await this.context.actions.favourite(id, !favourite);
     } catch (error) {
-      this.#mark(id, favourite);
-      complain(error);
+      this.#setFavourite(id, favourite);
+      showError(error);
     }
   }
 
   /** @param {string} id @param {boolean} favourite */
-  #mark(id, favourite) {
-    const whole = this.#whole.get(id);
-    if (whole) this.#whole.set(id, { ...whole, favourite });
+  #setFavourite(id, favourite) {
+    const record = this.#records.get(id);
+    if (record) this.#records.set(id, { ...record, favourite });
     this.items = this.items.map((item) => (item.id === id ? { ...item, favourite } : item));
     this.options.onchange?.({ kind: "favourite", id, favourite });
-    if (this.#shown === id) this.frame.heart.setAttribute("aria-pressed", String(favourite));
+    if (this.#currentId === id) this.elements.favourite.setAttribute("aria-pressed", String(favourite));
   }
 
   remove() {
     const item = this.#item, at = this.index;
-    this.studio.actions.remove(item.id, {
+    this.context.actions.remove(item.id, {
       hide: () => {
         this.items.splice(at, 1);
         this.options.onchange?.({ kind: "removed", id: item.id });
         if (!this.items.length) return this.close();
         this.index = Math.min(at, this.items.length - 1);
-        this.#show();
+        this.#showCurrent();
       },
       restore: () => {
         this.options.onchange?.({ kind: "restored", id: item.id });
         if (current !== this) return;
         this.index = Math.min(at, this.items.length);
         this.items.splice(this.index, 0, item);
-        this.#show();
+        this.#showCurrent();
       },
     });
   }
 
-  /** The picture to compare with: the one looked at before, or else a neighbour. */
-  #other() {
-    const can = (/** @type {Item | undefined} */ item) => item && item.decision !== "block" && !item.missing;
-    return [this.items.find(({ id }) => id === this.#before), this.items[this.index + 1], this.items[this.index - 1]].find(can);
+  /** The picture to compare with: the previous one, or a neighbour. */
+  #comparisonCandidate() {
+    const comparable = (/** @type {Item | undefined} */ item) => item && item.decision !== "block" && !item.missing;
+    return [this.items.find(({ id }) => id === this.#previousId), this.items[this.index + 1], this.items[this.index - 1]].find(comparable);
   }
 
   compare() {
-    const other = this.#other();
-    if (other && this.#there) openCompare(other.id, this.#item.id, { among: this.items, revealed: this.#revealed });
+    const other = this.#comparisonCandidate();
+    if (other && this.#hasFile) openCompare(other.id, this.#item.id, { among: this.items, revealed: this.#revealed });
   }
 
-  toggle() {
-    const folded = !this.overlay.box.classList.contains("sl-folded");
-    if (!NARROW.matches) localStorage.setItem(FOLDED, folded ? "yes" : "no");
-    this.#unfold(!folded);
+  togglePanel() {
+    const hidden = !this.overlay.box.classList.contains("sl-folded");
+    if (!NARROW.matches) localStorage.setItem(PANEL_KEY, hidden ? "yes" : "no");
+    this.#setPanelOpen(!hidden);
   }
 
   /** @param {boolean} open */
-  #unfold(open) {
+  #setPanelOpen(open) {
     this.overlay.box.classList.toggle("sl-folded", !open);
-    this.frame.fold.setAttribute("aria-expanded", String(open));
-    this.frame.panel.toggleAttribute("inert", !open);
+    this.elements.panelToggle.setAttribute("aria-expanded", String(open));
+    this.elements.panel.toggleAttribute("inert", !open);
   }
 }
 
-/** A picture of which little is known, as an entry. @param {Item} item @returns {Entry} */
-function withBlanks(item) {
-  return /** @type {Entry} */ ({
+/** A complete record with defaults for what is unknown. @param {Item} item @returns {GalleryEntry} */
+function withDefaults(item) {
+  return /** @type {GalleryEntry} */ ({
     width: 1, height: 1, decision: "allow", unsafe: null, scores: {}, policy: null, prompt: "", negative_prompt: "", seed: null,
     steps: null, sampler: null, checkpoint: null, created: new Date().toISOString(), kind: null, size: 0, missing: false,
     favourite: false, tags: [], ...item,
@@ -362,26 +362,26 @@ function withBlanks(item) {
 }
 
 /** @param {HTMLImageElement} image @param {string} src */
-function put(image, src) {
+function setSource(image, src) {
   if (image.getAttribute("src") !== src) image.src = src;
 }
 
-/** Make its keys known to the page's help; they act while a viewer is the uppermost thing. */
-export function listenForViewer() {
+/** Register the viewer's shortcuts; they apply while a viewer is the topmost dialog. */
+export function registerViewerShortcuts() {
   if (listening) return;
   listening = true;
   const on = (/** @type {string} */ keys, /** @type {string} */ says, /** @type {(viewer: Viewer) => void} */ run) =>
-    shortcut(keys, says, () => current && run(current), { when: () => !!current?.isTop });
-  on("ArrowLeft", "viewer.previous", (viewer) => viewer.arrow(-1, 0));
-  on("ArrowRight", "viewer.next", (viewer) => viewer.arrow(1, 0));
-  on("ArrowUp", "viewer.pan", (viewer) => viewer.arrow(0, -1));
-  on("ArrowDown", "viewer.pan", (viewer) => viewer.arrow(0, 1));
+    registerShortcut(keys, says, () => current && run(current), { isActive: () => !!current?.isTop });
+  on("ArrowLeft", "viewer.previous", (viewer) => viewer.onArrow(-1, 0));
+  on("ArrowRight", "viewer.next", (viewer) => viewer.onArrow(1, 0));
+  on("ArrowUp", "viewer.pan", (viewer) => viewer.onArrow(0, -1));
+  on("ArrowDown", "viewer.pan", (viewer) => viewer.onArrow(0, 1));
   on("+", "viewer.zoom_in", (viewer) => viewer.zoom.step(1));
   on("-", "viewer.zoom_out", (viewer) => viewer.zoom.step(-1));
   on("0", "viewer.fit", (viewer) => viewer.zoom.fit(true));
-  on("i", "viewer.details", (viewer) => viewer.toggle());
-  for (const [name, , key] of DEEDS) on(key, `viewer.${name}`, (viewer) => viewer.do(name));
-  on("d", "viewer.download", (viewer) => viewer.frame.link.href && viewer.frame.link.click());
+  on("i", "viewer.details", (viewer) => viewer.togglePanel());
+  for (const [name, , key] of ACTIONS) on(key, `viewer.${name}`, (viewer) => viewer.runAction(name));
+  on("d", "viewer.download", (viewer) => viewer.elements.link.href && viewer.elements.link.click());
   on("f", "viewer.favourite", (viewer) => viewer.favourite());
   on("Delete", "viewer.delete", (viewer) => viewer.remove());
   on("b", "viewer.compare", (viewer) => viewer.compare());

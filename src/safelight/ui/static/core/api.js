@@ -1,11 +1,11 @@
-// Our own API from the page: JSON in and out, failures as the server's errors.
+// Requests to our own API: JSON in and out; failures throw the server's error.
 
-/** A failure as the server words it: what was wrong, and what would be right. */
+/** An error as the server sends it: what is wrong, and how to fix it. */
 export class ApiError extends Error {
   /**
-   * @param {import("../types").Failure} failure
-   * @param {number} status  0: no answer came
-   * @param {number} [wait]  seconds after which to try again; 0: nothing was said
+   * @param {import("../types").ErrorBody} failure
+   * @param {number} status  0: no response arrived
+   * @param {number} [wait]  seconds from the Retry-After header; 0: none was sent
    */
   constructor(failure, status, wait = 0) {
     super(failure.message);
@@ -17,12 +17,12 @@ export class ApiError extends Error {
 }
 
 /**
- * One request.
+ * Send a request.
  * @param {string} method
- * @param {string} path  under the server's root, such as /v1/jobs
+ * @param {string} path  absolute, such as /v1/jobs
  * @param {{json?: unknown, body?: BodyInit, headers?: Record<string, string>, signal?: AbortSignal, keepalive?: boolean}} [options]
  * @returns {Promise<Response>}
- * @throws {ApiError}  The server refused, or could not be reached.
+ * @throws {ApiError}  The server answered with an error, or could not be reached.
  */
 export async function request(method, path, { json, body, headers = {}, signal, keepalive } = {}) {
   /** @type {Response} */
@@ -41,38 +41,38 @@ export async function request(method, path, { json, body, headers = {}, signal, 
   }
   if (response.ok) return response;
   if (response.status === 401) location.assign(`/sign-in?next=${encodeURIComponent(location.pathname)}`);
-  throw new ApiError(await failureIn(response), response.status, Number(response.headers.get("Retry-After")) || 0);
+  throw new ApiError(await errorBodyOf(response), response.status, Number(response.headers.get("Retry-After")) || 0);
 }
 
 /** @param {string} path @param {AbortSignal} [signal] @returns {Promise<any>} */
 export const get = async (path, signal) => read(await request("GET", path, { signal }));
 /** @param {string} path @param {unknown} json @returns {Promise<any>} */
 export const post = async (path, json) => read(await request("POST", path, { json }));
-/** What an answer holds. @param {Response} response @returns {Promise<any>} */
+/** Parse a response's body. @param {Response} response @returns {Promise<any>} */
 export const read = async (response) => parse(await response.text());
 
 /**
- * JSON, with whole numbers that JavaScript would round kept as the text they are: seeds can have 63 bits.
+ * Parse JSON, keeping integers that JavaScript cannot represent exactly as strings: seeds can have 63 bits.
  * @param {string} text
  * @returns {any}
  */
 export function parse(text) {
-  const exactly = (/** @type {string} */ _key, /** @type {unknown} */ value, /** @type {{source?: string}} */ context) =>
+  const keepLargeIntegers = (/** @type {string} */ _key, /** @type {unknown} */ value, /** @type {{source?: string}} */ context) =>
     typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value) ? (context?.source ?? value) : value;
-  return JSON.parse(text, /** @type {any} */ (exactly));
+  return JSON.parse(text, /** @type {any} */ (keepLargeIntegers));
 }
 
 /**
- * Query text from values; empty ones are left out.
+ * A query string; empty values are left out.
  * @param {Record<string, string | number | boolean | null | undefined>} values
  */
 export function query(values) {
-  const given = Object.entries(values).filter(([, value]) => value !== null && value !== undefined && value !== "");
-  return given.length ? `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}` : "";
+  const present = Object.entries(values).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return present.length ? `?${new URLSearchParams(present.map(([name, value]) => [name, String(value)]))}` : "";
 }
 
 /**
- * A file as base64, as our API takes pictures within JSON.
+ * A file as base64, the format of pictures in our JSON requests.
  * @param {Blob} blob
  * @returns {Promise<string>}
  */
@@ -85,8 +85,8 @@ export function base64(blob) {
   });
 }
 
-/** @param {Response} response @returns {Promise<import("../types").Failure>} */
-async function failureIn(response) {
+/** @param {Response} response @returns {Promise<import("../types").ErrorBody>} */
+async function errorBodyOf(response) {
   try {
     const { error } = await response.json();
     return typeof error?.message === "string" ? error : { code: "page.answer", message: response.statusText };

@@ -1,42 +1,42 @@
-// Elements from code: one function instead of strings of HTML, so that no text can ever become markup.
+// Create elements by function calls instead of HTML strings, so that text is never parsed as markup.
 
 /**
  * @typedef {Node | string | number | null | undefined | false} Child
- * @typedef {Record<string, any>} Attributes  on… are listeners, data- and aria- names are attributes, the rest likewise
+ * @typedef {Record<string, any>} Attributes  "on…" with a function adds an event listener; every other name sets an attribute
  */
 
 /**
- * An element with attributes, listeners and children.
+ * Create an element with attributes, event listeners and children.
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag
- * @param {Attributes} [attributes]  null, undefined and false leave one out; true gives it without a value
+ * @param {Attributes} [attributes]  null, undefined and false omit an attribute; true sets it without a value
  * @param {...(Child | Child[])} children
  * @returns {HTMLElementTagNameMap[K]}
  */
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) set(element, name, value);
-  element.append(.../** @type {(Node | string)[]} */ (children.flat().filter(shown).map(String_)));
+  for (const [name, value] of Object.entries(attributes)) setAttribute(element, name, value);
+  element.append(.../** @type {(Node | string)[]} */ (children.flat().filter(isRendered).map(toNode)));
   return element;
 }
 
 /**
- * Put other children into an element, keeping what is the same node.
+ * Replace the children of an element.
  * @param {Element} element
  * @param {...(Child | Child[])} children
  */
-export function fill(element, ...children) {
-  element.replaceChildren(.../** @type {(Node | string)[]} */ (children.flat().filter(shown).map(String_)));
+export function setChildren(element, ...children) {
+  element.replaceChildren(.../** @type {(Node | string)[]} */ (children.flat().filter(isRendered).map(toNode)));
 }
 
 /**
- * One of our icons, drawn in the text's colour.
+ * One of our icons, in the colour of the text.
  * @param {keyof typeof ICONS} name
  * @returns {SVGSVGElement}
  */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
-  for (const [key, value] of Object.entries(ICON)) svg.setAttribute(key, value);
+  for (const [key, value] of Object.entries(ICON_ATTRIBUTES)) svg.setAttribute(key, value);
   for (const d of ICONS[name]) {
     const path = document.createElementNS(SVG, "path");
     path.setAttribute("d", d);
@@ -46,74 +46,74 @@ export function icon(name) {
 }
 
 /**
- * A button of our own with an icon, words, or both; with an icon alone the words are its name.
- * @param {{icon?: keyof typeof ICONS, label: string, bare?: boolean, kind?: "primary" | "quiet",
+ * A button with an icon, a label, or both; with the icon alone the label becomes its accessible name.
+ * @param {{icon?: keyof typeof ICONS, label: string, iconOnly?: boolean, kind?: "primary" | "quiet",
  *          onclick: (event: MouseEvent) => void, [attribute: string]: any}} options
  */
-export function button({ icon: image, label, bare = false, kind, onclick, ...attributes }) {
+export function button({ icon: image, label, iconOnly = false, kind, onclick, ...attributes }) {
   return h(
     "button",
     {
       type: "button",
-      class: `sl-button${kind ? ` sl-${kind}` : ""}${bare ? " sl-bare" : ""}`,
-      title: bare ? label : null,
-      "aria-label": bare ? label : null,
+      class: `sl-button${kind ? ` sl-${kind}` : ""}${iconOnly ? " sl-bare" : ""}`,
+      title: iconOnly ? label : null,
+      "aria-label": iconOnly ? label : null,
       onclick,
       ...attributes,
     },
     image && icon(image),
-    !bare && h("span", {}, label),
+    !iconOnly && h("span", {}, label),
   );
 }
 
 /**
- * Wait until an element is in the page; Gradio makes a tab's content when it is first shown.
+ * Call a function for every element that matches, now or later; Gradio adds a tab's content when the tab is first shown.
  * @param {string} selector
- * @param {(element: HTMLElement) => void} then  called for each that ever matches, once
+ * @param {(element: HTMLElement) => void} then  called once for each element
  */
-export function whenever(selector, then) {
+export function onElementAdded(selector, then) {
   const seen = new WeakSet();
-  const look = () => {
-    for (const found of document.querySelectorAll(selector)) {
-      if (seen.has(found) || !(found instanceof HTMLElement)) continue;
-      seen.add(found);
-      then(found);
+  const check = () => {
+    for (const element of document.querySelectorAll(selector)) {
+      if (seen.has(element) || !(element instanceof HTMLElement)) continue;
+      seen.add(element);
+      then(element);
     }
   };
-  watch(look);
+  observe(check);
 }
 
 /**
- * The first element that matches, as soon as there is one.
+ * Resolves to the first element that matches, as soon as one is in the document.
  * @param {string} selector
  * @returns {Promise<HTMLElement>}
  */
-export const appears = (selector) =>
+export const waitForElement = (selector) =>
   new Promise((resolve) => {
-    const look = () => {
-      const found = document.querySelector(selector);
-      if (!(found instanceof HTMLElement)) return;
-      awaited.delete(look);
-      resolve(found);
+    const check = () => {
+      const element = document.querySelector(selector);
+      if (!(element instanceof HTMLElement)) return;
+      pendingChecks.delete(check);
+      resolve(element);
     };
-    watch(look);
+    observe(check);
   });
 
-/** @param {() => void} look  Called now, and whenever the page has changed. */
-function watch(look) {
-  if (awaited.size === 0) {
-    const observer = new MutationObserver(() => (awaited.size ? awaited.forEach((each) => each()) : observer.disconnect()));
+/** @param {() => void} check  called now, and after every change of the document */
+function observe(check) {
+  if (pendingChecks.size === 0) {
+    const observer = new MutationObserver(() => (pendingChecks.size ? pendingChecks.forEach((each) => each()) : observer.disconnect()));
     observer.observe(document.documentElement, { childList: true, subtree: true });
   }
-  awaited.add(look);
-  look();
+  pendingChecks.add(check);
+  check();
 }
 
 /** @type {Set<() => void>} */
-const awaited = new Set();
+const pendingChecks = new Set();
 
 /** @param {Element} element @param {string} name @param {any} value */
-function set(element, name, value) {
+function setAttribute(element, name, value) {
   if (value === null || value === undefined || value === false) return;
   if (name.startsWith("on") && typeof value === "function") element.addEventListener(name.slice(2), value);
   else if (name === "value" && "value" in element) element.value = value;
@@ -121,12 +121,12 @@ function set(element, name, value) {
 }
 
 /** @param {Child} child */
-const shown = (child) => child !== null && child !== undefined && child !== false;
+const isRendered = (child) => child !== null && child !== undefined && child !== false;
 /** @param {Child} child */
-const String_ = (child) => (child instanceof Node ? child : String(child));
+const toNode = (child) => (child instanceof Node ? child : String(child));
 
 const SVG = "http://www.w3.org/2000/svg";
-const ICON = {
+const ICON_ATTRIBUTES = {
   viewBox: "0 0 24 24", width: "18", height: "18", fill: "none", stroke: "currentColor", "stroke-width": "1.8",
   "stroke-linecap": "round", "stroke-linejoin": "round", "aria-hidden": "true", class: "sl-icon",
 };

@@ -1,65 +1,65 @@
-// A picture as it may be shown: blocked ones as their reason, those for review blurred until they are pressed.
+// How pictures are displayed: blocked ones as a note with the reason, those for review blurred until the user clicks.
 
 import { h, icon } from "./dom.js";
-import { percent, t } from "./text.js";
+import { formatPercent, t } from "./text.js";
 
 /** @typedef {{id: string, width: number, height: number, decision: import("../types").Decision, unsafe: number | null,
- *   prompt?: string, seed?: number | null, missing?: boolean}} Shown */
+ *   prompt?: string, seed?: number | null, missing?: boolean}} DisplayedPicture */
 
-/** Where a picture's file and its small copies are. @param {string} id */
-export const fileOf = (id) => `/v1/gallery/${id}/file`;
+/** URLs of a picture's file and thumbnails. @param {string} id */
+export const fileUrl = (id) => `/v1/gallery/${id}/file`;
 /** @param {string} id @param {number} [side] */
-export const thumbnailOf = (id, side = 256) => `/v1/gallery/${id}/thumbnail?side=${side}`;
+export const thumbnailUrl = (id, side = 256) => `/v1/gallery/${id}/thumbnail?side=${side}`;
 
-/** The policy's word on a picture, as a badge. @param {{decision: string, unsafe: number | null}} picture */
-export function badge({ decision, unsafe }) {
-  const score = unsafe === null ? "" : ` · ${percent(unsafe, unsafe < 0.1 ? 1 : 0)}`;
+/** A badge with the policy's decision. @param {{decision: string, unsafe: number | null}} picture */
+export function decisionBadge({ decision, unsafe }) {
+  const score = unsafe === null ? "" : ` · ${formatPercent(unsafe, unsafe < 0.1 ? 1 : 0)}`;
   return h(
     "span",
-    { class: `sl-badge sl-${decision}`, title: unsafe === null ? null : t("badge.score", { score: percent(unsafe, 1) }) },
+    { class: `sl-badge sl-${decision}`, title: unsafe === null ? null : t("badge.score", { score: formatPercent(unsafe, 1) }) },
     icon(decision === "allow" ? "check" : decision === "error" ? "warning" : "shield"),
     h("span", {}, t(`decision.${decision}`) + score),
   );
 }
 
 /**
- * A picture in a frame of its own shape.
- * @param {Shown} picture
- * @param {{src: string, onopen?: () => void, lazy?: boolean}} options  onopen: what pressing it does
+ * A picture in a frame with its aspect ratio.
+ * @param {DisplayedPicture} picture
+ * @param {{src: string, onopen?: () => void, lazy?: boolean}} options  onopen: called when the user clicks the picture
  * @returns {HTMLElement}
  */
-export function framed(picture, { src, onopen, lazy = true }) {
+export function pictureFrame(picture, { src, onopen, lazy = true }) {
   const style = `aspect-ratio: ${picture.width} / ${picture.height}`;
   if (picture.decision === "block" || picture.missing) {
-    const says = picture.missing ? "picture.missing" : "picture.blocked";
-    const why = picture.unsafe === null ? t(says) : t(`${says}.score`, { score: percent(picture.unsafe, 1) });
-    return h("div", { class: "sl-frame sl-withheld", style }, icon("shield"), h("p", {}, picture.missing ? t(says) : why));
+    const textKey = picture.missing ? "picture.missing" : "picture.blocked";
+    const reason = picture.unsafe === null ? t(textKey) : t(`${textKey}.score`, { score: formatPercent(picture.unsafe, 1) });
+    return h("div", { class: "sl-frame sl-withheld", style }, icon("shield"), h("p", {}, picture.missing ? t(textKey) : reason));
   }
   const name = picture.prompt || t("picture.unnamed");
   const image = h("img", { src, alt: name, loading: lazy ? "lazy" : null, decoding: "async", draggable: "false" });
   const frame = h("button", { type: "button", class: "sl-frame", style, "aria-label": t("picture.open", { name }) }, image);
-  let veiled = picture.decision === "review";
-  if (veiled) {
-    const veil = h("span", { class: "sl-veil" }, icon("eye"), t("picture.review"));
-    frame.classList.add("sl-veiled");
-    frame.setAttribute("aria-label", t("picture.review")); // as it is written there
-    frame.append(veil);
+  let blurred = picture.decision === "review";
+  if (blurred) {
+    const cover = h("span", { class: "sl-blur-cover" }, icon("eye"), t("picture.review"));
+    frame.classList.add("sl-blurred");
+    frame.setAttribute("aria-label", t("picture.review")); // the same as the visible text
+    frame.append(cover);
   }
   frame.addEventListener("click", () => {
-    if (!veiled) return onopen?.();
-    veiled = false;
-    frame.classList.remove("sl-veiled");
-    frame.querySelector(".sl-veil")?.remove();
+    if (!blurred) return onopen?.();
+    blurred = false;
+    frame.classList.remove("sl-blurred");
+    frame.querySelector(".sl-blur-cover")?.remove();
     frame.setAttribute("aria-label", t("picture.open", { name }));
   });
-  const broken = h("span", { class: "sl-broken-says" }, icon("warning"), h("span", {}, t("picture.broken")));
+  const brokenNote = h("span", { class: "sl-broken-says" }, icon("warning"), h("span", {}, t("picture.broken")));
   image.addEventListener("error", () => {
     frame.classList.add("sl-broken");
-    frame.append(broken);
+    frame.append(brokenNote);
   });
   image.addEventListener("load", () => {
     frame.classList.remove("sl-broken");
-    broken.remove();
+    brokenNote.remove();
   });
   return frame;
 }

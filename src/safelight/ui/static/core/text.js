@@ -1,55 +1,55 @@
-// The page's words, from one catalogue a language; numbers, times and sizes as the language writes them.
+// The page's texts, one catalogue per language; numbers, times and sizes in the language's format.
 
 export const LANGUAGES = /** @type {const} */ ({ en: "English", de: "Deutsch", fr: "Français" });
-const KEPT = "safelight.language";
+const STORAGE_KEY = "safelight.language";
 
 /** @type {Record<string, string>} */
-let words = {};
+let catalogue = {};
 let language = "en";
 
-/** The language that was chosen before, or the first of the browser's that there is. */
-export function chosenLanguage() {
-  const wanted = [localStorage.getItem(KEPT), ...navigator.languages];
-  return wanted.map((name) => name?.slice(0, 2) ?? "").find((name) => name in LANGUAGES) ?? "en";
+/** The language that the user has chosen, or the first of the browser's languages that we have. */
+export function currentLanguage() {
+  const preferred = [localStorage.getItem(STORAGE_KEY), ...navigator.languages];
+  return preferred.map((name) => name?.slice(0, 2) ?? "").find((name) => name in LANGUAGES) ?? "en";
 }
 
-/** @param {string} name  Of LANGUAGES; the page is loaded again in it. */
-export function chooseLanguage(name) {
-  localStorage.setItem(KEPT, name);
+/** Choose a language and reload the page. @param {string} name  one of LANGUAGES */
+export function setLanguage(name) {
+  localStorage.setItem(STORAGE_KEY, name);
   location.reload();
 }
 
-/** Read the catalogue; before, t gives keys. */
+/** Load the catalogue; until then, t() returns keys. */
 export async function loadTexts() {
-  language = chosenLanguage();
+  language = currentLanguage();
   document.documentElement.lang = language;
-  words = await (await fetch(new URL(`../texts/${language}.json`, import.meta.url))).json();
+  catalogue = await (await fetch(new URL(`../texts/${language}.json`, import.meta.url))).json();
 }
 
 /**
- * A text of the catalogue with its {places} filled in; with {n} there can be key.one beside key.other.
+ * A text with its {placeholders} filled in. With a value n, the plural forms key.one, key.other … are looked up.
  * @param {string} key
  * @param {Record<string, string | number>} [values]
  */
 export function t(key, values = {}) {
-  const plural = "n" in values ? `${key}.${new Intl.PluralRules(language).select(Number(values.n))}` : key;
-  const text = words[plural] ?? words[`${key}.other`] ?? words[key] ?? key;
-  return text.replace(/\{(\w+)\}/g, (place, name) => {
+  const pluralKey = "n" in values ? `${key}.${new Intl.PluralRules(language).select(Number(values.n))}` : key;
+  const text = catalogue[pluralKey] ?? catalogue[`${key}.other`] ?? catalogue[key] ?? key;
+  return text.replace(/\{(\w+)\}/g, (placeholder, name) => {
     const value = values[name];
-    return value === undefined ? place : typeof value === "number" ? number(value) : value;
+    return value === undefined ? placeholder : typeof value === "number" ? formatNumber(value) : value;
   });
 }
 
-/** @param {number} value @param {number} [digits]  After the point, at most. */
-export const number = (value, digits = 2) =>
+/** @param {number} value @param {number} [digits]  maximum number of decimals */
+export const formatNumber = (value, digits = 2) =>
   new Intl.NumberFormat(language, { maximumFractionDigits: digits }).format(value);
 
-/** @param {number} share  0 to 1. */
-export const percent = (share, digits = 0) =>
+/** @param {number} share  0 to 1 */
+export const formatPercent = (share, digits = 0) =>
   new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: digits }).format(share);
 
 /** @param {number} bytes */
-export function size(bytes) {
+export function formatBytes(bytes) {
   const units = /** @type {const} */ (["byte", "kilobyte", "megabyte", "gigabyte"]);
   const step = Math.min(units.length - 1, bytes > 0 ? Math.floor(Math.log10(bytes) / 3) : 0);
   const digits = bytes / 1000 ** step < 10 && step ? 1 : 0;
@@ -58,8 +58,8 @@ export function size(bytes) {
   }).format(bytes / 1000 ** step);
 }
 
-/** @param {number} seconds  A length of time, said roughly. */
-export function duration(seconds) {
+/** A duration, rounded. @param {number} seconds */
+export function formatDuration(seconds) {
   const [value, unit] = seconds < 90 ? [seconds, "second"] : seconds < 5400 ? [seconds / 60, "minute"] : [seconds / 3600, "hour"];
   const digits = value < 10 && unit === "hour" ? 1 : 0;
   return new Intl.NumberFormat(language, {
@@ -67,12 +67,12 @@ export function duration(seconds) {
   }).format(Math.max(1, value));
 }
 
-/** @param {string | number | Date} moment  Date and time in full. */
-export const moment = (moment) =>
+/** Date and time. @param {string | number | Date} moment */
+export const formatDateTime = (moment) =>
   new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" }).format(new Date(moment));
 
-/** @param {string | number | Date} moment  The day alone. */
-export const day = (moment) => new Intl.DateTimeFormat(language, { dateStyle: "full" }).format(new Date(moment));
+/** The date alone. @param {string | number | Date} moment */
+export const formatDate = (moment) => new Intl.DateTimeFormat(language, { dateStyle: "full" }).format(new Date(moment));
 
-/** @param {string | number | Date} moment  The time of day alone. */
-export const clock = (moment) => new Intl.DateTimeFormat(language, { timeStyle: "medium" }).format(new Date(moment));
+/** The time of day alone. @param {string | number | Date} moment */
+export const formatTime = (moment) => new Intl.DateTimeFormat(language, { timeStyle: "medium" }).format(new Date(moment));

@@ -1,40 +1,40 @@
-// Short notes at the page's edge: what happened, what failed, and a way back.
+// Short messages at the edge of the page: what happened, what failed, and an undo button.
 
 import { ApiError } from "./api.js";
 import { button, h } from "./dom.js";
 import { t } from "./text.js";
 
-const STAYS = 6000, ERROR_STAYS = 12000; // milliseconds
+const DURATION = 6000, ERROR_DURATION = 12000; // milliseconds a message stays visible
 
 /** @type {HTMLElement | null} */
-let shelf = null;
+let container = null;
 
 /**
- * Show a note.
+ * Show a message.
  * @param {string} text
- * @param {{kind?: "note" | "error", hint?: string, action?: {label: string, run: () => void}, stays?: number, gone?: () => void}} [options]
- *   gone is called when the note goes without its action having been taken
+ * @param {{kind?: "note" | "error", hint?: string, action?: {label: string, run: () => void}, duration?: number, onclose?: () => void}} [options]
+ *   onclose: called when the message disappears without a click on its action
  */
-export function toast(text, { kind = "note", hint = "", action, stays, gone } = {}) {
-  shelf ??= document.body.appendChild(h("div", { class: "sl-toasts", role: "region", "aria-label": t("toast.region") }));
-  const end = (/** @type {boolean} */ acted) => {
+export function toast(text, { kind = "note", hint = "", action, duration, onclose } = {}) {
+  container ??= document.body.appendChild(h("div", { class: "sl-toasts", role: "region", "aria-label": t("toast.region") }));
+  const close = (/** @type {boolean} */ actionTaken) => {
     clearTimeout(timer);
     note.remove();
-    if (!acted) gone?.();
+    if (!actionTaken) onclose?.();
   };
   const note = h(
     "div",
     { class: `sl-toast sl-${kind}`, role: kind === "error" ? "alert" : "status" },
     h("div", { class: "sl-toast-text" }, h("p", {}, text), hint && h("p", { class: "sl-hint" }, hint)),
-    action && button({ label: action.label, kind: "quiet", onclick: () => (end(true), action.run()) }),
-    button({ icon: "close", label: t("close"), bare: true, onclick: () => end(false) }),
+    action && button({ label: action.label, kind: "quiet", onclick: () => (close(true), action.run()) }),
+    button({ icon: "close", label: t("close"), iconOnly: true, onclick: () => close(false) }),
   );
-  const timer = setTimeout(() => end(false), stays ?? (kind === "error" ? ERROR_STAYS : STAYS));
-  shelf.append(note);
+  const timer = setTimeout(() => close(false), duration ?? (kind === "error" ? ERROR_DURATION : DURATION));
+  container.append(note);
 }
 
-/** Show what went wrong; something that was stopped on purpose is no error. @param {unknown} error */
-export function complain(error) {
+/** Show an error; an aborted request is not one. @param {unknown} error */
+export function showError(error) {
   if (error instanceof DOMException && error.name === "AbortError") return;
   if (!(error instanceof ApiError)) {
     toast(t("error.page"), { kind: "error", hint: String(error) });
@@ -44,15 +44,15 @@ export function complain(error) {
 }
 
 /**
- * A listener that shows its failures.
+ * Wrap an event listener so that its errors are shown as messages.
  * @template {any[]} A
  * @param {(...args: A) => unknown} work
  * @returns {(...args: A) => Promise<void>}
  */
-export const watched = (work) => async (...args) => {
+export const withErrorToast = (work) => async (...args) => {
   try {
     await work(...args);
   } catch (error) {
-    complain(error);
+    showError(error);
   }
 };

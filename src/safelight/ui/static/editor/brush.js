@@ -1,159 +1,159 @@
-// The brush and the eraser: strokes of a pointer, and a cursor that keys move.
+// The brush and the eraser: strokes by pointer, and a cursor that is moved by keys.
 
 import { t } from "../core/text.js";
-import { longer } from "./picture.js";
+import { longerSide } from "./picture.js";
 
-/** @typedef {import("./view.js").Point} Point */
-/** @typedef {import("./scene.js").Sheet} Sheet */
+/** @typedef {import("./viewport.js").Point} Point */
+/** @typedef {import("./scene.js").EditedPicture} EditedPicture */
 
-const USUAL = 0.08, WIDEST = 0.5; // of the picture's longer side
-const THINNEST = 1; // pixels of the picture
-const GROWTH = 1.2; // by one key
-const LIGHTEST = 0.3; // of the brush's size, under a pen that hardly presses
-const ERASER = 32; // among a pen's buttons
-const SPEAKS = 400; // milliseconds of rest until the cursor's place is said
+const DEFAULT_WIDTH = 0.08, MAX_WIDTH = 0.5; // relative to the picture's longer side
+const MIN_WIDTH = 1; // pixels of the picture
+const RESIZE_FACTOR = 1.2; // factor per key press
+const MIN_PRESSURE_WIDTH = 0.3; // factor on the brush's width at a pen's lightest pressure
+const ERASER_BUTTON = 32; // bit of a pen's eraser in PointerEvent.buttons
+const ANNOUNCE_DELAY = 400; // milliseconds after the last key press before the cursor's position is announced
 
 export class Brush {
-  erases = false;
-  #share = USUAL; // its size, of the picture's longer side
-  /** @type {Sheet | null} */
-  #sheet = null;
-  /** Where the last stroke ended, for straight lines. @type {Point | null} */
+  erasing = false;
+  #relativeWidth = DEFAULT_WIDTH; // relative to the picture's longer side
+  /** @type {EditedPicture | null} */
+  #edited = null;
+  /** Where the last stroke ended, the start of a straight line. @type {Point | null} */
   #last = null;
-  /** Of the keyboard, in pixels of the picture. @type {Point | null} */
+  /** The keyboard's cursor, in pixels of the picture. @type {Point | null} */
   #cursor = null;
-  #speaking = 0;
+  #announceTimer = 0;
 
   /**
    * @param {import("./scene.js").Scene} scene
-   * @param {{painted: () => void, say: (text: string) => void}} told  painted: a stroke has ended
+   * @param {{onpainted: () => void, announce: (text: string) => void}} callbacks  onpainted: a stroke has ended
    */
-  constructor(scene, told) {
+  constructor(scene, callbacks) {
     this.scene = scene;
-    this.told = told;
+    this.callbacks = callbacks;
   }
 
   destroy() {
-    clearTimeout(this.#speaking);
+    clearTimeout(this.#announceTimer);
   }
 
-  /** Paint on this from now on. @param {Sheet | null} sheet */
-  show(sheet) {
-    this.#sheet?.mask.cancel();
-    this.#sheet = sheet;
+  /** Paint on this picture's mask from now on. @param {EditedPicture | null} edited */
+  show(edited) {
+    this.#edited?.mask.cancel();
+    this.#edited = edited;
     this.#last = null;
     this.hide();
   }
 
-  /** Its size, in pixels of the picture. */
+  /** The brush's width, in pixels of the picture. */
   get width() {
-    return this.#share * this.#side;
+    return this.#relativeWidth * this.#longerSide;
   }
 
   set width(pixels) {
-    this.#share = Math.min(WIDEST, Math.max(THINNEST, pixels) / this.#side);
-    this.scene.widen(this.width);
+    this.#relativeWidth = Math.min(MAX_WIDTH, Math.max(MIN_WIDTH, pixels) / this.#longerSide);
+    this.scene.setBrushWidth(this.width);
   }
 
-  /** What width can be at most. */
-  get widest() {
-    return WIDEST * this.#side;
+  /** The largest width, in pixels of the picture. */
+  get maxWidth() {
+    return MAX_WIDTH * this.#longerSide;
   }
 
-  get #side() {
-    return longer(this.#sheet?.picture.size ?? { width: 1024, height: 1024 });
+  get #longerSide() {
+    return longerSide(this.#edited?.picture.size ?? { width: 1024, height: 1024 });
   }
 
-  /** @param {1 | -1} way */
-  grow(way) {
-    this.width *= GROWTH ** way;
+  /** @param {1 | -1} direction */
+  resize(direction) {
+    this.width *= RESIZE_FACTOR ** direction;
   }
 
-  // -- by pointer; places are on the stage, in pixels of the screen
+  // Pointer: positions are relative to the stage, in CSS pixels.
 
-  /** Begin a stroke; with the shift key, as a straight line from the last one's end. @param {Point} at @param {PointerEvent} event */
+  /** Begin a stroke; with the Shift key, a straight line from the end of the last stroke. @param {Point} at @param {PointerEvent} event */
   begin(at, event) {
-    const mask = this.#sheet?.mask;
+    const mask = this.#edited?.mask;
     if (!mask) return;
-    const dab = this.#dab(at, event);
-    const erases = this.erases || (event.pointerType === "pen" && (event.buttons & ERASER) > 0);
-    this.scene.veiled = false;
+    const dab = this.#dabAt(at, event);
+    const erases = this.erasing || (event.pointerType === "pen" && (event.buttons & ERASER_BUTTON) > 0);
+    this.scene.maskHidden = false;
     if (event.pointerType === "touch") this.hide();
     if (event.shiftKey && this.#last) {
-      this.scene.draw({ mask: mask.begin({ ...dab, ...this.#last }, erases) });
-      this.scene.draw({ mask: mask.extend(dab) });
+      this.scene.requestDraw({ mask: mask.begin({ ...dab, ...this.#last }, erases) });
+      this.scene.requestDraw({ mask: mask.extend(dab) });
     } else {
-      this.scene.draw({ mask: mask.begin(dab, erases) });
+      this.scene.requestDraw({ mask: mask.begin(dab, erases) });
     }
     this.#last = { x: dab.x, y: dab.y };
   }
 
   /** @param {Point} at @param {PointerEvent} event */
   extend(at, event) {
-    const dab = this.#dab(at, event);
-    this.scene.draw({ mask: this.#sheet?.mask.extend(dab) });
+    const dab = this.#dabAt(at, event);
+    this.scene.requestDraw({ mask: this.#edited?.mask.extend(dab) });
     this.#last = { x: dab.x, y: dab.y };
   }
 
   end() {
-    if (!this.#sheet?.mask.painting) return;
-    this.scene.draw({ mask: this.#sheet.mask.end() });
-    this.told.painted();
+    if (!this.#edited?.mask.painting) return;
+    this.scene.requestDraw({ mask: this.#edited.mask.end() });
+    this.callbacks.onpainted();
   }
 
-  /** Take back the stroke in hand. */
+  /** Undo the unfinished stroke. */
   cancel() {
-    this.#sheet?.mask.cancel();
+    this.#edited?.mask.cancel();
     this.#last = null;
-    this.scene.draw({ mask: "all" });
+    this.scene.requestDraw({ mask: "all" });
   }
 
   /** @param {Point} at */
   hover(at) {
     this.#cursor = null;
-    this.scene.point({ at: this.scene.view.inPicture(at), width: this.width, keyed: false });
+    this.scene.showBrush({ at: this.scene.view.toPicture(at), width: this.width, byKeyboard: false });
   }
 
-  /** Show it no more. */
+  /** Hide the brush's cursor. */
   hide() {
     this.#cursor = null;
-    this.scene.point(null);
+    this.scene.showBrush(null);
   }
 
   /** @param {Point} at @param {PointerEvent} event */
-  #dab(at, { pointerType, pressure }) {
-    const share = pointerType === "pen" ? LIGHTEST + (1 - LIGHTEST) * pressure : 1;
-    return { ...this.scene.view.inPicture(at), width: this.width * share };
+  #dabAt(at, { pointerType, pressure }) {
+    const factor = pointerType === "pen" ? MIN_PRESSURE_WIDTH + (1 - MIN_PRESSURE_WIDTH) * pressure : 1;
+    return { ...this.scene.view.toPicture(at), width: this.width * factor };
   }
 
-  // -- by keys
+  // Keyboard
 
-  /** Move the cursor; it comes up in the middle. @param {number} x @param {number} y  pixels of the screen */
-  go(x, y) {
-    if (!this.#sheet) return;
-    const { width, height } = this.#sheet.picture.size;
+  /** Move the cursor; at first it appears in the centre. @param {number} x @param {number} y  in CSS pixels */
+  moveCursor(x, y) {
+    if (!this.#edited) return;
+    const { width, height } = this.#edited.picture.size;
     const { scale } = this.scene.view;
-    const within = (/** @type {number} */ at, /** @type {number} */ most) => Math.min(most, Math.max(0, at));
+    const clamp = (/** @type {number} */ at, /** @type {number} */ max) => Math.min(max, Math.max(0, at));
     const before = this.#cursor;
     const at = before
-      ? { x: within(before.x + x / scale, width), y: within(before.y + y / scale, height) }
+      ? { x: clamp(before.x + x / scale, width), y: clamp(before.y + y / scale, height) }
       : { x: width / 2, y: height / 2 };
     this.#cursor = at;
-    this.scene.reveal(at);
-    this.scene.point({ at, width: this.width, keyed: true });
-    clearTimeout(this.#speaking);
-    this.#speaking = window.setTimeout(() => this.told.say(t("editor.said.at", { x: Math.round(at.x), y: Math.round(at.y) })), SPEAKS);
+    this.scene.scrollTo(at);
+    this.scene.showBrush({ at, width: this.width, byKeyboard: true });
+    clearTimeout(this.#announceTimer);
+    this.#announceTimer = window.setTimeout(() => this.callbacks.announce(t("editor.said.at", { x: Math.round(at.x), y: Math.round(at.y) })), ANNOUNCE_DELAY);
   }
 
-  /** Paint where the cursor is. */
-  dab() {
-    const mask = this.#sheet?.mask;
+  /** Paint a dab at the cursor. */
+  paintAtCursor() {
+    const mask = this.#edited?.mask;
     if (!mask || !this.#cursor || mask.painting) return;
-    this.scene.veiled = false;
-    this.scene.draw({ mask: mask.begin({ ...this.#cursor, width: this.width }, this.erases) });
+    this.scene.maskHidden = false;
+    this.scene.requestDraw({ mask: mask.begin({ ...this.#cursor, width: this.width }, this.erasing) });
     mask.end();
     this.#last = this.#cursor;
-    this.told.say(t(this.erases ? "editor.said.erased" : "editor.said.painted"));
-    this.told.painted();
+    this.callbacks.announce(t(this.erasing ? "editor.said.erased" : "editor.said.painted"));
+    this.callbacks.onpainted();
   }
 }

@@ -1,39 +1,39 @@
-// Outpainting: how far each edge is drawn out, and the handles that draw it.
+// Outpainting: how far each side is extended, and the handles to drag it.
 
 import { h } from "../core/dom.js";
-import { number, t } from "../core/text.js";
+import { formatNumber, t } from "../core/text.js";
 
 /** @typedef {import("./picture.js").Size} Size */
 /** @typedef {keyof typeof SIDES} Side */
 /** @typedef {Record<Side, number>} Sides  in pixels of the picture */
 
-/** For each edge, the keys that draw it out and in, and which way is out. */
+/** For each side: the keys that extend and shrink it, and the sign of its outward direction. */
 const SIDES = /** @type {const} */ ({
   left: { axis: "x", outwards: -1, out: ["ArrowLeft", "ArrowUp"], in: ["ArrowRight", "ArrowDown"] },
   right: { axis: "x", outwards: 1, out: ["ArrowRight", "ArrowUp"], in: ["ArrowLeft", "ArrowDown"] },
   top: { axis: "y", outwards: -1, out: ["ArrowUp", "ArrowRight"], in: ["ArrowDown", "ArrowLeft"] },
   bottom: { axis: "y", outwards: 1, out: ["ArrowDown", "ArrowRight"], in: ["ArrowUp", "ArrowLeft"] },
 });
-const ALL = /** @type {Side[]} */ (Object.keys(SIDES));
-const STEP = 8, LEAP = 64; // pixels of the picture
-const TIMES = 2, LARGEST = 8192; // how far at most: times the picture's own side, pixels
+const SIDE_NAMES = /** @type {Side[]} */ (Object.keys(SIDES));
+const STEP = 8, LARGE_STEP = 64; // pixels of the picture
+const MAX_FACTOR = 2, MAX_LENGTH = 8192; // limits of one side: a multiple of the picture's own length, and pixels
 
 /** @returns {Sides} */
-export const noSides = () => ({ left: 0, right: 0, top: 0, bottom: 0 });
+export const zeroSides = () => ({ left: 0, right: 0, top: 0, bottom: 0 });
 /** @param {Sides} sides */
-export const anySide = (sides) => ALL.some((side) => sides[side] > 0);
+export const isExpanded = (sides) => SIDE_NAMES.some((side) => sides[side] > 0);
 
-/** How far an edge can be drawn out. @param {Side} side @param {Size} size */
-function farthest(side, { width, height }) {
-  const most = Math.min(LARGEST, TIMES * (SIDES[side].axis === "x" ? width : height));
-  return Math.floor(most / STEP) * STEP;
+/** The maximum extension of a side, in pixels. @param {Side} side @param {Size} size */
+function maxLength(side, { width, height }) {
+  const max = Math.min(MAX_LENGTH, MAX_FACTOR * (SIDES[side].axis === "x" ? width : height));
+  return Math.floor(max / STEP) * STEP;
 }
 
-/** The nearest length that an edge can be drawn out by. @param {Side} side @param {number} pixels @param {Size} size */
-export const rounded = (side, pixels, size) => Math.max(0, Math.min(farthest(side, size), Math.round(pixels / STEP) * STEP));
+/** The nearest extension that is allowed for a side, in pixels. @param {Side} side @param {number} pixels @param {Size} size */
+export const roundLength = (side, pixels, size) => Math.max(0, Math.min(maxLength(side, size), Math.round(pixels / STEP) * STEP));
 
-/** The picture and what is drawn out of it. @param {Sides} sides @param {Size} size @returns {import("./view.js").Area} */
-export const areaOf = ({ left, right, top, bottom }, { width, height }) => ({
+/** The picture with its extensions. @param {Sides} sides @param {Size} size @returns {import("./viewport.js").Area} */
+export const expandedArea = ({ left, right, top, bottom }, { width, height }) => ({
   left: -left, top: -top, width: width + left + right, height: height + top + bottom,
 });
 
@@ -41,36 +41,36 @@ export class Handles {
   /** @type {{side: Side, from: number, length: number, scale: number} | null} */
   #drag = null;
   /** @type {{sides: Sides, size: Size, scale: number}} */
-  #now = { sides: noSides(), size: { width: 1, height: 1 }, scale: 1 };
+  #current = { sides: zeroSides(), size: { width: 1, height: 1 }, scale: 1 };
 
   /**
-   * @param {{change: (side: Side, pixels: number) => void, end: () => void}} told
-   *   change: an edge is to be drawn out so far, not rounded yet; end: that was all for now
+   * @param {{change: (side: Side, pixels: number) => void, end: () => void}} callbacks
+   *   change: a side should be extended to so many pixels, not yet rounded; end: the drag has ended
    */
-  constructor(told) {
-    this.told = told;
-    this.handles = new Map(ALL.map((side) => [side, this.#make(side)]));
+  constructor(callbacks) {
+    this.callbacks = callbacks;
+    this.handles = new Map(SIDE_NAMES.map((side) => [side, this.#make(side)]));
     this.element = h("div", { class: "sl-editor-handles" }, [...this.handles.values()]);
   }
 
   /**
-   * Put them where the edges are now.
-   * @param {{sides: Sides, size: Size, view: import("./view.js").View}} now
+   * Position the handles at the sides of the picture.
+   * @param {{sides: Sides, size: Size, view: import("./viewport.js").Viewport}} now
    */
   update({ sides, size, view }) {
-    this.#now = { sides, size, scale: view.scale };
-    const { left, top, right, bottom } = view.edges(areaOf(sides, size));
-    const on = (/** @type {number} */ at, /** @type {number} */ most) => Math.min(most - 18, Math.max(18, at));
-    const x = on((Math.max(0, left) + Math.min(view.width, right)) / 2, view.width);
-    const y = on((Math.max(0, top) + Math.min(view.height, bottom)) / 2, view.height);
+    this.#current = { sides, size, scale: view.scale };
+    const { left, top, right, bottom } = view.edges(expandedArea(sides, size));
+    const clampInside = (/** @type {number} */ at, /** @type {number} */ max) => Math.min(max - 18, Math.max(18, at));
+    const x = clampInside((Math.max(0, left) + Math.min(view.width, right)) / 2, view.width);
+    const y = clampInside((Math.max(0, top) + Math.min(view.height, bottom)) / 2, view.height);
     const at = { left: [left, y], right: [right, y], top: [x, top], bottom: [x, bottom] };
     for (const [side, handle] of this.handles) {
       const [across = 0, down = 0] = at[side];
-      handle.style.translate = `${on(across, view.width)}px ${on(down, view.height)}px`;
+      handle.style.translate = `${clampInside(across, view.width)}px ${clampInside(down, view.height)}px`;
       handle.setAttribute("aria-valuenow", String(sides[side]));
-      handle.setAttribute("aria-valuemax", String(farthest(side, size)));
+      handle.setAttribute("aria-valuemax", String(maxLength(side, size)));
       handle.setAttribute("aria-valuetext", t("editor.pixels", { n: sides[side] }));
-      handle.querySelector("span:last-child")?.replaceChildren(sides[side] ? `+${number(sides[side])}` : "");
+      handle.querySelector("span:last-child")?.replaceChildren(sides[side] ? `+${formatNumber(sides[side])}` : "");
     }
   }
 
@@ -83,11 +83,11 @@ export class Handles {
         type: "button", role: "slider", class: `sl-editor-handle sl-${side}`,
         "aria-label": t(`editor.expand.${side}`), "aria-valuemin": 0, "aria-valuemax": 0, "aria-valuenow": 0,
         "aria-orientation": axis === "x" ? "horizontal" : "vertical",
-        onpointerdown: (/** @type {PointerEvent} */ event) => this.#down(side, event),
-        onpointermove: (/** @type {PointerEvent} */ event) => this.#move(event),
-        onpointerup: () => this.#up(),
-        onpointercancel: () => this.#up(),
-        onkeydown: (/** @type {KeyboardEvent} */ event) => this.#key(side, event),
+        onpointerdown: (/** @type {PointerEvent} */ event) => this.#onPointerDown(side, event),
+        onpointermove: (/** @type {PointerEvent} */ event) => this.#onPointerMove(event),
+        onpointerup: () => this.#onPointerUp(),
+        onpointercancel: () => this.#onPointerUp(),
+        onkeydown: (/** @type {KeyboardEvent} */ event) => this.#onKeyDown(side, event),
       },
       h("span", { class: "sl-editor-grip" }),
       h("span", { class: "sl-editor-length", "aria-hidden": "true" }),
@@ -95,40 +95,40 @@ export class Handles {
   }
 
   /** @param {Side} side @param {PointerEvent} event */
-  #down(side, event) {
+  #onPointerDown(side, event) {
     if (event.button !== 0 || this.#drag || !(event.currentTarget instanceof HTMLElement)) return;
     event.currentTarget.setPointerCapture(event.pointerId);
-    this.#drag = { side, from: place(side, event), length: this.#now.sides[side], scale: this.#now.scale };
+    this.#drag = { side, from: coordinate(side, event), length: this.#current.sides[side], scale: this.#current.scale };
   }
 
   /** @param {PointerEvent} event */
-  #move(event) {
+  #onPointerMove(event) {
     if (!this.#drag) return;
     const { side, from, length, scale } = this.#drag;
-    this.told.change(side, length + (SIDES[side].outwards * (place(side, event) - from)) / scale);
+    this.callbacks.change(side, length + (SIDES[side].outwards * (coordinate(side, event) - from)) / scale);
   }
 
-  #up() {
+  #onPointerUp() {
     if (!this.#drag) return;
     this.#drag = null;
-    this.told.end();
+    this.callbacks.end();
   }
 
   /** @param {Side} side @param {KeyboardEvent} event */
-  #key(side, event) {
+  #onKeyDown(side, event) {
     const keys = SIDES[side];
-    const now = this.#now.sides[side];
-    const step = event.shiftKey ? LEAP : STEP;
-    const one = (/** @type {readonly string[]} */ those) => those.includes(event.key);
-    const pixels = one(keys.out) ? now + step
-      : one(keys.in) ? now - step
-      : { PageUp: now + LEAP, PageDown: now - LEAP, Home: 0, End: farthest(side, this.#now.size) }[event.key];
+    const now = this.#current.sides[side];
+    const step = event.shiftKey ? LARGE_STEP : STEP;
+    const isOneOf = (/** @type {readonly string[]} */ those) => those.includes(event.key);
+    const pixels = isOneOf(keys.out) ? now + step
+      : isOneOf(keys.in) ? now - step
+      : { PageUp: now + LARGE_STEP, PageDown: now - LARGE_STEP, Home: 0, End: maxLength(side, this.#current.size) }[event.key];
     if (pixels === undefined || event.ctrlKey || event.altKey || event.metaKey) return;
     event.preventDefault();
-    this.told.change(side, pixels);
-    this.told.end();
+    this.callbacks.change(side, pixels);
+    this.callbacks.end();
   }
 }
 
-/** Where a pointer is along an edge's way. @param {Side} side @param {PointerEvent} event */
-const place = (side, event) => (SIDES[side].axis === "x" ? event.clientX : event.clientY);
+/** The pointer's coordinate on a side's axis. @param {Side} side @param {PointerEvent} event */
+const coordinate = (side, event) => (SIDES[side].axis === "x" ? event.clientX : event.clientY);

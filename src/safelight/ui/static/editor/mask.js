@@ -1,138 +1,138 @@
-// The mask: what is to be drawn anew, as the alpha of a white canvas, with strokes and a way back from each.
+// The mask: the area to regenerate, as the alpha channel of a white canvas, with strokes, undo and redo.
 
 import { h } from "../core/dom.js";
-import { clipped, union } from "./box.js";
-import { longer } from "./picture.js";
+import { clip, union } from "./box.js";
+import { longerSide } from "./picture.js";
 
 /** @typedef {import("./box.js").Box} Box */
 /** @typedef {import("./picture.js").Size} Size */
-/** @typedef {{x: number, y: number, width: number}} Dab  a round touch, in pixels of the picture */
-/** @typedef {{box: Box, runs: Uint32Array}} Patch  what a part of the mask was before, as runs of equal pixels */
+/** @typedef {{x: number, y: number, width: number}} Dab  a circle, in pixels of the picture */
+/** @typedef {{box: Box, runs: Uint32Array}} Patch  earlier content of a part of the mask, run-length encoded */
 
-const LARGEST = 2048; // longer side of the canvas, pixels; a larger picture's mask is enlarged in the end
-const STEPS = 50, BYTES = 32 << 20; // how far back it goes
-const THINNEST = 2; // pixels of the canvas; a thinner line would come out grey
-const HALF = 128; // from here on a pixel counts as painted, for the server too
+const MAX_SIDE = 2048; // longer side of the canvas, pixels; the mask of a larger picture is upscaled when exported
+const MAX_STEPS = 50, MAX_BYTES = 32 << 20; // limits of the undo history
+const MIN_LINE_WIDTH = 2; // pixels of the canvas; a thinner line would be anti-aliased to grey
+const PAINTED_ALPHA = 128; // alpha from which a pixel counts as painted, the same threshold as the server's
 
 export class Mask {
-  /** Steps back and forth. @type {Patch[]} */
-  #past = [];
+  /** Undo and redo history. @type {Patch[]} */
+  #undoSteps = [];
   /** @type {Patch[]} */
-  #future = [];
-  /** The alpha as it was after the last whole step. */
-  #known;
+  #redoSteps = [];
+  /** The alpha channel after the last complete step. */
+  #alpha;
   #context;
-  #painted = 0; // pixels
-  /** What the stroke in hand has touched. @type {Box | null} */
-  #touched = null;
-  /** The stroke's last dab, and where the smoothed line has come to. @type {{last: Dab, at: {x: number, y: number}} | null} */
-  #line = null;
+  #paintedPixels = 0; // number of painted pixels
+  /** The area that the current stroke has changed. @type {Box | null} */
+  #dirty = null;
+  /** The stroke's last dab, and the end of its smoothed line. @type {{last: Dab, at: {x: number, y: number}} | null} */
+  #stroke = null;
   /** @type {Promise<Blob> | null} */
   #file = null;
 
   /**
-   * @param {Size} size  Of the picture.
-   * @param {ImageBitmap | null} [image]  What it begins with, stretched to the picture: lightness counts. Empty without.
+   * @param {Size} size  of the picture
+   * @param {ImageBitmap | null} [image]  initial mask, scaled to the picture; its lightness becomes alpha. Default: empty
    */
   constructor(size, image = null) {
     this.size = size;
-    this.scale = Math.min(1, LARGEST / longer(size));
+    this.scale = Math.min(1, MAX_SIDE / longerSide(size));
     const side = (/** @type {number} */ length) => Math.max(1, Math.round(length * this.scale));
     this.canvas = h("canvas", { width: side(size.width), height: side(size.height) });
-    this.#context = contextOf(this.canvas);
+    this.#context = context2d(this.canvas);
     this.#context.setTransform(this.canvas.width / size.width, 0, 0, this.canvas.height / size.height, 0, 0);
     this.#context.lineCap = this.#context.lineJoin = "round";
     this.#context.fillStyle = this.#context.strokeStyle = "#fff";
-    this.#known = new Uint8Array(this.canvas.width * this.canvas.height);
-    if (image) this.#load(image);
+    this.#alpha = new Uint8Array(this.canvas.width * this.canvas.height);
+    if (image) this.#loadImage(image);
   }
 
   get empty() {
-    return this.#painted === 0;
+    return this.#paintedPixels === 0;
   }
   get canUndo() {
-    return this.#past.length > 0;
+    return this.#undoSteps.length > 0;
   }
   get canRedo() {
-    return this.#future.length > 0;
+    return this.#redoSteps.length > 0;
   }
-  /** Whether a stroke has begun and not ended. */
+  /** Whether a stroke is in progress. */
   get painting() {
-    return this.#line !== null;
+    return this.#stroke !== null;
   }
 
-  /** Begin a stroke. @param {Dab} dab @param {boolean} erase @returns {Box} what changed, in pixels of the picture */
+  /** Begin a stroke. @param {Dab} dab @param {boolean} erase @returns {Box}  what changed, in pixels of the picture */
   begin(dab, erase) {
     this.#context.globalCompositeOperation = erase ? "destination-out" : "source-over";
-    this.#line = { last: dab, at: dab };
+    this.#stroke = { last: dab, at: dab };
     this.#context.beginPath();
-    this.#context.arc(dab.x, dab.y, this.#width(dab) / 2, 0, 2 * Math.PI);
+    this.#context.arc(dab.x, dab.y, this.#lineWidth(dab) / 2, 0, 2 * Math.PI);
     this.#context.fill();
-    return this.#touch(this.#width(dab), dab);
+    return this.#markDirty(this.#lineWidth(dab), dab);
   }
 
-  /** Go on with it, in a curve through the middles between its dabs. @param {Dab} dab @returns {Box | null} */
+  /** Continue the stroke by a quadratic curve through the midpoints between its dabs. @param {Dab} dab @returns {Box | null} */
   extend(dab) {
-    if (!this.#line) return null;
-    const { last, at } = this.#line;
+    if (!this.#stroke) return null;
+    const { last, at } = this.#stroke;
     const middle = { x: (last.x + dab.x) / 2, y: (last.y + dab.y) / 2 };
-    const width = (this.#context.lineWidth = (this.#width(last) + this.#width(dab)) / 2);
+    const width = (this.#context.lineWidth = (this.#lineWidth(last) + this.#lineWidth(dab)) / 2);
     this.#context.beginPath();
     this.#context.moveTo(at.x, at.y);
     this.#context.quadraticCurveTo(last.x, last.y, middle.x, middle.y);
     this.#context.stroke();
-    this.#line = { last: dab, at: middle };
-    return this.#touch(width, at, last, middle);
+    this.#stroke = { last: dab, at: middle };
+    return this.#markDirty(width, at, last, middle);
   }
 
-  /** End it where its last dab is. @returns {Box | null} */
+  /** End the stroke at its last dab. @returns {Box | null} */
   end() {
-    if (!this.#line) return null;
-    const { last, at } = this.#line;
-    const width = (this.#context.lineWidth = this.#width(last));
+    if (!this.#stroke) return null;
+    const { last, at } = this.#stroke;
+    const width = (this.#context.lineWidth = this.#lineWidth(last));
     this.#context.beginPath();
     this.#context.moveTo(at.x, at.y);
     this.#context.lineTo(last.x, last.y);
     this.#context.stroke();
-    const box = this.#touch(width, at, last);
-    this.#line = null;
-    this.#keep();
+    const box = this.#markDirty(width, at, last);
+    this.#stroke = null;
+    this.#commitStroke();
     return box;
   }
 
-  /** Take the stroke in hand back, as if it had not begun. */
+  /** Discard the unfinished stroke. */
   cancel() {
-    this.#line = null;
-    const box = this.#inCanvas();
-    if (box) this.#show(box);
+    this.#stroke = null;
+    const box = this.#takeDirty();
+    if (box) this.#drawAlpha(box);
   }
 
-  /** White becomes black. */
+  /** Invert the mask. */
   invert() {
-    this.#rewrite(this.#known.map((alpha) => 255 - alpha));
+    this.#replaceAll(this.#alpha.map((alpha) => 255 - alpha));
   }
 
   clear() {
-    this.#rewrite(new Uint8Array(this.#known.length));
+    this.#replaceAll(new Uint8Array(this.#alpha.length));
   }
 
   undo() {
-    this.#step(this.#past, this.#future);
+    this.#step(this.#undoSteps, this.#redoSteps);
   }
 
   redo() {
-    this.#step(this.#future, this.#past);
+    this.#step(this.#redoSteps, this.#undoSteps);
   }
 
   /**
-   * As a PNG file of the picture's size: white where it is painted, black elsewhere.
+   * The mask as a PNG file of the picture's size: white where it is painted, black elsewhere.
    * @returns {Promise<Blob>}
    */
   file() {
     this.#file ??= new Promise((resolve, reject) => {
       const { width, height } = this.size;
       const canvas = h("canvas", { width, height });
-      const context = contextOf(canvas);
+      const context = context2d(canvas);
       context.fillRect(0, 0, width, height);
       context.drawImage(this.canvas, 0, 0, width, height);
       canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error(`No mask of ${width} × ${height} pixels.`))), "image/png");
@@ -141,111 +141,111 @@ export class Mask {
     return this.#file;
   }
 
-  /** How wide it is drawn. @param {Dab} dab */
-  #width({ width }) {
-    return Math.max(width, THINNEST / this.scale);
+  /** The line width for a dab, in pixels of the picture. @param {Dab} dab */
+  #lineWidth({ width }) {
+    return Math.max(width, MIN_LINE_WIDTH / this.scale);
   }
 
-  /** Note that a line went through these points. @param {number} width @param {...{x: number, y: number}} points @returns {Box} */
-  #touch(width, ...points) {
-    const around = width / 2 + 1 / this.scale;
+  /** Add a line through these points to the changed area. @param {number} width @param {...{x: number, y: number}} points @returns {Box} */
+  #markDirty(width, ...points) {
+    const margin = width / 2 + 1 / this.scale;
     const x = points.map((point) => point.x), y = points.map((point) => point.y);
     /** @type {Box} */
-    const box = [Math.min(...x) - around, Math.min(...y) - around, Math.max(...x) + around, Math.max(...y) + around];
-    this.#touched = union(this.#touched, box);
+    const box = [Math.min(...x) - margin, Math.min(...y) - margin, Math.max(...x) + margin, Math.max(...y) + margin];
+    this.#dirty = union(this.#dirty, box);
     return box;
   }
 
-  /** What was touched, in pixels of the canvas; forgotten by this. @returns {Box | null} */
-  #inCanvas() {
-    const touched = this.#touched;
-    this.#touched = null;
+  /** The changed area in pixels of the canvas; resets it. @returns {Box | null} */
+  #takeDirty() {
+    const touched = this.#dirty;
+    this.#dirty = null;
     const x = this.canvas.width / this.size.width, y = this.canvas.height / this.size.height;
-    return touched && clipped([touched[0] * x, touched[1] * y, touched[2] * x, touched[3] * y], this.canvas, 1);
+    return touched && clip([touched[0] * x, touched[1] * y, touched[2] * x, touched[3] * y], this.canvas, 1);
   }
 
   /** @param {ImageBitmap} image */
-  #load(image) {
+  #loadImage(image) {
     const { width, height } = this.canvas;
-    const scratch = contextOf(h("canvas", { width, height }));
+    const scratch = context2d(h("canvas", { width, height }));
     scratch.drawImage(image, 0, 0, width, height);
     const { data } = scratch.getImageData(0, 0, width, height);
     const at = (/** @type {number} */ place) => data[place] ?? 0;
     const lightness = (/** @type {number} */ place) => at(place) * 0.299 + at(place + 1) * 0.587 + at(place + 2) * 0.114;
-    this.#rewrite(this.#known.map((_, place) => (lightness(4 * place) * at(4 * place + 3)) / 255 + 0.5));
-    this.#past = [];
+    this.#replaceAll(this.#alpha.map((_, index) => (lightness(4 * index) * at(4 * index + 3)) / 255 + 0.5));
+    this.#undoSteps = [];
   }
 
-  /** Make what the canvas shows a step of its own. */
-  #keep() {
-    const box = this.#inCanvas();
+  /** Commit the stroke on the canvas as a step. */
+  #commitStroke() {
+    const box = this.#takeDirty();
     if (!box) return;
     const [left, top, right, bottom] = box;
     const { data } = this.#context.getImageData(left, top, right - left, bottom - top);
     const alpha = new Uint8Array(data.length / 4);
-    for (let place = 0; place < alpha.length; place++) alpha[place] = data[place * 4 + 3] ?? 0;
-    this.#take(box, alpha);
+    for (let index = 0; index < alpha.length; index++) alpha[index] = data[index * 4 + 3] ?? 0;
+    this.#commit(box, alpha);
   }
 
-  /** @param {Uint8Array} alpha  All of it. */
-  #rewrite(alpha) {
+  /** @param {Uint8Array} alpha  of the whole canvas */
+  #replaceAll(alpha) {
     /** @type {Box} */
     const all = [0, 0, this.canvas.width, this.canvas.height];
-    this.#take(all, alpha);
-    this.#show(all);
+    this.#commit(all, alpha);
+    this.#drawAlpha(all);
   }
 
-  /** A new step, unless nothing is other than before. @param {Box} box @param {Uint8Array} alpha  Of the box, row by row. */
-  #take(box, alpha) {
-    const before = this.#runs(box);
+  /** Add a step to the history, unless nothing has changed. @param {Box} box @param {Uint8Array} alpha  of the box, row by row */
+  #commit(box, alpha) {
+    const previousRuns = this.#encodeRuns(box);
     if (!this.#write(box, alpha)) return;
-    this.#past.push({ box, runs: before });
-    this.#future = [];
+    this.#undoSteps.push({ box, runs: previousRuns });
+    this.#redoSteps = [];
     let bytes = 0;
-    const kept = this.#past.findLastIndex(({ runs }) => (bytes += runs.byteLength) > BYTES) + 1;
-    this.#past = this.#past.slice(Math.max(kept, this.#past.length - STEPS));
+    const firstKept = this.#undoSteps.findLastIndex(({ runs }) => (bytes += runs.byteLength) > MAX_BYTES) + 1;
+    this.#undoSteps = this.#undoSteps.slice(Math.max(firstKept, this.#undoSteps.length - MAX_STEPS));
   }
 
   /** @param {Patch[]} from @param {Patch[]} to */
   #step(from, to) {
     const patch = from.pop();
     if (!patch) return;
-    to.push({ box: patch.box, runs: this.#runs(patch.box) });
+    to.push({ box: patch.box, runs: this.#encodeRuns(patch.box) });
     const [left, top, right, bottom] = patch.box;
     const alpha = new Uint8Array((right - left) * (bottom - top));
-    let place = 0;
-    for (const run of patch.runs) alpha.fill(run & 255, place, (place += run >>> 8));
+    let index = 0;
+    for (const run of patch.runs) alpha.fill(run & 255, index, (index += run >>> 8));
     this.#write(patch.box, alpha);
-    this.#show(patch.box);
+    this.#drawAlpha(patch.box);
   }
 
-  /** Write into what is known, and count. @param {Box} box @param {Uint8Array} alpha  Of the box. @returns whether it changed */
+  /** Write into the alpha channel and count painted pixels. @param {Box} box @param {Uint8Array} alpha  of the box @returns whether it changed */
   #write([left, top, right, bottom], alpha) {
-    const known = this.#known;
-    let changed = false, more = 0;
-    for (let y = top, place = 0; y < bottom; y++) {
-      for (let at = y * this.canvas.width + left, end = at + right - left; at < end; at++, place++) {
-        const before = known[at] ?? 0, after = alpha[place] ?? 0;
+    const stored = this.#alpha;
+    let changed = false, painted = 0;
+    for (let y = top, index = 0; y < bottom; y++) {
+      for (let at = y * this.canvas.width + left, end = at + right - left; at < end; at++, index++) {
+        const before = stored[at] ?? 0, after = alpha[index] ?? 0;
         if (before === after) continue;
         changed = true;
-        more += Number(after >= HALF) - Number(before >= HALF);
-        known[at] = after;
+        painted += Number(after >= PAINTED_ALPHA) - Number(before >= PAINTED_ALPHA);
+        stored[at] = after;
       }
     }
-    this.#painted += more;
+    this.#paintedPixels += painted;
     if (changed) this.#file = null;
     return changed;
   }
 
-  /** What is known of a part: for each run of equal pixels its length, and in the lowest byte its alpha. @param {Box} box */
-  #runs([left, top, right, bottom]) {
+  /** Run-length encode a part of the alpha channel: each run's length, with its alpha in the lowest byte. @param {Box} box */
+  #encodeRuns([left, top, right, bottom]) {
     /** @type {number[]} */
     const runs = [];
-    const known = this.#known;
+    const stored = this.#alpha;
     let value = -1, length = 0;
     for (let y = top; y < bottom; y++) {
       for (let at = y * this.canvas.width + left, end = at + right - left; at < end; at++) {
-        const alpha = known[at] ?? 0;
+        const alpha = stored[at] ?? 0;
         if (alpha === value) length++;
         else {
           if (length) runs.push(((length << 8) | value) >>> 0);
@@ -258,20 +258,20 @@ export class Mask {
     return Uint32Array.from(runs);
   }
 
-  /** Bring what is known back onto the canvas. @param {Box} box */
-  #show([left, top, right, bottom]) {
+  /** Draw the stored alpha channel onto the canvas. @param {Box} box */
+  #drawAlpha([left, top, right, bottom]) {
     const image = new ImageData(right - left, bottom - top);
-    const known = this.#known, data = image.data;
+    const stored = this.#alpha, data = image.data;
     data.fill(255);
-    for (let y = top, place = 3; y < bottom; y++) {
-      for (let at = y * this.canvas.width + left, end = at + right - left; at < end; at++, place += 4) data[place] = known[at] ?? 0;
+    for (let y = top, index = 3; y < bottom; y++) {
+      for (let at = y * this.canvas.width + left, end = at + right - left; at < end; at++, index += 4) data[index] = stored[at] ?? 0;
     }
     this.#context.putImageData(image, left, top);
   }
 }
 
-/** A context whose pixels are read often: they stay in memory. @param {HTMLCanvasElement} canvas */
-export function contextOf(canvas) {
+/** A 2D context for frequent readback: the browser keeps its pixels in main memory. @param {HTMLCanvasElement} canvas */
+export function context2d(canvas) {
   const context = canvas.getContext("2d", { willReadFrequently: true });
   if (!context) throw new Error("This browser gives no canvas.");
   return context;

@@ -1,40 +1,40 @@
-// A picture as the editor shows it: decoded once, with smaller copies so that drawing it is quick at every zoom.
+// A picture decoded for the editor, with a mipmap of smaller copies so that it is drawn fast at every zoom.
 
 /** @typedef {{width: number, height: number}} Size */
-/** @typedef {{blob: Blob, size: Size, levels: ImageBitmap[]}} Decoded  levels: the largest first */
+/** @typedef {{blob: Blob, size: Size, levels: ImageBitmap[]}} DecodedPicture  levels: the largest first */
 
-const LARGEST = 4096; // longer side of what is kept for showing, pixels
-const SMALLEST = 1024; // no copies below this
+const MAX_SIDE = 4096; // longer side of the largest level, pixels
+const MIN_LEVEL_SIDE = 1024; // longer side below which there are no further levels, pixels
 
 /**
- * Decode a picture, upright.
+ * Decode a picture, upright according to its EXIF orientation.
  * @param {Blob} blob
- * @returns {Promise<Decoded>}
- * @throws {DOMException}  The browser cannot read it.
+ * @returns {Promise<DecodedPicture>}
+ * @throws {DOMException}  the browser cannot decode it
  */
 export async function decode(blob) {
-  const whole = await createImageBitmap(blob);
-  const size = { width: whole.width, height: whole.height };
-  let level = await shrunk(whole, LARGEST / longer(size));
-  if (level !== whole) whole.close();
+  const bitmap = await createImageBitmap(blob);
+  const size = { width: bitmap.width, height: bitmap.height };
+  let level = await shrink(bitmap, MAX_SIDE / longerSide(size));
+  if (level !== bitmap) bitmap.close();
   const levels = [level];
-  while (longer(level) > SMALLEST) levels.push((level = await shrunk(level, 1 / 2)));
+  while (longerSide(level) > MIN_LEVEL_SIDE) levels.push((level = await shrink(level, 1 / 2)));
   return { blob, size, levels };
 }
 
 /**
- * The smallest copy that is still sharp.
+ * The smallest level that is not upscaled.
  * @param {ImageBitmap[]} levels
- * @param {number} width  pixels of the screen it will cover
+ * @param {number} width  width on the screen, in device pixels
  */
-export const sharpest = (levels, width) => levels.findLast((level) => level.width >= width) ?? levels[0];
+export const levelFor = (levels, width) => levels.findLast((level) => level.width >= width) ?? levels[0];
 
-/** @param {ImageBitmap} image @param {number} by  1 or more leaves it as it is */
-async function shrunk(image, by) {
-  if (by >= 1) return image;
-  const resizeWidth = Math.max(1, Math.round(image.width * by)), resizeHeight = Math.max(1, Math.round(image.height * by));
+/** @param {ImageBitmap} image @param {number} scale  scale factor; 1 or more returns the image itself */
+async function shrink(image, scale) {
+  if (scale >= 1) return image;
+  const resizeWidth = Math.max(1, Math.round(image.width * scale)), resizeHeight = Math.max(1, Math.round(image.height * scale));
   return createImageBitmap(image, { resizeWidth, resizeHeight, resizeQuality: "medium" });
 }
 
 /** @param {Size} size */
-export const longer = ({ width, height }) => Math.max(width, height);
+export const longerSide = ({ width, height }) => Math.max(width, height);

@@ -1,15 +1,15 @@
-// The editor's toolbar: one stop for the tab key, arrow keys within; what cannot be used now says so and stays in place.
+// The editor's toolbar: one tab stop, arrow keys inside; unavailable commands stay in place as disabled.
 
 import { button, h } from "../core/dom.js";
 import { t } from "../core/text.js";
 
 /** @typedef {"brush" | "eraser" | "expand"} Tool */
-/** @typedef {keyof typeof BUTTONS} Name */
+/** @typedef {keyof typeof BUTTONS} CommandName */
 /** @typedef {{tool: Tool, painted: boolean, expanded: boolean, hidden: boolean, canUndo: boolean, canRedo: boolean}} State */
 
-/** For each button its icon, its group, whether it shows its name, and the keys that do the same. */
+/** For each button its icon, its group, whether it shows its label, and its shortcut. */
 const BUTTONS = /** @type {const} */ ({
-  brush: { icon: "brush", group: "tools", worded: true, keys: "B" },
+  brush: { icon: "brush", group: "tools", showsLabel: true, keys: "B" },
   eraser: { icon: "eraser", group: "tools", worded: true, keys: "E" },
   expand: { icon: "enlarge", group: "tools", worded: true },
   undo: { icon: "undo", group: "history", keys: "Control+Z" },
@@ -24,21 +24,21 @@ const BUTTONS = /** @type {const} */ ({
   replace: { icon: "upload", group: "picture" },
   remove: { icon: "trash", group: "picture" },
 });
-const NAMES = /** @type {Name[]} */ (Object.keys(BUTTONS));
+const NAMES = /** @type {CommandName[]} */ (Object.keys(BUTTONS));
 const GROUPS = [...new Set(NAMES.map((name) => BUTTONS[name].group))];
 
 export class Toolbar {
-  /** @param {(name: Name) => void} press  A button was pressed that can be. */
-  constructor(press) {
-    this.press = press;
-    this.buttons = /** @type {Record<Name, HTMLButtonElement>} */ (Object.fromEntries(NAMES.map((name) => [name, this.#make(name)])));
+  /** @param {(name: CommandName) => void} oncommand  called when an enabled button is clicked */
+  constructor(oncommand) {
+    this.oncommand = oncommand;
+    this.buttons = /** @type {Record<CommandName, HTMLButtonElement>} */ (Object.fromEntries(NAMES.map((name) => [name, this.#make(name)])));
     this.groups = new Map(GROUPS.map((group) => [group, this.#group(group)]));
     this.element = h(
       "div",
-      { class: "sl-editor-toolbar", role: "toolbar", "aria-label": t("editor.tools"), onkeydown: (/** @type {KeyboardEvent} */ event) => this.#key(event) },
+      { class: "sl-editor-toolbar", role: "toolbar", "aria-label": t("editor.tools"), onkeydown: (/** @type {KeyboardEvent} */ event) => this.#onKeyDown(event) },
       [...this.groups.values()],
     );
-    this.#stop(this.buttons.brush);
+    this.#setTabStop(this.buttons.brush);
   }
 
   /** @param {State} state */
@@ -49,32 +49,32 @@ export class Toolbar {
     this.groups.get("expand")?.toggleAttribute("hidden", painting);
     for (const name of /** @type {const} */ (["brush", "eraser", "expand"])) this.buttons[name].ariaPressed = String(tool === name);
     this.buttons.hide.ariaPressed = String(hidden);
-    this.#can("brush", !expanded, "editor.brush.not");
-    this.#can("eraser", !expanded, "editor.brush.not");
-    this.#can("expand", !painted, "editor.expand.not");
-    this.#can("undo", canUndo);
-    this.#can("redo", canRedo);
-    this.#can("clear", painted);
-    this.#can("reset", expanded);
-    if (!this.#usable().some((each) => each.tabIndex === 0)) this.#stop(this.buttons.brush);
+    this.#setEnabled("brush", !expanded, "editor.brush.not");
+    this.#setEnabled("eraser", !expanded, "editor.brush.not");
+    this.#setEnabled("expand", !painted, "editor.expand.not");
+    this.#setEnabled("undo", canUndo);
+    this.#setEnabled("redo", canRedo);
+    this.#setEnabled("clear", painted);
+    this.#setEnabled("reset", expanded);
+    if (!this.#usable().some((each) => each.tabIndex === 0)) this.#setTabStop(this.buttons.brush);
   }
 
-  /** @param {Name} name @param {boolean} can @param {string} [why]  Key of the text that says why not. */
-  #can(name, can, why) {
+  /** @param {CommandName} name @param {boolean} enabled @param {string} [reasonKey]  key of the text that explains why it is disabled */
+  #setEnabled(name, enabled, reasonKey) {
     const each = this.buttons[name];
-    each.ariaDisabled = can ? null : "true";
-    each.title = can || !why ? titled(name) : t(why);
+    each.ariaDisabled = enabled ? null : "true";
+    each.title = enabled || !reasonKey ? tooltip(name) : t(reasonKey);
   }
 
-  /** @param {Name} name */
+  /** @param {CommandName} name */
   #make(name) {
     const { icon, ...more } = BUTTONS[name];
     return button({
-      icon, label: t(`editor.${name}`), title: titled(name), tabindex: -1, "data-name": name,
-      bare: !("worded" in more),
+      icon, label: t(`editor.${name}`), title: tooltip(name), tabindex: -1, "data-name": name,
+      iconOnly: !("worded" in more),
       "aria-keyshortcuts": "keys" in more ? more.keys : null,
-      onclick: () => this.buttons[name].ariaDisabled !== "true" && this.press(name),
-      onfocus: () => this.#stop(this.buttons[name]),
+      onclick: () => this.buttons[name].ariaDisabled !== "true" && this.oncommand(name),
+      onfocus: () => this.#setTabStop(this.buttons[name]),
     });
   }
 
@@ -84,8 +84,8 @@ export class Toolbar {
     return h("div", { class: `sl-editor-group sl-${group}`, role: "group", "aria-label": t(`editor.group.${group}`) }, names.map((name) => this.buttons[name]));
   }
 
-  /** Where the tab key stops. @param {HTMLButtonElement} chosen */
-  #stop(chosen) {
+  /** Make one button the tab stop. @param {HTMLButtonElement} chosen */
+  #setTabStop(chosen) {
     for (const each of Object.values(this.buttons)) each.tabIndex = each === chosen ? 0 : -1;
   }
 
@@ -94,7 +94,7 @@ export class Toolbar {
   }
 
   /** @param {KeyboardEvent} event */
-  #key(event) {
+  #onKeyDown(event) {
     const usable = this.#usable();
     const at = usable.findIndex((each) => each === document.activeElement);
     const to = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: usable.length - 1 }[event.key];
@@ -104,8 +104,8 @@ export class Toolbar {
   }
 }
 
-/** @param {Name} name */
-function titled(name) {
+/** @param {CommandName} name */
+function tooltip(name) {
   const { keys } = /** @type {{keys?: string}} */ (BUTTONS[name]);
   return keys ? `${t(`editor.${name}`)} (${keys.replace("Control", t("editor.ctrl")).replace("Shift", t("editor.shift"))})` : t(`editor.${name}`);
 }

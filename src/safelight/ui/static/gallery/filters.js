@@ -1,131 +1,131 @@
-// What is looked for: words, and the filters beside them; kept over a reload.
+// The gallery's search text and filters; kept in sessionStorage.
 
-import { button, fill, h, icon } from "../core/dom.js";
-import { number, t } from "../core/text.js";
+import { button, h, icon, setChildren } from "../core/dom.js";
+import { formatNumber, t } from "../core/text.js";
 
 /** @typedef {{query: string, checkpoint: string, sampler: string, decision: string, from: string, to: string, favourite: boolean}} Values */
 /** @typedef {{checkpoints: Record<string, number>, samplers: Record<string, number>, decisions: Record<string, number>}} Facets */
 
-const NOTHING = { query: "", checkpoint: "", sampler: "", decision: "", from: "", to: "", favourite: false };
-const KEPT = "safelight.gallery";
-const PAUSE = 150; // milliseconds without a key until it is looked for
-const LISTS = /** @type {const} */ ({ checkpoint: "checkpoints", sampler: "samplers", decision: "decisions" });
+const EMPTY = { query: "", checkpoint: "", sampler: "", decision: "", from: "", to: "", favourite: false };
+const STORAGE_KEY = "safelight.gallery";
+const TYPING_DELAY = 150; // milliseconds after the last key press before the search
+const FACET_OF = /** @type {const} */ ({ checkpoint: "checkpoints", sampler: "samplers", decision: "decisions" });
 
 export class Filters {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #pause;
+  #typingTimer;
 
   /** @param {() => void} onchange */
   constructor(onchange) {
     this.onchange = onchange;
     /** @type {Values} */
-    this.values = kept();
+    this.values = readStorage();
     this.search = h("input", {
       type: "search", class: "sl-field", value: this.values.query, placeholder: t("gallery.search"), "aria-label": t("gallery.search"),
       autocomplete: "off", spellcheck: "false", maxlength: "1000", enterkeyhint: "search",
-      oninput: () => this.#later({ query: this.search.value }),
+      oninput: () => this.#setSoon({ query: this.search.value }),
     });
     this.favourite = button({
       icon: "heart", label: t("gallery.favourites"), class: "sl-button sl-heart-words", "aria-pressed": String(this.values.favourite),
       onclick: () => this.set({ favourite: !this.values.favourite }),
     });
-    this.lists = Object.fromEntries(
-      Object.keys(LISTS).map((name) => [name, h("select", { class: "sl-field", "aria-label": t(`gallery.${name}`), onchange: (/** @type {any} */ { target }) => this.set({ [name]: target.value }) })]),
+    this.selects = Object.fromEntries(
+      Object.keys(FACET_OF).map((name) => [name, h("select", { class: "sl-field", "aria-label": t(`gallery.${name}`), onchange: (/** @type {any} */ { target }) => this.set({ [name]: target.value }) })]),
     );
     this.dates = Object.fromEntries(
       ["from", "to"].map((name) => [name, h("input", { type: "date", class: "sl-field", value: this.values[/** @type {"from"} */ (name)], onchange: (/** @type {any} */ { target }) => this.set({ [name]: target.value }) })]),
     );
     this.clear = button({ icon: "close", label: t("gallery.clear"), kind: "quiet", onclick: () => this.reset() });
-    this.more = button({ icon: "filter", label: t("gallery.filters"), class: "sl-button sl-gallery-more", "aria-expanded": "false", "aria-controls": "sl-gallery-filters", onclick: () => this.#unfold() });
+    this.toggle = button({ icon: "filter", label: t("gallery.filters"), class: "sl-button sl-gallery-more", "aria-expanded": "false", "aria-controls": "sl-gallery-filters", onclick: () => this.#toggleFilters() });
     this.bar = h("div", { class: "sl-gallery-filters", id: "sl-gallery-filters" },
-      ...Object.values(this.lists),
+      ...Object.values(this.selects),
       ...["from", "to"].map((name) => h("label", { class: "sl-gallery-date" }, h("span", {}, t(`gallery.${name}`)), this.dates[name])),
       this.clear,
     );
-    this.box = h("div", { class: "sl-gallery-search", role: "search" }, icon("search"), this.search);
-    this.offer({ checkpoints: {}, samplers: {}, decisions: {} });
-    this.#show();
+    this.searchBox = h("div", { class: "sl-gallery-search", role: "search" }, icon("search"), this.search);
+    this.setFacets({ checkpoints: {}, samplers: {}, decisions: {} });
+    this.#render();
   }
 
-  /** Whether anything is left out. */
+  /** Whether any filter is set. */
   get active() {
-    return Object.entries(NOTHING).some(([name, nothing]) => this.values[/** @type {keyof Values} */ (name)] !== nothing);
+    return Object.entries(EMPTY).some(([name, empty]) => this.values[/** @type {keyof Values} */ (name)] !== empty);
   }
 
-  /** What GET /v1/gallery is asked for. @returns {import("./results.js").Wanted} */
-  get wanted() {
+  /** The filters as query parameters of GET /v1/gallery. @returns {import("./results.js").GalleryQuery} */
+  get query() {
     const { query, checkpoint, sampler, decision, from, to, favourite } = this.values;
-    return { query: query.trim(), checkpoint, sampler, decision, since: dayOf(from), until: dayOf(to, 1), favourite: favourite || null };
+    return { query: query.trim(), checkpoint, sampler, decision, since: startOfDay(from), until: startOfDay(to, 1), favourite: favourite || null };
   }
 
-  /** How many there are, where the counts say that alone: 0 where they do not. @param {Facets} facets */
-  expected(facets) {
-    const set = Object.entries(this.values).filter(([name, value]) => value !== NOTHING[/** @type {keyof Values} */ (name)]);
+  /** The number of entries, if the facets' counts tell it: without filters, or with one facet; else 0. @param {Facets} facets */
+  expectedTotal(facets) {
+    const set = Object.entries(this.values).filter(([name, value]) => value !== EMPTY[/** @type {keyof Values} */ (name)]);
     if (!set.length) return Object.values(facets.decisions).reduce((sum, each) => sum + each, 0);
-    const [name, value] = /** @type {[keyof typeof LISTS, string]} */ (set[0]);
-    return set.length === 1 && name in LISTS ? (facets[LISTS[name]][value] ?? 0) : 0;
+    const [name, value] = /** @type {[keyof typeof FACET_OF, string]} */ (set[0]);
+    return set.length === 1 && name in FACET_OF ? (facets[FACET_OF[name]][value] ?? 0) : 0;
   }
 
-  /** What there is to choose from. @param {Facets} facets */
-  offer(facets) {
-    for (const [name, list] of Object.entries(this.lists)) {
+  /** Set the choices of the filters. @param {Facets} facets */
+  setFacets(facets) {
+    for (const [name, list] of Object.entries(this.selects)) {
       const chosen = this.values[/** @type {"sampler"} */ (name)];
-      const counts = facets[LISTS[/** @type {"sampler"} */ (name)]];
+      const counts = facets[FACET_OF[/** @type {"sampler"} */ (name)]];
       const names = Object.keys(counts);
       if (chosen && !(chosen in counts)) names.push(chosen);
       const title = (/** @type {string} */ each) => (name === "decision" ? t(`decision.${each}`) : each);
-      fill(list, h("option", { value: "" }, t(`gallery.${name}.all`)),
-        names.map((each) => h("option", { value: each }, `${title(each)} (${number(counts[each] ?? 0)})`)));
+      setChildren(list, h("option", { value: "" }, t(`gallery.${name}.all`)),
+        names.map((each) => h("option", { value: each }, `${title(each)} (${formatNumber(counts[each] ?? 0)})`)));
       list.value = chosen;
     }
   }
 
   /** @param {Partial<Values>} changes */
   set(changes) {
-    clearTimeout(this.#pause);
+    clearTimeout(this.#typingTimer);
     this.values = { ...this.values, query: this.search.value, ...changes };
-    this.#show();
-    sessionStorage.setItem(KEPT, JSON.stringify(this.values));
+    this.#render();
+    sessionStorage.setItem(STORAGE_KEY, JSON.stringify(this.values));
     this.onchange();
   }
 
-  /** Look for everything. */
+  /** Clear all filters. */
   reset() {
-    for (const field of [this.search, ...Object.values(this.lists), ...Object.values(this.dates)]) field.value = "";
-    this.set(NOTHING);
+    for (const field of [this.search, ...Object.values(this.selects), ...Object.values(this.dates)]) field.value = "";
+    this.set(EMPTY);
     this.search.focus();
   }
 
   /** @param {Partial<Values>} changes */
-  #later(changes) {
-    clearTimeout(this.#pause);
-    this.#pause = setTimeout(() => this.set(changes), PAUSE);
+  #setSoon(changes) {
+    clearTimeout(this.#typingTimer);
+    this.#typingTimer = setTimeout(() => this.set(changes), TYPING_DELAY);
   }
 
-  #show() {
+  #render() {
     this.favourite.setAttribute("aria-pressed", String(this.values.favourite));
     this.clear.hidden = !this.active;
-    for (const field of [...Object.values(this.lists), ...Object.values(this.dates)]) field.classList.toggle("sl-set", !!field.value);
+    for (const field of [...Object.values(this.selects), ...Object.values(this.dates)]) field.classList.toggle("sl-set", !!field.value);
   }
 
-  #unfold() {
+  #toggleFilters() {
     const open = this.bar.classList.toggle("sl-open");
-    this.more.setAttribute("aria-expanded", String(open));
+    this.toggle.setAttribute("aria-expanded", String(open));
   }
 }
 
 /** @returns {Values} */
-function kept() {
+function readStorage() {
   try {
-    return { ...NOTHING, ...JSON.parse(sessionStorage.getItem(KEPT) ?? "{}") };
+    return { ...EMPTY, ...JSON.parse(sessionStorage.getItem(STORAGE_KEY) ?? "{}") };
   } catch {
-    return { ...NOTHING };
+    return { ...EMPTY };
   }
 }
 
-/** The beginning of a day here, as the API takes it. @param {string} date  2026-11-25, or nothing @param {number} [later]  days */
-function dayOf(date, later = 0) {
+/** The start of a day in local time, in the API's format. @param {string} date  such as 2026-11-25, or empty @param {number} [offsetDays] */
+function startOfDay(date, offsetDays = 0) {
   if (!date) return null;
   const [year, month, day] = date.split("-").map(Number);
-  return new Date(year, month - 1, day + later).toISOString();
+  return new Date(year, month - 1, day + offsetDays).toISOString();
 }

@@ -1,102 +1,102 @@
-// A grid of any number of tiles of which only those near the screen are in the page.
+// A virtualized grid: only tiles near the visible area are in the document.
 
 import { h } from "../core/dom.js";
-import { bareTile, breakTile, dress, remark, undress } from "./tile.js";
+import { cancelLoading, loadTile, makeTile, showBroken, updateTile } from "./tile.js";
 
-/** @typedef {import("../types").Entry} Entry */
+/** @typedef {import("../types").GalleryEntry} GalleryEntry */
 /** @typedef {import("./tile.js").Tile} Tile */
 
-const SMALLEST = 168, SMALLEST_NARROW = 104, NARROW = 560; // pixels: a tile's side at least, and what a narrow grid is
+const MIN_TILE = 168, MIN_TILE_NARROW = 104, NARROW_GRID = 560; // pixels: minimum side of a tile, and the width below which the grid is narrow
 const GAP = 8;
-const AHEAD = 0.75; // of the height, that is in the page above and beneath
-const CALM = 90; // milliseconds
-const FAST = 3; // heights a second, beyond which nothing is fetched
+const OVERSCAN = 0.75; // fraction of the visible height that is rendered above and below it
+const SCROLL_PAUSE = 90; // milliseconds
+const FAST_SCROLL = 3; // visible heights per second above which no thumbnails are loaded
 
 /**
  * @typedef {{
  *   label: string,
  *   total: () => number,
- *   at: (index: number) => Entry | undefined,
- *   need: (index: number) => void,
- *   press: (index: number, event: Event) => void,
+ *   at: (index: number) => GalleryEntry | undefined,
+ *   ensureLoaded: (index: number) => void,
+ *   activate: (index: number, event: Event) => void,
  *   favourite: (index: number) => void,
- *   chosen: (id: string) => boolean | null,
- *   scrolled: (first: number) => void,
- * }} Calls  at: undefined is not loaded yet; chosen: null where nothing is being chosen; scrolled: which is the first in sight
+ *   isSelected: (id: string) => boolean | null,
+ *   onscroll: (first: number) => void,
+ * }} GridOptions  at: undefined if not loaded yet; isSelected: null while nothing is being selected; onscroll: called with the first visible index
  */
 
 export class Grid {
-  /** The tile that the keyboard is at. */
+  /** Index of the tile with the focus (roving tabindex). */
   active = 0;
   columns = 1;
-  #height = 0; // of a row with its gap
-  #view = { width: 0, height: 0 };
+  #rowHeight = 0; // including the gap
+  #viewport = { width: 0, height: 0 };
   #total = 0;
   /** @type {Map<number, HTMLElement>} */
   #rows = new Map();
   #frame = 0;
-  #top = 0;
-  #last = { time: 0, top: 0, speed: 0 };
+  #scrollTop = 0;
+  #lastScroll = { time: 0, top: 0, speed: 0 };
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #calm;
+  #loadTimer;
 
-  /** @param {Calls} calls */
-  constructor(calls) {
-    this.calls = calls;
+  /** @param {GridOptions} options */
+  constructor(options) {
+    this.options = options;
     this.canvas = h("div", { class: "sl-grid-canvas", role: "presentation" });
-    this.element = h("div", { class: "sl-grid", role: "grid", "aria-label": calls.label }, this.canvas);
-    this.element.addEventListener("scroll", () => this.#soon(), { passive: true });
-    this.element.addEventListener("keydown", (event) => this.#key(event));
-    this.canvas.addEventListener("click", (event) => this.#press(event));
-    this.canvas.addEventListener("focusin", (event) => this.#focused(event));
-    this.canvas.addEventListener("error", (event) => this.#broken(event), true);
+    this.element = h("div", { class: "sl-grid", role: "grid", "aria-label": options.label }, this.canvas);
+    this.element.addEventListener("scroll", () => this.#scheduleUpdate(), { passive: true });
+    this.element.addEventListener("keydown", (event) => this.#onKeyDown(event));
+    this.canvas.addEventListener("click", (event) => this.#onClick(event));
+    this.canvas.addEventListener("focusin", (event) => this.#onFocus(event));
+    this.canvas.addEventListener("error", (event) => this.#onImageError(event), true);
     new ResizeObserver(() => this.#measure()).observe(this.element);
   }
 
-  /** Whether the user looks at the beginning. */
+  /** Whether the grid is scrolled to the top. */
   get atTop() {
-    return this.#top < this.#height / 2;
+    return this.#scrollTop < this.#rowHeight / 2;
   }
 
-  /** Whether the keyboard is in the grid. */
+  /** Whether a tile has the focus. */
   get hasFocus() {
     return this.canvas.contains(document.activeElement);
   }
 
-  /** Show what there is now: tiles of the same picture stay the same elements. */
+  /** Render the current entries; the tile of a picture stays the same element. */
   refresh() {
-    if (!this.#view.width) return;
-    this.#total = this.calls.total();
+    if (!this.#viewport.width) return;
+    this.#total = this.options.total();
     this.active = Math.max(0, Math.min(this.active, this.#total - 1));
     const rows = Math.ceil(this.#total / this.columns);
-    this.canvas.style.height = `${Math.max(0, rows * this.#height - GAP)}px`;
+    this.canvas.style.height = `${Math.max(0, rows * this.#rowHeight - GAP)}px`;
     this.element.setAttribute("aria-rowcount", String(rows));
     this.element.setAttribute("aria-colcount", String(this.columns));
     const focused = this.hasFocus;
     /** @type {Map<string, Tile>} */
     const tiles = new Map();
     for (const tile of this.#tiles()) if (tile.entry) tiles.set(tile.entry.id, tile);
-    for (const [row, element] of this.#rows) this.#fill(row, element, tiles);
+    for (const [row, element] of this.#rows) this.#fillRow(row, element, tiles);
     this.#update();
     if (focused && !this.hasFocus) this.#focusTile();
-    this.#dressSoon();
+    this.#scheduleLoading();
   }
 
-  /** Go to the beginning. */
+  /** Scroll to the top. */
   toTop() {
     this.active = 0;
     this.element.scrollTop = 0;
     this.#update();
   }
 
-  /** Move the keyboard to a tile, and it into sight. @param {number} index @returns {HTMLElement | null} */
+  /** Focus a tile and scroll it into view. @param {number} index @returns {HTMLElement | null} */
   focus(index) {
     if (!this.#total) return null;
     this.active = Math.max(0, Math.min(index, this.#total - 1));
-    const top = Math.floor(this.active / this.columns) * this.#height;
+    const top = Math.floor(this.active / this.columns) * this.#rowHeight;
     const scroll = this.element.scrollTop;
     if (top < scroll) this.element.scrollTop = top;
-    else if (top + this.#height > scroll + this.#view.height) this.element.scrollTop = top + this.#height - this.#view.height;
+    else if (top + this.#rowHeight > scroll + this.#viewport.height) this.element.scrollTop = top + this.#rowHeight - this.#viewport.height;
     this.#update();
     return this.#focusTile();
   }
@@ -120,61 +120,61 @@ export class Grid {
 
   #measure() {
     const width = this.canvas.clientWidth, height = this.element.clientHeight;
-    if (!width || (width === this.#view.width && height === this.#view.height)) return;
-    const first = Math.round(this.#top / (this.#height || 1)) * this.columns;
-    const was = this.#view.width;
-    this.#view = { width, height };
-    const least = width < NARROW ? SMALLEST_NARROW : SMALLEST;
+    if (!width || (width === this.#viewport.width && height === this.#viewport.height)) return;
+    const first = Math.round(this.#scrollTop / (this.#rowHeight || 1)) * this.columns;
+    const was = this.#viewport.width;
+    this.#viewport = { width, height };
+    const least = width < NARROW_GRID ? MIN_TILE_NARROW : MIN_TILE;
     const columns = Math.max(1, Math.floor((width + GAP) / (least + GAP)));
     const side = (width - GAP * (columns - 1)) / columns;
-    if (columns !== this.columns || side + GAP !== this.#height) {
-      for (const row of [...this.#rows.keys()]) this.#drop(row);
+    if (columns !== this.columns || side + GAP !== this.#rowHeight) {
+      for (const row of [...this.#rows.keys()]) this.#removeRow(row);
       this.columns = columns;
-      this.#height = side + GAP;
+      this.#rowHeight = side + GAP;
       this.canvas.style.setProperty("--sl-columns", String(columns));
       this.canvas.style.setProperty("--sl-side", `${side}px`);
     }
     this.refresh();
-    if (was) this.element.scrollTop = Math.floor(first / columns) * this.#height;
+    if (was) this.element.scrollTop = Math.floor(first / columns) * this.#rowHeight;
   }
 
-  #soon() {
+  #scheduleUpdate() {
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
       this.#update();
     });
   }
 
-  /** Put the rows into the page that are near the screen, and no others. */
+  /** Add the rows near the visible area, and remove the others. */
   #update() {
-    if (!this.#view.width) return;
-    this.#top = this.element.scrollTop;
+    if (!this.#viewport.width) return;
+    this.#scrollTop = this.element.scrollTop;
     const now = performance.now();
-    const moved = Math.abs(this.#top - this.#last.top) / this.#view.height;
-    if (moved) this.#last = { time: now, top: this.#top, speed: (moved / Math.max(8, now - this.#last.time)) * 1000 };
-    const ahead = this.#view.height * AHEAD;
+    const moved = Math.abs(this.#scrollTop - this.#lastScroll.top) / this.#viewport.height;
+    if (moved) this.#lastScroll = { time: now, top: this.#scrollTop, speed: (moved / Math.max(8, now - this.#lastScroll.time)) * 1000 };
+    const ahead = this.#viewport.height * OVERSCAN;
     const end = Math.ceil(this.#total / this.columns) - 1;
-    const from = Math.max(0, Math.floor((this.#top - ahead) / this.#height));
-    const to = Math.min(end, Math.floor((this.#top + this.#view.height + ahead) / this.#height));
-    const seen = Math.floor((this.#top + GAP) / this.#height) * this.columns;
-    if (!this.hasFocus) this.#keepActive(seen);
-    const kept = Math.floor(this.active / this.columns);
-    for (const row of this.#rows.keys()) if ((row < from || row > to) && row !== kept) this.#drop(row);
+    const from = Math.max(0, Math.floor((this.#scrollTop - ahead) / this.#rowHeight));
+    const to = Math.min(end, Math.floor((this.#scrollTop + this.#viewport.height + ahead) / this.#rowHeight));
+    const firstVisible = Math.floor((this.#scrollTop + GAP) / this.#rowHeight) * this.columns;
+    if (!this.hasFocus) this.#keepActive(firstVisible);
+    const activeRow = Math.floor(this.active / this.columns);
+    for (const row of this.#rows.keys()) if ((row < from || row > to) && row !== activeRow) this.#removeRow(row);
     const added = [];
     for (let row = from; row <= to; row++) if (!this.#rows.has(row)) added.push(this.#make(row));
-    if (!this.#rows.has(kept) && kept <= end) added.push(this.#make(kept));
+    if (!this.#rows.has(activeRow) && activeRow <= end) added.push(this.#make(activeRow));
     this.canvas.append(...added);
-    this.calls.need(Math.min(this.#total, (to + 1) * this.columns) - 1);
-    this.calls.scrolled(seen);
-    if (added.length) this.#dressSoon();
+    this.options.ensureLoaded(Math.min(this.#total, (to + 1) * this.columns) - 1);
+    this.options.onscroll(firstVisible);
+    if (added.length) this.#scheduleLoading();
   }
 
-  /** Where the keyboard is not in the grid, it will come in at what is in sight. @param {number} seen */
-  #keepActive(seen) {
-    const below = seen + Math.ceil(this.#view.height / this.#height) * this.columns;
-    if (this.active >= seen && this.active < below) return;
+  /** While the grid does not have the focus, make a visible tile its tab stop. @param {number} firstVisible */
+  #keepActive(firstVisible) {
+    const below = firstVisible + Math.ceil(this.#viewport.height / this.#rowHeight) * this.columns;
+    if (this.active >= firstVisible && this.active < below) return;
     this.#tileAt(this.active)?.setAttribute("tabindex", "-1");
-    this.active = Math.max(0, Math.min(seen, this.#total - 1));
+    this.active = Math.max(0, Math.min(firstVisible, this.#total - 1));
     this.#tileAt(this.active)?.setAttribute("tabindex", "0");
   }
 
@@ -184,25 +184,25 @@ export class Grid {
     element.className = "sl-grid-row";
     element.setAttribute("role", "row");
     element.setAttribute("aria-rowindex", String(row + 1));
-    element.style.transform = `translateY(${row * this.#height}px)`;
+    element.style.transform = `translateY(${row * this.#rowHeight}px)`;
     this.#rows.set(row, element);
-    this.#fill(row, element);
+    this.#fillRow(row, element);
     return element;
   }
 
-  /** @param {number} row @param {HTMLElement} element @param {Map<string, Tile>} [known]  tiles that can be had again */
-  #fill(row, element, known) {
+  /** @param {number} row @param {HTMLElement} element @param {Map<string, Tile>} [reusable]  existing tiles to reuse, by picture id */
+  #fillRow(row, element, reusable) {
     const first = row * this.columns;
     const columns = Math.max(0, Math.min(this.columns, this.#total - first));
     for (let column = 0; column < columns; column++) {
-      const there = /** @type {Tile | undefined} */ (element.children[column]);
-      const entry = this.calls.at(first + column);
-      const tile = (entry && known?.get(entry.id)) ?? (there && !there.entry && !entry ? there : bareTile(entry));
-      if (entry && tile.entry !== entry) remark(tile, entry);
-      if (!there) element.append(tile);
-      else if (tile !== there) element.replaceChild(tile, there);
+      const current = /** @type {Tile | undefined} */ (element.children[column]);
+      const entry = this.options.at(first + column);
+      const tile = (entry && reusable?.get(entry.id)) ?? (current && !current.entry && !entry ? current : makeTile(entry));
+      if (entry && tile.entry !== entry) updateTile(tile, entry);
+      if (!current) element.append(tile);
+      else if (tile !== current) element.replaceChild(tile, current);
       tile.tabIndex = first + column === this.active ? 0 : -1;
-      const chosen = entry ? this.calls.chosen(entry.id) : null;
+      const chosen = entry ? this.options.isSelected(entry.id) : null;
       if (chosen === null) tile.removeAttribute("aria-selected");
       else tile.setAttribute("aria-selected", String(chosen));
     }
@@ -210,34 +210,34 @@ export class Grid {
   }
 
   /** @param {number} row */
-  #drop(row) {
+  #removeRow(row) {
     const element = this.#rows.get(row);
     if (!element) return;
-    for (const tile of element.children) undress(/** @type {Tile} */ (tile));
+    for (const tile of element.children) cancelLoading(/** @type {Tile} */ (tile));
     element.remove();
     this.#rows.delete(row);
   }
 
-  /** Fetch the pictures of what is near, once it is not scrolled past. */
-  #dressSoon() {
-    const still = performance.now() - this.#last.time > CALM;
-    if (still) return this.#dress();
-    this.#calm ??= setTimeout(() => {
-      this.#calm = undefined;
-      if (performance.now() - this.#last.time < CALM && this.#last.speed > FAST) this.#dressSoon();
-      else this.#dress();
-    }, CALM);
+  /** Load the thumbnails of tiles near the visible area, as soon as scrolling is slow. */
+  #scheduleLoading() {
+    const isSlow = performance.now() - this.#lastScroll.time > SCROLL_PAUSE;
+    if (isSlow) return this.#loadTiles();
+    this.#loadTimer ??= setTimeout(() => {
+      this.#loadTimer = undefined;
+      if (performance.now() - this.#lastScroll.time < SCROLL_PAUSE && this.#lastScroll.speed > FAST_SCROLL) this.#scheduleLoading();
+      else this.#loadTiles();
+    }, SCROLL_PAUSE);
   }
 
-  #dress() {
-    const first = this.#top / this.#height - 1, last = (this.#top + this.#view.height) / this.#height;
+  #loadTiles() {
+    const first = this.#scrollTop / this.#rowHeight - 1, last = (this.#scrollTop + this.#viewport.height) / this.#rowHeight;
     const rows = [...this.#rows].map(([row, element]) => ({ element, near: row > first && row < last }));
     for (const { element, near } of rows.sort((one, other) => Number(other.near) - Number(one.near))) {
-      for (const tile of element.children) dress(/** @type {Tile} */ (tile), near);
+      for (const tile of element.children) loadTile(/** @type {Tile} */ (tile), near);
     }
   }
 
-  /** @param {Event} event @returns {number}  of the tile it happened in, or -1 */
+  /** The index of the tile that an event happened in, or -1. @param {Event} event @returns {number} */
   #indexOf({ target }) {
     const tile = target instanceof Element ? target.closest(".sl-tile") : null;
     for (const [row, element] of this.#rows) {
@@ -247,15 +247,15 @@ export class Grid {
   }
 
   /** @param {MouseEvent} event */
-  #press(event) {
+  #onClick(event) {
     const index = this.#indexOf(event);
-    if (index < 0 || !this.calls.at(index)) return;
-    if (event.target instanceof Element && event.target.closest(".sl-heart")) this.calls.favourite(index);
-    else this.calls.press(index, event);
+    if (index < 0 || !this.options.at(index)) return;
+    if (event.target instanceof Element && event.target.closest(".sl-heart")) this.options.favourite(index);
+    else this.options.activate(index, event);
   }
 
   /** @param {FocusEvent} event */
-  #focused(event) {
+  #onFocus(event) {
     const index = this.#indexOf(event);
     if (index < 0 || index === this.active) return;
     this.#tileAt(this.active)?.setAttribute("tabindex", "-1");
@@ -264,34 +264,34 @@ export class Grid {
   }
 
   /** @param {Event} event */
-  #broken(event) {
+  #onImageError(event) {
     const tile = event.target instanceof Element ? /** @type {Tile | null} */ (event.target.closest(".sl-tile")) : null;
-    if (tile && event.target instanceof HTMLImageElement && event.target.getAttribute("src")) breakTile(tile);
+    if (tile && event.target instanceof HTMLImageElement && event.target.getAttribute("src")) showBroken(tile);
   }
 
   /** @param {KeyboardEvent} event */
-  #key(event) {
+  #onKeyDown(event) {
     if (event.altKey || event.shiftKey || event.metaKey) return;
-    if ((event.key === "Enter" || event.key === " ") && this.calls.at(this.active)) this.calls.press(this.active, event);
-    else if (this.#way(event) === null) return;
-    else this.focus(/** @type {number} */ (this.#way(event)));
+    if ((event.key === "Enter" || event.key === " ") && this.options.at(this.active)) this.options.activate(this.active, event);
+    else if (this.#targetOf(event) === null) return;
+    else this.focus(/** @type {number} */ (this.#targetOf(event)));
     event.preventDefault();
   }
 
-  /** Where a key leads to. @param {KeyboardEvent} event @returns {number | null} */
-  #way({ key, ctrlKey }) {
+  /** The index that a key moves the focus to, or null. @param {KeyboardEvent} event @returns {number | null} */
+  #targetOf({ key, ctrlKey }) {
     const { active, columns } = this;
     const last = this.#total - 1, column = active % columns;
-    const page = Math.max(1, Math.floor(this.#view.height / this.#height)) * columns;
-    const within = (/** @type {number} */ index) => (index < 0 ? column : index > last ? Math.max(active, last) : index);
+    const page = Math.max(1, Math.floor(this.#viewport.height / this.#rowHeight)) * columns;
+    const clamp = (/** @type {number} */ index) => (index < 0 ? column : index > last ? Math.max(active, last) : index);
     if (ctrlKey) return key === "Home" ? 0 : key === "End" ? last : null;
     switch (key) {
-      case "ArrowLeft": return within(active - 1);
-      case "ArrowRight": return within(active + 1);
+      case "ArrowLeft": return clamp(active - 1);
+      case "ArrowRight": return clamp(active + 1);
       case "ArrowUp": return active < columns ? active : active - columns;
-      case "ArrowDown": return within(active + columns);
-      case "PageUp": return within(active - page);
-      case "PageDown": return within(active + page);
+      case "ArrowDown": return clamp(active + columns);
+      case "PageUp": return clamp(active - page);
+      case "PageDown": return clamp(active + page);
       case "Home": return active - column;
       case "End": return Math.min(last, active - column + columns - 1);
       default: return null;

@@ -1,159 +1,159 @@
-// What was found, as far as it is loaded: page by page in its order, with what is new held at the door.
+// The results of a gallery search, loaded page by page; entries created later are held back until they are inserted.
 
 import { get, query } from "../core/api.js";
 
-/** @typedef {import("../types").Entry} Entry */
-/** @typedef {Record<string, string | boolean | null>} Wanted  what GET /v1/gallery is asked for */
+/** @typedef {import("../types").GalleryEntry} GalleryEntry */
+/** @typedef {Record<string, string | boolean | null>} GalleryQuery  query parameters of GET /v1/gallery */
 
-const FIRST = 100; // entries on the first page, which is to be there soon
-const PAGE = 500;
-const NEW = 50; // entries on a page of new ones
-const AGAIN = 5000; // milliseconds until a page that failed is asked for by itself again
+const FIRST_PAGE_SIZE = 100; // smaller, for a fast first response
+const PAGE_SIZE = 500;
+const NEW_PAGE_SIZE = 50; // page size when looking for new entries
+const RETRY_DELAY = 5000; // milliseconds before a failed page is requested again automatically
 
 export class Results {
-  /** @type {Entry[]} */
+  /** @type {GalleryEntry[]} */
   entries = [];
-  /** Entries that came since, the newest first, until admit. @type {Entry[]} */
-  waiting = [];
-  /** Whether the first page is there. */
+  /** Entries created after the search, newest first, not inserted yet. @type {GalleryEntry[]} */
+  newEntries = [];
+  /** Whether the first page has been loaded. */
   ready = false;
-  /** What the last page ended in. @type {unknown} */
+  /** The error of the last page. @type {unknown} */
   failure = null;
   #expected = 0;
-  /** @type {Wanted} */
-  #wanted = {};
+  /** @type {GalleryQuery} */
+  #query = {};
   /** @type {string | null} */
   #next = null;
-  #needed = 0;
+  #neededIndex = 0;
   /** @type {Set<string>} */
-  #known = new Set();
+  #knownIds = new Set();
   /** @type {Promise<void> | null} */
   #loading = null;
-  #failed = 0;
-  #abort = new AbortController();
-  /** @type {Map<string, {entry: Entry, after: string | null, of: AbortController}>} */
-  #taken = new Map();
+  #failedAt = 0;
+  #controller = new AbortController();
+  /** @type {Map<string, {entry: GalleryEntry, after: string | null, abort: AbortController}>} */
+  #removed = new Map();
 
   /**
-   * @param {{onchange: () => void, onfailure: (error: unknown) => void, isDoomed: (id: string) => boolean}} calls
-   *   onchange: other entries are there, or their number is known better; isDoomed: whether one is as good as deleted
+   * @param {{onchange: () => void, onfailure: (error: unknown) => void, isBeingDeleted: (id: string) => boolean}} calls
+   *   onchange: the entries or their known number have changed; isBeingDeleted: whether an entry is waiting for its deletion
    */
-  constructor({ onchange, onfailure, isDoomed }) {
+  constructor({ onchange, onfailure, isBeingDeleted }) {
     this.onchange = onchange;
     this.onfailure = onfailure;
-    this.isDoomed = isDoomed;
+    this.isBeingDeleted = isBeingDeleted;
   }
 
-  /** Whether all of them are loaded. */
+  /** Whether all pages have been loaded. */
   get complete() {
     return this.ready && this.#next === null;
   }
 
-  /** How many there are, as far as is known. */
+  /** The number of entries, as far as it is known. */
   get total() {
     return this.complete ? this.entries.length : Math.max(this.entries.length + (this.ready ? 1 : 0), this.#expected);
   }
 
-  /** Whether total is their real number. */
+  /** Whether total is exact. */
   get exact() {
     return this.complete || (this.ready && this.#expected > this.entries.length);
   }
 
-  /** How many there should be, from elsewhere; 0 where nobody knows. @param {number} amount */
-  expect(amount) {
+  /** Set the expected number from the facets; 0: unknown. @param {number} amount */
+  setExpected(amount) {
     this.#expected = amount;
     this.onchange();
   }
 
-  /** Look for something else. @param {Wanted} wanted */
-  async start(wanted) {
-    this.#abort.abort();
-    this.#abort = new AbortController();
-    this.#wanted = wanted;
+  /** Start another search. @param {GalleryQuery} wanted */
+  async search(wanted) {
+    this.#controller.abort();
+    this.#controller = new AbortController();
+    this.#query = wanted;
     Object.assign(this, { entries: [], waiting: [], ready: false, failure: null });
-    this.#known.clear();
+    this.#knownIds.clear();
     this.#next = null;
-    this.#needed = 0;
+    this.#neededIndex = 0;
     this.#expected = 0;
     this.#loading = null;
-    await this.#run(FIRST);
+    await this.#load(FIRST_PAGE_SIZE);
   }
 
-  /** Load as far as an entry, page by page; what was needed before no longer counts. @param {number} index */
-  need(index) {
-    this.#needed = index;
+  /** Load pages up to an index; replaces any earlier target. @param {number} index */
+  ensureLoaded(index) {
+    this.#neededIndex = index;
     if (this.complete || !this.ready || this.entries.length > index) return;
-    if (this.failure && performance.now() - this.#failed < AGAIN) return;
-    void this.#run(PAGE);
+    if (this.failure && performance.now() - this.#failedAt < RETRY_DELAY) return;
+    void this.#load(PAGE_SIZE);
   }
 
-  /** Load the next page. @returns {Promise<Entry[]>}  what it brought */
-  async more() {
+  /** Load the next page. @returns {Promise<GalleryEntry[]>}  its entries */
+  async loadMore() {
     const before = this.entries.length;
     if (this.#loading) await this.#loading;
-    else if (!this.complete) await this.#run(PAGE, true);
+    else if (!this.complete) await this.#load(PAGE_SIZE, true);
     return this.entries.slice(before);
   }
 
   /** @param {number} limit @param {boolean} [once] */
-  #run(limit, once = false) {
+  #load(limit, once = false) {
     if (this.#loading) return this.#loading;
-    const loading = this.#pages(limit, once, this.#abort).finally(() => {
-      if (this.#loading === loading) this.#loading = null; // and not that of a later start
+    const loading = this.#loadPages(limit, once, this.#controller).finally(() => {
+      if (this.#loading === loading) this.#loading = null; // unless a later search has replaced it
     });
     return (this.#loading = loading);
   }
 
   /** @param {number} limit @param {boolean} once @param {AbortController} abort */
-  async #pages(limit, once, abort) {
+  async #loadPages(limit, once, abort) {
     try {
       do {
-        const page = await get(`/v1/gallery${query({ ...this.#wanted, limit, after: this.#next })}`, abort.signal);
+        const page = await get(`/v1/gallery${query({ ...this.#query, limit, after: this.#next })}`, abort.signal);
         if (abort.signal.aborted) return;
-        this.entries.push(...this.#unknown(page.entries));
+        this.entries.push(...this.#addUnknown(page.entries));
         this.#next = page.next;
         this.ready = true;
         this.failure = null;
         this.onchange();
-      } while (!once && this.#next !== null && this.entries.length <= this.#needed);
+      } while (!once && this.#next !== null && this.entries.length <= this.#neededIndex);
     } catch (error) {
       if (abort.signal.aborted) return;
       this.failure = error;
-      this.#failed = performance.now();
+      this.#failedAt = performance.now();
       this.onchange();
       this.onfailure(error);
     }
   }
 
-  /** Those that are not listed yet; now they are. @param {Entry[]} entries */
-  #unknown(entries) {
-    const found = entries.filter(({ id }) => !this.#known.has(id) && !this.isDoomed(id));
-    for (const { id } of found) this.#known.add(id);
-    return found;
+  /** Add the ids of entries that are not listed yet, and return those entries. @param {GalleryEntry[]} entries */
+  #addUnknown(entries) {
+    const fresh = entries.filter(({ id }) => !this.#knownIds.has(id) && !this.isBeingDeleted(id));
+    for (const { id } of fresh) this.#knownIds.add(id);
+    return fresh;
   }
 
-  /** Look for what was made since. */
-  async look() {
+  /** Load entries created since the search. */
+  async fetchNew() {
     if (!this.ready) return;
-    const abort = this.#abort;
-    /** @type {Entry[]} */
-    const found = [];
+    const abort = this.#controller;
+    /** @type {GalleryEntry[]} */
+    const fresh = [];
     let after = null;
     do {
-      const page = await get(`/v1/gallery${query({ ...this.#wanted, limit: NEW, after })}`, abort.signal);
+      const page = await get(`/v1/gallery${query({ ...this.#query, limit: NEW_PAGE_SIZE, after })}`, abort.signal);
       if (abort.signal.aborted) return;
-      const unknown = this.#unknown(page.entries);
-      found.push(...unknown);
+      const unknown = this.#addUnknown(page.entries);
+      fresh.push(...unknown);
       after = unknown.length === page.entries.length ? page.next : null;
     } while (after !== null);
-    this.waiting.unshift(...found);
-    if (found.length) this.onchange();
+    this.newEntries.unshift(...fresh);
+    if (fresh.length) this.onchange();
   }
 
-  /** Let in what waits. @returns {number}  how many */
-  admit() {
-    const { length } = this.waiting;
-    this.entries.unshift(...this.waiting.splice(0));
+  /** Insert the new entries at the top. @returns {number}  how many */
+  insertNew() {
+    const { length } = this.newEntries;
+    this.entries.unshift(...this.newEntries.splice(0));
     if (this.#expected) this.#expected += length;
     if (length) this.onchange();
     return length;
@@ -164,39 +164,39 @@ export class Results {
     return this.entries.findIndex((entry) => entry.id === id);
   }
 
-  /** Change what is known of an entry. @param {string} id @param {Partial<Entry>} fields */
-  change(id, fields) {
+  /** Update an entry's fields. @param {string} id @param {Partial<GalleryEntry>} fields */
+  update(id, fields) {
     const at = this.indexOf(id);
     if (at < 0) return;
     this.entries[at] = { ...this.entries[at], ...fields };
     this.onchange();
   }
 
-  /** Take an entry out; it stays known, so that no page brings it back. @param {string} id */
-  take(id) {
+  /** Remove an entry; its id stays known, so that no page adds it again. @param {string} id */
+  remove(id) {
     const at = this.indexOf(id);
-    if (at < 0) return this.#turnAway(id);
+    if (at < 0) return this.#removeNew(id);
     const [entry] = this.entries.splice(at, 1);
-    this.#taken.set(id, { entry, after: this.entries[at - 1]?.id ?? null, of: this.#abort });
+    this.#removed.set(id, { entry, after: this.entries[at - 1]?.id ?? null, abort: this.#controller });
     if (this.#expected) this.#expected -= 1;
     this.onchange();
   }
 
-  /** Let an entry that waits not in. @param {string} id */
-  #turnAway(id) {
-    const left = this.waiting.filter((entry) => entry.id !== id);
-    if (left.length === this.waiting.length) return;
-    this.waiting = left;
+  /** Remove an entry from the new entries. @param {string} id */
+  #removeNew(id) {
+    const remaining = this.newEntries.filter((entry) => entry.id !== id);
+    if (remaining.length === this.newEntries.length) return;
+    this.newEntries = remaining;
     this.onchange();
   }
 
-  /** Put an entry back to where it was. @param {string} id @returns {boolean}  false: it was taken from another result */
-  putBack(id) {
-    const taken = this.#taken.get(id);
-    this.#taken.delete(id);
-    if (taken?.of !== this.#abort) return false;
-    const at = taken.after === null ? 0 : this.indexOf(taken.after) + 1;
-    this.entries.splice(at, 0, taken.entry);
+  /** Restore a removed entry at its place. @param {string} id @returns {boolean}  false: it was removed from an earlier search's results */
+  restore(id) {
+    const removal = this.#removed.get(id);
+    this.#removed.delete(id);
+    if (removal?.abort !== this.#controller) return false;
+    const at = removal.after === null ? 0 : this.indexOf(removal.after) + 1;
+    this.entries.splice(at, 0, removal.entry);
     if (this.#expected) this.#expected += 1;
     this.onchange();
     return true;

@@ -1,20 +1,20 @@
-// One picture in the grid: light while it is scrolled past, whole as soon as somebody looks at it.
+// A tile of the grid: cheap while the user scrolls past, with its thumbnail and buttons once it is loaded.
 
 import { h, icon } from "../core/dom.js";
-import { badge, thumbnailOf } from "../core/picture.js";
+import { decisionBadge, thumbnailUrl } from "../core/picture.js";
 import { t } from "../core/text.js";
 
-/** @typedef {import("../types").Entry} Entry */
-/** @typedef {HTMLElement & {entry?: Entry | null, dressed?: boolean}} Tile */
+/** @typedef {import("../types").GalleryEntry} GalleryEntry */
+/** @typedef {HTMLElement & {entry?: GalleryEntry | null, loaded?: boolean}} Tile */
 
-const WORDS = 120; // of a prompt, that a screen reader says
+const MAX_LABEL_LENGTH = 120; // characters of the prompt in the accessible name
 
 /**
- * A tile without anything that costs: no picture, no buttons.
- * @param {Entry | undefined} entry  undefined: not loaded yet
+ * Create a tile without its thumbnail and buttons.
+ * @param {GalleryEntry | undefined} entry  undefined: not loaded yet
  * @returns {Tile}
  */
-export function bareTile(entry) {
+export function makeTile(entry) {
   /** @type {Tile} */
   const tile = document.createElement("div");
   tile.className = entry ? "sl-tile" : "sl-tile sl-tile-blank";
@@ -22,56 +22,56 @@ export function bareTile(entry) {
   tile.tabIndex = -1;
   tile.entry = entry ?? null;
   if (!entry) tile.setAttribute("aria-label", t("gallery.tile.loading"));
-  else tile.setAttribute("aria-label", nameOf(entry));
+  else tile.setAttribute("aria-label", accessibleName(entry));
   return tile;
 }
 
-/** Give a tile its picture and marks. @param {Tile} tile @param {boolean} near  whether it is on the screen, not only close to it */
-export function dress(tile, near) {
+/** Add the thumbnail and the buttons. @param {Tile} tile @param {boolean} near  whether it is visible, not only close to the visible area */
+export function loadTile(tile, near) {
   const { entry } = tile;
-  if (!entry || tile.dressed) return;
-  tile.dressed = true;
-  const gone = entry.decision === "block" || entry.missing;
+  if (!entry || tile.loaded) return;
+  tile.loaded = true;
+  const unavailable = entry.decision === "block" || entry.missing;
   tile.append(
-    gone ? h("span", { class: "sl-tile-gone" }, icon(entry.missing ? "warning" : "shield"), entry.missing && t("picture.missing")) : pictureOf(entry, near),
-    badge({ decision: entry.decision, unsafe: null }),
-    heartOf(entry),
+    unavailable ? h("span", { class: "sl-tile-gone" }, icon(entry.missing ? "warning" : "shield"), entry.missing && t("picture.missing")) : thumbnailElement(entry, near),
+    decisionBadge({ decision: entry.decision, unsafe: null }),
+    favouriteButton(entry),
   );
 }
 
-/** Stop what a tile is still loading, as it is out of sight. @param {Tile} tile */
-export function undress(tile) {
+/** Cancel the download of a tile's thumbnail. @param {Tile} tile */
+export function cancelLoading(tile) {
   const image = tile.querySelector("img");
   if (image && !image.complete) image.removeAttribute("src");
 }
 
-/** Show that its file could not be had. @param {Tile} tile */
-export function breakTile(tile) {
+/** Show that the thumbnail could not be loaded. @param {Tile} tile */
+export function showBroken(tile) {
   tile.querySelector("img")?.replaceWith(h("span", { class: "sl-tile-gone" }, icon("warning"), t("gallery.tile.broken")));
 }
 
-/** What the tile shows of an entry beside its pixels. @param {Tile} tile @param {Entry} entry */
-export function remark(tile, entry) {
+/** Update what a tile shows besides the thumbnail. @param {Tile} tile @param {GalleryEntry} entry */
+export function updateTile(tile, entry) {
   tile.entry = entry;
   tile.querySelector(".sl-heart")?.setAttribute("aria-pressed", String(entry.favourite));
-  tile.setAttribute("aria-label", nameOf(entry));
+  tile.setAttribute("aria-label", accessibleName(entry));
 }
 
-/** Its press is heard by the grid. @param {Entry} entry */
-const heartOf = ({ favourite }) =>
+/** Clicks are handled by the grid. @param {GalleryEntry} entry */
+const favouriteButton = ({ favourite }) =>
   h("button", { type: "button", class: "sl-button sl-bare sl-heart", tabindex: "-1", "aria-pressed": String(favourite), "aria-label": t("gallery.favourite"), title: t("gallery.favourite") }, icon("heart"));
 
-/** @param {Entry} entry @param {boolean} near */
-function pictureOf({ id, decision }, near) {
-  const veiled = decision === "review"; // sixteen pixels are all that is fetched of it
-  const image = h("img", { class: "sl-tile-picture", alt: "", decoding: "async", draggable: "false", fetchpriority: near ? "auto" : "low", src: thumbnailOf(id, veiled ? 16 : 256) });
-  if (!veiled) return image;
-  return h("span", { class: "sl-tile-veiled" }, image, icon("eye"));
+/** @param {GalleryEntry} entry @param {boolean} near */
+function thumbnailElement({ id, decision }, near) {
+  const blurred = decision === "review"; // only a thumbnail of 16 pixels is loaded
+  const image = h("img", { class: "sl-tile-picture", alt: "", decoding: "async", draggable: "false", fetchpriority: near ? "auto" : "low", src: thumbnailUrl(id, blurred ? 16 : 256) });
+  if (!blurred) return image;
+  return h("span", { class: "sl-tile-blurred" }, image, icon("eye"));
 }
 
-/** @param {Entry} entry */
-function nameOf({ prompt, decision, favourite }) {
-  const words = prompt ? (prompt.length > WORDS ? `${prompt.slice(0, WORDS)}…` : prompt) : t("picture.unnamed");
-  const marks = [t(`decision.${decision}`), favourite && t("gallery.favourite")].filter(Boolean);
-  return [words, ...marks].join(", ");
+/** @param {GalleryEntry} entry */
+function accessibleName({ prompt, decision, favourite }) {
+  const text = prompt ? (prompt.length > MAX_LABEL_LENGTH ? `${prompt.slice(0, MAX_LABEL_LENGTH)}…` : prompt) : t("picture.unnamed");
+  const states = [t(`decision.${decision}`), favourite && t("gallery.favourite")].filter(Boolean);
+  return [text, ...states].join(", ");
 }

@@ -1,13 +1,13 @@
-// "What would it need?": the files of a checkpoint of the hub, and which of them are here.
+// The requirements of a checkpoint on the hub: its files, and which of them are on this machine.
 
 import { get, query } from "../core/api.js";
-import { button, fill, h, icon } from "../core/dom.js";
-import { size, t } from "../core/text.js";
-import { complain } from "../core/toast.js";
+import { button, h, icon, setChildren } from "../core/dom.js";
+import { formatBytes, t } from "../core/text.js";
+import { showError } from "../core/toast.js";
 
-/** @typedef {{id: string, present: boolean, network: boolean, files: {name: string, size: number | null, present: boolean}[], size: number | null, hint: string}} Need */
+/** @typedef {{id: string, present: boolean, network: boolean, files: {name: string, size: number | null, present: boolean}[], size: number | null, hint: string}} HubCheckpoint */
 
-/** The question, and below it the answer. */
+/** The form for a checkpoint's id, with the answer below. */
 export function hubForm() {
   const field = h("input", { class: "sl-field", id: "sl-models-hub", placeholder: "org/name", autocomplete: "off", spellcheck: "false", required: true, maxlength: 200 });
   const answer = h("div", { class: "sl-models-answer", "aria-live": "polite" });
@@ -15,12 +15,12 @@ export function hubForm() {
   const submit = async (/** @type {SubmitEvent} */ event) => {
     event.preventDefault();
     ask.disabled = true;
-    fill(answer, h("p", { class: "sl-hint" }, t("models.hub.asking")));
+    setChildren(answer, h("p", { class: "sl-hint" }, t("models.hub.asking")));
     try {
-      fill(answer, need(await get(`/v1/models/hub${query({ id: field.value.trim() })}`)));
+      setChildren(answer, requirements(await get(`/v1/models/hub${query({ id: field.value.trim() })}`)));
     } catch (error) {
-      fill(answer);
-      complain(error);
+      setChildren(answer);
+      showError(error);
     } finally {
       ask.disabled = false;
     }
@@ -35,29 +35,29 @@ export function hubForm() {
   );
 }
 
-/** @param {Need} found */
-function need(found) {
-  const missing = found.files.filter(({ present }) => !present);
-  const known = missing.reduce((sum, file) => sum + (file.size ?? 0), 0);
+/** @param {HubCheckpoint} checkpoint */
+function requirements(checkpoint) {
+  const missing = checkpoint.files.filter(({ present }) => !present);
+  const missingBytes = missing.reduce((sum, file) => sum + (file.size ?? 0), 0);
   return [
     h("p", { class: "sl-models-sum" },
-      found.present
-        ? t("models.hub.present", { name: found.id })
+      checkpoint.present
+        ? t("models.hub.present", { name: checkpoint.id })
         : missing.length
-          ? t("models.hub.missing", { n: missing.length, size: size(known) })
-          : t("models.hub.unknown", { name: found.id })),
-    found.hint && h("p", {}, found.hint),
-    !found.network && h("p", { class: "sl-hint" }, t("models.hub.offline")),
-    found.files.length > 0 && h(
+          ? t("models.hub.missing", { n: missing.length, size: formatBytes(missingBytes) })
+          : t("models.hub.unknown", { name: checkpoint.id })),
+    checkpoint.hint && h("p", {}, checkpoint.hint),
+    !checkpoint.network && h("p", { class: "sl-hint" }, t("models.hub.offline")),
+    checkpoint.files.length > 0 && h(
       "details",
-      { open: found.files.length <= 12 },
-      h("summary", {}, t("models.hub.files", { n: found.files.length }), found.size === null ? "" : ` · ${size(found.size)}`),
+      { open: checkpoint.files.length <= 12 },
+      h("summary", {}, t("models.hub.files", { n: checkpoint.files.length }), checkpoint.size === null ? "" : ` · ${formatBytes(checkpoint.size)}`),
       h("table", {},
         h("thead", { class: "sl-hidden" }, h("tr", {}, ["file", "size", "here"].map((name) => h("th", { scope: "col" }, t(`models.hub.${name}`))))),
-        h("tbody", {}, found.files.map((file) =>
+        h("tbody", {}, checkpoint.files.map((file) =>
           h("tr", {},
             h("td", {}, file.name),
-            h("td", {}, file.size === null ? "–" : size(file.size)),
+            h("td", {}, file.size === null ? "–" : formatBytes(file.size)),
             h("td", { class: file.present ? "sl-is-here" : "" }, file.present && icon("check"), t(file.present ? "models.hub.is_here" : "models.hub.is_missing")))))),
     ),
   ].filter((part) => part !== false && part !== "");

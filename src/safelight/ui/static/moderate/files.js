@@ -1,65 +1,65 @@
-// Files as they come: from a folder, a drop or the clipboard.
+// Files from a folder, a drop or the clipboard.
 
-const PICTURE = /\.(jpe?g|jpe|jfif|a?png|webp|gif|bmp|dib|tiff?|avif|hei[cf])$/i;
+const PICTURE_NAME = /\.(jpe?g|jpe|jfif|a?png|webp|gif|bmp|dib|tiff?|avif|hei[cf])$/i;
 
-/** @typedef {{name: string, file: File}} Named  with its path within the folder, where it came in one */
+/** @typedef {{name: string, file: File}} NamedFile  name: with its path in the folder, if there is one */
 
-/** Whether a file of a folder is worth judging; what is given by itself always is. @param {File} file */
-const isPicture = (file) => file.type.startsWith("image/") || PICTURE.test(file.name);
+/** Whether a file in a folder is a picture; files that the user chose one by one are always judged. @param {File} file */
+const isPicture = (file) => file.type.startsWith("image/") || PICTURE_NAME.test(file.name);
 
 /**
  * The files of an input element.
  * @param {HTMLInputElement} input
- * @returns {{files: Named[], skipped: number}}  skipped: files of a folder that are no pictures
+ * @returns {{files: NamedFile[], skipped: number}}  skipped: number of files in a folder that are not pictures
  */
-export function chosen(input) {
+export function filesFromInput(input) {
   const all = [...(input.files ?? [])].map((file) => ({ name: file.webkitRelativePath || file.name, file }));
   const files = input.webkitdirectory ? all.filter(({ file }) => isPicture(file)) : all;
   return { files, skipped: all.length - files.length };
 }
 
 /**
- * Everything in a drop or on the clipboard, folders to the bottom.
+ * All files in a drop or on the clipboard, including nested folders.
  * @param {DataTransfer} data
- * @returns {Promise<{files: Named[], skipped: number}>}
+ * @returns {Promise<{files: NamedFile[], skipped: number}>}
  */
-export async function dropped(data) {
-  // What is in a drop has to be asked for before the first await: after it the browser has emptied it.
-  const given = [...data.items].filter(({ kind }) => kind === "file").map((item) => item.webkitGetAsEntry() ?? item.getAsFile());
-  const found = { files: /** @type {Named[]} */ ([]), skipped: 0 };
-  for (const each of given) {
-    if (each instanceof File) found.files.push({ name: each.name, file: each });
-    else if (each?.isDirectory) await walk(/** @type {FileSystemDirectoryEntry} */ (each), found);
-    else if (each) found.files.push({ name: each.name, file: await opened(/** @type {FileSystemFileEntry} */ (each)) });
+export async function filesFromTransfer(data) {
+  // The entries must be read before the first await: afterwards the browser has cleared the DataTransfer.
+  const entries = [...data.items].filter(({ kind }) => kind === "file").map((item) => item.webkitGetAsEntry() ?? item.getAsFile());
+  const result = { files: /** @type {NamedFile[]} */ ([]), skipped: 0 };
+  for (const each of entries) {
+    if (each instanceof File) result.files.push({ name: each.name, file: each });
+    else if (each?.isDirectory) await readFolder(/** @type {FileSystemDirectoryEntry} */ (each), result);
+    else if (each) result.files.push({ name: each.name, file: await openFile(/** @type {FileSystemFileEntry} */ (each)) });
   }
-  return found;
+  return result;
 }
 
-/** @param {FileSystemDirectoryEntry} folder @param {{files: Named[], skipped: number}} found */
-async function walk(folder, found) {
-  for (const entry of await listed(folder)) {
+/** @param {FileSystemDirectoryEntry} folder @param {{files: NamedFile[], skipped: number}} result */
+async function readFolder(folder, result) {
+  for (const entry of await listFolder(folder)) {
     if (entry.isDirectory) {
-      await walk(/** @type {FileSystemDirectoryEntry} */ (entry), found);
+      await readFolder(/** @type {FileSystemDirectoryEntry} */ (entry), result);
       continue;
     }
-    const file = await opened(/** @type {FileSystemFileEntry} */ (entry));
-    if (isPicture(file)) found.files.push({ name: entry.fullPath.replace(/^\//, ""), file });
-    else found.skipped += 1;
+    const file = await openFile(/** @type {FileSystemFileEntry} */ (entry));
+    if (isPicture(file)) result.files.push({ name: entry.fullPath.replace(/^\//, ""), file });
+    else result.skipped += 1;
   }
 }
 
 /** @param {FileSystemDirectoryEntry} folder @returns {Promise<FileSystemEntry[]>} */
-async function listed(folder) {
+async function listFolder(folder) {
   const reader = folder.createReader();
   /** @type {FileSystemEntry[]} */
   const all = [];
   for (;;) {
     /** @type {FileSystemEntry[]} */
-    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)); // a hundred at a time
-    if (!some.length) return all.sort((one, other) => (one.name < other.name ? -1 : 1));
-    all.push(...some);
+    const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)); // readEntries returns at most 100 entries per call
+    if (!batch.length) return all.sort((one, other) => (one.name < other.name ? -1 : 1));
+    all.push(...batch);
   }
 }
 
 /** @param {FileSystemFileEntry} entry @returns {Promise<File>} */
-const opened = (entry) => new Promise((resolve, reject) => entry.file(resolve, reject));
+const openFile = (entry) => new Promise((resolve, reject) => entry.file(resolve, reject));

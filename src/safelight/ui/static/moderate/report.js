@@ -1,33 +1,33 @@
-// The report of a run for programs: CSV or JSON lines, made in the page from what is shown.
+// The report of a run as CSV or JSON lines, made in the page from the displayed results.
 
 import { h } from "../core/dom.js";
 import { sameRules } from "../policy.js";
-import { judged } from "./judged.js";
+import { evaluate } from "./evaluation.js";
 
 /**
  * @typedef {import("../types").Policy} Policy
- * @typedef {import("./batches.js").Item} Item
+ * @typedef {import("./upload_queue.js").Item} Item
  */
 
-const FORMULA = /^[=+\-@\t\r]/; // what spreadsheets would compute
+const FORMULA_START = /^[=+\-@\t\r]/; // cells that spreadsheets would evaluate as formulas
 
 /**
- * One object for each file that has been judged, with the keys of `safelight moderate --json` where there are such.
+ * A row per judged file, with the keys of `safelight moderate --json` where they exist there.
  * @param {Item[]} items
- * @param {Policy} policy  as it is now
+ * @param {Policy} policy  with the sliders' thresholds
  * @param {Policy} base  as the server has it
  */
-export function rows(items, policy, base) {
+export function reportRows(items, policy, base) {
   const custom = !sameRules(policy, base);
   return items.flatMap((item) => {
-    const found = judged(item, policy);
-    if (!found) return [];
+    const evaluation = evaluate(item, policy);
+    if (!evaluation) return [];
     const verdict = item.verdict;
     const decidedBy = verdict?.policy?.name === base.name && verdict.policy.version === base.version ? verdict.policy : null;
     return {
       file: item.name,
-      decision: found.decision,
-      unsafe: found.unsafe,
+      decision: evaluation.decision,
+      unsafe: evaluation.unsafe,
       scores: verdict?.scores ?? {},
       classifier: verdict?.classifier ?? null,
       policy: {
@@ -42,15 +42,15 @@ export function rows(items, policy, base) {
       frame: verdict?.frame ?? null,
       tile: verdict?.tile ?? null,
       notes: verdict?.notes ?? [],
-      error: found.failure && { code: found.failure.code, message: found.failure.message, hint: found.failure.hint ?? "" },
+      error: evaluation.failure && { code: evaluation.failure.code, message: evaluation.failure.message, hint: evaluation.failure.hint ?? "" },
     };
   });
 }
 
-/** @param {ReturnType<typeof rows>} report */
+/** @param {ReturnType<typeof reportRows>} report */
 export const asJsonLines = (report) => report.map((row) => `${JSON.stringify(row)}\n`).join("");
 
-/** @param {ReturnType<typeof rows>} report */
+/** @param {ReturnType<typeof reportRows>} report */
 export function asCsv(report) {
   const labels = [...new Set(report.flatMap(({ scores }) => Object.keys(scores)))];
   const head = [
@@ -65,25 +65,25 @@ export function asCsv(report) {
     policy.name, policy.version, policy.digest, String(policy.custom), policy.abstain, JSON.stringify(policy.unsafe),
     notes.join("; "), error?.code, error?.message, error?.hint,
   ]);
-  return [head, ...lines].map((line) => `${line.map(cell).join(",")}\r\n`).join("");
+  return [head, ...lines].map((line) => `${line.map(csvCell).join(",")}\r\n`).join("");
 }
 
 /**
- * Give a text to the user as a file.
+ * Download a text as a file.
  * @param {string} text
  * @param {string} name
  * @param {string} type
  */
-export function save(text, name, type) {
+export function downloadText(text, name, type) {
   const href = URL.createObjectURL(new Blob([text], { type: `${type};charset=utf-8` }));
   h("a", { href, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(href), 10_000); // the browser reads it after the press
+  setTimeout(() => URL.revokeObjectURL(href), 10_000); // the browser reads it after the click
 }
 
 /** @param {string | number | null | undefined} value */
-function cell(value) {
+function csvCell(value) {
   if (value === null || value === undefined) return "";
   if (typeof value === "number") return String(value);
-  const text = FORMULA.test(value) ? `'${value}` : value;
+  const text = FORMULA_START.test(value) ? `'${value}` : value;
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

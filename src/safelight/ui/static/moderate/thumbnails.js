@@ -1,53 +1,53 @@
-// Small copies of local pictures, two made at a time, so that a thousand large files never lie in memory together.
+// Thumbnails of local pictures, two made at a time to limit memory.
 
-const SIDE = 320; // pixels
-const LANES = 2;
+const WIDTH = 320; // pixels
+const CONCURRENCY = 2;
 
 /** @typedef {{url: string, width: number, height: number}} Thumbnail */
 
 export class Thumbnails {
   /** @type {Map<File, Promise<Thumbnail | null>>} */
-  #made = new Map();
+  #cache = new Map();
   /** @type {(() => void)[]} */
-  #turns = [];
-  #busy = 0;
+  #waiting = [];
+  #active = 0;
 
   /**
-   * A picture's small copy; null where the browser cannot read it.
+   * A picture's thumbnail; null if the browser cannot decode it.
    * @param {File} file
    */
-  of(file) {
-    const made = this.#made.get(file) ?? this.#make(file);
-    this.#made.set(file, made);
-    return made;
+  get(file) {
+    const thumbnail = this.#cache.get(file) ?? this.#make(file);
+    this.#cache.set(file, thumbnail);
+    return thumbnail;
   }
 
-  /** Free them all. */
+  /** Revoke all object URLs. */
   clear() {
-    for (const made of this.#made.values()) void made.then((thumbnail) => thumbnail && URL.revokeObjectURL(thumbnail.url));
-    this.#made.clear();
+    for (const thumbnail of this.#cache.values()) void thumbnail.then((thumbnail) => thumbnail && URL.revokeObjectURL(thumbnail.url));
+    this.#cache.clear();
   }
 
   /** @param {File} file @returns {Promise<Thumbnail | null>} */
   async #make(file) {
-    if (this.#busy >= LANES) await new Promise((resolve) => this.#turns.push(() => resolve(null)));
-    this.#busy += 1;
+    if (this.#active >= CONCURRENCY) await new Promise((resolve) => this.#waiting.push(() => resolve(null)));
+    this.#active += 1;
     try {
-      return await shrunk(file);
+      return await makeThumbnail(file);
     } catch {
-      return null; // a kind that the server can read and the browser cannot, such as HEIC: the card says so
+      return null; // a format that only the server can decode, such as HEIC; the card says so
     } finally {
-      this.#busy -= 1;
-      this.#turns.pop()?.(); // what was wanted last is what is looked at now
+      this.#active -= 1;
+      this.#waiting.pop()?.(); // last in, first out: the latest request is for what is visible now
     }
   }
 }
 
 /** @param {File} file @returns {Promise<Thumbnail>} */
-async function shrunk(file) {
-  const bitmap = await createImageBitmap(file, { resizeWidth: SIDE, resizeQuality: "medium" });
+async function makeThumbnail(file) {
+  const bitmap = await createImageBitmap(file, { resizeWidth: WIDTH, resizeQuality: "medium" });
   const { width, height } = bitmap;
-  const scale = Math.min(1, (2 * SIDE) / height);
+  const scale = Math.min(1, (2 * WIDTH) / height);
   const canvas = new OffscreenCanvas(Math.max(1, width * scale), Math.max(1, height * scale));
   canvas.getContext("2d")?.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   bitmap.close();

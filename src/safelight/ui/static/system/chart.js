@@ -1,82 +1,82 @@
-// Lines over time as an SVG; told apart by dashes and names too, not by colour alone.
+// A line chart as SVG; lines differ by dashes and labels as well as colour.
 
 import { h } from "../core/dom.js";
-import { clock, size } from "../core/text.js";
+import { formatBytes, formatTime } from "../core/text.js";
 
 const HEIGHT = 220;
-const EDGE = { left: 64, right: 8, top: 8, bottom: 24 };
-const STYLES = 6; // as many as the style sheet knows
+const MARGIN = { left: 64, right: 8, top: 8, bottom: 24 };
+const LINE_STYLES = 6; // number of line styles in system.css
 
 /**
  * @param {{times: number[], lines: {name: string, values: (number | null)[]}[], says: string, width: number}} chart
- *   times: milliseconds, in order; values: bytes at each; says: what the chart shows, for those who do not see it;
- *   width: pixels
+ *   times: milliseconds, ascending; values: bytes at each time; says: the accessible description;
+ *   width: in pixels
  * @returns {HTMLElement}
  */
 export function lineChart({ times, lines, says, width }) {
   const highest = Math.max(1, ...lines.flatMap(({ values }) => values.map((value) => value ?? 0)));
-  const step = roundStep(highest / 4);
+  const step = niceStep(highest / 4);
   const top = Math.ceil(highest / step) * step;
   const [first, last] = [times[0], times[times.length - 1]];
-  const x = (/** @type {number} */ time) => EDGE.left + ((time - first) / Math.max(1, last - first)) * (width - EDGE.left - EDGE.right);
-  const y = (/** @type {number} */ value) => HEIGHT - EDGE.bottom - (value / top) * (HEIGHT - EDGE.top - EDGE.bottom);
-  const svg = element("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": says });
+  const x = (/** @type {number} */ time) => MARGIN.left + ((time - first) / Math.max(1, last - first)) * (width - MARGIN.left - MARGIN.right);
+  const y = (/** @type {number} */ value) => HEIGHT - MARGIN.bottom - (value / top) * (HEIGHT - MARGIN.top - MARGIN.bottom);
+  const svg = svgElement("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": says });
   for (let value = 0; value <= top; value += step) {
     svg.append(
-      element("line", { class: "sl-system-grid", x1: EDGE.left, x2: width - EDGE.right, y1: y(value), y2: y(value) }),
-      text(size(value), { x: EDGE.left - 8, y: y(value) + 4, "text-anchor": "end" }),
+      svgElement("line", { class: "sl-system-grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: y(value), y2: y(value) }),
+      svgText(formatBytes(value), { x: MARGIN.left - 8, y: y(value) + 4, "text-anchor": "end" }),
     );
   }
   for (const [time, anchor] of /** @type {[number, string][]} */ ([[first, "start"], [(first + last) / 2, "middle"], [last, "end"]])) {
-    svg.append(text(clock(time), { x: x(time), y: HEIGHT - 4, "text-anchor": anchor }));
+    svg.append(svgText(formatTime(time), { x: x(time), y: HEIGHT - 4, "text-anchor": anchor }));
   }
   lines.forEach(({ values }, number) => {
-    svg.append(element("path", { class: `sl-system-line sl-line-${number % STYLES}`, d: path(values, (index) => x(times[index]), y) }));
+    svg.append(svgElement("path", { class: `sl-system-line sl-line-${number % LINE_STYLES}`, d: pathData(values, (index) => x(times[index]), y) }));
   });
   return h("figure", {}, svg, h("figcaption", {}, lines.map(({ name, values }, number) => legend(name, values.at(-1) ?? null, number))));
 }
 
 /** @param {string} name @param {number | null} now @param {number} number */
 function legend(name, now, number) {
-  const sample = element("svg", { viewBox: "0 0 24 8", width: 24, height: 8, "aria-hidden": "true" });
-  sample.append(element("path", { class: `sl-system-line sl-line-${number % STYLES}`, d: "M1 4H23" }));
-  return h("span", {}, sample, name, " ", h("b", {}, now === null ? "–" : size(now)));
+  const sample = svgElement("svg", { viewBox: "0 0 24 8", width: 24, height: 8, "aria-hidden": "true" });
+  sample.append(svgElement("path", { class: `sl-system-line sl-line-${number % LINE_STYLES}`, d: "M1 4H23" }));
+  return h("span", {}, sample, name, " ", h("b", {}, now === null ? "–" : formatBytes(now)));
 }
 
 /**
- * A path through the values; where one is missing it is lifted.
+ * The path of a line, interrupted at missing values.
  * @param {(number | null)[]} values
  * @param {(index: number) => number} x
  * @param {(value: number) => number} y
  */
-function path(values, x, y) {
-  let down = false;
+function pathData(values, x, y) {
+  let penDown = false;
   return values
     .map((value, index) => {
-      if (value === null) return ((down = false), "");
-      const move = down ? "L" : "M";
-      down = true;
+      if (value === null) return ((penDown = false), "");
+      const move = penDown ? "L" : "M";
+      penDown = true;
       return `${move}${x(index).toFixed(1)} ${y(value).toFixed(1)}`;
     })
     .join("");
 }
 
-/** 1, 2 or 5 times a power of ten, not below a number. @param {number} least */
-function roundStep(least) {
+/** The smallest 1, 2 or 5 times a power of ten that is not below a number. @param {number} least */
+function niceStep(least) {
   const power = 10 ** Math.floor(Math.log10(least));
   return (/** @type {number} */ ([1, 2, 5, 10].find((factor) => factor * power >= least))) * power;
 }
 
 /** @param {string} tag @param {Record<string, string | number>} attributes */
-function element(tag, attributes) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, String(value));
-  return made;
+function svgElement(tag, attributes) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, String(value));
+  return node;
 }
 
 /** @param {string} says @param {Record<string, string | number>} attributes */
-function text(says, attributes) {
-  const made = element("text", attributes);
-  made.textContent = says;
-  return made;
+function svgText(says, attributes) {
+  const node = svgElement("text", attributes);
+  node.textContent = says;
+  return node;
 }

@@ -1,7 +1,7 @@
-// One worker: where and how it draws and why so, what it is doing, what it has in memory.
+// A worker: its device and backend and the reason for that choice, its state, the checkpoints in its memory.
 
 import { h } from "../core/dom.js";
-import { size, t } from "../core/text.js";
+import { formatBytes, t } from "../core/text.js";
 
 /**
  * @typedef {object} Worker
@@ -14,7 +14,7 @@ import { size, t } from "../core/text.js";
  * @property {string} [backend]
  * @property {string} [why]
  * @property {string | null} [loading]
- * @property {(import("../types").Failure & {checkpoint?: string}) | null} [last_error]
+ * @property {(import("../types").ErrorBody & {checkpoint?: string}) | null} [last_error]
  */
 
 /** @param {Worker} worker */
@@ -28,15 +28,15 @@ export function workerCard(worker) {
     worker.why && h("p", { class: "sl-hint" }, worker.why),
     worker.loading && h("p", {}, t("system.worker.loads", { name: worker.loading })),
     h("dl", {},
-      pair(t("system.worker.memory"), size(worker.memory)),
+      pair(t("system.worker.memory"), formatBytes(worker.memory)),
       pair(t("system.worker.checkpoints"), worker.checkpoints.length ? worker.checkpoints.join(", ") : t("system.none"))),
     worker.last_error && h("div", { class: "sl-system-failure" },
-      h("p", {}, said(worker.last_error)), worker.last_error.hint && h("p", { class: "sl-hint" }, worker.last_error.hint)),
+      h("p", {}, errorText(worker.last_error)), worker.last_error.hint && h("p", { class: "sl-hint" }, worker.last_error.hint)),
   );
 }
 
-/** What went wrong, with the checkpoint's name where it is not said already. @param {NonNullable<Worker["last_error"]>} error */
-const said = ({ checkpoint, message }) => (checkpoint && !message.includes(checkpoint) ? `${checkpoint}: ${message}` : message);
+/** The error's message, with the checkpoint's name unless the message contains it. @param {NonNullable<Worker["last_error"]>} error */
+const errorText = ({ checkpoint, message }) => (checkpoint && !message.includes(checkpoint) ? `${checkpoint}: ${message}` : message);
 
 /** @param {string} name @param {string} value */
 const pair = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));

@@ -1,18 +1,18 @@
-// Two pictures, one over the other with a line between them that can be moved; beneath, what tells them apart.
+// Compare two pictures, one above the other with a movable divider; a table below lists the differences.
 
 import { get } from "../core/api.js";
-import { button, fill, h } from "../core/dom.js";
-import { shortcut } from "../core/keys.js";
-import { fileOf, thumbnailOf } from "../core/picture.js";
+import { button, h, setChildren } from "../core/dom.js";
+import { fileUrl, thumbnailUrl } from "../core/picture.js";
+import { registerShortcut } from "../core/shortcuts.js";
 import { t } from "../core/text.js";
-import { watched } from "../core/toast.js";
-import { differences } from "./facts.js";
+import { withErrorToast } from "../core/toast.js";
+import { differences } from "./metadata.js";
 import { Overlay } from "./overlay.js";
 
-/** @typedef {import("../types").Entry} Entry */
-/** @typedef {{id: string, decision?: string, missing?: boolean, prompt?: string}} Choice */
+/** @typedef {import("../types").GalleryEntry} GalleryEntry */
+/** @typedef {{id: string, decision?: string, missing?: boolean, prompt?: string}} ComparisonChoice */
 
-const AROUND = 20; // pictures offered on either side
+const NEIGHBOURS = 20; // choices on either side of the picture
 
 /** @type {Compare | null} */
 let current = null;
@@ -22,17 +22,17 @@ let listening = false;
  * Compare two pictures.
  * @param {string} one  shown on the left
  * @param {string} other
- * @param {{among?: Choice[], revealed?: Iterable<string>, focus?: () => HTMLElement | null}} [options]  among: pictures that can be
- *   put in the left one's place; revealed: those for review that the user has seen
+ * @param {{among?: ComparisonChoice[], revealed?: Iterable<string>, focus?: () => HTMLElement | null}} [options]  among: choices for the
+ *   left picture; revealed: ids of pictures for review that the user has chosen to see
  */
 export function openCompare(one, other, { among = [], revealed = [], focus } = {}) {
-  if (!listening) shortcut("Escape", "close", () => current?.close(), { when: () => !!current?.overlay.isTop });
+  if (!listening) registerShortcut("Escape", "close", () => current?.close(), { isActive: () => !!current?.overlay.isTop });
   listening = true;
   current = new Compare(one, other, among, new Set(revealed), focus);
 }
 
 class Compare {
-  /** @param {string} one @param {string} other @param {Choice[]} among @param {Set<string>} revealed @param {(() => HTMLElement | null) | undefined} focus */
+  /** @param {string} one @param {string} other @param {ComparisonChoice[]} among @param {Set<string>} revealed @param {(() => HTMLElement | null) | undefined} focus */
   constructor(one, other, among, revealed, focus) {
     this.ids = [one, other];
     this.revealed = revealed;
@@ -40,69 +40,69 @@ class Compare {
     this.images = this.ids.map(() => h("img", { alt: "", draggable: "false" }));
     this.slider = h("input", {
       type: "range", min: "0", max: "100", step: "0.5", value: "50", class: "sl-compare-slider",
-      "aria-label": t("compare.slider"), oninput: () => this.#place(Number(this.slider.value)),
+      "aria-label": t("compare.slider"), oninput: () => this.#setDivider(Number(this.slider.value)),
     });
     this.stage = h("div", { class: "sl-compare-stage" },
       h("div", { class: "sl-compare-pictures" }, this.images[0], h("div", { class: "sl-compare-over" }, this.images[1]),
         this.slider, h("span", { class: "sl-compare-line", "aria-hidden": "true" })));
-    this.stage.firstElementChild?.addEventListener("pointerdown", (event) => this.#grab(/** @type {PointerEvent} */ (event)));
-    this.reveal = button({ icon: "eye", label: t("viewer.reveal"), hidden: true, onclick: () => this.#reveal() });
-    this.beside = button({ icon: "compare", label: t("compare.beside"), "aria-pressed": "false", onclick: () => this.#besides() });
+    this.stage.firstElementChild?.addEventListener("pointerdown", (event) => this.#startDrag(/** @type {PointerEvent} */ (event)));
+    this.revealButton = button({ icon: "eye", label: t("viewer.reveal"), hidden: true, onclick: () => this.#revealBoth() });
+    this.sideBySideButton = button({ icon: "compare", label: t("compare.beside"), "aria-pressed": "false", onclick: () => this.#toggleSideBySide() });
     this.table = h("div", { class: "sl-compare-table", role: "region", "aria-label": t("compare.differences"), tabindex: "0" });
     this.choices = h("div", { class: "sl-compare-choices", role: "group", "aria-label": t("compare.pick") });
     this.overlay.box.append(
       h("header", { class: "sl-viewer-bar" }, h("h2", {}, t("compare.title")),
-        h("div", { class: "sl-viewer-tools" }, this.reveal, this.beside,
-          button({ icon: "close", label: t("close"), bare: true, onclick: () => this.close() }))),
+        h("div", { class: "sl-viewer-tools" }, this.revealButton, this.sideBySideButton,
+          button({ icon: "close", label: t("close"), iconOnly: true, onclick: () => this.close() }))),
       this.stage, this.choices, this.table,
     );
-    this.#offer(among);
+    this.#setChoices(among);
     this.overlay.open();
     this.slider.focus();
-    this.#show();
+    this.#load();
   }
 
   close() {
     this.overlay.close();
   }
 
-  /** Bring both into the stage, and say what tells them apart. */
-  #show = watched(async () => {
+  /** Load both pictures and list their differences. */
+  #load = withErrorToast(async () => {
     const ids = [...this.ids];
     for (const choice of this.choices.children) choice.setAttribute("aria-pressed", String(choice.getAttribute("data-id") === ids[0]));
     this.choices.querySelector("[aria-pressed=true]")?.scrollIntoView({ block: "nearest", inline: "center" });
-    /** @type {Entry[]} */
+    /** @type {GalleryEntry[]} */
     const entries = await Promise.all(ids.map((id) => get(`/v1/gallery/${id}`)));
     if (ids.some((id, at) => id !== this.ids[at])) return;
     const shapes = entries.map(({ width, height }) => width / height);
     const small = entries.every(({ width, height }) => Math.max(width, height) <= 256);
     this.stage.style.setProperty("--sl-shape", String(shapes[0]));
     this.stage.style.setProperty("--sl-most", small ? `${4 * Math.max(...entries.map(({ width }) => width))}px` : "100%");
-    this.images.forEach((image, at) => this.#picture(image, entries[at]));
-    this.reveal.hidden = !entries.some((entry) => this.#isVeiled(entry));
-    fill(this.table, this.#rows(entries[0], entries[1]));
+    this.images.forEach((image, at) => this.#renderPicture(image, entries[at]));
+    this.revealButton.hidden = !entries.some((entry) => this.#isBlurred(entry));
+    setChildren(this.table, this.#rows(entries[0], entries[1]));
   });
 
-  /** @param {HTMLImageElement} image @param {Entry} entry */
-  #picture(image, entry) {
-    const veiled = this.#isVeiled(entry);
-    image.src = veiled ? thumbnailOf(entry.id, 16) : fileOf(entry.id);
-    image.alt = veiled ? t("picture.review") : entry.prompt || t("picture.unnamed");
-    image.classList.toggle("sl-compare-veiled", veiled);
+  /** @param {HTMLImageElement} image @param {GalleryEntry} entry */
+  #renderPicture(image, entry) {
+    const blurred = this.#isBlurred(entry);
+    image.src = blurred ? thumbnailUrl(entry.id, 16) : fileUrl(entry.id);
+    image.alt = blurred ? t("picture.review") : entry.prompt || t("picture.unnamed");
+    image.classList.toggle("sl-compare-blurred", blurred);
   }
 
-  /** Whether it is for review and nobody wanted to see it yet. @param {Entry} entry */
-  #isVeiled({ id, decision }) {
+  /** Whether it is for review and has not been revealed. @param {GalleryEntry} entry */
+  #isBlurred({ id, decision }) {
     return decision === "review" && !this.revealed.has(id);
   }
 
-  #reveal() {
+  #revealBoth() {
     for (const id of this.ids) this.revealed.add(id);
     this.slider.focus();
-    return this.#show();
+    return this.#load();
   }
 
-  /** @param {Entry} one @param {Entry} other */
+  /** @param {GalleryEntry} one @param {GalleryEntry} other */
   #rows(one, other) {
     const rows = differences(one, other);
     if (!rows.length) return h("p", { class: "sl-hint" }, t("compare.same"));
@@ -112,22 +112,22 @@ class Compare {
       h("tbody", {}, rows.map(([name, left, right]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, left || "–"), h("td", {}, right || "–")))));
   }
 
-  /** Other pictures to put on the left. @param {Choice[]} among */
-  #offer(among) {
+  /** Set the choices for the left picture. @param {ComparisonChoice[]} among */
+  #setChoices(among) {
     const at = among.findIndex(({ id }) => id === this.ids[1]);
-    const near = among.slice(Math.max(0, at - AROUND), at + AROUND + 1);
-    const can = near.filter(({ id, decision, missing }) => id !== this.ids[1] && decision === "allow" && !missing);
-    this.choices.hidden = can.length < 2;
-    fill(this.choices, can.map(({ id, prompt }) => {
+    const near = among.slice(Math.max(0, at - NEIGHBOURS), at + NEIGHBOURS + 1);
+    const choices = near.filter(({ id, decision, missing }) => id !== this.ids[1] && decision === "allow" && !missing);
+    this.choices.hidden = choices.length < 2;
+    setChildren(this.choices, choices.map(({ id, prompt }) => {
       const name = prompt || t("picture.unnamed");
-      const choose = () => ((this.ids[0] = id), this.#show());
+      const choose = () => ((this.ids[0] = id), this.#load());
       return h("button", { type: "button", "data-id": id, "aria-pressed": "false", "aria-label": t("compare.with", { name }), onclick: choose },
-        h("img", { src: thumbnailOf(id, 256), alt: "", loading: "lazy", decoding: "async" }));
+        h("img", { src: thumbnailUrl(id, 256), alt: "", loading: "lazy", decoding: "async" }));
     }));
   }
 
-  /** Drag the line, by mouse or finger. @param {PointerEvent} event */
-  #grab(event) {
+  /** Drag the divider, by mouse or touch. @param {PointerEvent} event */
+  #startDrag(event) {
     if (event.button !== 0 || this.stage.classList.contains("sl-beside")) return;
     event.preventDefault();
     this.slider.focus({ preventScroll: true });
@@ -135,7 +135,7 @@ class Compare {
     const { left, width } = frame.getBoundingClientRect();
     const move = (/** @type {PointerEvent} */ { clientX }) => {
       this.slider.value = String(((clientX - left) / width) * 100);
-      this.#place(Number(this.slider.value));
+      this.#setDivider(Number(this.slider.value));
     };
     const end = () => {
       frame.removeEventListener("pointermove", move);
@@ -147,15 +147,15 @@ class Compare {
     move(event);
   }
 
-  /** @param {number} share  percent of the width at which the line is */
-  #place(share) {
-    this.stage.style.setProperty("--sl-at", `${share}%`);
+  /** @param {number} percent  position of the divider, in percent of the width */
+  #setDivider(percent) {
+    this.stage.style.setProperty("--sl-at", `${percent}%`);
   }
 
-  /** One beside the other, without a line; or back. */
-  #besides() {
-    const beside = this.stage.classList.toggle("sl-beside");
-    this.beside.setAttribute("aria-pressed", String(beside));
-    this.slider.hidden = beside;
+  /** Show the pictures side by side, or one above the other. */
+  #toggleSideBySide() {
+    const sideBySide = this.stage.classList.toggle("sl-beside");
+    this.sideBySideButton.setAttribute("aria-pressed", String(sideBySide));
+    this.slider.hidden = sideBySide;
   }
 }

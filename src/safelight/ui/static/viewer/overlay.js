@@ -1,5 +1,5 @@
-// A dialog over the whole window. What lies beneath cannot be reached, except for the notes at the page's edge: a modal
-// dialog of the browser's would keep the "undo" of a deleted picture out of reach.
+// A dialog over the whole window. Everything else becomes inert except for toasts: below a modal dialog of the browser, the
+// "undo" of a deleted picture could not be clicked.
 
 import { h } from "../core/dom.js";
 
@@ -8,15 +8,15 @@ const stack = [];
 
 export class Overlay {
   /** @type {Element[]} */
-  #made = []; // what this one made inert
+  #inerted = []; // elements that this overlay made inert
   /** @type {Element | null} */
-  #before = null;
+  #previousFocus = null;
 
   /**
-   * @param {string} name  its class
+   * @param {string} name  CSS class
    * @param {string} label
-   * @param {{onclose?: () => void, focus?: () => HTMLElement | null}} [options]  focus: where the focus goes afterwards, if not
-   *   where it was before
+   * @param {{onclose?: () => void, focus?: () => HTMLElement | null}} [options]  focus: returns the element to focus after closing;
+   *   by default the one that was focused before
    */
   constructor(name, label, { onclose, focus } = {}) {
     this.box = h("dialog", { class: `sl-overlay ${name}`, "aria-label": label, "aria-modal": "true", tabindex: "-1" });
@@ -24,44 +24,44 @@ export class Overlay {
     this.focus = focus;
   }
 
-  /** Whether it is the uppermost thing on the page. */
+  /** Whether it is the topmost dialog. */
   get isTop() {
     return stack.at(-1) === this && !document.querySelector("dialog:modal");
   }
 
-  /** Show it; the focus goes into it. */
+  /** Show it and move the focus into it. */
   open() {
-    this.#before = document.activeElement;
+    this.#previousFocus = document.activeElement;
     for (const other of document.body.children) {
       if (other.hasAttribute("inert") || other.matches(".sl-toasts, script, style")) continue;
       other.setAttribute("inert", "");
-      this.#made.push(other);
+      this.#inerted.push(other);
     }
-    document.documentElement.classList.add("sl-still");
+    document.documentElement.classList.add("sl-no-scroll");
     document.body.append(this.box);
     stack.push(this);
     this.box.show();
     this.box.focus({ preventScroll: true });
   }
 
-  /** Take it away; the focus goes back. */
+  /** Remove it and restore the focus. */
   close() {
     const at = stack.indexOf(this);
     if (at < 0) return;
     stack.splice(at, 1);
-    for (const other of this.#made.splice(0)) other.removeAttribute("inert");
-    if (!stack.length) document.documentElement.classList.remove("sl-still");
+    for (const other of this.#inerted.splice(0)) other.removeAttribute("inert");
+    if (!stack.length) document.documentElement.classList.remove("sl-no-scroll");
     this.box.remove();
-    const next = this.focus?.() ?? this.#before;
+    const next = this.focus?.() ?? this.#previousFocus;
     if (next instanceof HTMLElement && next.isConnected) next.focus({ preventScroll: true });
     this.onclose?.();
   }
 
-  /** Keep the focus inside after what had it has gone. */
+  /** Keep the focus inside after the focused element was removed. */
   keepFocus() {
     if (this.isTop && !this.box.contains(document.activeElement)) this.box.focus({ preventScroll: true });
   }
 }
 
-/** Whether no dialog of any kind lies over the page. */
-export const nothingOver = () => !stack.length && !document.querySelector("dialog[open]");
+/** Whether no dialog is open. */
+export const noDialogOpen = () => !stack.length && !document.querySelector("dialog[open]");

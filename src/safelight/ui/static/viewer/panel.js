@@ -1,29 +1,29 @@
-// Beside the picture: its words, its parameters, what the policy said, and what can be done with it.
+// The panel next to the picture: prompt, parameters, and the policy's decision.
 
-import { fill, h } from "../core/dom.js";
-import { badge } from "../core/picture.js";
-import { percent, t } from "../core/text.js";
-import { factsOf } from "./facts.js";
+import { h, setChildren } from "../core/dom.js";
+import { decisionBadge } from "../core/picture.js";
+import { formatPercent, t } from "../core/text.js";
+import { metadataOf } from "./metadata.js";
 
-/** @typedef {import("../types").Entry} Entry */
+/** @typedef {import("../types").GalleryEntry} GalleryEntry */
 
 /**
  * Show an entry in the panel.
- * @param {HTMLElement} words  where its words go
- * @param {HTMLElement} rest  where everything else goes; what can be done with it stays between them
- * @param {Entry} entry
+ * @param {HTMLElement} promptSection  for the prompts
+ * @param {HTMLElement} detailsSection  for everything else; the action buttons are between both
+ * @param {GalleryEntry} entry
  */
-export function showPanel(words, rest, entry) {
-  fill(
-    words,
+export function showPanel(promptSection, detailsSection, entry) {
+  setChildren(
+    promptSection,
     h("section", {}, heading("viewer.prompt"), h("p", { class: "sl-viewer-words" }, entry.prompt || t("viewer.no_prompt"))),
     entry.negative_prompt &&
       h("section", {}, heading("viewer.negative"), h("p", { class: "sl-viewer-words" }, entry.negative_prompt)),
   );
-  fill(
-    rest,
-    h("section", {}, heading("viewer.parameters"), listOf(factsOf(entry))),
-    h("section", {}, heading("viewer.policy"), h("p", {}, badge(entry), " ", entry.policy ?? ""), scoresOf(entry)),
+  setChildren(
+    detailsSection,
+    h("section", {}, heading("viewer.parameters"), metadataList(metadataOf(entry))),
+    h("section", {}, heading("viewer.policy"), h("p", {}, decisionBadge(entry), " ", entry.policy ?? ""), scoreList(entry)),
     entry.tags.length > 0 && h("section", {}, heading("viewer.tags"), h("p", {}, entry.tags.join(", "))),
   );
 }
@@ -31,12 +31,12 @@ export function showPanel(words, rest, entry) {
 /** @param {string} key */
 const heading = (key) => h("h3", {}, t(key));
 
-/** @param {Map<string, string>} facts */
-const listOf = (facts) =>
-  h("dl", { class: "sl-viewer-facts" }, [...facts].flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+/** @param {Map<string, string>} metadata */
+const metadataList = (metadata) =>
+  h("dl", { class: "sl-viewer-facts" }, [...metadata].flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
 
-/** Each label's probability, the highest first. @param {Entry} entry */
-function scoresOf({ scores }) {
+/** The labels' probabilities, highest first. @param {GalleryEntry} entry */
+function scoreList({ scores }) {
   const labels = Object.entries(scores).sort(([, one], [, other]) => other - one);
   return (
     labels.length > 0 &&
@@ -49,7 +49,7 @@ function scoresOf({ scores }) {
           {},
           h("span", {}, label),
           h("span", { class: "sl-viewer-bar-track", "aria-hidden": "true" }, h("span", { style: `width: ${score * 100}%` })),
-          h("span", {}, percent(score, 1)),
+          h("span", {}, formatPercent(score, 1)),
         ),
       ),
     )

@@ -1,0 +1,133 @@
+// The jobs of the session, kept up to date over one WebSocket; after a lost connection it reconnects and reads all jobs again.
+
+import { get, parse, request } from "./api.js";
+
+/**
+ * @typedef {import("../types").Job} Job
+ * @typedef {{type: "jobs"} | {type: "queue", ids: string[]} | {type: "job", job: Job} | {type: "preview", id: string, picture: number, image: string}
+ *   | {type: "error", error: import("../types").ErrorBody} | {type: "connection", connected: boolean}} Change
+ */
+
+const MAX_JOBS = 200; // finished jobs beyond this number are dropped, the oldest first
+const MIN_RETRY_DELAY = 500, MAX_RETRY_DELAY = 8000; // milliseconds before the next attempt to connect
+
+export class JobStore {
+  /** All known jobs by id. @type {Map<string, Job>} */
+  jobs = new Map();
+  /** The newest preview of each running job, as a data URI. @type {Map<string, {picture: number, image: string}>} */
+  previews = new Map();
+  connected = false;
+  /** @type {Set<(change: Change) => void>} */
+  #listeners = new Set();
+  #retryDelay = MIN_RETRY_DELAY;
+  #connectionReported = false; // whether the listeners have been notified of the connection's state
+
+  /** @param {string} [path] */
+  constructor(path = "/v1/live") {
+    this.url = new URL(path, location.href);
+    this.url.protocol = this.url.protocol.replace("http", "ws");
+  }
+
+  /** Connect, and reconnect whenever the connection closes. */
+  connect() {
+    const socket = new WebSocket(this.url);
+    socket.onmessage = ({ data }) => this.#onMessage(parse(data));
+    socket.onclose = () => {
+      if (!this.connected) get("/v1/session").catch(() => {}); // if the session has expired, this redirects to the sign-in page
+      if (this.connected || !this.#connectionReported) this.#notify({ type: "connection", connected: (this.connected = false) });
+      this.#connectionReported = true;
+      setTimeout(() => this.connect(), this.#retryDelay);
+      this.#retryDelay = Math.min(MAX_RETRY_DELAY, this.#retryDelay * 2);
+    };
+  }
+
+  /**
+   * Call a listener after every change.
+   * @param {(change: Change) => void} listener
+   * @returns {() => void}  unsubscribes
+   */
+  subscribe(listener) {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** All jobs, newest first. */
+  newestFirst() {
+    return [...this.jobs.values()].sort((one, other) => (one.created < other.created ? 1 : -1));
+  }
+
+  /**
+   * Send a command to a job, over HTTP rather than the WebSocket, so that a failure is reported.
+   * @param {"cancel" | "finish" | "skip"} action
+   * @param {string} id
+   */
+  async sendCommand(action, id) {
+    await (action === "cancel" ? request("DELETE", `/v1/jobs/${id}`) : request("POST", `/v1/jobs/${id}/${action}`));
+  }
+
+  /** Add a job that the page has just submitted. @param {Job} job */
+  add(job) {
+    if (!this.jobs.has(job.id)) this.#put(job);
+  }
+
+  /** @param {any} message */
+  #onMessage(message) {
+    switch (message.type) {
+      case "hello":
+        this.#retryDelay = MIN_RETRY_DELAY;
+        this.connected = this.#connectionReported = true;
+        this.jobs = new Map(message.jobs.map((/** @type {Job} */ job) => [job.id, job])); // the complete list, also after a reconnect
+        for (const id of this.previews.keys()) if (this.jobs.get(id)?.state !== "running") this.previews.delete(id);
+        this.#notify({ type: "connection", connected: true });
+        return this.#notify({ type: "jobs" });
+      case "job":
+        return this.#put(message.job);
+      case "progress":
+        return this.#patch(message.id, { progress: message.progress, eta: message.eta });
+      case "preview": {
+        const image = `data:image/webp;base64,${message.image}`;
+        this.previews.set(message.id, { picture: message.picture, image });
+        return this.#notify({ type: "preview", id: message.id, picture: message.picture, image });
+      }
+      case "queue":
+        return this.#updateQueue(message.positions, message.etas);
+      case "error":
+        return this.#notify({ type: "error", error: message.error });
+    }
+  }
+
+  /** @param {Job} job */
+  #put(job) {
+    this.jobs.set(job.id, job);
+    if (isFinished(job)) this.previews.delete(job.id);
+    for (const old of this.newestFirst().slice(MAX_JOBS)) if (isFinished(old)) this.jobs.delete(old.id);
+    this.#notify({ type: "job", job });
+  }
+
+  /** @param {string} id @param {Partial<Job>} fields */
+  #patch(id, fields) {
+    const job = this.jobs.get(id);
+    if (!job || isFinished(job)) return;
+    const changed = { ...job, ...fields };
+    this.jobs.set(id, changed);
+    this.#notify({ type: "job", job: changed });
+  }
+
+  /** Update positions and remaining times of queued jobs, with one notification for all of them. @param {Record<string, number>} positions @param {Record<string, number>} etas */
+  #updateQueue(positions, etas) {
+    const ids = [...new Set([...Object.keys(positions), ...Object.keys(etas)])];
+    for (const id of ids) {
+      const job = this.jobs.get(id);
+      if (job && !isFinished(job)) this.jobs.set(id, { ...job, position: positions[id] ?? job.position, eta: etas[id] ?? null });
+    }
+    this.#notify({ type: "queue", ids });
+  }
+
+  /** @param {Change} change */
+  #notify(change) {
+    for (const listener of this.#listeners) listener(change);
+  }
+}
+
+/** Whether a job has ended: succeeded, failed or cancelled. @param {Job} job */
+export const isFinished = (job) => job.state !== "queued" && job.state !== "running";

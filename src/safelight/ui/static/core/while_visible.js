@@ -1,0 +1,33 @@
+// Repeat a task while an element is visible.
+
+/**
+ * Run a task when an element becomes visible, and again after each interval while it stays visible.
+ * Runs never overlap.
+ * @param {Element} element
+ * @param {() => Promise<unknown>} task  handles its own errors
+ * @param {() => number} interval  seconds until the next run; Infinity: not before the element becomes visible again
+ * @returns {() => void}  runs the task now
+ */
+export function whileVisible(element, task, interval) {
+  let intersecting = false, busy = false, timer = 0;
+  const isVisible = () => intersecting && !document.hidden;
+  const run = async () => {
+    clearTimeout(timer);
+    if (busy || !isVisible()) return;
+    busy = true;
+    try {
+      await task();
+    } finally {
+      busy = false;
+      const wait = interval() * 1000;
+      if (isVisible() && Number.isFinite(wait)) timer = setTimeout(run, wait);
+    }
+  };
+  new IntersectionObserver((entries) => {
+    intersecting = !!entries.at(-1)?.isIntersecting; // of several entries the last is the current one
+    if (intersecting) void run();
+    else clearTimeout(timer);
+  }).observe(element);
+  document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : void run()));
+  return () => void run();
+}

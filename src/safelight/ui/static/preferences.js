@@ -1,0 +1,27 @@
+// Apply the language and the theme before the first paint, so that neither flickers. A classic script, as modules are deferred.
+(() => {
+  const supported = ["en", "de", "fr"]; // same as LANGUAGES in core/text.js
+  const preferred = [localStorage.getItem("safelight.language"), ...navigator.languages].map((name) => name?.slice(0, 2) ?? "");
+  const language = preferred.find((name) => supported.includes(name)) ?? "en";
+  for (const [name, value] of Object.entries({ language, languages: [language] })) {
+    Object.defineProperty(navigator, name, { get: () => value, configurable: true }); // Gradio takes its language from here
+  }
+  document.documentElement.lang = language;
+
+  const theme = localStorage.getItem("safelight.look") ?? "system";
+  const systemDark = matchMedia("(prefers-color-scheme: dark)");
+  const applyTheme = () => {
+    const dark = theme === "dark" || (theme === "system" && systemDark.matches);
+    document.documentElement.style.background = dark ? "#171412" : "#faf8f5";
+    if (document.body && document.body.classList.contains("dark") !== dark) document.body.classList.toggle("dark", dark);
+  };
+  applyTheme();
+  systemDark.addEventListener("change", applyTheme);
+  // Gradio applies the system's theme when it starts and whenever that changes.
+  new MutationObserver((_, observer) => {
+    if (!document.body) return;
+    observer.disconnect();
+    applyTheme();
+    new MutationObserver(applyTheme).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  }).observe(document.documentElement, { childList: true });
+})();
